@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bbs.cli import command_line
-    from bbs.commands.ask import Ask, success
+    from bbs.commands.context import Ask, success
     from bbs.commands.service import Service
     from bbs.config.settings import setting
+    from bbs.core.errors import Refusal
+    from bbs.core.values import NAME_LENGTH, Counter, Instance, Quotas
     from bbs.daemons.plugin import app_server, login_server, telnet_gateway
     from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
-    from bbs.errors import Refusal
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import Reply
     from bbs.protocols.presentation import (
@@ -32,33 +33,24 @@ if TYPE_CHECKING:
         Talk,
     )
     from bbs.rules.accounts import new_channel
-    from bbs.rules.callers import Caller, asks, question
-    from bbs.rules.costs import costs
+    from bbs.rules.auth import Caller, asks, costs, question
     from bbs.rules.names import as_stored, is_valid_name, normalized
-    from bbs.rules.pages import Page, Part, paged
+    from bbs.rules.pagination import Page, Part, paged
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
-    from bbs.storage.database import (
-        byte_length,
-        for_update,
-        last_key,
-        long_read,
-        read_only,
-        rows,
-    )
-    from bbs.storage.migrator import Migrator
+    from bbs.storage.database import byte_length, for_update, last_key, long_read, read_only, rows
+    from bbs.storage.migrations import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.statements import by_index, statement, together
-    from bbs.values import NAME_LENGTH, Counter, Instance, Quotas
 
 _WHERE = {
     "bbs.cli": ("command_line",),
-    "bbs.commands.ask": ("Ask", "success"),
+    "bbs.commands.context": ("Ask", "success"),
     "bbs.commands.service": ("Service",),
     "bbs.config.settings": ("setting",),
     "bbs.daemons.plugin": ("app_server", "login_server", "telnet_gateway"),
     "bbs.delivery.feed": ("BATCH", "Cursor", "Feed", "Mailbox", "Stored"),
-    "bbs.errors": ("Refusal",),
+    "bbs.core.errors": ("Refusal",),
     "bbs.protocols.commands": ("Command", "CommandTable", "Role", "WrongUsage"),
     "bbs.protocols.line": ("Reply",),
     "bbs.protocols.presentation": (
@@ -72,10 +64,9 @@ _WHERE = {
         "Talk",
     ),
     "bbs.rules.accounts": ("new_channel",),
-    "bbs.rules.callers": ("Caller", "asks", "question"),
-    "bbs.rules.costs": ("costs",),
+    "bbs.rules.auth": ("Caller", "asks", "costs", "question"),
     "bbs.rules.names": ("as_stored", "is_valid_name", "normalized"),
-    "bbs.rules.pages": ("Page", "Part", "paged"),
+    "bbs.rules.pagination": ("Page", "Part", "paged"),
     "bbs.scaling.interfaces": (
         "IProvider",
         "LaunchFailed",
@@ -91,10 +82,10 @@ _WHERE = {
         "read_only",
         "rows",
     ),
-    "bbs.storage.migrator": ("Migrator",),
+    "bbs.storage.migrations": ("Migrator",),
     "bbs.storage.statements": ("by_index", "statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
-    "bbs.values": ("NAME_LENGTH", "Counter", "Instance", "Quotas"),
+    "bbs.core.values": ("NAME_LENGTH", "Counter", "Instance", "Quotas"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 

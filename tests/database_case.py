@@ -15,9 +15,9 @@ from typing import ClassVar, TypeVar
 
 from bbs.board import board, friends
 from bbs.commands.service import Service
-from bbs.rules.callers import Caller
-from bbs.storage.connecting import IN_C, connect_to
+from bbs.rules.auth import Caller
 from bbs.storage.database import Database
+from bbs.storage.engines import IN_C, connect_to
 from bbs.storage.models import MODELS
 from bbs.testing import rules
 from bbs.testing.rules import SESSIONS, START

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.errors import Unavailable
+from bbs.core.errors import Unavailable
 from bbs.framework import Caller, Command, CommandTable, Role, read_only
 
 

@@ -7,16 +7,15 @@ from dataclasses import replace
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits, Messages
-from bbs.daemons.composition import Ground
-from bbs.daemons.login_composition import LoginServing
-from bbs.passwords import Hasher
-from bbs.rules import members
+from bbs.core.threads import Inline
+from bbs.core.values import Policy, Rate
+from bbs.daemons.composition import Ground, LoginServing
+from bbs.limits.password_hashing import Hasher
+from bbs.rules import membership
 from bbs.rules.servers import new_id
 from bbs.scaling.controller import FleetController
 from bbs.testing import MemoryProvider, MemoryService
 from bbs.testing.service import QUICK
-from bbs.values import Policy, Rate
-from bbs.workers import Inline
 
 POLICY = Policy(
     minimum=1,
@@ -52,7 +51,7 @@ def another_keeper(
         service.wall,
         b"",
     )
-    me = members.Member(new_id(), identity)
+    me = membership.Member(new_id(), identity)
     hasher = Hasher(Inline(), QUICK)
     return LoginServing(ground, me=me, hasher=hasher, provider=provider, workers=Inline()).keeper
 

@@ -14,7 +14,7 @@ from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.composition import Ground
 from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
-from bbs.rules import members
+from bbs.rules import membership
 from bbs.testing import MemoryBroker, MemoryService
 from bbs.testing.service import HINT_KEY, IN_MEMORY, MemoryAppServer
 from tests.faulty_database import SlowDatabase
@@ -138,5 +138,5 @@ class SlowService(MemoryService):
         )
         self.servers[server_id] = server
         server.port = self.listen(server.serving.factory)
-        self.database.run(members.report, server_id, server.port)
+        self.database.run(membership.report, server_id, server.port)
         server.serving.home.bus.tell_fleet("ready")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import _parse
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.addresses import Address, ListeningPlace, ServerPlace, reached_at
+from bbs.core.addresses import Address, ListeningPlace, ServerPlace, reached_at
 
 
 def not_installed(name: str) -> Any:

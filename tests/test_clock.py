@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.clock import measure_steadily
 from bbs.config import Configuration
+from bbs.core.clock import measure_steadily
 from bbs.daemons.daemon import Daemon
 
 HOUR = 3600.0

@@ -6,18 +6,18 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import errors
-from bbs.addresses import Address
 from bbs.board import errors as board
-from bbs.commands import ask
-from bbs.commands.ask import AskLoginServer, Moved
+from bbs.commands import context
+from bbs.commands.context import AskLoginServer, Moved
+from bbs.core import errors
+from bbs.core.addresses import Address
+from bbs.core.errors import Refusal
 from bbs.delivery import listeners
 from bbs.delivery.listeners import TooManyListeners
-from bbs.errors import Refusal
 from bbs.protocols import commands
 from bbs.protocols.commands import UnknownCommand, WrongUsage
-from bbs.protocols.line import refusals
-from bbs.rules import accounts, cursors, suspensions
+from bbs.protocols.line import interfaces
+from bbs.rules import accounts, pagination, suspensions
 from bbs.rules.suspensions import AccountSuspended
 from tests.paths import CHECKOUT
 
@@ -102,11 +102,11 @@ class Words(SynchronousTestCase):
             board,
             errors,
             accounts,
-            ask,
+            context,
             commands,
-            cursors,
+            pagination,
             listeners,
-            refusals,
+            interfaces,
             suspensions,
         )
         declared = [value for module in modules for value in vars(module).values()]

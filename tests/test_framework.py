@@ -14,6 +14,7 @@ from bbs import __version__
 from bbs.board import board
 from bbs.commands import all_commands
 from bbs.commands.service import ServiceUnusable
+from bbs.core.plugins import PluginUnusable
 from bbs.framework import (
     Ask,
     Caller,
@@ -31,7 +32,6 @@ from bbs.framework import (
     read_only,
     success,
 )
-from bbs.plugins import PluginUnusable
 from bbs.testing import MemoryService, Peer
 from tests.installed import InstalledCase, install
 

@@ -4,7 +4,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.gathering import GATHER, LARGEST, Batch, Shared
+from bbs.core.batching import GATHER, LARGEST, Batch, Shared
 
 
 class SharedWork(SynchronousTestCase):

@@ -43,7 +43,7 @@ async def dice(ask, result):
 
 DAEMONS = """
 import bbs.daemons.app, bbs.daemons.login, bbs.daemons.telnet, bbs.cli.client, bbs.cli.up
-import bbs.client.library, bbs.scaling.ec2.provider, bbs.web.site, bbs.daemons.checking
+import bbs.client.library, bbs.scaling.ec2.provider, bbs.web.http_limits, bbs.daemons.config_check
 """
 """All that runs; OpenTelemetry takes a tenth of a second to load."""
 
@@ -84,22 +84,28 @@ class Loads(SynchronousTestCase):
         client, broker = self.loaded(
             "import bbs.protocols.stomp", "import bbs.protocols.stomp.broker"
         )
-        self.check(client, {"bbs.errors", "bbs.protocols.stomp"}, {*HEAVY, REACTOR})
+        self.check(client, {"bbs.core.errors", "bbs.protocols.stomp"}, {*HEAVY, REACTOR})
         self.assertNotIn("bbs.protocols.stomp.broker", client)
-        doors = {f"bbs.protocols.{each}" for each in ("closing", "doors", "sockets")}
-        ours = {"bbs.addresses", "bbs.errors", "bbs.protocols.stomp", "bbs.security", *doors}
+        doors = {f"bbs.protocols.{each}" for each in ("connection_state", "admission", "sockets")}
+        ours = {
+            "bbs.core.addresses",
+            "bbs.core.errors",
+            "bbs.protocols.stomp",
+            "bbs.core.audit",
+            *doors,
+        }
         self.check(broker, ours, {*HEAVY, REACTOR})
 
     def test_a_client_of_the_service(self) -> None:
         (loaded,) = self.loaded("import bbs.client")
         ours = {
-            *("bbs.client", "bbs.addresses", "bbs.errors"),
+            *("bbs.client", "bbs.core.addresses", "bbs.core.errors"),
             *(
                 "bbs.protocols.commands",
                 "bbs.protocols.presentation",
                 "bbs.protocols.presentation_json",
             ),
-            *("bbs.tracing", "bbs.values"),
+            *("bbs.core.tracing", "bbs.core.values"),
         }
         self.check(loaded, ours, {*HEAVY, "stomper", REACTOR})
         self.assertNotIn("bbs.ui.terminal", loaded)
@@ -118,12 +124,32 @@ class Loads(SynchronousTestCase):
         )
         self.check(alone, {"bbs.framework"})
         self.assertEqual({name for name in alone if name.startswith("twisted")}, set())
-        self.check(words, {"bbs.errors", "bbs.framework", "bbs.protocols.commands", "bbs.values"})
+        self.check(
+            words, {"bbs.core.errors", "bbs.framework", "bbs.protocols.commands", "bbs.core.values"}
+        )
         never = {"boto3", "botocore", "prometheus_client", "prompt_toolkit", "twisted.web", REACTOR}
         ours = {
-            *("bbs.addresses", "bbs.commands", "bbs.delivery", "bbs.errors", "bbs.framework"),
-            *("bbs.limits", "bbs.passwords", "bbs.plugins", "bbs.protocols", "bbs.rules"),
-            *("bbs.security", "bbs.storage", "bbs.tracing", "bbs.values", "bbs.workers"),
+            *(
+                "bbs.core.addresses",
+                "bbs.commands",
+                "bbs.delivery",
+                "bbs.core.errors",
+                "bbs.framework",
+            ),
+            *(
+                "bbs.limits",
+                "bbs.limits.password_hashing",
+                "bbs.core.plugins",
+                "bbs.protocols",
+                "bbs.rules",
+            ),
+            *(
+                "bbs.core.audit",
+                "bbs.storage",
+                "bbs.core.tracing",
+                "bbs.core.values",
+                "bbs.core.threads",
+            ),
         }
         self.check(plugin, ours, never)
         self.assertNotIn(REACTOR, every)
@@ -145,7 +171,7 @@ class Loads(SynchronousTestCase):
             "from bbs.testing import BrokerContract, MemoryBroker, SocketContract",
         )
         self.check(alone, {"bbs.testing"})
-        self.check(some, {"bbs.errors", "bbs.testing", "bbs.protocols.stomp"})
+        self.check(some, {"bbs.core.errors", "bbs.testing", "bbs.protocols.stomp"})
 
 
 def parents(name: str) -> list[str]:

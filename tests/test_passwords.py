@@ -9,9 +9,9 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import passwords
-from bbs.passwords import OWASP, Hasher, Verdict
-from bbs.workers import Inline
+from bbs.core.threads import Inline
+from bbs.limits import password_hashing
+from bbs.limits.password_hashing import OWASP, Hasher, Verdict
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 QUICKEST_OF_OLD = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.I)
@@ -107,6 +107,6 @@ class HasherTests(SynchronousTestCase):
 
     def test_one_thread_for_each_core(self) -> None:
         with mock.patch("os.cpu_count", return_value=6):
-            self.assertEqual(passwords.threads(), 6)
+            self.assertEqual(password_hashing.threads(), 6)
         with mock.patch("os.cpu_count", return_value=None):
-            self.assertEqual(passwords.threads(), 1)
+            self.assertEqual(password_hashing.threads(), 1)

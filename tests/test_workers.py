@@ -19,7 +19,7 @@ from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from bbs.workers import NICENESS, ILane, Inline, IWorkers, Workers
+from bbs.core.threads import NICENESS, ILane, Inline, IWorkers, Workers
 
 
 def priority() -> int:

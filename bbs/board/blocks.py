@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.board import errors, inboxes, standing
+from bbs.board import errors, inboxes, relationships
 from bbs.board.models import Block
 from bbs.framework import Caller, Page, Part, User, as_stored, asks, paged, read_only, statement
 
@@ -16,10 +16,10 @@ MOST_BLOCKED = 1000
 """People whom a user blocks at the most: as many as there may be friends."""
 
 
-@asks(standing.correspondent)
+@asks(relationships.correspondent)
 def block(caller: Caller, name: str) -> None:
     """Take nothing from `name` any more: what there is of a friendship or an invitation ends."""
-    [(other, *_, blocked)] = standing.correspondent(caller, as_stored(name))
+    [(other, *_, blocked)] = relationships.correspondent(caller, as_stored(name))
     if other is None:
         raise errors.NoSuchUser(name)
     if other == caller.id:
@@ -30,13 +30,13 @@ def block(caller: Caller, name: str) -> None:
         if _one_of_many(caller.id, MOST_BLOCKED - 1):
             raise errors.TooManyBlocked()
         _add(caller.id, other)
-    standing.end_all(caller.id, other)
+    relationships.end_all(caller.id, other)
 
 
-@asks(standing.correspondent)
+@asks(relationships.correspondent)
 def unblock(caller: Caller, name: str) -> None:
     """Let `name` invite again."""
-    [(other, *_, blocked)] = standing.correspondent(caller, as_stored(name))
+    [(other, *_, blocked)] = relationships.correspondent(caller, as_stored(name))
     if other is None:
         raise errors.NoSuchUser(name)
     if blocked is None or not _remove(caller.id, other):

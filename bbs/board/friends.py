@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.board import blocks, errors, inboxes, standing
+from bbs.board import blocks, errors, inboxes, relationships
 from bbs.board.models import Relationship
 from bbs.framework import Caller, Page, Part, User, as_stored, asks, paged, read_only, statement
 
@@ -23,10 +23,10 @@ class News:
     event: Mapping[str, object]
 
 
-@asks(standing.correspondent)
+@asks(relationships.correspondent)
 def invite(caller: Caller, name: str) -> News:
     """Invite `name` to be a friend; returns what to tell them."""
-    [(other, channel, stands, _, blocked_by, blocked)] = standing.correspondent(
+    [(other, channel, stands, _, blocked_by, blocked)] = relationships.correspondent(
         caller, as_stored(name)
     )
     if other is None:
@@ -53,15 +53,15 @@ def invite(caller: Caller, name: str) -> News:
     return News(channel, {"event": "invite", "from": caller.name, "text": text})
 
 
-@asks(standing.correspondent)
+@asks(relationships.correspondent)
 def accept(caller: Caller, name: str) -> News:
     """Accept the invitation of `name`; returns what to tell them."""
-    [(other, channel, stands, *_)] = standing.correspondent(caller, as_stored(name))
+    [(other, channel, stands, *_)] = relationships.correspondent(caller, as_stored(name))
     if stands != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
     inboxes.lock([caller.id, other])
     _check_room(caller, other, name)
-    if not standing.end(caller.id, Relationship.INVITED_BY, other, Relationship.INVITED):
+    if not relationships.end(caller.id, Relationship.INVITED_BY, other, Relationship.INVITED):
         # Somebody else accepted the same invitation between the look and the deed.
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
@@ -70,14 +70,14 @@ def accept(caller: Caller, name: str) -> News:
     return News(channel, {"event": "friend", "with": caller.name, "text": text})
 
 
-@asks(standing.correspondent)
+@asks(relationships.correspondent)
 def decline(caller: Caller, name: str) -> None:
     """Decline the invitation of `name`, who is not told, and may invite again."""
     if not _end(caller, name, Relationship.INVITED_BY, Relationship.INVITED):
         raise errors.NotInvitedBy(name)
 
 
-@asks(standing.correspondent)
+@asks(relationships.correspondent)
 def unfriend(caller: Caller, name: str) -> None:
     """End the friendship with `name`, for both."""
     if not _end(caller, name, Relationship.FRIEND, Relationship.FRIEND):
@@ -102,11 +102,11 @@ def friends(caller: Caller, page: Page) -> Part:
 
 def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
     """The caller and `name` no longer stand to each other so; whether they did, until now."""
-    [(other, _, stands, *_)] = standing.correspondent(caller, as_stored(name))
+    [(other, _, stands, *_)] = relationships.correspondent(caller, as_stored(name))
     if stands != kind:
         return False
     inboxes.lock([caller.id, other])
-    return standing.end(caller.id, kind, other, others_kind)
+    return relationships.end(caller.id, kind, other, others_kind)
 
 
 def _check_room(caller: Caller, other: int, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board import errors, standing
+from bbs.board import errors, relationships
 from bbs.board.messages import event
 from bbs.board.models import LAST_ID, Delivery, Group, Membership, Message, Relationship
 from bbs.framework import (
@@ -46,7 +46,7 @@ belonged to that is not the caller's, as far as it is known, and whose it is now
 @paged
 @costs(commands=Part.price)
 @read_only
-@asks(standing.correspondent)
+@asks(relationships.correspondent)
 def history(caller: Caller, page: Page, name: str) -> Part:
     """The latest of the conversation with `name`, oldest first; where there never was one and
     `name` is no friend, of the caller's group of that name."""
@@ -54,7 +54,7 @@ def history(caller: Caller, page: Page, name: str) -> Part:
     if kind == IN_GROUP:
         return of_group.part(caller, page, name)
     form = as_stored(name)
-    [(other, _, stands, *_)] = standing.correspondent(caller, form)
+    [(other, _, stands, *_)] = relationships.correspondent(caller, form)
     found = _conversation(caller.id, form, other, below)
     if found or stands == Relationship.FRIEND or kind:
         return _part(page, WITH, found)

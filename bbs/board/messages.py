@@ -13,9 +13,9 @@ from functools import reduce
 
 import peewee
 
-from bbs.board import blocks, errors, groups, inboxes, standing
+from bbs.board import blocks, errors, groups, inboxes, relationships
+from bbs.board.chunks import pieces
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship
-from bbs.board.pieces import pieces
 from bbs.framework import (
     BATCH,
     Caller,
@@ -58,7 +58,7 @@ def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     for them."""
     other = User.alias()
     found: peewee.Select = (
-        standing.with_correspondent(query, name, other)
+        relationships.with_correspondent(query, name, other)
         .select_extend(Inbox.waiting)
         .left_outer_join(Inbox, on=(Inbox.user == other.id))
     )
@@ -138,7 +138,7 @@ def _store_for_one(
         _last.of([reader]),
         _add.of(caller.name, target, False, text, caller.now, caller.id, reader, None),
         _add_delivery_of_last.of(reader),
-        standing.stands.of(caller.id, reader),
+        relationships.stands.of(caller.id, reader),
     )
     if stands != [(Relationship.FRIEND,)]:
         # The friendship has ended since the caller looked, perhaps by a block.

@@ -1,18 +1,24 @@
 """What the board stores, beside what every service has: `bbs.framework.User` and so on.
 
 A change here needs a step in `STEPS`, and `VERSION` to rise.
+
+What the board's step to version 3 finds out of what is there: whose messages are whose, and
+since when who is a member. All of it may be done twice, and be cut off anywhere: each change
+follows from other rows alone. Much is changed in pieces, as on MySQL each is committed by itself,
+and servers of version 2 go on meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import peewee
 
-from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length
+from bbs.board.chunks import pieces
+from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length, rows
 
-if TYPE_CHECKING:  # A start loads it only when there is a step to take.
+if TYPE_CHECKING:
     from bbs.framework import Migrator
 
 LAST_ID = 2**63 - 1
@@ -188,7 +194,6 @@ def _or_none(total: Any) -> Any:
 
 def _to_3(migrator: Migrator) -> None:
     """When what was stored, whose messages are whose, and who takes nothing from whom."""
-    from bbs.board import backfill
 
     migrator.create_table(Block)
     migrator.add_columns("post", stored=peewee.DoubleField(null=True))
@@ -199,8 +204,8 @@ def _to_3(migrator: Migrator) -> None:
         sent_to=peewee.BigIntegerField(null=True),
         in_group=peewee.BigIntegerField(null=True),
     )
-    backfill.whose_messages()
-    backfill.since_when_members()
+    whose_messages()
+    since_when_members()
     # Their indexes: they are made faster than kept up.
     for model in (Membership, Message):
         migrator.create_table(model)
@@ -208,3 +213,62 @@ def _to_3(migrator: Migrator) -> None:
 
 STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3}
 """From each version to the next."""
+
+
+MESSAGES_AT_ONCE = 5000
+"""Ids of messages that one statement changes, or looks through."""
+
+MEMBERS_AT_ONCE = 250
+"""Memberships that one statement changes; SQLite has a limit on how deep an expression is."""
+
+
+def whose_messages() -> None:
+    """`Message.sent_by`, `sent_to` and `in_group`.
+
+    The sender is who has the name, if that account was there before the message: else the one who
+    sent it is gone. A direct message has one delivery, until its reader deletes the account. Groups
+    stay for ever.
+    """
+    sender = User.select(User.id).where(
+        (User.name == Message.sender) & (User.created <= Message.stored)
+    )
+    reader = Delivery.select(peewee.fn.MIN(Delivery.user)).where(Delivery.message == Message.id)
+    group = Group.select(Group.id).where(Group.name == Message.target)
+    for low, high in _ranges():
+        Message.update(
+            sent_by=sender,
+            sent_to=peewee.Case(None, [(Message.to_group, None)], reader),
+            in_group=peewee.Case(None, [(Message.to_group, group)]),
+        ).where((Message.id >= low) & (Message.id < high)).execute()
+
+
+def since_when_members() -> None:
+    """`Membership.after` of those who are members: what came before the first that they were sent
+    in the group; of who was sent nothing, all there is."""
+    [(newest,)] = rows(Message.select(peewee.fn.MAX(Message.id)))
+    first: dict[tuple[int, int], int] = {}
+    for low, high in _ranges():
+        sent = (
+            Delivery.select(Delivery.user, Message.in_group, peewee.fn.MIN(Message.id))
+            .join(Message)
+            .where((Message.id >= low) & (Message.id < high) & Message.in_group.is_null(False))
+            .group_by(Delivery.user, Message.in_group)
+        )
+        for user, group, message in rows(sent):
+            first.setdefault((user, group), message)
+    members = rows(Membership.select(Membership.id, Membership.user, Membership.group))
+    for some in pieces(members, MEMBERS_AT_ONCE):
+        after = [
+            (number, first.get((user, group), (newest or 0) + 1) - 1)
+            for number, user, group in some
+        ]
+        Membership.update(after=peewee.Case(Membership.id, after)).where(
+            Membership.id.in_([number for number, _ in after])
+        ).execute()
+
+
+def _ranges() -> Iterator[tuple[int, int]]:
+    """All ids of messages in pieces, lowest first: from the first on, before the second."""
+    [(low, high)] = rows(Message.select(peewee.fn.MIN(Message.id), peewee.fn.MAX(Message.id)))
+    for first in range(low, high + 1, MESSAGES_AT_ONCE) if low is not None else ():
+        yield first, first + MESSAGES_AT_ONCE

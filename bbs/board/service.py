@@ -1,28 +1,115 @@
-"""The declaration of the board as a service."""
+"""The declaration of the board as a service.
+
+The board's commands: friends, posts, groups and messages.
+"""
 
 from __future__ import annotations
 
-from bbs.board import CLIENT, commands, expiring, inboxes, messages, models, numbers, waiting
-from bbs.framework import Counter, Feed, Service
+from bbs.board import (
+    CLIENT,
+    blocks,
+    friends,
+    groups,
+    history,
+    inboxes,
+    login_summary,
+    messages,
+    models,
+    posts,
+    retention,
+    user_stats,
+    who,
+)
+from bbs.framework import Ask, Command, CommandTable, Counter, Feed, Reply, Role, Service, success
+
+MESSAGES = "messages"
+"""What is counted."""
+
+
+async def hear_group(ask: Ask, channel: str) -> Reply:
+    """The caller's connections that listen hear the group from now on."""
+    await ask.hear(channel)
+    return success()
+
+
+async def forget_group(ask: Ask, channel: str) -> Reply:
+    """The caller's connections that listen need not hear the group any more."""
+    ask.unhear(channel)
+    return success()
+
+
+async def hint(ask: Ask, sent: messages.Sent) -> Reply:
+    """The message is safe; the app servers of its readers should look."""
+    ask.count(MESSAGES)
+    if sent.readers:
+        await ask.tell(sent.channel, sent.event.members, sent.after)
+    return success()
+
+
+async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
+    """The same of a message to a friend; the user's other connections show what was said here."""
+    reply = await hint(ask, sent)
+    said = {**sent.event.members, "event": "sent"}
+    await ask.tell(ask.user.channel, said, asked=True)
+    return reply
+
+
+async def tell_at_once(ask: Ask, news: friends.News) -> Reply:
+    """Somebody should know of it who is there."""
+    await ask.tell(news.channel, news.event, asked=True)
+    return success()
+
+
+commands = CommandTable(
+    Command("invite <user> <id>", Role.APP, tell_at_once, rule=friends.invite),
+    Command("list-invite <user>", Role.APP, rule=friends.invitations),
+    Command("accept-invite <user> <id>", Role.APP, tell_at_once, rule=friends.accept),
+    Command("list-friend <user>", Role.APP, rule=friends.friends),
+    Command("post <user> <message>", Role.APP, rest=True, rule=posts.post),
+    Command("receive-post <user>", Role.APP, rule=posts.friends_posts),
+    Command("send <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.send),
+    Command("create-group <user> <group>", Role.APP, hear_group, rule=groups.create),
+    Command("list-group <user>", Role.APP, rule=groups.all_groups),
+    Command("list-joined <user>", Role.APP, rule=groups.joined),
+    Command("join-group <user> <group>", Role.APP, hear_group, rule=groups.join),
+    Command(
+        "send-group <user> <group> <message>",
+        Role.APP,
+        hint,
+        rest=True,
+        rule=messages.send_group,
+    ),
+    Command("history <user> <name>", Role.APP, rule=history.history),
+    Command("history-group <user> <group>", Role.APP, rule=history.of_group, listed=False),
+    Command("who <user>", Role.APP, rule=who.who),
+    Command("unfriend <user> <friend>", Role.APP, rule=friends.unfriend),
+    Command("decline-invite <user> <id>", Role.APP, rule=friends.decline),
+    Command("block <user> <id>", Role.APP, rule=blocks.block),
+    Command("unblock <user> <id>", Role.APP, rule=blocks.unblock),
+    Command("list-block <user>", Role.APP, rule=blocks.blocks),
+    Command("leave-group <user> <group>", Role.APP, forget_group, rule=groups.leave),
+    Command("list-member <user> <group>", Role.APP, rule=groups.members),
+)
+
 
 board = Service(
     "bbs",
-    commands=(commands.commands,),
+    commands=(commands,),
     models=models.MODELS,
     version=models.VERSION,
     steps=models.STEPS,
     feed=Feed(
-        messages.open_mailbox, messages.fetch, messages.note_delivered, expire=expiring.expire
+        messages.open_mailbox, messages.fetch, messages.note_delivered, expire=retention.expire
     ),
     on_register=inboxes.make,
-    on_login=waiting.on_login,
-    on_delete=expiring.forget_reader,
-    person=numbers.of_person,
+    on_login=login_summary.on_login,
+    on_delete=retention.forget_reader,
+    person=user_stats.of_person,
     greeting="bbs, a bulletin board.",
     client=CLIENT,
     counters=(
         Counter(
-            commands.MESSAGES,
+            MESSAGES,
             metric="bbs_fleet_messages",
             help="Messages stored by all app servers, while this login server ran",
             member="messages_per_second",

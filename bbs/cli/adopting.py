@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from bbs.config import Configuration
-from bbs.rules import fleets, keepers
+from bbs.rules import fleets, membership
 from bbs.rules.fleets import Left
-from bbs.scaling import launching
-from bbs.scaling.identity import is_certainly_dead
+from bbs.scaling import providers
+from bbs.scaling.process_identity import is_certainly_dead
 
 
 class NotAdopted(Exception):
@@ -59,7 +59,7 @@ def after(adopted: str, before: str) -> Iterator[str]:
     count = fleets.count_of(before)
     if count:
         yield f"{count} app servers launched as fleet {before} are this fleet's still"
-    if not all(is_certainly_dead(sign.identity) for sign in keepers.signs().values()):
+    if not all(is_certainly_dead(sign.identity) for sign in membership.signs().values()):
         yield (
             f"login servers that run go on as fleet {before} until they are started again: start"
             " them again now"
@@ -70,7 +70,7 @@ def standing(config: Configuration) -> str:
     """Which fleet this is, and what it may adopt, where app servers outlive login servers and so it
     matters; else nothing."""
     id = fleets.fleet_id()
-    if not id or not launching.named(config.fleet.provider)[1].outlives:
+    if not id or not providers.named(config.fleet.provider)[1].outlives:
         return ""
     left = fleets.waiting_for_adopt()
     if left is None:

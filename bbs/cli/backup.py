@@ -14,10 +14,10 @@ from bbs.cli import Program, text
 from bbs.cli.offline import configuration, connected
 from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError, Configuration
-from bbs.storage import copies, migrations
-from bbs.storage.connecting import DatabaseRefused, connect_to
-from bbs.storage.copies import CopyRefused
+from bbs.storage import migrations, sqlite_backup
+from bbs.storage.engines import DatabaseRefused, connect_to
 from bbs.storage.models import User
+from bbs.storage.sqlite_backup import CopyRefused
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -32,25 +32,25 @@ def main(argv: Sequence[str], program: Program) -> int:
     try:
         config = configuration(options.config, options.data, program.name)
         path = file_of(config, "backup")
-        if copies.is_same(options.file, path):
+        if sqlite_backup.is_same(options.file, path):
             raise CopyRefused(f"{options.file} is the database itself")
         if os.path.lexists(options.file):
             # A copy comes by a renaming: a device, say, would be gone.
             if not os.path.isfile(options.file):
                 raise CopyRefused(f"{options.file} is no file")
             if not options.force:
-                raise copies.exists(options.file)
+                raise sqlite_backup.exists(options.file)
         with connected(config.database.url) as database:
             versions = migrations.current(database)
             migrations.check_owner(versions, program.service().schema)
             if not versions.framework:
                 raise CopyRefused(f"{path}: not a database of {program.name}")
-        os.nice(copies.NICENESS)
-        with copies.part_of(options.file) as part:
-            copies.copy(path, part)
-            copies.check(part)
+        os.nice(sqlite_backup.NICENESS)
+        with sqlite_backup.part_of(options.file) as part:
+            sqlite_backup.copy(path, part)
+            sqlite_backup.check(part)
             length, people = os.path.getsize(part), _people(part)
-            copies.put(part, options.file, over=options.force)
+            sqlite_backup.put(part, options.file, over=options.force)
     except (ConfigError, DatabaseRefused, CopyRefused) as error:
         print(f"{program.name} backup: {error}", file=sys.stderr)
         return 1
@@ -83,6 +83,6 @@ def file_of(config: Configuration, what: str) -> str:
 
 
 def _people(path: str) -> int:
-    with connected(copies.url_of(path)):
+    with connected(sqlite_backup.url_of(path)):
         count: int = User.select().count()
     return count

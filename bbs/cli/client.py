@@ -28,14 +28,14 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs import tracing
-from bbs.addresses import Address
 from bbs.cli import Program, port
 from bbs.client.library import ServiceClient
 from bbs.client.tls import TrustUnusable, load_trust, tls_endpoints
 from bbs.client.values import ClientError
 from bbs.client.vocabulary import Vocabulary
-from bbs.clock import measure_steadily
+from bbs.core import tracing
+from bbs.core.addresses import Address
+from bbs.core.clock import measure_steadily
 from bbs.protocols.presentation import Presentation, PresentationUnusable, load
 from bbs.ui import last
 from bbs.ui.forms import ForPeople, ForPrograms

@@ -36,7 +36,7 @@ def main(argv: Sequence[str], program: Program) -> int:
 
 def _check(path: str, program: Program) -> int:
     # Here, as the other action needs nothing of what servers are made of.
-    from bbs.daemons.checking import problems
+    from bbs.daemons.config_check import problems
 
     config = load(path)
     found = [*problems(config, program.name)]

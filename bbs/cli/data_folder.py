@@ -6,7 +6,7 @@ import fcntl
 import os
 from typing import IO
 
-from bbs.scaling.private import Unusable, make_private
+from bbs.scaling.data_folder import Unusable, make_private
 
 LOCK = "lock"
 """What is locked as long as a `NAME up` runs, in its data folder."""

@@ -11,7 +11,7 @@ from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError
 from bbs.storage import migrations
-from bbs.storage.connecting import DatabaseRefused, without_password
+from bbs.storage.engines import DatabaseRefused, without_password
 from bbs.storage.schema import Schema
 
 

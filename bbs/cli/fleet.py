@@ -18,14 +18,13 @@ from bbs.cli import Program, adopting, replacing
 from bbs.cli.offline import configuration, connected
 from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError, Configuration
-from bbs.rules import fleets, keepers, operators, overview
-from bbs.rules.operators import By
-from bbs.rules.replacing import in_number
-from bbs.scaling.ec2.machines import price
-from bbs.scaling.identity import is_certainly_alive, is_certainly_dead
-from bbs.storage.connecting import DatabaseRefused
+from bbs.core.values import State
+from bbs.rules import fleet_admin, fleets, membership, overview
+from bbs.rules.fleet_admin import By, in_number
+from bbs.scaling.ec2.instance_states import price
+from bbs.scaling.process_identity import is_certainly_alive, is_certainly_dead
+from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
-from bbs.values import State
 
 WATCHED = 3.0
 """Seconds that a login server on another machine has to show that it lives; its heartbeats come
@@ -55,7 +54,7 @@ def main(argv: Sequence[str], program: Program) -> int:
             with database.atomic():
                 result = _ACTIONS[options.action](config, options, by)
                 standing = adopting.standing(config)
-                refusal = operators.refusal()
+                refusal = fleet_admin.refusal()
                 people = overview.head_count()
                 login_servers = overview.login_servers()
             kept = not _is_for_a_keeper(options.action, result) or _is_kept()
@@ -70,9 +69,9 @@ def main(argv: Sequence[str], program: Program) -> int:
                 tell(config, options.data, by, result["asked"], count)
         elif options.action != "list":
             tell(config, options.data, by, options.action, result["id"])
-    except operators.FleetFull:
+    except fleet_admin.FleetFull:
         return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
-    except operators.NoSuchServer:
+    except fleet_admin.NoSuchServer:
         return _fail(program, f"no app server {options.id}")
     except adopting.NotAdopted as error:
         return _fail(program, str(error))
@@ -95,7 +94,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         )
     if refusal:
         # Beside the list, and not in it: whoever reads that by program reads one of servers.
-        left = min(refusal.until - time.time(), operators.LONGEST_HOLD)
+        left = min(refusal.until - time.time(), fleet_admin.LONGEST_HOLD)
         seconds = max(0, round(left))
         print(
             f"nothing can be launched: {refusal.reason} (next attempt in {seconds} s, when needed)",
@@ -134,11 +133,11 @@ def _parser(program: Program) -> argparse.ArgumentParser:
 
 def _list(config: Configuration, options: argparse.Namespace, by: By) -> list[dict[str, object]]:
     now, region = time.time(), config.ec2.region
-    found = [each for each in operators.listing() if options.state in (None, each.server.state)]
+    found = [each for each in fleet_admin.listing() if options.state in (None, each.server.state)]
     return [_as_json(listed, now, region) for listed in found]
 
 
-def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, object]:
+def _as_json(listed: fleet_admin.Listed, now: float, region: str) -> dict[str, object]:
     server = listed.server
     took = server.launch_time
     return {
@@ -163,12 +162,12 @@ def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, obj
 
 
 def _launch(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
-    server = operators.launch(by, config.app.capacity, config.fleet.maximum)
+    server = fleet_admin.launch(by, config.app.capacity, config.fleet.maximum)
     return {"id": server, "asked": "launch"}
 
 
 def _drain(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
-    return {"id": operators.drain(by, options.id), "asked": "drain"}
+    return {"id": fleet_admin.drain(by, options.id), "asked": "drain"}
 
 
 def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
@@ -202,14 +201,14 @@ def _is_kept() -> bool:
     On this machine that is known; of others it is believed when one says so within `WATCHED`
     seconds. Nobody compares clocks, so only a count that moves says anything.
     """
-    before = keepers.signs()
+    before = membership.signs()
     if any(is_certainly_alive(sign.identity) for sign in before.values()):
         return True
     elsewhere = {id for id, sign in before.items() if not is_certainly_dead(sign.identity)}
     end = time.monotonic() + WATCHED
     while elsewhere and time.monotonic() < end:
         time.sleep(LOOK)
-        for id, sign in keepers.signs().items():
+        for id, sign in membership.signs().items():
             if before.get(id) != sign:
                 return True
     return False

@@ -14,7 +14,7 @@ import peewee
 
 from bbs.config import Configuration, load, references
 from bbs.storage import models
-from bbs.storage.connecting import DatabaseRefused, connect_to, is_bug, prepare_file, refusal
+from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, prepare_file, refusal
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import time
 
 from bbs.config import Configuration
 from bbs.daemons import security_log
-from bbs.rules.operators import By
+from bbs.rules.fleet_admin import By
 
 
 def by_whom(command: str) -> By:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 
-from bbs.rules.people import People, Person
+from bbs.rules.user_admin import People, Person
 from bbs.ui.text import visible
 
 _NONE = "-"

@@ -9,10 +9,9 @@ from typing import Any
 
 from bbs import __version__
 from bbs.config import Configuration
-from bbs.rules import operators, replacing
-from bbs.rules.operators import By
+from bbs.rules import fleet_admin
+from bbs.rules.fleet_admin import DELAY, By, Replacement
 from bbs.rules.overview import LoginServerRow
-from bbs.rules.replacing import DELAY, Replacement
 
 EVERYBODY = -1
 """What `--outdated` alone says: however many they are."""
@@ -39,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _how_many(text: str) -> int:
     try:
-        return replacing.count_of(text)
+        return fleet_admin.count_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -47,10 +46,10 @@ def _how_many(text: str) -> int:
 def ask(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
     """Ask for it; what comes of that."""
     if options.cancel:
-        return {"asked": "replace-cancel", "servers": operators.cancel(by)}
+        return {"asked": "replace-cancel", "servers": fleet_admin.cancel(by)}
     most = None if options.outdated in (None, EVERYBODY) else options.outdated
     version = None if options.outdated is None else __version__
-    asked = operators.replace(by, config.fleet.maximum, version, most)
+    asked = fleet_admin.replace(by, config.fleet.maximum, version, most)
     return {
         "asked": "replace",
         "servers": asked.servers,
@@ -62,7 +61,7 @@ def ask(config: Configuration, options: argparse.Namespace, by: By) -> dict[str,
 
 def in_words(result: Mapping[str, Any]) -> str:
     """What was asked for."""
-    servers = replacing.in_number(len(result["servers"]))
+    servers = fleet_admin.in_number(len(result["servers"]))
     if result["asked"] == "replace-cancel":
         return f"replace taken back: {servers}" if result["servers"] else "nothing to take back"
     return f"replace asked for: {servers}" if result["servers"] else "nothing to replace"
@@ -72,7 +71,7 @@ def notes(config: Configuration, result: Mapping[str, Any]) -> Iterator[str]:
     """What else is to be known."""
     if result["asked"] == "replace":
         said = {name: value for name, value in result.items() if name != "asked"}
-        yield from replacing.notes(Replacement(**said), config.fleet.maximum)
+        yield from fleet_admin.notes(Replacement(**said), config.fleet.maximum)
 
 
 def standing(
@@ -80,7 +79,7 @@ def standing(
 ) -> Iterator[str]:
     """Lines below a list of `found` servers: for what a replacement waits, and which versions login
     servers have."""
-    delay = replacing.delay(each.figures.get(DELAY, 0) for each in login_servers)
+    delay = fleet_admin.delay(each.figures.get(DELAY, 0) for each in login_servers)
     if delay and any(server["replace_asked"] for server in found):
         yield f"replacing servers waits: {delay}"
     if login_servers:

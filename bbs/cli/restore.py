@@ -18,12 +18,12 @@ from bbs.cli.data_folder import LOCK, InUse, open_folder
 from bbs.cli.offline import carry_out, configuration, connected
 from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError
-from bbs.rules import restoring
-from bbs.rules.operators import By
-from bbs.scaling.private import Unusable
-from bbs.storage import copies, migrations
-from bbs.storage.connecting import DatabaseRefused
-from bbs.storage.copies import CopyRefused, NoDatabase
+from bbs.rules import fleets
+from bbs.rules.fleet_admin import By
+from bbs.scaling.data_folder import Unusable
+from bbs.storage import migrations, sqlite_backup
+from bbs.storage.engines import DatabaseRefused
+from bbs.storage.sqlite_backup import CopyRefused, NoDatabase
 
 NOTE = "it begins a fleet of its own: {0} fleet adopt makes it the original's again"
 
@@ -63,7 +63,7 @@ def _alone(data: str | None, path: str, name: str) -> Iterator[None]:
             lock, _ = open_folder(data, name)
             held.enter_context(lock)
         folder = os.path.dirname(path)
-        if data is None or not copies.is_same(data, folder or "."):
+        if data is None or not sqlite_backup.is_same(data, folder or "."):
             beside = _lock_of(folder)
             if beside is not None:
                 held.enter_context(beside)
@@ -96,37 +96,37 @@ def _lock_of(folder: str) -> IO[str] | None:
 
 
 def _restore(file: str, path: str, force: bool, by: By, program: Program) -> None:
-    if copies.is_same(file, path):
+    if sqlite_backup.is_same(file, path):
         raise CopyRefused(f"{file} is the database itself")
     if not os.path.exists(file):
         raise CopyRefused(f"{file}: no such file")
     if os.path.lexists(path) and not force:
-        raise copies.exists(path)
-    copies.check_alone(path)  # Before anybody waits for what takes long.
-    with copies.part_of(path) as part:
+        raise sqlite_backup.exists(path)
+    sqlite_backup.check_alone(path)  # Before anybody waits for what takes long.
+    with sqlite_backup.part_of(path) as part:
         _prepare(file, part, by, program)
         _give_to_owner(part, path)
-        copies.make_way(path)
-        copies.put(part, path, over=force)
+        sqlite_backup.make_way(path)
+        sqlite_backup.put(part, path, over=force)
 
 
 def _prepare(file: str, part: str, by: By, program: Program) -> None:
     """Make `part` a copy of `file` that this program can go on with."""
     not_ours = CopyRefused(f"{file}: not a database of {program.name}")
     try:
-        copies.copy(file, part)
+        sqlite_backup.copy(file, part)
     except NoDatabase:
         raise not_ours from None
-    copies.check(part)
+    sqlite_backup.check(part)
     schema = program.service().schema
     try:
-        with connected(copies.url_of(part)) as database:
+        with connected(sqlite_backup.url_of(part)) as database:
             there = migrations.current(database)
             if not there.framework:
                 raise not_ours
             migrations.check(there, schema)
             migrations.upgrade(database, schema)
-            carry_out(database, restoring.make_ours, by, os.path.basename(file))
+            carry_out(database, fleets.make_ours, by, os.path.basename(file))
     except DatabaseRefused as error:
         raise CopyRefused(f"{file}: {error}") from error
 

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bbs.addresses import Address, ListeningPlace, ServerPlace, reached_at
 from bbs.cli import Program, port
 from bbs.cli.data_folder import cannot_write, open_folder
 from bbs.cli.offline import as_written
 from bbs.client.tls import TrustUnusable, names_in
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
+from bbs.core.addresses import Address, ListeningPlace, ServerPlace, reached_at
 from bbs.daemons.log_files import KeptFile, observer_of, survive_hangups
 from bbs.daemons.log_lines import Speaker, written_as
 from bbs.daemons.security_log import IN_DATA
-from bbs.scaling.children import write_privately
-from bbs.scaling.private import PASSWORD_FILE, Unusable
+from bbs.scaling.app_server_environment import write_privately
+from bbs.scaling.data_folder import PASSWORD_FILE, Unusable
 
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
 

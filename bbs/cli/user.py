@@ -20,20 +20,20 @@ from bbs.cli.operators import by_whom, tell
 from bbs.cli.people import as_json, as_text, local, print_list
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
-from bbs.errors import Refusal
-from bbs.passwords import OWASP
-from bbs.rules import accounts, people
+from bbs.core.errors import Refusal
+from bbs.limits.password_hashing import OWASP
+from bbs.rules import accounts, user_admin
+from bbs.rules.fleet_admin import By
 from bbs.rules.names import normalized
-from bbs.rules.operators import By
-from bbs.rules.people import Done, NoSuchPerson
-from bbs.storage.connecting import DatabaseRefused
+from bbs.rules.user_admin import Done, NoSuchPerson
+from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
 from bbs.ui.text import visible
 
 ACTIONS = {
     "list": "who there is, and who of them is online",
     "show": "somebody, in numbers",
-    people.PASSWORD: "give somebody another password, and end all sessions of theirs",
+    user_admin.PASSWORD: "give somebody another password, and end all sessions of theirs",
     "suspend": "end all sessions of somebody, who cannot log in until then",
     "resume": "let somebody log in again",
     "kick": "end all sessions of somebody, who may log in again",
@@ -62,7 +62,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except NoSuchPerson:
         return _fail(program, f"nobody is called {options.name}")
-    except people.NotSuspended:
+    except user_admin.NotSuspended:
         return _fail(program, f"{options.name} is not suspended")
     except Refusal as error:
         return _fail(program, error.message)
@@ -109,14 +109,16 @@ def _duration(argument: str) -> float:
     if not found:
         raise argparse.ArgumentTypeError("a time is a number and s, m, h, d or w: 7d")
     seconds = float(int(found[1]) * SECONDS[found[2]])
-    if seconds > people.LONGEST:
+    if seconds > user_admin.LONGEST:
         raise argparse.ArgumentTypeError("ten years at most; without, until resumed")
     return seconds
 
 
 def _reason(argument: str) -> str:
-    if len(argument) > people.MOST_REASON:
-        raise argparse.ArgumentTypeError(f"a reason has {people.MOST_REASON} characters at most")
+    if len(argument) > user_admin.MOST_REASON:
+        raise argparse.ArgumentTypeError(
+            f"a reason has {user_admin.MOST_REASON} characters at most"
+        )
     return text(argument)
 
 
@@ -149,8 +151,8 @@ class _Desk:
 
 
 def _list(desk: _Desk) -> None:
-    def part(behind: str) -> people.People:
-        return people.search(
+    def part(behind: str) -> user_admin.People:
+        return user_admin.search(
             desk.by.now, desk.options.search, online=desk.options.online, behind=behind
         )
 
@@ -158,16 +160,16 @@ def _list(desk: _Desk) -> None:
 
 
 def _show(desk: _Desk) -> None:
-    person = people.show(desk.by.now, desk.options.name, desk.service.person)
+    person = user_admin.show(desk.by.now, desk.options.name, desk.service.person)
     print(json.dumps(as_json(person)) if desk.options.json else as_text(person))
 
 
 def _password(desk: _Desk) -> None:
-    name = people.show(desk.by.now, desk.options.name).name  # Before anybody types one in vain.
+    name = user_admin.show(desk.by.now, desk.options.name).name  # Before anybody types one in vain.
     path = desk.options.password_file
     password = read_password(path) if path else _asked(name)
     accounts.check_password(password, desk.config.limits.password_minimum)
-    done = carry_out(desk.database, people.set_password, desk.by, name, OWASP.hash(password))
+    done = carry_out(desk.database, user_admin.set_password, desk.by, name, OWASP.hash(password))
     desk.done(done, "has another password")
 
 
@@ -192,29 +194,29 @@ def _suspend(desk: _Desk) -> None:
     seconds = desk.options.seconds
     until = None if seconds is None else desk.by.now + seconds
     done = carry_out(
-        desk.database, people.suspend, desk.by, desk.options.name, until, desk.options.reason
+        desk.database, user_admin.suspend, desk.by, desk.options.name, until, desk.options.reason
     )
     when = "until resumed" if until is None else f"until {local(until)}"
     desk.done(done, f"is suspended {when}", until=until, reason=desk.options.reason)
 
 
 def _resume(desk: _Desk) -> None:
-    done = carry_out(desk.database, people.resume, desk.by, desk.options.name)
+    done = carry_out(desk.database, user_admin.resume, desk.by, desk.options.name)
     desk.done(done, "may log in again")
 
 
 def _kick(desk: _Desk) -> None:
-    done = carry_out(desk.database, people.kick, desk.by, desk.options.name)
+    done = carry_out(desk.database, user_admin.kick, desk.by, desk.options.name)
     desk.done(done, "is logged out" if done.sessions else "was not logged in")
 
 
 def _delete(desk: _Desk) -> None:
-    name = people.show(desk.by.now, desk.options.name).name
+    name = user_admin.show(desk.by.now, desk.options.name).name
     if not desk.options.yes:
         _make_sure(name)
     on_delete = desk.service.on_delete
-    done, user = carry_out(desk.database, people.delete, desk.by, name, on_delete)
-    while user and not carry_out(desk.database, people.go_on_deleting, user, on_delete):
+    done, user = carry_out(desk.database, user_admin.delete, desk.by, name, on_delete)
+    while user and not carry_out(desk.database, user_admin.go_on_deleting, user, on_delete):
         pass
     desk.done(done, "is deleted")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bbs.addresses import Address
 from bbs.client.library import ServiceClient
 from bbs.client.strangers import NoService, NotSecure
 from bbs.client.values import (
@@ -24,6 +23,7 @@ from bbs.client.values import (
     Unreachable,
     Waiting,
 )
+from bbs.core.addresses import Address
 
 if TYPE_CHECKING:
     from bbs.board.client import BBSClient, Missed, Post, Presence, Reply

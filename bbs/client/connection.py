@@ -34,8 +34,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs import tracing
-from bbs.addresses import Address
 from bbs.client.handshake import Handshake
 from bbs.client.values import (
     BadReply,
@@ -47,7 +45,9 @@ from bbs.client.values import (
     Unreachable,
     read_line,
 )
-from bbs.errors import TooManyConnections
+from bbs.core import tracing
+from bbs.core.addresses import Address
+from bbs.core.errors import TooManyConnections
 from bbs.protocols.commands import UnknownCommand
 
 MAX_REPLY = 64 * 1024 * 1024

@@ -7,8 +7,8 @@ from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from bbs.addresses import Address
 from bbs.client.strangers import NotSecure
+from bbs.core.addresses import Address
 
 HANDSHAKE_DEADLINE = 8.0
 """Seconds until TLS must have been agreed on with a server."""

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from bbs import tracing
-from bbs.addresses import Address
 from bbs.client import parts
 from bbs.client.commands import FRAMEWORK, Offer, offered
 from bbs.client.connection import Connections, endpoint_to
@@ -32,6 +30,8 @@ from bbs.client.values import (
     Waiting,
 )
 from bbs.client.vocabulary import Learner, Vocabulary
+from bbs.core import tracing
+from bbs.core.addresses import Address
 from bbs.protocols.commands import Command, Role
 from bbs.protocols.presentation import Listing, Presentation
 

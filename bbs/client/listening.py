@@ -14,7 +14,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.addresses import Address
 from bbs.client.connection import Connection, Event
 from bbs.client.oldest import ASK_LOGIN_SERVER
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
@@ -34,7 +33,8 @@ from bbs.client.values import (
     read_address,
 )
 from bbs.client.vocabulary import Learner
-from bbs.errors import NotLoggedIn, Unavailable
+from bbs.core.addresses import Address
+from bbs.core.errors import NotLoggedIn, Unavailable
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.protocols.presentation import ChatEvent, member
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.errors import NotLoggedIn, WrongCredentials
+from bbs.core.errors import NotLoggedIn, WrongCredentials
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 
 ASK_LOGIN_SERVER = "ask-login-server"

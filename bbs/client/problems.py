@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bbs.addresses import Address
     from bbs.client.values import ServiceReply
+    from bbs.core.addresses import Address
 
 
 class ClientError(Exception):

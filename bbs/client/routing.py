@@ -16,13 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from bbs.addresses import Address
 from bbs.client.connection import Connections, Event
 from bbs.client.oldest import ASK_LOGIN_SERVER
 from bbs.client.strangers import NoService
 from bbs.client.typed import Typed, framework
 from bbs.client.values import Lost, ServiceReply, TurnedAway, Unreachable, Waiting
-from bbs.errors import Stopping
+from bbs.core.addresses import Address
+from bbs.core.errors import Stopping
 from bbs.protocols.commands import Role
 
 MAX_HOPS = 5

@@ -19,8 +19,8 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStream
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.addresses import Address, has_tls
 from bbs.client.connection import endpoint_to
+from bbs.core.addresses import Address, has_tls
 
 NOT_INSTALLED = (
     "TLS needs packages that are not installed: pip install '.[tls]' in a checkout of bbs"

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from bbs.addresses import Address
 from bbs.client import oldest
 from bbs.client.problems import (
     BadReply,
@@ -26,6 +25,7 @@ from bbs.client.problems import (
     Unreachable,
 )
 from bbs.client.told import ChatMessage, ServiceEvent, Waiting
+from bbs.core.addresses import Address
 
 __all__ = [
     "BadReply",

@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from functools import partial
 
-from bbs.commands import accounts, anywhere
-from bbs.commands.listening import listening
-from bbs.commands.more import LongLists
+from bbs.commands import accounts, common
+from bbs.commands.common import LongLists, listening
 from bbs.commands.service import Service, ServiceUnusable
-from bbs.plugins import plugins
+from bbs.core.plugins import plugins
 from bbs.protocols.commands import CommandTable
 
 
@@ -24,7 +23,7 @@ def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
     :raises ServiceUnusable: one of its own has a name that is taken.
     :raises PluginUnusable: a plugin does not import, names no table, or takes a name again.
     """
-    parts = (accounts.commands, *service.commands, listening(service.feed), anywhere.commands)
+    parts = (accounts.commands, *service.commands, listening(service.feed), common.commands)
     table = CommandTable()
     lists = LongLists(secrets.token_bytes() if secret is None else secret)
     try:

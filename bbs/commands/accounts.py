@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from bbs import security
-from bbs.addresses import usual_form
-from bbs.commands.ask import Ask, success
-from bbs.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
+from bbs.commands.context import Ask, success
+from bbs.core import audit
+from bbs.core.addresses import usual_form
+from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
+from bbs.core.values import NAME_LENGTH
 from bbs.limits.connections import counted_as
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
-from bbs.rules import accounts, callers, credentials, places
+from bbs.rules import accounts, auth, credentials, placement
 from bbs.rules.names import normalized
 from bbs.rules.suspensions import AccountSuspended
-from bbs.values import NAME_LENGTH
 
 if TYPE_CHECKING:  # App servers have this table too, and hash nothing.
-    from bbs.passwords import Verdict
+    from bbs.limits.password_hashing import Verdict
 
 commands = CommandTable()
 
@@ -69,10 +69,10 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
         form, address, partial(hasher.verify, stored, password)
     )
     token = accounts.new_token()
-    digest = callers.digest(token)
+    digest = auth.digest(token)
     of_service: dict[str, object] = {}
 
-    async def begin_session(look: places.Look) -> places.Search:
+    async def begin_session(look: placement.Look) -> placement.Search:
         search = await ask.database.run(
             accounts.log_in,
             name,
@@ -104,7 +104,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
 
 
 @commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)
-async def logout(ask: Ask, caller: callers.Caller) -> Reply:
+async def logout(ask: Ask, caller: auth.Caller) -> Reply:
     """End the user's sessions."""
     _tell_of_end(ask, caller)
     return success("Bye!")
@@ -162,7 +162,7 @@ async def change_password(ask: Ask, old: str, new: str) -> Reply:
     return success()
 
 
-def _tell_of_end(ask: Ask, caller: callers.Caller) -> None:
+def _tell_of_end(ask: Ask, caller: auth.Caller) -> None:
     ask.home.bus.tell(caller.channel, {"event": "logout"})
     ask.home.bus.tell_fleet("free")
 
@@ -173,21 +173,21 @@ async def tell_where(ask: Ask) -> Reply:
     return Reply({"status": 0, "app_server": _address(ask, await locate(ask))})
 
 
-async def locate(ask: Ask) -> places.Seat:
+async def locate(ask: Ask) -> placement.Seat:
     """Where the caller is served, waiting for a place if theirs is gone."""
     caller = ask.user
     if caller.server:
-        seat = await ask.database.run(places.ask, caller.id)
+        seat = await ask.database.run(placement.ask, caller.id)
         if seat:
             return seat
 
-    def take(look: places.Look) -> Deferred[places.Search]:
-        return ask.database.run(places.take, caller.id, look)
+    def take(look: placement.Look) -> Deferred[placement.Search]:
+        return ask.database.run(placement.take, caller.id, look)
 
     return await ask.home.login.seating.seat(caller.name, ask.connection, take)
 
 
-def _address(ask: Ask, seat: places.Seat) -> dict[str, object]:
+def _address(ask: Ask, seat: placement.Seat) -> dict[str, object]:
     """Where `seat` is, for this request's sender."""
     return seat.address.seen_from(ask.connection.local_host).as_json()
 
@@ -226,5 +226,5 @@ def _count_guess(ask: Ask) -> None:
 
 
 def tell(what: str, outcome: str, address: str, name: str = "") -> None:
-    """Tell of a security event, with a name as somebody gave it: `bbs.security.tell`."""
-    security.tell(what, outcome, address=address, name=name[:NAME_LENGTH])
+    """Tell of a security event, with a name as somebody gave it: `bbs.core.audit.tell`."""
+    audit.tell(what, outcome, address=address, name=name[:NAME_LENGTH])

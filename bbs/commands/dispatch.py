@@ -3,21 +3,22 @@
 `docs/protocol.md`, section 3: command known, token live, number of arguments, served here, the
 command's own rules. Everything from the token on happens in one transaction, one hop to a thread
 of the database. Nothing here knows a command by name.
+
+Coroutines that hardly ever wait.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs import tracing
 from bbs.commands.accounts import locate
-from bbs.commands.ask import (
+from bbs.commands.context import (
     AppServerParts,
     Ask,
     AskLoginServer,
@@ -27,18 +28,55 @@ from bbs.commands.ask import (
     failure,
     success,
 )
-from bbs.commands.coroutines import begin
-from bbs.commands.traced import ending, failing, timed
-from bbs.errors import Refusal
+from bbs.commands.request_tracing import ending, failing, timed
+from bbs.core import tracing
+from bbs.core.audit import tell
+from bbs.core.errors import Refusal
+from bbs.core.values import Trouble
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
-from bbs.rules import accounts, places
-from bbs.rules.callers import Caller, asked_by, identify, touch
-from bbs.rules.costs import ONE_COMMAND, Costs, costs_of
+from bbs.rules import accounts, placement
+from bbs.rules.auth import ONE_COMMAND, Caller, Costs, asked_by, costs_of, identify, touch
 from bbs.rules.presence import keep
-from bbs.security import tell
 from bbs.storage.database import marked_as
-from bbs.values import Trouble
+
+T = TypeVar("T")
+
+
+def begin(coroutine: Coroutine[Deferred[Any], Any, T]) -> T | Deferred[T]:
+    """Run `coroutine` until it waits for something: what it returned, if it never does, else a
+    Deferred of that.
+
+    A Deferred for a coroutine that never waits takes 1.5 µs, and this 0.3; one for a coroutine that
+    does takes 0.3 µs more than `Deferred.fromCoroutine` alone.
+    """
+    try:
+        awaited = coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    return Deferred.fromCoroutine(_go_on(coroutine, awaited))
+
+
+def _go_on(
+    coroutine: Coroutine[Deferred[Any], Any, T], awaited: Deferred[Any]
+) -> Generator[Deferred[Any], Any, T]:
+    """The rest of `coroutine`, which waits for `awaited`."""
+    while True:
+        try:
+            try:
+                value = yield awaited
+            except GeneratorExit:  # Nobody can end the wait, and both are thrown away.
+                coroutine.close()
+                raise
+            except BaseException as error:
+                awaited = coroutine.throw(error)
+            else:
+                awaited = coroutine.send(value)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
 
 _TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
 
@@ -237,7 +275,7 @@ class Dispatcher:
         been one. Nobody else pays for that: it takes transactions of its own."""
         database, here = self._home.database, self._home.app.server_id
         try:
-            seat = await database.run(places.come_back, caller.id, here)
+            seat = await database.run(placement.come_back, caller.id, here)
             if seat is None:
                 raise AskLoginServer()
             if seat.server != here:
@@ -260,7 +298,7 @@ class Dispatcher:
         user = ask.user
         if ask.command.role is Role.LOGIN or user.server is None:
             return AskLoginServer()
-        seats = await self._home.database.run(places.whereabouts, [user.id])
+        seats = await self._home.database.run(placement.whereabouts, [user.id])
         seat = seats.get(user.id)
         return Moved(seat.address) if seat else AskLoginServer()
 

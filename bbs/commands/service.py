@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 
+from bbs.core.values import Counter, is_for_threads
 from bbs.delivery.feed import Feed
 from bbs.protocols.commands import CommandTable
 from bbs.protocols.presentation import Presentation, PresentationUnusable, is_reference, load
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
-from bbs.values import Counter, is_for_threads
 
 _NAME = re.compile("[a-z][a-z0-9]{0,31}")
 

@@ -8,7 +8,7 @@ that is installed adds a section of its own. Paths are relative to the folder th
 in.
 """
 
-from bbs.config.loading import ConfigError, load
+from bbs.config.loading import ConfigError, described, load, masked, to_toml
 from bbs.config.sections import (
     EC2,
     App,
@@ -23,8 +23,7 @@ from bbs.config.sections import (
     Web,
 )
 from bbs.config.settings import setting
-from bbs.config.writing import described, masked, to_toml
-from bbs.values import Rate
+from bbs.core.values import Rate
 
 __all__ = [
     "EC2",

@@ -16,8 +16,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from bbs.addresses import Address, ListeningPlace, ServerPlace, has_tls
-from bbs.values import UNITS, Rate, Size
+from bbs.core.addresses import Address, ListeningPlace, ServerPlace, has_tls
+from bbs.core.values import UNITS, Rate, Size
 
 T = TypeVar("T")
 

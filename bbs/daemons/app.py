@@ -1,39 +1,230 @@
-"""`twistd NAME-app`: how an app server starts, joins the fleet, lives in it and leaves it."""
+"""`twistd NAME-app`: how an app server starts, joins the fleet, lives in it and leaves it.
+
+What an app server on EC2 does beside serving: it asks its own instance where people reach it,
+and whether EC2 will take it away, and tells the fleet.
+
+So it becomes ready where no list of instances can be had, and is drained before it is taken away.
+
+Notice that the parent process died, however it died.
+
+A parent starts its child with a pipe as standard input and writes nothing to it. When the parent
+is gone the system closes its end, and the child reads the end of the pipe. Nothing has to be sent,
+so it works for a parent that was killed.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.application.service import Service as TwistedService
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReadDescriptor
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from bbs import tracing
-from bbs.addresses import Address
-from bbs.clock import lived
 from bbs.commands.service import Service
 from bbs.config import Configuration
+from bbs.core import tracing
+from bbs.core.addresses import Address
+from bbs.core.clock import lived
+from bbs.core.errors import Unavailable
+from bbs.core.values import Tally
 from bbs.daemons.composition import AppServing
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
-from bbs.daemons.lifeline import Lifeline
-from bbs.errors import Unavailable
-from bbs.rules import members
+from bbs.rules import membership
+from bbs.scaling.ec2.metadata import Metadata, MetadataUnavailable
 from bbs.storage.database import Database
-from bbs.values import Tally
 
-if TYPE_CHECKING:
-    from bbs.daemons.app_machine import Machine
+PATIENCE = 2.0
+"""Seconds for which a server that starts waits for its address; it reports without, then, and the
+provider's list may know it sooner. The metadata answer within milliseconds."""
 
-EMBEDDED = "broker.url: the embedded broker is within a login server; name one"
+AGAIN = 2.0
+"""Seconds between questions for an address that is not known yet."""
+
+POLL = 5.0
+"""Seconds between looks for a notice, as AWS advises:
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html"""
 
 _log = Logger()
+
+
+class Machine(TwistedService):
+    """This app server's instance.
+
+    :param wanted: the kind of address at which people reach it: `public`, `private` or `dns`.
+    """
+
+    def __init__(self, metadata: Metadata, wanted: str, reactor: Any) -> None:
+        self._metadata = metadata
+        self._wanted = wanted
+        self._reactor = reactor
+        self._host: str | None = None
+        self._decided: Deferred[None] = Deferred()
+        self._tasks: list[Deferred[None]] = []
+
+    # Service
+
+    def startService(self) -> None:
+        TwistedService.startService(self)
+        self._patience = self._reactor.callLater(PATIENCE, self._decide)
+        self._begin(self._find())
+
+    def stopService(self) -> Deferred[Any]:
+        """Fires when nothing is asked any more."""
+        TwistedService.stopService(self)
+        self._decide()
+        for task in self._tasks:
+            task.cancel()
+        return DeferredList(self._tasks)
+
+    # For the server
+
+    async def host(self) -> str | None:
+        """Where people reach this machine; None where it is not known soon."""
+        await self._decided
+        return self._host
+
+    def joined(self, database: Database, server: str, port: int, told: str | None) -> None:
+        """This app server is a member of the fleet, to which it has `told` its address, if that was
+        known: tell what comes to be known from now on."""
+        if told is None:
+            self._begin(self._tell_host(database, server, port))
+        self._begin(self._watch(database, server))
+
+    # What goes on
+
+    def _begin(self, task: Coroutine[Any, Any, None]) -> None:
+        def ended(failure: Failure) -> None:
+            if not failure.check(CancelledError):
+                _log.failure("asking the instance's metadata went wrong", failure=failure)
+
+        self._tasks.append(Deferred.fromCoroutine(task).addErrback(ended))
+
+    def _decide(self) -> None:
+        if self._patience.active():
+            self._patience.cancel()
+        if not self._decided.called:
+            self._decided.callback(None)
+
+    async def _find(self) -> None:
+        trouble = ""
+        while self.running:
+            try:
+                self._host = await self._metadata.address(self._wanted)
+            except MetadataUnavailable as error:
+                said = str(error)
+            else:
+                self._decide()
+                if self._host is not None:
+                    return
+                said = "it has none"
+            if said != trouble:
+                trouble = said
+                _log.warn(
+                    "this instance's address (ec2.address: {wanted}) is not known: {trouble}",
+                    wanted=self._wanted,
+                    trouble=trouble,
+                )
+            await self._pause(AGAIN)
+
+    async def _tell_host(self, database: Database, server: str, port: int) -> None:
+        while self.running:
+            if self._host is not None:
+                with suppress(Unavailable):
+                    # Of one that is ready by now the fleet has learned it elsewhere.
+                    await database.run(membership.report, server, port, self._host)
+                    return
+            await self._pause(AGAIN)
+
+    async def _watch(self, database: Database, server: str) -> None:
+        """Look for notices; one that the database could not be told of is told again."""
+        is_spot, why, told = False, "", ""
+        while self.running:
+            try:
+                is_spot = is_spot or await self._metadata.is_spot()
+                if not is_spot:
+                    return
+                notice = await self._metadata.notice()
+            except MetadataUnavailable:
+                notice = ""
+            if notice and notice != why:
+                why = notice
+                _log.warn("EC2 takes this instance away: {why}", why=why)
+            if why != told:
+                with suppress(Unavailable):
+                    await database.run(membership.warn, server, why)
+                    told = why
+            await self._pause(POLL)
+
+    async def _pause(self, seconds: float) -> None:
+        if self.running:
+            await deferLater(self._reactor, seconds)
+
+
+@implementer(IReadDescriptor)
+class Lifeline(TwistedService):
+    """Watches the inherited end of a pipe, and calls `on_cut` once when the other end is gone.
+
+    It watches from `startService` until `stopService`; a cut before that is noticed at the start.
+    The descriptor is not closed: it is the process's own.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorFDSet, fd: int, on_cut: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._on_cut = on_cut
+
+    # IService
+
+    def startService(self) -> None:
+        TwistedService.startService(self)
+        os.set_blocking(self._fd, False)
+        self._reactor.addReader(self)
+
+    def stopService(self) -> None:
+        TwistedService.stopService(self)
+        self._reactor.removeReader(self)
+
+    # IReadDescriptor
+
+    def logPrefix(self) -> str:
+        return "lifeline"
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def doRead(self) -> None:
+        """Throw away what comes, until the end."""
+        try:
+            ended = not os.read(self._fd, 4096)
+        except BlockingIOError:
+            return
+        if ended:
+            self._reactor.removeReader(self)
+            self._cut()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Some reactors tell of the end this way; it also comes when the reactor stops."""
+        if isinstance(reason.value, ConnectionDone):
+            self._cut()
+
+    def _cut(self) -> None:
+        self._log.warn("the parent process is gone")
+        self._on_cut()
+
+
+EMBEDDED = "broker.url: the embedded broker is within a login server; name one"
 
 
 class AppServer(Daemon):
@@ -114,8 +305,7 @@ class AppServer(Daemon):
         if not is_on_instance(self.config, self._launched_as):
             return None
         # Here: who runs elsewhere need not load it, 17 ms of a start.
-        from bbs.daemons.app_machine import Machine
-        from bbs.scaling.metadata import Metadata
+        from bbs.scaling.ec2.metadata import Metadata
 
         metadata = Metadata.from_environ(self.reactor, os.environ)
         if metadata is None:
@@ -133,10 +323,10 @@ class AppServer(Daemon):
             else:
                 place = Address(await self.in_thread(self._address, database.url), number)
             return await database.run_patiently(
-                members.join, place.host, place.port, self.config.app.capacity, self.wall()
+                membership.join, place.host, place.port, self.config.app.capacity, self.wall()
             )
         host = None if machine is None else await machine.host()
-        if not await database.run_patiently(members.report, self._launched_as, number, host):
+        if not await database.run_patiently(membership.report, self._launched_as, number, host):
             raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
         if machine is not None:
             machine.joined(database, self._launched_as, number, host)
@@ -158,7 +348,7 @@ class AppServer(Daemon):
     async def _leave(self, database: Database, server_id: str, serving: AppServing) -> None:
         """Say that this server stops, and give those who listen time to be told where to go."""
         with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
-            await database.run(members.leave, server_id)
+            await database.run(membership.leave, server_id)
         serving.home.bus.tell_fleet("gone")
         await serving.listeners.dismiss(FAREWELL)
 
@@ -173,8 +363,8 @@ class AppServer(Daemon):
 
 def is_on_instance(config: Configuration, server_id: str | None) -> bool:
     """Whether the provider ec2 has launched an app server with this configuration, under this id.
-    Nobody else is told `ec2.address` (`bbs.scaling.children`), and nobody else asks metadata: what
-    answers at that address elsewhere is not ours to know."""
+    Nobody else is told `ec2.address` (`bbs.scaling.app_server_environment`), and nobody else asks
+    metadata: what answers at that address elsewhere is not ours to know."""
     told = config.sources.get("ec2.address", "default") != "default"
     return told and server_id is not None
 
@@ -241,7 +431,7 @@ class Heartbeat(TwistedService):
         try:
             tally = self._tally()
             alive = await self._database.run(
-                members.beat, self._server, tally.counts, tally.figures
+                membership.beat, self._server, tally.counts, tally.figures
             )
         except Unavailable:
             if self._reactor.seconds() - self._renewed > self._lease_timeout:

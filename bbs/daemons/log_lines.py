@@ -20,7 +20,8 @@ from twisted.logger import LogEvent, eventAsText, formatEventAsClassicLogText
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
 
-from bbs import __version__, tracing
+from bbs import __version__
+from bbs.core import tracing
 
 JSON = "json"
 """What `log.format` calls it."""

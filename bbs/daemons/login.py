@@ -1,4 +1,7 @@
-"""`twistd NAME-login`: how a login server starts."""
+"""`twistd NAME-login`: how a login server starts.
+
+Whether people who log in find an app server, or will without anybody's help.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from twisted.application.internet import TimerService
+from twisted.application.service import Service as TwistedService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
@@ -14,33 +19,104 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from bbs import __version__
-from bbs.addresses import Address, ListeningPlace, is_loopback, reached_at
 from bbs.commands.service import Service
 from bbs.config import Configuration
+from bbs.core.addresses import Address, ListeningPlace, is_loopback, reached_at
+from bbs.core.errors import Unavailable
+from bbs.core.plugins import PluginUnusable
+from bbs.core.threads import Workers
+from bbs.daemons.composition import LoginServing
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.daemons.log_files import call_on_hangup
-from bbs.daemons.login_composition import LoginServing
-from bbs.daemons.readiness import Readiness
 from bbs.limits.connections import Admission, Networks
-from bbs.passwords import Hasher, threads
-from bbs.plugins import PluginUnusable
+from bbs.limits.password_hashing import Hasher, threads
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
-from bbs.rules import accounts, members
+from bbs.rules import accounts, membership, placement
 from bbs.rules.fleets import Fleet
 from bbs.rules.servers import new_id
-from bbs.scaling import founding, launching
-from bbs.scaling.identity import process_identity
+from bbs.scaling import fleet_identity, providers
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
-from bbs.workers import Workers
+from bbs.scaling.process_identity import process_identity
+from bbs.storage.database import Database
 
 if TYPE_CHECKING:
     from bbs.web.page import OperatorsPage
 
+LOOK_INTERVAL = 2.0
+"""Seconds between looks where nothing is launched: who ends an app server by hand tells nobody else
+of it, and whoever asks whether this one is ready asks every few seconds."""
+
+_log = Logger()
+
+
+class Readiness(TwistedService):
+    """What a login server knows of it. Servers that are full count: people wait for a place there,
+    in their order.
+
+    Where the provider launches servers it is so for good from when there has been one, as it
+    launches more when they are gone; and from the start where it is to keep none, as it launches
+    one when somebody comes. Where it launches nothing, it is so while there is one.
+
+    :param launches: whether the provider ever launches anything.
+    :param minimum: app servers that the fleet is to have.
+    """
+
+    def __init__(self, database: Database, reactor: Any, *, launches: bool, minimum: int) -> None:
+        self.there = False
+        """Whether it is so, as far as was seen."""
+        self.first: Deferred[None] = Deferred()
+        """Fires when it is so for the first time."""
+        self._database = database
+        self._launches = launches
+        self._on_demand = launches and not minimum
+        self._ticking: Any = TimerService(
+            LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._look())
+        )
+        self._ticking.clock = reactor
+
+    # Service
+
+    def startService(self) -> None:
+        TwistedService.startService(self)
+        if self._on_demand:
+            self._is(True)
+        elif self._launches:
+            # One that joins a fleet at rest hears nothing of the app servers that there are.
+            self.look()
+        else:
+            self._ticking.startService()
+
+    def stopService(self) -> Any:
+        TwistedService.stopService(self)
+        return self._ticking.stopService() if self._ticking.running else None
+
+    # What it looks at
+
+    def look(self) -> None:
+        """There may be an app server, or none any more."""
+        if self.running and not (self._launches and self.there):
+            Deferred.fromCoroutine(self._look())
+
+    async def _look(self) -> None:
+        try:
+            there = await self._database.run(placement.any_ready)
+        except Unavailable:
+            return  # That the database is away is somebody else's to say.
+        except Exception:
+            _log.failure("a look for app servers went wrong")
+            return
+        if self.running:
+            self._is(there)
+
+    def _is(self, there: bool) -> None:
+        self.there = there
+        if there and not self.first.called:
+            self.first.callback(None)
+
+
 ADVISED_MINIMUM = 8
 """Characters that a password that a person chooses has at the least (NIST SP 800-63B, section
 5.1.1.1)."""
-
-_log = Logger()
 
 
 class ListensAt(Protocol):
@@ -75,9 +151,9 @@ class LoginServer(Daemon):
 
     async def start(self) -> None:
         config = self.config
-        kind = launching.named(config.fleet.provider)[1]
+        kind = providers.named(config.fleet.provider)[1]
         # Only now: twistd forks into the background after it has made its services.
-        me = members.Member(new_id(), process_identity(), __version__)
+        me = membership.Member(new_id(), process_identity(), __version__)
         self.server_id = me.id
         _log.info("this is login server {login_server}", login_server=me.id)
         database = await self.open_database()
@@ -87,12 +163,14 @@ class LoginServer(Daemon):
         self.begin(processes)
         brokers = await self._brokers()
         stomp = await self.open_broker(brokers)
-        await database.run_patiently(members.enroll, me)
+        await database.run_patiently(membership.enroll, me)
         patience = config.fleet.lost_after
-        fleet = await founding.find(database, self.reactor, self.wall, patience, kind.outlives)
+        fleet = await fleet_identity.find(
+            database, self.reactor, self.wall, patience, kind.outlives
+        )
         traces: dict[str, str] = {}
         provider = await self._provider(me, brokers, fleet, traces)
-        await founding.take_over(database, provider, self.reactor, self.wall, patience)
+        await fleet_identity.take_over(database, provider, self.reactor, self.wall, patience)
         if IKeepsLogs.providedBy(provider):
             self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         serving = LoginServing(
@@ -145,14 +223,14 @@ class LoginServer(Daemon):
 
     async def _provider(
         self,
-        me: members.Member,
+        me: membership.Member,
         brokers: tuple[str, ...],
         fleet: Fleet,
         traces: Mapping[str, str],
     ) -> IProvider:
         """The provider that the configuration names."""
         try:
-            return await launching.make_provider(
+            return await providers.make_provider(
                 self.config,
                 brokers,
                 me,
@@ -168,7 +246,7 @@ class LoginServer(Daemon):
             raise CannotStart(str(error)) from error
 
     async def _page(
-        self, me: members.Member, serving: LoginServing, readiness: Readiness
+        self, me: membership.Member, serving: LoginServing, readiness: Readiness
     ) -> OperatorsPage | None:
         """The operators' page, if the configuration wants one."""
         config, home = self.config, serving.home
@@ -201,7 +279,7 @@ class LoginServer(Daemon):
             reactor=self.reactor,
             wall=self.wall,
             password_minimum=config.limits.password_minimum,
-            outlives=launching.named(config.fleet.provider)[1].outlives,
+            outlives=providers.named(config.fleet.provider)[1].outlives,
             person=self.service.person,
             on_delete=self.service.on_delete,
         )

@@ -25,10 +25,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from bbs import security
+from bbs.core import audit
+from bbs.core.values import NAME_LENGTH
 from bbs.daemons.log_files import SharedFile, call_on_hangup
 from bbs.limits.connections import counted_as
-from bbs.values import NAME_LENGTH
 
 IN_DATA = os.path.join("logs", "security.log")
 """Where it is in the data folder of a `bbs up`."""
@@ -59,7 +59,8 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What was told by `bbs.security.tell`, `at` when (seconds since the epoch), and how often."""
+    """What was told by `bbs.core.audit.tell`, `at` when (seconds since the epoch), and how
+    often."""
 
     at: float
     what: str
@@ -164,7 +165,7 @@ class Folding:
 
 
 class SecurityLog(Service):
-    """Writes what is told by `bbs.security.tell`, on a thread of its own.
+    """Writes what is told by `bbs.core.audit.tell`, on a thread of its own.
 
     Where the file cannot be written, or not fast enough, events are left out and counted, and the
     count is written when that can be done again. Nothing else is disturbed.
@@ -211,14 +212,14 @@ class SecurityLog(Service):
         # A daemon, as it may wait for a disk that never answers.
         self._thread = Thread(target=self._write, args=(file,), name="security-log", daemon=True)
         self._thread.start()
-        security.publisher.addObserver(self.told)  # type: ignore[arg-type]
+        audit.publisher.addObserver(self.told)  # type: ignore[arg-type]
         self._forget = call_on_hangup(self._hung_up)
 
     def stopService(self) -> Deferred[None]:
         """Fires when what waits is written, or cannot be in time."""
         Service.stopService(self)
         self._forget()
-        security.publisher.removeObserver(self.told)  # type: ignore[arg-type]
+        audit.publisher.removeObserver(self.told)  # type: ignore[arg-type]
         with self._changed:
             self._ended = True
             self._changed.notify()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from bbs.addresses import ServerPlace, reached_at
 from bbs.client.tls import Trust, TrustUnusable, load_trust, tls_endpoints
+from bbs.core.addresses import ServerPlace, reached_at
+from bbs.core.threads import Workers
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.factory import GatewayFactory
 from bbs.ui.gateway.session import Host
-from bbs.workers import Workers
 
 
 class TelnetGateway(Daemon):

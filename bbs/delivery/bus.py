@@ -28,7 +28,7 @@ from typing import Any
 from twisted.internet.defer import DeferredList
 from twisted.logger import Logger
 
-from bbs import tracing
+from bbs.core import tracing
 from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
 
 

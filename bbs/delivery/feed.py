@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bbs.protocols.line.interfaces import encode
-from bbs.rules.callers import Caller
+from bbs.rules.auth import Caller
 
 BATCH = 100
 """Events that one look brings a reader; there is another look while there are more."""

@@ -10,31 +10,198 @@ database.
 
 All other events live for the moment: who listens and reads gets them as they are told, and nobody
 gets them later.
+
+What the readers of one app server have been sent, and that it is written down.
+
+Where those who listen are served, and whether their sessions live; and that they are told.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from bbs import tracing
-from bbs.delivery.audience import Audience, Listener
+from bbs.core import tracing
+from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.delivery.bus import Bus, NoHint
-from bbs.delivery.channels import Channels
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
-from bbs.delivery.receipts import Receipts
-from bbs.delivery.whereabouts import Whereabouts
-from bbs.errors import Refusal, Unavailable
+from bbs.delivery.subscribers import Audience, Channels, Listener
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
-from bbs.rules.callers import Caller
+from bbs.rules import placement, presence
+from bbs.rules.auth import Caller
 from bbs.storage.database import Database
+
+NOTE_DELAY = 0.1
+"""Seconds in which receipts are gathered before they are written down together."""
+
+LOOKED_AT = 64
+"""Readers who are looked at each time, beside as many as were noted: so those are found who have
+gone since theirs was noted, before others take their place."""
+
+_log = Logger()
+
+
+class Receipts:
+    """The last event that each reader was sent, until it is written down and the reader is gone.
+
+    :param retry_delay: seconds after which a database that was away is tried again.
+    :param listens: says whether a user listens.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        feed: Feed | None,
+        reactor: Any,
+        retry_delay: float,
+        listens: Callable[[int], bool],
+    ) -> None:
+        self._database = database
+        self._feed = feed
+        self._reactor = reactor
+        self._retry_delay = retry_delay
+        self._listens = listens
+        self._sent: OrderedDict[int, int] = OrderedDict()
+        self._unnoted: set[int] = set()
+        self._next_note: Any = None
+        self._one_at_a_time = DeferredLock()
+        self._stopped = False
+
+    def last(self, user: int) -> int:
+        """The id of the last event that `user` is known to have been sent; 0 for none."""
+        return self._sent.get(user, 0)
+
+    def add(self, cursor: Cursor) -> None:
+        """A reader was sent an event."""
+        if cursor.last > self.last(cursor.user):
+            self._sent[cursor.user] = cursor.last
+            self._unnoted.add(cursor.user)
+            self._note_in(NOTE_DELAY)
+
+    def stop(self) -> Deferred[None]:
+        """Write down the last ones; fires when that is done, or cannot be."""
+        self._stopped = True
+        if self._next_note is not None:
+            self._next_note.cancel()
+            self._next_note = None
+        return Deferred.fromCoroutine(self._note())
+
+    def _note_in(self, seconds: float) -> None:
+        if self._next_note is None and not self._stopped:
+            self._next_note = self._reactor.callLater(seconds, self._time_to_note)
+
+    def _time_to_note(self) -> None:
+        self._next_note = None
+        Deferred.fromCoroutine(self._note()).addErrback(
+            lambda failure: _log.failure("receipts were not written down", failure=failure)
+        )
+
+    async def _note(self) -> None:
+        # One after the other: of two at a time, the first would forget what the second is to note.
+        await self._one_at_a_time.acquire()
+        try:
+            await self._note_what_is_new()
+        finally:
+            self._one_at_a_time.release()
+
+    async def _note_what_is_new(self) -> None:
+        users, self._unnoted = self._unnoted, set()
+        if not users or self._feed is None:
+            return
+        try:
+            await self._database.run(
+                self._feed.note, [Cursor(user, self._sent[user]) for user in users]
+            )
+        except Unavailable:
+            self._unnoted |= users
+            self._note_in(self._retry_delay)
+        else:
+            for user in users - self._unnoted:
+                if not self._listens(user):
+                    del self._sent[user]
+            self._forget_some(len(users) + LOOKED_AT)
+
+    def _forget_some(self, count: int) -> None:
+        """Look at `count` readers, in turn, and forget those who listen no more."""
+        for user in [*islice(self._sent, count)]:
+            if user in self._unnoted or self._listens(user):
+                self._sent.move_to_end(user)
+            else:
+                del self._sent[user]
+
+
+class Whereabouts:
+    """Looks where the `audience` of one app server should be.
+
+    :param drop: ends the listening of some of them.
+    """
+
+    def __init__(
+        self, database: Database, audience: Audience, drop: Callable[[Iterable[Listener]], None]
+    ) -> None:
+        self._database = database
+        self._audience = audience
+        self._drop = drop
+        self.server_id: str | None = None
+        """This app server's, once it has joined the fleet."""
+
+    async def look(self, users: Collection[int]) -> None:
+        """Look where `users`, as far as they listen, are served, and whether the sessions live on
+        which they do; tell those who should know. Nothing comes of it while the database is away:
+        there is always another look."""
+        listeners = self._audience.of(users)
+        sessions = {listener.session for listener in listeners}
+        try:
+            found = await self._database.run(presence.standings, sessions)
+            await self._bring_back(self._tell(listeners, found))
+        except Unavailable:
+            return
+
+    def _tell(
+        self, listeners: Iterable[Listener], found: dict[str, presence.Standing]
+    ) -> Collection[int]:
+        """Tell those whose session is gone, and those who are served elsewhere; returns the users
+        who have no place and wait for none."""
+        away: dict[int, None] = {}
+        for listener in listeners:
+            if listener not in self._audience:
+                continue
+            standing = found.get(listener.session)
+            if standing is None:
+                listener.connection.send_event({"event": "logout"})
+                self._drop([listener])
+            elif standing.away:
+                away[listener.user] = None
+            else:
+                self._tell_where(listener, standing.seat)
+        return away
+
+    async def _bring_back(self, users: Iterable[int]) -> None:
+        """These listen, and have no place as if they were away: they get one, or wait for one."""
+        for user in users:
+            try:
+                seat = await self._database.run(
+                    placement.come_back, user, self.server_id, stays=True
+                )
+            except NotLoggedIn:
+                continue  # The next look tells of it.
+            for listener in self._audience.of([user]):
+                self._tell_where(listener, seat)
+
+    def _tell_where(self, listener: Listener, seat: placement.Seat | None) -> None:
+        if seat and seat.server != self.server_id and seat != listener.told:
+            listener.told = seat
+            address = seat.address.seen_from(listener.connection.local_host)
+            listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
+
 
 HEARD_AT_ONCE = 50
 """Channels that one turn of the reactor subscribes to: each takes a tenth of a millisecond, and
@@ -52,8 +219,6 @@ LISTENING_CONNECTIONS = 16
 
 ABOUT_PLACES = ("moved", "logout")
 """Events by which the servers tell each other to look where users are."""
-
-_log = Logger()
 
 
 class TooManyListeners(Refusal):

@@ -23,10 +23,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
-from bbs.errors import NotLoggedIn, Refusal, Unavailable
-from bbs.rules import callers, places, presence
+from bbs.rules import auth, placement, presence
 from bbs.storage.database import Database
 
 LOOKS = 10
@@ -75,7 +75,7 @@ class Presence(Service):
         self._ttl = place_ttl
         self._seconds = reactor.seconds
         self._wall = wall
-        self._ahead = min(callers.Sessions(session_ttl).slack / 2, SELDOM)
+        self._ahead = min(auth.Sessions(session_ttl).slack / 2, SELDOM)
         self.server_id: str | None = None
         """This app server's, once it has joined the fleet."""
         self._asked: dict[int, float] = {}
@@ -187,7 +187,7 @@ class Presence(Service):
             elif self._asked.get(user, began - 1.0) >= began:
                 # Somebody may have asked to log out.
                 with suppress(NotLoggedIn):
-                    await self._database.run(places.come_back, user, self.server_id)
+                    await self._database.run(placement.come_back, user, self.server_id)
 
     # Sessions
 

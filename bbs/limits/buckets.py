@@ -12,8 +12,8 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from bbs.errors import TooManyAttempts
-from bbs.values import NAME_LENGTH, Rate
+from bbs.core.errors import TooManyAttempts
+from bbs.core.values import NAME_LENGTH, Rate
 
 MOST_KEYS = 100_000
 """How many keys are remembered by default."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from bbs import security
+from bbs.core import audit
 
 RESERVED = 128
 """Descriptors that are kept for what keeps a server alive: its database (ten for SQLite, eight for
@@ -215,7 +215,7 @@ class Door:
             or self.admission.is_greedy(address, descriptors)
         )
         if crowded or not self.admission.has_place():
-            security.tell("connect", "refused", address=host)
+            audit.tell("connect", "refused", address=host)
             self.admission.when_refused()
             return None
         return Entry(self, address, descriptors)

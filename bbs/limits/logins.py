@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
+from bbs.core.errors import TooManyAttempts, Unavailable, WrongCredentials
+from bbs.core.values import Rate
 from bbs.limits.buckets import Buckets
 from bbs.limits.connections import counted_as
-from bbs.limits.fair import FairQueue
-from bbs.values import Rate
+from bbs.limits.fair_queue import FairQueue
 
 FACTOR = 10
 """How many times as often as one name from one address a name may fail from all addresses, and an

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 
-from bbs.errors import Refusal
-from bbs.values import is_for_threads
+from bbs.core.errors import Refusal
+from bbs.core.values import is_for_threads
 
 Handler = Callable[..., Awaitable[Any]]
 _H = TypeVar("_H", bound=Handler)

@@ -19,8 +19,8 @@ from importlib import import_module
 from reprlib import repr as short
 from typing import Any, TypeVar
 
+from bbs.core.values import RESERVED_EVENTS
 from bbs.protocols.commands import Command
-from bbs.values import RESERVED_EVENTS
 
 MOST_TEXT = 1000
 """Characters in a text of a presentation: a sentence of help, the name of a command."""

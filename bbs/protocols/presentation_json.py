@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields, replace
 from itertools import islice
 from typing import Any, TypeVar
 
+from bbs.core.values import RESERVED_EVENTS
 from bbs.protocols.presentation import (
     MOST_ITEMS,
     MOST_LINES,
@@ -26,7 +27,6 @@ from bbs.protocols.presentation import (
     are_texts,
     is_text,
 )
-from bbs.values import RESERVED_EVENTS
 
 T = TypeVar("T")
 

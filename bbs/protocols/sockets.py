@@ -11,7 +11,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IAddress, IPushProducer
 
-from bbs.addresses import usual_form
+from bbs.core.addresses import usual_form
 
 _KEEP_ALIVE = (
     ("TCP_KEEPIDLE", 60),  # s of silence before the first probe

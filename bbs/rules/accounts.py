@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import peewee
 
-from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
-from bbs.rules import callers, places, suspensions
-from bbs.rules.callers import Caller, Sessions
+from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
+from bbs.core.values import PASSWORD_BYTES
+from bbs.rules import auth, placement, suspensions
+from bbs.rules.auth import Caller, Sessions
 from bbs.rules.names import as_stored, is_valid_name, normalized
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.models import Session, User
 from bbs.storage.statements import statement
-from bbs.values import PASSWORD_BYTES
 
 
 class RegistrationClosed(Refusal):
@@ -166,7 +166,7 @@ OnLogin = Callable[[int, float | None], Mapping[str, object]]
 
 
 @dataclass(frozen=True)
-class Begun(places.Search):
+class Begun(placement.Search):
     """What a login came to; `members` are the service's of the reply."""
 
     members: Mapping[str, object] = field(default_factory=dict)
@@ -178,10 +178,10 @@ def log_in(
     token_digest: str,
     new_hash: str | None,
     now: float,
-    look: places.Look,
+    look: placement.Look,
     most_sessions: int = MOST_SESSIONS,
     on_login: OnLogin | None = None,
-) -> places.Search:
+) -> placement.Search:
     """Begin a session and take a place for `name`, whose password matched the hash `verified`.
 
     Without a place there is no session either. `new_hash` replaces the stored one; `look` as in
@@ -197,10 +197,10 @@ def log_in(
         raise WrongCredentials()
     user, _, seen = found[0]
     suspensions.check(user, now)
-    search = places.enter(user, look)
+    search = placement.enter(user, look)
     if search.seat:
         _add_session(token_digest, user, now)
-        callers.see(user, now)
+        auth.see(user, now)
         beyond = _other_sessions(user, token_digest, most_sessions - 1)
         if beyond:
             Session.delete().where(Session.digest.in_([row[0] for row in beyond])).execute()
@@ -222,7 +222,7 @@ def undo_log_in(token_digest: str) -> None:
 def log_out(caller: Caller) -> Caller:
     """End all sessions of `caller`, and give the place back."""
     _go_offline(caller.id)
-    callers.see(caller.id, caller.now)
+    auth.see(caller.id, caller.now)
     return caller
 
 
@@ -289,10 +289,10 @@ def _lock(user: int) -> None:
 def _go_offline(user: int) -> None:
     _lock(user)
     Session.delete().where(Session.user == user).execute()
-    places.give_back(user)
+    placement.give_back(user)
 
 
 def _go_offline_without_session(user: int) -> None:
     _lock(user)
     if not Session.select(Session.digest).where(Session.user == user).exists():
-        places.give_back(user)
+        placement.give_back(user)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.errors import NotLoggedIn, WrongCredentials
-from bbs.rules.callers import Caller
+from bbs.core.errors import NotLoggedIn, WrongCredentials
+from bbs.rules.auth import Caller
 from bbs.storage.database import for_update, read_only
 from bbs.storage.models import Session, User
 from bbs.storage.statements import statement

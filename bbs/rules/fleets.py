@@ -3,9 +3,16 @@ at its provider.
 
 A copy of the database is another fleet, as the original may go on: nothing of the original's is its
 to end or to count. A database is taken for a copy when it is somewhere else than it was
-(`bbs.storage.home`) and none of its app servers says that it lives. So one that has moved with its
-servers stays the fleet that it was. Should one be taken for a copy that is none, its servers that
-have rows serve on, and what else carries the old id stays as it is until an operator adopts it.
+(`bbs.storage.engines`) and none of its app servers says that it lives. So one that has moved with
+its servers stays the fleet that it was. Should one be taken for a copy that is none, its servers
+that have rows serve on, and what else carries the old id stays as it is until an operator adopts
+it.
+
+What is true of a database that was restored from a copy: the people in it are ours, and whatever
+ran when the copy was made is another fleet's.
+
+The servers of the original may go on, on another machine. So nothing of theirs is ours to end, or
+to count (`bbs.rules.fleets`).
 """
 
 from __future__ import annotations
@@ -17,13 +24,23 @@ from typing import Any
 
 import peewee
 
-from bbs.rules import operators
-from bbs.rules.operators import By
+from bbs.core.values import State
+from bbs.rules import fleet_admin
+from bbs.rules.fleet_admin import By
+from bbs.rules.secrets import HINTS
 from bbs.rules.servers import OPERATOR
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.home import home_of
-from bbs.storage.models import Secret, Server, database
-from bbs.values import State
+from bbs.storage.engines import home_of
+from bbs.storage.models import (
+    Lease,
+    LoginServer,
+    Notice,
+    Place,
+    Secret,
+    Server,
+    Waiter,
+    database,
+)
 
 FLEET, HOME, BEFORE, FORMER = "fleet", "fleet home", "fleet before", "fleet former"
 """Rows of `Secret`: the id; the digest of where the database is, `ELSEWHERE` for one that has been
@@ -159,7 +176,7 @@ def adopt(by: By) -> Left:
     left = waiting_for_adopt()
     if left is None:
         raise NothingToAdopt()
-    operators.record(by, ADOPT, left.id, detail=f"was {said[FLEET]}")
+    fleet_admin.record(by, ADOPT, left.id, detail=f"was {said[FLEET]}")
     if said[FLEET] != left.id:
         _put(f"{INTERIM}{said[FLEET]}", left.id)
     _put(FLEET, left.id)
@@ -236,3 +253,22 @@ def _said() -> dict[str, str]:
 
 def _put(name: str, value: str) -> None:
     Secret.insert(name=name, value=value).on_conflict_replace().execute()
+
+
+RESTORE = "restore"
+"""The action, as `Action` has it."""
+
+
+def make_ours(by: By, source: str) -> None:
+    """Forget the servers of before, and have the database, restored from `source`, be another
+    fleet's for whoever starts on it.
+
+    People stay logged in, without a place until their next command. What proves hints is made anew,
+    so that no server of before is believed.
+    """
+    Place.update(server=None, away=True).execute()
+    for model in (Waiter, LoginServer, Lease, Server, Notice):
+        model.delete().execute()
+    Secret.delete().where(Secret.name == HINTS).execute()
+    leave_home()
+    fleet_admin.record(by, RESTORE, detail=source[-250:])

@@ -12,8 +12,8 @@ import unicodedata
 
 import peewee
 
+from bbs.core.values import NAME_LENGTH
 from bbs.storage.models import User
-from bbs.values import NAME_LENGTH
 
 _FORMS = 4 * NAME_LENGTH
 """Characters that a name may have in any form: one has four at the most when it is taken apart

@@ -10,14 +10,14 @@ from typing import Any
 
 import peewee
 
-from bbs.rules import fleets, members, operators, places, remembered, servers
+from bbs.core.values import LossCause, State, version_order
+from bbs.rules import fleet_admin, fleets, membership, page_history, placement, servers
 from bbs.rules.fleets import Left
-from bbs.rules.members import LeaseSeen
-from bbs.rules.remembered import Sentence
+from bbs.rules.membership import LeaseSeen
+from bbs.rules.page_history import Sentence
 from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
-from bbs.values import LossCause, State, version_order
 
 GONE_SHOWN = 120.0
 """Seconds for which a server that has ended is still shown."""
@@ -73,10 +73,10 @@ class Overview:
     waiting_since: float | None
     away: int = 0
     connected: int = 0
-    refusal: operators.Hold | None
+    refusal: fleet_admin.Hold | None
     usual: float | None
     failures: int = 0
-    actions: tuple[operators.Deed, ...]
+    actions: tuple[fleet_admin.Deed, ...]
     who: Mapping[str, tuple[str, ...]] | None
     keeper: LeaseSeen | None = None
     narrator: LeaseSeen | None = None
@@ -101,7 +101,7 @@ def head_count() -> HeadCount:
     """Count everybody who is logged in, and who waits for it."""
     # In one statement: on MySQL another sees who has gone away meanwhile.
     placed = peewee.fn.SUM(peewee.Case(None, [(Place.server.is_null(), 0)], 1))
-    gone = peewee.fn.SUM(peewee.Case(None, [(places.is_away(), 1)], 0))
+    gone = peewee.fn.SUM(peewee.Case(None, [(placement.is_away(), 1)], 0))
     [(here, there)] = rows(Place.select(placed, gone))
     listen = connected(servers.read(servers.living()))
     return HeadCount(int(here or 0), listen, int(there or 0), waiting())
@@ -114,7 +114,7 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
     lately = Server.ended.between(now - GONE_SHOWN, now + GONE_SHOWN)  # Clocks may be set back.
     shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
-    launches = operators.launches_under_way(now)
+    launches = fleet_admin.launches_under_way(now)
     fleet, copy_of = fleets.standing()
     found = servers.read(Server.select().where(shown).order_by(Server.created, Server.id))
     return Overview(
@@ -124,14 +124,14 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
         waiting_since=since,
         away=away(),
         connected=connected(found),
-        refusal=operators.refusal(),
+        refusal=fleet_admin.refusal(),
         usual=launches.usual if launches else None,
         failures=failures(now),
-        actions=tuple(operators.actions(ACTIONS_SHOWN)),
+        actions=tuple(fleet_admin.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
-        keeper=members.seen_lease(members.KEEPER),
-        narrator=remembered.narrator(),
-        news=() if told is None else remembered.news_behind(told),
+        keeper=membership.seen_lease(membership.KEEPER),
+        narrator=page_history.narrator(),
+        news=() if told is None else page_history.news_behind(told),
         fleet=fleet,
         copy_of=copy_of,
     )
@@ -177,18 +177,18 @@ def waiting() -> int:
 
 def away() -> int:
     """How many people are logged in and have no place, as they have not been there for a while."""
-    return int(Place.select().where(places.is_away()).count())
+    return int(Place.select().where(placement.is_away()).count())
 
 
 def connected(rows: Iterable[HeardServer]) -> int:
     """How many people listen at these servers, as far as they live."""
-    return sum(row.connected or 0 for row in rows if row.state in places.SERVING)
+    return sum(row.connected or 0 for row in rows if row.state in placement.SERVING)
 
 
 def _waiting() -> Any:
     """The names of those without a place: who is online and who is offline, and who is told to be
     both counts once. (Rows are others' from one look to the next.)"""
-    homeless = Place.select(User.name).join(User).where(places.is_waiting())
+    homeless = Place.select(User.name).join(User).where(placement.is_waiting())
     return Waiter.select(Waiter.name) | homeless
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import peewee
 
-from bbs.rules.places import SERVING, Seat, says_away, seat_of
+from bbs.rules.placement import SERVING, Seat, says_away, seat_of
 from bbs.storage.database import for_update, read_only
 from bbs.storage.models import Place, Server, Session, User
 from bbs.storage.statements import statement

@@ -10,12 +10,11 @@ from typing import Any
 
 import peewee
 
-from bbs.addresses import Address
+from bbs.core.addresses import Address
+from bbs.core.values import Cause, DrainCause, LossCause, State
 from bbs.storage import models
-from bbs.storage.compiling import Row
 from bbs.storage.models import LoginServer, Server
-from bbs.storage.statements import statement
-from bbs.values import Cause, DrainCause, LossCause, State
+from bbs.storage.statements import Row, statement
 
 OPERATOR = "operator"
 """The scope of servers that no provider launched: somebody runs them by hand."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.errors import Refusal
+from bbs.core.errors import Refusal
 from bbs.storage.models import Suspension
 from bbs.storage.statements import statement
 

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from bbs.rules import keeping
-from bbs.rules.operators import LONGEST_HOLD
+from bbs.rules import fleet_transitions
+from bbs.rules.fleet_admin import LONGEST_HOLD
 from bbs.scaling.context import FleetContext
 from bbs.scaling.fleet_view import Launches
 
@@ -126,7 +126,7 @@ class LaunchBreaker:
         """Note that the provider has accepted a launch or a start."""
         if self._refusals:
             self._refusals, self._held_until = 0, 0.0
-            await self._run(keeping.refuse, self._me, None, None)
+            await self._run(fleet_transitions.refuse, self._me, None, None)
 
     async def stamp_again(self) -> None:
         """Write down again until when launches are held, if the wall clock has been set since:
@@ -136,7 +136,7 @@ class LaunchBreaker:
             await self._stamp(until)
 
     async def _stamp(self, until: float) -> None:
-        await self._run(keeping.refuse, self._me, self._reason, until)
+        await self._run(fleet_transitions.refuse, self._me, self._reason, until)
         self._stamped = until
 
     @property

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.rules.members import Member
+from bbs.core.values import Policy
+from bbs.rules.membership import Member
+from bbs.scaling.events import FleetNews
 from bbs.scaling.interfaces import IProvider
-from bbs.scaling.news import FleetNews
 from bbs.storage.database import Database
-from bbs.values import Policy
 
 
 @dataclass(frozen=True, kw_only=True)

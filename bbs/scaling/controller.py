@@ -4,11 +4,15 @@ Every login server runs a controller, and the one that holds the lease in the da
 fleet. A round looks at everything, has `bbs.scaling.planner` decide, and acts. A round can be cut
 off between any two steps: the next one, of this controller or its successor, goes on. A launch is
 written down before the provider is asked, and asking again under the same id is harmless.
+
+Moves people off servers that drain, while they serve on.
+
+What the fleet's keeper sweeps away now and then, between its rounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from twisted.application.service import Service
@@ -16,25 +20,124 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from bbs.errors import Unavailable
-from bbs.rules import keeping, members, reseating
-from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
-from bbs.rules.replacing import DELAY, Blocker
+from bbs.core.errors import Unavailable
+from bbs.core.threads import IWorkers
+from bbs.core.values import DrainCause, State, Tally
+from bbs.rules import fleet_transitions, fleets, membership, relocation
+from bbs.rules.fleet_admin import DELAY, Blocker
+from bbs.rules.membership import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, SPARE, ServerRow
-from bbs.scaling.ages import Ages
 from bbs.scaling.backoff import LaunchBreaker
 from bbs.scaling.context import FleetContext
 from bbs.scaling.demand import DemandTracker
-from bbs.scaling.drainer import Drainer
 from bbs.scaling.executor import Executor
-from bbs.scaling.housekeeping import Housekeeping, Sweep
-from bbs.scaling.identity import certainly_dead
+from bbs.scaling.fleet_view import ServerView
 from bbs.scaling.inventory import Inventory
-from bbs.scaling.notices import Notices
-from bbs.scaling.observer import FleetObserver
+from bbs.scaling.observer import Ages, FleetObserver
+from bbs.scaling.outbox import Notices
 from bbs.scaling.planner import plan
-from bbs.values import Tally
-from bbs.workers import IWorkers
+from bbs.scaling.process_identity import certainly_dead
+
+AT_ONCE = 2
+"""People who are moved at once when there is no haste: so few that a server does not feel their new
+connections, and that few suffer if something goes wrong."""
+
+PAUSE = 1.0
+"""Seconds between two such moves: by then people have usually arrived. A server of a hundred people
+is empty within a minute."""
+
+
+class Drainer:
+    """Moves people off servers: all at once if the server has to go, else a few at a time."""
+
+    def __init__(self, context: FleetContext) -> None:
+        self._me = context.me
+        self._run = context.database.run
+        self._news = context.news
+        self._reactor = context.reactor
+        self._wall = context.wall
+        self._moved_at = float("-inf")
+
+    async def move(self, servers: Iterable[ServerView]) -> int:
+        """Move people off those of `servers` that drain; returns how many moved so that fewer
+        servers are needed."""
+        consolidated = 0
+        for server in servers:
+            if server.state is not State.DRAINING or not server.taken:
+                continue
+            if not server.could_stay:
+                self._news.moved(await self._run(fleet_transitions.move_off, self._me, server.id))
+            elif self.pause <= 0:
+                self._moved_at = self._reactor.seconds()
+                replaced = DrainCause.REPLACEMENT in server.causes
+                moves = await self._run(
+                    fleet_transitions.move_some_off,
+                    self._me,
+                    server.id,
+                    AT_ONCE,
+                    self._wall(),
+                    replaced,
+                )
+                self._news.moved(moves)
+                consolidated += 0 if replaced else len(moves)
+        return consolidated
+
+    @property
+    def pause(self) -> float:
+        """Seconds until people may be moved again without need."""
+        return max(0.0, self._moved_at + PAUSE - self._reactor.seconds())
+
+
+HOUSEKEEPING_INTERVAL = 60.0
+"""Seconds between sweeps for what has expired."""
+
+SWEEPS = 1000
+"""Transactions of one sweep in a row; what is left then is swept the next time."""
+
+GONE_KEPT = 86400.0
+"""Seconds for which the rows of ended servers are kept: estimates are made from them."""
+
+_log = Logger()
+
+Sweep = Callable[[float], int]
+"""A rule that removes what has expired by now, in seconds since the epoch, and so little of it that
+nobody waits long; called again until it returns 0."""
+
+
+class Housekeeping:
+    """Keeps house: what has expired goes, and whether this is the same fleet yet is looked at.
+
+    :param sweeps: what to sweep away, beside what the fleet leaves.
+    """
+
+    def __init__(self, context: FleetContext, sweeps: Sequence[Sweep]) -> None:
+        self._run = context.database.run
+        self._reactor = context.reactor
+        self._wall = context.wall
+        self._fleet_id = context.fleet_id
+        self._sweeps = sweeps
+        self._last = 0.0
+
+    async def keep(self) -> None:
+        """Keep house, unless that was done lately."""
+        now = self._reactor.seconds()
+        if now - self._last < HOUSEKEEPING_INTERVAL:
+            return
+        self._last = now
+        fleet = await self._run(fleets.fleet_id)
+        if fleet != self._fleet_id:
+            _log.error(
+                "this is fleet {fleet} now, and this login server launches for fleet {mine}:"
+                " start it again",
+                fleet=fleet,
+                mine=self._fleet_id,
+            )
+        for sweep in self._sweeps:
+            for _ in range(SWEEPS):
+                if not await self._run(sweep, self._wall()):
+                    break
+        await self._run(fleet_transitions.forget_gone, self._wall(), GONE_KEPT)
+
 
 GATHER = 0.02
 """Seconds at least between the beginnings of two rounds, so that many people cause few rounds. A
@@ -51,8 +154,6 @@ serves: an operator may have edited it."""
 LASTING = 10.0
 """Seconds for which a replacement must have been held up before operators are told: in any busy
 service people wait for a moment now and then."""
-
-_log = Logger()
 
 
 class FleetController(Service):
@@ -133,15 +234,15 @@ class FleetController(Service):
         if self.keeping and not self._provider.shared:
             await self._close_children()
         with suppress(Unavailable):  # Else the lease lapses by itself.
-            await self._run(members.resign, self.me)
+            await self._run(membership.resign, self.me)
         self._news.gone()
 
     async def _close_children(self) -> None:
         """Close the rows of servers that ended with this process."""
         for id in await self._provider.list():
             try:
-                await self._run(keeping.close, self.me, id, None, "stopped", self._wall())
-            except (Unavailable, keeping.NotKeeper):
+                await self._run(fleet_transitions.close, self.me, id, None, "stopped", self._wall())
+            except (Unavailable, fleet_transitions.NotKeeper):
                 return
 
     # Rounds
@@ -182,7 +283,7 @@ class FleetController(Service):
 
     async def _one_round(self) -> None:
         try:
-            seen = await self._run(members.observe, self.me, self._tally, self._known())
+            seen = await self._run(membership.observe, self.me, self._tally, self._known())
             elapsed = self._elapsed()
             if seen.lease.holder != self.me.id:
                 await self._watch_holder(seen.lease, elapsed)
@@ -193,7 +294,7 @@ class FleetController(Service):
             await self._keep(seen, elapsed)
         except Unavailable:
             _log.debug("a round without the database")
-        except keeping.NotKeeper:
+        except fleet_transitions.NotKeeper:
             self._deposed()
 
     def _known(self) -> Mapping[str, ServerRow]:
@@ -217,7 +318,7 @@ class FleetController(Service):
             self._deposed()
         silent = self._watch.silence(lease.holder, lease.beats, elapsed)
         dead = silent > self._policy.lost_after or bool(await self._dead([lease.identity]))
-        if dead and await self._run(members.seize, self.me, lease):
+        if dead and await self._run(membership.seize, self.me, lease):
             _log.warn("the fleet's keeper is dead; this login server takes over")
             self._again = True
 
@@ -248,7 +349,7 @@ class FleetController(Service):
             silent = self._watch.silence(peer.id, peer.beats, elapsed)
             if peer.identity in dead or silent > self._policy.lost_after:
                 _log.warn("login server {login_server} is dead", login_server=peer.id)
-                await self._run(keeping.forget_peer, self.me, peer.id)
+                await self._run(fleet_transitions.forget_peer, self.me, peer.id)
         self._watch.keep({peer.id for peer in peers})
 
     # Keeping the fleet
@@ -274,9 +375,9 @@ class FleetController(Service):
         moved = await self._drainer.move(fleet.servers.values())
         figures[MOVED] = figures.get(MOVED, 0) + moved
         if seen.waiting:
-            moves = await self._run(keeping.settle, self.me)
+            moves = await self._run(fleet_transitions.settle, self.me)
             self._news.moved(moves)
-            if len(moves) == reseating.SETTLED_AT_ONCE:
+            if len(moves) == relocation.SETTLED_AT_ONCE:
                 self.look_soon()  # More people may find places.
         await self._breaker.stamp_again()
         await self._housekeeping.keep()

@@ -1,17 +1,187 @@
-"""Follows how many people there are, and were: more than the servers show now."""
+"""Follows how many people there are, and were: more than the servers show now.
+
+How many places to keep spare, so that who comes seldom waits; and how many people there were.
+
+A launch takes a boot, say 45 s. What is launched for those who come now is there for those who come
+then, so the fleet keeps places for whoever may have come meanwhile. That is an old question of
+stocks, with the boot as lead time and launches as orders: one who comes waits if, in the boot
+before, the demand grew by at least as much as was spare (the base-stock model; Hadley and Whitin,
+Analysis of Inventory Systems, 1963; Silver, Pyke and Thomas, Inventory and Production Management,
+2017, ch. 6). With demand that grows by `rate` a second, varies by `variance` a second, and boots of
+`lead` seconds, give or take `spread`, what it grows by has
+
+    mean = rate * lead      variance = variance * lead + rate**2 * spread**2
+
+and the spare places are where all but 1 of 100 of a normal distribution of these lie. Its third
+moment, that of comers less that of goers (Skellam, 1946), bends the normal where few come
+(Cornish and Fisher, 1938).
+
+Nothing counts comers and goers by themselves. Several login servers let people in, places go back
+by presence, and whoever keeps the fleet may be new; what each round sees is how many people are
+there. If they come and go independently of each other, the square of its change in a short while is
+on average the number of those who came and of those who went, as a Poisson process has its mean for
+its variance; and if they come in groups it is as much more as the groups are large, as it should
+be. The rate is followed by exponential smoothing as the trend of Holt's method (1957) is, with
+weights by time, as rounds come when they come; its level needs none, as people are counted.
+
+A daily profile is not kept: boots take a minute, and a day's slope in it is a few people, which the
+trend has. Nothing foresees a crowd that comes at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from math import ceil, exp, sqrt
+from statistics import NormalDist
 
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.rules.members import Observation
+from bbs.core.values import Policy
+from bbs.rules.membership import Observation
 from bbs.rules.servers import ServerRow
 from bbs.scaling.fleet_view import Demand
-from bbs.scaling.forecast import Forecast, Peak
-from bbs.values import Policy
+
+SERVED = 0.99
+"""The share of those who come that is to wait no longer than wished for."""
+
+UNKNOWN = 5
+"""Spare places at the least while little is known: the number that `[fleet] spare` has else."""
+
+FAMILIAR = 120.0
+"""Seconds of watching after which that is no longer held to."""
+
+STEP = 5.0
+"""Seconds at least over which a change is measured: groups come together in it."""
+
+MEMORY = 300.0
+"""Seconds in which what was seen loses two thirds of its weight. A rate that was averaged so is as
+uncertain as one that was counted over twice the time."""
+
+USUAL_STAY = 600.0
+"""Seconds for which somebody is taken to stay, before it has been seen how people come and go."""
+
+PRIOR = 60.0
+"""Seconds of watching that this guess is worth."""
+
+STRANGE = 4.0
+"""Standard deviations beyond which a change counts as so many: one crowd is no climate, and one
+that comes again and again becomes known all the same."""
+
+UNSEEN_BOOT = 60.0
+"""Seconds that a launch is taken to need where none has been seen."""
+
+BOOTS = 20
+"""How many of the latest boots are remembered."""
+
+_NORMAL = NormalDist()
+
+
+class Forecast:
+    """Learns how demand moves from how many people there are; times in seconds, of a clock that
+    nobody sets.
+
+    :param wait_target: seconds that nearly all wait at the most.
+    :param interval: between rounds; what is needed is seen so late at the most.
+    """
+
+    def __init__(self, wait_target: float, interval: float) -> None:
+        self._wait_target = wait_target
+        self._interval = interval
+        self._boots: deque[float] = deque(maxlen=BOOTS)
+        self._last: tuple[float, int] | None = None
+        self._watched = 0.0
+        self._rate = self._variance = 0.0
+
+    def booted(self, seconds: Iterable[float]) -> None:
+        """Launches that took so long, the latest last."""
+        self._boots.extend(seconds)
+
+    def see(self, people: int, now: float) -> None:
+        """So many people are there, with a place or waiting for one."""
+        if self._last is None:
+            self._last = now, people
+            self._variance = 2 * people / USUAL_STAY
+            return
+        since, before = self._last
+        elapsed = now - since
+        if elapsed < STEP:
+            return
+        self._last = now, people
+        self._learn(people - before, elapsed)
+
+    def _learn(self, change: int, elapsed: float) -> None:
+        most = 1.0 + STRANGE * sqrt(self._variance * elapsed)
+        surprise = max(-most, min(most, change - self._rate * elapsed))
+        self._watched += elapsed
+        # Evenly weighted in the beginning, when there is little else.
+        share = max(1 - exp(-elapsed / MEMORY), elapsed / (self._watched + PRIOR))
+        self._variance += share * (surprise**2 / elapsed - self._variance)
+        self._rate += share * surprise / elapsed
+
+    def spare(self) -> int:
+        """Places to keep beside those that people have or wait for."""
+        lead, spread = self._lead()
+        if lead <= 0:
+            return 0
+        mean = self._rate * lead
+        # The rate itself is known only as well as it was counted.
+        known = min(2 * MEMORY, self._watched + PRIOR)
+        variance = self._variance * (lead + lead**2 / known) + (self._rate * spread) ** 2
+        deviation = sqrt(variance)
+        z = _NORMAL.inv_cdf(SERVED)
+        skew = mean / deviation**3 if deviation else 0.0
+        bend = (z**2 - 1) / 6 * max(-0.5, min(0.5, skew))
+        # Half a place, as people come whole; and a place for whoever comes.
+        foreseen = ceil(mean + deviation * (z + bend) + 0.5)
+        return max(1, foreseen, UNKNOWN if self._watched < FAMILIAR else 0)
+
+    def _lead(self) -> tuple[float, float]:
+        """How long a place takes from when it is wanted, beyond what people may wait; and how much
+        longer or shorter that is."""
+        boots = self._boots or (UNSEEN_BOOT,)
+        usual = sum(boots) / len(boots)
+        spread = sqrt(sum((boot - usual) ** 2 for boot in boots) / len(boots))
+        return usual + self._interval - self._wait_target, spread
+
+
+class Peak:
+    """The most people that were there at once in the last `window` seconds."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Know nothing of what was."""
+        self._since: float | None = None
+        self._last = 0.0
+        self._peaks: deque[tuple[float, int]] = deque()
+        """What may yet be the most: falling, each with when it was seen."""
+
+    def see(self, people: int, now: float) -> None:
+        """So many people are there."""
+        if self._since is None or now - self._last > self._window:
+            self.begin_anew()
+            self._since = now
+        self._last = now
+        while self._peaks and self._peaks[-1][1] <= people:
+            self._peaks.pop()
+        # Few are kept, however often somebody looks.
+        if self._peaks and now - self._peaks[-1][0] < self._window / 60:
+            self._peaks[-1] = now, self._peaks[-1][1]
+        else:
+            self._peaks.append((now, people))
+        while now - self._peaks[0][0] > self._window:
+            self._peaks.popleft()
+
+    @property
+    def most(self) -> int | None:
+        """None while it is not known for the whole of the window."""
+        if self._since is None or self._last - self._since < self._window:
+            return None
+        return self._peaks[0][1]
 
 
 class DemandTracker:

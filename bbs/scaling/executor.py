@@ -4,37 +4,94 @@ Each decision is one transaction, which checks the lease again. Then the provide
 background: nobody waits for a slow or a dead provider. The database always says what is wanted
 before the provider hears of it: a server is launching before it is launched or started, and warm
 before it is stopped. So a later round can ask again for whatever the provider has not confirmed.
+
+Keeps the way in which each launch is asked for, if its provider has several (`IHasWays`). A
+launch's row says its way before the provider is asked, and again before another way is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs import tracing
-from bbs.errors import Unavailable
-from bbs.rules import keeping, members
+from bbs.core import tracing
+from bbs.core.errors import Unavailable
+from bbs.core.values import Cause, DrainCause, LossCause, Policy, State
+from bbs.rules import fleet_transitions, membership
 from bbs.rules.servers import ServerRow
-from bbs.scaling.ages import Ages
 from bbs.scaling.backoff import LaunchBreaker, Retries
 from bbs.scaling.context import FleetContext
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.fleet_view import FleetView, Health, Machine, Owner, ServerView
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
+    IHasWays,
     IKeepsWarm,
     LaunchFailed,
     LaunchRefused,
     ProviderUnavailable,
 )
 from bbs.scaling.inventory import Inventory
-from bbs.scaling.launch_strategy import LaunchStrategies
+from bbs.scaling.observer import Ages
 from bbs.scaling.planner import Plan
-from bbs.values import Cause, DrainCause, LossCause, Policy, State
+
+
+class LaunchStrategies:
+    """The ways of the launches of `context.provider`, as long as this login server keeps the
+    fleet."""
+
+    def __init__(self, context: FleetContext) -> None:
+        able = IHasWays.providedBy(context.provider)
+        self._provider = cast("IHasWays", context.provider) if able else None
+        self._scope = context.provider.scope
+        self._run = context.database.run
+        self._me = context.me
+        self._lost: set[str] = set()
+        """Launches that are given up, and of which a machine may have to be found."""
+        if self._provider:
+            self._provider.write_way = self._write
+
+    def first(self, count: int, pooled: bool = False) -> Sequence[str]:
+        """The way of each of `count` launches to come; empty if the provider has only one way."""
+        return self._provider.ways(count, pooled) if self._provider else ()
+
+    def know(self, ways: Mapping[str, str], asked: Collection[str] = ()) -> None:
+        """Tell the provider which ways are written down, by launch id. Another controller may have
+        asked for those in `asked`."""
+        if self._provider:
+            self._provider.know_ways(ways, asked)
+
+    def read(self, launches: Collection[ServerRow], sure: Collection[str]) -> None:
+        """Tell the provider the ways of all launches that it may be asked for, from their rows.
+        Nobody else can have asked for those that are `sure`."""
+        ours = {row.id: row.way for row in launches if row.way and row.scope == self._scope}
+        self._lost = {row.id for row in launches if row.state is State.LOST}
+        self.forget(ours)
+        self.know(ours, ours.keys() - set(sure))
+
+    def forget(self, kept: Collection[str] = ()) -> None:
+        """Forget the ways of all launches but those `kept`."""
+        if self._provider:
+            self._provider.forget_ways(kept)
+
+    def _write(self, launch_id: str, before: str | None, way: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._written(launch_id, before, way))
+
+    async def _written(self, launch_id: str, before: str | None, way: str) -> None:
+        try:
+            if await self._run(fleet_transitions.note_way, self._me, launch_id, before, way):
+                return
+            if launch_id in self._lost:
+                # The ways before have been refused, or are unknown by now, which does not change.
+                raise LaunchFailed("it is given up, and not asked for in another way")
+        except (Unavailable, fleet_transitions.NotKeeper):
+            pass
+        raise ProviderUnavailable("another way to launch it could not be written down")
+
 
 _log = Logger()
 
@@ -131,13 +188,15 @@ class Executor:
     async def adopt(self, count: int) -> None:
         """Take on launches that operators asked for."""
         strategies = self._strategies.first(count)
-        ids = await self._run(keeping.adopt, self._me, self._provider.scope, count, strategies)
+        ids = await self._run(
+            fleet_transitions.adopt, self._me, self._provider.scope, count, strategies
+        )
         self._launch_all(ids, strategies)
 
     async def launch(self, count: int, beside: int) -> None:
         """Launch servers for people."""
         # A launch for the warm pool is part of nobody's trace.
-        trace = await self._run(members.trace_of_who_waits) if tracing.is_on() else ""
+        trace = await self._run(membership.trace_of_who_waits) if tracing.is_on() else ""
         if trace:
             tracing.past("plan", self._reactor.seconds() - self._began, trace)
         await self._add(count, beside, trace=trace)
@@ -150,7 +209,7 @@ class Executor:
         """Write down launches, and ask for them."""
         strategies = self._strategies.first(count, pooled)
         ids: list[str] = await self._run(
-            keeping.add_launches,
+            fleet_transitions.add_launches,
             self._me,
             count,
             self._provider.scope,
@@ -185,7 +244,7 @@ class Executor:
         took = self._ages.age(server.id)
         # Not by the wall clock: the difference of the two stamps is how long a launch took.
         ready = server.created + took
-        moves = await self._run(keeping.mark_ready, self._me, server.id, host, ready)
+        moves = await self._run(fleet_transitions.mark_ready, self._me, server.id, host, ready)
         self._breaker.succeeded()
         self._demand.booted(took)
         if trace := self._traces.get(server.id):
@@ -198,7 +257,7 @@ class Executor:
 
     async def park(self, server: ServerView) -> None:
         """Make a server warm that has booted for the pool, and stop its machine."""
-        if await self._run(keeping.shelve, self._me, server.id, self._wall()):
+        if await self._run(fleet_transitions.shelve, self._me, server.id, self._wall()):
             _log.info("server {server} has booted, and is stopped to stand by", server=server.id)
             self._ages.begin_anew(server.id)
             self._begin(server.id, self._stop, server.id)
@@ -210,7 +269,7 @@ class Executor:
     async def resume(self, server: ServerView, beside: int) -> None:
         """Take a server out of the warm pool, and start its machine if that is stopped."""
         most = self._policy.maximum - beside
-        if await self._run(keeping.wake, self._me, server.id, most, self._wall()):
+        if await self._run(fleet_transitions.wake, self._me, server.id, most, self._wall()):
             _log.info("server {server} comes out of the warm pool", server=server.id)
             if server.state is State.WARM:
                 self._ages.begin_anew(server.id)
@@ -221,7 +280,7 @@ class Executor:
         """Place nobody on a server any more, and move its people."""
         reason = words(cause, server, self._policy)
         moves = await self._run(
-            keeping.drain, self._me, server.id, cause, reason, server.taken, self._wall()
+            fleet_transitions.drain, self._me, server.id, cause, reason, server.taken, self._wall()
         )
         if moves is not None:
             _log.info("server {server} drains: {reason}", server=server.id, reason=reason)
@@ -234,7 +293,7 @@ class Executor:
 
     async def keep(self, server: ServerView) -> None:
         """Place people again on a server that drains."""
-        moves = await self._run(keeping.keep, self._me, server.id)
+        moves = await self._run(fleet_transitions.keep, self._me, server.id)
         _log.info("server {server} is needed after all", server=server.id)
         self._news.moved(moves)
         self._news.ready()
@@ -243,7 +302,9 @@ class Executor:
         """Give the people of a dead server other places."""
         reason = words(cause, server, self._policy)
         _log.warn("server {server} is lost: {reason}", server=server.id, reason=reason)
-        self._news.moved(await self._run(keeping.lose, self._me, server.id, cause, reason))
+        self._news.moved(
+            await self._run(fleet_transitions.lose, self._me, server.id, cause, reason)
+        )
         self._look_soon()
 
     async def end(self, server: ServerView, cause: Cause | None) -> None:
@@ -259,7 +320,7 @@ class Executor:
                 return
         elif cause and server.state is State.WARM:
             # A lost server is not started again meanwhile.
-            await self._run(keeping.lose, self._me, server.id, cause, reason)
+            await self._run(fleet_transitions.lose, self._me, server.id, cause, reason)
         self._begin(server.id, self._end, server, cause, reason)
 
     async def end_orphan(self, id: str) -> None:
@@ -326,9 +387,9 @@ class Executor:
         """Give up one launch, without holding others back. Returns False if it serves after
         all."""
         if cause is LossCause.LATE:
-            moves = await self._run(keeping.give_up, self._me, id, reason)
+            moves = await self._run(fleet_transitions.give_up, self._me, id, reason)
         else:
-            moves = await self._run(keeping.lose, self._me, id, cause, reason)
+            moves = await self._run(fleet_transitions.lose, self._me, id, cause, reason)
         self._look_soon()
         if moves is None:
             return False
@@ -359,7 +420,7 @@ class Executor:
         try:
             await self._warm_provider.start(id)
         except LaunchRefused as error:
-            await self._run(keeping.put_back, self._me, id, self._wall())
+            await self._run(fleet_transitions.put_back, self._me, id, self._wall())
             await self._breaker.hold(f"cannot start what stands by: {error}")
         except LaunchFailed as error:
             # Another is launched at once: a launch may well work.
@@ -375,7 +436,9 @@ class Executor:
         """End the machine of a server, if this provider launched it, and close the row."""
         if server.owner is Owner.PROVIDER and not await self._has_ended(server):
             return
-        moves = await self._run(keeping.close, self._me, server.id, cause, reason, self._wall())
+        moves = await self._run(
+            fleet_transitions.close, self._me, server.id, cause, reason, self._wall()
+        )
         self._news.moved(moves)
         _log.info("server {server} is gone: {reason}", server=server.id, reason=reason)
         self._look_soon()
@@ -421,8 +484,8 @@ class Executor:
     async def _end_orphan(self, id: str) -> None:
         """End an instance that belongs to no server, and log why."""
         if id not in self._told:
-            stands = await self._run(keeping.stands, id)
-            if stands is keeping.Stands.LIVES:
+            stands = await self._run(fleet_transitions.stands, id)
+            if stands is fleet_transitions.Stands.LIVES:
                 return  # Another controller has launched it meanwhile.
             instance = self._inventory.instances.get(id)
             self._told.add(id)
@@ -468,7 +531,7 @@ class Executor:
         def done(result: object) -> None:
             del self._calls[id]
             if isinstance(result, Failure) and not result.check(
-                Unavailable, keeping.NotKeeper, CancelledError
+                Unavailable, fleet_transitions.NotKeeper, CancelledError
             ):
                 _log.failure("server {server}: a step went wrong", failure=result, server=id)
 

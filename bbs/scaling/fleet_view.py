@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from bbs.rules.replacing import Blocker
-from bbs.values import DrainCause, LossCause, State, Urgency
+from bbs.core.values import DrainCause, LossCause, State, Urgency
+from bbs.rules.fleet_admin import Blocker
 
 
 class Machine(Enum):

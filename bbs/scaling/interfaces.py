@@ -12,7 +12,7 @@ from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from bbs.values import Instance
+from bbs.core.values import Instance
 
 
 class ProviderUnavailable(Exception):

@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from bbs.rules.replacing import Blocker
+from bbs.core.values import Instance
+from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import Machine, Orphan
 from bbs.scaling.interfaces import IProvider, ProviderUnavailable
-from bbs.values import Instance
 
 CONSISTENCY_GRACE = 60.0
 """Seconds for which a shared provider's list must go on to say what looks like a leak or a loss,

@@ -1,17 +1,26 @@
 """App servers as child processes on this machine.
 
 Each launch is one process. Its standard input is a pipe that nobody writes to: it ends when this
-process does, however that dies, and so tells the child (`bbs.daemons.lifeline`). Its output goes to
+process does, however that dies, and so tells the child (`bbs.daemons.app`). Its output goes to
 a log file of its own, which only this user may read. The child itself begins another when the file
 is long (`bbs.daemons.log_files`). A child that ends is noticed at once.
 
 A child that has ended stays in `list`, not alive, until a thousand others have ended after it.
+
+The logs of app servers that were children of some login server of this machine.
+
+A log is locked (`flock`, shared) by whoever has it open: the child, until it ends, however that
+happens. So what another login server's children write to in the same folder is left alone.
 """
 
+from __future__ import annotations
+
 import errno
+import fcntl
 import os
 import re
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
@@ -29,10 +38,50 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs import tracing
+from bbs.core import tracing
+from bbs.core.values import Instance
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, LaunchRefused
-from bbs.scaling.logs import mark_in_use, remove_old_logs
-from bbs.values import Instance
+
+_LOG = re.compile(r"(app-[A-Za-z0-9_-]{1,64}\.log)(\.[0-9]+)?")
+"""A child's log, or one that it had before."""
+
+
+def mark_in_use(descriptor: int) -> None:
+    """The log at `descriptor`, and at all that are copied from it, is in use until the last of them
+    is closed."""
+    with suppress(OSError):  # Some network file systems have no locks.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def remove_old_logs(folder: str, keep: int) -> None:
+    """Remove the logs in `folder` of app servers that have ended, but for the `keep` that were
+    written to last."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for entry in os.listdir(folder):
+        if matched := _LOG.fullmatch(entry):
+            files[matched[1]].append(entry)
+    ended = []
+    for log in files:
+        with suppress(OSError):  # It is just being moved, or is not ours.
+            path = os.path.join(folder, log)
+            if not _is_in_use(path):
+                ended.append((os.lstat(path).st_mtime_ns, log))
+    for _, log in sorted(ended)[: -keep or None]:
+        for entry in files[log]:
+            with suppress(OSError):
+                os.unlink(os.path.join(folder, entry))
+
+
+def _is_in_use(path: str) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
 
 # Asking again does not help where the program or the folder is wrong; it may where memory,
 # processes or descriptors have run out.

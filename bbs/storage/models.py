@@ -2,15 +2,15 @@
 
 Names compare byte for byte on both (a binary collation on MySQL). Unique keys decide races; every
 query that a command makes has an index (`tests/integration/test_explain.py` shows the plans).
-A change here needs a step in `bbs/storage/steps.py`. A service's own tables are its own, with
-a version of their own.
+A change here needs a step in `bbs/storage/framework_migrations.py`. A service's own tables are its
+own, with a version of their own.
 """
 
 from __future__ import annotations
 
 import peewee
 
-from bbs.values import NAME_LENGTH, State
+from bbs.core.values import NAME_LENGTH, State
 
 database = peewee.DatabaseProxy()
 """The process's one database; `bbs.storage.database.Database` sets it."""
@@ -98,8 +98,8 @@ class Server(Table):
     written down before the provider asks by it. `version` is that of bbs which it runs, "" of
     what is older than 0.3.0. `replace_asked`: operators asked for another in its place. `trace`: of
     whom it is launched for, as W3C's `traceparent`. `cause`: why it drains, or why it was lost or
-    has ended (`bbs.values.DrainCause`, `LossCause`), "" where there is nothing to say; `reason`
-    says the same to people, and decides nothing.
+    has ended (`bbs.core.values.DrainCause`, `LossCause`), "" where there is nothing to say;
+    `reason` says the same to people, and decides nothing.
     """
 
     id = peewee.CharField(32, primary_key=True)

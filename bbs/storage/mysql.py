@@ -10,7 +10,7 @@ import peewee
 import pymysql
 import pymysql.constants.ER as mysql_errors
 
-from bbs.storage.watched import EXCEPTIONS, Doing, Prepared, Watched
+from bbs.storage.transaction_guard import EXCEPTIONS, Doing, Prepared, Watched
 
 CLIENT_ERRORS = range(2000, 3000)
 """What the driver itself says of a connection."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import peewee
 
+from bbs.core.values import NAME_LENGTH, is_for_threads
 from bbs.storage.models import MODELS, Table
-from bbs.values import NAME_LENGTH, is_for_threads
 
 if TYPE_CHECKING:
-    from bbs.storage.migrator import Migrator
+    from bbs.storage.migrations import Migrator
 
 MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
 """Rows with transactions, and names that compare byte for byte."""

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bbs.testing.broker import MemoryBroker
-    from bbs.testing.broker_contract import BrokerContract
+    from bbs.testing.broker_contract import BrokerContract, SocketContract
     from bbs.testing.database_contract import ContendedDatabaseContract, DatabaseContract
     from bbs.testing.network import Link, MemoryNetwork
     from bbs.testing.provider import MemoryProvider
     from bbs.testing.provider_contract import ProviderContract
     from bbs.testing.rules import RulesCase
     from bbs.testing.service import MemoryService, Peer
-    from bbs.testing.socket_contract import SocketContract
 
 _MODULES = {
     "BrokerContract": "bbs.testing.broker_contract",
@@ -29,7 +28,7 @@ _MODULES = {
     "Peer": "bbs.testing.service",
     "ProviderContract": "bbs.testing.provider_contract",
     "RulesCase": "bbs.testing.rules",
-    "SocketContract": "bbs.testing.socket_contract",
+    "SocketContract": "bbs.testing.broker_contract",
 }
 
 __all__ = [

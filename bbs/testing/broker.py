@@ -18,7 +18,7 @@ from bbs.protocols.stomp.interfaces import (
     StompDisconnected,
     check_destination,
 )
-from bbs.protocols.stomp.subscription import Subscription, Waiters
+from bbs.protocols.stomp.service import Subscription, Waiters
 
 __all__ = ["MemoryBroker"]
 

@@ -28,11 +28,11 @@ import peewee
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from bbs.errors import Unavailable
-from bbs.storage.connecting import DatabaseRefused
+from bbs.core.errors import Unavailable
 from bbs.storage.database import COMMIT_GRACE, DEADLINE, for_update, read_only, rows
+from bbs.storage.engines import DatabaseRefused
 from bbs.storage.transactions import ATTEMPTS
-from bbs.testing.database_tools import Entry, EntryRefused
+from bbs.testing.database_suite import Entry, EntryRefused
 from bbs.testing.together_contract import TogetherContract
 
 

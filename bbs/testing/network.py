@@ -23,7 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.test.iosim import FakeTransport
 from zope.interface import implementer
 
-from bbs.addresses import Address
+from bbs.core.addresses import Address
 from bbs.protocols.line import LineFactory
 from bbs.testing.service import MemoryService
 

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from bbs.core.values import Instance
 from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchFailed
-from bbs.values import Instance
 
 
 @implementer(IProvider)

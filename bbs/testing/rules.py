@@ -20,17 +20,17 @@ import peewee
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.addresses import Address
 from bbs.commands.service import Service
-from bbs.errors import Refusal
-from bbs.rules import accounts, callers, places
+from bbs.core.addresses import Address
+from bbs.core.errors import Refusal
+from bbs.core.threads import ILanes, Inline
+from bbs.core.values import Quotas, State
+from bbs.rules import accounts, auth, placement
 from bbs.rules.servers import new_id
 from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
 from bbs.storage.models import Place, Server, Table
 from bbs.storage.schema import Schema
-from bbs.values import Quotas, State
-from bbs.workers import ILanes, Inline
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +38,7 @@ T = TypeVar("T")
 START = 1_000_000.0
 """When tests begin, in seconds since the epoch."""
 
-SESSIONS = callers.Sessions(ttl=1000.0)
+SESSIONS = auth.Sessions(ttl=1000.0)
 
 
 _files: dict[tuple[str, int, tuple[type[Table], ...]], bytes] = {}
@@ -165,35 +165,35 @@ class RulesCase(DatabaseCase):
             accounts.log_in,
             name,
             f"hash of {name}",
-            callers.digest(token),
+            auth.digest(token),
             None,
             self.now,
-            places.Look(new=True),
+            placement.Look(new=True),
         )
         self.assertIsNotNone(search.seat)
         return token
 
-    def log_out(self, caller: callers.Caller) -> None:
+    def log_out(self, caller: auth.Caller) -> None:
         """Log somebody out, everywhere."""
         self.call(accounts.log_out, caller)
 
-    def caller(self, token: str) -> callers.Caller:
+    def caller(self, token: str) -> auth.Caller:
         """Whom `token` belongs to."""
-        sessions = callers.Sessions(SESSIONS.ttl, self.quotas)
-        return self.call(callers.identify, token, sessions, self.now)
+        sessions = auth.Sessions(SESSIONS.ttl, self.quotas)
+        return self.call(auth.identify, token, sessions, self.now)
 
-    def person(self, name: str) -> callers.Caller:
+    def person(self, name: str) -> auth.Caller:
         """Somebody new, who has logged in."""
         self.account(name)
         return self.caller(self.log_in(name))
 
-    def people(self, *names: str) -> list[callers.Caller]:
+    def people(self, *names: str) -> list[auth.Caller]:
         """Several new people."""
         return [self.person(name) for name in names]
 
-    def seat(self, server: str, host: str = "host", port: int = 22223) -> places.Seat:
+    def seat(self, server: str, host: str = "host", port: int = 22223) -> placement.Seat:
         """A place on `server`."""
-        return places.Seat(server, Address(host, port))
+        return placement.Seat(server, Address(host, port))
 
     def taken(self, server: str) -> int:
         """How many places of `server` are counted as taken; fails unless there are as many."""

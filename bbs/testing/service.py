@@ -27,11 +27,12 @@ from twisted.python.failure import Failure
 
 from bbs.commands.service import Service
 from bbs.config import Configuration, Limits
-from bbs.daemons.composition import AppServing, Ground
-from bbs.daemons.login_composition import LoginServing
-from bbs.passwords import Hasher
+from bbs.core.threads import Inline
+from bbs.core.values import Rate
+from bbs.daemons.composition import AppServing, Ground, LoginServing
+from bbs.limits.password_hashing import Hasher
 from bbs.protocols.line import LineFactory
-from bbs.rules import callers, members, places
+from bbs.rules import auth, membership, placement
 from bbs.rules.servers import new_id
 from bbs.storage import models
 from bbs.storage.database import Database
@@ -39,8 +40,6 @@ from bbs.storage.migrations import upgrade
 from bbs.storage.schema import Schema
 from bbs.testing.broker import MemoryBroker
 from bbs.testing.provider import MemoryProvider
-from bbs.values import Rate
-from bbs.workers import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """A hash for tests of everything else."""
@@ -174,7 +173,7 @@ class MemoryService:
         self.servers: dict[str, MemoryAppServer] = {}
         self.provider = provider or MemoryProvider()
         self.provider.on_launch = self._launched
-        self.me = members.Member(new_id(), "host:nowhere:1")
+        self.me = membership.Member(new_id(), "host:nowhere:1")
         self._service = service
         self.login = LoginServing(
             self._ground(),
@@ -189,7 +188,7 @@ class MemoryService:
         """Let the fleet begin, if it has not yet; every connection does so."""
         if not self._started:
             self._started = True
-            self.database.run(members.enroll, self.me)
+            self.database.run(membership.enroll, self.me)
             self.login.keeper.startService()
             self.settle()
         return self
@@ -250,17 +249,17 @@ class MemoryService:
 
     def serving(self, token: str) -> MemoryAppServer:
         """The app server that serves whoever has `token`, a new one if they have been away."""
-        found: list[callers.Caller] = []
+        found: list[auth.Caller] = []
         sessions = self.login.home.sessions
-        calling: Deferred[callers.Caller] = self.database.run(
-            callers.identify, token, sessions, self.wall()
+        calling: Deferred[auth.Caller] = self.database.run(
+            auth.identify, token, sessions, self.wall()
         )
         calling.addCallback(found.append)
         server = found[0].server
         if found[0].away:
-            seats: list[places.Seat | None] = []
-            coming: Deferred[places.Seat | None] = self.database.run(
-                places.come_back, found[0].id, None
+            seats: list[placement.Seat | None] = []
+            coming: Deferred[placement.Seat | None] = self.database.run(
+                placement.come_back, found[0].id, None
             )
             coming.addCallback(seats.append)
             server = seats[0].server if seats[0] else None
@@ -271,7 +270,7 @@ class MemoryService:
         """A launched app server begins to serve."""
         self.servers[server_id] = server = MemoryAppServer(self._ground(), server_id)
         server.port = self.listen(server.serving.factory)
-        self.database.run(members.report, server_id, server.port)
+        self.database.run(membership.report, server_id, server.port)
         server.serving.home.bus.tell_fleet("ready")
 
     def kill(self, port: int) -> None:
@@ -284,7 +283,7 @@ class MemoryService:
         """Every app server shows that it lives."""
         for server_id, server in self.servers.items():
             tally = server.serving.tally()
-            self.database.run(members.beat, server_id, tally.counts, tally.figures)
+            self.database.run(membership.beat, server_id, tally.counts, tally.figures)
 
     def _launched(self, server_id: str) -> None:
         if self.boots:

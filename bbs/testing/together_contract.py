@@ -13,9 +13,8 @@ from twisted.internet.defer import Deferred
 
 from bbs.storage import transactions
 from bbs.storage.database import COMMIT_GRACE, DEADLINE, read_only
-from bbs.storage.watched import EndsTransaction, WritesWhileReading
-from bbs.testing.database_suite import DatabaseSuite
-from bbs.testing.database_tools import Entry, EntryRefused, Later
+from bbs.storage.transaction_guard import EndsTransaction, WritesWhileReading
+from bbs.testing.database_suite import DatabaseSuite, Entry, EntryRefused, Later
 
 MANY = 40
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bbs.addresses import Address
+from bbs.core.addresses import Address
 from bbs.ui.own_files import state_file
 
 DEFAULT_HOST = "127.0.0.1"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bbs.addresses import Address
 from bbs.client.values import Waiting
+from bbs.core.addresses import Address
 from bbs.ui.screen import IScreen
 from bbs.ui.text import visible
 

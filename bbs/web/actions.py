@@ -4,6 +4,12 @@ Each action is recorded, by the transaction that does it and in the log: who, wh
 What another site's page asks is refused three times over: the browser sends the cookie with this
 site's own requests alone (SameSite), `Origin` must be this site's, and no other site's form can set
 the header `X-BBS`.
+
+What operators see of people on the page, and do to them: see `bbs.rules.user_admin`.
+
+Names, numbers and times; never a text that somebody wrote. Each deed is recorded by the transaction
+that does it, as those on servers are, and heard by the servers within a second. Names stand in the
+body or the query, as they may have anything in them, and passwords in the body alone.
 """
 
 from __future__ import annotations
@@ -15,18 +21,24 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from bbs import __version__
-from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
-from bbs.rules import operators, replacing
-from bbs.rules.operators import By, FleetFull, NoSuchServer
-from bbs.security import tell
+from bbs.core.audit import tell
+from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
+from bbs.core.values import Policy
+from bbs.limits.fair_queue import FairQueue
+from bbs.limits.password_hashing import Hasher
+from bbs.rules import accounts, fleet_admin, user_admin
+from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
+from bbs.rules.user_admin import Done, NoSuchPerson, NotSuspended, Person
 from bbs.storage.database import Database
-from bbs.values import Policy
 from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
+from bbs.web.poller import Kept
 from bbs.web.resources import (
     NONE,
+    Asked,
     HttpAnswer,
     Responder,
     Told,
@@ -166,12 +178,12 @@ class Controls:
             raise NotDone(409, f"fleet.provider is none: run twistd {self.service}-app yourself")
         try:
             server = await self.database.run(
-                operators.launch, by, self.policy.capacity, self.policy.maximum
+                fleet_admin.launch, by, self.policy.capacity, self.policy.maximum
             )
         except FleetFull as error:
             reason = f"fleet.maximum: {self.policy.maximum} app servers run already"
             raise NotDone(409, reason) from error
-        self.tell_done(by, operators.LAUNCH, server)
+        self.tell_done(by, fleet_admin.LAUNCH, server)
         return done(f"Server {server} is being started")
 
     async def drain(self, server: str, by: By) -> HttpAnswer:
@@ -179,36 +191,36 @@ class Controls:
         try:
             if not _IS_ID.fullmatch(server):
                 raise NoSuchServer()  # The beginning of an id is for people who type.
-            await self.database.run(operators.drain, by, server)
+            await self.database.run(fleet_admin.drain, by, server)
         except NoSuchServer as error:
             raise NotDone(404, "There is no such server any more") from error
-        self.tell_done(by, operators.DRAIN, server)
+        self.tell_done(by, fleet_admin.DRAIN, server)
         return done(f"Server {server} is being drained")
 
     async def replace(self, request: Any, by: By) -> HttpAnswer:
         """Have others launched for the app servers of other versions than this page's."""
         most = _most(fields_of(request).get("most"))
         maximum = self.policy.maximum
-        asked = await self.database.run(operators.replace, by, maximum, __version__, most)
+        asked = await self.database.run(fleet_admin.replace, by, maximum, __version__, most)
         said = "Nothing is to be replaced"
         if asked.servers:
-            count = replacing.in_number(len(asked.servers))
-            self.tell_done(by, operators.REPLACE, count)
+            count = fleet_admin.in_number(len(asked.servers))
+            self.tell_done(by, fleet_admin.REPLACE, count)
             said = f"To be replaced, one after the other: {count}"
-        return done(". ".join([said, *replacing.notes(asked, maximum)]))
+        return done(". ".join([said, *fleet_admin.notes(asked, maximum)]))
 
     async def keep(self, by: By) -> HttpAnswer:
         """Let those stay that are to be replaced and do not drain yet."""
-        kept = await self.database.run(operators.cancel, by)
+        kept = await self.database.run(fleet_admin.cancel, by)
         if not kept:
             return done("Nothing is to be replaced any more")
-        count = replacing.in_number(len(kept))
-        self.tell_done(by, operators.CANCEL_REPLACE, count)
+        count = fleet_admin.in_number(len(kept))
+        self.tell_done(by, fleet_admin.CANCEL_REPLACE, count)
         return done(f"Not to be replaced any more: {count}")
 
     async def actions(self, by: By) -> HttpAnswer:
         """The record of what was done, newest first."""
-        deeds = await self.database.run(operators.actions, ACTIONS_LISTED)
+        deeds = await self.database.run(fleet_admin.actions, ACTIONS_LISTED)
         return as_json([asdict(deed) for deed in deeds])
 
     def tell_done(self, by: By, action: str, target: str) -> None:
@@ -271,7 +283,7 @@ def _most(value: object) -> int | None:
     if value is None or value == "":
         return None
     try:
-        return replacing.count_of(str(value))
+        return fleet_admin.count_of(str(value))
     except ValueError as error:
         raise NotDone(400, f"most: {error}") from error
 
@@ -284,3 +296,203 @@ def _cookie(value: str, request: Any) -> str:
     """The browser keeps it until it ends; how long the session lives is this server's to say."""
     secure = "; Secure" if request.isSecure() else ""
     return f"{cookie_name(request)}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"
+
+
+PEOPLE_SHOWN = 50
+"""People in one part of what is found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passwords:
+    """How somebody's new password is hashed: in the turns of `queue`; `minimum` is in
+    characters."""
+
+    hasher: Hasher
+    queue: FairQueue
+    minimum: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeopleControls:
+    """Carries out what operators ask for of people.
+
+    :param passwords: None where nobody may act.
+    :param count: the service's numbers of one person, if it has any (`Service.person`).
+    :param on_delete: what the service removes of an account, in parts (`Service.on_delete`).
+    :param kept: what was found, for a moment.
+    """
+
+    controls: Controls
+    passwords: Passwords | None
+    count: Callable[[int], Mapping[str, int]] | None
+    on_delete: Callable[[int], int] | None
+    kept: Kept[HttpAnswer]
+
+    @property
+    def _database(self) -> Database:
+        return self.controls.database
+
+    # What operators see
+
+    async def search(self, request: Any, by: By) -> HttpAnswer:
+        """People by a part of their names."""
+        text, behind, online = (_of_query(request, name) for name in ("search", "behind", "online"))
+
+        async def make() -> HttpAnswer:
+            found = await self._database.run(
+                user_admin.search,
+                by.now,
+                text,
+                online=bool(online),
+                behind=behind,
+                limit=PEOPLE_SHOWN,
+            )
+            return as_json({"people": [_person(each) for each in found.people], "more": found.more})
+
+        return await self.kept.get(("people", text, behind, online), make)
+
+    async def show(self, request: Any, by: By) -> HttpAnswer:
+        """One person, with what the service counts of them."""
+        name = _of_query(request, "name")
+        try:
+            found = await self._database.run(user_admin.show, by.now, name, self.count)
+        except NoSuchPerson as error:
+            raise _nobody() from error
+        return as_json(_person(found))
+
+    # What they do
+
+    async def suspend(self, fields: Mapping[str, object], by: By) -> str:
+        """Nobody logs in by that name for so long, or until it is resumed."""
+        seconds, reason = fields.get("for"), fields.get("reason") or ""
+        if seconds is not None and not _is_duration(seconds):
+            raise NotDone(400, "How long is said in seconds, or left out")
+        if not is_text(reason):
+            raise NotDone(400, "The reason is a text")
+        until = None if seconds is None else by.now + float(str(seconds))
+        done = await self._run(user_admin.suspend, by, _name(fields), until, str(reason).strip())
+        return f"{done.name} is suspended; {_sessions(done)}"
+
+    async def resume(self, fields: Mapping[str, object], by: By) -> str:
+        """They may log in again."""
+        return f"{(await self._run(user_admin.resume, by, _name(fields))).name} may log in again"
+
+    async def kick(self, fields: Mapping[str, object], by: By) -> str:
+        """All their sessions end."""
+        done = await self._run(user_admin.kick, by, _name(fields))
+        return f"{done.name}: {_sessions(done)}"
+
+    async def set_password(self, fields: Mapping[str, object], by: By) -> str:
+        """They have another password."""
+        name, password, passwords = _name(fields), fields.get("password"), self.passwords
+        if passwords is None or not is_text(password):
+            raise NotDone(400, "A password is needed")
+        if str(password).split() != [password]:
+            raise NotDone(400, "A password is one word: commands could not say it")
+        try:
+            accounts.check_password(str(password), passwords.minimum)
+        except Refusal as error:
+            raise NotDone(400, error.message) from error
+        # Before anybody troubles to hash it.
+        await self._run(user_admin.show, by.now, name)
+        hashed = await passwords.queue.run(
+            by.address, partial(passwords.hasher.hash, str(password))
+        )
+        done = await self._run(user_admin.set_password, by, name, hashed)
+        return f"{done.name} has the new password; {_sessions(done)}"
+
+    async def delete(self, fields: Mapping[str, object], by: By) -> str:
+        """The account is gone."""
+        name = _name(fields)
+        if fields.get("again") != name:
+            raise NotDone(400, "Type the name once more: the two differ")
+        done, left = await self._run(user_admin.delete, by, name, self.on_delete)
+        while left is not None:
+            gone = await self._database.run(user_admin.go_on_deleting, left, self.on_delete)
+            left = None if gone else left
+        return f"{done.name} is deleted; {_sessions(done)}"
+
+    def _run(self, rule: Callable[..., Any], *arguments: object) -> Deferred[Any]:
+        def refused(failure: Any) -> None:
+            if failure.check(NoSuchPerson):
+                raise _nobody()
+            if failure.check(NotSuspended):
+                raise NotDone(409, "There is no suspension to end")
+            failure.raiseException()
+
+        return self._database.run(rule, *arguments).addErrback(refused)
+
+    # What it is asked for by
+
+    def resource(self) -> Asked:
+        """`/people`, and what is below it."""
+        controls = self.controls
+
+        def asked(ask: Callable[[Any, By], Any]) -> Asked:
+            async def answer(request: Any) -> HttpAnswer:
+                found: HttpAnswer = await controls.by_operator(partial(ask, request))(request)
+                return found
+
+            return Asked(answered(answer))
+
+        root = asked(self.search)
+        root.putChild(b"show", asked(self.show))
+        for name, do in (
+            (user_admin.SUSPEND, self.suspend),
+            (user_admin.RESUME, self.resume),
+            (user_admin.KICK, self.kick),
+            (user_admin.PASSWORD, self.set_password),
+            (user_admin.DELETE, self.delete),
+        ):
+            root.putChild(name.encode(), Told(from_page(self._deed(name, do))))
+        return root
+
+    def _deed(self, action: str, do: Callable[[Mapping[str, object], By], Any]) -> Responder:
+        controls = self.controls
+
+        async def answer(request: Any) -> HttpAnswer:
+            async def act(by: By) -> HttpAnswer:
+                if b"?" in request.uri:
+                    raise NotDone(400, "What is to be done belongs in the body")
+                fields = fields_of(request)
+                message: str = await do(fields, by)
+                controls.tell_done(by, action, _name(fields))
+                return done(message)
+
+            return await controls.by_operator(act)(request)
+
+        return answer
+
+
+def _person(person: Person) -> dict[str, object]:
+    """As the page gets it."""
+    shown = asdict(person) | {"state": person.state}
+    del shown["id"]
+    return shown
+
+
+def _name(fields: Mapping[str, object]) -> str:
+    name = fields.get("name")
+    if not is_text(name) or not name:
+        raise NotDone(400, "Whose account it is about is said by name")
+    return str(name)
+
+
+def _nobody() -> NotDone:
+    return NotDone(404, "Nobody has this name")
+
+
+def _sessions(done: Done) -> str:
+    if not done.sessions:
+        return "nobody was logged in"
+    return f"{done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"
+
+
+def _of_query(request: Any, name: str) -> str:
+    value: bytes = request.args.get(name.encode(), [b""])[0]
+    return value.decode("utf-8", "replace")
+
+
+def _is_duration(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < float(str(value)) <= user_admin.LONGEST

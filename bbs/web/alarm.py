@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bbs.core.values import Policy, State
 from bbs.rules.overview import Overview
 from bbs.rules.servers import NOT_RUNNING
-from bbs.values import Policy, State
 
 
 class Cause(StrEnum):

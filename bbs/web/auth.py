@@ -17,13 +17,13 @@ from functools import partial
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from bbs import security
-from bbs.limits.fair import FairQueue
+from bbs.core import audit
+from bbs.core.values import NAME_LENGTH, Rate
+from bbs.limits.fair_queue import FairQueue
 from bbs.limits.logins import LoginLimits
-from bbs.passwords import Hasher
+from bbs.limits.password_hashing import Hasher
 from bbs.rules.accounts import new_token
-from bbs.rules.callers import digest
-from bbs.values import NAME_LENGTH, Rate
+from bbs.rules.auth import digest
 
 LONE_OPERATOR = "operator"
 """Whose password a line without a name is."""
@@ -127,7 +127,7 @@ class Operators:
 def _tell(outcome: str, address: str, name: str) -> None:
     # A name that is none is left out: people type their password there, too.
     by = name if outcome == "right" else ""
-    security.tell("operator-login", outcome, address=address, by=by)
+    audit.tell("operator-login", outcome, address=address, by=by)
 
 
 @dataclass

@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Proce
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
-from bbs import __version__, tracing
-from bbs.values import ERRORS, State, Trouble
+from bbs import __version__
+from bbs.core import tracing
+from bbs.core.values import ERRORS, State, Trouble
 from bbs.web.alarm import Alarm, Cause, alarms
-from bbs.web.lookout import Lookout
-from bbs.web.narrate import Launched
+from bbs.web.event_text import Launched
+from bbs.web.poller import Lookout
 from bbs.web.snapshot import (
     Standing,
     View,

@@ -11,20 +11,18 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 from twisted.web.template import XMLString
 
+from bbs.core.values import Counter, Policy, Rate, Timing
 from bbs.limits.connections import Admission
-from bbs.limits.fair import FairQueue
-from bbs.passwords import Hasher
-from bbs.protocols.doors import Door
+from bbs.limits.fair_queue import FairQueue
+from bbs.limits.password_hashing import Hasher
+from bbs.protocols.admission import Door
 from bbs.storage.database import Database
-from bbs.values import Counter, Policy, Rate, Timing
-from bbs.web.actions import Controls, Servers, answered, from_page
+from bbs.web.actions import Controls, Passwords, PeopleControls, Servers, answered, from_page
 from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hashed, read_passwords
-from bbs.web.kept import Kept
-from bbs.web.lookout import Lookout
+from bbs.web.http_limits import CONNECTIONS_PER_ADDRESS, BoundedSite
 from bbs.web.metrics import Metrics
-from bbs.web.people import Passwords, PeopleControls
+from bbs.web.poller import Kept, Lookout
 from bbs.web.resources import Asked, Branch, Reading, Stream, Told, read_static, static
-from bbs.web.site import CONNECTIONS_PER_ADDRESS, BoundedSite
 from bbs.web.snapshot import Standing
 from bbs.web.stream import Streams
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bbs import __version__
-from bbs.rules import replacing
+from bbs.core.values import Counter, Policy, State
+from bbs.rules import fleet_admin
+from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
-from bbs.rules.replacing import DELAY
 from bbs.rules.servers import OPERATOR, SPARE, HeardServer
-from bbs.values import Counter, Policy, State
 from bbs.web.alarm import alarms
-from bbs.web.narrate import Scene
+from bbs.web.event_text import Scene
 
 SHOWN = 100
 """Servers at the most that the page has: 5,000 would be 2 MB each second, for each reader."""
@@ -142,10 +142,10 @@ def _fleet(seen: Overview) -> dict[str, str | None]:
 def _replacing(seen: Overview) -> dict[str, int | str | None]:
     """How many servers could be replaced as they run another version, how many are to be, and for
     what that waits."""
-    asked = len(replacing.asked(seen.servers))
-    delay = replacing.delay(each.figures.get(DELAY, 0) for each in seen.login_servers)
+    asked = len(fleet_admin.servers_asked_to_be_replaced(seen.servers))
+    delay = fleet_admin.delay(each.figures.get(DELAY, 0) for each in seen.login_servers)
     return {
-        "outdated": replacing.outdated(seen.servers, __version__),
+        "outdated": fleet_admin.outdated(seen.servers, __version__),
         "asked": asked,
         "waits_for": (delay or None) if asked else None,
     }

@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.web.auth import OperatorSessions
-from bbs.web.lookout import Lookout
-from bbs.web.memory import News
+from bbs.web.history import News
+from bbs.web.poller import Lookout
 from bbs.web.snapshot import Standing, View, essence, snapshot
 
 MOST = 100

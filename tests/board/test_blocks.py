@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bbs.board import blocks, friends, groups, messages, standing
+from bbs.board import blocks, friends, groups, messages, relationships
 from bbs.board.models import Block, Delivery, Inbox, Message, Relationship
-from bbs.rules import accounts, callers
-from bbs.rules.callers import Caller
-from bbs.rules.pages import Page
+from bbs.rules import accounts, auth
+from bbs.rules.auth import Caller
+from bbs.rules.pagination import Page
 from bbs.storage.models import User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import add, crowd
@@ -227,11 +227,11 @@ class Blocking(WaysCase):
 
     def test_what_rules_ask_first_tells_of_it(self) -> None:
         self.call(blocks.block, self.ann, "bob")
-        [(*_, bobs, anns)] = self.call(standing.correspondent, self.ann, "bob")
+        [(*_, bobs, anns)] = self.call(relationships.correspondent, self.ann, "bob")
         self.assertEqual((bobs is None, anns is None), (True, False))
-        [(*_, anns, bobs)] = self.call(standing.correspondent, self.bob, "ann")
+        [(*_, anns, bobs)] = self.call(relationships.correspondent, self.bob, "ann")
         self.assertEqual((anns is None, bobs is None), (False, True))
-        [(*_, cats, bobs)] = self.call(standing.correspondent, self.bob, "cat")
+        [(*_, cats, bobs)] = self.call(relationships.correspondent, self.bob, "cat")
         self.assertEqual((cats, bobs), (None, None))
 
 
@@ -242,11 +242,11 @@ class Overtaken(WaysCase):
     def has_asked(self, name: str, question: Any, about: str) -> Caller:
         """`name`, whose rule has asked already."""
         token = self.log_in(name)
-        return self.call(callers.identify, token, SESSIONS, self.now, question, (about,))
+        return self.call(auth.identify, token, SESSIONS, self.now, question, (about,))
 
     def test_invitations_by_a_block(self) -> None:
-        bob = self.has_asked("bob", standing.correspondent, "ann")
-        ann = self.has_asked("ann", standing.correspondent, "bob")
+        bob = self.has_asked("bob", relationships.correspondent, "ann")
+        ann = self.has_asked("ann", relationships.correspondent, "bob")
         self.call(blocks.block, self.ann, "bob")
         self.refused("ann takes nothing from you", friends.invite, bob, "ann")
         self.refused("You have blocked bob", friends.invite, ann, "bob")
@@ -254,7 +254,7 @@ class Overtaken(WaysCase):
 
     def test_acceptances(self) -> None:
         self.call(friends.invite, self.ann, "bob")
-        bob = self.has_asked("bob", standing.correspondent, "ann")
+        bob = self.has_asked("bob", relationships.correspondent, "ann")
         self.call(blocks.block, self.ann, "bob")
         for rule in (friends.accept, friends.decline):
             self.refused("ann did not invite you", rule, bob, "ann")
@@ -263,7 +263,7 @@ class Overtaken(WaysCase):
     def test_an_invitation_that_was_declined_and_answered_by_another(self) -> None:
         """What the caller has invited since is no invitation of the other's."""
         self.call(friends.invite, self.ann, "bob")
-        bob = self.has_asked("bob", standing.correspondent, "ann")
+        bob = self.has_asked("bob", relationships.correspondent, "ann")
         self.call(friends.decline, self.bob, "ann")
         self.call(friends.invite, self.bob, "ann")
         for rule in (friends.accept, friends.decline):
@@ -282,10 +282,10 @@ class Overtaken(WaysCase):
 
     def test_the_same_done_twice(self) -> None:
         self.befriend(self.ann, self.bob)
-        ann = self.has_asked("ann", standing.correspondent, "bob")
+        ann = self.has_asked("ann", relationships.correspondent, "bob")
         self.call(friends.unfriend, self.ann, "bob")
         self.refused("bob is not your friend", friends.unfriend, ann, "bob")
         self.call(blocks.block, self.ann, "bob")
-        ann = self.has_asked("ann", standing.correspondent, "bob")
+        ann = self.has_asked("ann", relationships.correspondent, "bob")
         self.call(blocks.unblock, self.ann, "bob")
         self.refused("bob is not blocked", blocks.unblock, ann, "bob")

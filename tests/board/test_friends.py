@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bbs.board import friends, standing
+from bbs.board import friends, relationships
 from bbs.board.models import Relationship
-from bbs.rules import accounts, callers
+from bbs.rules import accounts, auth
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
 
@@ -135,11 +135,11 @@ class Lists(RulesCase):
             (self.ann, None, self.ann.id),
         ):
             expected = [(other.id, other.channel, stands, online, None, None)]
-            self.assertEqual(self.call(standing.correspondent, self.ann, other.name), expected)
+            self.assertEqual(self.call(relationships.correspondent, self.ann, other.name), expected)
             ann = self.call(
-                callers.identify, token, SESSIONS, self.now, standing.correspondent, (other.name,)
+                auth.identify, token, SESSIONS, self.now, relationships.correspondent, (other.name,)
             )
             self.assertEqual(ann, self.ann)
             assert ann.answer is not None
             self.assertEqual(ann.answer.rows, expected)
-        self.assertEqual(self.call(standing.correspondent, self.ann, "nobody"), [(None,) * 6])
+        self.assertEqual(self.call(relationships.correspondent, self.ann, "nobody"), [(None,) * 6])

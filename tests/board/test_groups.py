@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from bbs.board import groups, messages
 from bbs.board.models import Delivery, Group, Membership
-from bbs.rules import accounts, callers
-from bbs.rules.pages import Page
+from bbs.rules import accounts, auth
+from bbs.rules.pagination import Page
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
 LONGEST = "\N{GRINNING FACE}" * 100
@@ -116,7 +116,7 @@ class Leaving(RulesCase):
     def test_twice_at_once(self) -> None:
         """The other was faster, after this one had asked."""
         token = self.log_in("bob")
-        bob = self.call(callers.identify, token, SESSIONS, self.now, groups.named, ("chess",))
+        bob = self.call(auth.identify, token, SESSIONS, self.now, groups.named, ("chess",))
         self.call(groups.leave, self.bob, "chess")
         self.refused("You are not the member of chess", groups.leave, bob, "chess")
 

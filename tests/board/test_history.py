@@ -8,8 +8,8 @@ from typing import Any
 from bbs.board import blocks, groups, history, messages
 from bbs.board.models import Membership, Message, Relationship
 from bbs.rules import accounts
-from bbs.rules.callers import Caller
-from bbs.rules.pages import Page, Part
+from bbs.rules.auth import Caller
+from bbs.rules.pagination import Page, Part
 from tests.database_case import RulesCase, on_both_databases
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bbs.board import expiring, groups, messages
+from bbs.board import groups, messages, retention
 from bbs.board.models import Delivery, Inbox, Message
 from bbs.delivery.feed import Cursor, Mailbox, Stored
-from bbs.rules import accounts, callers
+from bbs.rules import accounts, auth
 from bbs.storage.models import Server
 from tests.board.test_posts import TEXTS
 from tests.database_case import RulesCase, on_both_databases
@@ -20,15 +20,15 @@ class MessagesCase(RulesCase):
         self.ann, self.bob, self.eve = self.people("ann", "bob", "eve")
         self.befriend(self.ann, self.bob)
 
-    def after(self, caller: callers.Caller, last: int = 0) -> Sequence[Stored]:
+    def after(self, caller: auth.Caller, last: int = 0) -> Sequence[Stored]:
         """What a reader is sent who has seen `last`."""
         cursor = Cursor(caller.id, last)
         return self.call(messages.fetch, [cursor])[cursor]
 
-    def texts(self, caller: callers.Caller, last: int = 0) -> list[object]:
+    def texts(self, caller: auth.Caller, last: int = 0) -> list[object]:
         return [event.members["message"] for event in self.after(caller, last)]
 
-    def go_offline(self, caller: callers.Caller) -> None:
+    def go_offline(self, caller: auth.Caller) -> None:
         self.call(accounts.log_out, caller)
 
 
@@ -245,15 +245,15 @@ class Expiring(MessagesCase):
             caller = replace(self.ann, now=self.now)
             self.call(messages.send, caller, "bob", text)
             self.clock.advance(10)
-        self.assertEqual(self.call(expiring.expire, self.now - 10), 2)
+        self.assertEqual(self.call(retention.expire, self.now - 10), 2)
         self.assertEqual(self.texts(self.bob), ["3"])
         self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
-        self.assertEqual(self.call(expiring.expire, self.now - 10), 0)
+        self.assertEqual(self.call(retention.expire, self.now - 10), 0)
 
     def test_a_few_at_a_time(self) -> None:
         for text in ("1", "2", "3"):
             self.call(messages.send, self.ann, "bob", text)
-        expired = [self.call(expiring.expire, self.now + 1, 2) for _ in range(3)]
+        expired = [self.call(retention.expire, self.now + 1, 2) for _ in range(3)]
         self.assertEqual(expired, [2, 1, 0])
 
     def test_few_readers_at_a_time(self) -> None:
@@ -264,7 +264,7 @@ class Expiring(MessagesCase):
         self.call(messages.send_group, self.ann, "trio", "22")
         self.call(messages.send, self.ann, "bob", "3")
         there = []
-        while self.call(expiring.expire, self.now + 1, readers=2):
+        while self.call(retention.expire, self.now + 1, readers=2):
             there.append((Message.select().count(), Delivery.select().count()))
         # Of the second, which has three readers, two lose it first.
         self.assertEqual(there, [(2, 4), (2, 2), (0, 0)])
@@ -273,6 +273,6 @@ class Expiring(MessagesCase):
     def test_ids_never_come_back(self) -> None:
         """Or a reader who has seen the old one would take the new one for seen."""
         old = self.call(messages.send, self.ann, "bob", "1").event.id
-        self.call(expiring.expire, self.now + 1)
+        self.call(retention.expire, self.now + 1)
         new = self.call(messages.send, self.ann, "bob", "2").event.id
         self.assertGreater(int(str(new)), int(str(old)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bbs.board import friends, posts
 from bbs.board.models import Post
-from bbs.rules import callers
+from bbs.rules import auth
 from tests.database_case import RulesCase, on_both_databases
 
 TEXTS = [
@@ -28,7 +28,7 @@ class Posts(RulesCase):
         self.ann, self.bob, self.eve = self.people("ann", "bob", "eve")
         self.befriend(self.ann, self.bob)
 
-    def read(self, caller: callers.Caller) -> list[tuple[str, str]]:
+    def read(self, caller: auth.Caller) -> list[tuple[str, str]]:
         return [
             (post["id"], post["message"]) for post in self.call(posts.friends_posts, caller)["post"]
         ]

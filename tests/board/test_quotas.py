@@ -11,16 +11,16 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, expiring, friends, groups, inboxes, messages, posts
+from bbs.board import board, errors, friends, groups, inboxes, messages, posts, retention
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.config import Configuration, Limits
+from bbs.core.values import Quotas
 from bbs.daemons.composition import sessions_of
 from bbs.delivery.feed import Cursor, Stored
-from bbs.rules import accounts, callers
-from bbs.rules.costs import Costs, costs_of
+from bbs.rules import accounts, auth
+from bbs.rules.auth import Costs, costs_of
 from bbs.storage.database import rows
 from bbs.testing import MemoryService, rules
-from bbs.values import Quotas
 from tests.board.crowds import relate
 from tests.board.test_posts import TEXTS
 from tests.database_case import RulesCase, on_both_databases
@@ -154,7 +154,7 @@ class InboxCase(RulesCase):
         self.ann, self.bob, self.cat = self.people("ann", "bob", "cat")
         self.befriend(self.ann, self.bob)
 
-    def waiting(self, caller: callers.Caller) -> int:
+    def waiting(self, caller: auth.Caller) -> int:
         """The bytes that wait for somebody, as they are counted; fails unless they are that."""
         inbox = Inbox.get(Inbox.user == caller.id)
         there = (
@@ -197,8 +197,8 @@ class Inboxes(InboxCase):
     def test_somebody_else_filled_it_meanwhile(self) -> None:
         """Behind the look with which the command began: nothing of it stays."""
         token = self.log_in("ann")
-        sessions = callers.Sessions(rules.SESSIONS.ttl, self.quotas)
-        ann = self.call(callers.identify, token, sessions, self.now, messages.addressee, ("bob",))
+        sessions = auth.Sessions(rules.SESSIONS.ttl, self.quotas)
+        ann = self.call(auth.identify, token, sessions, self.now, messages.addressee, ("bob",))
         self.call(messages.send, self.ann, "bob", "12345678")
         self.refused("bob's inbox is full", messages.send, ann, "bob", "123")
         self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
@@ -279,9 +279,9 @@ class WhatWaitsNeverDrifts(InboxCase):
                 self.note(chance)
             else:
                 before, most = now - chance.randrange(30), chance.randrange(1, 5)
-                readers = chance.choice([1, 2, 3, expiring.EXPIRED_AT_ONCE])
+                readers = chance.choice([1, 2, 3, retention.EXPIRED_AT_ONCE])
                 for _ in range(chance.randrange(1, 5)):
-                    self.call(expiring.expire, before, most, readers)
+                    self.call(retention.expire, before, most, readers)
             self.clock.advance(chance.randrange(3))
             for each in people:
                 self.waiting(each)
@@ -312,7 +312,7 @@ class Posts(RulesCase):
         self.ann, self.bob = self.people("ann", "bob")
         self.befriend(self.ann, self.bob)
 
-    def kept(self, author: callers.Caller) -> list[str]:
+    def kept(self, author: auth.Caller) -> list[str]:
         """An author's posts; fails unless they are what is counted."""
         texts = [each.text for each in Post.select().where(Post.author == author.id)]
         inbox = Inbox.get(Inbox.user == author.id)
@@ -368,12 +368,12 @@ class Posts(RulesCase):
     def test_another_post_came_between(self) -> None:
         """What the command saw when it began may be less than is there, or more."""
         token = self.log_in("ann")
-        sessions = callers.Sessions(rules.SESSIONS.ttl, self.quotas)
+        sessions = auth.Sessions(rules.SESSIONS.ttl, self.quotas)
         many = replace(self.ann, quotas=Quotas(posts=100))
         for number in range(20):
             self.call(posts.post, many, str(number))
-        question = callers.asked_by(posts.post)
-        early = self.call(callers.identify, token, sessions, self.now, question)
+        question = auth.asked_by(posts.post)
+        early = self.call(auth.identify, token, sessions, self.now, question)
         self.call(posts.post, self.ann, "20")
         self.call(posts.post, early, "21")
         self.assertEqual(self.kept(self.ann), ["19", "20", "21"])

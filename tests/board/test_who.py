@@ -7,8 +7,8 @@ from typing import Any
 
 from bbs.board import who
 from bbs.board.models import Relationship
-from bbs.rules.callers import Caller
-from bbs.rules.pages import Page
+from bbs.rules.auth import Caller
+from bbs.rules.pagination import Page
 from bbs.storage.models import Place, User
 from tests.database_case import RulesCase, on_both_databases
 

@@ -22,8 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board, messages
 from bbs.cli import Program, backup, restore
 from bbs.delivery.feed import Cursor
-from bbs.rules import callers, fleets, operators, people, secrets
-from bbs.storage import copies, migrations, models
+from bbs.rules import auth, fleet_admin, fleets, secrets, user_admin
+from bbs.storage import migrations, models, sqlite_backup
 from bbs.storage.models import (
     Lease,
     LoginServer,
@@ -222,7 +222,7 @@ class BackingUp(CopyCase):
         for table in ("much", "pair", "other"):
             there.execute(f"CREATE TABLE {table} (n INTEGER PRIMARY KEY, text)")
         # As much as several steps of a copy.
-        there.execute("INSERT INTO much VALUES (0, zeroblob(?))", (4096 * copies.PAGES * 5,))
+        there.execute("INSERT INTO much VALUES (0, zeroblob(?))", (4096 * sqlite_backup.PAGES * 5,))
         pauses: list[float] = []
 
         def write(seconds: float) -> None:
@@ -260,7 +260,7 @@ class Restoring(CopyCase):
             self.assertEqual(
                 [(place.server_id, place.away) for place in Place.select()], [(None, True)] * 2
             )
-            back = self.call(callers.identify, token, SESSIONS, self.now)
+            back = self.call(auth.identify, token, SESSIONS, self.now)
             cursor = Cursor(back.id, 0)
             found = self.call(messages.fetch, [cursor])[cursor]
             self.assertEqual([json.loads(event.line)["message"] for event in found], ["hello"])
@@ -279,7 +279,7 @@ class Restoring(CopyCase):
                 self.assertEqual(model.select().count(), 0)
             self.assertNotEqual(self.call(secrets.hint_key), key)
             self.assertEqual(fleets.waiting_for_adopt(), fleets.Left(fleet.id, None))
-            [deed] = self.call(operators.actions, 9)
+            [deed] = self.call(fleet_admin.actions, 9)
             self.assertEqual((deed.action, deed.address), ("restore", "bbs restore"))
             self.assertEqual(deed.detail, os.path.basename(self.file))
 
@@ -332,7 +332,7 @@ class Restoring(CopyCase):
         path = os.path.join(self.elsewhere, "bbs.sqlite3")
         self.killed_after_a_change(path)
         self.restore("--force")
-        self.assertEqual([end for end in copies.BESIDE if os.path.exists(path + end)], [])
+        self.assertEqual([end for end in sqlite_backup.BESIDE if os.path.exists(path + end)], [])
         with self.there():
             self.assertEqual([user.name for user in User.select()], ["ann"])
 
@@ -344,7 +344,7 @@ class Restoring(CopyCase):
         self.killed_after_a_change(path)
         os.unlink(path)
         self.restore()
-        self.assertEqual([end for end in copies.BESIDE if os.path.exists(path + end)], [])
+        self.assertEqual([end for end in sqlite_backup.BESIDE if os.path.exists(path + end)], [])
         with self.there():
             self.assertEqual([user.name for user in User.select()], ["ann"])
 
@@ -366,7 +366,7 @@ class Restoring(CopyCase):
         with open(path, "w", encoding="utf-8") as file:
             file.write("no database " * 1000)
         self.restore("--force")
-        self.assertEqual([end for end in copies.BESIDE if os.path.exists(path + end)], [])
+        self.assertEqual([end for end in sqlite_backup.BESIDE if os.path.exists(path + end)], [])
         with self.there():
             self.assertEqual([user.name for user in User.select()], ["ann"])
 
@@ -384,7 +384,7 @@ class Restoring(CopyCase):
     def test_not_where_servers_run(self) -> None:
         self.back_up()
         os.environ["BBS_DATABASE_URL"] = self.url
-        self.database.run(people.search, 0.0)
+        self.database.run(user_admin.search, 0.0)
         self.not_restored(f"servers run on {self.path}: stop them first", "--force")
         self.database.close()
         self.restore("--force")

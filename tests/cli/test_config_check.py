@@ -12,10 +12,10 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import addresses
 from bbs.cli import config
 from bbs.config import load, references
-from bbs.daemons import checking
+from bbs.core import addresses
+from bbs.daemons import config_check
 from bbs.daemons.app import EMBEDDED
 from tests.cli.case import BOARD
 
@@ -36,7 +36,7 @@ class CheckTests(SynchronousTestCase):
 
     def problems(self, **keys: object) -> list[str]:
         given = {key.replace("__", "."): value for key, value in keys.items()}
-        return [*checking.problems(load(None, {}, given), "bbs")]
+        return [*config_check.problems(load(None, {}, given), "bbs")]
 
     def test_nothing(self) -> None:
         self.assertEqual(self.problems(), [])

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli.data_folder import open_folder
-from bbs.scaling.private import Unusable
+from bbs.scaling.data_folder import Unusable
 
 OURS = (
     "lock",

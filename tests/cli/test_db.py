@@ -7,7 +7,7 @@ import os
 from bbs.board import board
 from bbs.cli import db
 from bbs.storage import migrations
-from bbs.storage.connecting import without_password
+from bbs.storage.engines import without_password
 from bbs.storage.migrations import OLDEST, VERSION
 from tests.cli.case import CommandCase
 from tests.database_case import execute_once, on_both_databases

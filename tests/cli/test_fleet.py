@@ -12,13 +12,13 @@ from bbs import __version__
 from bbs.board import board
 from bbs.cli import Program, fleet
 from bbs.commands.service import Service
-from bbs.rules import accounts, members, places, presence
-from bbs.rules.operators import actions
+from bbs.core.values import DrainCause, State, Tally
+from bbs.rules import accounts, membership, placement, presence
+from bbs.rules.fleet_admin import actions
 from bbs.rules.servers import OPERATOR
-from bbs.scaling.ec2.machines import price
-from bbs.scaling.identity import process_identity
+from bbs.scaling.ec2.instance_states import price
+from bbs.scaling.process_identity import process_identity
 from bbs.storage.models import LoginServer, Place, Server, User
-from bbs.values import DrainCause, State, Tally
 from tests.cli.case import CommandCase
 from tests.database_case import on_both_databases
 
@@ -38,7 +38,7 @@ class Fleet(CommandCase):
 
     def somebody_on(self, server: str, name: str) -> None:
         accounts.register(name, "hash", 0.0)
-        places.enter(User.get(User.name == name).id, places.Look(new=True))
+        placement.enter(User.get(User.name == name).id, placement.Look(new=True))
         self.assertEqual(Place.get(Place.user == User.get(User.name == name)).server_id, server)
 
     def test_nothing_to_list(self) -> None:
@@ -108,7 +108,7 @@ class Fleet(CommandCase):
                 if user in (users["max"], users["tom"])
             },
         )
-        members.beat("1" * 32, {}, {"connected": 2})
+        membership.beat("1" * 32, {}, {"connected": 2})
         output = self.bbs("list")[1].splitlines()
         self.assertRegex(output[1], r"\A1{32}  ready +h:22223 +3/10 +2 +\d+s  - +ann bob eva\Z")
         self.assertEqual(
@@ -185,7 +185,7 @@ class Fleet(CommandCase):
         )
 
     def test_a_launch(self) -> None:
-        members.enroll(members.Member("l" * 32, process_identity()))
+        membership.enroll(membership.Member("l" * 32, process_identity()))
         code, output, errors = self.bbs("launch")
         server = Server.get()
         self.assertEqual((code, output, errors), (0, f"launch asked for: {server.id}\n", ""))
@@ -198,7 +198,7 @@ class Fleet(CommandCase):
         for identities, looked in (((), 0), ((dead,), 0), ((dead, "host:elsewhere:1:x"), 12)):
             LoginServer.delete().execute()
             for number, identity in enumerate(identities):
-                members.enroll(members.Member(str(number), identity))
+                membership.enroll(membership.Member(str(number), identity))
             looks.clear()
             code, output, errors = self.bbs("launch")
             self.assertEqual((code, errors), (0, NOBODY))
@@ -209,9 +209,9 @@ class Fleet(CommandCase):
 
     def test_a_launch_that_another_machine_will_do(self) -> None:
         """Its login server says that it lives, before long."""
-        me = members.Member("l" * 32, "host:elsewhere:1:x")
-        members.enroll(me)
-        looks = self.looks(lambda: len(looks) == 8 and members.observe(me, Tally()))
+        me = membership.Member("l" * 32, "host:elsewhere:1:x")
+        membership.enroll(me)
+        looks = self.looks(lambda: len(looks) == 8 and membership.observe(me, Tally()))
         self.assertEqual(self.bbs("launch")[2], "")
         self.assertEqual(len(looks), 8)
 
@@ -295,10 +295,10 @@ class Fleet(CommandCase):
         """Before the line that was last before, and not to programs."""
         self.server("1" * 32)
         before = self.bbs("list")[1].splitlines()
-        members.enroll(members.Member("a" * 32, process_identity(), "0.10.0"))
-        members.enroll(members.Member("b" * 32, process_identity(), "0.9.0"))
-        members.enroll(members.Member("c" * 32, process_identity(), "0.9.0"))
-        members.enroll(members.Member("d" * 32, process_identity(), ""))
+        membership.enroll(membership.Member("a" * 32, process_identity(), "0.10.0"))
+        membership.enroll(membership.Member("b" * 32, process_identity(), "0.9.0"))
+        membership.enroll(membership.Member("c" * 32, process_identity(), "0.9.0"))
+        membership.enroll(membership.Member("d" * 32, process_identity(), ""))
         lines = self.bbs("list")[1].splitlines()
         said = lines.pop(2)
         self.assertEqual(
@@ -311,7 +311,7 @@ class Fleet(CommandCase):
 
     def test_a_list_says_for_what_a_replacement_waits(self) -> None:
         self.server("1" * 32, replace_asked=True)
-        members.enroll(members.Member("a" * 32, process_identity()))
+        membership.enroll(membership.Member("a" * 32, process_identity()))
         LoginServer.update(figures='{"spare": 5, "delay": 7}').execute()
         lines = self.bbs("list")[1].splitlines()
         self.assertEqual(
@@ -335,7 +335,7 @@ class Fleet(CommandCase):
         self.server("b" * 32, state=State.LAUNCHING, port=None)
         self.server("c" * 32, state=State.LOST)
         self.server("d" * 32, scope=OPERATOR)
-        members.enroll(members.Member("l" * 32, process_identity()))
+        membership.enroll(membership.Member("l" * 32, process_identity()))
         self.assertEqual(
             self.bbs("replace"),
             (
@@ -355,7 +355,7 @@ class Fleet(CommandCase):
         self.server("c" * 32, version="0.2.0")
         self.server("d" * 32)
         self.server("e" * 32, state=State.LAUNCHING, port=None)
-        members.enroll(members.Member("l" * 32, process_identity()))
+        membership.enroll(membership.Member("l" * 32, process_identity()))
         code, output, errors = self.bbs("replace", "--outdated", "2")
         self.assertEqual((code, output), (0, "replace asked for: 2 servers\n"))
         self.assertIn("1 server still boots, and nobody knows which version", errors)

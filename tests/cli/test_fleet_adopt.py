@@ -9,13 +9,13 @@ import sys
 import time
 
 from bbs.cli import fleet
-from bbs.rules import fleets, members
+from bbs.core.values import State
+from bbs.rules import fleets, membership
+from bbs.rules.fleet_admin import actions
 from bbs.rules.fleets import ELSEWHERE, HOME
-from bbs.rules.operators import actions
-from bbs.scaling.identity import process_identity
+from bbs.scaling.process_identity import process_identity
 from bbs.storage import models
 from bbs.storage.models import LoginServer, Secret, Server
-from bbs.values import State
 from tests.cli.case import CommandCase
 from tests.database_case import on_both_databases
 
@@ -70,7 +70,7 @@ class Adopting(CommandCase):
     def test_one_on_which_nobody_has_started(self) -> None:
         before, _ = self.copied(noticed=False)
         Server.insert(id="1", scope=f"ec2:here:{before}", capacity=1, created=time.time()).execute()
-        members.enroll(members.Member("l" * 32, "host:elsewhere:1:x"))
+        membership.enroll(membership.Member("l" * 32, "host:elsewhere:1:x"))
         code, output, errors = self.bbs("adopt", "--yes")
         self.assertEqual((code, output), (0, f"this is fleet {before} again\n"))
         self.assertEqual(len(errors.splitlines()), 1, errors)
@@ -84,7 +84,7 @@ class Adopting(CommandCase):
         Server.update(state=State.GONE).where(Server.id == "1").execute()
         stopped = {"state": State.WARM, "instance_id": "i-7", "id": "7", **row}
         Server.insert(stopped | {"scope": f"ec2:here:{now}"}).execute()
-        members.enroll(members.Member("l" * 32, process_identity()))
+        membership.enroll(membership.Member("l" * 32, process_identity()))
         told = self.bbs("adopt", "--yes")[2].splitlines()[1:]
         self.assertEqual(len(told), 2, told)
         self.assertIn(f"2 app servers launched as fleet {now} are this fleet's still", told[0])

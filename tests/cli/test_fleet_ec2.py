@@ -8,14 +8,14 @@ import sys
 import time
 
 from bbs.cli import fleet as command
-from bbs.rules import keeping, members, servers
-from bbs.scaling.ec2.machines import price
+from bbs.core.values import State, Tally
+from bbs.rules import fleet_transitions, membership, servers
+from bbs.scaling.ec2.instance_states import price
 from bbs.storage.models import Server
-from bbs.values import State, Tally
 from tests.cli.case import BOARD
 from tests.database_case import RulesCase
 
-KEEPER = members.Member("1" * 32, "somewhere")
+KEEPER = membership.Member("1" * 32, "somewhere")
 
 
 class FleetCommand(RulesCase):
@@ -86,9 +86,9 @@ class FleetCommand(RulesCase):
         self.assertEqual(server["usd_per_hour"], price("t3.micro", "us-east-1"))
 
     def test_why_nothing_can_be_launched(self) -> None:
-        self.call(members.enroll, KEEPER)
-        self.call(members.observe, KEEPER, Tally())
-        self.call(keeping.refuse, KEEPER, "over quota", time.time() + 100)
+        self.call(membership.enroll, KEEPER)
+        self.call(membership.observe, KEEPER, Tally())
+        self.call(fleet_transitions.refuse, KEEPER, "over quota", time.time() + 100)
         code, out, err = self.run_command("list", "--json")
         self.assertEqual((code, json.loads(out)), (0, []))
         self.assertRegex(

@@ -8,8 +8,8 @@ import pymysql
 from bbs.board.models import Group
 from bbs.cli import offline
 from bbs.storage import models
-from bbs.storage.connecting import DatabaseRefused, without_password
-from bbs.testing.database_tools import raised
+from bbs.storage.engines import DatabaseRefused, without_password
+from bbs.testing.database_suite import raised
 from tests.database_case import DatabaseCase, on_both_databases
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.addresses import ListeningPlace
 from bbs.cli import up
 from bbs.config import Configuration, load
-from bbs.scaling.private import Unusable
+from bbs.core.addresses import ListeningPlace
+from bbs.scaling.data_folder import Unusable
 
 
 class FacesCase(SynchronousTestCase):

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from bbs.board import board, inboxes
 from bbs.cli import Program, user
-from bbs.passwords import OWASP
-from bbs.rules import keeping, operators, people
+from bbs.core.values import State
+from bbs.limits.password_hashing import OWASP
+from bbs.rules import fleet_admin, fleet_transitions, user_admin
 from bbs.storage.models import Place, Server, Session, Suspension, User
-from bbs.values import State
 from tests.cli.case import CommandCase
 from tests.database_case import on_both_databases
 
@@ -86,7 +86,7 @@ class UserCase(CommandCase):
         self.assertEqual(self.bbs(*arguments), (1, "", f"bbs user: {reason}\n"))
 
     def deeds(self) -> list[Sequence[object]]:
-        found = self.call(operators.actions, 9)
+        found = self.call(fleet_admin.actions, 9)
         return [(each.operator, each.address, each.action, each.person) for each in found]
 
     def hash(self) -> str:
@@ -115,7 +115,7 @@ class Looking(UserCase):
         self.assertEqual(self.said("list", "--search", "O").splitlines()[1:], [bob])
 
     def test_a_list_in_parts(self) -> None:
-        names = [f"p{number:03}" for number in range(2 * people.PEOPLE_AT_ONCE + 1)]
+        names = [f"p{number:03}" for number in range(2 * user_admin.PEOPLE_AT_ONCE + 1)]
         for name in names:
             self.somebody(name)
         lines = self.said("list").splitlines()[1:]
@@ -184,7 +184,7 @@ class Doing(UserCase):
         self.assertEqual(Session.select().count(), 0)
         self.assertEqual(Server.get().taken, 0)
         self.assertEqual(self.deeds(), [("liz", "bbs user", action, "ann")])
-        self.assertEqual([each[1] for each in self.call(keeping.notices)], ["ann"])
+        self.assertEqual([each[1] for each in self.call(fleet_transitions.notices)], ["ann"])
 
     def test_a_suspension(self) -> None:
         self.somebody("ann", 2)

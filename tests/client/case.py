@@ -19,13 +19,13 @@ from bbs.board.models import Group, Message, Post
 from bbs.client import Address, BBSClient, ClientError
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits
+from bbs.core.values import Rate
 from bbs.delivery.bus import Bus
-from bbs.rules import accounts, callers, operators
+from bbs.rules import accounts, auth, fleet_admin
 from bbs.storage.database import rows
 from bbs.storage.models import Place, Session, User
 from bbs.testing import Link, MemoryNetwork, MemoryService
 from bbs.testing.service import QUICK
-from bbs.values import Rate
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -169,10 +169,10 @@ class ClientTestCase(SynchronousTestCase):
         changing = User.update(password_hash=QUICK.hash(password)).where(User.name == name)
         self.run_rule(changing.execute)
 
-    def caller(self, name: str) -> callers.Caller:
+    def caller(self, name: str) -> auth.Caller:
         """Somebody, of whom a rule may be asked."""
         user = User.get(User.name == name)
-        return callers.Caller(user.id, name, user.channel, self.service.wall())
+        return auth.Caller(user.id, name, user.channel, self.service.wall())
 
     def befriend(self, *names: str) -> None:
         """Make them all friends of each other."""
@@ -222,13 +222,13 @@ class ClientTestCase(SynchronousTestCase):
     def drain(self, address: Address) -> None:
         """An operator has everybody moved off an app server."""
         (server,) = (each for each in self.service.servers.values() if each.port == address.port)
-        self.run_rule(operators.ask_drain, server.id)
+        self.run_rule(fleet_admin.ask_drain, server.id)
         self.service.login.news.wanted()
         self.network.advance(1)
 
     def launch(self) -> None:
         """An operator has one more app server."""
-        self.run_rule(operators.ask_launch, 10, 5, self.clock.seconds())
+        self.run_rule(fleet_admin.ask_launch, 10, 5, self.clock.seconds())
         self.service.login.news.wanted()
         self.network.advance(1)
 
@@ -280,7 +280,7 @@ class ClientTestCase(SynchronousTestCase):
 
         def listens(line: str) -> bool:
             command, *words = line.split() or [""]
-            return command == "listen" and callers.digest("".join(words[:1])) in digests
+            return command == "listen" and auth.digest("".join(words[:1])) in digests
 
         return [link for link in self.network.links if any(map(listens, link.requests))]
 

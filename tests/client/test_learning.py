@@ -672,8 +672,7 @@ class TelnetTests(Lobby, GatewayCase):
 
 class ImportTests(SynchronousTestCase):
     def test_the_rooms_import_of_this_project_what_lies_below_them(self) -> None:
-        cellar = ("bbs.addresses", "bbs.clock", "bbs.errors", "bbs.tracing", "bbs.values")
-        below = (*cellar, "bbs.protocols", "bbs.client")
+        below = ("bbs.core", "bbs.protocols", "bbs.client")
         of_the_faces = (*below, "bbs.ui", "bbs.limits")
         for room, allowed in (("client", below), ("ui", of_the_faces)):
             for path in (CHECKOUT / "bbs" / room).rglob("*.py"):

@@ -8,9 +8,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import tracing
 from bbs.client import BBSClient, Origin
 from bbs.client.connection import Connection
+from bbs.core import tracing
 from tests.client.case import LOGIN, SECRET, TRUSTING, ClientTestCase
 from tests.tracing.case import Spans, id_of, parent_of, trace_of
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bbs.core.values import Rate
 from bbs.storage.models import Server, Session, Suspension, User
 from bbs.testing import Peer
-from bbs.values import Rate
 from tests.limits.test_strangers_login import ATTACKER, HONEST, WRONG, StrangersCase
 
 SUCCESS = "Success!"

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.addresses import ListeningPlace
 from bbs.cli import config
 from bbs.config import Broker, ConfigError, Configuration, kinds, load, masked, to_toml
-from bbs.config.writing import write
-from bbs.values import Rate
+from bbs.config.loading import write
+from bbs.core.addresses import ListeningPlace
+from bbs.core.values import Rate
 from tests.cli.case import BOARD
 from tests.paths import CHECKOUT
 

@@ -8,14 +8,13 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import globalLogPublisher
 
 from bbs.config import load
-from bbs.daemons.app import is_on_instance
-from bbs.daemons.app_machine import AGAIN, PATIENCE, POLL, Machine
-from bbs.errors import Unavailable
-from bbs.rules import keeping, members
-from bbs.scaling import children
-from bbs.scaling.metadata import Metadata
+from bbs.core.errors import Unavailable
+from bbs.core.values import Instance
+from bbs.daemons.app import AGAIN, PATIENCE, POLL, Machine, is_on_instance
+from bbs.rules import fleet_transitions, membership
+from bbs.scaling import app_server_environment
+from bbs.scaling.ec2.metadata import Metadata
 from bbs.storage.database import Database
-from bbs.values import Instance
 from tests.rules.fleet_case import ONE, FleetCase
 from tests.scaling.metadata_tools import MetadataReactor
 
@@ -72,7 +71,7 @@ class MachineTestCase(FleetCase):
     def join(self, host: Deferred[str | None]) -> None:
         """It reports itself, as an app server does when it serves."""
         told = self.successResultOf(host)
-        self.assertTrue(self.call(members.report, self.launch_id, 22223, told))
+        self.assertTrue(self.call(membership.report, self.launch_id, 22223, told))
         self.machine.joined(self.door, self.launch_id, 22223, told)  # type: ignore[arg-type]
         self.reactor.settle()
 
@@ -149,7 +148,7 @@ class Addresses(MachineTestCase):
     def test_the_list_was_faster(self) -> None:
         """What the fleet knows of a server that is ready is left as it is."""
         self.join(self.start())
-        self.call(keeping.mark_ready, ONE, self.launch_id, "203.0.113.1", self.now)
+        self.call(fleet_transitions.mark_ready, ONE, self.launch_id, "203.0.113.1", self.now)
         self.paths["public-ipv4"] = PUBLIC
         self.reactor.pass_time(60)
         self.assertEqual((self.host, self.door.rules), ("203.0.113.1", ["report"]))
@@ -158,9 +157,11 @@ class Addresses(MachineTestCase):
         """The keeper that has no list leaves the address that the server has told."""
         self.paths["public-ipv4"] = PUBLIC
         self.join(self.start())
-        self.call(keeping.mark_ready, ONE, self.launch_id, None, self.now)
+        self.call(fleet_transitions.mark_ready, ONE, self.launch_id, None, self.now)
         self.assertEqual(self.host, "198.51.100.7")
-        self.call(keeping.note_instances, ONE, [Instance(self.launch_id, None, True, "", "i-1")])
+        self.call(
+            fleet_transitions.note_instances, ONE, [Instance(self.launch_id, None, True, "", "i-1")]
+        )
         self.assertEqual(self.host, "198.51.100.7")
 
     def test_it_stops_while_it_asks(self) -> None:
@@ -256,7 +257,9 @@ class Launched(FleetCase):
         """Whether an app server does that this provider launched."""
         given = {"fleet.provider": provider, "ec2.image_id": "ami-1", **options}
         config = load(None, {}, given)
-        text = children.configuration_text(config, config.broker.url, config.app.listen)
+        text = app_server_environment.configuration_text(
+            config, config.broker.url, config.app.listen
+        )
         path = Path(self.mktemp())
         path.write_text(text)
         theirs = load(str(path), {})

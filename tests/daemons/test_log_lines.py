@@ -20,7 +20,8 @@ from twisted.python.log import textFromEventDict
 from twisted.trial.unittest import SynchronousTestCase
 
 import bbs
-from bbs import __version__, tracing
+from bbs import __version__
+from bbs.core import tracing
 from bbs.daemons.log_lines import LONGEST, Speaker, as_json, as_text, written_as
 
 APP = Speaker("bbs", "app", "3641a6658e63c4c18d88cbd486d2a4ec")

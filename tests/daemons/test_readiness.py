@@ -8,11 +8,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.daemons.readiness import LOOK_INTERVAL, Readiness
-from bbs.errors import Unavailable
+from bbs.core.errors import Unavailable
+from bbs.core.values import State
+from bbs.daemons.login import LOOK_INTERVAL, Readiness
 from bbs.storage.database import Database
 from bbs.storage.models import Server
-from bbs.values import State
 from tests.memory_service import memory_service
 
 

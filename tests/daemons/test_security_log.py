@@ -18,8 +18,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from bbs.core.audit import tell
 from bbs.daemons.security_log import Bounds, Event, Folding, SecurityLog, append
-from bbs.security import tell
 
 AT = 1_700_000_000.25
 

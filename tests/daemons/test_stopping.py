@@ -9,16 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.config import Configuration
 from bbs.config.sections import Login
-from bbs.daemons.composition import Ground
+from bbs.core.threads import Inline
+from bbs.daemons.composition import Ground, LoginServing
 from bbs.daemons.login import LoginServer
-from bbs.daemons.login_composition import LoginServing
-from bbs.passwords import Hasher
-from bbs.rules import members
+from bbs.limits.password_hashing import Hasher
+from bbs.rules import membership
 from bbs.rules.servers import new_id
 from bbs.storage.models import Waiter
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import HINT_KEY, QUICK
-from bbs.workers import Inline
 from tests.client.case import APP_1, ClientTestCase
 
 STOPPING = {"status": 1, "message": "Service unavailable, try again", "code": "stopping"}
@@ -96,7 +95,7 @@ class AtTheClient(ClientTestCase):
 
     def begin_another(self) -> None:
         """Another login server answers at the same name."""
-        service, me = self.service, members.Member(new_id(), "host:another:1")
+        service, me = self.service, membership.Member(new_id(), "host:another:1")
         ground = Ground(
             board,
             service.config,
@@ -106,7 +105,7 @@ class AtTheClient(ClientTestCase):
             service.wall,
             HINT_KEY,
         )
-        self.successResultOf(service.database.run(members.enroll, me))
+        self.successResultOf(service.database.run(membership.enroll, me))
         service.login = LoginServing(
             ground,
             me=me,

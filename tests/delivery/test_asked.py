@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.board.models import Message as Stored
-from bbs.commands.ask import Ask, success
+from bbs.commands.context import Ask, success
 from bbs.commands.service import Service
 from bbs.delivery.bus import MAX_HINT, Bus
 from bbs.protocols.commands import CommandTable, Role

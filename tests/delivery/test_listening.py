@@ -8,9 +8,9 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.delivery.audience import Audience, Listener
 from bbs.delivery.feed import Cursor
 from bbs.delivery.listeners import LISTENING_CONNECTIONS
+from bbs.delivery.subscribers import Audience, Listener
 from bbs.storage.models import User
 from bbs.testing import Peer
 from tests.slow_service import SlowService

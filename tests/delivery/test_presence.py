@@ -11,12 +11,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.errors import Unavailable
+from bbs.core.values import Policy, State, Tally
 from bbs.delivery.feed import Cursor, Mailbox
-from bbs.errors import Unavailable
-from bbs.rules import accounts, callers, members, operators, overview, presence
+from bbs.rules import accounts, auth, fleet_admin, membership, overview, presence
 from bbs.storage.models import Place, Server, Session, User, Waiter
 from bbs.testing import Peer
-from bbs.values import Policy, State, Tally
 from tests.memory_service import POLICY, configuration
 from tests.slow_service import SlowService
 
@@ -250,7 +250,7 @@ class MoreRoom(PresenceCase):
     def test_who_is_moved_has_the_whole_time(self) -> None:
         self.service.advance(TTL - 1)
         before = self.where("ann")
-        self.service.database.run(operators.ask_drain, before or "")
+        self.service.database.run(fleet_admin.ask_drain, before or "")
         self.service.advance(TTL - 2)
         self.assertNotEqual(self.where("ann"), before)
         self.assertEqual(self.there(), {"ann", "bob"})
@@ -314,7 +314,7 @@ class MoreRoom(PresenceCase):
         self.assertEqual(Waiter.select().count(), 1)
         self.hang_up(peer)
         self.assertEqual(Waiter.select().count(), 0)
-        seen = self.service.database.run(members.observe, self.service.me, Tally())
+        seen = self.service.database.run(membership.observe, self.service.me, Tally())
         self.assertEqual(self.successResultOf(seen).waiting, 0)
         self.assertEqual(self.away(), {"ann", "bob", "max"})
 
@@ -383,9 +383,9 @@ class Meanwhile(PresenceCase):
         peer = server.peer()
 
         def listen() -> None:
-            session = callers.digest(self.tokens["ann"])
+            session = auth.digest(self.tokens["ann"])
             opening = server.serving.listeners.open(
-                callers.Caller(ann.id, "ann", ann.channel, 0.0, session=session),
+                auth.Caller(ann.id, "ann", ann.channel, 0.0, session=session),
                 Mailbox(Cursor(ann.id, 0), resumes=True),
                 peer.protocol,
             )
@@ -501,7 +501,7 @@ class OtherSessions(PresenceCase):
 
     def end(self, token: str) -> None:
         """One session ends, as it does when there are too many."""
-        Session.delete().where(Session.digest == callers.digest(token)).execute()
+        Session.delete().where(Session.digest == auth.digest(token)).execute()
 
     def test_one_that_is_gone_is_told_and_the_others_are_not(self) -> None:
         self.end(self.tokens["ann"])
@@ -510,7 +510,7 @@ class OtherSessions(PresenceCase):
         self.assertEqual(self.second.events(), [])
         (server,) = self.service.servers.values()
         listeners = server.serving.listeners
-        self.assertEqual(listeners.sessions, {callers.digest(self.second_token)})
+        self.assertEqual(listeners.sessions, {auth.digest(self.second_token)})
 
     def test_at_once_where_it_is_hinted_at(self) -> None:
         self.end(self.second_token)

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.errors import Unavailable
 from bbs.delivery.feed import Cursor, Feed
-from bbs.delivery.receipts import LOOKED_AT, NOTE_DELAY, Receipts
-from bbs.errors import Unavailable
+from bbs.delivery.listeners import LOOKED_AT, NOTE_DELAY, Receipts
 from bbs.storage.database import Database
 
 RETRY_DELAY = 5.0

@@ -9,7 +9,7 @@ from moto.cloudformation import parsing
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, references
-from bbs.daemons import checking
+from bbs.daemons import config_check
 from tests.deploy import stack_models
 from tests.deploy.aws_policies import ACCOUNT, REGION
 from tests.deploy.moto_case import client
@@ -237,7 +237,7 @@ class Made(MadeCase, ScriptTestCase):
     def test_configuration(self) -> None:
         """What `bbs config check` finds nothing wrong with."""
         config = self.configured()
-        self.assertEqual([*checking.problems(config, "bbs")], [])
+        self.assertEqual([*config_check.problems(config, "bbs")], [])
         made = self.resources()
         self.assertEqual(
             config.ec2.subnet_ids, (made["PublicSubnetA"].id, made["PublicSubnetB"].id)

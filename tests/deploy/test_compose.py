@@ -21,7 +21,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import load
-from bbs.daemons.checking import problems
+from bbs.daemons.config_check import problems
 from tests.paths import CHECKOUT
 
 FOLDER = CHECKOUT / "deploy" / "compose"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bbs.config import load
-from bbs.scaling.ec2.machines import price
+from bbs.scaling.ec2.instance_states import price
 from tests.paths import CHECKOUT
 from tests.scaling.ec2.test_user_data import ScriptTestCase
 

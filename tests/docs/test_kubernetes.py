@@ -11,8 +11,8 @@ import kubernetes_validate
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.addresses import Address
 from bbs.config import ConfigError, Configuration, load
+from bbs.core.addresses import Address
 from tests.paths import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "kubernetes.md"

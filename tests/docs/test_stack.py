@@ -2,7 +2,7 @@
 
 import re
 
-from bbs.scaling.ec2.machines import price
+from bbs.scaling.ec2.instance_states import price
 from tests.deploy.stack_template import PATH, template
 from tests.deploy.test_cloudformation import ALERTS
 from tests.docs.aws_commands import strangers

@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from bbs.errors import Refusal
+from bbs.core.errors import Refusal
+from bbs.core.threads import Inline
 from bbs.storage.database import Database, is_read_only
-from bbs.storage.jobs import Job
-from bbs.storage.transactions import Transactions
-from bbs.workers import Inline
+from bbs.storage.transactions import Job, Transactions
 
 SUCCESS = "Success!"
 

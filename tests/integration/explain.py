@@ -20,45 +20,45 @@ from unittest import SkipTest
 from bbs.board import (
     blocks,
     board,
-    expiring,
     friends,
     groups,
     history,
+    login_summary,
     messages,
     posts,
-    waiting,
+    retention,
     who,
 )
 from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.core.values import DrainCause, Instance, LossCause, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import (
     accounts,
-    callers,
+    auth,
     credentials,
+    fleet_admin,
+    fleet_transitions,
     fleets,
-    keeping,
-    members,
-    operators,
-    people,
-    places,
+    membership,
+    page_history,
+    placement,
     presence,
-    remembered,
+    user_admin,
 )
-from bbs.rules.callers import Caller, asked_by
+from bbs.rules.auth import Caller, asked_by
 from bbs.rules.overview import overview
-from bbs.rules.pages import Page
-from bbs.rules.remembered import Sentence
+from bbs.rules.page_history import Sentence
+from bbs.rules.pagination import Page
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Server, Session, User
-from bbs.values import DrainCause, Instance, LossCause, Tally
 from tests.database_case import fresh_mysql_url
 from tests.integration.contestants import patient
 from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
 
-SESSIONS = callers.Sessions(ttl=1000.0)
+SESSIONS = auth.Sessions(ttl=1000.0)
 TOKEN = "token of user0"
-BY = operators.By("operator", "127.0.0.1", NOW)
+BY = fleet_admin.By("operator", "127.0.0.1", NOW)
 
 GROWING = {
     model._meta.table_name
@@ -122,28 +122,28 @@ COMMANDS, BACKGROUND, GUARD = "Commands", "In the background", "any command with
 
 def commands() -> dict[str, list[Callable[[], object]]]:
     """What each command runs; those that want no database are not in it."""
-    look = places.Look(new=True, waiter="waiter")
+    look = placement.Look(new=True, waiter="waiter")
 
     def guarded(rule: Callable[..., object], *arguments: object) -> list[Callable[[], object]]:
         return [lambda: rule(ann(rule, arguments), *arguments)]
 
-    def again() -> places.Search:
+    def again() -> placement.Search:
         return accounts.log_in("user0", "hash", "2" * 64, "new hash", NOW, look)
 
-    def first() -> places.Search:
+    def first() -> placement.Search:
         return accounts.log_in(f"user{PEOPLE - 1}", "hash", "1" * 64, None, NOW, look)
 
-    def locate() -> places.Search:
+    def locate() -> placement.Search:
         caller = ann()
         Place.update(server=None).where(Place.user == caller.id).execute()
-        return places.take(caller.id, look)
+        return placement.take(caller.id, look)
 
     def listening() -> object:
         cursor = Cursor(ann().id, 0)
         messages.note_delivered([Cursor(ann().id, 10)])
-        presence.keep([callers.digest(TOKEN)], NOW)
+        presence.keep([auth.digest(TOKEN)], NOW)
         presence.note_seen({1: NOW})
-        return messages.fetch([cursor]), presence.standings([callers.digest(TOKEN)])
+        return messages.fetch([cursor]), presence.standings([auth.digest(TOKEN)])
 
     return {
         "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
@@ -151,11 +151,11 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             lambda: accounts.password_hash("user0"),
             first,
             again,
-            lambda: waiting.on_login(ann().id, NOW - 100),
+            lambda: login_summary.on_login(ann().id, NOW - 100),
         ],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
-        "locate": [locate, lambda: places.ask(ann().id)],
+        "locate": [locate, lambda: placement.ask(ann().id)],
         "invite": guarded(friends.invite, "user1000"),
         "list-invite": guarded(friends.invitations),
         "accept-invite": guarded(friends.accept, "user20"),
@@ -210,33 +210,33 @@ def background() -> dict[str, list[Callable[[], object]]]:
     def come_back() -> object:
         user = ann().id
         Place.update(server=None, away=True).where(Place.user == user).execute()
-        return places.come_back(user, "server0")
+        return placement.come_back(user, "server0")
 
     def take_over() -> object:
-        lapsed = members.seen_lease(members.KEEPER)
+        lapsed = membership.seen_lease(membership.KEEPER)
         assert lapsed is not None
-        return members.seize(KEEPER, lapsed)
+        return membership.seize(KEEPER, lapsed)
 
     def drain(server: str, cause: DrainCause) -> object:
-        return keeping.drain(KEEPER, server, cause, "", 10, NOW)
+        return fleet_transitions.drain(KEEPER, server, cause, "", 10, NOW)
 
     return {
         GUARD: [
-            lambda: callers.identify(TOKEN, SESSIONS, NOW),
-            lambda: callers.touch(ann().id, callers.digest(TOKEN), NOW),
+            lambda: auth.identify(TOKEN, SESSIONS, NOW),
+            lambda: auth.touch(ann().id, auth.digest(TOKEN), NOW),
         ],
-        "a login that is given up": [lambda: accounts.undo_log_in(callers.digest(TOKEN))],
+        "a login that is given up": [lambda: accounts.undo_log_in(auth.digest(TOKEN))],
         "people who wait": [
-            lambda: members.wait(KEEPER, "another", "user0", NOW),
-            lambda: operators.launches_under_way(NOW),
-            lambda: operators.is_hopeless(NOW),
-            members.trace_of_who_waits,
-            lambda: members.stop_waiting("waiter"),
+            lambda: membership.wait(KEEPER, "another", "user0", NOW),
+            lambda: fleet_admin.launches_under_way(NOW),
+            lambda: fleet_admin.is_hopeless(NOW),
+            membership.trace_of_who_waits,
+            lambda: membership.stop_waiting("waiter"),
         ],
         "an app server": [
-            lambda: members.report("launching", 1),
-            lambda: members.beat("server0", {"messages": 7}),
-            lambda: members.leave("server0"),
+            lambda: membership.report("launching", 1),
+            lambda: membership.beat("server0", {"messages": 7}),
+            lambda: membership.leave("server0"),
             lambda: presence.leave_unused("server0", presence.held_at("server0")),
             come_back,
         ],
@@ -248,70 +248,72 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "the keeper of the fleet": [
             take_over,
-            lambda: members.observe(KEEPER, Tally()),
-            lambda: keeping.add_launches(KEEPER, 1, "", 10, 1000, NOW),
-            lambda: keeping.note_way(KEEPER, "launching", None, "t3.micro in subnet-1"),
-            lambda: keeping.mark_ready(KEEPER, "launching", "host", NOW),
-            lambda: [operators.ask_drain("server2"), drain("server2", DrainCause.OPERATOR)],
-            lambda: keeping.move_off(KEEPER, "server3"),
+            lambda: membership.observe(KEEPER, Tally()),
+            lambda: fleet_transitions.add_launches(KEEPER, 1, "", 10, 1000, NOW),
+            lambda: fleet_transitions.note_way(KEEPER, "launching", None, "t3.micro in subnet-1"),
+            lambda: fleet_transitions.mark_ready(KEEPER, "launching", "host", NOW),
+            lambda: [fleet_admin.ask_drain("server2"), drain("server2", DrainCause.OPERATOR)],
+            lambda: fleet_transitions.move_off(KEEPER, "server3"),
             lambda: [
                 drain("server5", DrainCause.CONSOLIDATION),
-                keeping.move_some_off(KEEPER, "server5", 2, NOW),
-                keeping.keep(KEEPER, "server5"),
+                fleet_transitions.move_some_off(KEEPER, "server5", 2, NOW),
+                fleet_transitions.keep(KEEPER, "server5"),
             ],
             lambda: [
                 Server.update(replace_asked=True).where(Server.id == "server6").execute(),
                 drain("server6", DrainCause.REPLACEMENT),
-                keeping.move_some_off(KEEPER, "server6", 2, NOW, again=True),
+                fleet_transitions.move_some_off(KEEPER, "server6", 2, NOW, again=True),
             ],
-            lambda: keeping.lose(KEEPER, "server0", LossCause.SILENT, ""),
-            lambda: keeping.give_up(KEEPER, "launching", ""),
-            lambda: keeping.close(KEEPER, "server1", LossCause.ENDED, "", NOW),
-            lambda: keeping.settle(KEEPER),
-            lambda: keeping.refuse(KEEPER, "over quota", 1.0),
-            lambda: keeping.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
-            lambda: keeping.stands("server0"),
-            lambda: keeping.shelve(KEEPER, "launching", NOW),
-            lambda: keeping.put_back(KEEPER, "launching", NOW),
+            lambda: fleet_transitions.lose(KEEPER, "server0", LossCause.SILENT, ""),
+            lambda: fleet_transitions.give_up(KEEPER, "launching", ""),
+            lambda: fleet_transitions.close(KEEPER, "server1", LossCause.ENDED, "", NOW),
+            lambda: fleet_transitions.settle(KEEPER),
+            lambda: fleet_transitions.refuse(KEEPER, "over quota", 1.0),
+            lambda: fleet_transitions.note_instances(
+                KEEPER, [Instance("server0", "host", True, "", "i-1")]
+            ),
+            lambda: fleet_transitions.stands("server0"),
+            lambda: fleet_transitions.shelve(KEEPER, "launching", NOW),
+            lambda: fleet_transitions.put_back(KEEPER, "launching", NOW),
             lambda: [
                 Server.update(shelved=True).where(Server.id == "launching").execute(),
-                keeping.wake(KEEPER, "launching", 1000, NOW),
+                fleet_transitions.wake(KEEPER, "launching", 1000, NOW),
             ],
-            lambda: [people.kick(BY, "user0"), keeping.notices()],
-            lambda: keeping.forget_notices([1, 2]),
+            lambda: [user_admin.kick(BY, "user0"), fleet_transitions.notices()],
+            lambda: fleet_transitions.forget_notices([1, 2]),
         ],
         PAGE: [
             lambda: overview(NOW, names=True, told=7),
-            lambda: remembered.recall(KEEPER.id, NOW),
-            lambda: remembered.write_points(
+            lambda: page_history.recall(KEEPER.id, NOW),
+            lambda: page_history.write_points(
                 KEEPER.id, None, NOW, {}, {}, [Sentence(7, NOW, "It was.")]
             ),
-            lambda: remembered.moments_behind(7, NOW),
-            lambda: remembered.write_news(KEEPER.id, [Sentence(7, NOW, "It was.")]),
-            lambda: people.search(NOW, "user1"),
-            lambda: people.show(NOW, "user1", board.person),
-            lambda: operators.actions(200),
-            lambda: operators.launch(BY, 10, 1000),
-            lambda: operators.drain(BY, "server4"),
-            lambda: [operators.replace(BY, 1000, "0.3.0", 1), operators.cancel(BY)],
+            lambda: page_history.moments_behind(7, NOW),
+            lambda: page_history.write_news(KEEPER.id, [Sentence(7, NOW, "It was.")]),
+            lambda: user_admin.search(NOW, "user1"),
+            lambda: user_admin.show(NOW, "user1", board.person),
+            lambda: fleet_admin.actions(200),
+            lambda: fleet_admin.launch(BY, 10, 1000),
+            lambda: fleet_admin.drain(BY, "server4"),
+            lambda: [fleet_admin.replace(BY, 1000, "0.3.0", 1), fleet_admin.cancel(BY)],
         ],
         SEARCH: [
-            lambda: people.search(NOW),
-            lambda: people.search(NOW, behind="user1"),
-            lambda: people.search(NOW, "ser1"),
-            lambda: people.search(NOW, online=True, behind="user1"),
+            lambda: user_admin.search(NOW),
+            lambda: user_admin.search(NOW, behind="user1"),
+            lambda: user_admin.search(NOW, "ser1"),
+            lambda: user_admin.search(NOW, online=True, behind="user1"),
         ],
         "what operators see of somebody, and do": [
-            lambda: people.show(NOW, "user0", board.person),
-            lambda: people.set_password(BY, "user0", "hash"),
-            lambda: [people.suspend(BY, "user0"), people.resume(BY, "user0")],
-            lambda: people.delete(BY, "user0", board.on_delete),
-            lambda: people.go_on_deleting(ann().id, board.on_delete),
+            lambda: user_admin.show(NOW, "user0", board.person),
+            lambda: user_admin.set_password(BY, "user0", "hash"),
+            lambda: [user_admin.suspend(BY, "user0"), user_admin.resume(BY, "user0")],
+            lambda: user_admin.delete(BY, "user0", board.on_delete),
+            lambda: user_admin.go_on_deleting(ann().id, board.on_delete),
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),
-            lambda: expiring.expire(NOW - 2900),
-            lambda: keeping.forget_gone(NOW, 100.0),
+            lambda: retention.expire(NOW - 2900),
+            lambda: fleet_transitions.forget_gone(NOW, 100.0),
         ],
     }
 
@@ -320,7 +322,7 @@ def ann(rule: Callable[..., object] | None = None, arguments: Sequence[object] =
     """Somebody with ten friends, five groups and some messages, who is about to run `rule`."""
     first = asked_by(rule)
     length = first.length if first else 0
-    return callers.identify(TOKEN, SESSIONS, NOW, first, tuple(arguments[:length]))
+    return auth.identify(TOKEN, SESSIONS, NOW, first, tuple(arguments[:length]))
 
 
 def plans(url: str) -> Plans:

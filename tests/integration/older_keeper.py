@@ -4,8 +4,8 @@
 
 The tables are made unless they are there, and the first line says where the code is. Then each
 line that comes is a rule and its arguments, in JSON (`["keep", "a server's id"]`): one of `main`'s,
-or of `bbs.rules.keeping` in the name of this one. The answer is what came of it: `{"result": …}`,
-or `{"error": …}`.
+or of `bbs.rules.fleet_transitions` in the name of this one. The answer is what came of it:
+`{"result": …}`, or `{"error": …}`.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from twisted.python.failure import Failure
 
 import bbs
 from bbs.board import board
-from bbs.rules import keeping, members, operators
+from bbs.core.threads import Inline
+from bbs.core.values import Tally
+from bbs.rules import fleet_admin, fleet_transitions, membership
 from bbs.storage import migrations
 from bbs.storage.database import Database
-from bbs.values import Tally
-from bbs.workers import Inline
 
 
 def main(url: str, id: str) -> None:
     """Do what the test says, until it says no more."""
-    me = members.Member(id, "an older version's")
+    me = membership.Member(id, "an older version's")
     database = Database(url, Inline(), Clock())
     database.peewee.connect()
     migrations.upgrade(database.peewee, board.schema)
 
     def observe() -> str:
         """Look at the fleet, and keep it if nobody does; says who does."""
-        return members.observe(me, Tally()).lease.holder
+        return membership.observe(me, Tally()).lease.holder
 
     def seize() -> bool:
         """Take the lease from whoever has it."""
-        lease = members.seen_lease(members.KEEPER)
-        return lease is not None and members.seize(me, lease)
+        lease = membership.seen_lease(membership.KEEPER)
+        return lease is not None and membership.seize(me, lease)
 
     rules: dict[str, Callable[..., Any]] = {
         "observe": observe,
         "seize": seize,
-        "report": members.report,
-        "warn": members.warn,
-        "ask_drain": operators.ask_drain,
+        "report": membership.report,
+        "warn": membership.warn,
+        "ask_drain": fleet_admin.ask_drain,
     }
     answer(bbs.__file__)
     for line in sys.stdin:
         name, *arguments = json.loads(line)
-        rule = rules.get(name) or partial(getattr(keeping, name), me)
+        rule = rules.get(name) or partial(getattr(fleet_transitions, name), me)
         database.run(rule, *arguments).addCallbacks(answer, fail)
 
 

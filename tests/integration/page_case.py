@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
 
-from bbs.values import Counter
+from bbs.core.values import Counter
 from tests.integration.service import run
 from tests.integration.shared import SharedCase
 from tests.web.browser import HEIGHT, NARROW, WIDE, shared_browser

@@ -5,14 +5,14 @@ from __future__ import annotations
 import peewee
 
 from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
-from bbs.rules import callers, members
+from bbs.core.values import State, Tally
+from bbs.rules import auth, membership
 from bbs.storage.database import Database, rows
 from bbs.storage.models import MODELS, LoginServer, Place, Server, Session, User, Waiter
-from bbs.values import State, Tally
 
 NOW = 1_000_000.0
 PEOPLE = 3000
-KEEPER = members.Member("keeper", "")
+KEEPER = membership.Member("keeper", "")
 
 
 def fill(database: Database) -> None:
@@ -40,9 +40,9 @@ def fill(database: Database) -> None:
         [(first,)] = rows(Group.select(Group.id).order_by(Group.id).limit(1))
         _insert(Message, [_message(number, users, first) for number in range(2 * PEOPLE)])
         _insert(Delivery, _deliveries(users))
-        members.enroll(KEEPER)
-        members.observe(KEEPER, Tally())
-        members.wait(KEEPER, "waiter", f"user{PEOPLE - 1}", NOW)
+        membership.enroll(KEEPER)
+        membership.observe(KEEPER, Tally())
+        membership.wait(KEEPER, "waiter", f"user{PEOPLE - 1}", NOW)
         LoginServer.insert(id="other", identity="").execute()
         Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
     if isinstance(database.peewee, peewee.MySQLDatabase):
@@ -67,7 +67,7 @@ def _user(number: int) -> dict[str, object]:
 
 
 def _session(number: int, user: int) -> dict[str, object]:
-    token = callers.digest(f"token of user{number}")
+    token = auth.digest(f"token of user{number}")
     used = NOW - number / 3 - (1000.0 if number % 100 == 99 else 0.0)
     return {"digest": token, "user": user, "used": used}
 

@@ -28,8 +28,8 @@ from twisted.internet.defer import Deferred
 from bbs.board import board
 from bbs.board.models import Group
 from bbs.cli.offline import carry_out, connected
-from bbs.rules import people
-from bbs.rules.operators import By
+from bbs.rules import user_admin
+from bbs.rules.fleet_admin import By
 from bbs.storage.models import Action
 from tests.integration.service import (
     ANY_RATE,
@@ -162,10 +162,10 @@ def forget_everybody(url: str, of_board: bool = True) -> None:
     by = By("tests", "tests", time.time())
     on_delete = board.on_delete if of_board else None
     with connected(url) as database:
-        while found := people.search(by.now).people:
+        while found := user_admin.search(by.now).people:
             for person in found:
-                _, user = carry_out(database, people.delete, by, person.name, on_delete)
-                while user and not carry_out(database, people.go_on_deleting, user, on_delete):
+                _, user = carry_out(database, user_admin.delete, by, person.name, on_delete)
+                while user and not carry_out(database, user_admin.go_on_deleting, user, on_delete):
                     pass
         for model in (Action, Group) if of_board else (Action,):
             carry_out(database, model.delete().execute)

@@ -17,7 +17,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import load
-from bbs.scaling import children
+from bbs.scaling import app_server_environment
 from bbs.scaling.ec2 import user_data
 from bbs.scaling.providers import LaunchKit
 from tests.deploy.test_deploy import APP_SLICE
@@ -227,7 +227,7 @@ def app_server() -> str:
             "ec2.endpoint_url": "http://127.0.0.1:9",
         },
     )
-    text = children.configuration_text(config, config.broker.url, config.app.listen)
+    text = app_server_environment.configuration_text(config, config.broker.url, config.app.listen)
     kit = LaunchKit(
         None, config.ec2, "", lambda server: [], {}, lambda server: text, lambda stop: None
     )

@@ -25,8 +25,7 @@ from twisted.trial.unittest import TestCase
 from bbs.protocols.stomp import Broker, IStomp, StompDisconnected, StompService
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.stomp.frames import Frame, encode
-from bbs.testing.broker_contract import Inbox, going, topic
-from bbs.testing.socket_contract import SocketContract
+from bbs.testing.broker_contract import Inbox, SocketContract, going, topic
 from tests.paths import CHECKOUT
 
 reactor: Any = system_reactor

@@ -10,9 +10,9 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from bbs.addresses import Address
 from bbs.client.connection import Connection, Connections, endpoint_to
 from bbs.client.values import Lost
+from bbs.core.addresses import Address
 
 LONG = b"send ann bob " + b"x" * (16 << 20) + b"\n"
 """Longer than what a system keeps for a peer that does not read."""

@@ -8,15 +8,23 @@ from typing import Any
 
 import peewee
 
-from bbs.board import blocks, expiring, friends, groups, inboxes, messages, posts
+from bbs.board import blocks, friends, groups, inboxes, messages, posts, retention
 from bbs.board.models import Block, Delivery, Inbox, Message, Post, Relationship
+from bbs.core.values import DrainCause, LossCause, Quotas, Tally
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, callers, credentials, keeping, members, operators, places
-from bbs.rules.callers import Caller
-from bbs.rules.places import Look
+from bbs.rules import (
+    accounts,
+    auth,
+    credentials,
+    fleet_admin,
+    fleet_transitions,
+    membership,
+    placement,
+)
+from bbs.rules.auth import Caller
+from bbs.rules.placement import Look
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, Suspension, User
-from bbs.values import DrainCause, LossCause, Quotas, Tally
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.integration.contestants import (
     ROUNDS,
@@ -253,25 +261,27 @@ class Contests(ContestCase):
                 )
 
     def test_two_who_seize_the_lease(self) -> None:
-        peers = [members.Member(str(number), "") for number in range(3)]
+        peers = [membership.Member(str(number), "") for number in range(3)]
         for member in peers:
-            self.call(members.enroll, member)
-        self.call(members.observe, peers[0], Tally())
+            self.call(membership.enroll, member)
+        self.call(membership.observe, peers[0], Tally())
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
-                lapsed = self.call(members.observe, peers[2], Tally()).lease
-                outcomes = together(*[once(members.seize, each, lapsed) for each in peers[:2]])
+                lapsed = self.call(membership.observe, peers[2], Tally()).lease
+                outcomes = together(*[once(membership.seize, each, lapsed) for each in peers[:2]])
                 self.assertEqual(sorted(outcome.value for outcome in outcomes), [False, True])
 
     def test_two_who_find_the_lease_free(self) -> None:
-        peers = [members.Member(str(number), "") for number in range(2)]
+        peers = [membership.Member(str(number), "") for number in range(2)]
         for member in peers:
-            self.call(members.enroll, member)
+            self.call(membership.enroll, member)
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
-                outcomes = together(*[once(members.observe, member, Tally()) for member in peers])
+                outcomes = together(
+                    *[once(membership.observe, member, Tally()) for member in peers]
+                )
                 [holder] = {outcome.value.lease.holder for outcome in outcomes}
-                self.call(members.resign, peers[int(holder)])
+                self.call(membership.resign, peers[int(holder)])
 
 
 @on_both_databases
@@ -279,7 +289,7 @@ class Sessions(ContestCase):
     """Who has a session has a place, whatever happens together."""
 
     def log_in_again(self, name: str, number: int) -> Any:
-        token_digest = callers.digest(f"token {number}")
+        token_digest = auth.digest(f"token {number}")
         verified = f"hash of {name}"
         look = Look(new=True)
         return once(accounts.log_in, name, verified, token_digest, None, self.now, look)
@@ -327,7 +337,7 @@ class Sessions(ContestCase):
                 Server.update(taken=0).execute()
                 Place.update(server=None).execute()
                 outcomes = together(
-                    once(places.take, ann.id, Look(new=True)), once(accounts.log_out, ann)
+                    once(placement.take, ann.id, Look(new=True)), once(accounts.log_out, ann)
                 )
                 self.assertIn(outcomes[0].text, (SUCCESS, "Not login yet"))
                 self.assertEqual(outcomes[1].text, SUCCESS)
@@ -386,11 +396,11 @@ class Capacity(ContestCase):
             self.account(f"user{number}")
         return [user.id for user in User.select().order_by(User.id)]
 
-    def keeper(self) -> members.Member:
+    def keeper(self) -> membership.Member:
         """Who keeps the fleet."""
-        one = members.Member("1", "")
-        self.call(members.enroll, one)
-        self.call(members.observe, one, Tally())
+        one = membership.Member("1", "")
+        self.call(membership.enroll, one)
+        self.call(membership.observe, one, Tally())
         return one
 
     def test_a_crowd_that_comes_and_goes(self) -> None:
@@ -404,17 +414,17 @@ class Capacity(ContestCase):
             calls: list[tuple[Any, ...]] = []
             for take in range(takes):
                 user = own[take % len(own)]
-                calls.append((places.enter, user, Look(new=True)))
+                calls.append((placement.enter, user, Look(new=True)))
                 calls.append((overfull,))
                 if take % 3:
-                    calls.append((places.give_back, own[(take + 2) % len(own)]))
+                    calls.append((placement.give_back, own[(take + 2) % len(own)]))
             programmes.append(each(*calls))
         with contestants(self.database, crowd) as together:
             outcomes = [one for programme in together(*programmes) for one in programme]
         self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
         overfilled = [one.value for one in outcomes if isinstance(one.value, list)]
         self.assertEqual((len(overfilled), any(overfilled)), (crowd * takes, False))
-        seats = [one.value.seat for one in outcomes if isinstance(one.value, places.Search)]
+        seats = [one.value.seat for one in outcomes if isinstance(one.value, placement.Search)]
         self.assertEqual(len(seats), crowd * takes)
         self.assertTrue(0 < seats.count(None) < len(seats))
         for server in servers:
@@ -428,7 +438,7 @@ class Capacity(ContestCase):
                 half = len(users) // 2
                 outcomes = together(
                     *[
-                        each(*[(places.enter, user, Look(new=True)) for user in pair])
+                        each(*[(placement.enter, user, Look(new=True)) for user in pair])
                         for pair in zip(users[:half], users[half:], strict=True)
                     ]
                 )
@@ -441,28 +451,28 @@ class Capacity(ContestCase):
 
     def test_a_server_is_lost_while_people_come_and_go(self) -> None:
         users = self.users(20)
-        one, two = members.Member("1", ""), members.Member("2", "")
-        self.call(members.enroll, one)
-        self.call(members.enroll, two)
-        self.call(members.observe, one, Tally())
+        one, two = membership.Member("1", ""), membership.Member("2", "")
+        self.call(membership.enroll, one)
+        self.call(membership.enroll, two)
+        self.call(membership.observe, one, Tally())
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
                 for user in users[:10]:
-                    self.call(places.enter, user, Look(new=True))
+                    self.call(placement.enter, user, Look(new=True))
                 new = self.ready_server(capacity=15)
                 comings_and_goings = [
                     call
                     for staying, leaving in zip(users[10:], users[:10], strict=True)
                     for call in (
-                        (places.enter, staying, Look(new=True)),
-                        (places.give_back, leaving),
+                        (placement.enter, staying, Look(new=True)),
+                        (placement.give_back, leaving),
                     )
                 ]
                 outcomes = together(
                     each(
-                        (keeping.lose, one, old, LossCause.SILENT, "test"),
-                        *[(keeping.settle, one)] * 10,
+                        (fleet_transitions.lose, one, old, LossCause.SILENT, "test"),
+                        *[(fleet_transitions.settle, one)] * 10,
                     ),
                     each(*comings_and_goings),
                 )
@@ -480,15 +490,15 @@ class Capacity(ContestCase):
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
                 for user in users:
-                    self.call(places.enter, user, Look(new=True))
+                    self.call(placement.enter, user, Look(new=True))
                 new = self.ready_server(capacity=20)
-                self.call(operators.ask_drain, old)
+                self.call(fleet_admin.ask_drain, old)
                 outcomes = together(
                     each(
-                        (keeping.drain, one, old, DrainCause.OPERATOR, "test", 0, 0.0),
-                        (keeping.move_off, one, old),
+                        (fleet_transitions.drain, one, old, DrainCause.OPERATOR, "test", 0, 0.0),
+                        (fleet_transitions.move_off, one, old),
                     ),
-                    each(*[(places.give_back, user) for user in reversed(users[::2])]),
+                    each(*[(placement.give_back, user) for user in reversed(users[::2])]),
                 )
                 texts = {outcome.text for programme in outcomes for outcome in programme}
                 self.assertEqual(texts, {SUCCESS})
@@ -504,18 +514,26 @@ class Capacity(ContestCase):
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
                 for user in users[:10]:
-                    self.call(places.enter, user, Look(new=True))
+                    self.call(placement.enter, user, Look(new=True))
                 new = self.ready_server(capacity=20)
-                some = (keeping.move_some_off, one, old, 2, 0.0)
+                some = (fleet_transitions.move_some_off, one, old, 2, 0.0)
                 outcomes = together(
                     each(
-                        (keeping.drain, one, old, DrainCause.CONSOLIDATION, "test", 20, 0.0),
+                        (
+                            fleet_transitions.drain,
+                            one,
+                            old,
+                            DrainCause.CONSOLIDATION,
+                            "test",
+                            20,
+                            0.0,
+                        ),
                         *[some] * 6,
-                        (keeping.keep, one, old),
+                        (fleet_transitions.keep, one, old),
                     ),
                     each(
-                        *[(places.give_back, user) for user in reversed(users[:10:2])],
-                        *[(places.enter, user, Look(new=True)) for user in users[10:]],
+                        *[(placement.give_back, user) for user in reversed(users[:10:2])],
+                        *[(placement.enter, user, Look(new=True)) for user in users[10:]],
                     ),
                 )
                 texts = {outcome.text for programme in outcomes for outcome in programme}
@@ -530,20 +548,20 @@ class Capacity(ContestCase):
     def test_the_lease_is_taken_while_people_come_and_go(self) -> None:
         """And what an older version's keeper left in the servers' rows is put right."""
         users = self.users(20)
-        one, two = self.keeper(), members.Member("2", "")
-        self.call(members.enroll, two)
+        one, two = self.keeper(), membership.Member("2", "")
+        self.call(membership.enroll, two)
         with contestants(self.database, 2) as together:
             for turn in range(ROUNDS // 2):
                 servers = [self.ready_server(capacity=10) for _ in range(5)]
                 for user in users[:10]:
-                    self.call(places.enter, user, Look(new=True))
+                    self.call(placement.enter, user, Look(new=True))
                 Server.update(cause=DrainCause.CONSOLIDATION).execute()
-                lapsed = self.call(members.seen_lease, members.KEEPER)
+                lapsed = self.call(membership.seen_lease, membership.KEEPER)
                 outcomes = together(
-                    once(members.seize, (one, two)[turn % 2], lapsed),
+                    once(membership.seize, (one, two)[turn % 2], lapsed),
                     each(
-                        *[(places.enter, user, Look(new=True)) for user in users[10:]],
-                        *[(places.give_back, user) for user in users[:10]],
+                        *[(placement.enter, user, Look(new=True)) for user in users[10:]],
+                        *[(placement.give_back, user) for user in users[:10]],
                     ),
                 )
                 self.assertEqual(outcomes[0], Outcome(SUCCESS, True))
@@ -562,8 +580,8 @@ class Capacity(ContestCase):
                 for user in users:
                     Place.insert(user=user, server=None).execute()
                 servers = [self.ready_server(capacity=10) for _ in range(2)]
-                locating = [(places.take, user, Look(new=True)) for user in reversed(users)]
-                outcomes = together(each(*locating), each(*[(keeping.settle, one)] * 5))
+                locating = [(placement.take, user, Look(new=True)) for user in reversed(users)]
+                outcomes = together(each(*locating), each(*[(fleet_transitions.settle, one)] * 5))
                 texts = {outcome.text for programme in outcomes for outcome in programme}
                 self.assertEqual(texts, {SUCCESS})
                 self.assertEqual(sum(self.taken(server) for server in servers), 10)
@@ -575,7 +593,7 @@ class Capacity(ContestCase):
         one = self.keeper()
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
-                launching = once(keeping.add_launches, one, 2, "test", 1, 3, self.now)
+                launching = once(fleet_transitions.add_launches, one, 2, "test", 1, 3, self.now)
                 together(launching, asking)
                 self.assertEqual(Server.select().count(), 3)
                 Server.delete().execute()
@@ -596,8 +614,8 @@ def asking(call: Call) -> None:
     """An operator asks for launches until there are as many as may be."""
     try:
         for _ in range(2):
-            call(operators.ask_launch, 1, 3, 0.0)
-    except operators.FleetFull:
+            call(fleet_admin.ask_launch, 1, 3, 0.0)
+    except fleet_admin.FleetFull:
         pass
 
 
@@ -744,7 +762,7 @@ class Counters(ContestCase):
                 if turn % 5 == 4:
                     work.append((note_what_is_there, person.id))
                 if number == 0 and turn % 10 == 9:
-                    work.append((expiring.expire, self.now + 1, 20))
+                    work.append((retention.expire, self.now + 1, 20))
             programmes.append(each(*work))
         with contestants(self.database, self.many) as together:
             for outcomes in together(*programmes):

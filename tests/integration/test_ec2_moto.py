@@ -14,13 +14,11 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
-from bbs.scaling.ec2.api import Api
-from bbs.scaling.ec2.client import EC2Client
-from bbs.scaling.ec2.gates import PACES
+from bbs.scaling.ec2.client import Api, EC2Client
 from bbs.scaling.ec2.provider import PAGE, EC2Provider
+from bbs.scaling.ec2.throttle import PACES
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
-from bbs.testing.provider_contract import ProviderContract
-from bbs.testing.warm_contract import WarmContract
+from bbs.testing.provider_contract import ProviderContract, WarmContract
 from tests.cloud import moto
 from tests.integration.cloud_case import SESSION
 

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 
-from bbs.passwords import OWASP
+from bbs.limits.password_hashing import OWASP
 from tests.cloud import Cloud, Faults, Rule, error, hang, hold, hold_answer
 from tests.integration.service import (
     Person,

@@ -16,10 +16,10 @@ from twisted.logger import Logger
 
 from bbs.board import board
 from bbs.board.models import Group
-from bbs.errors import Refusal, Unavailable
+from bbs.core.errors import Refusal, Unavailable
+from bbs.core.threads import Workers
 from bbs.storage import migrations
 from bbs.storage.database import Database, read_only
-from bbs.workers import Workers
 from tests.database_case import execute_once
 from tests.integration.test_mysql import AT_ONCE, CONNECTIONS, InC, MySQLCase, add, count
 from tests.services import OwnMariaDB

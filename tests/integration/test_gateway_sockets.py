@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from bbs.protocols.life import LINGER
+from bbs.protocols.connection_state import LINGER
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.factory import GatewayFactory
 from tests.client.case import on_sockets

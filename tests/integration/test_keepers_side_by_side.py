@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bbs.board import board
-from bbs.rules import keeping, members, servers
-from bbs.rules.members import Member
+from bbs.core.values import DrainCause, LossCause, State, Tally
+from bbs.rules import fleet_transitions, membership, servers
+from bbs.rules.membership import Member
 from bbs.storage import migrations
 from bbs.storage.models import Server
-from bbs.values import DrainCause, LossCause, State, Tally
 from tests.database_case import on_both_databases
 from tests.load.rolling.versions import environ, unpack
 from tests.storage.test_migrations import MigrationCase
@@ -141,10 +141,10 @@ class ByTurns(MigrationCase):
 
     def take_the_lease(self) -> None:
         """Today's keeper takes it from 0.3.0's."""
-        lease = self.call(members.seen_lease, members.KEEPER)
+        lease = self.call(membership.seen_lease, membership.KEEPER)
         assert lease
-        self.assertIs(self.call(members.seize, ME, lease), True)
-        self.assertEqual(self.call(members.observe, ME, Tally()).lease.holder, ME.id)
+        self.assertIs(self.call(membership.seize, ME, lease), True)
+        self.assertEqual(self.call(membership.observe, ME, Tally()).lease.holder, ME.id)
 
     def causes(self) -> dict[str, DrainCause | LossCause | None]:
         """By server, as every rule reads them."""
@@ -176,7 +176,9 @@ class ByTurns(MigrationCase):
             (replaced, DrainCause.REPLACEMENT, REPLACED),
             (idle, DrainCause.IDLE, "idle for 120 s"),
         ):
-            self.assertEqual(self.call(keeping.drain, ME, server, cause, reason, 9, 1e6), [])
+            self.assertEqual(
+                self.call(fleet_transitions.drain, ME, server, cause, reason, 9, 1e6), []
+            )
 
         # The older one takes over, and goes by the words that it knows.
         self.assertIs(self.older.does("seize"), True)
@@ -201,5 +203,5 @@ class ByTurns(MigrationCase):
                 idle: LossCause.ENDED,
             },
         )
-        self.call(keeping.keep, ME, other)
+        self.call(fleet_transitions.keep, ME, other)
         self.assertEqual(self.row(other)[0], State.DRAINING)

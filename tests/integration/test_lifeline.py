@@ -22,7 +22,7 @@ import sys
 from twisted.internet import {reactor}
 {reactor}.install()
 from twisted.internet import reactor
-from bbs.daemons.lifeline import Lifeline
+from bbs.daemons.app import Lifeline
 
 def cut():
     print("cut", flush=True)

@@ -16,9 +16,9 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 from zope.interface import implementer
 
-from bbs.errors import Refusal
+from bbs.core.errors import Refusal
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
-from bbs.protocols.line.refusals import refusal
+from bbs.protocols.line.interfaces import refusal
 from tests.paths import CHECKOUT
 
 T = TypeVar("T")

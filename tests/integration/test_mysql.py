@@ -24,11 +24,11 @@ from zope.interface import provider
 
 from bbs.board import board
 from bbs.board.models import Group
-from bbs.errors import Unavailable
+from bbs.core.errors import Unavailable
+from bbs.core.threads import Workers
 from bbs.storage import migrations
-from bbs.storage.connecting import DatabaseRefused, connect_to
 from bbs.storage.database import Database, for_update, read_only
-from bbs.workers import Workers
+from bbs.storage.engines import DatabaseRefused, connect_to
 from tests.database_case import execute_once, fresh_mysql_url, in_c
 from tests.integration.in_process import run_here
 from tests.integration.test_stomp_tls import certificate

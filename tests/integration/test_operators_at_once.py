@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bbs.board import board
-from bbs.rules import accounts, operators, people
-from bbs.rules.operators import By
-from bbs.rules.people import NoSuchPerson
-from bbs.rules.places import Look
+from bbs.rules import accounts, fleet_admin, user_admin
+from bbs.rules.fleet_admin import By
+from bbs.rules.placement import Look
+from bbs.rules.user_admin import NoSuchPerson
 from bbs.storage.models import Notice, Place, Session, Suspension, User
 from tests.database_case import on_both_databases
 from tests.integration.contestants import ROUNDS, SUCCESS, contestants, once
@@ -38,17 +38,17 @@ class OperatorsAtOnce(ContestCase):
                 self.log_in("ann")
                 names = [f"{number}.{each}" for each in range(self.many)]
                 outcomes = together(
-                    *(once(people.suspend, self.by(name), "ann", None, name) for name in names)
+                    *(once(user_admin.suspend, self.by(name), "ann", None, name) for name in names)
                 )
                 self.assertEqual(self.texts(outcomes), [SUCCESS] * self.many)
                 [suspension] = Suspension.select()
                 self.assertIn(suspension.reason, names)
-                deeds = self.call(operators.actions, self.many)
+                deeds = self.call(fleet_admin.actions, self.many)
                 self.assertEqual(sorted(deed.operator for deed in deeds), sorted(names))
                 # Whoever was first ended the session.
                 self.assertEqual(sorted(each.value.sessions for each in outcomes)[-2:], [0, 1])
                 self.assertEqual(Session.select().count(), 0)
-                self.call(people.resume, self.by("liz"), "ann")
+                self.call(user_admin.resume, self.by("liz"), "ann")
         self.assertEqual(Notice.select().count(), ROUNDS * self.many)
         self.check_places()
 
@@ -66,11 +66,11 @@ class OperatorsAtOnce(ContestCase):
                     self.now,
                     Look(new=True),
                 )
-                outcomes = together(once(people.suspend, self.by("liz"), "ann"), log_in)
+                outcomes = together(once(user_admin.suspend, self.by("liz"), "ann"), log_in)
                 self.assertEqual(outcomes[0].text, SUCCESS)
                 self.assertIn(outcomes[1].text, (SUCCESS, "This account is suspended"))
                 self.assertEqual((Session.select().count(), Place.select().count()), (0, 0))
-                self.call(people.resume, self.by("liz"), "ann")
+                self.call(user_admin.resume, self.by("liz"), "ann")
         self.check_places()
 
     def test_who_logs_in_while_kicked(self) -> None:
@@ -80,7 +80,7 @@ class OperatorsAtOnce(ContestCase):
             for number in range(2 * ROUNDS):
                 session = ("hash of ann", f"{number:064}", None, self.now, Look(new=True))
                 log_in = once(accounts.log_in, "ann", *session)
-                outcomes = together(once(people.kick, self.by("liz"), "ann"), log_in)
+                outcomes = together(once(user_admin.kick, self.by("liz"), "ann"), log_in)
                 self.assertEqual(self.texts(outcomes), [SUCCESS] * 2)
                 self.check_places()
 
@@ -91,17 +91,17 @@ class OperatorsAtOnce(ContestCase):
                 self.account(name)
                 self.log_in(name)
                 deeds = [
-                    once(in_time, people.kick, self.by("one"), name),
-                    once(in_time, people.set_password, self.by("two"), name, "other"),
-                    once(in_time, people.suspend, self.by("three"), name),
+                    once(in_time, user_admin.kick, self.by("one"), name),
+                    once(in_time, user_admin.set_password, self.by("two"), name, "other"),
+                    once(in_time, user_admin.suspend, self.by("three"), name),
                 ]
                 deed = deeds[number % 3]
-                delete = once(people.delete, self.by("liz"), name, board.on_delete)
+                delete = once(user_admin.delete, self.by("liz"), name, board.on_delete)
                 outcomes = together(delete, *[deed] * (self.many - 1))
                 self.assertEqual(self.texts(outcomes), [SUCCESS] * self.many)
                 done = 1 + [each.value for each in outcomes].count(True)
                 # Who came too late did nothing, and nothing is recorded of it.
-                recorded = self.call(operators.actions, 1000)
+                recorded = self.call(fleet_admin.actions, 1000)
                 self.assertEqual(sum(deed.person == name for deed in recorded), done)
                 self.assertEqual((User.select().count(), Suspension.select().count()), (0, 0))
         self.check_places()

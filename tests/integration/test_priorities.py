@@ -9,8 +9,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
-from bbs.passwords import threads
-from bbs.workers import NICENESS
+from bbs.core.threads import NICENESS
+from bbs.limits.password_hashing import threads
 from tests.integration.service import ServiceCase, together
 
 

@@ -8,7 +8,7 @@ import signal
 from twisted.internet import reactor
 from twisted.web.client import Agent, readBody
 
-from bbs.errors import Unavailable
+from bbs.core.errors import Unavailable
 from tests.integration.service import ServiceCase, connect, eventually
 from tests.integration.test_ec2_service import CloudServiceCase
 from tests.load.rolling.roll import Numbers, Rolling, Story, sections

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.errors import TooManyAttempts
+from bbs.core.errors import TooManyAttempts
+from bbs.core.values import Rate
 from bbs.limits.buckets import MOST_OF_A_KEY, Buckets
-from bbs.values import Rate
 
 
 class Key:

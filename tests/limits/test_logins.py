@@ -9,11 +9,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
+from bbs.core.errors import TooManyAttempts, Unavailable, WrongCredentials
+from bbs.core.values import Rate
 from bbs.limits.connections import Networks
-from bbs.limits.fair import FairQueue
+from bbs.limits.fair_queue import FairQueue
 from bbs.limits.logins import LoginLimits
-from bbs.values import Rate
 
 HERE, ELSEWHERE = "192.0.2.1", "203.0.113.7"
 

@@ -18,17 +18,16 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from bbs import security
 from bbs.board import board
 from bbs.config import Limits
-from bbs.daemons.composition import Ground
-from bbs.daemons.login_composition import LoginServing
-from bbs.passwords import Hasher
+from bbs.core import audit
+from bbs.core.threads import Inline, IWorkers
+from bbs.core.values import Rate
+from bbs.daemons.composition import Ground, LoginServing
+from bbs.limits.password_hashing import Hasher
 from bbs.storage.models import Server, Session, User, Waiter
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import HINT_KEY, QUICK
-from bbs.values import Rate
-from bbs.workers import Inline, IWorkers
 from tests.memory_service import POLICY, configuration
 
 SUCCESS = {"status": 0, "message": "Success!"}
@@ -99,7 +98,7 @@ class StrangersCase(SynchronousTestCase):
                 (event["what"], event["outcome"], event["address"], event["name"], event["by"])
             )
 
-        publisher: Any = security.publisher
+        publisher: Any = audit.publisher
         publisher.addObserver(observe)
         self.addCleanup(publisher.removeObserver, observe)
 

@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.board.client import face
 from bbs.commands import all_commands
-from bbs.commands.described import check, is_harmless
+from bbs.commands.description import check, is_harmless
+from bbs.core.values import RESERVED_EVENTS
 from bbs.protocols.commands import Command, Role
 from bbs.protocols.presentation import (
     MOST_ITEMS,
@@ -37,7 +38,6 @@ from bbs.protocols.presentation import (
     load,
 )
 from bbs.protocols.presentation_json import from_json, to_json
-from bbs.values import RESERVED_EVENTS
 from tests.paths import CHECKOUT
 
 LONG, MANY = "x" * (MOST_TEXT + 1), ["x"] * (MOST_ITEMS + 1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bbs.rules import keeping, members
-from bbs.rules.members import Member
-from bbs.rules.reseating import Move
+from bbs.core.values import DrainCause, State, Tally
+from bbs.rules import fleet_transitions, membership
+from bbs.rules.membership import Member
+from bbs.rules.relocation import Move
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
-from bbs.values import DrainCause, State, Tally
 from tests.database_case import RulesCase
 
 ONE = Member("1" * 32, "here")
@@ -24,11 +24,11 @@ class FleetCase(RulesCase):
 
     def keep(self, me: Member = ONE) -> None:
         """Make `me` the keeper."""
-        self.call(members.enroll, me)
-        self.assertEqual(self.call(members.observe, me, Tally()).lease.holder, me.id)
+        self.call(membership.enroll, me)
+        self.assertEqual(self.call(membership.observe, me, Tally()).lease.holder, me.id)
 
     def launch(self, count: int = 1, scope: str = "test", maximum: int = 20) -> list[str]:
-        return self.call(keeping.add_launches, ONE, count, scope, 2, maximum, self.now)
+        return self.call(fleet_transitions.add_launches, ONE, count, scope, 2, maximum, self.now)
 
     def row(self, server: str) -> Server:
         return Server.get(Server.id == server)
@@ -41,14 +41,14 @@ class FleetCase(RulesCase):
     def drain(
         self, server: str, cause: DrainCause, reason: str = "", seen: int = 9
     ) -> list[Move] | None:
-        return self.call(keeping.drain, ONE, server, cause, reason, seen, self.now)
+        return self.call(fleet_transitions.drain, ONE, server, cause, reason, seen, self.now)
 
     def states(self) -> list[State]:
         return [State(row.state) for row in Server.select().order_by(Server.created, Server.id)]
 
     def not_keeper(self, rule: Callable[..., Any], *arguments: Any) -> None:
         before = self.everything()
-        self.failureResultOf(self.database.run(rule, *arguments), keeping.NotKeeper)
+        self.failureResultOf(self.database.run(rule, *arguments), fleet_transitions.NotKeeper)
         self.assertEqual(self.everything(), before)
 
     def everything(self) -> list[list[str]]:
@@ -57,7 +57,7 @@ class FleetCase(RulesCase):
 
     def start(self, capacity: int = 2) -> str:
         """A server that was launched and is ready."""
-        [server] = self.call(keeping.add_launches, ONE, 1, "test", capacity, 20, self.now)
-        self.assertTrue(self.call(members.report, server, 22223))
-        self.call(keeping.mark_ready, ONE, server, "host", self.now)
+        [server] = self.call(fleet_transitions.add_launches, ONE, 1, "test", capacity, 20, self.now)
+        self.assertTrue(self.call(membership.report, server, 22223))
+        self.call(fleet_transitions.mark_ready, ONE, server, "host", self.now)
         return server

@@ -7,14 +7,14 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, expiring, friends, groups, messages, posts
+from bbs.board import board, friends, groups, messages, posts, retention
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
+from bbs.core.values import State
 from bbs.delivery.feed import Cursor
-from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
-from bbs.rules import accounts, callers, places
-from bbs.rules.places import Look
+from bbs.rules import accounts, auth, placement
+from bbs.rules.placement import Look
 from bbs.storage.models import Place, Server, Session, User
-from bbs.values import State
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import add
 
@@ -141,7 +141,7 @@ class LoggingIn(RulesCase):
 
     def test_a_session_and_a_place(self) -> None:
         search = self.attempt()
-        self.assertEqual(search, places.Search(self.seat(self.server)))
+        self.assertEqual(search, placement.Search(self.seat(self.server)))
         self.assertEqual(Session.get().used, self.now)
         self.assertEqual(self.taken(self.server), 1)
 
@@ -165,7 +165,7 @@ class LoggingIn(RulesCase):
         for digest in digests[:3]:
             self.attempt(digest=digest)
             self.clock.advance(1)
-        self.call(callers.touch, 1, digests[0], self.now)
+        self.call(auth.touch, 1, digests[0], self.now)
         for digest in digests[3:]:
             # At the same moment as the one that was used just now.
             self.attempt(digest=digest, most=4)
@@ -187,11 +187,11 @@ class LoggingIn(RulesCase):
     def test_no_room(self) -> None:
         """Neither a session nor a place, until there is one."""
         Server.delete().execute()
-        self.assertEqual(self.attempt(), places.Search(None))
+        self.assertEqual(self.attempt(), placement.Search(None))
         self.assertEqual(Session.select().count() + Place.select().count(), 0)
         server = self.ready_server(capacity=1)
-        self.assertEqual(self.attempt(look=Look(new=False)), places.Search(None))
-        self.assertEqual(self.attempt(), places.Search(self.seat(server)))
+        self.assertEqual(self.attempt(look=Look(new=False)), placement.Search(None))
+        self.assertEqual(self.attempt(), placement.Search(self.seat(server)))
 
     def test_nobody(self) -> None:
         d = self.database.run(accounts.log_in, "bob", "hash", "d", None, self.now, Look(new=True))
@@ -226,7 +226,7 @@ class LoggingIn(RulesCase):
 
     def test_an_attempt_that_was_stored_although_it_seemed_to_fail(self) -> None:
         self.attempt()
-        self.assertEqual(self.attempt(), places.Search(self.seat(self.server)))
+        self.assertEqual(self.attempt(), placement.Search(self.seat(self.server)))
         self.assertEqual((Session.select().count(), self.taken(self.server)), (1, 1))
 
     def test_giving_up_after_the_login(self) -> None:
@@ -251,14 +251,14 @@ class Sessions(RulesCase):
         user = User.get()
         self.assertEqual(
             caller,
-            callers.Caller(
+            auth.Caller(
                 user.id,
                 "ann",
                 user.channel,
                 self.now,
                 self.server,
                 None,
-                session=callers.digest(token),
+                session=auth.digest(token),
             ),
         )
 
@@ -266,14 +266,14 @@ class Sessions(RulesCase):
         self.person("ann")
         stored = Session.get().digest
         for token in (None, "", "no token", stored, "\0", "\N{GRINNING FACE}", "a" * 60_000):
-            self.refused("Not login yet", callers.identify, token, SESSIONS, self.now)
+            self.refused("Not login yet", auth.identify, token, SESSIONS, self.now)
 
     def test_a_token_is_stored_as_a_digest_only(self) -> None:
         self.account("ann")
         token = self.log_in("ann")
         self.assertRegex(token, re.compile(r"\A[0-9a-f]{40}\Z"))
-        self.assertEqual(Session.get().digest, callers.digest(token))
-        self.assertNotIn(token, callers.digest(token))
+        self.assertEqual(Session.get().digest, auth.digest(token))
+        self.assertNotIn(token, auth.digest(token))
         self.assertNotEqual(accounts.new_token(), accounts.new_token())
 
     def test_time_to_live(self) -> None:
@@ -282,7 +282,7 @@ class Sessions(RulesCase):
         self.clock.advance(SESSIONS.ttl)
         self.caller(token)
         self.clock.advance(0.001)
-        self.refused("Not login yet", callers.identify, token, SESSIONS, self.now)
+        self.refused("Not login yet", auth.identify, token, SESSIONS, self.now)
 
     def test_use_prolongs_it(self) -> None:
         self.account("ann")
@@ -290,19 +290,19 @@ class Sessions(RulesCase):
         for _ in range(4):
             self.clock.advance(0.9 * SESSIONS.ttl)
             caller = self.caller(token)
-            self.assertEqual(caller.touch, callers.digest(token))
-            self.call(callers.touch, caller.id, callers.digest(token), self.now)
+            self.assertEqual(caller.touch, auth.digest(token))
+            self.call(auth.touch, caller.id, auth.digest(token), self.now)
 
     def test_use_is_noted_now_and_then(self) -> None:
         self.account("ann")
         token = self.log_in("ann")
-        self.clock.advance(SESSIONS.ttl * callers.TOUCH_SHARE)
+        self.clock.advance(SESSIONS.ttl * auth.TOUCH_SHARE)
         self.assertIsNone(self.caller(token).touch)
         self.clock.advance(0.001)
         self.assertIsNotNone(self.caller(token).touch)
 
     def test_touching_a_session_that_ended(self) -> None:
-        self.call(callers.touch, 1, "d" * 64, self.now)
+        self.call(auth.touch, 1, "d" * 64, self.now)
         self.assertEqual(Session.select().count(), 0)
 
     def test_a_server_that_is_not_well_serves_nobody(self) -> None:
@@ -323,7 +323,7 @@ class Sessions(RulesCase):
         live = self.log_in("bob")
         self.clock.advance(600)
         self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 2)
-        self.assertEqual(Session.get().digest, callers.digest(live))
+        self.assertEqual(Session.get().digest, auth.digest(live))
         self.assertEqual(self.taken(self.server), 1)
         self.assertEqual(self.caller(live).server, self.server)
         self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 0)
@@ -348,7 +348,7 @@ class LoggingOut(RulesCase):
         self.assertEqual(self.call(accounts.log_out, caller), caller)
         for token in tokens:
             self.failureResultOf(
-                self.database.run(callers.identify, token, SESSIONS, self.now), NotLoggedIn
+                self.database.run(auth.identify, token, SESSIONS, self.now), NotLoggedIn
             )
         self.assertEqual(self.taken(self.server), 1)
         self.assertEqual(Place.get().user_id, bob.id)
@@ -408,7 +408,7 @@ class Deleting(RulesCase):
     def test_more_than_one_transaction_removes(self) -> None:
         ann, bob = self.people("ann", "bob")
         self.befriend(ann, bob)
-        many = range(1, expiring.FORGOTTEN_AT_ONCE + 1)
+        many = range(1, retention.FORGOTTEN_AT_ONCE + 1)
         rows = [(number, "bob", "ann", False, "12", 0.0) for number in many]
         fields = (Message.id, Message.sender, Message.target, Message.to_group, Message.text)
         add(Message, rows, *fields, Message.stored)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bbs.errors import NotLoggedIn
-from bbs.rules import accounts, callers, credentials
-from bbs.rules.callers import Caller
-from bbs.rules.places import Look
+from bbs.core.errors import NotLoggedIn
+from bbs.rules import accounts, auth, credentials
+from bbs.rules.auth import Caller
+from bbs.rules.placement import Look
 from bbs.storage.models import Session, Suspension, User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
@@ -35,7 +35,7 @@ class Changing(RulesCase):
     def test_other_sessions_end_and_the_place_stays(self) -> None:
         self.change()
         self.assertEqual(self.caller(self.token).server, self.server)
-        ended = self.database.run(callers.identify, self.other, SESSIONS, self.now)
+        ended = self.database.run(auth.identify, self.other, SESSIONS, self.now)
         self.failureResultOf(ended, NotLoggedIn)
         self.assertEqual(Session.select().where(Session.user == self.bob.id).count(), 1)
         self.assertEqual(self.taken(self.server), 2)

@@ -6,16 +6,15 @@ import os
 import shutil
 from typing import Any
 
-from bbs.rules import fleets, operators, restoring
+from bbs.core.values import State
+from bbs.rules import fleet_admin, fleets
 from bbs.rules.fleets import ELSEWHERE, FORMER, HOME, Fleet, Left, NothingToAdopt
-from bbs.storage.connecting import connect_to
-from bbs.storage.home import home_of
+from bbs.storage.engines import connect_to, home_of
 from bbs.storage.models import Secret, Server
-from bbs.values import State
 from tests.database_case import fresh_mysql_url, on_both_databases
 from tests.rules.fleet_case import FleetCase
 
-BY = operators.By("liz", "bbs fleet", 9.0)
+BY = fleet_admin.By("liz", "bbs fleet", 9.0)
 
 
 class FoundCase(FleetCase):
@@ -131,7 +130,7 @@ class Adopted(FoundCase):
         self.assertEqual(self.adopt(), Left(first.id, round(self.now)))
         self.assertEqual(self.settle(), Fleet(id=first.id, others=(second.id,)))
         self.nothing_to_adopt()
-        [deed] = self.call(operators.actions, 9)
+        [deed] = self.call(fleet_admin.actions, 9)
         self.assertEqual((deed.action, deed.operator, deed.target), ("adopt", "liz", first.id))
         self.assertIn(second.id, deed.detail or "")
 
@@ -165,14 +164,14 @@ class Adopted(FoundCase):
 
     def test_before_anybody_has_started_on_it(self) -> None:
         first = self.settle()
-        self.call(restoring.make_ours, BY, "monday.sqlite3")
+        self.call(fleets.make_ours, BY, "monday.sqlite3")
         self.assertEqual(self.call(fleets.waiting_for_adopt), Left(first.id, None))
         self.assertEqual(self.adopt(), Left(first.id, None))
         self.assertEqual(self.settle(), first)
 
     def test_nothing_where_there_is_no_fleet_yet(self) -> None:
         self.nothing_to_adopt()
-        self.call(restoring.make_ours, BY, "monday.sqlite3")
+        self.call(fleets.make_ours, BY, "monday.sqlite3")
         self.nothing_to_adopt()
         self.assertEqual(self.settle().before, None)
 
@@ -183,7 +182,7 @@ class Restored(FoundCase):
         first = self.settle()
         for _ in range(2):
             # To do it again is no error.
-            self.call(restoring.make_ours, BY, "monday.sqlite3")
+            self.call(fleets.make_ours, BY, "monday.sqlite3")
         second = self.settle()
         self.assertTrue(second.copied)
         self.assertEqual(second.before, Left(first.id, round(self.now)))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bbs.rules import members, operators, overview, servers
-from bbs.rules.operators import By, FleetFull, NoSuchServer
+from bbs.core.values import DrainCause, LossCause, State, Tally
+from bbs.rules import fleet_admin, membership, overview, servers
+from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
 from bbs.rules.overview import FAILED_LATELY, GONE_SHOWN, Overview
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server
-from bbs.values import DrainCause, LossCause, State, Tally
 from tests.database_case import RulesCase, on_both_databases
 from tests.rules.crowds import crowd
 
-ME = members.Member("me", "here")
+ME = membership.Member("me", "here")
 BY = By("liz", "192.0.2.1", 1_000_000.0)
 
 
@@ -22,9 +22,9 @@ class Looking(RulesCase):
 
     def test_servers(self) -> None:
         self.people("ann", "bob")
-        self.call(members.beat, self.server, {"messages": 7})
+        self.call(membership.beat, self.server, {"messages": 7})
         self.clock.advance(1)
-        self.call(operators.ask_launch, 10, 5, self.now)
+        self.call(fleet_admin.ask_launch, 10, 5, self.now)
         ready, launching = self.look().servers
         self.assertEqual((ready.id, ready.taken, ready.free), (self.server, 2, 998))
         self.assertEqual(
@@ -43,10 +43,10 @@ class Looking(RulesCase):
 
     def test_who_waits(self) -> None:
         self.assertEqual((self.look().waiting, self.look().waiting_since), (0, None))
-        self.call(members.enroll, ME)
-        self.call(members.wait, ME, "w1", "eva", self.now + 5)
-        self.call(members.wait, ME, "w2", "eva", self.now + 3)
-        self.call(members.wait, ME, "w3", "max", self.now + 9)
+        self.call(membership.enroll, ME)
+        self.call(membership.wait, ME, "w1", "eva", self.now + 5)
+        self.call(membership.wait, ME, "w2", "eva", self.now + 3)
+        self.call(membership.wait, ME, "w3", "max", self.now + 9)
         self.person("ann")
         Place.update(server=None).execute()
         seen = self.look(names=True)
@@ -65,8 +65,8 @@ class Looking(RulesCase):
         self.assertEqual(len(who[self.server]), 2000)
 
     def test_login_servers(self) -> None:
-        self.call(members.observe, ME, Tally(7, {"joins": 1}))
-        self.call(members.observe, ME, Tally(8, {"joins": 3, "leaves": 2}))
+        self.call(membership.observe, ME, Tally(7, {"joins": 1}))
+        self.call(membership.observe, ME, Tally(8, {"joins": 3, "leaves": 2}))
         LoginServer.insert(id="older", identity="").execute()
         self.assertEqual(
             {each.id: (each.logins, each.counts) for each in self.look().login_servers},
@@ -81,7 +81,7 @@ class Looking(RulesCase):
         ).execute()
         seen = self.look()
         self.assertEqual(seen.usual, 4.5)
-        self.assertEqual(seen.refusal, operators.Hold("over quota", 9.0))
+        self.assertEqual(seen.refusal, fleet_admin.Hold("over quota", 9.0))
 
     def test_launches_that_failed_in_a_row(self) -> None:
         def launch(cause: DrainCause | LossCause | None, state: State = State.GONE) -> str:
@@ -112,7 +112,7 @@ class Looking(RulesCase):
         self.assertIsNone(self.look().usual)
 
     def test_what_operators_did(self) -> None:
-        self.call(operators.drain, BY, self.server)
+        self.call(fleet_admin.drain, BY, self.server)
         (deed,) = self.look().actions
         self.assertEqual((deed.operator, deed.action, deed.target), ("liz", "drain", self.server))
 
@@ -120,16 +120,16 @@ class Looking(RulesCase):
 @on_both_databases
 class TheRecord(RulesCase):
     def test_a_launch(self) -> None:
-        server = self.call(operators.launch, BY, 10, 2)
-        (deed,) = self.call(operators.actions, 10)
+        server = self.call(fleet_admin.launch, BY, 10, 2)
+        (deed,) = self.call(fleet_admin.actions, 10)
         self.assertEqual(
             deed,
-            operators.Deed(
+            fleet_admin.Deed(
                 id=deed.id,
                 at=BY.now,
                 operator="liz",
                 address="192.0.2.1",
-                action=operators.LAUNCH,
+                action=fleet_admin.LAUNCH,
                 target=server,
             ),
         )
@@ -137,13 +137,13 @@ class TheRecord(RulesCase):
         self.assertEqual((row.state, row.capacity, row.created), ("launching", 10, BY.now))
 
     def test_what_was_not_done_is_not_recorded(self) -> None:
-        self.failureResultOf(self.database.run(operators.launch, BY, 10, 1), FleetFull)
+        self.failureResultOf(self.database.run(fleet_admin.launch, BY, 10, 1), FleetFull)
         for id in ("nobody", ""):
-            self.failureResultOf(self.database.run(operators.drain, BY, id), NoSuchServer)
+            self.failureResultOf(self.database.run(fleet_admin.drain, BY, id), NoSuchServer)
         self.assertFalse(Server.get_by_id(self.server).drain_asked)
         self.assertEqual(Action.select().count(), 0)
 
     def test_newest_first_and_so_many(self) -> None:
-        servers = [self.call(operators.launch, BY, 10, 100) for _ in range(5)]
-        deeds = self.call(operators.actions, 3)
+        servers = [self.call(fleet_admin.launch, BY, 10, 100) for _ in range(5)]
+        deeds = self.call(fleet_admin.actions, 3)
         self.assertEqual([deed.target for deed in deeds], servers[:1:-1])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bbs.errors import NotLoggedIn
-from bbs.rules import accounts, callers, members, places, presence, reseating
-from bbs.rules.callers import Caller, digest
-from bbs.rules.places import Look, Search
+from bbs.core.errors import NotLoggedIn
+from bbs.core.values import State, Tally
+from bbs.rules import accounts, auth, membership, placement, presence, relocation
+from bbs.rules.auth import Caller, digest
+from bbs.rules.placement import Look, Search
 from bbs.rules.presence import Standing
 from bbs.storage.models import LoginServer, Place, Server, Session, User, Waiter
-from bbs.values import State, Tally
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import add, crowd
 from tests.rules.fleet_case import ONE
@@ -30,7 +30,7 @@ class AwayCase(RulesCase):
 
     def waiting(self) -> int:
         """How many people without a place the fleet sees."""
-        return self.call(members.observe, ONE, Tally()).waiting
+        return self.call(membership.observe, ONE, Tally()).waiting
 
     def fill(self, server: str) -> None:
         """There is no room left on `server`."""
@@ -58,7 +58,7 @@ class GoingAway(AwayCase):
     def test_not_who_has_asked_since(self) -> None:
         ann, _, eva, max = self.people("ann", "bob", "eva", "max")
         held = self.call(presence.held_at, self.server)
-        self.call(places.ask, ann.id)
+        self.call(placement.ask, ann.id)
         self.log_in("bob")
         self.log_out(eva)
         self.log_in("eva")
@@ -70,7 +70,7 @@ class GoingAway(AwayCase):
         held = self.call(presence.held_at, self.server)
         other = self.ready_server(capacity=1)
         Server.update(state=State.DRAINING).where(Server.id == self.server).execute()
-        self.call(reseating.move_off, self.server)
+        self.call(relocation.move_off, self.server)
         self.assertEqual(self.call(presence.leave_unused, self.server, held), [])
         self.assertEqual(self.place(ann.id), (other, False))
         self.assertEqual((self.taken(self.server), self.taken(other)), (0, 1))
@@ -91,9 +91,9 @@ class GoingAway(AwayCase):
         (ann,) = self.people("ann")
         self.send_away(ann)
         self.assertEqual(self.waiting(), 0)
-        self.assertEqual(self.call(reseating.settle), [])
+        self.assertEqual(self.call(relocation.settle), [])
         self.assertEqual(self.place(ann.id), (None, True))
-        self.assertEqual(self.call(reseating.vacate, self.server), [])
+        self.assertEqual(self.call(relocation.vacate, self.server), [])
 
     def test_logging_out(self) -> None:
         ann, _ = self.people("ann", "bob")
@@ -116,7 +116,7 @@ class GoingAway(AwayCase):
         server = self.ready_server(capacity=1)
         token = self.log_in(name)
         Server.update(state=State.LOST).where(Server.id == server).execute()
-        self.call(reseating.vacate, server)
+        self.call(relocation.vacate, server)
         return token
 
 
@@ -127,8 +127,8 @@ class ComingBack(AwayCase):
         self.ann, self.bob = self.people("ann", "bob")
         self.send_away(self.ann)
 
-    def come_back(self, here: str | None = None, stays: bool = False) -> places.Seat | None:
-        return self.call(places.come_back, self.ann.id, here or self.server, stays=stays)
+    def come_back(self, here: str | None = None, stays: bool = False) -> placement.Seat | None:
+        return self.call(placement.come_back, self.ann.id, here or self.server, stays=stays)
 
     def test_here(self) -> None:
         fuller = self.ready_server(capacity=5)
@@ -168,12 +168,12 @@ class ComingBack(AwayCase):
         self.assertIsNone(self.come_back(stays=True))
         self.assertEqual((self.place(self.ann.id), self.waiting()), ((None, False), 1))
         other = self.ready_server(capacity=1)
-        [move] = self.call(reseating.settle)
+        [move] = self.call(relocation.settle)
         self.assertEqual((move.seat, self.waiting()), (self.seat(other), 0))
 
     def test_who_is_offline(self) -> None:
         self.log_out(self.ann)
-        failing = self.database.run(places.come_back, self.ann.id, self.server)
+        failing = self.database.run(placement.come_back, self.ann.id, self.server)
         self.failureResultOf(failing, NotLoggedIn)
         self.assertEqual(self.taken(self.server), 1)
 
@@ -184,16 +184,16 @@ class ComingBack(AwayCase):
 
     def test_by_the_login_server(self) -> None:
         """Who is away waits as somebody does who is offline."""
-        self.assertEqual(self.call(places.take, self.ann.id, HELD), Search(None))
+        self.assertEqual(self.call(placement.take, self.ann.id, HELD), Search(None))
         self.fill(self.server)
-        self.assertEqual(self.call(places.take, self.ann.id, NEW), Search(None))
+        self.assertEqual(self.call(placement.take, self.ann.id, NEW), Search(None))
         self.assertEqual((self.place(self.ann.id), self.waiting()), ((None, True), 0))
         LoginServer.insert(id="login", identity="").execute()
         Waiter.insert(id="w1", login_server="login", name="ann").execute()
         self.assertEqual(self.waiting(), 1)
         other = self.ready_server(capacity=1)
         look = Look(new=True, waiter="w1")
-        self.assertEqual(self.call(places.take, self.ann.id, look), Search(self.seat(other)))
+        self.assertEqual(self.call(placement.take, self.ann.id, look), Search(self.seat(other)))
         self.assertEqual((self.place(self.ann.id), self.waiting()), ((other, False), 0))
 
     def test_by_logging_in(self) -> None:
@@ -208,7 +208,7 @@ class ComingBack(AwayCase):
         self.assertEqual(self.come_back(), self.seat(self.server))
         self.assertEqual(self.taken(self.server), 2)
         Server.update(state=State.LOST).execute()
-        self.call(reseating.vacate, self.server)
+        self.call(relocation.vacate, self.server)
         self.assertEqual(self.place(self.ann.id), (None, False))
 
 
@@ -233,7 +233,7 @@ class Listening(AwayCase):
             },
         )
         Server.update(state=State.LOST).execute()
-        self.call(reseating.vacate, self.server)
+        self.call(relocation.vacate, self.server)
         [standing] = self.call(presence.standings, [digest(tokens["ann"])]).values()
         self.assertEqual(standing, Standing(None))
 
@@ -278,13 +278,13 @@ class Seen(AwayCase):
     def test_to_a_minute(self) -> None:
         self.account("ann")
         token = self.log_in("ann")
-        self.clock.advance(callers.MOST_SLACK)
+        self.clock.advance(auth.MOST_SLACK)
         self.call(presence.keep, [digest(token)], self.now)
         self.assertIsNone(self.caller(token).touch)
         self.clock.advance(1)
         ann = self.caller(token)
         self.assertEqual(ann.touch, digest(token))
-        self.call(callers.touch, ann.id, ann.session, ann.now)
+        self.call(auth.touch, ann.id, ann.session, ann.now)
         self.assertEqual((self.seen(), Session.get().used), (self.now, self.now))
 
     def test_not_by_what_is_older_than_the_column(self) -> None:

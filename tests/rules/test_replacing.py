@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules.replacing import ANOTHER, Blocker, delay
+from bbs.rules.fleet_admin import ANOTHER, Blocker, delay
 
 
 class WhatHoldsThemUp(SynchronousTestCase):

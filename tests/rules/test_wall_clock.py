@@ -9,14 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.board.models import Message
-from bbs.errors import NotLoggedIn
-from bbs.rules import accounts, callers, keeping, members, operators
+from bbs.core.errors import NotLoggedIn
+from bbs.core.values import State
+from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, membership
 from bbs.rules.overview import overview
 from bbs.rules.servers import OPERATOR
 from bbs.scaling.interfaces import LaunchRefused
 from bbs.storage.models import Lease, Server, Session
 from bbs.testing.provider import MemoryProvider
-from bbs.values import State
 from tests.database_case import SESSIONS, RulesCase
 from tests.memory_service import POLICY, another_keeper, memory_service
 from tests.rules.fleet_case import ONE, FleetCase
@@ -126,14 +126,14 @@ class SetBack(SynchronousTestCase):
     def test_what_is_told_of_launches_is_what_was_measured(self) -> None:
         Server.update(ready=None).execute()  # The first was there at once.
         self.boot_slowly()
-        self.service.database.run(operators.ask_launch, 2, 20, self.service.wall())
+        self.service.database.run(fleet_admin.ask_launch, 2, 20, self.service.wall())
         self.service.login.news.wanted()
         self.service.advance(5)
         self.service.set_ahead = self.ahead
         self.service.advance(TAKES + 5)
         now = self.service.wall()
         told: Any = self.successResultOf(
-            self.service.database.run(operators.launches_under_way, now)
+            self.service.database.run(fleet_admin.launches_under_way, now)
         )
         self.assertLess(abs(told.usual - TAKES), 5)
 
@@ -173,7 +173,7 @@ class SetBack(SynchronousTestCase):
         self.service.advance(5)
         # It holds, and who comes is told so at once.
         self.assertEqual(self.login("dog"), [1])
-        refusal = self.successResultOf(self.service.database.run(operators.refusal))
+        refusal = self.successResultOf(self.service.database.run(fleet_admin.refusal))
         assert refusal is not None
         self.assertLess(abs(refusal.until - self.service.wall() - 55), 5)
         self.service.set_ahead = 0.0
@@ -186,15 +186,15 @@ class SetBack(SynchronousTestCase):
     def test_a_keeper_whose_clock_is_wrong_takes_over(self) -> None:
         """It gives what another has launched half of its time at least, and no more than all."""
         self.service.boots = False
-        self.service.database.run(operators.ask_launch, 2, 20, self.service.wall())
+        self.service.database.run(fleet_admin.ask_launch, 2, 20, self.service.wall())
         self.service.login.news.wanted()
         self.service.advance(5)
         lease = Lease.get()
         self.service.set_ahead = self.ahead
         other = another_keeper(self.service, "host:other:1", self.service.provider, self.policy)
-        self.service.database.run(members.enroll, other.me)
-        seen = members.LeaseSeen(lease.holder, lease.identity, lease.beats)
-        taken = self.service.database.run(members.seize, other.me, seen)
+        self.service.database.run(membership.enroll, other.me)
+        seen = membership.LeaseSeen(lease.holder, lease.identity, lease.beats)
+        taken = self.service.database.run(membership.seize, other.me, seen)
         self.assertTrue(self.successResultOf(taken))
         self.service.advance(3)
         other.startService()
@@ -244,7 +244,7 @@ class Sessions(RulesCase):
 
     def test_their_next_use_is_noted(self) -> None:
         self.used(HOUR)
-        self.assertEqual(self.caller(self.token).touch, callers.digest(self.token))
+        self.assertEqual(self.caller(self.token).touch, auth.digest(self.token))
         self.used(SESSIONS.ttl / 200)  # Another server's clock may be a little ahead.
         self.assertIsNone(self.caller(self.token).touch)
 
@@ -254,7 +254,7 @@ class Sessions(RulesCase):
         self.assertEqual(self.noted(), 0)
         self.clock.advance(SESSIONS.ttl + 1)
         self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 1)
-        failing = self.database.run(callers.identify, self.token, SESSIONS, self.now)
+        failing = self.database.run(auth.identify, self.token, SESSIONS, self.now)
         self.failureResultOf(failing, NotLoggedIn)
 
     def test_a_few_at_a_time(self) -> None:
@@ -271,21 +271,21 @@ class Rows(FleetCase):
     def test_ended_servers_from_the_future_are_forgotten(self) -> None:
         self.keep()
         [server] = self.launch()
-        self.call(keeping.close, ONE, server, None, "", self.now + 10 * HOUR)
-        self.assertEqual(self.call(keeping.forget_gone, self.now, 10 * HOUR), 0)
-        self.assertEqual(self.call(keeping.forget_gone, self.now, HOUR), 1)
+        self.call(fleet_transitions.close, ONE, server, None, "", self.now + 10 * HOUR)
+        self.assertEqual(self.call(fleet_transitions.forget_gone, self.now, 10 * HOUR), 0)
+        self.assertEqual(self.call(fleet_transitions.forget_gone, self.now, HOUR), 1)
 
     def test_nobody_is_sent_away_for_a_wrong_clock(self) -> None:
         self.keep()
-        self.call(keeping.refuse, ONE, "over quota", self.now + 60)
+        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60)
         for ahead, hopeless in ((0.0, True), (-HOUR, False), (HOUR, False)):
-            self.assertEqual(self.call(operators.is_hopeless, self.now + ahead), hopeless)
+            self.assertEqual(self.call(fleet_admin.is_hopeless, self.now + ahead), hopeless)
 
     def test_a_launch_from_the_future_is_no_older_than_new(self) -> None:
-        self.call(members.join, "host", 1, 1, self.now)
+        self.call(membership.join, "host", 1, 1, self.now)
         Server.update(state=State.READY, ready=self.now + 7).where(
             Server.scope == OPERATOR
         ).execute()
-        self.call(operators.ask_launch, 1, 20, self.now + HOUR)
-        launches = self.call(operators.launches_under_way, self.now)
-        self.assertEqual(launches, operators.Launches(usual=7.0, oldest=0.0))
+        self.call(fleet_admin.ask_launch, 1, 20, self.now + HOUR)
+        launches = self.call(fleet_admin.launches_under_way, self.now)
+        self.assertEqual(launches, fleet_admin.Launches(usual=7.0, oldest=0.0))

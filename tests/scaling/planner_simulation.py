@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-from bbs.rules.replacing import Blocker
+from bbs.core.values import DrainCause, LossCause, Policy, State
+from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.backoff import FAILED_LATELY, back_off
+from bbs.scaling.demand import Peak
 from bbs.scaling.fleet_view import Demand, FleetView, Health, Launches, Machine, Owner, ServerView
-from bbs.scaling.forecast import Peak
-from bbs.scaling.planner import Plan, plan
-from bbs.scaling.steps import (
+from bbs.scaling.planner import (
     Drain,
     End,
     FillPool,
@@ -25,10 +25,11 @@ from bbs.scaling.steps import (
     Lose,
     MarkReady,
     Park,
+    Plan,
     Resume,
     Stop,
+    plan,
 )
-from bbs.values import DrainCause, LossCause, Policy, State
 
 QUIET_PAUSE = 3.0
 """Seconds between rounds while nothing changes."""

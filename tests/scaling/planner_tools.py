@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.values import Policy, State
 from bbs.scaling.fleet_view import (
     Demand,
     FleetView,
@@ -14,7 +15,6 @@ from bbs.scaling.fleet_view import (
     ServerView,
 )
 from bbs.scaling.planner import Plan, plan
-from bbs.values import Policy, State
 
 POLICY = Policy(
     minimum=0,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.values import State
 from bbs.rules.servers import ServerRow
-from bbs.scaling.ages import Ages
-from bbs.values import State
+from bbs.scaling.observer import Ages
 
 HOUR = 3600.0
 MOST = 30.0

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules import keeping
-from bbs.rules.members import Member
-from bbs.rules.operators import LONGEST_HOLD
+from bbs.rules import fleet_transitions
+from bbs.rules.fleet_admin import LONGEST_HOLD
+from bbs.rules.membership import Member
 from bbs.scaling.backoff import (
     FAILED_LATELY,
     REFUSED_RETRY,
@@ -21,12 +21,12 @@ from bbs.scaling.backoff import (
     back_off,
 )
 from bbs.scaling.context import FleetContext
+from bbs.scaling.events import FleetNews
 from bbs.scaling.fleet_view import Launches
-from bbs.scaling.news import FleetNews
 from bbs.storage.database import Database
 from bbs.testing.provider import MemoryProvider
 from tests.memory_service import POLICY
-from tests.scaling.test_news import RecordingBus
+from tests.scaling.test_events import RecordingBus
 
 ME = Member("1" * 32, "host:here:1")
 
@@ -88,7 +88,7 @@ class Stamps:
     def run(
         self, rule: Callable[..., None], me: Member, reason: str | None, until: float | None
     ) -> Deferred[None]:
-        assert (rule, me) == (keeping.refuse, ME)
+        assert (rule, me) == (fleet_transitions.refuse, ME)
         self.told.append((reason, until))
         return succeed(None)
 

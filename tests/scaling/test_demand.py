@@ -8,12 +8,11 @@ from dataclasses import replace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules.members import LeaseSeen, Observation
+from bbs.core.values import Policy, State
+from bbs.rules.membership import LeaseSeen, Observation
 from bbs.rules.servers import ServerRow
-from bbs.scaling.demand import DemandTracker
+from bbs.scaling.demand import BOOTS, UNKNOWN, DemandTracker
 from bbs.scaling.fleet_view import Demand
-from bbs.scaling.forecast import BOOTS, UNKNOWN
-from bbs.values import Policy, State
 from tests.memory_service import POLICY
 
 AFTER = 120.0

@@ -2,9 +2,9 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.values import DrainCause, LossCause
 from bbs.scaling.executor import words
 from bbs.scaling.fleet_view import Health, Machine
-from bbs.values import DrainCause, LossCause
 from tests.scaling.planner_tools import POLICY, booting, draining, launching, lost, ready, warm
 
 ENDED = {"machine": Machine.ENDED}

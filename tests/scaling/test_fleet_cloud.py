@@ -17,11 +17,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
 from zope.interface.verify import verifyObject
 
+from bbs.core.values import Instance, Policy, State
 from bbs.delivery.bus import Bus
-from bbs.rules import fleets, members, operators, overview
-from bbs.rules.reseating import SETTLED_AT_ONCE
-from bbs.scaling.controller import FleetController
-from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
+from bbs.rules import fleet_admin, fleets, membership, overview
+from bbs.rules.relocation import SETTLED_AT_ONCE
+from bbs.scaling.controller import HOUSEKEEPING_INTERVAL, FleetController
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
     IHasWays,
@@ -35,7 +35,6 @@ from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Secret, Server, User
 from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
-from bbs.values import Instance, Policy, State
 from tests.memory_service import POLICY, another_keeper, memory_service
 
 UNAVAILABLE = {
@@ -158,7 +157,7 @@ class CloudCase(SynchronousTestCase):
         """Every server that runs beats meanwhile."""
         for _ in range(round(seconds / 2)):
             for id in self.cloud.alive() & set(self.service.servers):
-                self.service.database.run(members.beat, id, {})
+                self.service.database.run(membership.beat, id, {})
             self.service.clock.advance(1.8)
             self.service.settle()
 
@@ -337,7 +336,7 @@ class WithoutLists(CloudCase):
         """The last launch serves, and knows where, or does not."""
         id = self.cloud.launched[-1]
         self.service.boot(id)
-        self.service.database.run(members.report, id, self.service.servers[id].port, host)
+        self.service.database.run(membership.report, id, self.service.servers[id].port, host)
 
     def said(self) -> int:
         """How often it is said that nobody knows where a server is."""
@@ -392,7 +391,7 @@ class Warned(CloudCase):
     WHY = "spot: interrupted at 12:34 UTC"
 
     def warn(self, id: str) -> None:
-        self.service.database.run(members.warn, id, self.WHY)
+        self.service.database.run(membership.warn, id, self.WHY)
 
     def test_people_go_over_without_logging_in(self) -> None:
         tokens = self.service.people("ann", "bob")
@@ -538,7 +537,7 @@ class Refused(CloudCase):
 
     def test_operators_see_why(self) -> None:
         self.waiting("cat")
-        refusal = self.successResultOf(self.service.database.run(operators.refusal))
+        refusal = self.successResultOf(self.service.database.run(fleet_admin.refusal))
         assert refusal is not None
         self.assertEqual(refusal.reason, self.REASON)
         self.assertIn(round(refusal.until - self.service.clock.seconds()), (59, 60))
@@ -557,14 +556,14 @@ class Refused(CloudCase):
         self.cloud.refusal = None
         self.pass_time(6)
         self.assertEqual([reply["status"] for reply in self.waiting("eve").heard()], [0])
-        self.assertIsNone(self.successResultOf(self.service.database.run(operators.refusal)))
+        self.assertIsNone(self.successResultOf(self.service.database.run(fleet_admin.refusal)))
 
     def test_none_is_launched_by_a_round_that_waits_for_a_list_meanwhile(self) -> None:
         self.cloud.refusal = None
         self.waiting("cat")
         first, second = self.cloud.launched
         self.cloud.trouble["launch"] = "hangs"
-        self.service.database.run(members.warn, first, "soon")
+        self.service.database.run(membership.warn, first, "soon")
         lists = self.cloud.count("list")
         while self.cloud.count("list") == lists:
             self.service.advance(0.25)
@@ -573,7 +572,7 @@ class Refused(CloudCase):
         self.assertEqual(asked, 3)
         self.cloud.trouble["list"] = "hangs"
         # The round that finds this out waits for the list.
-        self.service.database.run(members.warn, second, "soon")
+        self.service.database.run(membership.warn, second, "soon")
         while self.cloud.count("list") == lists:
             self.service.clock.advance(0.25)
             self.assertEqual(self.cloud.count("launch"), asked)
@@ -624,7 +623,7 @@ class Ending(CloudCase):
 
     def test_one_that_was_ended_from_outside_loses_its_people_at_once(self) -> None:
         tokens = self.two_servers()
-        self.service.database.run(operators.ask_launch, 2, 5, self.service.clock.seconds())
+        self.service.database.run(fleet_admin.ask_launch, 2, 5, self.service.clock.seconds())
         self.pass_time(10)
         self.cloud.end_quietly(self.cloud.launched[0])
         self.pass_time(8)
@@ -685,7 +684,7 @@ class Unlisted(CloudCase):
         self.pass_time(10)
         self.cloud.hidden.add(self.server)
         self.cloud.trouble["terminate"] = "ignored"
-        self.service.database.run(operators.ask_drain, self.server)
+        self.service.database.run(fleet_admin.ask_drain, self.server)
 
     def end_unlisted(self, instance_id: str) -> Deferred[None]:
         self.ended.append(instance_id)
@@ -725,7 +724,7 @@ class Strays(CloudCase):
         self.service.people("ann", "bob")
         self.pass_time(SETTLED_INTERVAL)
         peer = self.waiting("cat")
-        self.service.database.run(operators.ask_launch, 2, 2, self.service.clock.seconds())
+        self.service.database.run(fleet_admin.ask_launch, 2, 2, self.service.clock.seconds())
         self.pass_time(10)
         self.assertEqual((len(self.cloud.alive()), peer.heard()), (2, []))
         self.pass_time(CONSISTENCY_GRACE)
@@ -733,7 +732,9 @@ class Strays(CloudCase):
         self.assertEqual(len(self.cloud.alive()), 2)
 
     def test_of_each_that_is_ended_the_log_says_why(self) -> None:
-        known = self.service.database.run(operators.ask_launch, 2, 2, self.service.clock.seconds())
+        known = self.service.database.run(
+            fleet_admin.ask_launch, 2, 2, self.service.clock.seconds()
+        )
         closed = self.successResultOf(known)
         self.service.settle()
         Server.update(state=State.GONE, ended=self.service.clock.seconds()).where(
@@ -804,7 +805,7 @@ class Asked(CloudCase):
     def ask_launch(self) -> str:
         now = self.service.clock.seconds()
         run = self.service.database.run
-        id: str = self.successResultOf(run(operators.ask_launch, 2, self.policy.maximum, now))
+        id: str = self.successResultOf(run(fleet_admin.ask_launch, 2, self.policy.maximum, now))
         return id
 
     def test_what_was_asked_for_while_a_round_looked_waits_for_the_next(self) -> None:
@@ -841,8 +842,8 @@ class Asked(CloudCase):
         # That says nothing of launches, which operators are told of and replacements wait for.
         self.assertEqual(overview.failures(self.service.wall()), 0)
         self.cloud.trouble.clear()
-        by = operators.By("op", "here", self.service.wall())
-        self.service.database.run(operators.replace, by, self.policy.maximum)
+        by = fleet_admin.By("op", "here", self.service.wall())
+        self.service.database.run(fleet_admin.replace, by, self.policy.maximum)
         self.pass_time(60)
         self.assertEqual(len(self.cloud.launched), 2)
 
@@ -887,7 +888,7 @@ class SeveralWays(CloudCase):
 
     def test_what_an_operator_asked_for(self) -> None:
         asked = self.successResultOf(
-            self.service.database.run(operators.ask_launch, 2, 9, self.service.clock.seconds())
+            self.service.database.run(fleet_admin.ask_launch, 2, 9, self.service.clock.seconds())
         )
         self.pass_time(4)
         self.assertEqual(Server.get_by_id(asked).way, "this")
@@ -917,7 +918,7 @@ class SeveralWays(CloudCase):
         self.cloud.hidden.add(server)
         self.service.boot(server)
         port = self.service.servers[server].port
-        self.service.database.run(members.report, server, port, "198.51.100.7")
+        self.service.database.run(membership.report, server, port, "198.51.100.7")
         self.pass_time(4)
         self.assertEqual(self.states(), ["ready", "ready"])
         self.service.boots = True
@@ -977,7 +978,7 @@ class NotSeenYet(CloudCase):
 
     def test_nothing_is_launched_before_the_first_list(self) -> None:
         peer = self.waiting("cat")
-        self.service.database.run(operators.ask_launch, 2, 2, self.service.clock.seconds())
+        self.service.database.run(fleet_admin.ask_launch, 2, 2, self.service.clock.seconds())
         self.pass_time(FIRST_LIST - 6)
         self.assertEqual((self.cloud.count("launch"), peer.heard()), (self.launched, []))
         self.cloud.trouble.clear()
@@ -1012,7 +1013,7 @@ class Another(CloudCase):
 class Noted(CloudCase):
     def test_operators_see_what_the_cloud_calls_it(self) -> None:
         self.pass_time(2)
-        [listed] = self.successResultOf(self.service.database.run(operators.listing))
+        [listed] = self.successResultOf(self.service.database.run(fleet_admin.listing))
         server = listed.server
         self.assertEqual((server.instance_id, server.kind), (f"i-{server.id[:4]}", "t3.micro"))
         self.assertGreaterEqual(server.launch_time or -1.0, 0.0)

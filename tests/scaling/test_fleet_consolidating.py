@@ -8,13 +8,13 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import Configuration, Fleet
-from bbs.daemons.login_composition import policy_of
-from bbs.rules import members, operators
+from bbs.core.values import DrainCause, Policy, State
+from bbs.daemons.composition import policy_of
+from bbs.rules import fleet_admin, membership
 from bbs.rules.servers import MOVED, SPARE, figures_of
-from bbs.scaling.drainer import AT_ONCE, PAUSE
-from bbs.scaling.forecast import UNKNOWN
+from bbs.scaling.controller import AT_ONCE, PAUSE
+from bbs.scaling.demand import UNKNOWN
 from bbs.storage.models import Lease, LoginServer, Place, Server, User
-from bbs.values import DrainCause, Policy, State
 from tests.memory_service import POLICY
 from tests.scaling.test_fleet_cloud import CloudCase, CloudInMemory
 
@@ -133,7 +133,7 @@ class Consolidating(ConsolidatingCase):
         self.go("p0", "p1", "p2", "q0", "q1", "q2")
         self.until_drains()
         [draining] = Server.select().where(Server.state == State.DRAINING)
-        self.service.database.run(operators.ask_drain, draining.id)
+        self.service.database.run(fleet_admin.ask_drain, draining.id)
         self.pass_time(2)
         self.assertEqual(Server.get(Server.id == draining.id).taken, 0)
 
@@ -165,7 +165,7 @@ class Kept(ConsolidatingCase):
         self.assertGreater(left, 0)
         for number in range(2 * CAPACITY):
             args = (self.service.me, f"w{number}", f"w{number}", self.service.wall())
-            self.service.database.run(members.wait, *args)
+            self.service.database.run(membership.wait, *args)
         self.service.clock.pump([0.05] * 25)
         self.assertEqual((self.states(), self.taken()[1]), (["ready", "ready"], left))
 

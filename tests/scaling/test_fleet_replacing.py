@@ -8,12 +8,11 @@ from typing import Any
 
 from twisted.logger import formatEvent, globalLogPublisher
 
-from bbs.rules import keeping, operators
-from bbs.rules.operators import By
-from bbs.rules.replacing import DELAY, Blocker, Replacement, delay
+from bbs.core.values import State
+from bbs.rules import fleet_admin, fleet_transitions
+from bbs.rules.fleet_admin import DELAY, Blocker, By, Replacement, delay
 from bbs.rules.servers import MOVED, figures_of
 from bbs.storage.models import LoginServer, Place, Server
-from bbs.values import State
 from tests.memory_service import POLICY
 from tests.scaling.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
 
@@ -43,7 +42,7 @@ class ReplacingCase(CloudCase):
         asked: list[Replacement] = []
         by = By("op", "here", self.service.wall())
         run = self.service.database.run
-        run(operators.replace, by, self.policy.maximum, None, most).addCallback(asked.append)
+        run(fleet_admin.replace, by, self.policy.maximum, None, most).addCallback(asked.append)
         self.service.login.news.wanted()
         return set(asked[0].servers)
 
@@ -79,13 +78,13 @@ class ReplacingCase(CloudCase):
 class Replacing(ReplacingCase):
     def test_one_to_whom_somebody_has_just_come_is_looked_at_again_at_once(self) -> None:
         tried: list[float] = []
-        drain = keeping.drain
+        drain = fleet_transitions.drain
 
         def not_at_first(*args: Any) -> Any:
             tried.append(self.service.clock.seconds())
             return drain(*args) if len(tried) > 1 else None
 
-        self.patch(keeping, "drain", not_at_first)
+        self.patch(fleet_transitions, "drain", not_at_first)
         self.ask(most=1)
         self.pass_time(20)
         self.assertLess(tried[1] - tried[0], 0.1)
@@ -128,7 +127,7 @@ class Replacing(ReplacingCase):
     def test_it_is_taken_back(self) -> None:
         self.ask()
         self.pass_time(2)
-        self.service.database.run(operators.cancel, By("op", "here", 0.0))
+        self.service.database.run(fleet_admin.cancel, By("op", "here", 0.0))
         self.follow(120)
         stay = {row.id for row in self.rows()} & self.old
         self.assertGreaterEqual(len(stay), SERVERS - 1)

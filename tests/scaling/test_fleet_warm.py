@@ -9,12 +9,12 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 
 from bbs import __version__
-from bbs.rules import members, operators
+from bbs.core.values import Instance, Policy, State
+from bbs.rules import fleet_admin, membership
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.scaling.inventory import CONSISTENCY_GRACE
 from bbs.storage.models import Server
 from bbs.testing.provider import MemoryProvider, WarmMemoryProvider
-from bbs.values import Instance, Policy, State
 from tests.memory_service import POLICY, another_keeper, memory_service
 from tests.scaling.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
 
@@ -45,7 +45,7 @@ class WarmCloud(CloudInMemory, WarmMemoryProvider):
         """Somebody else stops it."""
         if self.service.servers.pop(launch_id, None):
             # Its app server is told to end, and says so.
-            self.service.database.run(members.leave, launch_id)
+            self.service.database.run(membership.leave, launch_id)
         return WarmMemoryProvider.stop(self, launch_id)
 
     def _list(self) -> Deferred[Mapping[str, Instance]]:
@@ -201,7 +201,7 @@ class Waking(WarmCase):
         self.cloud.trouble["start"] = AWAY
         self.crowd("ann", "bob", "cat")
         self.pass_time(4)
-        self.service.database.run(members.resign, self.service.me)
+        self.service.database.run(membership.resign, self.service.me)
         self.cloud.trouble.clear()
         launches = self.cloud.count("launch")
         self.pass_time(30)
@@ -215,7 +215,7 @@ class Waking(WarmCase):
         peer = self.crowd("ann", "bob", "cat")
         self.pass_time(6)
         self.assertEqual(peer.heard()[-1]["code"], "unavailable")
-        hold = self.successResultOf(self.service.database.run(operators.refusal))
+        hold = self.successResultOf(self.service.database.run(fleet_admin.refusal))
         self.assertIn("cannot start what stands by: not allowed", hold.reason if hold else "")
         self.assertEqual((self.warm(), self.cloud.count("start")), (id, 1))
         self.cloud.trouble.clear()
@@ -223,7 +223,7 @@ class Waking(WarmCase):
         self.waiting("eve")
         self.pass_time(10)
         self.assertEqual(Server.get(Server.id == id).state, State.READY)
-        self.assertIs(self.successResultOf(self.service.database.run(operators.refusal)), None)
+        self.assertIs(self.successResultOf(self.service.database.run(fleet_admin.refusal)), None)
 
 
 class AtTheMaximum(WarmCase):
@@ -294,11 +294,13 @@ class Ending(WarmCase):
 
     def test_its_app_server_is_told_that_nobody_waits_for_it(self) -> None:
         id = self.warm()
-        self.assertIs(self.successResultOf(self.service.database.run(members.report, id, 1)), False)
+        self.assertIs(
+            self.successResultOf(self.service.database.run(membership.report, id, 1)), False
+        )
 
     def test_one_that_an_operator_drains(self) -> None:
         id = self.warm()
-        self.successResultOf(self.service.database.run(operators.ask_drain, id[:8]))
+        self.successResultOf(self.service.database.run(fleet_admin.ask_drain, id[:8]))
         self.pass_time(60)
         self.ended(id, "asked for")
 
@@ -338,7 +340,9 @@ class Stopped(WarmCase):
 
     def test_one_that_boots_is_started(self) -> None:
         self.service.boots = False
-        asked = self.service.database.run(operators.ask_launch, 2, 9, self.service.clock.seconds())
+        asked = self.service.database.run(
+            fleet_admin.ask_launch, 2, 9, self.service.clock.seconds()
+        )
         id = self.successResultOf(asked)
         self.pass_time(4)
         self.successResultOf(self.cloud.stop_quietly(id))

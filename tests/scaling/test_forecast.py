@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.forecast import FAMILIAR, UNKNOWN, Forecast, Peak
+from bbs.scaling.demand import FAMILIAR, UNKNOWN, Forecast, Peak
 
 INTERVAL = 2.0
 BOOT = 46.0

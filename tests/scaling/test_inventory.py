@@ -10,12 +10,12 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules.replacing import Blocker
+from bbs.core.values import Instance
+from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import Machine, Orphan
 from bbs.scaling.interfaces import ProviderUnavailable
 from bbs.scaling.inventory import CONSISTENCY_GRACE, FIRST_LIST, PATIENCE, STALE, Inventory
 from bbs.testing.provider import MemoryProvider
-from bbs.values import Instance
 
 
 class RealisticClock(Clock):

@@ -12,12 +12,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
-from bbs.rules import keeping, members
-from bbs.rules.members import LeaseSeen, Member, Observation
-from bbs.rules.replacing import Blocker
+from bbs.core.values import DrainCause, Instance, LossCause, State, Tally
+from bbs.rules import fleet_transitions, membership
+from bbs.rules.fleet_admin import Blocker
+from bbs.rules.membership import LeaseSeen, Member, Observation
 from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.scaling.ages import Ages
 from bbs.scaling.context import FleetContext
+from bbs.scaling.events import FleetNews
 from bbs.scaling.fleet_view import (
     FleetView,
     Health,
@@ -29,21 +30,20 @@ from bbs.scaling.fleet_view import (
 )
 from bbs.scaling.interfaces import ProviderUnavailable
 from bbs.scaling.inventory import CONSISTENCY_GRACE, PATIENCE, STALE, Inventory
-from bbs.scaling.news import FleetNews
 from bbs.scaling.observer import (
     CANNOT_START,
     SETTLED_INTERVAL,
     UNSETTLED_INTERVAL,
+    Ages,
     FleetObserver,
 )
 from bbs.storage.database import Database
 from bbs.storage.models import Server
 from bbs.testing.provider import WarmMemoryProvider
-from bbs.values import DrainCause, Instance, LossCause, State, Tally
 from tests.memory_service import POLICY
 from tests.rules.fleet_case import ONE, FleetCase
+from tests.scaling.test_events import RecordingBus
 from tests.scaling.test_inventory import Cloud, logged
-from tests.scaling.test_news import RecordingBus
 
 SCOPE = "ec2:fleet"
 INTERVAL = 2.0
@@ -89,7 +89,7 @@ class Noted:
     def run(
         self, rule: Callable[..., None], me: Member, instances: Iterable[Instance]
     ) -> Deferred[None]:
-        assert (rule, me) == (keeping.note_instances, ONE)
+        assert (rule, me) == (fleet_transitions.note_instances, ONE)
         self.instances.extend(instances)
         return succeed(None)
 
@@ -712,7 +712,7 @@ class NotedOnce(FleetCase):
 
         def look() -> FleetView:
             self.clock.advance(SETTLED_INTERVAL)
-            seen = self.call(members.observe, ONE, Tally())
+            seen = self.call(membership.observe, ONE, Tally())
             looking = Deferred.fromCoroutine(eyes.observer.look(seen, INTERVAL))
             return self.successResultOf(looking)
 

@@ -4,10 +4,10 @@ The pool is in `test_planner_pool`, replacements in `test_planner_replacing`, wh
 fleet in `test_planner_anything`, and sequences are in `test_planner_sequences`.
 """
 
-from bbs.rules.replacing import Blocker
+from bbs.core.values import DrainCause, LossCause
+from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import Health, Launches, Machine, Orphan, Owner
-from bbs.scaling.steps import Adopt, Drain, End, EndOrphan, Keep, Launch, Lose, MarkReady
-from bbs.values import DrainCause, LossCause
+from bbs.scaling.planner import Adopt, Drain, End, EndOrphan, Keep, Launch, Lose, MarkReady
 from tests.scaling.planner_tools import (
     BREAKS,
     PlannerCase,

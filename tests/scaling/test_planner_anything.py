@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules.replacing import Blocker
+from bbs.core.values import DrainCause, LossCause, Policy, State
+from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import (
     Demand,
     FleetView,
@@ -17,8 +18,7 @@ from bbs.scaling.fleet_view import (
     Owner,
     ServerView,
 )
-from bbs.scaling.planner import plan
-from bbs.scaling.steps import (
+from bbs.scaling.planner import (
     Adopt,
     Drain,
     End,
@@ -31,8 +31,8 @@ from bbs.scaling.steps import (
     Park,
     Resume,
     Stop,
+    plan,
 )
-from bbs.values import DrainCause, LossCause, Policy, State
 from tests.scaling.planner_tools import of
 
 TIMES = st.sampled_from([0.0, 5.0, 120.0, 180.0, 181.0])

@@ -2,19 +2,10 @@
 
 from dataclasses import replace
 
-from bbs.rules.replacing import Blocker
+from bbs.core.values import DrainCause, LossCause
+from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import FleetView, Health, Launches, Machine, Orphan
-from bbs.scaling.steps import (
-    Drain,
-    End,
-    FillPool,
-    Launch,
-    MarkReady,
-    Park,
-    Resume,
-    Stop,
-)
-from bbs.values import DrainCause, LossCause
+from bbs.scaling.planner import Drain, End, FillPool, Launch, MarkReady, Park, Resume, Stop
 from tests.scaling.planner_tools import (
     POLICY,
     PlannerCase,

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from bbs.rules.replacing import Blocker
+from bbs.core.values import DrainCause
+from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import Health, Launches, Machine, Orphan, Owner
-from bbs.scaling.steps import Drain, End, EndOrphan, FillPool, Keep, Launch, Resume
-from bbs.values import DrainCause
+from bbs.scaling.planner import Drain, End, EndOrphan, FillPool, Keep, Launch, Resume
 from tests.scaling.planner_tools import (
     POLICY,
     PlannerCase,

@@ -8,8 +8,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.values import DrainCause, Policy, State
 from bbs.scaling.fleet_view import Launches, Machine
-from bbs.scaling.steps import (
+from bbs.scaling.planner import (
     Drain,
     End,
     FillPool,
@@ -21,7 +22,6 @@ from bbs.scaling.steps import (
     Resume,
     Stop,
 )
-from bbs.values import DrainCause, Policy, State
 from tests.scaling.planner_simulation import (
     BOOT,
     EVENTS,

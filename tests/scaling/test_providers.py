@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from bbs.config import ConfigError, Configuration, load, masked, to_toml
-from bbs.plugins import PluginUnusable
+from bbs.core.plugins import PluginUnusable
 from bbs.rules.fleets import Fleet
-from bbs.rules.members import Member
-from bbs.scaling import children, launching
+from bbs.rules.membership import Member
+from bbs.scaling import app_server_environment, providers
 from bbs.scaling.interfaces import IProvider, LaunchRefused
-from bbs.scaling.launching import NoProvider
 from bbs.scaling.local import LocalProvider
+from bbs.scaling.providers import NoProvider
 from tests.installed import InstalledCase
 
 SHIPS = """
@@ -141,13 +141,13 @@ class Outside(InstalledCase):
         """Its section, but for secrets and what it keeps to itself; and no section of others."""
         text = '[ships]\npapers = "s3cret"\nnumber = 9\nflag = "dk"\n'
         config = self.load('[fleet]\nprovider = "ships"\n' + text)
-        told = children.configuration_text(config, ("stomp://h",), config.app.listen)
+        told = app_server_environment.configuration_text(config, ("stomp://h",), config.app.listen)
         self.assertEqual(
             tomllib.loads(told)["ships"],
             {"harbour": "Bergen", "number": 9, "speed": 10, "sails": True, "crew": []},
         )
         other = self.load(text)
-        told = children.configuration_text(other, ("stomp://h",), other.app.listen)
+        told = app_server_environment.configuration_text(other, ("stomp://h",), other.app.listen)
         self.assertNotIn("ships", tomllib.loads(told))
 
 
@@ -168,7 +168,7 @@ class Kits(InstalledCase):
 
     def make(self, config: Configuration, service_name: str = "bbs") -> Deferred[IProvider]:
         return Deferred.fromCoroutine(
-            launching.make_provider(
+            providers.make_provider(
                 config,
                 ("stomp://bbs:s3cret@127.0.0.1:1",),
                 Member("1" * 32, "this process"),
@@ -220,10 +220,10 @@ class Kits(InstalledCase):
         config = self.config("ships", fleet__warm="2")
         told = "fleet.warm: the provider ships cannot keep stopped servers: set it to 0"
         with self.assertRaises(ConfigError) as refused:
-            launching.check(config, "bbs")
+            providers.check(config, "bbs")
         self.assertEqual(str(refused.exception), told)
         self.assertEqual(str(self.failureResultOf(self.make(config), ConfigError).value), told)
-        launching.check(self.config("ships"), "bbs")
+        providers.check(self.config("ships"), "bbs")
 
     def test_stops(self) -> None:
         """What it asks for is called after what was begun later has stopped, last to first, also
@@ -270,7 +270,7 @@ class Kits(InstalledCase):
         self.assertEqual(
             str(failure.value), "fleet.provider is none: run twistd lobby-app yourself"
         )
-        launches = {name: launching.named(name)[1].launches for name in ("local", "none", "ec2")}
+        launches = {name: providers.named(name)[1].launches for name in ("local", "none", "ec2")}
         self.assertEqual(launches, {"local": True, "none": False, "ec2": True})
 
     def test_unknown(self) -> None:

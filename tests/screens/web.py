@@ -27,7 +27,7 @@ from playwright.sync_api import Page, expect
 from bbs.board import board
 from bbs.board.models import Inbox
 from bbs.cli.offline import connected
-from bbs.rules.members import KEEPER
+from bbs.rules.membership import KEEPER
 from bbs.storage import migrations
 from bbs.storage.models import (
     Action,

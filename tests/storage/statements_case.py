@@ -8,7 +8,7 @@ from typing import Any
 
 import peewee
 
-from bbs.storage.connecting import connect_to
+from bbs.storage.engines import connect_to
 from bbs.storage.models import Table
 from bbs.storage.schema import create_table
 from bbs.storage.statements import statement

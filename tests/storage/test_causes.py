@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bbs.board import board
+from bbs.core.values import DrainCause, LossCause, State
 from bbs.storage import migrations
-from bbs.storage.causes import fill_causes
+from bbs.storage.framework_migrations import fill_causes
 from bbs.storage.models import Server
 from bbs.storage.schema import SchemaVersion
-from bbs.values import DrainCause, LossCause, State
 from tests.database_case import on_both_databases
 from tests.storage.test_migrations import MigrationCase
 

@@ -15,7 +15,7 @@ import pymysql
 import pymysql.constants.ER as mysql_errors
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.storage.connecting import DatabaseRefused, connect_to, without_password
+from bbs.core.threads import Inline
 from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
@@ -24,9 +24,9 @@ from bbs.storage.database import (
     is_read_only,
     read_only,
 )
+from bbs.storage.engines import DatabaseRefused, connect_to, without_password
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
-from bbs.testing.database_tools import Entry, raised
-from bbs.workers import Inline
+from bbs.testing.database_suite import Entry, raised
 from tests.database_case import (
     fresh_mysql_url,
     in_c,

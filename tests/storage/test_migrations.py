@@ -14,11 +14,12 @@ import pymysql
 from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
-from bbs.board import backfill, board
+from bbs.board import board
+from bbs.board import models as board_models
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
 from bbs.storage import migrations, models
-from bbs.storage.connecting import LOCK_TIMEOUT, DatabaseRefused, connect_to
-from bbs.storage.migrator import Migrator, migrator_of
+from bbs.storage.engines import LOCK_TIMEOUT, DatabaseRefused, connect_to
+from bbs.storage.migrations import Migrator, migrator_of
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
 from tests.database_case import DatabaseCase, on_both_databases
@@ -702,7 +703,7 @@ class TheBoardsSteps(MigrationCase):
             (self.bob, None, None),
         ]
         # All in one piece, and each the last of one or the first of one.
-        for gaps in (cycle([1]), cycle([1, backfill.MESSAGES_AT_ONCE - 1])):
+        for gaps in (cycle([1]), cycle([1, board_models.MESSAGES_AT_ONCE - 1])):
             Message.delete().execute()
             for sender, target, to_group, *readers in (
                 ("cat", "bob", False, self.bob),
@@ -733,8 +734,8 @@ class TheBoardsSteps(MigrationCase):
 
     def test_many_members_and_messages(self) -> None:
         """More than are looked at in one piece."""
-        gap = backfill.MESSAGES_AT_ONCE
-        crowd = [self.add_user(f"one {number}") for number in range(backfill.MEMBERS_AT_ONCE)]
+        gap = board_models.MESSAGES_AT_ONCE
+        crowd = [self.add_user(f"one {number}") for number in range(board_models.MEMBERS_AT_ONCE)]
         dan = self.add_user("dan")
         chess = Group.insert(name="chess", channel="").execute()
         with self.db.atomic():

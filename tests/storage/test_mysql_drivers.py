@@ -8,7 +8,7 @@ from typing import Any
 import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.storage.connecting import connect_to, is_bug
+from bbs.storage.engines import connect_to, is_bug
 from bbs.storage.mysql import MySQLDatabase
 from tests.database_case import fresh_mysql_url, in_c
 

@@ -14,8 +14,8 @@ import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.storage import models
-from bbs.storage.connecting import connect_to
 from bbs.storage.database import for_update
+from bbs.storage.engines import connect_to
 from bbs.storage.models import Table
 from bbs.storage.schema import create_table
 from bbs.storage.statements import MOST_LENGTHS, Statement, statement

@@ -13,9 +13,9 @@ import pymysql
 
 from bbs.board import board
 from bbs.config import Configuration, Limits, Messages
-from bbs.rules import operators
+from bbs.rules import fleet_admin
 from bbs.storage import migrations
-from bbs.storage.connecting import DatabaseRefused, connect_to
+from bbs.storage.engines import DatabaseRefused, connect_to
 from bbs.storage.migrations import Versions
 from bbs.storage.models import Action, User
 from bbs.storage.schema import SchemaVersion
@@ -368,7 +368,7 @@ class People(ServiceCase):
 
     def test_what_operators_did(self) -> None:
         told: list[Any] = []
-        self.memory.database.run(operators.actions, 10).addCallback(told.extend)
+        self.memory.database.run(fleet_admin.actions, 10).addCallback(told.extend)
         known = [
             {name: getattr(deed, name) for name in ("operator", "address", "action", "target")}
             for deed in reversed(told)
@@ -387,7 +387,7 @@ class Ids(ServiceCase):
         gil = User.get(User.name == "gil")
         self.assertEqual(gil.id, last["user"] + 1)
         now = self.memory.clock.seconds()
-        self.memory.database.run(operators.launch, operators.By("olga", "test", now), 20, 10)
+        self.memory.database.run(fleet_admin.launch, fleet_admin.By("olga", "test", now), 20, 10)
         self.assertEqual(Action.select().order_by(Action.id.desc()).get().id, last["action"] + 1)
         self.people["gil"] = {"password": "anew", "token": None}
         token, peer = self.visit("gil")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bbs.storage.connecting import connect_to
-from bbs.storage.turns import Turn
+from bbs.storage.engines import connect_to
+from bbs.storage.sqlite import Turn
 from tests.storage.processes import PATIENCE, Beside
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import peewee
 
 from bbs.board import board
-from bbs.storage import connecting, migrations, models
-from bbs.storage.migrator import Migrator
+from bbs.storage import engines, migrations, models
+from bbs.storage.migrations import Migrator
 from bbs.storage.models import User
 from bbs.storage.schema import Schema
 from tests.storage.processes import Beside
@@ -88,8 +88,8 @@ class Upgrader(Beside):
 def _upgrade(url: str, changes: int, test: Connection) -> None:
     """What such a process does."""
     # What would be too long for a command need not be long here.
-    connecting.LOCK_TIMEOUT = connecting.ANSWER_TIMEOUT = SHORT
-    database: Any = connecting.connect_to(url)
+    engines.LOCK_TIMEOUT = engines.ANSWER_TIMEOUT = SHORT
+    database: Any = engines.connect_to(url)
     models.database.initialize(database)
     database.connect()
     test.send("connected")

@@ -18,18 +18,17 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, messages
-from bbs.daemons.composition import Ground
-from bbs.daemons.login_composition import LoginServing
-from bbs.errors import Unavailable
-from bbs.passwords import Hasher
-from bbs.rules import members, servers
+from bbs.core.errors import Unavailable
+from bbs.core.threads import Inline
+from bbs.core.values import State
+from bbs.daemons.composition import Ground, LoginServing
+from bbs.limits.password_hashing import Hasher
+from bbs.rules import membership, servers
 from bbs.scaling.controller import FleetController
-from bbs.scaling.identity import process_identity
+from bbs.scaling.process_identity import process_identity
 from bbs.storage.models import Lease, Server
 from bbs.testing.provider import MemoryProvider
 from bbs.testing.service import HINT_KEY, QUICK
-from bbs.values import State
-from bbs.workers import Inline
 from tests.faulty_database import Disk
 from tests.memory_service import POLICY, another_keeper, configuration
 from tests.slow_service import SlowService
@@ -212,7 +211,7 @@ class Threads(Inline):
 @cache
 def dead_identity() -> str:
     """The identity of a process that has ended."""
-    program = "from bbs.scaling.identity import process_identity; print(process_identity())"
+    program = "from bbs.scaling.process_identity import process_identity; print(process_identity())"
     return subprocess.check_output([sys.executable, "-c", program], text=True).strip()
 
 
@@ -316,9 +315,9 @@ class Keepers(KeepersCase):
         self.assertTrue(self.first.keeping)
 
     def test_people_who_wait_at_a_dead_login_server_are_not_launched_for(self) -> None:
-        dead = members.Member(servers.new_id(), "host:elsewhere:2")
-        self.service.database.run(members.enroll, dead)
-        self.service.database.run(members.wait, dead, servers.new_id(), "somebody", 0.0)
+        dead = membership.Member(servers.new_id(), "host:elsewhere:2")
+        self.service.database.run(membership.enroll, dead)
+        self.service.database.run(membership.wait, dead, servers.new_id(), "somebody", 0.0)
         self.rounds(30)
         self.assertEqual(self.count("waiter"), 0)
 
@@ -330,9 +329,9 @@ class Keepers(KeepersCase):
 
     def test_a_login_server_whose_process_is_dead_is_forgotten_at_once(self) -> None:
         """And nobody is launched for who waited there."""
-        dead = members.Member(servers.new_id(), dead_identity())
-        self.service.database.run(members.enroll, dead)
-        self.service.database.run(members.wait, dead, servers.new_id(), "somebody", 0.0)
+        dead = membership.Member(servers.new_id(), dead_identity())
+        self.service.database.run(membership.enroll, dead)
+        self.service.database.run(membership.wait, dead, servers.new_id(), "somebody", 0.0)
         self.rounds(3)
         self.assertEqual((self.count("waiter"), self.count("login_server")), (0, 2))
 

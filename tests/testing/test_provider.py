@@ -4,8 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.testing.provider import MemoryProvider, WarmMemoryProvider
-from bbs.testing.provider_contract import ProviderContract
-from bbs.testing.warm_contract import WarmContract
+from bbs.testing.provider_contract import ProviderContract, WarmContract
 
 
 class MemoryProviderContractTests(ProviderContract, TestCase):

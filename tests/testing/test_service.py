@@ -10,11 +10,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.commands.ask import Ask, success
+from bbs.commands.context import Ask, success
 from bbs.commands.service import Service
 from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
-from bbs.rules import operators
+from bbs.rules import fleet_admin
 from bbs.scaling.interfaces import LaunchFailed
 from bbs.storage.models import User
 from bbs.testing import Peer
@@ -575,7 +575,7 @@ class Fleet(ServiceCase):
         listener = home.peer()
         listener.ask(f"listen {tokens['ann']}")
         self.service.boots = False
-        self.service.database.run(operators.ask_drain, home.id)
+        self.service.database.run(fleet_admin.ask_drain, home.id)
         for _ in range(3):
             self.service.clock.advance(2)
             self.service.beat()

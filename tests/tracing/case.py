@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from bbs import tracing
-from bbs.tracing.exporting import Exporting
+from bbs.core import tracing
+from bbs.core.tracing.exporting import Exporting
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SOMEBODYS = f"00-{TRACE}-{SPAN}-01"

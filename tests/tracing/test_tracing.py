@@ -19,21 +19,21 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import tracing
 from bbs.board import board
 from bbs.config import Configuration
 from bbs.config.sections import Tracing
+from bbs.core import tracing
+from bbs.core.threads import Inline
+from bbs.core.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting, collector_at
 from bbs.daemons.app import AppServer
 from bbs.daemons.daemon import Daemon
 from bbs.daemons.login import LoginServer
 from bbs.delivery.bus import Bus
 from bbs.protocols.stomp.interfaces import Message
-from bbs.scaling.children import configuration_text, environment
+from bbs.scaling.app_server_environment import configuration_text, environment
 from bbs.storage.database import Database
 from bbs.testing import Peer
 from bbs.testing.service import IN_MEMORY
-from bbs.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting, collector_at
-from bbs.workers import Inline
 from tests.failing_commands import FAILING
 from tests.memory_service import memory_service
 from tests.tracing.case import SOMEBODYS, SPAN, TRACE, Hanging, Spans, id_of, parent_of, trace_of
@@ -76,7 +76,7 @@ class NotInstalled(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.config = Configuration(tracing=Tracing(endpoint="http://127.0.0.1:4318"))
-        missing = mock.patch.dict(sys.modules, {"bbs.tracing.exporting": None})
+        missing = mock.patch.dict(sys.modules, {"bbs.core.tracing.exporting": None})
         missing.start()
         self.addCleanup(missing.stop)
 

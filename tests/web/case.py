@@ -18,15 +18,15 @@ from zope.interface import alsoProvides
 
 from bbs.board import board
 from bbs.commands.service import Service
-from bbs.passwords import Hasher
-from bbs.protocols.doors import Door
+from bbs.core.threads import Inline
+from bbs.core.values import Policy, Rate
+from bbs.limits.password_hashing import Hasher
+from bbs.protocols.admission import Door
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
-from bbs.values import Policy, Rate
+from bbs.web.actions import Passwords
 from bbs.web.auth import Operators
 from bbs.web.page import OperatorsPage, Parts
-from bbs.web.people import Passwords
-from bbs.workers import Inline
 from tests.faulty_database import Disk, SlowDatabase
 from tests.memory_service import POLICY, configuration, memory_service
 

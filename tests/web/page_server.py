@@ -28,10 +28,10 @@ from twisted.web.static import File
 from twisted.web.template import XMLString
 
 from bbs.board import board
-from bbs.values import Counter as Counted
-from bbs.web.front import rendered
-from bbs.web.lookout import NOTHING
-from bbs.web.narrate import Scene
+from bbs.core.values import Counter as Counted
+from bbs.web.event_text import Scene
+from bbs.web.poller import NOTHING
+from bbs.web.resources import rendered
 from bbs.web.snapshot import Measured, Standing, View
 from tests.memory_service import POLICY
 from tests.web.browser import STATIC

@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from bbs import __version__, security
+from bbs import __version__
+from bbs.core import audit
+from bbs.core.values import State
 from bbs.storage.models import Action, Server
-from bbs.values import State
 from bbs.web.auth import IDLE
 from tests.memory_service import POLICY
 from tests.web.case import AwayCase, Browser, PageCase
@@ -211,8 +212,8 @@ class Acting(PageCase):
         told: list[dict[str, str]] = []
         observer: Any = told.append
         browser = self.operator()
-        security.publisher.addObserver(observer)
-        self.addCleanup(security.publisher.removeObserver, observer)
+        audit.publisher.addObserver(observer)
+        self.addCleanup(audit.publisher.removeObserver, observer)
         server = self.only_server()
         browser.post(f"/servers/{server}/drain")
         browser.post("/servers")
@@ -335,8 +336,8 @@ class Outdated(PageCase):
         """To the security log, as from the shell."""
         told: list[dict[str, str]] = []
         observer: Any = told.append
-        security.publisher.addObserver(observer)
-        self.addCleanup(security.publisher.removeObserver, observer)
+        audit.publisher.addObserver(observer)
+        self.addCleanup(audit.publisher.removeObserver, observer)
         self.liz.post("/servers/replace", b"most=1")
         self.liz.post("/servers/replace/cancel")
         who = {"outcome": "done", "address": "192.0.2.1", "by": "liz", "name": "1 server"}

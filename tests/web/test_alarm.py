@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules.operators import Hold
+from bbs.core.values import State
+from bbs.rules.fleet_admin import Hold
 from bbs.rules.overview import Overview
 from bbs.storage.models import Lease, Place
-from bbs.values import State
 from bbs.web.alarm import Cause, alarms, no_keeper_after
 from tests.memory_service import POLICY
-from tests.web.test_figures import QUIET, SERVER
 from tests.web.test_metrics import MetricsCase
+from tests.web.test_rates import QUIET, SERVER
 
 LAUNCHING = replace(SERVER, id="new", state=State.LAUNCHING, ready=None, capacity=10)
 

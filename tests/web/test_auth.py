@@ -10,13 +10,14 @@ from twisted.logger import ILogObserver, LogEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from bbs import security
-from bbs.errors import TooManyAttempts, WrongCredentials
+from bbs.core import audit
+from bbs.core.errors import TooManyAttempts, WrongCredentials
+from bbs.core.threads import Inline
+from bbs.core.values import Rate
 from bbs.limits.connections import Networks
-from bbs.limits.fair import FairQueue
-from bbs.passwords import Hasher
+from bbs.limits.fair_queue import FairQueue
+from bbs.limits.password_hashing import Hasher
 from bbs.testing.service import QUICK
-from bbs.values import Rate
 from bbs.web.auth import (
     IDLE,
     MOST,
@@ -26,7 +27,6 @@ from bbs.web.auth import (
     hashed,
     read_passwords,
 )
-from bbs.workers import Inline
 
 HASH = QUICK.hash("secret")
 
@@ -143,8 +143,8 @@ class Checking(SynchronousTestCase):
         def observe(event: LogEvent) -> None:
             told.append(tuple(event[key] for key in ("what", "outcome", "address", "name", "by")))
 
-        security.publisher.addObserver(observe)
-        self.addCleanup(security.publisher.removeObserver, observe)
+        audit.publisher.addObserver(observe)
+        self.addCleanup(audit.publisher.removeObserver, observe)
         self.successResultOf(self.check("liz", "secret"))
         for _ in range(3):
             self.failureResultOf(self.check("secret", "wrong"), WrongCredentials)

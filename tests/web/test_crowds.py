@@ -10,8 +10,7 @@ from twisted.internet.task import Clock
 
 from bbs.limits.connections import GRACE, OVERSHOOT, Admission, Networks
 from bbs.rules.overview import overview
-from bbs.web.page import OperatorsPage
-from bbs.web.site import (
+from bbs.web.http_limits import (
     BEGUN_AT_ONCE,
     CONNECTIONS_PER_ADDRESS,
     MAX_CONNECTIONS,
@@ -20,6 +19,7 @@ from bbs.web.site import (
     READ_AHEAD,
     REQUEST_TIMEOUT,
 )
+from bbs.web.page import OperatorsPage
 from tests.web.case import Browser, PageCase
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: bbs.example\r\n\r\n"

@@ -11,9 +11,9 @@ import yaml
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from bbs import tracing
+from bbs.core import tracing
+from bbs.core.values import State
 from bbs.storage.models import Lease, Server
-from bbs.values import State
 from tests.paths import CHECKOUT
 from tests.web.case import AwayCase, PageCase
 

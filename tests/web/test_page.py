@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
-from bbs.addresses import ListeningPlace
 from bbs.config import load
+from bbs.core.addresses import ListeningPlace
+from bbs.core.threads import Inline
 from bbs.daemons.login import url_of
-from bbs.passwords import Hasher
+from bbs.limits.password_hashing import Hasher
+from bbs.web.http_limits import MAX_BODY, REQUEST_TIMEOUT
 from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
-from bbs.web.site import MAX_BODY, REQUEST_TIMEOUT
-from bbs.workers import Inline
 from tests.memory_service import POLICY, QUICK
 from tests.web.case import Browser, PageCase
 

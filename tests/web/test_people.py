@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from bbs import security
 from bbs.board import board
-from bbs.rules.people import search
+from bbs.core import audit
+from bbs.rules.user_admin import search
 from bbs.storage.models import Action, Session, Suspension, User
 from tests.web.case import Answer, AwayCase, Browser, PageCase
 
@@ -211,8 +211,8 @@ class Doing(PeopleCase):
     def test_everything_is_recorded_and_told(self) -> None:
         told: list[dict[str, str]] = []
         observer: Any = told.append
-        security.publisher.addObserver(observer)
-        self.addCleanup(security.publisher.removeObserver, observer)
+        audit.publisher.addObserver(observer)
+        self.addCleanup(audit.publisher.removeObserver, observer)
         self.do("suspend", name="ann", reason="spam")
         self.do("password", name="bob", password="new-one")
         password, suspend = self.liz.get("/actions").json

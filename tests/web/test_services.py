@@ -7,9 +7,9 @@ from typing import Any
 from prometheus_client.openmetrics import parser as openmetrics
 
 from bbs.commands.service import Service
+from bbs.core.values import Policy
 from bbs.framework import Ask, CommandTable, Counter, Reply, Role, success
 from bbs.storage.models import LoginServer
-from bbs.values import Policy
 from tests.memory_service import POLICY
 from tests.web.case import PageCase
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from bbs.core.values import State
 from bbs.rules.overview import GONE_SHOWN, overview
 from bbs.storage.models import Server
-from bbs.values import State
 from bbs.web.auth import IDLE
 from bbs.web.stream import KEPT, MOST, PATIENCE, STATE_INTERVAL, event
 from tests.web.case import PageCase, Watcher

@@ -8,10 +8,10 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from bbs.board import board
+from bbs.core.values import ERRORS, Trouble
 from bbs.framework import Service
 from bbs.storage.models import LoginServer, Server
 from bbs.testing import MemoryService
-from bbs.values import ERRORS, Trouble
 from tests.failing_commands import FAILING
 from tests.memory_service import configuration
 from tests.web.test_metrics import MetricsCase

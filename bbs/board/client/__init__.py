@@ -4,7 +4,6 @@ Nothing here imports the board's rules or tables: a client starts without a data
 """
 
 from bbs.board.client.face import face
-from bbs.board.client.library import BBSClient
-from bbs.board.client.replies import Missed, Post, Presence, Reply
+from bbs.board.client.library import BBSClient, Missed, Post, Presence, Reply
 
 __all__ = ["BBSClient", "Missed", "Post", "Presence", "Reply", "face"]

@@ -2,7 +2,7 @@
 
 A `LineFactory` listens on behalf of an `IRequestHandler`, which answers one line at a time and
 knows nothing of bytes. `bbs.protocols.line.connection` keeps order, limits, back-pressure both ways
-and endings; `bbs.protocols.line.framing` cuts bytes into lines. What a request means is known to
+and endings; `bbs.protocols.line.connection` cuts bytes into lines. What a request means is known to
 none of them.
 """
 

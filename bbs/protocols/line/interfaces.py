@@ -1,4 +1,9 @@
-"""The line protocol's interfaces and values: what a service on `bbs.protocols.line` deals with."""
+"""The line protocol's interfaces and values: what a service on `bbs.protocols.line` deals with.
+
+What the line protocol itself refuses, whoever serves by it, and how any refusal is told.
+"""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,7 +12,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from bbs.errors import Refusal
+from bbs.core.errors import Refusal
 
 
 @dataclass(frozen=True)
@@ -114,3 +119,24 @@ def encode(body: Mapping[str, object]) -> bytes:
     """The line that a reply or an event is on the wire; ValueError or TypeError for what is not to
     be said in JSON."""
     return (_to_json(body) + "\n").encode()
+
+
+class LineTooLong(Refusal):
+    """A line is longer than `max_line`."""
+
+    text = "Line too long"
+
+
+class InvalidUTF8(Refusal):
+    """A line is no text."""
+
+    text = "Invalid UTF-8"
+    code = "invalid-utf-8"
+
+
+def refusal(error: Refusal, *, close: bool = False) -> Reply:
+    """The reply that says what cannot be done, and why."""
+    return Reply({"status": 1, "message": error.message, "code": error.code}, close=close)
+
+
+TOO_LONG = refusal(LineTooLong(), close=True)

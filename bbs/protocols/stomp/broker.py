@@ -11,11 +11,21 @@ It serves any client of STOMP 1.0, 1.1 or 1.2 that knows the credential, and kee
 message reaches whoever is subscribed when it is sent. Each kind of excess ends one connection and
 no other: a subscriber that reads too slowly, a frame too large, a login that does not come, a
 heart-beat that stops.
+
+One client's connection to the embedded broker: what each of its frames means.
+
+One subscription of one client of the embedded broker, and the MESSAGE frames that go to it.
+
+Who hears which topic of the embedded broker.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from twisted.application.service import Service
@@ -27,16 +37,404 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.errors import TooManyConnections
-from bbs.protocols.closing import TurnedAway
-from bbs.protocols.doors import Door, OpenDoor
+from bbs.core.audit import tell
+from bbs.core.errors import TooManyConnections
+from bbs.protocols.admission import Door, OpenDoor
+from bbs.protocols.connection_state import TurnedAway
 from bbs.protocols.sockets import host_of
-from bbs.protocols.stomp.broker_connection import BrokerConnection, BrokerLimits, Credential
-from bbs.protocols.stomp.broker_topics import Topics
-from bbs.protocols.stomp.frames import Frame, encode
-from bbs.protocols.stomp.subscription import Waiters
+from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameError, encode, writable
+from bbs.protocols.stomp.interfaces import check_destination
+from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
+from bbs.protocols.stomp.service import Waiters
 
-__all__ = ["BrokerLimits", "BrokerService", "Credential", "EmbeddedBroker"]
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+__all__ = [
+    "BrokerConnection",
+    "BrokerLimits",
+    "BrokerService",
+    "Credential",
+    "EmbeddedBroker",
+    "Subscriber",
+    "Topics",
+]
+
+# What the broker says in a MESSAGE frame itself, or is no business of the subscriber's.
+_OWN_HEADERS = frozenset(
+    ["destination", "content-length", "subscription", "message-id", "ack", "receipt", "transaction"]
+)
+
+
+class Subscriber:
+    """What one connection, which speaks `version`, hears of `destination` as `ident`.
+
+    `deliver` is called with it, a message's id, the headers that its sender wrote, and the body.
+    Raises FrameError when `version` has no way to write `ident`.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Subscriber, int, Mapping[str, str], bytes], None],
+        ident: str,
+        destination: str,
+        *,
+        acknowledges: bool,
+        version: str,
+    ) -> None:
+        self.deliver = deliver
+        self.destination = destination
+        self._ident = ident
+        # Before 1.2 what is acknowledged is the message-id.
+        self._needs_ack = acknowledges and version == "1.2"
+        self._version = version
+        # Of a message with no headers of its sender's, as nearly all are, this is all that is the
+        # same each time. Headers are in the order of their names.
+        empty = encode(Frame("MESSAGE", {"subscription": ident}), version)
+        self._destination_line = f"\ndestination:{destination}\nmessage-id:".encode()
+        self._subscription_line = empty.removeprefix(b"MESSAGE").removesuffix(b"\0\n")
+
+    def message(self, message_id: int, headers: Mapping[str, str], body: bytes) -> bytes:
+        """The frame that brings it a message."""
+        if self._needs_ack or not _OWN_HEADERS.issuperset(headers):
+            return self._full_message(str(message_id), headers, body)
+        return b"MESSAGE\ncontent-length:%d%b%d%b%b\0\n" % (
+            len(body),
+            self._destination_line,
+            message_id,
+            self._subscription_line,
+            body,
+        )
+
+    def _full_message(self, message_id: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        own = {
+            "subscription": self._ident,
+            "message-id": message_id,
+            "destination": self.destination,
+            "content-length": str(len(body)),
+        }
+        if self._needs_ack:
+            own["ack"] = message_id
+        users = {name: value for name, value in headers.items() if name not in _OWN_HEADERS}
+        frame = Frame("MESSAGE", {**writable(users, self._version), **own}, body)
+        return encode(frame, self._version)
+
+
+class Topics:
+    """Who hears which topic; a topic is there as long as somebody does."""
+
+    def __init__(self) -> None:
+        self._subscribers: dict[str, dict[Subscriber, None]] = {}
+        self._message_ids = count(1)
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    def __contains__(self, destination: str) -> bool:
+        return destination in self._subscribers
+
+    def add(self, subscriber: Subscriber) -> None:
+        self._subscribers.setdefault(subscriber.destination, {})[subscriber] = None
+
+    def remove(self, subscriber: Subscriber) -> None:
+        subscribers = self._subscribers[subscriber.destination]
+        del subscribers[subscriber]
+        if not subscribers:
+            del self._subscribers[subscriber.destination]
+
+    def deliver(self, destination: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Hand a message to everybody who hears `destination` now."""
+        message_id = next(self._message_ids)
+        for subscriber in tuple(self._subscribers.get(destination, ())):
+            subscriber.deliver(subscriber, message_id, headers, body)
+
+
+# Before a client has logged in, this is all that it can make the broker hold, bytes.
+_MAX_LOGIN = 8192
+_MAX_TRANSACTIONS = 100
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a client of the broker must know."""
+
+    login: str = field(repr=False)
+    passcode: str = field(repr=False)
+
+    def admits(self, login: str, passcode: str) -> bool:
+        """Whether both are right; how long that takes says nothing of either."""
+        pairs = ((self.login, login), (self.passcode, passcode))
+        right = [hmac.compare_digest(own.encode(), given.encode()) for own, given in pairs]
+        return all(right)
+
+
+@dataclass(frozen=True)
+class BrokerLimits:
+    """What one client may ask of the broker."""
+
+    heartbeat: float = 10.0
+    """s, how often both sides shall beat; a client that is silent for twice that is dropped."""
+    login_deadline: float = 5.0
+    """s from the connection to CONNECT, and for a peer to take what it is told at the end."""
+    max_frame: int = 1 << 20
+    """Bytes of a frame's headers, and of its body."""
+    max_buffer: int = 4 << 20
+    """Bytes that wait for a subscriber that does not read, and that a transaction holds."""
+    max_connections: int = 1000
+    """Connections at once, logged in or not."""
+
+
+class BrokerConnection(StompPeer):
+    """The broker's end of a connection. `logged_in` fires when its client has shown the credential,
+    `ended` when it has ended."""
+
+    log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, credential: Credential, limits: BrokerLimits, topics: Topics
+    ) -> None:
+        super().__init__(clock, _MAX_LOGIN)
+        self.logged_in: Deferred[None] = Deferred()
+        self.ended: Deferred[None] = Deferred()
+        self._credential = credential
+        self._limits = limits
+        self._topics = topics
+        self._login: IDelayedCall | None = None
+        self._is_logged_in = False
+        self._subscribers: dict[str, Subscriber] = {}
+        self._transactions: dict[str, _Transaction] = {}
+        self._commands = {
+            "SUBSCRIBE": self._subscribe,
+            "UNSUBSCRIBE": self._unsubscribe,
+            "SEND": self._send,
+            "ACK": self._acknowledge,
+            "NACK": self._acknowledge,
+            "BEGIN": self._begin,
+            "COMMIT": self._commit,
+            "ABORT": self._abort,
+            "DISCONNECT": self._disconnect,
+        }
+
+    def deliver(
+        self, subscriber: Subscriber, message_id: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        """Send a message, or end the connection when too much waits for it already."""
+        if self.closing:
+            return
+        data = subscriber.message(message_id, headers, body)
+        if self.held + len(data) > self._limits.max_buffer:
+            self.log.warn(
+                "a subscriber at {address} is cut off, {held} bytes are waiting",
+                address=self._host(),
+                held=self.held,
+            )
+            self.abort()
+            return
+        self.write(data)
+
+    def make_room(self) -> None:
+        """Somebody else needs the place of this one, which has not logged in."""
+        if not self.closing:
+            self._refuse(TooManyConnections.text)
+
+    # IProtocol
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._login = self.clock.callLater(self._limits.login_deadline, self._too_late)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        super().connectionLost(reason)
+        self._leave()
+        self.ended.callback(None)
+
+    # StompPeer
+
+    def abort(self) -> None:
+        self._leave()
+        super().abort()
+
+    def frame_received(self, frame: Frame) -> None:
+        try:
+            if self._is_logged_in:
+                self._command(frame)
+            else:
+                self._connect(frame)
+        except ValueError as error:
+            self._refuse(str(error), frame)
+
+    def frames_broken(self, error: FrameError) -> None:
+        self._refuse(str(error))
+
+    def heart_stopped(self) -> None:
+        self.log.info("the heart-beat of a client at {address} stopped", address=self._host())
+        self.abort()
+
+    def _host(self) -> str:
+        return host_of(self.transport.getPeer() if self.transport else None)
+
+    def _too_late(self) -> None:
+        self._login = None
+        self.abort()
+
+    def _refuse(self, reason: str, frame: Frame | None = None, **headers: str) -> None:
+        """Say what was wrong and close, as STOMP demands."""
+        if self._is_logged_in:
+            self.log.info(
+                "a client at {address} is refused: {reason}", address=self._host(), reason=reason
+            )
+        else:
+            # Somebody without the credential, who may come as often as they like.
+            tell("broker", "refused", address=self._host())
+        headers["message"] = reason
+        if frame is not None and "receipt" in frame.headers:
+            headers["receipt-id"] = frame.headers["receipt"]
+        version = self.cutter.version
+        self.write(encode(Frame("ERROR", writable(headers, version)), version))
+        self._leave()
+        self.close(self._limits.login_deadline)
+
+    def _leave(self) -> None:
+        """Hear nothing more, whatever the transport still has to say."""
+        if self._login is not None:
+            self._login.cancel()
+            self._login = None
+        subscribers, self._subscribers = self._subscribers, {}
+        for subscriber in subscribers.values():
+            self._topics.remove(subscriber)
+        self._transactions.clear()
+
+    # Frames.
+
+    def _connect(self, frame: Frame) -> None:
+        if frame.command not in ("CONNECT", "STOMP"):
+            raise ValueError("not connected: CONNECT comes first")
+        headers = frame.headers
+        asked = headers.get("accept-version", "1.0").split(",")
+        version = max(set(VERSIONS).intersection(asked), default=None)
+        if version is None:
+            self._refuse("no common version of STOMP", frame, version=",".join(VERSIONS))
+            return
+        if not self._credential.admits(headers.get("login", ""), headers.get("passcode", "")):
+            raise ValueError("wrong login or passcode")
+        own = (round(self._limits.heartbeat * 1000),) * 2
+        intervals = heartbeat_intervals(own, heartbeat_ms(headers.get("heart-beat", "0,0")))
+        if self._login is not None:
+            self._login.cancel()
+            self._login = None
+        self._is_logged_in = True
+        self.logged_in.callback(None)
+        self.cutter.max_frame = self._limits.max_frame
+        self.cutter.version = version
+        answer = {"version": version, "server": "bbs", "heart-beat": "{},{}".format(*own)}
+        self.write_frame(Frame("CONNECTED", answer))
+        self.start_heart(*intervals)
+
+    def _command(self, frame: Frame) -> None:
+        try:
+            command = self._commands[frame.command]
+        except KeyError:
+            raise ValueError(f"{frame.command} out of place") from None
+        command(frame)
+        if "receipt" in frame.headers and not self.closing:
+            self.write_frame(Frame("RECEIPT", {"receipt-id": frame.headers["receipt"]}))
+        if frame.command == "DISCONNECT":
+            self._leave()
+            self.close(self._limits.login_deadline)
+
+    def _subscribe(self, frame: Frame) -> None:
+        destination = _header(frame, "destination")
+        check_destination(destination)
+        ident = self._subscription_id(frame)
+        if ident in self._subscribers:
+            raise ValueError(f"subscription {ident!r} is there already")
+        mode = frame.headers.get("ack", "auto")
+        if mode not in ("auto", "client", "client-individual"):
+            raise ValueError(f"no such ack mode: {mode!r}")
+        subscriber = Subscriber(
+            self.deliver,
+            ident,
+            destination,
+            acknowledges=mode != "auto",
+            version=self.cutter.version,
+        )
+        self._subscribers[ident] = subscriber
+        self._topics.add(subscriber)
+
+    def _unsubscribe(self, frame: Frame) -> None:
+        ident = self._subscription_id(frame)
+        if ident not in self._subscribers:
+            raise ValueError(f"no subscription {ident!r}")
+        self._topics.remove(self._subscribers.pop(ident))
+
+    def _subscription_id(self, frame: Frame) -> str:
+        # 1.0 knows subscriptions by their destination when they have no id.
+        name = "id" if "id" in frame.headers or self.cutter.version != "1.0" else "destination"
+        return _header(frame, name)
+
+    def _send(self, frame: Frame) -> None:
+        destination = _header(frame, "destination")
+        if destination not in self._topics:
+            # What somebody was let subscribe to needs no look.
+            check_destination(destination)
+        if "transaction" not in frame.headers:
+            self._topics.deliver(destination, frame.headers, frame.body)
+            return
+        transaction = self._transaction(frame)
+        # Headers are counted too, roughly: an empty message is not free.
+        transaction.size += len(frame.body) + sum(map(len, frame.headers.values())) + 200
+        if sum(held.size for held in self._transactions.values()) > self._limits.max_buffer:
+            raise ValueError("transactions too large")
+        transaction.frames.append(frame)
+
+    def _begin(self, frame: Frame) -> None:
+        name = _header(frame, "transaction")
+        if name in self._transactions:
+            raise ValueError(f"transaction {name!r} is there already")
+        if len(self._transactions) == _MAX_TRANSACTIONS:
+            raise ValueError("too many transactions")
+        self._transactions[name] = _Transaction()
+
+    def _commit(self, frame: Frame) -> None:
+        transaction = self._transaction(frame)
+        del self._transactions[frame.headers["transaction"]]
+        for sent in transaction.frames:
+            self._topics.deliver(sent.headers["destination"], sent.headers, sent.body)
+
+    def _abort(self, frame: Frame) -> None:
+        self._transaction(frame)
+        del self._transactions[frame.headers["transaction"]]
+
+    def _acknowledge(self, frame: Frame) -> None:
+        # Nothing is kept, so there is nothing to deliver again, and an acknowledgement changes
+        # nothing. What it names is looked at all the same: a client should hear of its mistakes.
+        _header(frame, "id" if self.cutter.version == "1.2" else "message-id")
+        if "transaction" in frame.headers:
+            self._transaction(frame)
+
+    def _disconnect(self, frame: Frame) -> None:
+        # The connection is closed behind the receipt.
+        pass
+
+    def _transaction(self, frame: Frame) -> _Transaction:
+        name = _header(frame, "transaction")
+        if name not in self._transactions:
+            raise ValueError(f"no transaction {name!r}")
+        return self._transactions[name]
+
+
+@dataclass
+class _Transaction:
+    frames: list[Frame] = field(default_factory=list)
+    size: int = 0
+
+
+def _header(frame: Frame, name: str) -> str:
+    try:
+        return frame.headers[name]
+    except KeyError:
+        raise ValueError(f"{frame.command} without {name}") from None
+
 
 TOLD_EVERY = 60.0
 """Seconds between lines in the log that say that connections are too many."""

@@ -16,7 +16,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from bbs.errors import TooManyConnections
+from bbs.core.errors import TooManyConnections
 from bbs.protocols.stomp.frames import Frame, FrameError, escape
 from bbs.protocols.stomp.interfaces import StompDisconnected, StompError, StompRefused
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms

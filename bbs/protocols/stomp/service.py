@@ -1,31 +1,289 @@
-"""One connection after another to one of a list of brokers, and what is subscribed through it."""
+"""One connection after another to one of a list of brokers, and what is subscribed through it.
+
+One connection after the other, to whichever of a list of brokers is there.
+
+`StompService` says what a connection is for; this makes it, by turns and after growing, jittered
+pauses, knows why there is none, and ends it politely.
+
+What a caller of `StompService` holds: subscriptions, and Deferreds that fire in time or fail.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from itertools import count, cycle
 from random import random as system_random
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.protocols.stomp.connection import Broker, StompConnection
-from bbs.protocols.stomp.connector import Connector
 from bbs.protocols.stomp.frames import Frame, encode_plain_send
 from bbs.protocols.stomp.interfaces import (
     IStomp,
     ISubscription,
     Message,
     StompDisconnected,
+    StompError,
     StompOverflow,
     StompRefused,
+    StompTimeout,
     check_destination,
 )
-from bbs.protocols.stomp.subscription import Subscription, Waiters, within
+
+__all__ = ["Connector", "Subscription", "Waiters", "within"]
+
+
+@implementer(ISubscription)
+class Subscription:
+    """A wish to hear a topic, and what the broker on the present connection has said to it."""
+
+    def __init__(
+        self,
+        ident: str,
+        destination: str,
+        on_message: Callable[[Message], None],
+        *,
+        end: Callable[[Subscription], None],
+        within_deadline: Callable[[Deferred[None]], Deferred[None]],
+    ) -> None:
+        self.ident = ident
+        self.destination = destination
+        self.on_message = on_message
+        self._end = end
+        self._within_deadline = within_deadline
+        self._ended = False
+        self._confirmed = False
+        self._error: StompError | None = StompDisconnected("no connection to a broker")
+        self._waiters = Waiters()
+
+    def confirmed(self) -> Deferred[None]:
+        if self._confirmed:
+            return succeed(None)
+        if self._error is not None:
+            return fail(self._error)
+        return self._within_deadline(self._waiters.wait())
+
+    def unsubscribe(self) -> None:
+        self._end(self)
+        self.answered(StompDisconnected("unsubscribed"))
+        self._ended = True
+
+    # What the service says.
+
+    def asked(self) -> None:
+        """The broker was asked, and its answer is awaited."""
+        self._confirmed, self._error = False, None
+
+    def answered(self, error: StompError | None) -> None:
+        """It is confirmed, or with `error` it is not, or no longer."""
+        if not self._ended:
+            self._confirmed, self._error = error is None, error
+            self._waiters.fire(error)
+
+
+class Waiters:
+    """Those who wait for the same thing, each with a Deferred that may be cancelled."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Deferred[None]] = []
+
+    def wait(self) -> Deferred[None]:
+        waiter: Deferred[None] = Deferred(self._forget)
+        self._waiting.append(waiter)
+        return waiter
+
+    def fire(self, error: Exception | Failure | None) -> None:
+        """Tell all of them: it is there, or with `error` it will not be."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            # One of those who are told may cancel another.
+            if waiter.called:
+                continue
+            if error is None:
+                waiter.callback(None)
+            else:
+                waiter.errback(error)
+
+    def _forget(self, waiter: Deferred[None]) -> None:
+        # Those who are being told are no longer among those who wait.
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+
+
+def within(seconds: float, clock: IReactorTime, answer: Deferred[None]) -> Deferred[None]:
+    """`answer`, which is given up with StompTimeout when it does not come in time."""
+
+    def give_up(_: object, seconds: float) -> None:
+        raise StompTimeout(f"no answer from the broker within {seconds:g} s")
+
+    return answer.addTimeout(seconds, clock, give_up)
+
+
+_FIRST_PAUSE = 0.1
+_MAX_PAUSE = 10.0
+# A connection that ends sooner counts as a failed attempt: some brokers accept CONNECT and end the
+# connection over what comes next, which would otherwise be tried again at full speed.
+_STABLE = 1.0
+# How long a broker may take to confirm that we leave, and again to close, s.
+_PARTING = 1.0
+
+
+class Connector:
+    """Keeps a connection from `start` to `stop`.
+
+    `make` gives an unused protocol for a broker, whose handshake may take `deadline` s. `made` is
+    told of each connection that a broker has accepted, `lost` of its end, with the reason.
+    `random` gives [0, 1).
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        brokers: Sequence[Broker],
+        *,
+        make: Callable[[Broker], StompConnection],
+        made: Callable[[StompConnection], None],
+        lost: Callable[[str], None],
+        deadline: float,
+        random: Callable[[], float],
+    ) -> None:
+        if not brokers:
+            raise ValueError("a client needs a broker")
+        self.connection: StompConnection | None = None
+        self.last_error: str | None = None
+        self._reactor = reactor
+        self._brokers = tuple(brokers)
+        self._make = make
+        self._made = made
+        self._lost = lost
+        self._deadline = deadline
+        self._random = random
+        self._running = False
+        self._loop: Deferred[None] = succeed(None)
+        self._was_connected = False
+        self._worst_error: StompError | None = None
+        self._first_error: StompError | None = None
+        self._first = Waiters()
+
+    def start(self) -> None:
+        """Begin to connect, at once."""
+        self._running = True
+        self._loop = Deferred.fromCoroutine(self._run())
+        self._loop.addErrback(self._loop_ended)
+
+    def stop(self) -> Deferred[None]:
+        """Connect no more; fires when the present connection, if any, has ended."""
+        self._running = False
+        if self.connection is not None:
+            self.connection.disconnect(_PARTING)
+        else:
+            self._loop.cancel()
+        self._first.fire(StompDisconnected("stopped"))
+        return self._loop
+
+    def first_connection(self) -> Deferred[None]:
+        """As `StompService.first_connection`."""
+        if self._was_connected:
+            return succeed(None)
+        return fail(self._first_error) if self._first_error is not None else self._first.wait()
+
+    async def _run(self) -> None:
+        failures = 0
+        for tried, broker in enumerate(cycle(self._brokers), 1):
+            failures += 1
+            try:
+                connection = await self._connect(broker)
+            except StompError as error:
+                # An attempt that was given up has not failed.
+                if self._running:
+                    self._attempt_failed(broker, error, tried)
+            else:
+                since = self._reactor.seconds()
+                await self._live(broker, connection)
+                if self._reactor.seconds() - since >= _STABLE:
+                    failures = 0
+            if not self._running:
+                break
+            await deferLater(self._reactor, self._pause(failures))
+
+    async def _connect(self, broker: Broker) -> StompConnection:
+        connection = self._make(broker)
+        handshake = Deferred.fromCoroutine(self._shake_hands(broker, connection))
+        await within(self._deadline, self._reactor, handshake)
+        return connection
+
+    async def _shake_hands(self, broker: Broker, connection: StompConnection) -> None:
+        try:
+            await broker.endpoint(self._reactor).connect(_Ready(connection))
+        except CancelledError:
+            raise
+        except Exception as error:
+            # Endpoints fail with errors of no common kind, all of which mean that there is no way.
+            raise StompDisconnected(f"cannot connect: {error}") from None
+        try:
+            await connection.accepted
+        except CancelledError:
+            connection.abort()
+            raise
+
+    async def _live(self, broker: Broker, connection: StompConnection) -> None:
+        """From the broker's yes to the end of the connection."""
+        self.log.info("connected to {broker}", broker=str(broker))
+        self.connection = connection
+        self.last_error = None
+        self._was_connected = True
+        self._made(connection)
+        self._first.fire(None)
+        reason = await connection.lost
+        if self._running:
+            self.log.warn(
+                "connection to {broker} lost: {reason}", broker=str(broker), reason=str(reason)
+            )
+        self.connection = None
+        self.last_error = f"{broker}: {reason}"
+        self._lost(reason)
+
+    def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
+        self.log.warn("no connection to {broker}: {reason}", broker=str(broker), reason=str(error))
+        self.last_error = f"{broker}: {error}"
+        # Somebody must hear of a refused credential before they hear of a broker that is down.
+        if not isinstance(self._worst_error, StompRefused):
+            self._worst_error = type(error)(self.last_error)
+        if tried == len(self._brokers) and not self._was_connected:
+            self._first_error = self._worst_error
+            self._first.fire(self._first_error)
+
+    def _pause(self, failures: int) -> float:
+        """s until the next attempt; twice as long after each round in which all brokers failed."""
+        rounds = min(max(0, failures - 1) // len(self._brokers), 30)
+        longest: float = min(_MAX_PAUSE, _FIRST_PAUSE * 2**rounds)
+        return longest * (0.5 + self._random() / 2)
+
+    def _loop_ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("nothing connects to a broker any more", failure)
+
+
+class _Ready(Factory):
+    """Gives the one connection that was made for it."""
+
+    noisy = False
+
+    def __init__(self, connection: StompConnection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> StompConnection:
+        return self._connection
 
 
 @implementer(IStomp)

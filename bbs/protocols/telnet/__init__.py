@@ -1,1 +1,210 @@
-"""Telnet's own talk: what is text, what is negotiation (RFC 854, RFC 1143)."""
+"""Telnet's own talk: what is text, what is negotiation (RFC 854, RFC 1143).
+
+Telnet's own talk in a byte stream (RFC 854): where each sequence begins and ends.
+
+A telnet client says what it can do with sequences that begin with IAC (0xFF). `TelnetReader` tells
+them from text, for whoever negotiates. The line protocol negotiates nothing and only has them
+taken out, by `TelnetFilter`, so that people can reach a line server with telnet.
+
+Which telnet options are in use, agreed on by the Q method (RFC 1143): without loops.
+
+An option is something that a side may do. It is on when that side said WILL and the other said DO.
+Each option has a state for either side, a request that asks for what is so already gets no answer,
+and so two sides can never answer each other for ever.
+
+The method's states WANTNO and its queue bits are for a side that takes back what it asked for.
+This one does not, so there are three states left: off, asked for, and on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+IAC = 0xFF
+DONT, DO, WONT, WILL = 0xFE, 0xFD, 0xFC, 0xFB
+SB, SE = 0xFA, 0xF0
+_LOWEST_COMMAND = 0xEC  # RFC 1184 has the lowest, end of file
+
+_NEGOTIATING = frozenset((DONT, DO, WONT, WILL))
+
+
+@dataclass(frozen=True)
+class Negotiation:
+    """WILL, WONT, DO or DONT, and the option that it is about."""
+
+    verb: int
+    option: int
+
+
+@dataclass(frozen=True)
+class Subnegotiation:
+    """What is said about an option that both sides use; doubled IACs are single."""
+
+    option: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Command:
+    """One of the commands without an option, such as interrupt process."""
+
+    code: int
+
+
+Token = bytes | Negotiation | Subnegotiation | Command
+"""Text, or a sequence."""
+
+
+class TelnetReader:
+    """Tells text from sequences in one connection's byte stream, wherever it is cut.
+
+    Of a subnegotiation at most `most` bytes are kept, its option among them; a longer one is not
+    given to anybody. Of text no byte is held back but an IAC whose meaning the next byte decides.
+    """
+
+    __slots__ = ("_after_iac", "_most", "_subnegotiation", "_verb")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._after_iac = False
+        self._verb = 0
+        self._subnegotiation: bytearray | None = None
+
+    def read(self, data: bytes) -> Iterator[Token]:
+        """What is complete with `data`, the next bytes; to be read to its end.
+
+        IAC IAC is the literal byte 0xFF. An IAC before a byte that is no telnet command begins no
+        sequence: both bytes stay, as the text that they are.
+        """
+        position = 0
+        while position < len(data):
+            if self._verb:
+                verb, self._verb = self._verb, 0
+                yield Negotiation(verb, data[position])
+                position += 1
+            elif self._after_iac:
+                self._after_iac = False
+                yield from self._command(data[position])
+                position += 1
+            else:
+                found = data.find(IAC, position)
+                end = len(data) if found < 0 else found
+                if self._subnegotiation is not None:
+                    self._keep(self._subnegotiation, data[position:end])
+                elif position < end:
+                    yield data[position:end]
+                self._after_iac = found >= 0
+                position = end + 1
+
+    def _command(self, code: int) -> Iterator[Token]:
+        kept = self._subnegotiation
+        if kept is not None:
+            if code == IAC:
+                self._keep(kept, bytes((IAC,)))
+            elif code == SE:
+                self._subnegotiation = None
+                if 0 < len(kept) <= self._most:
+                    yield Subnegotiation(kept[0], bytes(kept[1:]))
+        elif code in _NEGOTIATING:
+            self._verb = code
+        elif code == SB:
+            self._subnegotiation = bytearray()
+        elif code == IAC:
+            yield bytes((IAC,))
+        elif code < _LOWEST_COMMAND:
+            yield bytes((IAC, code))
+        else:
+            yield Command(code)
+
+    def _keep(self, kept: bytearray, data: bytes) -> None:
+        # A byte more than may be kept shows that it was too long.
+        kept += data[: self._most + 1 - len(kept)]
+
+
+class TelnetFilter:
+    """Strips the telnet sequences of one connection, wherever its byte stream is cut."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self) -> None:
+        self._reader = TelnetReader(0)
+
+    def strip(self, data: bytes) -> bytes:
+        """Return what `data`, the next bytes of the stream, has besides telnet sequences."""
+        return b"".join(token for token in self._reader.read(data) if isinstance(token, bytes))
+
+
+BINARY = 0  # RFC 856: bytes of eight bits, and no meaning in a CR
+ECHO = 1  # RFC 857
+SUPPRESS_GO_AHEAD = 3  # RFC 858; with ECHO it makes a client send each key as it is pressed
+NAWS = 31  # RFC 1073: the size of the window
+CHARSET = 42  # RFC 2066
+
+
+class Side(Enum):
+    """Who does what an option is about."""
+
+    OURS = "ours"
+    THEIRS = "theirs"
+
+
+class _State(Enum):
+    ASKED = "asked for"
+    ON = "on"
+
+
+class Options:
+    """The options of one connection: `ours` are those that this side would do, `theirs` those
+    that the other side may do. Every other one is refused."""
+
+    __slots__ = ("_ours", "_states", "_theirs")
+
+    def __init__(self, ours: Sequence[int], theirs: Sequence[int]) -> None:
+        self._ours = ours
+        self._theirs = theirs
+        self._states: dict[tuple[Side, int], _State] = {}
+
+    def offer(self) -> bytes:
+        """What asks for all of them, but those that are on already."""
+        willing = [(Side.OURS, option) for option in self._ours]
+        willing += [(Side.THEIRS, option) for option in self._theirs]
+        asked = [each for each in willing if each not in self._states]
+        self._states |= dict.fromkeys(asked, _State.ASKED)
+        return b"".join(_say(side, True, option) for side, option in asked)
+
+    def receive(self, said: Negotiation) -> bytes:
+        """Take what the other side said; the answer, empty for none."""
+        side = Side.THEIRS if said.verb in (WILL, WONT) else Side.OURS
+        which = (side, said.option)
+        state = self._states.pop(which, None)
+        if said.verb in (WILL, DO):
+            if said.option not in (self._ours if side is Side.OURS else self._theirs):
+                return _say(side, False, said.option)
+            self._states[which] = _State.ON
+            return b"" if state else _say(side, True, said.option)
+        return _say(side, False, said.option) if state is _State.ON else b""
+
+    def on(self, side: Side, option: int) -> bool:
+        return self._states.get((side, option)) is _State.ON
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was asked for has been answered."""
+        return _State.ASKED not in self._states.values()
+
+
+def _say(side: Side, yes: bool, option: int) -> bytes:
+    verbs = {Side.OURS: (WONT, WILL), Side.THEIRS: (DONT, DO)}
+    return bytes((IAC, verbs[side][yes], option))
+
+
+def subnegotiation(option: int, data: bytes) -> bytes:
+    """What says `data` about an option."""
+    return bytes((IAC, SB, option)) + escaped(data) + bytes((IAC, SE))
+
+
+def escaped(data: bytes) -> bytes:
+    """`data` so that none of it is taken for a sequence (RFC 854)."""
+    return data.replace(b"\xff", b"\xff\xff")

@@ -6,8 +6,8 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bbs.addresses import has_tls
 from bbs.config import EC2, ConfigError
+from bbs.core.addresses import has_tls
 from bbs.scaling.ec2.errors import NEEDS_TLS
 from bbs.scaling.providers import LaunchKit, Provider
 
@@ -28,10 +28,10 @@ def of_its_service(kit: LaunchKit) -> LaunchKit:
 async def _make(kit: LaunchKit) -> IProvider:
     # Here, as all who read a configuration import this module.
     from bbs import __version__
+    from bbs.core.threads import Workers
     from bbs.scaling.ec2 import user_data
     from bbs.scaling.ec2.client import client_for
     from bbs.scaling.ec2.provider import EC2Provider
-    from bbs.workers import Workers
 
     _check_tls(kit.section)
     kit = of_its_service(kit)

@@ -10,6 +10,10 @@ another way have been taken, the later instance is ended when both are seen.
 
 Spot is asked of RunInstances, not of CreateFleet: that would need a launch template in every
 account, another shape of answers and errors, and gives nothing here for one instance at a time.
+
+The launch template and the image that launches are built on, asked of EC2 and remembered.
+
+Where the next instance is launched: by balance, and not where capacity lacked a moment ago.
 """
 
 from __future__ import annotations
@@ -22,21 +26,155 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from bbs.config import EC2
-from bbs.scaling.ec2.bases import Bases
+from bbs.core.batching import Shared
+from bbs.scaling.ec2 import launch_request
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
-from bbs.scaling.ec2.machines import Machines, machines
-from bbs.scaling.ec2.request import Attempt, attempts
-from bbs.scaling.ec2.template import Basis
-from bbs.scaling.ec2.where import Where
+from bbs.scaling.ec2.instance_states import Machines, machines
+from bbs.scaling.ec2.launch_request import Attempt, Basis, Data, attempts
+
+TEMPLATE_REMEMBERED = 300.0
+"""Seconds after which a launch asks for the template anew: it may have another default version."""
+
+# Keys of what is asked for together.
+_BASIS = "the basis"
+
+_log = Logger()
+
+
+class Bases:
+    """What launches are built on now. An image stays as it is for ever, a template does not."""
+
+    def __init__(self, client: EC2Client, config: EC2, seconds: Callable[[], float]) -> None:
+        self._client = client
+        self._config = config
+        self._seconds = seconds
+        self._shared = Shared()
+        self._basis: Basis | None = None
+        self._asked = 0.0
+        self._images: dict[str, Data] = {}
+
+    async def get(self) -> Basis:
+        """The basis of a launch. Where EC2 cannot say it again, it is as it was.
+
+        :raises EC2Error: it cannot be had, or nothing can be launched on it.
+        """
+        if self._basis is None or self._is_old():
+            try:
+                await self._shared.join(_BASIS, self._ask)
+            except EC2Error as error:
+                if self._basis is None or error.verdict is Verdict.REFUSED:
+                    raise
+                _log.warn("the launch template may have changed: {error}", error=str(error))
+        assert self._basis is not None
+        return self._basis
+
+    async def changed(self) -> bool:
+        """Ask for the template anew, as a launch on it was refused; whether it is another now."""
+        before = self._basis
+        if not self._config.launch_template:
+            return False
+        await self._shared.join(_BASIS, self._ask)
+        return self._basis != before
+
+    def _is_old(self) -> bool:
+        age = self._seconds() - self._asked
+        return bool(self._config.launch_template) and age >= TEMPLATE_REMEMBERED
+
+    async def _ask(self) -> None:
+        data = await self._template()
+        image = await self._image(launch_request.image_id(self._config, data))
+        self._basis, self._asked = Basis(data, image), self._seconds()
+
+    async def _template(self) -> Data:
+        if not self._config.launch_template:
+            return {}
+        spoken = launch_request.named(self._config)
+        answer = await self._client.describe_launch_template_versions(
+            Versions=[spoken.pop("Version")], **spoken
+        )
+        versions = answer.get("LaunchTemplateVersions")
+        if not versions:
+            raise self._refusal("there is no such version of it")
+        data: Data = versions[0]["LaunchTemplateData"]
+        if misfit := launch_request.mismatch(self._config, data):
+            raise self._refusal(misfit)
+        return data
+
+    async def _image(self, image: str) -> Data:
+        if image not in self._images and image.startswith("ami-"):
+            answer = await self._client.describe_images(ImageIds=[image])
+            if not answer["Images"]:
+                where = "ec2.launch_template" if not self._config.image_id else "ec2.image_id"
+                text = f"there is no image {image}: {where}"
+                raise EC2Error(Verdict.REFUSED, "NoImage", text)
+            self._images[image] = answer["Images"][0]
+        return self._images.get(image, {})
+
+    def _refusal(self, why: str) -> EC2Error:
+        text = f"the launch template {self._config.launch_template}: {why}"
+        return EC2Error(Verdict.REFUSED, "LaunchTemplate", text)
+
+
+LACK_REMEMBERED = 180.0
+"""Seconds for which a way is not tried again that lacked capacity; as long as Karpenter remembers
+it (`UnavailableOfferingsTTL`)."""
+
+
+class Where:
+    """The ways to launch, and which of them lack capacity."""
+
+    def __init__(self, config: EC2, seconds: Callable[[], float]) -> None:
+        self._config = config
+        self._seconds = seconds
+        self._lacks: dict[Attempt, tuple[float, str]] = {}
+        """When each of these was last refused, by the reactor's clock, and how."""
+
+    def next(
+        self, living: Mapping[str, int], tried: Collection[Attempt], spot: bool = True
+    ) -> Attempt | None:
+        """What a launch tries next that has tried these in vain, as Spot or not; None when there is
+        nothing left. Where everything lacks, the way that did so longest ago is tried."""
+        ways = [way for way in attempts(self._config, living) if spot or not way.spot]
+        for way in ways:
+            if way not in tried and not self._lacks_now(way):
+                return way
+        return None if tried else min(ways, key=lambda way: self._lacks[way][0])
+
+    def lacks(self, way: Attempt, error: EC2Error) -> None:
+        """There is nothing to be had by this way now, and by no other that fails for the same."""
+        for other in attempts(self._config):
+            same_market = error.verdict is Verdict.NO_SPOT and other.spot
+            same_subnet = (
+                error.code.endswith("InsufficientFreeAddressesInSubnet")
+                and other.subnet == way.subnet
+            )
+            if other == way or same_market or same_subnet:
+                self._lacks[other] = self._seconds(), error.code
+
+    def works(self, way: Attempt) -> None:
+        """Something was launched by this way."""
+        self._lacks.pop(way, None)
+
+    def lacking(self) -> str:
+        """Every way that lacks now, and why, in a line."""
+        said = (
+            f"{way} ({self._lacks[way][1]})"
+            for way in attempts(self._config)
+            if self._lacks_now(way)
+        )
+        return ", ".join(said)
+
+    def _lacks_now(self, way: Attempt) -> bool:
+        lacked = self._lacks.get(way)
+        return lacked is not None and self._seconds() - lacked[0] < LACK_REMEMBERED
+
 
 SETTLES = 30.0
 """Seconds for which a call that was given up may still be carried out. Its connection is closed as
 it is given up (`client.DEADLINE`); EC2 itself says nothing of it."""
 
 _LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT)
-
-_log = Logger()
 
 
 class Launches:

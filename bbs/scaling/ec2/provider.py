@@ -5,12 +5,16 @@ A launch is one instance, tagged with the fleet's own id (`bbs:fleet-id`) and th
 `launches.py` launches, `changes.py` ends, stops and starts, and `machines.py` knows what there is.
 
 A list describes the whole fleet, one call for each `PAGE` instances.
+
+Ending, stopping and starting instances: several in a call, and where one of them spoils it for
+all, each in its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -20,14 +24,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.config import EC2
-from bbs.gathering import Batch, Shared
-from bbs.scaling.ec2 import request
-from bbs.scaling.ec2.changes import Changes
-from bbs.scaling.ec2.client import EC2Client
-from bbs.scaling.ec2.errors import EC2Error, Verdict
+from bbs.core.batching import Batch, Shared
+from bbs.core.values import Instance
+from bbs.scaling.ec2 import launch_request
+from bbs.scaling.ec2.client import Answer, EC2Client
+from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
+from bbs.scaling.ec2.instance_states import REMEMBERED, Machine, Machines, machines
+from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG
 from bbs.scaling.ec2.launches import Launches
-from bbs.scaling.ec2.machines import REMEMBERED, Machine, Machines, machines
-from bbs.scaling.ec2.request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
     IHasWays,
@@ -37,7 +41,49 @@ from bbs.scaling.interfaces import (
     LaunchRefused,
     ProviderUnavailable,
 )
-from bbs.values import Instance
+
+
+class Changes:
+    """`add` to `end`, `stop` or `start` an instance's id: it fires when EC2 has accepted it."""
+
+    def __init__(self, reactor: Any, client: EC2Client, machines: Machines) -> None:
+        self._client = client
+        self._machines = machines
+        self.end = Batch(reactor, self._end)
+        self.stop = Batch(reactor, partial(self._each, client.stop_instances))
+        self.start = Batch(reactor, partial(self._each, client.start_instances))
+
+    async def _end(self, ids: Sequence[str]) -> Mapping[str, Exception]:
+        failed = await self._each(self._client.terminate_instances, ids)
+        still: dict[str, Exception] = {}
+        for id, error in failed.items():
+            unknown = error.verdict is Verdict.NOT_FOUND
+            if unknown and not self._machines.just_launched(id):
+                self._machines.answered(id, "terminated")
+            else:
+                still[id] = error
+        return still
+
+    async def _each(
+        self, call: Callable[..., Deferred[Answer]], ids: Sequence[str]
+    ) -> dict[str, EC2Error]:
+        """Why it failed for some."""
+        try:
+            answer = await call(InstanceIds=ids)
+        except EC2Error as error:
+            if error.verdict in LATER:
+                raise
+            if len(ids) == 1:
+                return {ids[0]: error}
+            failed: dict[str, EC2Error] = {}
+            for id in ids:
+                failed |= await self._each(call, [id])
+            return failed
+        for key in ("TerminatingInstances", "StoppingInstances", "StartingInstances"):
+            for changed in answer.get(key, ()):
+                self._machines.answered(changed["InstanceId"], changed["CurrentState"]["Name"])
+        return {}
+
 
 PAGE = 50
 """Instances in an answer: so few that each is there well before a call's deadline, also where much
@@ -103,7 +149,7 @@ class EC2Provider(Service):
             config,
             self._machines,
             reactor.seconds,
-            lambda launch_id, way, basis: request.run_instances(
+            lambda launch_id, way, basis: launch_request.run_instances(
                 config, launch_id, way, user_data(launch_id), basis, version, fleet_id
             ),
             self._find.add,
@@ -260,7 +306,7 @@ class EC2Provider(Service):
     def _end_those_without_address(self) -> None:
         """People cannot reach them, and no waiting changes that."""
         for machine in self._machines.without_address():
-            why = request.no_address(self._config, machine.subnet)
+            why = launch_request.no_address(self._config, machine.subnet)
             say = _log.warn if self._without_address else _log.critical
             say("{instance} is ended: {why}", instance=machine.id, why=why)
             self._without_address = True

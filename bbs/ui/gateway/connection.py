@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from bbs.client.library import ServiceClient
 from bbs.protocols import sockets
-from bbs.protocols.life import Life
+from bbs.protocols.connection_state import Life
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.session import Host, Visit
 from bbs.ui.gateway.valve import Valve

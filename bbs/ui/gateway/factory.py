@@ -15,15 +15,15 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.addresses import Address
 from bbs.client.connection import endpoint_to
 from bbs.client.library import ServiceClient
 from bbs.client.strangers import NotSecure
 from bbs.client.values import ChatMessage, NotTrusted, Origin, ServiceReply, TurnedAway
 from bbs.client.vocabulary import Vocabulary
-from bbs.errors import TooManyConnections, Unavailable
+from bbs.core.addresses import Address
+from bbs.core.errors import TooManyConnections, Unavailable
 from bbs.limits.connections import Door, Entry
-from bbs.protocols import closing
+from bbs.protocols import connection_state
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.protocols.sockets import host_of
 from bbs.ui.gateway.connection import GatewayConnection
@@ -113,13 +113,13 @@ class GatewayFactory(Factory):
         self._door = door
         self._wall = wall
         self._connections: dict[GatewayConnection, Entry | None] = {}
-        self._turned_away: set[closing.TurnedAway] = set()
+        self._turned_away: set[connection_state.TurnedAway] = set()
         self._stopping = False
-        self._departure = closing.Departure(reactor, self._connections)
+        self._departure = connection_state.Departure(reactor, self._connections)
 
     def buildProtocol(  # type: ignore[override]
         self, addr: IAddress | None
-    ) -> GatewayConnection | closing.TurnedAway | None:
+    ) -> GatewayConnection | connection_state.TurnedAway | None:
         """A connection, or what tells the peer that it is one too many; None once `close_all` was
         called, and where there is room for neither."""
         if self._stopping:
@@ -128,7 +128,9 @@ class GatewayFactory(Factory):
         if self._door and entry is None:
             if self._door.is_jammed:
                 return None
-            return closing.TurnedAway(self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away)
+            return connection_state.TurnedAway(
+                self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away
+            )
         valve = Valve(self._endpoint)
         client = GatewayClient(
             self._reactor,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from bbs.core.values import UNITS, Rate
 from bbs.limits.buckets import Buckets
-from bbs.values import UNITS, Rate
 
 RATE = Rate(50, UNITS["second"])
 """Lines in the long run. What the gateway answers by itself nobody else counts, and a blank line

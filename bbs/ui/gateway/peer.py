@@ -12,9 +12,17 @@ import re
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from bbs.protocols.telnet import options as options
-from bbs.protocols.telnet.options import Options, Side, escaped, subnegotiation
-from bbs.protocols.telnet.reader import Command, Negotiation, Subnegotiation, TelnetReader
+from bbs.protocols import telnet as options
+from bbs.protocols.telnet import (
+    Command,
+    Negotiation,
+    Options,
+    Side,
+    Subnegotiation,
+    TelnetReader,
+    escaped,
+    subnegotiation,
+)
 from bbs.ui.gateway.encodings import UTF8, Encoding, named
 
 MOST_SUBNEGOTIATION = 1024

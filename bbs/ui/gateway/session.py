@@ -17,9 +17,9 @@ from twisted.logger import Logger
 from bbs.client.library import ServiceClient
 from bbs.client.typed import Typed
 from bbs.client.values import ServiceReply
-from bbs.errors import WrongCredentials
+from bbs.core.errors import WrongCredentials
 from bbs.protocols.presentation import Presentation
-from bbs.protocols.telnet.reader import Command
+from bbs.protocols.telnet import Command
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway import encodings
 from bbs.ui.gateway.display import Display

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 
-from bbs.addresses import Address
+from bbs.core.addresses import Address
 from bbs.protocols.sockets import StreamTransport
 
 

@@ -11,10 +11,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.addresses import Address
 from bbs.client.library import ServiceClient
 from bbs.client.typed import Typed
 from bbs.client.values import ChatMessage, ClientError, ServiceEvent, ServiceReply
+from bbs.core.addresses import Address
 from bbs.ui.asking import HOW_TO_END
 from bbs.ui.conversation import Conversation
 from bbs.ui.passwords import changes_one, questions

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from wcwidth import wcwidth
 
-from bbs.addresses import Address
 from bbs.client.values import Waiting
+from bbs.core.addresses import Address
 from bbs.ui.conversation import Status
 from bbs.ui.talk import Partner
 from bbs.ui.text import visible

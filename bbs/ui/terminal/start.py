@@ -24,10 +24,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from bbs.addresses import Address
 from bbs.client.library import ServiceClient
 from bbs.client.values import ClientError
-from bbs.clock import measure_steadily
+from bbs.core.addresses import Address
+from bbs.core.clock import measure_steadily
 from bbs.ui.lines import Lines, reader
 from bbs.ui.terminal import settings
 from bbs.ui.terminal.editor import Editor

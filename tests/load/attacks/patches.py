@@ -40,19 +40,19 @@ def _descriptors() -> None:
 
 def _turns() -> None:
     """Passwords are hashed in the order in which they come, however many are an address's."""
-    from bbs.limits import fair
+    from bbs.limits import fair_queue
 
-    names: Any = fair
+    names: Any = fair_queue
     names.MOST_OF_AN_ADDRESS = NO_LIMIT
     names.counted_as = lambda host: ""
-    begin = fair.FairQueue.__init__
+    begin = fair_queue.FairQueue.__init__
 
     def unfair(
         self: Any, at_once: int, per_address: int, trusted: Any, clock: Any, *more: Any
     ) -> None:
         begin(self, at_once, NO_LIMIT, trusted, clock, NO_LIMIT)
 
-    queue: Any = fair.FairQueue
+    queue: Any = fair_queue.FairQueue
     queue.__init__ = unfair
 
 
@@ -60,9 +60,9 @@ def _page_turns() -> None:
     """The page begins the next request of a connection as soon as the one before is answered."""
     from twisted.web.http import HTTPChannel
 
-    from bbs.web import site
+    from bbs.web import http_limits
 
-    channel: Any = site.BoundedChannel
+    channel: Any = http_limits.BoundedChannel
     channel.requestDone = HTTPChannel.requestDone
     channel.rawDataReceived = HTTPChannel.rawDataReceived
     channel.resumeProducing = HTTPChannel.resumeProducing
@@ -70,9 +70,9 @@ def _page_turns() -> None:
 
 def _page_kept() -> None:
     """The page makes each answer anew."""
-    from bbs.web import kept
+    from bbs.web import poller
 
-    answers: Any = kept.Kept
+    answers: Any = poller.Kept
 
     async def make_anew(self: Any, key: object, make: Callable[[], Any]) -> Any:
         return await make()
@@ -82,25 +82,25 @@ def _page_kept() -> None:
 
 def _page_connections() -> None:
     """The page takes any number of connections."""
-    from bbs.web import page, site
+    from bbs.web import http_limits, page
 
     pages: Any = page
-    sites: Any = site
+    sites: Any = http_limits
     pages.CONNECTIONS_PER_ADDRESS = sites.CONNECTIONS_PER_ADDRESS = NO_LIMIT
     sites.MAX_CONNECTIONS = NO_LIMIT
 
 
 def _replies() -> None:
     """A reply is as long as what there is."""
-    from bbs.rules import pages
+    from bbs.rules import pagination
 
-    names: Any = pages
+    names: Any = pagination
     names.MOST_BYTES = names.MOST_ENTRIES = names.PRICED_BYTES = NO_LIMIT
 
 
 def _unread() -> None:
     """Requests are begun however much waits to be written."""
-    from bbs.protocols.life import Life
+    from bbs.protocols.connection_state import Life
 
     life: Any = Life
     life.block = lambda self: False

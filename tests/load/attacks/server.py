@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from bbs.config.writing import write
+from bbs.config.loading import write
 from tests.load.attacks import patches
 from tests.load.attacks.limits import LIMITS
 from tests.load.bench.processes import Failed, environment

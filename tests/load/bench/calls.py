@@ -24,8 +24,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 
 from bbs.config import EC2
-from bbs.scaling.ec2.request import Attempt, run_instances
-from bbs.scaling.ec2.template import Basis
+from bbs.scaling.ec2.launch_request import Attempt, Basis, run_instances
 from tests.load.bench.ec2_rounds import IDENTITY, Asked, memory, one_instance, replay
 
 PAGES = (50, 200)
@@ -75,9 +74,8 @@ def asking(reactor: Any, way: str, config: EC2) -> tuple[Any, Ask]:
 
         threaded = ThreadedClient(reactor, config)
         return threaded, threaded.call
-    from bbs.scaling.ec2.api import Api
-    from bbs.scaling.ec2.client import EC2Client
-    from bbs.scaling.ec2.gates import PACES
+    from bbs.scaling.ec2.client import Api, EC2Client
+    from bbs.scaling.ec2.throttle import PACES
 
     # The server takes as many as come.
     paces = {action: pace._replace(size=100_000) for action, pace in PACES.items()}

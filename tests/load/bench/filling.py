@@ -12,11 +12,11 @@ import peewee
 
 from bbs.board import board
 from bbs.board.models import Group, Inbox, Membership, Message, Post, Relationship
-from bbs.passwords import OWASP
+from bbs.limits.password_hashing import OWASP
 from bbs.rules.accounts import new_channel
 from bbs.storage import migrations, models
-from bbs.storage.connecting import connect_to
 from bbs.storage.database import rows
+from bbs.storage.engines import connect_to
 from bbs.storage.models import Place, User
 from tests.load.bench.people import PASSWORD, TEXT
 

@@ -15,7 +15,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from bbs.passwords import OWASP
+from bbs.limits.password_hashing import OWASP
 
 PASSWORD = "correct-horse-battery-staple"
 

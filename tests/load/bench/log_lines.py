@@ -36,7 +36,7 @@ def ways(file: Any) -> dict[str, Callable[[Any], None]]:
 
 def seconds_of(observer: Any) -> float:
     """What a line takes of the processor's time, from the logger on."""
-    log = Logger("bbs.scaling.steps", observer=LogPublisher(observer))
+    log = Logger("bbs.scaling.planner", observer=LogPublisher(observer))
     began = time.process_time()
     for _ in range(LINES):
         log.info("server {server} drains: {reason}", server=SPEAKER.id, reason="it is not needed")

@@ -12,7 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 
 from bbs.config import EC2
-from bbs.workers import Workers
+from bbs.core.threads import Workers
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 8.0
 THREADS = 4

@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from bbs.passwords import OWASP
+from bbs.limits.password_hashing import OWASP
 from tests.integration.service import slow_launches
 from tests.load.bench.processes import Failed, await_reply, environment, process
 from tests.services.servers import free_port, write_private

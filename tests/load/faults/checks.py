@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from bbs.storage.connecting import connect_to
+from bbs.storage.engines import connect_to
 from tests.load.faults.figures import Figures
 from tests.load.faults.people import People
 from tests.load.faults.world import World

@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bbs.storage.connecting import connect_to
+from bbs.storage.engines import connect_to
 from tests.database_case import execute_once
 from tests.load.faults.upgrade import ABOUT, DONE
 from tests.paths import CHECKOUT

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from bbs.client import Address, BBSClient, ClientError, Refused, Unreachable
-from bbs.errors import Unavailable
+from bbs.core.errors import Unavailable
 from tests.integration.service import eventually, together
 from tests.load.faults.figures import Figures
 from tests.load.faults.parts import pause

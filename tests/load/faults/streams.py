@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from bbs.client import BadReply, BBSClient, ChatMessage, Lost, Refused, Unreachable
-from bbs.errors import Unavailable
+from bbs.core.errors import Unavailable
 from tests.integration.service import run
 from tests.load.faults.figures import Figures
 from tests.load.faults.parts import pause

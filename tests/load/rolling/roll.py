@@ -10,8 +10,8 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from bbs import __version__
-from bbs.addresses import Address
-from bbs.values import State
+from bbs.core.addresses import Address
+from bbs.core.values import State
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,

@@ -27,18 +27,18 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 
 from bbs.board import board
-from bbs.rules import members, places
-from bbs.rules.places import Look, Search
+from bbs.core.threads import Inline
+from bbs.core.values import Policy, State, Tally, Timing
+from bbs.rules import membership, placement
+from bbs.rules.placement import Look, Search
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController
-from bbs.scaling.news import FleetNews
-from bbs.scaling.waiting import WaitingRoom
+from bbs.scaling.events import FleetNews
+from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server, User
 from bbs.testing.provider import MemoryProvider
-from bbs.values import Policy, State, Tally, Timing
-from bbs.workers import Inline
 from tests.load.simulation.checks import WATCH_PLACES
 
 CAPACITY = 10
@@ -222,7 +222,7 @@ class Hour:
         self.database.peewee.connection().executescript(WATCH_PLACES)
         self.cloud = Machines(clock)
         self.cloud.on_launch = self._launched
-        me = members.Member("0" * 32, "host:simulated:1")
+        me = membership.Member("0" * 32, "host:simulated:1")
         self.hints = Hints(clock)
         news = FleetNews(self.hints)
         wall = clock.seconds
@@ -281,7 +281,7 @@ class Hour:
         user = self._free.pop() if self._free else self._someone()
 
         async def attempt(look: Look) -> Search:
-            return await self.database.run(places.enter, user, look)
+            return await self.database.run(placement.enter, user, look)
 
         asked = self.clock.seconds()
         await self.room.seat(f"p{user}", self._nobody, attempt)
@@ -291,7 +291,7 @@ class Hour:
             heappush(self._leaving, (self.clock.seconds() + max(1.0, visit.stay), user))
 
     def _go(self, user: int) -> None:
-        self.database.run(places.give_back, user)
+        self.database.run(placement.give_back, user)
         self._free.append(user)
 
     def _someone(self) -> int:
@@ -302,7 +302,7 @@ class Hour:
         self.clock.callLater(max(10.0, self.chance.gauss(BOOT, SPREAD)), self._boot, id)
 
     def _boot(self, id: str) -> None:
-        self.database.run(members.report, id, 22223)
+        self.database.run(membership.report, id, 22223)
         self.controller.look_soon()
 
     def _beat(self) -> None:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
-from bbs.rules import keeping, members, reseating
+from bbs.core.values import DrainCause, LossCause, State
+from bbs.rules import fleet_transitions, membership, relocation
 from bbs.scaling import inventory, planner
 from bbs.scaling.demand import DemandTracker
-from bbs.scaling.ec2 import errors, machines, template
+from bbs.scaling.ec2 import errors, instance_states, launch_request
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.fleet_view import Demand, FleetView, Health, Machine, ServerView
 from bbs.scaling.inventory import Inventory
 from bbs.scaling.observer import FleetObserver
-from bbs.scaling.steps import Drain
-from bbs.values import DrainCause, LossCause, State
+from bbs.scaling.planner import Drain
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _look() -> AbstractContextManager[object]:
 
 
 def _template() -> AbstractContextManager[object]:
-    return mock.patch.object(template, "_groups", lambda described: None)
+    return mock.patch.object(launch_request, "_groups", lambda described: None)
 
 
 def _seen_as(
@@ -81,7 +81,9 @@ def _warm() -> AbstractContextManager[object]:
 
 
 def _stands() -> AbstractContextManager[object]:
-    return mock.patch.object(keeping, "stands", lambda server: keeping.Stands.NEVER)
+    return mock.patch.object(
+        fleet_transitions, "stands", lambda server: fleet_transitions.Stands.NEVER
+    )
 
 
 def _warm_runs() -> AbstractContextManager[object]:
@@ -117,11 +119,11 @@ def _beating() -> Iterator[None]:
         nowhere = server.health is Health.UNADDRESSED
         return replace(server, health=Health.UNHEARD) if nowhere else server
 
-    def give_up(me: members.Member, server: str, reason: str) -> Any:
-        return keeping.lose(me, server, LossCause.LATE, reason)
+    def give_up(me: membership.Member, server: str, reason: str) -> Any:
+        return fleet_transitions.lose(me, server, LossCause.LATE, reason)
 
     # The planner looks whether a launch beats, and the transaction that gives it up looks again.
-    with _seen_as(as_unheard), mock.patch.object(keeping, "give_up", give_up):
+    with _seen_as(as_unheard), mock.patch.object(fleet_transitions, "give_up", give_up):
         yield
 
 
@@ -140,7 +142,7 @@ def _listed() -> AbstractContextManager[object]:
 
 def _stopped() -> AbstractContextManager[object]:
     stopped = property(lambda self: False)
-    return mock.patch.object(machines.Machine, "stopped", stopped)
+    return mock.patch.object(instance_states.Machine, "stopped", stopped)
 
 
 def _busy() -> AbstractContextManager[object]:
@@ -150,18 +152,18 @@ def _busy() -> AbstractContextManager[object]:
 def _ebb() -> AbstractContextManager[object]:
     see = DemandTracker.see
 
-    def without_peak(self: DemandTracker, seen: members.Observation) -> Demand:
+    def without_peak(self: DemandTracker, seen: membership.Observation) -> Demand:
         return replace(see(self, seen), peak=0)
 
     return mock.patch.object(DemandTracker, "see", without_peak)
 
 
 def _twice() -> AbstractContextManager[object]:
-    return mock.patch.object(reseating, "MOVED_AGAIN_AFTER", -1.0)
+    return mock.patch.object(relocation, "MOVED_AGAIN_AFTER", -1.0)
 
 
 def _warned() -> AbstractContextManager[object]:
-    return mock.patch.object(members, "warn", lambda server, why: None)
+    return mock.patch.object(membership, "warn", lambda server, why: None)
 
 
 def _replace_first() -> AbstractContextManager[object]:

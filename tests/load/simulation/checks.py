@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bbs.core.values import LossCause, Policy, State
 from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Server, User
-from bbs.values import LossCause, Policy, State
 from tests.load.simulation.people import Person
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from bbs.core.values import Instance
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
-from bbs.values import Instance
 from tests.load.simulation.breaks import Breaks
 
 DEADLINE = 10.0

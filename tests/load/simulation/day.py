@@ -27,18 +27,18 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogBeginner
 
 from bbs.board import board
-from bbs.errors import Refusal
-from bbs.rules import members, places, servers
-from bbs.rules.places import Look, Search
+from bbs.core.errors import Refusal
+from bbs.core.threads import Inline
+from bbs.core.values import Instance, Policy, State, Tally, Timing
+from bbs.rules import membership, placement, servers
+from bbs.rules.placement import Look, Search
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController
-from bbs.scaling.news import FleetNews
-from bbs.scaling.waiting import WaitingRoom
+from bbs.scaling.events import FleetNews
+from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import rows
 from bbs.storage.models import Place, Server, User
-from bbs.values import Instance, Policy, State, Tally, Timing
-from bbs.workers import Inline
 from tests.load.simulation.breaks import Breaks
 from tests.load.simulation.clock import FastClock
 from tests.load.simulation.cloud import (
@@ -204,7 +204,7 @@ class LoginServer:
         self.hints = Hints(day)
         database: Any = MortalDatabase(day.database, self.mortal, day.chance)
         self.database = database
-        me = members.Member(servers.new_id(), f"host:{next(day.numbers)}:1")
+        me = membership.Member(servers.new_id(), f"host:{next(day.numbers)}:1")
         news = FleetNews(self.hints)
         self.room = WaitingRoom(
             me=me,
@@ -432,7 +432,7 @@ class Day:
         server = self.chance.choice(self.login_servers)
 
         async def attempt(look: Look) -> Search:
-            found: Search = await server.database.run(places.enter, user, look)
+            found: Search = await server.database.run(placement.enter, user, look)
             return found
 
         room: Any = server.room
@@ -456,7 +456,7 @@ class Day:
     def _go(self, user: int) -> None:
         self._there.discard(user)
         self._lost.pop(user, None)
-        self.database.run(places.give_back, user)
+        self.database.run(placement.give_back, user)
         self._free.append(user)
 
     def _look(self) -> None:
@@ -472,7 +472,7 @@ class Day:
 def members_report(database: Timed, id: str) -> bool:
     """Have an app server say that it serves; whether it is wanted."""
     said: list[bool] = []
-    database.run(members.report, id, 22223).addCallback(said.append)
+    database.run(membership.report, id, 22223).addCallback(said.append)
     return said == [True]
 
 

@@ -11,19 +11,19 @@ from twisted.internet.defer import Deferred
 
 from bbs.board import board
 from bbs.config import EC2
-from bbs.rules import fleets, members, servers
+from bbs.core.threads import Inline
+from bbs.core.values import Policy, Tally, Timing
+from bbs.rules import fleets, membership, servers
 from bbs.rules.servers import running
-from bbs.scaling import founding
+from bbs.scaling import fleet_identity
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController
 from bbs.scaling.ec2.provider import EC2Provider
-from bbs.scaling.news import FleetNews
-from bbs.scaling.waiting import WaitingRoom
+from bbs.scaling.events import FleetNews
+from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
-from bbs.values import Policy, Tally, Timing
-from bbs.workers import Inline
 from tests.load.simulation.checks import WATCH, WATCH_PLACES
 from tests.load.simulation.cloud import Machine
 from tests.load.simulation.ec2 import Client
@@ -118,13 +118,13 @@ class LoginServer:
 
     async def _start(self) -> None:
         database, policy = self._as_any(self.database), self._fleet.policy
-        me = members.Member(self.id, f"host:{self.id}:1", self._version)
-        await database.run_patiently(members.enroll, me)
+        me = membership.Member(self.id, f"host:{self.id}:1", self._version)
+        await database.run_patiently(membership.enroll, me)
         patience = policy.lost_after
-        found = await founding.find(database, self.mortal, self.wall, patience, True)
+        found = await fleet_identity.find(database, self.mortal, self.wall, patience, True)
         self._fleet.founded(found)
         provider = self._provider(self._fleet.tag or found.id, found)
-        await founding.take_over(database, provider, self.mortal, self.wall, patience)
+        await fleet_identity.take_over(database, provider, self.mortal, self.wall, patience)
         news = FleetNews(self.hints)
         self.room = WaitingRoom(
             me=me,
@@ -379,12 +379,12 @@ class Fleet:
     def _boot(self, machine: Machine, begun: float) -> None:
         if self._works(machine, begun):
             host = machine.address if machine.knows_address else None
-            self._ask(machine, begun, members.report, machine.launch_id, 22223, host)
+            self._ask(machine, begun, membership.report, machine.launch_id, 22223, host)
             self.hint("ready")
 
     def _beat(self, machine: Machine, begun: float) -> None:
         if self._works(machine, begun):
-            self._ask(machine, begun, members.beat, machine.launch_id, {})
+            self._ask(machine, begun, membership.beat, machine.launch_id, {})
 
     def _works(self, machine: Machine, begun: float) -> bool:
         """Whether it is the same run of the machine still."""
@@ -406,7 +406,7 @@ class Fleet:
         machine.heard = self._clock.seconds()
         if machine.notice != machine.told:
             machine.told = machine.notice
-            self.database.run(members.warn, machine.launch_id, machine.notice)
+            self.database.run(membership.warn, machine.launch_id, machine.notice)
         if machine.reported is None:
             machine.reported = machine.heard
         self._clock.callLater(INTERVAL, self._beat, machine, begun)

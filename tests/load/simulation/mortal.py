@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from bbs.errors import Unavailable
+from bbs.core.errors import Unavailable
 from bbs.storage.database import Database
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from bbs.errors import Refusal
-from bbs.rules import accounts, callers, places, presence
-from bbs.rules.places import Look, Search
+from bbs.core.errors import Refusal
+from bbs.rules import accounts, auth, placement, presence
+from bbs.rules.placement import Look, Search
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Session, User
 
@@ -20,7 +20,7 @@ def go_offline(name: str) -> None:
     """Whatever `name` had, it is given back."""
     user = User.get(User.name == name)
     Session.delete().where(Session.user == user.id).execute()
-    places.give_back(user.id)
+    placement.give_back(user.id)
 
 
 def leave_place(name: str) -> bool:
@@ -32,9 +32,9 @@ def leave_place(name: str) -> bool:
     return bool(presence.leave_unused(place.server_id, {place.user_id: place.asked}))
 
 
-def find_place(name: str, here: str) -> places.Seat | None:
+def find_place(name: str, here: str) -> placement.Seat | None:
     """What the next command does that `name` asks of the app server `here`."""
-    return places.come_back(User.get(User.name == name).id, here)
+    return placement.come_back(User.get(User.name == name).id, here)
 
 
 class Person:
@@ -97,7 +97,7 @@ class Person:
         self._tell("comes back", self.name)
         self._database.run(find_place, self.name, self._last).addCallback(self._found)
 
-    def _found(self, seat: places.Seat | None) -> None:
+    def _found(self, seat: placement.Seat | None) -> None:
         if seat is None:
             self._ask()
         else:
@@ -138,7 +138,7 @@ class Person:
             return
         # Who had an answer that was lost may have had a place, and have been away since.
         self.away = False
-        digest = callers.digest(accounts.new_token())
+        digest = auth.digest(accounts.new_token())
 
         async def attempt(look: Look) -> Search:
             found: Search = await server.database.run(

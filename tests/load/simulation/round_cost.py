@@ -25,18 +25,18 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 
 from bbs.board import board
+from bbs.core.threads import Inline
+from bbs.core.values import Policy, State, Tally
 from bbs.delivery.bus import Bus
-from bbs.rules.members import Member
+from bbs.rules.membership import Member
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController
-from bbs.scaling.news import FleetNews
+from bbs.scaling.events import FleetNews
 from bbs.scaling.observer import SETTLED_INTERVAL
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
 from bbs.testing import MemoryBroker
-from bbs.values import Policy, State, Tally
-from bbs.workers import Inline
 from tests.database_case import fresh_mysql_url, in_c
 from tests.load.simulation.breaks import Breaks
 from tests.load.simulation.cloud import SCOPE, Cloud, CloudProvider, Machine

@@ -6,7 +6,7 @@ import sqlite3
 from random import Random
 from typing import TYPE_CHECKING
 
-from bbs.rules import operators, restoring
+from bbs.rules import fleet_admin, fleets
 from tests.load.simulation.cloud import LISTS, Machine
 from tests.load.simulation.fleet import Fleet
 from tests.load.simulation.people import Person
@@ -109,9 +109,9 @@ class Troubles:
             copy.people, first.people = first.people, []
             for person in copy.people:
                 person.change(copy.database, copy.any_login_server)
-        by = operators.By("op", "here", self._clock.seconds())
+        by = fleet_admin.By("op", "here", self._clock.seconds())
         if not raw:
-            copy.database.run(restoring.make_ours, by, "a copy")
+            copy.database.run(fleets.make_ours, by, "a copy")
         world.fleets.append(copy)
         if lost and chance.random() < 0.5:
             world.adopt(copy, first, by)
@@ -192,17 +192,17 @@ class Troubles:
         fleet = self._fleet()
         now = self._clock.seconds() + self._world.set_ahead()
         asked = fleet.database.run(
-            operators.ask_launch, fleet.policy.capacity, fleet.policy.maximum, now
+            fleet_admin.ask_launch, fleet.policy.capacity, fleet.policy.maximum, now
         )
-        asked.addErrback(lambda failure: failure.trap(operators.FleetFull))
+        asked.addErrback(lambda failure: failure.trap(fleet_admin.FleetFull))
 
     def _drain(self) -> None:
         machines = self._world.cloud.alive()
         if machines:
             machine = self._chance.choice(machines)
             if not machine.owner.ended:
-                asked = machine.owner.database.run(operators.ask_drain, machine.launch_id)
-                asked.addErrback(lambda failure: failure.trap(operators.NoSuchServer))
+                asked = machine.owner.database.run(fleet_admin.ask_drain, machine.launch_id)
+                asked.addErrback(lambda failure: failure.trap(fleet_admin.NoSuchServer))
 
     def _replace_later(self) -> None:
         self._clock.callLater(self._replacing.expovariate(1 / REPLACED_EACH), self._replace)
@@ -217,9 +217,9 @@ class Troubles:
         most = chance.choice((None, 1, 2, 0))
         self._world.tell("wants replaced", fleet.name, most)
         if most == 0:
-            fleet.database.run(operators.cancel_replace)
+            fleet.database.run(fleet_admin.cancel_replace)
         else:
-            fleet.database.run(operators.ask_replace, fleet.policy.maximum, None, most)
+            fleet.database.run(fleet_admin.ask_replace, fleet.policy.maximum, None, most)
 
     def _end(self) -> None:
         machines = self._world.cloud.there()

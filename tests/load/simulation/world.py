@@ -11,12 +11,12 @@ from random import Random
 from unittest import mock
 
 from bbs.config import EC2
-from bbs.rules import accounts, fleets, operators, servers
-from bbs.scaling import waiting
+from bbs.core.values import Policy
+from bbs.rules import accounts, fleet_admin, fleets, servers
+from bbs.scaling import waiting_room
 from bbs.scaling.backoff import FAILED_LATELY
 from bbs.storage import models
 from bbs.storage.database import Database
-from bbs.values import Policy
 from tests.load.simulation.breaks import Breaks
 from tests.load.simulation.checks import held_up, people_on, stranded, too_soon, what_is_wrong
 from tests.load.simulation.clock import FastClock
@@ -165,7 +165,7 @@ class World:
 
         with (
             mock.patch.object(servers, "new_id", new_id),
-            mock.patch.object(waiting, "new_id", new_id),
+            mock.patch.object(waiting_room, "new_id", new_id),
             mock.patch.object(fleets, "home_of", lambda database: database.home),
             mock.patch.object(fleets, "secrets", Secrets(self.seed)),
             mock.patch.object(accounts, "secrets", Secrets(-self.seed - 1)),
@@ -308,7 +308,7 @@ class World:
         before = {}
         for fleet in self._living():
             fleet.peak = 0
-            asked = fleet.database.call(operators.ask_replace, fleet.policy.maximum, None, None)
+            asked = fleet.database.call(fleet_admin.ask_replace, fleet.policy.maximum, None, None)
             before[fleet.name] = fleet.churn()[0], len(asked.servers), fleet.runs()
         end = self.clock.seconds() + LONGEST_QUIET
         while self.clock.seconds() < end and any(fleet.is_replaced() for fleet in self._living()):
@@ -445,7 +445,7 @@ class World:
     def _wrong(self) -> list[str]:
         return [text for fleet in self._living() for text in what_is_wrong(fleet)]
 
-    def adopt(self, copy: Fleet, original: Fleet, by: operators.By) -> None:
+    def adopt(self, copy: Fleet, original: Fleet, by: fleet_admin.By) -> None:
         """The fleet of the copy is that of the original, which is lost."""
         if not copy.database.call(fleets.waiting_for_adopt):
             return

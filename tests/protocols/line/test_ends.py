@@ -7,9 +7,9 @@ import weakref
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.closing import LINGER
+from bbs.protocols.connection_state import LINGER
 from bbs.protocols.line import LineLimits, Reply
-from bbs.protocols.line.framing import LineBuffer
+from bbs.protocols.line.connection import LineBuffer
 from tests.protocols.line.tools import AtOnce, Echo, LineCase, Slow, SocketWire, echo
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.protocols.line import LineLimits
-from bbs.protocols.line.framing import LineBuffer
+from bbs.protocols.line.connection import LineBuffer
 
 LIMITS = LineLimits(max_line=12)
 TOO_LONG = object()

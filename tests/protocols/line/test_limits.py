@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.limits.connections import Admission, Networks
 from bbs.protocols.line import LineLimits
 from bbs.protocols.line.connection import PAUSE
-from bbs.protocols.line.overdue import AT_ONCE, Overdue
+from bbs.protocols.line.factory import AT_ONCE, Overdue
 from tests.protocols.line.tools import LineCase, Slow, Wire
 
 TIMED_OUT = {"status": 1, "message": "Request timed out", "code": "request-timed-out"}

@@ -12,10 +12,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
-from bbs.errors import Refusal
-from bbs.protocols.doors import Door
+from bbs.core.errors import Refusal
+from bbs.protocols.admission import Door
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
-from bbs.protocols.line.refusals import refusal
+from bbs.protocols.line.interfaces import refusal
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as Base

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.stomp.broker_subscriber import Subscriber
+from bbs.protocols.stomp.broker import Subscriber
 from bbs.protocols.stomp.frames import (
     VERSIONS,
     Frame,

@@ -15,7 +15,7 @@ from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from bbs.addresses import has_tls
+from bbs.core.addresses import has_tls
 from bbs.protocols.stomp import (
     Broker,
     Message,

@@ -6,17 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.telnet.options import (
+from bbs.protocols.telnet import (
     BINARY,
     CHARSET,
+    DO,
+    DONT,
     ECHO,
+    IAC,
     NAWS,
+    WILL,
+    WONT,
+    Negotiation,
     Options,
     Side,
+    TelnetReader,
+    Token,
     escaped,
     subnegotiation,
 )
-from bbs.protocols.telnet.reader import DO, DONT, IAC, WILL, WONT, Negotiation, TelnetReader, Token
 
 UNKNOWN = 24
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.telnet.reader import (
+from bbs.protocols.telnet import (
     WILL,
     Command,
     Negotiation,

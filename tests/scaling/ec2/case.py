@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2
-from bbs.gathering import GATHER
-from bbs.scaling.ec2.machines import REMEMBERED
+from bbs.core.batching import GATHER
+from bbs.scaling.ec2.instance_states import REMEMBERED
 from bbs.scaling.ec2.provider import EC2Provider
 from tests.scaling.ec2.tools import FLEET_ID, MemoryEC2, Threads, client_error, client_of
 

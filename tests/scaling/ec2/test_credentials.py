@@ -10,7 +10,7 @@ from botocore.exceptions import CredentialRetrievalError
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2.credentials import EARLY, LATE, Credentials
+from bbs.scaling.ec2.client import EARLY, LATE, Credentials
 from tests.scaling.ec2.tools import Threads
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from botocore.exceptions import EndpointConnectionError
 from twisted.internet.defer import CancelledError
 
-from bbs.gathering import GATHER
-from bbs.scaling.ec2 import machines
+from bbs.core.batching import GATHER
+from bbs.scaling.ec2 import instance_states
+from bbs.scaling.ec2.launch_request import Basis, volumes
 from bbs.scaling.ec2.launches import SETTLES
-from bbs.scaling.ec2.template import Basis, volumes
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer, no_capacity
 from tests.scaling.ec2.tools import FLEET_ID, client_error
@@ -193,7 +193,7 @@ class Launching(ProviderCase):
         another = self.keeper()
         self.ec2.hidden = {"i-1"}
         self.launched("a", another)
-        self.clock.advance(machines.REMEMBERED)
+        self.clock.advance(instance_states.REMEMBERED)
         self.assertEqual(self.listed(another), {})
 
     def test_token_forgotten(self):
@@ -315,7 +315,7 @@ class Listing(ProviderCase):
         self.launched()
         self.ec2.hidden = {"i-1"}
         self.assertTrue(self.listed()["a"].alive)
-        self.clock.advance(machines.REMEMBERED)
+        self.clock.advance(instance_states.REMEMBERED)
         self.assertEqual(self.listed(), {})
 
     def test_vanished(self):
@@ -514,7 +514,7 @@ class Ending(ProviderCase):
         self.assertFalse(self.listed()["a"].alive)
         self.ec2.hidden = {"i-1"}
         self.assertFalse(self.listed()["a"].alive)
-        self.clock.advance(machines.REMEMBERED)
+        self.clock.advance(instance_states.REMEMBERED)
         self.assertEqual(self.listed(), {})
 
     def test_several_at_once(self):

@@ -17,9 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, ConfigError, Configuration, load
 from bbs.daemons import run
-from bbs.scaling import children
+from bbs.scaling import app_server_environment
 from bbs.scaling.ec2 import user_data
-from bbs.scaling.ec2.machines import price, price_table
+from bbs.scaling.ec2.instance_states import price, price_table
 from bbs.scaling.providers import LaunchKit
 from tests.tracing.case import SOMEBODYS
 
@@ -42,7 +42,9 @@ def kit(
     config: Configuration, brokers: tuple[str, ...] = (), service_name: str = "bbs"
 ) -> LaunchKit:
     """What a login server with this configuration gives to the provider."""
-    text = children.configuration_text(config, brokers or config.broker.url, config.app.listen)
+    text = app_server_environment.configuration_text(
+        config, brokers or config.broker.url, config.app.listen
+    )
     return LaunchKit(
         None,
         config.ec2,
@@ -52,7 +54,7 @@ def kit(
         lambda server_id: text,
         lambda stop: None,
         service_name=service_name,
-        only_here=children.only_here(config),
+        only_here=app_server_environment.only_here(config),
     )
 
 

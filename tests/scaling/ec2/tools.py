@@ -13,8 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.scaling.ec2.api import IApi
-from bbs.scaling.ec2.client import EC2Client
+from bbs.scaling.ec2.client import EC2Client, IApi
 from bbs.scaling.ec2.errors import judge, no_answer
 
 

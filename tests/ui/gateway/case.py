@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IStrea
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from bbs.addresses import Address
 from bbs.board.client import face
+from bbs.core.addresses import Address
 from bbs.limits.connections import Door
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.testing import MemoryNetwork

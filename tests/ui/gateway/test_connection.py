@@ -6,7 +6,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.task import Clock
 
-from bbs.protocols.closing import LINGER
+from bbs.protocols.connection_state import LINGER
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.connection import PIECE
 from bbs.ui.gateway.factory import STOPPING

@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHalfCloseableProtocol
 
 from bbs.limits.connections import OVERSHOOT, Admission, Door, Networks
-from bbs.protocols.closing import LINGER, TurnedAway
+from bbs.protocols.connection_state import LINGER, TurnedAway
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.connection import GatewayConnection
 from bbs.ui.gateway.factory import DESCRIPTORS, GatewayClient

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.telnet.reader import Command
+from bbs.protocols.telnet import Command
 from bbs.ui.gateway.encodings import BIG5, UTF8
 from bbs.ui.gateway.peer import MOST_COLUMNS, MOST_NEGOTIATIONS, Kind, Peer
 

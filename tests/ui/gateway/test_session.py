@@ -6,8 +6,8 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import capturedLogs, formatEventAsClassicLogText
 
-from bbs.addresses import Address
 from bbs.config import Configuration
+from bbs.core.addresses import Address
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.conversation import GAVE_UP_ANSWER
 from bbs.ui.gateway.keyboard import MOST_COMPLETED

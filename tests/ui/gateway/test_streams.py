@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.telnet.reader import Command
+from bbs.protocols.telnet import Command
 from bbs.ui.gateway.display import Display
 from bbs.ui.gateway.keyboard import Actions, Keyboard
 from bbs.ui.gateway.lines import Line, LineQueue

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from bbs.board.client import face
 from bbs.client import BBSClient, Unreachable
 from bbs.client.vocabulary import Vocabulary
-from bbs.errors import WrongCredentials
+from bbs.core.errors import WrongCredentials
 from bbs.ui.screen import GivenUp, IScreen
 from bbs.ui.terminal.aside import Shows
 from bbs.ui.terminal.face import Face

@@ -1,0 +1,168 @@
+"""Commands of both kinds of server, and what a service has in all.
+
+The command by which a connection gets a user's events.
+
+The command by which a client gets what did not fit into a reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import wraps
+
+from bbs import __version__
+from bbs.commands.context import Ask, success
+from bbs.commands.description import usage_of
+from bbs.core import tracing
+from bbs.delivery.bus import MAX_ID
+from bbs.delivery.feed import Cursor, Feed, Mailbox
+from bbs.protocols.commands import Command, CommandTable, Role, UnknownCommand, WrongUsage
+from bbs.protocols.line import Reply
+from bbs.rules.auth import Caller, costs
+from bbs.rules.pagination import FIRST, Continuation, CursorExpired, Cursors, Page, Part, part_of
+from bbs.storage.database import is_read_only, long_read, marked_as
+
+PROTOCOL = 2
+"""The version of the protocol: 1 had neither `commands` nor `code`."""
+
+commands = CommandTable()
+
+
+@commands.command("help", Role.EITHER, harmless=True)
+async def show_help(ask: Ask) -> Reply:
+    """What this server serves."""
+    return success(ask.home.table.help(ask.home.role))
+
+
+@commands.command("ping", Role.EITHER, harmless=True)
+async def ping(ask: Ask) -> Reply:
+    """Whether anybody is there."""
+    return success("Pong!")
+
+
+@commands.command("quit", Role.EITHER, harmless=True)
+async def leave(ask: Ask) -> Reply:
+    """End the connection."""
+    return Reply(success("Bye!").body, close=True)
+
+
+@commands.command("events", Role.EITHER, harmless=True)
+async def events(ask: Ask) -> Reply:
+    """Ask for progress events on this connection."""
+    ask.home.watchers.add(ask.connection)
+    return success()
+
+
+@commands.command("commands", Role.EITHER, harmless=True, listed=False)
+async def describe(ask: Ask) -> Reply:
+    """What this service has, for clients that were not written for it."""
+    return Reply(
+        {
+            "status": 0,
+            "service": ask.home.service.name,
+            "version": __version__,
+            "protocol": PROTOCOL,
+            **({"traceparent": True} if tracing.is_on() else {}),
+            "commands": [usage_of(command) for command in ask.home.table if command.listed],
+            **ask.home.described,
+        }
+    )
+
+
+@commands.command("traceparent <context>", Role.EITHER, harmless=True, listed=False)
+async def traceparent(ask: Ask, context: str) -> Reply:
+    """A client says of which trace its next request on this connection is part.
+
+    A server that keeps no traces has no such command.
+    """
+    if not tracing.is_on():
+        raise UnknownCommand(ask.command.name)
+    if not tracing.is_traceparent(context):
+        raise WrongUsage(ask.command.usage)
+    connection = ask.connection
+    ask.home.traces.give(connection, context, ask.home.charges.trusts(connection.peer_host))
+    return success()
+
+
+LISTEN = "listen <user> [<id>]"
+
+
+def listening(feed: Feed | None) -> CommandTable:
+    """`listen`, where the service's durable events come from `feed`."""
+    commands = CommandTable()
+
+    def open_mailbox(caller: Caller, after: str | None = None) -> Mailbox:
+        """Where listening begins; `after` as it was typed."""
+        if after is not None and not (re.fullmatch("[0-9]{1,19}", after) and int(after) <= MAX_ID):
+            raise WrongUsage(LISTEN)
+        if feed is None:
+            return Mailbox(Cursor(caller.id, 0), resumes=True)
+        return feed.open(caller, None if after is None else int(after))
+
+    rule = marked_as(feed.open if feed else None, open_mailbox)
+
+    @commands.command(LISTEN, Role.APP, rule=rule, harmless=True, by_itself=True)
+    async def listen(ask: Ask, mailbox: Mailbox) -> Reply:
+        """Send the user's events on this connection, from behind the reply on."""
+        start = await ask.home.app.listeners.open(ask.user, mailbox, ask.connection)
+        return Reply(success().body, after=start)
+
+    return commands
+
+
+MORE = "more <user> <cursor>"
+
+
+class LongLists:
+    """The commands of a service whose lists come in parts.
+
+    :param secret: as in `Cursors`.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._cursors = Cursors(secret)
+        self._lists: dict[str, tuple[Command, Callable[..., Part]]] = {}
+
+    def known(self, command: Command) -> Command:
+        """`command`; one whose rule is paged now tells the cursor of what follows.
+
+        :raises ValueError: its rule is paged, and does not say that it only reads.
+        """
+        part, rule = part_of(command.rule), command.rule
+        if part is None or rule is None:
+            return command
+        if not is_read_only(rule):
+            raise ValueError(f"the rule of {command.name} is paged, so it is to be read_only too")
+        name, tell = command.name, self._tell
+        self._lists[name] = command, part
+
+        @wraps(rule)
+        def first(caller: Caller, *arguments: str) -> Part:
+            return tell(caller, name, arguments, part(caller, FIRST, *arguments))
+
+        return replace(command, rule=first)
+
+    def more(self) -> Command:
+        """The command that answers with what follows."""
+
+        # It may be any of the lists, and there are long ones among them.
+        @costs(commands=Part.price)
+        @long_read
+        def more(caller: Caller, cursor: str) -> Part:
+            where = self._cursors.read(caller.id, cursor, caller.now)
+            command, part = self._lists.get(where.command, (None, None))
+            count = len(where.arguments)
+            if not command or not part or not command.minimum <= count <= command.maximum:
+                raise CursorExpired()  # A server of another version wrote it.
+            found = part(caller, Page(where.last), *where.arguments)
+            return self._tell(caller, where.command, where.arguments, found)
+
+        return Command(MORE, Role.EITHER, rule=more, listed=False, harmless=True)
+
+    def _tell(self, caller: Caller, name: str, arguments: Sequence[str], part: Part) -> Part:
+        if part.last is not None:
+            where = Continuation(name, arguments, part.last)
+            part["more"] = self._cursors.write(caller.id, where, caller.now)
+        return part

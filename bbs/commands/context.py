@@ -1,0 +1,245 @@
+"""What a handler is given, and what it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from bbs.commands.cost_limits import Charges
+from bbs.commands.request_tracing import Traces
+from bbs.commands.service import Service
+from bbs.core.addresses import Address
+from bbs.core.audit import tell
+from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
+from bbs.core.values import RESERVED_EVENTS, Tally, Timing, Trouble
+from bbs.delivery.bus import Bus
+from bbs.delivery.listeners import Listeners
+from bbs.delivery.presence import Presence
+from bbs.protocols.commands import Command, CommandTable, Role
+from bbs.protocols.line import IConnection, Reply
+from bbs.rules import auth, placement
+from bbs.storage.database import Database
+
+if TYPE_CHECKING:
+    from bbs.limits.buckets import Buckets
+    from bbs.limits.fair_queue import FairQueue
+    from bbs.limits.logins import LoginLimits
+    from bbs.limits.password_hashing import Hasher
+
+TROUBLES = (
+    (WrongCredentials, Trouble.FAILED_LOGINS),
+    (Unavailable, Trouble.UNAVAILABLE),
+    (TooManyAttempts, Trouble.ATTEMPTS),
+)
+"""The refusals of which operators want to know how many there are."""
+
+
+class Moved(Refusal):
+    """The user is served at `address`; the request was not carried out."""
+
+    text = "Moved to {}"
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self.address = address
+
+
+class AskLoginServer(Refusal):
+    """The login server knows: the command is its own, or the user has no place yet."""
+
+    text = "Ask the login server"
+
+
+class Seating(Protocol):
+    """Who finds places for people, and has them wait for one."""
+
+    async def seat(
+        self,
+        name: str,
+        connection: IConnection,
+        attempt: Callable[[placement.Look], Awaitable[placement.Search]],
+        undo: Callable[[], Awaitable[None]] = ...,
+    ) -> placement.Seat:
+        """A place for `name`, found by `attempt`; `undo` is called if whoever asked is gone by
+        then.
+
+        :raises Unavailable: none could be had in time.
+        """
+
+
+@dataclass(frozen=True)
+class AccountLimits:
+    """What strangers may ask of a login server, and how often.
+
+    Passwords are hashed in the turns of `queue`. `registrations` are counted by address, as
+    `bbs.limits.connections.counted_as` gives it; `password_minimum` is in characters.
+    """
+
+    queue: FairQueue
+    logins: LoginLimits
+    registrations: Buckets
+    registration_is_open: bool = True
+    password_minimum: int = 1
+    sessions_per_user: int = 32
+
+
+@dataclass(frozen=True)
+class LoginServerParts:
+    """What only a login server has. `gateway_secret` is what gateways are believed by."""
+
+    hasher: Hasher
+    limits: AccountLimits
+    seating: Seating
+    gateway_secret: str = field(default="", repr=False)
+
+
+@dataclass
+class AppServerParts:
+    """What only an app server has. `server_id` is None until it has joined the fleet."""
+
+    listeners: Listeners
+    presence: Presence
+    server_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Home:
+    """The server that a request came to: what its commands work with.
+
+    `parts` say which kind it is. `watchers` are the connections that said `events`. `wall` stamps
+    what is stored (seconds since the epoch); people can set it, so it measures nothing. `described`
+    is what the reply to `commands` has of the service's presentation.
+    """
+
+    service: Service
+    table: CommandTable
+    database: Database
+    bus: Bus
+    sessions: auth.Sessions
+    wall: Callable[[], float]
+    tally: Tally
+    watchers: set[IConnection]
+    charges: Charges
+    parts: LoginServerParts | AppServerParts
+    timing: Timing
+    described: Mapping[str, object] = field(default_factory=dict)
+    traces: Traces = field(default_factory=Traces)
+
+    @property
+    def role(self) -> Role:
+        """Which kind of server this is."""
+        return Role.LOGIN if isinstance(self.parts, LoginServerParts) else Role.APP
+
+    @property
+    def login(self) -> LoginServerParts:
+        """The parts of a login server, where its commands are carried out."""
+        if isinstance(self.parts, LoginServerParts):
+            return self.parts
+        raise LookupError("this is an app server")
+
+    @property
+    def app(self) -> AppServerParts:
+        """The parts of an app server, where its commands are carried out."""
+        if isinstance(self.parts, AppServerParts):
+            return self.parts
+        raise LookupError("this is a login server")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request on its way: what a handler may need to know beside its arguments.
+
+    `now` is when it came, in seconds since the epoch; `connection` is where it came from. `home`
+    and `caller` are the framework's own.
+    """
+
+    home: Home
+    command: Command
+    connection: IConnection
+    now: float
+    caller: auth.Caller | None = None
+
+    @property
+    def user(self) -> auth.Caller:
+        """Who asks, of a command that takes `<user>`; LookupError of another."""
+        if self.caller is None:
+            raise LookupError(f"{self.command.name} takes no <user>")
+        return self.caller
+
+    @property
+    def database(self) -> Database:
+        """Runs rules: `await ask.database.run(rule, …)`."""
+        return self.home.database
+
+    async def tell(
+        self,
+        channel: str,
+        event: Mapping[str, object],
+        after: Mapping[int, int] | None = None,
+        *,
+        asked: bool = False,
+    ) -> None:
+        """Tell `event` to the connections that listen to `channel`, whichever server they are at.
+
+        An event has the members `event`, its name, and `text`, which people read whose client does
+        not know it. A channel is a user's (`Caller.channel`, `User.channel`), or one of the
+        service's own, `KIND.NAME`, of letters and digits. Who does not listen now, or not fast
+        enough, does not get it; for what must not be lost there is the service's `Feed`. With an
+        event of the feed, `after` may say for readers (`User.id`) which id was theirs before it,
+        as the transaction that stored it saw: who was sent that one gets this without a look.
+
+        With `asked` it goes to those of the connections alone that said `events`, lives for the
+        moment whatever members it has, and is not told if it is too long. If the channel is the
+        caller's own, the connection that the request came on does not get it: it knows already.
+
+        :raises ValueError: `channel` is none, or `after` no mapping, or the event has no name, or
+            one of the framework's own (`moved`, `logout`, `waiting`, `problem`), or an event
+            without an `id` is longer than 2 MiB on the wire.
+        """
+        name = event.get("event")
+        if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
+            raise ValueError(f"not the name of an event of a service's: {name!r}")
+        if after is not None and not isinstance(after, Mapping):
+            raise ValueError(f"what came before an event is for each reader: {after!r}")
+        if asked:
+            own = self.caller is not None and channel == self.caller.channel
+            self.home.bus.tell_asked(channel, event, self.connection if own else None)
+        else:
+            self.home.bus.tell(channel, event, after)
+
+    async def hear(self, channel: str) -> None:
+        """Have the connections that listen for the caller hear `channel` of the service's own from
+        now on; comes back when the broker has confirmed it."""
+        await self.home.app.listeners.hear(self.user.id, channel)
+
+    def unhear(self, channel: str) -> None:
+        """The caller has no more to do with `channel`: the connections that listen for the caller
+        hear it no more. What a feed has for the caller by then, they are sent all the same."""
+        self.home.app.listeners.unhear(self.user.id, channel)
+
+    def count(self, name: str) -> None:
+        """Count one more of `name`, one of the service's counters; LookupError of another."""
+        if name not in self.home.service.counted:
+            raise LookupError(f"{name} is no counter of {self.home.service.name}")
+        self.home.tally.counts[name] += 1
+
+
+def success(message: str = "Success!", **members: object) -> Reply:
+    """A reply that the request was carried out."""
+    return Reply({"status": 0, "message": message, **members})
+
+
+def failure(error: Refusal, connection: IConnection, tally: Tally) -> Reply:
+    """A reply that the request was not carried out, and why; counted by `tally`, if something went
+    wrong."""
+    where: dict[str, object] = {}
+    for kind, trouble in TROUBLES:
+        if isinstance(error, kind):
+            tally.note(trouble)
+    if error.limit:
+        tell("quota", "refused", address=connection.peer_host)
+    if isinstance(error, Moved):
+        error = Moved(error.address.seen_from(connection.local_host))
+        where["app_server"] = error.address.as_json()
+    return Reply({"status": 1, "message": error.message, "code": error.code, **where})

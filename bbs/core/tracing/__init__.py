@@ -1,0 +1,216 @@
+"""Where the time of one thing that people asked for goes, told to a collector of traces.
+
+What a server, a gateway or a client does for a request is a span; a span that is part of another is
+its child, in whichever process. What spans there are, and how the context of one travels, is in
+`docs/tracing.md`.
+
+This is all that the rest of the code knows of it. It is off unless `start` was called, which only a
+configuration with `[tracing] endpoint` does: then nothing here does anything, and OpenTelemetry is
+not even imported.
+
+The span that is current is so for the coroutine that made it so, and whatever that awaits: Twisted
+carries it on. A plain callback does not know it; whoever calls some back keeps `here()` and gives
+it to `within`. Coroutines that go on for others too, loops for instance, begin `within(None)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+if TYPE_CHECKING:
+    from bbs.core.tracing.exporting import Exporting
+
+Value = str | int | float | bool
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+"""W3C Trace Context, section 3.2, version 00: a trace's id, a span's id, flags. Zeros are none."""
+
+SAMPLED = 1
+"""The flag that the trace is recorded (section 3.2.2.5.1)."""
+
+
+NEEDS = "traces need OpenTelemetry: pip install '.[tracing]' in a checkout of bbs"
+"""What is said where it is not installed."""
+
+VARIABLE = "TRACEPARENT"
+"""What a process finds in its environment that is begun as part of a trace (OpenTelemetry,
+"Environment Variables as Context Propagation Carriers")."""
+
+
+class Span(Protocol):
+    """Something that is being done, or was."""
+
+    @property
+    def traceparent(self) -> str:
+        """Which it is, in W3C's form."""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether anybody will be told of it. Of one that is not nothing need be said elsewhere."""
+
+    def note(self, **attributes: Value) -> None:
+        """Add what came to be known of it. Never names of people, words of theirs, passwords or
+        tokens."""
+
+    def failed(self, why: str = "") -> None:
+        """It was in vain, for a reason by name (an error's class, a refusal's code)."""
+
+    def end(self) -> None:
+        """It is over now. Once."""
+
+
+_exporting: Exporting | None = None
+_here: ContextVar[Span | None] = ContextVar("bbs_span", default=None)
+
+
+def is_installed() -> bool:
+    """Whether OpenTelemetry is there."""
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
+    except ImportError:
+        return False
+
+
+def start(service: str, endpoint: str, sample: float = 1.0) -> None:
+    """Record spans from now on, as those of `service`, and send them to `endpoint`, where a
+    collector takes OTLP over HTTP. A thread does that: it must be called behind the last fork.
+
+    :param sample: the share of the traces begun here that is recorded, from 0 to 1.
+    :raises ImportError: OpenTelemetry is not installed.
+    """
+    from bbs.core.tracing.exporting import Exporting, collector_at
+
+    use(Exporting(service, collector_at(endpoint), sample))
+
+
+def use(exporting: Exporting) -> None:
+    """Record spans by `exporting` from now on."""
+    global _exporting
+    _exporting = exporting
+
+
+def stop(reactor: object) -> Deferred[None]:
+    """Record no more; fires when the collector has what there is, or soon (`exporting.PATIENCE`)
+    anyway."""
+    exporting = _taken()
+    return succeed(None) if exporting is None else exporting.stop(reactor)
+
+
+def end() -> None:
+    """The same for a process whose reactor is over. It blocks."""
+    exporting = _taken()
+    if exporting is not None:
+        exporting.end()
+
+
+def _taken() -> Exporting | None:
+    global _exporting
+    exporting, _exporting = _exporting, None
+    return exporting
+
+
+def is_on() -> bool:
+    """Whether spans are recorded."""
+    return _exporting is not None
+
+
+def is_traceparent(value: str) -> bool:
+    """Whether a text is a context in W3C's form, version 00: nothing else is taken from anybody."""
+    return _TRACEPARENT.fullmatch(value) is not None
+
+
+def admitted(traceparent: str, trusted: bool) -> str:
+    """The context that somebody gave, as it counts here. Whether a stranger's trace is recorded is
+    decided by `sample`, as of a trace begun here, and not by the stranger."""
+    return _exporting.admitted(traceparent, trusted) if _exporting is not None else ""
+
+
+def here() -> Span | None:
+    """What is being done, as far as it is part of a trace."""
+    return None if _exporting is None else _here.get()
+
+
+def current() -> str:
+    """The context of what is being done, in W3C's form; "" where there is none."""
+    if _exporting is None or (span := _here.get()) is None:
+        return ""
+    return span.traceparent
+
+
+def begin(
+    name: str, parent: Span | str | None = None, *, root: bool = False, **attributes: Value
+) -> Span | None:
+    """A span that has begun, for whoever calls this to end: part of `parent`, if there is one, else
+    of what is being done; or, if it may be the `root`, the beginning of a trace. Else None."""
+    if _exporting is None:
+        return None
+    above = parent or _here.get()
+    if not above and not root:
+        return None
+    return _exporting.begin(name, above, attributes)
+
+
+def past(
+    name: str,
+    seconds: float,
+    parent: Span | str | None = None,
+    ago: float = 0.0,
+    **attributes: Value,
+) -> None:
+    """There was something that lasted so many `seconds` and ended `ago` seconds before now, as part
+    of `parent` or of what is being done."""
+    if _exporting is not None and (above := parent or _here.get()):
+        _exporting.past(name, above, seconds, ago, attributes)
+
+
+def span(
+    name: str, parent: Span | str | None = None, *, root: bool = False, **attributes: Value
+) -> AbstractContextManager[Span | None]:
+    """As `begin`; it is what is being done in the `with` block, and ends with it. An error that
+    leaves the block is noted by its name."""
+    if _exporting is None:
+        return _NOTHING
+    if not parent and (above := _here.get()) is not None and not above.recorded:
+        return nullcontext(above)
+    return _during(begin(name, parent, root=root, **attributes))
+
+
+def within(span: Span | None) -> AbstractContextManager[object]:
+    """Have what is done in the `with` block be part of `span`; of nothing, if that is None."""
+    return _NOTHING if _exporting is None else _being(span)
+
+
+_NOTHING = nullcontext()
+
+
+@contextmanager
+def _being(span: Span | None) -> Iterator[None]:
+    # Set back, and not reset: a coroutine that has waited may go on in another context.
+    before = _here.get()
+    _here.set(span)
+    try:
+        yield
+    finally:
+        _here.set(before)
+
+
+@contextmanager
+def _during(span: Span | None) -> Iterator[Span | None]:
+    if span is None:
+        yield None
+        return
+    try:
+        with _being(span):
+            yield span
+    except BaseException as error:
+        span.failed(type(error).__name__)
+        raise
+    finally:
+        span.end()

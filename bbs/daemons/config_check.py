@@ -1,0 +1,178 @@
+"""What a configuration alone keeps a server from starting with, found without starting one.
+
+`bbs config check` asks this. Nothing is connected to, listened on or written: whether a database, a
+broker or a provider answers, and whether a port is free, is found out by who starts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from bbs.config import ConfigError, Configuration, references
+from bbs.core import tracing
+from bbs.core.addresses import ListeningPlace, ServerPlace, is_loopback
+from bbs.core.plugins import PluginUnusable
+from bbs.daemons.app import EMBEDDED
+from bbs.daemons.daemon import CannotStart, endpoint_at
+from bbs.daemons.telnet import trust
+from bbs.scaling import providers
+from bbs.scaling.app_server_environment import SQLITE
+from bbs.scaling.interfaces import LaunchFailed
+
+REASONS = (CannotStart, ConfigError, LaunchFailed, PluginUnusable)
+"""What says in one line what a server would refuse to start with."""
+
+
+def problems(config: Configuration, service_name: str) -> Iterator[str]:
+    """What servers would refuse, each in one line as they say it, with the key before it. It
+    blocks."""
+    checks: tuple[Callable[[], Iterator[str]], ...] = (
+        lambda: _places(config),
+        lambda: _ports(config),
+        lambda: _database(config),
+        lambda: _references(config),
+        lambda: _fleet(config, service_name),
+        lambda: _gateway(config),
+        lambda: _page(config),
+        lambda: _security_log(config),
+        lambda: _tracing(config),
+    )
+    for check in checks:
+        yield from check()
+
+
+def _listening(config: Configuration) -> Iterator[tuple[str, ListeningPlace]]:
+    """Every place of every server, with its key."""
+    for section in ("login", "app", "telnet", "web"):
+        for place in getattr(config, section).listen:
+            yield f"{section}.listen", place
+
+
+def _places(config: Configuration) -> Iterator[str]:
+    for key, place in _listening(config):
+        if place.kind == "systemd":
+            continue  # It is there for a process that systemd has started, and for no other.
+        try:
+            endpoint_at(None, place)
+        except CannotStart as problem:
+            yield f"{key}: {_one_line(problem)}"
+
+
+def _ports(config: Configuration) -> Iterator[str]:
+    """Places of servers on one machine that take each other's port."""
+    together = {"login.listen", "web.listen"}  # One process.
+    if is_loopback(ServerPlace.parse(config.telnet.server).address.host):
+        together.add("telnet.listen")
+    seen: list[tuple[str, ListeningPlace]] = []
+    for key, place in _listening(config):
+        for other, taken in seen:
+            beside = key == other or {key, other} <= together
+            if beside and place.port and place.port == taken.port and _meet(place, taken):
+                yield f"{key}: cannot listen on {place}: {other} has that port ({taken})"
+                break
+        seen.append((key, place))
+
+
+def _meet(one: ListeningPlace, other: ListeningPlace) -> bool:
+    """Whether two places with one port have an address in common."""
+    of_ipv6 = (one.kind == "tcp6", other.kind == "tcp6")
+    if of_ipv6[0] != of_ipv6[1]:
+        return False
+    return not one.interface or not other.interface or one.interface == other.interface
+
+
+def _database(config: Configuration) -> Iterator[str]:
+    url = config.database.url
+    if url.startswith(SQLITE):
+        folder = os.path.dirname(os.path.abspath(url.removeprefix(SQLITE)))
+        # A data folder is made by the `bbs up` that uses it.
+        if not os.path.isdir(folder) and not os.path.isdir(os.path.dirname(folder)):
+            yield f"database.url: {url}: unable to open database file: no folder {folder}"
+    elif not references.needed((url,)):
+        for ca in parse_qs(urlsplit(url).query).get("tls_ca", ()):
+            if problem := _unreadable(ca):
+                yield f"database.url: tls_ca: {ca}: {problem}"
+
+
+def _references(config: Configuration) -> Iterator[str]:
+    for key, values in (
+        ("database.url", (config.database.url,)),
+        ("broker.url", config.broker.url),
+    ):
+        for value in values:
+            if references.needed((value,)) and find_spec("boto3") is None:
+                yield f"{key}: {value}: {references.NEEDS_BOTO3}"
+
+
+def _fleet(config: Configuration, service_name: str) -> Iterator[str]:
+    try:
+        launches = providers.named(config.fleet.provider)[1].launches
+        if not launches and config.broker.url == ("embedded",):
+            yield EMBEDDED
+        providers.check(config, service_name)
+    except REASONS as problem:
+        yield _one_line(problem)
+
+
+def _gateway(config: Configuration) -> Iterator[str]:
+    server = ServerPlace.parse(config.telnet.server)
+    if server.tls:
+        try:
+            trust(server.ca)
+        except CannotStart as problem:
+            yield _one_line(problem)
+
+
+def _page(config: Configuration) -> Iterator[str]:
+    if config.web.listen and config.web.password_file:
+        # Here, as the page's modules are much for who has none.
+        from bbs.web.auth import PasswordFileUnusable, read_passwords
+
+        try:
+            read_passwords(config.web.password_file)
+        except PasswordFileUnusable as problem:
+            yield f"web.password_file: {problem}"
+
+
+def _security_log(config: Configuration) -> Iterator[str]:
+    path = config.log.security
+    if path and (problem := _unwritable(os.path.abspath(path))):
+        yield f"log.security: cannot write {path}: {problem}"
+
+
+def _tracing(config: Configuration) -> Iterator[str]:
+    if config.tracing.endpoint and not tracing.is_installed():
+        yield f"tracing.endpoint: {tracing.NEEDS}"
+
+
+def _unwritable(path: str) -> str:
+    """Why a file cannot be appended to, in the system's words; empty where it can."""
+    folder = os.path.dirname(path)
+    if os.path.isdir(path):
+        code = errno.EISDIR
+    elif not os.path.isdir(folder):
+        code = errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT
+    elif not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        code = errno.EACCES
+    else:
+        return ""
+    return os.strerror(code)
+
+
+def _unreadable(path: str) -> str:
+    try:
+        with open(path, "rb"):
+            return ""
+    except OSError as problem:
+        return problem.strerror or str(problem)
+    except ValueError:  # a NUL in the path
+        return "no file"
+
+
+def _one_line(problem: Any) -> str:
+    return " ".join(str(problem).split())

@@ -1,0 +1,356 @@
+"""The life of a connection that is read, pushed back, and closed one side at a time: its states,
+and all that leads from one to the next.
+
+How a server ends a connection that is one too many, or whose peer takes nothing, and how it
+waits for all of them to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from enum import Enum
+from typing import Protocol, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+    ITransport,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from bbs.protocols import sockets
+
+LINGER = 2.0
+"""Seconds that a peer has to close its side after the server has closed its own."""
+
+MOST_LINGERING = 100
+"""Connections turned away that may be open at a time: they are over the limit, so they must not
+become a second crowd."""
+
+
+class Progress:
+    """Watches a peer that takes less than it is sent, from now on: one that takes nothing for
+    `limit` seconds is cut off.
+
+    A slow peer may need longer than that for all that is buffered: what counts is whether it took
+    anything.
+    """
+
+    __slots__ = ("_acknowledged", "_clock", "_limit", "_timer", "_transport")
+
+    def __init__(
+        self, clock: IReactorTime, limit: float, transport: sockets.StreamTransport
+    ) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._transport = transport
+        self._acknowledged = sockets.acknowledged(transport)
+        self._timer = clock.callLater(limit, self._check)
+
+    def stop(self) -> None:
+        """It takes what it is sent again, or is gone."""
+        if self._timer.active():
+            self._timer.cancel()
+
+    def _check(self) -> None:
+        before, self._acknowledged = self._acknowledged, sockets.acknowledged(self._transport)
+        if self._acknowledged > before:
+            self._timer = self._clock.callLater(self._limit, self._check)
+        else:
+            self._transport.abortConnection()
+
+
+@implementer(IProtocol, IHalfCloseableProtocol)
+class TurnedAway:
+    """A connection that is one too many: its peer is sent `words`, whole lines, and nothing that it
+    sends is looked at.
+
+    To close a socket that has unread input is a reset, which throws away what the peer has not read
+    yet. So this side alone is closed, and the peer has LINGER seconds to read and to close its own.
+    Meanwhile the connection is in `lingering`, which is the factory's, to `abort` them when it
+    stops. Where MOST_LINGERING are in there already, the words are sent as far as they can be at
+    once, and the connection is closed.
+    """
+
+    __slots__ = ("_clock", "_deadline", "_lingering", "_transport", "_words")
+
+    def __init__(self, clock: IReactorTime, words: bytes, lingering: set[TurnedAway]) -> None:
+        self._clock = clock
+        self._words = words
+        self._lingering = lingering
+        self._deadline: IDelayedCall | None = None
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._transport.abortConnection()
+
+    # IProtocol
+
+    def makeConnection(self, transport: ITransport) -> None:
+        self._transport = cast(sockets.StreamTransport, transport)
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        is_socket = sockets.plain_socket(self._transport) is not None
+        lingers = len(self._lingering) < MOST_LINGERING
+        if lingers:
+            self._lingering.add(self)
+            self._deadline = self._clock.callLater(LINGER, self.abort)
+        elif not is_socket:
+            # By TLS nothing can be sent before the peer has done its part, however long it takes.
+            self.abort()
+            return
+        self._transport.write(self._words)
+        if lingers and is_socket:
+            self._transport.loseWriteConnection()
+        else:
+            self._transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Nothing: whatever it is, it comes too late."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._lingering.discard(self)
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    # IHalfCloseableProtocol
+
+    def readConnectionLost(self) -> None:
+        self._transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing: the peer has what it is told, or soon."""
+
+
+class Abortable(Protocol):
+    """A connection that can be closed at once."""
+
+    def abort(self) -> None: ...
+
+
+class Departure:
+    """Waits for the connections of a server that stops, which `connections` has as long as they
+    are there; whoever removes the last calls `all_gone`."""
+
+    def __init__(self, clock: IReactorTime, connections: Collection[Abortable]) -> None:
+        self._clock = clock
+        self._connections = connections
+        self._when_gone: list[Deferred[None]] = []
+
+    def wait(self, grace: float) -> Deferred[None]:
+        """Fires when all are gone; those that are there after `grace` seconds are aborted."""
+        if not self._connections:
+            return succeed(None)
+        impatience = self._clock.callLater(grace, self._abort_all)
+        gone: Deferred[None] = Deferred()
+        gone.addCallback(lambda _: impatience.cancel() if impatience.active() else None)
+        self._when_gone.append(gone)
+        return gone
+
+    def all_gone(self) -> None:
+        """No connection is left."""
+        when_gone, self._when_gone = self._when_gone, []
+        for gone in when_gone:
+            gone.callback(None)
+
+    def _abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+
+HASTE = 1.0
+"""Seconds to send the last words to a peer whose place somebody else needs."""
+
+# The members below know what is asked of them for every request: an attribute is there in 3 ns,
+# while to compare with a member takes 30, most of it for finding the member in its class.
+
+
+class Phase(Enum):
+    """How far a life has come. It goes on, and never back."""
+
+    OPEN = 0
+    FINISHING = 1
+    """Nothing new is begun."""
+    CLOSING = 2
+    """What was written is on its way, and what comes is thrown away."""
+    LINGERING = 3
+    """That is sent too, and this side is closed: the peer has LINGER seconds to close its own."""
+    LOST = 4
+
+    def __init__(self, number: int) -> None:
+        self.begins = number == 0
+        """Whether anything new is begun."""
+        self.closed = number >= 2
+        """Whether nothing more can be written."""
+
+
+class Input(Enum):
+    """What becomes of the bytes that the peer sends."""
+
+    READING = 0
+    PAUSED = 1
+    """They wait in the transport."""
+    ENDED = 2
+    """There are none: the peer has closed its side."""
+
+    def __init__(self, number: int) -> None:
+        self.reading = number == 0
+        self.paused = number == 1
+        self.ended = number == 2
+
+
+class Life:
+    """Where one connection is in its life. Its owner says what happens to it and what it wants;
+    what that means for the transport is done here. `phase`, `input` and `blocked` are there to be
+    read.
+
+    A peer that takes nothing for `write_timeout` seconds is cut off, whether it is still written
+    to or the last bytes are on their way.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_deadline",
+        "_progress",
+        "_transport",
+        "_write_timeout",
+        "blocked",
+        "input",
+        "phase",
+    )
+
+    def __init__(self, clock: IReactorTime, write_timeout: float) -> None:
+        self.phase = Phase.OPEN
+        self.input = Input.READING
+        self.blocked = False  # The peer takes less than it is sent.
+        self._clock = clock
+        self._write_timeout = write_timeout
+        self._progress: Progress | None = None  # of the peer, while it takes too little
+        self._deadline: IDelayedCall | None = None  # for the peer to bring the end on
+
+    def begin(self, transport: ITransport, producer: IPushProducer) -> sockets.StreamTransport:
+        """It is connected by `transport`, which tells `producer` when the peer takes too little."""
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)  # an event must not wait for a reply's acknowledgement
+            transport.setTcpKeepAlive(True)
+            sockets.tune_keep_alive(transport)
+        self._transport = cast(sockets.StreamTransport, transport)
+        self._transport.registerProducer(producer, True)
+        return self._transport
+
+    # Output. Whether what is said here is news is returned.
+
+    def block(self) -> bool:
+        """The transport wants no more for now."""
+        if self.blocked or self.phase.closed:
+            return False
+        self.blocked = True
+        self._progress = Progress(self._clock, self._write_timeout, self._transport)
+        return True
+
+    def unblock(self) -> bool:
+        """It takes more again, or there is no more."""
+        progress, self._progress = self._progress, None
+        if progress is None:
+            return False
+        self.blocked = False
+        progress.stop()
+        return True
+
+    # Input. Whether anything changed is returned.
+
+    def stop_reading(self) -> bool:
+        """Leave in the transport what comes from now on."""
+        if not self.input.reading or self.phase.closed:
+            return False
+        self.input = Input.PAUSED
+        self._transport.pauseProducing()
+        return True
+
+    def read_on(self) -> bool:
+        """Take again what comes."""
+        if not self.input.paused or self.phase.closed:
+            return False
+        self.input = Input.READING
+        self._transport.resumeProducing()
+        return True
+
+    def input_ended(self) -> None:
+        """The peer has closed its side."""
+        self.input = Input.ENDED
+        self._leave_when_both_closed()
+
+    # Endings
+
+    def finish(self) -> None:
+        """Begin nothing new."""
+        if self.phase.begins:
+            self.phase = Phase.FINISHING
+
+    def close(self) -> None:
+        """Close behind what is written, in a way that lets the peer read all of it.
+
+        To close a socket that has unread input is a reset, and a reset throws away what the peer
+        has not read yet. So only the sending side is closed; the input that comes until the peer
+        closes its side too is for the owner to throw away.
+        """
+        if self.phase.closed:
+            return
+        self.phase = Phase.CLOSING
+        self.unblock()
+        self._deadline = self._clock.callLater(self._write_timeout, self.abort)
+        self._transport.unregisterProducer()
+        if self.input.ended or sockets.plain_socket(self._transport) is None:
+            self._transport.loseConnection()
+            return
+        if self.input.paused:
+            self.input = Input.READING
+            self._transport.resumeProducing()
+        self._transport.loseWriteConnection()
+
+    def leave(self) -> None:
+        """Close as soon as what is written is sent, or could not be within a second: the peer, who
+        has said nothing that is unread, is not waited for."""
+        if self.phase.closed:
+            return
+        self.phase = Phase.CLOSING
+        self.unblock()
+        self._deadline = self._clock.callLater(HASTE, self.abort)
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
+
+    def output_ended(self, outstayed: Callable[[], None]) -> None:
+        """All that was written is sent, and this side is closed; `outstayed` is called if the peer
+        does not close its own in time."""
+        if self.phase is not Phase.CLOSING:
+            return
+        self.phase = Phase.LINGERING
+        self._stop_deadline()
+        self._deadline = self._clock.callLater(LINGER, outstayed)
+        self._leave_when_both_closed()
+
+    def abort(self) -> None:
+        """Close at once; what is not sent yet is lost."""
+        self._transport.abortConnection()
+
+    def lost(self) -> None:
+        """Nothing is left of the connection."""
+        self.phase = Phase.LOST
+        self.unblock()
+        self._stop_deadline()
+
+    def _leave_when_both_closed(self) -> None:
+        if self.phase is Phase.LINGERING and self.input.ended:
+            self._transport.loseConnection()
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None

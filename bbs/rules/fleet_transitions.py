@@ -1,0 +1,314 @@
+"""What the keeper of the fleet decides.
+
+Every decision's transaction checks the lease again, so a login server that has lost it changes
+nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from itertools import chain, islice, repeat
+from typing import Any
+
+import peewee
+
+from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
+from bbs.rules import relocation, servers
+from bbs.rules.membership import KEEPER, Member, locked_keeper
+from bbs.storage.database import read_only
+from bbs.storage.models import Lease, LoginServer, Notice, Server
+from bbs.storage.statements import Row, statement
+
+NOTICES_AT_ONCE = 100
+"""Notices that are taken at the most in one transaction."""
+
+CAN_WAIT = [cause for cause in DrainCause if cause.urgency is Urgency.WHEN_QUIET]
+"""The causes for which a server drains although it could stay."""
+
+
+class Stands(StrEnum):
+    """How it stands with an instance that no server was seen to have."""
+
+    LIVES = "a server has it"
+    CLOSED = "its server was closed"
+    NEVER = "no server of this fleet has it, or had it lately"
+
+
+class NotKeeper(Exception):
+    """Another login server has taken the fleet over."""
+
+
+def add_launches(
+    me: Member,
+    count: int,
+    scope: str,
+    capacity: int,
+    maximum: int,
+    now: float,
+    shelved: bool = False,
+    ways: Sequence[str] = (),
+    trace: str = "",
+) -> list[str]:
+    """Rows for `count` launches, which begin only now that they are written down; for the shelf, if
+    they are to be `shelved`. `ways` are those by which they are asked for, in their order, and
+    `trace` is of whom they are for."""
+    _check_keeper(me)
+    room = maximum - servers.running().count()
+    return [
+        servers.add(scope, capacity, now, shelved, way, trace)
+        for way in islice(chain(ways, repeat(None)), max(0, min(count, room)))
+    ]
+
+
+def adopt(me: Member, scope: str, count: int, ways: Sequence[str] = ()) -> list[str]:
+    """Take on the first `count` launches that operators wrote down for whoever keeps the fleet, by
+    these `ways` in the order of what is returned, as far as they go. More may have been written
+    down since these were counted: they wait until they have been counted too."""
+    _check_keeper(me)
+    asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
+    ids = [server.id for server in asked.order_by(Server.created, Server.id).limit(count)]
+    Server.update(scope=scope).where(Server.id.in_(ids)).execute()
+    for id, way in zip(ids, ways, strict=False):
+        Server.update(way=way).where(Server.id == id).execute()
+    return ids
+
+
+def note_way(me: Member, server: str, before: str | None, way: str) -> bool:
+    """The launch of `server` is asked for by another `way` from now on. False, and then it must not
+    be: somebody has written down another than `before`, or nobody wants the server any more."""
+    _check_keeper(me)
+    was = Server.way.is_null() if before is None else Server.way == before
+    return bool(
+        Server.update(way=way)
+        .where((Server.id == server) & (Server.state == State.LAUNCHING) & was)
+        .execute()
+    )
+
+
+def note_instances(me: Member, instances: Iterable[Instance]) -> None:
+    """What the provider calls its launches, and where they are reached, as far as it tells."""
+    _check_keeper(me)
+    for instance in instances:
+        told = {
+            "host": instance.host,
+            "instance_id": instance.instance_id,
+            "kind": instance.kind,
+        }
+        values = {name: value for name, value in told.items() if value is not None}
+        Server.update(values).where(Server.id == instance.launch_id).execute()
+
+
+def refuse(me: Member, reason: str | None, until: float | None) -> None:
+    """The provider launches nothing, for a reason that an operator must mend, and is not asked
+    again before `until`; None: it launches."""
+    _check_keeper(me)
+    Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
+
+
+def mark_ready(me: Member, server: str, host: str | None, ready: float) -> list[relocation.Move]:
+    """People may be placed on `server`, reached at `host` (None: as its row says already), since
+    `ready`: when it was created, and what was measured since."""
+    _check_keeper(me)
+    values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
+    Server.update(values).where((Server.id == server) & (Server.state == State.LAUNCHING)).execute()
+    return relocation.settle()
+
+
+def shelve(me: Member, server: str, now: float) -> bool:
+    """`server`, which was launched for the shelf, is warm: it serves nowhere until it is started
+    again. False if it is wanted after all."""
+    _check_keeper(me)
+    return bool(
+        Server.update(state=State.WARM, host=None, port=None, created=now)
+        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.shelved)
+        .execute()
+    )
+
+
+def wake(me: Member, server: str, maximum: int, now: float) -> bool:
+    """`server` comes off the shelf: one that is warm is launching from `now` on, and one that boots
+    for the shelf boots for people. False if `maximum` run already, or it is not there."""
+    _check_keeper(me)
+    row = Server.get_or_none((Server.id == server) & Server.shelved)
+    if row is None or row.state not in (State.WARM, State.LAUNCHING):
+        return False
+    begins: dict[str, object] = {}
+    if row.state == State.WARM:
+        if servers.running().count() >= maximum:
+            return False
+        # It left as it was stopped.
+        begins = {"state": State.LAUNCHING, "host": None, "created": now, "leaving": False}
+    Server.update(shelved=False, **begins).where(Server.id == server).execute()
+    return True
+
+
+def put_back(me: Member, server: str, now: float) -> None:
+    """`server`, which was warm, could not be started: it is warm again."""
+    _check_keeper(me)
+    Server.update(state=State.WARM, shelved=True, created=now).where(
+        (Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null()
+    ).execute()
+
+
+def lose(me: Member, server: str, cause: Cause, reason: str) -> list[relocation.Move]:
+    """Give up `server`, for this `cause`, and place its people again. `reason` tells people why."""
+    _check_keeper(me)
+    Server.update(state=State.LOST, cause=cause, reason=_cut(reason)).where(
+        (Server.id == server) & (Server.state != State.GONE)
+    ).execute()
+    return relocation.vacate(server)
+
+
+def give_up(me: Member, server: str, reason: str) -> list[relocation.Move] | None:
+    """Give up the launch of `server`, which is late; None if it has reported by now."""
+    _check_keeper(me)
+    changed = (
+        Server.update(state=State.LOST, cause=LossCause.LATE, reason=_cut(reason))
+        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
+        .execute()
+    )
+    return relocation.vacate(server) if changed else None
+
+
+def drain(
+    me: Member, server: str, cause: DrainCause, reason: str, seen: int, now: float
+) -> list[relocation.Move] | None:
+    """Place nobody on `server` any more, for this `cause`; `reason` tells people why. For an urgent
+    cause its people move at once, as far as there are places; otherwise nobody moves yet.
+
+    Returns the moves, or None if the server is wanted after all. With an urgent cause it drains if
+    it is empty, or if an operator wants it empty or its provider will take it away. With another
+    cause it drains if neither of these is so and no more people are there than were `seen`. A
+    replacement must still be asked for, and a consolidation waits while somebody is there who was
+    moved shortly before `now`.
+    """
+    _check_keeper(me)
+    if cause is DrainCause.CONSOLIDATION and relocation.anybody_moved_lately(server, now):
+        return None
+    changed = (
+        Server.update(state=State.DRAINING, cause=cause, reason=_cut(reason))
+        .where((Server.id == server) & _may_drain(cause, seen))
+        .execute()
+    )
+    if not changed:
+        return None
+    return relocation.move_off(server) if cause.urgency is Urgency.NOW else []
+
+
+def _may_drain(cause: DrainCause, seen: int) -> Any:
+    if cause.urgency is Urgency.NOW:
+        return (Server.taken == 0) | servers.must_go()
+    serves = (Server.state == State.READY) & (Server.taken <= seen) & ~servers.must_go()
+    return serves & Server.replace_asked if cause is DrainCause.REPLACEMENT else serves
+
+
+def keep(me: Member, server: str) -> list[relocation.Move]:
+    """Place people again on `server`, which drains but could stay; first those who are online
+    without a place. Nothing happens if it is empty by now: then it is being ended."""
+    _check_keeper(me)
+    Server.update(state=State.READY, cause="", reason="").where(
+        (Server.id == server)
+        & (Server.state == State.DRAINING)
+        & Server.cause.in_(CAN_WAIT)
+        & (Server.taken > 0)
+        & ~servers.must_go()
+    ).execute()
+    return relocation.settle()
+
+
+def move_off(me: Member, server: str) -> list[relocation.Move]:
+    """Move people from `server`, if it drains, as far as there are other places."""
+    _check_keeper(me)
+    return relocation.move_off(server) if _drains(server) else []
+
+
+def move_some_off(
+    me: Member, server: str, most: int, now: float, again: bool = False
+) -> list[relocation.Move]:
+    """Move `most` people from `server`, if it drains, as far as there are other places, and none
+    whom that has happened to not long before `now`, unless they are to be moved `again`."""
+    _check_keeper(me)
+    return relocation.move_some_off(server, most, now, again) if _drains(server) else []
+
+
+def _drains(server: str) -> bool:
+    """Whether nobody has decided to keep `server` since it was seen to drain."""
+    drains = (Server.id == server) & (Server.state == State.DRAINING)
+    return bool(Server.select().where(drains).exists())
+
+
+def close(
+    me: Member, server: str, cause: Cause | None, reason: str, now: float
+) -> list[relocation.Move]:
+    """Note that `server` has been terminated: it is gone, and ends itself should it still run. The
+    `cause` and the `reason` are stored unless it was lost: then those of the loss stay. Without a
+    `cause`, the one for which it drained stays."""
+    _check_keeper(me)
+    noted = {"reason": _cut(reason)} | ({} if cause is None else {"cause": cause})
+    Server.update(noted).where(
+        (Server.id == server) & Server.state.not_in([State.LOST, State.GONE])
+    ).execute()
+    Server.update(state=State.GONE, ended=now).where(
+        (Server.id == server) & (Server.state != State.GONE)
+    ).execute()
+    return relocation.vacate(server)
+
+
+def settle(me: Member) -> list[relocation.Move]:
+    """Find places for people who are online without one."""
+    _check_keeper(me)
+    return relocation.settle()
+
+
+def forget_peer(me: Member, peer: str) -> None:
+    """A login server is dead: nobody waits there any more."""
+    _check_keeper(me)
+    LoginServer.delete().where(LoginServer.id == peer).execute()
+
+
+@read_only
+def stands(server: str) -> Stands:
+    """Whether the instance of `server` is one that this fleet has."""
+    row = Server.get_or_none(Server.id == server)
+    if row is None:
+        return Stands.NEVER
+    return Stands.CLOSED if row.state == State.GONE else Stands.LIVES
+
+
+def forget_gone(now: float, kept: float) -> int:
+    """Remove the rows of servers that ended more than `kept` seconds ago, or will have by a clock
+    that was wrong; returns how many."""
+    old = (Server.ended < now - kept) | (Server.ended > now + kept)
+    removed: int = Server.delete().where((Server.state == State.GONE) & old).execute()
+    return removed
+
+
+# --- what has been done to people ---
+
+
+@read_only
+def notices() -> list[Row]:
+    """The oldest notices, each its id and the channel of whom it is about."""
+    return _oldest_notices(NOTICES_AT_ONCE)
+
+
+def forget_notices(ids: Sequence[int]) -> None:
+    """Who these notices are about has been told. Another keeper may have done the same, or removed
+    them first: either does no harm."""
+    Notice.delete().where(Notice.id.in_(ids)).execute()
+
+
+@statement
+def _oldest_notices(limit: int) -> peewee.Select:
+    return Notice.select(Notice.id, Notice.channel).order_by(Notice.id).limit(limit)
+
+
+def _check_keeper(me: Member) -> None:
+    if locked_keeper() != me.id:
+        raise NotKeeper()
+
+
+def _cut(reason: str) -> str:
+    """As much of `reason` as the column holds."""
+    return reason[: Server.reason.max_length]

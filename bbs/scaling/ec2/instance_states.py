@@ -1,0 +1,297 @@
+"""What is known of the fleet's instances on EC2, from answers that can be late, or stale; and what
+they cost, for orientation: `prices.json` beside this says as of when.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from bbs.core.values import Instance
+from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, VERSION_TAG
+
+REMEMBERED = 60.0
+"""Seconds for which an answer counts that EC2's descriptions do not bear out yet."""
+
+LONGEST_REASON = 200
+"""Characters."""
+
+ADDRESS_GRACE = 15.0
+"""Seconds for which an instance may run before EC2 says where it is reached."""
+
+_HOSTS = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "dns": "PublicDnsName"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An instance, as EC2 described it.
+
+    `fleet_id` and `fleet` are what its tags say: whose it is, and the name for people. `reason` is
+    why it is in its state, in one line, empty where EC2 says nothing.
+    """
+
+    id: str
+    launch_id: str
+    state: str
+    kind: str = ""
+    host: str | None = None
+    launched: float | None = None
+    reason: str = ""
+    subnet: str = ""
+    spot: bool = False
+    fleet_id: str = ""
+    fleet: str = ""
+    version: str = ""
+
+    @property
+    def ends(self) -> bool:
+        """It ends or has ended, for good."""
+        return self.state in ("shutting-down", "terminated")
+
+    @property
+    def stopped(self) -> bool:
+        """It was stopped, and can be started."""
+        return self.state in ("stopping", "stopped")
+
+    @property
+    def alive(self) -> bool:
+        """It serves, or will: it boots or runs. One that was stopped does neither."""
+        return self.state in ("pending", "running")
+
+
+def machines(answer: Mapping[str, Any], address: str) -> Iterator[Machine]:
+    """The instances in an answer of RunInstances or of DescribeInstances, which has it in
+    reservations. `address` is the configuration's: public, private or dns."""
+    for reservation in answer.get("Reservations", [answer]):
+        for described in reservation["Instances"]:
+            tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
+            launched = described.get("LaunchTime")
+            yield Machine(
+                id=described["InstanceId"],
+                launch_id=tags.get(LAUNCH_TAG, ""),
+                state=described["State"]["Name"],
+                kind=described.get("InstanceType", ""),
+                host=described.get(_HOSTS[address]) or None,
+                launched=launched.timestamp() if launched else None,
+                reason=_reason(described),
+                subnet=described.get("SubnetId", ""),
+                spot=described.get("InstanceLifecycle") == "spot",
+                fleet_id=tags.get(FLEET_ID_TAG, ""),
+                fleet=tags.get(FLEET_TAG, ""),
+                version=tags.get(VERSION_TAG, ""),
+            )
+
+
+def _reason(described: Mapping[str, Any]) -> str:
+    """Both things that EC2 says of why an instance is in its state: who caused it, and what it
+    was. Of one that could not boot, and was ended for it, only the second says something."""
+    state = described.get("StateReason", {})
+    code, message = state.get("Code", ""), state.get("Message", "")
+    if code == described["State"]["Name"]:
+        code = message = ""
+    said = (
+        described.get("StateTransitionReason", ""),
+        message if code in message else f"{code}: {message}" if message else code,
+    )
+    lines = filter(None, (" ".join(each.split()) for each in said))
+    return "; ".join(dict.fromkeys(lines))[:LONGEST_REASON]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """`told`: when EC2 last said anything of it, by this machine's clock; `described`: it has shown
+    it to DescribeInstances. `changed`: when it was last stopped or started by this provider.
+    `bare`: since when one that was seen to boot has run without an address that people can be told.
+    `why`: why this provider ends it."""
+
+    machine: Machine
+    told: float
+    described: bool
+    changed: float = float("-inf")
+    bare: float | None = None
+    why: str = ""
+
+
+class Machines:
+    """The instances known. One that was seen to end does not live again, and one that was launched
+    is there, whatever a description says that is behind.
+
+    Of another fleet nothing is ever known here, and so nothing of it is ended.
+
+    :param ids: the fleet's own.
+    :param former: the name of the fleet, if it may have instances from before it had an id.
+    """
+
+    def __init__(
+        self, seconds: Callable[[], float], ids: Collection[str], former: str = ""
+    ) -> None:
+        self._seconds = seconds
+        self._ids = ids
+        self._former = former
+        self._known: dict[str, _Known] = {}
+
+    # What is learned
+
+    def launched(self, machine: Machine) -> None:
+        """RunInstances answered with it."""
+        self._learn(machine, described=False)
+
+    def described(self, shown: Iterable[Machine]) -> None:
+        """DescribeInstances showed these among others."""
+        for machine in shown:
+            self._learn(machine, described=True)
+
+    def described_all(self, shown: Iterable[Machine]) -> None:
+        """DescribeInstances showed these, and no others."""
+        by_id = {machine.id: machine for machine in shown}
+        self.described(by_id.values())
+        remembered = self._seconds() - REMEMBERED
+        for id in self._known.keys() - by_id.keys():
+            known = self._known[id]
+            lived = known.described and not known.machine.ends
+            if lived or known.told <= remembered:
+                del self._known[id]
+
+    def answered(self, id: str, state: str) -> None:
+        """TerminateInstances, StopInstances or StartInstances answered so."""
+        known = self._known.get(id)
+        if known:
+            self._learn(replace(known.machine, state=state), described=False)
+            self._known[id] = replace(self._known[id], changed=self._seconds())
+
+    def has_ended(self, launch_id: str) -> None:
+        """EC2 says of a launch's token that its instance has ended, and need not show it."""
+        if not self.of(launch_id):
+            reason = "EC2 says that it was there, and has ended"
+            ended = Machine("", launch_id, "terminated", reason=reason)
+            self._known[_ended(launch_id)] = _Known(ended, self._seconds(), described=False)
+
+    def _learn(self, machine: Machine, described: bool) -> None:
+        if not self._is_ours(machine):
+            return
+        now, known = self._seconds(), self._known.get(machine.id)
+        self._known.pop(_ended(machine.launch_id), None)
+        if known:
+            recent = described and now - known.changed < REMEMBERED
+            behind = recent and machine.stopped != known.machine.stopped
+            if not machine.ends and (known.machine.ends or behind):
+                machine = known.machine
+            described = described or known.described
+        fresh = _Known(machine, now, described)
+        if known:
+            bare = _bare_since(known, machine, now)
+            fresh = replace(fresh, changed=known.changed, bare=bare, why=known.why)
+        self._known[machine.id] = fresh
+
+    def explain(self, id: str, why: str) -> None:
+        """Keep why an instance is being ended."""
+        self._known[id] = replace(self._known[id], why=why)
+
+    def _is_ours(self, machine: Machine) -> bool:
+        if machine.fleet_id:
+            return machine.fleet_id in self._ids
+        return bool(self._former) and machine.fleet == self._former
+
+    # What is asked
+
+    def of(self, launch_id: str) -> list[Machine]:
+        """The instances of a launch, the one that counts first: one, unless a keeper died at a bad
+        moment."""
+        own = [k.machine for k in self._known.values() if k.machine.launch_id == launch_id]
+        return sorted(own, key=_rank)
+
+    def just_launched(self, id: str) -> bool:
+        """No description has shown it yet, and that means little."""
+        known = self._known.get(id)
+        return (
+            known is not None and not known.described and self._seconds() - known.told < REMEMBERED
+        )
+
+    def surplus(self) -> list[str]:
+        """The ids of instances whose launch has another one already. Those from before the fleet
+        had an id may be another fleet's of its name: they are left."""
+        groups = self._by_launch().values()
+        later = (m for group in groups for m in sorted(group, key=_rank)[1:])
+        return [m.id for m in later if m.fleet_id and not m.ends]
+
+    def without_address(self) -> list[Machine]:
+        """Those that were seen to boot, run now, and have been for long enough without an address
+        that people can be told. Of one that ran when it was first seen that is not said: it may
+        have had one, and serve."""
+        now = self._seconds()
+        return [
+            known.machine
+            for known in self._known.values()
+            if known.bare is not None and now - known.bare >= ADDRESS_GRACE
+        ]
+
+    def living(self) -> Counter[str]:
+        """How many boot or run in each subnet."""
+        return Counter(k.machine.subnet for k in self._known.values() if k.machine.alive)
+
+    def alive(self) -> set[str]:
+        """The ids of the launches that have an instance which boots or runs."""
+        alive = (k.machine.launch_id for k in self._known.values() if k.machine.alive)
+        return {id for id in alive if id}
+
+    def instances(self) -> dict[str, Instance]:
+        """What `IProvider.list` tells."""
+        return {id: self._told(min(group, key=_rank)) for id, group in self._by_launch().items()}
+
+    def _told(self, machine: Machine) -> Instance:
+        known = self._known.get(machine.id)
+        state = f"{machine.id} {machine.state}".strip()
+        if machine.spot:
+            state = f"{state}, Spot"
+        reason = known.why if known and known.why else machine.reason
+        return Instance(
+            machine.launch_id,
+            machine.host,
+            machine.alive,
+            f"{state}: {reason}" if reason else state,
+            machine.id,
+            machine.kind,
+            machine.launched,
+            stopped=machine.stopped,
+            ours=bool(machine.fleet_id),
+            version=machine.version,
+        )
+
+    def _by_launch(self) -> dict[str, list[Machine]]:
+        groups: dict[str, list[Machine]] = {}
+        for known in self._known.values():
+            if known.machine.launch_id:
+                groups.setdefault(known.machine.launch_id, []).append(known.machine)
+        return groups
+
+
+def _bare_since(known: _Known, machine: Machine, now: float) -> float | None:
+    if machine.state != "running" or machine.host:
+        return None
+    return now if known.machine.state == "pending" else known.bare
+
+
+def _ended(launch_id: str) -> str:
+    """The key of what is known of a launch without its instance; no instance id has a blank."""
+    return f"launch {launch_id}"
+
+
+def _rank(machine: Machine) -> tuple[bool, bool, float, str]:
+    return machine.ends, not machine.alive, machine.launched or 0.0, machine.id
+
+
+def price(kind: str, region: str) -> float | None:
+    """US dollars for an hour of an instance type on demand; None for what the table lacks."""
+    found: float | None = price_table()["regions"].get(region, {}).get(kind)
+    return found
+
+
+@cache
+def price_table() -> Any:
+    """The whole table: `date`, `source`, `unit`, and `regions` with a price for each type."""
+    return json.loads(files("bbs.scaling.ec2").joinpath("prices.json").read_text("utf-8"))

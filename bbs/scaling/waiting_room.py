@@ -1,0 +1,285 @@
+"""People whose login or locate waits for an app server, while everybody else is served."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bbs.core import tracing
+from bbs.core.errors import Stopping, Unavailable
+from bbs.core.values import Timing
+from bbs.protocols.line import IConnection
+from bbs.rules import fleet_admin, membership
+from bbs.rules.membership import Member
+from bbs.rules.placement import Look, Search, Seat
+from bbs.rules.servers import new_id
+from bbs.scaling.events import FleetNews
+from bbs.storage.database import Database
+
+LOOK_INTERVAL = 1.0
+"""Seconds between looks for a place that no hint has told of; also between `waiting` events."""
+
+SAID_INTERVAL = 1.0
+"""Seconds between two lines of the same kind in the log: people come, and go away, as they like."""
+
+_log = Logger()
+
+Finder = Callable[[Look], Awaitable[Search]]
+"""Looks for a place, as it is told to."""
+
+
+async def nothing() -> None:
+    """There is nothing to undo."""
+
+
+@dataclass(eq=False)
+class _Waiter:
+    """Somebody who waits; `row` says so in the database, None for somebody who is online, whom the
+    keeper of the fleet sees there without a place."""
+
+    row: str | None
+    since: float
+    connection: IConnection
+    attempt: Finder
+    undo: Callable[[], Awaitable[None]]
+    seated: Deferred[Seat] = field(default_factory=Deferred)
+    span: tracing.Span | None = None
+    told: tuple[int, int | None] | None = None
+    told_at: float = -LOOK_INTERVAL
+
+
+@dataclass(kw_only=True)
+class WaitingRoom:
+    """The queue of one login server: first come, first served.
+
+    `patience` is how long one waits at the most, in seconds: a launch's time-out. `wall` stamps
+    since when, for the page. `watchers` are the connections that said `events`. `timing` is told
+    how long each took to get a place.
+    """
+
+    me: Member
+    database: Database
+    reactor: Any
+    wall: Callable[[], float]
+    patience: float
+    watchers: set[IConnection]
+    news: FleetNews
+    timing: Timing
+
+    def __post_init__(self) -> None:
+        self._queue: list[_Waiter] = []
+        self._serving = False
+        self._again = False
+        self._closed = False
+        self._given_up = 0
+        self._said: dict[str, float] = {}
+        # No TimerService: there are no looks while nobody waits, and the next is due when this one
+        # has ended.
+        self._next_look: Any = None
+        self.news.when_places(self.look)
+
+    async def seat(
+        self,
+        name: str,
+        connection: IConnection,
+        attempt: Finder,
+        undo: Callable[[], Awaitable[None]] = nothing,
+    ) -> Seat:
+        """A place for `name`: the one there is, or a new one, in the order in which people came.
+
+        Whoever cancels gives up waiting; `undo` is called if a place had just been found.
+
+        :raises Unavailable: none could be had in time, or none can be launched; `Stopping` where
+            nobody waits any more.
+        """
+        began = self.timing.seconds()
+        with tracing.span("place"):
+            search = await attempt(Look(new=not self._queue))
+        seat = search.seat
+        if seat is None:
+            if self._closed:
+                raise Stopping()
+            row = None if search.online else new_id()
+            with tracing.span("wait") as span:
+                waiter = _Waiter(row, self.wall(), connection, attempt, undo, span=span)
+                seat = await self._wait(waiter, name)
+        if self.timing.places is not None:
+            self.timing.places(self.timing.seconds() - began)
+        return seat
+
+    async def _wait(self, waiter: _Waiter, name: str) -> Seat:
+        self._queue.append(waiter)
+        self._enter(waiter, name)
+        impatience = self.reactor.callLater(self.patience, self._give_up, waiter)
+        if self._is_time_to_say("waiting"):
+            _log.info("{count} waiting for a place", count=len(self._queue))
+        self.look()
+        try:
+            return await waiter.seated
+        finally:
+            self._leave(waiter)
+            if impatience.active():
+                impatience.cancel()
+
+    def close(self) -> None:
+        """Let nobody wait here any more: this login server stops, and another one is to be asked.
+
+        Who said `events` on the connection is a client that asks again by itself when that ends.
+        Others, which may be of those that ask once, are told.
+        """
+        self._closed = True
+        for waiter in [*self._queue]:
+            self._leave(waiter)
+            if waiter.connection in self.watchers:
+                waiter.connection.abort()
+            if not waiter.seated.called:
+                waiter.seated.errback(Stopping())
+
+    def look(self) -> None:
+        """There may be a place: serve the queue."""
+        if self._serving:
+            self._again = True
+        elif self._queue:
+            self._serving = True
+            with tracing.within(None):  # It is for the others too.
+                serving = Deferred.fromCoroutine(self._serve())
+            serving.addErrback(
+                lambda failure: _log.failure("serving those who wait failed", failure=failure)
+            )
+
+    async def _serve(self) -> None:
+        try:
+            self._again = True
+            while self._again and self._queue:
+                self._again = False
+                while self._queue and await self._seat_first(self._queue[0]):
+                    pass
+                if not self._again:
+                    # There may be a place by the time that these have asked the database.
+                    await self._send_away()
+                    await self._tell()
+        finally:
+            self._serving = False
+            self._look_later()
+
+    async def _seat_first(self, waiter: _Waiter) -> bool:
+        """Whether to go on with the next: this one has a place, or an answer at least."""
+        try:
+            with tracing.span("place", waiter.span):
+                search = await waiter.attempt(Look(new=True, waiter=waiter.row))
+        except Unavailable:
+            return False  # Waiting goes on: the database may be back in time.
+        except Exception as error:
+            # Whatever it is, it is the answer to this one, and the others go on.
+            self._leave(waiter)
+            if not waiter.seated.called:
+                waiter.seated.errback(error)
+            return True
+        if search.seat is None:
+            return False
+        self._leave(waiter, seated=True)
+        if waiter.seated.called:
+            await waiter.undo()
+        else:
+            waiter.seated.callback(search.seat)
+        return True
+
+    def _leave(self, waiter: _Waiter, seated: bool = False) -> None:
+        if waiter in self._queue:
+            self._queue.remove(waiter)
+            if not seated:
+                self._strike(waiter.row)
+
+    def _enter(self, waiter: _Waiter, name: str) -> None:
+        """Let the fleet know that somebody waits."""
+
+        def entered(_: object) -> None:
+            if waiter in self._queue:
+                self.news.wanted()
+            else:
+                self._strike(waiter.row)
+
+        def again(failure: Failure) -> None:
+            failure.trap(Unavailable)
+            if waiter in self._queue:
+                self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter, name)
+
+        if waiter.row:
+            span = waiter.span
+            trace = span.traceparent if span and span.recorded else ""
+            known = self.database.run(
+                membership.wait, self.me, waiter.row, name, waiter.since, trace
+            )
+            known.addCallbacks(entered, again)
+        else:
+            self.news.wanted()
+
+    def _strike(self, row: str | None) -> None:
+        """Nobody waits for `row` any more: the fleet must not go on making room."""
+
+        def again(failure: Failure) -> None:
+            failure.trap(Unavailable)
+            self.reactor.callLater(LOOK_INTERVAL, self._strike, row)
+
+        if row:
+            self.database.run(membership.stop_waiting, row).addErrback(again)
+
+    async def _send_away(self) -> None:
+        """Let nobody wait for what cannot come before an operator has acted."""
+        if not self._queue:
+            return
+        with suppress(Unavailable):
+            hopeless = await self.database.run(fleet_admin.is_hopeless, self.wall())
+            for waiter in [*self._queue] if hopeless else ():
+                self._give_up(waiter)
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        self._leave(waiter)
+        if not waiter.seated.called:
+            self._given_up += 1
+            if self._is_time_to_say("given up"):
+                _log.warn("no app server for {count} who waited", count=self._given_up)
+                self._given_up = 0
+            waiter.seated.errback(Unavailable())
+
+    def _is_time_to_say(self, what: str) -> bool:
+        """Whether the log has not had this just now."""
+        now = self.reactor.seconds()
+        if now - self._said.get(what, float("-inf")) < SAID_INTERVAL:
+            return False
+        self._said[what] = now
+        return True
+
+    def _look_later(self) -> None:
+        if self._queue and self._next_look is None:
+            self._next_look = self.reactor.callLater(LOOK_INTERVAL, self._time_to_look)
+
+    def _time_to_look(self) -> None:
+        self._next_look = None
+        self.look()
+
+    # What those who wait are told
+
+    async def _tell(self) -> None:
+        if not any(waiter.connection in self.watchers for waiter in self._queue):
+            return
+        now = self.reactor.seconds()
+        try:
+            launches = await self.database.run(fleet_admin.launches_under_way, self.wall())
+        except Unavailable:
+            return
+        seconds = None if launches is None else max(0, round(launches.usual - launches.oldest))
+        for position, waiter in enumerate(self._queue, 1):
+            news = (position, seconds)
+            lately = now - waiter.told_at < LOOK_INTERVAL
+            if waiter.connection in self.watchers and waiter.told != news and not lately:
+                waiter.told, waiter.told_at = news, now
+                waiter.connection.send_event(
+                    {"event": "waiting", "position": position, "seconds": seconds}
+                )

@@ -1,0 +1,220 @@
+"""How much each user may ask for: what is over waits, and nobody else notices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.commands.cost_limits import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
+from bbs.config import Configuration, Limits
+from bbs.framework import Caller, Command, CommandTable, Role, Service, costs, read_only
+from bbs.testing import Peer
+from tests.slow_service import SlowService
+
+
+@read_only
+def look(caller: Caller) -> dict[str, object]:
+    """Costs what every command does."""
+    return {"name": caller.name}
+
+
+@read_only
+@costs(deliveries=10)
+def tell(caller: Caller) -> None:
+    """Costs what is known beforehand."""
+
+
+@read_only
+@costs(deliveries=lambda found: found["readers"])
+def shout(caller: Caller, readers: str) -> dict[str, int]:
+    """Costs what shows when it is done."""
+    return {"readers": int(readers)}
+
+
+@read_only
+@costs(commands=lambda found: found["parts"])
+def read(caller: Caller, parts: str) -> dict[str, int]:
+    """The same in commands."""
+    return {"parts": int(parts)}
+
+
+SERVICE = Service(
+    "shouts",
+    commands=(
+        CommandTable(
+            Command("look <user>", Role.APP, rule=look),
+            Command("tell <user>", Role.APP, rule=tell),
+            Command("shout <user> <readers>", Role.APP, rule=shout),
+            Command("read <user> <parts>", Role.APP, rule=read),
+        ),
+    ),
+)
+
+
+class ChargingCase(SynchronousTestCase):
+    trusted: tuple[Any, ...] = ()
+
+    def setUp(self) -> None:
+        self.service = SlowService(
+            SERVICE, config=Configuration(limits=Limits(trusted=self.trusted))
+        )
+        self.addCleanup(self.service.close)
+        self.ann, self.bob = self.service.people("ann", "bob").values()
+        self.server = self.service.serving(self.ann)
+        self.peer = self.come()
+
+    def come(self, host: str = "192.0.2.1") -> Peer:
+        return Peer(self.server.serving.factory, host=host)
+
+    def ask(self, line: str, times: int = 1, peer: Peer | None = None) -> int:
+        """Ask so many times; how many answers are there."""
+        peer = peer or self.peer
+        for _ in range(times):
+            peer.say(line)
+            # Of many that are answered at once only so many are in one turn of the reactor.
+            self.service.clock.advance(0)
+        return len(peer.heard())
+
+    def spend(self) -> None:
+        """Have ann ask for all that she may ask for at once."""
+        self.assertEqual(self.ask(f"read {self.ann} {COMMANDS_AT_ONCE}"), 1)
+
+    def later(self, seconds: float, peer: Peer | None = None) -> int:
+        for _ in range(100):
+            self.service.clock.advance(seconds / 100)
+        return len((peer or self.peer).heard())
+
+
+class UsersPay(ChargingCase):
+    """What is asked for in a user's name."""
+
+    def test_what_is_over_waits(self) -> None:
+        self.assertEqual(self.ask(f"look {self.ann}", COMMANDS_AT_ONCE), COMMANDS_AT_ONCE)
+        self.assertEqual(self.ask(f"look {self.ann}", 50), 0)
+        self.assertAlmostEqual(self.later(0.1), 20, delta=2)
+        self.assertAlmostEqual(self.later(1), 30, delta=2)
+
+    def test_deliveries_known_beforehand(self) -> None:
+        at_once = DELIVERIES_AT_ONCE // 10
+        self.assertEqual(self.ask(f"tell {self.ann}", at_once), at_once)
+        self.assertEqual(self.ask(f"tell {self.ann}", 60), 0)
+        self.assertAlmostEqual(self.later(1), 50, delta=2)
+
+    def test_deliveries_that_show_later(self) -> None:
+        many = f"shout {self.ann} 1000"
+        self.assertEqual(self.ask(many, 10), 6)
+        self.assertEqual(self.later(1.9), 0)
+        self.assertEqual(self.later(0.2), 1)
+        self.assertEqual(self.ask(f"look {self.ann}", 1), 0)  # Behind those, in order.
+        other = self.come("192.0.2.2")
+        self.assertEqual(self.ask(f"look {self.ann}", 100, other), 100)
+        self.assertEqual(self.ask(f"shout {self.bob} 1000", 5, self.come()), 5)
+
+    def test_commands_that_show_later(self) -> None:
+        self.assertEqual(self.ask(f"read {self.ann} 100", 20), 10)
+        self.assertEqual(self.ask(f"look {self.ann}", 1, self.come()), 0)
+
+    def test_who_hangs_up_pays_too(self) -> None:
+        """What has begun is carried out, and the next one waits for it."""
+
+        def come_and_go() -> None:
+            peer = self.come()
+            peer.say(f"shout {self.ann} 1000")
+            peer.protocol.connectionLost(Failure(ConnectionDone()))
+
+        self.ask(f"look {self.ann}")
+        slow = self.service.slow
+        slow.hold()
+        for _ in range(20):
+            come_and_go()
+        self.assertEqual(len(slow.waiting), 1)
+        done = 0
+        while slow.waiting:
+            slow.waiting.pop().go_on()
+            done += 1
+            come_and_go()
+        self.assertEqual(done, 6)
+
+
+class Trusted(UsersPay):
+    """Who is trusted pays for nothing as an address, and the same as a user."""
+
+    trusted = (Limits().trusted[0],)
+
+    def come(self, host: str = "") -> Peer:
+        return Peer(self.server.serving.factory)
+
+    def test_what_is_asked_for_in_nobodys_name(self) -> None:
+        self.assertEqual(self.ask("ping", 5000, self.come()), 5000)
+
+
+class Others(ChargingCase):
+    """Who else notices, and how those pay who are no users."""
+
+    def test_it_is_the_users_whatever_the_connection(self) -> None:
+        self.spend()
+        other = self.come("192.0.2.2")
+        self.assertEqual(self.ask(f"look {self.ann}", 1, other), 0)
+        self.assertEqual(self.later(0.1, other), 1)
+
+    def test_nobody_else_notices(self) -> None:
+        self.spend()
+        self.ask(f"look {self.ann}", 100)
+        other = self.come("192.0.2.2")
+        self.assertEqual(self.ask(f"look {self.bob}", COMMANDS_AT_ONCE, other), COMMANDS_AT_ONCE)
+
+    def test_its_connection_is_not_read_meanwhile(self) -> None:
+        self.spend()
+        self.ask(f"look {self.ann}", 200)
+        self.assertEqual(self.peer.transport.producerState, "paused")
+
+    def test_the_order_stays(self) -> None:
+        self.spend()
+        self.peer.say(f"look {self.ann}")
+        self.peer.say("ping")
+        self.service.clock.advance(1)
+        self.assertEqual([each.get("message") for each in self.peer.heard()], [None, "Pong!"])
+
+    def test_one_who_goes_takes_nothing_along(self) -> None:
+        self.spend()
+        for _ in range(50):
+            peer = self.come()
+            peer.say(f"look {self.ann}")
+            peer.protocol.connectionLost(None)
+        self.assertEqual(self.ask(f"look {self.ann}", 1), 0)
+        self.assertEqual(self.later(0.01), 1)
+
+    def test_many_connections_do_not_get_round_it(self) -> None:
+        peers = [self.come(f"192.0.2.{number}") for number in range(50)]
+        self.ask(f"look {self.ann}")
+        answers = [self.ask(f"shout {self.ann} 1000", 1, peer) for peer in peers]
+        self.assertEqual(sum(answers), 6)
+        self.later(4.1)
+        self.assertEqual(sum(len(peer.heard()) for peer in peers), 2)
+
+    def test_strangers_pay_by_address(self) -> None:
+        for number, line in enumerate(("ping", "nothing at all", "look 0123", "help")):
+            host = f"2001:db8:{number}::1"
+            stranger, neighbour = self.come(host), self.come(host[:-1] + "2")
+            asked = self.ask(line, COMMANDS_AT_ONCE, stranger)
+            self.assertEqual(asked, COMMANDS_AT_ONCE)
+            self.assertEqual(self.ask(line, 10, stranger), 0)
+            self.assertEqual(self.ask(line, 1, neighbour), 0)
+            self.assertEqual(self.ask(line, 1, self.come("192.0.2.77")), 1)
+        self.assertEqual(self.ask(f"look {self.ann}", 1), 1)
+
+    def test_what_is_no_request_is_paid_for(self) -> None:
+        stranger = self.come("192.0.2.99")
+        for _ in range(COMMANDS_AT_ONCE):
+            stranger.protocol.dataReceived(b"\xff\n")
+        self.assertEqual(len(stranger.heard()), COMMANDS_AT_ONCE)
+        stranger.protocol.dataReceived(b"\xff\n")
+        self.assertEqual(len(stranger.heard()), 0)
+        self.assertEqual(self.later(0.1, stranger), 1)
+
+    def test_who_went_wrong_pays_too(self) -> None:
+        self.ask(f"look {self.ann}")
+        self.assertEqual(self.ask(f"shout {self.ann}", 1500), COMMANDS_AT_ONCE - 1)

@@ -1,0 +1,327 @@
+"""Who keeps the fleet, and what each kind of server says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs import __version__
+from bbs.core.values import DrainCause, State, Tally
+from bbs.rules import fleet_admin, fleet_transitions, membership, servers
+from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
+from bbs.rules.servers import ServerRow
+from bbs.storage.models import Lease, Place, Server, User, Waiter
+from tests.database_case import on_both_databases
+from tests.rules.crowds import add
+from tests.rules.fleet_case import ONE, TWO, FleetCase
+
+
+@on_both_databases
+class LoginServers(FleetCase):
+    def test_the_first_to_look_keeps_the_fleet(self) -> None:
+        for me in (ONE, TWO):
+            self.call(membership.enroll, me)
+        mine = self.call(membership.observe, ONE, Tally())
+        self.assertEqual(mine.lease, LeaseSeen(ONE.id, ONE.identity, 0))
+        self.assertEqual(mine.peers, (PeerSeen(TWO.id, TWO.identity, 0),))
+        theirs = self.call(membership.observe, TWO, Tally())
+        self.assertEqual(theirs, Observation(lease=LeaseSeen(ONE.id, ONE.identity, 0)))
+
+    def test_looking_counts_heartbeats(self) -> None:
+        self.keep()
+        self.call(membership.enroll, TWO)
+        beats = []
+        for _ in range(3):
+            self.call(membership.observe, ONE, Tally())
+            beats.append(self.call(membership.observe, TWO, Tally()).lease.beats)
+        self.assertEqual(beats, [1, 2, 3])
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).peers[0].beats, 3)
+
+    def test_the_keeper_sees_everything(self) -> None:
+        self.keep()
+        for name in ("ann", "bob", "eve"):
+            self.account(name)
+        full = self.ready_server(capacity=1, host="a")
+        self.log_in("ann")
+        for state in set(State) - {State.READY}:
+            server = self.ready_server(capacity=1)
+            Server.update(state=state).where(Server.id == server).execute()
+        seen = self.call(membership.observe, ONE, Tally())
+        self.assertEqual({server.state for server in seen.servers}, set(State) - {State.GONE})
+        [ready] = [server for server in seen.servers if server.state is State.READY]
+        self.assertEqual(
+            ready,
+            ServerRow(
+                id=full,
+                state=State.READY,
+                scope="test",
+                host="a",
+                port=22223,
+                capacity=1,
+                taken=1,
+                created=self.now,
+                ready=self.now,
+                leaving=False,
+                drain_asked=False,
+                reason="",
+                instance_id=None,
+                kind=None,
+            ),
+        )
+        self.assertEqual(seen.waiting, 0)
+
+    def look(self, before: Observation | None = None) -> Observation:
+        """What the keeper sees, who has seen it `before`."""
+        known = {} if before is None else before.serving
+        return self.call(membership.observe, ONE, Tally(), known)
+
+    def test_who_serves_as_before_is_the_same(self) -> None:
+        self.keep()
+        server = self.ready_server(capacity=2)
+        self.account("ann")
+        first = self.look()
+        self.call(membership.beat, server, {})
+        second = self.look(first)
+        self.assertIs(second.servers[0], first.servers[0])
+        self.assertEqual([seen.beats for seen in (first, second)], [{server: 0}, {server: 1}])
+        self.log_in("ann")
+        third = self.look(second)
+        self.assertEqual(third.servers, (replace(first.servers[0], taken=1),))
+        self.assertEqual(third.servers, self.look().servers)
+        self.call(fleet_admin.ask_replace, 20, None, None)
+        fourth = self.look(third)
+        self.assertEqual(fourth.servers, (replace(third.servers[0], replace_asked=True),))
+        self.assertEqual(fourth.servers, self.look().servers)
+
+    def test_everything_else_is_read_anew(self) -> None:
+        """Whatever happens to a server that served as it did when it was last seen."""
+        self.keep()
+        changes: dict[str, Any] = {
+            "leaving": {"leaving": True},
+            "drain_asked": {"drain_asked": True},
+            "warned": {"warned": "it ends soon"},
+            "draining": {"state": State.DRAINING, "reason": "idle for 120 s"},
+            "lost": {"state": State.LOST},
+            "gone": {"state": State.GONE},
+        }
+        ids = {self.ready_server(capacity=1): what for what in changes}
+        before = self.look()
+        self.assertEqual(before.serving.keys(), ids.keys())
+        for id, what in ids.items():
+            Server.update(changes[what]).where(Server.id == id).execute()
+        new = self.ready_server(capacity=1)
+        now = self.look(before)
+        self.assertEqual(now.serving.keys(), {new})
+        anew = self.look()
+        self.assertEqual(
+            {row.id: row for row in now.servers}, {row.id: row for row in anew.servers}
+        )
+        self.assertEqual(now.beats, anew.beats)
+        self.assertEqual(len(now.servers), len(changes))
+        Server.update(warned=None).where(Server.warned.is_null(False)).execute()
+        self.assertEqual(self.look(now).serving.keys(), {new, *self.named(ids, "warned")})
+
+    def named(self, ids: Mapping[str, str], what: str) -> list[str]:
+        """The servers to which `what` happened."""
+        return [id for id, name in ids.items() if name == what]
+
+    def test_of_many_all_are_read(self) -> None:
+        self.keep()
+        self.ready_server(capacity=1)
+        before = self.look()
+        many = [(f"s{number}", "test", 1, 0.0) for number in range(servers.FEW + 1)]
+        add(Server, many, Server.id, Server.scope, Server.capacity, Server.created)
+        now = self.look(before)
+        self.assertEqual(len({row.id for row in now.servers}), servers.FEW + 2)
+        self.assertEqual(len(now.servers), servers.FEW + 2)
+        self.assertIn(before.servers[0], now.servers)
+
+    def test_who_waits(self) -> None:
+        """Everybody counts once, who is offline and waits twice too."""
+        self.keep()
+        for waiter, name in (("w1", "ann"), ("w2", "ann"), ("w3", "Ann"), ("w4", "bob")):
+            self.call(membership.wait, ONE, waiter, name, 0.0)
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).waiting, 3)
+        self.call(membership.wait, ONE, "w4", "bob", 0.0)
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).waiting, 3)
+        self.call(membership.stop_waiting, "w4")
+        self.call(membership.stop_waiting, "no such waiter")
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).waiting, 2)
+        self.account("eve")
+        Place.insert(user=User.get(), server=None).execute()
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).waiting, 3)
+
+    def test_one_that_was_taken_for_dead_enrolls_again(self) -> None:
+        self.keep()
+        self.call(membership.enroll, TWO)
+        self.call(fleet_transitions.forget_peer, ONE, TWO.id)
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).peers, ())
+        self.call(membership.observe, TWO, Tally())
+        self.assertEqual(
+            [peer.id for peer in self.call(membership.observe, ONE, Tally()).peers], [TWO.id]
+        )
+
+    def test_seizing_from_one_that_does_not_move(self) -> None:
+        self.keep()
+        self.call(membership.enroll, TWO)
+        lapsed = self.call(membership.observe, TWO, Tally()).lease
+        self.assertTrue(self.call(membership.seize, TWO, lapsed))
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).lease.holder, TWO.id)
+
+    def test_not_from_one_that_moved(self) -> None:
+        self.keep()
+        self.call(membership.enroll, TWO)
+        lapsed = self.call(membership.observe, TWO, Tally()).lease
+        self.call(membership.observe, ONE, Tally())
+        self.assertFalse(self.call(membership.seize, TWO, lapsed))
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).lease.holder, ONE.id)
+
+    def test_only_one_seizes(self) -> None:
+        three = Member("3" * 32, "elsewhere too")
+        self.keep()
+        for me in (TWO, three):
+            self.call(membership.enroll, me)
+        lapsed = self.call(membership.observe, TWO, Tally()).lease
+        seized = [self.call(membership.seize, me, lapsed) for me in (TWO, three)]
+        self.assertEqual(seized, [True, False])
+
+    def stale(self) -> None:
+        """Servers as an older version's keeper leaves them, which knows no causes: one that it
+        keeps, one that it drains for another reason, and one that it was the first to drain."""
+        rows: dict[str, dict[str, str]] = {
+            "kept": {"state": State.READY, "cause": DrainCause.CONSOLIDATION},
+            "drains": {"state": State.DRAINING, "cause": DrainCause.IDLE, "reason": "asked for"},
+            "new": {"state": State.DRAINING, "reason": "replaced: 3 people go over"},
+        }
+        for id, values in rows.items():
+            row = {"id": id, "scope": "test", "capacity": 1, "created": 0.0, **values}
+            Server.insert(row).execute()
+
+    RIGHT: ClassVar = {
+        "kept": None,
+        "drains": DrainCause.OPERATOR,
+        "new": DrainCause.REPLACEMENT,
+    }
+    """What these come to."""
+
+    def test_whoever_finds_the_lease_free_puts_right_what_an_older_version_left(self) -> None:
+        self.stale()
+        self.call(membership.enroll, ONE)
+        seen = self.call(membership.observe, ONE, Tally())
+        self.assertEqual({row.id: row.cause for row in seen.servers}, self.RIGHT)
+
+    def test_whoever_seizes_the_lease_does(self) -> None:
+        self.keep()
+        self.stale()
+        self.call(membership.enroll, TWO)
+        lapsed = self.call(membership.observe, TWO, Tally()).lease
+        self.assertFalse(self.call(membership.seize, TWO, replace(lapsed, beats=7)))
+        self.assertEqual(self.row("kept").cause, DrainCause.CONSOLIDATION)
+        self.assertTrue(self.call(membership.seize, TWO, lapsed))
+        seen = self.call(membership.observe, TWO, Tally())
+        self.assertEqual({row.id: row.cause for row in seen.servers}, self.RIGHT)
+
+    def test_whoever_keeps_the_fleet_looks_at_no_words(self) -> None:
+        """As long as it does, nobody older writes any."""
+        self.keep()
+        self.stale()
+        seen = self.call(membership.observe, ONE, Tally())
+        self.assertEqual(
+            {row.id: row.cause for row in seen.servers},
+            {"kept": DrainCause.CONSOLIDATION, "drains": DrainCause.IDLE, "new": None},
+        )
+
+    def test_resigning(self) -> None:
+        self.keep()
+        self.call(membership.wait, ONE, "w1", "ann", 0.0)
+        self.call(membership.resign, TWO)
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).lease.holder, ONE.id)
+        self.call(membership.resign, ONE)
+        self.assertEqual([Lease.select().count(), Waiter.select().count()], [0, 0])
+        self.keep(TWO)
+
+    def test_nobody_waits_at_a_login_server_that_is_dead(self) -> None:
+        self.keep()
+        self.call(membership.enroll, TWO)
+        self.call(membership.wait, TWO, "w1", "ann", 0.0)
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).waiting, 1)
+        self.call(fleet_transitions.forget_peer, ONE, TWO.id)
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).waiting, 0)
+
+
+@on_both_databases
+class AppServers(FleetCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep()
+
+    def test_reporting(self) -> None:
+        [server] = self.launch()
+        self.assertTrue(self.call(membership.report, server, 4711))
+        self.assertEqual((self.row(server).port, self.row(server).beats), (4711, 1))
+        self.assertEqual(self.row(server).state, State.LAUNCHING)
+
+    def test_they_say_which_version_they_run(self) -> None:
+        [server] = self.launch()
+        self.assertEqual(self.row(server).version, "")
+        self.call(membership.report, server, 4711)
+        by_hand = self.call(membership.join, "host", 4711, 5, self.now)
+        self.assertEqual([self.row(id).version for id in (server, by_hand)], [__version__] * 2)
+
+    def test_reporting_too_late(self) -> None:
+        self.assertFalse(self.call(membership.report, "no such server", 4711))
+        [server] = self.launch()
+        for state in set(State) - {State.LAUNCHING}:
+            Server.update(state=state).execute()
+            self.assertFalse(self.call(membership.report, server, 4711))
+        self.assertIsNone(self.row(server).port)
+
+    def test_beating_until_the_end(self) -> None:
+        server = self.start()
+        for state in (State.READY, State.DRAINING, State.LOST):
+            Server.update(state=state).execute()
+            self.assertTrue(self.call(membership.beat, server, {}))
+        self.assertEqual(self.row(server).beats, 4)
+        self.call(fleet_transitions.close, ONE, server, None, "", self.now)
+        self.assertFalse(self.call(membership.beat, server, {}))
+        self.assertFalse(self.call(membership.beat, "no such server", {}))
+
+    def test_leaving(self) -> None:
+        server = self.start()
+        self.call(membership.leave, server)
+        [seen] = self.call(membership.observe, ONE, Tally()).servers
+        self.assertTrue(seen.leaving)
+
+    def test_the_last_word_of_one_that_was_stopped_to_stand_by(self) -> None:
+        server = self.start()
+        Server.update(state=State.LAUNCHING, shelved=True).execute()
+        self.assertTrue(self.call(fleet_transitions.shelve, ONE, server, self.now))
+        self.assertTrue(self.call(fleet_transitions.wake, ONE, server, 9, self.now))
+        self.call(membership.leave, server)
+        self.assertFalse(self.row(server).leaving)
+
+
+class Silence(SynchronousTestCase):
+    def test_silence(self) -> None:
+        watch = Watch()
+        silences = [watch.silence("a", beats, 2.0) for beats in (1, 1, 1, 2, 2)]
+        self.assertEqual(silences, [0.0, 2.0, 4.0, 0.0, 2.0])
+
+    def test_forgetting(self) -> None:
+        watch = Watch()
+        for key in ("a", "b"):
+            watch.silence(key, 1, 2.0)
+        watch.keep({"a"})
+        self.assertEqual([watch.silence(key, 1, 2.0) for key in ("a", "b")], [2.0, 0.0])
+
+    def test_of_all_at_once(self) -> None:
+        """Who has just been heard is not among the silent; who is gone is forgotten."""
+        watch = Watch()
+        silences = [
+            dict(watch.silences(beats, 2.0))
+            for beats in ({"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 1}, {"a": 1, "b": 2}, {"a": 2})
+        ]
+        self.assertEqual(silences, [{}, {"a": 2.0}, {"a": 4.0}, {"a": 6.0}, {}])

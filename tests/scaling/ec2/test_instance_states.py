@@ -1,0 +1,294 @@
+"""States of instances that nobody asked for: why, without an address, stopped; and stopped ones
+that the fleet keeps."""
+
+from __future__ import annotations
+
+from twisted.logger import LogLevel, capturedLogs
+
+from bbs.core.batching import GATHER
+from bbs.scaling.ec2 import instance_states
+from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
+from tests.scaling.ec2.case import ProviderCase, no_answer, no_capacity
+from tests.scaling.ec2.tools import client_error
+
+
+class Reasons(ProviderCase):
+    """Why an instance is in its state."""
+
+    def told(self, state, transition="", code="", message=""):
+        """What is told of an instance that EC2 describes so."""
+        self.ec2.instances.clear()
+        reason = {"Code": code, "Message": message} if code or message else {}
+        self.ec2.become(self.ec2.launch("a"), state, transition, StateReason=reason)
+        return self.listed()["a"].detail
+
+    def test_both(self):
+        """`StateTransitionReason` says who, `StateReason` what; each once, in one line."""
+        for transition, code, message, wanted in (
+            (
+                "",
+                "Client.InternalError",
+                "Client.InternalError: Client error on launch",
+                "Client.InternalError: Client error on launch",
+            ),
+            (
+                "User initiated (2026-01-02 03:04:05 GMT)",
+                "Client.UserInitiatedShutdown",
+                "Client.UserInitiatedShutdown: User initiated shutdown",
+                "User initiated (2026-01-02 03:04:05 GMT);"
+                " Client.UserInitiatedShutdown: User initiated shutdown",
+            ),
+            (
+                "Server.SpotInstanceTermination",
+                "Server.SpotInstanceTermination",
+                "Server.SpotInstanceTermination",
+                "Server.SpotInstanceTermination",
+            ),
+            ("", "Server.InternalError", "it broke", "Server.InternalError: it broke"),
+            ("", "Server.ScheduledStop", "", "Server.ScheduledStop"),
+            ("a\nb", "", "", "a b"),
+        ):
+            told = self.told("terminated", transition, code, message)
+            self.assertEqual(told, f"i-1 terminated: {wanted}")
+
+    def test_none(self):
+        """EC2 says of one that boots that it boots."""
+        self.assertEqual(self.told("pending", "", "pending", "pending"), "i-1 pending")
+
+    def test_bounded(self):
+        told = self.told("terminated", "x" * 1000)
+        self.assertLessEqual(len(told), instance_states.LONGEST_REASON + len("i-1 terminated: "))
+
+
+class WithoutAddress(ProviderCase):
+    """Instances that run and have no address that people could be told."""
+
+    def setUp(self):
+        super().setUp()
+        logs = capturedLogs()
+        self.said = logs.__enter__()
+        self.addCleanup(logs.__exit__, None, None, None)
+        self.provider = self.keeper(address="public")
+
+    def critical(self):
+        return [event for event in self.said if event["log_level"] is LogLevel.critical]
+
+    def boots(self, launch_id, **more):
+        """A launch that runs after a while."""
+        self.launched(launch_id)
+        id = f"i-{len(self.ec2.instances)}"
+        self.listed()
+        self.ec2.become(id, "running", **more)
+        self.listed()
+        return id
+
+    def test_ended(self):
+        """It is ended after a moment, and says why; once it is said for all to see."""
+        for count, launch_id in enumerate("ab", 1):
+            id = self.boots(launch_id)
+            self.assertEqual(self.alive(), [id])
+            self.clock.advance(instance_states.ADDRESS_GRACE)
+            self.listed()
+            told = self.listed()[launch_id]
+            self.assertFalse(told.alive)
+            self.assertRegex(told.detail, f"^{id} shutting-down: no public address: .*s-1")
+            self.assertEqual(self.alive(), [])
+            self.assertEqual(len(self.ec2.named("terminate_instances")), count)
+        self.assertEqual(len(self.critical()), 1)
+
+    def test_comes_late(self):
+        id = self.boots("a")
+        self.clock.advance(instance_states.ADDRESS_GRACE - 1)
+        self.listed()
+        self.ec2.instances[id]["PublicIpAddress"] = "192.0.2.1"
+        self.listed()
+        self.clock.advance(instance_states.ADDRESS_GRACE)
+        self.assertTrue(self.listed()["a"].alive)
+        del self.ec2.instances[id]["PublicIpAddress"]
+        self.listed()
+        self.clock.advance(instance_states.ADDRESS_GRACE)
+        self.listed()
+        self.assertTrue(self.listed()["a"].alive)
+
+    def test_seen_late(self):
+        """One that was not seen to boot may serve: it is left to the fleet's keeper."""
+        self.ec2.become(self.ec2.launch("a"), "running")
+        self.listed()
+        self.clock.advance(instance_states.ADDRESS_GRACE)
+        self.listed()
+        self.assertTrue(self.listed()["a"].alive)
+
+    def test_cannot_be_ended(self):
+        """It is tried with the next list."""
+        self.boots("a")
+        self.clock.advance(instance_states.ADDRESS_GRACE)
+        self.ec2.errors["terminate_instances"] = [client_error("OperationNotPermitted")]
+        self.listed()
+        self.assertTrue(self.listed()["a"].alive)
+        self.assertFalse(self.listed()["a"].alive)
+
+    def test_names(self):
+        self.provider = self.keeper(address="dns")
+        self.boots("a")
+        self.clock.advance(instance_states.ADDRESS_GRACE)
+        self.listed()
+        self.assertRegex(self.listed()["a"].detail, "no public address: .*DNS hostnames")
+
+
+class Stopped(ProviderCase):
+    """`IKeepsWarm`, and instances that somebody else stopped."""
+
+    def stop(self, launch_id="a", provider=None):
+        stop = (provider or self.provider).stop(launch_id)
+        self.clock.pump([GATHER] * 3)
+        return stop
+
+    def start(self, launch_id="a", provider=None):
+        start = (provider or self.provider).start(launch_id)
+        self.clock.pump([GATHER] * 3)
+        return start
+
+    def runs(self, launch_id="a"):
+        self.launched(launch_id)
+        self.ec2.become(f"i-{len(self.ec2.instances)}", "running")
+        self.listed()
+
+    def stands(self, launch_id="a"):
+        """It was stopped, and has."""
+        self.runs(launch_id)
+        self.successResultOf(self.stop(launch_id))
+        self.ec2.become(f"i-{len(self.ec2.instances)}", "stopped", "User initiated")
+
+    def states(self, provider=None):
+        return {
+            id: (instance.alive, instance.stopped) for id, instance in self.listed(provider).items()
+        }
+
+    def test_which_version_launched_it(self):
+        self.runs()
+        self.assertEqual(self.listed()["a"].version, "1.0")
+
+    def test_stopped_and_started(self):
+        self.runs()
+        self.assertIs(self.successResultOf(self.stop()), None)
+        self.assertEqual(self.states(), {"a": (False, True)})
+        self.successResultOf(self.stop())
+        self.assertEqual(len(self.ec2.named("stop_instances")), 1)
+        self.ec2.become("i-1", "stopped")
+        self.assertEqual(self.states(), {"a": (False, True)})
+        self.assertIs(self.successResultOf(self.start()), None)
+        self.assertEqual(self.states(), {"a": (True, False)})
+        self.successResultOf(self.start())
+        self.assertEqual(len(self.ec2.named("start_instances")), 1)
+
+    def test_by_somebody_else(self):
+        """One that nobody of the fleet stopped is told as stopped, and can be ended."""
+        self.runs()
+        self.ec2.become("i-1", "stopping", "User initiated")
+        told = self.listed()["a"]
+        self.assertEqual((told.alive, told.stopped), (False, True))
+        self.assertEqual(told.detail, "i-1 stopping: User initiated")
+        self.successResultOf(self.end())
+        self.assertEqual(self.states(), {"a": (False, False)})
+
+    def test_launch_again(self):
+        """To ask for its launch starts nothing."""
+        self.stands()
+        self.launched()
+        self.launched("a", self.keeper())
+        self.assertEqual(len(self.ec2.instances), 1)
+        self.assertEqual(self.states(), {"a": (False, True)})
+
+    def test_descriptions_behind(self):
+        """What was stopped or started counts, though it is described as before for a while."""
+        self.runs()
+        self.successResultOf(self.stop())
+        self.ec2.frozen = {"i-1": "running"}
+        self.assertEqual(self.states(), {"a": (False, True)})
+        self.ec2.become("i-1", "stopped")
+        self.successResultOf(self.start())
+        self.ec2.frozen = {"i-1": "stopped"}
+        self.assertEqual(self.states(), {"a": (True, False)})
+        self.clock.advance(instance_states.REMEMBERED)
+        self.assertEqual(self.states(), {"a": (False, True)})
+
+    def test_still_boots(self):
+        """It cannot be stopped yet, nor one that stops be started: asked again, it can."""
+        self.launched()
+        self.failureResultOf(self.stop(), ProviderUnavailable)
+        self.ec2.become("i-1", "running")
+        self.successResultOf(self.stop())
+        self.failureResultOf(self.start(), ProviderUnavailable)
+        self.ec2.become("i-1", "stopped")
+        self.successResultOf(self.start())
+
+    def test_no_capacity(self):
+        """A stopped instance has no right to capacity."""
+        self.stands()
+        self.ec2.errors["start_instances"] = [no_capacity()]
+        failed = self.failureResultOf(self.start(), LaunchFailed)
+        self.assertNotIsInstance(failed.value, LaunchRefused)
+        self.successResultOf(self.start())
+
+    def test_cannot_be_stopped(self):
+        """A Spot instance, or one whose root is an instance store."""
+        self.runs()
+        self.ec2.errors["stop_instances"] = [client_error("UnsupportedOperation")]
+        self.failureResultOf(self.stop(), LaunchFailed)
+        self.assertEqual(self.states(), {"a": (True, False)})
+
+    def test_refused(self):
+        self.stands()
+        self.ec2.errors["start_instances"] = [client_error("UnauthorizedOperation")]
+        self.failureResultOf(self.start(), LaunchRefused)
+
+    def test_not_there(self):
+        self.failureResultOf(self.stop("x"), LaunchFailed)
+        self.failureResultOf(self.start("x"), LaunchFailed)
+        self.runs()
+        self.successResultOf(self.end())
+        self.failureResultOf(self.stop(), LaunchFailed)
+        self.failureResultOf(self.start(), LaunchFailed)
+
+    def test_of_another_fleet(self):
+        self.runs()
+        other = self.keeper(fleet_id="f" * 16)
+        self.failureResultOf(self.stop("a", other), LaunchFailed)
+        self.assertEqual(self.alive(), ["i-1"])
+
+    def test_looked_for(self):
+        """A successor that has listed nothing yet finds it by its tag."""
+        self.stands()
+        self.successResultOf(self.start("a", self.keeper()))
+        self.assertEqual(self.alive(), ["i-1"])
+
+    def test_several_in_one_call(self):
+        """And one that spoils it keeps only itself from starting."""
+        for launch_id in "abc":
+            self.stands(launch_id)
+        self.ec2.become("i-2", "stopping")
+        starts = [self.provider.start(launch_id) for launch_id in "abc"]
+        self.clock.advance(GATHER)
+        self.successResultOf(starts[0])
+        self.failureResultOf(starts[1], ProviderUnavailable)
+        self.successResultOf(starts[2])
+        self.assertEqual(
+            [call["InstanceIds"] for call in self.ec2.named("start_instances")],
+            [["i-1", "i-2", "i-3"], ["i-1"], ["i-2"], ["i-3"]],
+        )
+
+    def test_unavailable(self):
+        self.stands()
+        self.ec2.errors["start_instances"] = [no_answer() for _ in range(3)]
+        start = self.start()
+        self.clock.pump([0.05, 0.1])
+        self.failureResultOf(start, ProviderUnavailable)
+        self.provider.stopService()
+        self.failureResultOf(self.start(), LaunchFailed)
+
+    def test_not_counted_as_living(self):
+        """A stopped instance weighs nothing in the balance of the subnets."""
+        self.stands()
+        self.listed()
+        self.launched("b")
+        self.assertEqual(self.tried()[-1], ("t3.micro", "s-1"))

@@ -1,0 +1,113 @@
+"""Who comes to know what is new of the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.core.addresses import Address
+from bbs.delivery.bus import Bus
+from bbs.rules.placement import Seat
+from bbs.rules.relocation import Move
+from bbs.scaling.events import FleetNews
+from bbs.testing import MemoryBroker
+
+
+class Keeper:
+    """Counts how often it was to look."""
+
+    def __init__(self, keeping: bool) -> None:
+        self.keeping = keeping
+        self.looks = 0
+
+    def look_soon(self) -> None:
+        self.looks += 1
+
+
+class RecordingBus:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.told: list[str] = []
+        self.to_users: list[tuple[str, Mapping[str, object]]] = []
+        self.hint: Callable[[Mapping[str, Any]], None] = lambda hint: None
+
+    def tell_fleet(self, event: str) -> None:
+        self.told.append(event)
+
+    def tell(self, channel: str, event: Mapping[str, object]) -> None:
+        self.to_users.append((channel, event))
+
+    def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> None:
+        self.hint = on_hint
+
+
+class OneLoginServer(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.bus = RecordingBus()
+        self.news = FleetNews(self.bus)
+        self.keeper = Keeper(keeping=True)
+        self.sought: list[str] = []
+        for seeker in ("room", "door"):
+            self.news.when_places(partial(self.sought.append, seeker))
+        self.news.hear(self.keeper)
+
+    def test_a_keeper_here_looks_when_somebody_waits(self) -> None:
+        self.news.wanted()
+        self.assertEqual((self.keeper.looks, self.bus.told, self.sought), (1, [], []))
+
+    def test_one_elsewhere_is_hinted_to(self) -> None:
+        self.keeper.keeping = False
+        self.news.wanted()
+        self.assertEqual((self.keeper.looks, self.bus.told, self.sought), (0, ["waiting"], []))
+
+    def test_before_there_is_a_keeper(self) -> None:
+        FleetNews(self.bus).wanted()
+        self.assertEqual(self.bus.told, ["waiting"])
+
+    def test_where_there_may_be_places_everybody_looks(self) -> None:
+        for tell, event in ((self.news.ready, "ready"), (self.news.refused, "refused")):
+            tell()
+            self.assertEqual((self.bus.told.pop(), self.sought), (event, ["room", "door"]))
+            self.sought.clear()
+        self.assertEqual(self.keeper.looks, 0)
+
+    def test_stopping_is_for_the_others(self) -> None:
+        self.news.gone()
+        self.assertEqual((self.bus.told, self.sought, self.keeper.looks), (["gone"], [], 0))
+
+    def test_a_hint_is_for_everybody(self) -> None:
+        """Also for a keeper that does not keep: whoever does may have gone."""
+        for self.keeper.keeping in (True, False):
+            self.bus.hint({"event": "anything"})
+        self.assertEqual((self.keeper.looks, self.sought), (2, ["room", "door"] * 2))
+        self.assertEqual(self.bus.told, [])
+
+    def test_people_are_told_where_they_are_served(self) -> None:
+        seat = Seat("server", Address("192.0.2.1", 22223))
+        self.news.moved([Move("one", seat), Move("two", None)])
+        address = {"host": "192.0.2.1", "port": 22223}
+        self.assertEqual(
+            self.bus.to_users, [("one", {"event": "moved", "app_server": seat.address.as_json()})]
+        )
+        self.assertEqual(seat.address.as_json(), address)
+
+
+class TwoLoginServers(SynchronousTestCase):
+    def test_over_the_bus(self) -> None:
+        """Somebody waits at one, the other keeps the fleet; then there is a place."""
+        broker, sought = MemoryBroker(), []
+        here, there = (FleetNews(Bus(broker.client(), "bbs")) for _ in range(2))
+        waits, keeps = Keeper(keeping=False), Keeper(keeping=True)
+        here.hear(waits)
+        there.hear(keeps)
+        here.when_places(lambda: sought.append("here"))
+        here.wanted()
+        self.assertEqual(keeps.looks, 1)
+        sought.clear()
+        there.ready()
+        self.assertEqual(sought, ["here"])

@@ -1,0 +1,183 @@
+"""Where a database is, how it is connected to, and how its transactions begin."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+import peewee
+import pymysql
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.storage.engines import IN_C, DatabaseRefused, connect_to, prepare_file, without_password
+from bbs.storage.mysql import MySQLDatabase
+from bbs.storage.sqlite import SqliteDatabase
+from tests.database_case import sqlite_url
+
+
+class URLs(SynchronousTestCase):
+    def test_sqlite(self) -> None:
+        for url, path in (
+            ("sqlite:///bbs.sqlite3", "bbs.sqlite3"),
+            ("sqlite:////var/lib/bbs.sqlite3", "/var/lib/bbs.sqlite3"),
+            ("sqlite:///with%20space%3F", "with space?"),
+        ):
+            database = connect_to(url)
+            self.assertIsInstance(database, peewee.SqliteDatabase)
+            self.assertEqual(database.database, path)
+
+    def test_mysql(self) -> None:
+        url = "mysql://us%40er:p%3Ass%2Fword@db.example:3307/name?tls_ca=/etc/ca.pem"
+        database = connect_to(url)
+        self.assertIsInstance(database, peewee.MySQLDatabase)
+        self.assertEqual(database.database, "name")
+        parameters = database.connect_params
+        expected = {
+            "host": "db.example",
+            "port": 3307,
+            "user": "us@er",
+            "password": "p:ss/word",
+            "ssl": {"ca": "/etc/ca.pem"},
+        }
+        self.assertEqual({key: parameters[key] for key in expected}, expected)
+
+    def test_mysql_by_default(self) -> None:
+        parameters = connect_to("mysql://host/name").connect_params
+        expected = {"host": "host", "port": 3306, "user": "", "password": ""}
+        self.assertEqual({key: parameters[key] for key in expected}, expected)
+        self.assertNotIn("ssl", parameters)
+
+    def test_mysql_in_c(self) -> None:
+        """It is asked for in the same words."""
+        for rest in (
+            "user:p%3Ass@db.example:3307/name?tls_ca=/etc/ca.pem",
+            "user@127.0.0.1/name",
+            "user@db.example/name",
+        ):
+            plain, in_c = connect_to(f"mysql://{rest}"), connect_to(f"{IN_C}://{rest}")
+            self.assertIsInstance(in_c, MySQLDatabase)
+            self.assertIsNot(type(in_c), type(plain))
+            self.assertEqual(in_c.connect_params, plain.connect_params)
+
+    def test_mysql_in_c_that_is_not_installed(self) -> None:
+        url = f"{IN_C}://user:secret@host/name"
+        with mock.patch.dict(sys.modules, {"_mysql_connector": None}):
+            sys.modules.pop("bbs.storage.mysql_native", None)
+            error = self.assertRaises(DatabaseRefused, connect_to, url)
+        self.assertIn("pip install '.[fast-mysql]'", str(error))
+        for unwanted in ("\n", "secret"):
+            self.assertNotIn(unwanted, str(error))
+
+    def test_neither(self) -> None:
+        error = self.assertRaises(DatabaseRefused, connect_to, "postgres://user:secret@host/name")
+        self.assertEqual(
+            str(error), "database.url: neither sqlite:/// nor mysql://, but 'postgres'"
+        )
+
+    def test_passwords_are_not_shown(self) -> None:
+        for url, shown in (
+            ("mysql://user:secret@host:3306/name", "mysql://user:***@host:3306/name"),
+            ("mysql://user:s:e@cret@host/name", "mysql://user:***@host/name"),
+            ("mysql://us%40er:@host/name?tls_ca=x", "mysql://us%40er:***@host/name?tls_ca=x"),
+            ("mysql://user@host/name", "mysql://user@host/name"),
+            (f"{IN_C}://user:secret@host/name", f"{IN_C}://user:***@host/name"),
+            ("sqlite:///bbs.sqlite3", "sqlite:///bbs.sqlite3"),
+        ):
+            self.assertEqual(without_password(url), shown)
+
+
+class Locks(SynchronousTestCase):
+    """A transaction on SQLite takes the lock for writing as it begins."""
+
+    def connect(self, url: str) -> SqliteDatabase:
+        database = connect_to(url)
+        assert isinstance(database, SqliteDatabase)
+        database.timeout = 0
+        database.connect()
+        self.addCleanup(database.close)
+        return database
+
+    def test_at_the_beginning(self) -> None:
+        url = sqlite_url(self.mktemp())
+        one, other = self.connect(url), self.connect(url)
+        with one.atomic():
+            self.assertRaises(peewee.OperationalError, other.begin)
+            self.assertRaises(peewee.OperationalError, other.atomic().__enter__)
+        other.timeout = 5  # Its turn comes by a thread.
+        other.begin()
+        self.assertRaises(peewee.OperationalError, one.begin)
+        other.rollback()
+
+    def test_not_by_who_only_reads(self) -> None:
+        url = sqlite_url(self.mktemp())
+        one, other = self.connect(url), self.connect(url)
+        with one.atomic():
+            other.begin("DEFERRED")
+            other.rollback()
+
+
+class Settings(SynchronousTestCase):
+    def test_a_connection_that_cannot_be_set_up_is_closed(self) -> None:
+        """Or else the next transaction would run on it, under other rules."""
+        connection = mock.MagicMock()
+        trouble = pymysql.OperationalError(1193, "Unknown system variable")
+        connection.cursor.return_value.__enter__.return_value.execute.side_effect = trouble
+        database = connect_to("mysql://host/name")
+        with mock.patch("pymysql.connect", return_value=connection):
+            self.assertRaises(peewee.OperationalError, database.connect)
+        connection.close.assert_called_once_with()
+        self.assertTrue(database.is_closed())
+
+    def test_a_server_that_wants_tls_even_on_this_machine_has_it(self) -> None:
+        """As one that would else be sent a password that anybody could read (2061)."""
+        for code in (3159, 2061):
+            server = mock.MagicMock(server_version="11.8.9-MariaDB")
+            connect = mock.Mock(side_effect=[pymysql.OperationalError(code, ""), server])
+            database = connect_to("mysql://127.0.0.1/name")
+            with mock.patch("pymysql.connect", connect):
+                database.connect()
+            self.addCleanup(database.close)
+            first, second = (call.kwargs for call in connect.call_args_list)
+            self.assertTrue(first["ssl_disabled"])
+            self.assertNotIn("ssl_disabled", second)
+            self.assertNotIn("ssl_disabled", database.connect_params)
+
+    def test_a_server_that_cannot_serve_is_asked_once(self) -> None:
+        """Nor is TLS spoken from then on: with it the server would not have served either."""
+        connect = mock.Mock(side_effect=pymysql.OperationalError(1040, "Too many connections"))
+        database = connect_to("mysql://127.0.0.1/name")
+        with mock.patch("pymysql.connect", connect):
+            self.assertRaises(peewee.OperationalError, database.connect)
+        self.assertEqual(connect.call_count, 1)
+        connect = mock.Mock(side_effect=pymysql.OperationalError(1045, "Access denied"))
+        with mock.patch("pymysql.connect", connect):
+            self.assertRaises(peewee.OperationalError, database.connect)
+        self.assertEqual(connect.call_count, 2)
+        self.assertTrue(database.connect_params["ssl_disabled"])
+
+
+class Files(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.addCleanup(os.umask, os.umask(0))
+        self.path = Path(self.mktemp()).absolute()
+
+    def test_a_new_one_is_its_owners(self) -> None:
+        self.assertIsNone(prepare_file(f"sqlite:///{self.path}"))
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_one_that_is_there_stays(self) -> None:
+        """And an operator is told if everybody can open it."""
+        self.path.write_text("x")
+        for mode, warned in ((0o600, False), (0o660, False), (0o604, True), (0o602, True)):
+            self.path.chmod(mode)
+            self.assertEqual(bool(prepare_file(f"sqlite:///{self.path}")), warned)
+            self.assertEqual(self.path.stat().st_mode & 0o777, mode)
+        self.assertEqual(self.path.read_text(), "x")
+
+    def test_what_is_no_file(self) -> None:
+        here = sorted(os.listdir())
+        for url in ("sqlite:///:memory:", "sqlite:///", "sqlite:////no/such/x", "mysql://h/x"):
+            self.assertIsNone(prepare_file(url))
+        self.assertEqual(sorted(os.listdir()), here)

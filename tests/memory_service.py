@@ -9,7 +9,7 @@ from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits, Messages
 from bbs.core.threads import Inline
 from bbs.core.values import Policy, Rate
-from bbs.daemons.composition import Ground, LoginServing
+from bbs.daemons.composition import LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import membership
 from bbs.rules.servers import new_id
@@ -42,7 +42,7 @@ def another_keeper(
     service: MemoryService, identity: str, provider: MemoryProvider, policy: Policy = POLICY
 ) -> FleetController:
     """The keeper of another login server on the database of `service`, where nobody waits."""
-    ground = Ground(
+    ground = Runtime(
         board,
         configuration(policy),
         service.database,

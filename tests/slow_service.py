@@ -12,7 +12,7 @@ from zope.interface import implementer
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.config import Configuration
-from bbs.daemons.composition import Ground
+from bbs.daemons.composition import Runtime
 from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
 from bbs.rules import membership
 from bbs.testing import MemoryBroker, MemoryService
@@ -125,7 +125,7 @@ class SlowService(MemoryService):
 
     def boot(self, server_id: str) -> None:
         server = MemoryAppServer(
-            Ground(
+            Runtime(
                 self.declared,
                 self.config,
                 self.slow,

@@ -4,14 +4,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.batching import GATHER, LARGEST, Batch, Shared
+from bbs.core.batching import GATHER, LARGEST, Batch, SingleFlight
 
 
 class SharedWork(SynchronousTestCase):
-    """`Shared`."""
+    """`SingleFlight`."""
 
     def setUp(self):
-        self.shared = Shared()
+        self.shared = SingleFlight()
         self.begun = []
 
     def work(self):

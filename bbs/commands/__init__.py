@@ -6,7 +6,7 @@ import secrets
 from functools import partial
 
 from bbs.commands import accounts, common
-from bbs.commands.common import LongLists, listening
+from bbs.commands.common import Pagination, listening
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.core.plugins import plugins
 from bbs.protocols.commands import CommandTable
@@ -25,7 +25,7 @@ def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
     """
     parts = (accounts.commands, *service.commands, listening(service.feed), common.commands)
     table = CommandTable()
-    lists = LongLists(secrets.token_bytes() if secret is None else secret)
+    lists = Pagination(secrets.token_bytes() if secret is None else secret)
     try:
         for part in parts:
             _declare(table, lists, part)
@@ -37,12 +37,12 @@ def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
     return table
 
 
-def _include(table: CommandTable, lists: LongLists, added: object) -> None:
+def _include(table: CommandTable, lists: Pagination, added: object) -> None:
     if not isinstance(added, CommandTable):
         raise TypeError("it is no CommandTable")
     _declare(table, lists, added)
 
 
-def _declare(table: CommandTable, lists: LongLists, added: CommandTable) -> None:
+def _declare(table: CommandTable, lists: Pagination, added: CommandTable) -> None:
     for command in added:
         table.declare(lists.known(command))

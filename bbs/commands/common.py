@@ -115,7 +115,7 @@ def listening(feed: Feed | None) -> CommandTable:
 MORE = "more <user> <cursor>"
 
 
-class LongLists:
+class Pagination:
     """The commands of a service whose lists come in parts.
 
     :param secret: as in `Cursors`.

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from bbs.commands.cost_limits import Charges
-from bbs.commands.request_tracing import Traces
+from bbs.commands.cost_limits import CostLimits
+from bbs.commands.request_tracing import RequestTraces
 from bbs.commands.service import Service
 from bbs.core.addresses import Address
 from bbs.core.audit import tell
@@ -120,11 +120,11 @@ class Home:
     wall: Callable[[], float]
     tally: Tally
     watchers: set[IConnection]
-    charges: Charges
+    charges: CostLimits
     parts: LoginServerParts | AppServerParts
     timing: Timing
     described: Mapping[str, object] = field(default_factory=dict)
-    traces: Traces = field(default_factory=Traces)
+    traces: RequestTraces = field(default_factory=RequestTraces)
 
     @property
     def role(self) -> Role:

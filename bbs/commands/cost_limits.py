@@ -35,7 +35,7 @@ KNOWN = 20_000
 _log = Logger()
 
 
-class Charges:
+class CostLimits:
     """The accounts of all who ask a server.
 
     :param commands: what a user may ask for, and so an address that is not trusted.

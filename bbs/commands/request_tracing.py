@@ -16,7 +16,7 @@ FAULTS = ("internal-error", "unavailable")
 """Codes of replies where the service is at fault, and not what was asked."""
 
 
-class Traces:
+class RequestTraces:
     """What the peers of a server's connections have said of their next requests.
 
     Whose word decides whether a trace is recorded: that of gateways that know the secret, and of

@@ -15,7 +15,7 @@ LARGEST = 100
 """Keys in a batch."""
 
 
-class Shared:
+class SingleFlight:
     """Work under a key, which everybody who asks for it while it runs shares."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ the process: set back an hour, every `callLater` comes an hour late, and every l
 lasts an hour longer. `measure_steadily` gives the reactor one that goes by the machine's monotonic
 clock.
 
-The wall clock (`Daemon.wall`, `Ground.wall`, `Home.wall`) is to stamp by: when a message was
+The wall clock (`Daemon.wall`, `Runtime.wall`, `Home.wall`) is to stamp by: when a message was
 stored, or a session used. It is only for what is stored, shown, or compared with what was stored;
 whoever compares bears in mind that it may have been set since, or be another machine's.
 """

@@ -57,7 +57,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-no
 _log = Logger()
 
 
-class Machine(TwistedService):
+class InstanceReporter(TwistedService):
     """This app server's instance.
 
     :param wanted: the kind of address at which people reach it: `public`, `private` or `dns`.
@@ -171,7 +171,7 @@ class Machine(TwistedService):
 
 
 @implementer(IReadDescriptor)
-class Lifeline(TwistedService):
+class ParentWatchdog(TwistedService):
     """Watches the inherited end of a pipe, and calls `on_cut` once when the other end is gone.
 
     It watches from `startService` until `stopService`; a cut before that is noticed at the start.
@@ -267,7 +267,7 @@ class AppServer(Daemon):
     async def _begin_parts(self) -> None:
         config, reactor = self.config, self.reactor
         if self._lifeline is not None:
-            self.begin(Lifeline(reactor, self._lifeline, self._orphaned))
+            self.begin(ParentWatchdog(reactor, self._lifeline, self._orphaned))
         # Both are connected to at the same time: people wait for this server. What is wrong with
         # the database is said first, as by the login server.
         embedded = config.broker.url == ("embedded",)
@@ -300,7 +300,7 @@ class AppServer(Daemon):
         self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
         serving.home.bus.tell_fleet("ready")
 
-    def _begin_machine(self) -> Machine | None:
+    def _begin_machine(self) -> InstanceReporter | None:
         """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
         if not is_on_instance(self.config, self._launched_as):
             return None
@@ -310,11 +310,13 @@ class AppServer(Daemon):
         metadata = Metadata.from_environ(self.reactor, os.environ)
         if metadata is None:
             return None
-        machine = Machine(metadata, self.config.ec2.address, self.reactor)
+        machine = InstanceReporter(metadata, self.config.ec2.address, self.reactor)
         self.begin(machine)
         return machine
 
-    async def _join(self, database: Database, port: IListeningPort, machine: Machine | None) -> str:
+    async def _join(
+        self, database: Database, port: IListeningPort, machine: InstanceReporter | None
+    ) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._launched_as is None:
             told = self.config.app.address

@@ -16,7 +16,7 @@ from typing import Any
 from bbs.commands import all_commands
 from bbs.commands.accounts import tell
 from bbs.commands.context import AccountLimits, AppServerParts, Home, LoginServerParts
-from bbs.commands.cost_limits import Charges
+from bbs.commands.cost_limits import CostLimits
 from bbs.commands.description import described
 from bbs.commands.dispatch import Dispatcher
 from bbs.commands.service import Service
@@ -39,14 +39,14 @@ from bbs.rules.membership import Member
 from bbs.rules.servers import CONNECTED
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController, Sweep
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.interfaces import IProvider
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage.database import Database
 
 
 @dataclass(frozen=True)
-class Ground:
+class Runtime:
     """What every server stands on. `stomp` is a client of the broker, `hint_key` what all servers
     of the service prove their hints by. `reactor.seconds` is the clock to measure by, which nobody
     sets, and `wall` (seconds since the epoch) the one by which is stamped what is stored."""
@@ -67,7 +67,7 @@ class Ground:
 class AppServing:
     """An app server: its listeners, and the factory of its connections."""
 
-    def __init__(self, ground: Ground, admission: Admission | None = None) -> None:
+    def __init__(self, ground: Runtime, admission: Admission | None = None) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
         watchers: set[IConnection] = set()
@@ -143,7 +143,7 @@ def sessions_of(limits: Limits) -> auth.Sessions:
 
 
 def home_of(
-    ground: Ground,
+    ground: Runtime,
     bus: Bus,
     parts: LoginServerParts | AppServerParts,
     watchers: set[IConnection] | None = None,
@@ -162,7 +162,7 @@ def home_of(
         wall=ground.wall,
         tally=Tally(counts=dict.fromkeys(ground.service.counted, 0)),
         watchers=set() if watchers is None else watchers,
-        charges=Charges(
+        charges=CostLimits(
             limits.commands, limits.deliveries, Networks(limits.trusted), ground.reactor
         ),
         parts=parts,
@@ -183,7 +183,7 @@ class LoginServing:
 
     def __init__(
         self,
-        ground: Ground,
+        ground: Runtime,
         *,
         me: Member,
         hasher: Hasher,
@@ -197,7 +197,7 @@ class LoginServing:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
         watchers: set[IConnection] = set()
-        self.news = FleetNews(bus)
+        self.news = FleetEvents(bus)
         self.policy = policy_of(config, launches)
         self.timing = Timing(reactor.seconds)
         self.room = WaitingRoom(
@@ -274,7 +274,7 @@ def policy_of(config: Configuration, launches: bool) -> Policy:
     )
 
 
-def _sweeps(ground: Ground, sessions: auth.Sessions) -> Sequence[Sweep]:
+def _sweeps(ground: Runtime, sessions: auth.Sessions) -> Sequence[Sweep]:
     """What is swept: unused sessions, what has expired in the service's feed, and what the service
     sweeps itself."""
     service, retention = ground.service, ground.config.messages.message_retention

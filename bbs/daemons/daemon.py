@@ -40,7 +40,7 @@ from bbs.core.clock import measure_steadily
 from bbs.core.errors import Refusal
 from bbs.core.plugins import PluginUnusable
 from bbs.core.threads import Workers
-from bbs.daemons.composition import Ground, admission_of
+from bbs.daemons.composition import Runtime, admission_of
 from bbs.daemons.log_lines import Speaker
 from bbs.limits.connections import Admission, Port
 from bbs.protocols.line import LineFactory
@@ -278,10 +278,12 @@ class Daemon(TwistedService):
             _log.info("the database is newer, and good for this program: {newer}", newer=newer)
         return database
 
-    async def ground(self, database: Database, stomp: IStomp) -> Ground:
+    async def ground(self, database: Database, stomp: IStomp) -> Runtime:
         """What the server is put together from, on these."""
         hint_key = await database.run_patiently(secrets.hint_key)
-        return Ground(self.service, self.config, database, stomp, self.reactor, self.wall, hint_key)
+        return Runtime(
+            self.service, self.config, database, stomp, self.reactor, self.wall, hint_key
+        )
 
     async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:
         """Connect to a broker. One that is away is waited for in the background; one that refuses

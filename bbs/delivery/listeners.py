@@ -32,7 +32,7 @@ from bbs.core import tracing
 from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.delivery.bus import Bus, NoHint
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
-from bbs.delivery.subscribers import Audience, Channels, Listener
+from bbs.delivery.subscribers import ChannelSubscriptions, Listener, Subscribers
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
 from bbs.rules import placement, presence
@@ -138,14 +138,14 @@ class Receipts:
                 del self._sent[user]
 
 
-class Whereabouts:
+class Relocation:
     """Looks where the `audience` of one app server should be.
 
     :param drop: ends the listening of some of them.
     """
 
     def __init__(
-        self, database: Database, audience: Audience, drop: Callable[[Iterable[Listener]], None]
+        self, database: Database, audience: Subscribers, drop: Callable[[Iterable[Listener]], None]
     ) -> None:
         self._database = database
         self._audience = audience
@@ -252,11 +252,11 @@ class Listeners(Service):
         self._feed = feed
         self._poll_interval = poll_interval
         self._reactor = reactor
-        self._audience = Audience()
-        self._opening = Audience()
+        self._audience = Subscribers()
+        self._opening = Subscribers()
         """Those who are about to listen."""
-        self.where = Whereabouts(database, self._audience, self._drop)
-        self._channels = Channels(bus, self._hinted, self._told_those_who_asked)
+        self.where = Relocation(database, self._audience, self._drop)
+        self._channels = ChannelSubscriptions(bus, self._hinted, self._told_those_who_asked)
         self._due: dict[Listener, tracing.Span | None] = {}
         """Who may have events to be sent, in the order in which they became so, and as part of
         what."""

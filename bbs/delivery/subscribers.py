@@ -30,7 +30,7 @@ class Listener:
     session: str = ""
 
 
-class Audience:
+class Subscribers:
     """The listeners, by their users and by their connections, in the order in which they came.
 
     Nothing here takes longer because others listen, too: when many go at once, each is one of many.
@@ -87,7 +87,7 @@ OnAsked = Callable[[Collection[int], Mapping[str, Any], str | None], None]
 """The same of what `bbs.delivery.bus.OnAsked` is."""
 
 
-class Channels:
+class ChannelSubscriptions:
     """Hears each channel once, as long as one user or several hear it.
 
     :param on_news: told of what comes.

@@ -135,7 +135,7 @@ class Abortable(Protocol):
     def abort(self) -> None: ...
 
 
-class Departure:
+class ConnectionShutdown:
     """Waits for the connections of a server that stops, which `connections` has as long as they
     are there; whoever removes the last calls `all_gone`."""
 
@@ -206,7 +206,7 @@ class Input(Enum):
         self.ended = number == 2
 
 
-class Life:
+class ConnectionState:
     """Where one connection is in its life. Its owner says what happens to it and what it wants;
     what that means for the transport is done here. `phase`, `input` and `blocked` are there to be
     read.

@@ -190,7 +190,7 @@ class NoSuchServer(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deed:
+class OperatorAction:
     """What an operator did: `at` when (seconds since the epoch), from which `address`, to which
     server (`target`, else "") or to which `person` (a name), and how (`detail`)."""
 
@@ -289,7 +289,7 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
 
     :raises FleetFull: no more servers are allowed.
     """
-    membership.locked_keeper()  # Whoever keeps the fleet counts under the same lock.
+    membership.locked_leader()  # Whoever keeps the fleet counts under the same lock.
     if servers.running().count() >= maximum:
         raise FleetFull()
     return servers.add("", capacity, now)
@@ -310,7 +310,7 @@ def ask_drain(beginning: str) -> str:
 
 def ask_replace(maximum: int, version: str | None, most: int | None) -> Replacement:
     """Have another server launched in place of each that `replacing.choose` finds."""
-    membership.locked_keeper()  # So that of two who ask at once each asks for servers of their own.
+    membership.locked_leader()  # So that of two who ask at once each asks for servers of their own.
     full = servers.running().count() >= maximum
     chosen = choose(servers.read_all(), version, most, full)
     _mark(chosen.servers, True)
@@ -380,11 +380,11 @@ def cancel(by: By) -> tuple[str, ...]:
 
 
 @long_read
-def actions(most: int) -> list[Deed]:
+def actions(most: int) -> list[OperatorAction]:
     """The latest actions, newest first."""
     latest = Action.select().order_by(Action.id.desc()).limit(most)
     return [
-        Deed(
+        OperatorAction(
             id=row.id,
             at=row.at,
             operator=row.operator,

@@ -15,7 +15,7 @@ import peewee
 
 from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
 from bbs.rules import relocation, servers
-from bbs.rules.membership import KEEPER, Member, locked_keeper
+from bbs.rules.membership import KEEPER, Member, locked_leader
 from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, Notice, Server
 from bbs.storage.statements import Row, statement
@@ -35,7 +35,7 @@ class Stands(StrEnum):
     NEVER = "no server of this fleet has it, or had it lately"
 
 
-class NotKeeper(Exception):
+class NotLeader(Exception):
     """Another login server has taken the fleet over."""
 
 
@@ -53,7 +53,7 @@ def add_launches(
     """Rows for `count` launches, which begin only now that they are written down; for the shelf, if
     they are to be `shelved`. `ways` are those by which they are asked for, in their order, and
     `trace` is of whom they are for."""
-    _check_keeper(me)
+    _check_leader(me)
     room = maximum - servers.running().count()
     return [
         servers.add(scope, capacity, now, shelved, way, trace)
@@ -65,7 +65,7 @@ def adopt(me: Member, scope: str, count: int, ways: Sequence[str] = ()) -> list[
     """Take on the first `count` launches that operators wrote down for whoever keeps the fleet, by
     these `ways` in the order of what is returned, as far as they go. More may have been written
     down since these were counted: they wait until they have been counted too."""
-    _check_keeper(me)
+    _check_leader(me)
     asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
     ids = [server.id for server in asked.order_by(Server.created, Server.id).limit(count)]
     Server.update(scope=scope).where(Server.id.in_(ids)).execute()
@@ -74,10 +74,10 @@ def adopt(me: Member, scope: str, count: int, ways: Sequence[str] = ()) -> list[
     return ids
 
 
-def note_way(me: Member, server: str, before: str | None, way: str) -> bool:
+def note_strategy(me: Member, server: str, before: str | None, way: str) -> bool:
     """The launch of `server` is asked for by another `way` from now on. False, and then it must not
     be: somebody has written down another than `before`, or nobody wants the server any more."""
-    _check_keeper(me)
+    _check_leader(me)
     was = Server.way.is_null() if before is None else Server.way == before
     return bool(
         Server.update(way=way)
@@ -88,7 +88,7 @@ def note_way(me: Member, server: str, before: str | None, way: str) -> bool:
 
 def note_instances(me: Member, instances: Iterable[Instance]) -> None:
     """What the provider calls its launches, and where they are reached, as far as it tells."""
-    _check_keeper(me)
+    _check_leader(me)
     for instance in instances:
         told = {
             "host": instance.host,
@@ -102,23 +102,23 @@ def note_instances(me: Member, instances: Iterable[Instance]) -> None:
 def refuse(me: Member, reason: str | None, until: float | None) -> None:
     """The provider launches nothing, for a reason that an operator must mend, and is not asked
     again before `until`; None: it launches."""
-    _check_keeper(me)
+    _check_leader(me)
     Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
 
 
 def mark_ready(me: Member, server: str, host: str | None, ready: float) -> list[relocation.Move]:
     """People may be placed on `server`, reached at `host` (None: as its row says already), since
     `ready`: when it was created, and what was measured since."""
-    _check_keeper(me)
+    _check_leader(me)
     values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
     Server.update(values).where((Server.id == server) & (Server.state == State.LAUNCHING)).execute()
     return relocation.settle()
 
 
-def shelve(me: Member, server: str, now: float) -> bool:
+def park(me: Member, server: str, now: float) -> bool:
     """`server`, which was launched for the shelf, is warm: it serves nowhere until it is started
     again. False if it is wanted after all."""
-    _check_keeper(me)
+    _check_leader(me)
     return bool(
         Server.update(state=State.WARM, host=None, port=None, created=now)
         .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.shelved)
@@ -126,10 +126,10 @@ def shelve(me: Member, server: str, now: float) -> bool:
     )
 
 
-def wake(me: Member, server: str, maximum: int, now: float) -> bool:
+def resume(me: Member, server: str, maximum: int, now: float) -> bool:
     """`server` comes off the shelf: one that is warm is launching from `now` on, and one that boots
     for the shelf boots for people. False if `maximum` run already, or it is not there."""
-    _check_keeper(me)
+    _check_leader(me)
     row = Server.get_or_none((Server.id == server) & Server.shelved)
     if row is None or row.state not in (State.WARM, State.LAUNCHING):
         return False
@@ -145,7 +145,7 @@ def wake(me: Member, server: str, maximum: int, now: float) -> bool:
 
 def put_back(me: Member, server: str, now: float) -> None:
     """`server`, which was warm, could not be started: it is warm again."""
-    _check_keeper(me)
+    _check_leader(me)
     Server.update(state=State.WARM, shelved=True, created=now).where(
         (Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null()
     ).execute()
@@ -153,7 +153,7 @@ def put_back(me: Member, server: str, now: float) -> None:
 
 def lose(me: Member, server: str, cause: Cause, reason: str) -> list[relocation.Move]:
     """Give up `server`, for this `cause`, and place its people again. `reason` tells people why."""
-    _check_keeper(me)
+    _check_leader(me)
     Server.update(state=State.LOST, cause=cause, reason=_cut(reason)).where(
         (Server.id == server) & (Server.state != State.GONE)
     ).execute()
@@ -162,7 +162,7 @@ def lose(me: Member, server: str, cause: Cause, reason: str) -> list[relocation.
 
 def give_up(me: Member, server: str, reason: str) -> list[relocation.Move] | None:
     """Give up the launch of `server`, which is late; None if it has reported by now."""
-    _check_keeper(me)
+    _check_leader(me)
     changed = (
         Server.update(state=State.LOST, cause=LossCause.LATE, reason=_cut(reason))
         .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
@@ -183,7 +183,7 @@ def drain(
     replacement must still be asked for, and a consolidation waits while somebody is there who was
     moved shortly before `now`.
     """
-    _check_keeper(me)
+    _check_leader(me)
     if cause is DrainCause.CONSOLIDATION and relocation.anybody_moved_lately(server, now):
         return None
     changed = (
@@ -206,7 +206,7 @@ def _may_drain(cause: DrainCause, seen: int) -> Any:
 def keep(me: Member, server: str) -> list[relocation.Move]:
     """Place people again on `server`, which drains but could stay; first those who are online
     without a place. Nothing happens if it is empty by now: then it is being ended."""
-    _check_keeper(me)
+    _check_leader(me)
     Server.update(state=State.READY, cause="", reason="").where(
         (Server.id == server)
         & (Server.state == State.DRAINING)
@@ -219,7 +219,7 @@ def keep(me: Member, server: str) -> list[relocation.Move]:
 
 def move_off(me: Member, server: str) -> list[relocation.Move]:
     """Move people from `server`, if it drains, as far as there are other places."""
-    _check_keeper(me)
+    _check_leader(me)
     return relocation.move_off(server) if _drains(server) else []
 
 
@@ -228,7 +228,7 @@ def move_some_off(
 ) -> list[relocation.Move]:
     """Move `most` people from `server`, if it drains, as far as there are other places, and none
     whom that has happened to not long before `now`, unless they are to be moved `again`."""
-    _check_keeper(me)
+    _check_leader(me)
     return relocation.move_some_off(server, most, now, again) if _drains(server) else []
 
 
@@ -244,7 +244,7 @@ def close(
     """Note that `server` has been terminated: it is gone, and ends itself should it still run. The
     `cause` and the `reason` are stored unless it was lost: then those of the loss stay. Without a
     `cause`, the one for which it drained stays."""
-    _check_keeper(me)
+    _check_leader(me)
     noted = {"reason": _cut(reason)} | ({} if cause is None else {"cause": cause})
     Server.update(noted).where(
         (Server.id == server) & Server.state.not_in([State.LOST, State.GONE])
@@ -257,13 +257,13 @@ def close(
 
 def settle(me: Member) -> list[relocation.Move]:
     """Find places for people who are online without one."""
-    _check_keeper(me)
+    _check_leader(me)
     return relocation.settle()
 
 
 def forget_peer(me: Member, peer: str) -> None:
     """A login server is dead: nobody waits there any more."""
-    _check_keeper(me)
+    _check_leader(me)
     LoginServer.delete().where(LoginServer.id == peer).execute()
 
 
@@ -304,9 +304,9 @@ def _oldest_notices(limit: int) -> peewee.Select:
     return Notice.select(Notice.id, Notice.channel).order_by(Notice.id).limit(limit)
 
 
-def _check_keeper(me: Member) -> None:
-    if locked_keeper() != me.id:
-        raise NotKeeper()
+def _check_leader(me: Member) -> None:
+    if locked_leader() != me.id:
+        raise NotLeader()
 
 
 def _cut(reason: str) -> str:

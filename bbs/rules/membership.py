@@ -128,7 +128,7 @@ def observe(
     """Say that `me` lives and what it has counted, hold the lease if it is free or `me`'s already,
     and look at everything if so; at the servers as `servers.read_again`."""
     counts, figures = json.dumps(tally.counts), json.dumps(tally.figures)
-    if not _say_that_it_lives(me.id, tally.logins, counts, figures):
+    if not _write_heartbeat(me.id, tally.logins, counts, figures):
         enroll(me)  # Somebody took this server for dead.
     lease = seen_lease(KEEPER)
     if lease is None:
@@ -155,7 +155,7 @@ def observe(
 
 
 @statement
-def _say_that_it_lives(
+def _write_heartbeat(
     me: str, logins: int | None, counts: str | None, figures: str | None
 ) -> peewee.Update:
     told = {"logins": logins, "counts": counts, "figures": figures}
@@ -208,7 +208,7 @@ def stop_waiting(waiter: str) -> None:
     Waiter.delete().where(Waiter.id == waiter).execute()
 
 
-def seize(me: Member, lapsed: LeaseSeen) -> bool:
+def take_lease(me: Member, lapsed: LeaseSeen) -> bool:
     """Take the lease from a holder that has not moved since it was `lapsed`; False if it has."""
     taken = (
         Lease.update(
@@ -234,7 +234,7 @@ def resign(me: Member) -> None:
     LoginServer.delete().where(LoginServer.id == me.id).execute()
 
 
-def locked_keeper() -> str | None:
+def locked_leader() -> str | None:
     """Who keeps the fleet, the lease's row locked; None where nobody does."""
     return next((holder for (holder,) in _locked_holder(KEEPER)), None)
 

@@ -76,7 +76,7 @@ class Overview:
     refusal: fleet_admin.Hold | None
     usual: float | None
     failures: int = 0
-    actions: tuple[fleet_admin.Deed, ...]
+    actions: tuple[fleet_admin.OperatorAction, ...]
     who: Mapping[str, tuple[str, ...]] | None
     keeper: LeaseSeen | None = None
     narrator: LeaseSeen | None = None

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from bbs.core.values import Policy
 from bbs.rules.membership import Member
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.interfaces import IProvider
 from bbs.storage.database import Database
 
@@ -24,7 +24,7 @@ class FleetContext:
     database: Database
     provider: IProvider
     policy: Policy
-    news: FleetNews
+    news: FleetEvents
     reactor: IReactorTime
     wall: Callable[[], float]
     fleet_id: str = ""

@@ -34,7 +34,7 @@ from bbs.scaling.executor import Executor
 from bbs.scaling.fleet_view import ServerView
 from bbs.scaling.inventory import Inventory
 from bbs.scaling.observer import Ages, FleetObserver
-from bbs.scaling.outbox import Notices
+from bbs.scaling.outbox import Outbox
 from bbs.scaling.planner import plan
 from bbs.scaling.process_identity import certainly_dead
 
@@ -207,7 +207,7 @@ class FleetController(Service):
         )
         self._drainer = Drainer(context)
         self._housekeeping = Housekeeping(context, sweeps)
-        self._notices = Notices(context.database, context.news, lambda: self.keeping, self._reactor)
+        self._notices = Outbox(context.database, context.news, lambda: self.keeping, self._reactor)
 
     # Service
 
@@ -242,7 +242,7 @@ class FleetController(Service):
         for id in await self._provider.list():
             try:
                 await self._run(fleet_transitions.close, self.me, id, None, "stopped", self._wall())
-            except (Unavailable, fleet_transitions.NotKeeper):
+            except (Unavailable, fleet_transitions.NotLeader):
                 return
 
     # Rounds
@@ -294,7 +294,7 @@ class FleetController(Service):
             await self._keep(seen, elapsed)
         except Unavailable:
             _log.debug("a round without the database")
-        except fleet_transitions.NotKeeper:
+        except fleet_transitions.NotLeader:
             self._deposed()
 
     def _known(self) -> Mapping[str, ServerRow]:
@@ -318,7 +318,7 @@ class FleetController(Service):
             self._deposed()
         silent = self._watch.silence(lease.holder, lease.beats, elapsed)
         dead = silent > self._policy.lost_after or bool(await self._dead([lease.identity]))
-        if dead and await self._run(membership.seize, self.me, lease):
+        if dead and await self._run(membership.take_lease, self.me, lease):
             _log.warn("the fleet's keeper is dead; this login server takes over")
             self._again = True
 

@@ -41,7 +41,7 @@ class Keeper(Protocol):
         """Something has changed."""
 
 
-class FleetNews:
+class FleetEvents:
     """What one login server knows to be new of the fleet, and tells the others by `bus`."""
 
     def __init__(self, bus: FleetBus) -> None:

@@ -83,12 +83,12 @@ class LaunchStrategies:
 
     async def _written(self, launch_id: str, before: str | None, way: str) -> None:
         try:
-            if await self._run(fleet_transitions.note_way, self._me, launch_id, before, way):
+            if await self._run(fleet_transitions.note_strategy, self._me, launch_id, before, way):
                 return
             if launch_id in self._lost:
                 # The ways before have been refused, or are unknown by now, which does not change.
                 raise LaunchFailed("it is given up, and not asked for in another way")
-        except (Unavailable, fleet_transitions.NotKeeper):
+        except (Unavailable, fleet_transitions.NotLeader):
             pass
         raise ProviderUnavailable("another way to launch it could not be written down")
 
@@ -257,7 +257,7 @@ class Executor:
 
     async def park(self, server: ServerView) -> None:
         """Make a server warm that has booted for the pool, and stop its machine."""
-        if await self._run(fleet_transitions.shelve, self._me, server.id, self._wall()):
+        if await self._run(fleet_transitions.park, self._me, server.id, self._wall()):
             _log.info("server {server} has booted, and is stopped to stand by", server=server.id)
             self._ages.begin_anew(server.id)
             self._begin(server.id, self._stop, server.id)
@@ -269,7 +269,7 @@ class Executor:
     async def resume(self, server: ServerView, beside: int) -> None:
         """Take a server out of the warm pool, and start its machine if that is stopped."""
         most = self._policy.maximum - beside
-        if await self._run(fleet_transitions.wake, self._me, server.id, most, self._wall()):
+        if await self._run(fleet_transitions.resume, self._me, server.id, most, self._wall()):
             _log.info("server {server} comes out of the warm pool", server=server.id)
             if server.state is State.WARM:
                 self._ages.begin_anew(server.id)
@@ -531,7 +531,7 @@ class Executor:
         def done(result: object) -> None:
             del self._calls[id]
             if isinstance(result, Failure) and not result.check(
-                Unavailable, fleet_transitions.NotKeeper, CancelledError
+                Unavailable, fleet_transitions.NotLeader, CancelledError
             ):
                 _log.failure("server {server}: a step went wrong", failure=result, server=id)
 

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.storage.database import Database
 
 INTERVAL = 1.0
@@ -25,13 +25,15 @@ INTERVAL = 1.0
 _log = Logger()
 
 
-class Notices(Service):
+class Outbox(Service):
     """Takes notices while this login server keeps the fleet.
 
     :param is_keeping: whether it does.
     """
 
-    def __init__(self, database: Database, news: FleetNews, is_keeping: Any, reactor: Any) -> None:
+    def __init__(
+        self, database: Database, news: FleetEvents, is_keeping: Any, reactor: Any
+    ) -> None:
         self._database = database
         self._news = news
         self._is_keeping = is_keeping

@@ -19,7 +19,7 @@ from bbs.rules import fleet_admin, membership
 from bbs.rules.membership import Member
 from bbs.rules.placement import Look, Search, Seat
 from bbs.rules.servers import new_id
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.storage.database import Database
 
 LOOK_INTERVAL = 1.0
@@ -69,7 +69,7 @@ class WaitingRoom:
     wall: Callable[[], float]
     patience: float
     watchers: set[IConnection]
-    news: FleetNews
+    news: FleetEvents
     timing: Timing
 
     def __post_init__(self) -> None:

@@ -165,13 +165,13 @@ def _mysql(scheme: str) -> type[MySQLDatabase]:
     if scheme != IN_C:
         return MySQLDatabase
     try:
-        from bbs.storage.mysql_native import MySQLInC
+        from bbs.storage.mysql_native import NativeMySQLDatabase
     except ImportError as error:
         raise DatabaseRefused(
             f"database.url: {IN_C}:// needs a driver in C: pip install '.[fast-mysql]' in a"
             f" checkout of bbs ({error})"
         ) from error
-    return MySQLInC
+    return NativeMySQLDatabase
 
 
 def without_password(url: str) -> str:

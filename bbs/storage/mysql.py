@@ -10,7 +10,7 @@ import peewee
 import pymysql
 import pymysql.constants.ER as mysql_errors
 
-from bbs.storage.transaction_guard import EXCEPTIONS, Doing, Prepared, Watched
+from bbs.storage.transaction_guard import EXCEPTIONS, Doing, Prepared, TransactionGuard
 
 CLIENT_ERRORS = range(2000, 3000)
 """What the driver itself says of a connection."""
@@ -25,7 +25,7 @@ _WANT_TLS = (
 _ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
 
 
-class MySQLDatabase(Watched, peewee.MySQLDatabase):
+class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     """MySQL or MariaDB. A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends."""
 
     field_types = peewee.MySQLDatabase.field_types | {"TEXT": "MEDIUMTEXT"}

@@ -49,7 +49,7 @@ _SYSTEM_ERROR = re.compile(r"\((\d+)\)\Z")
 """How messages end that say by a number why a server was not reached."""
 
 
-class MySQLInC(MySQLDatabase):
+class NativeMySQLDatabase(MySQLDatabase):
     """MySQL or MariaDB, by the driver in C."""
 
     def _open(self) -> Connection:

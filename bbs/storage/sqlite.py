@@ -22,7 +22,7 @@ from typing import Any
 import peewee
 from twisted.logger import Logger
 
-from bbs.storage.transaction_guard import EXCEPTIONS, Doing, Watched
+from bbs.storage.transaction_guard import EXCEPTIONS, Doing, TransactionGuard
 
 try:
     import fcntl
@@ -38,7 +38,7 @@ _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT
 """Why a file cannot be opened at the moment."""
 
 
-class Turn:
+class WriterLock:
     """One connection's turn to write to the database `file`; None for one that nobody shares.
 
     Where there is no such lock, as on some network file systems, nobody takes turns, and SQLite's
@@ -124,7 +124,7 @@ class _Waiting:
             return self._descriptor if self._wanted else None
 
 
-class SqliteDatabase(Watched, peewee.SqliteDatabase):
+class SqliteDatabase(TransactionGuard, peewee.SqliteDatabase):
     """SQLite, whose transactions take the lock for writing as they begin: to take it at the first
     write instead would fail where two that have read both write. Processes take turns."""
 
@@ -171,12 +171,12 @@ class SqliteDatabase(Watched, peewee.SqliteDatabase):
         self._turn.give_back()
 
     @property
-    def _turn(self) -> Turn:
+    def _turn(self) -> WriterLock:
         try:
-            turn: Turn = self._turns.own
+            turn: WriterLock = self._turns.own
         except AttributeError:
             shared = self.database not in ("", ":memory:")
-            turn = self._turns.own = Turn(self.database if shared else None)
+            turn = self._turns.own = WriterLock(self.database if shared else None)
         return turn
 
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:

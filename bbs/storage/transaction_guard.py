@@ -42,7 +42,7 @@ class Doing(threading.local):
     """Whether anything was changed since this was last set False."""
 
 
-class Watched:
+class TransactionGuard:
     """A database that knows what is done with each of its connections, one for each thread."""
 
     doing: Doing

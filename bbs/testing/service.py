@@ -29,7 +29,7 @@ from bbs.commands.service import Service
 from bbs.config import Configuration, Limits
 from bbs.core.threads import Inline
 from bbs.core.values import Rate
-from bbs.daemons.composition import AppServing, Ground, LoginServing
+from bbs.daemons.composition import AppServing, LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
 from bbs.protocols.line import LineFactory
 from bbs.rules import auth, membership, placement
@@ -120,7 +120,7 @@ def _limits() -> Limits:
 class MemoryAppServer:
     """One app server of a `MemoryService`, launched under `id`; `port` is the one that it says."""
 
-    def __init__(self, ground: Ground, server_id: str) -> None:
+    def __init__(self, ground: Runtime, server_id: str) -> None:
         self.id = server_id
         self.port = 0
         self.serving = AppServing(ground)
@@ -289,8 +289,8 @@ class MemoryService:
         if self.boots:
             self.clock.callLater(0, self.boot, server_id)
 
-    def _ground(self) -> Ground:
-        return Ground(
+    def _ground(self) -> Runtime:
+        return Runtime(
             self._service,
             self.config,
             self.database,

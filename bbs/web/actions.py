@@ -35,7 +35,7 @@ from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
 from bbs.rules.user_admin import Done, NoSuchPerson, NotSuspended, Person
 from bbs.storage.database import Database
 from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
-from bbs.web.poller import Kept
+from bbs.web.poller import TTLCache
 from bbs.web.resources import (
     NONE,
     Asked,
@@ -326,7 +326,7 @@ class PeopleControls:
     passwords: Passwords | None
     count: Callable[[int], Mapping[str, int]] | None
     on_delete: Callable[[int], int] | None
-    kept: Kept[HttpAnswer]
+    kept: TTLCache[HttpAnswer]
 
     @property
     def _database(self) -> Database:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bbs.core.values import Counter, State
 from bbs.rules import fleet_admin
-from bbs.rules.fleet_admin import Deed
+from bbs.rules.fleet_admin import OperatorAction
 from bbs.rules.overview import Overview
 from bbs.rules.servers import OPERATOR, ServerRow
 
@@ -110,7 +110,7 @@ def _actions(before: Overview, now: Overview) -> Iterator[Told]:
             yield _deed(deed)
 
 
-def _is_told(deed: Deed) -> bool:
+def _is_told(deed: OperatorAction) -> bool:
     """Whether it is done to servers: what is done to people is for operators alone."""
     return bool(deed.target) or deed.action in _TO_MANY
 
@@ -121,7 +121,7 @@ _TO_MANY = {
 }
 
 
-def _deed(deed: Deed) -> Told:
+def _deed(deed: OperatorAction) -> Told:
     if deed.action in _TO_MANY:
         return Told(f"An operator {_TO_MANY[deed.action]} {deed.detail}.", deed.at)
     words = "drain" if deed.action == fleet_admin.DRAIN else "start"

@@ -23,7 +23,7 @@ from bbs.core import tracing
 from bbs.core.values import ERRORS, State, Trouble
 from bbs.web.alarm import Alarm, Cause, alarms
 from bbs.web.event_text import Launched
-from bbs.web.poller import Lookout
+from bbs.web.poller import Poller
 from bbs.web.snapshot import (
     Standing,
     View,
@@ -56,7 +56,7 @@ class Metrics:
     :param logins: how many people this login server has let in.
     """
 
-    lookout: Lookout
+    lookout: Poller
 
     def __init__(self, standing: Standing, logins: Callable[[], int]) -> None:
         self._policy = standing.policy

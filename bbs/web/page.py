@@ -21,7 +21,7 @@ from bbs.web.actions import Controls, Passwords, PeopleControls, Servers, answer
 from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hashed, read_passwords
 from bbs.web.http_limits import CONNECTIONS_PER_ADDRESS, BoundedSite
 from bbs.web.metrics import Metrics
-from bbs.web.poller import Kept, Lookout
+from bbs.web.poller import Poller, TTLCache
 from bbs.web.resources import Asked, Branch, Reading, Stream, Told, read_static, static
 from bbs.web.snapshot import Standing
 from bbs.web.stream import Streams
@@ -117,7 +117,7 @@ class OperatorsPage(Service):
         self._timing = parts.timing
         self._streams = Streams(standing, sessions, reactor)
         self._metrics = metrics = Metrics(standing, parts.logins)
-        self._lookout = self._streams.lookout = Lookout(
+        self._lookout = self._streams.lookout = Poller(
             me=parts.me,
             counters=parts.counters,
             database=parts.database,
@@ -142,7 +142,7 @@ class OperatorsPage(Service):
             passwords=passwords,
             count=parts.person,
             on_delete=parts.on_delete,
-            kept=Kept(reactor.seconds),
+            kept=TTLCache(reactor.seconds),
         )
         reading = Reading(
             lookout=self._lookout,
@@ -151,7 +151,7 @@ class OperatorsPage(Service):
             metrics=metrics,
             trouble=parts.trouble,
             markup=XMLString(files[PAGE]),
-            kept=Kept(reactor.seconds),
+            kept=TTLCache(reactor.seconds),
         )
         self.site = BoundedSite(self._root(files, controls, people, reading), reactor, door)
 

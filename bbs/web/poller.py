@@ -19,7 +19,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from bbs.core.batching import Shared
+from bbs.core.batching import SingleFlight
 from bbs.core.errors import Unavailable
 from bbs.core.values import Counter
 from bbs.rules.membership import Watch
@@ -29,10 +29,10 @@ from bbs.storage.database import Database
 from bbs.web import history
 from bbs.web.event_text import Launched, Scene, deeds_since, narrate, newly_failed, newly_ready
 from bbs.web.history import Memory, Watchers, chosen, series_of
-from bbs.web.rates import Tallies
+from bbs.web.rates import ServiceRates
 from bbs.web.snapshot import Measured, View, free_places, longest_wait
 
-__all__ = ["NOTHING", "Lookout", "Meter"]
+__all__ = ["NOTHING", "Meter", "Poller"]
 
 LAG_INTERVAL = 0.1
 """Seconds between measurements of the reactor's lag: whatever blocks it for longer is seen."""
@@ -142,7 +142,7 @@ class Meter(Protocol):
         """The database took so long for a call."""
 
 
-class Lookout(Service):
+class Poller(Service):
     """The present, the news and the last hour of the service, told to `watchers` and `meter`.
 
     :param me: the id of this login server.
@@ -164,7 +164,7 @@ class Lookout(Service):
         wall: Callable[[], float],
     ) -> None:
         names = [each.name for each in counters]
-        self.tallies = Tallies(names)
+        self.tallies = ServiceRates(names)
         self.memory = Memory(
             me=me,
             counters=names,
@@ -189,7 +189,7 @@ class Lookout(Service):
         self._watch, self._listening = Watch(), Watch()
         self._leases: dict[str, float] = {}
         self._launches: list[float] = []
-        self._shared = Shared()
+        self._shared = SingleFlight()
         self._reactor_lag = ReactorLag(reactor, self._lagged)
         self._ticking: Any = TimerService(
             LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._tick())
@@ -378,13 +378,13 @@ Key = tuple[str | None, ...]
 """What an answer depends on; two that differ in anything that a reader may see have two keys."""
 
 
-class Kept(Generic[T]):
+class TTLCache(Generic[T]):
     """What was made for a key, for `MADE_EVERY` seconds; while it is made, all wait for that."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._made: dict[Key, tuple[float, T]] = {}
-        self._shared = Shared()
+        self._shared = SingleFlight()
 
     async def get(self, key: Key, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What is kept under `key`, made if nothing is; fails as `make` does."""

@@ -22,7 +22,7 @@ REMEMBERED = 1000
 while and come back."""
 
 
-class Counts:
+class CounterRates:
     """What was counted during the last `window` seconds, by whom."""
 
     def __init__(self, window: float) -> None:
@@ -71,16 +71,16 @@ MINUTE, COUNTED_WINDOW = 60.0, 10.0
 """Seconds over which what is told a minute, and what a service counts a second, are counted."""
 
 
-class Tallies:
+class ServiceRates:
     """The counts of a service that counts `counters`."""
 
     def __init__(self, counters: Sequence[str]) -> None:
-        self.logins = Counts(MINUTE)
-        self.counted = {name: Counts(COUNTED_WINDOW) for name in counters}
+        self.logins = CounterRates(MINUTE)
+        self.counted = {name: CounterRates(COUNTED_WINDOW) for name in counters}
         """What the service counts, on both kinds of servers."""
-        self.moves = Counts(MINUTE)
+        self.moves = CounterRates(MINUTE)
         """People who were moved so that fewer servers were needed."""
-        self.troubles = {trouble: Counts(MINUTE) for trouble in Trouble}
+        self.troubles = {trouble: CounterRates(MINUTE) for trouble in Trouble}
 
     def look(self, now: float, seen: Overview) -> None:
         """Take in what all servers have counted by `now` (s)."""
@@ -119,7 +119,7 @@ class Tallies:
 class _Rates(Mapping[str, Mapping[str, float | None]]):
     """Of thousands of servers few are shown."""
 
-    def __init__(self, tallies: Tallies) -> None:
+    def __init__(self, tallies: ServiceRates) -> None:
         self._tallies = tallies
 
     def __getitem__(self, server: str) -> Mapping[str, float | None]:

@@ -33,12 +33,12 @@ from bbs.web.alarm import alarms
 from bbs.web.auth import OperatorSessions
 from bbs.web.event_text import broker_away, short
 from bbs.web.metrics import Metrics
-from bbs.web.poller import Kept, Lookout
+from bbs.web.poller import Poller, TTLCache
 from bbs.web.snapshot import Standing, View, free_places, people, snapshot
 from bbs.web.stream import Streams
 
 
-class Front(Element):
+class IndexPage(Element):
     """The page as it is at first."""
 
     def __init__(self, markup: XMLString, standing: Standing, view: View) -> None:
@@ -73,7 +73,7 @@ class Front(Element):
 
 async def rendered(markup: XMLString, standing: Standing, view: View) -> bytes:
     """The page as a browser gets it."""
-    return b"<!doctype html>\n" + await flattenString(None, Front(markup, standing, view))
+    return b"<!doctype html>\n" + await flattenString(None, IndexPage(markup, standing, view))
 
 
 def column(counters: Sequence[Counter]) -> str:
@@ -289,7 +289,7 @@ class Stream(Leaf):
 class Reading:
     """Answers to those who only read. What costs something to make is `kept` for a moment."""
 
-    lookout: Lookout
+    lookout: Poller
     standing: Standing
     sessions: OperatorSessions
     metrics: Metrics
@@ -297,7 +297,7 @@ class Reading:
     """Why nobody can log in, "" if they can."""
     markup: XMLString
     """The page's own."""
-    kept: Kept[HttpAnswer]
+    kept: TTLCache[HttpAnswer]
 
     # Each is a `Responder`.
 

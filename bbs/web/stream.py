@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from bbs.web.auth import OperatorSessions
 from bbs.web.history import News
-from bbs.web.poller import Lookout
+from bbs.web.poller import Poller
 from bbs.web.snapshot import Standing, View, essence, snapshot
 
 MOST = 100
@@ -45,10 +45,10 @@ def event(kind: str, data: object, number: int | None = None) -> bytes:
 
 
 class Streams:
-    """Everybody who watches. It is told what happens by a `Lookout`, and asks it for what somebody
+    """Everybody who watches. It is told what happens by a `Poller`, and asks it for what somebody
     has missed."""
 
-    lookout: Lookout
+    lookout: Poller
 
     def __init__(self, standing: Standing, sessions: OperatorSessions, reactor: Any) -> None:
         self._standing = standing

@@ -19,7 +19,7 @@ from bbs.commands.description import described
 from bbs.commands.service import ServiceUnusable
 from bbs.config import Configuration
 from bbs.core.threads import Inline
-from bbs.daemons.composition import AppServing, Ground, LoginServing
+from bbs.daemons.composition import AppServing, LoginServing, Runtime
 from bbs.daemons.daemon import REASONS
 from bbs.daemons.telnet import TelnetGateway
 from bbs.framework import CommandTable, Role, Service, success
@@ -123,7 +123,7 @@ class Refused(DescribedCase):
             error = self.assertRaises(ServiceUnusable, described, service, all_commands(service))
             self.assertEqual(str(error), line)
             self.assertIsInstance(error, REASONS)
-            ground = Ground(
+            ground = Runtime(
                 service,
                 memory.config,
                 memory.database,

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from bbs.daemons.app import Lifeline
+from bbs.daemons.app import ParentWatchdog
 
 
 class LifelineTests(SynchronousTestCase):
@@ -18,7 +18,9 @@ class LifelineTests(SynchronousTestCase):
         self.cuts: list[str] = []
         self.child_end, self.parent_end = os.pipe()
         self.addCleanup(os.close, self.child_end)
-        self.lifeline = Lifeline(self.reactor, self.child_end, lambda: self.cuts.append("cut"))
+        self.lifeline = ParentWatchdog(
+            self.reactor, self.child_end, lambda: self.cuts.append("cut")
+        )
         self.lifeline.startService()
 
     def close_parent_end(self):

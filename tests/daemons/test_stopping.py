@@ -10,7 +10,7 @@ from bbs.board import board
 from bbs.config import Configuration
 from bbs.config.sections import Login
 from bbs.core.threads import Inline
-from bbs.daemons.composition import Ground, LoginServing
+from bbs.daemons.composition import LoginServing, Runtime
 from bbs.daemons.login import LoginServer
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import membership
@@ -96,7 +96,7 @@ class AtTheClient(ClientTestCase):
     def begin_another(self) -> None:
         """Another login server answers at the same name."""
         service, me = self.service, membership.Member(new_id(), "host:another:1")
-        ground = Ground(
+        ground = Runtime(
             board,
             service.config,
             service.database,

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.feed import Cursor
 from bbs.delivery.listeners import LISTENING_CONNECTIONS
-from bbs.delivery.subscribers import Audience, Listener
+from bbs.delivery.subscribers import Listener, Subscribers
 from bbs.storage.models import User
 from bbs.testing import Peer
 from tests.slow_service import SlowService
@@ -156,7 +156,7 @@ class Hearing(ListeningCase):
 class AudienceTests(SynchronousTestCase):
     def test_listeners(self) -> None:
         here, there = object(), object()
-        audience = Audience()
+        audience = Subscribers()
         listeners = [
             Listener(user, connection, Cursor(user, 0))  # type: ignore[arg-type]
             for user, connection in ((1, here), (2, here), (1, there))

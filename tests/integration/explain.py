@@ -215,7 +215,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
     def take_over() -> object:
         lapsed = membership.seen_lease(membership.KEEPER)
         assert lapsed is not None
-        return membership.seize(KEEPER, lapsed)
+        return membership.take_lease(KEEPER, lapsed)
 
     def drain(server: str, cause: DrainCause) -> object:
         return fleet_transitions.drain(KEEPER, server, cause, "", 10, NOW)
@@ -250,7 +250,9 @@ def background() -> dict[str, list[Callable[[], object]]]:
             take_over,
             lambda: membership.observe(KEEPER, Tally()),
             lambda: fleet_transitions.add_launches(KEEPER, 1, "", 10, 1000, NOW),
-            lambda: fleet_transitions.note_way(KEEPER, "launching", None, "t3.micro in subnet-1"),
+            lambda: fleet_transitions.note_strategy(
+                KEEPER, "launching", None, "t3.micro in subnet-1"
+            ),
             lambda: fleet_transitions.mark_ready(KEEPER, "launching", "host", NOW),
             lambda: [fleet_admin.ask_drain("server2"), drain("server2", DrainCause.OPERATOR)],
             lambda: fleet_transitions.move_off(KEEPER, "server3"),
@@ -273,11 +275,11 @@ def background() -> dict[str, list[Callable[[], object]]]:
                 KEEPER, [Instance("server0", "host", True, "", "i-1")]
             ),
             lambda: fleet_transitions.stands("server0"),
-            lambda: fleet_transitions.shelve(KEEPER, "launching", NOW),
+            lambda: fleet_transitions.park(KEEPER, "launching", NOW),
             lambda: fleet_transitions.put_back(KEEPER, "launching", NOW),
             lambda: [
                 Server.update(shelved=True).where(Server.id == "launching").execute(),
-                fleet_transitions.wake(KEEPER, "launching", 1000, NOW),
+                fleet_transitions.resume(KEEPER, "launching", 1000, NOW),
             ],
             lambda: [user_admin.kick(BY, "user0"), fleet_transitions.notices()],
             lambda: fleet_transitions.forget_notices([1, 2]),

@@ -42,7 +42,7 @@ def main(url: str, id: str) -> None:
     def seize() -> bool:
         """Take the lease from whoever has it."""
         lease = membership.seen_lease(membership.KEEPER)
-        return lease is not None and membership.seize(me, lease)
+        return lease is not None and membership.take_lease(me, lease)
 
     rules: dict[str, Callable[..., Any]] = {
         "observe": observe,

@@ -268,7 +268,9 @@ class Contests(ContestCase):
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
                 lapsed = self.call(membership.observe, peers[2], Tally()).lease
-                outcomes = together(*[once(membership.seize, each, lapsed) for each in peers[:2]])
+                outcomes = together(
+                    *[once(membership.take_lease, each, lapsed) for each in peers[:2]]
+                )
                 self.assertEqual(sorted(outcome.value for outcome in outcomes), [False, True])
 
     def test_two_who_find_the_lease_free(self) -> None:
@@ -558,7 +560,7 @@ class Capacity(ContestCase):
                 Server.update(cause=DrainCause.CONSOLIDATION).execute()
                 lapsed = self.call(membership.seen_lease, membership.KEEPER)
                 outcomes = together(
-                    once(membership.seize, (one, two)[turn % 2], lapsed),
+                    once(membership.take_lease, (one, two)[turn % 2], lapsed),
                     each(
                         *[(placement.enter, user, Look(new=True)) for user in users[10:]],
                         *[(placement.give_back, user) for user in users[:10]],

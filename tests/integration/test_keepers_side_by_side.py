@@ -143,7 +143,7 @@ class ByTurns(MigrationCase):
         """Today's keeper takes it from 0.3.0's."""
         lease = self.call(membership.seen_lease, membership.KEEPER)
         assert lease
-        self.assertIs(self.call(membership.seize, ME, lease), True)
+        self.assertIs(self.call(membership.take_lease, ME, lease), True)
         self.assertEqual(self.call(membership.observe, ME, Tally()).lease.holder, ME.id)
 
     def causes(self) -> dict[str, DrainCause | LossCause | None]:

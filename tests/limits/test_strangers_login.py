@@ -23,7 +23,7 @@ from bbs.config import Limits
 from bbs.core import audit
 from bbs.core.threads import Inline, IWorkers
 from bbs.core.values import Rate
-from bbs.daemons.composition import Ground, LoginServing
+from bbs.daemons.composition import LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
 from bbs.storage.models import Server, Session, User, Waiter
 from bbs.testing import MemoryService, Peer
@@ -75,7 +75,7 @@ class StrangersCase(SynchronousTestCase):
         self.addCleanup(self.service.close)
         self.threads = Threads()
         self.service.login = LoginServing(
-            Ground(
+            Runtime(
                 board,
                 config,
                 self.service.database,

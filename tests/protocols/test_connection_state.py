@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.connection_state import LINGER, Input, Life, Phase
+from bbs.protocols.connection_state import LINGER, ConnectionState, Input, Phase
 from tests.protocols.line.tools import SocketWire
 
 OPEN, FINISHING, CLOSING, LINGERING, LOST = Phase
@@ -60,7 +60,7 @@ class Case(SynchronousTestCase):
         self.clock = Clock()
         self.wire = Strict(has_socket=self.has_socket)
         self.outstayed = 0
-        self.life = Life(self.clock, WRITE_TIMEOUT)
+        self.life = ConnectionState(self.clock, WRITE_TIMEOUT)
         producer: Any = self
         self.life.begin(self.wire, producer)
 

@@ -48,7 +48,7 @@ class FleetCase(RulesCase):
 
     def not_keeper(self, rule: Callable[..., Any], *arguments: Any) -> None:
         before = self.everything()
-        self.failureResultOf(self.database.run(rule, *arguments), fleet_transitions.NotKeeper)
+        self.failureResultOf(self.database.run(rule, *arguments), fleet_transitions.NotLeader)
         self.assertEqual(self.everything(), before)
 
     def everything(self) -> list[list[str]]:

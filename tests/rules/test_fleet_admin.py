@@ -152,7 +152,7 @@ class Operating(FleetCase):
         self.keep()
         self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60)
         self.call(membership.enroll, TWO)
-        self.call(membership.seize, TWO, self.call(membership.observe, TWO, Tally()).lease)
+        self.call(membership.take_lease, TWO, self.call(membership.observe, TWO, Tally()).lease)
         self.assertIsNone(self.call(fleet_admin.refusal))
 
     def test_when_waiting_is_hopeless(self) -> None:

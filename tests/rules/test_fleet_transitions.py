@@ -21,14 +21,14 @@ class NotTheKeeper(FleetCase):
         self.call(membership.enroll, TWO)
         for lose_it in (
             lambda: self.call(
-                membership.seize, TWO, self.call(membership.observe, TWO, Tally()).lease
+                membership.take_lease, TWO, self.call(membership.observe, TWO, Tally()).lease
             ),
             lambda: self.call(membership.resign, TWO),
         ):
             lose_it()
             self.not_keeper(fleet_transitions.add_launches, ONE, 1, "test", 1, 20, self.now)
             self.not_keeper(fleet_transitions.adopt, ONE, "test", 1)
-            self.not_keeper(fleet_transitions.note_way, ONE, server, None, "a way")
+            self.not_keeper(fleet_transitions.note_strategy, ONE, server, None, "a way")
             self.not_keeper(fleet_transitions.mark_ready, ONE, server, None, self.now)
             self.not_keeper(fleet_transitions.lose, ONE, server, LossCause.SILENT, "")
             self.not_keeper(fleet_transitions.give_up, ONE, server, "")
@@ -43,8 +43,8 @@ class NotTheKeeper(FleetCase):
                 fleet_transitions.note_instances, ONE, [Instance(server, "h", True, "")]
             )
             self.not_keeper(fleet_transitions.forget_peer, ONE, TWO.id)
-            self.not_keeper(fleet_transitions.shelve, ONE, server, self.now)
-            self.not_keeper(fleet_transitions.wake, ONE, server, 20, self.now)
+            self.not_keeper(fleet_transitions.park, ONE, server, self.now)
+            self.not_keeper(fleet_transitions.resume, ONE, server, 20, self.now)
             self.not_keeper(fleet_transitions.put_back, ONE, server, self.now)
 
 
@@ -75,10 +75,10 @@ class AServersLife(FleetCase):
             (ids[1], "one", False),
             (ids[2], None, True),
         ):
-            self.assertIs(self.call(fleet_transitions.note_way, ONE, id, before, "next"), done)
+            self.assertIs(self.call(fleet_transitions.note_strategy, ONE, id, before, "next"), done)
         self.assertEqual([self.row(id).way for id in ids], ["next", "two", "next"])
         self.call(fleet_transitions.lose, ONE, ids[1], LossCause.FAILED, "")
-        self.assertIs(self.call(fleet_transitions.note_way, ONE, ids[1], "two", "next"), False)
+        self.assertIs(self.call(fleet_transitions.note_strategy, ONE, ids[1], "two", "next"), False)
         asked = [self.call(fleet_admin.ask_launch, 1, 20, self.now) for _ in range(2)]
         adopted = self.call(fleet_transitions.adopt, ONE, "test", 2, ["one"])
         self.assertEqual(sorted(adopted), sorted(asked))
@@ -463,7 +463,7 @@ class TheShelf(FleetCase):
     def warm(self) -> str:
         server = self.shelved()
         self.call(membership.report, server, 4711, "192.0.2.1")
-        self.assertIs(self.call(fleet_transitions.shelve, ONE, server, self.now), True)
+        self.assertIs(self.call(fleet_transitions.park, ONE, server, self.now), True)
         self.call(membership.leave, server)
         return server
 
@@ -472,12 +472,12 @@ class TheShelf(FleetCase):
         self.assertTrue(self.row(server).shelved)
         self.call(membership.report, server, 4711, "192.0.2.1")
         self.clock.advance(7)
-        self.assertIs(self.call(fleet_transitions.shelve, ONE, server, self.now), True)
+        self.assertIs(self.call(fleet_transitions.park, ONE, server, self.now), True)
         row = self.row(server)
         self.assertEqual(
             (row.state, row.host, row.port, row.created), (State.WARM, None, None, self.now)
         )
-        self.assertIs(self.call(fleet_transitions.shelve, ONE, server, self.now), False)
+        self.assertIs(self.call(fleet_transitions.park, ONE, server, self.now), False)
         # Its app server beats until it is stopped; started by anybody else, it ends.
         self.assertIs(self.call(membership.beat, server, {}), True)
         self.assertIs(self.call(membership.report, server, 4711), False)
@@ -488,14 +488,14 @@ class TheShelf(FleetCase):
 
     def test_only_what_was_launched_for_it_is_shelved(self) -> None:
         [server] = self.launch()
-        self.assertIs(self.call(fleet_transitions.shelve, ONE, server, self.now), False)
-        self.assertIs(self.call(fleet_transitions.wake, ONE, server, 20, self.now), False)
+        self.assertIs(self.call(fleet_transitions.park, ONE, server, self.now), False)
+        self.assertIs(self.call(fleet_transitions.resume, ONE, server, 20, self.now), False)
         self.assertEqual(self.row(server).state, State.LAUNCHING)
 
     def test_it_comes_off_the_shelf(self) -> None:
         server = self.warm()
         self.clock.advance(70)
-        self.assertIs(self.call(fleet_transitions.wake, ONE, server, 20, self.now), True)
+        self.assertIs(self.call(fleet_transitions.resume, ONE, server, 20, self.now), True)
         row = self.row(server)
         self.assertEqual(
             (row.state, row.shelved, row.leaving, row.created),
@@ -504,31 +504,31 @@ class TheShelf(FleetCase):
         self.assertIs(self.call(membership.report, server, 4712, "192.0.2.2"), True)
         self.call(fleet_transitions.mark_ready, ONE, server, None, self.now)
         self.assertEqual((self.row(server).state, self.row(server).host), ("ready", "192.0.2.2"))
-        self.assertIs(self.call(fleet_transitions.wake, ONE, server, 20, self.now), False)
+        self.assertIs(self.call(fleet_transitions.resume, ONE, server, 20, self.now), False)
 
     def test_one_that_boots_for_it_is_wanted_sooner(self) -> None:
         server, began = self.shelved(), self.now
         self.clock.advance(5)
-        self.assertIs(self.call(fleet_transitions.wake, ONE, server, 1, self.now), True)
+        self.assertIs(self.call(fleet_transitions.resume, ONE, server, 1, self.now), True)
         row = self.row(server)
         self.assertEqual((row.state, row.shelved, row.created), ("launching", False, began))
-        self.assertIs(self.call(fleet_transitions.shelve, ONE, server, self.now), False)
+        self.assertIs(self.call(fleet_transitions.park, ONE, server, self.now), False)
 
     def test_the_maximum_holds(self) -> None:
         server = self.warm()
         self.assertEqual(len(self.launch(5, maximum=2)), 2)
-        self.assertIs(self.call(fleet_transitions.wake, ONE, server, 2, self.now), False)
-        self.assertIs(self.call(fleet_transitions.wake, ONE, server, 3, self.now), True)
+        self.assertIs(self.call(fleet_transitions.resume, ONE, server, 2, self.now), False)
+        self.assertIs(self.call(fleet_transitions.resume, ONE, server, 3, self.now), True)
         self.failureResultOf(
             self.database.run(fleet_admin.ask_launch, 2, 3, self.now), fleet_admin.FleetFull
         )
 
     def test_one_that_could_not_be_started_is_put_back(self) -> None:
         server = self.warm()
-        self.call(fleet_transitions.wake, ONE, server, 20, self.now)
+        self.call(fleet_transitions.resume, ONE, server, 20, self.now)
         self.call(fleet_transitions.put_back, ONE, server, self.now)
         self.assertEqual((self.row(server).state, self.row(server).shelved), ("warm", True))
-        self.call(fleet_transitions.wake, ONE, server, 20, self.now)
+        self.call(fleet_transitions.resume, ONE, server, 20, self.now)
         self.call(membership.report, server, 4711)
         self.call(fleet_transitions.put_back, ONE, server, self.now)
         self.assertEqual(self.row(server).state, "launching")

@@ -168,7 +168,7 @@ class LoginServers(FleetCase):
         self.keep()
         self.call(membership.enroll, TWO)
         lapsed = self.call(membership.observe, TWO, Tally()).lease
-        self.assertTrue(self.call(membership.seize, TWO, lapsed))
+        self.assertTrue(self.call(membership.take_lease, TWO, lapsed))
         self.assertEqual(self.call(membership.observe, ONE, Tally()).lease.holder, TWO.id)
 
     def test_not_from_one_that_moved(self) -> None:
@@ -176,7 +176,7 @@ class LoginServers(FleetCase):
         self.call(membership.enroll, TWO)
         lapsed = self.call(membership.observe, TWO, Tally()).lease
         self.call(membership.observe, ONE, Tally())
-        self.assertFalse(self.call(membership.seize, TWO, lapsed))
+        self.assertFalse(self.call(membership.take_lease, TWO, lapsed))
         self.assertEqual(self.call(membership.observe, ONE, Tally()).lease.holder, ONE.id)
 
     def test_only_one_seizes(self) -> None:
@@ -185,7 +185,7 @@ class LoginServers(FleetCase):
         for me in (TWO, three):
             self.call(membership.enroll, me)
         lapsed = self.call(membership.observe, TWO, Tally()).lease
-        seized = [self.call(membership.seize, me, lapsed) for me in (TWO, three)]
+        seized = [self.call(membership.take_lease, me, lapsed) for me in (TWO, three)]
         self.assertEqual(seized, [True, False])
 
     def stale(self) -> None:
@@ -218,9 +218,9 @@ class LoginServers(FleetCase):
         self.stale()
         self.call(membership.enroll, TWO)
         lapsed = self.call(membership.observe, TWO, Tally()).lease
-        self.assertFalse(self.call(membership.seize, TWO, replace(lapsed, beats=7)))
+        self.assertFalse(self.call(membership.take_lease, TWO, replace(lapsed, beats=7)))
         self.assertEqual(self.row("kept").cause, DrainCause.CONSOLIDATION)
-        self.assertTrue(self.call(membership.seize, TWO, lapsed))
+        self.assertTrue(self.call(membership.take_lease, TWO, lapsed))
         seen = self.call(membership.observe, TWO, Tally())
         self.assertEqual({row.id: row.cause for row in seen.servers}, self.RIGHT)
 
@@ -298,8 +298,8 @@ class AppServers(FleetCase):
     def test_the_last_word_of_one_that_was_stopped_to_stand_by(self) -> None:
         server = self.start()
         Server.update(state=State.LAUNCHING, shelved=True).execute()
-        self.assertTrue(self.call(fleet_transitions.shelve, ONE, server, self.now))
-        self.assertTrue(self.call(fleet_transitions.wake, ONE, server, 9, self.now))
+        self.assertTrue(self.call(fleet_transitions.park, ONE, server, self.now))
+        self.assertTrue(self.call(fleet_transitions.resume, ONE, server, 9, self.now))
         self.call(membership.leave, server)
         self.assertFalse(self.row(server).leaving)
 

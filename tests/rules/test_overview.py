@@ -124,7 +124,7 @@ class TheRecord(RulesCase):
         (deed,) = self.call(fleet_admin.actions, 10)
         self.assertEqual(
             deed,
-            fleet_admin.Deed(
+            fleet_admin.OperatorAction(
                 id=deed.id,
                 at=BY.now,
                 operator="liz",

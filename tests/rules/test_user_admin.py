@@ -5,7 +5,7 @@ from __future__ import annotations
 from bbs.board import board, friends, groups, messages, posts
 from bbs.core.errors import NotLoggedIn
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, user_admin
-from bbs.rules.fleet_admin import By, Deed
+from bbs.rules.fleet_admin import By, OperatorAction
 from bbs.rules.user_admin import Done, NoSuchPerson, Suspended
 from bbs.storage.models import Action, Notice, Place, Suspension, User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
@@ -26,7 +26,7 @@ class PeopleCase(RulesCase):
     def nobody(self, rule: object, *arguments: object) -> None:
         self.failureResultOf(self.database.run(rule, *arguments), NoSuchPerson)  # type: ignore
 
-    def deeds(self) -> list[Deed]:
+    def deeds(self) -> list[OperatorAction]:
         return self.call(fleet_admin.actions, 99)
 
     def channels(self) -> list[str]:

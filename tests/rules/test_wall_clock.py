@@ -194,7 +194,7 @@ class SetBack(SynchronousTestCase):
         other = another_keeper(self.service, "host:other:1", self.service.provider, self.policy)
         self.service.database.run(membership.enroll, other.me)
         seen = membership.LeaseSeen(lease.holder, lease.identity, lease.beats)
-        taken = self.service.database.run(membership.seize, other.me, seen)
+        taken = self.service.database.run(membership.take_lease, other.me, seen)
         self.assertTrue(self.successResultOf(taken))
         self.service.advance(3)
         other.startService()

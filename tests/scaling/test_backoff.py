@@ -21,7 +21,7 @@ from bbs.scaling.backoff import (
     back_off,
 )
 from bbs.scaling.context import FleetContext
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.fleet_view import Launches
 from bbs.storage.database import Database
 from bbs.testing.provider import MemoryProvider
@@ -106,7 +106,7 @@ class BreakerCase(SynchronousTestCase):
                 database=cast("Database", self.stamps),
                 provider=MemoryProvider(),
                 policy=POLICY,
-                news=FleetNews(self.bus),
+                news=FleetEvents(self.bus),
                 reactor=self.clock,
                 wall=lambda: self.clock.seconds() + self.set_ahead,
             )

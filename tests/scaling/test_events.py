@@ -12,7 +12,7 @@ from bbs.core.addresses import Address
 from bbs.delivery.bus import Bus
 from bbs.rules.placement import Seat
 from bbs.rules.relocation import Move
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.testing import MemoryBroker
 
 
@@ -49,7 +49,7 @@ class RecordingBus:
 class OneLoginServer(SynchronousTestCase):
     def setUp(self) -> None:
         self.bus = RecordingBus()
-        self.news = FleetNews(self.bus)
+        self.news = FleetEvents(self.bus)
         self.keeper = Keeper(keeping=True)
         self.sought: list[str] = []
         for seeker in ("room", "door"):
@@ -66,7 +66,7 @@ class OneLoginServer(SynchronousTestCase):
         self.assertEqual((self.keeper.looks, self.bus.told, self.sought), (0, ["waiting"], []))
 
     def test_before_there_is_a_keeper(self) -> None:
-        FleetNews(self.bus).wanted()
+        FleetEvents(self.bus).wanted()
         self.assertEqual(self.bus.told, ["waiting"])
 
     def test_where_there_may_be_places_everybody_looks(self) -> None:
@@ -101,7 +101,7 @@ class TwoLoginServers(SynchronousTestCase):
     def test_over_the_bus(self) -> None:
         """Somebody waits at one, the other keeps the fleet; then there is a place."""
         broker, sought = MemoryBroker(), []
-        here, there = (FleetNews(Bus(broker.client(), "bbs")) for _ in range(2))
+        here, there = (FleetEvents(Bus(broker.client(), "bbs")) for _ in range(2))
         waits, keeps = Keeper(keeping=False), Keeper(keeping=True)
         here.hear(waits)
         there.hear(keeps)

@@ -18,7 +18,7 @@ from bbs.rules.fleet_admin import Blocker
 from bbs.rules.membership import LeaseSeen, Member, Observation
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling.context import FleetContext
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.fleet_view import (
     FleetView,
     Health,
@@ -106,7 +106,7 @@ class Eyes:
             database=cast("Database", database),
             provider=cloud,
             policy=POLICY,
-            news=FleetNews(self.bus),
+            news=FleetEvents(self.bus),
             reactor=clock,
             wall=clock.seconds,
         )

@@ -14,8 +14,8 @@ from bbs.board import board
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions, user_admin
 from bbs.rules.fleet_admin import By
-from bbs.scaling.events import FleetNews
-from bbs.scaling.outbox import INTERVAL, Notices
+from bbs.scaling.events import FleetEvents
+from bbs.scaling.outbox import INTERVAL, Outbox
 from bbs.storage.models import Notice
 from bbs.testing import MemoryService, Peer
 from tests.database_case import DatabaseCase
@@ -109,7 +109,7 @@ class Taking(DatabaseCase):
         self.watch: Clock = self.clock
         self.front = Front(self.database.run)
         database: Any = self.front
-        self.notices = Notices(database, FleetNews(self.bus), lambda: self.keeping, self.clock)
+        self.notices = Outbox(database, FleetEvents(self.bus), lambda: self.keeping, self.clock)
         self.notices.startService()
         self.addCleanup(self.notices.stopService)
 

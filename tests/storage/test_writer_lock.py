@@ -22,7 +22,7 @@ from bbs.core.threads import Inline, Workers
 from bbs.storage.database import Database, read_only
 from bbs.storage.engines import connect_to
 from bbs.storage.schema import create_table
-from bbs.storage.sqlite import Turn
+from bbs.storage.sqlite import WriterLock
 from bbs.testing.database_suite import Entry
 from tests.database_case import sqlite_url
 from tests.storage.processes import PATIENCE
@@ -49,8 +49,8 @@ class TurnsCase(SynchronousTestCase):
         if "turns" in line:
             self.told.append(line)
 
-    def turn(self) -> Turn:
-        turn = Turn(self.file)
+    def turn(self) -> WriterLock:
+        turn = WriterLock(self.file)
         self.addCleanup(turn.give_back)
         return turn
 

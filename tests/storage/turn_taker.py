@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from bbs.storage.engines import connect_to
-from bbs.storage.sqlite import Turn
+from bbs.storage.sqlite import WriterLock
 from tests.storage.processes import PATIENCE, Beside
 
 
@@ -27,7 +27,7 @@ class TurnTaker(Beside):
             raise AssertionError(f"not {word!r}, but {said!r}")
 
 
-def count(file: str, times: int, turn: Turn) -> None:
+def count(file: str, times: int, turn: WriterLock) -> None:
     """Count up what the file `FILE-count` says, in turns."""
     for _ in range(times):
         if turn.take(PATIENCE):
@@ -40,7 +40,7 @@ def count(file: str, times: int, turn: Turn) -> None:
 
 def _take_turns(file: str, test: Connection) -> None:
     database: Any = connect_to(f"sqlite:///{file}")
-    turn = Turn(file)
+    turn = WriterLock(file)
     while True:
         word = test.recv()
         what, _, how = word.partition(" ")

@@ -21,7 +21,7 @@ from bbs.board import board, messages
 from bbs.core.errors import Unavailable
 from bbs.core.threads import Inline
 from bbs.core.values import State
-from bbs.daemons.composition import Ground, LoginServing
+from bbs.daemons.composition import LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import membership, servers
 from bbs.scaling.controller import FleetController
@@ -230,7 +230,7 @@ class KeepersCase(BadDaysCase):
         self.is_stopped = False
         self.threads = Threads()
         service.login = LoginServing(
-            Ground(
+            Runtime(
                 board,
                 service.config,
                 service.database,

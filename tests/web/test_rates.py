@@ -11,14 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
 from bbs.core.values import Counter, DrainCause, State
-from bbs.rules.fleet_admin import ANOTHER, Blocker, Deed, Hold
+from bbs.rules.fleet_admin import ANOTHER, Blocker, Hold, OperatorAction
 from bbs.rules.fleets import Left
 from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import OPERATOR, HeardServer
 from bbs.web.event_text import Scene, Told, narrate, newly_failed, newly_ready, short
 from bbs.web.history import FIGURES, POINTS, STEP, LastHour
 from bbs.web.poller import LAG_INTERVAL, NOTHING, ReactorLag, Spans
-from bbs.web.rates import REMEMBERED, Counts
+from bbs.web.rates import REMEMBERED, CounterRates
 from bbs.web.resources import column, in_sentences
 from bbs.web.snapshot import (
     REFUSED,
@@ -73,15 +73,15 @@ def seen(overview: Overview) -> Scene:
 
 
 class CountsOfServers(SynchronousTestCase):
-    def counts(self, *looks: dict[str, int], window: float = 60.0) -> Counts:
+    def counts(self, *looks: dict[str, int], window: float = 60.0) -> CounterRates:
         """What is known after `looks`, one each ten seconds."""
-        counts = Counts(window)
+        counts = CounterRates(window)
         for number, look in enumerate(looks):
             counts.look(10.0 * number, look)
         return counts
 
     def test_nothing_yet(self) -> None:
-        counts = Counts(60.0)
+        counts = CounterRates(60.0)
         self.assertEqual((counts.grown(), counts.rate(), counts.rate_of("a")), (0, 0.0, None))
 
     def test_what_was_there_before_the_first_look_is_not_new(self) -> None:
@@ -114,13 +114,13 @@ class CountsOfServers(SynchronousTestCase):
         self.assertEqual(self.counts(*looks).total, 19)
 
     def test_looks_at_one_moment(self) -> None:
-        counts = Counts(60.0)
+        counts = CounterRates(60.0)
         counts.look(1.0, {"a": 1})
         counts.look(1.0, {"a": 2})
         self.assertEqual((counts.rate(), counts.rate_of("a")), (0.0, None))
 
     def test_memory_is_bounded(self) -> None:
-        counts = Counts(60.0)
+        counts = CounterRates(60.0)
         for number in range(REMEMBERED + 500):
             counts.look(float(number), {"a": 1, f"b{number}": 1})
         # One that is not remembered counts as one that comes, and has counted one.
@@ -133,7 +133,7 @@ class CountsOfServers(SynchronousTestCase):
 
     def test_of_more_servers_than_are_remembered(self) -> None:
         """What a server has counted so far is not counted again at each look."""
-        counts = Counts(60.0)
+        counts = CounterRates(60.0)
         for look in range(3):
             counts.look(float(look), {f"{n}": 100 + look for n in range(2 * REMEMBERED)})
         self.assertEqual(counts.total, 2 * 2 * REMEMBERED)
@@ -330,7 +330,7 @@ class News(SynchronousTestCase):
 
     def test_what_operators_did(self) -> None:
         deeds = [
-            Deed(
+            OperatorAction(
                 id=number,
                 at=1.0,
                 operator="liz",
@@ -352,7 +352,7 @@ class News(SynchronousTestCase):
         self.assertNotIn("liz", str(self.told(QUIET, now)))
 
     def test_what_operators_asked_of_several_servers(self) -> None:
-        deed = Deed(
+        deed = OperatorAction(
             id=1,
             at=1.0,
             operator="liz",

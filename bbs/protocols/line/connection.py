@@ -24,7 +24,7 @@ from bbs.core.audit import tell
 from bbs.core.errors import RequestTimedOut, TooManyConnections
 from bbs.protocols import sockets
 from bbs.protocols.admission import Entry
-from bbs.protocols.connection_state import Life
+from bbs.protocols.connection_state import ConnectionState
 from bbs.protocols.line.interfaces import (
     TOO_LONG,
     IConnection,
@@ -178,7 +178,7 @@ class LineConnection:
         self._home = home
         self._entry = entry
         self._asked = False
-        self._life = Life(home.clock, home.limits.write_timeout)
+        self._life = ConnectionState(home.clock, home.limits.write_timeout)
         self._buffer = LineBuffer(home.limits)
         self._request: Deferred[Reply] | None = None  # the one in progress
         self._pumping = False

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from bbs.core.errors import TooManyConnections
 from bbs.protocols.admission import Door, OpenDoor
-from bbs.protocols.connection_state import Departure, TurnedAway
+from bbs.protocols.connection_state import ConnectionShutdown, TurnedAway
 from bbs.protocols.line.connection import LineConnection
 from bbs.protocols.line.interfaces import IRequestHandler, LineLimits, encode, refusal
 from bbs.protocols.sockets import host_of
@@ -28,7 +28,7 @@ AT_ONCE = 200
 some 50 µs each would keep everybody else waiting."""
 
 
-class Overdue(Generic[K]):
+class IdleTimeouts(Generic[K]):
     """Those who wait, in the order in which their time is over, as all have the same `period`
     (seconds); `over` is called with each whose time is, who is forgotten."""
 
@@ -110,11 +110,11 @@ class LineFactory(Factory):
         self.handler = handler
         self.limits = limits
         self._door = door or OpenDoor()
-        self._connections = Overdue(reactor, limits.idle_timeout, self._look_whether_idle)
-        self._newcomers = Overdue(reactor, limits.first_request, LineConnection.time_out)
+        self._connections = IdleTimeouts(reactor, limits.idle_timeout, self._look_whether_idle)
+        self._newcomers = IdleTimeouts(reactor, limits.first_request, LineConnection.time_out)
         self._turned_away: set[TurnedAway] = set()
         self._stopping = False
-        self._departure = Departure(reactor, self._connections)
+        self._departure = ConnectionShutdown(reactor, self._connections)
 
     def buildProtocol(self, address: IAddress) -> IProtocol | None:  # type: ignore[override]
         """Return a new connection, or what tells the peer that it is one too many; None once

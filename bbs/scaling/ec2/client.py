@@ -42,11 +42,11 @@ from zope.interface import Interface, implementer
 
 from bbs.config import EC2
 from bbs.core import tracing
-from bbs.core.batching import Shared
+from bbs.core.batching import SingleFlight
 from bbs.core.threads import IWorkers, Workers
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, judge, no_answer, unready
-from bbs.scaling.ec2.response_parser import NotAnAnswer, error_in
-from bbs.scaling.ec2.throttle import PACES, Gate, Pace
+from bbs.scaling.ec2.response_parser import MalformedResponse, error_in
+from bbs.scaling.ec2.throttle import PACES, Throttle, ThrottleRate
 from bbs.scaling.ec2.transport import named
 
 EARLY = 15 * 60
@@ -71,7 +71,7 @@ class Credentials:
     def __init__(self, workers: IWorkers, find: Callable[[], Any]) -> None:
         self._workers = workers
         self._find = find
-        self._shared = Shared()
+        self._shared = SingleFlight()
         self._source: Any = None
         self._keys: Any = None
 
@@ -162,7 +162,7 @@ class Api(Service):
         self._config = config
         self._workers: Any = workers or Workers(reactor, "ec2", 1)
         self._wall = wall
-        self._shared = Shared()
+        self._shared = SingleFlight()
         self._credentials = Credentials(self._workers, find or _find)
         self._description: Any = None
         self._exchange: Any = None
@@ -231,7 +231,7 @@ class Api(Service):
             for number, _ in enumerate(self._description.reader(action).steps(root, answer), 1):
                 if number % TOGETHER == 0:
                     await deferLater(self._reactor, 0)
-        except NotAnAnswer as problem:
+        except MalformedResponse as problem:
             raise no_answer(action, str(problem)) from None
         return answer
 
@@ -259,14 +259,14 @@ async def _found(action: str, finding: Awaitable[T]) -> T:
 def _load(config: EC2) -> tuple[Any, Any]:
     """The description, and the class that sends: both import much that nobody else needs."""
     from bbs.scaling.ec2.service_model import describe
-    from bbs.scaling.ec2.transport import Exchange
+    from bbs.scaling.ec2.transport import Transport
 
     description = describe(config, tuple(PACES))
     # Lists make much garbage. Looking for it among what stays stops the whole process, several
     # times in a list of 1,000 instances. Once: what is frozen and becomes garbage is never freed.
     if not gc.get_freeze_count():
         gc.freeze()
-    return description, Exchange
+    return description, Transport
 
 
 def _find() -> Any:
@@ -313,12 +313,12 @@ class EC2Client(Service):
         reactor: Any,
         api: Any,
         jitter: Callable[[], float] = random.random,
-        paces: Mapping[str, Pace] = PACES,
+        paces: Mapping[str, ThrottleRate] = PACES,
     ) -> None:
         self._reactor = reactor
         self._api = api
         self._jitter = jitter
-        self._gates = {action: Gate(reactor, action, paces[action], jitter) for action in paces}
+        self._gates = {action: Throttle(reactor, action, paces[action], jitter) for action in paces}
         self._calls: set[Deferred[Answer]] = set()
         self._quota = QUOTA
 
@@ -437,7 +437,7 @@ class EC2Client(Service):
             raise EC2Error(Verdict.UNASKED, "TooLate", f"{action}: its turn came too late")
         return float(min(DEADLINE, left))
 
-    def _pause(self, gate: Gate, error: EC2Error, tries: int) -> float | None:
+    def _pause(self, gate: Throttle, error: EC2Error, tries: int) -> float | None:
         """Seconds until the next try; None for no more."""
         if error.verdict is Verdict.THROTTLED:
             gate.throttled()

@@ -117,7 +117,7 @@ class _Known:
     why: str = ""
 
 
-class Machines:
+class InstanceStates:
     """The instances known. One that was seen to end does not live again, and one that was launched
     is there, whatever a description says that is behind.
 

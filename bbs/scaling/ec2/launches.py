@@ -26,11 +26,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from bbs.config import EC2
-from bbs.core.batching import Shared
+from bbs.core.batching import SingleFlight
 from bbs.scaling.ec2 import launch_request
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
-from bbs.scaling.ec2.instance_states import Machines, machines
+from bbs.scaling.ec2.instance_states import InstanceStates, machines
 from bbs.scaling.ec2.launch_request import Attempt, Basis, Data, attempts
 
 TEMPLATE_REMEMBERED = 300.0
@@ -42,14 +42,14 @@ _BASIS = "the basis"
 _log = Logger()
 
 
-class Bases:
+class LaunchSources:
     """What launches are built on now. An image stays as it is for ever, a template does not."""
 
     def __init__(self, client: EC2Client, config: EC2, seconds: Callable[[], float]) -> None:
         self._client = client
         self._config = config
         self._seconds = seconds
-        self._shared = Shared()
+        self._shared = SingleFlight()
         self._basis: Basis | None = None
         self._asked = 0.0
         self._images: dict[str, Data] = {}
@@ -121,7 +121,7 @@ LACK_REMEMBERED = 180.0
 it (`UnavailableOfferingsTTL`)."""
 
 
-class Where:
+class LaunchPlacement:
     """The ways to launch, and which of them lack capacity."""
 
     def __init__(self, config: EC2, seconds: Callable[[], float]) -> None:
@@ -191,7 +191,7 @@ class Launches:
         self,
         client: EC2Client,
         config: EC2,
-        known: Machines,
+        known: InstanceStates,
         seconds: Callable[[], float],
         request: Callable[[str, Attempt, Basis], dict[str, Any]],
         find: Callable[[str], Deferred[None]],
@@ -204,8 +204,8 @@ class Launches:
         self._find = find
         self._write = write
         self._seconds = seconds
-        self._bases = Bases(client, config, seconds)
-        self._where = Where(config, seconds)
+        self._bases = LaunchSources(client, config, seconds)
+        self._where = LaunchPlacement(config, seconds)
         self._ways: dict[str, Attempt] = {}
         """By launch id, of those of which no instance is known: the way that is written down, by
         which alone there may be one."""

@@ -24,12 +24,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.config import EC2
-from bbs.core.batching import Batch, Shared
+from bbs.core.batching import Batch, SingleFlight
 from bbs.core.values import Instance
 from bbs.scaling.ec2 import launch_request
 from bbs.scaling.ec2.client import Answer, EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
-from bbs.scaling.ec2.instance_states import REMEMBERED, Machine, Machines, machines
+from bbs.scaling.ec2.instance_states import REMEMBERED, InstanceStates, Machine, machines
 from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG
 from bbs.scaling.ec2.launches import Launches
 from bbs.scaling.interfaces import (
@@ -43,10 +43,10 @@ from bbs.scaling.interfaces import (
 )
 
 
-class Changes:
+class InstanceLifecycle:
     """`add` to `end`, `stop` or `start` an instance's id: it fires when EC2 has accepted it."""
 
-    def __init__(self, reactor: Any, client: EC2Client, machines: Machines) -> None:
+    def __init__(self, reactor: Any, client: EC2Client, machines: InstanceStates) -> None:
         self._client = client
         self._machines = machines
         self.end = Batch(reactor, self._end)
@@ -139,11 +139,11 @@ class EC2Provider(Service):
         self._config = config
         self._ids = [fleet_id, *other_ids]
         self._former = former
-        self._machines = Machines(reactor.seconds, self._ids, config.name if former else "")
+        self._machines = InstanceStates(reactor.seconds, self._ids, config.name if former else "")
         self._alive: set[str] = set()
-        self._shared = Shared()
+        self._shared = SingleFlight()
         self._find = Batch(reactor, self._describe_launches)
-        self._changes = Changes(reactor, client, self._machines)
+        self._changes = InstanceLifecycle(reactor, client, self._machines)
         self._launches = Launches(
             client,
             config,

@@ -22,7 +22,7 @@ LONGEST = 2**24
 """Bytes of an answer: 1,000 instances, the most that EC2 puts into one, are six million."""
 
 
-class NotAnAnswer(Exception):
+class MalformedResponse(Exception):
     """What came is no answer of EC2's; a word says why."""
 
 
@@ -47,11 +47,11 @@ class Document:
         """
         self._size += len(data)
         if self._size > LONGEST:
-            raise NotAnAnswer("TooLong")
+            raise MalformedResponse("TooLong")
         try:
             self._parser.Parse(data, False)
         except ExpatError:
-            raise NotAnAnswer("NoXML") from None
+            raise MalformedResponse("NoXML") from None
 
     def root(self) -> Element:
         """The whole, when all has come.
@@ -62,7 +62,7 @@ class Document:
             self._parser.Parse(b"", True)
         except ExpatError as error:
             short = "CutShort" if self._size else "Empty"
-            raise NotAnAnswer(short if error.code in _CUT_SHORT else "NoXML") from None
+            raise MalformedResponse(short if error.code in _CUT_SHORT else "NoXML") from None
         return self._builder.close()
 
 
@@ -78,7 +78,7 @@ _CUT_SHORT = {
 
 
 def _refuse_type(*_: object) -> NoReturn:
-    raise NotAnAnswer("NoXML")
+    raise MalformedResponse("NoXML")
 
 
 def error_in(root: Element) -> tuple[str, str] | None:
@@ -91,7 +91,7 @@ def error_in(root: Element) -> tuple[str, str] | None:
     return error.findtext("Code") or "", error.findtext("Message") or ""
 
 
-class AnswerReader:
+class ResponseParser:
     """Reads the answers of an action.
 
     :param shape: botocore's description of its output (`botocore.model.StructureShape`).
@@ -119,7 +119,7 @@ class AnswerReader:
                 else:
                     answer[name] = read(child)
         except (ValueError, OverflowError):
-            raise NotAnAnswer("OddValue") from None
+            raise MalformedResponse("OddValue") from None
 
 
 _Read = Callable[[Element], Any]

@@ -34,7 +34,7 @@ from bbs import __version__
 from bbs.config import EC2
 from bbs.core.addresses import has_tls
 from bbs.scaling.ec2.errors import NEEDS_TLS, EC2Error, Verdict
-from bbs.scaling.ec2.response_parser import AnswerReader
+from bbs.scaling.ec2.response_parser import ResponseParser
 
 NOBODY = ReadOnlyCredentials("", "", None)
 
@@ -69,7 +69,7 @@ class Description:
         self._name = name
         bare = AWSRequest(method="POST", url=url)
         self._host = SigV4Auth(NOBODY, name, region).headers_to_sign(bare)["host"]
-        self._actions: Mapping[str, tuple[OperationModel, AnswerReader]] = actions
+        self._actions: Mapping[str, tuple[OperationModel, ResponseParser]] = actions
         self._serializer = EC2Serializer()
         self._validator = ParamValidator()
         self._agent = f"bbs/{__version__} Botocore/{botocore.__version__}"
@@ -97,7 +97,7 @@ class Description:
         SigV4Auth(keys, self._name, self._region).add_auth(request)
         return Request(self.url, dict(request.headers.items()), body)
 
-    def reader(self, action: str) -> AnswerReader:
+    def reader(self, action: str) -> ResponseParser:
         """What reads the answers of an action."""
         return self._actions[action][1]
 
@@ -215,7 +215,7 @@ def _actions(loader: Any, actions: Sequence[str]) -> Any:
     model = loader.load_service_model(_SERVICE, _MODEL)
     answers = ServiceModel(model, _SERVICE)
     readers = {
-        action: AnswerReader(answers.operation_model(action).output_shape) for action in actions
+        action: ResponseParser(answers.operation_model(action).output_shape) for action in actions
     }
     # Answers are read by tables, and their shapes are most of the model: calls keep none of them.
     operations = {

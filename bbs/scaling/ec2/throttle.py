@@ -26,7 +26,7 @@ DESCRIBING_PATIENCE, CHANGING_PATIENCE = 10.0, 15.0
 """Seconds that a call may take once it has begun, with its tries and the time between them."""
 
 
-class Pace(NamedTuple):
+class ThrottleRate(NamedTuple):
     """The bucket of an action: how many calls at once, and how many a second after that; and for
     how long a call of it is worth waiting for."""
 
@@ -35,18 +35,18 @@ class Pace(NamedTuple):
     patience: float
 
 
-_DESCRIBES = Pace(100, 20.0, DESCRIBING_PATIENCE)
-_CHANGES = Pace(50, 5.0, CHANGING_PATIENCE)
-_LAUNCHES = Pace(5, 2.0, CHANGING_PATIENCE)
+_DESCRIBES = ThrottleRate(100, 20.0, DESCRIBING_PATIENCE)
+_CHANGES = ThrottleRate(50, 5.0, CHANGING_PATIENCE)
+_LAUNCHES = ThrottleRate(5, 2.0, CHANGING_PATIENCE)
 
-PACES: Mapping[str, Pace] = {
+PACES: Mapping[str, ThrottleRate] = {
     "DescribeImages": _DESCRIBES,
     "DescribeInstances": _DESCRIBES,
     "DescribeLaunchTemplateVersions": _DESCRIBES,
     "RunInstances": _LAUNCHES,
     "StartInstances": _LAUNCHES,
     "StopInstances": _CHANGES,
-    "TerminateInstances": Pace(100, 5.0, CHANGING_PATIENCE),
+    "TerminateInstances": ThrottleRate(100, 5.0, CHANGING_PATIENCE),
 }
 """Every action that is asked. An account has other buckets where somebody has asked AWS for them.
 
@@ -70,7 +70,7 @@ class _Waiter:
     ends: float | None
 
 
-class Gate:
+class Throttle:
     """Lets calls of an action through, in the order in which they came, tries again first.
 
     A call that has not begun waits for its turn without end, as a queue that moves is no trouble.
@@ -79,7 +79,9 @@ class Gate:
     :param jitter: gives numbers from 0 to 1.
     """
 
-    def __init__(self, reactor: Any, action: str, pace: Pace, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, reactor: Any, action: str, pace: ThrottleRate, jitter: Callable[[], float]
+    ) -> None:
         self.pace = pace
         self._reactor = reactor
         self._action = action

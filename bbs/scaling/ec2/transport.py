@@ -43,7 +43,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from bbs.scaling.ec2.errors import no_answer
-from bbs.scaling.ec2.response_parser import Document, NotAnAnswer
+from bbs.scaling.ec2.response_parser import Document, MalformedResponse
 
 LONGEST_HEAD = 16384
 """Bytes of what a proxy says before it lets through."""
@@ -56,7 +56,7 @@ class ProxyRefuses(ConnectError):
 
 
 @implementer(IStreamClientEndpoint)
-class Tunnel:
+class ProxyTunnel:
     """Connects through a proxy.
 
     :param way: to the proxy.
@@ -144,7 +144,7 @@ MOST_KEPT = 6
 _POST = b"POST"
 
 
-class Heard(NamedTuple):
+class HttpResponse(NamedTuple):
     """An answer: its status, the time that EC2 has by its Date, what it says, and if it says
     nothing, why."""
 
@@ -154,7 +154,7 @@ class Heard(NamedTuple):
     problem: str
 
 
-class Exchange:
+class Transport:
     """Sends requests to one endpoint.
 
     :param route: how it is reached (`described.Route`).
@@ -168,7 +168,7 @@ class Exchange:
         endpoints = _Endpoints(reactor, route)
         self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
 
-    async def post(self, request: Any) -> Heard:
+    async def post(self, request: Any) -> HttpResponse:
         """Send a request (`described.Request`).
 
         :raises Exception: whatever of Twisted's says that no answer came.
@@ -179,7 +179,7 @@ class Exchange:
         reading = _Reading()
         response.deliverBody(reading)
         root, problem = await reading.done
-        return Heard(response.code, _date(response), root, problem)
+        return HttpResponse(response.code, _date(response), root, problem)
 
     def close(self) -> Deferred[None]:
         """Close the connections that nobody uses."""
@@ -205,7 +205,7 @@ class _Reading(Protocol):
             return
         try:
             self._document.feed(data)
-        except NotAnAnswer as problem:
+        except MalformedResponse as problem:
             self.done.callback((None, str(problem)))
             self._abort()
 
@@ -218,7 +218,7 @@ class _Reading(Protocol):
             return
         try:
             self.done.callback((self._document.root(), ""))
-        except NotAnAnswer as problem:
+        except MalformedResponse as problem:
             self.done.callback((None, str(problem)))
 
     def _abort(self) -> None:
@@ -260,7 +260,7 @@ class _Endpoints:
         if self._route.proxy:
             proxy = urlsplit(self._route.proxy)
             way = self._to(proxy.hostname or "", proxy.port or 80)
-            way = Tunnel(way, uri.host, uri.port, self._route.proxy_headers)
+            way = ProxyTunnel(way, uri.host, uri.port, self._route.proxy_headers)
         else:
             way = self._to(uri.host, uri.port)
         if self._policy is None:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from bbs.client.library import ServiceClient
 from bbs.protocols import sockets
-from bbs.protocols.connection_state import Life
+from bbs.protocols.connection_state import ConnectionState
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.session import Host, Visit
 from bbs.ui.gateway.valve import Valve
@@ -53,7 +53,7 @@ class GatewayConnection(Protocol):
         self._valve = valve
         self._limits = limits
         self._gone = gone
-        self._life = Life(clock, limits.write_timeout)
+        self._life = ConnectionState(clock, limits.write_timeout)
         self._stream: sockets.StreamTransport
         self._session = Visit(clock, client, host, limits.max_line, self._send, self._over, wall)
         self._session.lines.on_room = self._go_on

@@ -115,7 +115,7 @@ class GatewayFactory(Factory):
         self._connections: dict[GatewayConnection, Entry | None] = {}
         self._turned_away: set[connection_state.TurnedAway] = set()
         self._stopping = False
-        self._departure = connection_state.Departure(reactor, self._connections)
+        self._departure = connection_state.ConnectionShutdown(reactor, self._connections)
 
     def buildProtocol(  # type: ignore[override]
         self, addr: IAddress | None

@@ -72,7 +72,7 @@ def _page_kept() -> None:
     """The page makes each answer anew."""
     from bbs.web import poller
 
-    answers: Any = poller.Kept
+    answers: Any = poller.TTLCache
 
     async def make_anew(self: Any, key: object, make: Callable[[], Any]) -> Any:
         return await make()
@@ -100,9 +100,9 @@ def _replies() -> None:
 
 def _unread() -> None:
     """Requests are begun however much waits to be written."""
-    from bbs.protocols.connection_state import Life
+    from bbs.protocols.connection_state import ConnectionState
 
-    life: Any = Life
+    life: Any = ConnectionState
     life.block = lambda self: False
 
 

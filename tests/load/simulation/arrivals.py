@@ -33,7 +33,7 @@ from bbs.rules import membership, placement
 from bbs.rules.placement import Look, Search
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
@@ -224,7 +224,7 @@ class Hour:
         self.cloud.on_launch = self._launched
         me = membership.Member("0" * 32, "host:simulated:1")
         self.hints = Hints(clock)
-        news = FleetNews(self.hints)
+        news = FleetEvents(self.hints)
         wall = clock.seconds
         self.room = WaitingRoom(
             me=me,

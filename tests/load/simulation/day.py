@@ -34,7 +34,7 @@ from bbs.rules import membership, placement, servers
 from bbs.rules.placement import Look, Search
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import rows
@@ -205,7 +205,7 @@ class LoginServer:
         database: Any = MortalDatabase(day.database, self.mortal, day.chance)
         self.database = database
         me = membership.Member(servers.new_id(), f"host:{next(day.numbers)}:1")
-        news = FleetNews(self.hints)
+        news = FleetEvents(self.hints)
         self.room = WaitingRoom(
             me=me,
             database=database,

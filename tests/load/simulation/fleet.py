@@ -19,7 +19,7 @@ from bbs.scaling import fleet_identity
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController
 from bbs.scaling.ec2.provider import EC2Provider
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
@@ -125,7 +125,7 @@ class LoginServer:
         self._fleet.founded(found)
         provider = self._provider(self._fleet.tag or found.id, found)
         await fleet_identity.take_over(database, provider, self.mortal, self.wall, patience)
-        news = FleetNews(self.hints)
+        news = FleetEvents(self.hints)
         self.room = WaitingRoom(
             me=me,
             database=database,

@@ -31,7 +31,7 @@ from bbs.delivery.bus import Bus
 from bbs.rules.membership import Member
 from bbs.scaling.context import FleetContext
 from bbs.scaling.controller import FleetController
-from bbs.scaling.events import FleetNews
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.observer import SETTLED_INTERVAL
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
@@ -149,7 +149,7 @@ def measure(servers: int, url: str = "sqlite:///:memory:", pid: int = 0) -> tupl
         database=database,
         provider=CloudProvider(cloud, _Immortal()),
         policy=policy,
-        news=FleetNews(Bus(MemoryBroker().client(), "bbs")),
+        news=FleetEvents(Bus(MemoryBroker().client(), "bbs")),
         reactor=clock,
         wall=clock.seconds,
     )

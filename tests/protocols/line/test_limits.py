@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.limits.connections import Admission, Networks
 from bbs.protocols.line import LineLimits
 from bbs.protocols.line.connection import PAUSE
-from bbs.protocols.line.factory import AT_ONCE, Overdue
+from bbs.protocols.line.factory import AT_ONCE, IdleTimeouts
 from tests.protocols.line.tools import LineCase, Slow, Wire
 
 TIMED_OUT = {"status": 1, "message": "Request timed out", "code": "request-timed-out"}
@@ -192,7 +192,7 @@ class OverdueTests(SynchronousTestCase):
             return call_later(*arguments)
 
         clock.callLater = count  # type: ignore[assignment,method-assign]
-        overdue = Overdue[int](clock, 10, over.append)
+        overdue = IdleTimeouts[int](clock, 10, over.append)
         for number in range(3 * AT_ONCE):
             overdue.renew(number)
         clock.advance(10)

@@ -11,7 +11,7 @@ from bbs.core.batching import GATHER
 from bbs.scaling.ec2 import launches as ec2_launches
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import Attempt, attempts
-from bbs.scaling.ec2.launches import LACK_REMEMBERED, Where
+from bbs.scaling.ec2.launches import LACK_REMEMBERED, LaunchPlacement
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error
@@ -24,11 +24,11 @@ def lack(verdict=Verdict.ELSEWHERE, code="InsufficientInstanceCapacity"):
 
 
 class Choosing(SynchronousTestCase):
-    """`Where`."""
+    """`LaunchPlacement`."""
 
     def setUp(self):
         self.clock = Clock()
-        self.where = Where(CONFIG, self.clock.seconds)
+        self.where = LaunchPlacement(CONFIG, self.clock.seconds)
 
     def test_balance(self):
         """The subnet with the fewest comes first, then the configuration's order."""

@@ -12,7 +12,13 @@ from botocore.parsers import create_parser
 from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2.response_parser import LONGEST, AnswerReader, Document, NotAnAnswer, error_in
+from bbs.scaling.ec2.response_parser import (
+    LONGEST,
+    Document,
+    MalformedResponse,
+    ResponseParser,
+    error_in,
+)
 from bbs.scaling.ec2.throttle import PACES
 from tests.scaling.ec2.test_service_model import boto_client
 
@@ -105,7 +111,7 @@ def read(action: str, body: bytes, size: int = 65536) -> dict[str, Any]:
     for start in range(0, len(body), size):
         document.feed(body[start : start + size])
     answer: dict[str, Any] = {}
-    reader = AnswerReader(MODEL.operation_model(action).output_shape)
+    reader = ResponseParser(MODEL.operation_model(action).output_shape)
     for _ in reader.steps(document.root(), answer):
         pass
     return answer
@@ -174,7 +180,7 @@ class Answers(SynchronousTestCase):
             whole("DescribeInstances", f"<reservationSet>{RESERVATION * 5}</reservationSet>")
         )
         answer: dict[str, Any] = {}
-        reader = AnswerReader(MODEL.operation_model("DescribeInstances").output_shape)
+        reader = ResponseParser(MODEL.operation_model("DescribeInstances").output_shape)
         seen = [len(answer["Reservations"]) for _ in reader.steps(document.root(), answer)]
         self.assertEqual(seen, [1, 2, 3, 4, 5])
 
@@ -183,7 +189,7 @@ class NoAnswers(SynchronousTestCase):
     """What is none."""
 
     def refused(self, body: bytes, why: str, size: int = 65536) -> None:
-        with self.assertRaises(NotAnAnswer) as caught:
+        with self.assertRaises(MalformedResponse) as caught:
             read("DescribeInstances", body, size)
         self.assertEqual(str(caught.exception), why)
 
@@ -216,7 +222,7 @@ class NoAnswers(SynchronousTestCase):
         """A number or a moment that is none."""
         for name, value in (("launchTime", "yesterday"), ("amiLaunchIndex", "one")):
             inside = f"<instancesSet><item><{name}>{value}</{name}></item></instancesSet>"
-            with self.assertRaisesRegex(NotAnAnswer, "OddValue"):
+            with self.assertRaisesRegex(MalformedResponse, "OddValue"):
                 read("RunInstances", whole("RunInstances", inside))
 
 

@@ -10,7 +10,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.ec2.errors import EC2Error, Verdict
-from bbs.scaling.ec2.throttle import FIRST_CLOSURE, LONGEST_CLOSURE, PACES, Gate, Pace
+from bbs.scaling.ec2.throttle import FIRST_CLOSURE, LONGEST_CLOSURE, PACES, Throttle, ThrottleRate
 
 
 class GateCase(SynchronousTestCase):
@@ -18,7 +18,7 @@ class GateCase(SynchronousTestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.gate = Gate(self.clock, "RunInstances", Pace(3, 2.0, 10.0), lambda: 1.0)
+        self.gate = Throttle(self.clock, "RunInstances", ThrottleRate(3, 2.0, 10.0), lambda: 1.0)
         self.through: list[int] = []
         self.events: list[Any] = []
         observer: Any = self.events.append

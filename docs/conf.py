@@ -50,7 +50,7 @@ nitpick_ignore = [
     for name in (
         "bbs.client.typed.Typed",
         "bbs.client.vocabulary.Vocabulary",
-        "bbs.commands.context.Home",
+        "bbs.commands.context.ServerContext",
         "bbs.config.kinds.Kind",
         "bbs.config.sections.Configuration",
         "bbs.daemons.plugin.TwistdPlugin",

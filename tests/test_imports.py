@@ -87,13 +87,8 @@ class Loads(SynchronousTestCase):
         self.check(client, {"bbs.core.errors", "bbs.protocols.stomp"}, {*HEAVY, REACTOR})
         self.assertNotIn("bbs.protocols.stomp.broker", client)
         doors = {f"bbs.protocols.{each}" for each in ("connection_state", "admission", "sockets")}
-        ours = {
-            "bbs.core.addresses",
-            "bbs.core.errors",
-            "bbs.protocols.stomp",
-            "bbs.core.audit",
-            *doors,
-        }
+        known = {f"bbs.{each}" for each in ("addresses", "errors", "security", "values")}
+        ours = {*known, "bbs.protocols.stomp", *doors}
         self.check(broker, ours, {*HEAVY, REACTOR})
 
     def test_a_client_of_the_service(self) -> None:

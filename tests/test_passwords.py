@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.threads import Inline
+from bbs.core.values import PasswordVerdict
 from bbs.limits import password_hashing
-from bbs.limits.password_hashing import OWASP, Hasher, Verdict
+from bbs.limits.password_hashing import OWASP, Hasher
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 QUICKEST_OF_OLD = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.I)
@@ -45,7 +46,7 @@ class HasherTests(SynchronousTestCase):
     def hash(self, password: str) -> str:
         return self.successResultOf(Deferred.fromCoroutine(self.hasher.hash(password)))
 
-    def verify(self, stored: str | None, password: str) -> Verdict:
+    def verify(self, stored: str | None, password: str) -> PasswordVerdict:
         return self.successResultOf(Deferred.fromCoroutine(self.hasher.verify(stored, password)))
 
     def test_the_parameters_are_owasps(self) -> None:
@@ -57,9 +58,9 @@ class HasherTests(SynchronousTestCase):
         for password in PASSWORDS:
             stored = self.hash(password)
             self.assertNotIn(password[:6], stored)
-            self.assertEqual(self.verify(stored, password), Verdict(True))
-            self.assertEqual(self.verify(stored, password[:-1] + "y"), Verdict(False))
-            self.assertEqual(self.verify(stored, password.upper()), Verdict(False))
+            self.assertEqual(self.verify(stored, password), PasswordVerdict(True))
+            self.assertEqual(self.verify(stored, password[:-1] + "y"), PasswordVerdict(False))
+            self.assertEqual(self.verify(stored, password.upper()), PasswordVerdict(False))
 
     def test_every_hash_has_its_salt(self) -> None:
         self.assertNotEqual(self.hash("secret"), self.hash("secret"))
@@ -69,17 +70,17 @@ class HasherTests(SynchronousTestCase):
         for password in ("x" * 1025, "\N{GRINNING FACE}" * 257, "x" * 60_000):
             stored = counting.hash(password)
             self.hasher = Hasher(Inline(), counting)
-            self.assertEqual(self.verify(stored, password), Verdict(False))
+            self.assertEqual(self.verify(stored, password), PasswordVerdict(False))
         self.assertEqual(counting.verified, [])
         longest = "\N{GRINNING FACE}" * 256
-        self.assertEqual(self.verify(counting.hash(longest), longest), Verdict(True))
+        self.assertEqual(self.verify(counting.hash(longest), longest), PasswordVerdict(True))
 
     def test_nobody_costs_what_somebody_costs(self) -> None:
         counting = CountingHasher()
         self.hasher = Hasher(Inline(), counting)
         stored = self.hash("secret")
-        self.assertEqual(self.verify(None, "secret"), Verdict(False))
-        self.assertEqual(self.verify(stored, "wrong"), Verdict(False))
+        self.assertEqual(self.verify(None, "secret"), PasswordVerdict(False))
+        self.assertEqual(self.verify(stored, "wrong"), PasswordVerdict(False))
         nobody, somebody = map(extract_parameters, map(str, counting.verified))
         self.assertEqual(nobody, somebody)
 
@@ -87,7 +88,7 @@ class HasherTests(SynchronousTestCase):
         """Not even by the password of nobody."""
         self.hasher = Hasher(Inline(), MatchingHasher(1, 8, 1))
         self.assertTrue(self.verify(QUICK.hash("secret"), "another").matches)
-        self.assertEqual(self.verify(None, "secret"), Verdict(False))
+        self.assertEqual(self.verify(None, "secret"), PasswordVerdict(False))
 
     def test_a_hash_of_lower_parameters_is_replaced(self) -> None:
         for older in (QUICK, QUICKEST_OF_OLD):
@@ -97,13 +98,13 @@ class HasherTests(SynchronousTestCase):
             verdict = self.verify(stored, "secret")
             self.assertTrue(verdict.matches)
             self.assertEqual(extract_parameters(str(verdict.new_hash)).memory_cost, 16)
-            self.assertEqual(self.verify(verdict.new_hash, "secret"), Verdict(True))
-            self.assertEqual(self.verify(stored, "wrong"), Verdict(False))
+            self.assertEqual(self.verify(verdict.new_hash, "secret"), PasswordVerdict(True))
+            self.assertEqual(self.verify(stored, "wrong"), PasswordVerdict(False))
 
     def test_what_is_no_hash_matches_nothing(self) -> None:
         for stored in ("", "secret", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv"):
-            self.assertEqual(self.verify(stored, "secret"), Verdict(False))
-            self.assertEqual(self.verify(stored, stored), Verdict(False))
+            self.assertEqual(self.verify(stored, "secret"), PasswordVerdict(False))
+            self.assertEqual(self.verify(stored, stored), PasswordVerdict(False))
 
     def test_one_thread_for_each_core(self) -> None:
         with mock.patch("os.cpu_count", return_value=6):

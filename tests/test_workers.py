@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -19,6 +19,7 @@ from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from bbs.core.clock import IReactor
 from bbs.core.threads import NICENESS, ILane, Inline, IWorkers, Workers
 
 
@@ -37,7 +38,7 @@ class WorkersTests(TestCase):
     timeout = 30
 
     def start(self, size: int, background: bool = False) -> Workers:
-        workers = Workers(reactor, "test", size, background=background)
+        workers = Workers(cast("IReactor", reactor), "test", size, background=background)
         workers.startService()
         self.addCleanup(lambda: workers.stopService() if workers.running else None)
         return workers
@@ -140,7 +141,7 @@ class LaneTests(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.workers = Workers(reactor, "test", 1)
+        self.workers = Workers(cast("IReactor", reactor), "test", 1)
         self.workers.startService()
         self.addCleanup(lambda: self.workers.stopService() if self.workers.running else None)
         self.done: list[int] = []
@@ -255,7 +256,7 @@ class LaneTests(TestCase):
     async def test_stopping_waits_for_what_waits(self) -> None:
         """What was put in the same turn of the reactor as well; and no thread is left."""
         for count in (0, 1, 3, 100) * 10:
-            workers = self.workers = Workers(reactor, "test", 1)
+            workers = self.workers = Workers(cast("IReactor", reactor), "test", 1)
             workers.startService()
             self.done, self.left, self.expected = [], [], -1
             lane = self.lane(threads=3)
@@ -280,7 +281,7 @@ class LaneTests(TestCase):
             return jobs
 
         begun, go_on = threading.Event(), threading.Event()
-        self.workers = Workers(reactor, "test", 1, patience=0.05)
+        self.workers = Workers(cast("IReactor", reactor), "test", 1, patience=0.05)
         self.workers.startService()
         self.lane(stuck).put(1)
         await deferLater(reactor, 0)

@@ -16,7 +16,7 @@ MOST_INVITATIONS = 100
 
 
 @dataclass(frozen=True)
-class News:
+class Notification:
     """What somebody should know at once, if they listen and asked for it, and their channel."""
 
     channel: str
@@ -24,7 +24,7 @@ class News:
 
 
 @asks(relationships.correspondent)
-def invite(caller: Caller, name: str) -> News:
+def invite(caller: Caller, name: str) -> Notification:
     """Invite `name` to be a friend; returns what to tell them."""
     [(other, channel, stands, _, blocked_by, blocked)] = relationships.correspondent(
         caller, as_stored(name)
@@ -50,11 +50,11 @@ def invite(caller: Caller, name: str) -> News:
         raise errors.TooManyInvitations()
     _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY)
     text = f"{caller.name} invites you"
-    return News(channel, {"event": "invite", "from": caller.name, "text": text})
+    return Notification(channel, {"event": "invite", "from": caller.name, "text": text})
 
 
 @asks(relationships.correspondent)
-def accept(caller: Caller, name: str) -> News:
+def accept(caller: Caller, name: str) -> Notification:
     """Accept the invitation of `name`; returns what to tell them."""
     [(other, channel, stands, *_)] = relationships.correspondent(caller, as_stored(name))
     if stands != Relationship.INVITED_BY:
@@ -67,7 +67,7 @@ def accept(caller: Caller, name: str) -> News:
     # New rows, whose ids give the friendship its place in the order.
     _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND)
     text = f"{caller.name} is your friend now"
-    return News(channel, {"event": "friend", "with": caller.name, "text": text})
+    return Notification(channel, {"event": "friend", "with": caller.name, "text": text})
 
 
 @asks(relationships.correspondent)

@@ -54,7 +54,7 @@ async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
     return reply
 
 
-async def tell_at_once(ask: Ask, news: friends.News) -> Reply:
+async def tell_at_once(ask: Ask, news: friends.Notification) -> Reply:
     """Somebody should know of it who is there."""
     await ask.tell(news.channel, news.event, asked=True)
     return success()

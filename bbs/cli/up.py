@@ -179,7 +179,7 @@ def _run(
     from twisted.internet import reactor as installed
     from twisted.logger import Logger, globalLogBeginner
 
-    from bbs.daemons.login import LoginServer
+    from bbs.daemons.login import LoginServerDaemon
     from bbs.daemons.telnet import TelnetGateway
 
     reactor: Any = installed
@@ -190,7 +190,7 @@ def _run(
         print(reason, file=sys.stderr)
         reactor.callLater(0, reactor.stop)
 
-    login_server = LoginServer(service, config, options.data, reactor, fail)
+    login_server = LoginServerDaemon(service, config, options.data, reactor, fail)
     gateway = TelnetGateway(service, config, reactor, fail)
     gateway.beside = login_server
 

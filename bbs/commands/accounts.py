@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 from functools import partial
-from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -19,9 +18,6 @@ from bbs.protocols.line import Reply
 from bbs.rules import accounts, auth, credentials, placement
 from bbs.rules.names import normalized
 from bbs.rules.suspensions import AccountSuspended
-
-if TYPE_CHECKING:  # App servers have this table too, and hash nothing.
-    from bbs.limits.password_hashing import Verdict
 
 commands = CommandTable()
 
@@ -65,9 +61,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     form = normalized(name)
     limits.logins.check(form, address)
     stored = await ask.database.run(accounts.password_hash, name)
-    verdict: Verdict = await limits.logins.attempt(
-        form, address, partial(hasher.verify, stored, password)
-    )
+    verdict = await limits.logins.attempt(form, address, partial(hasher.verify, stored, password))
     token = accounts.new_token()
     digest = auth.digest(token)
     of_service: dict[str, object] = {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from bbs.commands.cost_limits import CostLimits
 from bbs.commands.request_tracing import RequestTraces
@@ -15,7 +15,7 @@ from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredenti
 from bbs.core.values import RESERVED_EVENTS, Tally, Timing, Trouble
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
-from bbs.delivery.presence import Presence
+from bbs.delivery.presence import PresenceTracker
 from bbs.protocols.commands import Command, CommandTable, Role
 from bbs.protocols.line import IConnection, Reply
 from bbs.rules import auth, placement
@@ -51,23 +51,6 @@ class AskLoginServer(Refusal):
     text = "Ask the login server"
 
 
-class Seating(Protocol):
-    """Who finds places for people, and has them wait for one."""
-
-    async def seat(
-        self,
-        name: str,
-        connection: IConnection,
-        attempt: Callable[[placement.Look], Awaitable[placement.Search]],
-        undo: Callable[[], Awaitable[None]] = ...,
-    ) -> placement.Seat:
-        """A place for `name`, found by `attempt`; `undo` is called if whoever asked is gone by
-        then.
-
-        :raises Unavailable: none could be had in time.
-        """
-
-
 @dataclass(frozen=True)
 class AccountLimits:
     """What strangers may ask of a login server, and how often.
@@ -90,7 +73,7 @@ class LoginServerParts:
 
     hasher: Hasher
     limits: AccountLimits
-    seating: Seating
+    seating: placement.IPlacement
     gateway_secret: str = field(default="", repr=False)
 
 
@@ -99,12 +82,12 @@ class AppServerParts:
     """What only an app server has. `server_id` is None until it has joined the fleet."""
 
     listeners: Listeners
-    presence: Presence
+    presence: PresenceTracker
     server_id: str | None = None
 
 
 @dataclass(frozen=True)
-class Home:
+class ServerContext:
     """The server that a request came to: what its commands work with.
 
     `parts` say which kind it is. `watchers` are the connections that said `events`. `wall` stamps
@@ -154,7 +137,7 @@ class Ask:
     and `caller` are the framework's own.
     """
 
-    home: Home
+    home: ServerContext
     command: Command
     connection: IConnection
     now: float

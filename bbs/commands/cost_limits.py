@@ -46,8 +46,8 @@ class CostLimits:
     def __init__(
         self, commands: Rate, deliveries: Rate, trusted: Networks, clock: IReactorTime
     ) -> None:
-        self._commands = Buckets(commands, clock.seconds, burst=COMMANDS_AT_ONCE)
-        self._deliveries = Buckets(deliveries, clock.seconds, burst=DELIVERIES_AT_ONCE)
+        self._commands = Buckets(commands, clock, burst=COMMANDS_AT_ONCE)
+        self._deliveries = Buckets(deliveries, clock, burst=DELIVERIES_AT_ONCE)
         self._trusted = trusted
         self._clock = clock
         self._users: OrderedDict[str, int] = OrderedDict()  # by token, the first known first

@@ -22,9 +22,9 @@ from bbs.commands.context import (
     AppServerParts,
     Ask,
     AskLoginServer,
-    Home,
     LoginServerParts,
     Moved,
+    ServerContext,
     failure,
     success,
 )
@@ -93,7 +93,7 @@ class _Outcome(NamedTuple):
 class Dispatcher:
     """Answers the requests of a server's connections."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: ServerContext) -> None:
         self._home = home
         self._guards = {command.name: self._guard(command) for command in home.table}
         self._costs = {command.name: costs_of(command.rule) for command in home.table}

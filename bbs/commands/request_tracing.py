@@ -49,7 +49,7 @@ class RequestTraces:
 
 
 @contextmanager
-def failing(span: tracing.Span | None) -> Iterator[None]:
+def failing(span: tracing.ISpan | None) -> Iterator[None]:
     """End `span` where there is not even an answer to wait for."""
     try:
         yield
@@ -60,7 +60,7 @@ def failing(span: tracing.Span | None) -> Iterator[None]:
         raise
 
 
-def ending(answer: Reply | Deferred[Reply], span: tracing.Span | None) -> Reply | Deferred[Reply]:
+def ending(answer: Reply | Deferred[Reply], span: tracing.ISpan | None) -> Reply | Deferred[Reply]:
     """`answer`, with which `span` ends."""
     if span is None:
         return answer
@@ -74,7 +74,7 @@ def timed(
     timing: Timing,
     command: str,
     began: float,
-    span: tracing.Span | None,
+    span: tracing.ISpan | None,
 ) -> Reply | Deferred[Reply]:
     """`answer`, with which the request that `began` then is measured."""
     told = timing.requests
@@ -89,7 +89,7 @@ def timed(
     return answer.addCallback(tell) if isinstance(answer, Deferred) else tell(answer)
 
 
-def _answered(answer: Reply, span: tracing.Span) -> Reply:
+def _answered(answer: Reply, span: tracing.ISpan) -> Reply:
     if code := answer.body.get("code"):
         span.note(code=str(code))
         if code in FAULTS:
@@ -98,7 +98,7 @@ def _answered(answer: Reply, span: tracing.Span) -> Reply:
     return answer
 
 
-def _failed(failure: Failure, span: tracing.Span) -> Failure:
+def _failed(failure: Failure, span: tracing.ISpan) -> Failure:
     span.failed("gone" if failure.check(CancelledError) else "internal-error")
     span.end()
     return failure

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bbs.config.kinds import NotInstalled
-from bbs.config.sections import OWN_SECTIONS, Configuration, Schema
+from bbs.config.sections import OWN_SECTIONS, Configuration, ConfigurationSchema
 from bbs.core.plugins import PluginUnusable
 
 
@@ -56,7 +56,7 @@ def load(
     :raises ConfigError: something in it is wrong, or a provider that is installed cannot be used.
     """
     try:
-        schema = Schema.installed()
+        schema = ConfigurationSchema.installed()
     except PluginUnusable as error:
         raise ConfigError(str(error)) from error
     values: dict[str, dict[str, Any]] = {section: {} for section in schema.sections}
@@ -81,7 +81,7 @@ def load(
     return config
 
 
-def _from_file(path: str | None, schema: Schema) -> Iterator[_Given]:
+def _from_file(path: str | None, schema: ConfigurationSchema) -> Iterator[_Given]:
     if path is None:
         return
     try:
@@ -99,7 +99,7 @@ def _from_file(path: str | None, schema: Schema) -> Iterator[_Given]:
             yield _Given(f"{section}.{key}", value, path)
 
 
-def _from_environment(environ: Mapping[str, str], schema: Schema) -> Iterator[_Given]:
+def _from_environment(environ: Mapping[str, str], schema: ConfigurationSchema) -> Iterator[_Given]:
     for variable, value in sorted(environ.items()):
         prefix, _, rest = variable.partition("_")
         section, _, key = rest.lower().partition("_")
@@ -113,7 +113,7 @@ def _from_options(options: Mapping[str, object]) -> Iterator[_Given]:
             yield _Given(key, value, "option", as_text=isinstance(value, str))
 
 
-def _resolve(given: _Given, schema: Schema) -> _Given:
+def _resolve(given: _Given, schema: ConfigurationSchema) -> _Given:
     """What was given to a `…_file` key, as if its file's content had been given to the key itself.
 
     Such a file holds one value, or one a line.
@@ -131,7 +131,7 @@ def _resolve(given: _Given, schema: Schema) -> _Given:
     return _Given(secret, lines[0] if len(lines) == 1 else lines, file)
 
 
-def _check(given: _Given, schema: Schema) -> Any:
+def _check(given: _Given, schema: ConfigurationSchema) -> Any:
     """The value, as its key's kind makes it."""
     declared = schema.keys.get(given.key)
     if declared is None:

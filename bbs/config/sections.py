@@ -388,14 +388,14 @@ def _check(thing: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Schema:
+class ConfigurationSchema:
     """The sections by name, and every key by its dotted name."""
 
     sections: Mapping[str, type]
     keys: Mapping[str, Key]
 
     @classmethod
-    def installed(cls) -> Schema:
+    def installed(cls) -> ConfigurationSchema:
         """What this installation knows.
 
         :raises PluginUnusable: a provider cannot be used.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 GATHER = 0.02
@@ -55,7 +56,7 @@ class Batch:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         act: Callable[[list[str]], Coroutine[Any, Any, Mapping[str, Exception]]],
     ) -> None:
         self._reactor = reactor

@@ -1,4 +1,4 @@
-"""The two clocks of a process: one to measure by, and one to stamp by.
+"""The reactor, and the two clocks of a process: one to measure by, and one to stamp by.
 
 `reactor.seconds` is to measure by: how long something has lasted, and when something is due. Nobody
 sets it. Twisted's own is `time.time`, which an operator or NTP can set, and with it all timers of
@@ -6,9 +6,9 @@ the process: set back an hour, every `callLater` comes an hour late, and every l
 lasts an hour longer. `measure_steadily` gives the reactor one that goes by the machine's monotonic
 clock.
 
-The wall clock (`Daemon.wall`, `Runtime.wall`, `Home.wall`) is to stamp by: when a message was
-stored, or a session used. It is only for what is stored, shown, or compared with what was stored;
-whoever compares bears in mind that it may have been set since, or be another machine's.
+The wall clock (`Daemon.wall`, `Runtime.wall`, `ServerContext.wall`) is to stamp by: when a message
+was stored, or a session used. It is only for what is stored, shown, or compared with what was
+stored; whoever compares bears in mind that it may have been set since, or be another machine's.
 """
 
 from __future__ import annotations
@@ -20,12 +20,37 @@ from typing import Any
 from weakref import WeakSet
 
 from twisted.internet.base import ReactorBase
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFDSet,
+    IReactorPluggableNameResolver,
+    IReactorProcess,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+)
 
 _steady: WeakSet[ReactorBase] = WeakSet()
 """Reactors that go by a clock that nobody sets; `bbs up` has two daemons on its one."""
 
 
-def measure_steadily(reactor: Any) -> None:
+class IReactor(
+    IReactorCore,
+    IReactorFDSet,
+    IReactorPluggableNameResolver,
+    IReactorProcess,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+):
+    """A reactor for what needs more than one of Twisted's interfaces.
+
+    It is for type checkers: Twisted's reactors provide each of these interfaces, but do not declare
+    this one, so nothing asks for it when the program runs.
+    """
+
+
+def measure_steadily(reactor: IReactorTime) -> None:
     """Have `reactor` go by a clock that nobody sets, from now on.
 
     All of Twisted's reactors (epoll, poll, select, asyncio) ask their own `seconds` and nothing

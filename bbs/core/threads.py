@@ -19,13 +19,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
+
+if TYPE_CHECKING:
+    from bbs.core.clock import IReactor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,7 +100,7 @@ class Workers(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactor,
         name: str,
         size: int,
         *,
@@ -198,7 +201,7 @@ class Lane(Generic[J]):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactor,
         name: str,
         work: Work[J],
         done: Done[J],

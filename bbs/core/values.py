@@ -1,4 +1,4 @@
-"""Plain values that several rooms deal in."""
+"""Plain values that several rooms deal in, and what lets connections in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, StrEnum, auto
 from inspect import iscoroutinefunction
+
+from zope.interface import Attribute, Interface
 
 NAME_LENGTH = 100
 """Characters in the longest name of a user or a group (`docs/protocol.md`, section 3)."""
@@ -316,3 +318,39 @@ ERRORS: Mapping[Trouble, str] = {
     Trouble.CONNECTIONS: "too-many-connections",
 }
 """Those that are no wrong password, by a kind for people and programs."""
+
+
+@dataclass(frozen=True)
+class PasswordVerdict:
+    """Whether a password matches, and the hash to store instead if today's parameters rose."""
+
+    matches: bool
+    new_hash: str | None = None
+
+
+class IEntry(Interface):
+    """One connection that was let in."""
+
+    def watch(end: Callable[[], None]) -> None:
+        """It has asked nothing yet; `end` is called if room is needed before it has."""
+
+    def has_asked() -> None:
+        """It is somebody who wants something."""
+
+    def vouch() -> None:
+        """It is trusted, and not counted by its address from now on."""
+
+    def leave() -> None:
+        """The connection has ended. Called once."""
+
+
+class IDoor(Interface):
+    """One kind of port of a process."""
+
+    is_jammed: bool = Attribute(
+        "Whether there is not even room for a connection that is told so and closed."
+    )
+
+    def enter(host: str, descriptors: int = 1) -> IEntry | None:
+        """A connection from `host` (in its usual form, "" where there is none), which takes so many
+        descriptors in all; None where that is one too many."""

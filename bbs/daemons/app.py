@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,7 +34,7 @@ from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.core import tracing
 from bbs.core.addresses import Address
-from bbs.core.clock import lived
+from bbs.core.clock import IReactor, lived
 from bbs.core.errors import Unavailable
 from bbs.core.values import Tally
 from bbs.daemons.composition import AppServing
@@ -57,13 +57,13 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-no
 _log = Logger()
 
 
-class InstanceReporter(TwistedService):
+class OwnInstance(TwistedService):
     """This app server's instance.
 
     :param wanted: the kind of address at which people reach it: `public`, `private` or `dns`.
     """
 
-    def __init__(self, metadata: Metadata, wanted: str, reactor: Any) -> None:
+    def __init__(self, metadata: Metadata, wanted: str, reactor: IReactorTime) -> None:
         self._metadata = metadata
         self._wanted = wanted
         self._reactor = reactor
@@ -241,7 +241,7 @@ class AppServer(Daemon):
         config: Configuration,
         server_id: str | None,
         lifeline: int | None,
-        reactor: Any,
+        reactor: IReactor,
         on_failure: Callable[[str], None],
     ) -> None:
         super().__init__(service, config, reactor, on_failure)
@@ -300,7 +300,7 @@ class AppServer(Daemon):
         self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
         serving.home.bus.tell_fleet("ready")
 
-    def _begin_machine(self) -> InstanceReporter | None:
+    def _begin_machine(self) -> OwnInstance | None:
         """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
         if not is_on_instance(self.config, self._launched_as):
             return None
@@ -310,12 +310,12 @@ class AppServer(Daemon):
         metadata = Metadata.from_environ(self.reactor, os.environ)
         if metadata is None:
             return None
-        machine = InstanceReporter(metadata, self.config.ec2.address, self.reactor)
+        machine = OwnInstance(metadata, self.config.ec2.address, self.reactor)
         self.begin(machine)
         return machine
 
     async def _join(
-        self, database: Database, port: IListeningPort, machine: InstanceReporter | None
+        self, database: Database, port: IListeningPort, machine: OwnInstance | None
     ) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._launched_as is None:
@@ -396,7 +396,7 @@ class Heartbeat(TwistedService):
         interval: float,
         lease_timeout: float,
         on_end: Callable[[str], None],
-        reactor: Any,
+        reactor: IReactor,
     ) -> None:
         # No TimerService: its module loads a state machine for clients, 6 ms of a start.
         self._loop = LoopingCall(self._beat)

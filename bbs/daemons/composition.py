@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from bbs.commands import all_commands
 from bbs.commands.accounts import tell
-from bbs.commands.context import AccountLimits, AppServerParts, Home, LoginServerParts
+from bbs.commands.context import AccountLimits, AppServerParts, LoginServerParts, ServerContext
 from bbs.commands.cost_limits import CostLimits
 from bbs.commands.description import described
 from bbs.commands.dispatch import Dispatcher
@@ -26,7 +27,7 @@ from bbs.core.threads import IWorkers
 from bbs.core.values import Policy, Quotas, Tally, Timing, Trouble
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
-from bbs.delivery.presence import Presence
+from bbs.delivery.presence import PresenceTracker
 from bbs.limits.buckets import Buckets
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.fair_queue import FairQueue
@@ -55,7 +56,7 @@ class Runtime:
     config: Configuration
     database: Database
     stomp: IStomp
-    reactor: Any
+    reactor: IReactorTime
     wall: Callable[[], float]
     hint_key: bytes
 
@@ -79,7 +80,7 @@ class AppServing:
             reactor=reactor,
             watchers=watchers,
         )
-        self.presence = Presence(
+        self.presence = PresenceTracker(
             database=ground.database,
             bus=bus,
             listeners=self.listeners,
@@ -104,14 +105,16 @@ class AppServing:
         return tally
 
 
-def admission_of(reactor: Any, limits: Limits, descriptors: int | None = None) -> Admission:
+def admission_of(
+    reactor: IReactorTime, limits: Limits, descriptors: int | None = None
+) -> Admission:
     """Who may connect to a process, which may have so many `descriptors` open."""
     trusted = Networks(limits.trusted)
     return Admission(limits.connections, trusted, descriptors, reactor.seconds)
 
 
 def line_factory(
-    reactor: Any, home: Home, limits: Limits, admission: Admission | None
+    reactor: IReactorTime, home: ServerContext, limits: Limits, admission: Admission | None
 ) -> LineFactory:
     """Serves the commands of `home` by the line protocol, within `limits`, to whom `admission` lets
     in; without one it is the only port of its process. Those who are not let in are counted."""
@@ -148,11 +151,11 @@ def home_of(
     parts: LoginServerParts | AppServerParts,
     watchers: set[IConnection] | None = None,
     timing: Timing | None = None,
-) -> Home:
+) -> ServerContext:
     """What the commands of a server that has `parts` have in common."""
     limits = ground.config.limits
     table = all_commands(ground.service, ground.hint_key)
-    return Home(
+    return ServerContext(
         service=ground.service,
         table=table,
         described=described(ground.service, table),
@@ -237,18 +240,17 @@ class LoginServing:
         self.factory = line_factory(reactor, self.home, config.limits, admission)
 
 
-def account_limits(limits: Limits, reactor: Any) -> AccountLimits:
+def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:
     """What `[limits]` says of strangers who want in."""
     # So many that no thread waits for the reactor to hand it the next, and few enough that who
     # comes waits for few.
     queue = FairQueue(
         2 * threads(), limits.connections_per_address, Networks(limits.trusted), reactor
     )
-    seconds = reactor.seconds
     return AccountLimits(
         queue,
-        LoginLimits(limits.failed_logins, limits.logins, seconds, queue, partial(tell, "login")),
-        Buckets(limits.registrations, seconds),
+        LoginLimits(limits.failed_logins, limits.logins, reactor, queue, partial(tell, "login")),
+        Buckets(limits.registrations, reactor),
         limits.registration == "open",
         limits.password_minimum,
         limits.sessions_per_user,

@@ -28,7 +28,12 @@ from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
@@ -36,13 +41,13 @@ from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace
-from bbs.core.clock import measure_steadily
+from bbs.core.clock import IReactor, measure_steadily
 from bbs.core.errors import Refusal
 from bbs.core.plugins import PluginUnusable
 from bbs.core.threads import Workers
 from bbs.daemons.composition import Runtime, admission_of
 from bbs.daemons.log_lines import Speaker
-from bbs.limits.connections import Admission, Port
+from bbs.limits.connections import Admission, IPausablePort
 from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
@@ -56,14 +61,14 @@ MOST_EVENTS = 32
 1 ms on a busy machine. With fewer the turns themselves would be felt."""
 
 
-def bound_turns(reactor: Any) -> None:
+def bound_turns(reactor: IReactorTime) -> None:
     """Have `reactor` deal with MOST_EVENTS events in a turn at the most, if it goes by epoll, as it
     does on Linux. Any other stays as it is."""
     epoll = getattr(select, "epoll", None)
     # Twisted has no word for this, so the object that it asks is replaced (`EPollReactor.doPoll`).
     poller = getattr(reactor, "_poller", None)
     if epoll is not None and isinstance(poller, epoll):
-        reactor._poller = _Poller(poller)
+        reactor._poller = _Poller(poller)  # type: ignore[attr-defined]
 
 
 class _Poller:
@@ -125,7 +130,7 @@ class Daemon(TwistedService):
         self,
         service: Service,
         config: Configuration,
-        reactor: Any,
+        reactor: IReactor,
         on_failure: Callable[[str], None],
     ) -> None:
         self.name = f"{service.name}-{self.kind}"
@@ -147,9 +152,9 @@ class Daemon(TwistedService):
         """Who may connect to this process, when it has started. Of daemons in one process all have
         that of the first."""
         self.on_failure = on_failure
-        self.when_begun: Callable[[], None] = _nothing
+        self.when_begun: Callable[[], object] = _nothing
         """Called when it has been told to start; `when_started` once it has started."""
-        self.when_started: Callable[[], None] = _nothing
+        self.when_started: Callable[[], object] = _nothing
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
         self.in_thread: Callable[..., Deferred[Any]]
@@ -346,11 +351,11 @@ class Daemon(TwistedService):
             raise CannotStart(f"cannot listen on {place}: {reason}") from error
         self.on_stop(port.stopListening)
         if pauses and hasattr(port, "stopReading"):
-            self.on_stop(self.admission.add_port(cast("Port", port)))
+            self.on_stop(self.admission.add_port(cast("IPausablePort", port)))
         return port
 
 
-def endpoint_at(reactor: Any, place: ListeningPlace) -> IStreamServerEndpoint:
+def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServerEndpoint:
     """What listens at `place`; by TLS, the key and the certificate are read here.
 
     :raises CannotStart: there is no such place.
@@ -372,15 +377,17 @@ def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Con
         raise SystemExit(f"{name}: {error}") from error
 
 
-def installed(reactor: Any = None) -> Any:
+def installed(reactor: IReactor | None = None) -> IReactor:
     """`reactor`, or the one that is installed where it is None: nothing that a plugin of twistd
     imports may choose one."""
-    if reactor is None:
-        from twisted.internet import reactor
-    return reactor
+    if reactor is not None:
+        return reactor
+    from twisted.internet import reactor as installed_one
+
+    return cast("IReactor", installed_one)
 
 
-def end_process(reactor: Any) -> Callable[[str], None]:
+def end_process(reactor: IReactor) -> Callable[[str], None]:
     """What a daemon under twistd does when it cannot start: say why, stop, and exit with 1."""
 
     def fail(reason: str) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import Any, cast
 
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import FileLogObserver, ILogObserver
 from twisted.python.logfile import LogFile
 
@@ -217,8 +218,8 @@ def _hung_up(*_: object) -> None:
         _on_the_reactor(reopen)
 
 
-def _on_the_reactor(call: Any) -> None:
+def _on_the_reactor(call: Callable[[], None]) -> None:
     # A handler may run in the middle of a write.
-    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    reactor = cast("IReactorFromThreads | None", sys.modules.get("twisted.internet.reactor"))
     if reactor is not None:
         reactor.callFromThread(call)

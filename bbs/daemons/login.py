@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service as TwistedService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -22,6 +22,7 @@ from bbs import __version__
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.core.addresses import Address, ListeningPlace, is_loopback, reached_at
+from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.plugins import PluginUnusable
 from bbs.core.threads import Workers
@@ -32,7 +33,7 @@ from bbs.limits.connections import Admission, Networks
 from bbs.limits.password_hashing import Hasher, threads
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, membership, placement
-from bbs.rules.fleets import Fleet
+from bbs.rules.fleets import FleetIdentity
 from bbs.rules.servers import new_id
 from bbs.scaling import fleet_identity, providers
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
@@ -61,7 +62,9 @@ class Readiness(TwistedService):
     :param minimum: app servers that the fleet is to have.
     """
 
-    def __init__(self, database: Database, reactor: Any, *, launches: bool, minimum: int) -> None:
+    def __init__(
+        self, database: Database, reactor: IReactorTime, *, launches: bool, minimum: int
+    ) -> None:
         self.there = False
         """Whether it is so, as far as was seen."""
         self.first: Deferred[None] = Deferred()
@@ -119,13 +122,7 @@ ADVISED_MINIMUM = 8
 5.1.1.1)."""
 
 
-class ListensAt(Protocol):
-    """A port, as far as it is asked for its address."""
-
-    def getHost(self) -> IAddress: ...
-
-
-class LoginServer(Daemon):
+class LoginServerDaemon(Daemon):
     """A login server, with the fleet's keeper in it.
 
     :param data: folder for the app servers' configuration and logs.
@@ -138,7 +135,7 @@ class LoginServer(Daemon):
         service: Service,
         config: Configuration,
         data: str,
-        reactor: Any,
+        reactor: IReactor,
         on_failure: Callable[[str], None],
     ) -> None:
         super().__init__(service, config, reactor, on_failure)
@@ -199,7 +196,7 @@ class LoginServer(Daemon):
         self.begin(readiness)
         self.on_stop(self.serve_on)
 
-    def advise(self, ports: Sequence[ListensAt]) -> None:
+    def advise(self, ports: Sequence[IListeningPort]) -> None:
         """Say so where strangers may have passwords that are guessed in no time."""
         minimum = self.config.limits.password_minimum
         hosts = [getattr(port.getHost(), "host", None) for port in ports]
@@ -225,7 +222,7 @@ class LoginServer(Daemon):
         self,
         me: membership.Member,
         brokers: tuple[str, ...],
-        fleet: Fleet,
+        fleet: FleetIdentity,
         traces: Mapping[str, str],
     ) -> IProvider:
         """The provider that the configuration names."""
@@ -265,7 +262,7 @@ class LoginServer(Daemon):
                 return ""
             return "no app server is ready" + ("" if self.serving.called else " yet")
 
-        parts = page.Parts(
+        parts = page.PageContext(
             service=self.service.name,
             counters=tuple(self.service.counted.values()),
             me=me.id,

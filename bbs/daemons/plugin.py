@@ -26,6 +26,7 @@ from twisted.python import usage
 from bbs import __version__
 from bbs.commands.service import Service
 from bbs.config import Configuration
+from bbs.core.clock import IReactor
 
 if TYPE_CHECKING:
     from bbs.daemons.daemon import Daemon
@@ -34,10 +35,11 @@ DATA = "{}-data"
 """The folder for what a login server keeps beside the database, unless told otherwise."""
 
 
+# No zope interface: a plain function provides it, with an argument that may be left out.
 class MakeService(Protocol):
     """Makes a daemon as its options say; `reactor` is the installed one, unless it is given."""
 
-    def __call__(self, options: Any, reactor: Any = None) -> IService: ...
+    def __call__(self, options: Any, reactor: IReactor | None = None) -> IService: ...
 
 
 class TwistdPlugin(NamedTuple):
@@ -66,13 +68,13 @@ def login_server(service: Service) -> TwistdPlugin:
         {"listen": "login.listen", "database": "database.url", "broker": "broker.url"},
     )
 
-    def make(options: Any, reactor: Any = None) -> IService:
+    def make(options: Any, reactor: IReactor | None = None) -> IService:
         from bbs.daemons.daemon import end_process, installed
-        from bbs.daemons.login import LoginServer
+        from bbs.daemons.login import LoginServerDaemon
 
         reactor = installed(reactor)
         return _under_twistd(
-            LoginServer(
+            LoginServerDaemon(
                 service, options.configuration, options["data"], reactor, end_process(reactor)
             ),
             options,
@@ -106,7 +108,7 @@ def app_server(service: Service) -> TwistdPlugin:
         {"security-log": "log.security"},
     )
 
-    def make(options: Any, reactor: Any = None) -> IService:
+    def make(options: Any, reactor: IReactor | None = None) -> IService:
         from bbs.daemons.app import AppServer
         from bbs.daemons.daemon import end_process, installed
 
@@ -138,7 +140,7 @@ def telnet_gateway(service: Service) -> TwistdPlugin:
         {"listen": "telnet.listen", "server": "telnet.server"},
     )
 
-    def make(options: Any, reactor: Any = None) -> IService:
+    def make(options: Any, reactor: IReactor | None = None) -> IService:
         from bbs.daemons.daemon import end_process, installed
         from bbs.daemons.telnet import TelnetGateway
 
@@ -185,7 +187,7 @@ def _options(
 ) -> type[usage.Options]:
     """The options of the daemon `name`; `keys` are those that override one of the configuration."""
 
-    class Options(usage.Options):
+    class DaemonOptions(usage.Options):
         optParameters: ClassVar = [["config", "c", None, "Configuration file (TOML)"], *parameters]
         configuration: Configuration
 
@@ -213,10 +215,10 @@ def _options(
             given = {key: self[option] for option, key in keys.items()}
             self.configuration = load_or_exit(name, self["config"], given)
 
-    Options.__doc__ = (
+    DaemonOptions.__doc__ = (
         f"Options of `twistd {name}`; those that override the file are named as its keys."
     )
-    return Options
+    return DaemonOptions
 
 
 BEGUN = b"+"

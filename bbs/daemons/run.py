@@ -39,14 +39,14 @@ def run() -> None:
     from twisted.plugin import getPlugins
     from twisted.scripts import twistd
 
-    class Options(twistd.ServerOptions):  # type: ignore[name-defined,misc]
+    class TwistdOptions(twistd.ServerOptions):  # type: ignore[name-defined,misc]
         """twistd's, which asks this for the plugins that there are."""
 
         @staticmethod
         def _getPlugins(interface: Any) -> Iterable[Any]:
             return plugins_of(sys.argv[1:]) or getPlugins(interface)
 
-    app.run(_run, Options)
+    app.run(_run, TwistdOptions)
 
 
 def _run(options: Any) -> None:

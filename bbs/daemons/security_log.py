@@ -23,9 +23,11 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core import audit
+from bbs.core.clock import IReactor
 from bbs.core.values import NAME_LENGTH
 from bbs.daemons.log_files import SharedFile, call_on_hangup
 from bbs.limits.connections import counted_as
@@ -112,11 +114,11 @@ class Folding:
     """Refusals, of which an address has at the most a line a second for each kind: its first at
     once, and then how many there have been since.
 
-    :param seconds: a clock that nobody sets.
+    :param clock: one that nobody sets.
     """
 
-    def __init__(self, seconds: Callable[[], float], bounds: Bounds = BOUNDS) -> None:
-        self._seconds = seconds
+    def __init__(self, clock: IReactorTime, bounds: Bounds = BOUNDS) -> None:
+        self._seconds = clock.seconds
         self._bounds = bounds
         self._folds: OrderedDict[tuple[str, str, str], tuple[float, Event | None]] = OrderedDict()
         """Until when each is counted, and what has been counted."""
@@ -173,7 +175,6 @@ class SecurityLog(Service):
     :param path: where; a file that is there is gone on with.
     :param length: bytes at which another is begun, and `keep` of those before stay.
     :param now: wall time, seconds since the epoch.
-    :param seconds: a clock that nobody sets.
     """
 
     def __init__(
@@ -181,17 +182,16 @@ class SecurityLog(Service):
         path: str,
         length: int,
         keep: int,
-        reactor: Any,
+        reactor: IReactor,
         bounds: Bounds = BOUNDS,
         *,
         now: Callable[[], float] = time.time,
-        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open: Callable[[], SharedFile] = lambda: SharedFile(path, length, keep)
         self._reactor = reactor
         self._now = now
         self._bounds = bounds
-        self._folding = Folding(seconds, bounds)
+        self._folding = Folding(reactor, bounds)
         self._waiting: deque[Event] = deque()
         self._left_out = 0
         self._changed = Condition()

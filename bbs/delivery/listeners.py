@@ -25,14 +25,16 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from bbs.core import tracing
 from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.delivery.bus import Bus, NoHint
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
-from bbs.delivery.subscribers import ChannelSubscriptions, Listener, Subscribers
+from bbs.delivery.subscribers import ChannelSubscriptions, IListeners, Listener, Subscribers
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
 from bbs.rules import placement, presence
@@ -53,22 +55,21 @@ class Receipts:
     """The last event that each reader was sent, until it is written down and the reader is gone.
 
     :param retry_delay: seconds after which a database that was away is tried again.
-    :param listens: says whether a user listens.
     """
 
     def __init__(
         self,
         database: Database,
         feed: Feed | None,
-        reactor: Any,
+        reactor: IReactorTime,
         retry_delay: float,
-        listens: Callable[[int], bool],
+        listeners: IListeners,
     ) -> None:
         self._database = database
         self._feed = feed
         self._reactor = reactor
         self._retry_delay = retry_delay
-        self._listens = listens
+        self._listeners = listeners
         self._sent: OrderedDict[int, int] = OrderedDict()
         self._unnoted: set[int] = set()
         self._next_note: Any = None
@@ -125,31 +126,26 @@ class Receipts:
             self._note_in(self._retry_delay)
         else:
             for user in users - self._unnoted:
-                if not self._listens(user):
+                if not self._listeners.listens(user):
                     del self._sent[user]
             self._forget_some(len(users) + LOOKED_AT)
 
     def _forget_some(self, count: int) -> None:
         """Look at `count` readers, in turn, and forget those who listen no more."""
         for user in [*islice(self._sent, count)]:
-            if user in self._unnoted or self._listens(user):
+            if user in self._unnoted or self._listeners.listens(user):
                 self._sent.move_to_end(user)
             else:
                 del self._sent[user]
 
 
 class Relocation:
-    """Looks where the `audience` of one app server should be.
+    """Looks where the `audience` of one app server should be, which is that of `listeners`."""
 
-    :param drop: ends the listening of some of them.
-    """
-
-    def __init__(
-        self, database: Database, audience: Subscribers, drop: Callable[[Iterable[Listener]], None]
-    ) -> None:
+    def __init__(self, database: Database, audience: Subscribers, listeners: IListeners) -> None:
         self._database = database
         self._audience = audience
-        self._drop = drop
+        self._listeners = listeners
         self.server_id: str | None = None
         """This app server's, once it has joined the fleet."""
 
@@ -166,7 +162,7 @@ class Relocation:
             return
 
     def _tell(
-        self, listeners: Iterable[Listener], found: dict[str, presence.Standing]
+        self, listeners: Iterable[Listener], found: dict[str, presence.SessionStanding]
     ) -> Collection[int]:
         """Tell those whose session is gone, and those who are served elsewhere; returns the users
         who have no place and wait for none."""
@@ -177,7 +173,7 @@ class Relocation:
             standing = found.get(listener.session)
             if standing is None:
                 listener.connection.send_event({"event": "logout"})
-                self._drop([listener])
+                self._listeners.drop([listener])
             elif standing.away:
                 away[listener.user] = None
             else:
@@ -228,12 +224,13 @@ class TooManyListeners(Refusal):
     limit = True
 
 
+@implementer(IListeners)
 class Listeners(Service):
     """The listeners of one app server, and the pump that serves them.
 
     :param feed: the service's durable events, None where it has none.
     :param poll_interval: seconds between looks while the broker is away.
-    :param watchers: the connections that said `events`: as `Home.watchers`.
+    :param watchers: the connections that said `events`: as `ServerContext.watchers`.
     """
 
     def __init__(
@@ -243,7 +240,7 @@ class Listeners(Service):
         bus: Bus,
         feed: Feed | None,
         poll_interval: float,
-        reactor: Any,
+        reactor: IReactorTime,
         watchers: Container[IConnection] = (),
     ) -> None:
         self._database = database
@@ -255,12 +252,12 @@ class Listeners(Service):
         self._audience = Subscribers()
         self._opening = Subscribers()
         """Those who are about to listen."""
-        self.where = Relocation(database, self._audience, self._drop)
+        self.where = Relocation(database, self._audience, self)
         self._channels = ChannelSubscriptions(bus, self._hinted, self._told_those_who_asked)
-        self._due: dict[Listener, tracing.Span | None] = {}
+        self._due: dict[Listener, tracing.ISpan | None] = {}
         """Who may have events to be sent, in the order in which they became so, and as part of
         what."""
-        self._receipts = Receipts(database, feed, reactor, poll_interval, self.listens)
+        self._receipts = Receipts(database, feed, reactor, poll_interval, self)
         self._pumping = False
         self._next_poll: Any = None
         self._polls = 0
@@ -269,9 +266,23 @@ class Listeners(Service):
         """Told of users who do not listen any more on one of their connections."""
         bus.on_change(lambda connected: self._look_for_all())
 
+    # IListeners
+
     def listens(self, user: int) -> bool:
-        """Whether `user` listens, or is about to."""
         return user in self._audience.users or user in self._opening.users
+
+    def drop(self, listeners: Iterable[Listener]) -> None:
+        listeners = [*listeners]
+        for listener in listeners:
+            self._audience.remove(listener)
+            self._due.pop(listener, None)
+            if not self._audience.on(listener.connection):
+                listener.connection.persistent = False
+        self._stop_hearing(listeners)
+        if self._when_empty and not self._audience and not self._when_empty.called:
+            self._when_empty.callback(None)
+
+    # Who is there
 
     @property
     def connected(self) -> int:
@@ -326,7 +337,7 @@ class Listeners(Service):
                 last = max(mailbox.cursor.last, self._receipts.last(user))
                 listener.cursor = Cursor(user, last)
             self._audience.add(listener)
-            self._drop(replaced)
+            self.drop(replaced)
             connection.persistent = True
             self._look([listener])
 
@@ -346,7 +357,7 @@ class Listeners(Service):
         opening = self._opening.on(connection)
         for listener in opening:
             self._opening.remove(listener)
-        self._drop(self._audience.on(connection))
+        self.drop(self._audience.on(connection))
         self._stop_hearing(opening)
 
     async def dismiss(self, patience: float) -> None:
@@ -470,17 +481,6 @@ class Listeners(Service):
             listener.connection.send_line(event.line)
         listener.cursor = Cursor(listener.user, event.id)
         self._receipts.add(listener.cursor)
-
-    def _drop(self, listeners: Iterable[Listener]) -> None:
-        listeners = [*listeners]
-        for listener in listeners:
-            self._audience.remove(listener)
-            self._due.pop(listener, None)
-            if not self._audience.on(listener.connection):
-                listener.connection.persistent = False
-        self._stop_hearing(listeners)
-        if self._when_empty and not self._audience and not self._when_empty.called:
-            self._when_empty.callback(None)
 
     def _in_background(self, work: Any) -> None:
         Deferred.fromCoroutine(work).addErrback(

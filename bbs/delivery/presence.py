@@ -20,6 +20,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -49,7 +50,7 @@ STORED_AT_ONCE = 100
 _log = Logger()
 
 
-class Presence(Service):
+class PresenceTracker(Service):
     """The places of one app server, and the sessions of those who listen there.
 
     :param listeners: know who listens.
@@ -66,7 +67,7 @@ class Presence(Service):
         listeners: Listeners,
         place_ttl: float,
         session_ttl: float,
-        reactor: Any,
+        reactor: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
         self._database = database
@@ -198,7 +199,7 @@ class Presence(Service):
             await self._database.run(presence.keep, some, self._wall() + self._ahead)
 
     @staticmethod
-    def _every(work: Callable[[], Coroutine[Any, Any, None]], reactor: Any) -> LoopingCall:
+    def _every(work: Callable[[], Coroutine[Any, Any, None]], reactor: IReactorTime) -> LoopingCall:
         """A loop that goes on whatever becomes of one of its calls."""
 
         async def once() -> None:

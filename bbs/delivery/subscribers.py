@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from zope.interface import Interface
+
 from bbs.delivery.bus import Bus
 from bbs.delivery.feed import Cursor
 from bbs.protocols.line import IConnection
@@ -28,6 +30,16 @@ class Listener:
     cursor: Cursor
     told: placement.Seat | None = None
     session: str = ""
+
+
+class IListeners(Interface):
+    """Those who listen at one app server, and those who are about to."""
+
+    def listens(user: int) -> bool:
+        """Whether `user` listens, or is about to."""
+
+    def drop(listeners: Iterable[Listener]) -> None:
+        """End the listening of some of them."""
 
 
 class Subscribers:

@@ -12,6 +12,8 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
+from twisted.internet.interfaces import IReactorTime
+
 from bbs.core.errors import TooManyAttempts
 from bbs.core.values import NAME_LENGTH, Rate
 
@@ -32,7 +34,7 @@ class Buckets:
     is full again. (That is the generic cell rate algorithm, ITU-T I.371, as a virtual schedule.)
 
     :param rate: `times` as much as this is filled in.
-    :param seconds: a clock that nobody sets (`IReactorTime.seconds` of a server).
+    :param clock: one that nobody sets (a server's reactor).
     :param burst: tokens in a full bucket; what `rate` gives in one period, unless said.
     :param most: keys that are remembered; beyond that the one longest unused is forgotten, as if it
         had done nothing.
@@ -41,7 +43,7 @@ class Buckets:
     def __init__(
         self,
         rate: Rate,
-        seconds: Callable[[], float],
+        clock: IReactorTime,
         *,
         times: int = 1,
         burst: float | None = None,
@@ -53,6 +55,7 @@ class Buckets:
         """Seconds in which an empty bucket is full."""
         self._most = most
         # In seconds since the epoch, floating point has no room for the spans that are added up.
+        seconds = clock.seconds
         begun = seconds()
         self._seconds: Callable[[], float] = lambda: seconds() - begun
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()

@@ -7,11 +7,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Protocol
 
 from twisted.logger import Logger
+from zope.interface import Interface, implementer
 
 from bbs.core import audit
+from bbs.core.values import IDoor, IEntry
 
 RESERVED = 128
 """Descriptors that are kept for what keeps a server alive: its database (ten for SQLite, eight for
@@ -61,11 +62,11 @@ def counted_as(host: str) -> str:
     return f"{IPv6Address(prefix)}/{IPV6_PREFIX}"
 
 
-class Port(Protocol):
+class IPausablePort(Interface):
     """What accepts connections, and may pause."""
 
-    def stopReading(self) -> None: ...
-    def startReading(self) -> None: ...
+    def stopReading() -> None: ...
+    def startReading() -> None: ...
 
 
 class Admission:
@@ -102,7 +103,7 @@ class Admission:
         """Who has asked nothing yet: since when, and what ends it."""
         self.when_refused: Callable[[], object] = lambda: None
         """Called whenever somebody is not let in."""
-        self._ports: list[Port] = []
+        self._ports: list[IPausablePort] = []
         self._shut = False
         self._told = False
 
@@ -115,7 +116,7 @@ class Admission:
         """A kind of port, by which an address has so many connections at the most."""
         return Door(self, per_address)
 
-    def add_port(self, port: Port) -> Callable[[], None]:
+    def add_port(self, port: IPausablePort) -> Callable[[], None]:
         """`port` pauses where there is no room, until what is returned is called."""
         self._ports.append(port)
         return lambda: self._ports.remove(port)
@@ -193,6 +194,7 @@ class Admission:
         end()
 
 
+@implementer(IDoor)
 class Door:
     """One kind of port of a process: it counts connections by address."""
 
@@ -231,6 +233,7 @@ class Door:
             del self._by_address[address]
 
 
+@implementer(IEntry)
 class Entry:
     """One connection that was let in. `address` is what it is counted as, None for not at all."""
 

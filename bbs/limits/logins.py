@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from bbs.core.errors import TooManyAttempts, Unavailable, WrongCredentials
-from bbs.core.values import Rate
+from bbs.core.values import PasswordVerdict, Rate
 from bbs.limits.buckets import Buckets
 from bbs.limits.connections import counted_as
 from bbs.limits.fair_queue import FairQueue
@@ -22,15 +23,6 @@ FACTOR = 10
 """How many times as often as one name from one address a name may fail from all addresses, and an
 address with all names (`docs/operating.md`)."""
 
-
-class Verdict(Protocol):
-    """Whether a password matches."""
-
-    @property
-    def matches(self) -> bool: ...
-
-
-V = TypeVar("V", bound=Verdict)
 
 Tell = Callable[[str, str, str], object]
 """Told of each attempt what it came to (`right`, `wrong`, `refused`), the address and the name."""
@@ -47,7 +39,7 @@ class LoginLimits:
 
     :param failed: how many may be wrong, for a name from one address.
     :param right: how many may be right; None: as many as come.
-    :param seconds: a clock that nobody sets.
+    :param clock: one that nobody sets.
     :param queue: where attempts wait for their turn.
     """
 
@@ -55,14 +47,14 @@ class LoginLimits:
         self,
         failed: Rate,
         right: Rate | None,
-        seconds: Callable[[], float],
+        clock: IReactorTime,
         queue: FairQueue,
         tell: Tell,
     ) -> None:
-        self._by_both = Buckets(failed, seconds)
-        self._by_name = Buckets(failed, seconds, times=FACTOR)
-        self._by_address = Buckets(failed, seconds, times=FACTOR)
-        self._right = Buckets(right, seconds) if right else None
+        self._by_both = Buckets(failed, clock)
+        self._by_name = Buckets(failed, clock, times=FACTOR)
+        self._by_address = Buckets(failed, clock, times=FACTOR)
+        self._right = Buckets(right, clock) if right else None
         self._queue = queue
         self._tell = tell
 
@@ -81,9 +73,9 @@ class LoginLimits:
         self,
         name: str,
         host: str,
-        verify: Callable[[], Coroutine[Deferred[Any], Any, V]],
+        verify: Callable[[], Coroutine[Deferred[Any], Any, PasswordVerdict]],
         tell: Tell | None = None,
-    ) -> V:
+    ) -> PasswordVerdict:
         """What `verify` says of a password that is right, when it is this attempt's turn.
 
         :param tell: as in `check`.
@@ -94,7 +86,7 @@ class LoginLimits:
         begun = False
         told = tell or self._tell
 
-        async def in_turn() -> V:
+        async def in_turn() -> PasswordVerdict:
             nonlocal begun
             begun = True
             failed, right = self._limits(name, host)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from bbs.core import tracing
 from bbs.core.threads import IWorkers
-from bbs.core.values import PASSWORD_BYTES
+from bbs.core.values import PASSWORD_BYTES, PasswordVerdict
 
 OWASP = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 """Argon2id, m = 19 MiB, t = 2, p = 1: OWASP's Password Storage Cheat Sheet."""
@@ -19,14 +18,6 @@ OWASP = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=T
 def threads() -> int:
     """How many hash at once: as many as there are cores."""
     return os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a password matches, and the hash to store instead if today's parameters rose."""
-
-    matches: bool
-    new_hash: str | None = None
 
 
 class Hasher:
@@ -47,22 +38,22 @@ class Hasher:
         with tracing.span("password"):
             return await self._workers.run(self._parameters.hash, password)
 
-    async def verify(self, stored: str | None, password: str) -> Verdict:
+    async def verify(self, stored: str | None, password: str) -> PasswordVerdict:
         """Hold `password` against the hash `stored`, None for a user who does not exist.
 
         One that is longer than anybody's may be is wrong, and no work.
         """
         if len(password.encode(errors="replace")) > PASSWORD_BYTES:
-            return Verdict(False)
+            return PasswordVerdict(False)
         with tracing.span("password"):
             return await self._workers.run(self._verify, stored, password)
 
-    def _verify(self, stored: str | None, password: str) -> Verdict:
+    def _verify(self, stored: str | None, password: str) -> PasswordVerdict:
         try:
             self._parameters.verify(stored or self._nobody, password)
         except (VerificationError, InvalidHashError):
-            return Verdict(False)
+            return PasswordVerdict(False)
         if stored is None:
-            return Verdict(False)
+            return PasswordVerdict(False)
         outdated = self._parameters.check_needs_rehash(stored)
-        return Verdict(True, self._parameters.hash(password) if outdated else None)
+        return PasswordVerdict(True, self._parameters.hash(password) if outdated else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import Protocol, cast
+from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
@@ -22,7 +22,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from bbs.protocols import sockets
 
@@ -45,7 +45,7 @@ class Progress:
     __slots__ = ("_acknowledged", "_clock", "_limit", "_timer", "_transport")
 
     def __init__(
-        self, clock: IReactorTime, limit: float, transport: sockets.StreamTransport
+        self, clock: IReactorTime, limit: float, transport: sockets.IStreamTransport
     ) -> None:
         self._clock = clock
         self._limit = limit
@@ -67,7 +67,7 @@ class Progress:
 
 
 @implementer(IProtocol, IHalfCloseableProtocol)
-class TurnedAway:
+class RejectedConnection:
     """A connection that is one too many: its peer is sent `words`, whole lines, and nothing that it
     sends is looked at.
 
@@ -80,7 +80,9 @@ class TurnedAway:
 
     __slots__ = ("_clock", "_deadline", "_lingering", "_transport", "_words")
 
-    def __init__(self, clock: IReactorTime, words: bytes, lingering: set[TurnedAway]) -> None:
+    def __init__(
+        self, clock: IReactorTime, words: bytes, lingering: set[RejectedConnection]
+    ) -> None:
         self._clock = clock
         self._words = words
         self._lingering = lingering
@@ -93,7 +95,7 @@ class TurnedAway:
     # IProtocol
 
     def makeConnection(self, transport: ITransport) -> None:
-        self._transport = cast(sockets.StreamTransport, transport)
+        self._transport = cast(sockets.IStreamTransport, transport)
         self.connectionMade()
 
     def connectionMade(self) -> None:
@@ -129,17 +131,17 @@ class TurnedAway:
         """Nothing: the peer has what it is told, or soon."""
 
 
-class Abortable(Protocol):
+class IAbortable(Interface):
     """A connection that can be closed at once."""
 
-    def abort(self) -> None: ...
+    def abort() -> None: ...
 
 
 class ConnectionShutdown:
     """Waits for the connections of a server that stops, which `connections` has as long as they
     are there; whoever removes the last calls `all_gone`."""
 
-    def __init__(self, clock: IReactorTime, connections: Collection[Abortable]) -> None:
+    def __init__(self, clock: IReactorTime, connections: Collection[IAbortable]) -> None:
         self._clock = clock
         self._connections = connections
         self._when_gone: list[Deferred[None]] = []
@@ -235,13 +237,13 @@ class ConnectionState:
         self._progress: Progress | None = None  # of the peer, while it takes too little
         self._deadline: IDelayedCall | None = None  # for the peer to bring the end on
 
-    def begin(self, transport: ITransport, producer: IPushProducer) -> sockets.StreamTransport:
+    def begin(self, transport: ITransport, producer: IPushProducer) -> sockets.IStreamTransport:
         """It is connected by `transport`, which tells `producer` when the peer takes too little."""
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)  # an event must not wait for a reply's acknowledgement
             transport.setTcpKeepAlive(True)
             sockets.tune_keep_alive(transport)
-        self._transport = cast(sockets.StreamTransport, transport)
+        self._transport = cast(sockets.IStreamTransport, transport)
         self._transport.registerProducer(producer, True)
         return self._transport
 

@@ -205,7 +205,7 @@ class OperatorAction:
 
 
 @dataclass(frozen=True)
-class Launches:
+class LaunchTimes:
     """How long launches took lately (mean of the last, s), and how long the oldest has run (s)."""
 
     usual: float
@@ -221,7 +221,7 @@ class Hold:
 
 
 @read_only
-def launches_under_way(now: float) -> Launches | None:
+def launches_under_way(now: float) -> LaunchTimes | None:
     """What an estimate for those who wait is made from; None where no launch has been measured."""
     latest = (
         Server.select(Server.ready - Server.created)
@@ -235,7 +235,7 @@ def launches_under_way(now: float) -> Launches | None:
     for_people = (Server.state == State.LAUNCHING) & ~Server.shelved
     oldest = Server.select(peewee.fn.MIN(Server.created)).where(for_people).scalar()
     # A clock that was set back makes the estimate no longer than a launch takes.
-    return Launches(sum(times) / len(times), max(0.0, now - oldest) if oldest else 0.0)
+    return LaunchTimes(sum(times) / len(times), max(0.0, now - oldest) if oldest else 0.0)
 
 
 @read_only

@@ -17,7 +17,7 @@ from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgen
 from bbs.rules import relocation, servers
 from bbs.rules.membership import KEEPER, Member, locked_leader
 from bbs.storage.database import read_only
-from bbs.storage.models import Lease, LoginServer, Notice, Server
+from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server
 from bbs.storage.statements import Row, statement
 
 NOTICES_AT_ONCE = 100
@@ -296,12 +296,16 @@ def notices() -> list[Row]:
 def forget_notices(ids: Sequence[int]) -> None:
     """Who these notices are about has been told. Another keeper may have done the same, or removed
     them first: either does no harm."""
-    Notice.delete().where(Notice.id.in_(ids)).execute()
+    OutboxEntry.delete().where(OutboxEntry.id.in_(ids)).execute()
 
 
 @statement
 def _oldest_notices(limit: int) -> peewee.Select:
-    return Notice.select(Notice.id, Notice.channel).order_by(Notice.id).limit(limit)
+    return (
+        OutboxEntry.select(OutboxEntry.id, OutboxEntry.channel)
+        .order_by(OutboxEntry.id)
+        .limit(limit)
+    )
 
 
 def _check_leader(me: Member) -> None:

@@ -34,7 +34,7 @@ from bbs.storage.engines import home_of
 from bbs.storage.models import (
     Lease,
     LoginServer,
-    Notice,
+    OutboxEntry,
     Place,
     Secret,
     Server,
@@ -73,7 +73,7 @@ class Left:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
+class FleetIdentity:
     """Which fleet this is: its `id`, 16 hex digits; the `others` under which it has launched before
     it adopted that one; what it may adopt; and whether servers of it may have been launched by a
     version that gave them no id. `copied`: it has just been found to be a copy."""
@@ -126,7 +126,7 @@ def count_of(fleet: str) -> int:
     return int(Server.select().where(_of(fleet) & (Server.state != State.GONE)).count())
 
 
-def settle(now: float, beating: bool) -> Fleet:
+def settle(now: float, beating: bool) -> FleetIdentity:
     """Which fleet this is from now on, for a login server that starts; `beating`: an app server of
     it has been seen to live. To be asked again changes nothing."""
     said, home = _locked(), _home()
@@ -150,7 +150,9 @@ def settle(now: float, beating: bool) -> Fleet:
         Server.update(scope=peewee.fn.REPLACE(Server.scope, f":{other}", f":{id}")).where(
             _of(other)
         ).execute()
-    return Fleet(id=id, others=others, before=_left(said), former=_former(said), copied=copied)
+    return FleetIdentity(
+        id=id, others=others, before=_left(said), former=_former(said), copied=copied
+    )
 
 
 def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) -> int:
@@ -267,7 +269,7 @@ def make_ours(by: By, source: str) -> None:
     so that no server of before is believed.
     """
     Place.update(server=None, away=True).execute()
-    for model in (Waiter, LoginServer, Lease, Server, Notice):
+    for model in (Waiter, LoginServer, Lease, Server, OutboxEntry):
         model.delete().execute()
     Secret.delete().where(Secret.name == HINTS).execute()
     leave_home()

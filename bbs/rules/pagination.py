@@ -139,6 +139,7 @@ def _fitting(entries: Sequence[object]) -> tuple[int, int]:
     return count, size
 
 
+# No zope interface: these cannot be generic over a rule's arguments, which type checkers hold here.
 class PagedRule(Protocol[P]):
     """A rule that answers in parts: called as a rule it gives the first."""
 

@@ -10,12 +10,13 @@ server, and unlike somebody whose server is gone the user waits for none, until 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peewee
+from zope.interface import Interface
 
 from bbs.core.addresses import Address
 from bbs.core.errors import NotLoggedIn
@@ -23,6 +24,9 @@ from bbs.core.values import State
 from bbs.storage.database import for_update, read_only
 from bbs.storage.models import Place, Server, Waiter
 from bbs.storage.statements import statement
+
+if TYPE_CHECKING:
+    from bbs.protocols.line import IConnection
 
 SERVING = (State.READY, State.DRAINING)
 """States of a server that serves its people; only a ready one takes more."""
@@ -67,6 +71,22 @@ class Search:
 
     seat: Seat | None
     online: bool = False
+
+
+class IPlacement(Interface):
+    """Who finds places for people, and has them wait for one."""
+
+    async def seat(
+        name: str,
+        connection: IConnection,
+        attempt: Callable[[Look], Awaitable[Search]],
+        undo: Callable[[], Awaitable[None]] = ...,
+    ) -> Seat:
+        """A place for `name`, found by `attempt`; `undo` is called if whoever asked is gone by
+        then.
+
+        :raises Unavailable: none could be had in time.
+        """
 
 
 def take(user: int, look: Look) -> Search:

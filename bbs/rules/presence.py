@@ -74,7 +74,7 @@ def _count_fewer(server: str, people: int) -> peewee.Update:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SessionStanding:
     """Where the user of a session that lives is served: at a `seat`, or nowhere yet; or, `away`,
     at none until there is a command."""
 
@@ -83,13 +83,13 @@ class Standing:
 
 
 @read_only
-def standings(sessions: Collection[str]) -> dict[str, Standing]:
+def standings(sessions: Collection[str]) -> dict[str, SessionStanding]:
     """Of these sessions (digests of their tokens) those that live, and where their users are."""
     found = {}
     for some in _parts([*sessions]):
         for session, away, server, host, port, state in _standings(some):
             seat = seat_of(server, host, port) if state in SERVING else None
-            found[session] = Standing(seat, says_away(server, away))
+            found[session] = SessionStanding(seat, says_away(server, away))
     return found
 
 

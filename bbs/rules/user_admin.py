@@ -21,7 +21,7 @@ from bbs.rules.auth import Caller
 from bbs.rules.fleet_admin import By
 from bbs.rules.names import as_stored, normalized
 from bbs.storage.database import for_update, long_read, rows
-from bbs.storage.models import Notice, Place, Server, Session, Suspension, User
+from bbs.storage.models import OutboxEntry, Place, Server, Session, Suspension, User
 from bbs.storage.statements import statement
 
 PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick", "delete"
@@ -290,7 +290,7 @@ def _end_sessions(by: By, person: Caller, action: str, detail: str | None = None
     count = Session.delete().where(Session.user == person.id).execute()
     placement.give_back(person.id)
     fleet_admin.record(by, action, person=person.name, detail=detail)
-    Notice.insert(channel=person.channel).execute()
+    OutboxEntry.insert(channel=person.channel).execute()
     return Done(person.name, count)
 
 

@@ -19,6 +19,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
 from bbs.core.threads import IWorkers
@@ -32,6 +33,7 @@ from bbs.scaling.context import FleetContext
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.executor import Executor
 from bbs.scaling.fleet_view import ServerView
+from bbs.scaling.interfaces import IFleetController
 from bbs.scaling.inventory import Inventory
 from bbs.scaling.observer import Ages, FleetObserver
 from bbs.scaling.outbox import Outbox
@@ -156,6 +158,7 @@ LASTING = 10.0
 service people wait for a moment now and then."""
 
 
+@implementer(IFleetController)
 class FleetController(Service):
     """Keeps the fleet while it holds the lease; else watches whoever does.
 
@@ -196,14 +199,14 @@ class FleetController(Service):
         self._round: Deferred[None] | None = None
         self._again = False
         self._blocked = _Blocked()
-        self._inventory = Inventory(self._provider, self.look_soon, self._reactor)
+        self._inventory = Inventory(self._provider, self, self._reactor)
         # Half of a launch's time is left at least to what another controller began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
         self._demand = DemandTracker(self._policy, heartbeat_interval, self._reactor)
         self._breaker = LaunchBreaker(context)
         self._observer = FleetObserver(context, self._inventory, self._ages, heartbeat_interval)
         self._executor = Executor(
-            context, self._inventory, self._ages, self._breaker, self._demand, self.look_soon
+            context, self._inventory, self._ages, self._breaker, self._demand, self
         )
         self._drainer = Drainer(context)
         self._housekeeping = Housekeeping(context, sweeps)

@@ -29,6 +29,7 @@ from bbs.scaling.demand import DemandTracker
 from bbs.scaling.fleet_view import FleetView, Health, Machine, Owner, ServerView
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
+    IFleetController,
     IHasWays,
     IKeepsWarm,
     LaunchFailed,
@@ -103,7 +104,7 @@ class Executor:
     :param ages: since when the controller knows of each launch.
     :param breaker: is told how launches go.
     :param demand: is told how long launches took, and what is not to be given up yet.
-    :param look_soon: called when a step wants another round soon.
+    :param controller: is asked for another round soon, when a step wants one.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Executor:
         ages: Ages,
         breaker: LaunchBreaker,
         demand: DemandTracker,
-        look_soon: Callable[[], None],
+        controller: IFleetController,
     ) -> None:
         self._me = context.me
         self._run = context.database.run
@@ -129,7 +130,7 @@ class Executor:
         self._ages = ages
         self._breaker = breaker
         self._demand = demand
-        self._look_soon = look_soon
+        self._controller = controller
         self._calls: dict[str, Deferred[Any]] = {}
         self._strategies = LaunchStrategies(context)
         self._began = 0.0
@@ -253,7 +254,7 @@ class Executor:
         self._news.moved(moves)
         self._news.ready()
         if replaces:
-            self._look_soon()
+            self._controller.look_soon()
 
     async def park(self, server: ServerView) -> None:
         """Make a server warm that has booted for the pool, and stop its machine."""
@@ -285,11 +286,11 @@ class Executor:
         if moves is not None:
             _log.info("server {server} drains: {reason}", server=server.id, reason=reason)
             self._news.moved(moves)
-            self._look_soon()
+            self._controller.look_soon()
         elif cause is DrainCause.CONSOLIDATION:
             self._demand.reset_peak()
         elif cause is DrainCause.REPLACEMENT:
-            self._look_soon()  # Somebody has just come: their place counts by now.
+            self._controller.look_soon()  # Somebody has just come: their place counts by now.
 
     async def keep(self, server: ServerView) -> None:
         """Place people again on a server that drains."""
@@ -305,7 +306,7 @@ class Executor:
         self._news.moved(
             await self._run(fleet_transitions.lose, self._me, server.id, cause, reason)
         )
-        self._look_soon()
+        self._controller.look_soon()
 
     async def end(self, server: ServerView, cause: Cause | None) -> None:
         """End the machine of a server, and close its row once that is certain."""
@@ -390,7 +391,7 @@ class Executor:
             moves = await self._run(fleet_transitions.give_up, self._me, id, reason)
         else:
             moves = await self._run(fleet_transitions.lose, self._me, id, cause, reason)
-        self._look_soon()
+        self._controller.look_soon()
         if moves is None:
             return False
         self._given_up.add(id)
@@ -441,7 +442,7 @@ class Executor:
         )
         self._news.moved(moves)
         _log.info("server {server} is gone: {reason}", server=server.id, reason=reason)
-        self._look_soon()
+        self._controller.look_soon()
 
     async def _has_ended(self, server: ServerView) -> bool:
         """End the machine of a server; returns whether its end is certain by now. Until then the

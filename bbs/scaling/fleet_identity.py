@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from bbs.rules import fleets
-from bbs.rules.fleets import Fleet
+from bbs.rules.fleets import FleetIdentity
 from bbs.scaling.interfaces import IProvider
 from bbs.storage.database import Database
 
@@ -21,8 +21,12 @@ _log = Logger()
 
 
 async def find(
-    database: Database, reactor: Any, wall: Callable[[], float], patience: float, outlives: bool
-) -> Fleet:
+    database: Database,
+    reactor: IReactorTime,
+    wall: Callable[[], float],
+    patience: float,
+    outlives: bool,
+) -> FleetIdentity:
     """Which fleet the login server on `database` is of, whose app servers may outlive it, or not.
 
     Where that is not where it was, an app server that says within `patience` seconds that it lives
@@ -32,7 +36,7 @@ async def find(
     if await database.run_patiently(fleets.is_elsewhere):
         before = await database.run_patiently(fleets.beats)
         beating = bool(await _moved(database, reactor, patience, before, None, enough=1))
-    fleet: Fleet = await database.run_patiently(fleets.settle, wall(), beating)
+    fleet: FleetIdentity = await database.run_patiently(fleets.settle, wall(), beating)
     if fleet.copied and fleet.before and outlives:
         _log.warn(
             "this database is a copy of fleet {before}'s, or has been moved: it is fleet {fleet}"
@@ -49,7 +53,7 @@ async def find(
 async def take_over(
     database: Database,
     provider: IProvider,
-    reactor: Any,
+    reactor: IReactorTime,
     wall: Callable[[], float],
     patience: float,
 ) -> None:
@@ -67,7 +71,7 @@ async def take_over(
 
 async def _moved(
     database: Database,
-    reactor: Any,
+    reactor: IReactorTime,
     patience: float,
     before: Mapping[str, int],
     scope: str | None,

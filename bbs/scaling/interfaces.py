@@ -150,3 +150,12 @@ class IKeepsLogs(Interface):
 
     def reopen_logs() -> None:
         """Have them go on in the files that are at their places now: others were moved away."""
+
+
+class IFleetController(Interface):
+    """This login server's part in keeping the fleet."""
+
+    keeping: bool = Attribute("Whether it holds the lease; else another login server does.")
+
+    def look_soon() -> None:
+        """Begin a round at once, or another one after the present round."""

@@ -8,7 +8,7 @@ the machine may still run, and its end is certain when the provider says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from bbs.core.values import Instance
 from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import Machine, Orphan
-from bbs.scaling.interfaces import IProvider, ProviderUnavailable
+from bbs.scaling.interfaces import IFleetController, IProvider, ProviderUnavailable
 
 CONSISTENCY_GRACE = 60.0
 """Seconds for which a shared provider's list must go on to say what looks like a leak or a loss,
@@ -42,16 +42,16 @@ _log = Logger()
 class Inventory:
     """What `provider` has, as it last said.
 
-    :param on_news: called when a list has come for which nobody waited any more.
+    :param controller: is asked for a round when a list has come for which nobody waited any more.
     """
 
     def __init__(
-        self, provider: IProvider, on_news: Callable[[], None], reactor: IReactorTime
+        self, provider: IProvider, controller: IFleetController, reactor: IReactorTime
     ) -> None:
         self.instances: Mapping[str, Instance] = {}
         """By launch id, as last listed."""
         self._provider = provider
-        self._on_news = on_news
+        self._controller = controller
         self._reactor = reactor
         self._listing = False
         self._available = True
@@ -87,7 +87,7 @@ class Inventory:
             if not listed.called:
                 listed.callback(None)
             else:
-                self._on_news()
+                self._controller.look_soon()
 
         patience = self._reactor.callLater(PATIENCE, listed.callback, None)
         Deferred.fromCoroutine(self._list()).addBoth(end)
@@ -98,7 +98,7 @@ class Inventory:
     def _heard(self, since: float) -> None:
         # Where none came, another round at once would ask again at once.
         if self._asked_at is not None and self._asked_at >= since:
-            self._on_news()
+            self._controller.look_soon()
 
     @property
     def is_counted(self) -> bool:

@@ -21,7 +21,7 @@ import os
 import re
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 
 from twisted.application.service import Service
@@ -30,8 +30,6 @@ from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import (
     IDelayedCall,
     IProcessTransport,
-    IReactorProcess,
-    IReactorTime,
 )
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
@@ -39,8 +37,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.core import tracing
+from bbs.core.clock import IReactor
 from bbs.core.values import Instance
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, LaunchRefused
+from bbs.scaling.providers import LaunchKit
 
 _LOG = re.compile(r"(app-[A-Za-z0-9_-]{1,64}\.log)(\.[0-9]+)?")
 """A child's log, or one that it had before."""
@@ -96,22 +96,15 @@ _FOR_AN_OPERATOR = {
 }
 
 
-class IProcessReactor(IReactorProcess, IReactorTime):
-    """What a local provider needs of the reactor."""
-
-
 @implementer(IProvider, IKeepsLogs)
 class LocalProvider(Service):
     """Launches app servers as children of this process, and ends them with itself.
 
-    `command` gives the argument list for a launch id; everybody on the machine can read that, so
-    it holds no secret. `scope` names this process, as its children are nobody else's. `log_folder`
-    is made if it is missing and gets `app-<launch id>.log`. `environ` is the children's whole
-    environment. `host` is where people reach them. `grace` is how many seconds a child has between
-    SIGTERM and SIGKILL. `own_logs`: whether the command takes an option `--log FILE`, for the log
-    that it keeps itself. The logs of the `logs_kept` children that ended last stay, and
-    `ended_kept` of them in `list`. `traceparent` gives from a launch id what the child finds as
-    TRACEPARENT in its environment.
+    A child runs the command of `kit`. Everybody on the machine can read that. Its log is
+    `app-<launch id>.log` in the folder `logs` below the data folder; the folder is made if it is
+    missing. `grace` is how many seconds a child has between SIGTERM and SIGKILL. `own_logs`:
+    whether the command takes an option `--log FILE`, for the log that it keeps itself. `ended_kept`
+    of the children that ended last stay in `list`.
     """
 
     shared = False
@@ -120,29 +113,20 @@ class LocalProvider(Service):
 
     def __init__(
         self,
-        reactor: IProcessReactor,
-        command: Callable[[str], Sequence[str]],
-        scope: str,
-        log_folder: str,
-        environ: Mapping[str, str],
-        host: str = "127.0.0.1",
+        kit: LaunchKit,
+        *,
         grace: float = 5.0,
         own_logs: bool = False,
-        logs_kept: int = 5,
         ended_kept: int = 1000,
-        traceparent: Callable[[str], str] = lambda launch_id: "",
     ) -> None:
-        self.scope = scope
-        self._reactor = reactor
-        self._command = command
-        self._log_folder = log_folder
-        self._environ = dict(environ)
-        self._host = host
+        self.scope = kit.scope
+        self._kit = kit
+        self._reactor: IReactor = kit.reactor
+        self._log_folder = os.path.join(kit.data_folder, "logs")
+        self._environ = dict(kit.environment)
         self._grace = grace
         self._own_logs = own_logs
-        self._logs_kept = logs_kept
         self._ended_kept = ended_kept
-        self._traceparent = traceparent
         self._children: dict[str, _Child] = {}
 
     # IProvider
@@ -166,7 +150,7 @@ class LocalProvider(Service):
         """Every child, and the last thousand that have ended."""
         return succeed(
             {
-                id: Instance(id, self._host, child.alive, child.detail)
+                id: Instance(id, self._kit.host, child.alive, child.detail)
                 for id, child in self._children.items()
             }
         )
@@ -194,13 +178,13 @@ class LocalProvider(Service):
 
     def _spawn(self, launch_id: str) -> None:
         child = _Child(lambda: self._child_ended(launch_id))
-        argv = self._command(launch_id)
+        argv = self._kit.command(launch_id)
         path = os.path.join(self._log_folder, f"app-{launch_id}.log")
         if self._own_logs:
             argv = [*argv, f"--log={path}"]
         log_file = self._open_log(path)
         self._children[launch_id] = child
-        trace = self._traceparent(launch_id)
+        trace = self._kit.traceparent(launch_id)
         environ = {**self._environ, tracing.VARIABLE: trace} if trace else self._environ
         try:
             with _hangups_wait() if self._own_logs else nullcontext():
@@ -232,7 +216,7 @@ class LocalProvider(Service):
         for forgotten in ended[: -self._ended_kept]:
             del self._children[forgotten]
         with self._log.failuresHandled("old logs were not removed"):
-            remove_old_logs(self._log_folder, self._logs_kept)
+            remove_old_logs(self._log_folder, self._kit.logs_kept)
         self._tell()
 
     def _tell(self) -> None:
@@ -262,7 +246,7 @@ class _Child(ProcessProtocol):
         self._waiting: list[Deferred[None]] = []
         self._kill: IDelayedCall | None = None
 
-    def end(self, reactor: IProcessReactor, grace: float) -> Deferred[None]:
+    def end(self, reactor: IReactor, grace: float) -> Deferred[None]:
         """Ask it to end, and make it end when the grace is over. Fires when it has exited."""
         if not self.alive:
             return succeed(None)

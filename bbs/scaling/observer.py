@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs import __version__
@@ -36,7 +36,7 @@ class Ages:
         clock is, it cannot make a new launch too old at once.
     """
 
-    def __init__(self, reactor: Any, wall: Callable[[], float], most: float) -> None:
+    def __init__(self, reactor: IReactorTime, wall: Callable[[], float], most: float) -> None:
         self._reactor = reactor
         self._wall = wall
         self._most = most

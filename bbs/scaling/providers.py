@@ -27,9 +27,10 @@ from bbs.config import ConfigError, Configuration
 from bbs.config.sections import installed_providers
 from bbs.config.settings import keys_of
 from bbs.core.addresses import ListeningPlace
+from bbs.core.clock import IReactor
 from bbs.core.plugins import Plugin
 from bbs.core.values import Instance
-from bbs.rules.fleets import Fleet
+from bbs.rules.fleets import FleetIdentity
 from bbs.rules.membership import Member
 from bbs.scaling import app_server_environment
 from bbs.scaling.data_folder import Unusable, make_private
@@ -73,7 +74,7 @@ class LaunchKit:
         in its environment as `TRACEPARENT`. "" for none, and then there is to be no such variable.
     """
 
-    reactor: Any
+    reactor: Any  # An `IReactor`; other people's providers type-check against this.
     section: Any
     scope: str
     command: Callable[[str], Sequence[str]]
@@ -138,17 +139,7 @@ class Provider:
 def _make_local(kit: LaunchKit) -> IProvider:
     from bbs.scaling.local import LocalProvider
 
-    return LocalProvider(
-        kit.reactor,
-        kit.command,
-        kit.scope,
-        os.path.join(kit.data_folder, "logs"),
-        kit.environment,
-        host=kit.host,
-        own_logs=True,
-        logs_kept=kit.logs_kept,
-        traceparent=kit.traceparent,
-    )
+    return LocalProvider(kit, own_logs=True)
 
 
 def _make_none(kit: LaunchKit) -> IProvider:
@@ -215,10 +206,10 @@ async def make_provider(
     brokers: tuple[str, ...],
     me: Member,
     data_folder: str,
-    reactor: Any,
+    reactor: IReactor,
     in_thread: Callable[..., Deferred[Any]],
     on_stop: Callable[[Callable[[], Any]], None],
-    fleet: Fleet,
+    fleet: FleetIdentity,
     service_name: str = "bbs",
     traces: Mapping[str, str] = MappingProxyType({}),
 ) -> IProvider:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from bbs.core import tracing
 from bbs.core.errors import Stopping, Unavailable
@@ -17,7 +19,7 @@ from bbs.core.values import Timing
 from bbs.protocols.line import IConnection
 from bbs.rules import fleet_admin, membership
 from bbs.rules.membership import Member
-from bbs.rules.placement import Look, Search, Seat
+from bbs.rules.placement import IPlacement, Look, Search, Seat
 from bbs.rules.servers import new_id
 from bbs.scaling.events import FleetEvents
 from bbs.storage.database import Database
@@ -49,11 +51,12 @@ class _Waiter:
     attempt: Finder
     undo: Callable[[], Awaitable[None]]
     seated: Deferred[Seat] = field(default_factory=Deferred)
-    span: tracing.Span | None = None
+    span: tracing.ISpan | None = None
     told: tuple[int, int | None] | None = None
     told_at: float = -LOOK_INTERVAL
 
 
+@implementer(IPlacement)
 @dataclass(kw_only=True)
 class WaitingRoom:
     """The queue of one login server: first come, first served.
@@ -65,7 +68,7 @@ class WaitingRoom:
 
     me: Member
     database: Database
-    reactor: Any
+    reactor: IReactorTime
     wall: Callable[[], float]
     patience: float
     watchers: set[IConnection]

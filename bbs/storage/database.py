@@ -25,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import peewee
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core import tracing
@@ -43,7 +44,7 @@ class Deadlines:
     """
 
     def __init__(
-        self, reactor: Any, patience: float, look: Callable[[Job, float], float | None]
+        self, reactor: IReactorTime, patience: float, look: Callable[[Job, float], float | None]
     ) -> None:
         self._reactor = reactor
         self._patience = patience
@@ -172,13 +173,13 @@ class Database:
     """
 
     def __init__(
-        self, url: str, workers: ILanes, reactor: Any, connections: int = CONNECTIONS
+        self, url: str, workers: ILanes, reactor: IReactorTime, connections: int = CONNECTIONS
     ) -> None:
         self.url = url
         self.peewee = connect_to(url)
         models.database.initialize(self.peewee)
         self._reactor = reactor
-        self._transactions = Transactions(self.peewee, url, reactor.seconds)
+        self._transactions = Transactions(self.peewee, url, reactor)
         self._deadlines = Deadlines(reactor, DEADLINE, self._late)
         self._away: set[bool] = set()
         """Which calls were not served when last tried: those that only read (False), or write."""

@@ -15,7 +15,7 @@ from bbs.storage.models import (
     Action,
     LoginServer,
     News,
-    Notice,
+    OutboxEntry,
     Place,
     Point,
     Secret,
@@ -139,7 +139,7 @@ def _to_6(migrator: Migrator) -> None:
         detail=peewee.CharField(250, null=True),
     )
     migrator.create_table(Place)  # For its index: who waits is not looked for among who is away.
-    for model in (Suspension, Notice, Point, News):
+    for model in (Suspension, OutboxEntry, Point, News):
         migrator.create_table(model)
 
 

@@ -214,12 +214,15 @@ class Action(Table):
     detail = peewee.CharField(250, null=True)
 
 
-class Notice(Table):
+class OutboxEntry(Table):
     """Something has been done to the user who listens on `channel`: whoever keeps the fleet tells
     the app servers to look, and removes the row."""
 
     id = RisingIdField()
     channel = peewee.CharField(32)
+
+    class Meta:
+        table_name = "notice"
 
 
 class Point(Table):
@@ -257,7 +260,7 @@ MODELS: tuple[type[Table], ...] = (
     Waiter,
     Lease,
     Action,
-    Notice,
+    OutboxEntry,
     Point,
     News,
     Secret,

@@ -52,11 +52,11 @@ _SYSTEM_ERROR = re.compile(r"\((\d+)\)\Z")
 class NativeMySQLDatabase(MySQLDatabase):
     """MySQL or MariaDB, by the driver in C."""
 
-    def _open(self) -> Connection:
-        return Connection(self.database, self.connect_params)
+    def _open(self) -> NativeConnection:
+        return NativeConnection(self.database, self.connect_params)
 
 
-class Connection:
+class NativeConnection:
     """A connection, as peewee takes one; whoever uses it is one thread.
 
     :param options: as PyMySQL calls them.
@@ -102,9 +102,9 @@ class Connection:
             self.close()
             raise
 
-    def cursor(self) -> Cursor:
+    def cursor(self) -> NativeCursor:
         """What carries out statements."""
-        return Cursor(self)
+        return NativeCursor(self)
 
     # Its own `commit` keeps the interpreter from all threads while the disk is waited for, in
     # older versions.
@@ -128,12 +128,12 @@ class Connection:
         return version
 
 
-class Cursor:
+class NativeCursor:
     """Carries out statements on a connection, and has read the result when it has."""
 
     __slots__ = ("_connection", "_fields", "_rows", "lastrowid", "rowcount")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: NativeConnection) -> None:
         self._connection = connection
         self._fields: Sequence[Any] = ()
         self._rows: Iterator[tuple[Any, ...]] = iter(())
@@ -198,7 +198,7 @@ class Cursor:
     def close(self) -> None:
         """There is nothing to let go of."""
 
-    def __enter__(self) -> Cursor:
+    def __enter__(self) -> NativeCursor:
         return self
 
     def __exit__(self, *exc: object) -> None:

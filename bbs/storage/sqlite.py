@@ -48,7 +48,7 @@ class WriterLock:
     def __init__(self, file: str | None) -> None:
         self._path = f"{file}-turn" if file and fcntl else None
         self._descriptor: int | None = None
-        self._waiting: _Waiting | None = None
+        self._waiting: _LockWaiter | None = None
 
     def take(self, patience: float | None) -> bool:
         """Wait for the turn, `patience` seconds at the most, or as long as it takes for None;
@@ -64,7 +64,7 @@ class WriterLock:
                 at_once = 0 if patience is None else fcntl.LOCK_NB
                 fcntl.flock(descriptor, fcntl.LOCK_EX | at_once)
             except BlockingIOError:
-                self._waiting = _Waiting(descriptor)
+                self._waiting = _LockWaiter(descriptor)
             except OSError as error:
                 os.close(descriptor)
                 return self._do_without(error)
@@ -90,7 +90,7 @@ class WriterLock:
             os.close(descriptor)
 
 
-class _Waiting:
+class _LockWaiter:
     """A thread that waits for the lock of `descriptor`: nothing ends that before, so whoever has
     waited too long and comes again finds it still there, and a turn that comes when nobody waits
     for it is given back."""

@@ -50,7 +50,7 @@ driver gives them."""
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Parameter:
     """A value that an argument gives: the one at `index`, or the `item` of a list there. It goes
     through `convert` unless it is of the type `plain`."""
 
@@ -103,7 +103,7 @@ class _Argument(peewee.Node):
     def __sql__(self, ctx: Any) -> Any:
         convert = self.convert or ctx.state.converter
         plain = _plain_type(getattr(convert, "__self__", None))
-        return ctx.value(_Given(self.index, self.item, convert, plain), converter=False)
+        return ctx.value(_Parameter(self.index, self.item, convert, plain), converter=False)
 
 
 class _Default(peewee.Node):
@@ -117,7 +117,7 @@ class _Default(peewee.Node):
 
 
 @dataclass(frozen=True)
-class Plan:
+class CompiledStatement:
     """What a statement is on one kind of database, for lists of certain lengths.
 
     `values` are constants, and what gives those that differ. `converters` are for the columns of
@@ -133,7 +133,7 @@ class Plan:
 
     def bind(self, arguments: Sequence[Any]) -> list[Any]:
         return [
-            value.value(arguments) if isinstance(value, (_Given, _Fresh)) else value
+            value.value(arguments) if isinstance(value, (_Parameter, _Fresh)) else value
             for value in self.values
         ]
 
@@ -156,7 +156,7 @@ class Plan:
 
 def compile_query(
     build: Callable[..., Any], arguments: Sequence[Any], packed: bool = False
-) -> Plan:
+) -> CompiledStatement:
     """What `build` makes of stand-ins for `arguments`, of which only the lists are looked at, for
     their lengths; on the database that peewee's models are bound to."""
     query: Any = build(
@@ -181,7 +181,7 @@ def compile_query(
         query = query.select(peewee.fn.JSON_ARRAY(*columns))
     sql, values = query.sql()
     converters = [(index, _converter(column)) for index, column in enumerate(columns)]
-    return Plan(
+    return CompiledStatement(
         sql,
         tuple(values),
         writes,
@@ -275,7 +275,7 @@ _SETS = (set, frozenset)
 class Bound:
     """A statement with its arguments, to be carried out: see `together`."""
 
-    plan: Plan
+    plan: CompiledStatement
     values: Sequence[Any]
 
 
@@ -302,7 +302,7 @@ class Statement(Generic[P, T]):
         self._signature = signature or inspect.signature(build)
         self._length = len(self._signature.parameters)
         self._packed = packed
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Any, CompiledStatement] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         database: Any = models.database.obj
@@ -341,7 +341,7 @@ class Statement(Generic[P, T]):
                 return [[*each] if isinstance(each, _SETS) else each for each in args]
         return args
 
-    def _plan(self, database: Any, arguments: Sequence[Any]) -> Plan:
+    def _plan(self, database: Any, arguments: Sequence[Any]) -> CompiledStatement:
         key: Any = type(database)
         for index, value in enumerate(arguments):
             if isinstance(value, LISTS):

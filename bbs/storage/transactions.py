@@ -22,6 +22,7 @@ from typing import Any
 import peewee
 import pymysql.constants.ER as mysql_errors
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core import tracing
@@ -37,7 +38,7 @@ _lock = Lock()
 at once, the reactor for one whose time is over."""
 
 
-class Progress(Enum):
+class CommitState(Enum):
     """How far a call has come. Either its thread begins to commit, or its caller gives up."""
 
     OPEN = "open"
@@ -88,7 +89,7 @@ class Job:
         self.hurried = hurried
         self.answer: Deferred[Any] = Deferred()
         self.span = tracing.here()
-        self.progress = Progress.OPEN
+        self.progress = CommitState.OPEN
         self.begun: float | None = None
         self.watched = False
         """Whether its deadline is kept."""
@@ -116,23 +117,23 @@ class Job:
     @property
     def abandoned(self) -> bool:
         """Whether nobody waits for it any more."""
-        return self.progress is Progress.ABANDONED
+        return self.progress is CommitState.ABANDONED
 
     def abandon(self) -> bool:
         """Give it up, unless it is being committed; whether it is given up."""
         with _lock:
-            if self.progress is Progress.OPEN:
-                self.progress = Progress.ABANDONED
-            return self.progress is Progress.ABANDONED
+            if self.progress is CommitState.OPEN:
+                self.progress = CommitState.ABANDONED
+            return self.progress is CommitState.ABANDONED
 
 
 def commit_together(jobs: list[Job]) -> bool:
     """Begin to commit all of `jobs`, unless one of them was given up: whether it is so."""
     with _lock:
-        if any(job.progress is Progress.ABANDONED for job in jobs):
+        if any(job.progress is CommitState.ABANDONED for job in jobs):
             return False
         for job in jobs:
-            job.progress = Progress.COMMITTING
+            job.progress = CommitState.COMMITTING
         return True
 
 
@@ -140,7 +141,7 @@ def open_again(jobs: list[Job]) -> None:
     """What was to be committed has certainly not been."""
     with _lock:
         for job in jobs:
-            job.progress = Progress.OPEN
+            job.progress = CommitState.OPEN
 
 
 ATTEMPTS = 5
@@ -176,13 +177,13 @@ class Transactions:
     """Carries out calls on `database`, on whichever thread it is asked to.
 
     :param url: the database's, for what operators are told.
-    :param seconds: gives the time, by the reactor's clock.
+    :param clock: the reactor's.
     """
 
-    def __init__(self, database: Any, url: str, seconds: Callable[[], float]) -> None:
+    def __init__(self, database: Any, url: str, clock: IReactorTime) -> None:
         self._database = database
         self._url = url
-        self._seconds = seconds
+        self._seconds = clock.seconds
         self._sqlite = isinstance(database, SqliteDatabase)
 
     def work(self, waiting: deque[Job]) -> list[Job]:
@@ -364,7 +365,7 @@ class Transactions:
 
     def _worth_another(self, job: Job, error: BaseException, attempt: int) -> bool:
         """Whether a transaction that raised `error` may succeed when tried again."""
-        committing = job.progress is Progress.COMMITTING
+        committing = job.progress is CommitState.COMMITTING
         if committing and has_not_committed(error):
             open_again([job])
         if isinstance(error, peewee.IntegrityError):

@@ -18,7 +18,7 @@ from bbs.protocols.stomp.interfaces import (
     StompDisconnected,
     check_destination,
 )
-from bbs.protocols.stomp.service import Subscription, Waiters
+from bbs.protocols.stomp.service import ISubscriptionOwner, Subscription, Waiters
 
 __all__ = ["MemoryBroker"]
 
@@ -67,7 +67,7 @@ class MemoryBroker:
         self._delivering = False
 
 
-@implementer(IStomp)
+@implementer(IStomp, ISubscriptionOwner)
 class _MemoryClient:
     log = Logger()
 
@@ -102,8 +102,7 @@ class _MemoryClient:
             str(next(self._ids)),
             destination,
             on_message,
-            end=self._end,
-            within_deadline=lambda answer: answer,
+            self,
         )
         self._subscriptions[subscription.ident] = subscription
         if self.connected:
@@ -131,8 +130,13 @@ class _MemoryClient:
             self._broker.deliver(Message(destination, headers, body))
         return self.connected
 
-    def _end(self, subscription: Subscription) -> None:
+    # ISubscriptionOwner
+
+    def end(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription.ident, None)
+
+    def within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
+        return answer
 
     # What the broker says.
 

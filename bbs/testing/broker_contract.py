@@ -25,12 +25,12 @@ Clients reach the broker through a gate, which can be shut and jammed.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, ServerFactory
 
 from bbs.protocols.stomp import (
     Broker,
@@ -43,12 +43,15 @@ from bbs.protocols.stomp import (
 from bbs.protocols.stomp.frames import HEARTBEAT
 
 if TYPE_CHECKING:
+    from bbs.core.clock import IReactor
+
+if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case
 else:
     _Case = object
 
 
-class Inbox:
+class MessageCollector:
     """Collects messages, to be waited for."""
 
     def __init__(self) -> None:
@@ -109,7 +112,7 @@ class BrokerContract(_Case):
 
     async def test_message(self) -> None:
         """What is sent to a topic after the subscription is confirmed arrives, sender or not."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
         subscription = await client.subscribe(where, inbox)
         self.assertEqual(subscription.destination, where)
         await client.send(where, b"hello", {"color": "red"})
@@ -121,7 +124,7 @@ class BrokerContract(_Case):
     async def test_fan_out(self) -> None:
         """Every subscriber gets every message, in the order in which one client sent them."""
         sender, where = await self.client(), topic()
-        inboxes = [Inbox() for _ in range(3)]
+        inboxes = [MessageCollector() for _ in range(3)]
         for inbox in inboxes:
             await (await self.client()).subscribe(where, inbox)
         sent = [b"%d" % number for number in range(200)]
@@ -132,7 +135,7 @@ class BrokerContract(_Case):
 
     async def test_bodies(self) -> None:
         """Bodies are bytes, whatever is in them."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
         await client.subscribe(where, inbox)
         bodies = [
             b"",
@@ -151,7 +154,7 @@ class BrokerContract(_Case):
 
     async def test_headers(self) -> None:
         """Headers come as they were sent, whatever must be escaped on the way."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
         await client.subscribe(where, inbox)
         headers = {
             "colon": "a:b::c",
@@ -167,7 +170,7 @@ class BrokerContract(_Case):
 
     async def test_topics_are_apart(self) -> None:
         """A subscriber hears its own topic and none that looks like it."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
         await client.subscribe(where, inbox)
         for other in (where + ".x", where + "x", where[:-1], topic()):
             await client.send(other, b"other")
@@ -178,7 +181,7 @@ class BrokerContract(_Case):
         """Two subscriptions of one client to one topic each get every message; when one ends the
         other goes on."""
         client, where = await self.client(), topic()
-        one, other = Inbox(), Inbox()
+        one, other = MessageCollector(), MessageCollector()
         first = await client.subscribe(where, one)
         second = await client.subscribe(where, other)
         self.assertEqual(client.subscriptions(), (first, second))
@@ -192,12 +195,12 @@ class BrokerContract(_Case):
 
     async def test_unsubscribe(self) -> None:
         """An ended subscription gets nothing more, cannot be confirmed, and may be ended again."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
         subscription = await client.subscribe(where, inbox)
         subscription.unsubscribe()
         subscription.unsubscribe()
         await self.assertFailure(subscription.confirmed(), StompDisconnected)
-        again = Inbox()
+        again = MessageCollector()
         await client.subscribe(where, again)
         await client.send(where, b"x")
         self.assertEqual(await again.bodies(1), [b"x"])
@@ -205,9 +208,9 @@ class BrokerContract(_Case):
 
     async def test_unsubscribe_before_confirmed(self) -> None:
         """A subscription that ends before it is confirmed has ended."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
         client.keep_subscribed(where, inbox).unsubscribe()
-        again = Inbox()
+        again = MessageCollector()
         await client.subscribe(where, again)
         await client.send(where, b"x")
         self.assertEqual(await again.bodies(1), [b"x"])
@@ -215,7 +218,7 @@ class BrokerContract(_Case):
 
     async def test_nobody_hears(self) -> None:
         """Sending where nobody listens succeeds, and is not kept for who subscribes later."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
         await client.send(where, b"early")
         await client.subscribe(where, inbox)
         await client.send(where, b"late")
@@ -223,7 +226,7 @@ class BrokerContract(_Case):
 
     async def test_send_from_subscriber(self) -> None:
         """A subscriber may send, subscribe and unsubscribe while it is told of a message."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
         answers = topic()
 
         def answer(message: Message) -> None:
@@ -240,7 +243,7 @@ class BrokerContract(_Case):
 
     async def test_subscriber_that_fails(self) -> None:
         """What a subscriber raises is logged; it and the others hear what follows."""
-        client, where, inbox = await self.client(), topic(), Inbox()
+        client, where, inbox = await self.client(), topic(), MessageCollector()
 
         def fails(message: Message) -> None:
             raise ZeroDivisionError
@@ -260,7 +263,7 @@ class BrokerContract(_Case):
         wrong += ["/topic/a\n", "/topic/a b", "/topic/a,/topic/b", "/topic/" + "a" * 255]
         for destination in wrong:
             with self.assertRaises(ValueError):
-                client.subscribe(destination, Inbox())
+                client.subscribe(destination, MessageCollector())
             with self.assertRaises(ValueError):
                 client.send(destination, b"")
             with self.assertRaises(ValueError):
@@ -281,7 +284,7 @@ class BrokerContract(_Case):
         client, where = await self.client(), topic()
         changes: list[bool] = []
         client.add_listener(changes.append)
-        subscription = await client.subscribe(where, Inbox())
+        subscription = await client.subscribe(where, MessageCollector())
         self.assertTrue(client.connected)
         await client.when_connected()
         await self.away()
@@ -290,7 +293,7 @@ class BrokerContract(_Case):
         self.assertFalse(client.publish(where, b""))
         await self.assertFailure(client.send(where, b""), StompDisconnected)
         await self.assertFailure(subscription.confirmed(), StompDisconnected)
-        await self.assertFailure(client.subscribe(topic(), Inbox()), StompDisconnected)
+        await self.assertFailure(client.subscribe(topic(), MessageCollector()), StompDisconnected)
         await self.back()
         await client.when_connected()
         self.assertEqual(changes, [False, True])
@@ -299,7 +302,7 @@ class BrokerContract(_Case):
         """Subscriptions come back with the broker: those that were confirmed, and those that were
         asked for while it was away; those that ended do not."""
         client, where, ended_topic = await self.client(), topic(), topic()
-        before, meanwhile, ended = Inbox(), Inbox(), Inbox()
+        before, meanwhile, ended = MessageCollector(), MessageCollector(), MessageCollector()
         kept = await client.subscribe(where, before)
         gone = await client.subscribe(ended_topic, ended)
         await self.away()
@@ -316,11 +319,11 @@ class BrokerContract(_Case):
         self.assertEqual(ended.messages, [])
 
 
-def _reactor() -> Any:
+def _reactor() -> IReactor:
     """The one that runs; which one may not have been chosen when this module is imported."""
     from twisted.internet import reactor
 
-    return reactor
+    return cast("IReactor", reactor)
 
 
 class SocketContract(BrokerContract):
@@ -421,7 +424,9 @@ class Gate:
         self.jammed = None
         factory = Factory.forProtocol(lambda: _Half(self, inwards=True))
         factory.noisy = False
-        self._listening = _reactor().listenTCP(self.port, factory, interface="127.0.0.1")
+        self._listening = _reactor().listenTCP(
+            self.port, cast("ServerFactory[Any]", factory), interface="127.0.0.1"
+        )
         self.port = self._listening.getHost().port
 
     async def shut(self) -> None:

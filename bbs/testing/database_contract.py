@@ -32,7 +32,7 @@ from bbs.core.errors import Unavailable
 from bbs.storage.database import COMMIT_GRACE, DEADLINE, for_update, read_only, rows
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.transactions import ATTEMPTS
-from bbs.testing.database_suite import Entry, EntryRefused
+from bbs.testing.database_suite import ContractEntry, EntryRefused
 from bbs.testing.together_contract import TogetherContract
 
 
@@ -90,7 +90,7 @@ class DatabaseContract(TogetherContract):
         """What peewee begins by itself within a rule is a part of the whole, and may fail alone."""
 
         def rule(refuses: bool) -> None:
-            Entry.get_or_create(name="one")
+            ContractEntry.get_or_create(name="one")
             with contextlib.suppress(ZeroDivisionError), self.database.peewee.atomic():
                 self._add("two")
                 raise ZeroDivisionError
@@ -132,7 +132,7 @@ class DatabaseContract(TogetherContract):
     def test_rows_and_locks(self) -> None:
         """`rows` are tuples; `for_update` changes nothing of what is found."""
         self._call(self._add, "go")
-        query = Entry.select(Entry.name)
+        query = ContractEntry.select(ContractEntry.name)
         self.assertEqual(self._call(rows, query), [("go",)])
         [entry] = self._call(lambda: [*for_update(query)])
         self.assertEqual(entry.name, "go")
@@ -143,9 +143,9 @@ class DatabaseContract(TogetherContract):
         other = self._other()
         other.begin()
         other.execute_sql("INSERT INTO contract_entry (name) VALUES ('chess')")
-        self.assertEqual(self._call(read_only(lambda: Entry.select().count())), 1)
+        self.assertEqual(self._call(read_only(lambda: ContractEntry.select().count())), 1)
         other.commit()
-        self.assertEqual(self._call(read_only(lambda: Entry.select().count())), 2)
+        self.assertEqual(self._call(read_only(lambda: ContractEntry.select().count())), 2)
 
     # Races
 
@@ -166,7 +166,7 @@ class DatabaseContract(TogetherContract):
         """A unique key decides; the loser finds what the winner stored."""
 
         def insert_after_another() -> str:
-            if Entry.get_or_none(Entry.name == "go"):
+            if ContractEntry.get_or_none(ContractEntry.name == "go"):
                 return "there already"
             if not lost:
                 lost.append(True)
@@ -182,7 +182,7 @@ class DatabaseContract(TogetherContract):
 
         def rule() -> None:
             tried.append(None)
-            Entry.insert(name=None).execute()
+            ContractEntry.insert(name=None).execute()
 
         tried: list[None] = []
         self.failureResultOf(self.database.run(rule), peewee.IntegrityError)

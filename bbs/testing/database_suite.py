@@ -27,7 +27,7 @@ T = TypeVar("T")
 J = TypeVar("J")
 
 
-class Entry(Table):
+class ContractEntry(Table):
     """The one table of `DatabaseContract`, to which nothing refers."""
 
     name = peewee.CharField(20, unique=True)
@@ -179,7 +179,7 @@ class DatabaseSuite(_Case):
         self.url = self.database_url()
         self.database: Database = self.open_database(Inline())
         self.database.peewee.connect(reuse_if_open=True)
-        create_table(self.database.peewee, Entry)
+        create_table(self.database.peewee, ContractEntry)
         self.addCleanup(lambda: self.database.peewee.close())
         self.told: list[str] = []
         observe: Any = self._observe
@@ -203,7 +203,7 @@ class DatabaseSuite(_Case):
 
     def _add(self, name: str) -> str:
         """A rule that stores something."""
-        Entry.insert(name=name).execute()
+        ContractEntry.insert(name=name).execute()
         return name
 
     def _call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:

@@ -71,7 +71,7 @@ class MemoryNetwork:
 
     def endpoint(self, address: Address) -> IStreamClientEndpoint:
         """Where a client connects to reach a server: what `BBSClient` takes for `endpoint`."""
-        return _Endpoint(self, address)
+        return _MemoryEndpoint(self, address)
 
     def flush(self) -> None:
         """Move bytes until nothing moves any more. Time does not pass."""
@@ -259,7 +259,7 @@ def _bytes(line: str) -> bytes:
 
 
 @implementer(IStreamClientEndpoint)
-class _Endpoint:
+class _MemoryEndpoint:
     def __init__(self, network: MemoryNetwork, address: Address) -> None:
         self._network = network
         self._address = address

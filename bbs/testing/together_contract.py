@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from bbs.storage import transactions
 from bbs.storage.database import COMMIT_GRACE, DEADLINE, read_only
 from bbs.storage.transaction_guard import EndsTransaction, WritesWhileReading
-from bbs.testing.database_suite import DatabaseSuite, Entry, EntryRefused, Later
+from bbs.testing.database_suite import ContractEntry, DatabaseSuite, EntryRefused, Later
 
 MANY = 40
 
@@ -93,8 +93,12 @@ class TogetherContract(DatabaseSuite):
 
     def test_they_are_carried_out_in_their_order(self) -> None:
         """Each finds what those before it stored."""
-        rules: list[Rule] = [Entry.select().count, partial(self._add, "go")]
-        rules += [Entry.select().count, partial(self._add, "chess"), Entry.select().count]
+        rules: list[Rule] = [ContractEntry.select().count, partial(self._add, "go")]
+        rules += [
+            ContractEntry.select().count,
+            partial(self._add, "chess"),
+            ContractEntry.select().count,
+        ]
         answers = self._together(*rules)
         found = [self.successResultOf(answer) for answer in answers]
         self.assertEqual(found, [0, "go", 1, "chess", 2])
@@ -162,7 +166,7 @@ class TogetherContract(DatabaseSuite):
 
         def rule() -> None:
             self._add("before")
-            Entry.insert(name=None).execute()
+            ContractEntry.insert(name=None).execute()
 
         with self._one_among_others(rule) as answer:
             self.failureResultOf(answer, peewee.IntegrityError)
@@ -201,8 +205,8 @@ class TogetherContract(DatabaseSuite):
             with suppress(ZeroDivisionError), self.database.peewee.atomic():
                 self._add_and_fail(ZeroDivisionError())
             with self.database.peewee.atomic():
-                Entry.get_or_create(name="kept")
-            Entry.delete().where(Entry.name == "kept").execute()
+                ContractEntry.get_or_create(name="kept")
+            ContractEntry.delete().where(ContractEntry.name == "kept").execute()
             return "done"
 
         with self._one_among_others(rule) as answer:
@@ -223,7 +227,7 @@ class TogetherContract(DatabaseSuite):
         """Its author is told of the bug, and nothing is stored; other readers get their answers."""
         writers = (
             partial(self._add, "go"),
-            Entry.delete().execute,
+            ContractEntry.delete().execute,
             lambda: self.database.peewee.execute_sql("UPDATE contract_entry SET name = 'x'"),
         )
         self._call(self._add, "there")
@@ -396,7 +400,7 @@ class TogetherContract(DatabaseSuite):
             return self._add("go")
 
         def second() -> str:
-            if Entry.get_or_none(Entry.name == "go"):
+            if ContractEntry.get_or_none(ContractEntry.name == "go"):
                 raise EntryRefused()
             return self._add("chess")
 
@@ -450,7 +454,7 @@ class TogetherContract(DatabaseSuite):
 
         @read_only
         def count() -> int:
-            return Entry.select().count()
+            return ContractEntry.select().count()
 
         @read_only
         def read_and_wait() -> int:

@@ -39,9 +39,9 @@ from bbs.web.poller import TTLCache
 from bbs.web.resources import (
     NONE,
     Asked,
+    ChangeResource,
     HttpAnswer,
     Responder,
-    Told,
     as_json,
     as_text,
     cookie_name,
@@ -59,7 +59,7 @@ _IS_ID = re.compile("[0-9a-f]{32}")
 _log = Logger()
 
 
-class NotDone(Exception):
+class ActionRejected(Exception):
     """A request is not carried out: the status by RFC 9110, and why in words."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -83,7 +83,7 @@ def answered(ask: Responder) -> Responder:
     async def answer(request: Any) -> HttpAnswer:
         try:
             return await ask(request)
-        except NotDone as error:
+        except ActionRejected as error:
             return refused(error.code, str(error))
         except WrongCredentials:
             return refused(401, "No such operator or password error")
@@ -102,7 +102,7 @@ def from_page(ask: Responder) -> Responder:
         origin, host = request.getHeader(b"Origin"), request.getHeader(b"Host")
         foreign = origin is not None and origin.partition(b"://")[2] != host
         if foreign or request.getHeader(b"X-BBS") is None:
-            raise NotDone(403, "Refused: this is not the page's own request")
+            raise ActionRejected(403, "Refused: this is not the page's own request")
         return await ask(request)
 
     return answered(check)
@@ -127,7 +127,7 @@ def credentials(request: Any) -> tuple[str, str]:
     fields = fields_of(request)
     name, password = fields.get("name") or LONE_OPERATOR, fields.get("password")
     if not is_text(name) or not is_text(password) or not password:
-        raise NotDone(400, "A name and a password are needed")
+        raise ActionRejected(400, "A name and a password are needed")
     return str(name), str(password)
 
 
@@ -152,9 +152,9 @@ class Controls:
     async def log_in(self, request: Any) -> HttpAnswer:
         """Begin a session."""
         if self.operators is None:
-            raise NotDone(409, "Nobody may act here: web.password_file is not set")
+            raise ActionRejected(409, "Nobody may act here: web.password_file is not set")
         if b"?" in request.uri:
-            raise NotDone(400, "A password belongs in the body: addresses are written down")
+            raise ActionRejected(400, "A password belongs in the body: addresses are written down")
         name, password = credentials(request)
         address = _address(request)
         try:
@@ -175,14 +175,16 @@ class Controls:
     async def launch(self, by: By) -> HttpAnswer:
         """Start one more app server."""
         if not self.policy.maximum:
-            raise NotDone(409, f"fleet.provider is none: run twistd {self.service}-app yourself")
+            raise ActionRejected(
+                409, f"fleet.provider is none: run twistd {self.service}-app yourself"
+            )
         try:
             server = await self.database.run(
                 fleet_admin.launch, by, self.policy.capacity, self.policy.maximum
             )
         except FleetFull as error:
             reason = f"fleet.maximum: {self.policy.maximum} app servers run already"
-            raise NotDone(409, reason) from error
+            raise ActionRejected(409, reason) from error
         self.tell_done(by, fleet_admin.LAUNCH, server)
         return done(f"Server {server} is being started")
 
@@ -193,7 +195,7 @@ class Controls:
                 raise NoSuchServer()  # The beginning of an id is for people who type.
             await self.database.run(fleet_admin.drain, by, server)
         except NoSuchServer as error:
-            raise NotDone(404, "There is no such server any more") from error
+            raise ActionRejected(404, "There is no such server any more") from error
         self.tell_done(by, fleet_admin.DRAIN, server)
         return done(f"Server {server} is being drained")
 
@@ -244,13 +246,13 @@ class Controls:
             acts = request.method == b"POST"
             operator = self.sessions.operator(session_of(request), acts)
             if operator is None:
-                raise NotDone(401, "Log in as an operator first")
+                raise ActionRejected(401, "Log in as an operator first")
             return await act(By(operator, _address(request), self.wall()))
 
         return ask
 
 
-class Servers(Told):
+class Servers(ChangeResource):
     """`POST /servers`, and what is below it."""
 
     isLeaf = True
@@ -270,7 +272,7 @@ class Servers(Told):
                     return await controls.by_operator(drain)(request)
             return as_text("Not found", 404)
 
-        Told.__init__(self, from_page(ask))
+        ChangeResource.__init__(self, from_page(ask))
 
 
 def is_text(value: object) -> bool:
@@ -285,7 +287,7 @@ def _most(value: object) -> int | None:
     try:
         return fleet_admin.count_of(str(value))
     except ValueError as error:
-        raise NotDone(400, f"most: {error}") from error
+        raise ActionRejected(400, f"most: {error}") from error
 
 
 def _address(request: Any) -> str:
@@ -366,9 +368,9 @@ class PeopleControls:
         """Nobody logs in by that name for so long, or until it is resumed."""
         seconds, reason = fields.get("for"), fields.get("reason") or ""
         if seconds is not None and not _is_duration(seconds):
-            raise NotDone(400, "How long is said in seconds, or left out")
+            raise ActionRejected(400, "How long is said in seconds, or left out")
         if not is_text(reason):
-            raise NotDone(400, "The reason is a text")
+            raise ActionRejected(400, "The reason is a text")
         until = None if seconds is None else by.now + float(str(seconds))
         done = await self._run(user_admin.suspend, by, _name(fields), until, str(reason).strip())
         return f"{done.name} is suspended; {_sessions(done)}"
@@ -386,13 +388,13 @@ class PeopleControls:
         """They have another password."""
         name, password, passwords = _name(fields), fields.get("password"), self.passwords
         if passwords is None or not is_text(password):
-            raise NotDone(400, "A password is needed")
+            raise ActionRejected(400, "A password is needed")
         if str(password).split() != [password]:
-            raise NotDone(400, "A password is one word: commands could not say it")
+            raise ActionRejected(400, "A password is one word: commands could not say it")
         try:
             accounts.check_password(str(password), passwords.minimum)
         except Refusal as error:
-            raise NotDone(400, error.message) from error
+            raise ActionRejected(400, error.message) from error
         # Before anybody troubles to hash it.
         await self._run(user_admin.show, by.now, name)
         hashed = await passwords.queue.run(
@@ -405,7 +407,7 @@ class PeopleControls:
         """The account is gone."""
         name = _name(fields)
         if fields.get("again") != name:
-            raise NotDone(400, "Type the name once more: the two differ")
+            raise ActionRejected(400, "Type the name once more: the two differ")
         done, left = await self._run(user_admin.delete, by, name, self.on_delete)
         while left is not None:
             gone = await self._database.run(user_admin.go_on_deleting, left, self.on_delete)
@@ -417,7 +419,7 @@ class PeopleControls:
             if failure.check(NoSuchPerson):
                 raise _nobody()
             if failure.check(NotSuspended):
-                raise NotDone(409, "There is no suspension to end")
+                raise ActionRejected(409, "There is no suspension to end")
             failure.raiseException()
 
         return self._database.run(rule, *arguments).addErrback(refused)
@@ -444,7 +446,7 @@ class PeopleControls:
             (user_admin.PASSWORD, self.set_password),
             (user_admin.DELETE, self.delete),
         ):
-            root.putChild(name.encode(), Told(from_page(self._deed(name, do))))
+            root.putChild(name.encode(), ChangeResource(from_page(self._deed(name, do))))
         return root
 
     def _deed(self, action: str, do: Callable[[Mapping[str, object], By], Any]) -> Responder:
@@ -453,7 +455,7 @@ class PeopleControls:
         async def answer(request: Any) -> HttpAnswer:
             async def act(by: By) -> HttpAnswer:
                 if b"?" in request.uri:
-                    raise NotDone(400, "What is to be done belongs in the body")
+                    raise ActionRejected(400, "What is to be done belongs in the body")
                 fields = fields_of(request)
                 message: str = await do(fields, by)
                 controls.tell_done(by, action, _name(fields))
@@ -474,12 +476,12 @@ def _person(person: Person) -> dict[str, object]:
 def _name(fields: Mapping[str, object]) -> str:
     name = fields.get("name")
     if not is_text(name) or not name:
-        raise NotDone(400, "Whose account it is about is said by name")
+        raise ActionRejected(400, "Whose account it is about is said by name")
     return str(name)
 
 
-def _nobody() -> NotDone:
-    return NotDone(404, "Nobody has this name")
+def _nobody() -> ActionRejected:
+    return ActionRejected(404, "Nobody has this name")
 
 
 def _sessions(done: Done) -> str:

@@ -10,12 +10,13 @@ import os
 import re
 import stat
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
+from twisted.internet.interfaces import IReactorTime
 
 from bbs.core import audit
 from bbs.core.values import NAME_LENGTH, Rate
@@ -110,12 +111,12 @@ class Operators:
         hasher: Hasher,
         *,
         rate: Rate,
-        seconds: Callable[[], float],
+        clock: IReactorTime,
         queue: FairQueue,
     ) -> None:
         self._hashes = hashes
         self._hasher = hasher
-        self._limits = LoginLimits(rate, None, seconds, queue, _tell)
+        self._limits = LoginLimits(rate, None, clock, queue, _tell)
 
     async def check(self, name: str, password: str, address: str) -> None:
         """Raise `WrongCredentials` unless the password is the operator's, or `TooManyAttempts`, or
@@ -139,14 +140,14 @@ class _LoggedIn:
 class OperatorSessions:
     """The operators who are logged in, by the digest of the token that their browser keeps."""
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds = seconds
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
         self._sessions: OrderedDict[str, _LoggedIn] = OrderedDict()
 
     def begin(self, operator: str) -> str:
         """A new session's token."""
         token = new_token()
-        self._sessions[digest(token)] = _LoggedIn(operator, self._seconds())
+        self._sessions[digest(token)] = _LoggedIn(operator, self._clock.seconds())
         while len(self._sessions) > MOST:
             self._sessions.popitem(last=False)
         return token
@@ -157,11 +158,11 @@ class OperatorSessions:
         session = self._sessions.get(key)
         if session is None:
             return None
-        if self._seconds() - session.used > IDLE:
+        if self._clock.seconds() - session.used > IDLE:
             del self._sessions[key]
             return None
         if acts:
-            session.used = self._seconds()
+            session.used = self._clock.seconds()
             self._sessions.move_to_end(key)
         return session.operator
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, ISSLTransport
+from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -19,7 +19,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from bbs.core.addresses import is_loopback
-from bbs.protocols.admission import Door, Entry, OpenDoor
+from bbs.core.values import IDoor, IEntry
+from bbs.protocols.admission import OpenDoor
 from bbs.protocols.sockets import host_of
 from bbs.web.resources import as_text, send
 
@@ -126,7 +127,7 @@ class BoundedChannel(HTTPChannel):
     site: BoundedSite
     forceAbortClient: Callable[[], None]
     setTimeout: Callable[[float | None], float | None]
-    entry: Entry | None = None
+    entry: IEntry | None = None
     transport: Any
     _done: Any = None
     """The request that has been answered last, while the next has not been begun."""
@@ -239,13 +240,13 @@ class BoundedSite(Site):
 
     protocol = BoundedChannel  # type: ignore[assignment]  # It means any channel.
 
-    def __init__(self, root: IResource, reactor: Any, door: Door | None = None) -> None:
+    def __init__(self, root: IResource, reactor: IReactorTime, door: IDoor | None = None) -> None:
         Site.__init__(
             self, root, requestFactory=BoundedRequest, timeout=REQUEST_TIMEOUT, reactor=reactor
         )
         self._later = reactor.callLater
         self.connections: set[BoundedChannel] = set()
-        self._door: Door = door or OpenDoor()
+        self._door: IDoor = door or OpenDoor()
         self._beyond: dict[BoundedChannel, None] = {}
         """Those beyond the limits, the oldest first."""
         self._queue: deque[BoundedChannel] = deque()

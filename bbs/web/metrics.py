@@ -17,16 +17,17 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
+from zope.interface import implementer
 
 from bbs import __version__
 from bbs.core import tracing
 from bbs.core.values import ERRORS, State, Trouble
 from bbs.web.alarm import Alarm, Cause, alarms
 from bbs.web.event_text import Launched
-from bbs.web.poller import Poller
+from bbs.web.poller import IMeter, Poller
 from bbs.web.snapshot import (
-    Standing,
-    View,
+    PageView,
+    ServiceInfo,
     free_places,
     longest_wait,
     people,
@@ -50,6 +51,7 @@ PLACE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60
 """Bounds for places: one that is free, or one on a server that is launched first."""
 
 
+@implementer(IMeter)
 class Metrics:
     """Measures, and tells what it measured and what `lookout` sees of the service `standing`.
 
@@ -58,7 +60,7 @@ class Metrics:
 
     lookout: Poller
 
-    def __init__(self, standing: Standing, logins: Callable[[], int]) -> None:
+    def __init__(self, standing: ServiceInfo, logins: Callable[[], int]) -> None:
         self._policy = standing.policy
         self._counters = standing.counters
         self._logins = logins
@@ -112,7 +114,7 @@ class Metrics:
             encode, media_type = choose_encoder("")
         return partial(encode, self._registry), media_type
 
-    # Meter
+    # IMeter
 
     def launched(self, ready: Sequence[Launched], failed: int) -> None:
         for each in ready:
@@ -198,10 +200,10 @@ class Metrics:
             alarm.add_metric([cause], cause in crying)
         yield alarm
 
-    def _alarms(self, view: View) -> Iterator[Alarm]:
+    def _alarms(self, view: PageView) -> Iterator[Alarm]:
         return alarms(view.scene.overview, self._policy, view.measured.keeper_silence, False)
 
-    def _gauges(self, view: View) -> Iterator[tuple[str, str, float]]:
+    def _gauges(self, view: PageView) -> Iterator[tuple[str, str, float]]:
         seen = view.scene.overview
         places = sum(each.capacity for each in seen.servers if each.state is State.READY)
         yield "database_up", "Whether the database answers", view.scene.database
@@ -228,5 +230,5 @@ def exemplar_of(context: str) -> dict[str, str] | None:
     return {"trace_id": trace, "span_id": span} if int(flags, 16) & tracing.SAMPLED else None
 
 
-def _count(view: View, state: State) -> int:
+def _count(view: PageView, state: State) -> int:
     return sum(server.state is state for server in view.scene.overview.servers)

@@ -8,32 +8,32 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 from twisted.web.template import XMLString
 
-from bbs.core.values import Counter, Policy, Rate, Timing
+from bbs.core.values import Counter, IDoor, Policy, Rate, Timing
 from bbs.limits.connections import Admission
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher
-from bbs.protocols.admission import Door
 from bbs.storage.database import Database
 from bbs.web.actions import Controls, Passwords, PeopleControls, Servers, answered, from_page
 from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hashed, read_passwords
 from bbs.web.http_limits import CONNECTIONS_PER_ADDRESS, BoundedSite
 from bbs.web.metrics import Metrics
 from bbs.web.poller import Poller, TTLCache
-from bbs.web.resources import Asked, Branch, Reading, Stream, Told, read_static, static
-from bbs.web.snapshot import Standing
+from bbs.web.resources import Asked, Branch, ChangeResource, Reading, Stream, read_static, static
+from bbs.web.snapshot import ServiceInfo
 from bbs.web.stream import Streams
 
-__all__ = ["OperatorsPage", "Parts", "PasswordFileUnusable", "make"]
+__all__ = ["OperatorsPage", "PageContext", "PasswordFileUnusable", "make"]
 
 PAGE = "page.html"
 """The markup of `/`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class PageContext:
     """What the page needs of the login server `me` of a service, which counts `counters`.
 
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
@@ -53,7 +53,7 @@ class Parts:
     logins: Callable[[], int]
     timing: Timing
     trouble: Callable[[], str]
-    reactor: Any
+    reactor: IReactorTime
     wall: Callable[[], float]
     password_minimum: int = 1
     outlives: bool = False
@@ -62,7 +62,7 @@ class Parts:
 
 
 async def make(
-    parts: Parts,
+    parts: PageContext,
     *,
     password_file: str,
     failed_logins: Rate,
@@ -78,10 +78,9 @@ async def make(
     :raises PasswordFileUnusable: nobody could log in with it.
     """
     operators = passwords = None
-    seconds = parts.reactor.seconds
     if password_file:
         hashes = await hashed(await in_thread(read_passwords, password_file), hasher)
-        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds, queue=queue)
+        operators = Operators(hashes, hasher, rate=failed_logins, clock=parts.reactor, queue=queue)
         passwords = Passwords(hasher=hasher, queue=queue, minimum=parts.password_minimum)
     door = admission.door(CONNECTIONS_PER_ADDRESS) if admission else None
     return OperatorsPage(parts, await in_thread(read_static), operators, door, passwords)
@@ -98,14 +97,14 @@ class OperatorsPage(Service):
 
     def __init__(
         self,
-        parts: Parts,
+        parts: PageContext,
         files: Mapping[str, bytes],
         operators: Operators | None,
-        door: Door | None = None,
+        door: IDoor | None = None,
         passwords: Passwords | None = None,
     ) -> None:
         reactor = parts.reactor
-        standing = Standing(
+        standing = ServiceInfo(
             service=parts.service,
             counters=parts.counters,
             login_server=parts.me,
@@ -113,7 +112,7 @@ class OperatorsPage(Service):
             may_act=operators is not None,
             outlives=parts.outlives,
         )
-        sessions = OperatorSessions(reactor.seconds)
+        sessions = OperatorSessions(reactor)
         self._timing = parts.timing
         self._streams = Streams(standing, sessions, reactor)
         self._metrics = metrics = Metrics(standing, parts.logins)
@@ -142,7 +141,7 @@ class OperatorsPage(Service):
             passwords=passwords,
             count=parts.person,
             on_delete=parts.on_delete,
-            kept=TTLCache(reactor.seconds),
+            kept=TTLCache(reactor),
         )
         reading = Reading(
             lookout=self._lookout,
@@ -151,7 +150,7 @@ class OperatorsPage(Service):
             metrics=metrics,
             trouble=parts.trouble,
             markup=XMLString(files[PAGE]),
-            kept=TTLCache(reactor.seconds),
+            kept=TTLCache(reactor),
         )
         self.site = BoundedSite(self._root(files, controls, people, reading), reactor, door)
 
@@ -187,8 +186,8 @@ class OperatorsPage(Service):
             "metrics": Asked(reading.measurements),
             "health": Asked(reading.health),
             "ready": Asked(reading.readiness),
-            "login": Told(from_page(controls.log_in)),
-            "logout": Told(from_page(controls.log_out)),
+            "login": ChangeResource(from_page(controls.log_in)),
+            "logout": ChangeResource(from_page(controls.log_out)),
             "actions": Asked(answered(controls.by_operator(controls.actions))),
             "servers": Servers(controls),
             "people": people.resource(),

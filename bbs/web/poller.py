@@ -12,12 +12,14 @@ Answers that cost something: each is made once in a while, and given to everybod
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from zope.interface import Interface
 
 from bbs.core.batching import SingleFlight
 from bbs.core.errors import Unavailable
@@ -30,9 +32,9 @@ from bbs.web import history
 from bbs.web.event_text import Launched, Scene, deeds_since, narrate, newly_failed, newly_ready
 from bbs.web.history import Memory, Watchers, chosen, series_of
 from bbs.web.rates import ServiceRates
-from bbs.web.snapshot import Measured, View, free_places, longest_wait
+from bbs.web.snapshot import Measured, PageView, free_places, longest_wait
 
-__all__ = ["NOTHING", "Meter", "Poller"]
+__all__ = ["NOTHING", "IMeter", "Poller"]
 
 LAG_INTERVAL = 0.1
 """Seconds between measurements of the reactor's lag: whatever blocks it for longer is seen."""
@@ -75,7 +77,7 @@ class ReactorLag(Service):
     :param tell: called with each measurement, in seconds.
     """
 
-    def __init__(self, reactor: Any, tell: Callable[[float], None]) -> None:
+    def __init__(self, reactor: IReactorTime, tell: Callable[[float], None]) -> None:
         self._reactor = reactor
         self._tell = tell
         # No TimerService: it does not say when a call was due.
@@ -129,16 +131,16 @@ KEEPER = "keeper"
 _log = Logger()
 
 
-class Meter(Protocol):
+class IMeter(Interface):
     """What is measured for monitoring systems."""
 
-    def launched(self, ready: Sequence[Launched], failed: int) -> None:
+    def launched(ready: Sequence[Launched], failed: int) -> None:
         """Launches have succeeded, and so many failed."""
 
-    def lagged(self, seconds: float) -> None:
+    def lagged(seconds: float) -> None:
         """The reactor was so late."""
 
-    def answered(self, seconds: float) -> None:
+    def answered(seconds: float) -> None:
         """The database took so long for a call."""
 
 
@@ -159,8 +161,8 @@ class Poller(Service):
         database: Database,
         broker: Callable[[], bool],
         watchers: Watchers,
-        meter: Meter,
-        reactor: Any,
+        meter: IMeter,
+        reactor: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
         names = [each.name for each in counters]
@@ -216,21 +218,21 @@ class Poller(Service):
 
     # What is known
 
-    def view(self) -> View:
+    def view(self) -> PageView:
         """The present as it was seen last."""
         scene = Scene(
             overview=self._overview or NOTHING,
             database=self._database.available,
             broker=self._broker(),
         )
-        return View(
+        return PageView(
             at=self._wall(),
             seen_at=self._seen_at,
             scene=scene,
             measured=self._measured(),
         )
 
-    async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> View:
+    async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> PageView:
         """The present, no more than `oldest` seconds old; with people's `names`, if so asked.
 
         There is one look at a time, however many ask.
@@ -348,7 +350,7 @@ class Poller(Service):
         fleet = of_fleet if view.scene.database else None
         await self.memory.add(fleet, own, self._of_servers(view) if fleet else {})
 
-    def _of_servers(self, view: View) -> dict[str, list[float | None]]:
+    def _of_servers(self, view: PageView) -> dict[str, list[float | None]]:
         """What there is a plot of, of each of some servers."""
         living = {each.id: each for each in view.scene.overview.servers if each.id in self._leases}
         of_each = view.measured.per_second_of
@@ -381,8 +383,8 @@ Key = tuple[str | None, ...]
 class TTLCache(Generic[T]):
     """What was made for a key, for `MADE_EVERY` seconds; while it is made, all wait for that."""
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds = seconds
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
         self._made: dict[Key, tuple[float, T]] = {}
         self._shared = SingleFlight()
 
@@ -395,10 +397,10 @@ class TTLCache(Generic[T]):
 
     async def _make(self, key: Key, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         made = await make()
-        self._made[key] = (self._seconds(), made)
+        self._made[key] = (self._clock.seconds(), made)
 
     def _forget(self) -> None:
-        now = self._seconds()
+        now = self._clock.seconds()
         # A clock that was set back must not keep anything for longer.
         self._made = {
             key: kept for key, kept in self._made.items() if 0 <= now - kept[0] < MADE_EVERY

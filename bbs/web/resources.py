@@ -34,14 +34,14 @@ from bbs.web.auth import OperatorSessions
 from bbs.web.event_text import broker_away, short
 from bbs.web.metrics import Metrics
 from bbs.web.poller import Poller, TTLCache
-from bbs.web.snapshot import Standing, View, free_places, people, snapshot
+from bbs.web.snapshot import PageView, ServiceInfo, free_places, people, snapshot
 from bbs.web.stream import Streams
 
 
 class IndexPage(Element):
     """The page as it is at first."""
 
-    def __init__(self, markup: XMLString, standing: Standing, view: View) -> None:
+    def __init__(self, markup: XMLString, standing: ServiceInfo, view: PageView) -> None:
         Element.__init__(self, markup)
         self._standing = standing
         self._view = view
@@ -71,7 +71,7 @@ class IndexPage(Element):
         return tag.fillSlots(counted=column(counters)) if counters else ""
 
 
-async def rendered(markup: XMLString, standing: Standing, view: View) -> bytes:
+async def rendered(markup: XMLString, standing: ServiceInfo, view: PageView) -> bytes:
     """The page as a browser gets it."""
     return b"<!doctype html>\n" + await flattenString(None, IndexPage(markup, standing, view))
 
@@ -83,7 +83,7 @@ def column(counters: Sequence[Counter]) -> str:
     return f"{counters[0].name.replace('_', ' ').capitalize()}/s"
 
 
-def in_sentences(view: View, policy: Policy) -> str:
+def in_sentences(view: PageView, policy: Policy) -> str:
     """The fleet, for those who have no script."""
     at = datetime.fromtimestamp(view.seen_at, UTC)
     silence = view.measured.keeper_silence
@@ -227,7 +227,7 @@ class Asked(Leaf):
             send(request, as_text("Internal error", 500))
 
 
-class Told(Asked):
+class ChangeResource(Asked):
     """The same for those who change something: what has begun is done, whoever waits for it."""
 
     methods = (b"POST",)
@@ -290,7 +290,7 @@ class Reading:
     """Answers to those who only read. What costs something to make is `kept` for a moment."""
 
     lookout: Poller
-    standing: Standing
+    standing: ServiceInfo
     sessions: OperatorSessions
     metrics: Metrics
     trouble: Callable[[], str]

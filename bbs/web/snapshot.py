@@ -50,7 +50,7 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class PageView:
     """One look: at `at`, of a fleet that was seen so at `seen_at` (seconds since the epoch)."""
 
     at: float
@@ -60,7 +60,7 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ServiceInfo:
     """What does not change while the server runs: the service's name and what it counts, and whose
     page this is, where somebody `may_act` or nobody. `outlives`: app servers go on without login
     servers, and so it matters which fleet this is."""
@@ -74,7 +74,7 @@ class Standing:
 
 
 def snapshot(
-    view: View, standing: Standing, operator: str | None, search: str = ""
+    view: PageView, standing: ServiceInfo, operator: str | None, search: str = ""
 ) -> dict[str, object]:
     """`view` for `operator`, or for somebody who is none, with the servers that `search` finds."""
     seen, measured, policy = view.scene.overview, view.measured, standing.policy
@@ -177,7 +177,7 @@ def states(servers: Sequence[HeardServer]) -> Mapping[str, int]:
     return {str(state): counted[state] for state in State if counted[state]}
 
 
-def essence(view: View) -> object:
+def essence(view: PageView) -> object:
     """What makes a snapshot another one: of two that are equal in this the page needs one."""
     seen = view.scene.overview
     servers = [
@@ -201,7 +201,7 @@ def _marks(server: HeardServer) -> tuple[object, ...]:
     return server.drain_asked, server.replace_asked, server.version
 
 
-def free_places(view: View) -> int:
+def free_places(view: PageView) -> int:
     """How many people more could have places."""
     return sum(server.free for server in view.scene.overview.servers)
 
@@ -213,7 +213,7 @@ def spare_places(seen: Overview, policy: Policy) -> int:
     return max((each.figures.get(SPARE, 0) for each in seen.login_servers), default=0)
 
 
-def people(view: View) -> int:
+def people(view: PageView) -> int:
     """How many people have places."""
     return sum(server.taken for server in view.scene.overview.servers)
 
@@ -223,7 +223,7 @@ def connected_to(server: HeardServer) -> int | None:
     return None if server.state is State.GONE else server.connected
 
 
-def longest_wait(view: View) -> float | None:
+def longest_wait(view: PageView) -> float | None:
     """For how many seconds the first of those who wait has done so."""
     since = view.scene.overview.waiting_since
     return None if since is None else round(max(0.0, view.at - since), 1)
@@ -231,7 +231,7 @@ def longest_wait(view: View) -> float | None:
 
 def _server(
     server: HeardServer,
-    view: View,
+    view: PageView,
     counters: Sequence[Counter],
     *,
     stranger: bool,

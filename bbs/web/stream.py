@@ -11,14 +11,14 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.web.auth import OperatorSessions
 from bbs.web.history import News
 from bbs.web.poller import Poller
-from bbs.web.snapshot import Standing, View, essence, snapshot
+from bbs.web.snapshot import PageView, ServiceInfo, essence, snapshot
 
 MOST = 100
 """Streams at once."""
@@ -50,7 +50,9 @@ class Streams:
 
     lookout: Poller
 
-    def __init__(self, standing: Standing, sessions: OperatorSessions, reactor: Any) -> None:
+    def __init__(
+        self, standing: ServiceInfo, sessions: OperatorSessions, reactor: IReactorTime
+    ) -> None:
         self._standing = standing
         self._sessions = sessions
         self._reactor = reactor
@@ -98,7 +100,7 @@ class Streams:
             self._sessions.operator(viewer.token) for viewer in self._viewers
         )
 
-    def state(self, view: View) -> None:
+    def state(self, view: PageView) -> None:
         self._cut_off()
         now, core = self._reactor.seconds(), essence(view)
         if core == self._essence and now - self._sent_at < STATE_INTERVAL:
@@ -120,7 +122,7 @@ class Streams:
         for viewer in [*self._viewers]:
             viewer.write(viewer.unsent(news))
 
-    def _state(self, view: View, token: str) -> bytes:
+    def _state(self, view: PageView, token: str) -> bytes:
         return event("state", snapshot(view, self._standing, self._sessions.operator(token)))
 
     def _cut_off(self) -> None:

@@ -27,7 +27,7 @@ from bbs.storage import migrations, models, sqlite_backup
 from bbs.storage.models import (
     Lease,
     LoginServer,
-    Notice,
+    OutboxEntry,
     Place,
     Server,
     User,
@@ -269,13 +269,13 @@ class Restoring(CopyCase):
         LoginServer.insert(id="l", identity="x").execute()
         Waiter.insert(id="w", login_server="l", name="carol", since=1.0).execute()
         Lease.insert(name="fleet", holder="l", identity="x").execute()
-        Notice.insert(channel="c").execute()
+        OutboxEntry.insert(channel="c").execute()
         key = self.call(secrets.hint_key)
         fleet = self.call(fleets.settle, self.now, False)
         self.back_up()
         self.restore()
         with self.there():
-            for model in (LoginServer, Waiter, Lease, Notice, Server):
+            for model in (LoginServer, Waiter, Lease, OutboxEntry, Server):
                 self.assertEqual(model.select().count(), 0)
             self.assertNotEqual(self.call(secrets.hint_key), key)
             self.assertEqual(fleets.waiting_for_adopt(), fleets.Left(fleet.id, None))

@@ -26,10 +26,10 @@ NOTICED = 1_700_000_000.0
 class Adopting(CommandCase):
     main = staticmethod(fleet.main)
 
-    def settle(self) -> fleets.Fleet:
+    def settle(self) -> fleets.FleetIdentity:
         """As a login server does that starts, which is another process than the command."""
         models.database.initialize(self.database.peewee)
-        fleet: fleets.Fleet = self.call(fleets.settle, NOTICED, False)
+        fleet: fleets.FleetIdentity = self.call(fleets.settle, NOTICED, False)
         return fleet
 
     def copied(self, noticed: bool = True) -> tuple[str, str]:
@@ -74,7 +74,7 @@ class Adopting(CommandCase):
         code, output, errors = self.bbs("adopt", "--yes")
         self.assertEqual((code, output), (0, f"this is fleet {before} again\n"))
         self.assertEqual(len(errors.splitlines()), 1, errors)
-        self.assertEqual(self.settle(), fleets.Fleet(id=before))
+        self.assertEqual(self.settle(), fleets.FleetIdentity(id=before))
 
     def test_what_else_is_to_be_done(self) -> None:
         before, now = self.copied()

@@ -7,7 +7,7 @@ import contextlib
 import io
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.testing import MemoryReactorClock
 
@@ -18,6 +18,7 @@ from bbs.commands import all_commands
 from bbs.commands.description import described
 from bbs.commands.service import ServiceUnusable
 from bbs.config import Configuration
+from bbs.core.clock import IReactor
 from bbs.core.threads import Inline
 from bbs.daemons.composition import AppServing, LoginServing, Runtime
 from bbs.daemons.daemon import REASONS
@@ -146,7 +147,9 @@ class Refused(DescribedCase):
         for client, reason in BROKEN:
             said: list[str] = []
             reactor = MemoryReactorClock()
-            gateway = TelnetGateway(self.service(client), Configuration(), reactor, said.append)
+            gateway = TelnetGateway(
+                self.service(client), Configuration(), cast("IReactor", reactor), said.append
+            )
             gateway.startService()
             self.assertEqual(said, [f"a-telnet: the service a: client {client}: {reason}"])
             self.assertEqual(reactor.tcpServers, [])

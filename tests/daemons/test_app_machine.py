@@ -10,7 +10,7 @@ from twisted.logger import globalLogPublisher
 from bbs.config import load
 from bbs.core.errors import Unavailable
 from bbs.core.values import Instance
-from bbs.daemons.app import AGAIN, PATIENCE, POLL, InstanceReporter, is_on_instance
+from bbs.daemons.app import AGAIN, PATIENCE, POLL, OwnInstance, is_on_instance
 from bbs.rules import fleet_transitions, membership
 from bbs.scaling import app_server_environment
 from bbs.scaling.ec2.metadata import Metadata
@@ -46,7 +46,7 @@ class MachineTestCase(FleetCase):
         self.reactor = MetadataReactor()
         self.paths = self.reactor.service.paths
         self.paths["instance-life-cycle"] = b"spot"
-        self.machine = InstanceReporter(Metadata(self.reactor), "public", self.reactor)
+        self.machine = OwnInstance(Metadata(self.reactor), "public", self.reactor)
         self.events: list[Any] = []
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)

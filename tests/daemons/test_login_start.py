@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +14,8 @@ from zope.interface import implementer
 
 from bbs.board import board
 from bbs.config import Configuration, Limits
-from bbs.daemons.login import LoginServer
+from bbs.core.clock import IReactor
+from bbs.daemons.login import LoginServerDaemon
 
 
 @dataclass
@@ -38,10 +40,12 @@ class Advice(SynchronousTestCase):
             said.append(formatEvent(event))
 
         config = Configuration(limits=Limits(password_minimum=minimum))
-        server = LoginServer(board, config, self.mktemp(), Clock(), said.append)
+        server = LoginServerDaemon(
+            board, config, self.mktemp(), cast("IReactor", Clock()), said.append
+        )
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
-        server.advise([Port(host) for host in hosts])
+        server.advise(cast("list[IListeningPort]", [Port(host) for host in hosts]))
         return said
 
     def test_in_one_line(self) -> None:

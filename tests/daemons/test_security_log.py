@@ -11,14 +11,15 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor as installed
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.core.audit import tell
+from bbs.core.clock import IReactor
 from bbs.daemons.security_log import Bounds, Event, Folding, SecurityLog, append
 
 AT = 1_700_000_000.25
@@ -72,8 +73,8 @@ class Lines(SynchronousTestCase):
 
 class Folds(SynchronousTestCase):
     def setUp(self) -> None:
-        self.now = 0.0
-        self.folding = Folding(lambda: self.now)
+        self.clock = Clock()
+        self.folding = Folding(self.clock)
 
     def take(self, *events: Event) -> list[tuple[str, int]]:
         return [(each.address, each.count) for one in events for each in self.folding.take(one)]
@@ -89,14 +90,14 @@ class Folds(SynchronousTestCase):
         refused = event("refused")
         self.assertEqual(self.take(*[refused] * 50), [("192.0.2.1", 1)])
         self.assertEqual(self.folding.wait(), 1.0)
-        self.now = 1.0
+        self.clock.advance(1.0)
         self.assertEqual(self.due(), [("192.0.2.1", 49)])
         self.assertEqual(self.take(refused, refused), [])
-        self.now = 1.9
+        self.clock.advance(0.9)
         self.assertEqual(self.due(), [])
-        self.now = 2.0
+        self.clock.advance(0.1)
         self.assertEqual(self.due(), [("192.0.2.1", 2)])
-        self.now = 3.0
+        self.clock.advance(1.0)
         self.assertEqual((self.due(), self.folding.wait()), ([], None))
         self.assertEqual(self.take(refused), [("192.0.2.1", 1)])
 
@@ -110,11 +111,11 @@ class Folds(SynchronousTestCase):
     def test_whoever_has_one_ipv6_address_has_all_of_its_64(self) -> None:
         refused = [event("refused", f"2001:db8::{n}") for n in range(1, 9)]
         self.assertEqual(self.take(*refused), [("2001:db8::1", 1)])
-        self.now = 1.0
+        self.clock.advance(1.0)
         self.assertEqual(self.due(), [("2001:db8::8", 7)])
 
     def test_memory_is_bounded(self) -> None:
-        self.folding = Folding(lambda: self.now, Bounds(folded=3))
+        self.folding = Folding(self.clock, Bounds(folded=3))
         refused = [event("refused", f"192.0.2.{n}") for n in range(5) for _ in range(2)]
         self.take(*refused)
         self.assertEqual(len([*self.folding.rest()]), 3)
@@ -133,7 +134,9 @@ class Writing(TestCase):
 
     def begin(self, length: int = 100_000, **bounds: float) -> SecurityLog:
         kept = Bounds(**bounds)  # type: ignore[arg-type]
-        log = SecurityLog(str(self.path), length, 3, installed, kept, now=self.now)
+        log = SecurityLog(
+            str(self.path), length, 3, cast("IReactor", installed), kept, now=self.now
+        )
         log.startService()
         self.addCleanup(lambda: log.running and log.stopService())
         return log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,9 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.config import Configuration
 from bbs.config.sections import Login
+from bbs.core.clock import IReactor
 from bbs.core.threads import Inline
 from bbs.daemons.composition import LoginServing, Runtime
-from bbs.daemons.login import LoginServer
+from bbs.daemons.login import LoginServerDaemon
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import membership
 from bbs.rules.servers import new_id
@@ -126,7 +129,7 @@ class ServingOn(SynchronousTestCase):
     def stopped(self, delay: float) -> tuple[Clock, Deferred[None] | None]:
         clock = Clock()
         config = Configuration(login=Login(drain_delay=delay))
-        server = LoginServer(board, config, self.mktemp(), clock, self.fail)
+        server = LoginServerDaemon(board, config, self.mktemp(), cast("IReactor", clock), self.fail)
         return clock, server.serve_on()
 
     def test_for_as_long_as_a_balancer_needs(self) -> None:

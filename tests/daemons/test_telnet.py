@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.daemons import telnet
+from bbs.core.clock import IReactor
 from bbs.daemons.telnet import TelnetGateway
 from bbs.limits.connections import Admission, Networks
 from tests.ui.gateway.case import Socket
@@ -42,7 +43,7 @@ class TapTests(SynchronousTestCase):
         """Start a gateway; where it listens, and with what."""
         options = telnet.Options()
         options.parseOptions(["--config", str(self.path), *arguments])
-        self.service = telnet.makeService(options, self.reactor)
+        self.service = telnet.makeService(options, cast("IReactor", self.reactor))
         assert isinstance(self.service, TelnetGateway)
         if self.shared:
             beside: Any = SimpleNamespace(admission=self.shared)
@@ -98,20 +99,20 @@ class TapTests(SynchronousTestCase):
     def test_it_takes_as_many_as_the_configuration_says(self) -> None:
         factory = self.start()[0][1]
         kinds = [self.come(factory, host) for host in ("192.0.2.1",) * 3 + ("192.0.2.2",) * 2]
-        taken, refused = "GatewayConnection", "TurnedAway"
+        taken, refused = "GatewayConnection", "RejectedConnection"
         self.assertEqual(kinds, [taken, taken, refused, taken, refused])
 
     def test_who_is_trusted_is_not_counted_by_address(self) -> None:
         factory = self.start()[0][1]
         kinds = [self.come(factory, "127.0.0.1") for _ in range(4)]
-        self.assertEqual(kinds, ["GatewayConnection"] * 3 + ["TurnedAway"])
+        self.assertEqual(kinds, ["GatewayConnection"] * 3 + ["RejectedConnection"])
 
     def test_it_shares_with_who_is_beside_it(self) -> None:
         self.shared = Admission(1, Networks(()))
         factory = self.start()[0][1]
         others = self.shared.door(1).enter("192.0.2.9")
         assert others is not None
-        self.assertEqual(self.come(factory, "192.0.2.1"), "TurnedAway")
+        self.assertEqual(self.come(factory, "192.0.2.1"), "RejectedConnection")
         others.leave()
         self.assertEqual(self.come(factory, "192.0.2.1"), "GatewayConnection")
 

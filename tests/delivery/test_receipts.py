@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
 from bbs.delivery.feed import Cursor, Feed
 from bbs.delivery.listeners import LOOKED_AT, NOTE_DELAY, Receipts
+from bbs.delivery.subscribers import IListeners, Listener
 from bbs.storage.database import Database
 
 RETRY_DELAY = 5.0
@@ -27,10 +29,21 @@ class Noting:
         return fail(Unavailable()) if self.away else succeed(rule(*arguments))
 
 
+@implementer(IListeners)
+class Listening(set[int]):
+    """Users who listen."""
+
+    def listens(self, user: int) -> bool:
+        return user in self
+
+    def drop(self, listeners: Iterable[Listener]) -> None:
+        self.difference_update(listener.user for listener in listeners)
+
+
 class Remembering(SynchronousTestCase):
     def setUp(self) -> None:
         self.noted: dict[int, int] = {}
-        self.listening: set[int] = set()
+        self.listening = Listening()
         self.clock = Clock()
         self.database = Noting()
         rule: Any = None
@@ -39,7 +52,7 @@ class Remembering(SynchronousTestCase):
             Feed(rule, rule, self.note),
             self.clock,
             RETRY_DELAY,
-            self.listening.__contains__,
+            self.listening,
         )
 
     def note(self, cursors: Sequence[Cursor]) -> None:

@@ -20,7 +20,9 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
+
+from twisted.internet.interfaces import IReactorTime
 
 from bbs.core.errors import Refusal
 from bbs.core.threads import Inline
@@ -60,7 +62,7 @@ class Patience:
 
 def patient(url: str) -> Database:
     """The database at `url`, for rules that run in the calling thread, however long they take."""
-    return Database(url, Inline(), Patience())
+    return Database(url, Inline(), cast("IReactorTime", Patience()))
 
 
 def once(rule: Callable[..., object], *arguments: object) -> Programme:
@@ -128,7 +130,7 @@ def _in_process(url: str, programme: Programme) -> Any:
 def _call(database: Database, rule: Callable[..., object], *arguments: object) -> Outcome:
     """As a thread of the database's carries out a call: several may do so at the same time."""
     job = Job(rule, arguments, {}, asked_at=0.0, writes=not is_read_only(rule))
-    Transactions(database.peewee, database.url, lambda: 0.0).work(deque([job]))
+    Transactions(database.peewee, database.url, cast("IReactorTime", Patience())).work(deque([job]))
     if job.error is None:
         return Outcome(SUCCESS, job.result)
     if not isinstance(job.error, Refusal):

@@ -25,7 +25,7 @@ from twisted.trial.unittest import TestCase
 from bbs.protocols.stomp import Broker, IStomp, StompDisconnected, StompService
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.stomp.frames import Frame, encode
-from bbs.testing.broker_contract import Inbox, SocketContract, going, topic
+from bbs.testing.broker_contract import MessageCollector, SocketContract, going, topic
 from tests.paths import CHECKOUT
 
 reactor: Any = system_reactor
@@ -84,7 +84,7 @@ class EmbeddedBrokerTests(EmbeddedCase):
 
     async def test_slow_subscriber(self) -> None:
         """One that does not read is cut off; the other hears everything."""
-        where, inbox = topic(), Inbox()
+        where, inbox = topic(), MessageCollector()
         client = await self.client()
         await client.subscribe(where, inbox)
         slow = await self.raw(RawClient)
@@ -263,7 +263,7 @@ class ForeignClientTests(EmbeddedCase):
         service.startService()
         self.addCleanup(service.stopService)
         await service.first_connection()
-        inbox = Inbox()
+        inbox = MessageCollector()
         await service.subscribe("/topic/ours", inbox)
         told: queue.Queue[str] = queue.Queue()
 

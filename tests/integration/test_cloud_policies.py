@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 
 from bbs.config import EC2
+from bbs.core.clock import IReactor
 from bbs.scaling.ec2.client import client_for
 from bbs.scaling.ec2.provider import EC2Provider
 from tests.cloud import LOGIN_SERVER
@@ -33,7 +34,7 @@ class FleetsDay(CloudCase):
 
     def provider(self, **changes: Any) -> EC2Provider:
         config = replace(self.config, **changes)
-        client = client_for(reactor, config)
+        client = client_for(cast("IReactor", reactor), config)
         client.startService()
         self.addCleanup(client.stopService)
         provider = EC2Provider(reactor, client, config, lambda id: SLEEPS, "1", fleet_id=FLEET_ID)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
+from bbs.core.clock import IReactor
 from bbs.scaling.ec2.client import client_for
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
@@ -56,7 +57,7 @@ class FaultsCase(TestCase):
 
     def client(self):
         """One more client of the cloud."""
-        client = client_for(reactor, self.config)
+        client = client_for(cast("IReactor", reactor), self.config)
         client.startService()
         self.addCleanup(lambda: client.running and client.stopService())
         return client

@@ -6,7 +6,7 @@ import base64
 import itertools
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
+from bbs.core.clock import IReactor
 from bbs.scaling.ec2.client import Api, EC2Client
 from bbs.scaling.ec2.provider import PAGE, EC2Provider
 from bbs.scaling.ec2.throttle import PACES
@@ -76,7 +77,7 @@ class MotoCase(TestCase):
     def provider(self, **changes):
         """A provider for a fleet of its own, not started; its client is."""
         config = replace(self.config, **changes)
-        client = EC2Client(reactor, Api(reactor, config), paces=UNPACED)
+        client = EC2Client(reactor, Api(cast("IReactor", reactor), config), paces=UNPACED)
         client.startService()
         self.addCleanup(client.stopService)
         return EC2Provider(

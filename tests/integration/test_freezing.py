@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from bbs.board import board
 from bbs.board.models import Group
+from bbs.core.clock import IReactor
 from bbs.core.errors import Refusal, Unavailable
 from bbs.core.threads import Workers
 from bbs.storage import migrations
@@ -72,7 +73,7 @@ class FreezingCase(MySQLCase):
         await gatherResults([self.database.run(add, name) for name in self.safe])
 
     async def open(self, url: str) -> Database:
-        workers = Workers(reactor, "database", 1)
+        workers = Workers(cast("IReactor", reactor), "database", 1)
         workers.startService()
         self.addCleanup(workers.stopService)
         database = Database(url, workers, reactor, connections=self.connections)

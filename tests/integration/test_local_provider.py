@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from bbs.scaling.interfaces import LaunchRefused
 from bbs.scaling.local import LocalProvider
+from bbs.scaling.providers import LaunchKit
 from bbs.testing.provider_contract import ProviderContract
 
 reactor: Any = system_reactor
@@ -39,11 +40,13 @@ PARENT = """
 import os, sys
 from twisted.internet import reactor
 from bbs.scaling.local import LocalProvider
+from bbs.scaling.providers import LaunchKit
 # Children get the pipe of our output too, so that its reader sees the last of them end.
 child = f"exec 9>/proc/{os.getpid()}/fd/1; cat; echo cut"
-provider = LocalProvider(
-    reactor, lambda launch_id: ["sh", "-c", child], "local:parent", sys.argv[1], os.environ
-)
+provider = LocalProvider(LaunchKit(
+    reactor, None, "local:parent", lambda launch_id: ["sh", "-c", child], os.environ,
+    lambda launch_id: "", lambda stop: None, data_folder=sys.argv[1],
+))
 provider.startService()
 provider.launch("a")
 provider.launch("b")
@@ -81,6 +84,20 @@ class InReactorTestCase(TestCase):
         return deferLater(reactor, 0)
 
 
+def kit(command, data_folder, environ=os.environ):
+    """What a provider of children that run `command` is made of."""
+    return LaunchKit(
+        reactor,
+        None,
+        "local:test",
+        command,
+        environ,
+        lambda launch_id: "",
+        lambda stop: None,
+        data_folder=data_folder,
+    )
+
+
 def pid_of(provider, launch_id):
     """The process id that the provider tells operators."""
     return int(provider.list().result[launch_id].detail.removeprefix("process "))
@@ -95,9 +112,7 @@ class LocalProviderContractTests(ProviderContract, InReactorTestCase):
 
     def make_provider(self):
         self.program = CHILD
-        return LocalProvider(
-            reactor, lambda launch_id: self.program, "local:test", self.mktemp(), os.environ
-        )
+        return LocalProvider(kit(lambda launch_id: self.program, self.mktemp()))
 
     def end_instance(self, provider, launch_id):
         os.kill(pid_of(provider, launch_id), signal.SIGKILL)
@@ -109,16 +124,11 @@ class LocalProviderContractTests(ProviderContract, InReactorTestCase):
 class LocalProviderTests(InReactorTestCase):
     """What is its own."""
 
-    def provider(self, *argv, grace=5.0, log_folder=None, environ=os.environ):
-        self.log_folder = log_folder or self.mktemp()
-        provider = LocalProvider(
-            reactor,
-            lambda launch_id: argv,
-            "local:test",
-            self.log_folder,
-            environ,
-            grace=grace,
-        )
+    def provider(self, *argv, grace=5.0, data_folder=None, environ=os.environ):
+        data_folder = data_folder or self.mktemp()
+        self.log_folder = os.path.join(data_folder, "logs")
+        given = kit(lambda launch_id: argv, data_folder, environ)
+        provider = LocalProvider(given, grace=grace)
         provider.startService()
         self.addCleanup(provider.stopService)
         return provider
@@ -150,7 +160,7 @@ class LocalProviderTests(InReactorTestCase):
         """Both outputs are appended to one file that only this user reads, whatever the umask."""
         self.addCleanup(os.umask, os.umask(0))
         provider = self.provider("sh", "-c", "echo out; echo err >&2")
-        os.mkdir(self.log_folder)
+        os.makedirs(self.log_folder)
         path = os.path.join(self.log_folder, "app-a.log")
         with open(path, "w") as log:
             log.write("before\n")
@@ -221,7 +231,7 @@ class LocalProviderTests(InReactorTestCase):
             self.assertEqual(await provider.list(), {})
 
     async def test_log_folder_that_cannot_be(self):
-        provider = self.provider(*CHILD, log_folder=os.path.join(__file__, "logs"))
+        provider = self.provider(*CHILD, data_folder=__file__)
         failure = await self.assertFailure(provider.launch("a"), LaunchRefused)
         self.assertIn("logs", str(failure))
 
@@ -247,12 +257,13 @@ class LocalProviderTests(InReactorTestCase):
 
     async def test_children_of_a_killed_parent(self):
         """Each child reads the end of its input when its parent is killed, and not before."""
-        self.log_folder = self.mktemp()
+        data_folder = self.mktemp()
+        self.log_folder = os.path.join(data_folder, "logs")
         parent = Parent()
         reactor.spawnProcess(
             parent,
             sys.executable,
-            [sys.executable, "-c", PARENT, self.log_folder],
+            [sys.executable, "-c", PARENT, data_folder],
             {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
         await parent.said

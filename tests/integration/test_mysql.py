@@ -11,7 +11,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import peewee
 from twisted.internet import reactor
@@ -24,6 +24,7 @@ from zope.interface import provider
 
 from bbs.board import board
 from bbs.board.models import Group
+from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.threads import Workers
 from bbs.storage import migrations
@@ -76,7 +77,7 @@ class MySQLCase(TestCase):
 
     async def open(self, url: str) -> Database:
         """The database at `url`, its schema up to date."""
-        workers = Workers(reactor, "database", 1)
+        workers = Workers(cast("IReactor", reactor), "database", 1)
         workers.startService()
         self.addCleanup(workers.stopService)
         database = Database(url, workers, reactor, connections=CONNECTIONS)
@@ -333,7 +334,7 @@ class Refusals(MySQLCase):
 
     async def check(self, url: str, reason: str) -> None:
         password = url.rpartition("@")[0].rpartition(":")[2]
-        workers = Workers(reactor, "database", 1)
+        workers = Workers(cast("IReactor", reactor), "database", 1)
         workers.startService()
         self.addCleanup(workers.stopService)
         log: list[str] = []

@@ -10,7 +10,7 @@ from bbs.rules import accounts, fleet_admin, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.placement import Look
 from bbs.rules.user_admin import NoSuchPerson
-from bbs.storage.models import Notice, Place, Session, Suspension, User
+from bbs.storage.models import OutboxEntry, Place, Session, Suspension, User
 from tests.database_case import on_both_databases
 from tests.integration.contestants import ROUNDS, SUCCESS, contestants, once
 from tests.integration.test_concurrency import ContestCase
@@ -49,7 +49,7 @@ class OperatorsAtOnce(ContestCase):
                 self.assertEqual(sorted(each.value.sessions for each in outcomes)[-2:], [0, 1])
                 self.assertEqual(Session.select().count(), 0)
                 self.call(user_admin.resume, self.by("liz"), "ann")
-        self.assertEqual(Notice.select().count(), ROUNDS * self.many)
+        self.assertEqual(OutboxEntry.select().count(), ROUNDS * self.many)
         self.check_places()
 
     def test_who_logs_in_while_suspended(self) -> None:

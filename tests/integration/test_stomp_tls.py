@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from bbs.protocols.stomp import Broker, StompDisconnected, StompService
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
-from bbs.testing.broker_contract import Inbox, topic
+from bbs.testing.broker_contract import MessageCollector, topic
 
 try:
     import service_identity  # noqa: F401
@@ -51,7 +51,7 @@ class TLSTests(TestCase):
         before = os.environ.get("SSL_CERT_FILE")
         os.environ["SSL_CERT_FILE"] = self.certificate
         self.addCleanup(restore_environ, "SSL_CERT_FILE", before)
-        client, inbox = self.client(self.url.replace("127.0.0.1", "localhost")), Inbox()
+        client, inbox = self.client(self.url.replace("127.0.0.1", "localhost")), MessageCollector()
         await client.first_connection()
         where = topic()
         await client.subscribe(where, inbox)

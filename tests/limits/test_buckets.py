@@ -25,7 +25,7 @@ class BucketTests(SynchronousTestCase):
         self.clock.advance(1e9)
 
     def make(self, rate: str = "20/minute", **options: Any) -> Buckets:
-        return Buckets(Rate.parse(rate), self.clock.seconds, **options)
+        return Buckets(Rate.parse(rate), self.clock, **options)
 
     def refused(self, made: Buckets, key: object = "ann", cost: float = 1.0) -> int:
         error = self.assertRaises(TooManyAttempts, made.claim, key, cost)
@@ -121,7 +121,7 @@ class BucketTests(SynchronousTestCase):
         """In no span of time does anybody get more than a full bucket and what came in since, but
         for the last, which may cost more than a bucket holds."""
         clock = Clock()
-        made = Buckets(Rate(count, 1.0), clock.seconds, burst=burst)
+        made = Buckets(Rate(count, 1.0), clock, burst=burst)
         got: list[tuple[float, float]] = []
         for pause, cost in asked:
             clock.advance(pause)

@@ -9,8 +9,9 @@ from weakref import ref
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from bbs.limits.connections import GRACE, Admission, Entry, Networks, counted_as
+from bbs.limits.connections import GRACE, Admission, Entry, IPausablePort, Networks, counted_as
 
 TRUSTED = Networks([ip_network("127.0.0.0/8"), ip_network("::1")])
 
@@ -18,6 +19,7 @@ TRUSTED = Networks([ip_network("127.0.0.0/8"), ip_network("::1")])
 HERE = "127.0.0.1"
 
 
+@implementer(IPausablePort)
 class Port:
     paused = False
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.errors import TooManyAttempts, Unavailable, WrongCredentials
-from bbs.core.values import Rate
+from bbs.core.values import PasswordVerdict, Rate
 from bbs.limits.connections import Networks
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.logins import LoginLimits
 
 HERE, ELSEWHERE = "192.0.2.1", "203.0.113.7"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of a password."""
-
-    matches: bool
 
 
 class LimitsCase(SynchronousTestCase):
@@ -36,18 +27,20 @@ class LimitsCase(SynchronousTestCase):
         self.limits = LoginLimits(
             Rate(3, 60.0),
             self.right,
-            self.clock.seconds,
+            self.clock,
             FairQueue(100, 200, Networks(()), self.clock),
             lambda *told: self.told.append(told),
         )
         self.verified = 0
 
-    def begin(self, name: str, host: str, matches: bool | Deferred[bool]) -> Deferred[Verdict]:
+    def begin(
+        self, name: str, host: str, matches: bool | Deferred[bool]
+    ) -> Deferred[PasswordVerdict]:
         """An attempt with a password that is right or wrong, which may take a while to know."""
 
-        async def verify() -> Verdict:
+        async def verify() -> PasswordVerdict:
             self.verified += 1
-            return Verdict(await matches if isinstance(matches, Deferred) else matches)
+            return PasswordVerdict(await matches if isinstance(matches, Deferred) else matches)
 
         return Deferred.fromCoroutine(self.limits.attempt(name, host, verify))
 
@@ -163,7 +156,7 @@ class RightOnes(LimitsCase):
         self.limits = LoginLimits(
             Rate(100, 60.0),
             self.right,
-            self.clock.seconds,
+            self.clock,
             FairQueue(100, 200, Networks(()), self.clock),
             lambda *told: None,
         )
@@ -204,7 +197,7 @@ class Telling(LimitsCase):
         limits = LoginLimits(
             Rate(100, 60.0),
             None,
-            self.clock.seconds,
+            self.clock,
             FairQueue(1, 1, Networks(()), self.clock),
             lambda *told: self.told.append(told),
         )

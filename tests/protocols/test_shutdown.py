@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.protocols.connection_state import LINGER, MOST_LINGERING, TurnedAway
+from bbs.protocols.connection_state import LINGER, MOST_LINGERING, RejectedConnection
 from tests.protocols.line.tools import SocketWire
 
 WORDS = b"Too many connections\n"
@@ -35,15 +35,15 @@ class TurnedAwayTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.lingering: set[TurnedAway] = set()
+        self.lingering: set[RejectedConnection] = set()
 
-    def come(self) -> tuple[TurnedAway, Any]:
+    def come(self) -> tuple[RejectedConnection, Any]:
         wire = Wire(has_socket=self.has_socket)
-        connection = TurnedAway(self.clock, WORDS, self.lingering)
+        connection = RejectedConnection(self.clock, WORDS, self.lingering)
         connection.makeConnection(wire)
         return connection, wire
 
-    def go(self, connection: TurnedAway) -> None:
+    def go(self, connection: RejectedConnection) -> None:
         connection.connectionLost(Failure(ConnectionDone()))
 
     def test_it_is_told_why_and_may_read_that(self) -> None:
@@ -105,10 +105,10 @@ class _Full(Factory):
     noisy = False
 
     def __init__(self) -> None:
-        self.lingering: set[TurnedAway] = set()
+        self.lingering: set[RejectedConnection] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return TurnedAway(reactor, WORDS, self.lingering)  # type: ignore[arg-type]
+        return RejectedConnection(reactor, WORDS, self.lingering)  # type: ignore[arg-type]
 
 
 class SocketTests(TestCase):

@@ -8,7 +8,7 @@ from typing import Any
 
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets
-from bbs.rules.fleets import ELSEWHERE, FORMER, HOME, Fleet, Left, NothingToAdopt
+from bbs.rules.fleets import ELSEWHERE, FORMER, HOME, FleetIdentity, Left, NothingToAdopt
 from bbs.storage.engines import connect_to, home_of
 from bbs.storage.models import Secret, Server
 from tests.database_case import fresh_mysql_url, on_both_databases
@@ -20,8 +20,8 @@ BY = fleet_admin.By("liz", "bbs fleet", 9.0)
 class FoundCase(FleetCase):
     """A test with a database that may be moved."""
 
-    def settle(self, beating: bool = False) -> Fleet:
-        fleet: Fleet = self.call(fleets.settle, self.now, beating)
+    def settle(self, beating: bool = False) -> FleetIdentity:
+        fleet: FleetIdentity = self.call(fleets.settle, self.now, beating)
         return fleet
 
     def move(self) -> None:
@@ -41,7 +41,7 @@ class Settled(FoundCase):
         self.assertEqual(self.call(fleets.fleet_id), "")
         fleet = self.settle()
         self.assertRegex(fleet.id, r"\A[0-9a-f]{16}\Z")
-        self.assertEqual(fleet, Fleet(id=fleet.id))
+        self.assertEqual(fleet, FleetIdentity(id=fleet.id))
         self.assertEqual((self.settle(), self.call(fleets.fleet_id)), (fleet, fleet.id))
         self.assertIs(self.call(fleets.is_elsewhere), False)
         self.assertIs(self.call(fleets.waiting_for_adopt), None)
@@ -53,7 +53,7 @@ class Settled(FoundCase):
         second = self.settle()
         self.assertNotEqual(first.id, second.id)
         self.assertEqual(
-            second, Fleet(id=second.id, before=Left(first.id, round(self.now)), copied=True)
+            second, FleetIdentity(id=second.id, before=Left(first.id, round(self.now)), copied=True)
         )
         # Who starts at the same moment finds what the other has found.
         third = self.settle()
@@ -128,7 +128,7 @@ class Adopted(FoundCase):
         self.move()
         second = self.settle()
         self.assertEqual(self.adopt(), Left(first.id, round(self.now)))
-        self.assertEqual(self.settle(), Fleet(id=first.id, others=(second.id,)))
+        self.assertEqual(self.settle(), FleetIdentity(id=first.id, others=(second.id,)))
         self.nothing_to_adopt()
         [deed] = self.call(fleet_admin.actions, 9)
         self.assertEqual((deed.action, deed.operator, deed.target), ("adopt", "liz", first.id))

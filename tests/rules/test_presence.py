@@ -7,7 +7,7 @@ from bbs.core.values import State, Tally
 from bbs.rules import accounts, auth, membership, placement, presence, relocation
 from bbs.rules.auth import Caller, digest
 from bbs.rules.placement import Look, Search
-from bbs.rules.presence import Standing
+from bbs.rules.presence import SessionStanding
 from bbs.storage.models import LoginServer, Place, Server, Session, User, Waiter
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import add, crowd
@@ -227,15 +227,15 @@ class Listening(AwayCase):
         self.assertEqual(
             found,
             {
-                digest(tokens["ann"]): Standing(seat),
-                digest(tokens["bob"]): Standing(None, away=True),
-                digest(tokens["eva"]): Standing(seat),
+                digest(tokens["ann"]): SessionStanding(seat),
+                digest(tokens["bob"]): SessionStanding(None, away=True),
+                digest(tokens["eva"]): SessionStanding(seat),
             },
         )
         Server.update(state=State.LOST).execute()
         self.call(relocation.vacate, self.server)
         [standing] = self.call(presence.standings, [digest(tokens["ann"])]).values()
-        self.assertEqual(standing, Standing(None))
+        self.assertEqual(standing, SessionStanding(None))
 
     def test_many(self) -> None:
         """More than one statement names."""

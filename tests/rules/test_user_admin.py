@@ -7,7 +7,7 @@ from bbs.core.errors import NotLoggedIn
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, user_admin
 from bbs.rules.fleet_admin import By, OperatorAction
 from bbs.rules.user_admin import Done, NoSuchPerson, Suspended
-from bbs.storage.models import Action, Notice, Place, Suspension, User
+from bbs.storage.models import Action, OutboxEntry, Place, Suspension, User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
 
@@ -208,7 +208,7 @@ class Doing(PeopleCase):
         self.account("ann")
         self.call(user_admin.suspend, self.by, "ann")
         Action.delete().execute()
-        Notice.delete().execute()
+        OutboxEntry.delete().execute()
         self.assertEqual(self.call(user_admin.resume, self.by, "ann"), Done("ann", 0))
         self.was_recorded("resume", None, None)
         self.assertEqual(Suspension.select().count(), 0)
@@ -291,7 +291,7 @@ class Doing(PeopleCase):
 class Telling(PeopleCase):
     def test_the_oldest_first_and_few(self) -> None:
         for number in range(fleet_transitions.NOTICES_AT_ONCE + 1):
-            Notice.insert(channel=f"c{number}").execute()
+            OutboxEntry.insert(channel=f"c{number}").execute()
         found = self.call(fleet_transitions.notices)
         self.assertEqual(len(found), fleet_transitions.NOTICES_AT_ONCE)
         self.assertEqual(found[0][1], "c0")

@@ -288,4 +288,4 @@ class Rows(FleetCase):
         ).execute()
         self.call(fleet_admin.ask_launch, 1, 20, self.now + HOUR)
         launches = self.call(fleet_admin.launches_under_way, self.now)
-        self.assertEqual(launches, fleet_admin.Launches(usual=7.0, oldest=0.0))
+        self.assertEqual(launches, fleet_admin.LaunchTimes(usual=7.0, oldest=0.0))

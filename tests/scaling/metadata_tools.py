@@ -9,6 +9,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import IOPump, connect, makeFakeClient, makeFakeServer
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
+
+from bbs.core.clock import IReactor
 
 TOKEN = b"token-of-the-tests-"
 DATA = "/latest/meta-data/"
@@ -64,7 +67,8 @@ class FakeMetadata(Resource):
         return b"<html>of the service's own, and secret</html>"
 
 
-class MetadataReactor(MemoryReactorClock):
+@implementer(IReactor)
+class MetadataReactor(MemoryReactorClock):  # type: ignore[misc] # what of it is used
     """A clock, and connections to a `FakeMetadata` at the address that instances know.
 
     `away`: it accepts no connection, as where there is no such service.

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from bbs.rules.fleets import ELSEWHERE, HOME, Fleet
+from bbs.rules.fleets import ELSEWHERE, HOME, FleetIdentity
 from bbs.scaling import fleet_identity
 from bbs.storage.models import Secret, Server
 from bbs.testing.provider import MemoryProvider
@@ -24,14 +24,14 @@ class Founding(FleetCase):
         self.keep()
         self.reactor = Clock()
 
-    def find(self) -> Deferred[Fleet]:
+    def find(self) -> Deferred[FleetIdentity]:
         return Deferred.fromCoroutine(
             fleet_identity.find(self.database, self.reactor, lambda: self.now, PATIENCE, True)
         )
 
-    def found(self) -> Fleet:
+    def found(self) -> FleetIdentity:
         """What is found at once."""
-        fleet: Fleet = self.successResultOf(self.find())
+        fleet: FleetIdentity = self.successResultOf(self.find())
         return fleet
 
     def move(self) -> None:

@@ -9,11 +9,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.core.values import Instance
 from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import Machine, Orphan
-from bbs.scaling.interfaces import ProviderUnavailable
+from bbs.scaling.interfaces import IFleetController, ProviderUnavailable
 from bbs.scaling.inventory import CONSISTENCY_GRACE, FIRST_LIST, PATIENCE, STALE, Inventory
 from bbs.testing.provider import MemoryProvider
 
@@ -54,13 +55,26 @@ def logged(case: SynchronousTestCase) -> list[str]:
     return lines
 
 
+@implementer(IFleetController)
+class Controller:
+    """Counts how often it is asked for a round."""
+
+    keeping = True
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def look_soon(self) -> None:
+        self.asked += 1
+
+
 class InventoryCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = RealisticClock()
         self.clock.advance(1_000_000.0)
         self.cloud = Cloud("ec2:here:bbs")
-        self.news: list[None] = []
-        self.inventory = Inventory(self.cloud, lambda: self.news.append(None), self.clock)
+        self.controller = Controller()
+        self.inventory = Inventory(self.cloud, self.controller, self.clock)
 
     def look(self, oldest: float = 0.0, wait: bool = True) -> None:
         self.successResultOf(Deferred.fromCoroutine(self.inventory.look(oldest, wait)))
@@ -241,17 +255,17 @@ class Lists(InventoryCase):
         self.cloud.answer = listing
         self.look(5.0, wait=False)
         self.assertIs(self.machine("a"), Machine.RUNS)
-        self.assertEqual(self.news, [])
+        self.assertEqual(self.controller.asked, 0)
         listing.callback({"a": Instance("a", "host", False, "")})
         self.assertIs(self.machine("a"), Machine.ENDED)
-        self.assertEqual(len(self.news), 1)
+        self.assertEqual(self.controller.asked, 1)
 
     def test_a_list_that_did_not_come_is_no_news(self) -> None:
         self.listed("a")
         self.clock.advance(10.0)
         self.cloud.answer = ProviderUnavailable("away")
         self.look(5.0, wait=False)
-        self.assertEqual(self.news, [])
+        self.assertEqual(self.controller.asked, 0)
 
     def test_the_first_list_is_waited_for_by_all(self) -> None:
         self.cloud.answer = Deferred()
@@ -280,9 +294,9 @@ class Lists(InventoryCase):
         self.clock.advance(PATIENCE)
         self.successResultOf(looked)
         self.look()
-        self.assertEqual((self.cloud.asked - asked, self.news), (1, []))
+        self.assertEqual((self.cloud.asked - asked, self.controller.asked), (1, 0))
         listing.callback({"a": Instance("a", None, True, "")})
-        self.assertEqual(self.news, [None])
+        self.assertEqual(self.controller.asked, 1)
         self.assertIs(self.machine("a"), Machine.RUNS)
 
     def test_a_list_is_young_enough_or_not(self) -> None:

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.scaling.local import LocalProvider
+from bbs.scaling.providers import LaunchKit
 from tests.tracing.case import SOMEBODYS
 
 
@@ -66,21 +67,25 @@ class LocalProviderTests(SynchronousTestCase):
 
     def setUp(self):
         self.reactor = Reactor()
-        self.log_folder = self.mktemp()
+        self.data_folder = self.mktemp()
+        self.log_folder = os.path.join(self.data_folder, "logs")
         self.begin()
 
-    def begin(self, **options):
-        """Have another provider, with these options."""
-        self.provider = LocalProvider(
+    def begin(self, grace=5.0, own_logs=False, ended_kept=1000, **given):
+        """Have another provider, with these options, and a kit in which this is given."""
+        kit = LaunchKit(
             self.reactor,
-            lambda launch_id: ["bbs-app", "--server-id", launch_id],
+            None,
             "local:here",
-            self.log_folder,
+            lambda launch_id: ["bbs-app", "--server-id", launch_id],
             {"BBS_X": "1"},
+            lambda launch_id: "",
+            lambda stop: None,
             host="192.0.2.1",
-            grace=5.0,
-            **options,
+            data_folder=self.data_folder,
+            **given,
         )
+        self.provider = LocalProvider(kit, grace=grace, own_logs=own_logs, ended_kept=ended_kept)
         self.provider.startService()
 
     def launch(self, *launch_ids):

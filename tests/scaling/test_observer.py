@@ -43,7 +43,7 @@ from bbs.testing.provider import WarmMemoryProvider
 from tests.memory_service import POLICY
 from tests.rules.fleet_case import ONE, FleetCase
 from tests.scaling.test_events import RecordingBus
-from tests.scaling.test_inventory import Cloud, logged
+from tests.scaling.test_inventory import Cloud, Controller, logged
 
 SCOPE = "ec2:fleet"
 INTERVAL = 2.0
@@ -99,7 +99,7 @@ class Eyes:
 
     def __init__(self, cloud: Cloud, clock: Clock, database: Any) -> None:
         self.bus = RecordingBus()
-        self.inventory = Inventory(cloud, lambda: None, clock)
+        self.inventory = Inventory(cloud, Controller(), clock)
         self.ages = Ages(clock, clock.seconds, 30.0)
         context = FleetContext(
             me=ONE,

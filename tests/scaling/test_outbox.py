@@ -16,7 +16,7 @@ from bbs.rules import fleet_transitions, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.scaling.events import FleetEvents
 from bbs.scaling.outbox import INTERVAL, Outbox
-from bbs.storage.models import Notice
+from bbs.storage.models import OutboxEntry
 from bbs.testing import MemoryService, Peer
 from tests.database_case import DatabaseCase
 from tests.scaling.test_events import RecordingBus
@@ -48,7 +48,7 @@ class Heard(SynchronousTestCase):
     def test_a_kick(self) -> None:
         self.act(user_admin.kick, "ann")
         self.out(self.ann)
-        self.assertEqual(Notice.select().count(), 0)
+        self.assertEqual(OutboxEntry.select().count(), 0)
 
     def test_another_password(self) -> None:
         self.act(user_admin.set_password, "ann", "hash")
@@ -115,7 +115,7 @@ class Taking(DatabaseCase):
 
     def leave(self, *channels: str) -> None:
         for channel in channels:
-            Notice.insert(channel=channel).execute()
+            OutboxEntry.insert(channel=channel).execute()
 
     def told(self) -> list[str]:
         told, self.bus.to_users = [channel for channel, _ in self.bus.to_users], []
@@ -138,7 +138,7 @@ class Taking(DatabaseCase):
         self.keeping = False
         self.leave("a")
         self.clock.advance(INTERVAL)
-        self.assertEqual((self.told(), Notice.select().count()), ([], 1))
+        self.assertEqual((self.told(), OutboxEntry.select().count()), ([], 1))
 
     def test_one_that_dies_before_it_has_removed_them(self) -> None:
         """Tells again, as its successor would."""
@@ -157,7 +157,7 @@ class Taking(DatabaseCase):
         self.assertEqual(self.told(), ["a"])
         self.front.run = run
         self.clock.advance(INTERVAL)
-        self.assertEqual((self.told(), Notice.select().count()), (["a"], 0))
+        self.assertEqual((self.told(), OutboxEntry.select().count()), (["a"], 0))
 
     def test_what_goes_wrong_is_logged_and_tried_again(self) -> None:
         self.front.run = lambda rule, *_: fail(ZeroDivisionError())

@@ -8,14 +8,15 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from bbs.config import ConfigError, Configuration, load, masked, to_toml
+from bbs.core.clock import IReactor
 from bbs.core.plugins import PluginUnusable
-from bbs.rules.fleets import Fleet
+from bbs.rules.fleets import FleetIdentity
 from bbs.rules.membership import Member
 from bbs.scaling import app_server_environment, providers
 from bbs.scaling.interfaces import IProvider, LaunchRefused
@@ -173,10 +174,10 @@ class Kits(InstalledCase):
                 ("stomp://bbs:s3cret@127.0.0.1:1",),
                 Member("1" * 32, "this process"),
                 self.data,
-                self.clock,
+                cast("IReactor", self.clock),
                 maybeDeferred,
                 self.stops.append,
-                Fleet(id="0123456789abcdef"),
+                FleetIdentity(id="0123456789abcdef"),
                 service_name,
             )
         )

@@ -26,7 +26,7 @@ from bbs.storage.database import (
 )
 from bbs.storage.engines import DatabaseRefused, connect_to, without_password
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
-from bbs.testing.database_suite import Entry, raised
+from bbs.testing.database_suite import ContractEntry, raised
 from tests.database_case import (
     fresh_mysql_url,
     in_c,
@@ -153,7 +153,7 @@ class OnSQLite(OurContract, SynchronousTestCase):
         self._call(self._add, "go")
 
     def test_a_lock_is_not_asked_for(self) -> None:
-        self.assertFalse(for_update(Entry.select()).sql()[0].endswith(" FOR UPDATE"))
+        self.assertFalse(for_update(ContractEntry.select()).sql()[0].endswith(" FOR UPDATE"))
 
     def test_a_mistake_that_its_driver_calls_operational(self) -> None:
         answer = self.database.run(self.database.peewee.execute_sql, "SELECT no_function(1)")
@@ -200,7 +200,7 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
         )
 
     def test_a_lock_is_asked_for(self) -> None:
-        self.assertTrue(for_update(Entry.select()).sql()[0].endswith(" FOR UPDATE"))
+        self.assertTrue(for_update(ContractEntry.select()).sql()[0].endswith(" FOR UPDATE"))
 
     def test_mistakes_that_its_driver_calls_operational(self) -> None:
         for statement in ("SELECT no_function(1)", "SELECT (SELECT 1, 2)"):

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from typing import Any
+from typing import Any, cast
 
 import peewee
 from twisted.internet import reactor
@@ -17,13 +17,14 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.threads import Inline, Workers
 from bbs.storage.database import Database, read_only
 from bbs.storage.engines import connect_to
 from bbs.storage.schema import create_table
 from bbs.storage.sqlite import WriterLock
-from bbs.testing.database_suite import Entry
+from bbs.testing.database_suite import ContractEntry
 from tests.database_case import sqlite_url
 from tests.storage.processes import PATIENCE
 from tests.storage.turn_taker import TurnTaker, count
@@ -65,13 +66,15 @@ class TurnsCase(SynchronousTestCase):
         database = Database(f"sqlite:///{self.file}", Inline(), Clock())
         self.addCleanup(database.close)
         database.peewee.connect(reuse_if_open=True)
-        create_table(database.peewee, Entry)
+        create_table(database.peewee, ContractEntry)
         return database
 
     def adds(self, database: Database, *names: str) -> None:
         for name in names:
-            self.successResultOf(database.run(Entry.insert(name=name).execute))
-        self.assertEqual(Entry.select().where(Entry.name.in_(names)).count(), len(names))
+            self.successResultOf(database.run(ContractEntry.insert(name=name).execute))
+        self.assertEqual(
+            ContractEntry.select().where(ContractEntry.name.in_(names)).count(), len(names)
+        )
 
 
 class Turns(TurnsCase):
@@ -246,7 +249,7 @@ class WithoutTurns(TurnsCase):
         database = self.opened()
         other = self.other()
         other.does("take")
-        self.successResultOf(database.run(read_only(lambda: Entry.select().count())))
+        self.successResultOf(database.run(read_only(lambda: ContractEntry.select().count())))
 
 
 class Stopped(TestCase):
@@ -256,22 +259,24 @@ class Stopped(TestCase):
 
     def setUp(self) -> None:
         url = sqlite_url(self.mktemp())
-        self.workers = Workers(reactor, "test", 1)
+        self.workers = Workers(cast("IReactor", reactor), "test", 1)
         self.workers.startService()
         self.database = Database(url, self.workers, reactor)
         with self.database.peewee.connection_context():
             self.database.peewee.execute_sql("PRAGMA journal_mode = wal")
-            create_table(self.database.peewee, Entry)
+            create_table(self.database.peewee, ContractEntry)
         self.other = TurnTaker(url.removeprefix("sqlite:///"))
         self.addCleanup(self.workers.stopService)
         self.addCleanup(self.other.kill)
 
     def add(self, name: str) -> Deferred[Any]:
-        return self.database.run(lambda: Entry.insert(name=name).execute())
+        return self.database.run(lambda: ContractEntry.insert(name=name).execute())
 
     def names(self) -> Deferred[list[str]]:
         return self.database.run(
-            read_only(lambda: [entry.name for entry in Entry.select().order_by(peewee.SQL("id"))])
+            read_only(
+                lambda: [entry.name for entry in ContractEntry.select().order_by(peewee.SQL("id"))]
+            )
         )
 
     def refused(self, name: str) -> Deferred[Any]:

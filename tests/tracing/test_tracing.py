@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -23,11 +23,12 @@ from bbs.board import board
 from bbs.config import Configuration
 from bbs.config.sections import Tracing
 from bbs.core import tracing
+from bbs.core.clock import IReactor
 from bbs.core.threads import Inline
 from bbs.core.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting, collector_at
 from bbs.daemons.app import AppServer
 from bbs.daemons.daemon import Daemon
-from bbs.daemons.login import LoginServer
+from bbs.daemons.login import LoginServerDaemon
 from bbs.delivery.bus import Bus
 from bbs.protocols.stomp.interfaces import Message
 from bbs.scaling.app_server_environment import configuration_text, environment
@@ -52,7 +53,7 @@ class Off(SynchronousTestCase):
         self.assertIsNone(tracing.begin("one", SOMEBODYS, root=True))
         self.assertEqual(tracing.admitted(SOMEBODYS, True), "")
         tracing.past("one", 1.0, SOMEBODYS)
-        self.assertIsNone(self.successResultOf(tracing.stop(Clock())))
+        self.assertIsNone(self.successResultOf(tracing.stop(cast("IReactor", Clock()))))
 
     def test_a_server_has_no_such_command(self) -> None:
         service = memory_service()
@@ -88,14 +89,18 @@ class NotInstalled(SynchronousTestCase):
 
     def test_a_login_server_does_not_start(self) -> None:
         reasons: list[str] = []
-        self.start(LoginServer(board, self.config, self.mktemp(), Clock(), reasons.append))
+        self.start(
+            LoginServerDaemon(
+                board, self.config, self.mktemp(), cast("IReactor", Clock()), reasons.append
+            )
+        )
         (reason,) = reasons
         self.assertIn("pip install '.[tracing]'", reason)
 
     def test_an_app_server_does(self) -> None:
         """People wait for it."""
         reasons: list[str] = []
-        server = AnyApp(board, self.config, "id", None, Clock(), reasons.append)
+        server = AnyApp(board, self.config, "id", None, cast("IReactor", Clock()), reasons.append)
         with capturedLogs() as logs:
             self.start(server)
         self.assertEqual((server.begun, reasons), (True, []))
@@ -364,7 +369,7 @@ class Spanning(SynchronousTestCase):
         self.addCleanup(database.close)
         seen: list[bool] = []
 
-        def note(span: tracing.Span | None, result: None) -> None:
+        def note(span: tracing.ISpan | None, result: None) -> None:
             seen.append(span is not None and tracing.here() is span)
 
         for name in ("one", "two"):

@@ -19,14 +19,13 @@ from zope.interface import alsoProvides
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.core.threads import Inline
-from bbs.core.values import Policy, Rate
+from bbs.core.values import IDoor, Policy, Rate
 from bbs.limits.password_hashing import Hasher
-from bbs.protocols.admission import Door
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
 from bbs.web.actions import Passwords
 from bbs.web.auth import Operators
-from bbs.web.page import OperatorsPage, Parts
+from bbs.web.page import OperatorsPage, PageContext
 from tests.faulty_database import Disk, SlowDatabase
 from tests.memory_service import POLICY, configuration, memory_service
 
@@ -219,7 +218,7 @@ class PageCase(SynchronousTestCase):
 
     offered: Service = board
     policy: Policy = POLICY
-    door: Door | None = None
+    door: IDoor | None = None
     operators: Mapping[str, str] | None = {"liz": QUICK.hash("secret")}
 
     def setUp(self) -> None:
@@ -246,7 +245,7 @@ class PageCase(SynchronousTestCase):
             self.asked += 1
             service.login.news.wanted()
 
-        self.parts = Parts(
+        self.parts = PageContext(
             service=self.offered.name,
             counters=tuple(self.offered.counted.values()),
             me=service.me.id,
@@ -270,7 +269,7 @@ class PageCase(SynchronousTestCase):
                 self.operators,
                 hasher,
                 rate=Rate(3, 60.0),
-                seconds=service.clock.seconds,
+                clock=service.clock,
                 queue=queue,
             )
             passwords = Passwords(hasher=hasher, queue=queue, minimum=4)

@@ -32,7 +32,7 @@ from bbs.core.values import Counter as Counted
 from bbs.web.event_text import Scene
 from bbs.web.poller import NOTHING
 from bbs.web.resources import rendered
-from bbs.web.snapshot import Measured, Standing, View
+from bbs.web.snapshot import Measured, PageView, ServiceInfo
 from tests.memory_service import POLICY
 from tests.web.browser import STATIC
 
@@ -156,7 +156,7 @@ def an_hour(end: float = NOW, **series: list[float | None]) -> dict[str, Any]:
     return {"step": 10, "end": end, "series": {**waves, **series}}
 
 
-VIEW = View(
+VIEW = PageView(
     at=NOW,
     seen_at=NOW,
     scene=Scene(overview=NOTHING, database=True, broker=True),
@@ -188,7 +188,7 @@ class PageServer:
     """
 
     def __init__(self, service: str = "bbs", counters: Sequence[Counted] = OF_BOARD) -> None:
-        self.standing = Standing(
+        self.standing = ServiceInfo(
             service=service,
             counters=counters,
             login_server="5e1f" * 8,

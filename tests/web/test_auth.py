@@ -105,9 +105,7 @@ class Checking(SynchronousTestCase):
     def checking(self, hasher: Hasher) -> Operators:
         """They check by `hasher`."""
         queue = FairQueue(4, 200, Networks(()), self.clock)
-        return Operators(
-            {"liz": HASH}, hasher, rate=Rate(3, 60.0), seconds=self.clock.seconds, queue=queue
-        )
+        return Operators({"liz": HASH}, hasher, rate=Rate(3, 60.0), clock=self.clock, queue=queue)
 
     def check(self, name: str, password: str, address: str = "192.0.2.1") -> Deferred[None]:
         return Deferred.fromCoroutine(self.operators.check(name, password, address))
@@ -178,7 +176,7 @@ class Checking(SynchronousTestCase):
 class SessionsOfOperators(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.sessions = OperatorSessions(self.clock.seconds)
+        self.sessions = OperatorSessions(self.clock)
 
     def test_whose_it_is(self) -> None:
         token = self.sessions.begin("liz")

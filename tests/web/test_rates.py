@@ -24,8 +24,8 @@ from bbs.web.snapshot import (
     REFUSED,
     SHOWN,
     Measured,
-    Standing,
-    View,
+    PageView,
+    ServiceInfo,
     essence,
     longest_wait,
     people,
@@ -60,7 +60,7 @@ NAMES = ("joins", "leaves")
 
 COUNTERS = tuple(map(Counter, NAMES))
 
-STANDING = Standing(
+STANDING = ServiceInfo(
     service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
 )
 
@@ -389,7 +389,7 @@ class News(SynchronousTestCase):
 
 
 class Snapshots(SynchronousTestCase):
-    def view(self, overview: Overview, **change: Any) -> View:
+    def view(self, overview: Overview, **change: Any) -> PageView:
         measured = Measured(
             logins_per_minute=0,
             per_second={"joins": 0.0, "leaves": 0.0},
@@ -399,7 +399,7 @@ class Snapshots(SynchronousTestCase):
             reactor_lag=0.0,
             database_time=None,
         )
-        return View(
+        return PageView(
             at=1000.0, seen_at=999.0, scene=seen(overview), measured=replace(measured, **change)
         )
 

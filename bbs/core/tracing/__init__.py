@@ -20,11 +20,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from bbs.core.clock import IReactor
     from bbs.core.tracing.exporting import Exporting
 
 Value = str | int | float | bool
@@ -44,30 +46,27 @@ VARIABLE = "TRACEPARENT"
 "Environment Variables as Context Propagation Carriers")."""
 
 
-class Span(Protocol):
+class ISpan(Interface):
     """Something that is being done, or was."""
 
-    @property
-    def traceparent(self) -> str:
-        """Which it is, in W3C's form."""
+    traceparent: str = Attribute("Which it is, in W3C's form.")
+    recorded: bool = Attribute(
+        "Whether anybody will be told of it. Of one that is not nothing need be said elsewhere."
+    )
 
-    @property
-    def recorded(self) -> bool:
-        """Whether anybody will be told of it. Of one that is not nothing need be said elsewhere."""
-
-    def note(self, **attributes: Value) -> None:
+    def note(**attributes: Value) -> None:
         """Add what came to be known of it. Never names of people, words of theirs, passwords or
         tokens."""
 
-    def failed(self, why: str = "") -> None:
+    def failed(why: str = "") -> None:
         """It was in vain, for a reason by name (an error's class, a refusal's code)."""
 
-    def end(self) -> None:
+    def end() -> None:
         """It is over now. Once."""
 
 
 _exporting: Exporting | None = None
-_here: ContextVar[Span | None] = ContextVar("bbs_span", default=None)
+_here: ContextVar[ISpan | None] = ContextVar("bbs_span", default=None)
 
 
 def is_installed() -> bool:
@@ -96,7 +95,7 @@ def use(exporting: Exporting) -> None:
     _exporting = exporting
 
 
-def stop(reactor: object) -> Deferred[None]:
+def stop(reactor: IReactor) -> Deferred[None]:
     """Record no more; fires when the collector has what there is, or soon (`exporting.PATIENCE`)
     anyway."""
     exporting = _taken()
@@ -132,7 +131,7 @@ def admitted(traceparent: str, trusted: bool) -> str:
     return _exporting.admitted(traceparent, trusted) if _exporting is not None else ""
 
 
-def here() -> Span | None:
+def here() -> ISpan | None:
     """What is being done, as far as it is part of a trace."""
     return None if _exporting is None else _here.get()
 
@@ -145,8 +144,8 @@ def current() -> str:
 
 
 def begin(
-    name: str, parent: Span | str | None = None, *, root: bool = False, **attributes: Value
-) -> Span | None:
+    name: str, parent: ISpan | str | None = None, *, root: bool = False, **attributes: Value
+) -> ISpan | None:
     """A span that has begun, for whoever calls this to end: part of `parent`, if there is one, else
     of what is being done; or, if it may be the `root`, the beginning of a trace. Else None."""
     if _exporting is None:
@@ -160,7 +159,7 @@ def begin(
 def past(
     name: str,
     seconds: float,
-    parent: Span | str | None = None,
+    parent: ISpan | str | None = None,
     ago: float = 0.0,
     **attributes: Value,
 ) -> None:
@@ -171,8 +170,8 @@ def past(
 
 
 def span(
-    name: str, parent: Span | str | None = None, *, root: bool = False, **attributes: Value
-) -> AbstractContextManager[Span | None]:
+    name: str, parent: ISpan | str | None = None, *, root: bool = False, **attributes: Value
+) -> AbstractContextManager[ISpan | None]:
     """As `begin`; it is what is being done in the `with` block, and ends with it. An error that
     leaves the block is noted by its name."""
     if _exporting is None:
@@ -182,7 +181,7 @@ def span(
     return _during(begin(name, parent, root=root, **attributes))
 
 
-def within(span: Span | None) -> AbstractContextManager[object]:
+def within(span: ISpan | None) -> AbstractContextManager[object]:
     """Have what is done in the `with` block be part of `span`; of nothing, if that is None."""
     return _NOTHING if _exporting is None else _being(span)
 
@@ -191,7 +190,7 @@ _NOTHING = nullcontext()
 
 
 @contextmanager
-def _being(span: Span | None) -> Iterator[None]:
+def _being(span: ISpan | None) -> Iterator[None]:
     # Set back, and not reset: a coroutine that has waited may go on in another context.
     before = _here.get()
     _here.set(span)
@@ -202,7 +201,7 @@ def _being(span: Span | None) -> Iterator[None]:
 
 
 @contextmanager
-def _during(span: Span | None) -> Iterator[Span | None]:
+def _during(span: ISpan | None) -> Iterator[ISpan | None]:
     if span is None:
         yield None
         return

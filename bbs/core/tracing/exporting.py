@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -26,9 +26,13 @@ from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 from requests import Response, Session
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from bbs import __version__
-from bbs.core.tracing import SAMPLED, Span, Value
+from bbs.core.tracing import SAMPLED, ISpan, Value
+
+if TYPE_CHECKING:
+    from bbs.core.clock import IReactor
 
 QUEUE = 4096
 """Spans that wait to be sent, some 8 MiB. What is over is lost."""
@@ -94,7 +98,7 @@ class Exporting:
     def begin(
         self,
         name: str,
-        parent: Span | str | None,
+        parent: ISpan | str | None,
         attributes: Mapping[str, Value],
         since: int | None = None,
     ) -> _Span | _Unrecorded:
@@ -113,7 +117,7 @@ class Exporting:
     def past(
         self,
         name: str,
-        parent: Span | str,
+        parent: ISpan | str,
         seconds: float,
         ago: float,
         attributes: Mapping[str, Value],
@@ -128,7 +132,7 @@ class Exporting:
         """Send what is over, now. It blocks."""
         self._provider.force_flush()
 
-    def stop(self, reactor: Any) -> Deferred[None]:
+    def stop(self, reactor: IReactor) -> Deferred[None]:
         """See `bbs.core.tracing.stop`."""
         stopped: Deferred[None] = Deferred()
 
@@ -160,6 +164,7 @@ class Exporting:
         return thread
 
 
+@implementer(ISpan)
 class _Span:
     """A span of OpenTelemetry's."""
 
@@ -184,6 +189,7 @@ class _Span:
         self.span.end(at)
 
 
+@implementer(ISpan)
 class _Unrecorded:
     """All spans of a trace that is not recorded. It has a name, as whoever goes on with it
     elsewhere must know that it is not, and costs a fiftieth of one that is."""
@@ -239,7 +245,7 @@ class _Collector(OTLPSpanExporter):
         return super().export(spans)
 
 
-def _span_of(parent: Span | str | None) -> trace.Span:
+def _span_of(parent: ISpan | str | None) -> trace.Span:
     if isinstance(parent, _Span):
         return parent.span
     if not isinstance(parent, str) or not parent:

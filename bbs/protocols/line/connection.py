@@ -5,7 +5,6 @@ Bytes in, lines out: how a request ends and how long it may be.
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
@@ -18,13 +17,13 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Attribute, Interface, implementer
 
 from bbs.core.audit import tell
 from bbs.core.errors import RequestTimedOut, TooManyConnections
+from bbs.core.values import IEntry
 from bbs.protocols import sockets
-from bbs.protocols.admission import Entry
-from bbs.protocols.connection_state import ConnectionState
+from bbs.protocols.connection_state import ConnectionState, IAbortable
 from bbs.protocols.line.interfaces import (
     TOO_LONG,
     IConnection,
@@ -127,27 +126,27 @@ behind with what came before it."""
 _log = Logger()
 
 
-class Home(Protocol):
+class ILineFactory(Interface):
     """What a connection needs of the factory that made it."""
 
-    clock: IReactorTime
-    handler: IRequestHandler
-    limits: LineLimits
+    clock: IReactorTime = Attribute("What times are measured by.")
+    handler: IRequestHandler = Attribute("What answers the requests.")
+    limits: LineLimits = Attribute("What a connection may take.")
 
-    def came(self, connection: "LineConnection") -> None:
+    def came(connection: "LineConnection") -> None:
         """`connection` is there, and has asked nothing yet."""
 
-    def touch(self, connection: "LineConnection") -> None:
+    def touch(connection: "LineConnection") -> None:
         """Note that something happens on `connection`."""
 
-    def has_asked(self, connection: "LineConnection") -> None:
+    def has_asked(connection: "LineConnection") -> None:
         """Note its first request."""
 
-    def lost(self, connection: "LineConnection") -> None:
+    def lost(connection: "LineConnection") -> None:
         """Forget `connection`."""
 
 
-@implementer(IConnection, IProtocol, IHalfCloseableProtocol, IPushProducer)
+@implementer(IAbortable, IConnection, IProtocol, IHalfCloseableProtocol, IPushProducer)
 class LineConnection:
     """Reads requests, has them answered in order, and writes replies and events.
 
@@ -172,7 +171,7 @@ class LineConnection:
         "persistent",
     )
 
-    def __init__(self, home: Home, entry: Entry) -> None:
+    def __init__(self, home: ILineFactory, entry: IEntry) -> None:
         self.persistent = False
         self.on_writable: Callable[[], None] | None = None
         self._home = home

@@ -13,11 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from bbs.core.errors import TooManyConnections
-from bbs.protocols.admission import Door, OpenDoor
-from bbs.protocols.connection_state import ConnectionShutdown, TurnedAway
-from bbs.protocols.line.connection import LineConnection
+from bbs.core.values import IDoor
+from bbs.protocols.admission import OpenDoor
+from bbs.protocols.connection_state import ConnectionShutdown, RejectedConnection
+from bbs.protocols.line.connection import ILineFactory, LineConnection
 from bbs.protocols.line.interfaces import IRequestHandler, LineLimits, encode, refusal
 from bbs.protocols.sockets import host_of
 
@@ -87,6 +89,7 @@ _TOO_MANY = encode(refusal(TooManyConnections()).body)
 _log = Logger()
 
 
+@implementer(ILineFactory)
 class LineFactory(Factory):
     """Makes the connections, ends the idle ones, and all of them when the service stops.
 
@@ -104,7 +107,7 @@ class LineFactory(Factory):
         reactor: IReactorTime,
         handler: IRequestHandler,
         limits: LineLimits,
-        door: Door | None = None,
+        door: IDoor | None = None,
     ) -> None:
         self.clock = reactor
         self.handler = handler
@@ -112,7 +115,7 @@ class LineFactory(Factory):
         self._door = door or OpenDoor()
         self._connections = IdleTimeouts(reactor, limits.idle_timeout, self._look_whether_idle)
         self._newcomers = IdleTimeouts(reactor, limits.first_request, LineConnection.time_out)
-        self._turned_away: set[TurnedAway] = set()
+        self._turned_away: set[RejectedConnection] = set()
         self._stopping = False
         self._departure = ConnectionShutdown(reactor, self._connections)
 
@@ -125,7 +128,9 @@ class LineFactory(Factory):
         if entry is not None:
             return LineConnection(self, entry)
         return (
-            None if self._door.is_jammed else TurnedAway(self.clock, _TOO_MANY, self._turned_away)
+            None
+            if self._door.is_jammed
+            else RejectedConnection(self.clock, _TOO_MANY, self._turned_away)
         )
 
     def close_all(self, grace: float = 2.0) -> Deferred[None]:

@@ -25,22 +25,29 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocol,
+    IReactorTCP,
+    IReactorTime,
+)
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.core.audit import tell
 from bbs.core.errors import TooManyConnections
-from bbs.protocols.admission import Door, OpenDoor
-from bbs.protocols.connection_state import TurnedAway
+from bbs.core.values import IDoor
+from bbs.protocols.admission import OpenDoor
+from bbs.protocols.connection_state import RejectedConnection
 from bbs.protocols.sockets import host_of
 from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameError, encode, writable
 from bbs.protocols.stomp.interfaces import check_destination
@@ -459,15 +466,15 @@ class EmbeddedBroker(Factory):
         credential: Credential,
         clock: IReactorTime,
         limits: BrokerLimits = _LIMITS,
-        door: Door | None = None,
+        door: IDoor | None = None,
     ) -> None:
         self.credential = credential
         self.topics = Topics()
         self._clock = clock
         self._limits = limits
-        self._door: Door = door or OpenDoor()
+        self._door: IDoor = door or OpenDoor()
         self._connections: set[BrokerConnection] = set()
-        self._turned_away: set[TurnedAway] = set()
+        self._turned_away: set[RejectedConnection] = set()
         self._told_at = float("-inf")
 
     @property
@@ -499,7 +506,7 @@ class EmbeddedBroker(Factory):
             self.log.warn("too many connections to the broker: one more is turned away")
         if self._door.is_jammed:
             return None
-        return TurnedAway(self._clock, _TOO_MANY, self._turned_away)
+        return RejectedConnection(self._clock, _TOO_MANY, self._turned_away)
 
     def drop_connections(self) -> Deferred[None]:
         """End every connection at once; fires when they have ended."""
@@ -517,7 +524,7 @@ class EmbeddedBroker(Factory):
 class BrokerService(Service):
     """Listens on `endpoint` (an endpoint string) with `factory`."""
 
-    def __init__(self, reactor: Any, endpoint: str, factory: EmbeddedBroker) -> None:
+    def __init__(self, reactor: IReactorTCP, endpoint: str, factory: EmbeddedBroker) -> None:
         self.url: str | None = None
         """Where the broker is, credential and all, once it listens; None before and after."""
         self._scheme = "stomp+ssl" if endpoint.startswith("ssl:") else "stomp"

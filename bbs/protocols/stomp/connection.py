@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTCP, IReactorTime, IStreamClientEndpoint
+from zope.interface import Interface
 
 from bbs.core.errors import TooManyConnections
 from bbs.protocols.stomp.frames import Frame, FrameError, escape
@@ -66,7 +67,7 @@ class Broker:
     def __str__(self) -> str:
         return f"{'stomp+ssl' if self.tls else 'stomp'}://{self.host}:{self.port}"
 
-    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
+    def endpoint(self, reactor: IReactorTCP) -> IStreamClientEndpoint:
         """Where to connect; TLS needs pyOpenSSL (`pip install twisted[tls]`)."""
         endpoint = HostnameEndpoint(reactor, self.host, self.port)
         if not self.tls:
@@ -83,6 +84,22 @@ class Broker:
         return headers
 
 
+class IConnectionOwner(Interface):
+    """Who a `Connector` keeps a connection for."""
+
+    def make_connection(broker: Broker) -> StompConnection:
+        """An unused protocol for `broker`."""
+
+    def connection_made(connection: StompConnection) -> None:
+        """A broker has accepted `connection`."""
+
+    def connection_lost(reason: str) -> None:
+        """The connection that was made has ended."""
+
+    def message_received(frame: Frame) -> None:
+        """A MESSAGE frame has come."""
+
+
 class StompConnection(StompPeer):
     """A client's end of a connection.
 
@@ -90,7 +107,7 @@ class StompConnection(StompPeer):
     says no and with StompDisconnected when the connection ends first. `lost` fires with the reason,
     one line, when the connection has ended, whoever ended it; it never fails.
 
-    `heartbeat` is the interval, s, in which both sides should beat; `on_message` gets MESSAGE
+    `heartbeat` is the interval, s, in which both sides should beat; `owner` gets MESSAGE
     frames.
     """
 
@@ -98,17 +115,17 @@ class StompConnection(StompPeer):
         self,
         clock: IReactorTime,
         broker: Broker,
+        owner: IConnectionOwner,
         *,
         heartbeat: float,
         max_frame: int,
-        on_message: Callable[[Frame], None],
     ) -> None:
         super().__init__(clock, max_frame)
         self.accepted: Deferred[None] = Deferred()
         self.lost: Deferred[str] = Deferred()
         self._broker = broker
         self._heartbeat = (round(heartbeat * 1000),) * 2
-        self._on_message = on_message
+        self._owner = owner
         self._receipt_ids = count(1)
         self._receipts: dict[str, Deferred[None]] = {}
         self._is_accepted = False
@@ -170,7 +187,7 @@ class StompConnection(StompPeer):
     def frame_received(self, frame: Frame) -> None:
         match frame.command:
             case "MESSAGE" if self._is_accepted:
-                self._on_message(frame)
+                self._owner.message_received(frame)
             case "CONNECTED" if not self._is_accepted:
                 self._connected(frame)
             case "RECEIPT" if self._is_accepted:

@@ -13,18 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count, cycle
 from random import random as system_random
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTCP, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
-from bbs.protocols.stomp.connection import Broker, StompConnection
+from bbs.protocols.stomp.connection import Broker, IConnectionOwner, StompConnection
 from bbs.protocols.stomp.frames import Frame, encode_plain_send
 from bbs.protocols.stomp.interfaces import (
     IStomp,
@@ -38,7 +38,20 @@ from bbs.protocols.stomp.interfaces import (
     check_destination,
 )
 
-__all__ = ["Connector", "Subscription", "Waiters", "within"]
+if TYPE_CHECKING:
+    from bbs.core.clock import IReactor
+
+__all__ = ["Connector", "ISubscriptionOwner", "Subscription", "Waiters", "within"]
+
+
+class ISubscriptionOwner(Interface):
+    """The client that a subscription is one of."""
+
+    def end(subscription: Subscription) -> None:
+        """Nobody wants to hear `subscription` any more."""
+
+    def within_deadline(answer: Deferred[None]) -> Deferred[None]:
+        """A broker's `answer`, which is given up when it does not come in time."""
 
 
 @implementer(ISubscription)
@@ -50,15 +63,12 @@ class Subscription:
         ident: str,
         destination: str,
         on_message: Callable[[Message], None],
-        *,
-        end: Callable[[Subscription], None],
-        within_deadline: Callable[[Deferred[None]], Deferred[None]],
+        owner: ISubscriptionOwner,
     ) -> None:
         self.ident = ident
         self.destination = destination
         self.on_message = on_message
-        self._end = end
-        self._within_deadline = within_deadline
+        self._owner = owner
         self._ended = False
         self._confirmed = False
         self._error: StompError | None = StompDisconnected("no connection to a broker")
@@ -69,10 +79,10 @@ class Subscription:
             return succeed(None)
         if self._error is not None:
             return fail(self._error)
-        return self._within_deadline(self._waiters.wait())
+        return self._owner.within_deadline(self._waiters.wait())
 
     def unsubscribe(self) -> None:
-        self._end(self)
+        self._owner.end(self)
         self.answered(StompDisconnected("unsubscribed"))
         self._ended = True
 
@@ -139,21 +149,17 @@ _PARTING = 1.0
 class Connector:
     """Keeps a connection from `start` to `stop`.
 
-    `make` gives an unused protocol for a broker, whose handshake may take `deadline` s. `made` is
-    told of each connection that a broker has accepted, `lost` of its end, with the reason.
-    `random` gives [0, 1).
+    The handshake of a connection that `owner` makes may take `deadline` s. `random` gives [0, 1).
     """
 
     log = Logger()
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactor,
         brokers: Sequence[Broker],
+        owner: IConnectionOwner,
         *,
-        make: Callable[[Broker], StompConnection],
-        made: Callable[[StompConnection], None],
-        lost: Callable[[str], None],
         deadline: float,
         random: Callable[[], float],
     ) -> None:
@@ -163,9 +169,7 @@ class Connector:
         self.last_error: str | None = None
         self._reactor = reactor
         self._brokers = tuple(brokers)
-        self._make = make
-        self._made = made
-        self._lost = lost
+        self._owner = owner
         self._deadline = deadline
         self._random = random
         self._running = False
@@ -217,7 +221,7 @@ class Connector:
             await deferLater(self._reactor, self._pause(failures))
 
     async def _connect(self, broker: Broker) -> StompConnection:
-        connection = self._make(broker)
+        connection = self._owner.make_connection(broker)
         handshake = Deferred.fromCoroutine(self._shake_hands(broker, connection))
         await within(self._deadline, self._reactor, handshake)
         return connection
@@ -242,7 +246,7 @@ class Connector:
         self.connection = connection
         self.last_error = None
         self._was_connected = True
-        self._made(connection)
+        self._owner.connection_made(connection)
         self._first.fire(None)
         reason = await connection.lost
         if self._running:
@@ -251,7 +255,7 @@ class Connector:
             )
         self.connection = None
         self.last_error = f"{broker}: {reason}"
-        self._lost(reason)
+        self._owner.connection_lost(reason)
 
     def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
         self.log.warn("no connection to {broker}: {reason}", broker=str(broker), reason=str(error))
@@ -286,7 +290,7 @@ class _Ready(Factory):
         return self._connection
 
 
-@implementer(IStomp)
+@implementer(IStomp, IConnectionOwner, ISubscriptionOwner)
 class StompService(Service):
     """A client of whichever of `brokers` is there, one at a time.
 
@@ -301,7 +305,7 @@ class StompService(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTCP,
         brokers: Sequence[Broker],
         *,
         heartbeat: float = 10.0,
@@ -310,17 +314,16 @@ class StompService(Service):
         max_frame: int = 1 << 20,
         random: Callable[[], float] = system_random,
     ) -> None:
-        self._reactor = reactor
+        # Less is asked of the caller, so that Twisted's own type of `reactor` is enough.
+        self._reactor = cast("IReactor", reactor)
         self._heartbeat = heartbeat
         self._deadline = deadline
         self._max_output = max_output
         self._max_frame = max_frame
         self._connector = Connector(
-            reactor,
+            self._reactor,
             brokers,
-            make=self._make_connection,
-            made=self._connection_made,
-            lost=self._connection_lost,
+            self,
             deadline=deadline,
             random=random,
         )
@@ -369,8 +372,7 @@ class StompService(Service):
             str(next(self._ids)),
             destination,
             on_message,
-            end=self._end,
-            within_deadline=self._within_deadline,
+            self,
         )
         self._subscriptions[subscription.ident] = subscription
         if self._connection is not None:
@@ -389,7 +391,7 @@ class StompService(Service):
         if self._connection.held + len(body) > self._max_output:
             return fail(StompOverflow("the broker reads too slowly"))
         frame = {**(headers or {}), "destination": destination}
-        return self._within_deadline(self._connection.request("SEND", frame, body))
+        return self.within_deadline(self._connection.request("SEND", frame, body))
 
     def publish(
         self, destination: str, body: bytes, headers: Mapping[str, str] | None = None
@@ -415,6 +417,48 @@ class StompService(Service):
         self._when_connected.fire(StompDisconnected("stopped"))
         return self._connector.stop()
 
+    # IConnectionOwner
+
+    def make_connection(self, broker: Broker) -> StompConnection:
+        return StompConnection(
+            self._reactor,
+            broker,
+            self,
+            heartbeat=self._heartbeat,
+            max_frame=self._max_frame,
+        )
+
+    def connection_made(self, connection: StompConnection) -> None:
+        for subscription in self._subscriptions.values():
+            self._ask(connection, subscription)
+        self._tell_listeners(True)
+        self._when_connected.fire(None)
+
+    def connection_lost(self, reason: str) -> None:
+        for subscription in tuple(self._subscriptions.values()):
+            subscription.answered(StompDisconnected(reason))
+        self._tell_listeners(False)
+
+    def message_received(self, frame: Frame) -> None:
+        subscription = self._subscriptions.get(frame.headers.get("subscription", ""))
+        if subscription is None or not self.running:
+            # It was on its way when the subscription ended.
+            return
+        message = Message(frame.headers.get("destination", ""), frame.headers, frame.body)
+        try:
+            subscription.on_message(message)
+        except Exception:
+            self.log.failure("a subscriber to {topic} failed", topic=message.destination)
+
+    # ISubscriptionOwner
+
+    def end(self, subscription: Subscription) -> None:
+        if self._subscriptions.pop(subscription.ident, None) and self._connection is not None:
+            self._connection.tell("UNSUBSCRIBE", {"id": subscription.ident})
+
+    def within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
+        return within(self._deadline, self._reactor, answer)
+
     # Connections.
 
     @property
@@ -422,35 +466,12 @@ class StompService(Service):
         # Behind DISCONNECT nothing may be sent.
         return self._connector.connection if self.running else None
 
-    def _make_connection(self, broker: Broker) -> StompConnection:
-        return StompConnection(
-            self._reactor,
-            broker,
-            heartbeat=self._heartbeat,
-            max_frame=self._max_frame,
-            on_message=self._deliver,
-        )
-
-    def _connection_made(self, connection: StompConnection) -> None:
-        for subscription in self._subscriptions.values():
-            self._ask(connection, subscription)
-        self._tell_listeners(True)
-        self._when_connected.fire(None)
-
-    def _connection_lost(self, reason: str) -> None:
-        for subscription in tuple(self._subscriptions.values()):
-            subscription.answered(StompDisconnected(reason))
-        self._tell_listeners(False)
-
     def _tell_listeners(self, connected: bool) -> None:
         for listener in tuple(self._listeners):
             with self.log.failuresHandled("a listener failed"):
                 listener(connected)
 
     # Subscriptions and receipts.
-
-    def _within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
-        return within(self._deadline, self._reactor, answer)
 
     def _ask(self, connection: StompConnection, subscription: Subscription) -> None:
         subscription.asked()
@@ -470,18 +491,3 @@ class StompService(Service):
 
         asked = connection.request("SUBSCRIBE", headers)
         asked.addCallbacks(lambda _: subscription.answered(None), refused)
-
-    def _end(self, subscription: Subscription) -> None:
-        if self._subscriptions.pop(subscription.ident, None) and self._connection is not None:
-            self._connection.tell("UNSUBSCRIBE", {"id": subscription.ident})
-
-    def _deliver(self, frame: Frame) -> None:
-        subscription = self._subscriptions.get(frame.headers.get("subscription", ""))
-        if subscription is None or not self.running:
-            # It was on its way when the subscription ended.
-            return
-        message = Message(frame.headers.get("destination", ""), frame.headers, frame.body)
-        try:
-            subscription.on_message(message)
-        except Exception:
-            self.log.failure("a subscriber to {topic} failed", topic=message.destination)

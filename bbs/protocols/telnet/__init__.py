@@ -47,13 +47,13 @@ class Subnegotiation:
 
 
 @dataclass(frozen=True)
-class Command:
+class TelnetCommand:
     """One of the commands without an option, such as interrupt process."""
 
     code: int
 
 
-Token = bytes | Negotiation | Subnegotiation | Command
+Token = bytes | Negotiation | Subnegotiation | TelnetCommand
 """Text, or a sequence."""
 
 
@@ -116,7 +116,7 @@ class TelnetReader:
         elif code < _LOWEST_COMMAND:
             yield bytes((IAC, code))
         else:
-            yield Command(code)
+            yield TelnetCommand(code)
 
     def _keep(self, kept: bytearray, data: bytes) -> None:
         # A byte more than may be kept shows that it was too long.

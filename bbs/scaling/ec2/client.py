@@ -35,6 +35,7 @@ from xml.etree.ElementTree import Element  # nosec B405 # expat reads it, in `an
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,6 +44,7 @@ from zope.interface import Interface, implementer
 from bbs.config import EC2
 from bbs.core import tracing
 from bbs.core.batching import SingleFlight
+from bbs.core.clock import IReactor
 from bbs.core.threads import IWorkers, Workers
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, judge, no_answer, unready
 from bbs.scaling.ec2.response_parser import MalformedResponse, error_in
@@ -152,7 +154,7 @@ class Api(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactor,
         config: EC2,
         workers: IWorkers | None = None,
         wall: Callable[[], float] = time.time,
@@ -292,7 +294,7 @@ QUOTA, QUOTA_OF_A_RETRY = 500, 14
 """As in botocore's standard mode."""
 
 
-def client_for(reactor: Any, config: EC2) -> EC2Client:
+def client_for(reactor: IReactor, config: EC2) -> EC2Client:
     """A client of the API in the region, or at the endpoint, of `config`."""
     return EC2Client(reactor, Api(reactor, config))
 
@@ -310,7 +312,7 @@ class EC2Client(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         api: Any,
         jitter: Callable[[], float] = random.random,
         paces: Mapping[str, ThrottleRate] = PACES,

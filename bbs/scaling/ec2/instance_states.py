@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from bbs.core.values import Instance
 from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, VERSION_TAG
@@ -28,7 +30,7 @@ _HOSTS = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "dns": "Pu
 
 
 @dataclass(frozen=True)
-class Machine:
+class EC2Instance:
     """An instance, as EC2 described it.
 
     `fleet_id` and `fleet` are what its tags say: whose it is, and the name for people. `reason` is
@@ -64,14 +66,14 @@ class Machine:
         return self.state in ("pending", "running")
 
 
-def machines(answer: Mapping[str, Any], address: str) -> Iterator[Machine]:
+def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
     """The instances in an answer of RunInstances or of DescribeInstances, which has it in
     reservations. `address` is the configuration's: public, private or dns."""
     for reservation in answer.get("Reservations", [answer]):
         for described in reservation["Instances"]:
             tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
             launched = described.get("LaunchTime")
-            yield Machine(
+            yield EC2Instance(
                 id=described["InstanceId"],
                 launch_id=tags.get(LAUNCH_TAG, ""),
                 state=described["State"]["Name"],
@@ -109,7 +111,7 @@ class _Known:
     `bare`: since when one that was seen to boot has run without an address that people can be told.
     `why`: why this provider ends it."""
 
-    machine: Machine
+    machine: EC2Instance
     told: float
     described: bool
     changed: float = float("-inf")
@@ -127,26 +129,24 @@ class InstanceStates:
     :param former: the name of the fleet, if it may have instances from before it had an id.
     """
 
-    def __init__(
-        self, seconds: Callable[[], float], ids: Collection[str], former: str = ""
-    ) -> None:
-        self._seconds = seconds
+    def __init__(self, clock: IReactorTime, ids: Collection[str], former: str = "") -> None:
+        self._seconds = clock.seconds
         self._ids = ids
         self._former = former
         self._known: dict[str, _Known] = {}
 
     # What is learned
 
-    def launched(self, machine: Machine) -> None:
+    def launched(self, machine: EC2Instance) -> None:
         """RunInstances answered with it."""
         self._learn(machine, described=False)
 
-    def described(self, shown: Iterable[Machine]) -> None:
+    def described(self, shown: Iterable[EC2Instance]) -> None:
         """DescribeInstances showed these among others."""
         for machine in shown:
             self._learn(machine, described=True)
 
-    def described_all(self, shown: Iterable[Machine]) -> None:
+    def described_all(self, shown: Iterable[EC2Instance]) -> None:
         """DescribeInstances showed these, and no others."""
         by_id = {machine.id: machine for machine in shown}
         self.described(by_id.values())
@@ -168,10 +168,10 @@ class InstanceStates:
         """EC2 says of a launch's token that its instance has ended, and need not show it."""
         if not self.of(launch_id):
             reason = "EC2 says that it was there, and has ended"
-            ended = Machine("", launch_id, "terminated", reason=reason)
+            ended = EC2Instance("", launch_id, "terminated", reason=reason)
             self._known[_ended(launch_id)] = _Known(ended, self._seconds(), described=False)
 
-    def _learn(self, machine: Machine, described: bool) -> None:
+    def _learn(self, machine: EC2Instance, described: bool) -> None:
         if not self._is_ours(machine):
             return
         now, known = self._seconds(), self._known.get(machine.id)
@@ -192,14 +192,14 @@ class InstanceStates:
         """Keep why an instance is being ended."""
         self._known[id] = replace(self._known[id], why=why)
 
-    def _is_ours(self, machine: Machine) -> bool:
+    def _is_ours(self, machine: EC2Instance) -> bool:
         if machine.fleet_id:
             return machine.fleet_id in self._ids
         return bool(self._former) and machine.fleet == self._former
 
     # What is asked
 
-    def of(self, launch_id: str) -> list[Machine]:
+    def of(self, launch_id: str) -> list[EC2Instance]:
         """The instances of a launch, the one that counts first: one, unless a keeper died at a bad
         moment."""
         own = [k.machine for k in self._known.values() if k.machine.launch_id == launch_id]
@@ -219,7 +219,7 @@ class InstanceStates:
         later = (m for group in groups for m in sorted(group, key=_rank)[1:])
         return [m.id for m in later if m.fleet_id and not m.ends]
 
-    def without_address(self) -> list[Machine]:
+    def without_address(self) -> list[EC2Instance]:
         """Those that were seen to boot, run now, and have been for long enough without an address
         that people can be told. Of one that ran when it was first seen that is not said: it may
         have had one, and serve."""
@@ -243,7 +243,7 @@ class InstanceStates:
         """What `IProvider.list` tells."""
         return {id: self._told(min(group, key=_rank)) for id, group in self._by_launch().items()}
 
-    def _told(self, machine: Machine) -> Instance:
+    def _told(self, machine: EC2Instance) -> Instance:
         known = self._known.get(machine.id)
         state = f"{machine.id} {machine.state}".strip()
         if machine.spot:
@@ -262,15 +262,15 @@ class InstanceStates:
             version=machine.version,
         )
 
-    def _by_launch(self) -> dict[str, list[Machine]]:
-        groups: dict[str, list[Machine]] = {}
+    def _by_launch(self) -> dict[str, list[EC2Instance]]:
+        groups: dict[str, list[EC2Instance]] = {}
         for known in self._known.values():
             if known.machine.launch_id:
                 groups.setdefault(known.machine.launch_id, []).append(known.machine)
         return groups
 
 
-def _bare_since(known: _Known, machine: Machine, now: float) -> float | None:
+def _bare_since(known: _Known, machine: EC2Instance, now: float) -> float | None:
     if machine.state != "running" or machine.host:
         return None
     return now if known.machine.state == "pending" else known.bare
@@ -281,7 +281,7 @@ def _ended(launch_id: str) -> str:
     return f"launch {launch_id}"
 
 
-def _rank(machine: Machine) -> tuple[bool, bool, float, str]:
+def _rank(machine: EC2Instance) -> tuple[bool, bool, float, str]:
     return machine.ends, not machine.alive, machine.launched or 0.0, machine.id
 
 

@@ -19,11 +19,13 @@ Where the next instance is launched: by balance, and not where capacity lacked a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from zope.interface import Interface
 
 from bbs.config import EC2
 from bbs.core.batching import SingleFlight
@@ -45,10 +47,10 @@ _log = Logger()
 class LaunchSources:
     """What launches are built on now. An image stays as it is for ever, a template does not."""
 
-    def __init__(self, client: EC2Client, config: EC2, seconds: Callable[[], float]) -> None:
+    def __init__(self, client: EC2Client, config: EC2, clock: IReactorTime) -> None:
         self._client = client
         self._config = config
-        self._seconds = seconds
+        self._seconds = clock.seconds
         self._shared = SingleFlight()
         self._basis: Basis | None = None
         self._asked = 0.0
@@ -124,9 +126,9 @@ it (`UnavailableOfferingsTTL`)."""
 class LaunchPlacement:
     """The ways to launch, and which of them lack capacity."""
 
-    def __init__(self, config: EC2, seconds: Callable[[], float]) -> None:
+    def __init__(self, config: EC2, clock: IReactorTime) -> None:
         self._config = config
-        self._seconds = seconds
+        self._seconds = clock.seconds
         self._lacks: dict[Attempt, tuple[float, str]] = {}
         """When each of these was last refused, by the reactor's clock, and how."""
 
@@ -177,14 +179,23 @@ it is given up (`client.DEADLINE`); EC2 itself says nothing of it."""
 _LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT)
 
 
-class Launches:
+class ILaunchOwner(Interface):
+    """The provider that launches are made for."""
+
+    def parameters_of(launch_id: str, way: Attempt, basis: Basis) -> dict[str, Any]:
+        """The parameters of RunInstances for a launch, by a way, on a basis."""
+
+    def describe_launch(launch_id: str) -> Deferred[None]:
+        """Describe the instances of a launch."""
+
+    def record_way(launch_id: str, before: str | None, way: str) -> Deferred[None]:
+        """Write down by which way a launch is asked for, and by which it was `before`."""
+
+
+class InstanceLauncher:
     """Makes launches.
 
-    :param known: gets the instances that are launched, and learns of those that `find` finds.
-    :param request: the parameters of RunInstances for a launch, by a way, on a basis.
-    :param find: describes the instances of a launch.
-    :param write: writes down by which way a launch is asked for, given its id, the one of before,
-        and the one to come.
+    :param known: gets the instances that are launched, and learns of those that `owner` describes.
     """
 
     def __init__(
@@ -192,20 +203,16 @@ class Launches:
         client: EC2Client,
         config: EC2,
         known: InstanceStates,
-        seconds: Callable[[], float],
-        request: Callable[[str, Attempt, Basis], dict[str, Any]],
-        find: Callable[[str], Deferred[None]],
-        write: Callable[[str, str | None, str], Deferred[None]],
+        clock: IReactorTime,
+        owner: ILaunchOwner,
     ) -> None:
         self._client = client
         self._config = config
         self._known = known
-        self._request = request
-        self._find = find
-        self._write = write
-        self._seconds = seconds
-        self._bases = LaunchSources(client, config, seconds)
-        self._where = LaunchPlacement(config, seconds)
+        self._owner = owner
+        self._seconds = clock.seconds
+        self._bases = LaunchSources(client, config, clock)
+        self._where = LaunchPlacement(config, clock)
         self._ways: dict[str, Attempt] = {}
         """By launch id, of those of which no instance is known: the way that is written down, by
         which alone there may be one."""
@@ -291,7 +298,7 @@ class Launches:
             return
         before = self._ways.pop(launch_id, None)
         # Should that fail, it is not known here what is written down.
-        await self._write(launch_id, str(before) if before else None, str(way))
+        await self._owner.record_way(launch_id, str(before) if before else None, str(way))
         self._doubts.pop(launch_id, None)
         self._ways[launch_id] = way
 
@@ -307,7 +314,7 @@ class Launches:
         return doubt is not None and self._seconds() - doubt < SETTLES
 
     async def _run(self, launch_id: str, way: Attempt, basis: Basis) -> None:
-        parameters = self._request(launch_id, way, basis)
+        parameters = self._owner.parameters_of(launch_id, way, basis)
         before = self._doubts.get(launch_id)
         self._doubts[launch_id] = self._seconds()
         try:
@@ -339,7 +346,7 @@ class Launches:
         elif error.verdict in LATER:
             raise error
         elif launch_id in self._doubts:
-            await self._find(launch_id)
+            await self._owner.describe_launch(launch_id)
         settled = bool(self._known.of(launch_id))
         if settled:
             self.forget(launch_id)

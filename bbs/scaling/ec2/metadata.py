@@ -26,6 +26,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
+from bbs.core.clock import IReactor
+
 ENDPOINT = "http://169.254.169.254"
 
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
@@ -74,14 +76,14 @@ class Metadata:
     :param endpoint: the service's URL, without a path.
     """
 
-    def __init__(self, reactor: Any, endpoint: str = ENDPOINT) -> None:
+    def __init__(self, reactor: IReactor, endpoint: str = ENDPOINT) -> None:
         self._reactor = reactor
         self._endpoint = endpoint.rstrip("/")
         self._agent: Any = Agent.usingEndpointFactory(reactor, _Endpoints(reactor))
         self._token: tuple[bytes, float] | None = None
 
     @classmethod
-    def from_environ(cls, reactor: Any, environ: Mapping[str, str]) -> Metadata | None:
+    def from_environ(cls, reactor: IReactor, environ: Mapping[str, str]) -> Metadata | None:
         """As the environment says, in the words of the AWS SDKs; None where it is not to be asked.
         It says nothing on an ordinary instance."""
         if environ.get(DISABLED_VARIABLE, "").lower() == "true":
@@ -184,7 +186,7 @@ def _interruption(action: str) -> str:
 class _Endpoints:
     """Connects to addresses without asking a resolver, which would take threads of the reactor."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactor) -> None:
         self._reactor = reactor
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:

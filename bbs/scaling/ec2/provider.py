@@ -19,6 +19,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -29,9 +30,9 @@ from bbs.core.values import Instance
 from bbs.scaling.ec2 import launch_request
 from bbs.scaling.ec2.client import Answer, EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
-from bbs.scaling.ec2.instance_states import REMEMBERED, InstanceStates, Machine, machines
-from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG
-from bbs.scaling.ec2.launches import Launches
+from bbs.scaling.ec2.instance_states import REMEMBERED, EC2Instance, InstanceStates, machines
+from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, Attempt, Basis
+from bbs.scaling.ec2.launches import ILaunchOwner, InstanceLauncher
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
     IHasWays,
@@ -46,7 +47,7 @@ from bbs.scaling.interfaces import (
 class InstanceLifecycle:
     """`add` to `end`, `stop` or `start` an instance's id: it fires when EC2 has accepted it."""
 
-    def __init__(self, reactor: Any, client: EC2Client, machines: InstanceStates) -> None:
+    def __init__(self, reactor: IReactorTime, client: EC2Client, machines: InstanceStates) -> None:
         self._client = client
         self._machines = machines
         self.end = Batch(reactor, self._end)
@@ -100,7 +101,7 @@ _FLEET = "the fleet"
 _log = Logger()
 
 
-@implementer(IProvider, IKeepsWarm, IHasWays, IEndsUnlisted)
+@implementer(IProvider, IKeepsWarm, IHasWays, IEndsUnlisted, ILaunchOwner)
 class EC2Provider(Service):
     """Launches app servers as instances, which live on when this stops.
 
@@ -121,7 +122,7 @@ class EC2Provider(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         client: EC2Client,
         config: EC2,
         user_data: Callable[[str], str],
@@ -137,23 +138,21 @@ class EC2Provider(Service):
         self._reactor = reactor
         self._client = client
         self._config = config
+        self._user_data = user_data
+        self._version = version
         self._ids = [fleet_id, *other_ids]
         self._former = former
-        self._machines = InstanceStates(reactor.seconds, self._ids, config.name if former else "")
+        self._machines = InstanceStates(reactor, self._ids, config.name if former else "")
         self._alive: set[str] = set()
         self._shared = SingleFlight()
         self._find = Batch(reactor, self._describe_launches)
         self._changes = InstanceLifecycle(reactor, client, self._machines)
-        self._launches = Launches(
+        self._launches = InstanceLauncher(
             client,
             config,
             self._machines,
-            reactor.seconds,
-            lambda launch_id, way, basis: launch_request.run_instances(
-                config, launch_id, way, user_data(launch_id), basis, version, fleet_id
-            ),
-            self._find.add,
-            self._write_way,
+            reactor,
+            self,
         )
         self._without_address = False
         self._unseen: set[str] = set()
@@ -223,7 +222,18 @@ class EC2Provider(Service):
         """All but those that are `kept`."""
         self._launches.forget_ways(kept)
 
-    def _write_way(self, launch_id: str, before: str | None, way: str) -> Deferred[None]:
+    # ILaunchOwner
+
+    def parameters_of(self, launch_id: str, way: Attempt, basis: Basis) -> dict[str, Any]:
+        user_data = self._user_data(launch_id)
+        return launch_request.run_instances(
+            self._config, launch_id, way, user_data, basis, self._version, self._ids[0]
+        )
+
+    def describe_launch(self, launch_id: str) -> Deferred[None]:
+        return self._find.add(launch_id)
+
+    def record_way(self, launch_id: str, before: str | None, way: str) -> Deferred[None]:
         return self.write_way(launch_id, before, way) if self.write_way else succeed(None)
 
     # Beneath
@@ -240,7 +250,7 @@ class EC2Provider(Service):
             await self._changes.start.add(machine.id)
         self._tell()
 
-    async def _standing(self, launch_id: str) -> Machine:
+    async def _standing(self, launch_id: str) -> EC2Instance:
         """The instance of a launch.
 
         :raises LaunchFailed: there is none, or it has ended.
@@ -251,7 +261,7 @@ class EC2Provider(Service):
             raise LaunchFailed("its instance has ended" if own else "it has no instance")
         return own[0]
 
-    async def _own(self, launch_id: str) -> Sequence[Machine]:
+    async def _own(self, launch_id: str) -> Sequence[EC2Instance]:
         """The instances of a launch, the one that counts first."""
         if not self._machines.of(launch_id):
             await self._find.add(launch_id)
@@ -318,7 +328,7 @@ class EC2Provider(Service):
             lambda _: self._tell(), _log_unended, errbackArgs=(id,)
         )
 
-    async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[Machine]:
+    async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[EC2Instance]:
         """Every instance of this fleet that the filters let through."""
         found = await self._pages((f"tag:{FLEET_ID_TAG}", self._ids), *filters)
         if self._former:
@@ -327,12 +337,12 @@ class EC2Provider(Service):
             found = [*found, *(machine for machine in named if not machine.fleet_id)]
         return found
 
-    async def _pages(self, *filters: tuple[str, Sequence[str]]) -> Sequence[Machine]:
+    async def _pages(self, *filters: tuple[str, Sequence[str]]) -> Sequence[EC2Instance]:
         parameters: dict[str, Any] = {
             "Filters": [{"Name": name, "Values": values} for name, values in filters],
             "MaxResults": PAGE,
         }
-        found: list[Machine] = []
+        found: list[EC2Instance] = []
         while True:
             answer = await self._client.describe_instances(**parameters)
             found += machines(answer, self._config.address)

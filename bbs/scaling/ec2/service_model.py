@@ -42,7 +42,7 @@ _SERVICE, _MODEL = "ec2", "service-2"
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
-class Request(NamedTuple):
+class SignedRequest(NamedTuple):
     """A call that is signed and can be sent."""
 
     url: str
@@ -74,7 +74,7 @@ class Description:
         self._validator = ParamValidator()
         self._agent = f"bbs/{__version__} Botocore/{botocore.__version__}"
 
-    def request(self, action: str, parameters: Mapping[str, Any], keys: Any) -> Request:
+    def request(self, action: str, parameters: Mapping[str, Any], keys: Any) -> SignedRequest:
         """A call, signed with `keys` for this moment.
 
         :raises EC2Error: the API takes no such parameters.
@@ -95,7 +95,7 @@ class Description:
         headers = {**said["headers"], "Host": self._host, "User-Agent": self._agent}
         request = AWSRequest(method="POST", url=self.url, headers=headers, data=body)
         SigV4Auth(keys, self._name, self._region).add_auth(request)
-        return Request(self.url, dict(request.headers.items()), body)
+        return SignedRequest(self.url, dict(request.headers.items()), body)
 
     def reader(self, action: str) -> ResponseParser:
         """What reads the answers of an action."""
@@ -109,7 +109,7 @@ def describe(config: EC2, actions: Sequence[str]) -> Description:
     """
     session = Session()
     loader = session.get_component("data_loader")
-    loader.file_loader = Parts(actions)
+    loader.file_loader = ServiceModelLoader(actions)
     validate_region_name(config.region)
     url, region, name = _endpoint(session, loader, config)
     return Description(url, region, name, _route(session, url), _actions(loader, actions))
@@ -118,7 +118,7 @@ def describe(config: EC2, actions: Sequence[str]) -> Description:
 # The service
 
 
-class Parts(JSONFileLoader):
+class ServiceModelLoader(JSONFileLoader):
     """Loads of a service's description what some actions need; everything else as it is."""
 
     def __init__(self, actions: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.scaling.ec2.errors import EC2Error, Verdict
@@ -62,7 +63,7 @@ _log = Logger()
 
 
 @dataclass(eq=False)
-class _Waiter:
+class _ThrottledCall:
     """A call at a gate. `ends`: when it is given up; None for one that has not begun."""
 
     through: Deferred[None]
@@ -80,7 +81,7 @@ class Throttle:
     """
 
     def __init__(
-        self, reactor: Any, action: str, pace: ThrottleRate, jitter: Callable[[], float]
+        self, reactor: IReactorTime, action: str, pace: ThrottleRate, jitter: Callable[[], float]
     ) -> None:
         self.pace = pace
         self._reactor = reactor
@@ -88,7 +89,7 @@ class Throttle:
         self._jitter = jitter
         self._tokens = float(self.pace.size)
         self._counted = reactor.seconds()
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: deque[_ThrottledCall] = deque()
         self._opens = 0.0
         self._closures = 0
         self._throttled: float | None = None
@@ -101,7 +102,7 @@ class Throttle:
         Fails with `EC2Error`, at once, where the gate stays closed for longer than it has.
         """
         through: Deferred[None] = Deferred(self._left)
-        waiter = _Waiter(through, self._reactor.seconds(), ends)
+        waiter = _ThrottledCall(through, self._reactor.seconds(), ends)
         if self._hopeless(waiter):
             return fail(self._throttles())
         if ends is None:
@@ -139,7 +140,7 @@ class Throttle:
         self._closures = 0
         self._throttled = None
 
-    def _hopeless(self, waiter: _Waiter) -> bool:
+    def _hopeless(self, waiter: _ThrottledCall) -> bool:
         if self._opens <= self._reactor.seconds():
             return False
         begins = max(waiter.since, self._throttled or 0.0)

@@ -42,6 +42,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from bbs.core.clock import IReactor
 from bbs.scaling.ec2.errors import no_answer
 from bbs.scaling.ec2.response_parser import Document, MalformedResponse
 
@@ -160,12 +161,12 @@ class Transport:
     :param route: how it is reached (`described.Route`).
     """
 
-    def __init__(self, reactor: Any, route: Any) -> None:
+    def __init__(self, reactor: IReactor, route: Any) -> None:
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.retryAutomatically = False
         self._pool.cachedConnectionTimeout = KEPT
         self._pool.maxPersistentPerHost = MOST_KEPT
-        endpoints = _Endpoints(reactor, route)
+        endpoints = _RouteEndpoints(reactor, route)
         self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
 
     async def post(self, request: Any) -> HttpResponse:
@@ -176,7 +177,7 @@ class Transport:
         headers = Headers({name: [value] for name, value in request.headers.items()})
         body = _Bytes(request.body)
         response = await self._agent.request(_POST, request.url.encode("ascii"), headers, body)
-        reading = _Reading()
+        reading = _BodyReader()
         response.deliverBody(reading)
         root, problem = await reading.done
         return HttpResponse(response.code, _date(response), root, problem)
@@ -192,7 +193,7 @@ def _date(response: IResponse) -> str:
     return str(values[0], "latin-1") if values else ""
 
 
-class _Reading(Protocol):
+class _BodyReader(Protocol):
     """Reads the body of an answer as it comes. `done` fires with it and why it is none, or fails
     where the connection does; to cancel it closes the connection."""
 
@@ -248,10 +249,10 @@ class _Bytes:
 
 
 @implementer(IAgentEndpointFactory)
-class _Endpoints:
+class _RouteEndpoints:
     """Ways to the endpoint: itself, or a tunnel through a proxy; by TLS, if it wants that."""
 
-    def __init__(self, reactor: Any, route: Any) -> None:
+    def __init__(self, reactor: IReactor, route: Any) -> None:
         self._reactor = reactor
         self._route = route
         self._policy = BrowserLikePolicyForHTTPS(route.trust) if route.trust else None

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from bbs.client.library import ServiceClient
 from bbs.protocols import sockets
-from bbs.protocols.connection_state import ConnectionState
+from bbs.protocols.connection_state import ConnectionState, IAbortable
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.session import Host, Visit
 from bbs.ui.gateway.valve import Valve
@@ -32,7 +32,7 @@ PIECE = 64
 """Bytes of input that are taken at a time: each may be a key, answered by a list or a long row."""
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IAbortable, IHalfCloseableProtocol, IPushProducer)
 class GatewayConnection(Protocol):
     """One person's connection. `valve` is what `client` connects through; `gone` is called with
     the connection once nothing is left of it. `wall` is the clock that people's days go by."""
@@ -54,7 +54,7 @@ class GatewayConnection(Protocol):
         self._limits = limits
         self._gone = gone
         self._life = ConnectionState(clock, limits.write_timeout)
-        self._stream: sockets.StreamTransport
+        self._stream: sockets.IStreamTransport
         self._session = Visit(clock, client, host, limits.max_line, self._send, self._over, wall)
         self._session.lines.on_room = self._go_on
         self._session.on_asked = self._asked

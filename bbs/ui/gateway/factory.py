@@ -113,13 +113,13 @@ class GatewayFactory(Factory):
         self._door = door
         self._wall = wall
         self._connections: dict[GatewayConnection, Entry | None] = {}
-        self._turned_away: set[connection_state.TurnedAway] = set()
+        self._turned_away: set[connection_state.RejectedConnection] = set()
         self._stopping = False
         self._departure = connection_state.ConnectionShutdown(reactor, self._connections)
 
     def buildProtocol(  # type: ignore[override]
         self, addr: IAddress | None
-    ) -> GatewayConnection | connection_state.TurnedAway | None:
+    ) -> GatewayConnection | connection_state.RejectedConnection | None:
         """A connection, or what tells the peer that it is one too many; None once `close_all` was
         called, and where there is room for neither."""
         if self._stopping:
@@ -128,7 +128,7 @@ class GatewayFactory(Factory):
         if self._door and entry is None:
             if self._door.is_jammed:
                 return None
-            return connection_state.TurnedAway(
+            return connection_state.RejectedConnection(
                 self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away
             )
         valve = Valve(self._endpoint)

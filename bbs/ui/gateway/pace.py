@@ -23,7 +23,7 @@ class Pace:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._bucket = Buckets(RATE, clock.seconds, burst=BURST)
+        self._bucket = Buckets(RATE, clock, burst=BURST)
         self._pause: Deferred[None] | None = None
         self._over: IDelayedCall | None = None
 

@@ -14,11 +14,11 @@ from enum import Enum
 
 from bbs.protocols import telnet as options
 from bbs.protocols.telnet import (
-    Command,
     Negotiation,
     Options,
     Side,
     Subnegotiation,
+    TelnetCommand,
     TelnetReader,
     escaped,
     subnegotiation,
@@ -113,7 +113,7 @@ class Peer:
             return self._send(self.encoding.encode(text))
         return self._send(escaped(self.encoding.encode(text.replace("\n", "\r\n"))))
 
-    def receive(self, data: bytes) -> Iterator[bytes | Command]:
+    def receive(self, data: bytes) -> Iterator[bytes | TelnetCommand]:
         """Its text, in which LF ends a line, and its commands; to be read to the end."""
         for token in self._reader.read(data):
             if self.is_obtrusive:

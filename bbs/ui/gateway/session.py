@@ -19,7 +19,7 @@ from bbs.client.typed import Typed
 from bbs.client.values import ServiceReply
 from bbs.core.errors import WrongCredentials
 from bbs.protocols.presentation import Presentation
-from bbs.protocols.telnet import Command
+from bbs.protocols.telnet import TelnetCommand
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway import encodings
 from bbs.ui.gateway.display import Display
@@ -140,7 +140,7 @@ class Visit:
             self._look_at_peer()
             if self._ended:
                 return typed
-            if isinstance(each, Command):
+            if isinstance(each, TelnetCommand):
                 typed |= self._keyboard.command(each.code)
             else:
                 typed |= self._keyboard.typed(each)

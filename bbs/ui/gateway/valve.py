@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from zope.interface import implementer
 
 from bbs.core.addresses import Address
-from bbs.protocols.sockets import StreamTransport
+from bbs.protocols.sockets import IStreamTransport
 
 
 class Valve:
@@ -48,13 +48,13 @@ class Valve:
             self.shut()
         return protocol
 
-    def _streams(self) -> Iterator[StreamTransport]:
+    def _streams(self) -> Iterator[IStreamTransport]:
         return filter(None, map(_stream, self._connected))
 
 
-def _stream(protocol: IProtocol) -> StreamTransport | None:
+def _stream(protocol: IProtocol) -> IStreamTransport | None:
     """What a protocol is connected by, None once it is not."""
-    stream: StreamTransport | None = getattr(protocol, "transport", None)
+    stream: IStreamTransport | None = getattr(protocol, "transport", None)
     return stream
 
 

@@ -142,7 +142,7 @@ def _listed() -> AbstractContextManager[object]:
 
 def _stopped() -> AbstractContextManager[object]:
     stopped = property(lambda self: False)
-    return mock.patch.object(instance_states.Machine, "stopped", stopped)
+    return mock.patch.object(instance_states.EC2Instance, "stopped", stopped)
 
 
 def _busy() -> AbstractContextManager[object]:

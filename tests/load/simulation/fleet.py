@@ -151,7 +151,7 @@ class LoginServer:
         )
         self.controller.startService()
 
-    def _provider(self, fleet_id: str, found: fleets.Fleet) -> EC2Provider:
+    def _provider(self, fleet_id: str, found: fleets.FleetIdentity) -> EC2Provider:
         name = self._fleet.name
         return EC2Provider(
             self.mortal,
@@ -202,7 +202,7 @@ class Fleet:
         """What its instances carry in place of its own id, if that is taken out: the name."""
         return self.config.name if "fleet-id" in self.world.breaks else ""
 
-    def founded(self, found: fleets.Fleet) -> None:
+    def founded(self, found: fleets.FleetIdentity) -> None:
         """A login server has found out of which fleet it is."""
         self.world.tell("is fleet", self.name, found.id)
         self.id = found.id

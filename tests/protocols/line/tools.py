@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
 from bbs.core.errors import Refusal
-from bbs.protocols.admission import Door
+from bbs.core.values import IDoor
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
 from bbs.protocols.line.interfaces import refusal
 
@@ -147,7 +147,7 @@ class LineCase(Base):
     """Mixed into a test case: one connection to a handler, on a clock."""
 
     limits = LineLimits()
-    door: Door | None = None
+    door: IDoor | None = None
     wire_class: type[Wire] = Wire
     handler_class: type[Echo] = Echo
     # Whatever a test puts in their place.

@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.protocols.telnet import (
     WILL,
-    Command,
     Negotiation,
     Subnegotiation,
+    TelnetCommand,
     TelnetFilter,
     TelnetReader,
     Token,
@@ -99,7 +99,13 @@ class ReaderTests(SynchronousTestCase):
         stream = b"a" + WILL_ECHO + ARE_YOU_THERE + WIDE_WINDOW + b"b"
         self.assertEqual(
             self.read(stream),
-            [b"a", Negotiation(WILL, 1), Command(0xF6), Subnegotiation(31, b"\xff\0\x18"), b"b"],
+            [
+                b"a",
+                Negotiation(WILL, 1),
+                TelnetCommand(0xF6),
+                Subnegotiation(31, b"\xff\0\x18"),
+                b"b",
+            ],
         )
 
     def test_a_subnegotiation_is_as_long_as_it_may_be(self) -> None:

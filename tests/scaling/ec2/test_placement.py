@@ -28,7 +28,7 @@ class Choosing(SynchronousTestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.where = LaunchPlacement(CONFIG, self.clock.seconds)
+        self.where = LaunchPlacement(CONFIG, self.clock)
 
     def test_balance(self):
         """The subnet with the fewest comes first, then the configuration's order."""

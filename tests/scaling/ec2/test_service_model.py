@@ -220,7 +220,7 @@ def images_alone() -> str:
     """A folder in which botocore finds a description of EC2 that has one action, and so is read in
     a hundredth of the time."""
     loader = create_loader()
-    loader.file_loader = service_model.Parts(["DescribeImages"])
+    loader.file_loader = service_model.ServiceModelLoader(["DescribeImages"])
     version = loader.determine_latest_version("ec2", "service-2")
     folder = Path(mkdtemp(dir=os.curdir)).absolute()
     (folder / "ec2" / version).mkdir(parents=True)
@@ -450,7 +450,7 @@ class Model(Described):
         """They are the model's own, without words; what no action needs is not there."""
         loader = create_loader()
         whole = loader.load_service_model("ec2", "service-2")
-        loader.file_loader = service_model.Parts(["RunInstances", "DescribeInstances"])
+        loader.file_loader = service_model.ServiceModelLoader(["RunInstances", "DescribeInstances"])
         loader = type(loader)(file_loader=loader.file_loader)
         kept = loader.load_service_model("ec2", "service-2")
         self.assertEqual(set(kept["operations"]), {"RunInstances", "DescribeInstances"})

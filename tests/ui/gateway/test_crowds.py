@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHalfCloseableProtocol
 
 from bbs.limits.connections import OVERSHOOT, Admission, Door, Networks
-from bbs.protocols.connection_state import LINGER, TurnedAway
+from bbs.protocols.connection_state import LINGER, RejectedConnection
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.connection import GatewayConnection
 from bbs.ui.gateway.factory import DESCRIPTORS, GatewayClient
@@ -41,8 +41,8 @@ class Case(GatewayCase):
         """What somebody is connected by who is turned away."""
         socket = Socket(peerAddress=IPv4Address("TCP", host, 50000))
         protocol = self.factory.buildProtocol(socket.getPeer())
-        self.assertIsInstance(protocol, TurnedAway)
-        assert isinstance(protocol, TurnedAway)
+        self.assertIsInstance(protocol, RejectedConnection)
+        assert isinstance(protocol, RejectedConnection)
         protocol.makeConnection(socket)
         return socket
 

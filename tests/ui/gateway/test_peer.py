@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.telnet import Command
+from bbs.protocols.telnet import TelnetCommand
 from bbs.ui.gateway.encodings import BIG5, UTF8
 from bbs.ui.gateway.peer import MOST_COLUMNS, MOST_NEGOTIATIONS, Kind, Peer
 
@@ -172,7 +172,9 @@ class NegotiationTests(PeerCase):
         self.assertEqual(self.answers(charset(b"\x01;BIG5")), charset(b"\x02BIG5"))
 
     def test_commands_are_passed_on(self) -> None:
-        self.assertEqual(list(self.peer.receive(b"a" + AYT + b"b")), [b"a", Command(0xF6), b"b"])
+        self.assertEqual(
+            list(self.peer.receive(b"a" + AYT + b"b")), [b"a", TelnetCommand(0xF6), b"b"]
+        )
 
     def test_without_an_end_it_is_not_listened_to(self) -> None:
         answers = self.answers(b"\xff\xfd\x18" * (MOST_NEGOTIATIONS + 10) + b"text")

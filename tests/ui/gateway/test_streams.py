@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.telnet import Command
+from bbs.protocols.telnet import TelnetCommand
 from bbs.ui.gateway.display import Display
 from bbs.ui.gateway.keyboard import Actions, Keyboard
 from bbs.ui.gateway.lines import Line, LineQueue
@@ -99,7 +99,7 @@ class Typist:
     def take(self, *pieces: bytes) -> None:
         for piece in pieces:
             for each in self.peer.receive(piece):
-                if isinstance(each, Command):
+                if isinstance(each, TelnetCommand):
                     self.keyboard.command(each.code)
                 else:
                     self.keyboard.typed(each)

@@ -13,10 +13,11 @@ from twisted.internet.pollreactor import PollReactor
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementedBy
 
 from bbs.board import board
 from bbs.config import Configuration
-from bbs.core.clock import measure_steadily
+from bbs.core.clock import IReactor, measure_steadily
 from bbs.daemons.daemon import Daemon
 
 HOUR = 3600.0
@@ -77,6 +78,11 @@ class Measuring(ClockCase):
         lasted = time.monotonic() - monotonic
         self.assertLess(abs(reactor.seconds() - began - lasted), HOUR / 2)
         return came
+
+    def test_a_reactor_provides_all_that_ours_joins(self) -> None:
+        for kind in self.kinds():
+            provided = set(implementedBy(kind).flattened())
+            self.assertEqual(set(IReactor.__bases__) - provided, set(), kind)
 
     def test_calls_come_when_they_are_due(self) -> None:
         for kind in self.kinds():

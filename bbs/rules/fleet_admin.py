@@ -14,7 +14,8 @@ from enum import IntEnum
 import peewee
 
 from bbs.core.values import DrainCause, State, version_order
-from bbs.rules import membership, servers
+from bbs.rules import membership, page_history, servers
+from bbs.rules.event_text import Event, EventKind
 from bbs.rules.servers import OPERATOR, HeardServer, ServerRow
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
@@ -350,11 +351,13 @@ def launch(by: By, capacity: int, maximum: int) -> str:
     """`ask_launch`, recorded."""
     server = ask_launch(capacity, maximum, by.now)
     record(by, LAUNCH, server)
+    page_history.add(Event(EventKind.LAUNCHING, by.now, server))
     return server
 
 
 def drain(by: By, beginning: str) -> str:
     """`ask_drain`, recorded."""
+    membership.locked_leader()  # First of all, as whoever keeps the fleet has it first.
     server = ask_drain(beginning)
     record(by, DRAIN, server)
     return server
@@ -373,6 +376,7 @@ def replace(
 
 def cancel(by: By) -> tuple[str, ...]:
     """`cancel_replace`, recorded likewise."""
+    membership.locked_leader()
     kept = cancel_replace()
     if kept:
         record(by, CANCEL_REPLACE, detail=in_number(len(kept)))
@@ -401,7 +405,8 @@ def actions(most: int) -> list[OperatorAction]:
 def record(
     by: By, action: str, target: str = "", *, person: str | None = None, detail: str | None = None
 ) -> None:
-    """Write down what is done, in the transaction that does it."""
+    """Write down what is done, in the transaction that does it; for everybody, where it is done to
+    servers. That takes the lock of the fleet's lease (`bbs.rules.page_history`)."""
     Action.insert(
         at=by.now,
         operator=by.operator,
@@ -411,3 +416,18 @@ def record(
         person=person,
         detail=detail,
     ).execute()
+    page_history.add(*events(by.now, action, target, detail))
+
+
+def events(at: float, action: str, target: str, detail: str | None) -> Iterator[Event]:
+    """The event of an action; none of what is for operators alone."""
+    if action in _EVENTS:
+        yield Event(_EVENTS[action], at, target, detail or "")
+
+
+_EVENTS = {
+    LAUNCH: EventKind.LAUNCH_ASKED,
+    DRAIN: EventKind.DRAIN_ASKED,
+    REPLACE: EventKind.REPLACE_ASKED,
+    CANCEL_REPLACE: EventKind.REPLACE_CANCELLED,
+}

@@ -1,12 +1,14 @@
 """What the keeper of the fleet decides.
 
 Every decision's transaction checks the lease again, so a login server that has lost it changes
-nothing more.
+nothing more. The same transaction stores what becomes of a server as an event of the operators'
+page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from itertools import chain, islice, repeat
 from typing import Any
@@ -14,10 +16,12 @@ from typing import Any
 import peewee
 
 from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
-from bbs.rules import relocation, servers
+from bbs.rules import fleet_admin, overview, page_history, relocation, servers
+from bbs.rules.event_text import Event, EventKind, sentence
 from bbs.rules.membership import KEEPER, Member, locked_leader
+from bbs.rules.servers import ServerRow
 from bbs.storage.database import read_only
-from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server
+from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server, Waiter
 from bbs.storage.statements import Row, statement
 
 NOTICES_AT_ONCE = 100
@@ -55,10 +59,12 @@ def add_launches(
     `trace` is of whom they are for."""
     _check_leader(me)
     room = maximum - servers.running().count()
-    return [
+    ids = [
         servers.add(scope, capacity, now, shelved, way, trace)
         for way in islice(chain(ways, repeat(None)), max(0, min(count, room)))
     ]
+    page_history.add(*(Event(EventKind.LAUNCHING, now, id) for id in ids))
+    return ids
 
 
 def adopt(me: Member, scope: str, count: int, ways: Sequence[str] = ()) -> list[str]:
@@ -99,10 +105,14 @@ def note_instances(me: Member, instances: Iterable[Instance]) -> None:
         Server.update(values).where(Server.id == instance.launch_id).execute()
 
 
-def refuse(me: Member, reason: str | None, until: float | None) -> None:
+def refuse(me: Member, reason: str | None, until: float | None, now: float) -> None:
     """The provider launches nothing, for a reason that an operator must mend, and is not asked
     again before `until`; None: it launches."""
     _check_leader(me)
+    was_refused = fleet_admin.refusal() is not None
+    if was_refused != (reason is not None):
+        refused, accepted = EventKind.LAUNCHES_REFUSED, EventKind.LAUNCHES_ACCEPTED
+        page_history.add(Event(accepted if was_refused else refused, now))
     Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
 
 
@@ -111,7 +121,10 @@ def mark_ready(me: Member, server: str, host: str | None, ready: float) -> list[
     `ready`: when it was created, and what was measured since."""
     _check_leader(me)
     values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
-    Server.update(values).where((Server.id == server) & (Server.state == State.LAUNCHING)).execute()
+    launching = (Server.id == server) & (Server.state == State.LAUNCHING)
+    changed = Server.update(values).where(launching).execute()
+    if changed and (row := servers.find(server)):
+        page_history.add(_event(row, ready))
     return relocation.settle()
 
 
@@ -119,11 +132,14 @@ def park(me: Member, server: str, now: float) -> bool:
     """`server`, which was launched for the shelf, is warm: it serves nowhere until it is started
     again. False if it is wanted after all."""
     _check_leader(me)
-    return bool(
+    shelved = (
         Server.update(state=State.WARM, host=None, port=None, created=now)
         .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.shelved)
         .execute()
     )
+    if shelved:
+        page_history.add(Event(EventKind.WARM, now, server))
+    return bool(shelved)
 
 
 def resume(me: Member, server: str, maximum: int, now: float) -> bool:
@@ -139,6 +155,7 @@ def resume(me: Member, server: str, maximum: int, now: float) -> bool:
             return False
         # It left as it was stopped.
         begins = {"state": State.LAUNCHING, "host": None, "created": now, "leaving": False}
+        page_history.add(Event(EventKind.LAUNCHING, now, server))
     Server.update(shelved=False, **begins).where(Server.id == server).execute()
     return True
 
@@ -146,29 +163,43 @@ def resume(me: Member, server: str, maximum: int, now: float) -> bool:
 def put_back(me: Member, server: str, now: float) -> None:
     """`server`, which was warm, could not be started: it is warm again."""
     _check_leader(me)
-    Server.update(state=State.WARM, shelved=True, created=now).where(
-        (Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null()
-    ).execute()
+    could_not = (
+        Server.update(state=State.WARM, shelved=True, created=now)
+        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
+        .execute()
+    )
+    if could_not:
+        page_history.add(Event(EventKind.WARM, now, server))
 
 
-def lose(me: Member, server: str, cause: Cause, reason: str) -> list[relocation.Move]:
+def lose(me: Member, server: str, cause: Cause, reason: str, now: float) -> list[relocation.Move]:
     """Give up `server`, for this `cause`, and place its people again. `reason` tells people why."""
     _check_leader(me)
-    Server.update(state=State.LOST, cause=cause, reason=_cut(reason)).where(
-        (Server.id == server) & (Server.state != State.GONE)
-    ).execute()
+    was = servers.find(server)
+    changed = (
+        Server.update(state=State.LOST, cause=cause, reason=_cut(reason))
+        .where((Server.id == server) & (Server.state != State.GONE))
+        .execute()
+    )
+    if changed and was and was.state is not State.LOST:
+        page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
     return relocation.vacate(server)
 
 
-def give_up(me: Member, server: str, reason: str) -> list[relocation.Move] | None:
+def give_up(me: Member, server: str, reason: str, now: float) -> list[relocation.Move] | None:
     """Give up the launch of `server`, which is late; None if it has reported by now."""
     _check_leader(me)
+    was = servers.find(server)
     changed = (
         Server.update(state=State.LOST, cause=LossCause.LATE, reason=_cut(reason))
         .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
         .execute()
     )
-    return relocation.vacate(server) if changed else None
+    if not changed:
+        return None
+    if was:
+        page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
+    return relocation.vacate(server)
 
 
 def drain(
@@ -186,6 +217,7 @@ def drain(
     _check_leader(me)
     if cause is DrainCause.CONSOLIDATION and relocation.anybody_moved_lately(server, now):
         return None
+    was = servers.find(server)
     changed = (
         Server.update(state=State.DRAINING, cause=cause, reason=_cut(reason))
         .where((Server.id == server) & _may_drain(cause, seen))
@@ -193,6 +225,8 @@ def drain(
     )
     if not changed:
         return None
+    if was and was.state is not State.DRAINING:
+        page_history.add(Event(EventKind.DRAINING, now, server, reason))
     return relocation.move_off(server) if cause.urgency is Urgency.NOW else []
 
 
@@ -203,17 +237,19 @@ def _may_drain(cause: DrainCause, seen: int) -> Any:
     return serves & Server.replace_asked if cause is DrainCause.REPLACEMENT else serves
 
 
-def keep(me: Member, server: str) -> list[relocation.Move]:
+def keep(me: Member, server: str, now: float) -> list[relocation.Move]:
     """Place people again on `server`, which drains but could stay; first those who are online
     without a place. Nothing happens if it is empty by now: then it is being ended."""
     _check_leader(me)
-    Server.update(state=State.READY, cause="", reason="").where(
+    may_stay = (
         (Server.id == server)
         & (Server.state == State.DRAINING)
         & Server.cause.in_(CAN_WAIT)
         & (Server.taken > 0)
         & ~servers.must_go()
-    ).execute()
+    )
+    if Server.update(state=State.READY, cause="", reason="").where(may_stay).execute():
+        page_history.add(Event(EventKind.KEPT, now, server))
     return relocation.settle()
 
 
@@ -245,6 +281,7 @@ def close(
     `cause` and the `reason` are stored unless it was lost: then those of the loss stay. Without a
     `cause`, the one for which it drained stays."""
     _check_leader(me)
+    was = servers.find(server)
     noted = {"reason": _cut(reason)} | ({} if cause is None else {"cause": cause})
     Server.update(noted).where(
         (Server.id == server) & Server.state.not_in([State.LOST, State.GONE])
@@ -252,6 +289,10 @@ def close(
     Server.update(state=State.GONE, ended=now).where(
         (Server.id == server) & (Server.state != State.GONE)
     ).execute()
+    is_told = was and was.state is State.LOST and was.has_yet_to_serve
+    if was and not is_told:
+        why = was.reason if was.state is State.LOST else reason
+        page_history.add(_event(replace(was, state=State.GONE, reason=why), now))
     return relocation.vacate(server)
 
 
@@ -265,6 +306,77 @@ def forget_peer(me: Member, peer: str) -> None:
     """A login server is dead: nobody waits there any more."""
     _check_leader(me)
     LoginServer.delete().where(LoginServer.id == peer).execute()
+
+
+# --- what pages show of it ---
+
+
+def begin(me: Member, now: float) -> None:
+    """Store what happened unnoticed before `me` began to keep the fleet: an older version stores
+    nothing, and a keeper that died did not see how things went on."""
+    note_waiting(me, now)
+    if page_history.goes_on(EventKind.LAUNCHES_REFUSED) and fleet_admin.refusal() is None:
+        page_history.add(Event(EventKind.LAUNCHES_ACCEPTED, now))
+    kept = page_history.news_behind(0)
+    if kept:
+        # By words, as an older version's page tells what it sees in words alone.
+        told = {each.text for each in kept}
+        events = sorted(_since(kept[0].at, now), key=lambda event: event.at)
+        page_history.add(*(event for event in events if sentence(event) not in told))
+
+
+def note_waiting(me: Member, now: float) -> bool:
+    """Store that people begin to wait for places, or that nobody waits any more; returns whether
+    somebody does."""
+    _check_leader(me)
+    count = overview.waiting()
+    was_waiting = page_history.goes_on(EventKind.PEOPLE_WAIT)
+    if count and not was_waiting:
+        since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
+        at = now if since is None else min(since, now)
+        page_history.add(Event(EventKind.PEOPLE_WAIT, at, number=count))
+    elif was_waiting and not count:
+        page_history.add(Event(EventKind.NOBODY_WAITS, now))
+    return bool(count)
+
+
+def _since(then: float, now: float) -> Iterator[Event]:
+    """The events after `then` that rows tell of: what operators asked for, and to what servers came
+    last. That has a stamp, or may have been just `now`."""
+    for deed in fleet_admin.actions(page_history.NEWS_KEPT):
+        if deed.at > then:
+            yield from fleet_admin.events(deed.at, deed.action, deed.target, deed.detail)
+    stamps = {
+        State.LAUNCHING: Server.created,
+        State.WARM: Server.created,
+        State.READY: Server.ready,
+        State.GONE: Server.ended,
+    }
+    at = peewee.Case(Server.state, [*stamps.items()], now)
+    found: Any = Server.select(Server, at.alias("at")).where(at > then)
+    for row in found:
+        yield _event(ServerRow.of(row), row.at)
+
+
+def _event(row: ServerRow, at: float) -> Event:
+    """The event that a server has come to the state in `row`. What a provider says of a launch that
+    failed is not for everybody."""
+    if row.state in (State.LOST, State.GONE) and row.has_yet_to_serve:
+        return Event(EventKind.FAILED, at, row.id)
+    is_launched = row.state is State.READY and row.scope != servers.OPERATOR
+    return Event(
+        EventKind(row.state.value),
+        at,
+        row.id,
+        "" if row.state in _WITHOUT_REASON else row.reason,
+        row.launch_time if is_launched else None,
+    )
+
+
+_WITHOUT_REASON = (State.LAUNCHING, State.READY, State.WARM)
+
+
+# --- what has become of servers ---
 
 
 @read_only

@@ -14,7 +14,7 @@ from bbs.core.values import LossCause, State, version_order
 from bbs.rules import fleet_admin, fleets, membership, page_history, placement, servers
 from bbs.rules.fleets import Left
 from bbs.rules.membership import LeaseSeen
-from bbs.rules.page_history import Sentence
+from bbs.rules.page_history import StoredEvent
 from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
@@ -35,8 +35,8 @@ FAILURES = (LossCause.FAILED, LossCause.LATE)
 LAUNCHES_READ = 10
 """The latest launches that are looked at for how many failed in a row."""
 
-ACTIONS_SHOWN = 20
-"""The latest actions that one look brings; they are told of when they are new."""
+ACTIONS_SHOWN = 1
+"""The latest actions that one look brings: where there is another, operators ask for them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,8 @@ class Overview:
     with their last heartbeats. `usual` is what launches took lately (s), and `failures` how many of
     the latest failed in a row. `who` has
     the names of people by server, "" for those without a place; None unless they were asked for.
-    `keeper` keeps the fleet, and `narrator` writes down the page's hour and the `news`, of which
-    these are those that were asked for. `fleet` is this fleet's id, and `copy_of` what it may
-    adopt.
+    `keeper` keeps the fleet. `news` are the events that were asked for. `fleet` is this fleet's id,
+    and `copy_of` what it may adopt.
     """
 
     servers: tuple[HeardServer, ...]
@@ -79,8 +78,7 @@ class Overview:
     actions: tuple[fleet_admin.OperatorAction, ...]
     who: Mapping[str, tuple[str, ...]] | None
     keeper: LeaseSeen | None = None
-    narrator: LeaseSeen | None = None
-    news: tuple[Sentence, ...] = ()
+    news: tuple[StoredEvent, ...] = ()
     fleet: str = ""
     copy_of: Left | None = None
 
@@ -130,7 +128,6 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
         actions=tuple(fleet_admin.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
         keeper=membership.seen_lease(membership.KEEPER),
-        narrator=page_history.narrator(),
         news=() if told is None else page_history.news_behind(told),
         fleet=fleet,
         copy_of=copy_of,

@@ -1,24 +1,27 @@
 """What the operators' pages remember together: their last hour, and what happened.
 
-One login server at a time writes down what it saw of the whole fleet: the one that holds a lease,
-as with the fleet's keeper, but another one. Each writes its own series beside. Heartbeats are
-counts; whoever watches one measures with its own clock for how long it has not moved.
+Whoever acts stores the event in the same transaction. The next id is found under the lock of the
+fleet's lease (`members.locked_keeper`), which whoever stores events has: so events are committed in
+the order of their ids, and a page that reads behind the last id misses none. What no rule brings
+about, such as a broker that is away, is stored by the login server that sees it first.
+
+Of all pages the first whose turn it is writes a point of the fleet; each writes its own beside.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from bbs.rules import membership
-from bbs.rules.membership import LeaseSeen
-from bbs.storage.database import long_read, read_only, rows
-from bbs.storage.models import Lease, LoginServer, News, Point
+import peewee
 
-NARRATOR = "page"
-"""The name of the lease."""
+from bbs.rules.event_text import OPPOSITES, Event, EventKind, sentence
+from bbs.rules.membership import locked_leader
+from bbs.storage.database import long_read, read_only, rows
+from bbs.storage.models import LoginServer, News, Point
+from bbs.storage.statements import statement
 
 HOUR = 3600.0
 """Seconds of points that are kept."""
@@ -30,7 +33,10 @@ POINTS_READ = 360
 """Points of a series at the most: an hour's, one each ten seconds."""
 
 NEWS_KEPT = 100
-"""Sentences that are kept, the latest."""
+"""Events that are kept, the latest."""
+
+AT_ONCE = 500
+"""Events that one statement stores: SQLite takes 32,766 values."""
 
 OF_FLEET = ""
 """Instead of a login server's id: the series of the whole fleet."""
@@ -40,12 +46,15 @@ Series = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """What happened, `at` when (seconds since the epoch). Ids rise."""
+class StoredEvent:
+    """The row `id` of what happened `at` when (seconds since the epoch). Ids rise. Where an older
+    version has written it, or a newer one with an event of its own, there is no `event`, and `text`
+    says it."""
 
     id: int
     at: float
     text: str
+    event: Event | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Remembered:
 
     fleet: tuple[Moment, ...]
     own: tuple[Moment, ...]
-    news: tuple[Sentence, ...]
+    news: tuple[StoredEvent, ...]
 
 
 @long_read
@@ -93,10 +102,28 @@ def recall(me: str, now: float) -> Remembered:
     )
 
 
-@read_only
-def moments_behind(point: int, now: float) -> tuple[Moment, ...]:
-    """The fleet's points of the last hour with ids above `point`, oldest first."""
-    return _series(OF_FLEET, now, point)
+# --- the last hour ---
+
+
+def write_points(
+    me: str, behind: int, at: float, fleet: Series | None, own: Series
+) -> tuple[Moment, ...]:
+    """Write down what `me` measured `at` when: its `own` series, and those of the `fleet`, unless
+    somebody has written a point of the fleet behind the id `behind`. What is older than an hour is
+    removed then.
+
+    :param fleet: None where the fleet could not be seen.
+    :returns: the fleet's points behind that one, whoever wrote them.
+    """
+    Point.insert(at=at, login_server=me, series=json.dumps(own)).execute()
+    locked_leader()  # Of two pages that look at once, one finds the other's point.
+    written = _series(OF_FLEET, at, behind)
+    if written or fleet is None:
+        return written
+    # What is far ahead was written by a clock that was wrong, and would stay for long.
+    Point.delete().where((Point.at < at - HOUR - SLACK) | (Point.at > at + HOUR)).execute()
+    id: int = Point.insert(at=at, login_server=OF_FLEET, series=json.dumps(fleet)).execute()
+    return (Moment(id, at, fleet),)
 
 
 def _series(login_server: str, now: float, behind: int = 0) -> tuple[Moment, ...]:
@@ -114,88 +141,82 @@ def _series(login_server: str, now: float, behind: int = 0) -> tuple[Moment, ...
     return tuple(reversed(found))
 
 
+# --- what happened ---
+
+
+def add(*events: Event) -> list[int]:
+    """Store `events`, in the transaction that brings them about; returns their ids."""
+    if not events:
+        return []
+    [(last,)] = _last_id()
+    # From the time, so that ids go on rising where a database takes the place of another.
+    first = max((last or 0) + 1, int(events[-1].at * 1000))
+    ids = [*range(first, first + len(events))]
+    for some in peewee.chunked(map(_row, ids, events), AT_ONCE):
+        News.insert_many(some).execute()
+    return ids
+
+
+def goes_on(kind: EventKind) -> bool:
+    """Whether what began as `kind` says has not ended, as far as is stored."""
+    return any(last == kind for _, last in rows(_pair(kind).limit(1)))
+
+
+def add_seen(events: Sequence[Event], behind: int) -> list[int]:
+    """Store what only login servers see, unless another one has said the same: behind the id
+    `behind`, or last of all; returns the ids of the rows that say so."""
+    locked_leader()
+    ids: list[int] = []
+    for event in events:
+        pair = rows(_pair(event.kind))
+        same = [id for id, kind in pair if kind == event.kind and (id > behind or id == pair[0][0])]
+        ids += same[:1] or add(event)
+    return ids
+
+
 @read_only
-def news_behind(id: int) -> tuple[Sentence, ...]:
+def news_behind(id: int) -> tuple[StoredEvent, ...]:
     """The latest news with ids above `id`, oldest first."""
-    latest = (
-        News.select(News.id, News.at, News.text)
-        .where(News.id > id)
-        .order_by(News.id.desc())
-        .limit(NEWS_KEPT)
-    )
-    return tuple(Sentence(*row) for row in reversed(rows(latest)))
+    values = News.kind, News.server, News.detail, News.number
+    behind = News.select(News.id, News.at, News.text, *values).where(News.id > id)
+    latest = rows(behind.order_by(News.id.desc()).limit(NEWS_KEPT))
+    return tuple(_stored(*row) for row in reversed(latest))
 
 
-@read_only
-def narrator() -> LeaseSeen | None:
-    """Who writes down what is seen of the fleet, if anybody does."""
-    return membership.seen_lease(NARRATOR)
-
-
-def narrate(me: str, lapsed: LeaseSeen | None) -> bool:
-    """Whether `me` is to write down what is seen of the fleet from now on; this counts as a
-    heartbeat. It is where nobody else does: nobody who runs, or whoever was seen as `lapsed` and
-    has not moved since."""
-    lease = Lease.get_or_none(Lease.name == NARRATOR)
-    if lease is None:
-        Lease.insert(name=NARRATOR, holder=me, identity="").execute()
-        return True
-    mine, name = lease.holder == me, Lease.name == NARRATOR
-    free = lapsed is not None and (lease.holder, lease.beats) == (lapsed.holder, lapsed.beats)
-    if not mine and not free and _runs(lease.holder):
-        return False
-    same = (Lease.holder == lease.holder) & (Lease.beats == lease.beats)
-    return bool(
-        Lease.update(holder=me, beats=lease.beats + 1, identity="").where(name & same).execute()
-    )
-
-
-def _runs(login_server: str) -> bool:
-    return LoginServer.select().where(LoginServer.id == login_server).exists()
-
-
-def write_points(
-    me: str,
-    lapsed: LeaseSeen | None,
-    at: float,
-    fleet: Series | None,
-    own: Series,
-    news: Sequence[Sentence] = (),
-) -> int | None:
-    """Write down what `me` measured `at` when: its `own` series, and if it narrates those of the
-    `fleet` and `news`. What is older than an hour is removed then.
-
-    :param fleet: None where the fleet could not be seen.
-    :returns: the id of the fleet's point, 0 where there is none; None if somebody else narrates.
-    """
-    Point.insert(at=at, login_server=me, series=json.dumps(own)).execute()
-    if not narrate(me, lapsed):
-        return None
-    add_news(news)
-    # What is far ahead was written by a clock that was wrong, and would stay for long.
-    Point.delete().where((Point.at < at - HOUR - SLACK) | (Point.at > at + HOUR)).execute()
-    if fleet is None:
-        return 0
-    id: int = Point.insert(at=at, login_server=OF_FLEET, series=json.dumps(fleet)).execute()
-    return id
-
-
-def write_news(me: str, news: Sequence[Sentence]) -> bool:
-    """Write down `news`, if `me` narrates; whether it does."""
-    lease = Lease.get_or_none(Lease.name == NARRATOR)
-    if lease is None or lease.holder != me:
-        return False
-    add_news(news)
-    return True
-
-
-def add_news(news: Sequence[Sentence]) -> None:
-    """Write down `news`, and remove what is too old. To write it again is no error: nobody knows
-    of a call that was given up whether it was carried out."""
-    if not news:
-        return
-    entries = [{"id": each.id, "at": each.at, "text": each.text} for each in news]
-    News.insert_many(entries).on_conflict_ignore().execute()
+def forget_old_news() -> int:
+    """Remove all news but the latest, and the beginnings of what goes on; returns how many."""
+    lasting = [
+        id for begin in OPPOSITES for id, kind in rows(_pair(begin).limit(1)) if kind == begin
+    ]
     oldest = News.select(News.id).order_by(News.id.desc()).offset(NEWS_KEPT - 1).limit(1)
-    for (id,) in rows(oldest):
-        News.delete().where(News.id < id).execute()
+    return sum(
+        int(News.delete().where((News.id < id) & News.id.not_in(lasting)).execute())
+        for (id,) in rows(oldest)
+    )
+
+
+def _stored(
+    id: int, at: float, text: str, kind: str, server: str, detail: str, number: float | None
+) -> StoredEvent:
+    known = _KINDS.get(kind)
+    event = Event(known, at, server, detail, number) if known else None
+    return StoredEvent(id, at, text, event)
+
+
+_KINDS = {kind.value: kind for kind in EventKind}
+
+
+def _pair(kind: EventKind) -> Any:
+    """The rows of what began or ended as `kind` says, newest first."""
+    pair = next(pair for pair in OPPOSITES.items() if kind in pair)
+    return News.select(News.id, News.kind).where(News.kind.in_(pair)).order_by(News.id.desc())
+
+
+@statement
+def _last_id() -> peewee.Select:
+    return News.select(peewee.fn.MAX(News.id))
+
+
+def _row(id: int, event: Event) -> dict[str, Any]:
+    detail = event.detail[: News.detail.max_length]
+    return {**asdict(event), "id": id, "text": sentence(event), "detail": detail}

@@ -87,6 +87,11 @@ class ServerRow:
         return None if self.ready is None else max(0.0, self.ready - self.created)
 
     @property
+    def has_yet_to_serve(self) -> bool:
+        """Whether it was launched for people, and has never been ready."""
+        return self.ready is None and not self.shelved
+
+    @property
     def free(self) -> int:
         """Places that somebody may take now."""
         return max(0, self.capacity - self.taken) if self.state is State.READY else 0
@@ -214,6 +219,11 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
 def read_all() -> list[ServerRow]:
     """All servers that live."""
     return [_row(values) for *values, _ in _all()]
+
+
+def find(server: str) -> ServerRow | None:
+    """The row of `server`; None if it does not live."""
+    return next((_row(values) for *values, _ in _some([server])), None)
 
 
 def must_go() -> Any:

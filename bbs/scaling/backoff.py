@@ -126,7 +126,7 @@ class LaunchBreaker:
         """Note that the provider has accepted a launch or a start."""
         if self._refusals:
             self._refusals, self._held_until = 0, 0.0
-            await self._run(fleet_transitions.refuse, self._me, None, None)
+            await self._run(fleet_transitions.refuse, self._me, None, None, self._wall())
 
     async def stamp_again(self) -> None:
         """Write down again until when launches are held, if the wall clock has been set since:
@@ -136,7 +136,7 @@ class LaunchBreaker:
             await self._stamp(until)
 
     async def _stamp(self, until: float) -> None:
-        await self._run(fleet_transitions.refuse, self._me, self._reason, until)
+        await self._run(fleet_transitions.refuse, self._me, self._reason, until, self._wall())
         self._stamped = until
 
     @property

@@ -24,7 +24,7 @@ from zope.interface import implementer
 from bbs.core.errors import Unavailable
 from bbs.core.threads import IWorkers
 from bbs.core.values import DrainCause, State, Tally
-from bbs.rules import fleet_transitions, fleets, membership, relocation
+from bbs.rules import fleet_transitions, fleets, membership, page_history, relocation
 from bbs.rules.fleet_admin import DELAY, Blocker
 from bbs.rules.membership import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, SPARE, ServerRow
@@ -139,6 +139,7 @@ class Housekeeping:
                 if not await self._run(sweep, self._wall()):
                     break
         await self._run(fleet_transitions.forget_gone, self._wall(), GONE_KEPT)
+        await self._run(page_history.forget_old_news)
 
 
 GATHER = 0.02
@@ -210,7 +211,7 @@ class FleetController(Service):
         )
         self._drainer = Drainer(context)
         self._housekeeping = Housekeeping(context, sweeps)
-        self._notices = Outbox(context.database, context.news, lambda: self.keeping, self._reactor)
+        self._notices = Outbox(context, lambda: self.keeping)
 
     # Service
 
@@ -292,6 +293,7 @@ class FleetController(Service):
                 await self._watch_holder(seen.lease, elapsed)
                 return
             if not self.keeping:
+                await self._run(fleet_transitions.begin, self.me, self._wall())
                 self.keeping = True
                 _log.info("this login server keeps the fleet")
             await self._keep(seen, elapsed)
@@ -358,7 +360,7 @@ class FleetController(Service):
     # Keeping the fleet
 
     async def _keep(self, seen: Observation, elapsed: float) -> None:
-        self._notices.look_now()
+        self._notices.look_now(bool(seen.waiting))
         self._serving = seen.serving
         self._gather = max(GATHER, GATHER_EACH * len(seen.servers))
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}

@@ -294,7 +294,7 @@ class Executor:
 
     async def keep(self, server: ServerView) -> None:
         """Place people again on a server that drains."""
-        moves = await self._run(fleet_transitions.keep, self._me, server.id)
+        moves = await self._run(fleet_transitions.keep, self._me, server.id, self._wall())
         _log.info("server {server} is needed after all", server=server.id)
         self._news.moved(moves)
         self._news.ready()
@@ -303,8 +303,9 @@ class Executor:
         """Give the people of a dead server other places."""
         reason = words(cause, server, self._policy)
         _log.warn("server {server} is lost: {reason}", server=server.id, reason=reason)
+        now = self._wall()
         self._news.moved(
-            await self._run(fleet_transitions.lose, self._me, server.id, cause, reason)
+            await self._run(fleet_transitions.lose, self._me, server.id, cause, reason, now)
         )
         self._controller.look_soon()
 
@@ -321,7 +322,8 @@ class Executor:
                 return
         elif cause and server.state is State.WARM:
             # A lost server is not started again meanwhile.
-            await self._run(fleet_transitions.lose, self._me, server.id, cause, reason)
+            now = self._wall()
+            await self._run(fleet_transitions.lose, self._me, server.id, cause, reason, now)
         self._begin(server.id, self._end, server, cause, reason)
 
     async def end_orphan(self, id: str) -> None:
@@ -388,9 +390,11 @@ class Executor:
         """Give up one launch, without holding others back. Returns False if it serves after
         all."""
         if cause is LossCause.LATE:
-            moves = await self._run(fleet_transitions.give_up, self._me, id, reason)
+            moves = await self._run(fleet_transitions.give_up, self._me, id, reason, self._wall())
         else:
-            moves = await self._run(fleet_transitions.lose, self._me, id, cause, reason)
+            moves = await self._run(
+                fleet_transitions.lose, self._me, id, cause, reason, self._wall()
+            )
         self._controller.look_soon()
         if moves is None:
             return False

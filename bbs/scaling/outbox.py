@@ -1,13 +1,19 @@
-"""How the servers come to hear of what operators did to people.
+"""What the fleet's keeper looks for each second: notices of what operators did to people, and
+whether people wait for places.
 
-It is in the database, with a notice beside it, and whoever did it may know no broker. So whoever
-keeps the fleet looks for notices each second, has the app servers look whose sessions have ended,
-and removes them. A keeper that dies between the two is followed by one that tells the same again,
-which does no harm; where the broker is away the app servers look by themselves.
+What operators did is in the database, with a notice beside it, and whoever did it may know no
+broker. So whoever keeps the fleet looks for notices, has the app servers look whose sessions have
+ended, and removes them. A keeper that dies between the two is followed by one that tells the same
+again, which does no harm; where the broker is away the app servers look by themselves.
+
+Whether people wait is nobody's own doing: they come, go and are seated at every server. So the
+keeper stores for the operators' pages when that begins, in the round in which it sees to it, and
+when it ends.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,8 +22,7 @@ from twisted.logger import Logger
 
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions
-from bbs.scaling.events import FleetEvents
-from bbs.storage.database import Database
+from bbs.scaling.context import FleetContext
 
 INTERVAL = 1.0
 """Seconds between looks, at the most: an empty look is one read of an index."""
@@ -31,15 +36,17 @@ class Outbox(Service):
     :param is_keeping: whether it does.
     """
 
-    def __init__(
-        self, database: Database, news: FleetEvents, is_keeping: Any, reactor: Any
-    ) -> None:
-        self._database = database
-        self._news = news
+    def __init__(self, context: FleetContext, is_keeping: Callable[[], bool]) -> None:
+        self._me = context.me
+        self._database = context.database
+        self._news = context.news
+        self._wall = context.wall
         self._is_keeping = is_keeping
-        self._reactor = reactor
+        self._reactor = context.reactor
         self._next: Any = None
         self._looking: Deferred[None] | None = None
+        self._waiting = False
+        """Whether people wait, or did when this looked last."""
 
     def startService(self) -> None:
         Service.startService(self)
@@ -51,8 +58,9 @@ class Outbox(Service):
         self._next.cancel()
         return self._looking
 
-    def look_now(self) -> None:
-        """There may be some."""
+    def look_now(self, waiting: bool = False) -> None:
+        """There may be some, and people may be `waiting`."""
+        self._waiting |= waiting
         if self.running and self._looking is None:
             self._next.reset(0)
 
@@ -73,5 +81,12 @@ class Outbox(Service):
             while found := await self._database.run(fleet_transitions.notices):
                 self._news.ended(dict.fromkeys(channel for _, channel in found))
                 await self._database.run(fleet_transitions.forget_notices, [id for id, _ in found])
+            if self._waiting:
+                now = self._wall()
+                self._waiting = await self._database.run(
+                    fleet_transitions.note_waiting, self._me, now
+                )
         except Unavailable:
             pass  # There will be another look.
+        except fleet_transitions.NotLeader:
+            self._waiting = False

@@ -172,6 +172,12 @@ def _to_9(migrator: Migrator) -> None:
     fill_causes()
 
 
+def _to_10(migrator: Migrator) -> None:
+    """What happened as values, beside the words that older versions show."""
+    added = {"kind": News.kind, "server": News.server, "detail": News.detail}
+    migrator.add_columns("news", **added, number=News.number)
+
+
 STEPS: Mapping[int, Step] = {
     2: _to_2,
     3: _to_3,
@@ -181,5 +187,6 @@ STEPS: Mapping[int, Step] = {
     7: _to_7,
     8: _to_8,
     9: _to_9,
+    10: _to_10,
 }
 """By the version that each leads to."""

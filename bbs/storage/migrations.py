@@ -35,7 +35,7 @@ from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, crea
 
 P = ParamSpec("P")
 
-VERSION = 9
+VERSION = 10
 """The framework's schema that this code works on."""
 
 OLDEST = 7

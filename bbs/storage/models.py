@@ -236,11 +236,21 @@ class Point(Table):
 
 
 class News(Table):
-    """One sentence of the operators' page: what happened, `at` when. Few are kept."""
+    """One event of the operators' page, `at` when (seconds since the epoch), stored by the
+    transaction that acts. Few are kept.
+
+    `kind` is what happened (`bbs.rules.event_text.EventKind`), to which `server`; `detail` and
+    `number` are what else there is to say. Versions up to 0.3.0 write `text` alone, and read it of
+    every row; it can go when schema 10 is the oldest whose programs can work on the database.
+    """
 
     id = RisingIdField()
     at = peewee.DoubleField()
     text = peewee.TextField()
+    kind = _word(20)
+    server = _word(32)
+    detail = _word(250)
+    number = peewee.DoubleField(null=True)
 
 
 class Secret(Table):

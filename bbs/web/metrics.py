@@ -23,8 +23,8 @@ from bbs import __version__
 from bbs.core import tracing
 from bbs.core.values import ERRORS, State, Trouble
 from bbs.web.alarm import Alarm, Cause, alarms
-from bbs.web.event_text import Launched
 from bbs.web.poller import IMeter, Poller
+from bbs.web.rates import Launched
 from bbs.web.snapshot import (
     PageView,
     ServiceInfo,

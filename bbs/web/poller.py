@@ -29,10 +29,9 @@ from bbs.rules.overview import Overview, overview
 from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import Database
 from bbs.web import history
-from bbs.web.event_text import Launched, Scene, deeds_since, narrate, newly_failed, newly_ready
 from bbs.web.history import Memory, Watchers, chosen, series_of
-from bbs.web.rates import ServiceRates
-from bbs.web.snapshot import Measured, PageView, free_places, longest_wait
+from bbs.web.rates import Launched, ServiceRates, newly_failed, newly_ready
+from bbs.web.snapshot import Measured, PageView, Scene, free_places, longest_wait
 
 __all__ = ["NOTHING", "IMeter", "Poller"]
 
@@ -106,9 +105,6 @@ class ReactorLag(Service):
 LOOK_INTERVAL = 1.0
 """Seconds between looks while somebody watches."""
 
-LATE = 15.0
-"""Seconds before the last sign of any page in which it may have missed what operators did."""
-
 WITH_NAMES, WITHOUT = "with names", "without names"
 REMEMBERING = "remembering"
 """Kinds of looks: whoever needs no names takes part in one that has them."""
@@ -165,17 +161,15 @@ class Poller(Service):
         reactor: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
-        names = [each.name for each in counters]
-        self.tallies = ServiceRates(names)
+        self.tallies = ServiceRates([each.name for each in counters])
         self.memory = Memory(
             me=me,
-            counters=names,
+            counters=counters,
             database=database,
             watchers=watchers,
             reactor=reactor,
             wall=wall,
         )
-        self._counters = counters
         self._database = database
         self._broker = broker
         self._watchers = watchers
@@ -187,7 +181,6 @@ class Poller(Service):
         self._seen_at = 0.0
         self._looked_at = self._point_at = float("-inf")
         self._keeper_silence = 0.0
-        self._told: Scene | None = None
         self._watch, self._listening = Watch(), Watch()
         self._leases: dict[str, float] = {}
         self._launches: list[float] = []
@@ -210,11 +203,8 @@ class Poller(Service):
     def stopService(self) -> Deferred[Any]:
         Service.stopService(self)
         self._reactor_lag.stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        await self._ticking.stopService()
-        await self.memory.finish()
+        stopped: Deferred[Any] = self._ticking.stopService()
+        return stopped
 
     # What is known
 
@@ -265,15 +255,23 @@ class Poller(Service):
         try:
             # Also for whoever needs none, so that operators have them all the time.
             names = names or self._watchers.watched()[1]
-            await self._shared.join(REMEMBERING, self.memory.begin)
-            memory = self.memory
-            told = None if memory.narrates else memory.last_id
-            seen = await self._database.run(overview, self._wall(), names, told)
+            await self._shared.join(REMEMBERING, self._remember)
+            last = self.memory.last_id
+            seen = await self._database.run(overview, self._wall(), names, last)
         except Unavailable:
             self._looked_at = now
         else:
             self._take_in(seen, now)
-        self._tell()
+        self._see()
+        self._watchers.state(self.view())
+
+    async def _remember(self) -> None:
+        await self.memory.begin()
+        self._see()
+        await self.memory.write()
+
+    def _see(self) -> None:
+        self.memory.see(database=self._database.available, broker=self._broker())
 
     def _take_in(self, seen: Overview, now: float) -> None:
         # Time in which nothing could be seen is not held against any server.
@@ -286,8 +284,12 @@ class Poller(Service):
         keeper = -1 if seen.keeper is None else seen.keeper.beats
         self._keeper_silence = self._watch.silence(KEEPER, keeper, elapsed)
         self.tallies.look(now, seen)
+        if self._overview:
+            ready = newly_ready(self._overview, seen)
+            self._launches += [each.seconds for each in ready]
+            self._meter.launched(ready, newly_failed(self._overview, seen))
         self._overview, self._seen_at, self._looked_at = seen, self._wall(), now
-        self.memory.look(seen, elapsed)
+        self.memory.show(seen.news)
 
     def _measured(self) -> Measured:
         tallies = self.tallies
@@ -304,23 +306,7 @@ class Poller(Service):
             database_time=self._answers.mean(),
         )
 
-    # What is told
-
-    def _tell(self) -> None:
-        view = self.view()
-        before, self._told = self._told, view.scene
-        if before is None or before.overview is NOTHING:
-            since = self.memory.last_sign
-            if since is not None and self._overview is not None:
-                known = {(news.at, news.text) for news in self.memory.kept}
-                deeds = deeds_since(since - LATE, view.scene.overview)
-                self.memory.tell([deed for deed in deeds if (deed.at, deed.text) not in known])
-        else:
-            ready = newly_ready(before.overview, view.scene.overview)
-            self._launches += [each.seconds for each in ready]
-            self._meter.launched(ready, newly_failed(before.overview, view.scene.overview))
-            self.memory.tell(narrate(before, view.scene, self._counters))
-        self._watchers.state(view)
+    # The last hour
 
     async def _add_point(self, now: float) -> None:
         self._point_at = now

@@ -5,17 +5,18 @@ is how much each count grew between two looks: nothing is lost when a server goe
 counted twice when one comes.
 
 What all servers count of themselves, made into the page's rates: logins, what the service counts
-by names of its own, and what goes wrong.
+by names of its own, and what goes wrong; and which launches have succeeded or failed.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from bbs.core.values import ERRORS, Trouble
+from bbs.core.values import ERRORS, State, Trouble
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import MOVED, HeardServer
+from bbs.rules.servers import MOVED, OPERATOR, HeardServer, ServerRow
 
 REMEMBERED = 1000
 """Servers whose last count is known beyond those that were just seen: one may be out of sight for a
@@ -130,3 +131,31 @@ class _Rates(Mapping[str, Mapping[str, float | None]]):
 
     def __len__(self) -> int:
         return 0
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A launch that succeeded after so many `seconds`, as part of a `trace` ("": of none)."""
+
+    seconds: float
+    trace: str = ""
+
+
+def newly_ready(before: Overview, now: Overview) -> list[Launched]:
+    """Which launches have succeeded meanwhile."""
+    known = {server.id for server in before.servers if server.ready is not None}
+    return [
+        Launched(server.launch_time, server.trace)
+        for server in now.servers
+        if server.launch_time is not None and server.scope != OPERATOR and server.id not in known
+    ]
+
+
+def newly_failed(before: Overview, now: Overview) -> int:
+    """How many launches have failed meanwhile."""
+    known = {server.id for server in before.servers if _failed(server)}
+    return sum(_failed(server) and server.id not in known for server in now.servers)
+
+
+def _failed(server: ServerRow) -> bool:
+    return server.state in (State.LOST, State.GONE) and server.has_yet_to_serve

@@ -18,7 +18,6 @@ from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
 from bbs.rules.servers import OPERATOR, SPARE, HeardServer
 from bbs.web.alarm import alarms
-from bbs.web.event_text import Scene
 
 SHOWN = 100
 """Servers at the most that the page has: 5,000 would be 2 MB each second, for each reader."""
@@ -47,6 +46,15 @@ class Measured:
     launches: int
     reactor_lag: float
     database_time: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What was seen: everything, as last known, and whether it could be looked at just now."""
+
+    overview: Overview
+    database: bool
+    broker: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,9 +169,10 @@ class _Viewer:
     def unsent(self, news: Iterable[News]) -> bytes:
         """Those of `news` that have not been sent, to be written now."""
         new = [one for one in news if one.id > self._last]
-        if new and self._full_since is None:
-            self._last = new[-1].id
-        return b"".join(event("news", one.as_json(), one.id) for one in new)
+        if self._full_since is None:
+            # Other servers' rows may follow with ids below those of what was told here alone.
+            self._last = max((self._last, *(one.id for one in new if one.stored)))
+        return b"".join(event("news", one.as_json(), one.id if one.stored else None) for one in new)
 
     def silent_for(self, now: float) -> float:
         """Seconds for which the buffer has been full."""

@@ -88,7 +88,8 @@ class FleetCommand(RulesCase):
     def test_why_nothing_can_be_launched(self) -> None:
         self.call(membership.enroll, KEEPER)
         self.call(membership.observe, KEEPER, Tally())
-        self.call(fleet_transitions.refuse, KEEPER, "over quota", time.time() + 100)
+        now = time.time()
+        self.call(fleet_transitions.refuse, KEEPER, "over quota", now + 100, now)
         code, out, err = self.run_command("list", "--json")
         self.assertEqual((code, json.loads(out)), (0, []))
         self.assertRegex(

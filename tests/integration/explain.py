@@ -46,8 +46,8 @@ from bbs.rules import (
     user_admin,
 )
 from bbs.rules.auth import Caller, asked_by
+from bbs.rules.event_text import Event, EventKind
 from bbs.rules.overview import overview
-from bbs.rules.page_history import Sentence
 from bbs.rules.pagination import Page
 from bbs.storage import migrations
 from bbs.storage.database import Database
@@ -259,18 +259,18 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: [
                 drain("server5", DrainCause.CONSOLIDATION),
                 fleet_transitions.move_some_off(KEEPER, "server5", 2, NOW),
-                fleet_transitions.keep(KEEPER, "server5"),
+                fleet_transitions.keep(KEEPER, "server5", NOW),
             ],
             lambda: [
                 Server.update(replace_asked=True).where(Server.id == "server6").execute(),
                 drain("server6", DrainCause.REPLACEMENT),
                 fleet_transitions.move_some_off(KEEPER, "server6", 2, NOW, again=True),
             ],
-            lambda: fleet_transitions.lose(KEEPER, "server0", LossCause.SILENT, ""),
-            lambda: fleet_transitions.give_up(KEEPER, "launching", ""),
+            lambda: fleet_transitions.lose(KEEPER, "server0", LossCause.SILENT, "", NOW),
+            lambda: fleet_transitions.give_up(KEEPER, "launching", "", NOW),
             lambda: fleet_transitions.close(KEEPER, "server1", LossCause.ENDED, "", NOW),
             lambda: fleet_transitions.settle(KEEPER),
-            lambda: fleet_transitions.refuse(KEEPER, "over quota", 1.0),
+            lambda: fleet_transitions.refuse(KEEPER, "over quota", 1.0, NOW),
             lambda: fleet_transitions.note_instances(
                 KEEPER, [Instance("server0", "host", True, "", "i-1")]
             ),
@@ -283,15 +283,15 @@ def background() -> dict[str, list[Callable[[], object]]]:
             ],
             lambda: [user_admin.kick(BY, "user0"), fleet_transitions.notices()],
             lambda: fleet_transitions.forget_notices([1, 2]),
+            lambda: fleet_transitions.begin(KEEPER, NOW),
+            lambda: fleet_transitions.note_waiting(KEEPER, NOW),
+            page_history.forget_old_news,
         ],
         PAGE: [
             lambda: overview(NOW, names=True, told=7),
             lambda: page_history.recall(KEEPER.id, NOW),
-            lambda: page_history.write_points(
-                KEEPER.id, None, NOW, {}, {}, [Sentence(7, NOW, "It was.")]
-            ),
-            lambda: page_history.moments_behind(7, NOW),
-            lambda: page_history.write_news(KEEPER.id, [Sentence(7, NOW, "It was.")]),
+            lambda: page_history.write_points(KEEPER.id, 7, NOW, {}, {}),
+            lambda: page_history.add_seen([Event(EventKind.BROKER_AWAY, NOW)], 7),
             lambda: user_admin.search(NOW, "user1"),
             lambda: user_admin.show(NOW, "user1", board.person),
             lambda: fleet_admin.actions(200),

@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -24,6 +25,7 @@ from bbs.board import board
 from bbs.core.threads import Inline
 from bbs.core.values import Tally
 from bbs.rules import fleet_admin, fleet_transitions, membership
+from bbs.rules.overview import overview
 from bbs.storage import migrations
 from bbs.storage.database import Database
 
@@ -44,12 +46,38 @@ def main(url: str, id: str) -> None:
         lease = membership.seen_lease(membership.KEEPER)
         return lease is not None and membership.take_lease(me, lease)
 
+    def look() -> None:
+        """Look at the service as the page does."""
+        seen.append(narrate.Scene(overview=overview(1.0, False), database=True, broker=True))
+
+    def tell() -> list[str]:
+        """Write down what has happened since the last look, as the page that narrates; says it."""
+        before = seen[-1]
+        look()
+        assert remembered.narrate(me.id, None)
+        texts = [told.text for told in narrate.narrate(before, seen[-1], ())]
+        first = max((each.id for each in remembered.news_behind(0)), default=0) + 1
+        news = [remembered.Sentence(id, 1.0, text) for id, text in enumerate(texts, first)]
+        assert remembered.write_news(me.id, news)
+        return texts
+
+    def read() -> list[str]:
+        """The news, as the page has them that does not narrate."""
+        return [each.text for each in remembered.news_behind(0)]
+
+    # Today's have other names in them.
+    remembered: Any = import_module("bbs.rules.page_history")
+    narrate: Any = import_module("bbs.web.narrate")
+    seen: list[Any] = []
     rules: dict[str, Callable[..., Any]] = {
         "observe": observe,
         "seize": seize,
         "report": membership.report,
         "warn": membership.warn,
         "ask_drain": fleet_admin.ask_drain,
+        "look": look,
+        "tell": tell,
+        "read": read,
     }
     answer(bbs.__file__)
     for line in sys.stdin:

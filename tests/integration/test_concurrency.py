@@ -473,7 +473,7 @@ class Capacity(ContestCase):
                 ]
                 outcomes = together(
                     each(
-                        (fleet_transitions.lose, one, old, LossCause.SILENT, "test"),
+                        (fleet_transitions.lose, one, old, LossCause.SILENT, "test", 0.0),
                         *[(fleet_transitions.settle, one)] * 10,
                     ),
                     each(*comings_and_goings),
@@ -531,7 +531,7 @@ class Capacity(ContestCase):
                             0.0,
                         ),
                         *[some] * 6,
-                        (fleet_transitions.keep, one, old),
+                        (fleet_transitions.keep, one, old, 0.0),
                     ),
                     each(
                         *[(placement.give_back, user) for user in reversed(users[:10:2])],

@@ -12,7 +12,8 @@ from typing import Any
 
 from bbs.board import board
 from bbs.core.values import DrainCause, LossCause, State, Tally
-from bbs.rules import fleet_transitions, membership, servers
+from bbs.rules import fleet_transitions, membership, page_history, servers
+from bbs.rules.event_text import Event, EventKind, sentence
 from bbs.rules.membership import Member
 from bbs.storage import migrations
 from bbs.storage.models import Server
@@ -203,5 +204,61 @@ class ByTurns(MigrationCase):
                 idle: LossCause.ENDED,
             },
         )
-        self.call(fleet_transitions.keep, ME, other)
+        self.call(fleet_transitions.keep, ME, other, 3.0)
         self.assertEqual(self.row(other)[0], State.DRAINING)
+
+    # The operators' pages
+
+    def takes_over(self) -> None:
+        """Today's keeper takes the lease, and begins."""
+        self.take_the_lease()
+        self.call(fleet_transitions.begin, ME, 50.0)
+
+    def texts(self) -> list[str]:
+        """The news as today's pages have them."""
+        return [
+            sentence(each.event) if each.event else each.text
+            for each in page_history.news_behind(0)
+        ]
+
+    def test_what_an_older_keeper_does_is_told_by_its_successor(self) -> None:
+        """It stores no events, and in this fleet only today's login servers have pages."""
+        self.upgrade_to_today()
+        self.call(page_history.add, Event(EventKind.BROKER_AWAY, 0.5))
+        ready, gone = self.start(), self.start()
+        self.older.does("close", gone, "drained", 3.0)
+        self.assertEqual(len(self.texts()), 1)
+        self.takes_over()
+        told = [f"Server {ready[:8]} is ready after 1.0 s.", f"Server {gone[:8]} is gone: drained."]
+        self.assertEqual(self.texts()[1:], told)
+        self.call(fleet_transitions.begin, ME, 51.0)
+        self.assertEqual(self.texts()[1:], told)
+
+    def test_what_an_older_page_tells_is_not_told_again(self) -> None:
+        self.upgrade_to_today()
+        self.older.does("look")
+        server = self.start()
+        self.older.does("tell")
+        self.older.does("close", server, "drained", 3.0)
+        self.older.does("tell")
+        told = [
+            f"Server {server[:8]} is ready after 1.0 s.",
+            f"Server {server[:8]} is gone: drained.",
+        ]
+        self.assertEqual(self.texts(), told)
+        self.takes_over()
+        self.assertEqual(self.texts(), told)
+
+    def test_an_older_page_beside_a_keeper_of_today(self) -> None:
+        """It tells once more what it sees, and has all that is stored in words."""
+        self.upgrade_to_today()
+        self.takes_over()
+        self.older.does("look")
+        [server] = self.call(fleet_transitions.add_launches, ME, 1, "test", 9, 99, 60.0)
+        words = f"Server {server[:8]} is being launched."
+        self.assertEqual(self.older.does("read"), [words])
+        self.assertEqual(self.older.does("tell"), [words])
+        self.call(fleet_transitions.mark_ready, ME, server, None, 62.0)
+        ready = f"Server {server[:8]} is ready after 2.0 s."
+        self.assertEqual(self.older.does("read"), [words, words, ready])
+        self.assertEqual(self.texts(), [words, words, ready])

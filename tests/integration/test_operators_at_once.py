@@ -4,15 +4,18 @@ processes, on MySQL in threads."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from bbs.board import board
-from bbs.rules import accounts, fleet_admin, user_admin
+from bbs.core.values import Tally
+from bbs.rules import accounts, fleet_admin, fleet_transitions, membership, page_history, user_admin
+from bbs.rules.event_text import Event, EventKind
 from bbs.rules.fleet_admin import By
 from bbs.rules.placement import Look
 from bbs.rules.user_admin import NoSuchPerson
-from bbs.storage.models import OutboxEntry, Place, Session, Suspension, User
+from bbs.storage.models import News, OutboxEntry, Place, Session, Suspension, User
 from tests.database_case import on_both_databases
-from tests.integration.contestants import ROUNDS, SUCCESS, contestants, once
+from tests.integration.contestants import ROUNDS, SUCCESS, Call, contestants, each, once
 from tests.integration.test_concurrency import ContestCase
 
 
@@ -23,6 +26,14 @@ def in_time(deed: Callable[..., object], *arguments: object) -> bool:
     except NoSuchPerson:
         return False
     return True
+
+
+def follow(last: int, call: Call) -> list[int]:
+    """Read the news behind the id `last`, and again and again behind the last one; their ids."""
+    ids: list[int] = []
+    for _ in range(50):
+        ids += [each.id for each in call(page_history.news_behind, max([last, *ids])).value]
+    return ids
 
 
 @on_both_databases
@@ -105,3 +116,28 @@ class OperatorsAtOnce(ContestCase):
                 self.assertEqual(sum(deed.person == name for deed in recorded), done)
                 self.assertEqual((User.select().count(), Suspension.select().count()), (0, 0))
         self.check_places()
+
+    def test_who_follows_the_news_misses_none(self) -> None:
+        """Whoever stores them: they are committed in the order of their ids."""
+        me = membership.Member("k" * 32, "here")
+        self.call(membership.enroll, me)
+        self.call(membership.observe, me, Tally())
+        launch = (fleet_admin.launch, self.by("liz"), 2, 10**6)
+        keep = (fleet_transitions.add_launches, me, 2, "test", 2, 10**6, self.now)
+        away, back = (
+            (page_history.add_seen, [Event(kind, self.now)], 10**15)
+            for kind in (EventKind.BROKER_AWAY, EventKind.BROKER_BACK)
+        )
+        deeds = [each(*[launch, keep, away, back] * 3)]
+        if self.on_mysql:
+            deeds = [each(*[launch] * 5), each(*[keep] * 5), *[each(*[away, back] * 5)] * 2]
+        last = 0
+        with contestants(self.database, len(deeds) + 1) as together:
+            for _ in range(ROUNDS):
+                *_, seen = together(*deeds, partial(follow, last))
+                stored = [row.id for row in News.select().where(News.id > last)]
+                later = [
+                    each.id for each in self.call(page_history.news_behind, max([last, *seen]))
+                ]
+                self.assertEqual(seen + later, sorted(stored))
+                last = stored[-1]

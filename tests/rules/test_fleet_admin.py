@@ -141,16 +141,16 @@ class Operating(FleetCase):
         self.assertIsNone(self.call(fleet_admin.refusal))
         self.keep()
         self.assertIsNone(self.call(fleet_admin.refusal))
-        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60)
+        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60, self.now)
         self.assertEqual(
             self.call(fleet_admin.refusal), fleet_admin.Hold("over quota", self.now + 60)
         )
-        self.call(fleet_transitions.refuse, ONE, None, None)
+        self.call(fleet_transitions.refuse, ONE, None, None, self.now)
         self.assertIsNone(self.call(fleet_admin.refusal))
 
     def test_a_successor_tries_for_itself(self) -> None:
         self.keep()
-        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60)
+        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60, self.now)
         self.call(membership.enroll, TWO)
         self.call(membership.take_lease, TWO, self.call(membership.observe, TWO, Tally()).lease)
         self.assertIsNone(self.call(fleet_admin.refusal))
@@ -158,7 +158,7 @@ class Operating(FleetCase):
     def test_when_waiting_is_hopeless(self) -> None:
         self.keep()
         self.assertFalse(self.call(fleet_admin.is_hopeless, self.now))
-        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60)
+        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60, self.now)
         self.assertTrue(self.call(fleet_admin.is_hopeless, self.now))
         self.assertFalse(self.call(fleet_admin.is_hopeless, self.now + 60))
         self.launch()

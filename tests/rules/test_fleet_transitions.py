@@ -30,15 +30,15 @@ class NotTheKeeper(FleetCase):
             self.not_keeper(fleet_transitions.adopt, ONE, "test", 1)
             self.not_keeper(fleet_transitions.note_strategy, ONE, server, None, "a way")
             self.not_keeper(fleet_transitions.mark_ready, ONE, server, None, self.now)
-            self.not_keeper(fleet_transitions.lose, ONE, server, LossCause.SILENT, "")
-            self.not_keeper(fleet_transitions.give_up, ONE, server, "")
+            self.not_keeper(fleet_transitions.lose, ONE, server, LossCause.SILENT, "", self.now)
+            self.not_keeper(fleet_transitions.give_up, ONE, server, "", self.now)
             for cause in DrainCause:
                 self.not_keeper(fleet_transitions.drain, ONE, server, cause, "", 9, self.now)
-            self.not_keeper(fleet_transitions.keep, ONE, server)
+            self.not_keeper(fleet_transitions.keep, ONE, server, self.now)
             self.not_keeper(fleet_transitions.move_some_off, ONE, server, 2, self.now)
             self.not_keeper(fleet_transitions.close, ONE, server, None, "", self.now)
             self.not_keeper(fleet_transitions.settle, ONE)
-            self.not_keeper(fleet_transitions.refuse, ONE, "no", 1.0)
+            self.not_keeper(fleet_transitions.refuse, ONE, "no", 1.0, self.now)
             self.not_keeper(
                 fleet_transitions.note_instances, ONE, [Instance(server, "h", True, "")]
             )
@@ -77,7 +77,7 @@ class AServersLife(FleetCase):
         ):
             self.assertIs(self.call(fleet_transitions.note_strategy, ONE, id, before, "next"), done)
         self.assertEqual([self.row(id).way for id in ids], ["next", "two", "next"])
-        self.call(fleet_transitions.lose, ONE, ids[1], LossCause.FAILED, "")
+        self.call(fleet_transitions.lose, ONE, ids[1], LossCause.FAILED, "", self.now)
         self.assertIs(self.call(fleet_transitions.note_strategy, ONE, ids[1], "two", "next"), False)
         asked = [self.call(fleet_admin.ask_launch, 1, 20, self.now) for _ in range(2)]
         adopted = self.call(fleet_transitions.adopt, ONE, "test", 2, ["one"])
@@ -122,7 +122,7 @@ class AServersLife(FleetCase):
     def test_ready_places_those_who_wait_online(self) -> None:
         old = self.start()
         self.person("ann")
-        self.call(fleet_transitions.lose, ONE, old, LossCause.SILENT, "test")
+        self.call(fleet_transitions.lose, ONE, old, LossCause.SILENT, "test", self.now)
         [server] = self.launch()
         self.call(membership.report, server, 1)
         [move] = self.call(fleet_transitions.mark_ready, ONE, server, "host", self.now)
@@ -133,7 +133,9 @@ class AServersLife(FleetCase):
         lost = self.start()
         self.person("ann")
         other = self.start()
-        [move] = self.call(fleet_transitions.lose, ONE, lost, LossCause.SILENT, "silent for long")
+        [move] = self.call(
+            fleet_transitions.lose, ONE, lost, LossCause.SILENT, "silent for long", self.now
+        )
         self.assertEqual(move, relocation.Move(User.get().channel, self.seat(other)))
         self.assertEqual(self.standing(lost), (State.LOST, "silent", "silent for long"))
         self.assertEqual((self.taken(lost), self.taken(other)), (0, 1))
@@ -189,8 +191,8 @@ class AServersLife(FleetCase):
         long = "it is so " * 30
         drained, lost, late, closed = *(self.start() for _ in range(2)), *self.launch(2)
         self.drain(drained, DrainCause.IDLE, long)
-        self.call(fleet_transitions.lose, ONE, lost, LossCause.FAILED, long)
-        self.call(fleet_transitions.give_up, ONE, late, long)
+        self.call(fleet_transitions.lose, ONE, lost, LossCause.FAILED, long, self.now)
+        self.call(fleet_transitions.give_up, ONE, late, long, self.now)
         self.call(fleet_transitions.close, ONE, closed, None, long, self.now)
         self.assertEqual({row.reason for row in Server.select()}, {long[:200]})
 
@@ -216,21 +218,23 @@ class AServersLife(FleetCase):
 
     def test_why_it_was_lost_is_remembered(self) -> None:
         server = self.start()
-        self.call(fleet_transitions.lose, ONE, server, LossCause.SILENT, "silent for long")
+        self.call(
+            fleet_transitions.lose, ONE, server, LossCause.SILENT, "silent for long", self.now
+        )
         self.call(fleet_transitions.close, ONE, server, LossCause.ENDED, "lost", self.now)
         self.assertEqual(self.standing(server), (State.GONE, "silent", "silent for long"))
         self.call(fleet_transitions.close, ONE, server, LossCause.LEFT, "again", self.now)
-        self.call(fleet_transitions.lose, ONE, server, LossCause.LEFT, "again")
+        self.call(fleet_transitions.lose, ONE, server, LossCause.LEFT, "again", self.now)
         self.assertEqual(self.standing(server), (State.GONE, "silent", "silent for long"))
 
     def test_a_launch_that_takes_too_long(self) -> None:
         """It is given up, unless it has said meanwhile that it serves."""
         late, serves = self.launch(2)
-        self.assertEqual(self.call(fleet_transitions.give_up, ONE, late, "not ready"), [])
+        self.assertEqual(self.call(fleet_transitions.give_up, ONE, late, "not ready", self.now), [])
         self.assertEqual(self.standing(late), (State.LOST, "late", "not ready"))
         self.assertFalse(self.call(membership.report, late, 22223))
         self.assertTrue(self.call(membership.report, serves, 22223))
-        self.assertIsNone(self.call(fleet_transitions.give_up, ONE, serves, "not ready"))
+        self.assertIsNone(self.call(fleet_transitions.give_up, ONE, serves, "not ready", self.now))
         self.assertEqual(self.row(serves).state, State.LAUNCHING)
 
     def test_what_the_provider_calls_it(self) -> None:
@@ -250,7 +254,7 @@ class AServersLife(FleetCase):
     def test_settling(self) -> None:
         lost = self.start()
         self.person("ann")
-        self.call(fleet_transitions.lose, ONE, lost, LossCause.SILENT, "")
+        self.call(fleet_transitions.lose, ONE, lost, LossCause.SILENT, "", self.now)
         self.assertEqual(self.call(fleet_transitions.settle, ONE), [])
         other = self.ready_server(capacity=1)
         [move] = self.call(fleet_transitions.settle, ONE)
@@ -347,7 +351,7 @@ class Consolidating(FleetCase):
             Server.update(values).where(Server.id == server).execute()
             before = self.everything()
             self.assertFalse(self.consolidate(server), values)
-            self.call(fleet_transitions.keep, ONE, server)
+            self.call(fleet_transitions.keep, ONE, server, self.now)
             self.assertEqual(self.everything(), before, values)
             Server.update(drain_asked=False, warned=None, state=State.READY, cause="").execute()
 
@@ -357,7 +361,7 @@ class Consolidating(FleetCase):
         self.move_some(server)
         Place.update(server=None).where(Place.moved.is_null(False)).execute()
         Server.update(taken=0, capacity=0).where(Server.id != server).execute()
-        self.assertEqual(len(self.call(fleet_transitions.keep, ONE, server)), 2)
+        self.assertEqual(len(self.call(fleet_transitions.keep, ONE, server, self.now)), 2)
         self.assertEqual(self.standing(server), (State.READY, "", ""))
         self.assertEqual(self.taken(server), 3)
 
@@ -367,7 +371,7 @@ class Consolidating(FleetCase):
         for cause in (*DrainCause, *LossCause, ""):
             before = {"state": State.DRAINING, "cause": cause, "reason": "consolidated: replaced: "}
             Server.update(before).where(Server.id == server).execute()
-            self.call(fleet_transitions.keep, ONE, server)
+            self.call(fleet_transitions.keep, ONE, server, self.now)
             waits = isinstance(cause, DrainCause) and cause.urgency is Urgency.WHEN_QUIET
             now = (State.READY, "", "") if waits else (*before.values(),)
             self.assertEqual(self.standing(server), now)
@@ -376,14 +380,14 @@ class Consolidating(FleetCase):
         server, _ = self.two_with_people(2)
         self.consolidate(server)
         self.move_some(server)
-        self.call(fleet_transitions.keep, ONE, server)
+        self.call(fleet_transitions.keep, ONE, server, self.now)
         self.assertEqual(self.row(server).state, State.DRAINING)
 
     def test_one_that_an_operator_wants_empty_meanwhile_is_not_kept(self) -> None:
         server, _ = self.two_with_people(2)
         self.consolidate(server)
         self.call(fleet_admin.ask_drain, server)
-        self.call(fleet_transitions.keep, ONE, server)
+        self.call(fleet_transitions.keep, ONE, server, self.now)
         self.assertEqual(self.row(server).state, State.DRAINING)
 
 
@@ -442,7 +446,7 @@ class Replacing(FleetCase):
     def test_one_that_is_needed_again_is_kept_and_is_to_be_replaced_still(self) -> None:
         self.mark()
         self.replace()
-        self.call(fleet_transitions.keep, ONE, self.server)
+        self.call(fleet_transitions.keep, ONE, self.server, self.now)
         self.assertEqual(self.standing(self.server), (State.READY, "", ""))
         self.assertIs(self.row(self.server).replace_asked, True)
 

@@ -1,11 +1,11 @@
-"""What the operators' pages remember together, and who of them writes it down."""
+"""What the operators' pages remember together, and who writes it down."""
 
 from __future__ import annotations
 
 from bbs.rules import page_history
-from bbs.rules.membership import LeaseSeen
-from bbs.rules.page_history import HOUR, NEWS_KEPT, Remembered, Sentence
-from bbs.storage.models import Lease, LoginServer, News, Point
+from bbs.rules.event_text import Event, EventKind, sentence
+from bbs.rules.page_history import HOUR, NEWS_KEPT, Moment, Remembered, StoredEvent
+from bbs.storage.models import LoginServer, News, Point
 from tests.database_case import RulesCase, on_both_databases
 
 
@@ -17,14 +17,14 @@ class Remembering(RulesCase):
             LoginServer.insert(id=id, identity="").execute()
 
     def write(
-        self, who: str, *, lapsed: LeaseSeen | None = None, at: float | None = None, value: int = 1
-    ) -> int | None:
-        """`who` writes a point."""
+        self, who: str, *, behind: int = 0, at: float | None = None, value: int = 1
+    ) -> list[int]:
+        """`who`, which has read the points up to `behind`, writes one; the fleet's behind that."""
         when = self.now if at is None else at
-        written: int | None = self.call(
-            page_history.write_points, who, lapsed, when, {"servers": value}, {"reactor_lag": value}
+        moments: tuple[Moment, ...] = self.call(
+            page_history.write_points, who, behind, when, {"servers": value}, {"reactor_lag": value}
         )
-        return written
+        return [moment.id for moment in moments]
 
     def recall(self, who: str = "me") -> Remembered:
         """What the page of `who` begins with."""
@@ -39,37 +39,28 @@ class Remembering(RulesCase):
         self.assertEqual(self.recall(), Remembered((), (), ()))
 
     def test_one_writes_for_the_fleet_and_each_for_itself(self) -> None:
-        first = self.write("me") or 0
-        self.assertIsNone(self.write("other"))
-        self.assertGreater(self.write("me", value=2) or 0, first)
-        self.assertIsNone(self.write("other"))
+        [first] = self.write("me")
+        self.assertEqual(self.write("other"), [first])
+        [second] = self.write("me", behind=first, value=2)
+        self.assertGreater(second, first)
+        self.assertEqual(self.write("other", behind=first), [second])
         self.assertEqual((self.values(), self.values("other")), ([1, 2], [1, 2]))
         own = [moment.series for moment in self.recall("other").own]
         self.assertEqual(own, [{"reactor_lag": 1}, {"reactor_lag": 1}])
 
-    def test_one_that_runs_no_more_is_followed_at_once(self) -> None:
-        self.write("other")
-        self.assertIsNone(self.write("me"))
-        LoginServer.delete().where(LoginServer.id == "other").execute()
-        self.assertIsNotNone(self.write("me"))
-        self.assertEqual(Lease.get(Lease.name == page_history.NARRATOR).holder, "me")
+    def test_another_goes_on_where_one_has_written_none(self) -> None:
+        """Whether it has stopped, or is silent."""
+        [first] = self.write("other")
+        [second] = self.write("me", behind=first)
+        self.assertEqual(self.write("other", behind=first), [second])
+        self.assertEqual(self.values(), [1, 1])
 
-    def test_one_that_has_been_silent_for_long(self) -> None:
-        self.write("other")
-        seen = self.call(page_history.narrator)
-        assert seen is not None
-        self.assertEqual((seen.holder, seen.beats), ("other", 0))
-        self.write("other")
-        self.assertIsNone(self.write("me", lapsed=seen))  # It was not: it has moved.
-        self.assertIsNotNone(self.write("me", lapsed=self.call(page_history.narrator)))
-        self.assertIsNone(self.write("other"))
-
-    def test_one_at_a_time_follows(self) -> None:
-        LoginServer.insert(id="third", identity="").execute()
-        self.write("other")
-        seen = self.call(page_history.narrator)
-        self.assertIsNotNone(self.write("me", lapsed=seen))
-        self.assertIsNone(self.write("third", lapsed=seen))
+    def test_the_points_that_another_has_written(self) -> None:
+        ids = [0]
+        for number in range(3):
+            ids += self.write("other", behind=ids[-1], value=number)
+        self.assertEqual(self.write("me", behind=ids[1], value=9), ids[2:])
+        self.assertEqual(self.values(), [0, 1, 2])
 
     def test_a_login_server_goes_on_with_what_another_measured_that_is_gone(self) -> None:
         self.write("other", value=1)
@@ -83,8 +74,9 @@ class Remembering(RulesCase):
 
     def test_an_hour_and_no_more(self) -> None:
         first = self.now
+        last = 0
         for number in range(5):
-            self.write("me", at=first + number * 1000.0, value=number)
+            [last] = self.write("me", behind=last, at=first + number * 1000.0, value=number)
             self.clock.advance(1000)
         self.assertEqual(self.values(), [2, 3, 4])
         self.assertEqual(Point.select().where(Point.at < first + 4000 - HOUR - 60).count(), 0)
@@ -97,55 +89,102 @@ class Remembering(RulesCase):
         self.assertEqual((self.values(), Point.select().count()), ([1], 2))
 
     def test_the_fleet_could_not_be_seen(self) -> None:
-        written = self.call(page_history.write_points, "me", None, self.now, None, {})
-        self.assertEqual((written, self.values()), (0, []))
-
-    def test_points_behind_one(self) -> None:
-        first = self.write("me", value=1) or 0
-        self.write("me", value=2)
-        behind = self.call(page_history.moments_behind, first, self.now)
-        self.assertEqual([moment.series["servers"] for moment in behind], [2])
+        written = self.call(page_history.write_points, "me", 0, self.now, None, {})
+        self.assertEqual((written, self.values()), ((), []))
+        [first] = self.write("other")
+        [moment] = self.call(page_history.write_points, "me", 0, self.now, None, {})
+        self.assertEqual(moment.id, first)
 
 
 @on_both_databases
-class Telling(RulesCase):
-    def setUp(self) -> None:
-        super().setUp()
-        for id in ("me", "other"):
-            LoginServer.insert(id=id, identity="").execute()
-        self.assertTrue(self.call(page_history.narrate, "me", None))
+class Events(RulesCase):
+    def add(self, *kinds: EventKind, at: float | None = None) -> list[int]:
+        """Store events of these kinds; their ids."""
+        when = self.now if at is None else at
+        ids: list[int] = self.call(page_history.add, *(Event(kind, when, "s1") for kind in kinds))
+        return ids
 
-    def tell(self, *ids: int, who: str = "me") -> bool:
-        """`who` writes news of these ids."""
-        news = [Sentence(id, self.now, f"It was {id}. é") for id in ids]
-        written: bool = self.call(page_history.write_news, who, news)
-        return written
+    def seen(self, *kinds: EventKind, behind: int = 0) -> list[int]:
+        """A login server that has read the events up to `behind` sees these."""
+        events = [Event(kind, self.now) for kind in kinds]
+        ids: list[int] = self.call(page_history.add_seen, events, behind)
+        return ids
 
-    def told(self, behind: int = 0) -> list[int]:
-        """The ids of the news that are kept."""
-        return [each.id for each in self.call(page_history.news_behind, behind)]
+    def stored(self, behind: int = 0) -> list[StoredEvent]:
+        """The news that are kept."""
+        return [*self.call(page_history.news_behind, behind)]
 
-    def test_who_narrates_tells(self) -> None:
-        self.assertTrue(self.tell(7, 8))
-        self.assertFalse(self.tell(9, who="other"))
-        (seven, _) = self.call(page_history.news_behind, 0)
-        self.assertEqual(seven, Sentence(7, self.now, "It was 7. é"))
-        self.assertEqual((self.told(), self.told(7)), ([7, 8], [8]))
+    def kinds(self) -> list[EventKind | None]:
+        """Of what kind they are."""
+        return [each.event.kind if each.event else None for each in self.stored()]
 
-    def test_twice_is_once(self) -> None:
-        self.tell(7, 8)
-        self.assertTrue(self.tell(7, 8, 9))
-        self.assertEqual(self.told(), [7, 8, 9])
+    def test_values_and_words(self) -> None:
+        event = Event(EventKind.READY, self.now, "s1", "détail", 2.5)
+        [id] = self.call(page_history.add, event)
+        self.assertEqual(self.stored(), [StoredEvent(id, self.now, sentence(event), event)])
+        self.assertEqual(News.get().text, "Server s1 is ready after 2.5 s.")
 
-    def test_with_the_points(self) -> None:
-        news = [Sentence(7, self.now, "It was.")]
-        self.call(page_history.write_points, "other", None, self.now, {}, {}, news)
-        self.assertEqual(self.told(), [])
-        self.call(page_history.write_points, "me", None, self.now, {}, {}, news)
-        self.assertEqual(self.told(), [7])
+    def test_details_are_cut(self) -> None:
+        self.call(page_history.add, Event(EventKind.LOST, self.now, "s1", "é" * 300))
+        [stored] = self.stored()
+        self.assertEqual(stored.event and stored.event.detail, "é" * 250)
+
+    def test_ids_rise_whatever_clocks_say(self) -> None:
+        first, second = self.add(EventKind.LAUNCHING, EventKind.READY)
+        self.assertEqual((first, second), (int(self.now * 1000), first + 1))
+        [third] = self.add(EventKind.LOST, at=self.now - 3600)
+        [fourth] = self.add(EventKind.GONE, at=self.now + 3600)
+        self.assertEqual([third, fourth], [second + 1, int((self.now + 3600) * 1000)])
+        self.assertEqual([each.id for each in self.stored(first)], [second, third, fourth])
+        self.assertEqual(self.call(page_history.add), [])
+
+    def test_very_many_at_once(self) -> None:
+        """A whole fleet can be launched in one transaction."""
+        ids = self.add(*[EventKind.LAUNCHING] * 6000)
+        self.assertEqual(len({*ids}), 6000)
+        self.assertEqual(News.select().count(), 6000)
+
+    def test_what_other_versions_wrote(self) -> None:
+        """Of 0.3.0 there are words alone, and a newer one may know of more kinds."""
+        News.insert(id=7, at=1.0, text="Server s1 is ready.").execute()
+        News.insert(id=8, at=2.0, text="Something new.", kind="something").execute()
+        self.assertEqual(
+            self.stored(),
+            [
+                StoredEvent(7, 1.0, "Server s1 is ready.", None),
+                StoredEvent(8, 2.0, "Something new.", None),
+            ],
+        )
 
     def test_so_many_and_no_more(self) -> None:
-        self.tell(*range(1, 61))
-        self.tell(*range(61, 121))
-        self.assertEqual(self.told(), [*range(21, 121)])
+        ids = self.add(*[EventKind.LAUNCHING] * (NEWS_KEPT + 20))
+        self.assertEqual([each.id for each in self.stored()], ids[20:])
+        self.assertEqual(self.call(page_history.forget_old_news), 20)
+        self.assertEqual(self.call(page_history.forget_old_news), 0)
         self.assertEqual(News.select().count(), NEWS_KEPT)
+
+    def test_the_beginning_of_what_goes_on_is_kept(self) -> None:
+        self.add(EventKind.PEOPLE_WAIT, EventKind.LAUNCHES_REFUSED, EventKind.LAUNCHES_ACCEPTED)
+        self.add(*[EventKind.LAUNCHING] * NEWS_KEPT)
+        self.assertEqual(self.call(page_history.forget_old_news), 2)
+        for kind, is_on in ((EventKind.PEOPLE_WAIT, True), (EventKind.LAUNCHES_REFUSED, False)):
+            self.assertIs(self.call(page_history.goes_on, kind), is_on)
+
+    def test_what_several_see_is_stored_once(self) -> None:
+        first = self.seen(EventKind.BROKER_AWAY)
+        self.assertEqual(self.seen(EventKind.BROKER_AWAY), first)
+        self.assertEqual(self.seen(EventKind.BROKER_AWAY, behind=first[0]), first)
+        back = self.seen(EventKind.BROKER_BACK, behind=first[0])
+        self.assertEqual(self.seen(EventKind.BROKER_BACK, behind=first[0]), back)
+        self.assertEqual(self.seen(EventKind.BROKER_BACK, behind=back[0]), back)
+        self.assertEqual(self.kinds(), [EventKind.BROKER_AWAY, EventKind.BROKER_BACK])
+        self.assertNotEqual(self.seen(EventKind.BROKER_AWAY, behind=back[0]), first)
+
+    def test_an_outage_that_several_saw(self) -> None:
+        """Nobody can store it before it is over."""
+        outage = EventKind.DATABASE_AWAY, EventKind.DATABASE_BACK
+        first = self.seen(*outage)
+        self.assertEqual(self.seen(*outage), first)
+        self.assertEqual(self.kinds(), [*outage])
+        self.assertNotIn(self.seen(*outage, behind=first[1])[0], first)
+        self.assertEqual(self.kinds(), [*outage] * 2)

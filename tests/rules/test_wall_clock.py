@@ -277,7 +277,7 @@ class Rows(FleetCase):
 
     def test_nobody_is_sent_away_for_a_wrong_clock(self) -> None:
         self.keep()
-        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60)
+        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60, self.now)
         for ahead, hopeless in ((0.0, True), (-HOUR, False), (HOUR, False)):
             self.assertEqual(self.call(fleet_admin.is_hopeless, self.now + ahead), hopeless)
 

@@ -86,7 +86,12 @@ class Stamps:
         self.told: list[tuple[str | None, float | None]] = []
 
     def run(
-        self, rule: Callable[..., None], me: Member, reason: str | None, until: float | None
+        self,
+        rule: Callable[..., None],
+        me: Member,
+        reason: str | None,
+        until: float | None,
+        now: float,
     ) -> Deferred[None]:
         assert (rule, me) == (fleet_transitions.refuse, ME)
         self.told.append((reason, until))

@@ -13,15 +13,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions, user_admin
+from bbs.rules.event_text import EventKind
 from bbs.rules.fleet_admin import By
+from bbs.rules.membership import Member
+from bbs.scaling.context import FleetContext
 from bbs.scaling.events import FleetEvents
 from bbs.scaling.outbox import INTERVAL, Outbox
-from bbs.storage.models import OutboxEntry
+from bbs.storage.models import News, OutboxEntry
 from bbs.testing import MemoryService, Peer
+from bbs.testing.provider import MemoryProvider
 from tests.database_case import DatabaseCase
+from tests.memory_service import POLICY, memory_service
 from tests.scaling.test_events import RecordingBus
 
 LOGOUT = {"event": "logout"}
+
+ME = Member("1" * 32, "host:here:1")
 
 
 class Heard(SynchronousTestCase):
@@ -109,7 +116,16 @@ class Taking(DatabaseCase):
         self.watch: Clock = self.clock
         self.front = Front(self.database.run)
         database: Any = self.front
-        self.notices = Outbox(database, FleetEvents(self.bus), lambda: self.keeping, self.clock)
+        context = FleetContext(
+            me=ME,
+            database=database,
+            provider=MemoryProvider(),
+            policy=POLICY,
+            news=FleetEvents(self.bus),
+            reactor=self.clock,
+            wall=self.clock.seconds,
+        )
+        self.notices = Outbox(context, lambda: self.keeping)
         self.notices.startService()
         self.addCleanup(self.notices.stopService)
 
@@ -192,3 +208,47 @@ class Taking(DatabaseCase):
         self.clock.advance(5 * INTERVAL)
         self.assertEqual(self.told(), [])
         self.notices.startService()
+
+
+class Waiting(SynchronousTestCase):
+    """That people wait is stored in the round that sees to it, and that nobody does soon after."""
+
+    def setUp(self) -> None:
+        self.memory = memory_service()
+        self.addCleanup(self.memory.close)
+        self.memory.start()
+        self.memory.people("ann", "bob")
+        self.memory.boots = False
+
+    def told(self) -> list[tuple[str, float]]:
+        """What is stored of people who wait, and when that was."""
+        kinds = EventKind.PEOPLE_WAIT, EventKind.NOBODY_WAITS
+        rows = News.select().where(News.kind.in_(kinds)).order_by(News.id)
+        return [(row.text, row.at) for row in rows]
+
+    def wait(self, name: str) -> Peer:
+        """Somebody waits for a place."""
+        peer = self.memory.peer()
+        peer.ask(f"register {name} pw")
+        peer.say(f"login {name} pw")
+        self.memory.settle()
+        return peer
+
+    def test_from_when_until_when(self) -> None:
+        began = self.memory.wall()
+        peer = self.wait("eva")
+        self.wait("liz")
+        self.memory.advance(7.0)
+        self.assertEqual(self.told(), [("1 person waits for a place.", began)])
+        self.memory.boots = True
+        for server in [*self.memory.provider.launched]:
+            self.memory.boot(server)
+        self.memory.settle()
+        ended = self.memory.wall()
+        self.assertEqual([reply["status"] for reply in peer.heard()], [0])
+        self.memory.advance(INTERVAL + 0.1)
+        (_, (text, at)) = self.told()
+        self.assertEqual(text, "Nobody waits for a place any more.")
+        self.assertLess(at - ended, INTERVAL + 0.1)
+        self.memory.advance(30.0)
+        self.assertEqual(len(self.told()), 2)

@@ -17,6 +17,8 @@ from playhouse.migrate import migrate as apply
 from bbs.board import board
 from bbs.board import models as board_models
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
+from bbs.rules import page_history
+from bbs.rules.event_text import Event, EventKind
 from bbs.storage import migrations, models
 from bbs.storage.engines import LOCK_TIMEOUT, DatabaseRefused, connect_to
 from bbs.storage.migrations import Migrator, migrator_of
@@ -254,6 +256,7 @@ class TheStepsThatThereAre(MigrationCase):
             "service_version": ["reached"],
         },
         9: {"server": ["cause"]},
+        10: {"news": ["kind", "server", "detail", "number"]},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 
@@ -302,6 +305,24 @@ class TheStepsThatThereAre(MigrationCase):
         login_server, waiter = LoginServer.get(), Waiter.get()
         self.assertEqual((server.messages, login_server.logins, waiter.since), (None, None, None))
         self.assertEqual((login_server.beats, waiter.name), (3, "bob"))
+
+    def test_news_of_an_older_version(self) -> None:
+        """They stay, and it goes on writing words alone beside today's."""
+        self.go_back(9)
+        writes = "INSERT INTO news (id, at, text) VALUES (%d, 1.5, 'Server s1 is ready.')"
+        self.db.execute_sql(writes % 7)
+        self.assertEqual(self.to_today(), (9, migrations.VERSION))
+        self.db.execute_sql(writes % 8)
+        with self.db.atomic():
+            page_history.add(Event(EventKind.GONE, 0.5, "s1"))
+        self.assertEqual(
+            [(each.id, each.text, each.event) for each in page_history.news_behind(0)],
+            [
+                (7, "Server s1 is ready.", None),
+                (8, "Server s1 is ready.", None),
+                (500, "Server s1 is gone.", Event(EventKind.GONE, 0.5, "s1")),
+            ],
+        )
 
     def test_while_servers_are_at_work_on_the_tables(self) -> None:
         """The upgrade waits, and lets them get on in between: they are served on MySQL while a

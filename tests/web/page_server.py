@@ -29,10 +29,9 @@ from twisted.web.template import XMLString
 
 from bbs.board import board
 from bbs.core.values import Counter as Counted
-from bbs.web.event_text import Scene
 from bbs.web.poller import NOTHING
 from bbs.web.resources import rendered
-from bbs.web.snapshot import Measured, PageView, ServiceInfo
+from bbs.web.snapshot import Measured, PageView, Scene, ServiceInfo
 from tests.memory_service import POLICY
 from tests.web.browser import STATIC
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from bbs.rules import fleet_admin, membership, page_history
+from bbs.core.values import State
+from bbs.rules import fleet_admin, fleet_transitions, membership, page_history
+from bbs.rules.event_text import Event, EventKind
 from bbs.rules.fleet_admin import By
+from bbs.rules.page_history import NEWS_KEPT
+from bbs.scaling.controller import HOUSEKEEPING_INTERVAL
 from bbs.storage.models import Lease, LoginServer, News, Point, Server
-from bbs.web.history import LAPSE, SERVERS, chosen
+from bbs.testing import MemoryProvider
+from bbs.web.history import SERVERS, chosen
 from bbs.web.page import OperatorsPage
+from tests.memory_service import another_keeper
 from tests.web.case import AwayCase, Browser, PageCase, Watcher
 
 
@@ -74,7 +80,7 @@ class Restarting(MemoryCase):
         self.operator().post("/servers")
         self.pass_time(3)
         told = watcher.texts()
-        self.assertEqual(len(told), 3)
+        self.assertEqual(len(told), 5)
         self.restart()
         again = self.watcher()
         self.assertEqual(again.texts(), told)
@@ -83,22 +89,23 @@ class Restarting(MemoryCase):
         self.pass_time(3)
         again.events()
         self.assertEqual(again.ids, sorted({*again.ids}))
-        self.assertGreater(len(again.ids), 3)
+        self.assertGreater(len(again.ids), 5)
 
     def test_what_an_operator_did_meanwhile(self) -> None:
         """It is told when somebody looks again, with the time at which it was done."""
         self.pass_time(11)
+        before = len(self.texts())
         self.stop_page()
         at = self.service.wall() + 5
         (server,) = self.server_ids()
         self.service.database.run(fleet_admin.drain, By("root", "a shell", at), server)
         self.pass_time(60)
         self.restart()
-        (news,) = [data for _, data in self.watcher().events("news")]
-        self.assertEqual(news["text"], f"An operator asked to drain server {server[:8]}.")
-        self.assertEqual(news["at"], round(at, 1))
+        news = [data for _, data in self.watcher().events("news")][before:]
+        self.assertEqual(news[0]["text"], f"An operator asked to drain server {server[:8]}.")
+        self.assertEqual(news[0]["at"], round(at, 1))
         self.restart("third")
-        self.assertEqual(len(self.texts()), 1)
+        self.assertEqual(len(self.texts()), before + len(news))
 
     def test_what_was_done_is_told_once(self) -> None:
         self.watcher()
@@ -106,29 +113,67 @@ class Restarting(MemoryCase):
         self.operator().post("/servers")
         self.pass_time(2)
         told = self.texts()
-        self.assertEqual(len(told), 3)
+        self.assertEqual(len(told), 5)
         self.restart()
         self.assertEqual(self.texts(), told)
 
     def test_a_first_start_digs_nothing_up(self) -> None:
-        """Of a database in which operators have done much, and no page has looked yet."""
+        """Of a database in which much has happened, and that kept none of it."""
         self.stop_page()
-        for table in (News, Point, Lease):
+        for table in (News, Point):
             table.delete().execute()
-        (server,) = self.server_ids()
-        self.service.database.run(fleet_admin.drain, By("root", "", self.service.wall()), server)
+        self.successResultOf(
+            self.service.database.run(fleet_transitions.begin, self.service.me, self.service.wall())
+        )
         self.page = self.make_page()
         self.page.startService()
         self.assertEqual(self.texts(), [])
 
     def test_stamps_are_those_of_what_happened(self) -> None:
-        """A launch is told with the time at which it was asked for, even if it is seen later."""
+        """Nobody watches, and so what happens is seen later."""
         self.pass_time(11)
         asked = self.service.wall()
         self.operator().post("/servers")
         self.pass_time(11)
-        stamps = [data["at"] for _, data in self.watcher().events("news")]
-        self.assertEqual([round(each - asked, 1) for each in stamps], [0, 0.2])
+        stamps = [data["at"] for _, data in self.watcher().events("news")][2:]
+        self.assertEqual([round(each - asked, 1) for each in stamps], [0, 0, 0.2])
+
+
+class WhenItHappened(MemoryCase):
+    def test_what_an_older_keeper_did(self) -> None:
+        """It stored nothing: whoever follows tells it, as it begins."""
+        self.pass_time(2)
+        ended = self.service.wall() - 1
+        row = {"id": "older", "scope": "x", "state": "gone", "capacity": 1, "created": 1.0}
+        Server.insert(row | {"ready": 2.0, "ended": ended, "reason": "drained"}).execute()
+        keeper = another_keeper(self.service, "other", MemoryProvider())
+        Lease.update(holder=keeper.me.id, identity="other").execute()
+        self.service.database.run(membership.enroll, keeper.me)
+        keeper.startService()
+        self.addCleanup(lambda: self.successResultOf(keeper.stopService()))
+        self.pass_time(2)
+        row_of_it = News.get(News.server == "older")
+        self.assertEqual((row_of_it.text, row_of_it.at), ("Server older is gone: drained.", ended))
+
+    def test_a_server_that_is_killed(self) -> None:
+        """Its people move at once, and the news have the time of that: neither that of the page's
+        next look, of which there is one in ten seconds while nobody watches, nor of the end."""
+        self.service.people("ann")
+        self.pass_time(11.5)
+        (server,) = self.server_ids()
+        killed = self.service.wall()
+        self.service.servers.pop(server)
+        lost_at = None
+        for _ in range(600):
+            self.clock.advance(0.1)
+            if lost_at is None and Server.get(Server.id == server).state == State.LOST:
+                lost_at = self.service.wall()
+        self.assertIsNotNone(lost_at)
+        assert lost_at is not None
+        self.assertGreater(lost_at, killed + self.policy.lost_after)
+        stamps = {data["text"]: data["at"] for _, data in self.watcher().events("news")}
+        lost = f"Server {server[:8]} is lost: silent for more than {self.policy.lost_after:g} s."
+        self.assertAlmostEqual(stamps[lost], lost_at, delta=0.11)
 
 
 class SeveralLoginServers(MemoryCase):
@@ -171,6 +216,20 @@ class SeveralLoginServers(MemoryCase):
         self.assertEqual(self.texts(other), self.texts())
         self.assertGreater(len(self.texts()), 1)
 
+    def test_a_broker_that_is_away_is_told_once(self) -> None:
+        """By the page that sees it first; the others see the same."""
+        other = self.another("other")
+        watchers = [self.watcher(), Watcher(Browser(other)).open()]
+        self.live(2)
+        for watcher in watchers:
+            watcher.events()
+        self.service.broker.away()
+        self.live(2)
+        for watcher in watchers:
+            self.assertEqual(watcher.texts(), ["The broker is away: messages arrive later."])
+        kinds = [row.kind for row in News.select() if row.kind.startswith("broker")]
+        self.assertEqual(kinds, [EventKind.BROKER_AWAY])
+
     def test_nothing_is_written_twice(self) -> None:
         self.another("other")
         self.another("third")
@@ -181,7 +240,7 @@ class SeveralLoginServers(MemoryCase):
         self.operator().post("/servers")
         self.live(12)
         texts = [row.text for row in News.select()]
-        self.assertEqual((len(texts), len({*texts})), (3, 3))
+        self.assertEqual((len(texts), len({*texts})), (5, 5))
 
     def test_who_watches_any_of_them_hears_it_soon(self) -> None:
         other = self.another("other")
@@ -197,12 +256,11 @@ class SeveralLoginServers(MemoryCase):
         other = self.another("other")
         self.live(11)
         self.stop_page()
-        Lease.update(holder="stopped").where(Lease.name == page_history.NARRATOR).execute()
         self.operator_of(other).post("/servers")
         self.live(12)
-        self.assertEqual(Lease.get(Lease.name == page_history.NARRATOR).holder, "other")
         self.assertEqual(self.texts(other), [row.text for row in News.select()])
-        self.assertEqual(len(self.texts(other)), 2)
+        self.assertEqual(len(self.texts(other)), 5)
+        self.assertEqual(self.hour(other)["servers"][-1], 2)
 
     def test_another_goes_on_when_one_falls_silent(self) -> None:
         """As long as nobody knows that it is dead."""
@@ -211,9 +269,8 @@ class SeveralLoginServers(MemoryCase):
         self.live(11)
         self.is_stopped = True
         self.operator_of(other).post("/servers")
-        self.live(LAPSE + 12)
-        self.assertEqual(Lease.get(Lease.name == page_history.NARRATOR).holder, "other")
-        self.assertEqual(News.select().count(), 2)
+        self.live(32)
+        self.assertEqual(News.select().count(), 5)
         fleet = self.hour(other)["servers"]
         self.assertEqual(fleet[-1], 2)
 
@@ -226,12 +283,11 @@ class SeveralLoginServers(MemoryCase):
         self.operator().post("/servers")
         self.live(3)
         told = self.texts(other)
-        self.assertEqual(len(told), 3)
+        self.assertEqual(len(told), 5)
         self.is_stopped = True
-        self.live(LAPSE + 12)
-        self.assertEqual(Lease.get(Lease.name == page_history.NARRATOR).holder, "other")
+        self.live(32)
         self.assertEqual(self.texts(other), told)
-        self.assertEqual(News.select().count(), 3)
+        self.assertEqual(News.select().count(), 5)
 
     def test_one_that_comes_back_goes_on_from_what_the_other_wrote(self) -> None:
         self.have_a_process()
@@ -240,10 +296,9 @@ class SeveralLoginServers(MemoryCase):
         self.live(11)
         self.is_stopped = True
         self.operator_of(other).post("/servers")
-        self.live(LAPSE + 12)
+        self.live(32)
         self.go_on()
         self.live(31)
-        self.assertEqual(Lease.get(Lease.name == page_history.NARRATOR).holder, "other")
         mine, theirs = (
             [x for x in self.hour(page)["servers"] if x is not None] for page in (None, other)
         )
@@ -262,7 +317,7 @@ class SeveralLoginServers(MemoryCase):
         return browser
 
 
-class WithoutADatabase(AwayCase):
+class WithoutADatabase(MemoryCase, AwayCase):
     def test_it_goes_on_in_memory_and_news_are_written_later(self) -> None:
         watcher = self.watcher()
         self.pass_time(12)
@@ -274,9 +329,71 @@ class WithoutADatabase(AwayCase):
         self.pass_time(12)
         texts = [row.text for row in News.select().order_by(News.id)]
         self.assertEqual(
-            [text[:20] for text in texts[:2]], ["The database is away", "The database is back"]
+            [text[:20] for text in texts[2:4]], ["The database is away", "The database is back"]
         )
         self.assertEqual(Point.select().where(Point.login_server == "").count(), 2)
+
+    def outage(self) -> None:
+        """The database is away for a while."""
+        self.go()
+        self.pass_time(6)
+        self.come_back()
+        self.pass_time(3)
+
+    def told(self, text: str) -> list[str]:
+        """The rows that begin so."""
+        return [row.text for row in News.select() if row.text.startswith(text)]
+
+    def test_each_of_several_pages_tells_it_once_and_one_stores_it(self) -> None:
+        pages = [self.page, self.another("other"), self.another("third")]
+        watchers = [Watcher(Browser(page)).open() for page in pages]
+        self.pass_time(2)
+        for watcher in watchers:
+            watcher.events()
+        for _ in range(2):
+            self.outage()
+            for watcher in watchers:
+                away, back = watcher.texts()
+                self.assertTrue(away.startswith("The database is away: "))
+                self.assertEqual(back, "The database is back.")
+        self.assertEqual(len(self.told("The database")), 4)
+        self.restart()
+        for page in (self.page, *pages[1:]):
+            self.assertEqual(sum("database" in text for text in self.texts(page)), 4)
+
+    def test_what_follows_is_told_at_a_page_whose_clock_is_ahead(self) -> None:
+        """What it told without the database has its own time, and so a higher id than what others
+        store next."""
+        right = self.service.wall
+        self.service.wall = lambda: right() + 60  # type: ignore[method-assign]
+        ahead = self.another("ahead")
+        self.service.wall = right  # type: ignore[method-assign]
+        self.watcher()
+        watcher = Watcher(Browser(ahead)).open()
+        self.pass_time(2)
+        self.outage()
+        self.assertEqual(len(self.told("The database")), 2)
+        latest = News.select().order_by(News.id.desc()).get()
+        self.assertLess(latest.id, max(data["id"] for _, data in watcher.events("news")))
+        self.operator().post("/servers")
+        self.pass_time(3)
+        self.assertEqual(len(watcher.texts()), 3)
+
+    def test_the_broker_goes_meanwhile(self) -> None:
+        watcher = self.watcher()
+        self.pass_time(2)
+        watcher.events()
+        self.go()
+        self.pass_time(3)
+        self.service.broker.away()
+        self.pass_time(3)
+        self.assertEqual(
+            [text[:14] for text in watcher.texts()], ["The database i", "The broker is "]
+        )
+        self.come_back()
+        self.pass_time(3)
+        self.assertEqual(watcher.texts(), ["The database is back."])
+        self.assertEqual(len(self.told("The ")), 3)
 
 
 class HowMuch(MemoryCase):
@@ -288,6 +405,14 @@ class HowMuch(MemoryCase):
         rules = [rule for rule, _ in self.database.asked]
         wrote = [rule for rule in rules if rule.__module__ == page_history.__name__]
         self.assertEqual(wrote, [page_history.write_points] * 3)
+
+    def test_the_keeper_removes_what_is_too_old(self) -> None:
+        """Also where nobody has a page."""
+        self.stop_page()
+        events = [Event(EventKind.GONE, 1.0, f"s{number}") for number in range(2 * NEWS_KEPT)]
+        self.successResultOf(self.service.database.run(page_history.add, *events))
+        self.pass_time(HOUSEKEEPING_INTERVAL + 6)
+        self.assertEqual(News.select().count(), NEWS_KEPT)
 
     def test_an_older_version_beside_is_not_in_the_way(self) -> None:
         """It knows neither of the lease nor of the tables, and its rows tell nothing."""

@@ -1,4 +1,4 @@
-"""The pure parts of the operators' page: counts, gauges, the last hour, the news in words."""
+"""The pure parts of the operators' page: counts, gauges, the last hour, launches."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
 from bbs.core.values import Counter, DrainCause, State
-from bbs.rules.fleet_admin import ANOTHER, Blocker, Hold, OperatorAction
+from bbs.rules.fleet_admin import ANOTHER, Blocker, Hold
 from bbs.rules.fleets import Left
 from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import OPERATOR, HeardServer
-from bbs.web.event_text import Scene, Told, narrate, newly_failed, newly_ready, short
 from bbs.web.history import FIGURES, POINTS, STEP, LastHour
 from bbs.web.poller import LAG_INTERVAL, NOTHING, ReactorLag, Spans
-from bbs.web.rates import REMEMBERED, CounterRates
+from bbs.web.rates import REMEMBERED, CounterRates, newly_failed, newly_ready
 from bbs.web.resources import column, in_sentences
 from bbs.web.snapshot import (
     REFUSED,
     SHOWN,
     Measured,
     PageView,
+    Scene,
     ServiceInfo,
     essence,
     longest_wait,
@@ -231,149 +231,8 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(history.as_json()["end"], 10_000.0 + 2 * STEP + 3600.0)
 
 
-class News(SynchronousTestCase):
-    def told(self, before: Overview, now: Overview) -> list[str]:
-        return [each.text for each in narrate(seen(before), seen(now), ())]
-
-    def of(self, now: HeardServer | None, before: HeardServer | None = None) -> list[str]:
-        """What is told of one server."""
-        return self.told(
-            *(replace(QUIET, servers=(each,) if each else ()) for each in (before, now))
-        )
-
-    def test_nothing(self) -> None:
-        self.assertEqual(self.told(QUIET, QUIET), [])
-        self.assertEqual(self.of(SERVER, SERVER), [])
-        self.assertEqual(self.of(replace(SERVER, taken=4, beats=8), SERVER), [])
-
-    def test_a_servers_life(self) -> None:
-        launching = replace(SERVER, state=State.LAUNCHING, ready=None)
-        draining = replace(SERVER, state=State.DRAINING, reason="idle for 120 s")
-        gone = replace(SERVER, state=State.GONE, reason="drained")
-        lost = replace(SERVER, state=State.LOST, reason="silent for more than 10 s")
-        for before, now, text in (
-            (None, launching, "Server 01234567 is being launched."),
-            (launching, SERVER, "Server 01234567 is ready after 2.1 s."),
-            (None, SERVER, "Server 01234567 is ready after 2.1 s."),
-            (SERVER, draining, "Server 01234567 drains: idle for 120 s."),
-            (draining, SERVER, "Server 01234567 is needed after all, and takes people."),
-            (draining, gone, "Server 01234567 is gone: drained."),
-            (SERVER, gone, "Server 01234567 is gone: drained."),
-            (SERVER, lost, "Server 01234567 is lost: silent for more than 10 s."),
-            (lost, replace(lost, state=State.GONE, reason=""), "Server 01234567 is gone."),
-        ):
-            self.assertEqual(self.of(now, before), [text])
-
-    def test_a_launch_that_failed(self) -> None:
-        launching = replace(SERVER, state=State.LAUNCHING, ready=None)
-        lost = replace(launching, state=State.LOST, reason="failed: not ready in 180 s")
-        gone = replace(lost, state=State.GONE)
-        text = "Server 01234567 could not be launched."
-        self.assertEqual(self.of(lost, launching), [text])
-        self.assertEqual(self.of(gone, launching), [text])
-        self.assertEqual(self.of(gone), [text])
-        self.assertEqual(self.of(gone, lost), [])
-        refused = replace(lost, reason="refused: you are arn:aws:iam::1:role/x")
-        self.assertEqual(self.of(refused, launching), [text])
-
-    def test_one_that_an_operator_runs(self) -> None:
-        self.assertEqual(self.of(replace(SERVER, scope=OPERATOR)), ["Server 01234567 is ready."])
-        self.assertEqual(self.of(replace(SERVER, ready=None)), ["Server 01234567 is ready."])
-
-    def test_rows_that_are_swept_away_are_no_news(self) -> None:
-        self.assertEqual(self.of(None, replace(SERVER, state=State.GONE)), [])
-
-    def test_people_who_wait(self) -> None:
-        one, three = (replace(QUIET, waiting=count) for count in (1, 3))
-        self.assertEqual(self.told(QUIET, one), ["1 person waits for a place."])
-        self.assertEqual(self.told(QUIET, three), ["3 people wait for a place."])
-        self.assertEqual(self.told(one, three), [])
-        self.assertEqual(self.told(three, QUIET), ["Nobody waits for a place any more."])
-
-    def test_refusals(self) -> None:
-        quota = replace(QUIET, refusal=Hold("over quota", 1.0))
-        later = replace(QUIET, refusal=Hold("over quota", 2.0))
-        text = "Nothing can be launched: the provider refuses it."
-        self.assertEqual(self.told(QUIET, quota), [text])
-        self.assertEqual(self.told(quota, later), [])
-        self.assertEqual(self.told(later, QUIET), ["Servers can be launched again."])
-
-    def test_connections(self) -> None:
-        well, away = seen(QUIET), Scene(overview=QUIET, database=False, broker=False)
-        self.assertEqual(
-            [each.text for each in narrate(well, away, (Counter("waves", arrival="waves come"),))],
-            [
-                "The database is away: nobody can log in, and the fleet is shown as last known.",
-                "The broker is away: waves come later.",
-            ],
-        )
-        back = ["The database is back.", "The broker is back."]
-        self.assertEqual(narrate(away, well, ()), [*map(Told, back)])
-
-    def test_no_broker_where_several_things_arrive(self) -> None:
-        away = Scene(overview=QUIET, database=True, broker=False)
-        arrivals = (
-            Counter("waves", arrival="waves come"),
-            Counter("nods", arrival="nods are seen"),
-        )
-        self.assertEqual(
-            narrate(seen(QUIET), away, (*COUNTERS, *arrivals)),
-            [Told("The broker is away: waves come and nods are seen later.")],
-        )
-
-    def test_no_broker_where_nothing_is_said_to_arrive(self) -> None:
-        away = Scene(overview=QUIET, database=True, broker=False)
-        self.assertEqual(
-            narrate(seen(QUIET), away, COUNTERS),
-            [Told("The broker is away: what happens reaches people late, or not at all.")],
-        )
-
-    def test_what_operators_did(self) -> None:
-        deeds = [
-            OperatorAction(
-                id=number,
-                at=1.0,
-                operator="liz",
-                address="192.0.2.1",
-                action=action,
-                target="abcdef0123456789",
-            )
-            for number, action in ((1, "launch"), (2, "drain"), (3, "launch"))
-        ]
-        before, now = (replace(QUIET, actions=tuple(reversed(x))) for x in (deeds[:1], deeds))
-        self.assertEqual(
-            self.told(before, now),
-            [
-                "An operator asked to drain server abcdef01.",
-                "An operator asked to start server abcdef01.",
-            ],
-        )
-        self.assertEqual(len(self.told(QUIET, now)), 3)
-        self.assertNotIn("liz", str(self.told(QUIET, now)))
-
-    def test_what_operators_asked_of_several_servers(self) -> None:
-        deed = OperatorAction(
-            id=1,
-            at=1.0,
-            operator="liz",
-            address="x",
-            action="replace",
-            target="",
-            detail="3 servers",
-        )
-        back = replace(deed, id=2, action="replace-cancel", detail="1 server")
-        self.assertEqual(
-            self.told(QUIET, replace(QUIET, actions=(back, deed))),
-            [
-                "An operator asked for others in place of 3 servers.",
-                "An operator asked to keep 1 server.",
-            ],
-        )
-
-    def test_ids(self) -> None:
-        self.assertEqual((short("s1"), short("0123456789")), ("s1", "01234567"))
-
-    def test_launches(self) -> None:
+class Launches(SynchronousTestCase):
+    def test_which_have_succeeded_or_failed(self) -> None:
         launching = replace(SERVER, state=State.LAUNCHING, ready=None)
         failed = replace(launching, state=State.LOST)
         by_hand = replace(SERVER, id="other", scope=OPERATOR)

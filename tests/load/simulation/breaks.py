@@ -119,8 +119,8 @@ def _beating() -> Iterator[None]:
         nowhere = server.health is Health.UNADDRESSED
         return replace(server, health=Health.UNHEARD) if nowhere else server
 
-    def give_up(me: membership.Member, server: str, reason: str) -> Any:
-        return fleet_transitions.lose(me, server, LossCause.LATE, reason)
+    def give_up(me: membership.Member, server: str, reason: str, now: float) -> Any:
+        return fleet_transitions.lose(me, server, LossCause.LATE, reason, now)
 
     # The planner looks whether a launch beats, and the transaction that gives it up looks again.
     with _seen_as(as_unheard), mock.patch.object(fleet_transitions, "give_up", give_up):

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
+from bbs.rules import fleet_transitions, page_history
 from bbs.storage.database import Database
 
 
@@ -82,6 +83,11 @@ class Mortal:
         return calls
 
 
+FOR_PAGES = (fleet_transitions.begin, fleet_transitions.note_waiting, page_history.forget_old_news)
+"""Rules that decide nothing about the fleet: no chance is drawn for them, and nobody dies by them,
+so that a seed's round goes as it does without."""
+
+
 class MortalDatabase:
     """The database, as a mortal reaches it. `faults` is the probability that it is out of reach,
     or goes so before it has answered."""
@@ -94,6 +100,8 @@ class MortalDatabase:
 
     def run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """As `Database.run`."""
+        if rule in FOR_PAGES and self._mortal.alive:
+            return self._database.run(rule, *arguments)
         return self._mortal.ask(lambda: self._run(rule, *arguments))
 
     def run_patiently(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:

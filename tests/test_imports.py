@@ -43,7 +43,7 @@ async def dice(ask, result):
 
 DAEMONS = """
 import bbs.daemons.app, bbs.daemons.login, bbs.daemons.telnet, bbs.cli.client, bbs.cli.up
-import bbs.client.library, bbs.scaling.ec2.provider, bbs.web.http_limits, bbs.daemons.config_check
+import bbs.client.client, bbs.scaling.ec2.provider, bbs.web.http_limits, bbs.daemons.config_check
 """
 """All that runs; OpenTelemetry takes a tenth of a second to load."""
 

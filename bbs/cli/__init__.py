@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from bbs.commands.service import Service
 
 PARTS = {
-    "up": ("bbs.cli.up", "run the whole service here"),
-    "client": ("bbs.cli.client", "talk to a service"),
-    "fleet": ("bbs.cli.fleet", "show the app servers, launch one, drain one"),
-    "user": ("bbs.cli.user", "show people, suspend one, give one another password"),
-    "backup": ("bbs.cli.backup", "copy the database of a running service into a file"),
-    "restore": ("bbs.cli.restore", "put such a copy in the database's place"),
-    "db": ("bbs.cli.db", "upgrade the database's schema, or show its version"),
-    "config": ("bbs.cli.config", "check a configuration file"),
+    "up": ("bbs.cli.up:main", "run the whole service here"),
+    "client": ("bbs.cli.client:main", "talk to a service"),
+    "fleet": ("bbs.cli.fleet:main", "show the app servers, launch one, drain one"),
+    "user": ("bbs.cli.user:main", "show people, suspend one, give one another password"),
+    "backup": ("bbs.cli.database:backup", "copy the database of a running service into a file"),
+    "restore": ("bbs.cli.database:restore", "put such a copy in the database's place"),
+    "db": ("bbs.cli.database:db", "upgrade the database's schema, or show its version"),
+    "config": ("bbs.cli.config:main", "check a configuration file"),
 }
 
 INTERRUPTED = 130
@@ -93,9 +93,9 @@ def run(program: Program, arguments: Sequence[str]) -> int:
     if part not in PARTS:
         print(_usage(program), file=sys.stderr)
         return 2
-    module, _ = PARTS[part]
+    module, _, function = PARTS[part][0].partition(":")
     try:
-        code: int = import_module(module).main(rest, program)
+        code: int = getattr(import_module(module), function)(rest, program)
     except KeyboardInterrupt:  # before the part itself knows what to do about Ctrl-C
         return INTERRUPTED
     return code

@@ -29,19 +29,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.cli import Program, port
-from bbs.client.library import ServiceClient
+from bbs.client.catalog import Vocabulary
+from bbs.client.client import ServiceClient
+from bbs.client.errors import ClientError
 from bbs.client.tls import TrustUnusable, load_trust, tls_endpoints
-from bbs.client.values import ClientError
-from bbs.client.vocabulary import Vocabulary
 from bbs.core import tracing
 from bbs.core.addresses import Address
 from bbs.core.clock import measure_steadily
 from bbs.protocols.presentation import Presentation, PresentationUnusable, load
-from bbs.ui import last
-from bbs.ui.forms import ForPeople, ForPrograms
-from bbs.ui.lines import InputError, Lines, reader
+from bbs.ui import user_files
+from bbs.ui.output import ForPeople, ForPrograms, visible
 from bbs.ui.script import Script
-from bbs.ui.text import visible
+from bbs.ui.stdin import InputError, Lines, reader
 
 STDIN, STDOUT = 0, 1
 
@@ -69,7 +68,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     if sys.stdin is None or sys.stdout is None:
         # Their numbers may be somebody else's by now: the reactor's own, for one.
         return _exit_code(program.name, "standard input or output is closed")
-    kept = last.place(os.environ)
+    kept = user_files.last_server_file(os.environ)
     try:
         service = choose_service(options, kept)
         own = load(program.client) if program.client else Presentation()
@@ -80,7 +79,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     if untraced := _begin_tracing(program.name):
         return _exit_code(program.name, untraced)
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
-        from bbs.ui.terminal.start import run as talk
+        from bbs.ui.terminal.main import run as talk
 
         ended = talk(service.address, password, making.client, times=not options.no_times)
     else:
@@ -120,14 +119,14 @@ def parser(program: Program) -> argparse.ArgumentParser:
         metavar="HOST",
         nargs="?",
         help="where a login server is; without one the service that was talked to last, else "
-        f"{last.DEFAULT_HOST}",
+        f"{user_files.DEFAULT_HOST}",
     )
     parser.add_argument(
         "port",
         metavar="PORT",
         nargs="?",
         type=port,
-        help=f"the port that it listens on ({last.DEFAULT_PORT})",
+        help=f"the port that it listens on ({user_files.DEFAULT_PORT})",
     )
     parser.add_argument("--tls", action="store_true", help="talk by TLS to all its servers")
     parser.add_argument(
@@ -144,13 +143,13 @@ def parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def choose_service(options: argparse.Namespace, kept: Path) -> last.Service:
+def choose_service(options: argparse.Namespace, kept: Path) -> user_files.LastServer:
     """The service that is meant: the one that is named, else the one at `kept`."""
     ca = os.path.abspath(options.ca) if options.ca else ""
     if options.host:
         host = options.host.strip("[]")  # As URLs have IPv6 addresses.
-        return last.Service(host, options.port or last.DEFAULT_PORT, options.tls, ca)
-    service = last.read(kept)
+        return user_files.LastServer(host, options.port or user_files.DEFAULT_PORT, options.tls, ca)
+    service = user_files.read_last_server(kept)
     if options.tls:
         service = replace(service, tls=True, ca=ca or service.ca)
     return service
@@ -163,11 +162,13 @@ class _Making:
     :raises TrustUnusable: TLS cannot be had as it was asked for.
     """
 
-    def __init__(self, service: last.Service, kept: Path, own: Presentation) -> None:
+    def __init__(self, service: user_files.LastServer, kept: Path, own: Presentation) -> None:
         self._own = own
         self._trust = load_trust(service.ca) if service.tls else None
         # A thread of its own: a slow disk holds up nobody who talks.
-        self._keeping = threading.Thread(target=last.keep, args=(kept, service), daemon=True)
+        self._keeping = threading.Thread(
+            target=user_files.keep_last_server, args=(kept, service), daemon=True
+        )
         self._name = service.host
 
     def client(self, reactor: Any, login_server: Address) -> ServiceClient:

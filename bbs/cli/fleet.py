@@ -11,20 +11,175 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from bbs.cli import Program, adopting, replacing
-from bbs.cli.offline import configuration, connected
-from bbs.cli.operators import by_whom, tell
+from bbs import __version__
+from bbs.cli import Program
+from bbs.cli.offline import by_whom, configuration, connected, tell
 from bbs.config import ConfigError, Configuration
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets, membership, overview
-from bbs.rules.fleet_admin import By, in_number
+from bbs.rules.fleet_admin import DELAY, By, Replacement, in_number
+from bbs.rules.fleets import Left
+from bbs.rules.overview import LoginServerRow
+from bbs.scaling import providers
 from bbs.scaling.ec2.instance_states import price
 from bbs.scaling.process_identity import is_certainly_alive, is_certainly_dead
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
+
+
+class NotAdopted(Exception):
+    """Why nothing is adopted, in a line."""
+
+
+def _confirm_adoption(sure: bool) -> None:
+    """Say whose instances would be taken over, and unless it is `sure` already, have whoever is at
+    the terminal type that fleet's id.
+
+    :raises NotAdopted: there is nothing to adopt, or the answer is no.
+    """
+    left = fleets.waiting_for_adopt()
+    if left is None:
+        raise NotAdopted(_nothing_to_adopt())
+    print(
+        f"This database is a copy of fleet {_named(left)}. Adopted, it is fleet {left.id} again:"
+        " instances that this fleet has launched count, and those without a server here are ended."
+        " Where the original goes on, these are its servers: see first that no login server of the"
+        " original runs, or will.",
+        file=sys.stderr,
+    )
+    if sure:
+        return
+    if not sys.stdin.isatty():
+        raise NotAdopted("no terminal to ask at: --yes adopts without asking")
+    print(f"Type {left.id} to adopt it: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip() != left.id:
+        raise NotAdopted("not the same: nothing is adopted")
+
+
+def _nothing_to_adopt() -> str:
+    """Why there is nothing to adopt."""
+    id = fleets.fleet_id()
+    if not id:
+        return "there is nothing to adopt: no login server has started on this database yet"
+    return f"there is nothing to adopt: this is fleet {id}, and no copy of another's database"
+
+
+def _adoption_notes(adopted: str, before: str) -> Iterator[str]:
+    """What else is to be known, and done, by whoever has `adopted` a fleet, where it was `before`
+    another."""
+    if adopted == before:
+        return  # Nobody has started on this copy, so nobody has launched anything.
+    count = fleets.count_of(before)
+    if count:
+        yield f"{count} app servers launched as fleet {before} are this fleet's still"
+    if not all(is_certainly_dead(sign.identity) for sign in membership.signs().values()):
+        yield (
+            f"login servers that run go on as fleet {before} until they are started again: start"
+            " them again now"
+        )
+
+
+def _fleet_identity(config: Configuration) -> str:
+    """Which fleet this is, and what it may adopt, where app servers outlive login servers and so it
+    matters; else nothing."""
+    id = fleets.fleet_id()
+    if not id or not providers.named(config.fleet.provider)[1].outlives:
+        return ""
+    left = fleets.waiting_for_adopt()
+    if left is None:
+        return f"fleet {id}"
+    own = "another fleet with the next start" if left.at is None else f"fleet {id}"
+    return f"{own}; its database is a copy of fleet {_named(left)}, which waits for fleet adopt"
+
+
+def _named(left: Left) -> str:
+    if left.at is None:
+        return f"{left.id}'s"
+    at = datetime.fromtimestamp(left.at).astimezone().isoformat(timespec="seconds")
+    return f"{left.id}'s, as was noticed {at}"
+
+
+EVERYBODY = -1
+"""What `--outdated` alone says: however many they are."""
+
+
+def _add_replace_options(parser: argparse.ArgumentParser) -> None:
+    """Have `parser` know which are meant."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--outdated",
+        metavar="N",
+        type=_how_many,
+        nargs="?",
+        const=EVERYBODY,
+        help=f"only those that run another version than {__version__}, and N of them at the most,"
+        " those of older versions first: one, to see how the new version does",
+    )
+    which.add_argument(
+        "--cancel",
+        action="store_true",
+        help="let all stay that are to be replaced and do not drain yet",
+    )
+
+
+def _how_many(text: str) -> int:
+    try:
+        return fleet_admin.count_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _replace(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
+    """Ask for it; what comes of that."""
+    if options.cancel:
+        return {"asked": "replace-cancel", "servers": fleet_admin.cancel(by)}
+    most = None if options.outdated in (None, EVERYBODY) else options.outdated
+    version = None if options.outdated is None else __version__
+    asked = fleet_admin.replace(by, config.fleet.maximum, version, most)
+    return {
+        "asked": "replace",
+        "servers": asked.servers,
+        "by_hand": asked.by_hand,
+        "booting": asked.booting,
+        "full": asked.full,
+    }
+
+
+def _replacement_in_words(result: Mapping[str, Any]) -> str:
+    """What was asked for."""
+    servers = fleet_admin.in_number(len(result["servers"]))
+    if result["asked"] == "replace-cancel":
+        return f"replace taken back: {servers}" if result["servers"] else "nothing to take back"
+    return f"replace asked for: {servers}" if result["servers"] else "nothing to replace"
+
+
+def _replacement_notes(config: Configuration, result: Mapping[str, Any]) -> Iterator[str]:
+    """What else is to be known."""
+    if result["asked"] == "replace":
+        said = {name: value for name, value in result.items() if name != "asked"}
+        yield from fleet_admin.notes(Replacement(**said), config.fleet.maximum)
+
+
+def _status_lines(
+    found: Sequence[Mapping[str, Any]], login_servers: Sequence[LoginServerRow]
+) -> Iterator[str]:
+    """Lines below a list of `found` servers: for what a replacement waits, and which versions login
+    servers have."""
+    delay = fleet_admin.delay(each.figures.get(DELAY, 0) for each in login_servers)
+    if delay and any(server["replace_asked"] for server in found):
+        yield f"replacing servers waits: {delay}"
+    if login_servers:
+        counts = Counter(each.version for each in login_servers)
+        versions = (
+            f"{count} of {f'version {version}' if version else 'an older version'}"
+            for version, count in counts.items()
+        )
+        yield f"login servers: {', '.join(versions)}"
+
 
 WATCHED = 3.0
 """Seconds that a login server on another machine has to show that it lives; its heartbeats come
@@ -50,19 +205,19 @@ def main(argv: Sequence[str], program: Program) -> int:
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
             if options.action == "adopt":
-                adopting.make_sure(options.yes)
+                _confirm_adoption(options.yes)
             with database.atomic():
                 result = _ACTIONS[options.action](config, options, by)
-                standing = adopting.standing(config)
+                standing = _fleet_identity(config)
                 refusal = fleet_admin.refusal()
                 people = overview.head_count()
                 login_servers = overview.login_servers()
             kept = not _is_for_a_keeper(options.action, result) or _is_kept()
             notes = []
             if options.action == "adopt":
-                notes = [*adopting.after(result["id"], result["before"])]
+                notes = [*_adoption_notes(result["id"], result["before"])]
             if options.action == "replace":
-                notes = [*replacing.notes(config, result)]
+                notes = [*_replacement_notes(config, result)]
         if options.action == "replace":
             if result["servers"]:
                 count = in_number(len(result["servers"]))
@@ -73,13 +228,13 @@ def main(argv: Sequence[str], program: Program) -> int:
         return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
     except fleet_admin.NoSuchServer:
         return _fail(program, f"no app server {options.id}")
-    except adopting.NotAdopted as error:
+    except NotAdopted as error:
         return _fail(program, str(error))
     except (ConfigError, DatabaseRefused) as error:
         return _fail(program, str(error))
     if options.action == "list":
         # What is new comes before what has long been last.
-        lines = [*replacing.standing(result, login_servers), _in_words(people)]
+        lines = [*_status_lines(result, login_servers), _in_words(people)]
         _print_list(result, options, [*lines, *filter(None, [standing])])
     else:
         print(json.dumps(result) if options.json else _as_text(result))
@@ -122,7 +277,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
                 "--all", action="store_true", help=f"all, also where they are more than {LINES}"
             )
         if name == "replace":
-            replacing.arguments(action)
+            _add_replace_options(action)
         if name == "adopt":
             action.add_argument("--yes", action="store_true", help="do not ask")
         program.placed(action)
@@ -175,7 +330,7 @@ def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[s
     try:
         adopted = fleets.adopt(by)
     except fleets.NothingToAdopt:  # Somebody else has done it meanwhile.
-        raise adopting.NotAdopted(adopting.nothing()) from None
+        raise NotAdopted(_nothing_to_adopt()) from None
     return {"id": adopted.id, "asked": "adopt", "before": before, "noticed": adopted.at}
 
 
@@ -183,7 +338,7 @@ _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace, By], Any]] =
     "list": _list,
     "launch": _launch,
     "drain": _drain,
-    "replace": replacing.ask,
+    "replace": _replace,
     "adopt": _adopt,
 }
 
@@ -218,7 +373,7 @@ def _as_text(result: Mapping[str, Any]) -> str:
     if result["asked"] == "adopt":
         return f"this is fleet {result['id']} again"
     if result["asked"].startswith("replace"):
-        return replacing.in_words(result)
+        return _replacement_in_words(result)
     return f"{result['asked']} asked for: {result['id']}"
 
 

@@ -1,18 +1,26 @@
-"""The database for commands that run without a reactor."""
+"""What commands share that run without a reactor: the configuration, the database, the data folder,
+and who acts."""
 
 from __future__ import annotations
 
+import fcntl
+import getpass
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
-from typing import ParamSpec, TypeVar
+from typing import IO, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import peewee
 
 from bbs.config import Configuration, load, references
+from bbs.daemons import security_log
+from bbs.rules.fleet_admin import By
+from bbs.scaling.data_folder import Unusable, make_private
 from bbs.storage import models
 from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, prepare_file, refusal
 
@@ -88,3 +96,61 @@ def carry_out(
             if attempt == ATTEMPTS or is_bug(error):
                 raise
     raise AssertionError("the last attempt gives or raises")
+
+
+def by_whom(command: str) -> By:
+    """Whoever runs this `command` now: an account of this machine, which need not have a name."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return By(user, command, time.time())
+
+
+def tell(config: Configuration, data: str | None, by: By, what: str, name: str) -> None:
+    """Add to the security log, where the service has one on this machine, that `by` did `what` to
+    `name`. `data` is the folder of a `NAME up`, if one was given."""
+    path = config.log.security
+    if not path and data is not None:
+        path = os.path.join(data, security_log.IN_DATA)
+    if not path or not os.path.exists(path):
+        return
+    deed = security_log.Event(at=by.now, what=what, outcome="done", name=name, by=by.operator)
+    try:
+        security_log.append(path, deed)
+    except OSError as error:
+        print(f"{by.address}: cannot write to {path}: {error.strerror}", file=sys.stderr)
+
+
+LOCK = "lock"
+"""What is locked as long as a `NAME up` runs, in its data folder."""
+
+
+class InUse(Unusable):
+    """Another process has the data folder."""
+
+
+def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
+    """Make the data folder of the service `name`, for this process alone: the lock, which is open
+    as long as it is to be so, and the paths that others could read until now.
+
+    :raises Unusable: it cannot be written, or it is somebody else's or everybody's.
+    :raises InUse: another `NAME up` has it.
+    """
+    try:
+        mended = make_private(folder, name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        lock = os.fdopen(os.open(os.path.join(folder, LOCK), flags, 0o600), "a")
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise InUse(f"another {name} up uses the data folder {folder}") from error
+    return lock, mended
+
+
+def cannot_write(folder: str, error: OSError) -> Unusable:
+    """What to say of a folder where something cannot be written."""
+    return Unusable(f"cannot write to the data folder {folder}: {error.strerror}")

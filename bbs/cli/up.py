@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from bbs.cli import Program, port
-from bbs.cli.data_folder import cannot_write, open_folder
-from bbs.cli.offline import as_written
+from bbs.cli.offline import as_written, cannot_write, open_folder
 from bbs.client.tls import TrustUnusable, names_in
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration

@@ -10,14 +10,13 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 import peewee
 
 from bbs.cli import Program, text
 from bbs.cli.client import PasswordFileError, read_password
-from bbs.cli.offline import carry_out, configuration, connected
-from bbs.cli.operators import by_whom, tell
-from bbs.cli.people import as_json, as_text, local, print_list
+from bbs.cli.offline import by_whom, carry_out, configuration, connected, tell
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.errors import Refusal
@@ -25,10 +24,100 @@ from bbs.limits.password_hashing import OWASP
 from bbs.rules import accounts, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.names import normalized
-from bbs.rules.user_admin import Done, NoSuchPerson
+from bbs.rules.user_admin import Done, NoSuchPerson, People, Person
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
-from bbs.ui.text import visible
+from bbs.ui.output import visible
+
+_NONE = "-"
+_ROW = "{:27}{:27}{:11}{:23}{}"
+_HEADER = _ROW.format("CREATED", "SEEN", "STATE", "SERVER", "NAME")
+
+
+def _print_list(part: Callable[[str], People], for_programs: bool) -> None:
+    """Print a list, whose part behind a name `part` gives, as it comes: it may be long."""
+    print("[" if for_programs else _HEADER, end="" if for_programs else "\n")
+    separator, behind = "", ""
+    while True:
+        found = part(behind)
+        for person in found.people:
+            if for_programs:
+                print(f"{separator}{json.dumps(_as_json(person))}", end="")
+                separator = ",\n "
+            else:
+                print(_row(person))
+        if found.more is None:
+            break
+        behind = found.more
+    if for_programs:
+        print("]")
+
+
+def _as_json(person: Person) -> dict[str, object]:
+    """Somebody for programs; times are seconds since the epoch."""
+    suspended = person.suspended
+    told: dict[str, object] = {
+        "name": person.name,
+        "state": person.state,
+        "created": person.created,
+        "seen": person.seen,
+        "server": person.server,
+        "address": person.address,
+        "sessions": person.sessions,
+        "suspended": suspended
+        and {
+            "since": suspended.since,
+            "until": suspended.until,
+            "reason": suspended.reason,
+        },
+    }
+    return told if person.counts is None else {**told, "counts": {**person.counts}}
+
+
+def _as_text(person: Person) -> str:
+    """Somebody in lines of a name and a value each."""
+    lines = [
+        ("name", visible(person.name)),
+        ("state", person.state),
+        ("server", f"{person.server} at {person.address}" if person.server else _NONE),
+        ("sessions", str(person.sessions)),
+        ("created", _local_time(person.created)),
+        ("seen", _local_time(person.seen)),
+        ("suspended", _suspended(person)),
+        *((visible(name).replace("_", " "), str(n)) for name, n in (person.counts or {}).items()),
+    ]
+    width = max(len(name) for name, _ in lines) + 2
+    return "\n".join(f"{name:{width}}{value}" for name, value in lines)
+
+
+def _local_time(seconds: float | None) -> str:
+    """When that is, in ISO 8601 and this machine's own time."""
+    if seconds is None:
+        return _NONE
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return "?"  # No clock says so; some row may.
+
+
+def _row(person: Person) -> str:
+    return _ROW.format(
+        _local_time(person.created),
+        _local_time(person.seen),
+        person.state,
+        person.address or _NONE,
+        visible(person.name),
+    )
+
+
+def _suspended(person: Person) -> str:
+    there = person.suspended
+    if there is None:
+        return "no"
+    until = "until resumed" if there.until is None else f"until {_local_time(there.until)}"
+    why = f": {visible(there.reason)}" if there.reason else ""
+    return f"since {_local_time(there.since)}, {until}{why}"
+
 
 ACTIONS = {
     "list": "who there is, and who of them is online",
@@ -156,12 +245,12 @@ def _list(desk: _Desk) -> None:
             desk.by.now, desk.options.search, online=desk.options.online, behind=behind
         )
 
-    print_list(part, desk.options.json)
+    _print_list(part, desk.options.json)
 
 
 def _show(desk: _Desk) -> None:
     person = user_admin.show(desk.by.now, desk.options.name, desk.service.person)
-    print(json.dumps(as_json(person)) if desk.options.json else as_text(person))
+    print(json.dumps(_as_json(person)) if desk.options.json else _as_text(person))
 
 
 def _password(desk: _Desk) -> None:
@@ -196,7 +285,7 @@ def _suspend(desk: _Desk) -> None:
     done = carry_out(
         desk.database, user_admin.suspend, desk.by, desk.options.name, until, desk.options.reason
     )
-    when = "until resumed" if until is None else f"until {local(until)}"
+    when = "until resumed" if until is None else f"until {_local_time(until)}"
     desk.done(done, f"is suspended {when}", until=until, reason=desk.options.reason)
 
 

@@ -9,40 +9,37 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bbs.client.library import ServiceClient
-from bbs.client.strangers import NoService, NotSecure
-from bbs.client.values import (
+from bbs.client.client import ServiceClient
+from bbs.client.errors import (
     BadReply,
-    ChatMessage,
     ClientError,
     Lost,
+    NoService,
+    NotSecure,
     NotTrusted,
-    Origin,
-    ServiceEvent,
-    ServiceReply,
     Unreachable,
-    Waiting,
 )
+from bbs.client.replies import ChatMessage, Origin, ServiceEvent, ServiceReply, Waiting
 from bbs.core.addresses import Address
 
 if TYPE_CHECKING:
     from bbs.board.client import BBSClient, Missed, Post, Presence, Reply
-    from bbs.client import values
+    from bbs.client import errors
 
     # An exception does not say whose client raised it: type checkers take the reply in it for the
     # board's, as all were up to version 0.3.0.
 
-    class Incomplete(values.Incomplete):
+    class Incomplete(errors.Incomplete):
         reply: Reply
 
-    class Refused(values.Refused):
+    class Refused(errors.Refused):
         reply: Reply
 
-    class TurnedAway(values.TurnedAway):
+    class TurnedAway(errors.TurnedAway):
         reply: Reply
 
 else:
-    from bbs.client.values import Incomplete, Refused, TurnedAway
+    from bbs.client.errors import Incomplete, Refused, TurnedAway
 
 _FIRST_SERVICE = "bbs.board.client"
 

@@ -12,11 +12,12 @@ from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.abstract import isIPAddress
-from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
+    ConnectionClosed,
     ConnectionRefusedError,
     DNSLookupError,
 )
@@ -34,17 +35,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.client.handshake import Handshake
-from bbs.client.values import (
+from bbs.client.errors import (
     BadReply,
     ClientError,
     Lost,
+    NotSecure,
     NotTrusted,
-    ServiceReply,
     TurnedAway,
     Unreachable,
-    read_line,
 )
+from bbs.client.replies import ServiceReply, read_line
 from bbs.core import tracing
 from bbs.core.addresses import Address
 from bbs.core.errors import TooManyConnections
@@ -408,3 +408,53 @@ class Connections:
         for connection in list(self._open):
             connection.close()
         return gatherResults(ending).addCallback(lambda _: None)
+
+
+HANDSHAKE_DEADLINE = 8.0
+"""Seconds until TLS must have been agreed on with a server."""
+
+_OF_NO_TLS = {"wrong version number", "packet length too long", "record layer failure"}
+"""OpenSSL's words for what is no record of TLS."""
+
+
+class Handshake:
+    """That of one connection, to `address`."""
+
+    def __init__(self, clock: IReactorTime, address: Address) -> None:
+        self._clock = clock
+        self._address = address
+        self._over: Deferred[None] = Deferred()
+
+    def completed(self) -> None:
+        """TLS is agreed on."""
+        if not self._over.called:
+            self._over.callback(None)
+
+    def lost(self, reason: Failure) -> None:
+        """The connection has ended."""
+        if not self._over.called:
+            self._over.errback(reason)
+
+    async def wait(self) -> None:
+        """Until it is agreed on; or `NotSecure`."""
+        try:
+            await self._over.addTimeout(HANDSHAKE_DEADLINE, self._clock)
+        except TimeoutError:
+            raise NotSecure(f"{self._address} does not answer to TLS") from None
+        except CancelledError:
+            raise
+        except ConnectionClosed:
+            told = f"{self._address} ended the connection, and may speak no TLS"
+            raise NotSecure(told) from None
+        except Exception as problem:
+            raise NotSecure(f"{self._address}: {_in_words(problem)}") from problem
+
+
+def _in_words(problem: Exception) -> str:
+    if not problem.args or not isinstance(problem.args[0], list):
+        return str(problem)
+    # OpenSSL's: a list of (library, function, reason), which is empty where it knows none.
+    reasons = {str(each[-1]) for each in problem.args[0]}
+    if not reasons or reasons & _OF_NO_TLS:
+        return "it speaks no TLS"
+    return f"TLS was not agreed on: {', '.join(sorted(reasons))}"

@@ -17,10 +17,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from bbs.client.connection import Connections, Event
-from bbs.client.oldest import ASK_LOGIN_SERVER
-from bbs.client.strangers import NoService
-from bbs.client.typed import Typed, framework
-from bbs.client.values import Lost, ServiceReply, TurnedAway, Unreachable, Waiting
+from bbs.client.errors import Lost, NoService, TurnedAway, Unreachable
+from bbs.client.replies import ASK_LOGIN_SERVER, ServiceReply, Waiting
+from bbs.client.request import Typed, framework
 from bbs.core.addresses import Address
 from bbs.core.errors import Stopping
 from bbs.protocols.commands import Role

@@ -9,7 +9,7 @@ from bbs.core.addresses import ServerPlace, reached_at
 from bbs.core.threads import Workers
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.ui.gateway.factory import GatewayFactory
+from bbs.ui.gateway.connection import GatewayFactory
 from bbs.ui.gateway.session import Host
 
 

@@ -9,34 +9,86 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import implementer
 
-from bbs.client.echoes import Said
-from bbs.client.library import ServiceClient
-from bbs.client.told import read_id
-from bbs.client.typed import Typed
-from bbs.client.values import (
-    ChatMessage,
-    ClientError,
-    ServiceEvent,
-    ServiceReply,
-    TurnedAway,
-)
+from bbs.client.client import ServiceClient
+from bbs.client.echo_filter import Said
+from bbs.client.errors import ClientError, TurnedAway
+from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id
+from bbs.client.request import Typed
+from bbs.core.addresses import Address
 from bbs.protocols.presentation import Presentation, member
-from bbs.ui import completing
-from bbs.ui.asked import asks, with_passwords
-from bbs.ui.known import Known
-from bbs.ui.meaning import Sure, meaning, understood
-from bbs.ui.own import own_commands
-from bbs.ui.screen import GivenUp, IScreen
-from bbs.ui.standing import Standing, Status
-from bbs.ui.talk import OwnCommand, Partner, WrongUse, is_for, is_said
-from bbs.ui.talking import Talking
-from bbs.ui.text import event_entry, notices_line, problem_line, visible
+from bbs.ui import completion
+from bbs.ui.builtins import own_commands
+from bbs.ui.chat import Partner, Talking, is_for, is_said
+from bbs.ui.completion import Known
+from bbs.ui.interfaces import GivenUp, IConversation, IScreen, OwnCommand, WrongUse
+from bbs.ui.interpreter import meaning, understood
+from bbs.ui.output import event_entry, notices_line, problem_line, visible
+from bbs.ui.prompts import Sure, asks, with_passwords
+
+
+@dataclass(frozen=True)
+class Status:
+    """How it stands with the current user.
+
+    `server` serves them; None while none is known, and then `lost` says that there was one.
+    `waiting` is where a login stands that waits for an app server, whoever's it is.
+    """
+
+    server: Address | None = None
+    lost: bool = False
+    waiting: Waiting | None = None
+
+
+class Standing:
+    """What is known of the servers of all users here; `screen` shows when that changes."""
+
+    __slots__ = ("_screen", "_servers", "searching", "waiting")
+
+    def __init__(self, screen: IScreen) -> None:
+        self.waiting: Waiting | None = None
+        self.searching = False
+        """Whether the login server is away."""
+        self._screen = screen
+        self._servers: dict[str, Address | None] = {}
+
+    def of(self, user: str | None) -> Status:
+        server = self._servers.get(user or "")
+        return Status(server, server is None and (user or "") in self._servers, self.waiting)
+
+    def forget(self, user: str) -> None:
+        self._servers.pop(user, None)
+
+    def waits(self, waiting: Waiting | None) -> None:
+        if waiting != self.waiting:
+            self.waiting = waiting
+            self._screen.changed()
+
+    def searches(self, login_server: Address | None) -> None:
+        self.searching = login_server is not None
+        if login_server is None:
+            self._screen.notice("The login server is there again.")
+        else:
+            self._screen.problem(f"The login server {login_server} is away. Looking for it…")
+
+    def serves(self, user: str, address: Address | None) -> None:
+        before = self._servers.get(user, address)
+        unheard_of = user not in self._servers
+        self._servers[user] = address
+        if address is None:
+            self._screen.problem(f"The server {before} is lost. Looking for another…")
+        else:
+            self.waiting = None
+            if not unheard_of and before != address:
+                self._screen.notice(f"{visible(user)} is served at {address} now.")
+        self._screen.changed()
+
 
 __all__ = ["Conversation", "Status"]
 
@@ -53,6 +105,7 @@ GAVE_UP_PLACE = "Given up waiting for an app server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
 
+@implementer(IConversation)
 class Conversation:
     """What one person does here, as any number of users, or (`alone`) as one at a time, whose name
     is never typed. `own` are further commands of the face's."""
@@ -119,13 +172,13 @@ class Conversation:
         """How many messages are unread by the other users here."""
         return self._talking.unread.elsewhere(self.current or "")
 
-    def completions(self, line: str) -> Sequence[completing.Completion]:
+    def completions(self, line: str) -> Sequence[completion.Completion]:
         """What the word at the end of `line` may become, from what is known."""
-        return completing.completions(self, line)
+        return completion.completions(self, line)
 
     def hint(self, line: str) -> str:
         """How the command that `line` begins with is used; empty where there is nothing to say."""
-        return completing.hint(self, line)
+        return completion.hint(self, line)
 
     # Lines
 
@@ -247,7 +300,7 @@ class Conversation:
 
     async def _request(self, request: Typed) -> ServiceReply:
         self._sent = True
-        return completing.corrected(self, request, await self.client.request(request.line))
+        return completion.corrected(self, request, await self.client.request(request.line))
 
     # Users
 

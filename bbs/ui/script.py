@@ -6,28 +6,109 @@ then on is missed; messages are printed as they come.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.client.library import ServiceClient
+from bbs.client.catalog import Vocabulary
+from bbs.client.client import ServiceClient
+from bbs.client.echo_filter import Said, partner_name
+from bbs.client.errors import BadReply, ClientError, Lost, Unreachable
+from bbs.client.replies import ChatMessage, ServiceEvent, Waiting
+from bbs.client.request import Typed
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
-from bbs.client.typed import Typed
-from bbs.client.values import (
-    BadReply,
-    ChatMessage,
-    ClientError,
-    Lost,
-    ServiceEvent,
-    Unreachable,
-    Waiting,
-)
-from bbs.ui.due import Due, Room
-from bbs.ui.forms import IForm
-from bbs.ui.known import partners
-from bbs.ui.text import help_lines, problem_line
+from bbs.ui.completion import partners
+from bbs.ui.output import IForm, help_lines, problem_line
+
+Room = tuple[str, str]
+"""A room: what such a talk is called, and the room's name."""
+
+Key = tuple[str, Room | None, str]
+"""What tells one message of a reader from another: its sender, its room if any, its text."""
+
+
+class Due:
+    """Counts messages from before they are sent, as they may arrive before the reply does."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._keys: dict[str, Counter[Key]] = {}
+        self._watched: tuple[str, ...] = ()
+        self._watcher: Deferred[None] | None = None
+
+    def expect(self, request: Typed, users: Collection[str]) -> None:
+        """A message goes out: to its reader, or to any of `users` who are in its room."""
+        for reader, key in self._readers(request, users):
+            self._keys.setdefault(reader, Counter())[key] += 1
+
+    def withdraw(self, request: Typed, users: Collection[str]) -> None:
+        """That message was not sent after all."""
+        for reader, key in self._readers(request, users):
+            self._take(reader, key)
+
+    def arrived(self, reader: str, message: ChatMessage) -> None:
+        presentation = self._vocabulary.presentation
+        talk = presentation.talk(message.talk, message.group is not None)
+        room = (talk.name, partner_name(presentation, reader, message)) if talk.room else None
+        self._take(reader, (message.sender, room, message.text))
+
+    def rooms(self, reader: str) -> set[Room]:
+        """The rooms whose messages are due to a reader, if the reader is in them."""
+        return {room for _, room, _ in self._keys.get(reader, ()) if room is not None}
+
+    def outside(self, reader: str, rooms: Iterable[Room]) -> None:
+        """A reader was not in these rooms: nothing sent to them until now is due."""
+        left_out = set(rooms)
+        for key in [key for key in self._keys.get(reader, ()) if key[1] in left_out]:
+            del self._keys[reader][key]
+        self._check()
+
+    def offline(self, reader: str) -> None:
+        """A reader has logged out: nothing is due."""
+        self._keys.pop(reader, None)
+        self._check()
+
+    def settled(self, readers: Iterable[str]) -> Deferred[None]:
+        """Fires when nothing is due to any of these; one at a time may wait. May be cancelled."""
+        self._watched = tuple(readers)
+        if self._nothing_due():
+            return succeed(None)
+        self._watcher = Deferred(self._give_up)
+        return self._watcher
+
+    def _readers(self, request: Typed, users: Collection[str]) -> list[tuple[str, Key]]:
+        presentation = self._vocabulary.presentation
+        said, talk = Said.by_request(presentation, request), presentation.sends(request.name)
+        if said is None or talk is None:
+            return []
+        if talk.room:
+            room = talk.name, said.partner
+            return [(user, (said.user, room, said.text)) for user in users]
+        key = said.user, None, said.text
+        return [(said.partner, key)] if said.partner in users else []
+
+    def _take(self, reader: str, key: Key) -> None:
+        keys = self._keys.get(reader)
+        if keys and key in keys:
+            keys[key] -= 1
+            if not keys[key]:
+                del keys[key]
+            self._check()
+
+    def _nothing_due(self) -> bool:
+        return not any(self._keys.get(reader) for reader in self._watched)
+
+    def _check(self) -> None:
+        if self._watcher is not None and self._nothing_due():
+            watcher, self._watcher = self._watcher, None
+            watcher.callback(None)
+
+    def _give_up(self, _: Deferred[None]) -> None:
+        self._watcher = None
+
 
 SETTLE_TIME = 1.0
 """Seconds at most that messages still on their way are waited for."""

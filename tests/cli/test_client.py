@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from bbs import cli
 from bbs.cli.client import Run, main
 from bbs.client import BBSClient
-from bbs.ui import last
+from bbs.ui import user_files
 from tests.cli.case import BOARD
 from tests.client.case import LOGIN, ClientTestCase, on_sockets
 from tests.paths import CHECKOUT
@@ -317,7 +317,10 @@ class ProcessTests(TestCase):
                 self.assertEqual(client.err.count(b"\n"), code)
                 self.assertEqual(b"connection refused" in client.err, bool(code))
         kept = state / "bbs" / "last-host"
-        self.assertEqual(last.read(kept), last.Service(self.login.host, self.login.port))
+        self.assertEqual(
+            user_files.read_last_server(kept),
+            user_files.LastServer(self.login.host, self.login.port),
+        )
         self.assertEqual((kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777), MODES)
 
     async def test_importing_it_chooses_no_reactor(self) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from bbs.cli import fleet as command
+from bbs.cli import fleet
 from bbs.core.values import State, Tally
 from bbs.rules import fleet_transitions, membership, servers
 from bbs.scaling.ec2.instance_states import price
@@ -32,7 +32,7 @@ class FleetCommand(RulesCase):
         with open(path, "w") as file:
             file.write(f'[database]\nurl = "{self.url}"\n[fleet]\nmaximum = 2\n')
         self.close_connection()
-        code = command.main([*arguments, "--config", path], BOARD)
+        code = fleet.main([*arguments, "--config", path], BOARD)
         # The command's own connection was another, and is closed.
         self.database = self.open_database()
         self.database.peewee.connect()

@@ -1,12 +1,20 @@
-"""The database for commands that run without a reactor."""
+"""The database and the data folder for commands that run without a reactor."""
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
 import peewee
 import pymysql
+from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.models import Group
 from bbs.cli import offline
+from bbs.cli.offline import open_folder
+from bbs.scaling.data_folder import Unusable
 from bbs.storage import models
 from bbs.storage.engines import DatabaseRefused, without_password
 from bbs.testing.database_suite import raised
@@ -83,3 +91,138 @@ class CarryOut(DatabaseCase):
             with self.assertRaises(peewee.OperationalError):
                 offline.carry_out(database, mistaken)
             self.assertEqual(self.tried, 1)
+
+
+OURS = (
+    "lock",
+    "bbs.log",
+    "bbs.log.1",
+    "bbs.sqlite3",
+    "bbs.sqlite3-wal",
+    "bbs.sqlite3-shm",
+    "bbs.sqlite3-turn",
+    "operator-password",
+    "run/app-1.toml",
+    "logs/app-1.log",
+    "logs/app-1.log.2",
+    "logs/security.log",
+)
+
+
+class DataFolder(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.addCleanup(os.umask, os.umask(0o022))
+        self.folder = Path(self.mktemp()).absolute()
+
+    def fill(self, *names: str) -> None:
+        for name in names:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def open(self) -> list[str]:
+        """The paths that were mended, within the folder."""
+        lock, mended = open_folder(str(self.folder), "bbs")
+        lock.close()
+        return [os.path.relpath(path, self.folder) for path in mended]
+
+    def refused(self, *words: str) -> None:
+        error = self.assertRaises(Unusable, self.open)
+        for word in words:
+            self.assertIn(word, str(error))
+
+    def mode(self, name: str = "") -> int:
+        return stat.S_IMODE((self.folder / name).lstat().st_mode)
+
+    def test_a_new_one(self) -> None:
+        self.assertEqual(self.open(), [])
+        self.assertEqual((self.mode(), self.mode("lock")), (0o700, 0o600))
+
+    def test_what_others_could_read_is_set_right(self) -> None:
+        self.fill(*OURS)
+        self.assertEqual(sorted(self.open()), sorted((".", "run", "logs", *OURS)))
+        self.assertEqual({self.mode(name) for name in OURS}, {0o600})
+        self.assertEqual({self.mode(name) for name in ("", "run", "logs")}, {0o700})
+        self.assertEqual(self.open(), [])
+
+    def test_each_bit_for_others_is_one_too_many(self) -> None:
+        self.fill("bbs.sqlite3")
+        for bit in (0o040, 0o020, 0o004, 0o002, 0o001):
+            (self.folder / "bbs.sqlite3").chmod(0o600 | bit)
+            self.assertIn("bbs.sqlite3", self.open())
+            self.assertEqual(self.mode("bbs.sqlite3"), 0o600)
+
+    def test_what_else_is_there_stays(self) -> None:
+        """A folder may be one in which its owner has other things."""
+        self.fill("other", "below/other", "logs/other")
+        self.open()
+        self.assertEqual({self.mode(n) for n in ("other", "below/other", "logs/other")}, {0o644})
+        self.assertEqual(self.mode("below"), 0o755)
+
+    def test_a_link_is_not_followed(self) -> None:
+        elsewhere = Path(self.mktemp()).absolute()
+        elsewhere.mkdir()
+        (elsewhere / "security.log").touch()
+        self.folder.mkdir()
+        for name in ("bbs.log", "operator-password"):
+            (self.folder / name).symlink_to(elsewhere / "security.log")
+        for name in ("logs", "run"):
+            (self.folder / name).symlink_to(elsewhere)
+        self.assertEqual(self.open(), ["."])
+        self.assertEqual(stat.S_IMODE(elsewhere.stat().st_mode), 0o755)
+        self.assertEqual(stat.S_IMODE((elsewhere / "security.log").stat().st_mode), 0o644)
+
+    def test_a_link_to_the_folder_is(self) -> None:
+        elsewhere = Path(self.mktemp()).absolute()
+        elsewhere.mkdir()
+        self.folder.symlink_to(elsewhere)
+        self.open()
+        self.assertEqual(stat.S_IMODE(elsewhere.stat().st_mode), 0o700)
+
+    def test_what_is_no_file_stays(self) -> None:
+        """A pipe or a socket is there for somebody, and to open it may wait for ever."""
+        self.folder.mkdir()
+        os.mkfifo(self.folder / "bbs.pipe", 0o666)
+        self.assertEqual(self.open(), ["."])
+        self.assertEqual(self.mode("bbs.pipe"), 0o644)
+
+    def test_somebody_elses(self) -> None:
+        self.fill("bbs.sqlite3")
+        self.patch(os, "geteuid", lambda: os.getuid() + 1)
+        self.refused(str(self.folder), "somebody else's")
+        self.assertEqual(self.mode(), 0o755)
+        self.folder.chmod(0o700)
+        self.refused(str(self.folder / "bbs.sqlite3"), "somebody else's")
+        self.assertEqual(self.mode("bbs.sqlite3"), 0o644)
+        (self.folder / "bbs.sqlite3").chmod(0o600)
+        self.assertEqual(self.open(), [])
+
+    def test_everybodys(self) -> None:
+        self.folder.mkdir()
+        self.folder.chmod(0o1777)
+        self.refused("everybody's")
+        self.assertEqual(self.mode(), 0o1777)
+
+    def test_what_its_owner_cannot_open(self) -> None:
+        if not os.getuid():
+            real: Any = os.open
+
+            def denied(path: str, *how: Any, **where: Any) -> int:
+                if path == "bbs.log":
+                    raise PermissionError(13, "Permission denied")
+                opened: int = real(path, *how, **where)
+                return opened
+
+            self.patch(os, "open", denied)
+        self.fill("bbs.log")
+        (self.folder / "bbs.log").chmod(0o044)
+        self.refused("bbs.log", "Permission denied")
+
+    def test_another_has_it(self) -> None:
+        lock, _ = open_folder(str(self.folder), "bbs")
+        self.addCleanup(lock.close)
+        self.refused("another bbs up uses the data folder", str(self.folder))
+
+    def test_a_file(self) -> None:
+        self.folder.touch()
+        self.refused("cannot write to the data folder", str(self.folder))

@@ -27,7 +27,7 @@ from bbs.client import (
     Unreachable,
 )
 from bbs.client.connection import Connection, Connections, endpoint_to
-from bbs.client.values import ServiceReply
+from bbs.client.replies import ServiceReply
 from bbs.config import Configuration
 from tests.client.case import APP_1, LOGIN, SECRET, TRUSTING, ClientTestCase
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bbs.client import BBSClient
-from bbs.ui.forms import ForPrograms
+from bbs.ui.output import ForPrograms
 from bbs.ui.script import Script
 from tests.client.case import APP_1, LOGIN
 from tests.ui.test_script import ScriptTestCase

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from itertools import count, cycle
 
 from bbs.client import BBSClient, Incomplete, Post, Reply
-from bbs.client.parts import MOST_BYTES, MOST_PARTS, PATIENCE, Parts
+from bbs.client.client import MOST_BYTES, MOST_PARTS, PARTS_PATIENCE, ReplyParts
 from bbs.testing import Link
-from bbs.ui.forms import ForPrograms
-from bbs.ui.gateway import factory
+from bbs.ui.gateway import connection
+from bbs.ui.output import ForPrograms
 from bbs.ui.script import Script
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure
 from tests.client.parts_server import Answer, PartsServer
@@ -220,7 +220,7 @@ class LackingTests(Case):
 
     def test_a_list_without_an_end_has_so_many_parts(self) -> None:
         answers = map(Reply, self.endless())
-        parts = Parts(next(answers), MOST_BYTES)
+        parts = ReplyParts(next(answers), MOST_BYTES)
         while parts.cursor is not None:
             parts.add(next(answers))
         reply = parts.together
@@ -251,7 +251,7 @@ class LackingTests(Case):
         self.network.to_clients = slowly
         asking = self.client.request("list-friend ann")
         self.server.has("list-friend", "friend", NAMES * 10)
-        self.network.advance(PATIENCE + 100.0)
+        self.network.advance(PARTS_PATIENCE + 100.0)
         reply = self.successResultOf(asking)
         self.assertEqual(reply.lacking, "it took over 300 s")
         self.assertGreater(len(reply.names("friend")), 30)
@@ -323,8 +323,8 @@ class VisitTests(GatewayCase):
         nc.send("list-friend\n")
         text = nc.text
         self.assertIn("(others are not shown: there are over 4 MiB)\n", text)
-        self.assertLess(len(text), factory.MOST_BYTES)
-        self.assertGreater(len(text), factory.MOST_BYTES * 0.9)
+        self.assertLess(len(text), connection.MOST_BYTES)
+        self.assertGreater(len(text), connection.MOST_BYTES * 0.9)
 
     def test_what_is_known_for_completion_is_a_part(self) -> None:
         server = PartsServer(self.network)

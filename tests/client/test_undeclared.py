@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client import ChatMessage
 from bbs.client import ServiceReply as Reply
-from bbs.client.vocabulary import Vocabulary
+from bbs.client.catalog import Vocabulary
 from bbs.framework import Service
 from bbs.protocols.presentation import Presentation
-from bbs.ui.text import message_line, reply_lines
+from bbs.ui.output import message_line, reply_lines
 
 LOBBY = (("join <user> <lobby>", False), ("send <user> <text>", True))
 """Commands of which none is used as the board's."""

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from bbs.client.connection import Connection, Connections, endpoint_to
-from bbs.client.values import Lost
+from bbs.client.errors import Lost
 from bbs.core.addresses import Address
 
 LONG = b"send ann bob " + b"x" * (16 << 20) + b"\n"

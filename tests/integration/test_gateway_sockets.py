@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from bbs.protocols.connection_state import LINGER
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.ui.gateway.factory import GatewayFactory
+from bbs.ui.gateway.connection import GatewayFactory
 from tests.client.case import on_sockets
 from tests.integration.service import eventually
 from tests.ui.gateway.case import BOARD

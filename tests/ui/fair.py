@@ -25,7 +25,7 @@ from bbs.framework import (
 )
 from bbs.ui.conversation import Conversation
 from tests.client.case import LOGIN
-from tests.client.test_learning import Noting
+from tests.client.test_catalog import Noting
 from tests.ui.test_conversation import ConversationCase, Paper
 
 fair = Presentation(

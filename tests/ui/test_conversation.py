@@ -11,13 +11,13 @@ from zope.interface.verify import verifyObject
 
 from bbs.board.client import face
 from bbs.client import Address, ChatMessage, ServiceEvent, Waiting
-from bbs.client.typed import Typed
-from bbs.client.values import ServiceReply
-from bbs.client.vocabulary import Vocabulary
+from bbs.client.catalog import Vocabulary
+from bbs.client.replies import ServiceReply
+from bbs.client.request import Typed
+from bbs.ui.chat import Partner
 from bbs.ui.conversation import Conversation, Status
-from bbs.ui.screen import GivenUp, IScreen
-from bbs.ui.talk import OwnCommand, Partner, WrongUse
-from bbs.ui.text import event_entry, message_line, reply_lines
+from bbs.ui.interfaces import GivenUp, IScreen, OwnCommand, WrongUse
+from bbs.ui.output import event_entry, message_line, reply_lines
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase
 
 FRIEND, GROUP = face.talks

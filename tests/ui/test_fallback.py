@@ -8,10 +8,10 @@ from dataclasses import replace
 from bbs.board import board
 from bbs.client import BBSClient
 from bbs.framework import CommandTable, Role, Service
+from bbs.ui.chat import Partner
 from bbs.ui.conversation import Conversation
-from bbs.ui.talk import Partner
 from tests.client.case import LOGIN
-from tests.client.test_learning import Noting
+from tests.client.test_catalog import Noting
 from tests.ui.test_conversation import FRIEND, ConversationCase, Paper
 
 TALKS = "* What you type goes to {} now. /COMMAND is a command; end ends it."

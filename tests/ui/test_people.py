@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 from bbs.board.client import face
 from bbs.client import BBSClient
-from bbs.client.values import ChatMessage
+from bbs.client.replies import ChatMessage
 from bbs.storage.models import User
 from bbs.testing import Link
+from bbs.ui.chat import Partner, Talking, is_for, is_said, partner_of
 from bbs.ui.conversation import Conversation
-from bbs.ui.talk import Partner, is_for, is_said, partner_of
-from bbs.ui.talking import Talking
 from tests.client.case import APP_1, LOGIN
 from tests.ui.test_conversation import FRIEND, GROUP, ConversationCase, Paper
 

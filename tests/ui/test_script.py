@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from bbs.client import BBSClient, Unreachable
 from bbs.testing import Link
-from bbs.ui.forms import ForPeople
+from bbs.ui.output import ForPeople
 from bbs.ui.script import Script
 from tests.client.case import APP_1, LOGIN, ClientTestCase, failure
 from tests.paths import CONFORMANCE

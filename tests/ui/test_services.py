@@ -11,14 +11,13 @@ from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client import BBSClient, ServiceEvent
-from bbs.client.vocabulary import Vocabulary
+from bbs.client.catalog import Vocabulary
 from bbs.framework import Choices, Presentation
-from bbs.ui.forms import ForPrograms
-from bbs.ui.known import Known
+from bbs.ui.chat import Partner
+from bbs.ui.completion import Known
+from bbs.ui.output import ForPrograms, Times
 from bbs.ui.script import Script
-from bbs.ui.talk import Partner
-from bbs.ui.terminal.looks import Looks
-from bbs.ui.times import Times
+from bbs.ui.terminal.theme import Looks
 from tests.client.case import APP_1, LOGIN
 from tests.ui.fair import Fair, FairConversation, fair
 from tests.ui.gateway.case import GatewayCase

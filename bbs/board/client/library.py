@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 
 from bbs.board.client.face import LEGACY, face
 from bbs.client import BadReply, ChatMessage, ServiceClient, ServiceReply
-from bbs.client.told import MOST_ID, read_time
+from bbs.client.replies import MOST_ID, read_time
 
 T = TypeVar("T")
 

@@ -7,36 +7,150 @@ out the next may be typed already.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from bbs.client.library import ServiceClient
-from bbs.client.typed import Typed
-from bbs.client.values import ServiceReply
+from bbs.client.client import ServiceClient
+from bbs.client.replies import ServiceReply
+from bbs.client.request import Typed
 from bbs.core.errors import WrongCredentials
+from bbs.core.values import UNITS, Rate
+from bbs.limits.buckets import Buckets
 from bbs.protocols.presentation import Presentation
 from bbs.protocols.telnet import TelnetCommand
 from bbs.ui.conversation import Conversation
-from bbs.ui.gateway import encodings
-from bbs.ui.gateway.display import Display
-from bbs.ui.gateway.drawing import Drawing, prompt
-from bbs.ui.gateway.editor import Editor
-from bbs.ui.gateway.keyboard import Actions, Keyboard
-from bbs.ui.gateway.keys import Key
-from bbs.ui.gateway.lines import Line, LineQueue
-from bbs.ui.gateway.own import own_commands
-from bbs.ui.gateway.pace import Pace
-from bbs.ui.gateway.pager import PROMPT, Pager
-from bbs.ui.gateway.peer import Peer
-from bbs.ui.gateway.screen import BELL, Screen
-from bbs.ui.gateway.settling import Settling
-from bbs.ui.screen import GivenUp
-from bbs.ui.text import waiting_line
-from bbs.ui.times import Times
+from bbs.ui.gateway.editor import Editor, Key
+from bbs.ui.gateway.keyboard import Actions, Keyboard, Line, LineQueue
+from bbs.ui.gateway.peer import Encoding, Kind, Peer, named
+from bbs.ui.gateway.screen import BELL, PROMPT, Display, Drawing, Pager, Screen, prompt
+from bbs.ui.interfaces import GivenUp, OwnCommand, WrongUse
+from bbs.ui.output import Times, waiting_line
+
+
+def gateway_commands(
+    peer: Peer, screen: Screen, use: Callable[[Encoding], None]
+) -> Mapping[str, OwnCommand]:
+    """Them, by name; `use` is told of another encoding."""
+
+    def encoding(words: Sequence[str]) -> None:
+        if len(words) > 1:
+            raise WrongUse()
+        if words:
+            found = named(words[0])
+            if found is None:
+                raise WrongUse()
+            use(found)
+        screen.notice(f"Encoding: {peer.encoding.name}")
+
+    def times(words: Sequence[str]) -> None:
+        screen.stamps = _switched(words, screen.stamps)
+        screen.notice(f"Times: {'on' if screen.stamps else 'off'}")
+
+    def bell(words: Sequence[str]) -> None:
+        screen.rings = _switched(words, screen.rings)
+        screen.notice(f"Bell: {'on' if screen.rings else 'off'}")
+
+    commands = (
+        OwnCommand("encoding utf-8|big5", "how your terminal's characters are sent", encoding),
+        OwnCommand("times [on|off]", "whether each message has its time", times),
+        OwnCommand("bell [on|off]", "whether it rings when you are written to, or named", bell),
+    )
+    return {each.name: each for each in commands}
+
+
+def _switched(words: Sequence[str], now: bool) -> bool:
+    """What words after a command switch to; `now`, where there are none."""
+    if not words:
+        return now
+    if len(words) > 1 or words[0] not in ("on", "off"):
+        raise WrongUse()
+    return words[0] == "on"
+
+
+RATE = Rate(50, UNITS["second"])
+"""Lines in the long run. What the gateway answers by itself nobody else counts, and a blank line
+costs whoever sends it a byte."""
+
+BURST = 300
+"""Lines that are carried out as fast as may be, so that who pastes a page waits for nothing."""
+
+
+class Pace:
+    """The pace of one person."""
+
+    __slots__ = ("_bucket", "_clock", "_over", "_pause")
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._bucket = Buckets(RATE, clock, burst=BURST)
+        self._pause: Deferred[None] | None = None
+        self._over: IDelayedCall | None = None
+
+    @property
+    def pauses(self) -> bool:
+        return self._pause is not None
+
+    async def keep(self, others: int) -> None:
+        """A line was carried out, behind which `others` wait: be back when the next may be.
+
+        Without a turn of the reactor all would be carried out in one, and not these alone: the
+        room that each leaves is taken by what has come and was not read yet.
+        """
+        wait = self._bucket.take("")
+        if wait or others:
+            self._pause = Deferred()
+            self._over = self._clock.callLater(wait, self.end)
+            await self._pause
+
+    def end(self) -> None:
+        """Pause no longer."""
+        pause, self._pause = self._pause, None
+        over, self._over = self._over, None
+        if over is not None and over.active():
+            over.cancel()
+        if pause is not None:
+            pause.callback(None)
+
+
+SETTLING = 1.0
+"""Seconds at most that the first line waits for telnet to answer: whether it will hide a password
+should be known before one is asked for."""
+
+
+class Settling:
+    """Whether `peer` may still answer (`goes_on`); `changed` is called when that changes."""
+
+    __slots__ = ("_changed", "_clock", "_end", "_peer", "goes_on")
+
+    def __init__(self, clock: IReactorTime, peer: Peer, changed: Callable[[], None]) -> None:
+        self.goes_on = False
+        self._clock = clock
+        self._peer = peer
+        self._changed = changed
+        self._end: IDelayedCall | None = None
+
+    def look(self) -> None:
+        """The peer may be known by now, or may have answered."""
+        if self._peer.kind is Kind.TELNET and self._end is None:
+            self._end = self._clock.callLater(SETTLING, self._over)
+            self.goes_on = True
+            self._changed()
+        if self.goes_on and self._peer.settled:
+            self._over()
+
+    def stop(self) -> None:
+        if self._end is not None and self._end.active():
+            self._end.cancel()
+        self._end = None
+
+    def _over(self) -> None:
+        self.goes_on = False
+        self._changed()
+
 
 MOST_FAILURES = 5
 """Wrong passwords, one after the other, after which a visit ends."""
@@ -99,7 +213,7 @@ class Visit:
             ask=lambda prompt: Deferred.fromCoroutine(self._ask_password(prompt)),
             changed=self._changed,
         )
-        own = own_commands(self.peer, self._screen, self._use)
+        own = gateway_commands(self.peer, self._screen, self._use)
         self._conversation = Conversation(client, self._screen, alone=True, own=own)
         actions = Actions(
             say=self._show,
@@ -246,7 +360,7 @@ class Visit:
         self.lines.held = held
         self._drawing.soon()
 
-    def _use(self, encoding: encodings.Encoding) -> None:
+    def _use(self, encoding: Encoding) -> None:
         self.peer.encoding = self._display.encoding = encoding
         self._keyboard.use(encoding)
 

@@ -12,31 +12,119 @@ from typing import Any, NoReturn, TypeVar
 
 from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.clipboard import DummyClipboard
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import Condition
-from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.filters import Condition, is_done
+from prompt_toolkit.formatted_text import AnyFormattedText, FormattedText, StyleAndTextTuples
 from prompt_toolkit.history import DummyHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindingsBase
+from prompt_toolkit.layout import (
+    BufferControl,
+    ConditionalContainer,
+    FormattedTextControl,
+    HSplit,
+    Layout,
+    Window,
+)
+from prompt_toolkit.layout.processors import (
+    HighlightIncrementalSearchProcessor,
+    HighlightSelectionProcessor,
+    Processor,
+)
 from prompt_toolkit.output import Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import BaseStyle
+from prompt_toolkit.widgets import CompletionsToolbar, SearchToolbar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.ui import completing
-from bbs.ui.terminal.harmless import Harmless, Hidden
+from bbs.ui import completion
+from bbs.ui.output import visible
 from bbs.ui.terminal.history import History
+from bbs.ui.terminal.history_view import View, more_application, view_application
 from bbs.ui.terminal.interfaces import Fragments, IEditor, More, SetAside, Size
 from bbs.ui.terminal.keys import password_keys
-from bbs.ui.terminal.layout import prompt_application
-from bbs.ui.terminal.reading import more_application, view_application
 from bbs.ui.terminal.resize import Prompt
-from bbs.ui.terminal.view import View
-from bbs.ui.text import visible
+from bbs.ui.terminal.theme import Harmless, Hidden
+
+FEW_COLUMNS = 30
+FEW_ROWS = 6
+"""In less than this there is no room for hints."""
+
+
+def prompt_application(
+    buffer: Buffer,
+    input: Input,
+    output: Output,
+    *,
+    prompt: Callable[[], str],
+    hint: Callable[[], str],
+    processor: Processor,
+    keys: KeyBindingsBase,
+    style: BaseStyle,
+    ask: bool,
+    let_go: Callable[[], None],
+    hidden: bool = False,
+) -> Prompt:
+    """A prompt that edits `buffer`, shown by `processor`; its result is the text at Enter.
+
+    Of one that is `hidden` nothing is searched for, and nothing cut out can be brought back. `ask`
+    and `let_go` are `Prompt`'s.
+    """
+
+    def before(line: int, wraps: int) -> StyleAndTextTuples:
+        return [("class:prompt", prompt())] if line == wraps == 0 else []
+
+    def below() -> AnyFormattedText:
+        return [("class:hint", hint())]
+
+    @Condition
+    def has_room() -> bool:
+        size = get_app().output.get_size()
+        return size.columns >= FEW_COLUMNS and size.rows >= FEW_ROWS
+
+    search = SearchToolbar()
+    line = Window(
+        BufferControl(
+            buffer,
+            input_processors=[
+                HighlightIncrementalSearchProcessor(),
+                HighlightSelectionProcessor(),
+                processor,
+            ],
+            include_default_input_processors=False,
+            search_buffer_control=None if hidden else search.control,
+            preview_search=True,
+        ),
+        get_line_prefix=before,
+        wrap_lines=True,
+        dont_extend_height=True,
+    )
+    help = ConditionalContainer(
+        HSplit(
+            [
+                CompletionsToolbar(),
+                Window(FormattedTextControl(below), height=1, dont_extend_height=True),
+            ]
+        ),
+        filter=has_room & ~is_done,
+    )
+    return Prompt(
+        ask=ask,
+        let_go=let_go,
+        layout=Layout(HSplit([line, ConditionalContainer(search, filter=~is_done), help]), line),
+        clipboard=DummyClipboard() if hidden else None,
+        style=style,
+        include_default_pygments_style=False,
+        key_bindings=keys,
+        input=input,
+        output=output,
+    )
+
 
 T = TypeVar("T")
 
@@ -48,7 +136,7 @@ MOST_KEPT = 256 * 1024
 
 
 class _Completer(Completer):
-    def __init__(self, completions: Callable[[str], Sequence[completing.Completion]]) -> None:
+    def __init__(self, completions: Callable[[str], Sequence[completion.Completion]]) -> None:
         self._completions = completions
 
     def get_completions(
@@ -88,7 +176,7 @@ class Editor:
         ask: bool,
         prompt: Callable[[int], str],
         hint: Callable[[str], str],
-        completions: Callable[[str], Sequence[completing.Completion]],
+        completions: Callable[[str], Sequence[completion.Completion]],
         commands: Callable[[str], bool],
     ) -> None:
         self._input = input

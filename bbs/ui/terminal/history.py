@@ -29,8 +29,8 @@ from prompt_toolkit import history
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bbs.ui.own_files import state_file
-from bbs.ui.passwords import without_password
+from bbs.ui.prompts import without_password
+from bbs.ui.user_files import state_file
 
 KEPT = 1000
 """Lines that the file is cut down to when a client starts; a shell keeps as many."""
@@ -39,7 +39,7 @@ MOST_READ = 4 * 1024 * 1024
 """Bytes from the end of the file that are looked at; lines may be long."""
 
 
-def place(environ: Mapping[str, str]) -> Path:
+def history_path(environ: Mapping[str, str]) -> Path:
     """Where the history is."""
     return state_file(environ, "history")
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 if TYPE_CHECKING:
-    from bbs.ui.terminal.view import View
+    from bbs.ui.terminal.history_view import View
 
 Fragments = Sequence[OneStyleAndTextTuple]
 """One or more lines with their styles, without the end of the last."""

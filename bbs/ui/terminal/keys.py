@@ -20,9 +20,9 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.keys import Keys
 
-from bbs.ui.asking import CLEAR, Asking, Press
-from bbs.ui.screen import GivenUp
-from bbs.ui.terminal.work import Work
+from bbs.ui.interfaces import GivenUp
+from bbs.ui.prompts import CLEAR, Asking, Press
+from bbs.ui.terminal.line_queue import Work
 
 Handler = Callable[[KeyPressEvent], None]
 

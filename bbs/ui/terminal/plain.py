@@ -16,8 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs.ui.terminal.history_view import View
 from bbs.ui.terminal.interfaces import Fragments, IEditor, SetAside
-from bbs.ui.terminal.view import View
 
 PLAIN_COLUMNS = 80
 """The width that prompts are made for: such a terminal often does not say its own."""

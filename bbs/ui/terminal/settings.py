@@ -28,10 +28,10 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.styles import Style
 
-from bbs.ui.own_files import settings_file
+from bbs.ui.output import visible
 from bbs.ui.terminal.keys import KEYS, Sequences
-from bbs.ui.terminal.layout import STYLES
-from bbs.ui.text import visible
+from bbs.ui.terminal.theme import STYLES
+from bbs.ui.user_files import settings_file
 
 T = TypeVar("T")
 
@@ -71,12 +71,12 @@ class Settings:
     keys: Mapping[str, Sequences] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def place(environ: Mapping[str, str]) -> Path:
+def settings_path(environ: Mapping[str, str]) -> Path:
     """Where the file is."""
     return settings_file(environ, "client.toml")
 
 
-def read(path: Path) -> tuple[Settings, Sequence[str]]:
+def read_settings(path: Path) -> tuple[Settings, Sequence[str]]:
     """The settings in a file, and in a line each what is wrong in it. It blocks."""
     try:
         with open(path, "rb") as file:

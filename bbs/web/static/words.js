@@ -53,7 +53,7 @@ export const spoken = (counter) => counter.replaceAll("_", " ");
 /** Enough of an id to know a server by; the events use as much of it. */
 export const short = (id) => id.slice(0, 8);
 
-// As the terminal client does (`bbs/ui/text.py`): control characters, line ends, those that turn
+// As the terminal client does (`bbs/ui/output.py`): control characters, line ends, those that turn
 // the direction of writing round, and those that show nothing, so that no name passes for another.
 const UNPRINTABLE = new RegExp(
   "[\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069\\u061c\\u200e\\u200f" +

@@ -17,8 +17,7 @@ from bbs.core.addresses import Address
 from bbs.limits.connections import Door
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.testing import MemoryNetwork
-from bbs.ui.gateway.connection import GatewayConnection
-from bbs.ui.gateway.factory import GatewayFactory
+from bbs.ui.gateway.connection import GatewayConnection, GatewayFactory
 from bbs.ui.gateway.session import GREETING, Host
 from tests.client.case import LOGIN, ClientTestCase
 

@@ -12,8 +12,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from bbs.limits.connections import OVERSHOOT, Admission, Door, Networks
 from bbs.protocols.connection_state import LINGER, RejectedConnection
 from bbs.ui.conversation import Conversation
-from bbs.ui.gateway.connection import GatewayConnection
-from bbs.ui.gateway.factory import DESCRIPTORS, GatewayClient
+from bbs.ui.gateway.connection import DESCRIPTORS, GatewayClient, GatewayConnection
 from bbs.ui.gateway.session import Visit
 from tests.ui.gateway.case import GatewayCase, Socket, Visitor
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.protocols.telnet import TelnetCommand
-from bbs.ui.gateway.display import Display
-from bbs.ui.gateway.keyboard import Actions, Keyboard
-from bbs.ui.gateway.lines import Line, LineQueue
+from bbs.ui.gateway.keyboard import Actions, Keyboard, Line, LineQueue
 from bbs.ui.gateway.peer import MOST_SUBNEGOTIATION, Peer
+from bbs.ui.gateway.screen import Display
 from tests.retained import retained
 from tests.ui.gateway.case import GatewayCase
 

@@ -16,15 +16,15 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from bbs.ui.asking import CLEAR
-from bbs.ui.completing import Completion
-from bbs.ui.screen import GivenUp
+from bbs.ui.completion import Completion
+from bbs.ui.interfaces import GivenUp
+from bbs.ui.prompts import CLEAR
 from bbs.ui.terminal.editor import MOST_KEPT, MOST_UNDONE, Editor
 from bbs.ui.terminal.history import History, Place
 from bbs.ui.terminal.interfaces import Fragments, IEditor, SetAside
 from bbs.ui.terminal.keys import FULL, MOST, Sequences, line_keys
-from bbs.ui.terminal.layout import style
-from bbs.ui.terminal.work import Line, Work
+from bbs.ui.terminal.line_queue import Line, Work
+from bbs.ui.terminal.theme import style
 
 CTRL_C, CTRL_D, CTRL_P, CTRL_R, CTRL_U = "\x03", "\x04", "\x10", "\x12", "\x15"
 CTRL_Y, CTRL_Z, UNDO, LEFT, UP = "\x19", "\x1a", "\x1f", "\x1b[D", "\x1b[A"

@@ -17,8 +17,8 @@ from bbs.ui.terminal.history import (
     History,
     HistoryFile,
     Place,
+    history_path,
     not_kept,
-    place,
 )
 
 
@@ -26,10 +26,10 @@ class PlaceTests(SynchronousTestCase):
     def test_by_the_specification(self) -> None:
         home = {"HOME": "/home/ann"}
         default = Path("/home/ann/.local/state/bbs/history")
-        self.assertEqual(place(home), default)
-        self.assertEqual(place(home | {"XDG_STATE_HOME": "not/absolute"}), default)
-        self.assertEqual(place(home | {"XDG_STATE_HOME": "/s"}), Path("/s/bbs/history"))
-        self.assertEqual(place({}), Path("~/.local/state/bbs/history").expanduser())
+        self.assertEqual(history_path(home), default)
+        self.assertEqual(history_path(home | {"XDG_STATE_HOME": "not/absolute"}), default)
+        self.assertEqual(history_path(home | {"XDG_STATE_HOME": "/s"}), Path("/s/bbs/history"))
+        self.assertEqual(history_path({}), Path("~/.local/state/bbs/history").expanduser())
 
 
 class FileTests(SynchronousTestCase):

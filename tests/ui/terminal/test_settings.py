@@ -7,8 +7,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.ui.terminal.layout import STYLES, style
-from bbs.ui.terminal.settings import Attention, Settings, place, read
+from bbs.ui.terminal.settings import Attention, Settings, read_settings, settings_path
+from bbs.ui.terminal.theme import STYLES, style
 
 ALL = """
 times = false
@@ -28,10 +28,12 @@ class PlaceTests(SynchronousTestCase):
     def test_by_the_specification(self) -> None:
         home = {"HOME": "/home/ann"}
         default = Path("/home/ann/.config/bbs/client.toml")
-        self.assertEqual(place(home), default)
-        self.assertEqual(place(home | {"XDG_CONFIG_HOME": "not/absolute"}), default)
-        self.assertEqual(place(home | {"XDG_CONFIG_HOME": "/c"}), Path("/c/bbs/client.toml"))
-        self.assertEqual(place({}), Path("~/.config/bbs/client.toml").expanduser())
+        self.assertEqual(settings_path(home), default)
+        self.assertEqual(settings_path(home | {"XDG_CONFIG_HOME": "not/absolute"}), default)
+        self.assertEqual(
+            settings_path(home | {"XDG_CONFIG_HOME": "/c"}), Path("/c/bbs/client.toml")
+        )
+        self.assertEqual(settings_path({}), Path("~/.config/bbs/client.toml").expanduser())
 
 
 class SettingsTests(SynchronousTestCase):
@@ -40,13 +42,13 @@ class SettingsTests(SynchronousTestCase):
 
     def read(self, text: str | bytes) -> tuple[Settings, Sequence[str]]:
         self.path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        settings, problems = read(self.path)
+        settings, problems = read_settings(self.path)
         for problem in problems:
             self.assertTrue(problem.startswith(f"{self.path}: "), problem)
         return settings, [problem.removeprefix(f"{self.path}: ") for problem in problems]
 
     def test_without_a_file(self) -> None:
-        settings, problems = read(self.path)
+        settings, problems = read_settings(self.path)
         self.assertEqual((settings, problems), (Settings(), []))
         self.assertTrue(settings.times)
         self.assertEqual(settings.bell, Attention.HIGHLIGHT)
@@ -122,7 +124,7 @@ class SettingsTests(SynchronousTestCase):
 
     def test_a_file_that_cannot_be_read(self) -> None:
         self.path.mkdir()
-        settings, problems = read(self.path)
+        settings, problems = read_settings(self.path)
         self.assertEqual(settings, Settings())
         self.assertEqual(problems, [f"{self.path}: Is a directory"])
 

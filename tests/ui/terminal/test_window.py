@@ -8,10 +8,10 @@ from typing import Any
 from prompt_toolkit.input import PipeInput
 from twisted.internet.defer import Deferred, succeed
 
-from bbs.client.values import ChatMessage
+from bbs.client.replies import ChatMessage
 from bbs.ui.terminal.editor import Editor
+from bbs.ui.terminal.history_view import Part, View
 from bbs.ui.terminal.interfaces import Fragments, More, SetAside
-from bbs.ui.terminal.view import Part, View
 from tests.ui.terminal.test_editor import CTRL_C, UP, EditorCase
 
 PAGE_UP, PAGE_DOWN, HOME, ESCAPE = "\x1b[5~", "\x1b[6~", "\x1b[H", "\x1b"

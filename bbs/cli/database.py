@@ -1,0 +1,275 @@
+"""`bbs db`, `bbs backup` and `bbs restore`: the schema of the database, a copy of it, and the way
+back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, Any
+
+import peewee
+
+from bbs.cli import Program, text
+from bbs.cli.offline import (
+    LOCK,
+    InUse,
+    by_whom,
+    carry_out,
+    configuration,
+    connected,
+    open_folder,
+    tell,
+)
+from bbs.config import ConfigError, Configuration
+from bbs.rules import fleets
+from bbs.rules.fleet_admin import By
+from bbs.scaling.data_folder import Unusable
+from bbs.storage import migrations, sqlite_backup
+from bbs.storage.engines import DatabaseRefused, connect_to, without_password
+from bbs.storage.models import User
+from bbs.storage.schema import Schema
+from bbs.storage.sqlite_backup import CopyRefused, NoDatabase
+
+DB = "`bbs db`: the version of the database's schema, and the way to today's."
+BACKUP = "`bbs backup FILE`: the database of a running service, in one consistent file."
+RESTORE = """\
+`bbs restore FILE`: put what `bbs backup` has made in the database's place, where no server runs.
+
+What is in FILE is looked at before anything is replaced, and brought to this program's schema.
+"""
+
+
+def db(argv: Sequence[str], program: Program) -> int:
+    """Run with the arguments behind `bbs db`; returns the exit code."""
+    parser = program.parser("db", DB)
+    parser.add_argument("action", choices=("upgrade", "status"))
+    program.placed(parser)
+    options = parser.parse_args(argv)
+    try:
+        url = configuration(options.config, options.data, program.name).database.url
+        with connected(url, create=options.action == "upgrade") as database:
+            done = _act(options.action, database, program.service().schema)
+            print(f"{without_password(url)}: {done}")
+    except (ConfigError, DatabaseRefused) as error:
+        print(f"{program.name} db: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _act(action: str, database: peewee.Database, schema: Schema) -> str:
+    if action == "status":
+        there = migrations.current(database)
+        migrations.check_owner(there, schema)
+        said = (
+            f"schema {there.framework}, this program's is {migrations.VERSION};"
+            f" {schema.name} {there.service}, this program's is {schema.version}"
+        )
+        older = there.framework_from < there.framework or there.service_from < there.service
+        if not older or not there.name:
+            return said
+        return (
+            f"{said}; programs of schema {there.framework_from} and"
+            f" {there.name} {there.service_from} can work on it, too"
+        )
+    before, after = migrations.upgrade(database, schema)
+    changes = [
+        _change("schema", before.framework, after.framework),
+        _change(schema.name, before.service, after.service),
+    ]
+    return "; ".join(changes)
+
+
+def _change(what: str, before: int, after: int) -> str:
+    return f"{what} {after}, as before" if before == after else f"{what} {before} -> {after}"
+
+
+def backup(argv: Sequence[str], program: Program) -> int:
+    """Run with the arguments behind `bbs backup`; returns the exit code."""
+    parser = program.parser("backup", BACKUP)
+    help = "where to; it is made for its owner alone"
+    parser.add_argument("file", type=text, metavar="FILE", help=help)
+    parser.add_argument("--force", action="store_true", help="replace FILE, if it exists")
+    program.placed(parser)
+    options = parser.parse_args(argv)
+    by = by_whom(f"{program.name} backup")
+    try:
+        config = configuration(options.config, options.data, program.name)
+        path = file_of(config, "backup")
+        if sqlite_backup.is_same(options.file, path):
+            raise CopyRefused(f"{options.file} is the database itself")
+        if os.path.lexists(options.file):
+            # A copy comes by a renaming: a device, say, would be gone.
+            if not os.path.isfile(options.file):
+                raise CopyRefused(f"{options.file} is no file")
+            if not options.force:
+                raise sqlite_backup.exists(options.file)
+        with connected(config.database.url) as database:
+            versions = migrations.current(database)
+            migrations.check_owner(versions, program.service().schema)
+            if not versions.framework:
+                raise CopyRefused(f"{path}: not a database of {program.name}")
+        os.nice(sqlite_backup.NICENESS)
+        with sqlite_backup.part_of(options.file) as part:
+            sqlite_backup.copy(path, part)
+            sqlite_backup.check(part)
+            length, people = os.path.getsize(part), _people(part)
+            sqlite_backup.put(part, options.file, over=options.force)
+    except (ConfigError, DatabaseRefused, CopyRefused) as error:
+        print(f"{program.name} backup: {error}", file=sys.stderr)
+        return 1
+    tell(config, options.data, by, "backup", options.file)
+    whose = "1 person" if people == 1 else f"{people} people"
+    print(f"{options.file}: {length / 2**20:.1f} MiB, {whose}")
+    return 0
+
+
+def file_of(config: Configuration, what: str) -> str:
+    """The file of the database.
+
+    :raises CopyRefused: it is a MySQL or MariaDB, which have their own tools for `what` is asked.
+    """
+    database = connect_to(config.database.url)
+    if isinstance(database, peewee.SqliteDatabase):
+        return str(database.database)
+    there: Any = database
+    login = there.connect_params
+    place = shlex.join(
+        [
+            *("-h", login["host"], "-P", str(login["port"]), "-u", login["user"], "-p"),
+            str(there.database),
+        ]
+    )
+    tool = f"mariadb-dump --single-transaction {place} > FILE"
+    if what == "restore":
+        tool = f"mariadb {place} < FILE, into an empty database that no server uses"
+    raise CopyRefused(f"the database is a MySQL or MariaDB, which has its own tool: {tool}")
+
+
+def _people(path: str) -> int:
+    with connected(sqlite_backup.url_of(path)):
+        count: int = User.select().count()
+    return count
+
+
+NOTE = "it begins a fleet of its own: {0} fleet adopt makes it the original's again"
+
+
+def restore(argv: Sequence[str], program: Program) -> int:
+    """Run with the arguments behind `bbs restore`; returns the exit code."""
+    parser = program.parser("restore", RESTORE)
+    parser.add_argument("file", type=text, metavar="FILE", help="what bbs backup has made")
+    parser.add_argument("--force", action="store_true", help="replace a database that is there")
+    program.placed(parser)
+    options = parser.parse_args(argv)
+    by = by_whom(f"{program.name} restore")
+    try:
+        config = configuration(options.config, options.data, program.name)
+        path = file_of(config, "restore")
+        with _alone(options.data, path, program.name):
+            _restore(options.file, path, options.force, by, program)
+    except InUse as error:
+        return _fail(program, f"{error}: stop it first")
+    except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
+        return _fail(program, str(error))
+    tell(config, options.data, by, "restore", options.file)
+    print(f"{options.file} is in the place of {path}; {NOTE.format(program.name)}")
+    return 0
+
+
+@contextmanager
+def _alone(data: str | None, path: str, name: str) -> Iterator[None]:
+    """Nobody's `NAME up` begins meanwhile, in the folder `data` or where the database is.
+
+    :raises InUse: one runs.
+    :raises Unusable: the folder cannot be used.
+    """
+    with ExitStack() as held:
+        if data is not None:
+            _make_lock(data)
+            lock, _ = open_folder(data, name)
+            held.enter_context(lock)
+        folder = os.path.dirname(path)
+        if data is None or not sqlite_backup.is_same(data, folder or "."):
+            beside = _lock_of(folder)
+            if beside is not None:
+                held.enter_context(beside)
+        yield
+
+
+def _make_lock(data: str) -> None:
+    """The lock in a folder that has none yet is for whoever runs the servers, too."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    if os.geteuid() == 0 and os.path.isdir(data):
+        with suppress(OSError):
+            lock, status = os.open(os.path.join(data, LOCK), flags, 0o600), os.stat(data)
+            os.fchown(lock, status.st_uid, status.st_gid)
+            os.close(lock)
+
+
+def _lock_of(folder: str) -> IO[str] | None:
+    """The lock of the `NAME up` whose data folder this is, if it is one's."""
+    try:
+        there = os.open(os.path.join(folder, LOCK), os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    lock = os.fdopen(there, "a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise InUse(f"the data folder {folder} is in use") from error
+    return lock
+
+
+def _restore(file: str, path: str, force: bool, by: By, program: Program) -> None:
+    if sqlite_backup.is_same(file, path):
+        raise CopyRefused(f"{file} is the database itself")
+    if not os.path.exists(file):
+        raise CopyRefused(f"{file}: no such file")
+    if os.path.lexists(path) and not force:
+        raise sqlite_backup.exists(path)
+    sqlite_backup.check_alone(path)  # Before anybody waits for what takes long.
+    with sqlite_backup.part_of(path) as part:
+        _prepare(file, part, by, program)
+        _give_to_owner(part, path)
+        sqlite_backup.make_way(path)
+        sqlite_backup.put(part, path, over=force)
+
+
+def _prepare(file: str, part: str, by: By, program: Program) -> None:
+    """Make `part` a copy of `file` that this program can go on with."""
+    not_ours = CopyRefused(f"{file}: not a database of {program.name}")
+    try:
+        sqlite_backup.copy(file, part)
+    except NoDatabase:
+        raise not_ours from None
+    sqlite_backup.check(part)
+    schema = program.service().schema
+    try:
+        with connected(sqlite_backup.url_of(part)) as database:
+            there = migrations.current(database)
+            if not there.framework:
+                raise not_ours
+            migrations.check(there, schema)
+            migrations.upgrade(database, schema)
+            carry_out(database, fleets.make_ours, by, os.path.basename(file))
+    except DatabaseRefused as error:
+        raise CopyRefused(f"{file}: {error}") from error
+
+
+def _give_to_owner(part: str, path: str) -> None:
+    """Whoever runs the servers is to have it, if it is root who restores."""
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            status = os.stat(path if os.path.exists(path) else os.path.dirname(path) or ".")
+            # Whose folder it is may have put a link there meanwhile, to what is root's.
+            os.chown(part, status.st_uid, status.st_gid, follow_symlinks=False)
+
+
+def _fail(program: Program, reason: str) -> int:
+    print(f"{program.name} restore: {reason}", file=sys.stderr)
+    return 1

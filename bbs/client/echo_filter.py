@@ -1,0 +1,112 @@
+"""A filter for a client's own lines, which come back to it as events.
+
+A message to a room reaches its sender too, and some events tell of messages that the user sent on
+another connection. A client sends on one connection and listens on another, so it hears its own
+lines.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, replace
+
+from twisted.internet.interfaces import IReactorTime
+
+from bbs.client.catalog import Vocabulary
+from bbs.client.replies import ChatMessage
+from bbs.client.request import Typed
+from bbs.protocols.presentation import Presentation
+
+EXPECTED = 60.0
+"""Seconds in which a line comes back that was said here. By then its connection has moved to
+another server, if it has to; afterwards it is taken for somebody else's, who typed the same."""
+
+MOST_EXPECTED = 1000
+"""Lines that are expected at a time; of more the oldest are shown when they come."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line that `user` says to a partner: one person, or a `room`."""
+
+    user: str
+    partner: str
+    room: bool
+    text: str
+
+    @classmethod
+    def by_request(cls, presentation: Presentation, request: Typed) -> Said | None:
+        """The line that a request sends; None if its command sends none."""
+        talk = presentation.sends(request.name)
+        # Without its usage, nobody knows whether a request is complete.
+        if talk is None or request.offer is None or not request.is_complete:
+            return None
+        partner = request.words[2] if talk.choices else talk.name
+        return cls(request.user, partner, talk.room, request.text)
+
+    @classmethod
+    def by_message(cls, presentation: Presentation, message: ChatMessage) -> Said:
+        """The line in a message, as its sender said it."""
+        partner = partner_name(presentation, message.sender, message)
+        return cls(message.sender, partner, message.group is not None, message.text)
+
+    @property
+    def as_stored(self) -> Said:
+        """This line with the names in NFC, the form in which services store them."""
+        user = unicodedata.normalize("NFC", self.user)
+        return replace(self, user=user, partner=unicodedata.normalize("NFC", self.partner))
+
+
+def partner_name(presentation: Presentation, user: str, message: ChatMessage) -> str:
+    """The partner that `user` would answer: a person or a room."""
+    talk = presentation.talk(message.talk, message.group is not None)
+    if talk.send and not talk.choices:
+        return talk.name
+    if message.group is not None:
+        return message.group
+    return message.sender if message.sender != user else message.to or ""
+
+
+class Echoes:
+    """Lines that were said here and have not come back yet, each once."""
+
+    __slots__ = ("_clock", "_expected", "_vocabulary")
+
+    def __init__(self, clock: IReactorTime, vocabulary: Vocabulary) -> None:
+        self._clock = clock
+        self._vocabulary = vocabulary
+        # No deque: an empty one takes ten times the memory, and most are empty.
+        self._expected: list[tuple[float, Said]] = []
+
+    def expect(self, request: Typed) -> None:
+        """A request goes out. It may come back before its answer does."""
+        line = Said.by_request(self._vocabulary.presentation, request)
+        if line is not None:
+            self._forget()
+            self._expected.append((self._clock.seconds() + EXPECTED, line.as_stored))
+
+    def withdraw(self, request: Typed) -> None:
+        """It was refused, or nobody knows whether it was carried out: if it comes back, that says
+        so."""
+        line = Said.by_request(self._vocabulary.presentation, request)
+        if line is not None:
+            self._take(line.as_stored)
+
+    def was_said_here(self, message: ChatMessage) -> bool:
+        """Whether a message is such a line; then it has come back."""
+        self._forget()
+        return self._take(Said.by_message(self._vocabulary.presentation, message).as_stored)
+
+    def _take(self, line: Said) -> bool:
+        for place, (_, expected) in enumerate(self._expected):
+            if expected == line:
+                del self._expected[place]
+                return True
+        return False
+
+    def _forget(self) -> None:
+        now = self._clock.seconds()
+        while self._expected and (
+            self._expected[0][0] <= now or len(self._expected) >= MOST_EXPECTED
+        ):
+            del self._expected[0]

@@ -1,0 +1,331 @@
+"""Lines from servers as values: replies, messages, and events of the service's own.
+
+`docs/protocol.md` is the source of every member named here. Members that are not known are left
+alone; a known one of a wrong type is a `BadReply`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from math import isfinite
+
+from bbs.client.errors import (
+    BadReply,
+    ClientError,
+    Incomplete,
+    Lost,
+    NotTrusted,
+    Refused,
+    TurnedAway,
+    Unreachable,
+)
+from bbs.core.addresses import Address
+from bbs.core.errors import NotLoggedIn, WrongCredentials
+from bbs.protocols.commands import UnknownCommand, WrongUsage
+from bbs.protocols.presentation import ChatEvent, member
+
+LONGEST_WAIT = 366 * 24 * 3600.0
+"""Seconds in the longest wait that is believed; what is more may not even be a number to show."""
+
+MOST_ID = 2**63 - 1
+"""The highest id of a message that a server takes behind `listen`."""
+
+LAST_TIME = 253_402_128_000.0
+"""The last time that is believed, in seconds since the epoch: the calendar that people read it by
+ends with the year 9999, and their zones a day before that."""
+
+
+_PLAIN = ChatEvent("chat")
+"""The members of a message, unless a service calls them otherwise (`docs/protocol.md`, section
+4)."""
+
+_unnumbered = count(-1, -1)
+"""Ids of messages that have none: they tell one line from another, and nothing else."""
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    """A message, pushed or from before: to one reader (`to`), or to a group (`group`); the other is
+    None.
+
+    `id` is negative if the service gives none. `time` is when the message was stored, in seconds
+    since the epoch; None if the server does not say. `former`: the account behind a name in it is
+    gone. `members` is the event as it came, and `talk` the service's word for such a conversation.
+    """
+
+    id: int
+    sender: str
+    text: str = field(repr=False)
+    to: str | None = None
+    group: str | None = None
+    time: float | None = None
+    former: bool = False
+    members: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+    talk: str = field(default="", repr=False, compare=False)
+
+    @classmethod
+    def read(cls, event: Mapping[str, object], form: ChatEvent = _PLAIN) -> ChatMessage:
+        """The message in an event whose members `form` names; `BadReply` when it has none."""
+        if not isinstance(event, Mapping):
+            raise BadReply("Malformed message from the server")
+        id = member(event, form.id) if form.id else next(_unnumbered)
+        sender, text = member(event, form.sender), member(event, form.text)
+        to, room = member(event, form.to), member(event, form.room)
+        if type(id) is int and isinstance(sender, str) and isinstance(text, str):
+            time, former = read_time(member(event, form.time)), member(event, form.former) is True
+            if isinstance(to, str):
+                return cls(id, sender, text, to, None, time, former, event, form.talk)
+            if isinstance(room, str):
+                return cls(id, sender, text, None, room, time, former, event, form.talk)
+        raise BadReply("Malformed message from the server")
+
+
+@dataclass(frozen=True)
+class ServiceEvent:
+    """An event that brings no message: one of the service's own."""
+
+    members: Mapping[str, object] = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """What the service has people read; empty when that is nothing."""
+        text = self.members.get("text")
+        return text if isinstance(text, str) else ""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Where a login or locate stands that waits for an app server.
+
+    `position` counts from 1; `seconds` estimates the wait, None where there is nothing to go by.
+    """
+
+    position: int
+    seconds: float | None = None
+
+    @classmethod
+    def read(cls, event: Mapping[str, object]) -> Waiting:
+        """The place in an event; `BadReply` when it is none."""
+        position, seconds = event.get("position"), event.get("seconds")
+        if type(position) is int and position >= 1:
+            if seconds is None:
+                return cls(position)
+            # Not a number (NaN) is not in any range either.
+            if isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_WAIT:
+                return cls(position, seconds)
+        raise BadReply("The server told a place in the queue that is none")
+
+
+def read_id(value: object) -> int | None:
+    """An id of a message; None if it is out of range or not a whole number."""
+    return value if type(value) is int and 0 <= value <= MOST_ID else None
+
+
+def read_time(value: object) -> float | None:
+    """Seconds since the epoch. Without its time a message is still one, so a wrong one is none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value if 0 <= value <= LAST_TIME else None
+    return None
+
+
+ASK_LOGIN_SERVER = "ask-login-server"
+"""The code of an app server's refusal of what is the login server's."""
+
+_BEGINNINGS = (
+    ("Ask the login server", ASK_LOGIN_SERVER),
+    ("No such user or password error", WrongCredentials.code),
+    ("Not login yet", NotLoggedIn.code),
+    ("Unknown command ", UnknownCommand.code),
+    ("Usage: ", WrongUsage.code),
+)
+
+
+def code_of(message: str) -> str | None:
+    """The code of a failure that was told without one, as far as it matters to this client."""
+    return next((code for words, code in _BEGINNINGS if message.startswith(words)), None)
+
+
+__all__ = [
+    "BadReply",
+    "ChatMessage",
+    "ClientError",
+    "Incomplete",
+    "Lost",
+    "NotTrusted",
+    "Origin",
+    "Refused",
+    "ServiceEvent",
+    "ServiceReply",
+    "TurnedAway",
+    "Unreachable",
+    "Waiting",
+    "read_address",
+    "read_line",
+]
+
+DEEPEST = 100
+"""Lists and objects within each other in a line of a server's: more could not be shown again."""
+
+LONGEST_CURSOR = 1000
+"""Characters in the longest cursor of a list that is sent back."""
+
+_TOKEN = re.compile("[!-~]+")
+
+
+def read_address(value: object) -> Address:
+    """The address in a member `app_server`; `BadReply` when it is none."""
+    try:
+        return Address.from_json(value)
+    except ValueError:
+        raise BadReply("The server gave no usable address of an app server") from None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """For whom a gateway speaks: their address, and the secret by which it is believed."""
+
+    host: str
+    secret: str = field(repr=False)
+
+    @property
+    def greeting(self) -> bytes:
+        """The request that says so, with its end."""
+        return f"forwarded-for {self.host} {self.secret}\n".encode()
+
+
+@dataclass(frozen=True)
+class ServiceReply:
+    """One reply. A login's members hold the token, so they are in no repr and no log.
+
+    `size` is in bytes on the wire, 0 for one that did not come from there. Where the list of one
+    has others that are not there (`has_more`), `lacking` says why, in a few words of anybody's.
+    """
+
+    members: Mapping[str, object] = field(repr=False)
+    size: int = field(default=0, repr=False, compare=False)
+    lacking: str = field(default="", repr=False, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        return self.members["status"] == 0
+
+    @property
+    def message(self) -> str | None:
+        """What the server says to people, or None when it says it by a list."""
+        message = self.members.get("message")
+        return message if isinstance(message, str) else None
+
+    @property
+    def code(self) -> str | None:
+        """Why the server said no, for programs; None when it said yes, or nothing to go by."""
+        if self.ok:
+            return None
+        code = self.members.get("code")
+        return code if isinstance(code, str) else code_of(self.message or "")
+
+    @property
+    def redirect(self) -> Address | None:
+        """Where the server says that this request belongs, when it says so."""
+        if self.ok or "app_server" not in self.members:
+            return None
+        return read_address(self.members["app_server"])
+
+    @property
+    def app_server(self) -> Address:
+        return read_address(self.members.get("app_server"))
+
+    @property
+    def token(self) -> str:
+        token = self.members.get("token")
+        # It goes into a line as one word, so it is of what every line can hold.
+        if isinstance(token, str) and _TOKEN.fullmatch(token):
+            return token
+        raise BadReply("The server gave no usable access token")
+
+    @property
+    def list_name(self) -> str | None:
+        """The name of its list; None where it has none, or more than one."""
+        lists = [*self.lists]
+        return lists[0] if len(lists) == 1 else None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether its list has others that are not there."""
+        more = self.members.get("more")
+        told = self.ok and isinstance(more, str) and more != "" and bool(self.lists)
+        return told or bool(self.lacking)
+
+    @property
+    def cursor(self) -> str | None:
+        """By which the others are asked for; None when there are none, or it cannot be used."""
+        more = self.members.get("more")
+        # It goes into a line as one word, so it is of what every line can hold.
+        if self.ok and isinstance(more, str) and len(more) <= LONGEST_CURSOR:
+            return more if _TOKEN.fullmatch(more) else None
+        return None
+
+    @property
+    def lists(self) -> Mapping[str, Sequence[object]]:
+        """The members that are lists."""
+        return {
+            name: value
+            for name, value in self.members.items()
+            if isinstance(value, list) and name != "more"
+        }
+
+    def names(self, member: str) -> tuple[str, ...]:
+        """The list of texts in a member; `BadReply` when there is none."""
+        names = self.members.get(member)
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return tuple(names)
+        raise BadReply(f"The server gave no usable list under {member!r}")
+
+
+def _is_deep(members: object) -> bool:
+    level, depth = [members], 0
+    while level and depth <= DEEPEST:
+        depth += 1
+        level = [
+            inner
+            for each in level
+            if isinstance(each, (dict, list))
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return depth > DEEPEST
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isfinite(number):
+        return number
+    raise ValueError("not a number of JSON's")
+
+
+# What `json.loads` does with these arguments, but that it makes a decoder for every line.
+_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+
+
+def read_line(
+    line: bytes, reply_class: type[ServiceReply] = ServiceReply
+) -> ServiceReply | Mapping[str, object]:
+    """One line from a server: a reply, or an event as its members. ValueError if neither.
+
+    JSON has no `NaN` and no `Infinity`. A line with one is neither, and so is a line with a number
+    that Python takes for infinite, such as `1e999`: it could be told to nobody as JSON.
+    """
+    try:
+        members = _JSON.decode(line.decode(json.detect_encoding(line), "surrogatepass"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(members):
+        raise ValueError("nested too deeply")
+    if isinstance(members, dict):
+        if isinstance(members.get("event"), str):
+            return members
+        if members.get("status") in (0, 1):
+            return reply_class(members, len(line))
+    raise ValueError("neither a reply nor an event")

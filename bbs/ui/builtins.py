@@ -1,0 +1,168 @@
+"""The commands that are the client's own, and its help: no server sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from bbs.client.request import FRAMEWORK
+from bbs.protocols.presentation import Presentation
+from bbs.ui.chat import Partner
+from bbs.ui.completion import _offers, partners, usage
+from bbs.ui.interfaces import IConversation, OwnCommand, WrongUse
+from bbs.ui.interpreter import HIDDEN, aliases_of, meant, unknown_command
+from bbs.ui.output import visible
+
+
+def own_commands(conversation: IConversation) -> Sequence[OwnCommand]:
+    """Those that every face has; `use` only where several users may be logged in."""
+
+    def use(words: Sequence[str]) -> None:
+        if not words:
+            names = "\n".join(map(visible, conversation.users))
+            return conversation.screen.notice(names or "Nobody is logged in here.")
+        (user,) = one_word(words)
+        if user not in conversation.users:
+            raise WrongUse(f"{visible(user)} is not logged in here.")
+        return conversation.become(user)
+
+    async def talk(words: Sequence[str]) -> None:
+        await conversation.begin_talk(await _partner(conversation, words))
+
+    def end(words: Sequence[str]) -> None:
+        no_words(words)
+        conversation.end_talk()
+
+    async def help(words: Sequence[str]) -> None:
+        await conversation.client.learn()
+        shown = help_lines(conversation)
+        if words:
+            shown = help_of(conversation, *one_word(words))
+        conversation.screen.notice("\n".join(shown))
+
+    def exit(words: Sequence[str]) -> None:
+        no_words(words)
+        conversation.end()
+
+    many = [OwnCommand("use [<user>]", "be another user", use)]
+    presentation = conversation.client.vocabulary.presentation
+    talking = [
+        OwnCommand(_usage_of_talk(presentation), "what you type goes there", talk),
+        OwnCommand("end", "end of talking", end),
+    ]
+    return (
+        *(many if not conversation.alone else []),
+        *(talking if presentation.open_talks else []),
+        OwnCommand("help [<command>]", "this list, or what a command does", help),
+        OwnCommand("exit", "end", exit),
+        OwnCommand("quit", "end", exit),
+    )
+
+
+def no_words(words: Sequence[str]) -> None:
+    """`WrongUse` when there are any."""
+    if words:
+        raise WrongUse()
+
+
+def one_word(words: Sequence[str]) -> Sequence[str]:
+    """`WrongUse` when there is not just one."""
+    if len(words) != 1:
+        raise WrongUse()
+    return words
+
+
+def _usage_of_talk(presentation: Presentation) -> str:
+    talks = presentation.open_talks
+    names = " or ".join(visible(each.name) for each in talks if each.choices)
+    if not names:
+        return "talk"
+    return f"talk <{names}>" if all(each.choices for each in talks) else f"talk [<{names}>]"
+
+
+async def _partner(conversation: IConversation, words: Sequence[str]) -> Partner:
+    """Who is meant by what follows `talk`: asked for, as it need not be known here yet."""
+    presentation = conversation.client.vocabulary.presentation
+    talks = {each.name: each for each in presentation.open_talks}
+    user = conversation.current
+    alone = [each for each in talks.values() if not each.choices and words in ([], [each.name])]
+    *kind, name = words or [""]
+    named = [each.name for each in talks.values() if each.choices]
+    wanted = kind or named
+    if not alone and (not name or len(kind) > 1 or not wanted or not {*wanted} <= {*named}):
+        raise WrongUse()
+    if user is None:
+        raise WrongUse("Not login yet")
+    if alone:
+        return Partner(alone[0], alone[0].name)
+    found = []
+    for talk in [talks[each] for each in wanted]:
+        names = await partners(conversation.client, user, talk)
+        if names is None or name in names:  # A service that cannot say refuses what is sent.
+            found.append(talk)
+    shown = visible(name)
+    if len(found) > 1:
+        names = [visible(each.name) for each in found]
+        ways = ", or ".join(f"talk {each} {shown}" for each in names)
+        raise WrongUse(f"Both a {' and a '.join(names)}: {ways}")
+    if not found:
+        raise WrongUse(f"{shown} is no {' or '.join(map(visible, wanted))} of {visible(user)}.")
+    return Partner(found[0], name)
+
+
+SENTENCES: Mapping[str, str] = {
+    "register": "Makes an account; the password is asked for, and shows nothing.",
+    "login": "Logs you in; the password is asked for. You stay online until logout.",
+    "logout": "Ends all your sessions: you are offline then.",
+    "delete": "Removes your account, and everything that belongs to it, for good.",
+    "locate": "Tells at which server you are served.",
+    "change-password": "Gives you another password, asked for; all other sessions of yours end.",
+    "listen": "Happens by itself here.",
+    "ping": "Asks the login server for a sign of life.",
+}
+"""A sentence for each of the framework's commands; the service has those for its own."""
+
+
+def help_of(conversation: IConversation, word: str) -> Iterator[str]:
+    """The usage of a command, a sentence and its aliases; `WrongUse` for an unknown command."""
+    vocabulary = conversation.client.vocabulary
+    word = word.removeprefix("/") or "/"
+    if own := conversation.own.get(word):
+        yield own.usage
+        yield f"{own.help[:1].upper()}{own.help[1:]}."
+        return
+    offer = vocabulary.offers.get(meant(word, vocabulary))
+    if offer is None:
+        raise WrongUse(unknown_command(conversation, word))
+    yield usage(conversation, offer)
+    ours = FRAMEWORK.get(offer.name)
+    usual = SENTENCES.get(offer.name, "") if ours and offer.is_same(ours.command) else ""
+    if sentence := vocabulary.presentation.help.get(offer.name, usual):
+        yield visible(sentence)
+    if aliases := aliases_of(offer.name, vocabulary):
+        yield f"In short: {', '.join(map(visible, aliases))}"
+
+
+def help_lines(conversation: IConversation) -> Iterator[str]:
+    """Every command, the service's and the client's own, and what need not be typed; under headings
+    where the service has some."""
+    groups = conversation.client.vocabulary.presentation.groups
+    offers = {each.name: each for each in _offers(conversation)}
+    for heading, names in groups.items():
+        shown = [offers.pop(name) for name in names if name in offers]
+        yield from _under(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
+    others = [each for each in offers.values() if each.name not in conversation.own]
+    yield from _under("Others:" if groups else "", [usage(conversation, each) for each in others])
+    own = [each for each in conversation.own.values() if each.name not in HIDDEN]
+    yield from _under(
+        "Of this client:" if groups else "", [f"{each.usage}  ({each.help})" for each in own]
+    )
+    if conversation.current and not conversation.alone:
+        name = visible(conversation.current)
+        yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
+
+
+def _under(heading: str, lines: Sequence[str]) -> Sequence[str]:
+    """Lines under a heading, where there is one and they are any."""
+    if not heading or not lines:
+        return lines
+    return [heading, *(f"  {line}" for line in lines)]

@@ -1,0 +1,284 @@
+"""Completion: what the word that somebody types may become, and how its command is used.
+
+All of it comes from a cache of names: friends or rooms, or whatever else the service has
+(`Choices`). After a login a few questions fill it; from then on it follows the replies and events
+that pass. Completion itself asks nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bbs.client.catalog import Vocabulary
+from bbs.client.client import ServiceClient
+from bbs.client.echo_filter import partner_name
+from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
+from bbs.client.request import FRAMEWORK, Offer, Typed
+from bbs.protocols.commands import WrongUsage
+from bbs.protocols.presentation import Choices, Presentation, Talk, member
+from bbs.ui.chat import is_said
+from bbs.ui.interfaces import IConversation
+from bbs.ui.interpreter import HIDDEN, meant
+from bbs.ui.output import visible
+
+Names = dict[str, None]
+"""Names without repetition, in the order in which they were learned."""
+
+MOST_QUESTIONS = 20
+"""Commands that are sent at a login to know what is completed; a service needs a few."""
+
+MOST_SHARED = 1000
+"""Names that are kept of a service that may have any number: nobody completes among more."""
+
+
+class Known:
+    """The known names of each user who is logged in here, and the names that all share."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._shared: dict[str, Names] = {}
+        self._own: dict[str, dict[str, Names]] = {}
+
+    def names(self, user: str | None, choices: str) -> Sequence[str]:
+        """The names of some choices that a user has; none for somebody not logged in here."""
+        own = self._own.get(user or "", {})
+        return [*own.get(choices, ()), *self._shared.get(choices, ())]
+
+    def questions(self) -> Iterable[str]:
+        """The commands whose replies tell what completion needs at a login, each once."""
+        asks = dict.fromkeys(each.ask for each in self._presentation.choices if each.ask)
+        return [*asks][:MOST_QUESTIONS]
+
+    def begin(self, user: str) -> None:
+        """A user has logged in."""
+        self._own.setdefault(user, {})
+
+    def forget(self, user: str) -> None:
+        """A user has left."""
+        self._own.pop(user, None)
+
+    def learn(self, request: Typed, reply: ServiceReply) -> None:
+        """A command of a user's was carried out."""
+        name, user = request.name, request.user
+        if user not in self._own or not reply.ok or not request.is_complete:
+            return
+        argument = request.argument
+        for each in self._presentation.choices:
+            if name in each.lists:
+                self._replace(user, each, _listed(reply, each.lists[name], each.key))
+            if name in each.removed_by:
+                self._remove(user, each, argument)
+            if name in each.added_by and argument is not None:
+                self._add(user, each, argument)
+
+    def told(self, user: str, event: ServiceEvent) -> Mapping[str, str]:
+        """A user was told of something; the names that it removes, by their choices."""
+        name, gone = str(event.members.get("event")), dict[str, str]()
+        for each in self._presentation.choices if user in self._own else ():
+            removed = member(event.members, each.removed_by_events.get(name, ""))
+            if isinstance(removed, str):
+                self._remove(user, each, removed)
+                gone[each.name] = removed
+            added = member(event.members, each.added_by_events.get(name, ""))
+            if isinstance(added, str):
+                self._add(user, each, added)
+        return gone
+
+    def heard(self, user: str, message: ChatMessage) -> None:
+        """A user got a message: only those who may be talked to write."""
+        talk = self._presentation.talk(message.talk, message.group is not None)
+        for each in self._presentation.choices if user in self._own else ():
+            if each.name == talk.choices:
+                self._add(user, each, partner_name(self._presentation, user, message))
+
+    @property
+    def _presentation(self) -> Presentation:
+        return self._vocabulary.presentation
+
+    def _of(self, user: str, choices: Choices) -> Names:
+        where = self._shared if choices.shared else self._own[user]
+        return where.setdefault(choices.name, {})
+
+    def _replace(self, user: str, choices: Choices, names: Iterable[str] | None) -> None:
+        if names is not None:  # Whoever shows the reply says so.
+            typed = [name for name in names if _can_be_typed(name)]
+            kept = dict.fromkeys(typed[:MOST_SHARED] if choices.shared else typed)
+            self._of(user, choices).clear()
+            self._of(user, choices).update(kept)
+
+    def _add(self, user: str, choices: Choices, name: str) -> None:
+        if not _can_be_typed(name):
+            return
+        self._of(user, choices)[name] = None
+        for each in self._presentation.choices:
+            if each.name == choices.within:
+                self._of(user, each)[name] = None
+
+    def _remove(self, user: str, choices: Choices, name: str | None) -> None:
+        if name is None:
+            self._of(user, choices).clear()
+        else:
+            self._of(user, choices).pop(name, None)
+
+
+def _can_be_typed(name: str) -> bool:
+    return [name] == name.split()
+
+
+def _listed(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | None:
+    """The names in a list of a reply; None where it has something else."""
+    names = []
+    for entry in reply.lists.get(list_name, (None,)):
+        name = member(entry, key) if isinstance(entry, Mapping) else entry
+        if not isinstance(name, str):
+            return None
+        names.append(name)
+    return names
+
+
+async def partners(client: ServiceClient, user: str, talk: Talk) -> Sequence[str] | None:
+    """The names that a user may talk to, asked of the service; None if it cannot say. Fails as
+    `ServiceClient.ask` does."""
+    for each in client.vocabulary.presentation.choices:
+        if each.name == talk.choices and each.ask:
+            return _listed(await client.ask(each.ask, user), each.lists[each.ask], each.key)
+    return None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """`text` may stand in the place of what the line has from `start` on; `meaning` says what it
+    is, in a word or two."""
+
+    text: str
+    start: int
+    meaning: str
+
+
+def completions(conversation: IConversation, line: str) -> Sequence[Completion]:
+    """What may stand in the place of the last word of `line`, the text before the cursor."""
+    start = line.rfind(" ") + 1
+    if conversation.talk and is_said(line):
+        return ()
+    if line.startswith("/"):
+        start = max(start, 1)
+    words, begun = line[:start].lstrip("/").split(), line[start:]
+    found = _arguments(conversation, words) if words else _commands(conversation)
+    return [
+        Completion(text, start, meaning)
+        for text, meaning in found.items()
+        if text.startswith(begun) and text != begun
+    ]
+
+
+def hint(conversation: IConversation, line: str) -> str:
+    """The usage of the command that `line` begins with; in a talk, to whom the line goes."""
+    talk = conversation.talk
+    if talk and (not line.strip(" ") or is_said(line)):
+        return f"to {visible(talk.name)}; end ends"
+    words = line.lstrip("/").split()
+    if not words:
+        return ""
+    if own := conversation.own.get(words[0]):
+        return f"{own.usage}: {own.help}"
+    vocabulary = conversation.client.vocabulary
+    offer = vocabulary.offers.get(meant(words[0], vocabulary))
+    return usage(conversation, offer) if offer else ""
+
+
+def usage(conversation: IConversation, offer: Offer) -> str:
+    """A command's usage, with what need not be typed in brackets or left out."""
+    text = visible(offer.usage)
+    if offer.command.takes_user and conversation.alone:
+        text = text.replace(" <user>", "", 1)
+    elif offer.command.takes_user and conversation.current:
+        text = text.replace("<user>", "[<user>]", 1)
+    if offer.name in ("login", "register"):
+        text = text.replace("<password>", "[<password>]")
+    elif offer.is_same(FRAMEWORK["change-password"].command):
+        text = text.replace("<old> <new>", "[<old> <new>]")
+    return text
+
+
+def corrected(conversation: IConversation, request: Typed, reply: ServiceReply) -> ServiceReply:
+    """`reply`, which says how the command is used as the hint and `help` do, where it says that:
+    the server does not know what need not be typed here."""
+    offer = conversation.client.vocabulary.offers.get(request.name)
+    if offer is None or reply.code != WrongUsage.code:
+        return reply
+    return replace(
+        reply, members={**reply.members, "message": f"Usage: {usage(conversation, offer)}"}
+    )
+
+
+def _offers(conversation: IConversation) -> Iterator[Offer]:
+    """What the service has that needs mention."""
+    offers = conversation.client.vocabulary.offers.values()
+    return (offer for offer in offers if offer.name not in HIDDEN)
+
+
+def _commands(conversation: IConversation) -> Mapping[str, str]:
+    service = {each.name: usage(conversation, each) for each in _offers(conversation)}
+    own = {each.name: each.help for each in conversation.own.values() if each.name not in HIDDEN}
+    return service | own
+
+
+def _arguments(conversation: IConversation, words: Sequence[str]) -> Mapping[str, str]:
+    """What may follow `words`, the command and the arguments that are complete."""
+    vocabulary = conversation.client.vocabulary
+    name, given, user = meant(words[0], vocabulary), list(words[1:]), conversation.current
+    # A service has commands of such names where the client has none.
+    is_own = name in conversation.own
+    if name == "use" and is_own:
+        return {} if given else _labelled(conversation.users, "user")
+    if name == "talk" and is_own:
+        # Where a name is two things, it is called what the first talk calls it.
+        partners = [talk.choices for talk in reversed(vocabulary.presentation.open_talks)]
+        return {} if given else _known(conversation, user, partners)
+    if name == "help":
+        return {} if given else _commands(conversation)
+    offer = vocabulary.offers.get(name)
+    if offer is None:
+        return {}
+    users: Mapping[str, str] = {}
+    if offer.command.takes_user and not conversation.alone:
+        if given[:1] and given[0] in conversation.users:
+            user = given.pop(0)
+        elif not given:
+            users = _labelled(conversation.users, "user")
+    parameters = offer.command.parameters
+    if len(given) >= len(parameters):
+        return users
+    return {
+        **_known(conversation, user, _choices(conversation, name, parameters[len(given)])),
+        **users,
+    }
+
+
+def _choices(conversation: IConversation, command: str, parameter: str) -> Sequence[str]:
+    """The choices of a parameter: those declared for this command, or those for any parameter of
+    its name."""
+    presentation = conversation.client.vocabulary.presentation
+    usual = [each.name for each in presentation.choices if parameter in each.parameters]
+    return presentation.complete.get(f"{command} {parameter}", usual)
+
+
+def _known(
+    conversation: IConversation, user: str | None, choices: Sequence[str]
+) -> Mapping[str, str]:
+    """The names of some choices, and what they are; of those that begin with `-` none."""
+    presentation, known = conversation.client.vocabulary.presentation, conversation.known
+    left_out = {name for each in choices if each[:1] == "-" for name in known.names(user, each[1:])}
+    labels = {each.name: visible(each.label or each.name) for each in presentation.choices}
+    return {
+        name: labels[each]
+        for each in choices
+        if each in labels
+        for name in known.names(user, each)
+        if name not in left_out
+    }
+
+
+def _labelled(names: Iterable[str], meaning: str) -> dict[str, str]:
+    return dict.fromkeys(names, meaning)

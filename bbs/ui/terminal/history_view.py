@@ -1,0 +1,484 @@
+"""Reading back in a conversation: what has come of it so far, and where in it somebody reads.
+
+A conversation may have 100,000 messages. They come in parts, from the latest on, and a part is
+asked for when somebody gets near the oldest that is there, or searches. What is kept has a bound:
+beyond it the latest are let go, and asked for again when somebody wants them.
+
+Nothing here knows a terminal: it is asked for rows, and told what was pressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from prompt_toolkit.application import Application
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.clipboard import DummyClipboard
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.input import Input
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout import (
+    BufferControl,
+    ConditionalContainer,
+    FormattedTextControl,
+    HSplit,
+    Layout,
+    Window,
+)
+from prompt_toolkit.output import Output
+from prompt_toolkit.styles import BaseStyle
+from prompt_toolkit.utils import get_cwidth
+from twisted.internet.defer import CancelledError, Deferred
+
+from bbs.client.errors import ClientError
+from bbs.client.replies import ChatMessage
+from bbs.ui.output import visible
+from bbs.ui.terminal.interfaces import Fragments, More
+from bbs.ui.terminal.keys import pasted
+from bbs.ui.terminal.theme import Harmless, wrapped
+
+MOST_MESSAGES = 2_000
+MOST_CHARACTERS = 4 * 1024 * 1024
+"""What is kept of a conversation, whichever is reached first."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Messages, oldest first, and by which `cursor` those before them are asked for; None where
+    there are none."""
+
+    messages: Sequence[ChatMessage]
+    cursor: str | None
+
+
+Draw = Callable[[], Callable[[ChatMessage], tuple[str, Fragments]]]
+"""Begins to draw messages in their order: of each the line of its day (empty where that is the
+same as before) and the message, which are harmless."""
+
+
+class View:
+    """`fetch` gets the part that a cursor is for, `first` is the latest. `title` is whose
+    conversation it is; `changed` is called when there is something new to see. It begins at the
+    end, in a window of such a size."""
+
+    def __init__(
+        self,
+        title: str,
+        first: Part,
+        fetch: Callable[[str | None], Deferred[Part]],
+        draw: Draw,
+        columns: int,
+        height: int,
+    ) -> None:
+        self.changed: Callable[[], object] = lambda: None
+        self.is_searching = False
+        self._title = title
+        self._fetch = fetch
+        self._draw = draw
+        self._messages = [*first.messages]
+        self._size = _characters(first.messages)
+        self._cursor = first.cursor
+        self._come = len(first.messages)
+        self._lacks_latest = False
+        self._columns, self._height, self._top = columns, height, 0
+        self._wrapped: dict[int, Sequence[Fragments]] = {}
+        self._rows: list[tuple[int, Fragments]] = []
+        self._is_loading = False
+        self._loading: Deferred[None] | None = None
+        self._wanted, self._towards = "", -1
+        self._found: int | None = None
+        self._note = ""
+        self._lay_out()
+        self._top = max(0, len(self._rows) - height)
+
+    # What is seen
+
+    def shown(self, columns: int, height: int) -> Sequence[Fragments]:
+        """The rows in a window of such a size, whose last row is the window's."""
+        if (columns, height) != (self._columns, self._height):
+            bottom = self._at(self._top + self._height - 1)
+            if columns != self._columns:
+                self._columns = columns
+                self._wrapped.clear()
+                self._lay_out()
+            self._height = height
+            last = max((row for row, (id, _) in enumerate(self._rows) if id <= bottom), default=0)
+            self._go_to(last + 1 - height)
+        rows = self._rows[self._top : self._top + height]
+        blank: list[Fragments] = [[]] * (height - len(rows))
+        return [
+            *blank,
+            *(self._marked(row) if id == self._found else row for id, row in rows),
+        ]
+
+    def status(self, columns: int) -> str:
+        """Where one is, in as many words as there is room for."""
+        if self.is_searching:
+            state = f"searching, {self._come} so far"
+        elif self._note:
+            state = self._note
+        elif self._is_loading:
+            state = "more is coming"
+        elif self._top == 0 and self._cursor is None:
+            state = "the beginning"
+        elif self._is_at_end:
+            state = "newer ones: G" if self._lacks_latest else "the end"
+        else:
+            below = len(self._rows) - self._top - self._height
+            state = f"{below} {'row' if below == 1 else 'rows'} below"
+        for keys in ("  / searches, n goes on, g G ends, q leaves", "  / searches, q leaves", ""):
+            line = f"{self._title}: {state}{keys}"
+            if get_cwidth(line) <= columns:
+                break
+        return line[:columns]
+
+    # What is pressed
+
+    def move(self, rows: int) -> None:
+        """Go down, or up where that is negative."""
+        self._note = ""
+        self._go_to(self._top + rows)
+
+    def page(self, pages: int) -> None:
+        """The same by windows, of which one row stays."""
+        self.move(pages * max(1, self._height - 1))
+
+    def oldest(self) -> None:
+        """To the first that is there; what is before it is asked for."""
+        self.move(-len(self._rows))
+
+    def latest(self) -> None:
+        """To the end of the conversation."""
+        if self._lacks_latest:
+            self._load(latest=True)
+        self.move(len(self._rows))
+
+    def search(self, text: str, older: bool) -> None:
+        """Look for text, from what is on the screen on; capitals count where there are any."""
+        self._wanted, self._towards, self._found = text, -1 if older else 1, None
+        self.again(older=True)
+
+    def again(self, older: bool) -> None:
+        """Look further in the direction of the search, or in the other one."""
+        if not self._wanted:
+            return
+        step = self._towards if older else -self._towards
+        start = self._index(self._found)
+        if start is not None:
+            start += step
+        else:
+            start = self._index(self._at(self._top if step > 0 else self._top + self._height - 1))
+        self._note = ""
+        self._seek(0 if start is None else start, step)
+
+    def stop(self) -> None:
+        """Search no further."""
+        if self.is_searching:
+            self.is_searching = False
+            self._lay_out()
+
+    def close(self) -> None:
+        """Nobody looks any more."""
+        self.stop()
+        self.changed = lambda: None
+        if self._loading is not None:
+            self._loading.cancel()
+
+    # Where one is
+
+    @property
+    def _is_at_end(self) -> bool:
+        return self._top + self._height >= len(self._rows)
+
+    def _at(self, row: int) -> int:
+        """The id of the message in a row."""
+        if not self._rows:
+            return 0
+        return self._rows[max(0, min(row, len(self._rows) - 1))][0]
+
+    def _index(self, id: int | None) -> int | None:
+        """Where a message is in what is kept; None where it is not."""
+        return next((at for at, each in enumerate(self._messages) if each.id == id), None)
+
+    def _go_to(self, top: int) -> None:
+        self._top = max(0, min(top, len(self._rows) - self._height))
+        if self._top < self._height:
+            self._load()
+
+    # Searching
+
+    def _seek(self, start: int, step: int) -> None:
+        at = start
+        while 0 <= at < len(self._messages):
+            if self._matches(self._messages[at]):
+                self.stop()
+                return self._show_found(self._messages[at].id)
+            at += step
+        if step < 0 and self._cursor is not None:
+            self.is_searching = True
+            self._load()
+        else:
+            self.stop()
+            self._note = f"no {visible(self._wanted)!r}"
+        return None
+
+    def _matches(self, message: ChatMessage) -> bool:
+        text, wanted = f"{message.sender}: {message.text}", self._wanted
+        return wanted in (text.lower() if wanted == wanted.lower() else text)
+
+    def _show_found(self, id: int) -> None:
+        self._found = id
+        row = next(row for row, (each, _) in enumerate(self._rows) if each == id)
+        if not self._top <= row < self._top + self._height:
+            self._go_to(row - self._height // 3)
+
+    def _marked(self, row: Fragments) -> Fragments:
+        return [(f"{fragment[0]} class:found", fragment[1]) for fragment in row]
+
+    # Parts
+
+    def _load(self, latest: bool = False) -> None:
+        """Have older ones come, or the latest again; while somebody searches, one part after the
+        other."""
+        if not self._is_loading and (latest or self._cursor is not None):
+            self._loading = Deferred.fromCoroutine(self._bring(latest))
+
+    async def _bring(self, latest: bool) -> None:
+        self._is_loading = True
+        try:
+            while latest or self._cursor is not None:
+                part = await self._fetch(None if latest else self._cursor)
+                if latest:
+                    self._has_latest(part)
+                else:
+                    self._has_older(part)
+                latest = False
+                self.changed()
+                if not self.is_searching:
+                    break
+        except ClientError as problem:
+            self.stop()
+            self._note = visible(str(problem))
+        except CancelledError:
+            pass  # It was left.
+        finally:
+            self._is_loading = False
+            self.changed()
+
+    def _has_older(self, part: Part) -> None:
+        self._messages[:0] = part.messages
+        self._size += _characters(part.messages)
+        self._cursor = part.cursor
+        self._come += len(part.messages)
+        self._let_go()
+        if (
+            self.is_searching
+        ):  # Rows are made when that is over: a search may take thousands of parts.
+            self._seek(len(part.messages) - 1, -1)
+        else:
+            self._lay_out()
+
+    def _has_latest(self, part: Part) -> None:
+        self._messages = [*part.messages]
+        self._size = _characters(part.messages)
+        self._cursor = part.cursor
+        self._come = len(part.messages)
+        self._lacks_latest, self._found = False, None
+        self._lay_out()
+        self._go_to(len(self._rows))
+
+    def _let_go(self) -> None:
+        """Keep no more than is read in: the latest go, as somebody reads towards the oldest."""
+        while (count := len(self._messages)) > MOST_MESSAGES or (
+            self._size > MOST_CHARACTERS and count > 1
+        ):
+            latest = self._messages.pop()
+            self._size -= len(latest.text)
+            self._wrapped.pop(latest.id, None)
+            self._lacks_latest = True
+
+    # Rows
+
+    def _lay_out(self) -> None:
+        """Make the rows of what is kept. What was in the first row of the window stays there."""
+        before, first = self._at(self._top), self._top
+        while first > 0 and self._rows[first - 1][0] == before:
+            first -= 1
+        self._rows = []
+        draw = self._draw()
+        for message in self._messages:
+            day, line = draw(message)
+            if day:
+                line_of_day = wrapped([("class:day", day)], self._columns)
+                self._rows += [(message.id, row) for row in line_of_day]
+            rows = self._wrapped.get(message.id)
+            if rows is None:
+                rows = self._wrapped[message.id] = wrapped(line, self._columns)
+            self._rows += [(message.id, row) for row in rows]
+        same = [row for row, (id, _) in enumerate(self._rows) if id == before]
+        self._go_to(same[0] + self._top - first if same else len(self._rows))
+
+
+def _characters(messages: Sequence[ChatMessage]) -> int:
+    return sum(len(message.text) for message in messages)
+
+
+_SCREEN = (" ", "pagedown", "c-v", "c-f")
+_LINE = ("enter", "down")
+_LEAVE = ("q", "Q", "escape", "c-c", "c-d", "c-z")
+
+
+def more_application(
+    words: str, input: Input, output: Output, style: BaseStyle, type: Callable[[str], None]
+) -> Application[More]:
+    """Asks whether to go on; a character that is none of the keys leaves, and is given to `type`:
+    somebody has begun with the next line."""
+    keys = KeyBindings()
+
+    def leads_to(answer: More) -> Callable[[KeyPressEvent], None]:
+        return lambda event: event.app.exit(result=answer)
+
+    for names, answer in ((_SCREEN, More.SCREEN), (_LINE, More.LINE), (_LEAVE, More.LEAVE)):
+        for name in names:
+            keys.add(name, eager=True)(leads_to(answer))
+
+    @keys.add(Keys.BracketedPaste)
+    def paste(event: KeyPressEvent) -> None:
+        type(pasted(event.data))
+        event.app.exit(result=More.LEAVE)
+
+    @keys.add("<any>")
+    def other(event: KeyPressEvent) -> None:
+        if event.data.isprintable():
+            type(event.data)
+        event.app.exit(result=More.LEAVE)
+
+    @keys.add(Keys.CPRResponse)
+    def late(event: KeyPressEvent) -> None:
+        """An answer that nobody waits for any more; no key."""
+
+    line = Window(FormattedTextControl([("class:status", words)]), height=1)
+    return Application(
+        layout=Layout(line),
+        style=style,
+        include_default_pygments_style=False,
+        key_bindings=keys,
+        input=input,
+        output=output,
+        erase_when_done=True,
+    )
+
+
+def view_application(
+    view: View, input: Input, output: Output, style: BaseStyle
+) -> Application[None]:
+    """Shows a view in the whole window, with a line below that says where one is."""
+    wanted = Buffer(multiline=False)
+    wanted_control = BufferControl(wanted, input_processors=[Harmless()])
+    direction = ["/"]
+
+    def rows() -> StyleAndTextTuples:
+        size = output.get_size()
+        shown: StyleAndTextTuples = []
+        for row in view.shown(size.columns, max(1, size.rows - 1)):
+            shown += [*row, ("", "\n")]
+        return shown
+
+    def status() -> StyleAndTextTuples:
+        return [("class:status", view.status(output.get_size().columns))]
+
+    def mark(line: int, wraps: int) -> StyleAndTextTuples:
+        return [("", direction[0])]
+
+    text = Window(FormattedTextControl(rows, focusable=True, show_cursor=False), wrap_lines=False)
+    search = Window(wanted_control, height=1, get_line_prefix=mark)
+    layout = Layout(
+        HSplit(
+            [
+                text,
+                ConditionalContainer(search, Condition(lambda: searching())),
+                ConditionalContainer(
+                    Window(FormattedTextControl(status), height=1),
+                    Condition(lambda: not searching()),
+                ),
+            ]
+        ),
+        text,
+    )
+
+    def searching() -> bool:
+        return layout.has_focus(wanted_control)
+
+    application: Application[None] = Application(
+        layout=layout,
+        style=style,
+        include_default_pygments_style=False,
+        clipboard=DummyClipboard(),
+        key_bindings=_view_keys(view, layout, wanted, text, direction),
+        input=input,
+        output=output,
+        full_screen=True,
+    )
+    view.changed = application.invalidate
+    return application
+
+
+def _view_keys(
+    view: View, layout: Layout, wanted: Buffer, text: Window, direction: list[str]
+) -> KeyBindings:
+    keys = KeyBindings()
+    typing = Condition(lambda: layout.has_focus(wanted))
+
+    def reads(*names: str) -> Callable[[Callable[[KeyPressEvent], object]], None]:
+        def bind(act: Callable[[KeyPressEvent], object]) -> None:
+            def pressed(event: KeyPressEvent) -> None:
+                # Whatever is pressed ends a search that takes long.
+                view.stop()
+                act(event)
+
+            for name in names:
+                keys.add(name, filter=~typing, eager=True)(pressed)
+
+        return bind
+
+    reads("up", "k", "y", "c-p")(lambda event: view.move(-1))
+    reads("down", "j", "e", "enter", "c-n")(lambda event: view.move(1))
+    reads(
+        "pageup",
+        "b",
+        "c-b",
+    )(lambda event: view.page(-1))
+    reads("pagedown", "f", " ", "c-f", "c-v")(lambda event: view.page(1))
+    reads("home", "g", "<")(lambda event: view.oldest())
+    reads("end", "G", ">")(lambda event: view.latest())
+    reads("n")(lambda event: view.again(older=True))
+    reads("N")(lambda event: view.again(older=False))
+    reads("q", "Q", "c-c", "c-d", "c-g")(lambda event: event.app.exit())
+    reads("c-l")(lambda event: event.app.renderer.clear())
+    reads("c-z")(lambda event: event.app.suspend_to_background())
+    reads("<any>")(lambda event: None)
+
+    @reads("/", "?", "c-r")
+    def ask(event: KeyPressEvent) -> None:
+        direction[0] = "?" if event.data == "?" else "/"
+        wanted.reset()
+        layout.focus(wanted)
+
+    @keys.add("enter", filter=typing)
+    def look(event: KeyPressEvent) -> None:
+        layout.focus(text)
+        if wanted.text:
+            view.search(wanted.text, older=direction[0] == "/")
+
+    @keys.add("c-c", filter=typing)
+    @keys.add("c-g", filter=typing)
+    @keys.add("escape", filter=typing)
+    @keys.add("backspace", filter=typing & Condition(lambda: not wanted.text))
+    def leave(event: KeyPressEvent) -> None:
+        layout.focus(text)
+
+    keys.add("<cursor-position-response>")(lambda event: None)
+    return keys

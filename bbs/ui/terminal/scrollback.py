@@ -1,0 +1,322 @@
+"""What is above the line being typed, and what somebody reads instead of typing.
+
+Lines are written in turns, so that typing stays alive. Each time the line is taken off the screen,
+what is new is written, and the line is drawn again below it. With ten thousand messages at once
+that would be all there is; so there is a pause between two turns, and a turn takes only so much.
+
+A list that is longer than the window, or a conversation from before, is read in place of the line,
+which is put aside meanwhile; what comes is shown afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+from prompt_toolkit.formatted_text import fragment_list_len, fragment_list_to_text, split_lines
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from bbs.client.catalog import Vocabulary
+from bbs.client.client import ServiceClient
+from bbs.client.errors import Refused
+from bbs.client.replies import ServiceReply
+from bbs.ui.chat import Partner, chat_lines, history_command, history_line
+from bbs.ui.output import visible
+from bbs.ui.terminal import theme
+from bbs.ui.terminal.history_view import Draw, Part, View
+from bbs.ui.terminal.interfaces import Fragments, IEditor, More, Size
+from bbs.ui.terminal.theme import rows
+
+PAUSE = 0.05
+"""Seconds from one turn to the next: 20 a second, more than an eye follows."""
+
+TURN = 250
+"""Lines at most in a turn: some milliseconds, so that a key is never waited for."""
+
+MOST_HELD = 10_000
+MOST_CHARACTERS = 4 * 1024 * 1024
+"""What is kept of what comes while somebody reads something else, whichever is reached first: they
+may do so for days. The latest stay."""
+
+
+class Above:
+    """Hands `write` what was added, in turns; `vocabulary` knows where what is left out is still to
+    be had."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        vocabulary: Vocabulary,
+        write: Callable[[Sequence[Fragments]], None],
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._clock = clock
+        self._write = write
+        self._waiting: deque[Fragments] = deque()
+        self._turn: IDelayedCall | None = None
+        self._last = clock.seconds() - PAUSE
+        self._held = False
+        self._size = 0
+        """Characters that have come while it is held, and wait."""
+        self._left_out = 0
+
+    def add(self, fragments: Fragments) -> None:
+        """Show this after all that was added before: at once, if the last turn was a while ago."""
+        self._waiting.append(fragments)
+        if self._held:
+            self._size += fragment_list_len(list(fragments))
+            while len(self._waiting) > MOST_HELD or self._size > MOST_CHARACTERS:
+                self._size -= fragment_list_len(list(self._waiting.popleft()))
+                self._left_out += 1
+        self._plan()
+
+    def hold(self) -> None:
+        """Write nothing until `let_go`: somebody reads something else."""
+        self._held, self._size = True, sum(fragment_list_len(list(one)) for one in self._waiting)
+
+    def let_go(self) -> None:
+        """Go on with what has come meanwhile."""
+        self._held = False
+        self._tell_left_out()
+        self._plan()
+
+    def flush(self) -> None:
+        """Write all that is left, now."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        self._tell_left_out()
+        if self._waiting:
+            self._write(list(self._waiting))
+            self._waiting.clear()
+
+    def _tell_left_out(self) -> None:
+        if self._left_out:
+            count, self._left_out = self._left_out, 0
+            history = history_command(self._vocabulary)
+            where = f"; {visible(history)} NAME has messages" if history else ""
+            words = f"{count:,} came before these and are left out here{where}."
+            self._waiting.appendleft(theme.notice(words))
+
+    def _plan(self) -> None:
+        if self._turn is None and self._waiting and not self._held:
+            pause = max(0.0, self._last + PAUSE - self._clock.seconds())
+            self._turn = self._clock.callLater(pause, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        if self._held:
+            return
+        count = min(TURN, len(self._waiting))
+        self._write([self._waiting.popleft() for _ in range(count)])
+        self._last = self._clock.seconds()
+        self._plan()
+
+
+LESS = "FRX"
+"""How less is to be, where `LESS` does not say: it ends by itself where all is on one screen, and
+leaves it there. git has it so."""
+
+
+class Failed(Exception):
+    """It did not show the text; the text is why, in a few words."""
+
+
+class Pager:
+    """The pager that `command` is, with such an environment."""
+
+    def __init__(self, command: str, environ: Mapping[str, str]) -> None:
+        self.command = command
+        self._environ = {"LESS": LESS, **environ}
+        self._process: asyncio.subprocess.Process | None = None
+        self._over = False
+
+    async def show(self, text: str) -> None:
+        """Until it is left. Raises `Failed`. Only on asyncio's loop."""
+        data = text.encode("utf-8", "replace")
+        try:
+            with _deaf_to_interrupts():
+                self._process = process = await asyncio.create_subprocess_shell(
+                    self.command, stdin=asyncio.subprocess.PIPE, env=self._environ
+                )
+                if self._over:  # It has begun to run before it was known here.
+                    self.end()
+                await process.communicate(data)
+        except OSError as problem:
+            raise Failed(problem.strerror or "it could not be started") from problem
+        finally:
+            self._process = None
+        # Who is ended by a signal was left by Ctrl-C.
+        if 0 < (process.returncode or 0) < 128:
+            raise Failed(f"exit code {process.returncode}")
+
+    def end(self) -> None:
+        """End it now, and whatever is to be shown yet, as the client ends."""
+        self._over = True
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C is the pager's meanwhile. With a handler, as what is ignored would be ignored by the
+    pager too."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Back:
+    """The conversation of `user`, who is logged in here, with `partner`."""
+
+    def __init__(self, client: ServiceClient, user: str, partner: Partner) -> None:
+        self._client = client
+        self._user = user
+        self._partner = partner
+
+    def part(self, cursor: str | None) -> Deferred[Part]:
+        """The part that a cursor is for, and the latest for None; fails with `ClientError`."""
+        return Deferred.fromCoroutine(self._part(cursor))
+
+    async def _part(self, cursor: str | None) -> Part:
+        if cursor is None:
+            line = history_line(self._user, self._partner)
+            return self._read(await self._client.request(line, whole=False))
+        return self._read(await self._client.following(self._user, cursor))
+
+    def _read(self, reply: ServiceReply) -> Part:
+        if not reply.ok:
+            raise Refused(reply)
+        return Part(chat_lines(self._client.vocabulary.presentation, reply), reply.cursor)
+
+
+class Shows(Protocol):
+    """A pager of somebody's (`Pager`)."""
+
+    command: str
+
+    def show(self, text: str) -> Deferred[None]: ...
+
+    def end(self) -> None: ...
+
+
+class Aside:
+    """`editor` shows it, and `above` waits meanwhile. `pager` is somebody's own; None for the one
+    that is built in."""
+
+    def __init__(self, editor: IEditor, above: Above, pager: Shows | None) -> None:
+        self._editor = editor
+        self._above = above
+        self._pager = pager
+        self._waiting: deque[Callable[[], Deferred[None]]] = deque()
+        self._finished: Deferred[None] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._waiting)
+
+    def takes(self, lines: Fragments) -> bool:
+        """Whether lines are more than the window has; they are the next to be read, then."""
+        size = self._editor.size()
+        if size is None or not _are_more(split_lines(lines), size):
+            return False
+        self._add(lambda: Deferred.fromCoroutine(self._page(lines)))
+        return True
+
+    def look_back(
+        self, title: str, first: Part, fetch: Callable[[str | None], Deferred[Part]], draw: Draw
+    ) -> None:
+        """Have a `View` of a conversation be read in next, where there is a window for it."""
+
+        async def look() -> None:
+            size = self._editor.size()
+            if size is None:
+                return
+            view = View(title, first, fetch, draw, size.columns, max(1, size.rows - 1))
+            view.page(-1)  # The end is on the screen already.
+            try:
+                await self._editor.look_back(view)
+            finally:
+                view.close()
+
+        self._add(lambda: Deferred.fromCoroutine(look()))
+
+    async def read(self) -> None:
+        """Have the next be read, until it is left."""
+        self._above.flush()
+        self._above.hold()
+        try:
+            await self._waiting[0]()
+        except Exception:
+            self._left()
+            raise
+        self._left()
+
+    def finished(self) -> Deferred[None]:
+        """Fires when there is nothing to read any more."""
+        if not self._waiting:
+            return succeed(None)
+        if self._finished is None:
+            self._finished = Deferred()
+        return self._finished
+
+    def end(self) -> None:
+        """End a pager of somebody's, if there is one now."""
+        if self._pager is not None:
+            self._pager.end()
+
+    def _left(self) -> None:
+        self._waiting.popleft()
+        if not self._waiting:
+            self._above.let_go()
+            finished, self._finished = self._finished, None
+            if finished is not None:
+                finished.callback(None)
+
+    def _add(self, what: Callable[[], Deferred[None]]) -> None:
+        self._waiting.append(what)
+
+    async def _page(self, lines: Fragments) -> None:
+        if self._pager is not None:
+            try:
+                with self._editor.lent():
+                    await self._pager.show(f"{fragment_list_to_text(list(lines))}\n")
+                return
+            except Failed as problem:
+                said = f"PAGER {self._pager.command}: {problem}. Lists are shown without it."
+                self._editor.print([theme.problem(said)])
+                self._pager = None
+        await self._page_by_screens([*split_lines(lines)])
+
+    async def _page_by_screens(self, lines: Sequence[Fragments]) -> None:
+        shown, total, more = 0, len(lines), More.SCREEN
+        while more is not More.LEAVE:
+            size = self._editor.size() or Size(80, 24)
+            room = size.rows - 1 if more is More.SCREEN else 1
+            begin = shown
+            while shown < total and (shown == begin or rows(lines[shown], size) <= room):
+                room -= rows(lines[shown], size)
+                shown += 1
+            self._editor.print(lines[begin:shown])
+            if shown == total:
+                return
+            more = await self._editor.more(f"-- more: {shown} of {total} --")
+
+
+def _are_more(lines: Iterable[Fragments], size: Size) -> bool:
+    """Whether they and the prompt are more than a window of such a size has."""
+    room = size.rows
+    for line in lines:
+        room -= rows(line, size)
+        if room <= 0:
+            return True
+    return False

@@ -1,0 +1,601 @@
+"""`bbs db`, `bbs backup` and `bbs restore`: the schema, a copy of a database that servers use, and
+the way back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board import board, messages
+from bbs.cli import Program, database
+from bbs.cli.database import backup, restore
+from bbs.delivery.feed import Cursor
+from bbs.rules import auth, fleet_admin, fleets, secrets, user_admin
+from bbs.storage import migrations, models, sqlite_backup
+from bbs.storage.engines import without_password
+from bbs.storage.migrations import OLDEST, VERSION
+from bbs.storage.models import (
+    Lease,
+    LoginServer,
+    OutboxEntry,
+    Place,
+    Server,
+    User,
+    Waiter,
+)
+from bbs.storage.schema import SchemaVersion, ServiceVersion
+from tests.cli.case import BOARD, CommandCase
+from tests.database_case import SESSIONS, RulesCase, execute_once, on_both_databases
+from tests.paths import FIXTURES
+
+
+class CopyCase(RulesCase):
+    """A test with a database in use, in the data folder of a `bbs up`."""
+
+    program = BOARD
+
+    def setUp(self) -> None:
+        super().setUp()
+        others = {name: value for name, value in os.environ.items() if not name.startswith("BBS_")}
+        self.patch(os, "environ", others)
+        self.patch(os, "nice", lambda by: 0)  # This process has other tests to run.
+        self.path = self.url.removeprefix("sqlite:///")
+        self.data = os.path.dirname(self.path)
+        self.elsewhere = os.path.abspath(self.mktemp())
+        self.file = os.path.abspath(self.mktemp())
+
+    def run_it(self, part: Any, *arguments: str) -> tuple[int, str, str]:
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            try:
+                code = part(arguments, self.program)
+            except SystemExit as end:
+                code = int(end.code or 0)
+        models.database.initialize(self.database.peewee)  # It has a process of its own, else.
+        return code, output.getvalue(), errors.getvalue()
+
+    def back_up(self, *arguments: str) -> str:
+        """What a backup says that goes well."""
+        code, output, errors = self.run_it(backup, self.file, "--data", self.data, *arguments)
+        self.assertEqual((code, errors), (0, ""))
+        return output
+
+    def restore(self, *arguments: str, data: str | None = None) -> str:
+        """The same of restoring it, in another folder."""
+        where = ("--data", data or self.elsewhere)
+        code, output, errors = self.run_it(restore, self.file, *where, *arguments)
+        self.assertEqual((code, errors), (0, ""))
+        return output
+
+    def not_restored(self, reason: str, *arguments: str, data: str | None = None) -> None:
+        where = ("--data", data or self.elsewhere)
+        said = self.run_it(restore, self.file, *where, *arguments)
+        self.assertEqual(said, (1, "", f"bbs restore: {reason}\n"))
+        self.assertEqual(self.left(data or self.elsewhere), [])
+
+    def left(self, folder: str) -> list[str]:
+        """What a command has left that is nobody's."""
+        there = os.listdir(folder) if os.path.isdir(folder) else []
+        return [name for name in there if ".part" in name]
+
+    def when_opened(self, end: str, act: Callable[[sqlite3.Connection], object]) -> None:
+        """`act` on each connection to a database in a file with this end of its name."""
+        connect: Any = sqlite3.connect
+
+        def opened(database: str, *arguments: Any, **options: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(database, *arguments, **options)
+            if database.partition("?")[0].endswith(end):
+                act(connection)
+            return connection
+
+        self.patch(sqlite3, "connect", opened)
+
+    @contextlib.contextmanager
+    def there(self) -> Iterator[None]:
+        """With the restored database in the place of the test's."""
+        original, self.url = self.database, f"sqlite:///{self.elsewhere}/bbs.sqlite3"
+        self.database = self.open_database()
+        self.database.peewee.connect()
+        try:
+            yield
+        finally:
+            self.database.close()
+            self.database = original
+            models.database.initialize(original.peewee)
+
+
+class BackingUp(CopyCase):
+    def test_a_copy(self) -> None:
+        self.person("ann")
+        self.assertEqual(self.back_up(), f"{self.file}: {self.size()}, 1 person\n")
+        self.assertEqual(stat.S_IMODE(os.stat(self.file).st_mode), 0o600)
+        with closing(sqlite3.connect(self.file)) as copy:
+            self.assertEqual(copy.execute("SELECT name FROM user").fetchall(), [("ann",)])
+        self.assertEqual(self.left(os.path.dirname(self.file)), [])
+
+    def size(self) -> str:
+        return f"{os.path.getsize(self.file) / 2**20:.1f} MiB"
+
+    def test_what_exists_stays(self) -> None:
+        with open(self.file, "w", encoding="utf-8") as file:
+            file.write("precious")
+        said = self.run_it(backup, self.file, "--data", self.data)
+        self.assertEqual(said, (1, "", f"bbs backup: {self.file} exists: --force replaces it\n"))
+        with open(self.file, encoding="utf-8") as file:
+            self.assertEqual(file.read(), "precious")
+        self.back_up("--force")
+
+    def test_what_is_no_file_stays(self) -> None:
+        os.mkfifo(self.file)
+        code, output, errors = self.run_it(backup, self.file, "--data", self.data, "--force")
+        self.assertEqual((code, output), (1, ""))
+        self.assertEqual(errors, f"bbs backup: {self.file} is no file\n")
+        self.assertTrue(stat.S_ISFIFO(os.stat(self.file).st_mode))
+
+    def test_a_name_that_is_no_text(self) -> None:
+        for part in (backup, restore):
+            code, output, errors = self.run_it(part, "\udcff", "--data", self.data)
+            self.assertEqual((code, output), (2, ""))
+            self.assertIn("not UTF-8", errors)
+
+    def test_what_comes_to_exist_meanwhile_stays(self) -> None:
+        def write(part: sqlite3.Connection) -> None:
+            Path(self.file).write_text("precious", encoding="utf-8")
+
+        self.when_opened(".part", write)
+        code, _, errors = self.run_it(backup, self.file, "--data", self.data)
+        self.assertEqual(code, 1)
+        self.assertIn("exists", errors)
+        with open(self.file, encoding="utf-8") as file:
+            self.assertEqual(file.read(), "precious")
+
+    def test_never_over_the_database_itself(self) -> None:
+        link = self.mktemp()
+        os.symlink(self.path, link)
+        for path in (self.path, link):
+            said = self.run_it(backup, path, "--data", self.data, "--force")
+            self.assertEqual(said, (1, "", f"bbs backup: {path} is the database itself\n"))
+
+    def test_nobody_has_it_open_before(self) -> None:
+        Path(f"{self.file}.part").write_text("somebody's", encoding="utf-8")
+        self.patch(os, "geteuid", lambda: 12345)
+        said = self.run_it(backup, self.file, "--data", self.data)
+        self.assertEqual(said, (1, "", f"bbs backup: {self.file}.part is somebody else's\n"))
+        self.assertEqual(Path(f"{self.file}.part").read_text(encoding="utf-8"), "somebody's")
+
+    def test_a_full_disk(self) -> None:
+        self.person("ann")
+        self.when_opened(".part", lambda part: part.execute("PRAGMA max_page_count = 5"))
+        said = self.run_it(backup, self.file, "--data", self.data)
+        reason = f"cannot write {self.file}.part: No space left on device"
+        self.assertEqual(said, (1, "", f"bbs backup: {reason}\n"))
+        self.assertFalse(os.path.exists(self.file))
+        self.assertEqual(self.left(os.path.dirname(self.file)), [])
+
+    def test_a_folder_that_is_not_there(self) -> None:
+        said = self.run_it(backup, "nowhere/x", "--data", self.data)
+        reason = "cannot write nowhere/x.part: No such file or directory"
+        self.assertEqual(said, (1, "", f"bbs backup: {reason}\n"))
+
+    def test_two_at_the_same_time(self) -> None:
+        with open(f"{self.file}.part", "w", encoding="utf-8") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            said = self.run_it(backup, self.file, "--data", self.data)
+            reason = f"{self.file}.part: somebody is writing it already"
+            self.assertEqual(said, (1, "", f"bbs backup: {reason}\n"))
+            self.assertTrue(os.path.exists(f"{self.file}.part"))
+        # What somebody left who was killed is in nobody's way.
+        os.chmod(f"{self.file}.part", 0o644)
+        self.back_up()
+        self.assertEqual(stat.S_IMODE(os.stat(self.file).st_mode), 0o600)
+
+    def test_an_older_schema_stays_as_it_is(self) -> None:
+        """A backup is what one makes before an upgrade."""
+        self.database.close()
+        shutil.copyfile(FIXTURES / "0.1.0.sqlite3", self.path)
+        self.back_up()
+        with closing(sqlite3.connect(self.file)) as copy:
+            self.assertEqual(copy.execute("SELECT version FROM schema_version").fetchone(), (3,))
+
+    def test_what_is_no_database_of_ours(self) -> None:
+        self.database.close()
+        os.unlink(self.path)
+        with closing(sqlite3.connect(self.path)) as other:
+            other.execute("CREATE TABLE x (y)")
+        said = self.run_it(backup, self.file, "--data", self.data)
+        self.assertEqual(said, (1, "", f"bbs backup: {self.path}: not a database of bbs\n"))
+
+    def test_it_ends_while_others_write(self) -> None:
+        """And has one moment before it: of two rows that are written together both, or neither."""
+        there = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(there.close)
+        for table in ("much", "pair", "other"):
+            there.execute(f"CREATE TABLE {table} (n INTEGER PRIMARY KEY, text)")
+        # As much as several steps of a copy.
+        there.execute("INSERT INTO much VALUES (0, zeroblob(?))", (4096 * sqlite_backup.PAGES * 5,))
+        pauses: list[float] = []
+
+        def write(seconds: float) -> None:
+            pauses.append(seconds)
+            self.assertLess(len(pauses), 100, "it begins anew with every change")
+            there.execute("BEGIN")
+            for table in ("pair", "other"):
+                there.execute(f"INSERT INTO {table} VALUES (?, ?)", (len(pauses), "x" * 500))
+            there.execute("COMMIT")
+
+        self.patch(time, "sleep", write)
+        self.back_up()
+        self.assertGreater(len(pauses), 5)
+        with closing(sqlite3.connect(self.file)) as copy:
+            self.assertEqual(
+                copy.execute("SELECT MAX(n), COUNT(*) FROM pair").fetchone(),
+                copy.execute("SELECT MAX(n), COUNT(*) FROM other").fetchone(),
+            )
+
+
+class Restoring(CopyCase):
+    def test_on_another_machine(self) -> None:
+        """People log in there, and what waited for them arrives."""
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        self.call(messages.send, ann, "bob", "hello")
+        token = self.log_in("bob")
+        self.back_up()
+        self.call(messages.send, ann, "bob", "too late")
+        told = self.restore()
+        self.assertIn("begins a fleet of its own: bbs fleet adopt", told)
+        self.assertEqual(len(told.splitlines()), 1)
+        with self.there():
+            self.assertEqual(Server.select().count(), 0)
+            self.assertEqual(
+                [(place.server_id, place.away) for place in Place.select()], [(None, True)] * 2
+            )
+            back = self.call(auth.identify, token, SESSIONS, self.now)
+            cursor = Cursor(back.id, 0)
+            found = self.call(messages.fetch, [cursor])[cursor]
+            self.assertEqual([json.loads(event.line)["message"] for event in found], ["hello"])
+
+    def test_the_fleet_of_before_is_forgotten(self) -> None:
+        LoginServer.insert(id="l", identity="x").execute()
+        Waiter.insert(id="w", login_server="l", name="carol", since=1.0).execute()
+        Lease.insert(name="fleet", holder="l", identity="x").execute()
+        OutboxEntry.insert(channel="c").execute()
+        key = self.call(secrets.hint_key)
+        fleet = self.call(fleets.settle, self.now, False)
+        self.back_up()
+        self.restore()
+        with self.there():
+            for model in (LoginServer, Waiter, Lease, OutboxEntry, Server):
+                self.assertEqual(model.select().count(), 0)
+            self.assertNotEqual(self.call(secrets.hint_key), key)
+            self.assertEqual(fleets.waiting_for_adopt(), fleets.Left(fleet.id, None))
+            [deed] = self.call(fleet_admin.actions, 9)
+            self.assertEqual((deed.action, deed.address), ("restore", "bbs restore"))
+            self.assertEqual(deed.detail, os.path.basename(self.file))
+
+    def test_it_is_for_its_owner_alone(self) -> None:
+        self.back_up()
+        os.chmod(self.file, 0o644)
+        self.restore()
+        for name in os.listdir(self.elsewhere):
+            mode = os.stat(os.path.join(self.elsewhere, name)).st_mode
+            self.assertEqual(stat.S_IMODE(mode), 0o600, name)
+        self.assertEqual(stat.S_IMODE(os.stat(self.elsewhere).st_mode), 0o700)
+
+    def test_by_root_it_is_for_the_folders_owner(self) -> None:
+        """Who runs the servers can open all that there is."""
+        given: list[str] = []
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(os, "chown", lambda path, user, group, follow_symlinks: given.append(str(path)))
+        self.patch(
+            os, "fchown", lambda fd, user, group: given.append(os.readlink(f"/proc/self/fd/{fd}"))
+        )
+        os.mkdir(self.elsewhere, 0o700)
+        self.back_up()
+        self.restore()
+        self.assertEqual(
+            [os.path.relpath(path, self.elsewhere) for path in given], ["lock", "bbs.sqlite3.part"]
+        )
+
+    def test_not_where_everybody_is(self) -> None:
+        self.back_up()
+        os.mkdir(self.elsewhere)
+        os.chmod(self.elsewhere, 0o1777)
+        code, _, errors = self.run_it(restore, self.file, "--data", self.elsewhere)
+        reason = f"the data folder {self.elsewhere} is everybody's: name one of your own"
+        self.assertEqual((code, errors), (1, f"bbs restore: {reason}\n"))
+
+    def test_a_database_that_is_there_stays(self) -> None:
+        self.back_up()
+        self.restore()
+        path = os.path.join(self.elsewhere, "bbs.sqlite3")
+        before = os.stat(path).st_ino
+        self.not_restored(f"{path} exists: --force replaces it")
+        self.assertEqual(os.stat(path).st_ino, before)
+        self.restore("--force")
+
+    def test_what_one_of_before_had_beside_goes(self) -> None:
+        """Else its changes would be taken for the new one's."""
+        self.person("ann")
+        self.back_up()
+        os.makedirs(self.elsewhere, 0o700)
+        path = os.path.join(self.elsewhere, "bbs.sqlite3")
+        self.killed_after_a_change(path)
+        self.restore("--force")
+        self.assertEqual([end for end in sqlite_backup.BESIDE if os.path.exists(path + end)], [])
+        with self.there():
+            self.assertEqual([user.name for user in User.select()], ["ann"])
+
+    def test_what_one_had_beside_that_is_gone(self) -> None:
+        self.person("ann")
+        self.back_up()
+        os.makedirs(self.elsewhere, 0o700)
+        path = os.path.join(self.elsewhere, "bbs.sqlite3")
+        self.killed_after_a_change(path)
+        os.unlink(path)
+        self.restore()
+        self.assertEqual([end for end in sqlite_backup.BESIDE if os.path.exists(path + end)], [])
+        with self.there():
+            self.assertEqual([user.name for user in User.select()], ["ann"])
+
+    def killed_after_a_change(self, path: str) -> None:
+        """What a server leaves that had no time to put its changes into the file."""
+        with closing(sqlite3.connect(self.path)) as there:
+            there.execute("PRAGMA wal_autocheckpoint = 0")
+            there.execute("UPDATE user SET name = 'other'")
+            there.commit()
+            for end in ("", "-wal"):
+                shutil.copyfile(self.path + end, path + end)
+
+    def test_one_that_is_damaged_makes_way(self) -> None:
+        self.person("ann")
+        self.back_up()
+        os.makedirs(self.elsewhere, 0o700)
+        path = os.path.join(self.elsewhere, "bbs.sqlite3")
+        self.killed_after_a_change(path)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("no database " * 1000)
+        self.restore("--force")
+        self.assertEqual([end for end in sqlite_backup.BESIDE if os.path.exists(path + end)], [])
+        with self.there():
+            self.assertEqual([user.name for user in User.select()], ["ann"])
+
+    def test_not_where_a_bbs_up_runs(self) -> None:
+        self.back_up()
+        with open(os.path.join(self.data, "lock"), "w", encoding="utf-8") as lock:
+            os.chmod(lock.name, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            told = f"another bbs up uses the data folder {self.data}: stop it first"
+            self.not_restored(told, "--force", data=self.data)
+            os.environ["BBS_DATABASE_URL"] = self.url
+            told = f"the data folder {self.data} is in use: stop it first"
+            self.not_restored(told, "--force")
+
+    def test_not_where_servers_run(self) -> None:
+        self.back_up()
+        os.environ["BBS_DATABASE_URL"] = self.url
+        self.database.run(user_admin.search, 0.0)
+        self.not_restored(f"servers run on {self.path}: stop them first", "--force")
+        self.database.close()
+        self.restore("--force")
+
+    def test_garbage(self) -> None:
+        damaged = f"{self.file}: not a database of bbs"
+        for content in (b"", b"no database " * 1000, b"SQLite format 3\0" + b"\xff" * 5000):
+            with open(self.file, "wb") as file:
+                file.write(content)
+            code, output, errors = self.run_it(restore, self.file, "--data", self.elsewhere)
+            self.assertEqual((code, output), (1, ""))
+            self.assertRegex(errors, r"\Abbs restore: [^\n]+\n\Z")
+            self.assertIn(self.file, errors)
+        os.unlink(self.file)
+        self.not_restored(f"{self.file}: no such file")
+        with closing(sqlite3.connect(self.file)) as other:
+            other.execute("CREATE TABLE user (name)")
+        self.not_restored(damaged)
+        self.assertEqual(os.listdir(self.elsewhere), ["lock"])
+
+    def test_what_is_cut_off_or_changed(self) -> None:
+        for number in range(200):
+            self.account(f"person{number}")
+        self.back_up()
+        whole = Path(self.file).read_bytes()
+        for content in (
+            whole[: len(whole) // 2],
+            whole[:8192] + b"\xff" * 40_000 + whole[48_192:],
+        ):
+            Path(self.file).write_bytes(content)
+            code, output, errors = self.run_it(restore, self.file, "--data", self.elsewhere)
+            self.assertEqual((code, output), (1, ""))
+            self.assertRegex(errors, r"damaged")
+            self.assertEqual(os.listdir(self.elsewhere), ["lock"])
+
+    def test_another_services(self) -> None:
+        self.back_up()
+        self.program = Program("chess", lambda: replace(board, name="chess"))
+        said = self.run_it(restore, self.file, "--data", self.elsewhere)
+        reason = "the database is the service bbs's, and chess needs one of its own"
+        self.assertEqual(said, (1, "", f"chess restore: {self.file}: {reason}\n"))
+
+    def test_a_newer_schema(self) -> None:
+        SchemaVersion.update(version=99).execute()
+        self.back_up()
+        self.not_restored(
+            f"{self.file}: the database has schema 99, newer than this program's"
+            f" {migrations.VERSION}: upgrade bbs"
+        )
+        SchemaVersion.update(version=migrations.VERSION).execute()
+        ServiceVersion.update(version=99).execute()
+        self.back_up("--force")
+        self.not_restored(
+            f"{self.file}: the database has version 99 of bbs, newer than this program's"
+            f" {board.version}: upgrade bbs"
+        )
+
+    def test_one_of_version_0_1_0(self) -> None:
+        shutil.copyfile(FIXTURES / "0.1.0.sqlite3", self.file)
+        with closing(sqlite3.connect(self.file)) as old:
+            (count,) = old.execute("SELECT COUNT(*) FROM user").fetchone()
+        before = Path(self.file).read_bytes()
+        self.restore()
+        self.assertEqual(Path(self.file).read_bytes(), before)
+        with self.there():
+            self.assertEqual(User.select().count(), count)
+            self.assertEqual(
+                migrations.current(self.database.peewee),
+                migrations.Versions(migrations.VERSION, board.version, "bbs"),
+            )
+            self.assertEqual(Place.select().where(~Place.away).count(), 0)
+
+    def test_itself(self) -> None:
+        self.file = self.path
+        self.database.close()
+        self.not_restored(f"{self.path} is the database itself", "--force", data=self.data)
+
+    def test_a_full_disk(self) -> None:
+        self.back_up()
+        self.restore()
+        self.when_opened(".part", lambda part: part.execute("PRAGMA max_page_count = 5"))
+        part = os.path.join(self.elsewhere, "bbs.sqlite3.part")
+        self.not_restored(f"cannot write {part}: No space left on device", "--force")
+        with self.there():
+            self.assertEqual(User.select().count(), 0)
+
+
+class OnMySQL(SynchronousTestCase):
+    """There is nothing to be had but advice, without a password in it."""
+
+    def test_which_tool(self) -> None:
+        url = "mysql://o%27bbs:secret@db.example:3307/b%20s"
+        self.patch(os, "environ", {"BBS_DATABASE_URL": url})
+        for part, tool in (
+            (backup, "mariadb-dump --single-transaction"),
+            (restore, "mariadb"),
+        ):
+            errors = io.StringIO()
+            with contextlib.redirect_stderr(errors):
+                self.assertEqual(part(["x"], BOARD), 1)
+            told = errors.getvalue()
+            self.assertEqual(len(told.splitlines()), 1)
+            self.assertIn(f"{tool} -h db.example -P 3307 -u 'o'\"'\"'bbs' -p 'b s' ", told)
+            self.assertNotIn("secret", told)
+        self.assertFalse(os.path.exists("x"))
+
+
+@on_both_databases
+class Db(CommandCase):
+    main = staticmethod(database.db)
+    migrated = False
+
+    def test_upgrading(self) -> None:
+        shown = without_password(self.url)
+        self.assertEqual(
+            self.bbs("upgrade"),
+            (0, f"{shown}: schema 0 -> {VERSION}; bbs 0 -> {board.version}\n", ""),
+        )
+        self.assertEqual(
+            self.bbs("upgrade"),
+            (0, f"{shown}: schema {VERSION}, as before; bbs {board.version}, as before\n", ""),
+        )
+
+    def test_status(self) -> None:
+        self.bbs("upgrade")
+        told = (
+            f"{without_password(self.url)}: schema {VERSION}, this program's is {VERSION};"
+            f" bbs {board.version}, this program's is {board.version};"
+            f" programs of schema {OLDEST} and bbs {board.version} can work on it, too\n"
+        )
+        self.assertEqual(self.bbs("status"), (0, told, ""))
+
+    def test_a_newer_one_that_is_good_for_this_program(self) -> None:
+        self.bbs("upgrade")
+        execute_once(self.url, f"UPDATE schema_version SET version = {VERSION}, reached = 99")
+        execute_once(self.url, "UPDATE service_version SET version = 1, reached = 98")
+        told = (
+            f"{without_password(self.url)}: schema 99, this program's is {VERSION};"
+            f" bbs 98, this program's is {board.version};"
+            f" programs of schema {VERSION} and bbs 1 can work on it, too\n"
+        )
+        self.assertEqual(self.bbs("status"), (0, told, ""))
+        self.assertEqual(
+            self.bbs("upgrade"),
+            (0, f"{without_password(self.url)}: schema 99, as before; bbs 98, as before\n", ""),
+        )
+
+    def test_a_newer_one(self) -> None:
+        self.bbs("upgrade")
+        execute_once(self.url, "UPDATE schema_version SET version = 99")
+        told = (
+            f"{without_password(self.url)}: schema 99, this program's is {VERSION};"
+            f" bbs {board.version}, this program's is {board.version}\n"
+        )
+        self.assertEqual(self.bbs("status"), (0, told, ""))
+        self.assertEqual(
+            self.bbs("upgrade"),
+            (
+                1,
+                "",
+                "bbs db: the database has schema 99, newer than this program's"
+                f" {VERSION}: upgrade bbs\n",
+            ),
+        )
+
+    def test_one_of_another_service(self) -> None:
+        self.bbs("upgrade")
+        execute_once(self.url, "UPDATE service_version SET name = 'lobby'")
+        for action in ("status", "upgrade"):
+            self.assertEqual(
+                self.bbs(action),
+                (
+                    1,
+                    "",
+                    "bbs db: the database is the service lobby's, and bbs needs one of its own\n",
+                ),
+            )
+
+    def test_a_key_that_is_wrong(self) -> None:
+        self.patch(os, "environ", {**os.environ, "BBS_DATABASE_POOL_SIZE": "many"})
+        code, output, errors = self.bbs("status")
+        self.assertEqual((code, output), (1, ""))
+        self.assertRegex(errors, r"\Abbs db: .*database\.pool_size.*\n\Z")
+
+    def test_wrong_usage(self) -> None:
+        for arguments in ((), ("downgrade",), ("status", "--color")):
+            code, output, errors = self.bbs(*arguments)
+            self.assertEqual((code, output), (2, ""))
+            self.assertIn("usage: bbs db", errors)
+
+
+class InAFolder(CommandCase):
+    """The database of a `bbs up`."""
+
+    main = staticmethod(database.db)
+    migrated = False
+
+    def test_by_its_name(self) -> None:
+        del os.environ["BBS_DATABASE_URL"]
+        folder = self.mktemp()
+        os.makedirs(folder)
+        code, output, errors = self.bbs("status", "--data", folder)
+        self.assertEqual((code, output), (1, ""))
+        self.assertIn("no such file", errors)
+        self.assertEqual(self.bbs("upgrade", "--data", folder)[0], 0)
+        self.assertTrue(os.path.exists(os.path.join(folder, "bbs.sqlite3")))
+        code, output, errors = self.bbs("status", "--data", folder)
+        self.assertEqual((code, errors), (0, ""))
+        self.assertIn(f"schema {migrations.VERSION}", output)

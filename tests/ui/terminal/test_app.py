@@ -1,0 +1,478 @@
+"""A conversation at a terminal: what is asked and shown when, with an editor in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from prompt_toolkit.formatted_text import fragment_list_to_text
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from bbs.board.client import face
+from bbs.client import BBSClient, Unreachable
+from bbs.client.catalog import Vocabulary
+from bbs.core.errors import WrongCredentials
+from bbs.ui.interfaces import GivenUp, IScreen
+from bbs.ui.terminal.app import Face
+from bbs.ui.terminal.history_view import View
+from bbs.ui.terminal.interfaces import Fragments, IEditor, More, SetAside, Size
+from bbs.ui.terminal.line_queue import Line
+from bbs.ui.terminal.plain import PlainEditor
+from bbs.ui.terminal.scrollback import Shows
+from bbs.ui.terminal.settings import Attention
+from bbs.ui.terminal.theme import Looks
+from tests.client.case import APP_1, LOGIN, ClientTestCase
+
+PLAIN = Looks(Vocabulary(face), lambda: 0.0, shows_times=False)
+
+
+@implementer(IEditor)
+class Typist:
+    """An editor whose Enter is `enter`; `asked` is the prompt that is shown, empty for none."""
+
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self.printed: list[str] = []
+        self.styles: list[str] = []
+        self.asked = ""
+        self.redrawn = self.set_asides = 0
+        self.is_raw = self.is_lent = False
+        self.bells = 0
+        self.window: Size | None = None
+        self._answer: Deferred[Any] = Deferred()
+        self._words: Callable[[], str] | None = None
+
+    @contextmanager
+    def raw(self) -> Iterator[None]:
+        self.is_raw = True
+        yield
+        self.is_raw = False
+
+    def line(self) -> Deferred[str]:
+        return self._ask("line")
+
+    def password(self, prompt: Callable[[], str]) -> Deferred[str]:
+        answer = self._ask(prompt())
+        self._words = prompt
+        return answer
+
+    def _ask(self, prompt: str) -> Deferred[Any]:
+        assert not self.asked, "two prompts at once"
+        assert self.is_raw, "the terminal shows what is typed before"
+        self.asked = prompt
+        self._words = None
+        self._answer = Deferred()
+        return self._answer
+
+    def set_aside(self) -> None:
+        if self.asked:
+            self.set_asides += 1
+            self.asked = ""
+            self._answer.errback(SetAside())
+
+    end = set_aside
+
+    def redraw(self) -> None:
+        self.redrawn += 1
+        if self.asked and self._words is not None:
+            self.asked = self._words()
+
+    def bell(self) -> None:
+        self.bells += 1
+
+    def size(self) -> Size | None:
+        return self.window
+
+    def more(self, words: str) -> Deferred[More]:
+        return self._ask(words)
+
+    def look_back(self, view: View) -> Deferred[None]:
+        self.view = view
+        return self._ask("view")
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        assert not self.asked, "a prompt while the terminal is lent"
+        self.is_lent = True
+        yield
+        self.is_lent = False
+
+    def print(self, lines: Sequence[Fragments]) -> None:
+        self.styles += [fragment[0] for line in lines for fragment in line]
+        self.printed += [fragment_list_to_text(list(line)) for line in lines]
+
+    def enter(self, text: str | More | Exception | None) -> None:
+        """Answer what is asked: a line, what to do after a screenful, or that a view is left."""
+        self.asked = ""
+        if isinstance(text, Exception):
+            self._answer.errback(text)
+        else:
+            self._answer.callback(text)
+
+
+class FaceCase(ClientTestCase):
+    password: str | None = None
+    attention = Attention.HIGHLIGHT
+    pager: Shows | None = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.register("ann", "bob")
+        self.befriend("ann", "bob")
+        self.face = Face(
+            self.clock,
+            self.client,
+            LOGIN,
+            self.sit_down,
+            self.password,
+            looks=PLAIN,
+            attention=self.attention,
+            pager=self.pager,
+        )
+        verifyObject(IScreen, self.face)
+        self.running = Deferred.fromCoroutine(self.face.run())
+        self.network.flush()
+        self.addCleanup(self.client.close)
+
+    def sit_down(self, face: Face) -> Typist:
+        self.typist = Typist(face)
+        verifyObject(IEditor, self.typist)
+        return self.typist
+
+    def type(self, *lines: str | More | Exception | None) -> list[str]:
+        """Type lines, each as an answer to the prompt that is shown; what is printed."""
+        self.typist.printed.clear()
+        for line in lines:
+            self.typist.enter(line)
+            self.network.flush()
+        self.network.advance(0.1)
+        return [*self.typist.printed]
+
+
+class FaceTests(FaceCase):
+    def test_greeting(self) -> None:
+        self.assertIn(f"Connected to {LOGIN}", self.typist.printed[0])
+        self.assertEqual(self.typist.asked, "line")
+        self.assertEqual(self.face.prompt(80), f"{LOGIN}, no user> ")
+
+    def test_lines(self) -> None:
+        self.assertEqual(
+            self.type("ping\n\nlist-friend", "login ann 1"),
+            [
+                "Pong!",
+                "Not login yet",
+                "Success!",
+            ],
+        )
+        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+        self.assertGreater(self.typist.redrawn, 0)
+        self.assertEqual(self.type("send nobody hi"), ["No such user exist"])
+
+    def test_a_password_comes_before_anything_else(self) -> None:
+        self.type("login ann")
+        self.assertEqual(self.typist.asked, "Password for ann: ")
+        self.assertEqual(self.type("1"), ["Success!"])
+        self.assertEqual(self.typist.asked, "line")
+
+    def let(self, go_on: Callable[[], None]) -> None:
+        """What waited for its answer has it."""
+        go_on()
+        self.network.advance(0.1)
+
+    def test_a_password_is_hidden_before_it_is_asked_for(self) -> None:
+        go_on = self.hold("ping")
+        self.type("ping", "register eve")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.let(go_on)
+        self.assertEqual(self.typist.asked, "Password for eve: ")
+        self.assertEqual(self.typist.set_asides, 0, "what is half typed is gone")
+        self.assertEqual(self.type("2", "2")[-1], "Success!")
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_a_password_may_be_entered_before_it_is_asked_for(self) -> None:
+        go_on = self.hold("ping")
+        self.type("ping", "register eve", "2")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.type("2")
+        self.assertEqual(self.typist.asked, "line")
+        self.type("login ann\nlogin eve", "1")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.type("2")
+        self.let(go_on)
+        self.assertEqual(self.typist.printed, ["Pong!", "Success!", "Success!", "Success!"])
+        self.assertEqual(self.face.conversation.users, ("ann", "eve"))
+
+    def test_another_password_may_be_entered_before_it_is_asked_for(self) -> None:
+        self.type("login ann 1")
+        go_on = self.hold("ping")
+        asked = []
+        for line in ("ping", "change-password", "1", "2", "2"):
+            self.type(line)
+            asked.append(self.typist.asked)
+        words = ("Old password", "New password", "The same once more")
+        self.assertEqual(asked, ["line", *(f"{each}, once asked: " for each in words), "line"])
+        self.let(go_on)
+        self.assertEqual(self.typist.printed, ["Pong!", "Success!"])
+
+    def test_a_password_that_nobody_asks_for_goes_nowhere(self) -> None:
+        self.type("login ann 1")
+        go_on = self.hold("ping")
+        self.type("ping", "talk bob", "login eve")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.let(go_on)
+        self.assertEqual(self.typist.asked, "line")
+        self.hold("send")
+        self.type("login eve")
+        self.assertEqual(self.typist.asked, "line")
+        self.type("/login \t")
+        self.assertEqual(self.typist.asked, "Password for \\x09, once asked: ")
+
+    def test_lines_pasted_in_a_talk_ask_for_nothing(self) -> None:
+        self.type("login ann 1", "talk bob")
+        self.hold("send")
+        self.type("/login eve\n/login eve")
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_what_is_half_typed_is_for_one_line_alone(self) -> None:
+        self.type("login ann 1")
+        go_on = self.hold("ping")
+        self.type("ping", "talk bob", "login eve\n/login eve")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.let(go_on)
+        # Once for each of the two, as both were messages by then.
+        self.assertEqual((self.typist.asked, self.typist.set_asides), ("line", 2))
+
+    def test_a_password_is_not_entered_before_it_is_asked_for(self) -> None:
+        self.hold("ping")
+        self.type("ping", "login ann\nhelp", GivenUp())
+        self.assertEqual(self.typist.asked, "line")
+        self.assertIn("Not sent: 2 lines behind it.", self.typist.printed)
+        self.type("ping", "login ann")
+        self.face.interrupt()
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_a_question_that_nobody_could_foresee(self) -> None:
+        self.face.ask_password("Password: ")
+        self.assertEqual((self.typist.asked, self.typist.set_asides), ("Password: ", 1))
+
+    def test_lines_pasted_in_a_talk_are_messages(self) -> None:
+        self.type("login ann 1", "talk bob", "end\n/ping\nlogin bob")
+        self.assertEqual(self.typist.asked, "line")
+        self.assertEqual(self.face.prompt(80), "ann→bob> ")
+        self.type("end")
+        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+
+    def test_a_password_that_is_not_said(self) -> None:
+        self.assertEqual(self.type("login ann", GivenUp()), ["Given up."])
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_a_question_that_is_withdrawn(self) -> None:
+        self.type("login ann")
+        self.face.interrupt()
+        self.network.flush()
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_messages(self) -> None:
+        self.register("eve")
+        self.make_group("go", "eve", "ann")
+        self.type("login ann 1")
+        self.send("bob", "ann", "hi")
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed[-1], "<<<bob->ann: hi>>>")
+        self.type("login bob 1")
+        self.send_group("eve", "go", "hi")
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed[-1], "<<<eve->GROUP<go>: hi>>> to ann")
+        self.assertEqual(self.face.prompt(99), f"bob@{APP_1} [others 2]> ")
+
+    def test_interrupted(self) -> None:
+        self.type("ping")
+        self.typist.printed.clear()
+        self.face.interrupt()
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed, ["exit or Ctrl-D ends."])
+        self.hold("ping")
+        self.type("ping", "list-friend", "help")
+        self.face.interrupt()
+        self.network.advance(0.1)
+        self.assertEqual(
+            self.typist.printed,
+            ["Given up: whether it was carried out is not known.", "Not sent: 2 lines behind it."],
+        )
+        self.type("ping")
+        self.face.interrupt()
+        self.network.advance(0.1)
+        self.assertEqual(len(self.typist.printed), 1)
+
+    def test_problems(self) -> None:
+        self.assertEqual(self.type("use eve"), ["eve is not logged in here."])
+
+    def test_what_is_a_command(self) -> None:
+        self.type("login ann 1")
+        self.assertTrue(self.face.is_command("hello"))
+        self.type("talk bob")
+        self.assertEqual(
+            [self.face.is_command(line) for line in ("hello", "/ping", "//ping")],
+            [False, True, False],
+        )
+
+    def test_end(self) -> None:
+        for end in ("exit", EOFError()):
+            self.assertNoResult(self.running)
+            self.type(end)
+            self.successResultOf(self.running)
+            self.running = Deferred.fromCoroutine(
+                Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN).run()
+            )
+            self.network.flush()
+        self.face = self.typist.face
+        self.face.leave()
+        self.successResultOf(self.running)
+        self.assertEqual(self.typist.asked, "")
+
+    def test_no_service(self) -> None:
+        self.network.unplug(LOGIN)
+        face = Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN)
+        self.network.cut(LOGIN)
+        running = Deferred.fromCoroutine(face.run())
+        self.network.flush()
+        self.failureResultOf(running, Unreachable)
+        self.assertEqual(self.typist.printed, [])
+
+    def test_left_before_there_is_a_service(self) -> None:
+        client = BBSClient(self.clock, LOGIN, lambda address: Nowhere())
+        face = Face(self.clock, client, LOGIN, self.sit_down, looks=PLAIN)
+        running = Deferred.fromCoroutine(face.run())
+        self.assertNoResult(running)
+        face.leave()
+        self.failureResultOf(running, CancelledError)
+
+
+@implementer(IStreamClientEndpoint)
+class Nowhere:
+    """An endpoint from which no answer comes."""
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return Deferred()
+
+
+class PasswordTests(FaceCase):
+    password = "1"
+
+    def test_nobody_is_asked(self) -> None:
+        self.assertEqual(self.type("login ann"), ["Success!"])
+        self.hold("ping")
+        self.type("ping", "login bob")
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_but_for_another_password(self) -> None:
+        self.type("login ann", "change-password")
+        self.assertEqual(self.typist.asked, "Old password for ann: ")
+        self.assertEqual(self.type("1", "2", "2"), ["Success!"])
+        self.assertEqual(self.type("/change-password", "1", "3", "3")[-1], WrongCredentials.text)
+
+
+class PlainTests(ClientTestCase):
+    """The same on a terminal that can only write lines."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.register("ann")
+        self.written = ""
+        self.echo: list[bool] = []
+        self.wanted: Deferred[str | None] = Deferred()
+        self.reads = 0
+        self.face = Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN)
+        self.running = Deferred.fromCoroutine(self.face.run())
+        self.network.flush()
+        self.addCleanup(self.client.close)
+
+    def sit_down(self, face: Face) -> PlainEditor:
+        editor = PlainEditor(
+            next_line=self.next_line,
+            write=self.write,
+            echo=self.echo.append,
+            prompt=face.prompt,
+            interruptible=self.interruptible,
+        )
+        verifyObject(IEditor, editor)
+        return editor
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        self.interrupts = True
+        yield
+        self.interrupts = False
+
+    def write(self, text: str) -> None:
+        self.written += text
+
+    def next_line(self) -> Deferred[str | None]:
+        self.reads += 1
+        self.wanted = Deferred()
+        return self.wanted
+
+    def type(self, line: str | None) -> str:
+        self.written = ""
+        self.wanted.callback(line)
+        self.network.flush()
+        self.network.advance(0.1)
+        return self.written
+
+    def test_it(self) -> None:
+        nobody = f"{LOGIN}, no user> "
+        self.assertTrue(self.written.endswith(f"ends.\n{nobody}"))
+        self.assertTrue(self.interrupts)
+        self.assertEqual(self.type("ping"), f"{nobody}\nPong!\n{nobody}")
+        self.assertEqual(self.type("login ann"), "Password for ann: ")
+        self.assertEqual(self.echo, [False])
+        self.assertEqual(self.type("1"), f"\n{nobody}\nSuccess!\nann> ")
+        self.assertEqual(self.echo, [False, True])
+        self.assertEqual(self.type("exit"), "")
+        self.successResultOf(self.running)
+        self.assertFalse(self.interrupts)
+
+    def test_a_line_that_was_begun_answers_what_is_asked_then(self) -> None:
+        go_on = self.hold("ping")
+        self.type("ping")
+        self.face.work.add([Line("login ann")])
+        go_on()
+        self.assertEqual((self.reads, self.echo), (2, [False]))
+        self.assertIn("Success!", self.type("1"))
+
+    def test_a_password_is_hidden_before_it_is_asked_for(self) -> None:
+        go_on = self.hold("ping")
+        self.type("ping")
+        self.assertEqual(self.type("login ann"), "Password for ann, once asked: ")
+        self.written = ""
+        go_on()
+        self.network.advance(0.1)
+        self.assertEqual(self.written, "\nPassword for ann: \nPong!\nPassword for ann: ")
+        self.assertEqual((self.reads, self.echo), (3, [False]))
+        self.assertIn("Success!", self.type("1"))
+
+    def test_the_end_of_the_input(self) -> None:
+        self.type(None)
+        self.successResultOf(self.running)
+
+    def test_left_while_a_line_is_read(self) -> None:
+        self.face.leave()
+        self.successResultOf(self.running)
+        self.wanted.callback("too late")
+
+    def test_input_that_cannot_be_read(self) -> None:
+        self.wanted.errback(ZeroDivisionError())
+        self.failureResultOf(self.running, ZeroDivisionError)
+        self.running = Deferred.fromCoroutine(
+            Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN).run()
+        )
+        self.network.flush()
+
+    def test_input_that_breaks_off_when_it_is_over(self) -> None:
+        self.face.leave()
+        self.wanted.errback(ZeroDivisionError())
+        self.successResultOf(self.running)

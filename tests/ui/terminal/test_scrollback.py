@@ -1,0 +1,362 @@
+"""What somebody reads in who does not type: long lists, conversations from before, attention."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board.client import face
+from bbs.board.posts import post as publish
+from bbs.framework import Talk
+from bbs.ui.chat import Partner
+from bbs.ui.terminal.app import OLDER_BY_KEY
+from bbs.ui.terminal.history import Place
+from bbs.ui.terminal.interfaces import More, Size
+from bbs.ui.terminal.scrollback import Failed, Pager
+from bbs.ui.terminal.settings import Attention
+from tests.client.case import failure
+from tests.ui.terminal.test_app import FaceCase
+from tests.ui.test_conversation import FRIEND
+
+WINDOW = Size(40, 6)
+
+
+class Book:
+    """A pager of somebody's, that shows nothing."""
+
+    command = "book"
+
+    def __init__(self, answer: Deferred[None]) -> None:
+        self.read: list[str] = []
+        self.ended = False
+        self.answer = answer
+
+    def show(self, text: str) -> Deferred[None]:
+        self.read.append(text)
+        return self.answer
+
+    def end(self) -> None:
+        self.ended = True
+
+
+class ReadingCase(FaceCase):
+    """ann is here, and bob has posted `posts` times."""
+
+    posts_of_bob = 12
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.typist.window = WINDOW
+        for number in range(self.posts_of_bob):
+            self.run_rule(publish, self.caller("bob"), f"post {number}")
+        self.type("login ann 1")
+
+
+def posts(*numbers: int) -> list[str]:
+    return [f"bob: post {number}" for number in numbers]
+
+
+class ScreenfulTests(ReadingCase):
+    """Without a pager of one's own."""
+
+    def test_a_screenful_at_a_time(self) -> None:
+        self.assertEqual(self.type("receive-post"), posts(*range(5)))
+        self.assertEqual(self.typist.asked, "-- more: 5 of 12 --")
+        self.assertEqual(self.type(More.SCREEN), posts(*range(5, 10)))
+        self.assertEqual(self.type(More.LINE), posts(10))
+        self.assertEqual(self.typist.asked, "-- more: 11 of 12 --")
+        self.assertEqual(self.type(More.SCREEN), posts(11))
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_left(self) -> None:
+        self.type("receive-post")
+        self.assertEqual(self.type(More.LEAVE), [])
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_what_has_room_is_not_asked_about(self) -> None:
+        self.typist.window = Size(40, 13)
+        self.assertEqual(self.type("receive-post"), ["\n".join(posts(*range(12)))])
+        self.typist.window = Size(40, 12)
+        self.type("receive-post")
+        self.assertEqual(self.typist.asked, "-- more: 11 of 12 --")
+
+    def test_lines_that_are_wider_than_the_window(self) -> None:
+        self.typist.window = Size(8, 6)
+        self.assertEqual(self.type("receive-post"), posts(0, 1))
+
+    def test_messages_wait_meanwhile(self) -> None:
+        self.type("receive-post")
+        self.typist.printed.clear()
+        self.send("bob", "ann", "hello")
+        self.network.advance(1.0)
+        self.assertEqual(self.typist.printed, [])
+        self.assertEqual(self.type(More.LEAVE), ["<<<bob->ann: hello>>>"])
+
+    def test_lines_behind_it_wait_meanwhile(self) -> None:
+        self.type("receive-post\nping\nreceive-post")
+        self.assertNotIn("Pong!", self.typist.printed)
+        self.type(More.LEAVE)
+        self.assertEqual(self.typist.printed[0], "Pong!")
+        self.assertEqual(self.typist.asked, "-- more: 5 of 12 --")
+        self.type(More.LEAVE)
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_help_is_a_list_too(self) -> None:
+        self.type("help")
+        self.assertTrue(self.typist.asked.startswith("-- more: "))
+
+    def test_not_where_a_password_is_being_typed(self) -> None:
+        go_on = self.hold("receive-post")
+        self.type("receive-post", "login bob")
+        self.assertEqual(self.typist.asked, "Password for bob, once asked: ")
+        go_on()
+        self.network.advance(0.1)
+        self.assertEqual((self.typist.asked, self.typist.set_asides), ("Password for bob: ", 0))
+        self.assertIn("\n".join(posts(*range(12))), self.typist.printed)
+
+    def test_the_client_ends_meanwhile(self) -> None:
+        self.type("receive-post")
+        self.face.leave()
+        self.successResultOf(self.running)
+
+    def test_a_terminal_without_a_window(self) -> None:
+        self.typist.window = None
+        self.assertEqual(self.type("receive-post"), ["\n".join(posts(*range(12)))])
+
+
+class PagerTests(ReadingCase):
+    def setUp(self) -> None:
+        self.reading: Deferred[None] = Deferred()
+        self.pager = self.book = Book(self.reading)
+        super().setUp()
+
+    def test_it_has_the_list_and_the_terminal(self) -> None:
+        self.type("receive-post")
+        self.assertEqual(self.book.read, ["\n".join(posts(*range(12))) + "\n"])
+        self.assertTrue(self.typist.is_lent)
+        self.send("bob", "ann", "hello")
+        self.network.advance(1.0)
+        self.reading.callback(None)
+        self.network.advance(0.1)
+        self.assertFalse(self.typist.is_lent)
+        self.assertEqual(self.typist.printed, ["<<<bob->ann: hello>>>"])
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_short_lists_are_none(self) -> None:
+        self.type("list-friend")
+        self.assertEqual(self.book.read, [])
+
+    def test_one_that_fails_is_told_of_once(self) -> None:
+        self.book.answer = fail(Failed("exit code 127"))
+        said = "PAGER book: exit code 127. Lists are shown without it."
+        self.assertEqual(self.type("receive-post"), [said, *posts(*range(5))])
+        self.type(More.LEAVE)
+        self.assertEqual(self.type("receive-post"), posts(*range(5)))
+        self.assertEqual(len(self.book.read), 1)
+
+    def test_it_ends_with_the_client(self) -> None:
+        self.type("receive-post")
+        self.face.leave()
+        self.assertTrue(self.book.ended)
+        self.reading.callback(None)
+        self.successResultOf(self.running)
+
+
+class BackTests(ReadingCase):
+    posts_of_bob = 0
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.send("bob", "ann", *(f"number {number}." for number in range(120)))
+        self.network.advance(1.0)
+
+    def back(self) -> list[str]:
+        """Page Up; what is in the window then."""
+        self.face.look_back()
+        self.network.flush()
+        self.assertEqual(self.typist.asked, "view")
+        return self.rows()
+
+    def rows(self) -> list[str]:
+        rows = self.typist.view.shown(*[WINDOW.columns, WINDOW.rows - 1])
+        return ["".join(fragment[1] for fragment in row) for row in rows]
+
+    def numbers(self, *numbers: int) -> list[str]:
+        return [f"<<<bob->ann: number {number}.>>>" for number in numbers]
+
+    def test_in_a_talk(self) -> None:
+        self.type("talk bob")
+        self.assertIn(OLDER_BY_KEY, self.typist.printed)
+        self.assertEqual(self.back(), self.numbers(*range(111, 116)))
+        self.assertEqual(self.asked("more"), [])
+        for _ in range(12):
+            self.typist.view.page(-1)
+            self.network.flush()
+        self.assertEqual(self.rows(), self.numbers(*range(63, 68)))
+        self.assertEqual(len(self.asked("more")), 1)
+        self.type(None)
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_after_a_history(self) -> None:
+        shown = self.type("history bob")
+        self.assertEqual(shown[1:], self.numbers(*range(70, 120)))
+        self.assertEqual(self.typist.asked, "line", "its end is what is wanted")
+        self.assertEqual(self.back()[-1:], self.numbers(115))
+        self.typist.view.search("number 2.", older=True)
+        self.network.flush()
+        self.assertIn("<<<bob->ann: number 2.>>>", self.rows())
+
+    def test_messages_wait_meanwhile(self) -> None:
+        self.type("talk bob")
+        self.back()
+        self.typist.printed.clear()
+        self.send("bob", "ann", "hello")
+        self.network.advance(1.0)
+        self.assertEqual(self.typist.printed, [])
+        self.assertEqual(self.type(None), ["<<<bob->ann: hello>>>"])
+
+    def test_there_is_nothing(self) -> None:
+        self.face.look_back()
+        self.network.advance(0.1)
+        words = "There is nothing to read back in before talk NAME, or history NAME."
+        self.assertEqual(self.typist.printed[-1], words)
+        self.type("history bob", "logout")
+        self.face.look_back()
+        self.network.advance(0.1)
+        words = "There is nothing to read back in before talk NAME, or history NAME."
+        self.assertEqual(self.typist.printed[-1], words)
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_the_service_does_not_say_what_was_said(self) -> None:
+        """Nothing is sent: without a command, the first word would be a name."""
+        self.type("talk bob")
+        vocabulary = self.client.vocabulary
+        vocabulary.presentation = replace(face, talks=[Talk("friend", "send", "friend")])
+        self.face.conversation.end_talk()
+        self.type("talk bob")
+        asked = [*self.network.requests]
+        self.face.look_back()
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed[-1], "There is nothing to read back in.")
+        self.assertEqual(self.network.requests, asked)
+
+    def test_two_presses_are_one(self) -> None:
+        self.type("talk bob")
+        go_on = self.hold("history")
+        self.face.look_back()
+        self.face.look_back()
+        self.network.flush()
+        self.assertEqual(self.typist.asked, "line")
+        go_on()
+        self.network.flush()
+        self.assertEqual(self.typist.asked, "view")
+        self.type(None)
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_it_cannot_be_had(self) -> None:
+        self.type("history bob")
+        self.answer("history", failure("unavailable"))
+        self.face.look_back()
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed[-1], "Service unavailable, try again")
+        self.assertEqual(self.typist.asked, "line")
+
+
+class AttentionCase(ReadingCase):
+    posts_of_bob = 0
+
+    def hear(self) -> tuple[int, bool]:
+        """How often it rings at a message for ann, and whether the sender is highlighted."""
+        bells, self.typist.styles = self.typist.bells, []
+        self.send("bob", "ann", "hello")
+        self.network.advance(0.1)
+        highlighted = any("class:highlight" in style for style in self.typist.styles)
+        return self.typist.bells - bells, highlighted
+
+
+class OffTests(AttentionCase):
+    attention = Attention.OFF
+
+    def test_written_to(self) -> None:
+        self.assertEqual(self.hear(), (0, False))
+
+
+class HighlightTests(AttentionCase):
+    attention = Attention.HIGHLIGHT
+
+    def test_written_to(self) -> None:
+        self.assertEqual(self.hear(), (0, True))
+
+
+class BothTests(AttentionCase):
+    attention = Attention.BOTH
+
+    def test_not_by_whom_one_talks_with(self) -> None:
+        self.type("talk bob")
+        self.assertEqual(self.hear(), (0, False))
+        self.type("end")
+        self.assertEqual(self.hear(), (1, True))
+
+
+class BellTests(AttentionCase):
+    attention = Attention.BELL
+
+    def test_written_to(self) -> None:
+        self.assertEqual(self.hear(), (1, False))
+
+    def test_named_in_a_group(self) -> None:
+        self.register("eve")
+        self.make_group("go", "eve")
+        self.type("join-group go", "talk go")
+        self.send_group("eve", "go", "e4")
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.bells, 0)
+        self.send_group("eve", "go", "ann, your turn")
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.bells, 1)
+
+
+class PlaceTests(ReadingCase):
+    posts_of_bob = 0
+
+    def test_said_and_commanded(self) -> None:
+        talk = ("ann", Partner(FRIEND, "bob"))
+        self.assertEqual(self.face.place("hello", False), Place())
+        self.type("talk bob")
+        self.assertEqual(self.face.place("hello", False), Place(talk, True))
+        self.assertEqual(self.face.place("/ping", False), Place(talk))
+        self.assertEqual(self.face.place("/ping", True), Place(talk, True))
+        self.assertEqual(self.face.place("end", False), Place(talk))
+
+    def test_before_the_talk_has_begun(self) -> None:
+        self.hold("list-friend")
+        self.type("talk bob")
+        self.assertIsNone(self.face.conversation.talk)
+        self.assertTrue(self.face.place("hello", False).said)
+        self.assertFalse(self.face.place("/ping", False).said)
+        self.face.interrupt()
+        self.network.flush()
+        self.assertFalse(self.face.place("hello", False).said)
+
+
+class EndedPagerTests(SynchronousTestCase):
+    def test_what_it_says(self) -> None:
+        asyncio.run(Pager("exec cat >/dev/null", os.environ).show("text"))
+        with self.assertRaisesRegex(Failed, "exit code 3"):
+            asyncio.run(Pager("cat >/dev/null; exit 3", os.environ).show("text"))
+
+    def test_ended_while_it_begins(self) -> None:
+        """The client ends before it knows of the process that it has started."""
+
+        async def scenario() -> None:
+            pager = Pager("exec sleep 100", os.environ)
+            showing = asyncio.ensure_future(pager.show("text"))
+            await asyncio.sleep(0)
+            pager.end()
+            await asyncio.wait_for(showing, 50)
+
+        asyncio.run(scenario())

@@ -1,0 +1,282 @@
+"""What the terminal shows: colours, prompts, messages, and the line being typed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import fragment_list_to_text
+from prompt_toolkit.layout import BufferControl
+from prompt_toolkit.layout.processors import Transformation, TransformationInput
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board.client import face
+from bbs.client import Address, ChatMessage, Reply, ServiceEvent, Waiting
+from bbs.client.catalog import Vocabulary
+from bbs.ui.chat import Partner
+from bbs.ui.conversation import Status
+from bbs.ui.output import visible_in_line
+from bbs.ui.terminal import theme
+from bbs.ui.terminal.app import Situation, prompt
+from bbs.ui.terminal.interfaces import Fragments
+from bbs.ui.terminal.keys import MOST, pasted, size, too_much
+from bbs.ui.terminal.theme import PALETTE, Harmless, Hidden, Looks, style_of, width
+from tests.ui.test_conversation import FRIEND, GROUP
+
+LOGIN = Address("127.0.0.1", 22222)
+APP = Address("127.0.0.1", 22223)
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2's relative luminance of `#rrggbb`."""
+
+    def linear(place: int) -> float:
+        part = int(colour[place : place + 2], 16) / 255
+        return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+
+    return float(0.2126 * linear(1) + 0.7152 * linear(3) + 0.0722 * linear(5))
+
+
+class ColourTests(SynchronousTestCase):
+    def test_they_read_on_black_and_on_white(self) -> None:
+        for colour in PALETTE:
+            light = luminance(colour)
+            self.assertGreaterEqual((light + 0.05) / 0.05, 4.2, colour)
+            self.assertGreaterEqual(1.05 / (light + 0.05), 4.2, colour)
+
+    def test_a_terminal_of_256_colours_has_them(self) -> None:
+        steps = {"00", "5f", "87", "af", "d7", "ff"}
+        for colour in PALETTE:
+            self.assertLessEqual({colour[1:3], colour[3:5], colour[5:7]}, steps)
+
+    def test_a_name_keeps_its_colour(self) -> None:
+        self.assertEqual(style_of("ann"), "bold #d700d7")
+        self.assertEqual(style_of("\ud800"), style_of("\ud800"))
+
+    def test_names_use_all_of_them(self) -> None:
+        self.assertEqual(len({style_of(f"user{number}") for number in range(200)}), len(PALETTE))
+
+
+def text(fragments: Fragments) -> str:
+    return fragment_list_to_text(list(fragments))
+
+
+def local(year: int, month: int, day: int, hour: int = 14, minute: int = 3) -> float:
+    """A time on the clock on this machine's wall, in seconds since the epoch."""
+    return datetime(year, month, day, hour, minute).timestamp()
+
+
+TODAY = local(2026, 11, 26, 15, 0)
+
+
+class LooksTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.looks = Looks(Vocabulary(face), lambda: TODAY)
+
+    def test_messages(self) -> None:
+        direct = ChatMessage(1, "bob", "hi\x1b[2J", to="ann")
+        for several in (False, True):
+            shown = text(self.looks.message("ann", direct, several))
+            self.assertEqual(shown, "<<<bob->ann: hi\\x1b[2J>>>")
+        group = ChatMessage(2, "b\u202eb", "e4", group="ch\x07ess")
+        shown = "<<<b\\u202eb->GROUP<ch\\x07ess>: e4>>>"
+        self.assertEqual(text(self.looks.message("ann", group, False)), shown)
+        self.assertEqual(text(self.looks.message("ann", group, True)), f"{shown} to ann")
+
+    def test_times(self) -> None:
+        message = ChatMessage(1, "bob", "hi", to="ann", time=local(2026, 11, 26))
+        fragments = self.looks.message("ann", message, False)
+        self.assertEqual(text(fragments), "14:03 <<<bob->ann: hi>>>")
+        self.assertEqual(fragments[0], ("class:time", "14:03 "))
+        early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27, 0, 1))
+        shown = text(self.looks.message("ann", early, False))
+        self.assertEqual(shown, "── Friday 27 November 2026 ──\n00:01 <<<bob->ann: hi>>>")
+        self.assertEqual(text(self.looks.message("ann", early, False)), shown.split("\n")[1])
+
+    def test_without_times(self) -> None:
+        looks = Looks(Vocabulary(face), lambda: TODAY, shows_times=False)
+        early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27))
+        self.assertEqual(text(looks.message("ann", early, False)), "<<<bob->ann: hi>>>")
+        self.assertEqual(looks.back_in("ann")(early)[0], "")
+        self.assertEqual(text(looks.back_in("ann")(early)[1]), "<<<bob->ann: hi>>>")
+
+    def test_a_conversation_from_before(self) -> None:
+        draw = self.looks.back_in("ann")
+        days = [local(2026, 11, 24), local(2026, 11, 24, 15), local(2026, 11, 25)]
+        drawn = [draw(ChatMessage(1, "bob", "hi", to="ann", time=day)) for day in days]
+        self.assertEqual(
+            [day for day, _ in drawn],
+            ["── Tuesday 24 November 2026 ──", "", "── Wednesday 25 November 2026 ──"],
+        )
+        self.assertEqual(text(drawn[1][1]), "15:03 <<<bob->ann: hi>>>")
+        # What is shown below goes on with the day that it had.
+        now = ChatMessage(2, "bob", "hi", to="ann", time=TODAY)
+        self.assertEqual(text(self.looks.message("ann", now, False)), "15:00 <<<bob->ann: hi>>>")
+
+    def test_a_sender_has_a_colour(self) -> None:
+        message = ChatMessage(1, "bob", "hi", to="ann")
+        self.assertEqual(self.looks.message("ann", message, False)[1], (style_of("bob"), "bob"))
+        plain = Looks(Vocabulary(face), lambda: TODAY, senders=False)
+        self.assertEqual(plain.message("ann", message, False)[1], ("bold", "bob"))
+
+    def test_who_wants_to_know_sees_it(self) -> None:
+        message = ChatMessage(1, "bob", "hi", to="ann")
+        fragments = self.looks.message("ann", message, False, highlighted=True)
+        self.assertEqual(fragments[1], (f"{style_of('bob')} class:highlight", "bob"))
+
+    def test_replies(self) -> None:
+        friends = Reply({"status": 0, "friend": ["bob", "c\x07"]})
+        self.assertEqual(text(self.looks.reply(friends)), "bob\nc\\x07")
+        refused = Reply({"status": 1, "message": "No"})
+        self.assertEqual(self.looks.reply(refused), [("class:problem", "No")])
+        strange = Reply({"status": 0, "friend": 1})
+        self.assertEqual(self.looks.reply(strange), [("", "friend: 1")])
+
+    def test_posts_have_times(self) -> None:
+        posts = [
+            {"id": "bob", "message": "one", "post": 1, "time": local(2026, 11, 25)},
+            {"id": "bob", "message": "two", "post": 2, "time": local(2026, 11, 26)},
+        ]
+        shown = text(self.looks.reply(Reply({"status": 0, "post": posts})))
+        self.assertEqual(
+            shown.split("\n"),
+            [
+                "── Wednesday 25 November 2026 ──",
+                "14:03 bob: one",
+                "── Thursday 26 November 2026 ──",
+                "14:03 bob: two",
+            ],
+        )
+
+    def test_events(self) -> None:
+        event = ServiceEvent({"event": "news", "text": "the \x07 end"})
+        self.assertEqual(text(self.looks.event("ann", event, False)), "15:00 the \\x07 end")
+        self.assertEqual(text(self.looks.event("ann", event, True)), "15:00 the \\x07 end to ann")
+
+    def test_own_words(self) -> None:
+        self.assertEqual(theme.notice("a\nb"), [("class:notice", "a\nb")])
+        self.assertEqual(theme.problem("a"), [("class:problem", "a")])
+
+
+BOB, CHESS = Partner(FRIEND, "bob"), Partner(GROUP, "chess")
+
+
+class PromptTests(SynchronousTestCase):
+    def assertPrompts(self, situation: Situation, *by_columns: tuple[int, str]) -> None:
+        for columns, expected in by_columns:
+            self.assertEqual(prompt(situation, columns), expected)
+
+    def test_nobody(self) -> None:
+        self.assertPrompts(
+            Situation(LOGIN), (80, "127.0.0.1:22222, no user> "), (40, "no user> "), (3, "> ")
+        )
+
+    def test_unread(self) -> None:
+        situation = Situation(LOGIN, "ann", None, Status(APP), {BOB: 2, CHESS: 1}, 4)
+        self.assertPrompts(
+            situation,
+            (80, "ann@127.0.0.1:22223 [bob 2, #chess 1, others 4]> "),
+            (70, "ann [bob 2, #chess 1, others 4]> "),
+            (40, "ann [7]> "),
+            (12, "ann> "),
+        )
+
+    def test_before_it_is_known_where_one_is_served(self) -> None:
+        self.assertPrompts(Situation(LOGIN, "ann"), (80, "ann> "))
+
+    def test_talk(self) -> None:
+        status = Status(APP)
+        self.assertPrompts(Situation(LOGIN, "ann", BOB, status), (80, "ann→bob> "), (9, "a…> "))
+        self.assertPrompts(Situation(LOGIN, "ann", CHESS, status), (80, "ann→#chess> "))
+
+    def test_waiting(self) -> None:
+        waiting = Situation(LOGIN, "ann", None, Status(waiting=Waiting(3, 24.2)))
+        self.assertPrompts(
+            waiting,
+            (80, "ann, waiting for a server: place 3, about 24 s> "),
+            (70, "ann, waiting for a server: place 3> "),
+            (30, "ann, waiting> "),
+            (20, "ann> "),
+        )
+        nobody = Situation(LOGIN, None, None, Status(waiting=Waiting(1)), {BOB: 1})
+        self.assertPrompts(nobody, (99, "no user, waiting for a server: place 1 [bob 1]> "))
+
+    def test_lost(self) -> None:
+        lost = Situation(LOGIN, "ann", None, Status(lost=True))
+        self.assertPrompts(lost, (80, "ann, server lost> "), (20, "ann> "))
+
+    def test_long_and_wide_names_are_cut(self) -> None:
+        self.assertPrompts(
+            Situation(LOGIN, "你好世界", None, Status(APP)), (20, "你好世界> "), (18, "你好世…> ")
+        )
+        self.assertPrompts(Situation(LOGIN, "x" * 100, None, Status(APP)), (20, "xxxxxxx…> "))
+        self.assertPrompts(Situation(LOGIN, "a\x1b", None, Status(APP)), (20, "a\\x1b> "))
+
+    @given(st.text(min_size=1, max_size=30), st.integers(1, 200))
+    def test_it_always_leaves_room(self, name: str, columns: int) -> None:
+        shown = prompt(Situation(LOGIN, name, BOB, Status(APP), {BOB: 3}), columns)
+        self.assertLessEqual(width(shown), max(2, columns // 2, columns - 30))
+        self.assertTrue(shown.endswith("> "))
+
+
+class PasteTests(SynchronousTestCase):
+    def test_line_ends(self) -> None:
+        self.assertEqual(pasted("a\r\nb\rc\nd\r\n\r\n"), "a\nb\nc\nd")
+
+    def test_too_much_is_refused_with_its_size(self) -> None:
+        self.assertEqual(too_much("é" * (MOST // 2)), "")
+        self.assertEqual(
+            too_much("é" * (MOST // 2) + "x"),
+            "That is 64,513 bytes; at most 64,512 go at once. Nothing was sent.",
+        )
+
+    def test_bytes_that_are_no_text_count_too(self) -> None:
+        self.assertEqual(size("\udcff"), 3)
+
+
+class LineTests(SynchronousTestCase):
+    def shown(self, line: str, processor: Harmless | Hidden) -> tuple[str, Transformation]:
+        document = Document(line)
+        given = TransformationInput(
+            BufferControl(Buffer()), document, 0, lambda place: place, [("", line)], 80, 24
+        )
+        transformation = processor.apply_transformation(given)
+        return fragment_list_to_text(transformation.fragments), transformation
+
+    def test_text_stays(self) -> None:
+        self.assertEqual(self.shown("hello 你好", Harmless())[0], "hello 你好")
+
+    def test_what_acts_shows(self) -> None:
+        shown, places = self.shown("a\x1b\u202eb", Harmless())
+        self.assertEqual(shown, "a\\x1b\\u202eb")
+        self.assertEqual(
+            [places.source_to_display(place) for place in range(6)], [0, 1, 5, 11, 12, 13]
+        )
+        self.assertEqual(
+            [places.display_to_source(place) for place in (0, 1, 4, 5, 10, 11, 12, 13)],
+            [0, 1, 1, 2, 2, 3, 4, 5],
+        )
+
+    def test_joined_pictures_come_apart(self) -> None:
+        shown, places = self.shown("👩\u200d🚀❤\ufe0f!", Harmless())
+        self.assertEqual(shown, "👩🚀❤!")
+        self.assertEqual(places.source_to_display(5), 3)
+        self.assertEqual(self.shown("👍🏽", Harmless())[0], "👍")
+
+    @given(st.text(st.characters(exclude_characters="\n")))
+    def test_places_go_there_and_back(self, line: str) -> None:
+        shown, places = self.shown(line, Harmless())
+        self.assertEqual(places.source_to_display(len(line)), len(shown))
+        self.assertEqual(places.display_to_source(len(shown)), len(line))
+        for place, character in enumerate(line):
+            at = places.source_to_display(place)
+            if visible_in_line(character):
+                self.assertEqual(places.display_to_source(at), place)
+
+    def test_a_password_shows_nothing(self) -> None:
+        shown, places = self.shown("secret", Hidden())
+        self.assertEqual(shown, "")
+        self.assertEqual((places.source_to_display(6), places.display_to_source(3)), (0, 0))

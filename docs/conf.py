@@ -48,8 +48,8 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!bbs\.).*"), (r"py:.*", r"bbs\..*\.(_\w+|
 nitpick_ignore = [
     ("py:class", name)
     for name in (
-        "bbs.client.request.Typed",
-        "bbs.client.catalog.Vocabulary",
+        "bbs.client.request.ClientRequest",
+        "bbs.client.catalog.CommandCatalog",
         "bbs.commands.context.ServerContext",
         "bbs.config.kinds.Kind",
         "bbs.config.sections.Configuration",

@@ -87,7 +87,7 @@ class Loads(SynchronousTestCase):
         self.check(client, {"bbs.core.errors", "bbs.protocols.stomp"}, {*HEAVY, REACTOR})
         self.assertNotIn("bbs.protocols.stomp.broker", client)
         doors = {f"bbs.protocols.{each}" for each in ("connection_state", "admission", "sockets")}
-        known = {f"bbs.{each}" for each in ("addresses", "errors", "security", "values")}
+        known = {f"bbs.core.{each}" for each in ("addresses", "audit", "errors", "values")}
         ours = {*known, "bbs.protocols.stomp", *doors}
         self.check(broker, ours, {*HEAVY, REACTOR})
 

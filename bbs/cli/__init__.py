@@ -49,6 +49,11 @@ class Program:
         self.versioned(parser)
         return parser
 
+    def fail(self, part: str, reason: object) -> int:
+        """Say why a part could not do what was asked; returns the exit code."""
+        print(f"{self.name} {part}: {reason}", file=sys.stderr)
+        return 1
+
     def placed(self, parser: argparse.ArgumentParser) -> None:
         """Have `parser` know whose database is meant: see `bbs.cli.offline.configuration`."""
         parser.add_argument("--config", help="configuration file (TOML)")

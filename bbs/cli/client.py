@@ -13,36 +13,32 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IReactorFromThreads,
     IReactorTime,
-    IStreamClientEndpoint,
 )
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from bbs.cli import Program, port
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
-from bbs.client.errors import ClientError
 from bbs.client.tls import TrustUnusable, load_trust, tls_endpoints
 from bbs.core import tracing
 from bbs.core.addresses import Address
-from bbs.core.clock import measure_steadily
+from bbs.core.clock import IReactor, measure_steadily
 from bbs.protocols.presentation import Presentation, PresentationUnusable, load
-from bbs.ui import user_files
-from bbs.ui.output import ForPeople, ForPrograms, visible
-from bbs.ui.script import Script
-from bbs.ui.stdin import InputError, Lines, reader
+from bbs.ui import process
+from bbs.ui.output import JSONFormat, TextFormat, visible
+from bbs.ui.process import STDIN, ClientRun, LineReader, start_reader, stop_at
+from bbs.ui.script import IScriptConsole, Script
 
-STDIN, STDOUT = 0, 1
+STDOUT = 1
 
 KEEPING = 1.0
 """Seconds that the end waits until it is kept which service this was."""
@@ -68,11 +64,11 @@ def main(argv: Sequence[str], program: Program) -> int:
     if sys.stdin is None or sys.stdout is None:
         # Their numbers may be somebody else's by now: the reactor's own, for one.
         return _exit_code(program.name, "standard input or output is closed")
-    kept = user_files.last_server_file(os.environ)
+    kept = process.last_server_file(os.environ)
     try:
         service = choose_service(options, kept)
         own = load(program.client) if program.client else Presentation()
-        making = _Making(service, kept, own)
+        making = _ClientFactory(service, kept, own)
         password = read_password(options.password_file) if options.password_file else None
     except (PasswordFileError, PresentationUnusable, TrustUnusable) as problem:
         return _exit_code(program.name, str(problem))
@@ -119,14 +115,14 @@ def parser(program: Program) -> argparse.ArgumentParser:
         metavar="HOST",
         nargs="?",
         help="where a login server is; without one the service that was talked to last, else "
-        f"{user_files.DEFAULT_HOST}",
+        f"{process.DEFAULT_HOST}",
     )
     parser.add_argument(
         "port",
         metavar="PORT",
         nargs="?",
         type=port,
-        help=f"the port that it listens on ({user_files.DEFAULT_PORT})",
+        help=f"the port that it listens on ({process.DEFAULT_PORT})",
     )
     parser.add_argument("--tls", action="store_true", help="talk by TLS to all its servers")
     parser.add_argument(
@@ -143,38 +139,41 @@ def parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def choose_service(options: argparse.Namespace, kept: Path) -> user_files.LastServer:
+def choose_service(options: argparse.Namespace, kept: Path) -> process.LastServer:
     """The service that is meant: the one that is named, else the one at `kept`."""
     ca = os.path.abspath(options.ca) if options.ca else ""
     if options.host:
         host = options.host.strip("[]")  # As URLs have IPv6 addresses.
-        return user_files.LastServer(host, options.port or user_files.DEFAULT_PORT, options.tls, ca)
-    service = user_files.read_last_server(kept)
+        return process.LastServer(host, options.port or process.DEFAULT_PORT, options.tls, ca)
+    service = process.read_last_server(kept)
     if options.tls:
         service = replace(service, tls=True, ca=ca or service.ca)
     return service
 
 
-class _Making:
+class _ClientFactory:
     """Makes the client of `service`, which is remembered at `kept` once it has answered. `own` is
     the presentation that the command knows by itself.
 
     :raises TrustUnusable: TLS cannot be had as it was asked for.
     """
 
-    def __init__(self, service: user_files.LastServer, kept: Path, own: Presentation) -> None:
+    def __init__(self, service: process.LastServer, kept: Path, own: Presentation) -> None:
         self._own = own
         self._trust = load_trust(service.ca) if service.tls else None
         # A thread of its own: a slow disk holds up nobody who talks.
         self._keeping = threading.Thread(
-            target=user_files.keep_last_server, args=(kept, service), daemon=True
+            target=process.keep_last_server, args=(kept, service), daemon=True
         )
         self._name = service.host
 
-    def client(self, reactor: Any, login_server: Address) -> ServiceClient:
+    def client(self, reactor: IReactor, login_server: Address) -> ServiceClient:
         """The client, by TLS if that is wanted."""
         endpoint = tls_endpoints(reactor, self._trust, self._name) if self._trust else None
-        return _Client(reactor, login_server, endpoint, Vocabulary(self._own), self._keeping.start)
+        catalog = CommandCatalog(self._own)
+        client = _Client(reactor, login_server, endpoint, vocabulary=catalog)
+        client.keeping = self._keeping
+        return client
 
     def end(self) -> None:
         """Let what is being kept be kept, if that does not take long."""
@@ -183,21 +182,13 @@ class _Making:
 
 
 class _Client(ServiceClient):
-    """A client that finds out first whether it has come to the right place, and tells `met`."""
+    """A client that finds out first whether it has come to the right place."""
 
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        login_server: Address,
-        endpoint: Callable[[Address], IStreamClientEndpoint] | None,
-        vocabulary: Vocabulary,
-        met: Callable[[], None],
-    ) -> None:
-        super().__init__(reactor, login_server, endpoint, vocabulary=vocabulary)
-        self._met = met
+    keeping: threading.Thread
+    """Keeps which service this is."""
 
     def connect(self) -> Deferred[None]:
-        return self.meet().addCallback(lambda _: self._met())
+        return self.meet().addCallback(lambda _: self.keeping.start())
 
 
 def read_password(path: str) -> str:
@@ -227,34 +218,29 @@ def _run_script(
     login_server: Address,
     password: str | None,
     options: argparse.Namespace,
-    make: Callable[[Any, Address], ServiceClient],
+    make: Callable[[IReactor, Address], ServiceClient],
 ) -> str:
     # Here, so that importing this module chooses no reactor for anybody.
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    reactor = cast("IReactor", installed)
     measure_steadily(reactor)
     client = make(reactor, login_server)
-    read = reader(IReactorFromThreads(reactor), STDIN)
-    run = Run(
+    run = ScriptRun(
         reactor,
         client,
-        read=read,
+        lines=LineReader(start_reader(reactor, STDIN)),
         output=STDOUT,
-        stop_reactor=reactor.stop,
         password=password,
         for_programs=options.json,
         strict=options.strict,
     )
+    run.ended.addCallback(lambda _: reactor.stop())
     reactor.callWhenRunning(run.start)
-    reactor.callWhenRunning(_end_at_hangup, reactor)
+    # SIGINT and SIGTERM are the reactor's by itself.
+    reactor.callWhenRunning(stop_at, reactor, signal.SIGHUP)
     reactor.run()
     return run.problem
-
-
-def _end_at_hangup(reactor: Any) -> None:
-    """End in order when the terminal is closed; SIGINT and SIGTERM are the reactor's by itself."""
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-        signal.signal(signal.SIGHUP, reactor.sigTerm)
 
 
 def _exit_code(name: str, problem: str) -> int:
@@ -269,68 +255,53 @@ def _exit_code(name: str, problem: str) -> int:
     return 1 if problem else 0
 
 
-class Run:
-    """One script from its first line to the end of the reactor.
-
-    `problem` says in a line why it ended before its end, or (`for_programs`) that its last command
-    was refused, or (`strict`) which was the first that was; it is empty when all is well.
-    """
-
-    _log = Logger()
+@implementer(IScriptConsole)
+class ScriptRun(ClientRun):
+    """The run of a script. `problem` says too that its last command was refused (`for_programs`),
+    or which was the first that was (`strict`)."""
 
     def __init__(
         self,
         clock: IReactorTime,
         client: ServiceClient,
         *,
-        read: Callable[[], Deferred[bytes]],
+        lines: LineReader,
         output: int,
-        stop_reactor: Callable[[], None],
         password: str | None = None,
         for_programs: bool = False,
         strict: bool = False,
     ) -> None:
-        self.problem = "interrupted"
-        self._stop_reactor = stop_reactor
-        self._client = client
+        super().__init__(client)
+        self._lines = lines
         self._output = output
         self._for_programs, self._strict = for_programs, strict
         self._script = Script(
             clock,
             client,
-            next_line=Lines(read).next,
-            write=self._write,
-            form=ForPrograms() if for_programs else ForPeople(client.vocabulary),
+            self,
+            form=JSONFormat() if for_programs else TextFormat(client.vocabulary),
             password=password,
         )
-        self._ending = False
 
-    def start(self) -> None:
-        Deferred.fromCoroutine(self._script.run()).addCallbacks(
-            lambda _: self._end(self._refusal()), self._failed
-        )
+    async def run(self) -> None:
+        await self._script.run()
+        self.end(self._refusal())
 
     def _refusal(self) -> str:
         if self._strict and self._script.first_refusal:
             return self._script.first_refusal
         return self._script.refusal if self._for_programs else ""
 
-    def _failed(self, failure: Failure) -> None:
-        if not isinstance(failure.value, (ClientError, InputError)):
-            self._log.failure("the script broke off", failure)
-        self._end(str(failure.value))
+    # IScriptConsole
 
-    def _write(self, line: str) -> None:
+    def next_line(self) -> Awaitable[str | None]:
+        return self._lines.next()
+
+    def write(self, line: str) -> None:
         """Write a line at once; whoever waits for it sees it before the next command goes out."""
         left = line.encode() + b"\n"
         try:
             while left:
                 left = left[os.write(self._output, left) :]
         except OSError as problem:
-            self._end(f"standard output: {problem.strerror}")
-
-    def _end(self, problem: str) -> None:
-        if not self._ending:
-            self._ending = True
-            self.problem = problem
-            self._client.close().addCallback(lambda _: self._stop_reactor())
+            self.end(f"standard output: {problem.strerror}")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
@@ -55,8 +54,7 @@ def db(argv: Sequence[str], program: Program) -> int:
             done = _act(options.action, database, program.service().schema)
             print(f"{without_password(url)}: {done}")
     except (ConfigError, DatabaseRefused) as error:
-        print(f"{program.name} db: {error}", file=sys.stderr)
-        return 1
+        return program.fail("db", error)
     return 0
 
 
@@ -119,8 +117,7 @@ def backup(argv: Sequence[str], program: Program) -> int:
             length, people = os.path.getsize(part), _people(part)
             sqlite_backup.put(part, options.file, over=options.force)
     except (ConfigError, DatabaseRefused, CopyRefused) as error:
-        print(f"{program.name} backup: {error}", file=sys.stderr)
-        return 1
+        return program.fail("backup", error)
     tell(config, options.data, by, "backup", options.file)
     whose = "1 person" if people == 1 else f"{people} people"
     print(f"{options.file}: {length / 2**20:.1f} MiB, {whose}")
@@ -172,9 +169,9 @@ def restore(argv: Sequence[str], program: Program) -> int:
         with _alone(options.data, path, program.name):
             _restore(options.file, path, options.force, by, program)
     except InUse as error:
-        return _fail(program, f"{error}: stop it first")
+        return program.fail("restore", f"{error}: stop it first")
     except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
-        return _fail(program, str(error))
+        return program.fail("restore", error)
     tell(config, options.data, by, "restore", options.file)
     print(f"{options.file} is in the place of {path}; {NOTE.format(program.name)}")
     return 0
@@ -182,7 +179,7 @@ def restore(argv: Sequence[str], program: Program) -> int:
 
 @contextmanager
 def _alone(data: str | None, path: str, name: str) -> Iterator[None]:
-    """Nobody's `NAME up` begins meanwhile, in the folder `data` or where the database is.
+    """Keep every `NAME up` from starting in the folder `data` or beside the database.
 
     :raises InUse: one runs.
     :raises Unusable: the folder cannot be used.
@@ -262,14 +259,9 @@ def _prepare(file: str, part: str, by: By, program: Program) -> None:
 
 
 def _give_to_owner(part: str, path: str) -> None:
-    """Whoever runs the servers is to have it, if it is root who restores."""
+    """Give a file that root restores to the owner of the folder."""
     if os.geteuid() == 0:
         with suppress(OSError):
             status = os.stat(path if os.path.exists(path) else os.path.dirname(path) or ".")
-            # Whose folder it is may have put a link there meanwhile, to what is root's.
+            # The folder's owner may have put a link there meanwhile, to a file of root's.
             os.chown(part, status.st_uid, status.st_gid, follow_symlinks=False)
-
-
-def _fail(program: Program, reason: str) -> int:
-    print(f"{program.name} restore: {reason}", file=sys.stderr)
-    return 1

@@ -17,7 +17,7 @@ from typing import Any
 
 from bbs import __version__
 from bbs.cli import Program
-from bbs.cli.offline import by_whom, configuration, connected, tell
+from bbs.cli.offline import NotCarriedOut, by_whom, configuration, connected, tell, type_again
 from bbs.config import ConfigError, Configuration
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets, membership, overview
@@ -31,19 +31,15 @@ from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
 
 
-class NotAdopted(Exception):
-    """Why nothing is adopted, in a line."""
-
-
 def _confirm_adoption(sure: bool) -> None:
     """Say whose instances would be taken over, and unless it is `sure` already, have whoever is at
     the terminal type that fleet's id.
 
-    :raises NotAdopted: there is nothing to adopt, or the answer is no.
+    :raises NotCarriedOut: there is nothing to adopt, or the answer is no.
     """
     left = fleets.waiting_for_adopt()
     if left is None:
-        raise NotAdopted(_nothing_to_adopt())
+        raise NotCarriedOut(_nothing_to_adopt())
     print(
         f"This database is a copy of fleet {_named(left)}. Adopted, it is fleet {left.id} again:"
         " instances that this fleet has launched count, and those without a server here are ended."
@@ -53,11 +49,8 @@ def _confirm_adoption(sure: bool) -> None:
     )
     if sure:
         return
-    if not sys.stdin.isatty():
-        raise NotAdopted("no terminal to ask at: --yes adopts without asking")
-    print(f"Type {left.id} to adopt it: ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip() != left.id:
-        raise NotAdopted("not the same: nothing is adopted")
+    if type_again(f"Type {left.id} to adopt it: ", "adopts").strip() != left.id:
+        raise NotCarriedOut("not the same: nothing is adopted")
 
 
 def _nothing_to_adopt() -> str:
@@ -69,8 +62,7 @@ def _nothing_to_adopt() -> str:
 
 
 def _adoption_notes(adopted: str, before: str) -> Iterator[str]:
-    """What else is to be known, and done, by whoever has `adopted` a fleet, where it was `before`
-    another."""
+    """Notes for the operator who has `adopted` a fleet that was `before` another."""
     if adopted == before:
         return  # Nobody has started on this copy, so nobody has launched anything.
     count = fleets.count_of(before)
@@ -158,7 +150,7 @@ def _replacement_in_words(result: Mapping[str, Any]) -> str:
 
 
 def _replacement_notes(config: Configuration, result: Mapping[str, Any]) -> Iterator[str]:
-    """What else is to be known."""
+    """Notes on a replacement."""
     if result["asked"] == "replace":
         said = {name: value for name, value in result.items() if name != "asked"}
         yield from fleet_admin.notes(Replacement(**said), config.fleet.maximum)
@@ -225,15 +217,15 @@ def main(argv: Sequence[str], program: Program) -> int:
         elif options.action != "list":
             tell(config, options.data, by, options.action, result["id"])
     except fleet_admin.FleetFull:
-        return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
+        return program.fail(
+            "fleet", f"fleet.maximum: {config.fleet.maximum} app servers run already"
+        )
     except fleet_admin.NoSuchServer:
-        return _fail(program, f"no app server {options.id}")
-    except NotAdopted as error:
-        return _fail(program, str(error))
-    except (ConfigError, DatabaseRefused) as error:
-        return _fail(program, str(error))
+        return program.fail("fleet", f"no app server {options.id}")
+    except (ConfigError, DatabaseRefused, NotCarriedOut) as error:
+        return program.fail("fleet", error)
     if options.action == "list":
-        # What is new comes before what has long been last.
+        # New lines come before the one that has long been last.
         lines = [*_status_lines(result, login_servers), _in_words(people)]
         _print_list(result, options, [*lines, *filter(None, [standing])])
     else:
@@ -241,7 +233,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     for note in notes:
         print(f"{program.name} fleet: {note}", file=sys.stderr)
     if not kept:
-        # It is written down all the same, which is what was asked for: so that is no failure.
+        # The wish is written down all the same, so this is not a failure.
         print(
             f"{program.name} fleet: no login server runs that would do it: it will be done by the"
             " next that starts",
@@ -330,7 +322,7 @@ def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[s
     try:
         adopted = fleets.adopt(by)
     except fleets.NothingToAdopt:  # Somebody else has done it meanwhile.
-        raise NotAdopted(_nothing_to_adopt()) from None
+        raise NotCarriedOut(_nothing_to_adopt()) from None
     return {"id": adopted.id, "asked": "adopt", "before": before, "noticed": adopted.at}
 
 
@@ -435,13 +427,8 @@ _CLOUD_HEADER = f"{'INSTANCE':21}{'TYPE':13}{'LAUNCH':>8}{'USD/H':>9}  "
 
 
 def _in_cloud(server: Mapping[str, Any]) -> str:
-    """What a cloud's server has beside: `LAUNCH` is how long it took until it was ready."""
+    """The columns of a cloud's server; `LAUNCH` is how long it took until it was ready."""
     seconds, usd = server["launch_time"], server["usd_per_hour"]
     launch = "-" if seconds is None else f"{seconds:.0f}s"
     cost = "-" if usd is None else f"{usd:.4f}"
     return f"{server['instance'] or '-':21}{server['type'] or '-':13}{launch:>8}{cost:>9}  "
-
-
-def _fail(program: Program, reason: str) -> int:
-    print(f"{program.name} fleet: {reason}", file=sys.stderr)
-    return 1

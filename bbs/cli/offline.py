@@ -98,6 +98,22 @@ def carry_out(
     raise AssertionError("the last attempt gives or raises")
 
 
+class NotCarriedOut(Exception):
+    """The action is not carried out; the text says why."""
+
+
+def type_again(question: str, done: str) -> str:
+    """The line that a person at the terminal types at a question; `done` is what `--yes` does
+    without one.
+
+    :raises NotCarriedOut: there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise NotCarriedOut(f"no terminal to ask at: --yes {done} without asking")
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().rstrip("\n")
+
+
 def by_whom(command: str) -> By:
     """Whoever runs this `command` now: an account of this machine, which need not have a name."""
     try:

@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 from bbs.cli import Program, port
 from bbs.cli.offline import as_written, cannot_write, open_folder
@@ -16,6 +16,7 @@ from bbs.client.tls import TrustUnusable, names_in
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.addresses import Address, ListeningPlace, ServerPlace, reached_at
+from bbs.core.clock import IReactor
 from bbs.daemons.log_files import KeptFile, observer_of, survive_hangups
 from bbs.daemons.log_lines import Speaker, written_as
 from bbs.daemons.security_log import IN_DATA
@@ -52,15 +53,14 @@ def main(argv: Sequence[str], program: Program) -> int:
         config = _with_logs(with_faces(config, options), options)
         log = _open_log(config, options.data, program.name)
     except (ConfigError, Unusable) as error:
-        print(f"{program.name} up: {error}", file=sys.stderr)
-        return 1
+        return program.fail("up", error)
     with lock:
         return _run(program.service(), config, options, log, mended)
 
 
 def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    """What counts instead of the configuration that is `given`: the address and the port of the
-    options, which are filled in. A login server by TLS stays one, with its key."""
+    """Overrides of the `given` configuration: the address and the port of the options, which are
+    filled in. A login server by TLS stays one, with its key."""
     wanted = (options.host or "").strip("[]")  # As URLs have IPv6 addresses.
     secure = next((place for place in given.login.listen if place.is_tls), None)
     options.host = wanted or DEFAULT_HOST
@@ -181,7 +181,7 @@ def _run(
     from bbs.daemons.login import LoginServerDaemon
     from bbs.daemons.telnet import TelnetGateway
 
-    reactor: Any = installed
+    reactor = cast("IReactor", installed)
     failures: list[str] = []
 
     def fail(reason: str) -> None:

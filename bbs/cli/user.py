@@ -10,13 +10,22 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import peewee
 
 from bbs.cli import Program, text
 from bbs.cli.client import PasswordFileError, read_password
-from bbs.cli.offline import by_whom, carry_out, configuration, connected, tell
+from bbs.cli.offline import (
+    NotCarriedOut,
+    by_whom,
+    carry_out,
+    configuration,
+    connected,
+    tell,
+    type_again,
+)
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.errors import Refusal
@@ -133,10 +142,6 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 """The units of `--for`."""
 
 
-class NotDone(Exception):
-    """It is not carried out, for a reason in words."""
-
-
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs user`; returns the exit code."""
     options = _parser(program).parse_args(argv)
@@ -145,18 +150,18 @@ def main(argv: Sequence[str], program: Program) -> int:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
-            _DEEDS[options.action](_Desk(config, options, by, database, program.service()))
+            _DEEDS[options.action](_Action(config, options, by, database, program.service()))
             sys.stdout.flush()
     except BrokenPipeError:  # Whoever reads has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except NoSuchPerson:
-        return _fail(program, f"nobody is called {options.name}")
+        return program.fail("user", visible(f"nobody is called {options.name}"))
     except user_admin.NotSuspended:
-        return _fail(program, f"{options.name} is not suspended")
+        return program.fail("user", visible(f"{options.name} is not suspended"))
     except Refusal as error:
-        return _fail(program, error.message)
-    except (ConfigError, DatabaseRefused, PasswordFileError, NotDone) as error:
-        return _fail(program, str(error))
+        return program.fail("user", visible(error.message))
+    except (ConfigError, DatabaseRefused, PasswordFileError, NotCarriedOut) as error:
+        return program.fail("user", visible(str(error)))
     return 0
 
 
@@ -211,26 +216,19 @@ def _reason(argument: str) -> str:
     return text(argument)
 
 
-class _Desk:
-    """What one action of the command has before it."""
+@dataclass(frozen=True)
+class _Action:
+    """One action of the command, and on what it is carried out."""
 
-    def __init__(
-        self,
-        config: Configuration,
-        options: argparse.Namespace,
-        by: By,
-        database: peewee.Database,
-        service: Service,
-    ) -> None:
-        self.config = config
-        self.options = options
-        self.by = by
-        self.database = database
-        self.service = service
+    config: Configuration
+    options: argparse.Namespace
+    by: By
+    database: peewee.Database
+    service: Service
 
     def done(self, done: Done, words: str, **members: object) -> None:
-        """It is carried out: say so in `words`, or to programs with `members` beside, and write it
-        down."""
+        """Say in `words`, or to programs with `members` beside, that the action is carried out, and
+        write it down."""
         name = done.name
         tell(self.config, self.options.data, self.by, self.options.action, name)
         told = {"name": name, "done": self.options.action, "sessions": done.sessions, **members}
@@ -239,27 +237,31 @@ class _Desk:
         print(json.dumps(told) if self.options.json else words)
 
 
-def _list(desk: _Desk) -> None:
+def _list(action: _Action) -> None:
     def part(behind: str) -> user_admin.People:
         return user_admin.search(
-            desk.by.now, desk.options.search, online=desk.options.online, behind=behind
+            action.by.now, action.options.search, online=action.options.online, behind=behind
         )
 
-    _print_list(part, desk.options.json)
+    _print_list(part, action.options.json)
 
 
-def _show(desk: _Desk) -> None:
-    person = user_admin.show(desk.by.now, desk.options.name, desk.service.person)
-    print(json.dumps(_as_json(person)) if desk.options.json else _as_text(person))
+def _show(action: _Action) -> None:
+    person = user_admin.show(action.by.now, action.options.name, action.service.person)
+    print(json.dumps(_as_json(person)) if action.options.json else _as_text(person))
 
 
-def _password(desk: _Desk) -> None:
-    name = user_admin.show(desk.by.now, desk.options.name).name  # Before anybody types one in vain.
-    path = desk.options.password_file
+def _password(action: _Action) -> None:
+    name = user_admin.show(
+        action.by.now, action.options.name
+    ).name  # Before anybody types one in vain.
+    path = action.options.password_file
     password = read_password(path) if path else _asked(name)
-    accounts.check_password(password, desk.config.limits.password_minimum)
-    done = carry_out(desk.database, user_admin.set_password, desk.by, name, OWASP.hash(password))
-    desk.done(done, "has another password")
+    accounts.check_password(password, action.config.limits.password_minimum)
+    done = carry_out(
+        action.database, user_admin.set_password, action.by, name, OWASP.hash(password)
+    )
+    action.done(done, "has another password")
 
 
 def _asked(name: str) -> str:
@@ -271,57 +273,58 @@ def _asked(name: str) -> str:
             password = getpass.getpass(f"New password of {visible(name)}: ")
             again = getpass.getpass("The same again: ")
         except (getpass.GetPassWarning, EOFError):
-            raise NotDone("no terminal to ask at: name a --password-file") from None
+            raise NotCarriedOut("no terminal to ask at: name a --password-file") from None
     if password != again:
-        raise NotDone("the two are not the same")
+        raise NotCarriedOut("the two are not the same")
     if not password or " " in password:
-        raise NotDone("a password is one word")
+        raise NotCarriedOut("a password is one word")
     return password
 
 
-def _suspend(desk: _Desk) -> None:
-    seconds = desk.options.seconds
-    until = None if seconds is None else desk.by.now + seconds
+def _suspend(action: _Action) -> None:
+    seconds = action.options.seconds
+    until = None if seconds is None else action.by.now + seconds
     done = carry_out(
-        desk.database, user_admin.suspend, desk.by, desk.options.name, until, desk.options.reason
+        action.database,
+        user_admin.suspend,
+        action.by,
+        action.options.name,
+        until,
+        action.options.reason,
     )
     when = "until resumed" if until is None else f"until {_local_time(until)}"
-    desk.done(done, f"is suspended {when}", until=until, reason=desk.options.reason)
+    action.done(done, f"is suspended {when}", until=until, reason=action.options.reason)
 
 
-def _resume(desk: _Desk) -> None:
-    done = carry_out(desk.database, user_admin.resume, desk.by, desk.options.name)
-    desk.done(done, "may log in again")
+def _resume(action: _Action) -> None:
+    done = carry_out(action.database, user_admin.resume, action.by, action.options.name)
+    action.done(done, "may log in again")
 
 
-def _kick(desk: _Desk) -> None:
-    done = carry_out(desk.database, user_admin.kick, desk.by, desk.options.name)
-    desk.done(done, "is logged out" if done.sessions else "was not logged in")
+def _kick(action: _Action) -> None:
+    done = carry_out(action.database, user_admin.kick, action.by, action.options.name)
+    action.done(done, "is logged out" if done.sessions else "was not logged in")
 
 
-def _delete(desk: _Desk) -> None:
-    name = user_admin.show(desk.by.now, desk.options.name).name
-    if not desk.options.yes:
+def _delete(action: _Action) -> None:
+    name = user_admin.show(action.by.now, action.options.name).name
+    if not action.options.yes:
         _make_sure(name)
-    on_delete = desk.service.on_delete
-    done, user = carry_out(desk.database, user_admin.delete, desk.by, name, on_delete)
-    while user and not carry_out(desk.database, user_admin.go_on_deleting, user, on_delete):
+    on_delete = action.service.on_delete
+    done, user = carry_out(action.database, user_admin.delete, action.by, name, on_delete)
+    while user and not carry_out(action.database, user_admin.go_on_deleting, user, on_delete):
         pass
-    desk.done(done, "is deleted")
+    action.done(done, "is deleted")
 
 
 def _make_sure(name: str) -> None:
     """Have whoever is at the terminal type the name again."""
-    if not sys.stdin.isatty():
-        raise NotDone("no terminal to ask at: --yes deletes without asking")
-    print(
-        f"Type {visible(name)} again to delete the account: ", end="", file=sys.stderr, flush=True
-    )
-    if normalized(sys.stdin.readline().rstrip("\n")) not in (name, normalized(name)):
-        raise NotDone("not the same: nothing is deleted")
+    question = f"Type {visible(name)} again to delete the account: "
+    if normalized(type_again(question, "deletes")) not in (name, normalized(name)):
+        raise NotCarriedOut("not the same: nothing is deleted")
 
 
-_DEEDS: Mapping[str, Callable[[_Desk], None]] = {
+_DEEDS: Mapping[str, Callable[[_Action], None]] = {
     "list": _list,
     "show": _show,
     "password": _password,
@@ -330,8 +333,3 @@ _DEEDS: Mapping[str, Callable[[_Desk], None]] = {
     "kick": _kick,
     "delete": _delete,
 }
-
-
-def _fail(program: Program, reason: str) -> int:
-    print(f"{program.name} user: {visible(reason)}", file=sys.stderr)
-    return 1

@@ -27,12 +27,12 @@ from bbs.client.request import (
     BASICS,
     EVERY_SERVICE,
     FRAMEWORK,
-    Offer,
-    Typed,
+    ClientRequest,
+    CommandInfo,
+    command_infos,
     first_word,
     in_order,
-    offered,
-    read_offers,
+    read_command_infos,
 )
 from bbs.client.routing import Router
 from bbs.protocols.commands import UnknownCommand
@@ -43,14 +43,14 @@ TRUSTED = 60.0
 """Seconds in which an answer is taken for all there is: mistyped words cost at most one question
 in that time."""
 
-_QUESTION = Typed.parse("commands", {})
+_QUESTION = ClientRequest.parse("commands", {})
 _NONE = Presentation()
 
 
-class Vocabulary:
+class CommandCatalog:
     """The known commands of one service, and its presentation. Clients of one service may share it.
 
-    `offers` are the commands that the service lists. Until it has answered, and if it is of version
+    `commands` are those that the service lists. Until it has answered, and if it is of version
     0.1.0 and cannot, they are those of version 0.1.0. `own` is the client's own presentation, for a
     service that sends none; it then counts for commands that have the usages in its `legacy`.
     """
@@ -58,12 +58,12 @@ class Vocabulary:
     def __init__(self, own: Presentation = _NONE) -> None:
         legacy = own.legacy or Legacy()
         self._own = own
-        self._legacy = offered(*legacy.first, *legacy.later)
-        self.offers = in_order({**offered(*legacy.first), **BASICS})
+        self._legacy = command_infos(*legacy.first, *legacy.later)
+        self.commands = in_order({**command_infos(*legacy.first), **BASICS})
         # With no commands known, nobody can say which of its parts fit.
-        self.presentation = self._own_for(self.offers) if own.legacy else own
-        self._understood = self.offers
-        self._parsed: Typed | None = None
+        self.presentation = self._own_for(self.commands) if own.legacy else own
+        self._understood = self.commands
+        self._parsed: ClientRequest | None = None
         self.learned = False
         """Whether it is known what the service has, or that it cannot say."""
         self.traced = False
@@ -71,11 +71,11 @@ class Vocabulary:
         self._asked = 0.0
         self._silent = False
 
-    def parse(self, line: str) -> Typed:
+    def parse(self, line: str) -> ClientRequest:
         """Understand a line, by what is known; ValueError when it is no request."""
         if self._parsed is not None and self._parsed.line == line:
             return self._parsed
-        parsed = Typed.parse(line, self._understood)
+        parsed = ClientRequest.parse(line, self._understood)
         # A face understands a line before the library does, so the last is kept; not those of which
         # passwords may be a part.
         self._parsed = parsed if parsed.takes_user else None
@@ -88,11 +88,11 @@ class Vocabulary:
 
     def is_unlisted(self, word: str) -> bool:
         """Whether a word is a command that the service does not list."""
-        return word in self._understood and word not in self.offers
+        return word in self._understood and word not in self.commands
 
     def lacks(self, word: str, now: float) -> bool:
         """Whether the service should be asked before a command by that name is understood."""
-        if word in EVERY_SERVICE or (self.learned and word in self.offers):
+        if word in EVERY_SERVICE or (self.learned and word in self.commands):
             return False
         return not self.learned or now >= self._asked + TRUSTED
 
@@ -107,35 +107,37 @@ class Vocabulary:
 
     def learn(self, answer: ServiceReply, now: float) -> None:
         """Take in the answer to `commands`. One that has none is an old server's, or no news."""
-        offers = read_offers(answer.members.get("commands")) if answer.ok else None
-        if offers is not None:
+        commands = read_command_infos(answer.members.get("commands")) if answer.ok else None
+        if commands is not None:
             told = from_json(answer.members.get("presentation"))
-            unlisted = read_offers(answer.members.get("unlisted")) if told else self._unlisted
-            understood = {"more": FRAMEWORK["more"], **(unlisted or {}), **BASICS, **offers}
-            self.offers, self._understood, self._parsed = offers, understood, None
+            unlisted = (
+                read_command_infos(answer.members.get("unlisted")) if told else self._unlisted
+            )
+            understood = {"more": FRAMEWORK["more"], **(unlisted or {}), **BASICS, **commands}
+            self.commands, self._understood, self._parsed = commands, understood, None
             if told:
                 self.presentation = _fitting(told, understood)
             else:
-                self.presentation = _without_recent(self._own_for(understood), offers)
+                self.presentation = _without_recent(self._own_for(understood), commands)
             self.traced = answer.members.get("traceparent") is True
         elif not answer.ok and answer.code != UnknownCommand.code:
             return  # It could not answer now.
         self.learned, self._silent, self._asked = True, False, now
 
     @property
-    def _unlisted(self) -> Mapping[str, Offer]:
+    def _unlisted(self) -> Mapping[str, CommandInfo]:
         """The commands that servers have, without a presentation, and list nowhere."""
-        return {name: offer for name, offer in self._legacy.items() if not offer.command.listed}
+        return {name: info for name, info in self._legacy.items() if not info.command.listed}
 
-    def _own_for(self, offers: Mapping[str, Offer]) -> Presentation:
+    def _own_for(self, commands: Mapping[str, CommandInfo]) -> Presentation:
         """The client's own presentation, for the commands that are used as it expects."""
         if self._own.legacy is None:
-            return _fitting(self._own, offers)
+            return _fitting(self._own, commands)
         expected = self._legacy
         meant = {
-            name: offer
-            for name, offer in offers.items()
-            if name in expected and offer.is_same(expected[name].command)
+            name: info
+            for name, info in commands.items()
+            if name in expected and info.is_same(expected[name].command)
         }
         return _fitting(self._own, meant)
 
@@ -145,11 +147,11 @@ class Vocabulary:
         self.learned, self._asked = True, now
 
 
-def _fitting(presentation: Presentation, offers: Mapping[str, Offer]) -> Presentation:
+def _fitting(presentation: Presentation, commands: Mapping[str, CommandInfo]) -> Presentation:
     """A presentation without the commands that a service lacks."""
     return presentation.only(
-        {name: offer.command for name, offer in offers.items()},
-        {name for name, offer in offers.items() if offer.harmless},
+        {name: info.command for name, info in commands.items()},
+        {name for name, info in commands.items() if info.harmless},
     )
 
 
@@ -162,12 +164,12 @@ def _without_recent(presentation: Presentation, listed: Container[str]) -> Prese
     return replace(presentation, lists=lists)
 
 
-class Learner:
+class CatalogLoader:
     """Asks a service what it has, for one client; the answers go to `vocabulary`."""
 
     _log = Logger()
 
-    def __init__(self, router: Router, vocabulary: Vocabulary) -> None:
+    def __init__(self, router: Router, vocabulary: CommandCatalog) -> None:
         self.vocabulary = vocabulary
         self.answered = False
         """Whether the service has answered this client, whatever that was."""
@@ -189,13 +191,13 @@ class Learner:
         self._release()
         return waiter
 
-    def understood(self, line: str) -> Typed | None:
+    def understood(self, line: str) -> ClientRequest | None:
         """A line, where nobody has to be asked or waited for; ValueError when it is no request."""
         if self._waiting or self._lacks(first_word(line)):
             return None
         return self.vocabulary.parse(line)
 
-    async def understand(self, line: str) -> Typed:
+    async def understand(self, line: str) -> ClientRequest:
         """A line, with what the service has to say of its command; ValueError when it is no
         request, and `Unreachable` when nobody could be asked who had to be."""
         if (understood := self.understood(line)) is not None:

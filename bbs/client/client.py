@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from bbs.client.catalog import Learner, Vocabulary
-from bbs.client.connection import Connections, endpoint_to
-from bbs.client.echo_filter import Echoes
+from bbs.client.catalog import CatalogLoader, CommandCatalog
+from bbs.client.connection import ConnectionPool, endpoint_to
+from bbs.client.echo_filter import EchoFilter
 from bbs.client.errors import ClientError, Incomplete, NotTrusted, Refused
-from bbs.client.listener import Hearer, Listening
+from bbs.client.listener import Hearer, UserListener
 from bbs.client.replies import ChatMessage, Origin, ServiceEvent, ServiceReply, Waiting
-from bbs.client.request import FRAMEWORK, Offer, Typed, offered, typed
+from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo, command_infos, make_request
 from bbs.client.routing import LocalUser, Router
 from bbs.core import tracing
 from bbs.core.addresses import Address
@@ -56,7 +56,7 @@ _WRONG = "the server answered with what is no part of it"
 
 async def fetch_parts(
     router: Router,
-    request: Typed,
+    request: ClientRequest,
     user: LocalUser | None,
     first: ServiceReply,
     most: int,
@@ -101,7 +101,7 @@ class ReplyParts:
         self._more: object = None
         self._lacking = ""
         self.cursor: str | None = None
-        """By which the next is to be asked for; None when there is none, or none can be had."""
+        """The cursor of the next part; None when there is none, or none can be had."""
         self._take(first)
 
     def add(self, part: ServiceReply) -> None:
@@ -127,7 +127,7 @@ class ReplyParts:
         self._more = part.members.get("more")
         self.cursor = part.cursor
         if self.cursor is None or self._name is None:
-            # By a first part alone it is not known that its `more` is meant so.
+            # A first part alone does not show that its `more` is meant so.
             self.end(_WRONG if self._asked and self._more else "")
         elif self.cursor in self._asked:
             self.end("the server repeats itself")
@@ -161,13 +161,13 @@ def _mebibytes(size: int) -> str:
 
 
 @lru_cache
-def _more_command(role: Role) -> dict[str, Offer]:
-    return {"more": Offer(Command("more <user> <cursor>", role), harmless=True)}
+def _more_command(role: Role) -> dict[str, CommandInfo]:
+    return {"more": CommandInfo(Command("more <user> <cursor>", role), harmless=True)}
 
 
-def part_request(role: Role, user: str, cursor: str) -> Typed:
+def part_request(role: Role, user: str, cursor: str) -> ClientRequest:
     """The request for the part of a user's list that a cursor is for."""
-    return Typed.parse(f"more {user} {cursor}", _more_command(role))
+    return ClientRequest.parse(f"more {user} {cursor}", _more_command(role))
 
 
 _Asking = Coroutine[Deferred[Any], Any, ServiceReply]
@@ -208,11 +208,11 @@ class ServiceClient(Generic[R]):
     presentation: ClassVar[Presentation] = Presentation()
     commands: ClassVar[Sequence[Command]] = ()
     reply_class: ClassVar[type[ServiceReply]] = ServiceReply
-    _offers: ClassVar[Mapping[str, Offer]] = FRAMEWORK
+    _infos: ClassVar[Mapping[str, CommandInfo]] = FRAMEWORK
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls._offers = {**FRAMEWORK, **offered(*cls.commands)}
+        cls._infos = {**FRAMEWORK, **command_infos(*cls.commands)}
 
     def __init__(
         self,
@@ -221,23 +221,23 @@ class ServiceClient(Generic[R]):
         endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
         *,
         origin: Origin | None = None,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: CommandCatalog | None = None,
         most: int = MOST_BYTES,
     ) -> None:
         def plain(address: Address) -> IStreamClientEndpoint:
             return endpoint_to(reactor, address)
 
         greetings = {login_server: origin.greeting} if origin else {}
-        known = vocabulary or Vocabulary(self.presentation)
-        connections = Connections(
+        known = vocabulary or CommandCatalog(self.presentation)
+        connections = ConnectionPool(
             reactor, endpoint or plain, greetings, lambda: known.traced, self.reply_class
         )
         self._router = Router(reactor, connections, login_server)
-        self._learner = Learner(self._router, known)
+        self._learner = CatalogLoader(self._router, known)
         self._most = most
-        self._echoes = Echoes(reactor, known)
+        self._echoes = EchoFilter(reactor, known)
         self._users: dict[str, LocalUser] = {}
-        self._listeners: dict[str, Listening] = {}
+        self._listeners: dict[str, UserListener] = {}
         self._shown: dict[str, int] = {}
         self._router.on_searching = self._searches
         self._on_searching: Callable[[Address | None], None] = _ignore
@@ -252,7 +252,7 @@ class ServiceClient(Generic[R]):
         return tuple(self._users)
 
     @property
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> CommandCatalog:
         """What is known of the service's commands."""
         return self._learner.vocabulary
 
@@ -272,7 +272,7 @@ class ServiceClient(Generic[R]):
 
     async def _meet(self) -> None:
         await self._connect()
-        # What it has to say is of use anyway, and who says it is what it should be.
+        # The answer is of use anyway, and shows that this is a login server.
         await self._learner.learn()
         if not self._learner.answered:
             await self._router.probe()
@@ -328,7 +328,7 @@ class ServiceClient(Generic[R]):
         anything. Fires when that is done."""
         while self._listeners:
             self._listeners.popitem()[1].stop()
-        # Whoever is told has this client: a circle, which only the garbage collector would find.
+        # The callbacks have this client: a circle that only the garbage collector would find.
         self._on_event = self._on_serving = self._on_logged_out = self._on_searching = _ignore
         self._on_sent = None
         return self._router.close()
@@ -337,9 +337,9 @@ class ServiceClient(Generic[R]):
         """Have `vocabulary` know what the service has, if that can be had now."""
         return self._learner.learn()
 
-    def understand(self, line: str) -> Deferred[Typed]:
-        """What a line is as a request to this service, which may have to be asked for that; fails
-        with ValueError when it is none."""
+    def understand(self, line: str) -> Deferred[ClientRequest]:
+        """A line as a request to this service, which may have to be asked for that; fails with
+        ValueError for a line that is not a request."""
         try:
             understood = self._learner.understood(line)
         except ValueError:
@@ -380,19 +380,21 @@ class ServiceClient(Generic[R]):
         return self._asked(self._ask(name, *arguments))
 
     def _ask(self, name: str, *arguments: str) -> _Asking:
-        offer = self._offers.get(name)
-        if offer is None:
+        info = self._infos.get(name)
+        if info is None:
             return self._ask_unknown(name, arguments)
-        return self._granted(typed(offer, *arguments))
+        return self._granted(make_request(info, *arguments))
 
     def _asked(self, asking: _Asking) -> Deferred[R]:
         return cast("Deferred[R]", Deferred.fromCoroutine(asking))
 
     async def _ask_unknown(self, name: str, arguments: tuple[str, ...]) -> ServiceReply:
-        offer = (await self._learner.understand(name)).offer
-        return await self._granted(typed(offer or Offer(Command(name, Role.LOGIN)), *arguments))
+        info = (await self._learner.understand(name)).info
+        return await self._granted(
+            make_request(info or CommandInfo(Command(name, Role.LOGIN)), *arguments)
+        )
 
-    async def _granted(self, request: Typed) -> ServiceReply:
+    async def _granted(self, request: ClientRequest) -> ServiceReply:
         reply = await self._request(request)
         if not reply.ok:
             raise Refused(reply)
@@ -439,13 +441,13 @@ class ServiceClient(Generic[R]):
         self._learner.begin()
         return reply
 
-    async def _request(self, request: Typed, whole: bool = True) -> ServiceReply:
+    async def _request(self, request: ClientRequest, whole: bool = True) -> ServiceReply:
         # Never a word as it was typed, which may be anything.
-        name = request.offer.command.name if request.offer else "unknown"
+        name = request.info.command.name if request.info else "unknown"
         with tracing.span(f"ask {name}", root=True):
             return await self._requested(request, whole)
 
-    async def _requested(self, request: Typed, whole: bool = True) -> ServiceReply:
+    async def _requested(self, request: ClientRequest, whole: bool = True) -> ServiceReply:
         user = self._users.get(request.user)
         # Before the request, as it may come back before the reply does.
         self._echoes.expect(request)
@@ -525,7 +527,7 @@ class ServiceClient(Generic[R]):
                 on_serving=lambda address: self._on_serving(user, address),
                 on_end=lambda: self._ended(local),
             )
-            listening = Listening(self._router, local, self._shown, hearer, self._learner)
+            listening = UserListener(self._router, local, self._shown, hearer, self._learner)
             self._listeners[user] = listening
             if self._on_sent is not None:
                 listening.want_events()

@@ -1,14 +1,13 @@
 """Connections to servers: requests out, replies in their order, events as they come.
 
-`Connection` is one of them. `Connections` opens them, keeps one to each server for the requests
-that are answered at once, and opens others for those that are not.
+A `ConnectionPool` opens them, keeps one to each server for the requests that are answered at once,
+and opens others for those that are not.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.abstract import isIPAddress
@@ -59,8 +58,14 @@ CONNECT_TIMEOUT = 10.0
 GREETING_DEADLINE = 10.0
 """Seconds until a server must have answered the first request on a new connection."""
 
+HANDSHAKE_DEADLINE = 8.0
+"""Seconds until TLS must have been agreed on with a server."""
+
+_OF_NO_TLS = {"wrong version number", "packet length too long", "record layer failure"}
+"""OpenSSL's words for bytes that are not a record of TLS."""
+
 MOST_HEARD = 60
-"""Bytes that are remembered of what is no line of the protocol."""
+"""Bytes that are remembered of a malformed line."""
 
 Event = Mapping[str, object]
 
@@ -75,7 +80,7 @@ reply, and then those behind it could not be told apart."""
 
 
 @implementer(IHandshakeListener)
-class Connection(Protocol):
+class ServerConnection(Protocol):
     """One connection to a server.
 
     Requests may be asked without waiting; their replies come in their order. One that is not
@@ -100,9 +105,9 @@ class Connection(Protocol):
         self.was_silent = False
         """Whether it ended because it did not answer in time."""
         self.heard = b""
-        """How what it said begins that was no line of the protocol, once it is over."""
+        """The beginning of a malformed line that the server sent, once the connection is over."""
         self.on_event: Callable[[Event], None] | None = None
-        self._handshake: Handshake | None = None
+        self._handshake: Deferred[None] | None = None
         self._clock = clock
         self._parts: list[bytes] = []
         self._size = 0
@@ -141,8 +146,8 @@ class Connection(Protocol):
         return asked.addBoth(answered)
 
     def _say_trace(self, trace: str) -> bytes:
-        """What says of which trace the next request is part, with its end (protocol.md,
-        section 8); the reply is awaited by nobody."""
+        """The line that names the trace of the next request (protocol.md, section 8); nobody awaits
+        its reply."""
 
         def told(reply: ServiceReply) -> None:
             if reply.code == UnknownCommand.code:  # This server keeps none, as another does.
@@ -155,15 +160,18 @@ class Connection(Protocol):
 
     async def secured(self) -> None:
         """Wait until TLS is agreed on, where the connection is by TLS; or `NotSecure`."""
-        if ISSLTransport.providedBy(self.transport):
-            self._handshake = Handshake(self._clock, self.address)
-            try:
-                await self._handshake.wait()
-            except BaseException:
-                self._end("")  # It may have been whoever asked that was cancelled.
+        if not ISSLTransport.providedBy(self.transport):
+            return
+        self._handshake = Deferred()
+        try:
+            await self._handshake.addTimeout(HANDSHAKE_DEADLINE, self._clock)
+        except BaseException as problem:
+            self._end("")  # It may have been whoever asked that was cancelled.
+            if isinstance(problem, CancelledError) or not isinstance(problem, Exception):
                 raise
-            finally:
-                self._handshake = None
+            raise NotSecure(f"{self.address}{_why_not_secure(problem)}") from problem
+        finally:
+            self._handshake = None
 
     def when_ended(self) -> Deferred[None]:
         """Fires when the connection is over; may be cancelled."""
@@ -193,7 +201,7 @@ class Connection(Protocol):
                 self.transport.loseConnection()
 
     def _problem(self, kind: type[ClientError]) -> ClientError:
-        """Why there is no answer, as a failure of a kind unless there is a better one."""
+        """The reason for a missing answer, as a failure of a kind unless there is a better one."""
         if self._turned_away is not None:
             return TurnedAway(self.address, self._turned_away)
         return kind(self._reason)
@@ -201,8 +209,8 @@ class Connection(Protocol):
     # IHandshakeListener
 
     def handshakeCompleted(self) -> None:
-        if self._handshake is not None and self.usable:
-            self._handshake.completed()
+        if self._handshake is not None and self.usable and not self._handshake.called:
+            self._handshake.callback(None)
 
     # IProtocol
 
@@ -250,7 +258,7 @@ class Connection(Protocol):
             if self.on_event is not None:
                 self._tell(self.on_event, received)
         elif received.code == TooManyConnections.code:
-            # That is no answer to what may have been asked meanwhile, and there will be none.
+            # Requests that were asked meanwhile will have no answer.
             self._turned_away = received
             self._end(received.message or "")
         elif self._asked:
@@ -279,15 +287,15 @@ class Connection(Protocol):
             connector.transport = None
         self.heard = self.heard or b"".join(self._parts)[:MOST_HEARD]
         self.usable, self.transport, self._parts, self._flush = False, None, [], None
-        if self._handshake is not None:
-            self._handshake.lost(reason)
+        if self._handshake is not None and not self._handshake.called:
+            self._handshake.errback(reason)
         while self._asked:
             self._asked.pop(0).errback(self._problem(Lost))
         while self._watchers:
             self._watchers.pop().callback(None)
 
 
-def endpoint_to(reactor: object, address: Address) -> IStreamClientEndpoint:
+def endpoint_to(reactor: IReactorTime, address: Address) -> IStreamClientEndpoint:
     """The plain TCP endpoint of a server; only a host name is looked up."""
     host, port = address.host, address.port
     if isIPAddress(host):
@@ -298,20 +306,15 @@ def endpoint_to(reactor: object, address: Address) -> IStreamClientEndpoint:
 class _Factory(Factory):
     noisy = False
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        address: Address,
-        traced: Callable[[], bool],
-        reply_class: type[ServiceReply],
-    ) -> None:
-        self._connection = partial(Connection, clock, address, traced, reply_class)
+    def __init__(self, pool: ConnectionPool, address: Address) -> None:
+        self._pool = pool
+        self._address = address
 
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
-        return self._connection()
+    def buildProtocol(self, addr: IAddress | None) -> ServerConnection:
+        return self._pool.connection(self._address)
 
 
-class Connections:
+class ConnectionPool:
     """All connections of one client.
 
     `endpoint` makes the client endpoint for an address: plain TCP, unless somebody wants another.
@@ -332,27 +335,30 @@ class Connections:
         self._clock = clock
         self._endpoint = endpoint
         self._greetings = greetings
-        self._kept: dict[Address, Connection] = {}
-        self._opening: dict[Address, list[Deferred[Connection]]] = {}
-        self._open: set[Connection] = set()
+        self._kept: dict[Address, ServerConnection] = {}
+        self._opening: dict[Address, list[Deferred[ServerConnection]]] = {}
+        self._open: set[ServerConnection] = set()
         self._closed = False
 
-    async def open(self, address: Address) -> Connection:
+    def connection(self, address: Address) -> ServerConnection:
+        """The protocol of a new connection to a server."""
+        return ServerConnection(self._clock, address, self._traced, self._reply_class)
+
+    async def open(self, address: Address) -> ServerConnection:
         """A new connection, for its caller alone to use and close; or `Unreachable`, or
         `NotSecure`, or `NotTrusted` when the server does not accept how it is greeted."""
         if self._closed:
             raise Unreachable("the client was closed")
         try:
             endpoint = self._endpoint(address)
-            factory = _Factory(self._clock, address, self._traced, self._reply_class)
-            connection = await endpoint.connect(factory)
+            connection = await endpoint.connect(_Factory(self, address))
         except ConnectingCancelledError:
             raise CancelledError() from None  # Twisted's other word for it.
         except ConnectionRefusedError:
             raise Unreachable(f"cannot reach {address}: connection refused") from None
         except (ConnectError, DNSLookupError, OSError, ValueError) as problem:
             raise Unreachable(f"cannot reach {address}: {problem}") from problem
-        assert isinstance(connection, Connection)
+        assert isinstance(connection, ServerConnection)
         self._open.add(connection)
         connection.when_ended().addCallback(self._ended, connection)
         await connection.secured()
@@ -362,13 +368,13 @@ class Connections:
             await self._greet(connection)
         return connection
 
-    async def _greet(self, connection: Connection) -> None:
+    async def _greet(self, connection: ServerConnection) -> None:
         try:
             with tracing.within(None):  # Nothing comes before it.
                 asked = connection.ask(self._greetings[connection.address], GREETING_DEADLINE)
             reply = await asked
         except Lost as problem:
-            # What was asked for is not sent yet, so it is certain that it was not carried out.
+            # The request itself is not sent yet, so it was certainly not carried out.
             raise Unreachable(str(problem)) from problem
         except BaseException:
             connection.close()  # Whoever asked was cancelled.
@@ -377,12 +383,12 @@ class Connections:
             connection.close()
             raise NotTrusted(f"{connection.address} does not believe this gateway")
 
-    async def to(self, address: Address) -> Connection:
+    async def to(self, address: Address) -> ServerConnection:
         """The kept connection to a server, opened when there is none; or `Unreachable`."""
         kept = self._kept.get(address)
         if kept is not None and kept.usable:
             return kept
-        turn: Deferred[Connection] = Deferred()
+        turn: Deferred[ServerConnection] = Deferred()
         turns = self._opening.setdefault(address, [])
         turns.append(turn)
         if len(turns) == 1:
@@ -390,13 +396,13 @@ class Connections:
             Deferred.fromCoroutine(self.open(address)).addBoth(self._opened, address)
         return await turn
 
-    def _opened(self, result: Connection | Failure, address: Address) -> None:
-        if isinstance(result, Connection):
+    def _opened(self, result: ServerConnection | Failure, address: Address) -> None:
+        if isinstance(result, ServerConnection):
             self._kept[address] = result
         for turn in self._opening.pop(address):
             turn.callback(result)
 
-    def _ended(self, _: None, connection: Connection) -> None:
+    def _ended(self, _: None, connection: ServerConnection) -> None:
         self._open.discard(connection)
         if self._kept.get(connection.address) is connection:
             del self._kept[connection.address]
@@ -410,51 +416,16 @@ class Connections:
         return gatherResults(ending).addCallback(lambda _: None)
 
 
-HANDSHAKE_DEADLINE = 8.0
-"""Seconds until TLS must have been agreed on with a server."""
-
-_OF_NO_TLS = {"wrong version number", "packet length too long", "record layer failure"}
-"""OpenSSL's words for what is no record of TLS."""
-
-
-class Handshake:
-    """That of one connection, to `address`."""
-
-    def __init__(self, clock: IReactorTime, address: Address) -> None:
-        self._clock = clock
-        self._address = address
-        self._over: Deferred[None] = Deferred()
-
-    def completed(self) -> None:
-        """TLS is agreed on."""
-        if not self._over.called:
-            self._over.callback(None)
-
-    def lost(self, reason: Failure) -> None:
-        """The connection has ended."""
-        if not self._over.called:
-            self._over.errback(reason)
-
-    async def wait(self) -> None:
-        """Until it is agreed on; or `NotSecure`."""
-        try:
-            await self._over.addTimeout(HANDSHAKE_DEADLINE, self._clock)
-        except TimeoutError:
-            raise NotSecure(f"{self._address} does not answer to TLS") from None
-        except CancelledError:
-            raise
-        except ConnectionClosed:
-            told = f"{self._address} ended the connection, and may speak no TLS"
-            raise NotSecure(told) from None
-        except Exception as problem:
-            raise NotSecure(f"{self._address}: {_in_words(problem)}") from problem
-
-
-def _in_words(problem: Exception) -> str:
+def _why_not_secure(problem: Exception) -> str:
+    """Why TLS was not agreed on, behind the server's address."""
+    if isinstance(problem, TimeoutError):
+        return " does not answer to TLS"
+    if isinstance(problem, ConnectionClosed):
+        return " ended the connection, and may speak no TLS"
     if not problem.args or not isinstance(problem.args[0], list):
-        return str(problem)
+        return f": {problem}"
     # OpenSSL's: a list of (library, function, reason), which is empty where it knows none.
     reasons = {str(each[-1]) for each in problem.args[0]}
     if not reasons or reasons & _OF_NO_TLS:
-        return "it speaks no TLS"
-    return f"TLS was not agreed on: {', '.join(sorted(reasons))}"
+        return ": it speaks no TLS"
+    return f": TLS was not agreed on: {', '.join(sorted(reasons))}"

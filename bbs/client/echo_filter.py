@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ChatMessage
-from bbs.client.request import Typed
+from bbs.client.request import ClientRequest
 from bbs.protocols.presentation import Presentation
 
 EXPECTED = 60.0
@@ -26,7 +26,7 @@ MOST_EXPECTED = 1000
 
 
 @dataclass(frozen=True)
-class Said:
+class SentLine:
     """A line that `user` says to a partner: one person, or a `room`."""
 
     user: str
@@ -35,23 +35,23 @@ class Said:
     text: str
 
     @classmethod
-    def by_request(cls, presentation: Presentation, request: Typed) -> Said | None:
+    def by_request(cls, presentation: Presentation, request: ClientRequest) -> SentLine | None:
         """The line that a request sends; None if its command sends none."""
         talk = presentation.sends(request.name)
         # Without its usage, nobody knows whether a request is complete.
-        if talk is None or request.offer is None or not request.is_complete:
+        if talk is None or request.info is None or not request.is_complete:
             return None
         partner = request.words[2] if talk.choices else talk.name
         return cls(request.user, partner, talk.room, request.text)
 
     @classmethod
-    def by_message(cls, presentation: Presentation, message: ChatMessage) -> Said:
+    def by_message(cls, presentation: Presentation, message: ChatMessage) -> SentLine:
         """The line in a message, as its sender said it."""
         partner = partner_name(presentation, message.sender, message)
         return cls(message.sender, partner, message.group is not None, message.text)
 
     @property
-    def as_stored(self) -> Said:
+    def as_stored(self) -> SentLine:
         """This line with the names in NFC, the form in which services store them."""
         user = unicodedata.normalize("NFC", self.user)
         return replace(self, user=user, partner=unicodedata.normalize("NFC", self.partner))
@@ -67,37 +67,37 @@ def partner_name(presentation: Presentation, user: str, message: ChatMessage) ->
     return message.sender if message.sender != user else message.to or ""
 
 
-class Echoes:
+class EchoFilter:
     """Lines that were said here and have not come back yet, each once."""
 
     __slots__ = ("_clock", "_expected", "_vocabulary")
 
-    def __init__(self, clock: IReactorTime, vocabulary: Vocabulary) -> None:
+    def __init__(self, clock: IReactorTime, vocabulary: CommandCatalog) -> None:
         self._clock = clock
         self._vocabulary = vocabulary
         # No deque: an empty one takes ten times the memory, and most are empty.
-        self._expected: list[tuple[float, Said]] = []
+        self._expected: list[tuple[float, SentLine]] = []
 
-    def expect(self, request: Typed) -> None:
-        """A request goes out. It may come back before its answer does."""
-        line = Said.by_request(self._vocabulary.presentation, request)
+    def expect(self, request: ClientRequest) -> None:
+        """Expect back what a request says; that may come before its answer."""
+        line = SentLine.by_request(self._vocabulary.presentation, request)
         if line is not None:
             self._forget()
             self._expected.append((self._clock.seconds() + EXPECTED, line.as_stored))
 
-    def withdraw(self, request: Typed) -> None:
-        """It was refused, or nobody knows whether it was carried out: if it comes back, that says
-        so."""
-        line = Said.by_request(self._vocabulary.presentation, request)
+    def withdraw(self, request: ClientRequest) -> None:
+        """Expect it no more: it was refused, or its answer was lost. If it comes back, that shows
+        that it was carried out."""
+        line = SentLine.by_request(self._vocabulary.presentation, request)
         if line is not None:
             self._take(line.as_stored)
 
     def was_said_here(self, message: ChatMessage) -> bool:
         """Whether a message is such a line; then it has come back."""
         self._forget()
-        return self._take(Said.by_message(self._vocabulary.presentation, message).as_stored)
+        return self._take(SentLine.by_message(self._vocabulary.presentation, message).as_stored)
 
-    def _take(self, line: Said) -> bool:
+    def _take(self, line: SentLine) -> bool:
         for place, (_, expected) in enumerate(self._expected):
             if expected == line:
                 del self._expected[place]

@@ -62,4 +62,4 @@ class NotSecure(ClientError):
 
 
 class NoService(ClientError):
-    """Somebody listens there, and is no login server: it says nothing, or something else."""
+    """Something listens there that is not a login server: it is silent, or says something else."""

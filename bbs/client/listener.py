@@ -14,8 +14,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.client.catalog import Learner
-from bbs.client.connection import Connection, Event
+from bbs.client.catalog import CatalogLoader
+from bbs.client.connection import Event, ServerConnection
 from bbs.client.errors import (
     BadReply,
     ClientError,
@@ -33,7 +33,7 @@ from bbs.client.replies import (
     ServiceReply,
     read_address,
 )
-from bbs.client.request import framework
+from bbs.client.request import framework_request
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
 from bbs.core.addresses import Address
 from bbs.core.errors import NotLoggedIn, Unavailable
@@ -62,7 +62,7 @@ _PASSING = (Unavailable.code, ASK_LOGIN_SERVER)
 
 @dataclass(frozen=True)
 class Hearer:
-    """What a `Listening` tells, and whom.
+    """What a `UserListener` tells, and whom.
 
     `on_message` gets each message, `on_event` each other event of the service, both with the user
     whom it is for; `on_sent` gets each message that the user has sent elsewhere. `on_serving`
@@ -77,7 +77,7 @@ class Hearer:
     on_end: Callable[[], None]
 
 
-class Listening:
+class UserListener:
     """Listens for a user, from `start` on.
 
     `shown` holds by user name the id of the last message shown. It outlives the listening, so that
@@ -92,7 +92,7 @@ class Listening:
         user: LocalUser,
         shown: MutableMapping[str, int],
         hearer: Hearer,
-        learner: Learner,
+        learner: CatalogLoader,
     ) -> None:
         self._learner = learner
         self._router = router
@@ -100,7 +100,7 @@ class Listening:
         self._shown = shown
         self._hearer = hearer
         self._token = user.token
-        self._connection: Connection | None = None
+        self._connection: ServerConnection | None = None
         self._confirmed = self._moved = self._over = self._wants_events = False
         self._waiting: list[Deferred[None]] = []
         self._end_reason: ClientError = Unreachable("the client stopped listening")
@@ -162,14 +162,14 @@ class Listening:
                     raise TurnedAway(self._user.address, reply)
                 lost = reply.code == ASK_LOGIN_SERVER
             except TurnedAway as problem:
-                # Who waits is told at once, as it may be long until that is otherwise.
+                # Those who wait are told at once, as it may be long until that changes.
                 lost, pause = False, TURNED_AWAY_PAUSE
                 self._tell_waiting(problem)
             except (Unreachable, Lost, BadReply):
                 lost = True
             except NotSecure as problem:
-                # Who waits is told at once, as that seldom mends itself; it is tried again, as a
-                # certificate that has expired is replaced.
+                # Those who wait are told at once, as that seldom mends itself; it is tried again,
+                # as a certificate that has expired is replaced.
                 lost = True
                 self._tell_waiting(problem)
             if self._over:
@@ -205,7 +205,7 @@ class Listening:
         self._connection = connection
         try:
             last = [str(self._shown[user.name])] if user.name in self._shown else []
-            wire = framework("listen", user.name, *last).wire(self._token)
+            wire = framework_request("listen", user.name, *last).wire(self._token)
             if self._wants_events:  # Before it listens, so that none is missed.
                 self._ask_for_events(connection)
             reply = await connection.ask(wire, REPLY_DEADLINE)
@@ -223,12 +223,12 @@ class Listening:
             if lost:
                 self._hearer.on_serving(None)
 
-    def _ask_for_events(self, connection: Connection) -> None:
+    def _ask_for_events(self, connection: ServerConnection) -> None:
         # Nothing hangs on the answer: a server that knows none of these events tells none.
         asked = connection.ask(b"events\n", REPLY_DEADLINE)
         asked.addErrback(lambda failure: failure.trap(ClientError))
 
-    async def _stay(self, connection: Connection) -> None:
+    async def _stay(self, connection: ServerConnection) -> None:
         """Wait until the connection is over. A ping finds out when its server went silently."""
         while True:
             try:

@@ -92,7 +92,7 @@ class ServiceEvent:
 
     @property
     def text(self) -> str:
-        """What the service has people read; empty when that is nothing."""
+        """The text that the service has people read, if any."""
         text = self.members.get("text")
         return text if isinstance(text, str) else ""
 
@@ -109,7 +109,7 @@ class Waiting:
 
     @classmethod
     def read(cls, event: Mapping[str, object]) -> Waiting:
-        """The place in an event; `BadReply` when it is none."""
+        """The place in an event; `BadReply` for a malformed one."""
         position, seconds = event.get("position"), event.get("seconds")
         if type(position) is int and position >= 1:
             if seconds is None:
@@ -177,7 +177,7 @@ _TOKEN = re.compile("[!-~]+")
 
 
 def read_address(value: object) -> Address:
-    """The address in a member `app_server`; `BadReply` when it is none."""
+    """The address in a member `app_server`; `BadReply` for a malformed one."""
     try:
         return Address.from_json(value)
     except ValueError:
@@ -261,7 +261,7 @@ class ServiceReply:
 
     @property
     def cursor(self) -> str | None:
-        """By which the others are asked for; None when there are none, or it cannot be used."""
+        """The cursor by which the others are asked for; None without one that can be used."""
         more = self.members.get("more")
         # It goes into a line as one word, so it is of what every line can hold.
         if self.ok and isinstance(more, str) and len(more) <= LONGEST_CURSOR:

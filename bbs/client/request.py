@@ -24,7 +24,7 @@ MOST_USAGE = 1000
 
 
 @dataclass(frozen=True)
-class Offer:
+class CommandInfo:
     """A command that a service has. `harmless`: twice is as good as once, so that it may be sent
     again when its answer was lost."""
 
@@ -45,12 +45,12 @@ class Offer:
         return (ours.usage, ours.role, ours.rest) == (other.usage, other.role, other.rest)
 
 
-def offered(*commands: Command) -> Mapping[str, Offer]:
+def command_infos(*commands: Command) -> Mapping[str, CommandInfo]:
     """Commands by name, as a client has them."""
-    return {command.name: Offer(command, command.harmless) for command in commands}
+    return {command.name: CommandInfo(command, command.harmless) for command in commands}
 
 
-BASICS: Mapping[str, Offer] = offered(
+BASICS: Mapping[str, CommandInfo] = command_infos(
     Command("register <id> <password>", Role.LOGIN),
     Command("login <id> <password>", Role.LOGIN, harmless=True),
     Command("logout <user>", Role.LOGIN),
@@ -64,9 +64,9 @@ BASICS: Mapping[str, Offer] = offered(
 )
 """The commands that services of every version list."""
 
-FRAMEWORK: Mapping[str, Offer] = {
+FRAMEWORK: Mapping[str, CommandInfo] = {
     **BASICS,
-    **offered(
+    **command_infos(
         Command("change-password <user> <old> <new>", Role.LOGIN),
         Command("more <user> <cursor>", Role.APP, harmless=True, listed=False),
     ),
@@ -85,29 +85,29 @@ REPEATABLE = EVERY_SERVICE - {"register", "logout", "delete"}
 keeps the place "whoever asks and however often"."""
 
 
-def read_offers(value: object) -> Mapping[str, Offer] | None:
+def read_command_infos(value: object) -> Mapping[str, CommandInfo] | None:
     """The commands in the member `commands` of an answer, by name; None when it is no list.
 
     Those of the login server come first, then the app servers', then either's, as in every help.
     """
     if not isinstance(value, list):
         return None
-    offers: dict[str, Offer] = {}
+    commands: dict[str, CommandInfo] = {}
     for told in value[:MOST_OFFERS]:
-        offer = _read(told)
-        if offer is not None:
-            offers.setdefault(offer.name, offer)
-    return in_order(offers)
+        info = _read(told)
+        if info is not None:
+            commands.setdefault(info.name, info)
+    return in_order(commands)
 
 
-def in_order(offers: Mapping[str, Offer]) -> Mapping[str, Offer]:
+def in_order(commands: Mapping[str, CommandInfo]) -> Mapping[str, CommandInfo]:
     """Commands as every help has them: the login server's, the app servers', then either's."""
     servers = [*Role]
-    ordered = sorted(offers.values(), key=lambda offer: servers.index(offer.command.role))
-    return {offer.name: offer for offer in ordered}
+    ordered = sorted(commands.values(), key=lambda info: servers.index(info.command.role))
+    return {info.name: info for info in ordered}
 
 
-def _read(told: object) -> Offer | None:
+def _read(told: object) -> CommandInfo | None:
     if not isinstance(told, dict):
         return None
     usage, server = told.get("usage"), told.get("server")
@@ -117,7 +117,7 @@ def _read(told: object) -> Offer | None:
         command = Command(usage, Role(server), rest=told.get("rest") is True)
     except ValueError:
         return None
-    return Offer(command, told.get("harmless") is True)
+    return CommandInfo(command, told.get("harmless") is True)
 
 
 _WORD = re.compile(r" *([^ ]+)")
@@ -134,10 +134,10 @@ def first_word(line: str) -> str:
 
 
 @dataclass(frozen=True)
-class Typed:
+class ClientRequest:
     """A line as typed, understood as far as the client needs to.
 
-    `offer` is None when nobody knows the command: it goes to the login server as typed, which
+    `info` is None when nobody knows the command: it goes to the login server as typed, which
     answers for it. `words` are the command's name and its arguments; of a command whose last
     parameter is the rest of the line, those before it, and `text` is that rest. A line may hold
     surrogate escapes for bytes that are not UTF-8; they go out as the bytes that they were, so
@@ -146,26 +146,26 @@ class Typed:
 
     line: str
     name: str
-    offer: Offer | None
+    info: CommandInfo | None
     words: tuple[str, ...]
     text: str
     _user: slice
 
     @classmethod
-    def parse(cls, line: str, offers: Mapping[str, Offer]) -> Typed:
+    def parse(cls, line: str, commands: Mapping[str, CommandInfo]) -> ClientRequest:
         """Understand a line by what is offered; ValueError where `first_word` raises it."""
         name = first_word(line)
-        offer = offers.get(name)
+        info = commands.get(name)
         most = len(line)
-        if offer is not None and offer.command.rest:
-            most = offer.command.takes_user + offer.command.maximum
+        if info is not None and info.command.rest:
+            most = info.command.takes_user + info.command.maximum
         words, end, user = [name], line.index(name) + len(name), slice(0, 0)
         while len(words) < most and (word := _WORD.match(line, end)):
-            if len(words) == 1 and offer is not None and offer.command.takes_user:
+            if len(words) == 1 and info is not None and info.command.takes_user:
                 user = slice(word.start(1), word.end(1))
             words.append(word[1])
             end = word.end()
-        return cls(line, name, offer, tuple(words), line[end + 1 :], user)
+        return cls(line, name, info, tuple(words), line[end + 1 :], user)
 
     @property
     def user(self) -> str:
@@ -175,12 +175,12 @@ class Typed:
     @property
     def takes_user(self) -> bool:
         """Whether the command is somebody's, whose name comes first."""
-        return self.offer is not None and self.offer.command.takes_user
+        return self.info is not None and self.info.command.takes_user
 
     @property
     def role(self) -> Role:
         """Which kind of server it is for."""
-        return Role.LOGIN if self.offer is None else self.offer.command.role
+        return Role.LOGIN if self.info is None else self.info.command.role
 
     @property
     def waits(self) -> bool:
@@ -190,14 +190,14 @@ class Typed:
     @property
     def harmless(self) -> bool:
         """Whether it may be sent again where it is not known whether it was carried out."""
-        return self.name in REPEATABLE or (self.offer is not None and self.offer.harmless)
+        return self.name in REPEATABLE or (self.info is not None and self.info.harmless)
 
     @property
     def is_complete(self) -> bool:
         """Whether everything that the command needs was typed."""
-        if self.offer is None:
+        if self.info is None:
             return True
-        needed = self.offer.command.takes_user + self.offer.command.minimum
+        needed = self.info.command.takes_user + self.info.command.minimum
         return len(self.words) - 1 + bool(self.text.strip()) >= needed
 
     @property
@@ -214,18 +214,18 @@ class Typed:
         return line.encode("utf-8", "surrogateescape").replace(b"\xff", b"\xff\xff") + b"\n"
 
 
-def typed(offer: Offer, *arguments: str) -> Typed:
+def make_request(info: CommandInfo, *arguments: str) -> ClientRequest:
     """A request of a command, from its arguments; ValueError when one cannot be sent.
 
     An argument that is not the text at the end must be one word: it could not be told apart.
     """
-    words = arguments[:-1] if offer.command.rest else arguments
+    words = arguments[:-1] if info.command.rest else arguments
     for word in words:
         if not word or " " in word:
             raise ValueError("a name or password is one word, without spaces")
-    return Typed.parse(" ".join((offer.name, *arguments)), {offer.name: offer})
+    return ClientRequest.parse(" ".join((info.name, *arguments)), {info.name: info})
 
 
-def framework(name: str, *arguments: str) -> Typed:
+def framework_request(name: str, *arguments: str) -> ClientRequest:
     """A request of one of the framework's commands; ValueError when it cannot be sent."""
-    return typed(FRAMEWORK[name], *arguments)
+    return make_request(FRAMEWORK[name], *arguments)

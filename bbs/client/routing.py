@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from bbs.client.connection import Connections, Event
+from bbs.client.connection import ConnectionPool, Event
 from bbs.client.errors import Lost, NoService, TurnedAway, Unreachable
 from bbs.client.replies import ASK_LOGIN_SERVER, ServiceReply, Waiting
-from bbs.client.request import Typed, framework
+from bbs.client.request import ClientRequest, framework_request
 from bbs.core.addresses import Address
 from bbs.core.errors import Stopping
 from bbs.protocols.commands import Role
@@ -34,16 +34,16 @@ REPLY_DEADLINE = 30.0
 """Seconds until a request without a reply is given up."""
 
 ASIDE_DEADLINE = 5.0
-"""The same for what a client asks for itself (`Router.ask_aside`), while people wait for theirs."""
+"""The deadline of what a client asks for itself (`Router.ask_aside`), while people wait."""
 
 PROBE_DEADLINE = 4.0
-"""The same for a sign of life from who has not answered within `ASIDE_DEADLINE` either."""
+"""The deadline of a ping to a server that has not answered within `ASIDE_DEADLINE` either."""
 
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How an alert and a handshake of TLS begin (RFC 8446, section 5.1)."""
 
 WAITING_DEADLINE = 200.0
-"""The same for `login` and `locate`, which may wait until an app server has been launched."""
+"""The deadline of `login` and `locate`, which may wait until an app server has been launched."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Router:
     """Carries requests to the servers that answer them."""
 
     def __init__(
-        self, clock: IReactorTime, connections: Connections, login_server: Address
+        self, clock: IReactorTime, connections: ConnectionPool, login_server: Address
     ) -> None:
         self.clock = clock
         self.connections = connections
@@ -100,7 +100,7 @@ class Router:
                 said = "it ended the connection, as one does that wants TLS"
             raise NoService(f"{self._login_server} is no login server: {said}") from problem
 
-    async def carry(self, request: Typed, user: LocalUser | None) -> ServiceReply:
+    async def carry(self, request: ClientRequest, user: LocalUser | None) -> ServiceReply:
         """The reply to a request of `user` (None: of nobody who is logged in here).
 
         Fails with `Lost` when it may have been carried out, and with `Unreachable` when no server
@@ -138,7 +138,7 @@ class Router:
             if roaming is not None and (refusal := await self.locate(roaming)):
                 return refusal
 
-    async def ask_aside(self, request: Typed) -> ServiceReply:
+    async def ask_aside(self, request: ClientRequest) -> ServiceReply:
         """What the login server replies at the first attempt to what nobody has asked for.
 
         It has a connection of its own: a server that ends it, or answers with nonsense, takes
@@ -174,20 +174,22 @@ class Router:
 
     async def locate(self, user: LocalUser) -> ServiceReply | None:
         """Ask where a user is served now; the reply when that is refused."""
-        reply = await self.carry(framework("locate", user.name), user)
+        reply = await self.carry(framework_request("locate", user.name), user)
         if not reply.ok:
             return reply
         user.address = reply.app_server
         return None
 
-    async def _ask(self, roaming: LocalUser | None, request: Typed, wire: bytes) -> ServiceReply:
+    async def _ask(
+        self, roaming: LocalUser | None, request: ClientRequest, wire: bytes
+    ) -> ServiceReply:
         try:
             address = roaming.address if roaming else self._login_server
             return await self._ask_at(address, request, wire)
         except TurnedAway as problem:
             return problem.reply
 
-    async def _ask_at(self, address: Address, request: Typed, wire: bytes) -> ServiceReply:
+    async def _ask_at(self, address: Address, request: ClientRequest, wire: bytes) -> ServiceReply:
         if not request.waits:
             connection = await self.connections.to(address)
             return await connection.ask(wire, REPLY_DEADLINE)

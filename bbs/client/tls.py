@@ -15,7 +15,11 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -112,7 +116,7 @@ def names_in(path: str) -> Sequence[str]:
 
 
 def tls_endpoints(
-    reactor: Any, trust: Trust, name: str
+    reactor: IReactorTime, trust: Trust, name: str
 ) -> Callable[[Address], IStreamClientEndpoint]:
     """What makes the TLS endpoint of a server of the service that people know by `name`, a host
     name or address: for `BBSClient`, which raises `NotSecure` where it is not that."""
@@ -126,7 +130,7 @@ def tls_endpoints(
 
 @dataclass(frozen=True)
 class _Handshake:
-    """With whom one connection is to be."""
+    """The names of which one connection's server has to be."""
 
     protocol: Any
     names: Sequence[str]
@@ -137,22 +141,20 @@ _handshakes: WeakKeyDictionary[Any, _Handshake] = WeakKeyDictionary()
 
 
 @implementer(IOpenSSLClientConnectionCreator)
+@dataclass(frozen=True)
 class _ToOneOf:
     """Connections to who has a certificate for one of `names`."""
 
-    def __init__(self, context: Any, names: Sequence[str]) -> None:
-        self._context = context
-        self._names = names
-
-    # IOpenSSLClientConnectionCreator
+    context: Any
+    names: Sequence[str]
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:
         from OpenSSL import SSL
 
-        connection = SSL.Connection(self._context, None)
-        _handshakes[connection] = _Handshake(tlsProtocol, self._names)
+        connection = SSL.Connection(self.context, None)
+        _handshakes[connection] = _Handshake(tlsProtocol, self.names)
         # Server Name Indication (RFC 6066, section 3) has host names alone.
-        if shown := [name for name in self._names if not _is_address(name)]:
+        if shown := [name for name in self.names if not _is_address(name)]:
             connection.set_tlsext_host_name(_ascii(shown[0]))
         return connection
 

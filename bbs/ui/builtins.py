@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from bbs.client.request import FRAMEWORK
 from bbs.protocols.presentation import Presentation
 from bbs.ui.chat import Partner
-from bbs.ui.completion import _offers, partners, usage
-from bbs.ui.interfaces import IConversation, OwnCommand, WrongUse
-from bbs.ui.interpreter import HIDDEN, aliases_of, meant, unknown_command
+from bbs.ui.completion import fetch_partners, listed_commands, usage
+from bbs.ui.interfaces import BuiltinCommand, IConversation, UsageError
+from bbs.ui.interpreter import HIDDEN, aliases_of, resolve_alias, unknown_command
 from bbs.ui.output import visible
 
 
-def own_commands(conversation: IConversation) -> Sequence[OwnCommand]:
-    """Those that every face has; `use` only where several users may be logged in."""
+def builtin_commands(conversation: IConversation) -> Sequence[BuiltinCommand]:
+    """The commands that every face has; `use` only where several users may be logged in."""
 
     def use(words: Sequence[str]) -> None:
         if not words:
@@ -22,7 +22,7 @@ def own_commands(conversation: IConversation) -> Sequence[OwnCommand]:
             return conversation.screen.notice(names or "Nobody is logged in here.")
         (user,) = one_word(words)
         if user not in conversation.users:
-            raise WrongUse(f"{visible(user)} is not logged in here.")
+            raise UsageError(f"{visible(user)} is not logged in here.")
         return conversation.become(user)
 
     async def talk(words: Sequence[str]) -> None:
@@ -43,31 +43,31 @@ def own_commands(conversation: IConversation) -> Sequence[OwnCommand]:
         no_words(words)
         conversation.end()
 
-    many = [OwnCommand("use [<user>]", "be another user", use)]
+    many = [BuiltinCommand("use [<user>]", "be another user", use)]
     presentation = conversation.client.vocabulary.presentation
     talking = [
-        OwnCommand(_usage_of_talk(presentation), "what you type goes there", talk),
-        OwnCommand("end", "end of talking", end),
+        BuiltinCommand(_usage_of_talk(presentation), "what you type goes there", talk),
+        BuiltinCommand("end", "end of talking", end),
     ]
     return (
         *(many if not conversation.alone else []),
         *(talking if presentation.open_talks else []),
-        OwnCommand("help [<command>]", "this list, or what a command does", help),
-        OwnCommand("exit", "end", exit),
-        OwnCommand("quit", "end", exit),
+        BuiltinCommand("help [<command>]", "this list, or what a command does", help),
+        BuiltinCommand("exit", "end", exit),
+        BuiltinCommand("quit", "end", exit),
     )
 
 
 def no_words(words: Sequence[str]) -> None:
-    """`WrongUse` when there are any."""
+    """`UsageError` when there are any."""
     if words:
-        raise WrongUse()
+        raise UsageError()
 
 
 def one_word(words: Sequence[str]) -> Sequence[str]:
-    """`WrongUse` when there is not just one."""
+    """`UsageError` when there is not just one."""
     if len(words) != 1:
-        raise WrongUse()
+        raise UsageError()
     return words
 
 
@@ -89,23 +89,23 @@ async def _partner(conversation: IConversation, words: Sequence[str]) -> Partner
     named = [each.name for each in talks.values() if each.choices]
     wanted = kind or named
     if not alone and (not name or len(kind) > 1 or not wanted or not {*wanted} <= {*named}):
-        raise WrongUse()
+        raise UsageError()
     if user is None:
-        raise WrongUse("Not login yet")
+        raise UsageError("Not login yet")
     if alone:
         return Partner(alone[0], alone[0].name)
     found = []
     for talk in [talks[each] for each in wanted]:
-        names = await partners(conversation.client, user, talk)
+        names = await fetch_partners(conversation.client, user, talk)
         if names is None or name in names:  # A service that cannot say refuses what is sent.
             found.append(talk)
     shown = visible(name)
     if len(found) > 1:
         names = [visible(each.name) for each in found]
         ways = ", or ".join(f"talk {each} {shown}" for each in names)
-        raise WrongUse(f"Both a {' and a '.join(names)}: {ways}")
+        raise UsageError(f"Both a {' and a '.join(names)}: {ways}")
     if not found:
-        raise WrongUse(f"{shown} is no {' or '.join(map(visible, wanted))} of {visible(user)}.")
+        raise UsageError(f"{shown} is no {' or '.join(map(visible, wanted))} of {visible(user)}.")
     return Partner(found[0], name)
 
 
@@ -123,22 +123,22 @@ SENTENCES: Mapping[str, str] = {
 
 
 def help_of(conversation: IConversation, word: str) -> Iterator[str]:
-    """The usage of a command, a sentence and its aliases; `WrongUse` for an unknown command."""
+    """The usage of a command, a sentence and its aliases; `UsageError` for an unknown command."""
     vocabulary = conversation.client.vocabulary
     word = word.removeprefix("/") or "/"
     if own := conversation.own.get(word):
         yield own.usage
         yield f"{own.help[:1].upper()}{own.help[1:]}."
         return
-    offer = vocabulary.offers.get(meant(word, vocabulary))
-    if offer is None:
-        raise WrongUse(unknown_command(conversation, word))
-    yield usage(conversation, offer)
-    ours = FRAMEWORK.get(offer.name)
-    usual = SENTENCES.get(offer.name, "") if ours and offer.is_same(ours.command) else ""
-    if sentence := vocabulary.presentation.help.get(offer.name, usual):
+    info = vocabulary.commands.get(resolve_alias(word, vocabulary))
+    if info is None:
+        raise UsageError(unknown_command(conversation, word))
+    yield usage(conversation, info)
+    ours = FRAMEWORK.get(info.name)
+    usual = SENTENCES.get(info.name, "") if ours and info.is_same(ours.command) else ""
+    if sentence := vocabulary.presentation.help.get(info.name, usual):
         yield visible(sentence)
-    if aliases := aliases_of(offer.name, vocabulary):
+    if aliases := aliases_of(info.name, vocabulary):
         yield f"In short: {', '.join(map(visible, aliases))}"
 
 
@@ -146,11 +146,11 @@ def help_lines(conversation: IConversation) -> Iterator[str]:
     """Every command, the service's and the client's own, and what need not be typed; under headings
     where the service has some."""
     groups = conversation.client.vocabulary.presentation.groups
-    offers = {each.name: each for each in _offers(conversation)}
+    commands = {each.name: each for each in listed_commands(conversation)}
     for heading, names in groups.items():
-        shown = [offers.pop(name) for name in names if name in offers]
+        shown = [commands.pop(name) for name in names if name in commands]
         yield from _under(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
-    others = [each for each in offers.values() if each.name not in conversation.own]
+    others = [each for each in commands.values() if each.name not in conversation.own]
     yield from _under("Others:" if groups else "", [usage(conversation, each) for each in others])
     own = [each for each in conversation.own.values() if each.name not in HIDDEN]
     yield from _under(

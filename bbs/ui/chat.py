@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import partner_name
 from bbs.client.errors import BadReply, ClientError
 from bbs.client.replies import ChatMessage, ServiceReply
-from bbs.client.request import Typed, typed
+from bbs.client.request import ClientRequest, make_request
 from bbs.protocols.presentation import Presentation, Talk
-from bbs.ui.interfaces import IScreen, WrongUse
+from bbs.ui.interfaces import IScreen, UsageError
 from bbs.ui.output import problem_line, visible
 
 
@@ -83,13 +83,13 @@ def history_line(user: str, partner: Partner) -> str:
     return f"{partner.talk.history} {user}{name}"
 
 
-def history_command(vocabulary: Vocabulary) -> str:
+def history_command(vocabulary: CommandCatalog) -> str:
     """The command by which people read what was said before; empty where there is none."""
     histories = vocabulary.presentation.histories
-    return next((name for name in histories if name in vocabulary.offers), "")
+    return next((name for name in histories if name in vocabulary.commands), "")
 
 
-class Unread:
+class UnreadCounts:
     """How many messages each user's partners wrote since they last talked."""
 
     __slots__ = ("_counts",)
@@ -133,14 +133,14 @@ def _key(message: ChatMessage) -> _Key:
     return message.sender, message.to, message.group, message.text
 
 
-class Talking:
+class Chat:
     """Whom the current user talks to, and what is unread."""
 
     __slots__ = ("_client", "_ended", "_meanwhile", "_screen", "partner", "unread")
 
     def __init__(self, client: ServiceClient, screen: IScreen) -> None:
         self.partner: Partner | None = None
-        self.unread = Unread()
+        self.unread = UnreadCounts()
         self._client = client
         self._screen = screen
         self._meanwhile: Counter[_Key] | None = None
@@ -233,19 +233,19 @@ class Talking:
         finally:
             self._meanwhile = None
 
-    def request(self, user: str, text: str) -> Typed:
-        """What says `text` to the partner; `WrongUse` where it cannot be said."""
+    def request(self, user: str, text: str) -> ClientRequest:
+        """What says `text` to the partner; `UsageError` where it cannot be said."""
         partner = self.partner
-        offer = self._client.vocabulary.offers.get(partner.talk.send) if partner else None
-        if partner is None or offer is None:
-            raise WrongUse(f"Not sent: {_beside(text)} (the service has no command for it)")
+        info = self._client.vocabulary.commands.get(partner.talk.send) if partner else None
+        if partner is None or info is None:
+            raise UsageError(f"Not sent: {_beside(text)} (the service has no command for it)")
         names = (user, partner.name) if partner.talk.choices else (user,)
         try:
-            return typed(offer, *names, text)
+            return make_request(info, *names, text)
         except ValueError as problem:
-            raise WrongUse(visible(str(problem))) from None
+            raise UsageError(visible(str(problem))) from None
 
-    def not_sent(self, request: Typed, reply: ServiceReply, several: bool) -> None:
+    def not_sent(self, request: ClientRequest, reply: ServiceReply, several: bool) -> None:
         """That was refused; who said it is one of `several` here, or the only one."""
         speaker = f" as {visible(request.user)}" if several else ""
         reason = visible(reply.message or "Failed")
@@ -293,10 +293,6 @@ class Talking:
         """A user has read what a partner wrote."""
         if self.unread.read(user, partner):
             self._screen.changed()
-
-    def of(self, user: str | None) -> Mapping[Partner, int]:
-        """How many messages each partner of a user's wrote since they last talked."""
-        return self.unread.of(user or "")
 
 
 def _beside(text: str) -> str:

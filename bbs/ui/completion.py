@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import partner_name
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
-from bbs.client.request import FRAMEWORK, Offer, Typed
+from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
 from bbs.protocols.commands import WrongUsage
 from bbs.protocols.presentation import Choices, Presentation, Talk, member
 from bbs.ui.chat import is_said
 from bbs.ui.interfaces import IConversation
-from bbs.ui.interpreter import HIDDEN, meant
+from bbs.ui.interpreter import HIDDEN, resolve_alias
 from bbs.ui.output import visible
 
 Names = dict[str, None]
@@ -32,10 +32,10 @@ MOST_SHARED = 1000
 """Names that are kept of a service that may have any number: nobody completes among more."""
 
 
-class Known:
+class NameCache:
     """The known names of each user who is logged in here, and the names that all share."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: CommandCatalog) -> None:
         self._vocabulary = vocabulary
         self._shared: dict[str, Names] = {}
         self._own: dict[str, dict[str, Names]] = {}
@@ -58,7 +58,7 @@ class Known:
         """A user has left."""
         self._own.pop(user, None)
 
-    def learn(self, request: Typed, reply: ServiceReply) -> None:
+    def learn(self, request: ClientRequest, reply: ServiceReply) -> None:
         """A command of a user's was carried out."""
         name, user = request.name, request.user
         if user not in self._own or not reply.ok or not request.is_complete:
@@ -137,7 +137,7 @@ def _listed(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | No
     return names
 
 
-async def partners(client: ServiceClient, user: str, talk: Talk) -> Sequence[str] | None:
+async def fetch_partners(client: ServiceClient, user: str, talk: Talk) -> Sequence[str] | None:
     """The names that a user may talk to, asked of the service; None if it cannot say. Fails as
     `ServiceClient.ask` does."""
     for each in client.vocabulary.presentation.choices:
@@ -183,43 +183,45 @@ def hint(conversation: IConversation, line: str) -> str:
     if own := conversation.own.get(words[0]):
         return f"{own.usage}: {own.help}"
     vocabulary = conversation.client.vocabulary
-    offer = vocabulary.offers.get(meant(words[0], vocabulary))
-    return usage(conversation, offer) if offer else ""
+    info = vocabulary.commands.get(resolve_alias(words[0], vocabulary))
+    return usage(conversation, info) if info else ""
 
 
-def usage(conversation: IConversation, offer: Offer) -> str:
+def usage(conversation: IConversation, info: CommandInfo) -> str:
     """A command's usage, with what need not be typed in brackets or left out."""
-    text = visible(offer.usage)
-    if offer.command.takes_user and conversation.alone:
+    text = visible(info.usage)
+    if info.command.takes_user and conversation.alone:
         text = text.replace(" <user>", "", 1)
-    elif offer.command.takes_user and conversation.current:
+    elif info.command.takes_user and conversation.current:
         text = text.replace("<user>", "[<user>]", 1)
-    if offer.name in ("login", "register"):
+    if info.name in ("login", "register"):
         text = text.replace("<password>", "[<password>]")
-    elif offer.is_same(FRAMEWORK["change-password"].command):
+    elif info.is_same(FRAMEWORK["change-password"].command):
         text = text.replace("<old> <new>", "[<old> <new>]")
     return text
 
 
-def corrected(conversation: IConversation, request: Typed, reply: ServiceReply) -> ServiceReply:
+def corrected(
+    conversation: IConversation, request: ClientRequest, reply: ServiceReply
+) -> ServiceReply:
     """`reply`, which says how the command is used as the hint and `help` do, where it says that:
     the server does not know what need not be typed here."""
-    offer = conversation.client.vocabulary.offers.get(request.name)
-    if offer is None or reply.code != WrongUsage.code:
+    info = conversation.client.vocabulary.commands.get(request.name)
+    if info is None or reply.code != WrongUsage.code:
         return reply
     return replace(
-        reply, members={**reply.members, "message": f"Usage: {usage(conversation, offer)}"}
+        reply, members={**reply.members, "message": f"Usage: {usage(conversation, info)}"}
     )
 
 
-def _offers(conversation: IConversation) -> Iterator[Offer]:
-    """What the service has that needs mention."""
-    offers = conversation.client.vocabulary.offers.values()
-    return (offer for offer in offers if offer.name not in HIDDEN)
+def listed_commands(conversation: IConversation) -> Iterator[CommandInfo]:
+    """The service's commands that need mention."""
+    commands = conversation.client.vocabulary.commands.values()
+    return (info for info in commands if info.name not in HIDDEN)
 
 
 def _commands(conversation: IConversation) -> Mapping[str, str]:
-    service = {each.name: usage(conversation, each) for each in _offers(conversation)}
+    service = {each.name: usage(conversation, each) for each in listed_commands(conversation)}
     own = {each.name: each.help for each in conversation.own.values() if each.name not in HIDDEN}
     return service | own
 
@@ -227,27 +229,27 @@ def _commands(conversation: IConversation) -> Mapping[str, str]:
 def _arguments(conversation: IConversation, words: Sequence[str]) -> Mapping[str, str]:
     """What may follow `words`, the command and the arguments that are complete."""
     vocabulary = conversation.client.vocabulary
-    name, given, user = meant(words[0], vocabulary), list(words[1:]), conversation.current
+    name, given, user = resolve_alias(words[0], vocabulary), list(words[1:]), conversation.current
     # A service has commands of such names where the client has none.
     is_own = name in conversation.own
     if name == "use" and is_own:
-        return {} if given else _labelled(conversation.users, "user")
+        return {} if given else dict.fromkeys(conversation.users, "user")
     if name == "talk" and is_own:
         # Where a name is two things, it is called what the first talk calls it.
         partners = [talk.choices for talk in reversed(vocabulary.presentation.open_talks)]
         return {} if given else _known(conversation, user, partners)
     if name == "help":
         return {} if given else _commands(conversation)
-    offer = vocabulary.offers.get(name)
-    if offer is None:
+    info = vocabulary.commands.get(name)
+    if info is None:
         return {}
     users: Mapping[str, str] = {}
-    if offer.command.takes_user and not conversation.alone:
+    if info.command.takes_user and not conversation.alone:
         if given[:1] and given[0] in conversation.users:
             user = given.pop(0)
         elif not given:
-            users = _labelled(conversation.users, "user")
-    parameters = offer.command.parameters
+            users = dict.fromkeys(conversation.users, "user")
+    parameters = info.command.parameters
     if len(given) >= len(parameters):
         return users
     return {
@@ -278,7 +280,3 @@ def _known(
         for name in known.names(user, each)
         if name not in left_out
     }
-
-
-def _labelled(names: Iterable[str], meaning: str) -> dict[str, str]:
-    return dict.fromkeys(names, meaning)

@@ -17,20 +17,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
 from bbs.client.client import ServiceClient
-from bbs.client.echo_filter import Said
+from bbs.client.echo_filter import SentLine
 from bbs.client.errors import ClientError, TurnedAway
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id
-from bbs.client.request import Typed
+from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
 from bbs.protocols.presentation import Presentation, member
 from bbs.ui import completion
-from bbs.ui.builtins import own_commands
-from bbs.ui.chat import Partner, Talking, is_for, is_said
-from bbs.ui.completion import Known
-from bbs.ui.interfaces import GivenUp, IConversation, IScreen, OwnCommand, WrongUse
-from bbs.ui.interpreter import meaning, understood
+from bbs.ui.builtins import builtin_commands
+from bbs.ui.chat import Chat, Partner, is_for, is_said
+from bbs.ui.completion import NameCache
+from bbs.ui.interfaces import BuiltinCommand, IConversation, IScreen, PromptCancelled, UsageError
+from bbs.ui.interpreter import interpret, parse_line
 from bbs.ui.output import event_entry, notices_line, problem_line, visible
-from bbs.ui.prompts import Sure, asks, with_passwords
+from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Status:
     waiting: Waiting | None = None
 
 
-class Standing:
+class ServerStatus:
     """What is known of the servers of all users here; `screen` shows when that changes."""
 
     __slots__ = ("_screen", "_servers", "searching", "waiting")
@@ -116,31 +116,31 @@ class Conversation:
         screen: IScreen,
         *,
         alone: bool = False,
-        own: Mapping[str, OwnCommand] = MappingProxyType({}),
+        own: Mapping[str, BuiltinCommand] = MappingProxyType({}),
     ) -> None:
         self.current: str | None = None
-        self.known = Known(client.vocabulary)
+        self.known = NameCache(client.vocabulary)
         self.alone = alone
         self.client = client
         self.screen = screen
-        self._standing = Standing(screen)
-        self._sure = Sure()
-        self._talking = Talking(client, screen)
+        self._status = ServerStatus(screen)
+        self._confirmation = Confirmation()
+        self._chat = Chat(client, screen)
         self._leaving = ""
         self._sent = False
         self._over = False
         self._faces_own = own
-        client.on_waiting(self._standing.waits)
-        client.on_searching(self._standing.searches)
+        client.on_waiting(self._status.waits)
+        client.on_searching(self._status.searches)
         client.on_event(self._was_told)
         client.on_sent(self._has_sent)
-        client.on_serving(self._standing.serves)
+        client.on_serving(self._status.serves)
         client.on_logged_out(self._was_logged_out)
 
     @property
-    def own(self) -> Mapping[str, OwnCommand]:
+    def own(self) -> Mapping[str, BuiltinCommand]:
         """The client's own commands, by name. Which there are depends on what the service has."""
-        return {each.name: each for each in own_commands(self)} | dict(self._faces_own)
+        return {each.name: each for each in builtin_commands(self)} | dict(self._faces_own)
 
     # What a face draws
 
@@ -155,22 +155,22 @@ class Conversation:
 
     @property
     def status(self) -> Status:
-        return self._standing.of(self.current)
+        return self._status.of(self.current)
 
     @property
     def talk(self) -> Partner | None:
-        """Whom what is typed goes to, if it is no command."""
-        return self._talking.partner
+        """The partner that lines go to which are not commands."""
+        return self._chat.partner
 
     @property
     def unread(self) -> Mapping[Partner, int]:
         """How many messages each partner of the current user wrote since they last talked."""
-        return self._talking.of(self.current)
+        return self._chat.unread.of(self.current or "")
 
     @property
     def unread_elsewhere(self) -> int:
         """How many messages are unread by the other users here."""
-        return self._talking.unread.elsewhere(self.current or "")
+        return self._chat.unread.elsewhere(self.current or "")
 
     def completions(self, line: str) -> Sequence[completion.Completion]:
         """What the word at the end of `line` may become, from what is known."""
@@ -188,7 +188,7 @@ class Conversation:
 
         Cancelled it waits no more, and fires with True: everybody stays logged in.
         """
-        self._sure.next_line()
+        self._confirmation.next_line()
         return Deferred.fromCoroutine(self._carry_out(line, as_text))
 
     def end(self) -> None:
@@ -202,32 +202,32 @@ class Conversation:
     async def _carry_out(self, line: str, as_text: bool) -> bool:
         self._sent = False
         try:
-            if self._talking.missed(line, as_text):
+            if self._chat.missed(line, as_text):
                 pass  # It is for nobody any more, and no command.
             elif as_text and self.talk and line.strip():
                 await self._say(line)
             else:
                 await self._do(line)
         except CancelledError:
-            if self._standing.searching or not self._sent:
+            if self._status.searching or not self._sent:
                 self.screen.notice("Given up.")  # What is looked for has been sent nothing.
             else:
                 self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP_ANSWER)
-        except GivenUp:
+        except PromptCancelled:
             self.screen.notice("Given up.")
-        except WrongUse as problem:
+        except UsageError as problem:
             self.screen.problem(str(problem))
         except ClientError as problem:
             self.screen.problem(problem_line(problem))
         finally:
-            self._standing.waits(None)
+            self._status.waits(None)
         return not self._over
 
     async def _do(self, line: str) -> None:
         if self.talk and is_said(line):
             return await self._say(line[1:] if line.startswith("//") else line)
         if self.talk and line.rstrip(" ") in ENDING:
-            self._sure.ask(
+            self._confirmation.ask(
                 self.current, line, f"end ends the talk; {line.strip()} once more leaves."
             )
         line = line.removeprefix("/")
@@ -243,23 +243,23 @@ class Conversation:
             running = own.run(words[1:])
             if running is not None:
                 await running
-        except WrongUse as problem:
-            raise WrongUse(str(problem) or f"Usage: {own.usage}") from None
+        except UsageError as problem:
+            raise UsageError(str(problem) or f"Usage: {own.usage}") from None
 
     async def _ask(self, line: str) -> None:
-        request = await meaning(self, self._sure, line)
+        request = await interpret(self, self._confirmation, line)
         name, words = request.name, request.words
         if name == "login" and self.alone and self.current:
-            raise WrongUse(f"You are logged in as {visible(self.current)}; log out first.")
-        if asks(request):
-            request = await understood(self, await with_passwords(self.screen, request))
+            raise UsageError(f"You are logged in as {visible(self.current)}; log out first.")
+        if lacks_passwords(request):
+            request = await parse_line(self, await with_passwords(self.screen, request))
         if name in PASSIVE:
             self.screen.notice("Messages come by themselves here.")
             return
         self._leaving = request.user if name in LEAVING else ""
         try:
             histories = self._presentation.histories
-            with self._talking.asking() if name in histories else nullcontext():
+            with self._chat.asking() if name in histories else nullcontext():
                 reply = await self._request(request)
                 self._show(request, reply)
         finally:
@@ -272,33 +272,33 @@ class Conversation:
         elif reply.ok and request.is_complete:
             self._talked(request)
 
-    def _talked(self, request: Typed) -> None:
+    def _talked(self, request: ClientRequest) -> None:
         """A command was carried out: by some a user says something to a partner, by some nothing
         more is said to one."""
         user, name, presentation = request.user, request.name, self._presentation
-        talk, said = presentation.sends(name), Said.by_request(presentation, request)
+        talk, said = presentation.sends(name), SentLine.by_request(presentation, request)
         if talk is not None and said is not None:
-            return self._talking.read(user, Partner(talk, said.partner))
+            return self._chat.read(user, Partner(talk, said.partner))
         gone = () if request.argument is None else (request.argument,)
         parting = {each.name for each in presentation.choices if name in each.removed_by}
         for talk in presentation.talks:
             if name in talk.ended_by:
-                self._talking.parted(user, talk, (), user == self.current)
+                self._chat.parted(user, talk, (), user == self.current)
             elif talk.choices in parting:
-                self._talking.parted(user, talk, gone, user == self.current)
+                self._chat.parted(user, talk, gone, user == self.current)
         return None
 
-    def _show(self, request: Typed, reply: ServiceReply) -> None:
+    def _show(self, request: ClientRequest, reply: ServiceReply) -> None:
         user = request.user
         past = request.name in self._presentation.histories and reply.ok
-        if past and self._talking.show(user, reply):
+        if past and self._chat.show(user, reply):
             return
         if not reply.ok and len(self.users) > 1 and user in self.users:
             said = f"{user}: {reply.message or 'Failed'}"
             reply = replace(reply, members={**reply.members, "message": said})
         self.screen.reply(request, reply)
 
-    async def _request(self, request: Typed) -> ServiceReply:
+    async def _request(self, request: ClientRequest) -> ServiceReply:
         self._sent = True
         return completion.corrected(self, request, await self.client.request(request.line))
 
@@ -307,7 +307,7 @@ class Conversation:
     async def _logged_in(self, user: str, reply: ServiceReply) -> None:
         self.known.begin(user)
         self.become(user)
-        # What is known is for completion only: nobody waits for it, or is told that it failed.
+        # The names are for completion only: nobody waits for them, or hears that this failed.
         Deferred.fromCoroutine(self._inquire(user)).addErrback(
             lambda failure: failure.trap(ClientError)
         )
@@ -354,8 +354,8 @@ class Conversation:
 
     def _gone(self, user: str) -> None:
         self.known.forget(user)
-        self._standing.forget(user)
-        self._talking.unread.forget(user)
+        self._status.forget(user)
+        self._chat.unread.forget(user)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
@@ -368,7 +368,7 @@ class Conversation:
         was_current = user == self.current
         self._gone(user)
         if was_current and self.users:
-            # What is typed next, or was already, must not become somebody else's words unasked.
+            # Lines that are typed next, or were already, must not become another user's words.
             self.become(None)
             self.screen.notice(f"use NAME to go on as {' or '.join(map(visible, self.users))}.")
         return None
@@ -385,13 +385,13 @@ class Conversation:
 
     def _show_message(self, user: str, message: ChatMessage) -> None:
         self.screen.message(user, message, is_for(user, message))
-        self._talking.heard(user, message, user == self.current)
+        self._chat.heard(user, message, user == self.current)
 
     def _was_told(self, user: str, event: ServiceEvent) -> None:
         gone = self.known.told(user, event)
         for talk in self._presentation.talks:
             if (name := gone.get(talk.choices)) is not None:
-                self._talking.parted(user, talk, (name,), user == self.current, unasked=True)
+                self._chat.parted(user, talk, (name,), user == self.current, unasked=True)
         if event_entry(self._presentation, event).text:
             self.screen.event(user, event)
 
@@ -399,15 +399,15 @@ class Conversation:
 
     async def begin_talk(self, partner: Partner) -> None:
         """Have what is typed go to `partner`."""
-        await self._talking.begin(self.current or "", partner)
+        await self._chat.begin(self.current or "", partner)
 
     def end_talk(self) -> None:
         """Have what is typed be commands again."""
-        self._talking.end()
+        self._chat.end()
         self.screen.changed()
 
     async def _say(self, text: str) -> None:
-        request = self._talking.request(self.current or "", text)
+        request = self._chat.request(self.current or "", text)
         reply = await self._request(request)
         if not reply.ok:
-            self._talking.not_sent(request, reply, len(self.users) > 1)
+            self._chat.not_sent(request, reply, len(self.users) > 1)

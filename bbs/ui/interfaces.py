@@ -11,14 +11,14 @@ from zope.interface import Attribute, Interface
 
 from bbs.client.client import ServiceClient
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
-from bbs.client.request import Typed
+from bbs.client.request import ClientRequest
 
 if TYPE_CHECKING:
     from bbs.ui.chat import Partner
-    from bbs.ui.completion import Known
+    from bbs.ui.completion import NameCache
 
 
-class GivenUp(Exception):
+class PromptCancelled(Exception):
     """Somebody who was asked for something will not say it."""
 
 
@@ -30,7 +30,7 @@ class IScreen(Interface):
     its time beside it where that is known (`bbs.ui.output.Times`), unless the person wants none.
     """
 
-    def reply(request: Typed, reply: ServiceReply) -> None:
+    def reply(request: ClientRequest, reply: ServiceReply) -> None:
         """Show the service's answer to a command."""
 
     def message(user: str, message: ChatMessage, for_you: bool) -> None:
@@ -54,21 +54,21 @@ class IScreen(Interface):
         """Show what did not work, in a line."""
 
     def ask_password(prompt: str) -> Deferred[str]:
-        """A password, typed without showing; fails with `GivenUp`. May be cancelled."""
+        """A password, typed without showing; fails with `PromptCancelled`. May be cancelled."""
 
     def changed() -> None:
         """Draw the prompt anew: who is current, where they are served, or what is unread, has
         changed."""
 
 
-class WrongUse(Exception):
+class UsageError(Exception):
     """A command was not given what it needs. The text is for the person who typed it; where it is
     empty the command's usage says enough."""
 
 
 @dataclass(frozen=True)
-class OwnCommand:
-    """A command of the client's own. `run` gets the words after its name; it may raise `WrongUse`
+class BuiltinCommand:
+    """A command of the client's own. `run` gets the words after its name; it may raise `UsageError`
     and what asking the service raises."""
 
     usage: str
@@ -85,11 +85,11 @@ class IConversation(Interface):
 
     alone: bool = Attribute("Whether only one user is here at a time, whose name is never typed.")
     current: str | None = Attribute("The user who speaks, if one is logged in.")
-    known: Known = Attribute("The names that completion knows.")
+    known: NameCache = Attribute("The names that completion knows.")
     client: ServiceClient = Attribute("The service.")
     screen: IScreen = Attribute("Where the person reads.")
-    talk: Partner | None = Attribute("Whom what is typed goes to, if it is no command.")
-    own: Mapping[str, OwnCommand] = Attribute("The client's own commands, by name.")
+    talk: Partner | None = Attribute("The partner that lines go to which are not commands.")
+    own: Mapping[str, BuiltinCommand] = Attribute("The client's own commands, by name.")
     users: tuple[str, ...] = Attribute("Who is logged in here.")
 
     def become(user: str | None) -> None:

@@ -8,28 +8,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from bbs.client.catalog import Vocabulary
-from bbs.client.request import Typed
-from bbs.ui.interfaces import IConversation, WrongUse
+from bbs.client.catalog import CommandCatalog
+from bbs.client.request import ClientRequest
+from bbs.ui.interfaces import IConversation, UsageError
 from bbs.ui.output import visible
-from bbs.ui.prompts import Sure, asks, is_change
+from bbs.ui.prompts import Confirmation, is_password_change, lacks_passwords
 
 ALIKE = 0.6
 """How alike two words are, from 0 to 1, of which one may have been meant by the other: `difflib`'s
 own measure of close matches."""
 
 
-def meant(word: str, vocabulary: Vocabulary) -> str:
+def resolve_alias(word: str, vocabulary: CommandCatalog) -> str:
     """The command that a first word stands for: the alias's, or the word itself."""
-    if word in vocabulary.offers:
+    if word in vocabulary.commands:
         return word
     return vocabulary.presentation.aliases.get(word, word)
 
 
-def aliases_of(name: str, vocabulary: Vocabulary) -> list[str]:
+def aliases_of(name: str, vocabulary: CommandCatalog) -> list[str]:
     """By what else a command can be typed."""
     aliases = vocabulary.presentation.aliases
-    return [alias for alias in aliases if alias != name and meant(alias, vocabulary) == name]
+    return [
+        alias for alias in aliases if alias != name and resolve_alias(alias, vocabulary) == name
+    ]
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:
@@ -41,28 +43,28 @@ IRREVOCABLE = ("delete",)
 """Commands that are asked about where it was not typed for whom they are."""
 
 
-async def understood(speaker: IConversation, line: str) -> Typed:
-    """A line as a request to this service; `WrongUse` if it is none."""
+async def parse_line(speaker: IConversation, line: str) -> ClientRequest:
+    """A line as a request to this service; `UsageError` for a malformed line."""
     try:
         return await speaker.client.understand(line)
     except ValueError as problem:
-        raise WrongUse(visible(str(problem))) from None
+        raise UsageError(visible(str(problem))) from None
 
 
-async def meaning(speaker: IConversation, sure: Sure, line: str) -> Typed:
+async def interpret(speaker: IConversation, sure: Confirmation, line: str) -> ClientRequest:
     """The request that a line means: with the current user's name where none is typed."""
     for _ in range(2):  # A word that nobody knew may be an alias, once the service has been asked.
         line = await _without_alias(speaker, line)
-        request = await understood(speaker, line)
-        if request.offer is not None:
+        request = await parse_line(speaker, line)
+        if request.info is not None:
             break
-    if request.offer is None and (close := similar_command(speaker, request.name)):
+    if request.info is None and (close := similar_command(speaker, request.name)):
         name = visible(request.name)
         question = f"Unknown command {name}. Did you mean {visible(close)}?"
         sure.ask(speaker.current, line, question)
     # The name of a user here comes first where a name is typed; if too little follows, it is
     # something else: a friend who is logged in here too, or the beginning of a text.
-    enough = request.is_complete or (is_change(request) and asks(request))
+    enough = request.is_complete or (is_password_change(request) and lacks_passwords(request))
     named = not speaker.alone and request.user in speaker.users and enough
     if not request.takes_user or named or speaker.current is None:
         return request
@@ -71,15 +73,15 @@ async def meaning(speaker: IConversation, sure: Sure, line: str) -> Typed:
         question = f"That is for good. Type it once more, and {name} is no more."
         sure.ask(speaker.current, line, question)
     command, space, rest = line.lstrip(" ").partition(" ")
-    return await understood(speaker, f"{command} {speaker.current}{space}{rest}")
+    return await parse_line(speaker, f"{command} {speaker.current}{space}{rest}")
 
 
 async def _without_alias(speaker: IConversation, line: str) -> str:
     command, space, rest = line.lstrip(" ").partition(" ")
     vocabulary = speaker.client.vocabulary
-    if command not in vocabulary.offers and not vocabulary.learned:
+    if command not in vocabulary.commands and not vocabulary.learned:
         await speaker.client.learn()  # Which aliases there are the service says.
-    return f"{meant(command, vocabulary)}{space}{rest}"
+    return f"{resolve_alias(command, vocabulary)}{space}{rest}"
 
 
 HIDDEN = ("listen", "events", "quit")
@@ -98,5 +100,5 @@ def similar_command(conversation: IConversation, word: str) -> str:
     vocabulary = conversation.client.vocabulary
     if vocabulary.is_unlisted(word):
         return ""
-    listed = [name for name in (*vocabulary.offers, *conversation.own) if name not in HIDDEN]
+    listed = [name for name in (*vocabulary.commands, *conversation.own) if name not in HIDDEN]
     return suggestion(word, [*listed, *vocabulary.presentation.aliases])

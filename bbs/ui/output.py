@@ -23,10 +23,10 @@ from datetime import UTC, date, datetime, tzinfo
 
 from zope.interface import Interface, implementer
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.errors import BadReply, ClientError, Lost
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id, read_time
-from bbs.client.request import Offer
+from bbs.client.request import CommandInfo
 from bbs.protocols.presentation import Line, Notice, Presentation, member
 
 MOST_TEXT = 4000
@@ -98,7 +98,7 @@ def visible_in_line(character: str) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class OutputLine:
     """One line of a reply, and when what it says was said: in seconds since the epoch, None where
     there is no such time."""
 
@@ -125,7 +125,7 @@ def reply_entries(
     reply: ServiceReply,
     user: str = "",
     since: Callable[[float], str] = utc,
-) -> list[Entry]:
+) -> list[OutputLine]:
     """The lines that a reply is shown as, whatever service it is of.
 
     That is its message; else the elements of its list, one a line; else, where it is not just one
@@ -140,24 +140,24 @@ def reply_entries(
         return entries
     why = visible(f": {reply.lacking[:MOST_REASON]}") if reply.lacking else ""
     if listing.backwards:
-        return [Entry(f"(older ones are not shown{why})"), *entries]
-    return [*entries, Entry(f"(others are not shown{why})")]
+        return [OutputLine(f"(older ones are not shown{why})"), *entries]
+    return [*entries, OutputLine(f"(others are not shown{why})")]
 
 
 def _entries(
     presentation: Presentation, reply: ServiceReply, user: str, since: Callable[[float], str]
-) -> list[Entry]:
+) -> list[OutputLine]:
     if reply.message is not None:
-        return [Entry(visible(reply.message))]
+        return [OutputLine(visible(reply.message))]
     if not reply.ok:
-        return [Entry("Failed")]
+        return [OutputLine("Failed")]
     members = {name: value for name, value in reply.members.items() if name not in _ASIDE}
     lists = {name: value for name, value in members.items() if isinstance(value, list)}
     known = [each.name for each in presentation.lists if each.name in lists]
     for name in known or (lists if len(lists) == 1 else ()):
         entries = [_entry(presentation, each, user, since) for each in lists[name]]
-        return entries or [Entry(visible(presentation.listing(name).empty) or _NOTHING)]
-    return [*map(Entry, _members(presentation, reply, members))] or [Entry("Success!")]
+        return entries or [OutputLine(visible(presentation.listing(name).empty) or _NOTHING)]
+    return [*map(OutputLine, _members(presentation, reply, members))] or [OutputLine("Success!")]
 
 
 def _members(
@@ -176,9 +176,9 @@ def _members(
 
 def _entry(
     presentation: Presentation, value: object, user: str, since: Callable[[float], str]
-) -> Entry:
+) -> OutputLine:
     if isinstance(value, str):
-        return Entry(visible(value))
+        return OutputLine(visible(value))
     if isinstance(value, dict):
         if (said := _message(presentation, value, user)) is not None:
             return said
@@ -188,11 +188,13 @@ def _entry(
             if text is not None and not line.text:
                 text = value.get("text")
             if isinstance(text, str):
-                return Entry(visible(text), read_time(member(value, line.time)))
-    return Entry(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+                return OutputLine(visible(text), read_time(member(value, line.time)))
+    return OutputLine(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
 
-def _message(presentation: Presentation, value: Mapping[str, object], user: str) -> Entry | None:
+def _message(
+    presentation: Presentation, value: Mapping[str, object], user: str
+) -> OutputLine | None:
     chat = presentation.chat(value.get("event"))
     if chat is None:
         return None
@@ -200,7 +202,7 @@ def _message(presentation: Presentation, value: Mapping[str, object], user: str)
         message = ChatMessage.read(value, chat)
     except BadReply:
         return None
-    return Entry(message_line(presentation, message, user), message.time)
+    return OutputLine(message_line(presentation, message, user), message.time)
 
 
 def message_line(presentation: Presentation, message: ChatMessage, user: str = "") -> str:
@@ -233,7 +235,7 @@ def message_pieces(
 
 def event_entry(
     presentation: Presentation, event: ServiceEvent, since: Callable[[float], str] = utc
-) -> Entry:
+) -> OutputLine:
     """An event in a line, and its time where the presentation says which member that is; without a
     text when there is nothing to show."""
     line = presentation.events.get(str(event.members.get("event")), _TEXT)
@@ -242,7 +244,7 @@ def event_entry(
     shown = visible(text[:MOST_TEXT])
     if len(text) > MOST_TEXT or len(shown) > MOST_TEXT:
         shown = f"{shown[:MOST_TEXT]}…"
-    return Entry(shown, read_time(member(event.members, line.time)))
+    return OutputLine(shown, read_time(member(event.members, line.time)))
 
 
 def _dated(since: Callable[[float], str]) -> Callable[[float], str]:
@@ -268,9 +270,9 @@ def _notice(notice: Notice, count: int) -> str:
     return visible(words.replace("{}", number))
 
 
-def help_lines(offers: Iterable[Offer]) -> list[str]:
+def help_lines(commands: Iterable[CommandInfo]) -> list[str]:
     """The usage of every command that is offered, and of `exit`, which is the client's own."""
-    return [*(visible(offer.usage) for offer in offers), "exit"]
+    return [*(visible(info.usage) for info in commands), "exit"]
 
 
 def problem_line(problem: ClientError) -> str:
@@ -280,8 +282,8 @@ def problem_line(problem: ClientError) -> str:
     return visible(str(problem))
 
 
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = (
+_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_MONTHS = [
     "January",
     "February",
     "March",
@@ -294,7 +296,7 @@ _MONTHS = (
     "October",
     "November",
     "December",
-)
+]
 """Not by the locale: a page in English has its days in English, and other people's terminals at a
 gateway have nothing to do with the locale of its machine."""
 
@@ -308,7 +310,7 @@ class Stamp:
     time: str = ""
 
 
-class Times:
+class Timestamps:
     """Writes times for one person, in the order in which that person reads them.
 
     `wall` is the clock that is stamped by, in seconds since the epoch, and `zone` where the person
@@ -332,7 +334,7 @@ class Times:
         return Stamp("" if self._day == before else _day(moment), f"{moment:%H:%M}")
 
     def now(self) -> Stamp:
-        """The same for what happens right now."""
+        """The stamp of what happens right now."""
         return self.stamp(self._wall())
 
     def since(self, seconds: float) -> str:
@@ -364,7 +366,7 @@ def _day(moment: datetime) -> str:
     return f"{_DAYS[moment.weekday()]} {moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
 
 
-class IForm(Interface):
+class IOutputFormat(Interface):
     """What is written for each thing that happens, as lines."""
 
     def reply(reply: ServiceReply, user: str = "") -> Sequence[str]:
@@ -380,10 +382,7 @@ class IForm(Interface):
         """Beside an answer: what did not work for a user after all."""
 
     def message(user: str, message: ChatMessage) -> Sequence[str]:
-        """A message to a user."""
-
-    def sent(user: str, message: ChatMessage) -> Sequence[str]:
-        """A message that a user has sent elsewhere."""
+        """A message to a user, or one that a user has sent elsewhere."""
 
     def event(user: str, event: ServiceEvent) -> Sequence[str]:
         """An event for a user that is one of the service's own."""
@@ -395,15 +394,15 @@ class IForm(Interface):
         """Where a login stands that waits for an app server."""
 
 
-@implementer(IForm)
-class ForPeople:
+@implementer(IOutputFormat)
+@dataclass(frozen=True)
+class TextFormat:
     """As `docs/protocol.md`, section 7, has it; `vocabulary` knows the service's presentation."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
+    vocabulary: CommandCatalog
 
     def reply(self, reply: ServiceReply, user: str = "") -> Sequence[str]:
-        return reply_lines(self._vocabulary.presentation, reply, user)
+        return reply_lines(self.vocabulary.presentation, reply, user)
 
     def own(self, lines: Sequence[str]) -> Sequence[str]:
         return lines
@@ -415,13 +414,10 @@ class ForPeople:
         return [problem_line(problem)]
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
-        return [message_line(self._vocabulary.presentation, message)]
-
-    def sent(self, user: str, message: ChatMessage) -> Sequence[str]:
-        return [message_line(self._vocabulary.presentation, message)]
+        return [message_line(self.vocabulary.presentation, message)]
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
-        line = event_entry(self._vocabulary.presentation, event).text
+        line = event_entry(self.vocabulary.presentation, event).text
         return [line] if line else []
 
     def logged_out(self, user: str) -> Sequence[str]:
@@ -431,8 +427,8 @@ class ForPeople:
         return [waiting_line(waiting)]
 
 
-@implementer(IForm)
-class ForPrograms:
+@implementer(IOutputFormat)
+class JSONFormat:
     """One JSON object for each, on a line."""
 
     def reply(self, reply: ServiceReply, user: str = "") -> Sequence[str]:
@@ -448,9 +444,6 @@ class ForPrograms:
         return _json({"event": "problem", "user": user, "message": visible(str(problem))})
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
-        return _json({**message.members, "user": user})
-
-    def sent(self, user: str, message: ChatMessage) -> Sequence[str]:
         return _json({**message.members, "user": user})
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:

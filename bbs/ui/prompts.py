@@ -1,13 +1,13 @@
-"""What people are asked for: passwords, and to confirm what would lose or harm something."""
+"""Prompts for passwords, and for confirming what would lose or harm something."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bbs.client.request import FRAMEWORK, Typed
-from bbs.ui.interfaces import IScreen, WrongUse
+from bbs.client.request import FRAMEWORK, ClientRequest
+from bbs.ui.interfaces import IScreen, UsageError
 from bbs.ui.output import visible
 
 CLEAR = "Ctrl-C again clears the line."
@@ -15,7 +15,7 @@ HOW_TO_END = "exit or Ctrl-D ends."
 
 
 @dataclass(frozen=True)
-class Press:
+class KeyPress:
     """A key, and all that would be lost by it."""
 
     key: str
@@ -23,26 +23,23 @@ class Press:
     under_way: str = ""
 
 
-class Asking:
-    """Remembers what was asked last; `say` shows a question."""
+class KeyConfirmation:
+    """Remembers which press was asked about last."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._asked: Press | None = None
+    def __init__(self) -> None:
+        self._asked: KeyPress | None = None
 
-    def confirmed(self, press: Press, question: str) -> bool:
-        """Whether this was asked and is pressed again; else it is asked now."""
-        if press == self._asked:
-            self._asked = None
-            return True
-        self.once(press, question)
-        return False
+    def confirms(self, press: KeyPress) -> bool:
+        """Whether this press answers the same one before it; else it is to be asked about now."""
+        if self.is_new(press):
+            return False
+        self._asked = None
+        return True
 
-    def once(self, press: Press, words: str) -> None:
-        """Say this, unless it was the last that was said."""
-        if press != self._asked:
-            self._asked = press
-            self._say(words)
+    def is_new(self, press: KeyPress) -> bool:
+        """Whether something else was asked about last; now it is this press."""
+        before, self._asked = self._asked, press
+        return press != before
 
 
 QUESTIONS: Mapping[str, tuple[int, int]] = {
@@ -56,7 +53,7 @@ new one, the new one again."""
 _TO_KEEP = re.compile(r"\A([ /]*(?:(?:login|register) +[^ ]+|change-password)) .*", re.DOTALL)
 
 
-def questions(line: str, users: bool = True) -> int:
+def count_questions(line: str, users: bool = True) -> int:
     """How many passwords a line will ask for, if it is a command, as far as its words tell; in a
     talk it may begin with a slash. `users`: somebody's name may stand where it may be left out."""
     words = [word for word in line.split(" ") if word]
@@ -67,7 +64,7 @@ def questions(line: str, users: bool = True) -> int:
     return many if behind <= len(words) - 1 <= behind + optional else 0
 
 
-def changes_one(line: str) -> bool:
+def changes_password(line: str) -> bool:
     """Whether a line, if it is a command, gives somebody another password: the one that is kept
     for logging in is no answer then."""
     return line.lstrip(" /").partition(" ")[0] == "change-password"
@@ -82,48 +79,48 @@ def without_password(line: str) -> str:
 AGAIN = "The same once more: "
 
 
-def asks(request: Typed) -> bool:
+def lacks_passwords(request: ClientRequest) -> bool:
     """Whether a request lacks its passwords, and nothing else."""
     if request.name in ("login", "register"):
         return len(request.words) == 2
-    return is_change(request) and len(request.words) == 2
+    return is_password_change(request) and len(request.words) == 2
 
 
-def is_change(request: Typed) -> bool:
+def is_password_change(request: ClientRequest) -> bool:
     """Whether it is a change of a password, and not a service's own command of that name."""
     change = FRAMEWORK["change-password"]
-    return request.offer is not None and request.offer.is_same(change.command)
+    return request.info is not None and request.info.is_same(change.command)
 
 
-async def with_passwords(screen: IScreen, request: Typed) -> str:
-    """The line of a request that `asks`, with what was typed unseen; `WrongUse` when that is none,
-    and `GivenUp` when somebody will not say it."""
+async def with_passwords(screen: IScreen, request: ClientRequest) -> str:
+    """The line of a request that `lacks_passwords`, with those that were typed unseen. `UsageError`
+    for what is no password, and `PromptCancelled` when somebody will not say it."""
     name = visible(request.words[1])
-    if is_change(request):
-        old = await _word(screen, f"Old password for {name}: ")
-        new = await _new(screen, f"New password for {name}: ", "changed")
+    if is_password_change(request):
+        old = await _ask_word(screen, f"Old password for {name}: ")
+        new = await _ask_new(screen, f"New password for {name}: ", "changed")
         return f"change-password {request.words[1]} {old} {new}"
     prompt = f"Password for {name}: "
     if request.name == "register":
-        return f"register {request.words[1]} {await _new(screen, prompt, 'registered')}"
-    return f"login {request.words[1]} {await _word(screen, prompt)}"
+        return f"register {request.words[1]} {await _ask_new(screen, prompt, 'registered')}"
+    return f"login {request.words[1]} {await _ask_word(screen, prompt)}"
 
 
-async def _new(screen: IScreen, prompt: str, done: str) -> str:
-    password = await _word(screen, prompt)
+async def _ask_new(screen: IScreen, prompt: str, done: str) -> str:
+    password = await _ask_word(screen, prompt)
     if await screen.ask_password(AGAIN) != password:
-        raise WrongUse(f"These are two passwords; nothing was {done}.")
+        raise UsageError(f"These are two passwords; nothing was {done}.")
     return password
 
 
-async def _word(screen: IScreen, prompt: str) -> str:
+async def _ask_word(screen: IScreen, prompt: str) -> str:
     password = await screen.ask_password(prompt)
     if not password or " " in password:
-        raise WrongUse("A password is one word, without spaces.")
+        raise UsageError("A password is one word, without spaces.")
     return password
 
 
-class Sure:
+class Confirmation:
     """Whether somebody means what would do harm, or is a slip: it has to be typed twice."""
 
     __slots__ = ("_asked", "_confirmed")
@@ -138,8 +135,8 @@ class Sure:
         self._confirmed, self._asked = self._asked, None
 
     def ask(self, user: str | None, line: str, question: str) -> None:
-        """`WrongUse` with the question, unless this line of `user`'s is the answer to it."""
+        """`UsageError` with the question, unless this line of `user`'s is the answer to it."""
         said = user, line.strip(" ")
         if self._confirmed != said:
             self._asked = said
-            raise WrongUse(question)
+            raise UsageError(question)

@@ -1,50 +1,51 @@
 """The script face: commands from standard input, one after the other, and what they print.
 
-Whoever logs in is listened for before the next command is carried out, so that nothing sent from
+A user who logs in is listened for before the next command is carried out, so that nothing sent from
 then on is missed; messages are printed as they come.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
-from bbs.client.echo_filter import Said, partner_name
+from bbs.client.echo_filter import SentLine, partner_name
 from bbs.client.errors import BadReply, ClientError, Lost, Unreachable
 from bbs.client.replies import ChatMessage, ServiceEvent, Waiting
-from bbs.client.request import Typed
+from bbs.client.request import ClientRequest
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
-from bbs.ui.completion import partners
-from bbs.ui.output import IForm, help_lines, problem_line
+from bbs.ui.completion import fetch_partners
+from bbs.ui.output import IOutputFormat, help_lines, problem_line
 
 Room = tuple[str, str]
 """A room: what such a talk is called, and the room's name."""
 
-Key = tuple[str, Room | None, str]
+MessageKey = tuple[str, Room | None, str]
 """What tells one message of a reader from another: its sender, its room if any, its text."""
 
 
-class Due:
+class PendingMessages:
     """Counts messages from before they are sent, as they may arrive before the reply does."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: CommandCatalog) -> None:
         self._vocabulary = vocabulary
-        self._keys: dict[str, Counter[Key]] = {}
+        self._keys: dict[str, Counter[MessageKey]] = {}
         self._watched: tuple[str, ...] = ()
         self._watcher: Deferred[None] | None = None
 
-    def expect(self, request: Typed, users: Collection[str]) -> None:
+    def expect(self, request: ClientRequest, users: Collection[str]) -> None:
         """A message goes out: to its reader, or to any of `users` who are in its room."""
         for reader, key in self._readers(request, users):
             self._keys.setdefault(reader, Counter())[key] += 1
 
-    def withdraw(self, request: Typed, users: Collection[str]) -> None:
+    def withdraw(self, request: ClientRequest, users: Collection[str]) -> None:
         """That message was not sent after all."""
         for reader, key in self._readers(request, users):
             self._take(reader, key)
@@ -79,9 +80,11 @@ class Due:
         self._watcher = Deferred(self._give_up)
         return self._watcher
 
-    def _readers(self, request: Typed, users: Collection[str]) -> list[tuple[str, Key]]:
+    def _readers(
+        self, request: ClientRequest, users: Collection[str]
+    ) -> list[tuple[str, MessageKey]]:
         presentation = self._vocabulary.presentation
-        said, talk = Said.by_request(presentation, request), presentation.sends(request.name)
+        said, talk = SentLine.by_request(presentation, request), presentation.sends(request.name)
         if said is None or talk is None:
             return []
         if talk.room:
@@ -90,7 +93,7 @@ class Due:
         key = said.user, None, said.text
         return [(said.partner, key)] if said.partner in users else []
 
-    def _take(self, reader: str, key: Key) -> None:
+    def _take(self, reader: str, key: MessageKey) -> None:
         keys = self._keys.get(reader)
         if keys and key in keys:
             keys[key] -= 1
@@ -117,8 +120,18 @@ LISTEN_PATIENCE = PATIENCE + WAITING_DEADLINE
 """Seconds at most until a user is listened for; another app server may be started meanwhile."""
 
 
+class IScriptConsole(Interface):
+    """Where the lines of a script come from, and what prints goes to."""
+
+    def next_line() -> Awaitable[str | None]:
+        """The next line, None after the last."""
+
+    def write(line: str) -> None:
+        """Print a line."""
+
+
 class Script:
-    """Carries out a script: `next_line` gives its lines and then None, `write` takes what prints.
+    """Carries out a script, of which `console` has the lines and prints what comes.
 
     Two commands are the client's own: `help` tells the commands of both kinds of server, and
     `events` has everything told that only those are told who ask: where a login stands that waits
@@ -134,20 +147,18 @@ class Script:
         self,
         clock: IReactorTime,
         client: ServiceClient,
+        console: IScriptConsole,
         *,
-        next_line: Callable[[], Awaitable[str | None]],
-        write: Callable[[str], None],
-        form: IForm,
+        form: IOutputFormat,
         password: str | None = None,
     ) -> None:
         self.refusal = self.first_refusal = ""
         self._clock = clock
         self._client = client
-        self._next_line = next_line
-        self._write_line = write
+        self._console = console
         self._form = form
         self._password = password
-        self._due = Due(client.vocabulary)
+        self._pending = PendingMessages(client.vocabulary)
         self._leaving = ""
         client.on_event(self._show_event)
         client.on_logged_out(self._was_logged_out)
@@ -155,7 +166,7 @@ class Script:
     async def run(self) -> None:
         """Until `exit`, `quit` or the end of the input; `Unreachable` when the service is lost."""
         await self._client.connect()
-        while (line := await self._next_line()) is not None:
+        while (line := await self._console.next_line()) is not None:
             if not line.strip(" "):
                 continue
             if line.strip(" ") == "exit":
@@ -167,12 +178,12 @@ class Script:
                 break
         await self._settle(self._client.users)
 
-    async def _carry_out(self, request: Typed) -> None:
+    async def _carry_out(self, request: ClientRequest) -> None:
         name, listening = request.name, request.user in self._client.users
         self.refusal = ""
         if name == "help":
             await self._client.learn()
-            self._write(self._form.own(help_lines(self._client.vocabulary.offers.values())))
+            self._write(self._form.own(help_lines(self._client.vocabulary.commands.values())))
         elif name == "events":
             self._client.on_waiting(self._show_waiting)
             self._client.on_sent(self._show_sent)
@@ -188,10 +199,10 @@ class Script:
                 await self._settle((request.user,))
             await self._ask(request)
 
-    async def _ask(self, request: Typed) -> None:
+    async def _ask(self, request: ClientRequest) -> None:
         users = self._client.users
         # Before the request, as the message may come before the reply does.
-        self._due.expect(request, users)
+        self._pending.expect(request, users)
         self._leaving = request.user if request.name in ("logout", "delete") else ""
         try:
             reply = await self._client.request(request.line)
@@ -204,18 +215,18 @@ class Script:
         self._write(lines)
         self.refusal = refusal
         if refusal:
-            self._due.withdraw(request, users)
+            self._pending.withdraw(request, users)
         elif request.name == "login":
             user = request.words[1]
             problem = await self._listen(user)
             if problem is not None:
                 self._write(self._form.aside(user, problem))
         elif request.name in ("logout", "delete"):
-            self._due.offline(request.user)
+            self._pending.offline(request.user)
         else:
-            self._due.outside(request.user, self._entered(request))
+            self._pending.outside(request.user, self._entered(request))
 
-    def _entered(self, request: Typed) -> Collection[Room]:
+    def _entered(self, request: ClientRequest) -> Collection[Room]:
         """The rooms that a command has its user be in from now on."""
         presentation = self._client.vocabulary.presentation
         added = [each.name for each in presentation.choices if request.name in each.added_by]
@@ -243,19 +254,19 @@ class Script:
 
     async def _settled(self, users: Collection[str]) -> None:
         for user in users:
-            due = self._due.rooms(user)
+            due = self._pending.rooms(user)
             for talk in self._client.vocabulary.presentation.talks:
                 rooms = {room for room in due if room[0] == talk.name}
-                if rooms and (names := await partners(self._client, user, talk)) is not None:
-                    self._due.outside(user, rooms - {(talk.name, name) for name in names})
-        await self._due.settled(users)
+                if rooms and (names := await fetch_partners(self._client, user, talk)) is not None:
+                    self._pending.outside(user, rooms - {(talk.name, name) for name in names})
+        await self._pending.settled(users)
 
     def _show_message(self, user: str, message: ChatMessage) -> None:
-        self._due.arrived(user, message)
+        self._pending.arrived(user, message)
         self._write(self._form.message(user, message))
 
     def _show_sent(self, user: str, message: ChatMessage) -> None:
-        self._write(self._form.sent(user, message))
+        self._write(self._form.message(user, message))
 
     def _show_event(self, user: str, event: ServiceEvent) -> None:
         self._write(self._form.event(user, event))
@@ -269,4 +280,4 @@ class Script:
 
     def _write(self, lines: Sequence[str]) -> None:
         for line in lines:
-            self._write_line(line)
+            self._console.write(line)

@@ -18,9 +18,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import cli
-from bbs.cli.client import Run, main
+from bbs.cli.client import ScriptRun, main
 from bbs.client import BBSClient
-from bbs.ui import user_files
+from bbs.ui import process
+from bbs.ui.process import LineReader
 from tests.cli.case import BOARD
 from tests.client.case import LOGIN, ClientTestCase, on_sockets
 from tests.paths import CHECKOUT
@@ -94,17 +95,17 @@ class RunTests(ClientTestCase):
         self.end, self.start = os.pipe()
         self.addCleanup(os.close, self.end)
 
-    def run_script(self, *pieces: bytes) -> Run:
+    def run_script(self, *pieces: bytes) -> ScriptRun:
         self.pieces.extend(succeed(piece) for piece in pieces)
-        run = Run(
+        run = ScriptRun(
             self.clock,
             self.client,
-            read=self.read,
+            lines=LineReader(self.read),
             output=self.start,
-            stop_reactor=self.stop,
             for_programs=self.for_programs,
             strict=self.strict,
         )
+        run.ended.addCallback(self.stop)
         run.start()
         self.network.flush()
         return run
@@ -112,7 +113,7 @@ class RunTests(ClientTestCase):
     def read(self) -> Deferred[bytes]:
         return self.pieces.pop(0) if self.pieces else Deferred()
 
-    def stop(self) -> None:
+    def stop(self, _: None) -> None:
         self.stopped += 1
 
     def printed(self) -> bytes:
@@ -318,8 +319,8 @@ class ProcessTests(TestCase):
                 self.assertEqual(b"connection refused" in client.err, bool(code))
         kept = state / "bbs" / "last-host"
         self.assertEqual(
-            user_files.read_last_server(kept),
-            user_files.LastServer(self.login.host, self.login.port),
+            process.read_last_server(kept),
+            process.LastServer(self.login.host, self.login.port),
         )
         self.assertEqual((kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777), MODES)
 

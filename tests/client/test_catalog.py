@@ -18,13 +18,14 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.cli.client import Run
+from bbs.cli.client import ScriptRun
 from bbs.client import BBSClient, Lost, NoService, Refused, TurnedAway, Unreachable
 from bbs.client import ServiceReply as Answer
-from bbs.client.catalog import TRUSTED, Vocabulary
+from bbs.client.catalog import TRUSTED, CommandCatalog
 from bbs.framework import Ask, CommandTable, Reply, Role, Service, success
 from bbs.testing import Link
 from bbs.ui.conversation import Conversation
+from bbs.ui.process import LineReader
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure
 from tests.paths import CHECKOUT
 from tests.ui.gateway.case import GatewayCase
@@ -83,8 +84,8 @@ class Lobby(Noting):
     def hide(self, *names: str) -> None:
         """Have the service not know yet that it has these commands, until `pass_on`."""
 
-        def name_of(offer: dict[str, str]) -> str:
-            return offer["usage"].split()[0]
+        def name_of(info: dict[str, str]) -> str:
+            return info["usage"].split()[0]
 
         def to_clients(link: Link, line: str) -> str:
             members = json.loads(line)
@@ -98,10 +99,10 @@ class Lobby(Noting):
 
 class VocabularyTests(SynchronousTestCase):
     def test_a_line_is_understood_anew_when_more_is_known(self) -> None:
-        vocabulary = Vocabulary()
+        vocabulary = CommandCatalog()
         for usage, user in (("wave <user> <friend>", "ann"), ("wave <friend> <friend>", "")):
-            offer = {"usage": usage, "server": "app"}
-            vocabulary.learn(Answer({"status": 0, "commands": [offer]}), 0.0)
+            info = {"usage": usage, "server": "app"}
+            vocabulary.learn(Answer({"status": 0, "commands": [info]}), 0.0)
             self.assertEqual(vocabulary.parse("wave ann bob").user, user)
 
 
@@ -248,7 +249,7 @@ class LibraryTests(Lobby):
         for answer in (failure("unavailable"), {"status": 0, "commands": 3}):
             self.answer("commands", answer)
             self.assertEqual(self.say("gmaes"), "Unknown command gmaes")
-            self.assertIn("games", self.client.vocabulary.offers)
+            self.assertIn("games", self.client.vocabulary.commands)
         self.assertEqual(self.asks(), 3)
 
     def test_a_server_that_cannot_say_now_is_asked_again(self) -> None:
@@ -290,7 +291,7 @@ class LibraryTests(Lobby):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
 
-class Broken(Vocabulary):
+class Broken(CommandCatalog):
     """One that has a mistake of our own."""
 
     def learn(self, answer: Answer, now: float) -> None:
@@ -355,7 +356,7 @@ class BadAnswerTests(Lobby):
         self.pass_on()
         self.clock.advance(TRUSTED)
         self.say("ping")
-        self.assertIn("games", self.client.vocabulary.offers)
+        self.assertIn("games", self.client.vocabulary.commands)
         self.assertEqual(len(self.asked("commands")), 2)
 
     def test_what_it_said_before_stands(self) -> None:
@@ -364,7 +365,7 @@ class BadAnswerTests(Lobby):
         self.clock.advance(TRUSTED)
         self.assertEqual(self.say("gmaes"), "Unknown command gmaes")
         self.assertEqual(self.say("gmaes"), "Unknown command gmaes")
-        self.assertIn("games", self.client.vocabulary.offers)
+        self.assertIn("games", self.client.vocabulary.commands)
         self.assertEqual(len(self.asked("commands")), 2)
 
 
@@ -403,7 +404,7 @@ class ManyTests(Noting):
 
     def test_any_number_of_them(self) -> None:
         self.say("ping")
-        self.assertEqual(len(self.client.vocabulary.offers), 1000)
+        self.assertEqual(len(self.client.vocabulary.commands), 1000)
 
 
 class CodeTests(Lobby):
@@ -548,12 +549,11 @@ class ProgramTests(Lobby):
         end, start = os.pipe()
         self.addCleanup(os.close, end)
         pieces: list[Deferred[bytes]] = [succeed(script.encode()), Deferred()]
-        run = Run(
+        run = ScriptRun(
             self.clock,
             self.client,
-            read=lambda: pieces.pop(0),
+            lines=LineReader(lambda: pieces.pop(0)),
             output=start,
-            stop_reactor=lambda: None,
             for_programs=True,
         )
         run.start()

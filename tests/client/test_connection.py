@@ -10,23 +10,29 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, DNSLookupError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    ISSLTransport,
+    IStreamClientEndpoint,
+)
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from bbs.client import (
     Address,
     BBSClient,
     Lost,
+    NotSecure,
     NotTrusted,
     Origin,
     TurnedAway,
     Unreachable,
 )
-from bbs.client.connection import Connection, Connections, endpoint_to
+from bbs.client.connection import HANDSHAKE_DEADLINE, ConnectionPool, ServerConnection, endpoint_to
 from bbs.client.replies import ServiceReply
 from bbs.config import Configuration
 from tests.client.case import APP_1, LOGIN, SECRET, TRUSTING, ClientTestCase
@@ -47,8 +53,8 @@ class ConnectionTests(SynchronousTestCase):
             setattr(self.transport, name, lambda on: None)
         self.connection = self.connect()
 
-    def connect(self) -> Connection:
-        made = Connection(self.clock, LOGIN)
+    def connect(self) -> ServerConnection:
+        made = ServerConnection(self.clock, LOGIN)
         made.makeConnection(self.transport)
         return made
 
@@ -95,6 +101,14 @@ class ConnectionTests(SynchronousTestCase):
         self.successResultOf(ended)
         self.successResultOf(self.connection.when_ended())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_server_that_does_not_answer_to_tls(self) -> None:
+        alsoProvides(self.transport, ISSLTransport)
+        secured = Deferred.fromCoroutine(self.connect().secured())
+        self.clock.advance(HANDSHAKE_DEADLINE)
+        problem = self.failureResultOf(secured, NotSecure)
+        self.assertEqual(str(problem.value), f"{LOGIN} does not answer to TLS")
+        self.assertTrue(self.transport.disconnected)
 
     def test_nothing_is_sent_when_it_is_over(self) -> None:
         self.connection.connectionLost(DONE)
@@ -229,9 +243,9 @@ class ConnectionTests(SynchronousTestCase):
 class ConnectionsTests(ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.connections = Connections(self.clock, self.network.endpoint)
+        self.connections = ConnectionPool(self.clock, self.network.endpoint)
 
-    def to(self, address: Address) -> Deferred[Connection]:
+    def to(self, address: Address) -> Deferred[ServerConnection]:
         return Deferred.fromCoroutine(self.connections.to(address))
 
     def test_keeps_one_for_each_server(self) -> None:
@@ -282,7 +296,7 @@ class ConnectionsTests(ClientTestCase):
             async def _fail(self) -> IProtocol:
                 raise DNSLookupError("no such host")
 
-        connections = Connections(self.clock, lambda address: Endpoint())
+        connections = ConnectionPool(self.clock, lambda address: Endpoint())
         opened = Deferred.fromCoroutine(connections.open(LOGIN))
         self.assertIn("no such host", str(self.failureResultOf(opened, Unreachable).value))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bbs.client import BBSClient
-from bbs.ui.output import ForPrograms
+from bbs.ui.output import JSONFormat
 from bbs.ui.script import Script
 from tests.client.case import APP_1, LOGIN
 from tests.ui.test_script import ScriptTestCase
@@ -100,9 +100,8 @@ class ProgramsTests(EventsCase):
         return Script(
             self.clock,
             client,
-            next_line=self.next_line,
-            write=self.printed.append,
-            form=ForPrograms(),
+            self,
+            form=JSONFormat(),
         )
 
     def last(self) -> dict[str, object]:

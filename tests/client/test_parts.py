@@ -10,7 +10,7 @@ from bbs.client import BBSClient, Incomplete, Post, Reply
 from bbs.client.client import MOST_BYTES, MOST_PARTS, PARTS_PATIENCE, ReplyParts
 from bbs.testing import Link
 from bbs.ui.gateway import connection
-from bbs.ui.output import ForPrograms
+from bbs.ui.output import JSONFormat
 from bbs.ui.script import Script
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure
 from tests.client.parts_server import Answer, PartsServer
@@ -290,9 +290,8 @@ class ProgramTests(ScriptTestCase):
         return Script(
             self.clock,
             client,
-            next_line=self.next_line,
-            write=self.printed.append,
-            form=ForPrograms(),
+            self,
+            form=JSONFormat(),
         )
 
     def test_one_command_is_one_line(self) -> None:

@@ -10,15 +10,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.board.client import face
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import code_of
-from bbs.client.request import MOST_OFFERS, MOST_USAGE, Typed, read_offers, typed
+from bbs.client.request import (
+    MOST_OFFERS,
+    MOST_USAGE,
+    ClientRequest,
+    make_request,
+    read_command_infos,
+)
 from bbs.commands import all_commands
 from bbs.protocols.commands import Command, Role
-from bbs.ui.prompts import questions, without_password
+from bbs.ui.prompts import count_questions, without_password
 from tests.paths import CHECKOUT
 
-OLDEST = Vocabulary(face).offers
+OLDEST = CommandCatalog(face).commands
 """What a client of the board takes a server to have that cannot say it."""
 
 PROTOCOL = CHECKOUT / "docs" / "protocol.md"
@@ -27,7 +33,7 @@ PROTOCOL = CHECKOUT / "docs" / "protocol.md"
 class OldestTests(SynchronousTestCase):
     def test_its_commands_are_in_the_document_still(self) -> None:
         rows = re.findall(r"^\| `([^`]+)`", PROTOCOL.read_text(), re.MULTILINE)
-        self.assertLessEqual({offer.usage for offer in OLDEST.values()}, set(rows))
+        self.assertLessEqual({info.usage for info in OLDEST.values()}, set(rows))
 
     def test_the_servers_have_them_still(self) -> None:
         served = all_commands(board)
@@ -38,7 +44,7 @@ class OldestTests(SynchronousTestCase):
 
     def test_only_what_changes_nothing_may_be_sent_twice(self) -> None:
         self.assertEqual(
-            {name for name, offer in OLDEST.items() if offer.harmless},
+            {name for name, info in OLDEST.items() if info.harmless},
             {"list-invite", "list-friend", "receive-post", "list-group", "list-joined"}
             | {"login", "locate", "listen", "help", "ping", "quit", "events"},
         )
@@ -57,17 +63,19 @@ class OldestTests(SynchronousTestCase):
 
 class OffersTests(SynchronousTestCase):
     def names(self, value: object) -> list[str]:
-        return [*(read_offers(value) or {})]
+        return [*(read_command_infos(value) or {})]
 
     def test_what_is_told(self) -> None:
         told = {"usage": "move <user> <game> <text>", "server": "app", "rest": True}
-        offers = read_offers([told, {"usage": "games", "server": "either", "harmless": True}])
-        assert offers is not None
-        self.assertEqual(
-            offers["move"].command, Command("move <user> <game> <text>", Role.APP, rest=True)
+        commands = read_command_infos(
+            [told, {"usage": "games", "server": "either", "harmless": True}]
         )
-        self.assertFalse(offers["move"].harmless)
-        self.assertTrue(offers["games"].harmless)
+        assert commands is not None
+        self.assertEqual(
+            commands["move"].command, Command("move <user> <game> <text>", Role.APP, rest=True)
+        )
+        self.assertFalse(commands["move"].harmless)
+        self.assertTrue(commands["games"].harmless)
 
     def test_in_the_order_of_every_help(self) -> None:
         told = [("a", "either"), ("b", "app"), ("c", "login"), ("d", "app"), ("b", "login")]
@@ -97,7 +105,7 @@ class OffersTests(SynchronousTestCase):
         ):
             self.assertEqual(self.names([strange, {"usage": "ok", "server": "app"}]), ["ok"])
         for strange in (None, {}, "games", 3):
-            self.assertIsNone(read_offers(strange))
+            self.assertIsNone(read_command_infos(strange))
 
     def test_any_number(self) -> None:
         told = [{"usage": f"command{n}", "server": "app"} for n in range(100_000)]
@@ -111,7 +119,7 @@ class OffersTests(SynchronousTestCase):
 
 class TypedTests(SynchronousTestCase):
     def wire(self, line: str, token: str = "TOKEN") -> bytes:
-        return Typed.parse(line, OLDEST).wire(token)
+        return ClientRequest.parse(line, OLDEST).wire(token)
 
     def test_the_token_takes_the_place_of_the_name(self) -> None:
         self.assertEqual(self.wire("invite ann bob"), b"invite TOKEN bob\n")
@@ -121,7 +129,9 @@ class TypedTests(SynchronousTestCase):
             self.wire("  send   ann  bob  two  words \\n ann "),
             b"  send   TOKEN  bob  two  words \\n ann \n",
         )
-        self.assertEqual(Typed.parse("send ann  bob  two  words ", OLDEST).text, " two  words ")
+        self.assertEqual(
+            ClientRequest.parse("send ann  bob  two  words ", OLDEST).text, " two  words "
+        )
 
     def test_without_a_token_the_place_is_empty(self) -> None:
         self.assertEqual(self.wire("logout dan", ""), b"logout \n")
@@ -130,7 +140,7 @@ class TypedTests(SynchronousTestCase):
     def test_only_user_is_a_place_for_a_token(self) -> None:
         for line in ("login ann 1", "register ann 1", "ping ann", "nonsense ann", "post"):
             self.assertEqual(self.wire(line), line.encode() + b"\n")
-            self.assertEqual(Typed.parse(line, OLDEST).user, "")
+            self.assertEqual(ClientRequest.parse(line, OLDEST).user, "")
 
     def test_words_and_text(self) -> None:
         for line, words, text in (
@@ -140,12 +150,12 @@ class TypedTests(SynchronousTestCase):
             ("send ann", ("send", "ann"), ""),
             ("login ann  1 2", ("login", "ann", "1", "2"), ""),
         ):
-            request = Typed.parse(line, OLDEST)
+            request = ClientRequest.parse(line, OLDEST)
             self.assertEqual((request.words, request.text), (words, text))
 
     def test_unknown_commands_go_to_the_login_server(self) -> None:
-        request = Typed.parse("nonsense ann", OLDEST)
-        self.assertIsNone(request.offer)
+        request = ClientRequest.parse("nonsense ann", OLDEST)
+        self.assertIsNone(request.info)
         self.assertIs(request.role, Role.LOGIN)
         self.assertFalse(request.harmless)
         self.assertTrue(request.is_complete)
@@ -160,36 +170,38 @@ class TypedTests(SynchronousTestCase):
 
     def test_refuses_what_is_not_one_request(self) -> None:
         for line in ("", "   ", "ping\nquit", "ping\n", "ping\r", "\r"):
-            self.assertRaises(ValueError, Typed.parse, line, OLDEST)
+            self.assertRaises(ValueError, ClientRequest.parse, line, OLDEST)
 
     def test_of_a_command_that_another_service_means_otherwise(self) -> None:
-        offers = read_offers([{"usage": "send <user> <text>", "server": "app", "rest": True}])
-        assert offers is not None
-        self.assertEqual(Typed.parse("send ann bob hi", offers).text, "bob hi")
-        self.assertEqual(Typed.parse("send ann bob hi", OLDEST).text, "hi")
+        commands = read_command_infos(
+            [{"usage": "send <user> <text>", "server": "app", "rest": True}]
+        )
+        assert commands is not None
+        self.assertEqual(ClientRequest.parse("send ann bob hi", commands).text, "bob hi")
+        self.assertEqual(ClientRequest.parse("send ann bob hi", OLDEST).text, "hi")
 
     def test_the_rest_of_a_line_may_be_all_of_it(self) -> None:
-        offers = read_offers(
+        commands = read_command_infos(
             [
                 {"usage": "shout <text>", "server": "either", "rest": True},
                 {"usage": "say <user> [<text>]", "server": "app", "rest": True},
             ]
         )
-        assert offers is not None
+        assert commands is not None
         for line, words, text in (
             ("shout  hello  you ", ("shout",), " hello  you "),
             ("say ann  hello ", ("say", "ann"), " hello "),
             ("say ann", ("say", "ann"), ""),
         ):
-            request = Typed.parse(line, offers)
+            request = ClientRequest.parse(line, commands)
             self.assertEqual((request.words, request.text), (words, text))
-        self.assertEqual(Typed.parse("say ann  hi ", offers).wire("T"), b"say T  hi \n")
-        self.assertFalse(Typed.parse("shout  ", offers).is_complete)
+        self.assertEqual(ClientRequest.parse("say ann  hi ", commands).wire("T"), b"say T  hi \n")
+        self.assertFalse(ClientRequest.parse("shout  ", commands).is_complete)
 
     @given(st.text(alphabet="ab é", max_size=30), st.sampled_from(sorted(OLDEST)))
     def test_understands_lines_as_the_servers_do(self, rest: str, name: str) -> None:
         line = f"{name} {rest}"
-        request = Typed.parse(line, OLDEST)
+        request = ClientRequest.parse(line, OLDEST)
         command = next(c for c in all_commands(board) if c.name == name)
         served_token, served = command.arguments(rest)
         self.assertEqual(served_token or "", request.user)
@@ -207,9 +219,10 @@ class TypedTests(SynchronousTestCase):
 class ArgumentsTests(SynchronousTestCase):
     def test_makes_a_line(self) -> None:
         self.assertEqual(
-            typed(OLDEST["send"], "ann", "bob", "  hi  there ").line, "send ann bob   hi  there "
+            make_request(OLDEST["send"], "ann", "bob", "  hi  there ").line,
+            "send ann bob   hi  there ",
         )
-        self.assertEqual(typed(OLDEST["send"], "ann", "bob", "  hi ").text, "  hi ")
+        self.assertEqual(make_request(OLDEST["send"], "ann", "bob", "  hi ").text, "  hi ")
 
     def test_refuses_what_would_be_read_otherwise(self) -> None:
         for name, *arguments in (
@@ -219,7 +232,7 @@ class ArgumentsTests(SynchronousTestCase):
             ("post", "ann", "two\nlines"),
             ("post", "ann", "hello\r"),
         ):
-            self.assertRaises(ValueError, typed, OLDEST[name], *arguments)
+            self.assertRaises(ValueError, make_request, OLDEST[name], *arguments)
 
 
 class WithoutPasswordTests(SynchronousTestCase):
@@ -255,16 +268,16 @@ class QuestionsTests(SynchronousTestCase):
             ("post login", 0),
             ("", 0),
         ):
-            self.assertEqual(questions(line), many, line)
+            self.assertEqual(count_questions(line), many, line)
 
     def test_where_nobody_is_named(self) -> None:
-        self.assertEqual(questions("change-password", users=False), 3)
-        self.assertEqual(questions("change-password ann", users=False), 0)
+        self.assertEqual(count_questions("change-password", users=False), 3)
+        self.assertEqual(count_questions("change-password ann", users=False), 0)
 
 
 class CompleteTests(SynchronousTestCase):
     def test_what_is_needed_is_there(self) -> None:
         for line in ("send a b c", "listen a", "listen a 1", "post a b", "ping", "list-friend a"):
-            self.assertTrue(Typed.parse(line, OLDEST).is_complete, line)
+            self.assertTrue(ClientRequest.parse(line, OLDEST).is_complete, line)
         for line in ("send a b", "send a b  ", "listen", "post a", "login a"):
-            self.assertFalse(Typed.parse(line, OLDEST).is_complete, line)
+            self.assertFalse(ClientRequest.parse(line, OLDEST).is_complete, line)

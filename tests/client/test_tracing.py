@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client import BBSClient, Origin
-from bbs.client.connection import Connection
+from bbs.client.connection import ServerConnection
 from bbs.core import tracing
 from tests.client.case import LOGIN, SECRET, TRUSTING, ClientTestCase
 from tests.tracing.case import Spans, id_of, parent_of, trace_of
@@ -89,7 +89,7 @@ class OneConnection(SynchronousTestCase):
         self.transport: Any = StringTransport()
         for name in ("setTcpKeepAlive", "setTcpNoDelay"):
             setattr(self.transport, name, lambda on: None)
-        self.connection = Connection(Clock(), LOGIN, lambda: True)
+        self.connection = ServerConnection(Clock(), LOGIN, lambda: True)
         self.connection.makeConnection(self.transport)
 
     def ask(self) -> Any:

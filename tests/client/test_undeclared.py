@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client import ChatMessage
 from bbs.client import ServiceReply as Reply
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.framework import Service
 from bbs.protocols.presentation import Presentation
 from bbs.ui.output import message_line, reply_lines
@@ -21,7 +21,7 @@ LOBBY = (("join <user> <lobby>", False), ("send <user> <text>", True))
 class Undeclared(SynchronousTestCase):
     def presentation(self, *more: tuple[str, bool]) -> Presentation:
         """What a client goes by that has asked the service, which has `more` commands."""
-        vocabulary = Vocabulary(Service("lobby").presentation())
+        vocabulary = CommandCatalog(Service("lobby").presentation())
         commands = (*LOBBY, *more)
         told = [
             {"usage": usage, "server": "app", "rest": rest, "harmless": usage.startswith("history")}

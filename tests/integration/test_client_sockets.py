@@ -10,7 +10,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from bbs.client.connection import Connection, Connections, endpoint_to
+from bbs.client.connection import ConnectionPool, ServerConnection, endpoint_to
 from bbs.client.errors import Lost
 from bbs.core.addresses import Address
 
@@ -44,7 +44,7 @@ class ClientSocketTests(TestCase):
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         port: Any = await endpoint.listen(factory)
         self.addCleanup(port.stopListening)
-        self.connections = Connections(reactor, lambda address: endpoint_to(reactor, address))
+        self.connections = ConnectionPool(reactor, lambda address: endpoint_to(reactor, address))
         self.addCleanup(self.connections.close)
         self.address = Address("127.0.0.1", port.getHost().port)
 
@@ -53,7 +53,7 @@ class ClientSocketTests(TestCase):
         reactor.callLater(0, self.server.callback, made)
         return made
 
-    async def connect(self) -> tuple[Connection, Slow]:
+    async def connect(self) -> tuple[ServerConnection, Slow]:
         connection = await self.connections.open(self.address)
         return connection, await self.server
 

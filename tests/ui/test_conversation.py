@@ -11,12 +11,12 @@ from zope.interface.verify import verifyObject
 
 from bbs.board.client import face
 from bbs.client import Address, ChatMessage, ServiceEvent, Waiting
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ServiceReply
-from bbs.client.request import Typed
+from bbs.client.request import ClientRequest
 from bbs.ui.chat import Partner
 from bbs.ui.conversation import Conversation, Status
-from bbs.ui.interfaces import GivenUp, IScreen, OwnCommand, WrongUse
+from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
 from bbs.ui.output import event_entry, message_line, reply_lines
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase
 
@@ -27,7 +27,7 @@ FRIEND, GROUP = face.talks
 class Paper:
     """A screen that keeps everything, and types the passwords that it is given."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: CommandCatalog) -> None:
         self.vocabulary = vocabulary
         self.lines: list[str] = []
         self.prompts: list[str] = []
@@ -35,7 +35,7 @@ class Paper:
         self.changes = 0
         self.for_you: list[bool] = []
 
-    def reply(self, request: Typed, reply: ServiceReply) -> None:
+    def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
         self.lines += reply_lines(self.vocabulary.presentation, reply)
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
@@ -60,7 +60,7 @@ class Paper:
     def ask_password(self, prompt: str) -> Deferred[str]:
         self.prompts.append(prompt)
         password = self.passwords.pop(0)
-        return fail(GivenUp()) if password is None else succeed(password)
+        return fail(PromptCancelled()) if password is None else succeed(password)
 
     def changed(self) -> None:
         self.changes += 1
@@ -597,12 +597,12 @@ class OwnCommands(ConversationCase):
     def setUp(self) -> None:
         super().setUp()
         self.given: list[Sequence[str]] = []
-        own = OwnCommand("encoding <name>", "how text is sent", self.run_own)
+        own = BuiltinCommand("encoding <name>", "how text is sent", self.run_own)
         self.conversation = Conversation(self.client, self.paper, own={"encoding": own})
 
     def run_own(self, words: Sequence[str]) -> None:
         if not words:
-            raise WrongUse("which?")
+            raise UsageError("which?")
         self.given.append(words)
 
     def test_run(self) -> None:
@@ -620,7 +620,7 @@ class Harmless(ConversationCase):
         def broken(words: Sequence[str]) -> None:
             raise ZeroDivisionError()
 
-        own = OwnCommand("break", "break", broken)
+        own = BuiltinCommand("break", "break", broken)
         conversation = Conversation(self.client, self.paper, own={"break": own})
         failure: Failure = self.failureResultOf(conversation.carry_out("break"))
         failure.trap(ZeroDivisionError)

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from bbs.board.client import face
-from bbs.cli.client import PasswordFileError, Run, read_password
+from bbs.cli.client import PasswordFileError, ScriptRun, read_password
 from bbs.client import (
     BadReply,
     ChatMessage,
@@ -28,23 +28,24 @@ from bbs.client import (
     Unreachable,
     Waiting,
 )
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import read_line
 from bbs.testing import Link
 from bbs.ui import output
 from bbs.ui.output import (
     MOST_TEXT,
-    Entry,
-    ForPeople,
-    ForPrograms,
-    IForm,
+    IOutputFormat,
+    JSONFormat,
+    OutputLine,
     Stamp,
-    Times,
+    TextFormat,
+    Timestamps,
     help_lines,
     problem_line,
     visible,
     waiting_line,
 )
+from bbs.ui.process import LineReader
 from tests.client.case import APP_1, ClientTestCase
 
 reply_lines = partial(output.reply_lines, face)
@@ -148,11 +149,11 @@ class ReplyTests(SynchronousTestCase):
 
     def test_posts_have_their_times(self) -> None:
         told = reply(post=[{"id": "bob", "message": "hi", "post": 3, "time": 5}])
-        self.assertEqual(reply_entries(told), [Entry("bob: hi", 5)])
+        self.assertEqual(reply_entries(told), [OutputLine("bob: hi", 5)])
 
     def test_a_member_without_a_name_is_no_time(self) -> None:
         told = reply(friend=[{"id": "bob", "online": True, "last": None, "": 5}])
-        self.assertEqual(reply_entries(told), [Entry("bob  online")])
+        self.assertEqual(reply_entries(told), [OutputLine("bob  online")])
 
     def test_empty_lists_say_so(self) -> None:
         for member, line in (
@@ -302,7 +303,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(problem_line(Refused(reply(1, message="No"))), "No")
 
     def test_help_lists_everything(self) -> None:
-        lines = help_lines(Vocabulary(face).offers.values())
+        lines = help_lines(CommandCatalog(face).commands.values())
         self.assertEqual(lines[:2], ["register <id> <password>", "login <id> <password>"])
         self.assertIn("send <user> <friend> <message>", lines)
         self.assertEqual(lines[-1], "exit")
@@ -315,7 +316,7 @@ HOUR, DAY = 3600.0, 86400.0
 class TimesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = NOON
-        self.times = Times(lambda: self.now, UTC)
+        self.times = Timestamps(lambda: self.now, UTC)
 
     def test_today_needs_no_day(self) -> None:
         self.assertEqual(self.times.stamp(NOON - 3 * HOUR + 59.9), Stamp("", "09:00"))
@@ -337,7 +338,7 @@ class TimesTests(SynchronousTestCase):
         self.assertEqual(self.times.now(), Stamp("Friday 27 November 2026", "00:00"))
 
     def test_where_the_reader_is(self) -> None:
-        times = Times(lambda: NOON, timezone(timedelta(hours=13)))
+        times = Timestamps(lambda: NOON, timezone(timedelta(hours=13)))
         self.assertEqual(times.stamp(NOON - 2 * HOUR), Stamp("Thursday 26 November 2026", "23:00"))
         self.assertEqual(times.stamp(NOON), Stamp("Friday 27 November 2026", "01:00"))
 
@@ -357,7 +358,7 @@ class TimesTests(SynchronousTestCase):
             self.assertEqual(self.times.since(seconds), words)
 
     def test_a_clock_that_is_beyond_the_calendar(self) -> None:
-        times = Times(lambda: 1e300, UTC)
+        times = Timestamps(lambda: 1e300, UTC)
         self.assertEqual(times.stamp(NOON).time, "12:00")
         self.assertEqual(times.since(NOON), "26 November 2026")
         self.assertEqual(times.now(), Stamp())
@@ -365,11 +366,11 @@ class TimesTests(SynchronousTestCase):
 
 class FormTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.form = ForPrograms()
+        self.form = JSONFormat()
 
     def test_both_say_everything(self) -> None:
-        verifyObject(IForm, ForPeople(Vocabulary(face)))
-        verifyObject(IForm, self.form)
+        verifyObject(IOutputFormat, TextFormat(CommandCatalog(face)))
+        verifyObject(IOutputFormat, self.form)
 
     def test_replies_without_tokens(self) -> None:
         reply = Reply({"status": 0, "message": "Success!", "token": "secret", "more": [1]})
@@ -379,24 +380,24 @@ class FormTests(SynchronousTestCase):
 
     def test_own_answers(self) -> None:
         self.assertEqual(self.form.own(["a", "b"]), ['{"status": 0, "message": "a\\nb"}'])
-        self.assertEqual(ForPeople(Vocabulary(face)).own(["a", "b"]), ["a", "b"])
+        self.assertEqual(TextFormat(CommandCatalog(face)).own(["a", "b"]), ["a", "b"])
 
     def test_who_was_logged_out(self) -> None:
         self.assertEqual(self.form.logged_out("ann"), ['{"event": "logout", "user": "ann"}'])
-        self.assertEqual(ForPeople(Vocabulary(face)).logged_out("ann"), [])
+        self.assertEqual(TextFormat(CommandCatalog(face)).logged_out("ann"), [])
 
     def test_problems(self) -> None:
         lost = "It is not known whether this was carried out: gone"
         self.assertEqual(
             self.form.failed(Lost("gone")), [json.dumps({"status": 1, "message": lost})]
         )
-        self.assertEqual(ForPeople(Vocabulary(face)).failed(Lost("gone")), [lost])
+        self.assertEqual(TextFormat(CommandCatalog(face)).failed(Lost("gone")), [lost])
         refused = Refused(Reply({"status": 1, "message": "No\x1b"}))
         self.assertEqual(
             self.form.aside("ann", refused),
             ['{"event": "problem", "user": "ann", "message": "No\\\\x1b"}'],
         )
-        self.assertEqual(ForPeople(Vocabulary(face)).aside("ann", refused), ["No\\x1b"])
+        self.assertEqual(TextFormat(CommandCatalog(face)).aside("ann", refused), ["No\\x1b"])
 
     def test_events_say_whose_they_are(self) -> None:
         to_bob = {
@@ -411,7 +412,7 @@ class FormTests(SynchronousTestCase):
             (line,) = self.form.message("bob", ChatMessage.read(event))
             self.assertTrue(line.isascii())
             self.assertEqual(json.loads(line), event | {"user": "bob"})
-            self.assertEqual(self.form.sent("bob", ChatMessage.read(event)), [line])
+            self.assertEqual(self.form.message("bob", ChatMessage.read(event)), [line])
         self.assertEqual(
             self.form.waiting(Waiting(3, 24)),
             ['{"event": "waiting", "position": 3, "seconds": 24}'],
@@ -428,7 +429,7 @@ class ProgramTests(ClientTestCase):
         self.end, self.start = os.pipe()
         self.addCleanup(os.close, self.end)
 
-    def play(self, script: str, password: str | None = None, programs: bool = True) -> Run:
+    def play(self, script: str, password: str | None = None, programs: bool = True) -> ScriptRun:
         pieces = [script.encode(), b""]
 
         def read() -> Deferred[bytes]:
@@ -442,13 +443,12 @@ class ProgramTests(ClientTestCase):
 
     def run_script(
         self, read: Callable[[], Deferred[bytes]], password: str | None, programs: bool
-    ) -> Run:
-        run = Run(
+    ) -> ScriptRun:
+        run = ScriptRun(
             self.clock,
             self.client,
-            read=read,
+            lines=LineReader(read),
             output=self.start,
-            stop_reactor=lambda: None,
             password=password,
             for_programs=programs,
         )

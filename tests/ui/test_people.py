@@ -10,7 +10,7 @@ from bbs.client import BBSClient
 from bbs.client.replies import ChatMessage
 from bbs.storage.models import User
 from bbs.testing import Link
-from bbs.ui.chat import Partner, Talking, is_for, is_said, partner_of
+from bbs.ui.chat import Chat, Partner, is_for, is_said, partner_of
 from bbs.ui.conversation import Conversation
 from tests.client.case import APP_1, LOGIN
 from tests.ui.test_conversation import FRIEND, GROUP, ConversationCase, Paper
@@ -217,7 +217,7 @@ class Talks(PeopleCase):
         self.assertEqual(self.conversation.talk, Partner(FRIEND, "bob"))
 
     def test_what_came_is_remembered_only_while_it_matters(self) -> None:
-        talking = Talking(self.client, self.paper)
+        talking = Chat(self.client, self.paper)
         messages = [ChatMessage(number, "bob", "hello", to="ann") for number in range(5000)]
         with talking.asking():
             talking.heard("ann", messages.pop(), True)
@@ -452,9 +452,9 @@ class Words(PeopleCase):
         self.assertEqual(self.type("help send now"), ["! Usage: help [<command>]"])
 
     def test_every_command_of_the_boards_is_explained(self) -> None:
-        for name, offer in self.client.vocabulary.offers.items():
+        for name, info in self.client.vocabulary.commands.items():
             if name not in ("quit", "help", "events"):
-                self.assertGreater(len(self.type(f"help {name}")), 1, offer.usage)
+                self.assertGreater(len(self.type(f"help {name}")), 1, info.usage)
 
     def test_did_you_mean(self) -> None:
         self.network.requests.clear()
@@ -499,10 +499,10 @@ class OtherWords(PeopleCase):
     """A service has a command by a short name's name."""
 
     def test_its_own_comes_first(self) -> None:
-        offer = {"usage": "w <user>", "server": "app", "rest": False, "harmless": True}
-        who = offer | {"usage": "who <user>"}
+        info = {"usage": "w <user>", "server": "app", "rest": False, "harmless": True}
+        who = info | {"usage": "who <user>"}
         send = {"usage": "send <user> <what>", "server": "app", "rest": True, "harmless": True}
-        answer = {"status": 0, "commands": [offer, who, send]}
+        answer = {"status": 0, "commands": [info, who, send]}
         self.answer_always("commands", answer)
         self.answer("w ", {"status": 0, "message": "water"})
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
@@ -517,8 +517,8 @@ class OtherWords(PeopleCase):
         self.assertEqual(self.paper.lines, ["Unknown command msg"])
 
     def test_also_before_it_is_known(self) -> None:
-        offer = {"usage": "friends <what>", "server": "login", "rest": False, "harmless": True}
-        self.answer_always("commands", {"status": 0, "commands": [offer]})
+        info = {"usage": "friends <what>", "server": "login", "rest": False, "harmless": True}
+        self.answer_always("commands", {"status": 0, "commands": [info]})
         self.answer("friends of", {"status": 0, "message": "of whom?"})
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
         conversation = Conversation(client, self.paper)

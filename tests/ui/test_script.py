@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
 
 from bbs.client import BBSClient, Unreachable
 from bbs.testing import Link
-from bbs.ui.output import ForPeople
-from bbs.ui.script import Script
+from bbs.ui.output import TextFormat
+from bbs.ui.script import IScriptConsole, Script
 from tests.client.case import APP_1, LOGIN, ClientTestCase, failure
 from tests.paths import CONFORMANCE
 
 
+@implementer(IScriptConsole)
 class ScriptTestCase(ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -31,10 +33,12 @@ class ScriptTestCase(ClientTestCase):
         return Script(
             self.clock,
             client,
-            next_line=self.next_line,
-            write=self.printed.append,
-            form=ForPeople(client.vocabulary),
+            self,
+            form=TextFormat(client.vocabulary),
         )
+
+    def write(self, line: str) -> None:
+        self.printed.append(line)
 
     def next_line(self) -> Deferred[str | None]:
         if self.lines:

@@ -11,13 +11,13 @@ from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client import BBSClient, ServiceEvent
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.framework import Choices, Presentation
 from bbs.ui.chat import Partner
-from bbs.ui.completion import Known
-from bbs.ui.output import ForPrograms, Times
+from bbs.ui.completion import NameCache
+from bbs.ui.output import JSONFormat, Timestamps
 from bbs.ui.script import Script
-from bbs.ui.terminal.theme import Looks
+from bbs.ui.terminal.theme import Theme
 from tests.client.case import APP_1, LOGIN
 from tests.ui.fair import Fair, FairConversation, fair
 from tests.ui.gateway.case import GatewayCase
@@ -91,7 +91,7 @@ class Login(FairConversation):
 
     def test_what_two_choices_are_asked_by_is_asked_once(self) -> None:
         choices = [Choices(name, ask="all", lists={"all": name}) for name in ("pal", "stall")]
-        known = Known(Vocabulary(Presentation(choices=choices)))
+        known = NameCache(CommandCatalog(Presentation(choices=choices)))
         self.assertEqual([*known.questions()], ["all"])
 
 
@@ -752,7 +752,7 @@ class AtTheGateway(Fair, GatewayCase):
 class AtTheTerminal(SynchronousTestCase):
     def test_an_events_time(self) -> None:
         now = 1e9
-        looks = Looks(Vocabulary(fair), lambda: now, shows_times=True)
+        looks = Theme(CommandCatalog(fair), lambda: now, shows_times=True)
 
         def line(members: Mapping[str, object]) -> str:
             return fragment_list_to_text([*looks.event("ann", ServiceEvent(members), False)])
@@ -768,7 +768,7 @@ class AtTheTerminal(SynchronousTestCase):
             told = {"event": "opened", "at": at, "text": "A stall"}
             self.assertEqual(line(told), f"{time(now)} A stall")
         rain = line({"event": "rain", "since": then})
-        self.assertEqual(rain, f"{time(then)} It rains since {Times(lambda: now).since(then)}")
+        self.assertEqual(rain, f"{time(then)} It rains since {Timestamps(lambda: now).since(then)}")
 
 
 class AtAProgram(Fair, ScriptTestCase):
@@ -778,9 +778,8 @@ class AtAProgram(Fair, ScriptTestCase):
         return Script(
             self.clock,
             client,
-            next_line=self.next_line,
-            write=self.printed.append,
-            form=ForPrograms(),
+            self,
+            form=JSONFormat(),
         )
 
     def test_events_are_printed_as_they_came(self) -> None:

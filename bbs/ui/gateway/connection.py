@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -33,7 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
 from bbs.client.connection import endpoint_to
 from bbs.client.errors import NotSecure, NotTrusted, TurnedAway
@@ -45,38 +46,40 @@ from bbs.protocols import connection_state, sockets
 from bbs.protocols.connection_state import ConnectionState, IAbortable
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.protocols.sockets import IStreamTransport, host_of
-from bbs.ui.gateway.session import Host, Visit
+from bbs.ui.gateway.peer import IGatewayTransport
+from bbs.ui.gateway.session import GatewaySession, Host
+from bbs.ui.output import Timestamps
 
 
-class Valve:
+class Backpressure:
     """Makes the endpoints of one client, and can hold up whatever is connected through them."""
 
     def __init__(self, endpoint: Callable[[Address], IStreamClientEndpoint]) -> None:
         self._endpoint = endpoint
         self._connected: list[IProtocol] = []
-        self._shut = False
+        self._paused = False
 
     def endpoint(self, address: Address) -> IStreamClientEndpoint:
-        endpoint: IStreamClientEndpoint = _Endpoint(self, self._endpoint(address))
+        endpoint: IStreamClientEndpoint = _PausableEndpoint(self, self._endpoint(address))
         return endpoint
 
-    def shut(self) -> None:
+    def pause(self) -> None:
         """Let nothing through from now on."""
-        self._shut = True
+        self._paused = True
         for stream in self._streams():
             stream.pauseProducing()
 
-    def open(self) -> None:
+    def resume(self) -> None:
         """Let everything through again."""
-        self._shut = False
+        self._paused = False
         for stream in self._streams():
             stream.resumeProducing()
 
     def connected(self, protocol: IProtocol) -> IProtocol:
         self._connected = [each for each in self._connected if _stream(each)]
         self._connected.append(protocol)
-        if self._shut:
-            self.shut()
+        if self._paused:
+            self.pause()
         return protocol
 
     def _streams(self) -> Iterator[IStreamTransport]:
@@ -84,20 +87,20 @@ class Valve:
 
 
 def _stream(protocol: IProtocol) -> IStreamTransport | None:
-    """What a protocol is connected by, None once it is not."""
+    """The transport of a protocol, None once it is not connected."""
     stream: IStreamTransport | None = getattr(protocol, "transport", None)
     return stream
 
 
 @implementer(IStreamClientEndpoint)
-class _Endpoint:
-    def __init__(self, valve: Valve, endpoint: IStreamClientEndpoint) -> None:
-        self._valve = valve
-        self._endpoint = endpoint
+@dataclass(frozen=True)
+class _PausableEndpoint:
+    backpressure: Backpressure
+    endpoint: IStreamClientEndpoint
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        return connecting.addCallback(self._valve.connected)
+        connecting: Deferred[IProtocol] = self.endpoint.connect(protocolFactory)
+        return connecting.addCallback(self.backpressure.connected)
 
 
 GREETING_PAUSE = 0.2
@@ -107,32 +110,31 @@ PIECE = 64
 """Bytes of input that are taken at a time: each may be a key, answered by a list or a long row."""
 
 
-@implementer(IAbortable, IHalfCloseableProtocol, IPushProducer)
+@implementer(IAbortable, IGatewayTransport, IHalfCloseableProtocol, IPushProducer)
 class GatewayConnection(Protocol):
-    """One person's connection. `valve` is what `client` connects through; `gone` is called with
-    the connection once nothing is left of it. `wall` is the clock that people's days go by."""
+    """One person's connection, of the gateway `factory`, which hears when nothing is left of it.
+    `client` connects through `backpressure`, and `times` writes times for the person."""
 
     def __init__(
         self,
         clock: IReactorTime,
         client: ServiceClient,
         host: Host,
-        valve: Valve,
+        backpressure: Backpressure,
         limits: LineLimits,
-        gone: Callable[[GatewayConnection], None],
-        wall: Callable[[], float],
+        factory: GatewayFactory,
+        times: Timestamps,
     ) -> None:
         self.on_asked: Callable[[], None] | None = None
         """Called once, when something is asked for: a line is carried out that is not blank."""
         self._clock = clock
-        self._valve = valve
+        self._backpressure = backpressure
         self._limits = limits
-        self._gone = gone
+        self._factory = factory
         self._life = ConnectionState(clock, limits.write_timeout)
         self._stream: sockets.IStreamTransport
-        self._session = Visit(clock, client, host, limits.max_line, self._send, self._over, wall)
+        self._session = GatewaySession(clock, client, host, limits.max_line, self, times)
         self._session.lines.on_room = self._go_on
-        self._session.on_asked = self._asked
         self._greeting: IDelayedCall | None = None
         self._turn: IDelayedCall | None = None
         self._idle: IDelayedCall | None = None
@@ -151,6 +153,24 @@ class GatewayConnection(Protocol):
     def abort(self) -> None:
         """End it at once."""
         self._life.abort()
+
+    # IGatewayTransport
+
+    def write(self, data: bytes) -> None:
+        if not self._life.phase.closed:
+            self._stream.write(data)
+
+    def close(self) -> None:
+        self._stop_timers()
+        if self._hastens:
+            self._life.leave()
+        else:
+            self._life.close()
+
+    def has_asked(self) -> None:
+        on_asked, self.on_asked = self.on_asked, None
+        if on_asked is not None:
+            on_asked()
 
     # IProtocol
 
@@ -187,13 +207,13 @@ class GatewayConnection(Protocol):
 
     def pauseProducing(self) -> None:
         if self._life.block():
-            self._valve.shut()
+            self._backpressure.pause()
             self._session.hold(True)
             self._steer()
 
     def resumeProducing(self) -> None:
         if self._life.unblock():
-            self._valve.open()
+            self._backpressure.resume()
             self._session.hold(False)
             self._go_on()
 
@@ -205,11 +225,7 @@ class GatewayConnection(Protocol):
     def _closed(self, _: None) -> None:
         self._session.forget()
         del self._session
-        self._gone(self)
-
-    def _send(self, data: bytes) -> None:
-        if not self._life.phase.closed:
-            self._stream.write(data)
+        self._factory.gone(self)
 
     def _take_urgent_bytes(self) -> None:
         """Telnet's Synch sends the DM of IAC DM as an urgent byte (RFC 854). Without it in its
@@ -250,11 +266,6 @@ class GatewayConnection(Protocol):
         if self._idle is not None and self._idle.active():
             self._idle.reset(self._limits.idle_timeout)
 
-    def _asked(self) -> None:
-        on_asked, self.on_asked = self.on_asked, None
-        if on_asked is not None:
-            on_asked()
-
     @property
     def _has_room(self) -> bool:
         life = self._life
@@ -266,13 +277,6 @@ class GatewayConnection(Protocol):
             self._life.read_on()
         else:
             self._life.stop_reading()
-
-    def _over(self) -> None:
-        self._stop_timers()
-        if self._hastens:
-            self._life.leave()
-        else:
-            self._life.close()
 
     def _stop_timers(self) -> None:
         for timer in (self._idle, self._greeting, self._turn):
@@ -288,8 +292,8 @@ def _stop(timer: IDelayedCall | None) -> None:
 STOPPING = "The gateway stops. Bye!"
 
 DESCRIPTORS = 4
-"""That a visit takes once somebody is logged in: for the person, for requests to the login server
-and to an app server, and for what is listened to."""
+"""Descriptors of a session in which somebody is logged in: for the person, for requests to the
+login server and to an app server, and for what is listened to."""
 
 MOST_BYTES = 4 * 1024 * 1024
 """Bytes of one reply for one person, all parts together: many people share the memory here."""
@@ -364,7 +368,7 @@ class GatewayFactory(Factory):
         self._secret = secret
         self._limits = limits
         self._endpoint = endpoint or partial(endpoint_to, reactor)
-        self._vocabulary = Vocabulary(host.presentation)
+        self._vocabulary = CommandCatalog(host.presentation)
         self._door = door
         self._wall = wall
         self._connections: dict[GatewayConnection, Entry | None] = {}
@@ -386,17 +390,23 @@ class GatewayFactory(Factory):
             return connection_state.RejectedConnection(
                 self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away
             )
-        valve = Valve(self._endpoint)
+        backpressure = Backpressure(self._endpoint)
         client = GatewayClient(
             self._reactor,
             self._server,
-            valve.endpoint,
+            backpressure.endpoint,
             origin=self._origin(addr),
             vocabulary=self._vocabulary,
             most=MOST_BYTES,
         )
         connection = GatewayConnection(
-            self._reactor, client, self._host, valve, self._limits, self._gone, self._wall
+            self._reactor,
+            client,
+            self._host,
+            backpressure,
+            self._limits,
+            self,
+            Timestamps(self._wall),
         )
         self._connections[connection] = entry
         if entry is not None:
@@ -414,7 +424,8 @@ class GatewayFactory(Factory):
             connection.end(STOPPING)
         return self._departure.wait(grace)
 
-    def _gone(self, connection: GatewayConnection) -> None:
+    def gone(self, connection: GatewayConnection) -> None:
+        """Forget a connection of which nothing is left."""
         entry = self._connections.pop(connection)
         if entry is not None:
             entry.leave()

@@ -12,61 +12,38 @@ combining marks, stay with the one before them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from enum import Enum, auto
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 
 from wcwidth import wcwidth
 
+EditKey = Enum(
+    "EditKey",
+    "ENTER TAB BACKSPACE DELETE LEFT RIGHT HOME END UP DOWN"
+    " KILL_LINE KILL_REST KILL_WORD REDRAW INTERRUPT END_OF_INPUT",
+)
 
-class Key(Enum):
-    ENTER = auto()
-    TAB = auto()
-    BACKSPACE = auto()
-    DELETE = auto()
-    LEFT = auto()
-    RIGHT = auto()
-    HOME = auto()
-    END = auto()
-    UP = auto()
-    DOWN = auto()
-    KILL_LINE = auto()
-    KILL_REST = auto()
-    KILL_WORD = auto()
-    REDRAW = auto()
-    INTERRUPT = auto()
-    END_OF_INPUT = auto()
-
-
-_KEYS: Mapping[str, Key] = {
-    "\n": Key.ENTER,
-    "\t": Key.TAB,
-    "\b": Key.BACKSPACE,
-    "\x7f": Key.BACKSPACE,
-    "\x01": Key.HOME,
-    "\x02": Key.LEFT,
-    "\x03": Key.INTERRUPT,
-    "\x04": Key.END_OF_INPUT,
-    "\x05": Key.END,
-    "\x06": Key.RIGHT,
-    "\x0b": Key.KILL_REST,
-    "\x0c": Key.REDRAW,
-    "\x0e": Key.DOWN,
-    "\x10": Key.UP,
-    "\x15": Key.KILL_LINE,
-    "\x17": Key.KILL_WORD,
-    "\x1bA": Key.UP,
-    "\x1bB": Key.DOWN,
-    "\x1bC": Key.RIGHT,
-    "\x1bD": Key.LEFT,
-    "\x1bH": Key.HOME,
-    "\x1bF": Key.END,
-    "\x1b1~": Key.HOME,
-    "\x1b7~": Key.HOME,
-    "\x1b3~": Key.DELETE,
-    "\x1b4~": Key.END,
-    "\x1b8~": Key.END,
+_SENT: Mapping[EditKey, Sequence[str]] = {
+    EditKey.ENTER: ("\n",),
+    EditKey.TAB: ("\t",),
+    EditKey.BACKSPACE: ("\b", "\x7f"),
+    EditKey.DELETE: ("\x1b3~",),
+    EditKey.LEFT: ("\x02", "\x1bD"),
+    EditKey.RIGHT: ("\x06", "\x1bC"),
+    EditKey.HOME: ("\x01", "\x1bH", "\x1b1~", "\x1b7~"),
+    EditKey.END: ("\x05", "\x1bF", "\x1b4~", "\x1b8~"),
+    EditKey.UP: ("\x10", "\x1bA"),
+    EditKey.DOWN: ("\x0e", "\x1bB"),
+    EditKey.KILL_LINE: ("\x15",),
+    EditKey.KILL_REST: ("\x0b",),
+    EditKey.KILL_WORD: ("\x17",),
+    EditKey.REDRAW: ("\x0c",),
+    EditKey.INTERRUPT: ("\x03",),
+    EditKey.END_OF_INPUT: ("\x04",),
 }
-"""By what a terminal sends, less the `[` or `O` behind an escape."""
+"""What a terminal sends for each key, less the `[` or `O` behind an escape."""
+
+_KEYS = {sent: key for key, each in _SENT.items() for sent in each}
 
 _LONGEST = 32
 """Characters that an escape sequence may have; more are no key of any terminal."""
@@ -80,7 +57,7 @@ _TOKEN = re.compile(
 )
 
 
-class Keys:
+class KeyReader:
     """Reads the characters of one terminal, however they are cut."""
 
     __slots__ = ("_begun",)
@@ -88,7 +65,7 @@ class Keys:
     def __init__(self) -> None:
         self._begun = ""
 
-    def read(self, text: str) -> Iterator[str | Key]:
+    def read(self, text: str) -> Iterator[str | EditKey]:
         """The keys, and what was typed between them as text, which has no control characters."""
         text = self._begun + text
         position = 0
@@ -106,17 +83,16 @@ class Keys:
 
 
 MOST_LINES = 100
-"""Lines of one visit that can be called back."""
+"""Lines of one session that can be called back."""
 
 MOST_CHARACTERS = 16 * 1024
 """Characters of them all, so that a person's history is no way to fill the memory."""
-
 
 MOST_MARKS = 32
 """Characters without a column that are taken for one with the character before them."""
 
 
-class Editor:
+class EditBuffer:
     """One line, with its history. It takes at most `most` bytes as UTF-8: the service's lines are
     limited in those."""
 
@@ -142,31 +118,31 @@ class Editor:
         before, behind = self.text[: self.position], self.text[self.position :]
         self._set(before + fitting + behind, self.position + len(fitting))
 
-    def press(self, key: Key) -> None:
+    def press(self, key: EditKey) -> None:
         """Do what a key of editing does; others do nothing."""
         text, position = self.text, self.position
         match key:
-            case Key.LEFT:
+            case EditKey.LEFT:
                 self.position = self._before(position)
-            case Key.RIGHT:
+            case EditKey.RIGHT:
                 self.position = self._behind(position)
-            case Key.HOME:
+            case EditKey.HOME:
                 self.position = 0
-            case Key.END:
+            case EditKey.END:
                 self.position = len(text)
-            case Key.BACKSPACE:
+            case EditKey.BACKSPACE:
                 self._cut(self._before(position), position)
-            case Key.DELETE:
+            case EditKey.DELETE:
                 self._cut(position, self._behind(position))
-            case Key.KILL_LINE:
+            case EditKey.KILL_LINE:
                 self._cut(0, position)
-            case Key.KILL_REST:
+            case EditKey.KILL_REST:
                 self._cut(position, len(text))
-            case Key.KILL_WORD:
+            case EditKey.KILL_WORD:
                 self._cut(text[:position].rstrip().rfind(" ") + 1, position)
-            case Key.UP:
+            case EditKey.UP:
                 self._recall(self._place - 1)
-            case Key.DOWN:
+            case EditKey.DOWN:
                 self._recall(self._place + 1)
 
     def take(self) -> str:

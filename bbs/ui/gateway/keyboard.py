@@ -5,23 +5,28 @@ Lines wait in a queue for whoever carries them out, one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
 from twisted.internet.defer import Deferred
 
-from bbs.ui.completion import Completion
-from bbs.ui.gateway.editor import Editor, Key, Keys
-from bbs.ui.gateway.peer import Encoding, Kind, Peer
-from bbs.ui.gateway.screen import Display
-from bbs.ui.interfaces import GivenUp
+from bbs.ui.gateway.editor import EditBuffer, EditKey, KeyReader
+from bbs.ui.gateway.peer import Encoding, GatewayPeer, PeerKind
+from bbs.ui.gateway.screen import GatewayScreen, IGatewaySession
+from bbs.ui.interfaces import PromptCancelled
 from bbs.ui.output import visible
-from bbs.ui.prompts import CLEAR, HOW_TO_END, Asking, Press, questions, without_password
+from bbs.ui.prompts import (
+    CLEAR,
+    HOW_TO_END,
+    KeyConfirmation,
+    KeyPress,
+    count_questions,
+    without_password,
+)
 
 MOST_WAITING = 64
 """Complete lines that may wait for their turn before no more is read, as on the other ports."""
 
-Line = str | bytes
+InputLine = str | bytes
 """A pipe's lines are bytes until their turn comes: one before them may change the encoding."""
 
 
@@ -31,45 +36,41 @@ class Answer(str):
     __slots__ = ()
 
 
-class LineQueue:
-    """Lines for one reader. While `held` is set none is given out.
+class InputQueue:
+    """Lines for one reader. While it is `held` none is given out.
 
     It is full when more wait than may, or more than `most` bytes. `on_room` is called when lines
     were taken from it.
     """
 
-    __slots__ = ("_ended", "_held", "_lines", "_most", "_reader", "_size", "on_room")
+    __slots__ = ("_ended", "_lines", "_most", "_reader", "_size", "held", "on_room")
 
     def __init__(self, most: int) -> None:
         self.on_room: Callable[[], None] = lambda: None
         self._most = most
         self._size = 0
         # No deque: an empty one takes ten times the memory, and most are empty.
-        self._lines: list[Line] = []
-        self._reader: Deferred[Line | None] | None = None
-        self._held = False
+        self._lines: list[InputLine] = []
+        self._reader: Deferred[InputLine | None] | None = None
+        self.held = False
         self._ended = False
 
     @property
     def is_full(self) -> bool:
         return len(self._lines) >= MOST_WAITING or self._size > self._most
 
-    @property
-    def held(self) -> bool:
-        return self._held
-
-    @held.setter
-    def held(self, held: bool) -> None:
-        self._held = held
+    def hold(self, held: bool) -> None:
+        """Give no line out, or go on."""
+        self.held = held
         self._give()
 
     def __len__(self) -> int:
         return len(self._lines)
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[InputLine]:
         return iter(self._lines)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: InputLine) -> None:
         self._lines.append(line)
         self._size += len(line)
         self._give()
@@ -95,36 +96,36 @@ class LineQueue:
             count += 1
         return count
 
-    def next(self) -> Deferred[Line | None]:
+    def next(self) -> Deferred[InputLine | None]:
         """The next line, None behind the last. May be cancelled."""
-        reader: Deferred[Line | None] = Deferred(self._withdraw)
+        reader: Deferred[InputLine | None] = Deferred(self._withdraw)
         self._reader = reader
         self._give()
         return reader
 
     def give_up(self) -> None:
-        """Have the reader fail with `GivenUp`, if there is one."""
+        """Have the reader fail with `PromptCancelled`, if there is one."""
         reader, self._reader = self._reader, None
         if reader is not None:
-            reader.errback(GivenUp())
+            reader.errback(PromptCancelled())
 
     def _give(self) -> None:
-        if self._reader is not None and not self._held and (self._lines or self._ended):
+        if self._reader is not None and not self.held and (self._lines or self._ended):
             reader, self._reader = self._reader, None
             reader.callback(self._take() if self._lines else None)
 
-    def _take(self) -> Line:
+    def _take(self) -> InputLine:
         line = self._lines.pop(0)
         self._size -= len(line)
         self.on_room()
         return line
 
-    def _withdraw(self, _: Deferred[Line | None]) -> None:
+    def _withdraw(self, _: Deferred[InputLine | None]) -> None:
         self._reader = None
 
 
 class LineCutter:
-    """Cuts bytes at LF. Of a line over `most` bytes nothing is kept: None stands in its place."""
+    """Cuts bytes at LF. A line over `most` bytes is not kept: None stands in its place."""
 
     __slots__ = ("_begun", "_most", "_overlong")
 
@@ -144,7 +145,7 @@ class LineCutter:
         yield from self._add(rest)
 
     def rest(self) -> bytes:
-        """What a line has begun with; it begins anew."""
+        """Take what a line has begun with."""
         begun = bytes(self._begun)
         self._begun.clear()
         self._overlong = False
@@ -170,76 +171,60 @@ TOO_LONG = "Line too long: over {} bytes. Nothing of it is sent."
 NOT_SENT = "Not sent: {} behind it."
 HERE = "bbs is here."
 
-_COMMANDS: Mapping[int, Key] = {
-    0xEC: Key.END_OF_INPUT,  # end of file (RFC 1184)
-    0xF3: Key.INTERRUPT,  # break
-    0xF4: Key.INTERRUPT,  # interrupt process
-    0xF7: Key.BACKSPACE,  # erase character
-    0xF8: Key.KILL_LINE,  # erase line
+_COMMANDS: Mapping[int, EditKey] = {
+    0xEC: EditKey.END_OF_INPUT,  # end of file (RFC 1184)
+    0xF3: EditKey.INTERRUPT,  # break
+    0xF4: EditKey.INTERRUPT,  # interrupt process
+    0xF7: EditKey.BACKSPACE,  # erase character
+    0xF8: EditKey.KILL_LINE,  # erase line
 }
 _ARE_YOU_THERE = 0xF6
-
-
-@dataclass(frozen=True)
-class Actions:
-    """What keys do beside editing.
-
-    `say` shows words, `draw` the line as it is. `busy` tells whether a line is being carried out,
-    and `give_up` waits for it no more. `talks` tells whether a line that is entered now is said to
-    somebody, unless it begins with a slash. `leave` ends the session. `completions` has what the
-    end of a text may become. While there are `pages` left of a list, `turn` gets each key.
-    """
-
-    say: Callable[[str], None]
-    draw: Callable[[], None]
-    busy: Callable[[], bool]
-    give_up: Callable[[], None]
-    talks: Callable[[], bool]
-    leave: Callable[[], None]
-    completions: Callable[[str], Sequence[Completion]]
-    pages: Callable[[], bool]
-    turn: Callable[[str | Key], None]
 
 
 class Keyboard:
     """Gives `lines` what comes from `peer`."""
 
     __slots__ = (
-        "_actions",
         "_answers",
-        "_asking",
+        "_confirmation",
         "_cutter",
         "_decoder",
-        "_display",
         "_hidden",
         "_keys",
         "_lines",
         "_most",
         "_peer",
+        "_screen",
+        "_session",
         "_shown",
         "asked",
     )
 
     def __init__(
-        self, peer: Peer, display: Display, lines: LineQueue, most: int, actions: Actions
+        self,
+        peer: GatewayPeer,
+        screen: GatewayScreen,
+        lines: InputQueue,
+        most: int,
+        session: IGatewaySession,
     ) -> None:
         self.asked = False
         """Whether a password is asked for right now."""
         self._answers = 0  # that will be asked for by what was entered, and are not typed yet
         self._peer = peer
-        self._display = display
+        self._screen = screen
         self._lines = lines
         self._most = most
-        self._actions = actions
-        self._asking = Asking(actions.say)
-        self._keys = Keys()
+        self._session = session
+        self._confirmation = KeyConfirmation()
+        self._keys = KeyReader()
         self._decoder = peer.encoding.decoder()
         self._cutter = LineCutter(most)
-        self._shown = Editor(most)
-        self._hidden = Editor(most)
+        self._shown = EditBuffer(most)
+        self._hidden = EditBuffer(most)
 
     @property
-    def visible_line(self) -> Editor | None:
+    def visible_line(self) -> EditBuffer | None:
         """The line being typed, None while it is not to be seen: a password is typed, perhaps
         before it is asked for. A line that was begun before comes back behind it."""
         return None if self._hides else self._shown
@@ -252,8 +237,10 @@ class Keyboard:
         """A line was carried out. Passwords that were typed for it, and that it did not ask for,
         must not be carried out in their turn."""
         if unasked := self._lines.skip_answers():
-            self._actions.say(NOT_SENT.format(unasked))
-        if not any(isinstance(line, str) and questions(line, users=False) for line in self._lines):
+            self._screen.show(NOT_SENT.format(unasked))
+        if not any(
+            isinstance(line, str) and count_questions(line, users=False) for line in self._lines
+        ):
             self._expect(0)
 
     def remember(self, line: str) -> None:
@@ -261,12 +248,12 @@ class Keyboard:
         self._shown.remember(without_password(line))
 
     def use(self, encoding: Encoding) -> None:
-        """What is typed comes in another encoding from now on."""
+        """Read another encoding from now on."""
         self._decoder = encoding.decoder()
 
     def typed(self, text: bytes) -> bool:
         """Take text from the peer; whether there is any."""
-        if self._peer.kind is Kind.TELNET:
+        if self._peer.kind is PeerKind.TELNET:
             # A line may have begun before it was known that this is telnet.
             for each in self._keys.read(self._decoder.decode(self._cutter.rest() + text)):
                 self._pressed(each)
@@ -275,14 +262,14 @@ class Keyboard:
             if line is None:
                 self._too_long()
             else:
-                self._display.entered()
+                self._screen.display.entered()
                 self._lines.add(line)
         return bool(text)
 
     def command(self, code: int) -> bool:
         """Take one of telnet's commands; whether it is a key, as most of them are (RFC 854)."""
         if code == _ARE_YOU_THERE:
-            self._actions.say(HERE)
+            self._screen.show(HERE)
         elif code in _COMMANDS:
             self._pressed(_COMMANDS[code])
         return code in _COMMANDS
@@ -293,9 +280,9 @@ class Keyboard:
             self._lines.add(rest)
         self._lines.end()
 
-    def _pressed(self, pressed: str | Key) -> None:
-        if self._actions.pages():
-            return self._actions.turn(pressed)
+    def _pressed(self, pressed: str | EditKey) -> None:
+        if self._screen.has_pages:
+            return self._screen.turn(pressed)
         line = self._hidden if self._hides else self._shown
         if isinstance(pressed, str):
             was_overlong = line.overlong
@@ -304,26 +291,26 @@ class Keyboard:
                 self._too_long()
             return
         match pressed:
-            case Key.ENTER:
+            case EditKey.ENTER:
                 self._enter(line)
-            case Key.INTERRUPT:
+            case EditKey.INTERRUPT:
                 self._interrupt(line)
-            case Key.END_OF_INPUT:
+            case EditKey.END_OF_INPUT:
                 self._end_of_input(line)
-            case Key.TAB if not self._hides and line.position <= MOST_COMPLETED:
+            case EditKey.TAB if not self._hides and line.position <= MOST_COMPLETED:
                 self._complete(line)
-            case Key.REDRAW:
-                self._display.clear_screen()
+            case EditKey.REDRAW:
+                self._screen.display.clear_screen()
             case _:
                 line.press(pressed)
 
     def _too_long(self) -> None:
-        self._actions.say(TOO_LONG.format(self._most))
+        self._screen.show(TOO_LONG.format(self._most))
 
-    def _enter(self, line: Editor) -> None:
-        if self._display.edits:
-            self._actions.draw()
-        self._display.entered()
+    def _enter(self, line: EditBuffer) -> None:
+        if self._screen.display.edits:
+            self._screen.draw()
+        self._screen.display.entered()
         overlong, text = line.overlong, line.take()
         if overlong:
             return
@@ -331,44 +318,48 @@ class Keyboard:
             self._answers = max(0, self._answers - 1)
             self._lines.add(Answer(text))
         else:
-            said = self._actions.talks() and not text.startswith("/")
-            self._answers = 0 if said else questions(text, users=False)
+            said = self._session.talks and not text.startswith("/")
+            self._answers = 0 if said else count_questions(text, users=False)
             self._lines.add(text)
 
     def _expect(self, answers: int) -> None:
         self._answers = answers
         self._hidden.take()
 
-    def _interrupt(self, line: Editor) -> None:
+    def _interrupt(self, line: EditBuffer) -> None:
         if self.asked:
-            self._display.entered()
+            self._screen.display.entered()
             self._lines.give_up()
-        elif self._actions.busy() or self._hides:
+        elif self._session.is_busy or self._hides:
             if unsent := self._lines.clear():
-                self._actions.say(NOT_SENT.format(unsent))
+                self._screen.show(NOT_SENT.format(unsent))
             self._expect(0)
-            self._actions.give_up()
+            self._session.give_up()
         elif not line.text:
-            self._actions.say(HOW_TO_END)
-        elif self._asking.confirmed(Press("c-c", line.text), CLEAR):
+            self._screen.show(HOW_TO_END)
+        elif self._confirmation.confirms(KeyPress("c-c", line.text)):
             line.take()
+        else:
+            self._screen.show(CLEAR)
 
-    def _end_of_input(self, line: Editor) -> None:
-        under_way = "a line" if self._actions.busy() else ""
+    def _end_of_input(self, line: EditBuffer) -> None:
+        under_way = "a line" if self._session.is_busy else ""
         if self._hides:
             self._interrupt(line)
         elif line.position < len(line.text):
-            line.press(Key.DELETE)
+            line.press(EditKey.DELETE)
         else:
-            press = Press("c-d", line.text, under_way)
+            press = KeyPress("c-d", line.text, under_way)
             unsent = line.text or under_way
-            if not unsent or self._asking.confirmed(press, UNSENT):
-                self._actions.leave()
+            if not unsent or self._confirmation.confirms(press):
+                self._session.leave()
+            else:
+                self._screen.show(UNSENT)
 
-    def _complete(self, line: Editor) -> None:
+    def _complete(self, line: EditBuffer) -> None:
         """Go on as far as is clear, else show what there is."""
         begun = line.text[: line.position]
-        found = self._actions.completions(begun)
+        found = self._session.completions(begun)
         if not found:
             return
         texts = [each.text for each in found]
@@ -381,4 +372,5 @@ class Keyboard:
         else:
             more_than_shown = [f"… {len(texts)} in all"] if len(texts) > MOST_SHOWN else []
             shown = [*map(visible, texts[:MOST_SHOWN]), *more_than_shown]
-            self._asking.once(Press("tab", begun), "  ".join(shown))
+            if self._confirmation.is_new(KeyPress("tab", begun)):
+                self._screen.show("  ".join(shown))

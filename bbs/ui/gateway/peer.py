@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
+from twisted.internet.interfaces import IReactorTime
 from wcwidth import wcwidth
+from zope.interface import Interface
 
 from bbs.protocols import telnet as options
 from bbs.protocols.telnet import (
@@ -55,7 +57,7 @@ class Encoding:
         return text.encode(self.codec, _ERRORS)
 
     def shown(self, character: str) -> str:
-        """What stands for a character in a line that is edited, in what the terminal has."""
+        """The characters that show one in a line that is edited."""
         return _shown(self.codec, character)
 
     def width(self, text: str) -> int:
@@ -120,7 +122,7 @@ _LINE_END = re.compile(rb"[\r\n]")
 _TABLE = b"[TTABLE]"  # offers a translation table, which is not taken
 
 
-class Kind(Enum):
+class PeerKind(Enum):
     """What is at the other end."""
 
     UNKNOWN = "unknown"
@@ -128,20 +130,33 @@ class Kind(Enum):
     PIPE = "a plain pipe"
 
 
-class Peer:
-    """The other end of one connection. `send` gets bytes for it, `seconds` is the clock.
-    `max_line` is in bytes; whoever begins with a longer line is no telnet at a terminal."""
+class IGatewayTransport(Interface):
+    """The connection to a peer, as what speaks to that peer uses it."""
+
+    def write(data: bytes) -> None:
+        """Send bytes, unless the connection has ended."""
+
+    def close() -> None:
+        """End the connection once all is sent."""
+
+    def has_asked() -> None:
+        """Note that the peer has asked for something."""
+
+
+class GatewayPeer:
+    """The other end of one connection, which `transport` leads to. `max_line` is in bytes; whoever
+    begins with a longer line is no telnet at a terminal."""
 
     __slots__ = (
         "_after_cr",
         "_asked_charset",
+        "_clock",
         "_minute",
         "_options",
         "_reader",
         "_room",
-        "_seconds",
-        "_send",
         "_sequences",
+        "_transport",
         "columns",
         "encoding",
         "is_obtrusive",
@@ -149,20 +164,18 @@ class Peer:
         "rows",
     )
 
-    def __init__(
-        self, send: Callable[[bytes], None], max_line: int, seconds: Callable[[], float]
-    ) -> None:
-        self.kind = Kind.UNKNOWN
+    def __init__(self, transport: IGatewayTransport, max_line: int, clock: IReactorTime) -> None:
+        self.kind = PeerKind.UNKNOWN
         self.columns = 0
         """Those of its window, `MOST_COLUMNS` at most; 0 where it has not said."""
         self.rows = 0
-        """The same, of its height."""
+        """The rows of its window, likewise."""
         self.encoding: Encoding = UTF8
         self.is_obtrusive = False
         """Whether it negotiates without an end; then nothing is taken from it any more."""
-        self._send = send
-        self._seconds = seconds
-        self._minute = seconds()  # when it began
+        self._transport = transport
+        self._clock = clock
+        self._minute = clock.seconds()  # when it began
         self._sequences = 0  # in that minute
         self._reader = TelnetReader(MOST_SUBNEGOTIATION)
         self._options = Options(_OURS, _THEIRS)
@@ -182,9 +195,9 @@ class Peer:
 
     def write(self, text: str) -> None:
         """Send text, in which LF ends a line."""
-        if self.kind is not Kind.TELNET:
-            return self._send(self.encoding.encode(text))
-        return self._send(escaped(self.encoding.encode(text.replace("\n", "\r\n"))))
+        if self.kind is not PeerKind.TELNET:
+            return self._transport.write(self.encoding.encode(text))
+        return self._transport.write(escaped(self.encoding.encode(text.replace("\n", "\r\n"))))
 
     def receive(self, data: bytes) -> Iterator[bytes | TelnetCommand]:
         """Its text, in which LF ends a line, and its commands; to be read to the end."""
@@ -192,10 +205,10 @@ class Peer:
             if self.is_obtrusive:
                 return
             if isinstance(token, bytes):
-                if self.kind is Kind.UNKNOWN:
+                if self.kind is PeerKind.UNKNOWN:
                     self._look_at(token)
                 yield self._with_plain_ends(token)
-            elif self.kind is not Kind.PIPE:
+            elif self.kind is not PeerKind.PIPE:
                 self._is_telnet()
                 self._count()
                 if isinstance(token, Negotiation):
@@ -210,17 +223,17 @@ class Peer:
         end = _LINE_END.search(text)
         self._room -= end.start() if end else len(text)
         if self._room < 0 or (end and end[0] == b"\n"):
-            self.kind = Kind.PIPE
+            self.kind = PeerKind.PIPE
         elif end:
             self._is_telnet()
 
     def _is_telnet(self) -> None:
-        if self.kind is Kind.UNKNOWN:
-            self.kind = Kind.TELNET
-            self._send(self._options.offer())
+        if self.kind is PeerKind.UNKNOWN:
+            self.kind = PeerKind.TELNET
+            self._transport.write(self._options.offer())
 
     def _count(self) -> None:
-        now = self._seconds()
+        now = self._clock.seconds()
         if now >= self._minute + 60:
             self._minute, self._sequences = now, 0
         self._sequences += 1
@@ -237,10 +250,10 @@ class Peer:
 
     def _negotiate(self, said: Negotiation) -> None:
         could = self._options.on(Side.OURS, options.CHARSET)
-        self._send(self._options.receive(said))
+        self._transport.write(self._options.receive(said))
         if self._options.on(Side.OURS, options.CHARSET) and not could:
             self._asked_charset = True
-            self._send(subnegotiation(options.CHARSET, bytes((REQUEST,)) + _OFFER))
+            self._transport.write(subnegotiation(options.CHARSET, bytes((REQUEST,)) + _OFFER))
 
     def _subnegotiate(self, said: Subnegotiation) -> None:
         if said.option == options.NAWS and len(said.data) == 4:
@@ -253,7 +266,7 @@ class Peer:
             if verb in (bytes((ACCEPTED,)), bytes((REJECTED,))):
                 self._asked_charset = False
             elif verb == bytes((REQUEST,)):
-                self._send(subnegotiation(options.CHARSET, self._choose(names)))
+                self._transport.write(subnegotiation(options.CHARSET, self._choose(names)))
 
     def _choose(self, names: bytes) -> bytes:
         """The answer to a request for one of some character sets."""

@@ -16,20 +16,21 @@ from itertools import islice
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from zope.interface import implementer
+from zope.interface import Attribute, Interface, implementer
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
-from bbs.client.request import Typed
+from bbs.client.request import ClientRequest
 from bbs.protocols.presentation import Presentation
+from bbs.ui.completion import Completion
 from bbs.ui.conversation import Conversation
-from bbs.ui.gateway.editor import Editor
+from bbs.ui.gateway.editor import EditBuffer, EditKey
 from bbs.ui.gateway.peer import UTF8, Encoding, is_plain
 from bbs.ui.interfaces import IScreen
 from bbs.ui.output import (
     OLDER,
     Stamp,
-    Times,
+    Timestamps,
     event_entry,
     message_line,
     reply_entries,
@@ -51,13 +52,14 @@ _CLEAR_BELOW = "\x1b[J"
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
-class Display:
+class LineDisplay:
     """One screen. `write` gets what is to appear there, with LF for the end of a line."""
 
-    __slots__ = ("_column", "_drawn", "_start", "_write", "columns", "edits", "encoding")
+    __slots__ = ("_column", "_drawn", "_start", "_write", "columns", "edits", "encoding", "rows")
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.columns = 0
+        self.rows = 0
         self.edits = False
         """Whether the line being typed is drawn here."""
         self.encoding: Encoding = UTF8
@@ -90,12 +92,16 @@ class Display:
             self._write(f"\r{_CLEAR_BELOW}")
             self._forget()
 
+    def ring(self) -> None:
+        """Ring the terminal's bell."""
+        self._write("\a")
+
     def clear_screen(self) -> None:
         if self.edits:
             self._write(_CLEAR_SCREEN)
             self._forget()
 
-    def draw(self, prompt: str, line: Editor | None) -> None:
+    def draw(self, prompt: str, line: EditBuffer | None) -> None:
         """Draw the line being typed, where it is not drawn like that already; None: one of which
         there is nothing to see."""
         if not self.edits:
@@ -114,6 +120,11 @@ class Display:
         if column < self._width(row):
             self._write(f"\r\x1b[{column}C" if column else "\r")
 
+    @property
+    def page_rows(self) -> int:
+        """The rows of a window that is shown pages; 0 for none."""
+        return self.rows if self.edits else 0
+
     def height(self, line: str) -> int:
         """How many rows a line takes."""
         columns = max(FEWEST_COLUMNS, self.columns or USUAL_COLUMNS)
@@ -122,7 +133,7 @@ class Display:
     def _forget(self) -> None:
         self._drawn, self._column = "", 0
 
-    def _row(self, prompt: str, line: Editor | None) -> tuple[str, int]:
+    def _row(self, prompt: str, line: EditBuffer | None) -> tuple[str, int]:
         """The row, and the column of the cursor in it."""
         # The last column stays empty: a character there leaves the cursor in one of two places.
         room = max(FEWEST_COLUMNS, self.columns or USUAL_COLUMNS) - 1
@@ -174,7 +185,7 @@ class Display:
         return self.encoding.width(text)
 
 
-def prompt(host: str, conversation: Conversation, at_work: bool) -> str:
+def prompt_text(host: str, conversation: Conversation, at_work: bool) -> str:
     """The words before the line being typed: who speaks to whom, `ann> ` or `ann>bob> `; while a
     line is carried out, what that waits for."""
     if at_work:
@@ -185,49 +196,35 @@ def prompt(host: str, conversation: Conversation, at_work: bool) -> str:
     return f"{user}>{talk}"
 
 
-class Drawing:
-    """Draws on `display` what `look` says: the words before the line, and the line."""
+class IGatewaySession(Interface):
+    """A session at the gateway, as its screen and its keyboard use it."""
 
-    __slots__ = ("_clock", "_display", "_look", "_over", "_soon")
+    is_busy: bool = Attribute("Whether a line is being carried out.")
+    talks: bool = Attribute("Whether a line that is entered now is said, unless a slash begins it.")
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        display: Display,
-        look: Callable[[], tuple[str, Editor | None]],
-    ) -> None:
-        self._clock = clock
-        self._display = display
-        self._look = look
-        self._soon: IDelayedCall | None = None
-        self._over = False
+    def prompt() -> tuple[str, EditBuffer | None]:
+        """What stands below everything else: words, and the line being typed."""
 
-    def show(self, text: str) -> None:
-        """Show lines above the line being typed."""
-        if not self._over:
-            self._display.show(text)
-            self.soon()
+    def hold_lines() -> None:
+        """Hold lines back, or let them go, as pages that are left have it."""
 
-    def soon(self) -> None:
-        """Draw the line when everything else that is to be shown now has been."""
-        if self._soon is None and not self._over:
-            self._soon = self._clock.callLater(0, self.now)
+    def replied(request: ClientRequest, reply: ServiceReply) -> None:
+        """Note an answer of the service's that was shown."""
 
-    def now(self) -> None:
-        """Draw the line."""
-        self._cancel()
-        if not self._over:
-            self._display.draw(*self._look())
+    def ask_password(prompt: str) -> Deferred[str]:
+        """As `IScreen` has it."""
 
-    def end(self) -> None:
-        """Nothing is drawn any more."""
-        self._over = True
-        self._cancel()
+    def changed() -> None:
+        """As `IScreen` has it."""
 
-    def _cancel(self) -> None:
-        if self._soon is not None and self._soon.active():
-            self._soon.cancel()
-        self._soon = None
+    def completions(line: str) -> Sequence[Completion]:
+        """The completions of the end of a text."""
+
+    def give_up() -> None:
+        """Wait no more for the line that is being carried out."""
+
+    def leave() -> None:
+        """End the session as the person wishes."""
 
 
 FEWEST_ROWS = 4
@@ -237,14 +234,12 @@ PROMPT = "-- more -- any key goes on, q leaves "
 
 
 class Pager:
-    """What is left of a list. `rows` tells how many rows the window has, 0 where it has no pages,
-    and `height` how many a line takes there."""
+    """What is left of a list, of which `display` shows pages."""
 
-    __slots__ = ("_height", "_left", "_rows")
+    __slots__ = ("_display", "_left")
 
-    def __init__(self, rows: Callable[[], int], height: Callable[[str], int]) -> None:
-        self._rows = rows
-        self._height = height
+    def __init__(self, display: LineDisplay) -> None:
+        self._display = display
         # The last comes first, so that a page is taken off the end.
         self._left: list[str] = []
 
@@ -257,7 +252,7 @@ class Pager:
         if self._left:
             self._left[:0] = reversed(lines)
             return ()
-        room = self._rows()
+        room = self._display.page_rows
         if room < FEWEST_ROWS or self._fitting(lines, room) == len(lines):
             return lines
         self._left = [*reversed(lines)]
@@ -265,12 +260,11 @@ class Pager:
 
     def turn(self) -> Sequence[str]:
         """The next page; all that is left, where the window has no pages any more."""
-        room = self._rows()
+        room = self._display.page_rows
         count = len(self._left)
         if room >= FEWEST_ROWS:
             count = max(1, self._fitting([*reversed(self._left[-room:])], room))
-        page = [self._left.pop() for _ in range(min(count, len(self._left)))]
-        return page
+        return [self._left.pop() for _ in range(min(count, len(self._left)))]
 
     def leave(self) -> None:
         """Nobody wants to see the rest."""
@@ -280,70 +274,90 @@ class Pager:
         """How many lines fit in a window, whose last row is the prompt's."""
         room = rows - 1
         for count, line in enumerate(lines):
-            room -= self._height(line)
+            room -= self._display.height(line)
             if room < 0:
                 return count
         return len(lines)
 
 
-BELL = "\a"
-
-
 @implementer(IScreen)
-class Screen:
-    """`show` shows text above the line being typed, and `ring` rings the terminal's bell. `replied`
-    is told of each answer that was shown; `ask` and `changed` are the visit's part of IScreen."""
+class GatewayScreen:
+    """What one person reads on `display`: replies, messages and words, with their times, above the
+    prompt of `session`."""
 
     __slots__ = (
-        "_ask",
-        "_changed",
-        "_replied",
-        "_ring",
-        "_show",
+        "_clock",
+        "_over",
+        "_pager",
+        "_session",
+        "_soon",
         "_times",
         "_vocabulary",
-        "pager",
+        "display",
         "rings",
         "stamps",
     )
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
-        times: Times,
-        pager: Pager,
-        *,
-        show: Callable[[str], None],
-        ring: Callable[[], None],
-        replied: Callable[[Typed, ServiceReply], None],
-        ask: Callable[[str], Deferred[str]],
-        changed: Callable[[], None],
+        clock: IReactorTime,
+        vocabulary: CommandCatalog,
+        times: Timestamps,
+        display: LineDisplay,
+        session: IGatewaySession,
     ) -> None:
-        self.pager = pager
-        self._vocabulary = vocabulary
-        self._times = times
-        self._show = show
-        self._ring = ring
-        self._replied = replied
-        self._ask = ask
-        self._changed = changed
+        self.display = display
         self.stamps = True
         """Whether what was said has its time before it."""
         self.rings = False
         """Whether the bell rings when somebody writes to the person, or names them."""
+        self._clock = clock
+        self._vocabulary = vocabulary
+        self._times = times
+        self._session = session
+        self._pager = Pager(display)
+        self._soon: IDelayedCall | None = None
+        self._over = False
+
+    def show(self, text: str) -> None:
+        """Show lines above the line being typed."""
+        if not self._over:
+            self.display.show(text)
+            self.draw_soon()
+
+    def draw_soon(self) -> None:
+        """Draw the line when everything else that is to be shown now has been."""
+        if self._soon is None and not self._over:
+            self._soon = self._clock.callLater(0, self.draw)
+
+    def draw(self) -> None:
+        """Draw the line being typed as it is."""
+        self._cancel()
+        if not self._over:
+            self.display.draw(*self._session.prompt())
+
+    def end(self) -> None:
+        """Nothing is drawn any more."""
+        self._over = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._soon is not None and self._soon.active():
+            self._soon.cancel()
+        self._soon = None
 
     # IScreen
 
-    def reply(self, request: Typed, reply: ServiceReply) -> None:
+    def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
         entries = reply_entries(self._presentation, reply, request.user, self._times.since)
         self._page([line for each in entries for line in self._stamped(each.text, each.time)])
-        self._replied(request, reply)
+        self._session.replied(request, reply)
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         line = message_line(self._presentation, message, user)
-        self._show("\n".join(self._stamped(line, message.time)))
+        self.show("\n".join(self._stamped(line, message.time)))
         if for_you and self.rings:
-            self._ring()
+            self.display.ring()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         lines = [OLDER] if older else []
@@ -357,19 +371,19 @@ class Screen:
             lines = _beside(self._times.now(), entry.text)
         else:
             lines = self._stamped(entry.text, entry.time)
-        self._show("\n".join(lines))
+        self.show("\n".join(lines))
 
     def notice(self, text: str) -> None:
         self._page(text.split("\n"))
 
     def problem(self, text: str) -> None:
-        self._show(text)
+        self.show(text)
 
     def ask_password(self, prompt: str) -> Deferred[str]:
-        return self._ask(prompt)
+        return self._session.ask_password(prompt)
 
     def changed(self) -> None:
-        self._changed()
+        self._session.changed()
 
     @property
     def _presentation(self) -> Presentation:
@@ -377,16 +391,24 @@ class Screen:
 
     # Pages
 
-    def turn(self, leaves: bool) -> None:
+    @property
+    def has_pages(self) -> bool:
+        """Whether a list has pages left: then `turn` gets each key."""
+        return bool(self._pager)
+
+    def turn(self, pressed: str | EditKey) -> None:
         """Show the next page of what is left, or leave that."""
-        if leaves:
-            self.pager.leave()
-        elif page := self.pager.turn():
-            self._show("\n".join(page))
+        if pressed in (EditKey.INTERRUPT, EditKey.END_OF_INPUT, "q", "Q"):
+            self.display.clear()
+            self._pager.leave()
+        elif page := self._pager.turn():
+            self.show("\n".join(page))
+        self._session.hold_lines()
 
     def _page(self, lines: Sequence[str]) -> None:
-        if page := self.pager.begin(lines):
-            self._show("\n".join(page))
+        if page := self._pager.begin(lines):
+            self.show("\n".join(page))
+            self._session.hold_lines()
 
     def _stamped(self, line: str, time: float | None) -> Sequence[str]:
         return _beside(self._times.stamp(time) if self.stamps else Stamp(), line)

@@ -1,6 +1,6 @@
 """One person at the gateway: what they type, and what they are shown.
 
-The conversation is the client's (`bbs.ui.conversation`), as one user at a time. A visit reads
+The conversation is the client's (`bbs.ui.conversation`), as one user at a time. A session reads
 lines for it, one after the other, and has the screen that it shows itself on; while one is carried
 out the next may be typed already.
 """
@@ -8,41 +8,45 @@ out the next may be typed already.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from bbs.client.client import ServiceClient
 from bbs.client.replies import ServiceReply
-from bbs.client.request import Typed
+from bbs.client.request import ClientRequest
 from bbs.core.errors import WrongCredentials
 from bbs.core.values import UNITS, Rate
 from bbs.limits.buckets import Buckets
 from bbs.protocols.presentation import Presentation
 from bbs.protocols.telnet import TelnetCommand
+from bbs.ui.completion import Completion
 from bbs.ui.conversation import Conversation
-from bbs.ui.gateway.editor import Editor, Key
-from bbs.ui.gateway.keyboard import Actions, Keyboard, Line, LineQueue
-from bbs.ui.gateway.peer import Encoding, Kind, Peer, named
-from bbs.ui.gateway.screen import BELL, PROMPT, Display, Drawing, Pager, Screen, prompt
-from bbs.ui.interfaces import GivenUp, OwnCommand, WrongUse
-from bbs.ui.output import Times, waiting_line
+from bbs.ui.gateway.editor import EditBuffer
+from bbs.ui.gateway.keyboard import InputLine, InputQueue, Keyboard
+from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, PeerKind, named
+from bbs.ui.gateway.screen import PROMPT, GatewayScreen, IGatewaySession, LineDisplay, prompt_text
+from bbs.ui.interfaces import BuiltinCommand, PromptCancelled, UsageError
+from bbs.ui.output import Timestamps, waiting_line
 
 
 def gateway_commands(
-    peer: Peer, screen: Screen, use: Callable[[Encoding], None]
-) -> Mapping[str, OwnCommand]:
-    """Them, by name; `use` is told of another encoding."""
+    peer: GatewayPeer, screen: GatewayScreen, use: Callable[[Encoding], None]
+) -> Mapping[str, BuiltinCommand]:
+    """The gateway's own commands, by name; `use` is told of another encoding."""
 
     def encoding(words: Sequence[str]) -> None:
         if len(words) > 1:
-            raise WrongUse()
+            raise UsageError()
         if words:
             found = named(words[0])
             if found is None:
-                raise WrongUse()
+                raise UsageError()
             use(found)
         screen.notice(f"Encoding: {peer.encoding.name}")
 
@@ -55,9 +59,9 @@ def gateway_commands(
         screen.notice(f"Bell: {'on' if screen.rings else 'off'}")
 
     commands = (
-        OwnCommand("encoding utf-8|big5", "how your terminal's characters are sent", encoding),
-        OwnCommand("times [on|off]", "whether each message has its time", times),
-        OwnCommand("bell [on|off]", "whether it rings when you are written to, or named", bell),
+        BuiltinCommand("encoding utf-8|big5", "how your terminal's characters are sent", encoding),
+        BuiltinCommand("times [on|off]", "whether each message has its time", times),
+        BuiltinCommand("bell [on|off]", "whether it rings when you are written to, or named", bell),
     )
     return {each.name: each for each in commands}
 
@@ -67,7 +71,7 @@ def _switched(words: Sequence[str], now: bool) -> bool:
     if not words:
         return now
     if len(words) > 1 or words[0] not in ("on", "off"):
-        raise WrongUse()
+        raise UsageError()
     return words[0] == "on"
 
 
@@ -79,16 +83,15 @@ BURST = 300
 """Lines that are carried out as fast as may be, so that who pastes a page waits for nothing."""
 
 
-class Pace:
+class LinePace:
     """The pace of one person."""
 
-    __slots__ = ("_bucket", "_clock", "_over", "_pause")
+    __slots__ = ("_bucket", "_clock", "_pause")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._bucket = Buckets(RATE, clock, burst=BURST)
         self._pause: Deferred[None] | None = None
-        self._over: IDelayedCall | None = None
 
     @property
     def pauses(self) -> bool:
@@ -102,58 +105,24 @@ class Pace:
         """
         wait = self._bucket.take("")
         if wait or others:
-            self._pause = Deferred()
-            self._over = self._clock.callLater(wait, self.end)
-            await self._pause
+            self._pause = deferLater(self._clock, wait)
+            with suppress(CancelledError):
+                await self._pause
+            self._pause = None
 
     def end(self) -> None:
         """Pause no longer."""
-        pause, self._pause = self._pause, None
-        over, self._over = self._over, None
-        if over is not None and over.active():
-            over.cancel()
-        if pause is not None:
-            pause.callback(None)
+        if self._pause is not None:
+            self._pause.cancel()
 
 
-SETTLING = 1.0
+NEGOTIATION_DEADLINE = 1.0
 """Seconds at most that the first line waits for telnet to answer: whether it will hide a password
 should be known before one is asked for."""
 
 
-class Settling:
-    """Whether `peer` may still answer (`goes_on`); `changed` is called when that changes."""
-
-    __slots__ = ("_changed", "_clock", "_end", "_peer", "goes_on")
-
-    def __init__(self, clock: IReactorTime, peer: Peer, changed: Callable[[], None]) -> None:
-        self.goes_on = False
-        self._clock = clock
-        self._peer = peer
-        self._changed = changed
-        self._end: IDelayedCall | None = None
-
-    def look(self) -> None:
-        """The peer may be known by now, or may have answered."""
-        if self._peer.kind is Kind.TELNET and self._end is None:
-            self._end = self._clock.callLater(SETTLING, self._over)
-            self.goes_on = True
-            self._changed()
-        if self.goes_on and self._peer.settled:
-            self._over()
-
-    def stop(self) -> None:
-        if self._end is not None and self._end.active():
-            self._end.cancel()
-        self._end = None
-
-    def _over(self) -> None:
-        self.goes_on = False
-        self._changed()
-
-
 MOST_FAILURES = 5
-"""Wrong passwords, one after the other, after which a visit ends."""
+"""Wrong passwords, one after the other, after which a session ends."""
 
 GREETING = """\
 {} Press Enter to begin.
@@ -170,9 +139,10 @@ class Host:
     presentation: Presentation = field(default_factory=Presentation)
 
 
-class Visit:
-    """`send` gets bytes for the peer; `over` is called when the visit has come to its end, which
-    it has told the peer. `max_line` is in bytes, and `wall` the clock by which days begin."""
+@implementer(IGatewaySession)
+class GatewaySession:
+    """One person's session over `transport`, which it closes at its end. `max_line` is in bytes,
+    and `times` writes times for the person."""
 
     _log = Logger()
 
@@ -182,57 +152,32 @@ class Visit:
         client: ServiceClient,
         host: Host,
         max_line: int,
-        send: Callable[[bytes], None],
-        over: Callable[[], None],
-        wall: Callable[[], float],
+        transport: IGatewayTransport,
+        times: Timestamps,
     ) -> None:
-        self.peer = Peer(send, max_line, clock.seconds)
-        self.lines = LineQueue(max_line)
-        self.on_asked: Callable[[], None] = lambda: None
-        """Called for each line that asks for something, when its turn has come."""
+        self.peer = GatewayPeer(transport, max_line, clock)
+        self.lines = InputQueue(max_line)
+        self._clock = clock
         self._client = client
         self._host = host
-        self._over = over
-        self._display = Display(self.peer.write)
+        self._transport = transport
+        self._display = LineDisplay(self.peer.write)
         self._question = ""
         self._running: Deferred[bool] | None = None
-        self._settling = Settling(clock, self.peer, self._look_whether_held)
-        self._drawing = Drawing(clock, self._display, self._look)
-        self._pace = Pace(clock)
+        self._negotiation_end: IDelayedCall | None = None
+        self._pace = LinePace(clock)
         self._failures = 0
-        self._blocked = False
-        self._begun = False
-        self._ended = False
-        self._screen = Screen(
-            client.vocabulary,
-            Times(wall),
-            Pager(self._rows, self._display.height),
-            show=self._show,
-            ring=lambda: self.peer.write(BELL),
-            replied=self._replied,
-            ask=lambda prompt: Deferred.fromCoroutine(self._ask_password(prompt)),
-            changed=self._changed,
-        )
+        self._negotiates = self._blocked = self._begun = self._ended = False
+        self._screen = GatewayScreen(clock, client.vocabulary, times, self._display, self)
         own = gateway_commands(self.peer, self._screen, self._use)
         self._conversation = Conversation(client, self._screen, alone=True, own=own)
-        actions = Actions(
-            say=self._show,
-            draw=self._drawing.now,
-            busy=lambda: self._at_work,
-            give_up=self._give_up,
-            talks=self._talks,
-            leave=lambda: self.end("Bye!"),
-            completions=self._conversation.completions,
-            pages=lambda: bool(self._screen.pager),
-            turn=self._turn,
-        )
-        self._keyboard = Keyboard(self.peer, self._display, self.lines, max_line, actions)
+        self._keyboard = Keyboard(self.peer, self._screen, self.lines, max_line, self)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is expected but from the peer: nobody is logged in to whom messages
         come."""
-        return not (self._at_work and not self._question) and not self._client.users
+        return not (self.is_busy and not self._question) and not self._client.users
 
     # From the connection
 
@@ -241,9 +186,9 @@ class Visit:
         if self._begun:
             return
         self._begun = True
-        self._show(GREETING.format(self._host.greeting))
+        self._screen.show(GREETING.format(self._host.greeting))
         Deferred.fromCoroutine(self._run()).addErrback(
-            lambda failure: self._log.failure("a visit broke off", failure)
+            lambda failure: self._log.failure("a session broke off", failure)
         )
 
     def received(self, data: bytes) -> bool:
@@ -260,44 +205,45 @@ class Visit:
                 typed |= self._keyboard.typed(each)
         self.begin()
         self._look_at_peer()
-        self._drawing.soon()
+        self._screen.draw_soon()
         return typed
 
     def hold(self, blocked: bool) -> None:
         """Whether the peer takes no more for now; then no line is carried out."""
         self._blocked = blocked
-        self._look_whether_held()
+        self.hold_lines()
 
     def input_ended(self) -> None:
         """The peer sends no more; what it sent is still carried out."""
         self._keyboard.ended()
 
     def end(self, words: str) -> None:
-        """End the visit, and say why."""
+        """End the session, and say why."""
         if not self._ended:
             self._display.show(words)
-            self._over()
+            self._transport.close()
             self.close()
 
     def close(self) -> Deferred[None]:
         """Let go of everything; nothing is shown any more."""
         self._ended = True
-        self._drawing.end()
-        self._settling.stop()
+        self._screen.end()
+        if self._negotiation_end is not None and self._negotiation_end.active():
+            self._negotiation_end.cancel()
         self.lines.clear()
         self.lines.end()
-        self._give_up()
+        self.give_up()
         self._pace.end()
         return self._conversation.close()
 
     def forget(self) -> None:
-        """It is closed, and nobody calls it any more: let nothing of it refer to it.
+        """Let no part refer to the session, which is closed, and which nobody calls any more.
 
         Parts that refer to each other wait for the garbage collector. When thousands leave at a
         time, that holds up everybody else for a second until it has found them all.
         """
         del self._keyboard, self._conversation, self._client, self._screen
-        del self._drawing, self._settling
+        del self._transport, self.peer
 
     # Lines
 
@@ -306,7 +252,7 @@ class Visit:
             text = self._text(line)
             self._keyboard.remember(text)
             if text.strip():
-                self.on_asked()
+                self._transport.has_asked()
             if not await self._carry_out(text):
                 break
             if not self._ended:
@@ -314,7 +260,7 @@ class Visit:
         self.end("Bye!")
 
     @property
-    def _at_work(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether a line is carried out, or some wait for their turn behind one that was."""
         return self._running is not None or (self._pace.pauses and bool(self.lines))
 
@@ -324,30 +270,42 @@ class Visit:
             return await self._running
         except Exception:
             self._log.failure("a line was not carried out")
-            self._show("That did not work, for a reason that the gateway's log has.")
+            self._screen.show("That did not work, for a reason that the gateway's log has.")
         finally:
             self._running = None
             self._keyboard.line_is_over()
-            self._drawing.soon()
+            self._screen.draw_soon()
         return True
 
-    def _talks(self) -> bool:
-        at_once = not (self._at_work or self.lines.held)
+    @property
+    def talks(self) -> bool:
+        at_once = not (self.is_busy or self.lines.held)
         return at_once and self._conversation.talk is not None
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         if self._running is not None:
             self._running.cancel()
 
-    def _text(self, line: Line) -> str:
+    def leave(self) -> None:
+        self.end("Bye!")
+
+    def completions(self, line: str) -> Sequence[Completion]:
+        return self._conversation.completions(line)
+
+    def _text(self, line: InputLine) -> str:
         return line if isinstance(line, str) else self.peer.encoding.decode(line)
 
     # What the peer is
 
     def _look_at_peer(self) -> None:
         peer, display = self.peer, self._display
-        self._settling.look()
-        display.edits = peer.edits_here
+        if peer.kind is PeerKind.TELNET and self._negotiation_end is None:
+            self._negotiation_end = self._clock.callLater(NEGOTIATION_DEADLINE, self._negotiated)
+            self._negotiates = True
+            self.hold_lines()
+        if self._negotiates and peer.settled:
+            self._negotiated()
+        display.edits, display.rows = peer.edits_here, peer.rows
         if peer.encoding is not display.encoding:
             self._use(peer.encoding)
         if peer.columns != display.columns:
@@ -355,10 +313,13 @@ class Visit:
         if peer.is_obtrusive:
             self.end("Too much negotiation. Bye!")
 
-    def _look_whether_held(self) -> None:
-        held = self._settling.goes_on or self._blocked or bool(self._screen.pager)
-        self.lines.held = held
-        self._drawing.soon()
+    def _negotiated(self) -> None:
+        self._negotiates = False
+        self.hold_lines()
+
+    def hold_lines(self) -> None:
+        self.lines.hold(self._negotiates or self._blocked or self._screen.has_pages)
+        self._screen.draw_soon()
 
     def _use(self, encoding: Encoding) -> None:
         self.peer.encoding = self._display.encoding = encoding
@@ -366,36 +327,19 @@ class Visit:
 
     # What is drawn
 
-    def _look(self) -> tuple[str, Editor | None]:
-        """What stands below everything else: words, and the line being typed."""
-        if self._screen.pager:
+    def prompt(self) -> tuple[str, EditBuffer | None]:
+        if self._screen.has_pages:
             return PROMPT, None
-        at_work = self._at_work or self.lines.held
+        at_work = self.is_busy or self.lines.held
         if self._question or (at_work and not self._display.edits):
-            words = self._question  # `_changed` tells a pipe what is waited for, in lines
+            words = self._question  # `changed` tells a pipe what is waited for, in lines
         else:
-            words = prompt(self._host.name, self._conversation, at_work)
+            words = prompt_text(self._host.name, self._conversation, at_work)
         return words, self._keyboard.visible_line
 
-    def _show(self, text: str) -> None:
-        self._drawing.show(text)
-        self._look_whether_held()
+    # What the screen asks of the session
 
-    def _rows(self) -> int:
-        """Those of a window that is shown pages, 0 for none."""
-        return self.peer.rows if self._display.edits else 0
-
-    def _turn(self, pressed: str | Key) -> None:
-        """A key was pressed at the end of a page."""
-        leaves = pressed in (Key.INTERRUPT, Key.END_OF_INPUT, "q", "Q")
-        if leaves:
-            self._display.clear()
-        self._screen.turn(leaves)
-        self._look_whether_held()
-
-    # What the screen asks of the visit
-
-    def _replied(self, request: Typed, reply: ServiceReply) -> None:
+    def replied(self, request: ClientRequest, reply: ServiceReply) -> None:
         if request.name != "login":
             return
         if reply.ok:
@@ -403,26 +347,29 @@ class Visit:
         elif reply.code == WrongCredentials.code:
             self._failures += 1
             if self._failures == MOST_FAILURES:
-                self._show("Too many wrong passwords.")
+                self._screen.show("Too many wrong passwords.")
                 self._conversation.end()
+
+    def ask_password(self, prompt: str) -> Deferred[str]:
+        return Deferred.fromCoroutine(self._ask_password(prompt))
 
     async def _ask_password(self, prompt: str) -> str:
         self._question = prompt if self.peer.edits_here else f"(it will show) {prompt}"
         self._keyboard.asked = True
-        self._drawing.soon()
+        self._screen.draw_soon()
         try:
             line = await self.lines.next()
         finally:
             self._question = ""
             self._keyboard.asked = False
         if line is None:
-            raise GivenUp
+            raise PromptCancelled
         return self._text(line)
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
         if self._ended:
             return
         waiting = self._conversation.status.waiting
         if waiting and not self._display.edits:
-            self._show(waiting_line(waiting))
-        self._drawing.soon()
+            self._screen.show(waiting_line(waiting))
+        self._screen.draw_soon()

@@ -12,37 +12,120 @@ A narrow terminal gets fewer of them, so that there is room to type in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.client.client import ServiceClient
 from bbs.client.errors import ClientError
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting
-from bbs.client.request import Typed
+from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
 from bbs.ui.chat import Partner, history_command, is_said, partner_of
+from bbs.ui.completion import Completion
 from bbs.ui.conversation import Conversation, Status
-from bbs.ui.interfaces import GivenUp, IScreen
+from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.output import OLDER, problem_line, visible
-from bbs.ui.prompts import HOW_TO_END, changes_one, questions
+from bbs.ui.prompts import HOW_TO_END, changes_password, count_questions
 from bbs.ui.terminal import theme
-from bbs.ui.terminal.history import Place
-from bbs.ui.terminal.interfaces import Fragments, IEditor, SetAside
+from bbs.ui.terminal.interfaces import (
+    Fragments,
+    IEditor,
+    ILineOwner,
+    InputContext,
+    IPager,
+    ITerminalApp,
+    SetAside,
+)
 from bbs.ui.terminal.keys import lines_of
-from bbs.ui.terminal.line_queue import Line, Work
-from bbs.ui.terminal.scrollback import Above, Aside, Back, Shows
+from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
-from bbs.ui.terminal.theme import Looks, width
+from bbs.ui.terminal.theme import Theme, width
+
+
+@dataclass
+class QueuedLine:
+    """A line that was entered. `as_text`: in a talk it is said, whatever it begins with.
+
+    `questions` is how many passwords it will ask for that nobody has entered yet; `answers` are
+    those that were entered before they were asked for.
+    """
+
+    text: str
+    as_text: bool = False
+    questions: int = 0
+    answers: deque[str] = field(default_factory=deque)
+
+
+class LineQueue:
+    """Lines that `owner` carries out, until one was the last; then it leaves."""
+
+    _log = Logger()
+
+    def __init__(self, owner: ILineOwner) -> None:
+        self.line: QueuedLine | None = None
+        self._owner = owner
+        self._lines: deque[QueuedLine] = deque()
+        self._running: Deferred[bool] | None = None
+
+    @property
+    def under_way(self) -> str:
+        """The line that is being carried out; empty when none is."""
+        return self.line.text if self.line is not None else ""
+
+    @property
+    def questioner(self) -> QueuedLine | None:
+        """The first line, of that and those behind it, for which a password is to be entered."""
+        return next((line for line in self.lines if line.questions), None)
+
+    @property
+    def lines(self) -> Iterator[QueuedLine]:
+        """That which is being carried out, and those behind it."""
+        return (line for line in (self.line, *self._lines) if line is not None)
+
+    @property
+    def unsent(self) -> int:
+        """How many lines have not had their turn."""
+        return len(self._lines)
+
+    def add(self, lines: Iterable[QueuedLine]) -> None:
+        """Carry these out too; blank ones say nothing."""
+        self._lines.extend(line for line in lines if line.text.strip(" "))
+        if self._running is None:
+            Deferred.fromCoroutine(self._work())
+
+    def give_up(self) -> int:
+        """Wait no more for what is under way, and forget what is behind it: so many lines."""
+        count = len(self._lines)
+        self._lines.clear()
+        if self._running is not None:
+            self._running.cancel()
+        return count
+
+    async def _work(self) -> None:
+        while self._lines:
+            self.line = self._lines.popleft()
+            self._running = self._owner.carry_out(self.line)
+            try:
+                goes_on = await self._running
+            except Exception:
+                self._log.failure("a line was not carried out")
+                goes_on = True
+            self._running = self.line = None
+            if not goes_on:
+                self._lines.clear()
+                self._owner.leave()
 
 
 @dataclass(frozen=True)
-class Situation:
+class PromptState:
     """What a prompt tells of; `elsewhere` counts what other users here have not read."""
 
     login_server: Address
@@ -57,7 +140,7 @@ ROOM = 30
 """Columns that are left to type in; half of them all where there are fewer than twice as many."""
 
 
-def prompt(situation: Situation, columns: int) -> str:
+def prompt_text(situation: PromptState, columns: int) -> str:
     """The longest prompt for so many columns; a name that is too long is cut."""
     room = max(1, columns // 2, columns - ROOM)
     for text in _from_long_to_short(situation):
@@ -71,7 +154,7 @@ def partner_name(talk: Partner) -> str:
     return f"{'#' if talk.is_room else ''}{visible(talk.name)}"
 
 
-def _from_long_to_short(situation: Situation) -> Iterator[str]:
+def _from_long_to_short(situation: PromptState) -> Iterator[str]:
     who, state, unread = _who(situation), _state(situation), situation.unread
     counts = [f"{partner_name(talk)} {count}" for talk, count in unread.items()]
     others = [f"others {situation.elsewhere}"] if situation.elsewhere else []
@@ -94,12 +177,12 @@ def _from_long_to_short(situation: Situation) -> Iterator[str]:
     yield who
 
 
-def _who(situation: Situation) -> str:
+def _who(situation: PromptState) -> str:
     user = "no user" if situation.user is None else visible(situation.user)
     return f"{user}→{partner_name(situation.talk)}" if situation.talk else user
 
 
-def _state(situation: Situation) -> str:
+def _state(situation: PromptState) -> str:
     """What is not as it should be; empty when all is well."""
     if situation.status.waiting is not None:
         return _waiting(situation.status.waiting)
@@ -137,9 +220,9 @@ class _Question:
     answer: Deferred[str]
 
 
-@implementer(IScreen)
-class Face:
-    """`editor` makes the editor for this face, and `looks` is how things look on it. `password`
+@implementer(IScreen, ITerminalApp)
+class TerminalApp:
+    """`editor` makes the editor for this app, and `theme` is how things look on it. `password`
     answers for whoever is asked for one, where it is not None. `attention` is what happens at a
     message that is for one, and `pager` somebody's own, for long lists."""
 
@@ -148,22 +231,22 @@ class Face:
         clock: IReactorTime,
         client: ServiceClient,
         login_server: Address,
-        editor: Callable[[Face], IEditor],
+        editor: Callable[[TerminalApp], IEditor],
         password: str | None = None,
         *,
-        looks: Looks,
+        theme: Theme,
         attention: Attention = Attention.HIGHLIGHT,
-        pager: Shows | None = None,
+        pager: IPager | None = None,
     ) -> None:
         self._login_server = login_server
         self._password = password
         self._client = client
         self.conversation = Conversation(client, self)
-        self.work = Work(self._carry_out, self.leave)
+        self.queue = LineQueue(self)
         self._editor = editor(self)
-        self._above = Above(clock, client.vocabulary, self._editor.print)
-        self._aside = Aside(self._editor, self._above, pager)
-        self._looks = looks
+        self._scrollback = Scrollback(clock, client.vocabulary, self._editor)
+        self._overlay = Overlay(self._editor, self._scrollback, pager)
+        self._theme = theme
         self._attention = attention
         self._past: tuple[str, Partner] | None = None
         self._looks_back = False
@@ -177,7 +260,7 @@ class Face:
         self._connecting = self._client.connect()
         await self._connecting
         self.notice(GREETING.format(self._login_server))
-        self._above.flush()
+        self._scrollback.flush()
         with self._editor.raw():
             while not self._over:
                 try:
@@ -186,18 +269,18 @@ class Face:
                     pass
                 except EOFError:
                     self._over = True
-            self._above.flush()
+            self._scrollback.flush()
 
     async def _next_prompt(self) -> None:
-        if self._aside.waits:
-            return await self._aside.read()
-        if self._question is None and self.work.questioner is None:
+        if self._overlay.waits:
+            return await self._overlay.read()
+        if self._question is None and self.queue.questioner is None:
             return self._entered(await self._editor.line())
         # Before the question comes too: somebody fast types the password behind the line.
         self._hidden = True
         try:
-            answer: str | GivenUp = await self._editor.password(self._question_words)
-        except GivenUp as problem:
+            answer: str | PromptCancelled = await self._editor.password(self._question_words)
+        except PromptCancelled as problem:
             answer = problem
         finally:
             self._hidden = False
@@ -206,58 +289,60 @@ class Face:
     def _entered(self, text: str) -> None:
         texts = text.split("\n")
         pasted = len(texts) > 1
-        self.work.add(Line(each, pasted, self._questions(each, pasted)) for each in texts)
+        self.queue.add(QueuedLine(each, pasted, self._questions(each, pasted)) for each in texts)
 
     def _questions(self, text: str, as_text: bool) -> int:
         said = self.conversation.talk is not None and (as_text or not self.is_command(text))
-        # What is under way may begin or end a talk: then it is better to hide too much.
-        if self._answers_itself(text) or (said and not self.work.under_way):
+        # The line under way may begin or end a talk: then it is better to hide too much.
+        if self._answers_itself(text) or (said and not self.queue.under_way):
             return 0
-        return questions(text)
+        return count_questions(text)
 
     def _answers_itself(self, line: str) -> bool:
-        return self._password is not None and not changes_one(line)
+        return self._password is not None and not changes_password(line)
 
     def _question_words(self) -> str:
         if self._question is not None:
             return self._question.prompt
-        line = self.work.questioner
-        if line is not None and changes_one(line.text):
+        line = self.queue.questioner
+        if line is not None and changes_password(line.text):
             return f"{_OF_A_CHANGE[line.questions - 1]}, once asked: "
         name = line.text.rstrip(" ").rpartition(" ")[2] if line is not None else ""
         return f"Password for {visible(name)}, once asked: "
 
-    def _answered(self, answer: str | GivenUp) -> None:
+    def _answered(self, answer: str | PromptCancelled) -> None:
         question, self._question = self._question, None
-        line = self.work.line if question is not None else self.work.questioner
+        line = self.queue.line if question is not None else self.queue.questioner
         if line is not None and line.questions:
             line.questions -= 1
         if question is not None:
-            question.answer.callback(Failure(answer) if isinstance(answer, GivenUp) else answer)
-        elif isinstance(answer, GivenUp):
+            question.answer.callback(
+                Failure(answer) if isinstance(answer, PromptCancelled) else answer
+            )
+        elif isinstance(answer, PromptCancelled):
             self.interrupt()
         elif line is not None:
             line.answers.append(answer)
 
-    def _carry_out(self, line: Line) -> Deferred[bool]:
+    def carry_out(self, line: QueuedLine) -> Deferred[bool]:
         return Deferred.fromCoroutine(self._carried_out(line))
 
-    async def _carried_out(self, line: Line) -> bool:
+    async def _carried_out(self, line: QueuedLine) -> bool:
         def over(result: bool | Failure) -> bool | Failure:
             self._asks_no_more(line)
             return result
 
         goes_on = await self.conversation.carry_out(line.text, line.as_text).addBoth(over)
-        # What is read has to be left before the next line is carried out.
-        await self._aside.finished()
+        # A list that is read has to be left before the next line is carried out.
+        await self._overlay.finished()
         return goes_on
 
-    def _asks_no_more(self, line: Line | None) -> None:
+    def _asks_no_more(self, line: QueuedLine | None) -> None:
         unanswered = line is not None and line.questions
         if line is not None:
             line.questions = 0
-        # What was half typed for that line is for no other.
-        over = unanswered or self.work.questioner is None
+        # A password that was half typed for that line is not for another.
+        over = unanswered or self.queue.questioner is None
         if over and self._hidden and self._question is None:
             self._editor.set_aside()
 
@@ -265,22 +350,22 @@ class Face:
         """End it; while the service is still being looked for, `run` fails with CancelledError."""
         self._over = True
         self._connecting.cancel()
-        self._aside.end()
+        self._overlay.end()
         self._editor.end()
 
     def interrupt(self) -> None:
         """Ctrl-C, where that loses no line: wait no more for what is under way."""
-        if not self.work.under_way:
+        if not self.queue.under_way:
             self.notice(HOW_TO_END)
-        elif unsent := self.work.give_up():
+        elif unsent := self.queue.give_up():
             self.notice(f"Not sent: {lines_of(unsent)} behind it.")
 
     # What the editor draws
 
     def prompt(self, columns: int) -> str:
         conversation = self.conversation
-        return prompt(
-            Situation(
+        return prompt_text(
+            PromptState(
                 self._login_server,
                 conversation.current,
                 conversation.talk,
@@ -291,26 +376,30 @@ class Face:
             columns,
         )
 
+    def hint(self, line: str) -> str:
+        return self.conversation.hint(line)
+
+    def completions(self, line: str) -> Sequence[Completion]:
+        return self.conversation.completions(line)
+
     def is_command(self, line: str) -> bool:
-        """Whether a line is a command, and not what somebody says in a talk."""
         return not (self.conversation.talk and is_said(line))
 
-    def place(self, line: str, as_text: bool) -> Place:
-        """Where a line is typed, for the history."""
+    def context(self, line: str, as_text: bool) -> InputContext:
         talk = self.conversation.talk
         said = talk is not None and (as_text or not self.is_command(line))
-        # What is under way may begin a talk: then it is better to keep too little.
-        begins = any(begins_talk(each.text) for each in self.work.lines)
+        # The line under way may begin a talk: then it is better to keep too little.
+        begins = any(begins_talk(each.text) for each in self.queue.lines)
         said = said or (begins and line[:1] != "/")
-        return Place(None if talk is None else (self.conversation.current, talk), said)
+        return InputContext(None if talk is None else (self.conversation.current, talk), said)
 
     def _partner(self, user: str, message: ChatMessage) -> Partner:
         return partner_of(self._client.vocabulary.presentation, user, message)
 
     # IScreen
 
-    def reply(self, request: Typed, reply: ServiceReply) -> None:
-        self._show(self._looks.reply(reply, request.user))
+    def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
+        self._show(self._theme.reply(reply, request.user))
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         conversation = self.conversation
@@ -319,7 +408,7 @@ class Face:
         wanted = for_you and (message.group is not None or not is_open)
         several = len(conversation.users) > 1
         highlighted = wanted and self._attention.highlights
-        self._above.add(self._looks.message(user, message, several, highlighted))
+        self._scrollback.add(self._theme.message(user, message, several, highlighted))
         if wanted and self._attention.rings:
             self._editor.bell()
 
@@ -327,24 +416,28 @@ class Face:
         # The end is what is wanted, so these are not paged, and a key goes back from there.
         self._past = (user, self._partner(user, messages[0]))
         if older:
-            self._above.add(theme.notice(OLDER if self._editor.size() is None else OLDER_BY_KEY))
+            self._scrollback.add(
+                theme.notice(OLDER if self._editor.size() is None else OLDER_BY_KEY)
+            )
         for message in messages:
-            self._above.add(self._looks.message(user, message, len(self.conversation.users) > 1))
+            self._scrollback.add(
+                self._theme.message(user, message, len(self.conversation.users) > 1)
+            )
 
     def event(self, user: str, event: ServiceEvent) -> None:
-        self._above.add(self._looks.event(user, event, len(self.conversation.users) > 1))
+        self._scrollback.add(self._theme.event(user, event, len(self.conversation.users) > 1))
 
     def notice(self, text: str) -> None:
         self._show(theme.notice(text))
 
     def problem(self, text: str) -> None:
-        self._above.add(theme.problem(text))
+        self._scrollback.add(theme.problem(text))
 
     def ask_password(self, prompt: str) -> Deferred[str]:
-        if self._password is not None and self._answers_itself(self.work.under_way):
+        if self._password is not None and self._answers_itself(self.queue.under_way):
             return succeed(self._password)
-        if self.work.line is not None and self.work.line.answers:
-            return succeed(self.work.line.answers.popleft())
+        if self.queue.line is not None and self.queue.line.answers:
+            return succeed(self.queue.line.answers.popleft())
         question = _Question(prompt, Deferred(self._withdraw))
         self._question = question
         if self._hidden:
@@ -361,11 +454,11 @@ class Face:
     def _show(self, lines: Fragments) -> None:
         """Lines above the one that is typed; where they are an answer that is longer than the
         window, they are paged."""
-        answers = self.work.line is not None and not self._hidden and self._question is None
-        if answers and self._aside.takes(lines):
+        answers = self.queue.line is not None and not self._hidden and self._question is None
+        if answers and self._overlay.takes(lines):
             self._editor.set_aside()
         else:
-            self._above.add(lines)
+            self._scrollback.add(lines)
 
     def look_back(self) -> None:
         """Have somebody read in the conversation that they are in, or have asked for last."""
@@ -382,10 +475,10 @@ class Face:
             Deferred.fromCoroutine(self._look_back(*past))
 
     async def _look_back(self, user: str, talk: Partner) -> None:
-        back = Back(self._client, user, talk)
-        draw = partial(self._looks.back_in, user)
+        back = HistorySource(self._client, user, talk)
+        draw = partial(self._theme.back_in, user)
         try:
-            self._aside.look_back(partner_name(talk), await back.part(None), back.part, draw)
+            self._overlay.look_back(partner_name(talk), await back.part(None), back, draw)
         except ClientError as problem:
             self.problem(problem_line(problem))
         else:
@@ -396,4 +489,4 @@ class Face:
 
     def _withdraw(self, _: Deferred[str]) -> None:
         self._question = None
-        self._asks_no_more(self.work.line)
+        self._asks_no_more(self.queue.line)

@@ -42,88 +42,17 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.ui import completion
 from bbs.ui.output import visible
 from bbs.ui.terminal.history import History
-from bbs.ui.terminal.history_view import View, more_application, view_application
-from bbs.ui.terminal.interfaces import Fragments, IEditor, More, SetAside, Size
+from bbs.ui.terminal.history_view import HistoryView, more_application, view_application
+from bbs.ui.terminal.interfaces import Fragments, IEditor, ITerminalApp, More, SetAside, WindowSize
 from bbs.ui.terminal.keys import password_keys
-from bbs.ui.terminal.resize import Prompt
-from bbs.ui.terminal.theme import Harmless, Hidden
+from bbs.ui.terminal.resize import ResizablePrompt
+from bbs.ui.terminal.theme import PasswordMask, Sanitizer
 
 FEW_COLUMNS = 30
 FEW_ROWS = 6
 """In less than this there is no room for hints."""
-
-
-def prompt_application(
-    buffer: Buffer,
-    input: Input,
-    output: Output,
-    *,
-    prompt: Callable[[], str],
-    hint: Callable[[], str],
-    processor: Processor,
-    keys: KeyBindingsBase,
-    style: BaseStyle,
-    ask: bool,
-    let_go: Callable[[], None],
-    hidden: bool = False,
-) -> Prompt:
-    """A prompt that edits `buffer`, shown by `processor`; its result is the text at Enter.
-
-    Of one that is `hidden` nothing is searched for, and nothing cut out can be brought back. `ask`
-    and `let_go` are `Prompt`'s.
-    """
-
-    def before(line: int, wraps: int) -> StyleAndTextTuples:
-        return [("class:prompt", prompt())] if line == wraps == 0 else []
-
-    def below() -> AnyFormattedText:
-        return [("class:hint", hint())]
-
-    @Condition
-    def has_room() -> bool:
-        size = get_app().output.get_size()
-        return size.columns >= FEW_COLUMNS and size.rows >= FEW_ROWS
-
-    search = SearchToolbar()
-    line = Window(
-        BufferControl(
-            buffer,
-            input_processors=[
-                HighlightIncrementalSearchProcessor(),
-                HighlightSelectionProcessor(),
-                processor,
-            ],
-            include_default_input_processors=False,
-            search_buffer_control=None if hidden else search.control,
-            preview_search=True,
-        ),
-        get_line_prefix=before,
-        wrap_lines=True,
-        dont_extend_height=True,
-    )
-    help = ConditionalContainer(
-        HSplit(
-            [
-                CompletionsToolbar(),
-                Window(FormattedTextControl(below), height=1, dont_extend_height=True),
-            ]
-        ),
-        filter=has_room & ~is_done,
-    )
-    return Prompt(
-        ask=ask,
-        let_go=let_go,
-        layout=Layout(HSplit([line, ConditionalContainer(search, filter=~is_done), help]), line),
-        clipboard=DummyClipboard() if hidden else None,
-        style=style,
-        include_default_pygments_style=False,
-        key_bindings=keys,
-        input=input,
-        output=output,
-    )
 
 
 T = TypeVar("T")
@@ -136,14 +65,14 @@ MOST_KEPT = 256 * 1024
 
 
 class _Completer(Completer):
-    def __init__(self, completions: Callable[[str], Sequence[completion.Completion]]) -> None:
-        self._completions = completions
+    def __init__(self, app: ITerminalApp) -> None:
+        self._app = app
 
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterator[Completion]:
         before = document.text_before_cursor
-        for found in self._completions(before):
+        for found in self._app.completions(before):
             start = found.start - len(before)
             yield Completion(found.text, start, display=visible(found.text))
 
@@ -160,24 +89,19 @@ class _Line(Buffer):
 
 
 @implementer(IEditor)
-class Editor:
-    """`prompt` gives the words before the line for a terminal of so many columns; `hint` and
-    `completions` what goes with the text before the cursor, `commands` whether that is one. `ask`
-    is whether the terminal may be asked where the cursor is."""
+class LineEditor:
+    """The editor of `app`. `ask` is whether the terminal may be asked where the cursor is."""
 
     def __init__(
         self,
         input: Input,
         output: Output,
+        app: ITerminalApp,
         *,
         history: History,
         keys: KeyBindingsBase,
         style: BaseStyle,
         ask: bool,
-        prompt: Callable[[int], str],
-        hint: Callable[[str], str],
-        completions: Callable[[str], Sequence[completion.Completion]],
-        commands: Callable[[str], bool],
     ) -> None:
         self._input = input
         self._output = output
@@ -191,8 +115,8 @@ class Editor:
         self._line = _Line(
             name=DEFAULT_BUFFER,
             history=history,
-            completer=_Completer(completions),
-            complete_while_typing=Condition(lambda: commands(self._before_cursor())),
+            completer=_Completer(app),
+            complete_while_typing=Condition(lambda: app.is_command(self._before_cursor())),
             multiline=False,
             accept_handler=_accept,
         )
@@ -202,29 +126,21 @@ class Editor:
             multiline=False,
             accept_handler=_accept,
         )
-        self._lines = prompt_application(
+        self._lines = self._application(
             self._line,
-            input,
-            output,
-            prompt=lambda: prompt(output.get_size().columns),
-            hint=lambda: hint(self._before_cursor()),
-            processor=Harmless(),
+            prompt=lambda: app.prompt(output.get_size().columns),
+            hint=lambda: app.hint(self._before_cursor()),
+            processor=Sanitizer(),
             keys=keys,
-            style=style,
             ask=ask,
-            let_go=self._let_go,
         )
-        self._passwords = prompt_application(
+        self._passwords = self._application(
             self._password,
-            input,
-            output,
             prompt=lambda: self._question(),
             hint=lambda: "",
-            processor=Hidden(),
+            processor=PasswordMask(),
             keys=password_keys(),
-            style=style,
             ask=ask,
-            let_go=self._let_go,
             hidden=True,
         )
         self._asked: Application[Any] = self._lines
@@ -274,16 +190,16 @@ class Editor:
         self._output.bell()
         self._output.flush()
 
-    def size(self) -> Size:
+    def size(self) -> WindowSize:
         size = self._output.get_size()
-        return Size(size.columns, size.rows)
+        return WindowSize(size.columns, size.rows)
 
     def more(self, words: str) -> Deferred[More]:
         return self._ask(
             more_application(words, self._input, self._output, self._style, self._type)
         )
 
-    def look_back(self, view: View) -> Deferred[None]:
+    def look_back(self, view: HistoryView) -> Deferred[None]:
         return self._ask(view_application(view, self._input, self._output, self._style))
 
     @contextmanager
@@ -296,9 +212,76 @@ class Editor:
 
     # Own
 
+    def _application(
+        self,
+        buffer: Buffer,
+        *,
+        prompt: Callable[[], str],
+        hint: Callable[[], str],
+        processor: Processor,
+        keys: KeyBindingsBase,
+        ask: bool,
+        hidden: bool = False,
+    ) -> ResizablePrompt:
+        """A prompt that edits `buffer`, shown by `processor`; its result is the text at Enter.
+
+        A `hidden` one has no search, and nothing cut out of it can be brought back.
+        """
+
+        def before(line: int, wraps: int) -> StyleAndTextTuples:
+            return [("class:prompt", prompt())] if line == wraps == 0 else []
+
+        def below() -> AnyFormattedText:
+            return [("class:hint", hint())]
+
+        @Condition
+        def has_room() -> bool:
+            size = get_app().output.get_size()
+            return size.columns >= FEW_COLUMNS and size.rows >= FEW_ROWS
+
+        search = SearchToolbar()
+        line = Window(
+            BufferControl(
+                buffer,
+                input_processors=[
+                    HighlightIncrementalSearchProcessor(),
+                    HighlightSelectionProcessor(),
+                    processor,
+                ],
+                include_default_input_processors=False,
+                search_buffer_control=None if hidden else search.control,
+                preview_search=True,
+            ),
+            get_line_prefix=before,
+            wrap_lines=True,
+            dont_extend_height=True,
+        )
+        help = ConditionalContainer(
+            HSplit(
+                [
+                    CompletionsToolbar(),
+                    Window(FormattedTextControl(below), height=1, dont_extend_height=True),
+                ]
+            ),
+            filter=has_room & ~is_done,
+        )
+        return ResizablePrompt(
+            ask=ask,
+            let_go=self._let_go,
+            layout=Layout(
+                HSplit([line, ConditionalContainer(search, filter=~is_done), help]), line
+            ),
+            clipboard=DummyClipboard() if hidden else None,
+            style=self._style,
+            include_default_pygments_style=False,
+            key_bindings=keys,
+            input=self._input,
+            output=self._output,
+        )
+
     @property
     def _is_held(self) -> bool:
-        return isinstance(self._asked, Prompt) and self._asked.held
+        return isinstance(self._asked, ResizablePrompt) and self._asked.held
 
     def _let_go(self) -> None:
         lines, self._waiting = self._waiting, []
@@ -314,7 +297,7 @@ class Editor:
         )
 
     def _ask(self, application: Application[T]) -> Deferred[T]:
-        if isinstance(application, Prompt):
+        if isinstance(application, ResizablePrompt):
             application.erase_when_done = False
         self._asked = application
         # Signals and stray exceptions are the reactor's affair.

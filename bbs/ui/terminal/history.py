@@ -22,15 +22,15 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_toolkit import history
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from bbs.ui.process import state_file
 from bbs.ui.prompts import without_password
-from bbs.ui.user_files import state_file
+from bbs.ui.terminal.interfaces import IHistoryOwner, InputContext
 
 KEPT = 1000
 """Lines that the file is cut down to when a client starts; a shell keeps as many."""
@@ -92,39 +92,27 @@ class HistoryFile:
             os.close(file)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a line is typed: in `talk` (None: in none), and whether it is `said` there or is a
-    command."""
-
-    talk: Hashable = None
-    said: bool = False
-
-
 class History(history.History):
     """What the arrow keys go through: `lines` from before, and what is typed now.
 
-    `keep` writes lines away for another day; `problem` is told, once, when that fails. `place`
-    tells where a line is typed, alone or (`as_text`) pasted among others.
+    `keep` writes lines away for another day; `owner` hears, once, when that fails.
     """
 
     def __init__(
         self,
         lines: Sequence[str],
         keep: Callable[[Sequence[str]], Deferred[None]] | None,
-        problem: Callable[[str], None],
-        place: Callable[[str, bool], Place] = lambda line, as_text: Place(),
+        owner: IHistoryOwner,
     ) -> None:
         super().__init__()
-        self._typed = [(Place(), line) for line in lines]
+        self._typed = [(InputContext(), line) for line in lines]
         self._keep = keep
-        self._problem = problem
-        self._place = place
+        self._owner = owner
 
     @property
     def talk(self) -> Hashable:
         """In which talk what is typed now would be; None for none."""
-        return self._place("", False).talk
+        return self._owner.context("", False).talk
 
     # prompt_toolkit's History
 
@@ -149,7 +137,7 @@ class History(history.History):
     def append_string(self, string: str) -> None:
         lines, new = string.split("\n"), []
         for line in lines:
-            place = self._place(line, len(lines) > 1)
+            place = self._owner.context(line, len(lines) > 1)
             line = line if place.said else without_password(line)
             if line.strip(" ") and (place, line) != self._last:
                 self._typed.append((place, line))
@@ -161,8 +149,8 @@ class History(history.History):
     # Own
 
     @property
-    def _last(self) -> tuple[Place, str]:
-        return self._typed[-1] if self._typed else (Place(), "")
+    def _last(self) -> tuple[InputContext, str]:
+        return self._typed[-1] if self._typed else (InputContext(), "")
 
     def _failed(self, failure: Failure) -> Failure | None:
         problem = failure.value
@@ -170,5 +158,5 @@ class History(history.History):
             return failure
         if self._keep is not None:
             self._keep = None
-            self._problem(not_kept(problem))
+            self._owner.problem(not_kept(problem))
         return None

@@ -32,13 +32,14 @@ from prompt_toolkit.output import Output
 from prompt_toolkit.styles import BaseStyle
 from prompt_toolkit.utils import get_cwidth
 from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import Interface
 
 from bbs.client.errors import ClientError
 from bbs.client.replies import ChatMessage
 from bbs.ui.output import visible
 from bbs.ui.terminal.interfaces import Fragments, More
 from bbs.ui.terminal.keys import pasted
-from bbs.ui.terminal.theme import Harmless, wrapped
+from bbs.ui.terminal.theme import Sanitizer, wrapped
 
 MOST_MESSAGES = 2_000
 MOST_CHARACTERS = 4 * 1024 * 1024
@@ -46,7 +47,7 @@ MOST_CHARACTERS = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Part:
+class HistoryPart:
     """Messages, oldest first, and by which `cursor` those before them are asked for; None where
     there are none."""
 
@@ -54,29 +55,36 @@ class Part:
     cursor: str | None
 
 
-Draw = Callable[[], Callable[[ChatMessage], tuple[str, Fragments]]]
+class IHistorySource(Interface):
+    """Where the parts of a conversation come from."""
+
+    def part(cursor: str | None) -> Deferred[HistoryPart]:
+        """The part that a cursor is for, and the latest for None; fails with `ClientError`."""
+
+
+DrawHistory = Callable[[], Callable[[ChatMessage], tuple[str, Fragments]]]
 """Begins to draw messages in their order: of each the line of its day (empty where that is the
 same as before) and the message, which are harmless."""
 
 
-class View:
-    """`fetch` gets the part that a cursor is for, `first` is the latest. `title` is whose
+class HistoryView:
+    """`source` has the parts, of which `first` is the latest. `title` is whose
     conversation it is; `changed` is called when there is something new to see. It begins at the
     end, in a window of such a size."""
 
     def __init__(
         self,
         title: str,
-        first: Part,
-        fetch: Callable[[str | None], Deferred[Part]],
-        draw: Draw,
+        first: HistoryPart,
+        source: IHistorySource,
+        draw: DrawHistory,
         columns: int,
         height: int,
     ) -> None:
         self.changed: Callable[[], object] = lambda: None
         self.is_searching = False
         self._title = title
-        self._fetch = fetch
+        self._source = source
         self._draw = draw
         self._messages = [*first.messages]
         self._size = _characters(first.messages)
@@ -143,15 +151,15 @@ class View:
         self._go_to(self._top + rows)
 
     def page(self, pages: int) -> None:
-        """The same by windows, of which one row stays."""
+        """Go down by windows, or up, of which one row stays."""
         self.move(pages * max(1, self._height - 1))
 
     def oldest(self) -> None:
-        """To the first that is there; what is before it is asked for."""
+        """Go to the first that is there; earlier ones are asked for."""
         self.move(-len(self._rows))
 
     def latest(self) -> None:
-        """To the end of the conversation."""
+        """Go to the end of the conversation."""
         if self._lacks_latest:
             self._load(latest=True)
         self.move(len(self._rows))
@@ -250,7 +258,7 @@ class View:
         self._is_loading = True
         try:
             while latest or self._cursor is not None:
-                part = await self._fetch(None if latest else self._cursor)
+                part = await self._source.part(None if latest else self._cursor)
                 if latest:
                     self._has_latest(part)
                 else:
@@ -268,20 +276,19 @@ class View:
             self._is_loading = False
             self.changed()
 
-    def _has_older(self, part: Part) -> None:
+    def _has_older(self, part: HistoryPart) -> None:
         self._messages[:0] = part.messages
         self._size += _characters(part.messages)
         self._cursor = part.cursor
         self._come += len(part.messages)
         self._let_go()
-        if (
-            self.is_searching
-        ):  # Rows are made when that is over: a search may take thousands of parts.
+        # Rows are made when a search is over, which may take thousands of parts.
+        if self.is_searching:
             self._seek(len(part.messages) - 1, -1)
         else:
             self._lay_out()
 
-    def _has_latest(self, part: Part) -> None:
+    def _has_latest(self, part: HistoryPart) -> None:
         self._messages = [*part.messages]
         self._size = _characters(part.messages)
         self._cursor = part.cursor
@@ -373,11 +380,11 @@ def more_application(
 
 
 def view_application(
-    view: View, input: Input, output: Output, style: BaseStyle
+    view: HistoryView, input: Input, output: Output, style: BaseStyle
 ) -> Application[None]:
     """Shows a view in the whole window, with a line below that says where one is."""
     wanted = Buffer(multiline=False)
-    wanted_control = BufferControl(wanted, input_processors=[Harmless()])
+    wanted_control = BufferControl(wanted, input_processors=[Sanitizer()])
     direction = ["/"]
 
     def rows() -> StyleAndTextTuples:
@@ -427,7 +434,7 @@ def view_application(
 
 
 def _view_keys(
-    view: View, layout: Layout, wanted: Buffer, text: Window, direction: list[str]
+    view: HistoryView, layout: Layout, wanted: Buffer, text: Window, direction: list[str]
 ) -> KeyBindings:
     keys = KeyBindings()
     typing = Condition(lambda: layout.has_focus(wanted))
@@ -435,7 +442,7 @@ def _view_keys(
     def reads(*names: str) -> Callable[[Callable[[KeyPressEvent], object]], None]:
         def bind(act: Callable[[KeyPressEvent], object]) -> None:
             def pressed(event: KeyPressEvent) -> None:
-                # Whatever is pressed ends a search that takes long.
+                # Any key ends a search that takes long.
                 view.stop()
                 act(event)
 
@@ -446,11 +453,7 @@ def _view_keys(
 
     reads("up", "k", "y", "c-p")(lambda event: view.move(-1))
     reads("down", "j", "e", "enter", "c-n")(lambda event: view.move(1))
-    reads(
-        "pageup",
-        "b",
-        "c-b",
-    )(lambda event: view.page(-1))
+    reads("pageup", "b", "c-b")(lambda event: view.page(-1))
     reads("pagedown", "f", " ", "c-f", "c-v")(lambda event: view.page(1))
     reads("home", "g", "<")(lambda event: view.oldest())
     reads("end", "G", ">")(lambda event: view.latest())

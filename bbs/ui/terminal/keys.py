@@ -20,9 +20,9 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.keys import Keys
 
-from bbs.ui.interfaces import GivenUp
-from bbs.ui.prompts import CLEAR, Asking, Press
-from bbs.ui.terminal.line_queue import Work
+from bbs.ui.interfaces import PromptCancelled
+from bbs.ui.prompts import CLEAR, KeyConfirmation, KeyPress
+from bbs.ui.terminal.interfaces import ITerminalApp
 
 Handler = Callable[[KeyPressEvent], None]
 
@@ -47,19 +47,12 @@ FULL = "The line is full; what is typed now is left out."
 
 
 def line_keys(
-    work: Work,
-    *,
-    say: Callable[[str], None],
-    interrupt: Callable[[], None],
-    leave: Callable[[], None],
-    look_back: Callable[[], None],
-    own: Mapping[str, Sequences] = MappingProxyType({}),
+    app: ITerminalApp, own: Mapping[str, Sequences] = MappingProxyType({})
 ) -> KeyBindings:
-    """The bindings; `say` shows words, `interrupt` gives up what is under way, `leave` ends,
-    `look_back` reads in the conversation. `own` are somebody's keys for some of `KEYS`, and for
+    """The bindings of the line being typed. `own` are somebody's keys for some of `KEYS`, and for
     readline's commands by name."""
     keys = KeyBindings()
-    asking = Asking(say)
+    confirmation = KeyConfirmation()
     in_line = has_focus(DEFAULT_BUFFER)
     full = Condition(lambda: len(get_app().current_buffer.text) >= MOST)
     at_end = Condition(lambda: get_app().current_buffer.document.is_cursor_at_the_end)
@@ -79,7 +72,7 @@ def line_keys(
     @keys.add("enter", filter=in_line)
     def enter(event: KeyPressEvent) -> None:
         if problem := too_much(event.current_buffer.text):
-            say(problem)
+            app.notice(problem)
         else:
             event.current_buffer.validate_and_handle()
 
@@ -102,32 +95,37 @@ def line_keys(
     def paste(event: KeyPressEvent) -> None:
         buffer, text = event.current_buffer, pasted(event.data)
         if problem := too_much(buffer.text + text):
-            say(problem)
+            app.notice(problem)
         else:
             buffer.insert_text(text)
 
     @keys.add("<any>", filter=in_line & full)
     def refuse(event: KeyPressEvent) -> None:
-        asking.once(Press("<any>", event.current_buffer.text), FULL)
+        if confirmation.is_new(KeyPress("<any>", event.current_buffer.text)):
+            app.notice(FULL)
 
     @does("interrupt", in_line)
     def give_up(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
-        if work.under_way or not buffer.text:
-            interrupt()
-        elif asking.confirmed(Press("c-c", buffer.text), CLEAR):
+        if app.queue.under_way or not buffer.text:
+            app.interrupt()
+        elif confirmation.confirms(KeyPress("c-c", buffer.text)):
             buffer.reset()
+        else:
+            app.notice(CLEAR)
 
     @does("end", in_line & at_end)
     def end(event: KeyPressEvent) -> None:
-        press = Press("c-d", event.current_buffer.text, work.under_way)
-        question = unsent_question(press.line, press.under_way, work.unsent)
-        if not question or asking.confirmed(press, question):
-            leave()
+        press = KeyPress("c-d", event.current_buffer.text, app.queue.under_way)
+        question = unsent_question(press.line, press.under_way, app.queue.unsent)
+        if not question or confirmation.confirms(press):
+            app.leave()
+        else:
+            app.notice(question)
 
     @does("history", in_line)
     def back(event: KeyPressEvent) -> None:
-        look_back()
+        app.look_back()
 
     does("suspend", in_line)(_suspend)
     return keys
@@ -148,7 +146,7 @@ def password_keys() -> KeyBindings:
     @keys.add("c-c")
     @keys.add("c-d")
     def give_up(event: KeyPressEvent) -> None:
-        event.app.exit(exception=GivenUp())
+        event.app.exit(exception=PromptCancelled())
 
     @keys.add("<any>")
     def insert(event: KeyPressEvent) -> None:
@@ -180,7 +178,7 @@ def unsent_question(line: str, under_way: str, unsent: int) -> str:
 
 
 def lines_of(count: int) -> str:
-    """So many lines, in words."""
+    """A count of lines, in words."""
     return "1 line" if count == 1 else f"{count} lines"
 
 

@@ -6,18 +6,22 @@ screen readers have. A message breaks the line being typed; the prompt is then s
 
 from __future__ import annotations
 
+import signal
+import sys
 import termios
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn
 
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.ui.terminal.history_view import View
-from bbs.ui.terminal.interfaces import Fragments, IEditor, SetAside
+from bbs.ui.process import STDIN, LineReader, start_reader
+from bbs.ui.terminal.history_view import HistoryView
+from bbs.ui.terminal.interfaces import Fragments, IEditor, ITerminal, ITerminalApp, SetAside
 
 PLAIN_COLUMNS = 80
 """The width that prompts are made for: such a terminal often does not say its own."""
@@ -30,26 +34,47 @@ def set_mode(descriptor: int, mode: int, on: bool) -> None:
     termios.tcsetattr(descriptor, termios.TCSADRAIN, modes)
 
 
+@implementer(ITerminal)
+class Terminal:
+    """The terminal on standard input and output, whose Ctrl-C interrupts `app`."""
+
+    def __init__(self, reactor: IReactorFromThreads, app: ITerminalApp) -> None:
+        self._reactor = reactor
+        self._app = app
+        self._lines = LineReader(start_reader(reactor, STDIN))
+
+    def next_line(self) -> Awaitable[str | None]:
+        return self._lines.next()
+
+    def write(self, text: str) -> None:
+        # The terminal's locale may lack a character that a person wrote.
+        sys.stdout.buffer.write(text.encode(sys.stdout.encoding, "replace"))
+        sys.stdout.flush()
+
+    def echo(self, on: bool) -> None:
+        set_mode(STDIN, termios.ECHO, on)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        def interrupt(number: int, frame: object) -> None:
+            self._reactor.callFromThread(self._app.interrupt)
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        set_mode(STDIN, termios.NOFLSH, True)  # else the terminal forgets what was typed so far
+        try:
+            yield
+        finally:
+            set_mode(STDIN, termios.NOFLSH, False)
+            signal.signal(signal.SIGINT, before)
+
+
 @implementer(IEditor)
 class PlainEditor:
-    """`next_line` reads a line (None at the end), `write` writes text, `echo` shows or hides what
-    is typed, `prompt` gives the words before the line. While `interruptible` lasts Ctrl-C is a
-    wish, and not the end."""
+    """Lines of `terminal`, for `app`."""
 
-    def __init__(
-        self,
-        *,
-        next_line: Callable[[], Awaitable[str | None]],
-        write: Callable[[str], None],
-        echo: Callable[[bool], None],
-        prompt: Callable[[int], str],
-        interruptible: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._next_line = next_line
-        self._write = write
-        self._echo = echo
-        self._prompt = prompt
-        self._interruptible = interruptible
+    def __init__(self, terminal: ITerminal, app: ITerminalApp) -> None:
+        self._terminal = terminal
+        self._app = app
         self._reading = self._hidden = False
         self._words = ""
         self._before: Callable[[], str] = str
@@ -58,19 +83,19 @@ class PlainEditor:
     # IEditor
 
     def raw(self) -> AbstractContextManager[None]:
-        return self._interruptible()
+        return self._terminal.interruptible()
 
     def line(self) -> Deferred[str]:
-        return self._ask(lambda: self._prompt(PLAIN_COLUMNS))
+        return self._ask(lambda: self._app.prompt(PLAIN_COLUMNS))
 
     def password(self, prompt: Callable[[], str]) -> Deferred[str]:
-        self._echo(False)
+        self._terminal.echo(False)
         self._hidden = True
 
         def typed(result: str | Failure) -> str | Failure:
-            self._echo(True)
+            self._terminal.echo(True)
             self._hidden = False
-            self._write("\n")
+            self._terminal.write("\n")
             return result
 
         return self._ask(prompt).addBoth(typed)
@@ -84,25 +109,25 @@ class PlainEditor:
     def redraw(self) -> None:
         """Not alone: the prompt is shown anew with what is printed next. But a question is one."""
         if self._hidden and self._before() != self._words:
-            self._write("\n")
+            self._terminal.write("\n")
             self._show_prompt()
 
     def print(self, lines: Sequence[Fragments]) -> None:
         text = "".join(f"{fragment_list_to_text(list(line))}\n" for line in lines)
-        self._write(f"\n{text}" if self._asked else text)
+        self._terminal.write(f"\n{text}" if self._asked else text)
         if self._asked:
             self._show_prompt()
 
     def bell(self) -> None:
-        self._write("\a")
+        self._terminal.write("\a")
 
     def size(self) -> None:
-        """It only writes lines: nobody asks for more of them, and none is drawn again."""
+        """None: such a terminal only writes lines."""
 
     def more(self, words: str) -> NoReturn:
         raise NotImplementedError
 
-    def look_back(self, view: View) -> NoReturn:
+    def look_back(self, view: HistoryView) -> NoReturn:
         raise NotImplementedError
 
     def lent(self) -> NoReturn:
@@ -123,10 +148,10 @@ class PlainEditor:
 
     def _show_prompt(self) -> None:
         self._words = self._before()
-        self._write(self._words)
+        self._terminal.write(self._words)
 
     async def _read(self) -> None:
-        line = await self._next_line()
+        line = await self._terminal.next_line()
         self._reading = False
         asked, self._asked = self._asked, None
         if asked is None:
@@ -144,5 +169,5 @@ class PlainEditor:
     def _stop(self) -> None:
         asked, self._asked = self._asked, None
         if asked is not None:
-            self._write("\n")
+            self._terminal.write("\n")
             asked.errback(SetAside())

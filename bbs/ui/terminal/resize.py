@@ -50,7 +50,7 @@ ANSWERS = 2
 """How many come to that."""
 
 
-class Questions:
+class CursorQueries:
     """Which of the answers that come are those to the latest question.
 
     A terminal answers in order. So an answer counts by how many are still to come behind it.
@@ -87,7 +87,7 @@ class Questions:
         return self._waiting if self._waiting < ANSWERS else None
 
 
-class Prompt(Application[str]):
+class ResizablePrompt(Application[str]):
     """An application below the lines of the screen; `ask` whether the terminal may be asked.
 
     While it is `held` nothing may be written; `let_go` is called when that is over.
@@ -99,7 +99,7 @@ class Prompt(Application[str]):
         self.held = False
         self._asks = ask
         self._let_go = let_go
-        self._questions = Questions()
+        self._questions = CursorQueries()
         self._given_up: asyncio.TimerHandle | None = None
         self._column = 0
         answers = KeyBindings()

@@ -15,21 +15,22 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from dataclasses import dataclass
 
 from prompt_toolkit.formatted_text import fragment_list_len, fragment_list_to_text, split_lines
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
 from bbs.client.errors import Refused
 from bbs.client.replies import ServiceReply
 from bbs.ui.chat import Partner, chat_lines, history_command, history_line
 from bbs.ui.output import visible
 from bbs.ui.terminal import theme
-from bbs.ui.terminal.history_view import Draw, Part, View
-from bbs.ui.terminal.interfaces import Fragments, IEditor, More, Size
+from bbs.ui.terminal.history_view import DrawHistory, HistoryPart, HistoryView, IHistorySource
+from bbs.ui.terminal.interfaces import Fragments, IEditor, IPager, IPrinter, More, WindowSize
 from bbs.ui.terminal.theme import rows
 
 PAUSE = 0.05
@@ -44,19 +45,19 @@ MOST_CHARACTERS = 4 * 1024 * 1024
 may do so for days. The latest stay."""
 
 
-class Above:
-    """Hands `write` what was added, in turns; `vocabulary` knows where what is left out is still to
-    be had."""
+class Scrollback:
+    """Has `printer` write what was added, in turns; `vocabulary` knows where what is left out is
+    still to be had."""
 
     def __init__(
         self,
         clock: IReactorTime,
-        vocabulary: Vocabulary,
-        write: Callable[[Sequence[Fragments]], None],
+        vocabulary: CommandCatalog,
+        printer: IPrinter,
     ) -> None:
         self._vocabulary = vocabulary
         self._clock = clock
-        self._write = write
+        self._printer = printer
         self._waiting: deque[Fragments] = deque()
         self._turn: IDelayedCall | None = None
         self._last = clock.seconds() - PAUSE
@@ -92,7 +93,7 @@ class Above:
             self._turn = None
         self._tell_left_out()
         if self._waiting:
-            self._write(list(self._waiting))
+            self._printer.print(list(self._waiting))
             self._waiting.clear()
 
     def _tell_left_out(self) -> None:
@@ -113,7 +114,7 @@ class Above:
         if self._held:
             return
         count = min(TURN, len(self._waiting))
-        self._write([self._waiting.popleft() for _ in range(count)])
+        self._printer.print([self._waiting.popleft() for _ in range(count)])
         self._last = self._clock.seconds()
         self._plan()
 
@@ -123,11 +124,12 @@ LESS = "FRX"
 leaves it there. git has it so."""
 
 
-class Failed(Exception):
-    """It did not show the text; the text is why, in a few words."""
+class PagerFailed(Exception):
+    """A pager did not show the text; the words say why."""
 
 
-class Pager:
+@implementer(IPager)
+class ExternalPager:
     """The pager that `command` is, with such an environment."""
 
     def __init__(self, command: str, environ: Mapping[str, str]) -> None:
@@ -136,8 +138,11 @@ class Pager:
         self._process: asyncio.subprocess.Process | None = None
         self._over = False
 
-    async def show(self, text: str) -> None:
-        """Until it is left. Raises `Failed`. Only on asyncio's loop."""
+    def show(self, text: str) -> Deferred[None]:
+        """As `IPager` has it; only on asyncio's loop."""
+        return Deferred.fromFuture(asyncio.ensure_future(self._show(text)))
+
+    async def _show(self, text: str) -> None:
         data = text.encode("utf-8", "replace")
         try:
             with _deaf_to_interrupts():
@@ -148,12 +153,12 @@ class Pager:
                     self.end()
                 await process.communicate(data)
         except OSError as problem:
-            raise Failed(problem.strerror or "it could not be started") from problem
+            raise PagerFailed(problem.strerror or "it could not be started") from problem
         finally:
             self._process = None
-        # Who is ended by a signal was left by Ctrl-C.
+        # A pager that a signal ended was left by Ctrl-C.
         if 0 < (process.returncode or 0) < 128:
-            raise Failed(f"exit code {process.returncode}")
+            raise PagerFailed(f"exit code {process.returncode}")
 
     def end(self) -> None:
         """End it now, and whatever is to be shown yet, as the client ends."""
@@ -174,47 +179,37 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class Back:
+@implementer(IHistorySource)
+@dataclass(frozen=True)
+class HistorySource:
     """The conversation of `user`, who is logged in here, with `partner`."""
 
-    def __init__(self, client: ServiceClient, user: str, partner: Partner) -> None:
-        self._client = client
-        self._user = user
-        self._partner = partner
+    client: ServiceClient
+    user: str
+    partner: Partner
 
-    def part(self, cursor: str | None) -> Deferred[Part]:
-        """The part that a cursor is for, and the latest for None; fails with `ClientError`."""
+    def part(self, cursor: str | None) -> Deferred[HistoryPart]:
         return Deferred.fromCoroutine(self._part(cursor))
 
-    async def _part(self, cursor: str | None) -> Part:
+    async def _part(self, cursor: str | None) -> HistoryPart:
         if cursor is None:
-            line = history_line(self._user, self._partner)
-            return self._read(await self._client.request(line, whole=False))
-        return self._read(await self._client.following(self._user, cursor))
+            line = history_line(self.user, self.partner)
+            return self._read(await self.client.request(line, whole=False))
+        return self._read(await self.client.following(self.user, cursor))
 
-    def _read(self, reply: ServiceReply) -> Part:
+    def _read(self, reply: ServiceReply) -> HistoryPart:
         if not reply.ok:
             raise Refused(reply)
-        return Part(chat_lines(self._client.vocabulary.presentation, reply), reply.cursor)
+        return HistoryPart(chat_lines(self.client.vocabulary.presentation, reply), reply.cursor)
 
 
-class Shows(Protocol):
-    """A pager of somebody's (`Pager`)."""
-
-    command: str
-
-    def show(self, text: str) -> Deferred[None]: ...
-
-    def end(self) -> None: ...
-
-
-class Aside:
+class Overlay:
     """`editor` shows it, and `above` waits meanwhile. `pager` is somebody's own; None for the one
     that is built in."""
 
-    def __init__(self, editor: IEditor, above: Above, pager: Shows | None) -> None:
+    def __init__(self, editor: IEditor, above: Scrollback, pager: IPager | None) -> None:
         self._editor = editor
-        self._above = above
+        self._scrollback = above
         self._pager = pager
         self._waiting: deque[Callable[[], Deferred[None]]] = deque()
         self._finished: Deferred[None] | None = None
@@ -233,15 +228,19 @@ class Aside:
         return True
 
     def look_back(
-        self, title: str, first: Part, fetch: Callable[[str | None], Deferred[Part]], draw: Draw
+        self,
+        title: str,
+        first: HistoryPart,
+        source: IHistorySource,
+        draw: DrawHistory,
     ) -> None:
-        """Have a `View` of a conversation be read in next, where there is a window for it."""
+        """Have a `HistoryView` be read in next, where there is a window for it."""
 
         async def look() -> None:
             size = self._editor.size()
             if size is None:
                 return
-            view = View(title, first, fetch, draw, size.columns, max(1, size.rows - 1))
+            view = HistoryView(title, first, source, draw, size.columns, max(1, size.rows - 1))
             view.page(-1)  # The end is on the screen already.
             try:
                 await self._editor.look_back(view)
@@ -252,8 +251,8 @@ class Aside:
 
     async def read(self) -> None:
         """Have the next be read, until it is left."""
-        self._above.flush()
-        self._above.hold()
+        self._scrollback.flush()
+        self._scrollback.hold()
         try:
             await self._waiting[0]()
         except Exception:
@@ -270,14 +269,14 @@ class Aside:
         return self._finished
 
     def end(self) -> None:
-        """End a pager of somebody's, if there is one now."""
+        """End the pager that runs, if one does."""
         if self._pager is not None:
             self._pager.end()
 
     def _left(self) -> None:
         self._waiting.popleft()
         if not self._waiting:
-            self._above.let_go()
+            self._scrollback.let_go()
             finished, self._finished = self._finished, None
             if finished is not None:
                 finished.callback(None)
@@ -291,7 +290,7 @@ class Aside:
                 with self._editor.lent():
                     await self._pager.show(f"{fragment_list_to_text(list(lines))}\n")
                 return
-            except Failed as problem:
+            except PagerFailed as problem:
                 said = f"PAGER {self._pager.command}: {problem}. Lists are shown without it."
                 self._editor.print([theme.problem(said)])
                 self._pager = None
@@ -300,7 +299,7 @@ class Aside:
     async def _page_by_screens(self, lines: Sequence[Fragments]) -> None:
         shown, total, more = 0, len(lines), More.SCREEN
         while more is not More.LEAVE:
-            size = self._editor.size() or Size(80, 24)
+            size = self._editor.size() or WindowSize(80, 24)
             room = size.rows - 1 if more is More.SCREEN else 1
             begin = shown
             while shown < total and (shown == begin or rows(lines[shown], size) <= room):
@@ -312,7 +311,7 @@ class Aside:
             more = await self._editor.more(f"-- more: {shown} of {total} --")
 
 
-def _are_more(lines: Iterable[Fragments], size: Size) -> bool:
+def _are_more(lines: Iterable[Fragments], size: WindowSize) -> bool:
     """Whether they and the prompt are more than a window of such a size has."""
     room = size.rows
     for line in lines:

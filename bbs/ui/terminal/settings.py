@@ -1,4 +1,4 @@
-"""What somebody has set for their terminal, in a file: `~/.config/bbs/client.toml`.
+"""The settings of a person's terminal, in a file: `~/.config/bbs/client.toml`.
 
     times = true            # HH:MM before each message
     bell = "highlight"      # when one is named or written to: off, bell, highlight or both
@@ -29,9 +29,9 @@ from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.styles import Style
 
 from bbs.ui.output import visible
+from bbs.ui.process import settings_file
 from bbs.ui.terminal.keys import KEYS, Sequences
 from bbs.ui.terminal.theme import STYLES
-from bbs.ui.user_files import settings_file
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ MOST_READ = 1024 * 1024
 
 
 class Attention(Enum):
-    """What happens at a message that is for one, or names one."""
+    """The way in which a message that is for the person, or names them, is announced."""
 
     OFF = "off"
     BELL = "bell"
@@ -92,16 +92,16 @@ def read_settings(path: Path) -> tuple[Settings, Sequence[str]]:
         RecursionError,
     ) as problem:  # Also a number of more digits than Python takes.
         return Settings(), [visible(f"{path}: {problem}")]
-    reading = _Reading()
+    reading = _SettingsReader()
     settings = reading.settings(members)
     return settings, [visible(f"{path}: {problem}") for problem in reading.problems]
 
 
-class _Wrong(Exception):
+class _InvalidSetting(Exception):
     """A value is not one that the setting takes; the text says which it takes."""
 
 
-class _Reading:
+class _SettingsReader:
     """One reading of a file; `problems` is what was wrong so far."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class _Reading:
     def _taken(self, name: str, value: object, take: Callable[[object], T], default: T) -> T:
         try:
             return take(value)
-        except _Wrong as problem:
+        except _InvalidSetting as problem:
             self.problems.append(f"{name}: {problem}")
             return default
 
@@ -134,7 +134,7 @@ class _Reading:
         for key, each in self._taken(name, value, _table, _NONE).items():
             try:
                 taken[key] = take(key, each)
-            except _Wrong as problem:
+            except _InvalidSetting as problem:
                 self.problems.append(f"{name}.{key}: {problem}")
         return MappingProxyType(taken)
 
@@ -147,38 +147,38 @@ class _Reading:
 def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    raise _Wrong("true or false")
+    raise _InvalidSetting("true or false")
 
 
 def _attention(value: object) -> Attention:
     try:
         return Attention(value)
     except ValueError:
-        raise _Wrong("off, bell, highlight or both, in quotes") from None
+        raise _InvalidSetting("off, bell, highlight or both, in quotes") from None
 
 
 def _command(value: object) -> str | None:
     if value is None or (isinstance(value, str) and "\0" not in value):
         return value
-    raise _Wrong("a command in quotes; empty for the pager that is built in")
+    raise _InvalidSetting("a command in quotes; empty for the pager that is built in")
 
 
 def _table(value: object) -> Mapping[str, object]:
     if isinstance(value, dict):
         return value
-    raise _Wrong("a table")
+    raise _InvalidSetting("a table")
 
 
 def _style(name: str, value: object) -> str:
     if name not in STYLES:
-        raise _Wrong(f"no such style; there are {', '.join(STYLES)}")
+        raise _InvalidSetting(f"no such style; there are {', '.join(STYLES)}")
     try:
         if isinstance(value, str):
             Style.from_dict({name: value})
             return value
     except ValueError:
         pass
-    raise _Wrong('a style in quotes, as "bold #5f8700"')
+    raise _InvalidSetting('a style in quotes, as "bold #5f8700"')
 
 
 def _keys(name: str, value: object) -> Sequences:
@@ -186,13 +186,13 @@ def _keys(name: str, value: object) -> Sequences:
         try:
             get_by_name(name)
         except KeyError:
-            raise _Wrong("nothing that a key can do") from None
+            raise _InvalidSetting("nothing that a key can do") from None
     values = value if isinstance(value, list) else [value]
     try:
-        # What is in no quotes is none: history = 5 would take the 5 from the keyboard.
+        # Values without quotes are refused: history = 5 would take the 5 from the keyboard.
         sequences = [tuple(each.split() if isinstance(each, str) else ()) for each in values]
         for sequence in sequences:
             KeyBindings().add(*sequence)
     except (AssertionError, ValueError):
-        raise _Wrong('keys in quotes, as "pageup", "c-w" or "escape f"') from None
+        raise _InvalidSetting('keys in quotes, as "pageup", "c-w" or "escape f"') from None
     return sequences

@@ -32,22 +32,22 @@ from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 from wcwidth import wcwidth
 
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.protocols.presentation import Presentation
 from bbs.ui.output import (
     Stamp,
-    Times,
+    Timestamps,
     event_entry,
     message_pieces,
     reply_entries,
     visible,
     visible_in_line,
 )
-from bbs.ui.terminal.interfaces import Fragments, Size
+from bbs.ui.terminal.interfaces import Fragments, WindowSize
 
 
-def rows(line: Fragments, size: Size) -> int:
+def rows(line: Fragments, size: WindowSize) -> int:
     """The rows that a line takes in a window of such a size."""
     return max(1, -(-width(fragment_list_to_text(list(line))) // size.columns))
 
@@ -69,7 +69,7 @@ def wrapped(line: Fragments, columns: int) -> Sequence[Fragments]:
     return rows
 
 
-class Harmless(Processor):
+class Sanitizer(Processor):
     """Shows the line with `visible_in_line`, and keeps the cursor where the text is."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
@@ -92,7 +92,7 @@ class Harmless(Processor):
         return Transformation(fragments, to_display, to_source)
 
 
-class Hidden(Processor):
+class PasswordMask(Processor):
     """Shows nothing, not even how much: a password."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
@@ -114,19 +114,19 @@ PALETTE = (
 )
 
 
-def style_of(name: str) -> str:
+def sender_style(name: str) -> str:
     """prompt_toolkit's style for a name."""
     return f"bold {PALETTE[crc32(name.encode('utf-8', 'replace')) % len(PALETTE)]}"
 
 
-class Looks:
+class Theme:
     """How things look to one person: with the times beside them, or not, and names in colours, or
     not. `wall` is the clock that is stamped by, and `vocabulary` knows the service's
     presentation."""
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: CommandCatalog,
         wall: Callable[[], float],
         *,
         shows_times: bool = True,
@@ -136,7 +136,7 @@ class Looks:
         self._wall = wall
         self._shows_times = shows_times
         self._senders = senders
-        self._times = Times(wall)
+        self._times = Timestamps(wall)
 
     def reply(self, reply: ServiceReply, user: str = "") -> Fragments:
         """A reply to `user`."""
@@ -166,7 +166,7 @@ class Looks:
     def back_in(self, user: str) -> Callable[[ChatMessage], tuple[str, Fragments]]:
         """Begins to draw a conversation of `user`'s from before: of each message, in their order,
         the line of its day, empty where that is the same, and the message."""
-        times = Times(self._wall)
+        times = Timestamps(self._wall)
 
         def draw(message: ChatMessage) -> tuple[str, Fragments]:
             stamp = times.stamp(message.time) if self._shows_times else Stamp()
@@ -188,7 +188,7 @@ class Looks:
         return self._vocabulary.presentation
 
     def _style(self, name: str) -> str:
-        return style_of(name) if self._senders else "bold"
+        return sender_style(name) if self._senders else "bold"
 
     def _stamp(self, stamp: Stamp) -> Sequence[tuple[str, str]]:
         if not self._shows_times:

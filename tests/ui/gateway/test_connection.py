@@ -26,8 +26,8 @@ from zope.interface import implementer
 from bbs.client import Address
 from bbs.protocols.connection_state import LINGER
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.ui.gateway.connection import PIECE, STOPPING, Valve
-from bbs.ui.gateway.session import BURST, SETTLING
+from bbs.ui.gateway.connection import PIECE, STOPPING, Backpressure
+from bbs.ui.gateway.session import BURST, NEGOTIATION_DEADLINE
 from tests.client.case import APP_1, OwnClock
 from tests.protocols.line.tools import WireSocket
 from tests.ui.gateway.case import GatewayCase, Visitor, window
@@ -122,7 +122,7 @@ class LimitTests(GatewayCase):
         shown = self.watch_turns(telnet)
         telnet.send(b"help\r\0" * 100)
         self.assertEqual(sum(shown), 0)
-        self.network.advance(SETTLING)
+        self.network.advance(NEGOTIATION_DEADLINE)
         self.assertEqual(sum(shown), 100)
         self.assertLessEqual(max(shown), FEW)
 
@@ -345,25 +345,25 @@ class Endpoint:
         return succeed(client)
 
 
-class ValveTests(SynchronousTestCase):
+class BackpressureTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.valve = Valve(lambda address: Endpoint())
+        self.backpressure = Backpressure(lambda address: Endpoint())
 
     def connect(self) -> tuple[Client, StringTransport]:
-        endpoint = self.valve.endpoint(Address("192.0.2.1", 1))
+        endpoint = self.backpressure.endpoint(Address("192.0.2.1", 1))
         client = self.successResultOf(endpoint.connect(Factory.forProtocol(Client)))
         assert isinstance(client, Client)
         return client, client.transport
 
-    def test_open_it_lets_through(self) -> None:
+    def test_at_first_it_lets_through(self) -> None:
         self.assertEqual(self.connect()[1].producerState, "producing")
 
-    def test_shut_it_lets_nothing_through_until_it_is_opened(self) -> None:
+    def test_paused_it_lets_nothing_through_until_it_is_resumed(self) -> None:
         before = self.connect()[1]
-        self.valve.shut()
+        self.backpressure.pause()
         during = self.connect()[1]
         self.assertEqual([before.producerState, during.producerState], ["paused"] * 2)
-        self.valve.open()
+        self.backpressure.resume()
         after = self.connect()[1]
         for each in (before, during, after):
             self.assertEqual(each.producerState, "producing")
@@ -373,8 +373,8 @@ class ValveTests(SynchronousTestCase):
         for _ in range(5):
             client, stream = self.connect()
             client.connectionLost()
-            self.valve.shut()
+            self.backpressure.pause()
             self.assertEqual(stream.producerState, "producing")
-            self.valve.open()
+            self.backpressure.resume()
             gone.append(weakref.ref(client))
         self.assertEqual([client() for client in gone[:-1]], [None] * 4)

@@ -13,12 +13,12 @@ from bbs.limits.connections import OVERSHOOT, Admission, Door, Networks
 from bbs.protocols.connection_state import LINGER, RejectedConnection
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.connection import DESCRIPTORS, GatewayClient, GatewayConnection
-from bbs.ui.gateway.session import Visit
+from bbs.ui.gateway.session import GatewaySession
 from tests.ui.gateway.case import GatewayCase, Socket, Visitor
 
 REFUSAL = b"Too many connections\n"
 
-THEIRS = (GatewayConnection, Visit, Conversation, GatewayClient)
+THEIRS = (GatewayConnection, GatewaySession, Conversation, GatewayClient)
 """The largest parts of what a person has."""
 
 TRUSTED = "192.0.2.99"

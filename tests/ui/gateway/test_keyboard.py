@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.ui.gateway.keyboard import MOST_WAITING, Answer, LineCutter, LineQueue
-from bbs.ui.interfaces import GivenUp
+from bbs.ui.gateway.keyboard import MOST_WAITING, Answer, InputQueue, LineCutter
+from bbs.ui.interfaces import PromptCancelled
 
 
 class QueueTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.queue = LineQueue(1000)
+        self.queue = InputQueue(1000)
 
     def test_lines_come_in_their_order(self) -> None:
         self.queue.add("one")
@@ -37,18 +37,18 @@ class QueueTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(waiting))
 
     def test_held_it_gives_none_out(self) -> None:
-        self.queue.held = True
+        self.queue.hold(True)
         self.queue.add("one")
         waiting = self.queue.next()
         self.queue.end()
         self.assertNoResult(waiting)
-        self.queue.held = False
+        self.queue.hold(False)
         self.assertEqual(self.successResultOf(waiting), "one")
 
     def test_who_waits_may_give_up(self) -> None:
         waiting = self.queue.next()
         self.queue.give_up()
-        self.failureResultOf(waiting, GivenUp)
+        self.failureResultOf(waiting, PromptCancelled)
         self.queue.give_up()
         waiting = self.queue.next()
         waiting.cancel()

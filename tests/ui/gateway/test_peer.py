@@ -6,10 +6,21 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.protocols.telnet import TelnetCommand
-from bbs.ui.gateway.peer import BIG5, MOST_COLUMNS, MOST_NEGOTIATIONS, UTF8, Kind, Peer, named
+from bbs.ui.gateway.peer import (
+    BIG5,
+    MOST_COLUMNS,
+    MOST_NEGOTIATIONS,
+    UTF8,
+    GatewayPeer,
+    IGatewayTransport,
+    PeerKind,
+    named,
+)
 
 
 class EncodingTests(SynchronousTestCase):
@@ -75,14 +86,23 @@ def charset(said: bytes) -> bytes:
     return b"\xff\xfa\x2a" + said + b"\xff\xf0"
 
 
+@implementer(IGatewayTransport)
 class PeerCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.now = 1000.0
+        self.clock = Clock()
         self.sent = b""
-        self.peer = Peer(self.send, 100, lambda: self.now)
+        self.peer = self.new_peer()
 
-    def send(self, data: bytes) -> None:
+    def new_peer(self) -> GatewayPeer:
+        return GatewayPeer(self, 100, self.clock)
+
+    def write(self, data: bytes) -> None:
         self.sent += data
+
+    def close(self) -> None:
+        """Nobody closes it here."""
+
+    has_asked = close
 
     def receive(self, *pieces: bytes) -> bytes:
         """The text among what comes."""
@@ -98,34 +118,34 @@ class PeerCase(SynchronousTestCase):
 class KindTests(PeerCase):
     def test_nothing_is_sent_before_it_is_known(self) -> None:
         self.assertEqual(self.receive(b"login ann"), b"login ann")
-        self.assertIs(self.peer.kind, Kind.UNKNOWN)
+        self.assertIs(self.peer.kind, PeerKind.UNKNOWN)
         self.assertEqual(self.sent, b"")
 
     def test_a_bare_lf_is_a_pipe_for_good(self) -> None:
         self.receive(b"ping\n")
-        self.assertIs(self.peer.kind, Kind.PIPE)
+        self.assertIs(self.peer.kind, PeerKind.PIPE)
         self.assertEqual(self.receive(DO_ECHO + b"pong\r\n" + AYT), b"pong\n")
-        self.assertIs(self.peer.kind, Kind.PIPE)
+        self.assertIs(self.peer.kind, PeerKind.PIPE)
         self.assertEqual(self.sent, b"")
 
     def test_a_cr_is_telnet(self) -> None:
         for line in (b"ping\r\n", b"ping\r\0", b"ping\r"):
             self.setUp()
             self.assertEqual(self.receive(line), b"ping\n")
-            self.assertIs(self.peer.kind, Kind.TELNET)
+            self.assertIs(self.peer.kind, PeerKind.TELNET)
             self.assertEqual(self.sent, OFFER)
 
     def test_a_long_line_is_a_pipe(self) -> None:
         self.receive(b"x" * 60, b"x" * 40)
-        self.assertIs(self.peer.kind, Kind.UNKNOWN)
+        self.assertIs(self.peer.kind, PeerKind.UNKNOWN)
         self.receive(b"x\r\n")
-        self.assertIs(self.peer.kind, Kind.PIPE)
+        self.assertIs(self.peer.kind, PeerKind.PIPE)
 
     def test_a_sequence_is_telnet(self) -> None:
         for sequence in (b"\xff\xfb\x18", AYT, charset(b"\x03")):
             self.setUp()
             self.receive(sequence)
-            self.assertIs(self.peer.kind, Kind.TELNET)
+            self.assertIs(self.peer.kind, PeerKind.TELNET)
             self.assertTrue(self.sent.startswith(OFFER))
 
     def test_text_for_either(self) -> None:
@@ -156,9 +176,9 @@ class LineEndTests(PeerCase):
     def test_cut_anywhere(self, text: str, cuts: list[int]) -> None:
         data = text.encode()
         edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-        whole = Peer(self.send, 100, lambda: self.now)
+        whole = self.new_peer()
         expected = b"".join(each for each in whole.receive(data) if isinstance(each, bytes))
-        self.peer = Peer(self.send, 100, lambda: self.now)
+        self.peer = self.new_peer()
         found = self.receive(*(data[start:end] for start, end in pairwise(edges)))
         self.assertEqual(found, expected)
 
@@ -231,15 +251,15 @@ class NegotiationTests(PeerCase):
         answers = self.answers(b"\xff\xfd\x18" * (MOST_NEGOTIATIONS + 10) + b"text")
         self.assertTrue(self.peer.is_obtrusive)
         self.assertEqual(len(answers), 3 * (MOST_NEGOTIATIONS + 1))
-        self.now += 60
+        self.clock.advance(60)
         self.assertEqual(self.receive(b"text"), b"")
 
     def test_a_minute_later_it_may_go_on(self) -> None:
         for _ in range(3):
             self.receive(b"\xff\xfd\x18" * (MOST_NEGOTIATIONS - 1))
-            self.now += 60
+            self.clock.advance(60)
         self.receive(b"\xff\xfd\x18" * MOST_NEGOTIATIONS)
         self.assertFalse(self.peer.is_obtrusive)
-        self.now += 59
+        self.clock.advance(59)
         self.receive(AYT)
         self.assertTrue(self.peer.is_obtrusive)

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.ui.gateway.editor import Editor, Key
+from bbs.ui.gateway.editor import EditBuffer, EditKey
 from bbs.ui.gateway.peer import BIG5, UTF8
-from bbs.ui.gateway.screen import PROMPT, Display, Pager
+from bbs.ui.gateway.screen import PROMPT, LineDisplay, Pager
 from tests.ui.gateway.case import GatewayCase, Visitor, window
 
 pressed = st.lists(
-    st.one_of(st.text("ab中\u0301\x1b\u200d", max_size=5), st.sampled_from(list(Key))), max_size=30
+    st.one_of(st.text("ab中\u0301\x1b\u200d", max_size=5), st.sampled_from(list(EditKey))),
+    max_size=30,
 )
 
 
@@ -29,16 +30,16 @@ class DisplayCase(SynchronousTestCase):
         self.written = ""
         self.screen = pyte.Screen(columns, 10)
         self.stream = pyte.Stream(self.screen)
-        self.display = Display(self.write)
+        self.display = LineDisplay(self.write)
         self.display.edits = edits
         self.display.columns = columns
-        self.line = Editor(1000)
+        self.line = EditBuffer(1000)
 
     def write(self, text: str) -> None:
         self.written += text
         self.stream.feed(text.replace("\n", "\r\n"))
 
-    def draw(self, *pressed: str | Key, prompt: str = "ann> ") -> None:
+    def draw(self, *pressed: str | EditKey, prompt: str = "ann> ") -> None:
         for each in pressed:
             if isinstance(each, str):
                 self.line.insert(each)
@@ -69,7 +70,7 @@ class EditedHereTests(DisplayCase):
 
     def test_of_a_long_line_no_more_than_a_window_of_it_is_looked_at(self) -> None:
         self.start(500)
-        self.line = Editor(60_000)
+        self.line = EditBuffer(60_000)
         looked: list[str] = []
 
         def columns(character: str) -> int:
@@ -77,25 +78,25 @@ class EditedHereTests(DisplayCase):
             return UTF8.columns(character)
 
         self.display.encoding = replace(UTF8, columns=columns)
-        self.draw("\u0301" * 25_000, Key.LEFT)
+        self.draw("\u0301" * 25_000, EditKey.LEFT)
         self.assertLess(len(looked), 15_000)
 
     def test_nothing_new_is_not_drawn(self) -> None:
-        self.draw("hello", Key.LEFT)
+        self.draw("hello", EditKey.LEFT)
         written = self.written
         self.draw()
         self.assertEqual(self.written, written)
 
     def test_the_cursor_moves(self) -> None:
-        self.draw("hello", Key.LEFT, Key.LEFT)
+        self.draw("hello", EditKey.LEFT, EditKey.LEFT)
         self.check("ann> hello", column=8)
-        self.draw(Key.END)
+        self.draw(EditKey.END)
         self.check("ann> hello", column=10)
-        self.draw(Key.HOME, prompt="")
+        self.draw(EditKey.HOME, prompt="")
         self.check("hello", column=0)
 
     def test_taken_away_and_drawn_again(self) -> None:
-        self.draw("hello", Key.LEFT)
+        self.draw("hello", EditKey.LEFT)
         self.display.show("news")
         self.draw()
         self.check("news", "ann> hello", column=9)
@@ -116,7 +117,7 @@ class EditedHereTests(DisplayCase):
 
     def test_shorter(self) -> None:
         self.draw("hello")
-        self.draw(Key.KILL_LINE, "x")
+        self.draw(EditKey.KILL_LINE, "x")
         self.check("ann> x", column=6)
 
     def test_a_hidden_line_has_its_prompt_alone(self) -> None:
@@ -146,14 +147,14 @@ class EditedHereTests(DisplayCase):
         self.check("ann> a\\x1b[2Jb", column=14)
 
     def test_wide_characters_and_marks(self) -> None:
-        self.draw("中文e\u0301", Key.LEFT)
+        self.draw("中文e\u0301", EditKey.LEFT)
         self.assertEqual(self.screen.cursor.x, 9)
-        self.draw(Key.LEFT)
+        self.draw(EditKey.LEFT)
         self.assertEqual(self.screen.cursor.x, 7)
 
     def test_in_big5_what_is_two_bytes_is_two_columns(self) -> None:
         self.display.encoding = BIG5
-        self.draw("─a", Key.LEFT)
+        self.draw("─a", EditKey.LEFT)
         self.assertTrue(self.written.endswith("\r\x1b[7C"))
 
 
@@ -166,26 +167,26 @@ class NarrowTests(DisplayCase):
         self.check("ann> 89abcde", column=12)
         self.draw("fghijkl")
         self.check("ann> 89abcdefghijkl", column=19)
-        self.draw(Key.HOME)
+        self.draw(EditKey.HOME)
         self.check("ann> 0123456789abcd", column=5)
 
     def test_what_is_behind_the_cursor_ends_with_the_row(self) -> None:
         self.start(20)
-        self.draw("0123456789abcdefgh", Key.HOME, *[Key.RIGHT] * 5)
+        self.draw("0123456789abcdefgh", EditKey.HOME, *[EditKey.RIGHT] * 5)
         self.check("ann> 0123456789abcd", column=10)
 
     def test_what_is_before_the_cursor_comes_into_sight(self) -> None:
         self.start(20)
         self.draw("0123456789abcde")
-        self.draw(*[Key.LEFT] * 6)
+        self.draw(*[EditKey.LEFT] * 6)
         self.check("ann> 89abcde", column=6)
-        self.draw(Key.LEFT)
+        self.draw(EditKey.LEFT)
         self.check("ann> 123456789abcde", column=12)
 
     def test_a_line_that_fits_is_shown_from_its_beginning(self) -> None:
         self.start(20)
         self.draw("0123456789abcde")
-        self.draw(Key.BACKSPACE)
+        self.draw(EditKey.BACKSPACE)
         self.check("ann> 0123456789abcd", column=19)
 
     def test_a_long_prompt_leaves_half_of_the_row(self) -> None:
@@ -199,24 +200,26 @@ class NarrowTests(DisplayCase):
         for columns, drawn_in in ((0, 80), (1, 4), (3, 4), (4, 4), (7, 7)):
             self.start(drawn_in)
             self.display.columns = columns
-            self.draw("hello", Key.LEFT)
-            self.draw("中", Key.HOME)
+            self.draw("hello", EditKey.LEFT)
+            self.draw("中", EditKey.HOME)
             self.assertEqual(len(self.shown()), 1)
 
     def test_marks_without_an_end_are_not_all_drawn(self) -> None:
         self.start(20)
-        self.line = Editor(100_000)
+        self.line = EditBuffer(100_000)
         self.draw("a" + "\u0301" * 10_000)
         self.assertLess(len(self.written), 200)
-        self.draw("b", Key.LEFT)
+        self.draw("b", EditKey.LEFT)
         self.assertLess(len(self.written), 400)
 
     @given(pressed, st.sampled_from((4, 5, 9, 20, 80)))
-    def test_one_row_with_the_cursor_in_it(self, pressed: list[str | Key], columns: int) -> None:
+    def test_one_row_with_the_cursor_in_it(
+        self, pressed: list[str | EditKey], columns: int
+    ) -> None:
         self.start(columns)
         screen = pyte.Screen(columns, 10)
         stream = pyte.Stream(screen)
-        anew = Display(stream.feed)
+        anew = LineDisplay(stream.feed)
         anew.edits, anew.columns = True, columns
         for each in pressed:
             self.draw(each)
@@ -268,10 +271,21 @@ class EditedElsewhereTests(DisplayCase):
 MORE = PROMPT.rstrip()
 
 
+class Window(LineDisplay):
+    """One in which each character takes a row."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda text: None)
+        self.edits, self.rows = True, 5
+
+    def height(self, line: str) -> int:
+        return len(line)
+
+
 class PagerTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.rows = 5
-        self.pager = Pager(lambda: self.rows, len)
+        self.window = Window()
+        self.pager = Pager(self.window)
 
     def lines(self, many: int) -> list[str]:
         return ["x" for _ in range(many)]
@@ -304,13 +318,13 @@ class PagerTests(SynchronousTestCase):
 
     def test_a_window_that_changes(self) -> None:
         self.pager.begin(self.lines(90))
-        self.rows = 11
+        self.window.rows = 11
         self.assertEqual(len(self.pager.turn()), 10)
-        self.rows = 0
+        self.window.rows = 0
         self.assertEqual(len(self.pager.turn()), 76)
 
     def test_none_where_there_are_no_pages(self) -> None:
-        for self.rows in (0, 3):
+        for self.window.rows in (0, 3):
             self.assertEqual(len(self.pager.begin(self.lines(9))), 9)
 
     def test_what_is_said_behind_it_comes_behind_it(self) -> None:

@@ -12,12 +12,20 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from bbs.client.catalog import CommandCatalog
+from bbs.client.replies import ServiceReply
+from bbs.client.request import ClientRequest
 from bbs.protocols.telnet import TelnetCommand
-from bbs.ui.gateway.keyboard import Actions, Keyboard, Line, LineQueue
-from bbs.ui.gateway.peer import MOST_SUBNEGOTIATION, Peer
-from bbs.ui.gateway.screen import Display
+from bbs.ui.completion import Completion
+from bbs.ui.gateway.keyboard import InputLine, InputQueue, Keyboard
+from bbs.ui.gateway.peer import MOST_SUBNEGOTIATION, GatewayPeer, IGatewayTransport
+from bbs.ui.gateway.screen import GatewayScreen, IGatewaySession, LineDisplay
+from bbs.ui.output import Timestamps
 from tests.retained import retained
 from tests.ui.gateway.case import GatewayCase
 
@@ -63,7 +71,7 @@ def streams(count: int) -> Iterator[bytes]:
 class Outcome:
     """What comes of a stream."""
 
-    lines: Sequence[Line | None]
+    lines: Sequence[InputLine | None]
     columns: int
     encoding: str
     edits: bool
@@ -71,29 +79,57 @@ class Outcome:
     said: Sequence[str]
 
 
+class Screen(GatewayScreen):
+    """One that draws nothing; `said` is what was to be shown."""
+
+    def __init__(self, display: LineDisplay, session: IGatewaySession) -> None:
+        times = Timestamps(lambda: 0.0)
+        super().__init__(Clock(), CommandCatalog(), times, display, session)
+        self.said: list[str] = []
+
+    def show(self, text: str) -> None:
+        self.said.append(text)
+
+    def draw(self) -> None:
+        """Nobody looks."""
+
+
+@implementer(IGatewaySession, IGatewayTransport)
 class Typist:
     """A keyboard at a peer, with nobody who carries anything out."""
 
+    is_busy = talks = False
+
     def __init__(self) -> None:
         self.sent = b""
-        self.said: list[str] = []
-        self.peer = Peer(self._send, MOST, lambda: 0.0)
-        self.lines = LineQueue(MOST)
-        nothing = Actions(
-            self.said.append,
-            lambda: None,
-            lambda: False,
-            lambda: None,
-            lambda: False,
-            lambda: None,
-            lambda text: (),
-            lambda: False,
-            lambda pressed: None,
-        )
-        self.keyboard = Keyboard(self.peer, Display(self.peer.write), self.lines, MOST, nothing)
+        self.peer = GatewayPeer(self, MOST, Clock())
+        self.lines = InputQueue(MOST)
+        self.screen = Screen(LineDisplay(self.peer.write), self)
+        self.keyboard = Keyboard(self.peer, self.screen, self.lines, MOST, self)
 
-    def _send(self, data: bytes) -> None:
+    # IGatewayTransport
+
+    def write(self, data: bytes) -> None:
         self.sent += data
+
+    # IGatewaySession
+
+    def completions(self, line: str) -> Sequence[Completion]:
+        return ()
+
+    def prompt(self) -> tuple[str, None]:
+        return "", None
+
+    def replied(self, request: ClientRequest, reply: ServiceReply) -> None:
+        """There is no service."""
+
+    def ask_password(self, prompt: str) -> Deferred[str]:
+        raise NotImplementedError
+
+    def nothing(self) -> None:
+        """Nobody wants to know."""
+
+    close = has_asked = hold_lines = changed = give_up = leave = nothing
 
     def take(self, *pieces: bytes) -> None:
         for piece in pieces:
@@ -109,7 +145,7 @@ class Typist:
         self.take(b"X\r\0")
         self.lines.end()
         taken = [self.lines.next() for _ in range(len(self.lines) + 1)]
-        lines: list[Line | None] = []
+        lines: list[InputLine | None] = []
         for line in taken:
             line.addCallback(lines.append)
         return Outcome(
@@ -118,7 +154,7 @@ class Typist:
             self.peer.encoding.name,
             self.peer.edits_here,
             self.sent,
-            self.said,
+            self.screen.said,
         )
 
     def retained(self) -> int:

@@ -7,34 +7,42 @@ from contextlib import contextmanager
 from typing import Any
 
 from prompt_toolkit.formatted_text import fragment_list_to_text
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from bbs.board.client import face
 from bbs.client import BBSClient, Unreachable
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.core.errors import WrongCredentials
-from bbs.ui.interfaces import GivenUp, IScreen
-from bbs.ui.terminal.app import Face
-from bbs.ui.terminal.history_view import View
-from bbs.ui.terminal.interfaces import Fragments, IEditor, More, SetAside, Size
-from bbs.ui.terminal.line_queue import Line
+from bbs.ui.interfaces import IScreen, PromptCancelled
+from bbs.ui.terminal.app import LineQueue, QueuedLine, TerminalApp
+from bbs.ui.terminal.history_view import HistoryView
+from bbs.ui.terminal.interfaces import (
+    Fragments,
+    IEditor,
+    ILineOwner,
+    IPager,
+    ITerminal,
+    More,
+    SetAside,
+    WindowSize,
+)
 from bbs.ui.terminal.plain import PlainEditor
-from bbs.ui.terminal.scrollback import Shows
 from bbs.ui.terminal.settings import Attention
-from bbs.ui.terminal.theme import Looks
+from bbs.ui.terminal.theme import Theme
 from tests.client.case import APP_1, LOGIN, ClientTestCase
 
-PLAIN = Looks(Vocabulary(face), lambda: 0.0, shows_times=False)
+PLAIN = Theme(CommandCatalog(face), lambda: 0.0, shows_times=False)
 
 
 @implementer(IEditor)
 class Typist:
     """An editor whose Enter is `enter`; `asked` is the prompt that is shown, empty for none."""
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, face: TerminalApp) -> None:
         self.face = face
         self.printed: list[str] = []
         self.styles: list[str] = []
@@ -42,7 +50,7 @@ class Typist:
         self.redrawn = self.set_asides = 0
         self.is_raw = self.is_lent = False
         self.bells = 0
-        self.window: Size | None = None
+        self.window: WindowSize | None = None
         self._answer: Deferred[Any] = Deferred()
         self._words: Callable[[], str] | None = None
 
@@ -84,13 +92,13 @@ class Typist:
     def bell(self) -> None:
         self.bells += 1
 
-    def size(self) -> Size | None:
+    def size(self) -> WindowSize | None:
         return self.window
 
     def more(self, words: str) -> Deferred[More]:
         return self._ask(words)
 
-    def look_back(self, view: View) -> Deferred[None]:
+    def look_back(self, view: HistoryView) -> Deferred[None]:
         self.view = view
         return self._ask("view")
 
@@ -117,19 +125,19 @@ class Typist:
 class FaceCase(ClientTestCase):
     password: str | None = None
     attention = Attention.HIGHLIGHT
-    pager: Shows | None = None
+    pager: IPager | None = None
 
     def setUp(self) -> None:
         super().setUp()
         self.register("ann", "bob")
         self.befriend("ann", "bob")
-        self.face = Face(
+        self.face = TerminalApp(
             self.clock,
             self.client,
             LOGIN,
             self.sit_down,
             self.password,
-            looks=PLAIN,
+            theme=PLAIN,
             attention=self.attention,
             pager=self.pager,
         )
@@ -138,7 +146,7 @@ class FaceCase(ClientTestCase):
         self.network.flush()
         self.addCleanup(self.client.close)
 
-    def sit_down(self, face: Face) -> Typist:
+    def sit_down(self, face: TerminalApp) -> Typist:
         self.typist = Typist(face)
         verifyObject(IEditor, self.typist)
         return self.typist
@@ -248,7 +256,7 @@ class FaceTests(FaceCase):
 
     def test_a_password_is_not_entered_before_it_is_asked_for(self) -> None:
         self.hold("ping")
-        self.type("ping", "login ann\nhelp", GivenUp())
+        self.type("ping", "login ann\nhelp", PromptCancelled())
         self.assertEqual(self.typist.asked, "line")
         self.assertIn("Not sent: 2 lines behind it.", self.typist.printed)
         self.type("ping", "login ann")
@@ -267,7 +275,7 @@ class FaceTests(FaceCase):
         self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
 
     def test_a_password_that_is_not_said(self) -> None:
-        self.assertEqual(self.type("login ann", GivenUp()), ["Given up."])
+        self.assertEqual(self.type("login ann", PromptCancelled()), ["Given up."])
         self.assertEqual(self.typist.asked, "line")
 
     def test_a_question_that_is_withdrawn(self) -> None:
@@ -326,7 +334,7 @@ class FaceTests(FaceCase):
             self.type(end)
             self.successResultOf(self.running)
             self.running = Deferred.fromCoroutine(
-                Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN).run()
+                TerminalApp(self.clock, self.client, LOGIN, self.sit_down, theme=PLAIN).run()
             )
             self.network.flush()
         self.face = self.typist.face
@@ -336,7 +344,7 @@ class FaceTests(FaceCase):
 
     def test_no_service(self) -> None:
         self.network.unplug(LOGIN)
-        face = Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN)
+        face = TerminalApp(self.clock, self.client, LOGIN, self.sit_down, theme=PLAIN)
         self.network.cut(LOGIN)
         running = Deferred.fromCoroutine(face.run())
         self.network.flush()
@@ -345,7 +353,7 @@ class FaceTests(FaceCase):
 
     def test_left_before_there_is_a_service(self) -> None:
         client = BBSClient(self.clock, LOGIN, lambda address: Nowhere())
-        face = Face(self.clock, client, LOGIN, self.sit_down, looks=PLAIN)
+        face = TerminalApp(self.clock, client, LOGIN, self.sit_down, theme=PLAIN)
         running = Deferred.fromCoroutine(face.run())
         self.assertNoResult(running)
         face.leave()
@@ -376,6 +384,7 @@ class PasswordTests(FaceCase):
         self.assertEqual(self.type("/change-password", "1", "3", "3")[-1], WrongCredentials.text)
 
 
+@implementer(ITerminal)
 class PlainTests(ClientTestCase):
     """The same on a terminal that can only write lines."""
 
@@ -383,22 +392,17 @@ class PlainTests(ClientTestCase):
         super().setUp()
         self.register("ann")
         self.written = ""
-        self.echo: list[bool] = []
+        self.echoes: list[bool] = []
         self.wanted: Deferred[str | None] = Deferred()
         self.reads = 0
-        self.face = Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN)
+        self.face = TerminalApp(self.clock, self.client, LOGIN, self.sit_down, theme=PLAIN)
         self.running = Deferred.fromCoroutine(self.face.run())
         self.network.flush()
         self.addCleanup(self.client.close)
 
-    def sit_down(self, face: Face) -> PlainEditor:
-        editor = PlainEditor(
-            next_line=self.next_line,
-            write=self.write,
-            echo=self.echo.append,
-            prompt=face.prompt,
-            interruptible=self.interruptible,
-        )
+    def sit_down(self, face: TerminalApp) -> PlainEditor:
+        verifyObject(ITerminal, self)
+        editor = PlainEditor(self, face)
         verifyObject(IEditor, editor)
         return editor
 
@@ -407,6 +411,9 @@ class PlainTests(ClientTestCase):
         self.interrupts = True
         yield
         self.interrupts = False
+
+    def echo(self, on: bool) -> None:
+        self.echoes.append(on)
 
     def write(self, text: str) -> None:
         self.written += text
@@ -429,9 +436,9 @@ class PlainTests(ClientTestCase):
         self.assertTrue(self.interrupts)
         self.assertEqual(self.type("ping"), f"{nobody}\nPong!\n{nobody}")
         self.assertEqual(self.type("login ann"), "Password for ann: ")
-        self.assertEqual(self.echo, [False])
+        self.assertEqual(self.echoes, [False])
         self.assertEqual(self.type("1"), f"\n{nobody}\nSuccess!\nann> ")
-        self.assertEqual(self.echo, [False, True])
+        self.assertEqual(self.echoes, [False, True])
         self.assertEqual(self.type("exit"), "")
         self.successResultOf(self.running)
         self.assertFalse(self.interrupts)
@@ -439,9 +446,9 @@ class PlainTests(ClientTestCase):
     def test_a_line_that_was_begun_answers_what_is_asked_then(self) -> None:
         go_on = self.hold("ping")
         self.type("ping")
-        self.face.work.add([Line("login ann")])
+        self.face.queue.add([QueuedLine("login ann")])
         go_on()
-        self.assertEqual((self.reads, self.echo), (2, [False]))
+        self.assertEqual((self.reads, self.echoes), (2, [False]))
         self.assertIn("Success!", self.type("1"))
 
     def test_a_password_is_hidden_before_it_is_asked_for(self) -> None:
@@ -452,7 +459,7 @@ class PlainTests(ClientTestCase):
         go_on()
         self.network.advance(0.1)
         self.assertEqual(self.written, "\nPassword for ann: \nPong!\nPassword for ann: ")
-        self.assertEqual((self.reads, self.echo), (3, [False]))
+        self.assertEqual((self.reads, self.echoes), (3, [False]))
         self.assertIn("Success!", self.type("1"))
 
     def test_the_end_of_the_input(self) -> None:
@@ -468,7 +475,7 @@ class PlainTests(ClientTestCase):
         self.wanted.errback(ZeroDivisionError())
         self.failureResultOf(self.running, ZeroDivisionError)
         self.running = Deferred.fromCoroutine(
-            Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN).run()
+            TerminalApp(self.clock, self.client, LOGIN, self.sit_down, theme=PLAIN).run()
         )
         self.network.flush()
 
@@ -476,3 +483,59 @@ class PlainTests(ClientTestCase):
         self.face.leave()
         self.wanted.errback(ZeroDivisionError())
         self.successResultOf(self.running)
+
+
+@implementer(ILineOwner)
+class QueueTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.begun: list[str] = []
+        self.answers: dict[str, Deferred[bool]] = {}
+        self.overs = 0
+        self.queue = LineQueue(self)
+
+    def carry_out(self, line: QueuedLine) -> Deferred[bool]:
+        self.begun.append(line.text)
+        return self.answers.get(line.text, succeed(True))
+
+    def add(self, lines: Sequence[str]) -> None:
+        self.queue.add(map(QueuedLine, lines))
+
+    def leave(self) -> None:
+        self.overs += 1
+
+    def test_at_once_when_nothing_is_under_way(self) -> None:
+        self.add(["a", "  ", "", "b"])
+        self.assertEqual(self.begun, ["a", "b"])
+        self.assertEqual((self.queue.under_way, self.queue.unsent), ("", 0))
+
+    def test_one_after_the_other(self) -> None:
+        self.answers["a"] = Deferred()
+        self.add(["a", "b"])
+        self.add(["c"])
+        self.assertEqual((self.begun, self.queue.under_way, self.queue.unsent), (["a"], "a", 2))
+        self.answers["a"].callback(True)
+        self.assertEqual(self.begun, ["a", "b", "c"])
+
+    def test_thousands_of_lines(self) -> None:
+        self.add(["x"] * 10_000)
+        self.assertEqual(len(self.begun), 10_000)
+
+    def test_the_last(self) -> None:
+        self.answers["exit"] = succeed(False)
+        self.add(["exit", "b"])
+        self.assertEqual((self.begun, self.overs, self.queue.unsent), (["exit"], 1, 0))
+
+    def test_given_up(self) -> None:
+        self.answers["a"] = Deferred(lambda waiting: waiting.callback(True))
+        self.add(["a", "b", "c"])
+        self.assertEqual(self.queue.give_up(), 2)
+        self.assertEqual((self.begun, self.queue.under_way), (["a"], ""))
+        self.assertEqual(self.queue.give_up(), 0)
+        self.add(["d"])
+        self.assertEqual(self.begun, ["a", "d"])
+
+    def test_a_mistake_of_our_own_ends_nothing(self) -> None:
+        self.answers["a"] = fail(ZeroDivisionError())
+        self.add(["a", "b"])
+        self.assertEqual((self.begun, self.overs), (["a", "b"], 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -14,16 +14,17 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from bbs.ui.completion import Completion
-from bbs.ui.interfaces import GivenUp
+from bbs.ui.interfaces import PromptCancelled
 from bbs.ui.prompts import CLEAR
-from bbs.ui.terminal.editor import MOST_KEPT, MOST_UNDONE, Editor
-from bbs.ui.terminal.history import History, Place
-from bbs.ui.terminal.interfaces import Fragments, IEditor, SetAside
+from bbs.ui.terminal.app import LineQueue, QueuedLine
+from bbs.ui.terminal.editor import MOST_KEPT, MOST_UNDONE, LineEditor
+from bbs.ui.terminal.history import History
+from bbs.ui.terminal.interfaces import Fragments, IEditor, InputContext, ITerminalApp, SetAside
 from bbs.ui.terminal.keys import FULL, MOST, Sequences, line_keys
-from bbs.ui.terminal.line_queue import Line, Work
 from bbs.ui.terminal.theme import style
 
 CTRL_C, CTRL_D, CTRL_P, CTRL_R, CTRL_U = "\x03", "\x04", "\x10", "\x12", "\x15"
@@ -35,6 +36,16 @@ class Loop(asyncio.SelectorEventLoop):
 
     _ahead = 0.0
     _stopped: float | None = None
+    before_signal: Callable[[], None] | None = None
+    """Called when a signal has come, before it is handled."""
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        def handle() -> None:
+            if self.before_signal is not None:
+                self.before_signal()
+            callback(*args)
+
+        super().add_signal_handler(sig, handle)
 
     def time(self) -> float:
         return super().time() + self._ahead if self._stopped is None else self._stopped
@@ -77,6 +88,7 @@ class Paper:
         raise OSError
 
 
+@implementer(ITerminalApp)
 class EditorCase(SynchronousTestCase):
     columns, rows = 40, 10
     asks = False
@@ -86,7 +98,7 @@ class EditorCase(SynchronousTestCase):
         self.said: list[str] = []
         self.left = self.interrupts = 0
         self.answer: Deferred[bool] = Deferred()
-        self.work = Work(lambda line: self.answer, self.leave)
+        self.queue = LineQueue(self)
         self.paper = Paper(self.columns, self.rows)
         self.who = "ann"
         self.talk: str | None = None
@@ -100,9 +112,23 @@ class EditorCase(SynchronousTestCase):
         self.drawn += 1
         return f"{self.who}> "
 
-    def place(self, line: str, as_text: bool) -> Place:
+    def hint(self, line: str) -> str:
+        return f"hint for {line}" if line else ""
+
+    def is_command(self, line: str) -> bool:
+        return not line.startswith("talk")
+
+    def carry_out(self, line: QueuedLine) -> Deferred[bool]:
+        return self.answer
+
+    def notice(self, text: str) -> None:
+        self.said.append(text)
+
+    problem = notice
+
+    def context(self, line: str, as_text: bool) -> InputContext:
         self.entered.append(line)
-        return Place(self.talk, self.talk is not None)
+        return InputContext(self.talk, self.talk is not None)
 
     def look_back(self) -> None:
         self.looks_back += 1
@@ -118,7 +144,9 @@ class EditorCase(SynchronousTestCase):
         names = [name for name in ("send", "send-group") if name.startswith(begun)]
         return [Completion(name, len(line) - len(begun), "") for name in names]
 
-    def play(self, scenario: Callable[[PipeInput, Editor], Coroutine[None, None, None]]) -> None:
+    def play(
+        self, scenario: Callable[[PipeInput, LineEditor], Coroutine[None, None, None]]
+    ) -> None:
         """Run a scenario on a `Loop` of its own, as the reactor would."""
         paper: Any = self.paper
 
@@ -127,24 +155,14 @@ class EditorCase(SynchronousTestCase):
                 output = Vt100_Output(
                     paper, lambda: Size(self.rows, self.columns), "xterm", enable_cpr=False
                 )
-                editor = Editor(
+                editor = LineEditor(
                     keys,
                     output,
-                    history=History(["old line"], None, self.said.append, self.place),
-                    keys=line_keys(
-                        self.work,
-                        say=self.said.append,
-                        interrupt=self.interrupt,
-                        leave=self.leave,
-                        look_back=self.look_back,
-                        own=self.own_keys,
-                    ),
+                    self,
+                    history=History(["old line"], None, self),
+                    keys=line_keys(self, self.own_keys),
                     style=style({}),
                     ask=self.asks,
-                    prompt=self.prompt,
-                    hint=lambda line: f"hint for {line}" if line else "",
-                    completions=self.completions,
-                    commands=lambda line: not line.startswith("talk"),
                 )
                 verifyObject(IEditor, editor)
                 with editor.raw():
@@ -194,7 +212,7 @@ def answer(deferred: Deferred[str]) -> asyncio.Future[str]:
 
 class LineTests(EditorCase):
     def test_a_line(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("ping 你好\r")
             self.assertEqual(await line, "ping 你好")
@@ -208,7 +226,7 @@ class LineTests(EditorCase):
     def test_a_pasted_colour_is_not_a_click(self) -> None:
         """ESC[31m begins as a report of the mouse does."""
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("a\x1b[31mb\x1b[0mc\r")
             self.assertEqual(await line, "abc")
@@ -216,7 +234,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_completion_and_hint(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("se")
             await self.until("ann> se", "   send send-group", "hint for se")
@@ -231,7 +249,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_tab_and_enter_at_once(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("s\t bob send-\t\r")
             self.assertEqual(await line, "send bob send-group ")
@@ -239,7 +257,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_a_space_after_the_only_completion(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("send-g")
             await self.until("ann> send-g", "   send-group", "hint for send-g")
@@ -254,7 +272,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_undo_takes_little_memory(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("-+" * MOST_UNDONE + UNDO * 2 * MOST_UNDONE + "\r")
             # One of the copies is of what is there before anything is undone.
@@ -270,7 +288,7 @@ class LineTests(EditorCase):
         self.columns = 20
         self.paper = Paper(20, 10)
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("se")
             await self.until("ann> se")
@@ -282,7 +300,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_search(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("\x1b[A\x1b[B" + CTRL_R + "old")
             while "I-search backward: old" not in " ".join(self.shown()):
@@ -293,7 +311,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_printed_above(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             def shows(*lines: str) -> Sequence[Fragments]:
                 return [[("bold", line)] for line in lines]
 
@@ -311,7 +329,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_drawn_anew(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             editor.redraw()
             line = answer(editor.line())
             await self.until("ann>")
@@ -324,7 +342,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_set_aside_and_gone_on_with(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             editor.set_aside()
             line = answer(editor.line())
             keys.send_text("half" + LEFT)
@@ -340,7 +358,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_set_aside_before_it_is_shown(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("half")
             await self.until("ann> half", "hint for half")
@@ -363,7 +381,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_printed_just_when_enter_is_pressed(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("ping")
             await self.until("ann> ping", "hint for ping")
@@ -382,7 +400,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_left_as_it_is_at_the_end(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             editor.end()
             line = answer(editor.line())
             keys.send_text("half")
@@ -395,7 +413,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_the_terminal_goes(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.close()
             with self.assertRaises(EOFError):
@@ -404,7 +422,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_a_stray_exception_is_not_the_prompts(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             await self.until("ann>")
             with self.assertLogs("asyncio"):
@@ -417,7 +435,7 @@ class LineTests(EditorCase):
     def test_suspended(self) -> None:
         suspended = self.suspensions()
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text(CTRL_Z + "\r")
             await line
@@ -428,7 +446,7 @@ class LineTests(EditorCase):
 
 class PasswordTests(EditorCase):
     def test_hidden(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             password = answer(editor.password(lambda: "Password: "))
             keys.send_text("sec")
             await self.until("Password:")
@@ -444,7 +462,7 @@ class PasswordTests(EditorCase):
         self.assertNotIn("sec", self.paper.raw)
 
     def test_all_at_once(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("login ann\rsecret\rping\r")
             self.assertEqual(await line, "login ann")
@@ -455,7 +473,7 @@ class PasswordTests(EditorCase):
         self.assertNotIn("secret", self.paper.raw)
 
     def test_none_comes_back(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             for typed in ("secret", "killed" + CTRL_U, UP, CTRL_Y, CTRL_P, UNDO):
                 password = answer(editor.password(lambda: "Password: "))
                 keys.send_text(f"{typed}\r")
@@ -464,7 +482,7 @@ class PasswordTests(EditorCase):
         self.play(scenario)
 
     def test_no_macro(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             for typed, meant in ("\x18(a\x18)", "(a)"), ("\x18e", "e"):
                 password = answer(editor.password(lambda: "Password: "))
                 keys.send_text(f"{typed}\r")
@@ -473,7 +491,7 @@ class PasswordTests(EditorCase):
         self.play(scenario)
 
     def test_no_search(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             password = answer(editor.password(lambda: "Password: "))
             keys.send_text(CTRL_R + "secret")
             await self.until("Password:")
@@ -486,7 +504,7 @@ class PasswordTests(EditorCase):
     def test_control_characters(self) -> None:
         suspended = self.suspensions()
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             password = answer(editor.password(lambda: "Password: "))
             keys.send_text(f"s{CTRL_Z}e\x11\x0f\x18c\x85r\x1cé\u00a0t\r")
             self.assertEqual(await password, "secré\u00a0t")
@@ -497,7 +515,7 @@ class PasswordTests(EditorCase):
     def test_other_words_before_what_is_half_typed(self) -> None:
         words = ["Soon: "]
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             password = answer(editor.password(lambda: words[-1]))
             keys.send_text("sec")
             await self.until("Soon:")
@@ -510,7 +528,7 @@ class PasswordTests(EditorCase):
         self.play(scenario)
 
     def test_pasted(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             password = answer(editor.password(lambda: "Password: "))
             keys.send_text("\x1b[200~secret\r\n\x1b[201~\r")
             self.assertEqual(await password, "secret")
@@ -518,11 +536,11 @@ class PasswordTests(EditorCase):
         self.play(scenario)
 
     def test_given_up(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             for key in (CTRL_C, CTRL_D):
                 password = answer(editor.password(lambda: "Password: "))
                 keys.send_text(f"sec{key}")
-                with self.assertRaises(GivenUp):
+                with self.assertRaises(PromptCancelled):
                     await password
 
         self.play(scenario)
@@ -530,7 +548,7 @@ class PasswordTests(EditorCase):
 
 class KeyTests(EditorCase):
     def test_ctrl_c_asks_before_it_clears(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("half" + CTRL_C)
             await self.until_said()
@@ -541,9 +559,9 @@ class KeyTests(EditorCase):
         self.play(scenario)
 
     def test_ctrl_c_gives_up_what_is_under_way(self) -> None:
-        self.work.add([Line("login ann")])
+        self.queue.add([QueuedLine("login ann")])
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("half" + CTRL_C + "\r")
             self.assertEqual(await line, "half")
@@ -553,7 +571,7 @@ class KeyTests(EditorCase):
         self.answer.callback(True)
 
     def test_ctrl_c_on_nothing(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text(CTRL_C + "\r")
             await line
@@ -562,7 +580,7 @@ class KeyTests(EditorCase):
         self.assertEqual(self.interrupts, 1)
 
     def test_ctrl_d(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("halff" + LEFT + CTRL_D + CTRL_D)
             await self.until_said()
@@ -579,7 +597,7 @@ class KeyTests(EditorCase):
         self.play(scenario)
 
     def test_pasted_lines_wait_for_enter(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("\x1b[200~one\r\ntwo\r\n\x1b[201~")
             await self.until("ann> one", "two", "hint for one")
@@ -589,7 +607,7 @@ class KeyTests(EditorCase):
         self.play(scenario)
 
     def test_too_much_pasted(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("a\x1b[200~" + "x" * MOST + "\x1b[201~b\r")
             self.assertEqual(await line, "ab")
@@ -601,7 +619,7 @@ class KeyTests(EditorCase):
     def test_too_much_typed(self) -> None:
         self.rows = 2
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())
             keys.send_text("\x1b[200~" + "x" * (MOST - 1) + "\x1b[201~éyz\r")
             await self.until_said(2)

@@ -10,16 +10,17 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.ui.terminal.history import (
     KEPT,
     MOST_READ,
     History,
     HistoryFile,
-    Place,
     history_path,
     not_kept,
 )
+from bbs.ui.terminal.interfaces import IHistoryOwner, InputContext
 
 
 class PlaceTests(SynchronousTestCase):
@@ -113,12 +114,19 @@ class FileTests(SynchronousTestCase):
         self.assertRaises(OSError, self.file.add, ["ping"])
 
 
+@implementer(IHistoryOwner)
 class HistoryTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.kept: list[str] = []
         self.problems: list[str] = []
         self.outcome: Deferred[None] | None = None
-        self.history = History(["ping"], self.keep, self.problems.append)
+        self.history = History(["ping"], self.keep, self)
+
+    def context(self, line: str, as_text: bool) -> InputContext:
+        return InputContext()
+
+    def problem(self, text: str) -> None:
+        self.problems.append(text)
 
     def keep(self, lines: Sequence[str]) -> Deferred[None]:
         self.kept += lines
@@ -161,7 +169,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual(len(self.problems), 1)
 
     def test_without_a_file(self) -> None:
-        history = History([], None, self.problems.append)
+        history = History([], None, self)
         history.append_string("ping")
         self.assertEqual(history.get_strings(), ["ping"])
 
@@ -177,20 +185,24 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual(self.problems, [])
 
 
+@implementer(IHistoryOwner)
 class TalkTests(SynchronousTestCase):
     """What is said in a talk is kept out of the commands."""
 
     def setUp(self) -> None:
         self.kept: list[str] = []
         self.talk: str | None = None
-        self.history = History(["ping"], self.keep, self.fail, self.place)
+        self.history = History(["ping"], self.keep, self)
 
     def keep(self, lines: Sequence[str]) -> Deferred[None]:
         self.kept += lines
         return succeed(None)
 
-    def place(self, line: str, as_text: bool) -> Place:
-        return Place(self.talk, self.talk is not None and (as_text or line[:1] != "/"))
+    def problem(self, text: str) -> None:
+        self.fail(text)
+
+    def context(self, line: str, as_text: bool) -> InputContext:
+        return InputContext(self.talk, self.talk is not None and (as_text or line[:1] != "/"))
 
     def type(self, talk: str | None, *lines: str) -> None:
         self.talk = talk

@@ -7,10 +7,17 @@ from collections.abc import Callable
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.client.errors import Lost
 from bbs.client.replies import ChatMessage
-from bbs.ui.terminal.history_view import MOST_CHARACTERS, MOST_MESSAGES, Part, View
+from bbs.ui.terminal.history_view import (
+    MOST_CHARACTERS,
+    MOST_MESSAGES,
+    HistoryPart,
+    HistoryView,
+    IHistorySource,
+)
 from bbs.ui.terminal.interfaces import Fragments
 from bbs.ui.terminal.theme import wrapped
 from tests.retained import retained
@@ -20,6 +27,7 @@ def text(fragments: Fragments) -> str:
     return fragment_list_to_text(list(fragments))
 
 
+@implementer(IHistorySource)
 class ViewTests(SynchronousTestCase):
     """A conversation of `count` messages, in parts of `size`, in a window of ten rows."""
 
@@ -34,17 +42,17 @@ class ViewTests(SynchronousTestCase):
         self.waiting: list[Callable[[], None]] = []
         self.problem: Exception | None = None
 
-    def part(self, cursor: str | None) -> Deferred[Part]:
+    def part(self, cursor: str | None) -> Deferred[HistoryPart]:
         self.fetched += 1
         if self.problem is not None:
             return fail(self.problem)
         end = self.count if cursor is None else int(cursor)
         begin = max(0, end - self.size)
         messages = [self.message(number) for number in range(begin, end)]
-        part = Part(messages, str(begin) if begin else None)
+        part = HistoryPart(messages, str(begin) if begin else None)
         if not self.held:
             return succeed(part)
-        waits: Deferred[Part] = Deferred()
+        waits: Deferred[HistoryPart] = Deferred()
         self.waiting.append(lambda: waits.callback(part))
         return waits
 
@@ -58,16 +66,16 @@ class ViewTests(SynchronousTestCase):
 
         return drawn
 
-    def view(self) -> View:
+    def view(self) -> HistoryView:
         def changed() -> None:
             self.changes += 1
 
-        first = self.successResultOf(self.part(None)) if not self.held else Part([], None)
-        view = View("bob", first, self.part, self.draw, 80, 10)
+        first = self.successResultOf(self.part(None)) if not self.held else HistoryPart([], None)
+        view = HistoryView("bob", first, self, self.draw, 80, 10)
         view.changed = changed
         return view
 
-    def shown(self, view: View, columns: int = 80, height: int = 10) -> list[str]:
+    def shown(self, view: HistoryView, columns: int = 80, height: int = 10) -> list[str]:
         return [text(row) for row in view.shown(columns, height)]
 
     def test_it_begins_at_the_end(self) -> None:

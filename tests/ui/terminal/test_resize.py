@@ -9,14 +9,14 @@ from prompt_toolkit.data_structures import Point
 from prompt_toolkit.input import PipeInput
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.ui.terminal.editor import Editor
+from bbs.ui.terminal.editor import LineEditor
 from bbs.ui.terminal.resize import (
     ASK,
     FORGOTTEN,
     MOST_UNANSWERED,
     PATIENCE,
     TRUST,
-    Questions,
+    CursorQueries,
     rows_above,
 )
 from tests.ui.terminal.test_editor import EditorCase, answer
@@ -61,20 +61,20 @@ class RowsTests(SynchronousTestCase):
 
 class QuestionsTests(SynchronousTestCase):
     def test_the_answer_to_the_latest_counts(self) -> None:
-        questions = Questions()
+        questions = CursorQueries()
         questions.ask(0.0)
         questions.ask(0.1)
         answers = [questions.answered() for _ in range(5)]
         self.assertEqual(answers, [None, None, 1, 0, None])
 
     def test_one_that_never_comes_is_forgotten(self) -> None:
-        questions = Questions()
+        questions = CursorQueries()
         questions.ask(0.0)
         questions.ask(FORGOTTEN + 0.1)
         self.assertEqual(questions.answered(), 1)
 
     def test_who_never_answers_is_asked_no_more(self) -> None:
-        questions = Questions()
+        questions = CursorQueries()
         for time in range(MOST_UNANSWERED):
             self.assertTrue(questions.may_be_asked)
             questions.ask(float(time))
@@ -83,14 +83,14 @@ class QuestionsTests(SynchronousTestCase):
         self.assertTrue(questions.may_be_asked)
 
     def test_who_has_answered_is_waited_for_longer(self) -> None:
-        questions = Questions()
+        questions = CursorQueries()
         self.assertEqual(questions.patience, PATIENCE)
         questions.ask(0.0)
         questions.answered()
         self.assertEqual(questions.patience, TRUST)
 
     def test_many_sizes_in_a_moment_are_one_question(self) -> None:
-        questions = Questions()
+        questions = CursorQueries()
         for step in range(20):
             questions.ask(10.0 + step / 100)
         self.assertTrue(questions.may_be_asked)
@@ -101,10 +101,10 @@ class PromptTests(EditorCase):
 
     asks = True
 
-    async def begin(self, keys: PipeInput, editor: Editor) -> asyncio.Future[str]:
+    async def begin(self, keys: PipeInput, editor: LineEditor) -> asyncio.Future[str]:
         line = answer(editor.line())
         keys.send_text("a line of thirty columns")
-        await self.until("ann> a line of thirty columns", self.hint)
+        await self.until("ann> a line of thirty columns", self.hinted)
         return line
 
     async def until(self, *lines: str) -> None:
@@ -112,15 +112,17 @@ class PromptTests(EditorCase):
         self.loop.go_on()
         await super().until(*lines)
 
-    hint = "hint for a line of thirty columns"
+    hinted = "hint for a line of thirty columns"
 
     async def resize(self) -> None:
         """The terminal tells the process that its window has another size. Time stands still from
         then on: however slow this machine is, there may be an answer in time."""
         self.loop.stop_time()
-        written, drawn = self.paper.raw, self.drawn
+        before: list[tuple[str, int]] = []
+        # What was to be drawn anyhow may be drawn until the signal comes: it is no answer to it.
+        self.loop.before_signal = lambda: before.append((self.paper.raw, self.drawn))
         signal.raise_signal(signal.SIGWINCH)
-        while self.paper.raw == written and self.drawn == drawn:
+        while not before or before[-1] == (self.paper.raw, self.drawn):
             await asyncio.sleep(0)
 
     async def narrow(self, breaks: bool) -> None:
@@ -142,7 +144,7 @@ class PromptTests(EditorCase):
     narrowed = ("ann> a line of thirt", "y columns")
 
     def test_lines_that_are_broken_anew(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
             await self.narrow(breaks=True)
             self.assertTrue(self.paper.raw.endswith(ASK))
@@ -154,7 +156,7 @@ class PromptTests(EditorCase):
         self.play(scenario)
 
     def test_lines_that_are_cut_off(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
             await self.narrow(breaks=False)
             self.tell(keys)
@@ -165,7 +167,7 @@ class PromptTests(EditorCase):
         self.play(scenario)
 
     def test_nothing_is_written_before_the_answer(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
             await self.narrow(breaks=True)
             keys.send_text("!")
@@ -181,7 +183,7 @@ class PromptTests(EditorCase):
         self.play(scenario)
 
     def test_an_answer_from_the_next_size(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
             self.columns = 39
             await self.resize()
@@ -197,7 +199,7 @@ class PromptTests(EditorCase):
         self.play(scenario)
 
     def test_no_answer(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
             await self.narrow(breaks=False)
             editor.print([[("", "a message")]])
@@ -214,7 +216,7 @@ class PromptTests(EditorCase):
         self.play(scenario)
 
     def test_enter_does_not_wait_for_it(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
             await self.narrow(breaks=False)
             editor.print([[("", "a message")]])
@@ -228,7 +230,7 @@ class PromptTests(EditorCase):
         self.play(scenario)
 
     def test_the_same_size_is_no_question(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
             await self.resize()
             self.assertNotIn(ASK, self.paper.raw)
@@ -240,7 +242,7 @@ class PromptTests(EditorCase):
     def test_a_terminal_that_may_not_be_asked(self) -> None:
         self.asks = False
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
             await self.narrow(breaks=False)
             await self.until(*self.narrowed)

@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from bbs.board.client import face
 from bbs.board.posts import post as publish
+from bbs.client import Reply
+from bbs.client.catalog import CommandCatalog
 from bbs.framework import Talk
 from bbs.ui.chat import Partner
 from bbs.ui.terminal.app import OLDER_BY_KEY
-from bbs.ui.terminal.history import Place
-from bbs.ui.terminal.interfaces import More, Size
-from bbs.ui.terminal.scrollback import Failed, Pager
+from bbs.ui.terminal.history import InputContext
+from bbs.ui.terminal.interfaces import Fragments, IPager, IPrinter, More, WindowSize
+from bbs.ui.terminal.scrollback import (
+    MOST_CHARACTERS,
+    MOST_HELD,
+    PAUSE,
+    TURN,
+    ExternalPager,
+    PagerFailed,
+    Scrollback,
+)
 from bbs.ui.terminal.settings import Attention
 from tests.client.case import failure
 from tests.ui.terminal.test_app import FaceCase
 from tests.ui.test_conversation import FRIEND
 
-WINDOW = Size(40, 6)
+WINDOW = WindowSize(40, 6)
 
 
+@implementer(IPager)
 class Book:
     """A pager of somebody's, that shows nothing."""
 
@@ -78,14 +93,14 @@ class ScreenfulTests(ReadingCase):
         self.assertEqual(self.typist.asked, "line")
 
     def test_what_has_room_is_not_asked_about(self) -> None:
-        self.typist.window = Size(40, 13)
+        self.typist.window = WindowSize(40, 13)
         self.assertEqual(self.type("receive-post"), ["\n".join(posts(*range(12)))])
-        self.typist.window = Size(40, 12)
+        self.typist.window = WindowSize(40, 12)
         self.type("receive-post")
         self.assertEqual(self.typist.asked, "-- more: 11 of 12 --")
 
     def test_lines_that_are_wider_than_the_window(self) -> None:
-        self.typist.window = Size(8, 6)
+        self.typist.window = WindowSize(8, 6)
         self.assertEqual(self.type("receive-post"), posts(0, 1))
 
     def test_messages_wait_meanwhile(self) -> None:
@@ -151,7 +166,7 @@ class PagerTests(ReadingCase):
         self.assertEqual(self.book.read, [])
 
     def test_one_that_fails_is_told_of_once(self) -> None:
-        self.book.answer = fail(Failed("exit code 127"))
+        self.book.answer = fail(PagerFailed("exit code 127"))
         said = "PAGER book: exit code 127. Lists are shown without it."
         self.assertEqual(self.type("receive-post"), [said, *posts(*range(5))])
         self.type(More.LEAVE)
@@ -325,38 +340,116 @@ class PlaceTests(ReadingCase):
 
     def test_said_and_commanded(self) -> None:
         talk = ("ann", Partner(FRIEND, "bob"))
-        self.assertEqual(self.face.place("hello", False), Place())
+        self.assertEqual(self.face.context("hello", False), InputContext())
         self.type("talk bob")
-        self.assertEqual(self.face.place("hello", False), Place(talk, True))
-        self.assertEqual(self.face.place("/ping", False), Place(talk))
-        self.assertEqual(self.face.place("/ping", True), Place(talk, True))
-        self.assertEqual(self.face.place("end", False), Place(talk))
+        self.assertEqual(self.face.context("hello", False), InputContext(talk, True))
+        self.assertEqual(self.face.context("/ping", False), InputContext(talk))
+        self.assertEqual(self.face.context("/ping", True), InputContext(talk, True))
+        self.assertEqual(self.face.context("end", False), InputContext(talk))
 
     def test_before_the_talk_has_begun(self) -> None:
         self.hold("list-friend")
         self.type("talk bob")
         self.assertIsNone(self.face.conversation.talk)
-        self.assertTrue(self.face.place("hello", False).said)
-        self.assertFalse(self.face.place("/ping", False).said)
+        self.assertTrue(self.face.context("hello", False).said)
+        self.assertFalse(self.face.context("/ping", False).said)
         self.face.interrupt()
         self.network.flush()
-        self.assertFalse(self.face.place("hello", False).said)
+        self.assertFalse(self.face.context("hello", False).said)
 
 
 class EndedPagerTests(SynchronousTestCase):
     def test_what_it_says(self) -> None:
-        asyncio.run(Pager("exec cat >/dev/null", os.environ).show("text"))
-        with self.assertRaisesRegex(Failed, "exit code 3"):
-            asyncio.run(Pager("cat >/dev/null; exit 3", os.environ).show("text"))
+        async def show(command: str) -> None:
+            pager = ExternalPager(command, os.environ)
+            verifyObject(IPager, pager)
+            await pager.show("text").asFuture(asyncio.get_running_loop())
+
+        asyncio.run(show("exec cat >/dev/null"))
+        with self.assertRaisesRegex(PagerFailed, "exit code 3"):
+            asyncio.run(show("cat >/dev/null; exit 3"))
 
     def test_ended_while_it_begins(self) -> None:
         """The client ends before it knows of the process that it has started."""
 
         async def scenario() -> None:
-            pager = Pager("exec sleep 100", os.environ)
-            showing = asyncio.ensure_future(pager.show("text"))
+            pager = ExternalPager("exec sleep 100", os.environ)
+            showing = pager.show("text").asFuture(asyncio.get_running_loop())
             await asyncio.sleep(0)
             pager.end()
             await asyncio.wait_for(showing, 50)
 
         asyncio.run(scenario())
+
+
+@implementer(IPrinter)
+class ScrollbackTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.turns: list[int] = []
+        self.written: list[str] = []
+        self.vocabulary = CommandCatalog(face)
+        self.scrollback = Scrollback(self.clock, self.vocabulary, self)
+
+    def print(self, lines: Sequence[Fragments]) -> None:
+        self.turns.append(len(lines))
+        self.written += [fragments[0][1] for fragments in lines]
+
+    def add(self, *texts: str) -> None:
+        for text in texts:
+            self.scrollback.add([("", text)])
+
+    def test_one_is_written_at_once(self) -> None:
+        self.add("a")
+        self.clock.advance(0)
+        self.assertEqual(self.written, ["a"])
+        self.clock.advance(PAUSE)
+        self.add("b")
+        self.clock.advance(0)
+        self.assertEqual(self.written, ["a", "b"])
+
+    def test_what_follows_waits_and_goes_together(self) -> None:
+        self.add("a")
+        self.clock.advance(0)
+        self.add("b", "c")
+        self.clock.advance(PAUSE / 2)
+        self.assertEqual(self.turns, [1])
+        self.clock.advance(PAUSE)
+        self.assertEqual((self.turns, self.written), ([1, 2], ["a", "b", "c"]))
+
+    def test_ten_thousand(self) -> None:
+        self.add(*map(str, range(10_000)))
+        for _ in range(10_000 // TURN):
+            self.clock.advance(PAUSE)
+        self.assertEqual(self.written, [str(number) for number in range(10_000)])
+        self.assertEqual(set(self.turns), {TURN})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_rest_at_the_end(self) -> None:
+        self.scrollback.flush()
+        self.add("a", "b")
+        self.scrollback.flush()
+        self.assertEqual(self.written, ["a", "b"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_comes_while_somebody_reads_has_a_bound(self) -> None:
+        send = {"usage": "send <user> <friend> <message>", "server": "app", "rest": True}
+        history = {"usage": "history <user> <name>", "server": "app", "harmless": True}
+        self.vocabulary.learn(Reply({"status": 0, "commands": [send, history]}), 0.0)
+        self.scrollback.hold()
+        self.add(*map(str, range(MOST_HELD + 3)))
+        self.scrollback.let_go()
+        self.scrollback.flush()
+        self.assertEqual(
+            self.written[0],
+            "3 came before these and are left out here; history NAME has messages.",
+        )
+        self.assertEqual(self.written[1:], [str(number) for number in range(3, MOST_HELD + 3)])
+        self.scrollback.hold()
+        long = "x" * (MOST_CHARACTERS // 4)
+        self.add("a", *[long] * 4)
+        self.written.clear()
+        self.scrollback.let_go()
+        self.scrollback.flush()
+        self.assertIn("1 came before these", self.written[0])
+        self.assertEqual(self.written[1:], [long] * 4)

@@ -15,15 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.client import face
 from bbs.client import Address, ChatMessage, Reply, ServiceEvent, Waiting
-from bbs.client.catalog import Vocabulary
+from bbs.client.catalog import CommandCatalog
 from bbs.ui.chat import Partner
 from bbs.ui.conversation import Status
 from bbs.ui.output import visible_in_line
 from bbs.ui.terminal import theme
-from bbs.ui.terminal.app import Situation, prompt
+from bbs.ui.terminal.app import PromptState, prompt_text
 from bbs.ui.terminal.interfaces import Fragments
 from bbs.ui.terminal.keys import MOST, pasted, size, too_much
-from bbs.ui.terminal.theme import PALETTE, Harmless, Hidden, Looks, style_of, width
+from bbs.ui.terminal.theme import PALETTE, PasswordMask, Sanitizer, Theme, sender_style, width
 from tests.ui.test_conversation import FRIEND, GROUP
 
 LOGIN = Address("127.0.0.1", 22222)
@@ -53,11 +53,13 @@ class ColourTests(SynchronousTestCase):
             self.assertLessEqual({colour[1:3], colour[3:5], colour[5:7]}, steps)
 
     def test_a_name_keeps_its_colour(self) -> None:
-        self.assertEqual(style_of("ann"), "bold #d700d7")
-        self.assertEqual(style_of("\ud800"), style_of("\ud800"))
+        self.assertEqual(sender_style("ann"), "bold #d700d7")
+        self.assertEqual(sender_style("\ud800"), sender_style("\ud800"))
 
     def test_names_use_all_of_them(self) -> None:
-        self.assertEqual(len({style_of(f"user{number}") for number in range(200)}), len(PALETTE))
+        self.assertEqual(
+            len({sender_style(f"user{number}") for number in range(200)}), len(PALETTE)
+        )
 
 
 def text(fragments: Fragments) -> str:
@@ -74,7 +76,7 @@ TODAY = local(2026, 11, 26, 15, 0)
 
 class LooksTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.looks = Looks(Vocabulary(face), lambda: TODAY)
+        self.looks = Theme(CommandCatalog(face), lambda: TODAY)
 
     def test_messages(self) -> None:
         direct = ChatMessage(1, "bob", "hi\x1b[2J", to="ann")
@@ -97,7 +99,7 @@ class LooksTests(SynchronousTestCase):
         self.assertEqual(text(self.looks.message("ann", early, False)), shown.split("\n")[1])
 
     def test_without_times(self) -> None:
-        looks = Looks(Vocabulary(face), lambda: TODAY, shows_times=False)
+        looks = Theme(CommandCatalog(face), lambda: TODAY, shows_times=False)
         early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27))
         self.assertEqual(text(looks.message("ann", early, False)), "<<<bob->ann: hi>>>")
         self.assertEqual(looks.back_in("ann")(early)[0], "")
@@ -118,14 +120,14 @@ class LooksTests(SynchronousTestCase):
 
     def test_a_sender_has_a_colour(self) -> None:
         message = ChatMessage(1, "bob", "hi", to="ann")
-        self.assertEqual(self.looks.message("ann", message, False)[1], (style_of("bob"), "bob"))
-        plain = Looks(Vocabulary(face), lambda: TODAY, senders=False)
+        self.assertEqual(self.looks.message("ann", message, False)[1], (sender_style("bob"), "bob"))
+        plain = Theme(CommandCatalog(face), lambda: TODAY, senders=False)
         self.assertEqual(plain.message("ann", message, False)[1], ("bold", "bob"))
 
     def test_who_wants_to_know_sees_it(self) -> None:
         message = ChatMessage(1, "bob", "hi", to="ann")
         fragments = self.looks.message("ann", message, False, highlighted=True)
-        self.assertEqual(fragments[1], (f"{style_of('bob')} class:highlight", "bob"))
+        self.assertEqual(fragments[1], (f"{sender_style('bob')} class:highlight", "bob"))
 
     def test_replies(self) -> None:
         friends = Reply({"status": 0, "friend": ["bob", "c\x07"]})
@@ -165,17 +167,17 @@ BOB, CHESS = Partner(FRIEND, "bob"), Partner(GROUP, "chess")
 
 
 class PromptTests(SynchronousTestCase):
-    def assertPrompts(self, situation: Situation, *by_columns: tuple[int, str]) -> None:
+    def assertPrompts(self, situation: PromptState, *by_columns: tuple[int, str]) -> None:
         for columns, expected in by_columns:
-            self.assertEqual(prompt(situation, columns), expected)
+            self.assertEqual(prompt_text(situation, columns), expected)
 
     def test_nobody(self) -> None:
         self.assertPrompts(
-            Situation(LOGIN), (80, "127.0.0.1:22222, no user> "), (40, "no user> "), (3, "> ")
+            PromptState(LOGIN), (80, "127.0.0.1:22222, no user> "), (40, "no user> "), (3, "> ")
         )
 
     def test_unread(self) -> None:
-        situation = Situation(LOGIN, "ann", None, Status(APP), {BOB: 2, CHESS: 1}, 4)
+        situation = PromptState(LOGIN, "ann", None, Status(APP), {BOB: 2, CHESS: 1}, 4)
         self.assertPrompts(
             situation,
             (80, "ann@127.0.0.1:22223 [bob 2, #chess 1, others 4]> "),
@@ -185,15 +187,15 @@ class PromptTests(SynchronousTestCase):
         )
 
     def test_before_it_is_known_where_one_is_served(self) -> None:
-        self.assertPrompts(Situation(LOGIN, "ann"), (80, "ann> "))
+        self.assertPrompts(PromptState(LOGIN, "ann"), (80, "ann> "))
 
     def test_talk(self) -> None:
         status = Status(APP)
-        self.assertPrompts(Situation(LOGIN, "ann", BOB, status), (80, "ann→bob> "), (9, "a…> "))
-        self.assertPrompts(Situation(LOGIN, "ann", CHESS, status), (80, "ann→#chess> "))
+        self.assertPrompts(PromptState(LOGIN, "ann", BOB, status), (80, "ann→bob> "), (9, "a…> "))
+        self.assertPrompts(PromptState(LOGIN, "ann", CHESS, status), (80, "ann→#chess> "))
 
     def test_waiting(self) -> None:
-        waiting = Situation(LOGIN, "ann", None, Status(waiting=Waiting(3, 24.2)))
+        waiting = PromptState(LOGIN, "ann", None, Status(waiting=Waiting(3, 24.2)))
         self.assertPrompts(
             waiting,
             (80, "ann, waiting for a server: place 3, about 24 s> "),
@@ -201,23 +203,23 @@ class PromptTests(SynchronousTestCase):
             (30, "ann, waiting> "),
             (20, "ann> "),
         )
-        nobody = Situation(LOGIN, None, None, Status(waiting=Waiting(1)), {BOB: 1})
+        nobody = PromptState(LOGIN, None, None, Status(waiting=Waiting(1)), {BOB: 1})
         self.assertPrompts(nobody, (99, "no user, waiting for a server: place 1 [bob 1]> "))
 
     def test_lost(self) -> None:
-        lost = Situation(LOGIN, "ann", None, Status(lost=True))
+        lost = PromptState(LOGIN, "ann", None, Status(lost=True))
         self.assertPrompts(lost, (80, "ann, server lost> "), (20, "ann> "))
 
     def test_long_and_wide_names_are_cut(self) -> None:
         self.assertPrompts(
-            Situation(LOGIN, "你好世界", None, Status(APP)), (20, "你好世界> "), (18, "你好世…> ")
+            PromptState(LOGIN, "你好世界", None, Status(APP)), (20, "你好世界> "), (18, "你好世…> ")
         )
-        self.assertPrompts(Situation(LOGIN, "x" * 100, None, Status(APP)), (20, "xxxxxxx…> "))
-        self.assertPrompts(Situation(LOGIN, "a\x1b", None, Status(APP)), (20, "a\\x1b> "))
+        self.assertPrompts(PromptState(LOGIN, "x" * 100, None, Status(APP)), (20, "xxxxxxx…> "))
+        self.assertPrompts(PromptState(LOGIN, "a\x1b", None, Status(APP)), (20, "a\\x1b> "))
 
     @given(st.text(min_size=1, max_size=30), st.integers(1, 200))
     def test_it_always_leaves_room(self, name: str, columns: int) -> None:
-        shown = prompt(Situation(LOGIN, name, BOB, Status(APP), {BOB: 3}), columns)
+        shown = prompt_text(PromptState(LOGIN, name, BOB, Status(APP), {BOB: 3}), columns)
         self.assertLessEqual(width(shown), max(2, columns // 2, columns - 30))
         self.assertTrue(shown.endswith("> "))
 
@@ -238,7 +240,7 @@ class PasteTests(SynchronousTestCase):
 
 
 class LineTests(SynchronousTestCase):
-    def shown(self, line: str, processor: Harmless | Hidden) -> tuple[str, Transformation]:
+    def shown(self, line: str, processor: Sanitizer | PasswordMask) -> tuple[str, Transformation]:
         document = Document(line)
         given = TransformationInput(
             BufferControl(Buffer()), document, 0, lambda place: place, [("", line)], 80, 24
@@ -247,10 +249,10 @@ class LineTests(SynchronousTestCase):
         return fragment_list_to_text(transformation.fragments), transformation
 
     def test_text_stays(self) -> None:
-        self.assertEqual(self.shown("hello 你好", Harmless())[0], "hello 你好")
+        self.assertEqual(self.shown("hello 你好", Sanitizer())[0], "hello 你好")
 
     def test_what_acts_shows(self) -> None:
-        shown, places = self.shown("a\x1b\u202eb", Harmless())
+        shown, places = self.shown("a\x1b\u202eb", Sanitizer())
         self.assertEqual(shown, "a\\x1b\\u202eb")
         self.assertEqual(
             [places.source_to_display(place) for place in range(6)], [0, 1, 5, 11, 12, 13]
@@ -261,14 +263,14 @@ class LineTests(SynchronousTestCase):
         )
 
     def test_joined_pictures_come_apart(self) -> None:
-        shown, places = self.shown("👩\u200d🚀❤\ufe0f!", Harmless())
+        shown, places = self.shown("👩\u200d🚀❤\ufe0f!", Sanitizer())
         self.assertEqual(shown, "👩🚀❤!")
         self.assertEqual(places.source_to_display(5), 3)
-        self.assertEqual(self.shown("👍🏽", Harmless())[0], "👍")
+        self.assertEqual(self.shown("👍🏽", Sanitizer())[0], "👍")
 
     @given(st.text(st.characters(exclude_characters="\n")))
     def test_places_go_there_and_back(self, line: str) -> None:
-        shown, places = self.shown(line, Harmless())
+        shown, places = self.shown(line, Sanitizer())
         self.assertEqual(places.source_to_display(len(line)), len(shown))
         self.assertEqual(places.display_to_source(len(shown)), len(line))
         for place, character in enumerate(line):
@@ -277,6 +279,6 @@ class LineTests(SynchronousTestCase):
                 self.assertEqual(places.display_to_source(at), place)
 
     def test_a_password_shows_nothing(self) -> None:
-        shown, places = self.shown("secret", Hidden())
+        shown, places = self.shown("secret", PasswordMask())
         self.assertEqual(shown, "")
         self.assertEqual((places.source_to_display(6), places.display_to_source(3)), (0, 0))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from prompt_toolkit.input import PipeInput
 from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
 
 from bbs.client.replies import ChatMessage
-from bbs.ui.terminal.editor import Editor
-from bbs.ui.terminal.history_view import Part, View
+from bbs.ui.terminal.editor import LineEditor
+from bbs.ui.terminal.history_view import HistoryPart, HistoryView, IHistorySource
 from bbs.ui.terminal.interfaces import Fragments, More, SetAside
 from tests.ui.terminal.test_editor import CTRL_C, UP, EditorCase
 
@@ -34,7 +36,7 @@ class WindowCase(EditorCase):
 
 class MoreTests(WindowCase):
     def test_keys(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             for pressed, wanted in (
                 (" ", More.SCREEN),
                 (PAGE_DOWN, More.SCREEN),
@@ -55,7 +57,7 @@ class MoreTests(WindowCase):
         self.play(scenario)
 
     def test_what_is_typed_is_not_lost(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = told(editor.line())
             keys.send_text("post one")
             await self.until("ann> post one", "hint for post one")
@@ -73,7 +75,7 @@ class MoreTests(WindowCase):
         self.play(scenario)
 
     def test_lines_that_are_pasted_are_not_lost(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             more = told(editor.more("-- more --"))
             await self.until("-- more --")
             keys.send_text("\x1b[200~post one\rpost two\r\x1b[201~")
@@ -85,7 +87,7 @@ class MoreTests(WindowCase):
         self.play(scenario)
 
     def test_a_late_answer_about_the_cursor_is_no_key(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             more = told(editor.more("-- more --"))
             await self.until("-- more --")
             keys.send_text("\x1b[3;7R")
@@ -97,22 +99,31 @@ class MoreTests(WindowCase):
         self.play(scenario)
 
 
+@implementer(IHistorySource)
+class Source:
+    def __init__(self, part: Callable[[str | None], Deferred[HistoryPart]]) -> None:
+        self._part = part
+
+    def part(self, cursor: str | None) -> Deferred[HistoryPart]:
+        return self._part(cursor)
+
+
 class ViewTests(WindowCase):
-    def view(self) -> View:
-        def part(cursor: str | None) -> Deferred[Part]:
+    def view(self) -> HistoryView:
+        def part(cursor: str | None) -> Deferred[HistoryPart]:
             end = int(cursor or 40)
             begin = max(0, end - 20)
             messages = [ChatMessage(each, "bob", f"number {each}.") for each in range(begin, end)]
-            return succeed(Part(messages, str(begin) if begin else None))
+            return succeed(HistoryPart(messages, str(begin) if begin else None))
 
-        first = Part([*self.successResultOf(part(None)).messages], "20")
-        return View("bob", first, part, lambda: self.draw, 40, 9)
+        first = HistoryPart([*self.successResultOf(part(None)).messages], "20")
+        return HistoryView("bob", first, Source(part), lambda: self.draw, 40, 9)
 
     def numbers(self, *numbers: int) -> list[str]:
         return [f"number {number}." for number in numbers]
 
     def test_keys(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             left = told(editor.look_back(self.view()))
             end = f"bob: the end{LEAVES}"
             await self.until(*self.numbers(*range(31, 40)), end)
@@ -133,7 +144,7 @@ class ViewTests(WindowCase):
         self.play(scenario)
 
     def test_searched(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             left = told(editor.look_back(self.view()))
             keys.send_text("/er 1")
             await self.until(*self.numbers(*range(31, 40)), "/er 1")
@@ -152,10 +163,10 @@ class ViewTests(WindowCase):
         self.play(scenario)
 
     def test_any_key_ends_a_search(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
-            first = Part([ChatMessage(1, "bob", "number 1.")], "1")
-            never: Deferred[Part] = Deferred()
-            view = View("bob", first, lambda cursor: never, lambda: self.draw, 40, 9)
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
+            first = HistoryPart([ChatMessage(1, "bob", "number 1.")], "1")
+            never: Deferred[HistoryPart] = Deferred()
+            view = HistoryView("bob", first, Source(lambda cursor: never), lambda: self.draw, 40, 9)
             left = told(editor.look_back(view))
             keys.send_text("/nowhere\r")
             await self.until("number 1.", "bob: searching, 1 so far")
@@ -172,7 +183,7 @@ class ViewTests(WindowCase):
 
 class OwnKeysTests(EditorCase):
     def test_page_up_looks_back(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = told(editor.line())
             keys.send_text(f"hi{PAGE_UP}\r")
             self.assertEqual(await line, "hi")
@@ -187,7 +198,7 @@ class OwnKeysTests(EditorCase):
             "backward-kill-word": [("c-x", "w")],
         }
 
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = told(editor.line())
             keys.send_text("one two\x18w\x0f\x1bh\r")
             self.assertEqual(await line, "one ")
@@ -198,7 +209,7 @@ class OwnKeysTests(EditorCase):
 
 class TalkTests(EditorCase):
     def test_the_arrow_keys_know_when_a_talk_begins(self) -> None:
-        async def scenario(keys: PipeInput, editor: Editor) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = told(editor.line())
             keys.send_text("half")
             await self.until("ann> half", "hint for half")

@@ -1,23 +1,28 @@
-"""Lines of the input, from whatever it is."""
+"""Standard input in lines, and the files that the client keeps."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
+from pathlib import Path
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.ui.stdin import MAX_LINE, InputError, Lines, reader
+from bbs.cli import client
+from bbs.ui import process
+from bbs.ui.process import MAX_LINE, InputError, LastServer, LineReader, start_reader
+from tests.cli.case import BOARD
 
 
 class LinesTests(SynchronousTestCase):
-    def lines(self, *pieces: bytes) -> Lines:
+    def lines(self, *pieces: bytes) -> LineReader:
         self.pieces = [*pieces, b""]
-        return Lines(lambda: succeed(self.pieces.pop(0)))
+        return LineReader(lambda: succeed(self.pieces.pop(0)))
 
-    def next(self, lines: Lines) -> str | None:
+    def next(self, lines: LineReader) -> str | None:
         return self.successResultOf(Deferred.fromCoroutine(lines.next()))
 
     def test_cuts_at_line_ends(self) -> None:
@@ -55,7 +60,7 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual(len(self.pieces), 2)
 
     def test_what_cannot_be_read(self) -> None:
-        lines = Lines(lambda: fail(IsADirectoryError(21, "Is a directory")))
+        lines = LineReader(lambda: fail(IsADirectoryError(21, "Is a directory")))
         problem = self.failureResultOf(Deferred.fromCoroutine(lines.next()), InputError)
         self.assertEqual(str(problem.value), "standard input: Is a directory")
 
@@ -66,7 +71,7 @@ class ReaderTests(TestCase):
     async def contents(self, descriptor: int) -> bytes:
         from twisted.internet import reactor
 
-        read, data = reader(IReactorFromThreads(reactor), descriptor), b""
+        read, data = start_reader(IReactorFromThreads(reactor), descriptor), b""
         while piece := await read():
             data += piece
         return data
@@ -91,3 +96,53 @@ class ReaderTests(TestCase):
     async def test_what_cannot_be_read(self) -> None:
         with self.assertRaises(OSError):
             await self.contents(os.open("/", os.O_RDONLY))
+
+
+KEPT = LastServer("bbs.example.org", 4000, True, "/etc/ca.pem")
+
+
+class LastTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()) / "bbs" / "last-host"
+
+    def test_kept_and_read(self) -> None:
+        self.assertEqual(process.read_last_server(self.path), LastServer("127.0.0.1", 22222))
+        for service in (KEPT, LastServer("::1"), LastServer("::1")):
+            process.keep_last_server(self.path, service)
+            self.assertEqual(process.read_last_server(self.path), service)
+        self.assertEqual([each.name for each in self.path.parent.iterdir()], ["last-host"])
+
+    def test_what_is_no_use(self) -> None:
+        self.path.parent.mkdir(parents=True)
+        for text in (
+            *("", "{", "[1]", "{}", "[" * 100_000, "\x00"),
+            *('{"host": 1, "port": 2}', '{"host": "a", "port": 99999, "tls": true, "ca": ""}'),
+            *('{"host": "a", "port": 1}', '{"host": "a", "port": 1, "tls": 1, "ca": ""}'),
+        ):
+            self.path.write_text(text)
+            self.assertEqual(process.read_last_server(self.path), LastServer())
+        self.path.unlink()
+        self.path.mkdir()
+        process.keep_last_server(self.path, KEPT)
+        self.assertEqual(process.read_last_server(self.path), LastServer())
+
+    def test_the_state_folder(self) -> None:
+        for environ, folder in (
+            ({"XDG_STATE_HOME": "/x", "HOME": "/h"}, "/x/bbs"),
+            ({"XDG_STATE_HOME": "x", "HOME": "/h"}, "/h/.local/state/bbs"),
+            ({"HOME": "/h"}, "/h/.local/state/bbs"),
+        ):
+            self.assertEqual(process.last_server_file(environ), Path(folder) / "last-host")
+
+    def test_the_service_that_is_meant(self) -> None:
+        process.keep_last_server(self.path, KEPT)
+        for line, meant in (
+            ("", KEPT),
+            ("--tls", KEPT),
+            ("--tls --ca /x", LastServer("bbs.example.org", 4000, True, "/x")),
+            ("localhost", LastServer("localhost", 22222)),
+            ("[::1] 7", LastServer("::1", 7)),
+            ("--tls localhost", LastServer("localhost", 22222, True)),
+        ):
+            options: argparse.Namespace = client.parser(BOARD).parse_args(line.split())
+            self.assertEqual(client.choose_service(options, self.path), meant)

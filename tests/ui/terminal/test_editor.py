@@ -39,7 +39,9 @@ class Loop(asyncio.SelectorEventLoop):
     before_signal: Callable[[], None] | None = None
     """Called when a signal has come, before it is handled."""
 
-    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Callable[..., Any], *args: Any
+    ) -> None:
         def handle() -> None:
             if self.before_signal is not None:
                 self.before_signal()

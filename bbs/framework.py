@@ -1,4 +1,4 @@
-"""The public surface: what services, commands and providers of other people stand on.
+"""The public surface, for services, commands and providers of other people.
 
 Everything else of the package is private and may change. Each name is loaded when it is first used,
 so that a plugin which declares commands loads no daemon.
@@ -44,50 +44,31 @@ if TYPE_CHECKING:
     from bbs.storage.statements import by_index, statement, together
 
 _WHERE = {
-    "bbs.cli": ("command_line",),
-    "bbs.commands.context": ("Ask", "success"),
-    "bbs.commands.service": ("Service",),
-    "bbs.config.settings": ("setting",),
-    "bbs.daemons.plugin": ("app_server", "login_server", "telnet_gateway"),
-    "bbs.delivery.feed": ("BATCH", "Cursor", "Feed", "Mailbox", "Stored"),
-    "bbs.core.errors": ("Refusal",),
-    "bbs.protocols.commands": ("Command", "CommandTable", "Role", "WrongUsage"),
-    "bbs.protocols.line": ("Reply",),
-    "bbs.protocols.presentation": (
-        "ChatEvent",
-        "Choices",
-        "Legacy",
-        "Line",
-        "Listing",
-        "Notice",
-        "Presentation",
-        "Talk",
-    ),
-    "bbs.rules.accounts": ("new_channel",),
-    "bbs.rules.auth": ("Caller", "asks", "costs", "question"),
-    "bbs.rules.names": ("as_stored", "is_valid_name", "normalized"),
-    "bbs.rules.pagination": ("Page", "Part", "paged"),
-    "bbs.scaling.interfaces": (
-        "IProvider",
-        "LaunchFailed",
-        "LaunchRefused",
-        "ProviderUnavailable",
-    ),
-    "bbs.scaling.providers": ("LaunchKit", "Provider"),
-    "bbs.storage.database": (
-        "byte_length",
-        "for_update",
-        "last_key",
-        "long_read",
-        "read_only",
-        "rows",
-    ),
-    "bbs.storage.migrations": ("Migrator",),
-    "bbs.storage.statements": ("by_index", "statement", "together"),
-    "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
-    "bbs.core.values": ("NAME_LENGTH", "Counter", "Instance", "Quotas"),
+    "bbs.cli": "command_line",
+    "bbs.commands.context": "Ask success",
+    "bbs.commands.service": "Service",
+    "bbs.config.settings": "setting",
+    "bbs.core.errors": "Refusal",
+    "bbs.core.values": "NAME_LENGTH Counter Instance Quotas",
+    "bbs.daemons.plugin": "app_server login_server telnet_gateway",
+    "bbs.delivery.feed": "BATCH Cursor Feed Mailbox Stored",
+    "bbs.protocols.commands": "Command CommandTable Role WrongUsage",
+    "bbs.protocols.line": "Reply",
+    "bbs.protocols.presentation": "ChatEvent Choices Legacy Line Listing Notice Presentation Talk",
+    "bbs.rules.accounts": "new_channel",
+    "bbs.rules.auth": "Caller asks costs question",
+    "bbs.rules.names": "as_stored is_valid_name normalized",
+    "bbs.rules.pagination": "Page Part paged",
+    "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
+    "bbs.scaling.providers": "LaunchKit Provider",
+    "bbs.storage.database": "byte_length for_update last_key long_read read_only rows",
+    "bbs.storage.migrations": "Migrator",
+    "bbs.storage.models": "Place RisingIdField Table User",
+    "bbs.storage.statements": "by_index statement together",
 }
-_MODULES = {name: module for module, names in _WHERE.items() for name in names}
+"""The names by their modules."""
+
+_MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 __all__ = [
     "BATCH",

@@ -1,7 +1,7 @@
-"""Whom a user takes nothing from: no invitation and no message of theirs.
+"""Blocks: a user takes no invitation and no message from some people.
 
-It is one's own, and nobody else's list shows it. What the blocked say in a group that both are in
-comes all the same: it is for the group.
+A block is one's own, and no other list shows it. Messages of the blocked to a group that both are
+in arrive all the same: they are for the group.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def block(caller: Caller, name: str) -> None:
         raise errors.NoSuchUser(name)
     if other == caller.id:
         raise errors.BlocksSelf()
-    # Whoever of the two would invite, accept or send at this moment waits for it, and looks again.
+    # An invitation, acceptance or message between the two at this moment waits, and looks again.
     inboxes.lock([caller.id, other])
     if blocked is None:
         if _one_of_many(caller.id, MOST_BLOCKED - 1):
@@ -46,7 +46,7 @@ def unblock(caller: Caller, name: str) -> None:
 @paged
 @read_only
 def blocks(caller: Caller, page: Page) -> Part:
-    """Whom the caller has blocked, in the order blocked."""
+    """The people whom the caller has blocked, in the order blocked."""
     return page.part("block", _names(caller.id, page.last or 0, page.limit))
 
 
@@ -76,7 +76,7 @@ def _remove(user: int, other: int) -> peewee.Delete:
 
 @statement
 def _between(user: int, other: int) -> peewee.SelectBase:
-    """Who of the two has blocked the other."""
+    """The blocks between the two, by who blocks."""
     one = Block.select(Block.user).where((Block.user == user) & (Block.other == other))
     both: peewee.SelectBase = one.union_all(
         Block.select(Block.user).where((Block.user == other) & (Block.other == user))

@@ -1,4 +1,4 @@
-"""What the board refuses, in its words."""
+"""The board's refusals, in its words."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TooManyFriends(Refusal):
 
 
 class HasTooManyFriends(Refusal):
-    """Whoever is to be a friend has as many as one may have."""
+    """The person who is to be a friend has as many as one may have."""
 
     text = "{} has too many friends"
     limit = True

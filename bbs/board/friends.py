@@ -1,23 +1,42 @@
-"""Friendships, from invitation to end."""
+"""Friendships, from invitation to end, and which friends are online."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import peewee
 
 from bbs.board import blocks, errors, inboxes, relationships
 from bbs.board.models import Relationship
-from bbs.framework import Caller, Page, Part, User, as_stored, asks, paged, read_only, statement
+from bbs.framework import (
+    Caller,
+    Page,
+    Part,
+    Place,
+    User,
+    as_stored,
+    asks,
+    costs,
+    paged,
+    read_only,
+    statement,
+)
 
 MOST_INVITATIONS = 100
 """Invitations of one user's that nobody has answered yet."""
 
+ONLINE, OFFLINE = "online", "offline"
+"""How a position in `who` begins: friends online come first, and then the others."""
+
+AROUND = 64
+"""Bytes of a friend on the wire beside the name: 40 for the names of the members, 18 for a time."""
+
 
 @dataclass(frozen=True)
 class Notification:
-    """What somebody should know at once, if they listen and asked for it, and their channel."""
+    """A notification for somebody at once, if they listen and asked for it, and their channel."""
 
     channel: str
     event: Mapping[str, object]
@@ -87,7 +106,7 @@ def unfriend(caller: Caller, name: str) -> None:
 @paged
 @read_only
 def invitations(caller: Caller, page: Page) -> Part:
-    """Who has invited the caller, oldest invitation first."""
+    """The people who have invited the caller, oldest invitation first."""
     invited = _names(caller.id, Relationship.INVITED_BY, page.last or 0, page.limit)
     return page.part("invite", invited)
 
@@ -98,6 +117,33 @@ def friends(caller: Caller, page: Page) -> Part:
     """The caller's friends, oldest friendship first."""
     found = _names(caller.id, Relationship.FRIEND, page.last or 0, page.limit)
     return page.part("friend", found)
+
+
+@paged
+@costs(commands=Part.price)
+@read_only
+def who(caller: Caller, page: Page) -> Part:
+    """The caller's friends, those online first, each oldest friendship first.
+
+    Between two parts of a list somebody may come or go, and be in it twice, or not at all.
+    """
+    phase, last = page.last or (ONLINE, 0)
+    found = []
+    if phase == ONLINE:
+        online = _online(caller.id, Relationship.FRIEND, last, page.limit)
+        found = [((ONLINE, row[0]), _entry(caller, True, *row[1:])) for row in online]
+        last = 0
+    if len(found) < page.limit:
+        offline = _offline(caller.id, Relationship.FRIEND, last, page.limit - len(found))
+        found += [((OFFLINE, row[0]), _entry(caller, False, *row[1:])) for row in offline]
+    size = sum([len(entry["id"].encode()) + AROUND for _, entry in found])
+    return page.part("friend", found, size=size)
+
+
+def _entry(caller: Caller, online: bool, name: str, seen: float | None) -> dict[str, Any]:
+    # One from the future is of a clock that has been set since, or of another machine's.
+    last = None if seen is None else min(seen, caller.now)
+    return {"id": name, "online": online, "last": last}
 
 
 def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
@@ -151,6 +197,35 @@ def _names(user: int, kind: str, last: int, limit: int) -> peewee.Select:
         Relationship.select(Relationship.id, User.name)
         .join(User, on=(Relationship.other == User.id))
         .where((Relationship.user == user) & (Relationship.kind == kind) & (Relationship.id > last))
+        .order_by(Relationship.id)
+        .limit(limit)
+    )
+
+
+@statement
+def _online(user: int, kind: str, last: int, limit: int) -> peewee.Select:
+    return (
+        Relationship.select(Relationship.id, User.name, User.seen)
+        .join(Place, on=(Place.user == Relationship.other))
+        .join(User, on=(User.id == Relationship.other))
+        .where((Relationship.user == user) & (Relationship.kind == kind) & (Relationship.id > last))
+        .order_by(Relationship.id)
+        .limit(limit)
+    )
+
+
+@statement
+def _offline(user: int, kind: str, last: int, limit: int) -> peewee.Select:
+    return (
+        Relationship.select(Relationship.id, User.name, User.seen)
+        .left_outer_join(Place, on=(Place.user == Relationship.other))
+        .join(User, on=(User.id == Relationship.other))
+        .where(
+            (Relationship.user == user)
+            & (Relationship.kind == kind)
+            & (Relationship.id > last)
+            & Place.user.is_null()
+        )
         .order_by(Relationship.id)
         .limit(limit)
     )

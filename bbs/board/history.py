@@ -1,10 +1,10 @@
-"""What was said before, read again: `history`.
+"""The command `history`, which reads again what was said before.
 
-A conversation is two ranges of two indexes, what the caller said to whoever is called so and what
-the caller heard from them, and a group's is one range of a third; each is read from its end
-backwards. So it costs the same however long it is. Both sides of a conversation are found by the
-caller's own id, and nothing by the other's name alone: who has a name that somebody else had before
-reads nothing of theirs.
+A conversation is two ranges of two indexes: what the caller said to a name, and what the caller
+heard from that name. A group's is one range of a third index. Each is read from its end backwards,
+so a history costs the same however long it is. Both sides of a conversation are found by the
+caller's own id, and nothing by the other name alone: a new user with a name that another had before
+reads nothing of that one's.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ belonged to that is not the caller's, as far as it is known, and whose it is now
 @read_only
 @asks(relationships.correspondent)
 def history(caller: Caller, page: Page, name: str) -> Part:
-    """The latest of the conversation with `name`, oldest first; where there never was one and
-    `name` is no friend, of the caller's group of that name."""
+    """The latest of the conversation with `name`, oldest first; if there never was one and `name`
+    is not a friend, the latest of the caller's group of that name."""
     kind, below = page.last or ("", LAST_ID)
     if kind == IN_GROUP:
         return of_group.part(caller, page, name)

@@ -1,9 +1,9 @@
 """How much is kept of each user's: the bytes that wait in the inbox, and the posts.
 
 The numbers are in a row of each user's, and change in the transaction that changes what they count.
-Who adds to an inbox holds its row from then on: `bbs/board/messages.py` needs that. Rows of several
-are locked in the order of their key, so that two who want the same do not wait for each other.
-(Those of several commands in one transaction may, and are tried again.)
+A transaction that adds to an inbox holds its row from then on: `bbs/board/messages.py` needs that.
+Rows of several are locked in the order of their key, so that two transactions that want the same do
+not wait for each other. (Several commands in one transaction may, and are tried again.)
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _note(users: Sequence[int], before: Sequence[int], lasts: Sequence[int]) -> 
 
 
 def _left(user: int, before: int, last: int) -> Any:
-    """What waits for a user when all up to `last` has been delivered, which was `before`.
+    """The bytes that wait for a user when all up to `last` has been delivered, after `before`.
 
     Nothing, where nothing follows: so the number is right again after servers of version 1, which
     do not keep it, have run beside others.

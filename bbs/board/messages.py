@@ -1,8 +1,8 @@
 """Messages: stored once, for each who is to have them, and read in order.
 
 Ids rise in the order in which a reader's messages are committed: whoever stores one first locks
-the inboxes that it is for. So a reader who has seen an id has seen all before it, and "what comes
-after the last I saw" loses nothing.
+the inboxes that it is for. A reader who has seen an id has therefore seen all before it, and "what
+comes after the last I saw" loses nothing.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ MOST_TOLD = 100
 class Sent:
     """A message that is safe: the event that its readers get, the channel to hint it on, and for
     its readers, if they are not too many, which message was theirs before it (0: none). `readers`
-    are how many they are, `tried` how many inboxes were looked at for it. Of a message without
-    readers nothing is kept."""
+    are how many they are, `tried` how many inboxes were looked at for it. A message without readers
+    is not kept."""
 
     channel: str
     event: Stored
@@ -54,8 +54,8 @@ class Sent:
 
 @question
 def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """What `standing.with_correspondent` finds of somebody called `name`, and the bytes that wait
-    for them."""
+    """Somebody called `name`, as `relationships.with_correspondent` finds them, and the bytes that
+    wait for them."""
     other = User.alias()
     found: peewee.Select = (
         relationships.with_correspondent(query, name, other)
@@ -153,7 +153,7 @@ def _store_for_one(
 def _store_for_many(
     caller: Caller, target: str, text: str, group: int, members: Sequence[int]
 ) -> tuple[int, Mapping[int, int], int]:
-    """The same for those of `members` who have room for it; and how many they are."""
+    """Store a message for those of `members` who have room for it; also tells how many they are."""
     size = len(text.encode())
     told = len(members) <= MOST_TOLD
     raising = inboxes.raising(members, size)
@@ -195,9 +195,9 @@ def _columns(cursors: Sequence[Cursor]) -> tuple[list[int], list[int]]:
     return [cursor.user for cursor in cursors], [cursor.last for cursor in cursors]
 
 
-# What was the last is asked for when the inboxes are held, in a statement of its own: in the same
-# one MariaDB sees what was there before it waited for the lock. And what takes the lock looks into
-# no other table: else MariaDB, from 11.6 on, refuses a row that changed while it was waited for.
+# A statement of its own asks for the last message once the inboxes are held: in the same statement
+# MariaDB sees what was there before it waited for the lock. The statement that takes the lock looks
+# into no other table: else MariaDB, from 11.6 on, refuses a row that changed while it waited.
 
 
 @statement
@@ -266,8 +266,8 @@ def _delivered(user: int) -> peewee.Select:
 
 @statement
 def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
-    """What comes after the last of each user's, with the user's index before it: one range of the
-    key for each."""
+    """The messages after the last of each user's, with the user's index before each: one range of
+    the key for each user."""
     ranges: list[peewee.SelectBase] = [
         Delivery.select(
             peewee.SQL(str(index)),

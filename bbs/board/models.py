@@ -1,11 +1,10 @@
-"""What the board stores, beside what every service has: `bbs.framework.User` and so on.
+"""The board's tables, beside those that every service has (`bbs.framework.User` and so on), and the
+steps from older versions of them.
 
-A change here needs a step in `STEPS`, and `VERSION` to rise.
-
-What the board's step to version 3 finds out of what is there: whose messages are whose, and
-since when who is a member. All of it may be done twice, and be cut off anywhere: each change
-follows from other rows alone. Much is changed in pieces, as on MySQL each is committed by itself,
-and servers of version 2 go on meanwhile.
+A change here needs a step in `STEPS`, and `VERSION` to rise. The step to version 3 finds out whose
+messages are whose, and since when people are members. All of it may be done twice, and be cut off
+anywhere: each change follows from other rows alone. Much is changed in pieces, as on MySQL each is
+committed by itself, and servers of version 2 go on meanwhile.
 """
 
 from __future__ import annotations
@@ -101,9 +100,9 @@ class Message(Table):
     """A message, to a user or to a group. Names are copied: it outlives its sender's account.
 
     `sent_by` is the id of its sender; `sent_to` that of the user, or `in_group` that of the group
-    that it is for. They refer to nothing, and no id comes back: who gets a name that somebody else
-    had before reads nothing of theirs. Servers of version 2 leave them null, and what they store is
-    in no history.
+    that it is for. These ids refer to nothing, and no id comes back: a new user with a name that
+    another had before reads nothing of that one's. Servers of version 2 leave them null, and what
+    they store is in no history.
     """
 
     id = RisingIdField()
@@ -117,8 +116,8 @@ class Message(Table):
     in_group = peewee.BigIntegerField(null=True)
 
     class Meta:
-        # What one user said to whoever is called so, what whoever is called so said to one user,
-        # and what was said in a group: each is one range, in the order of the ids.
+        # Messages of a user to a name, messages of a name to a user, and messages in a group: each
+        # is one range, in the order of the ids.
         indexes = (
             (("sent_by", "target", "to_group"), False),
             (("sent_to", "sender"), False),
@@ -132,13 +131,13 @@ def _count() -> peewee.BigIntegerField:
 
 
 class Inbox(Table):
-    """What `user` has been sent, and how much of the user's is kept. Its row is locked by whoever
-    stores a message for the user, so that each user's messages are committed in the order of their
-    ids, and a reader who has seen one has seen all before it.
+    """The state of what `user` has been sent, and how much of the user's is kept. To store a
+    message for the user locks this row, so that each user's messages are committed in the order of
+    their ids, and a reader who has seen one has seen all before it.
 
     `waiting` is the bytes of the messages behind `delivered`; `posts` and `post_bytes` are how many
-    posts there are of the user's, and their bytes. They change with what they count, in the same
-    transaction."""
+    posts there are of the user's, and their bytes. The numbers change with what they count, in the
+    same transaction."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     delivered = peewee.BigIntegerField(default=0)
@@ -184,7 +183,7 @@ def _to_2(migrator: Migrator) -> None:
     own = Post.author == Inbox.user
     posts = Post.select(peewee.fn.COUNT(Post.id)).where(own)
     post_bytes = Post.select(peewee.fn.SUM(byte_length(Post.text))).where(own)
-    # What is there is counted anew, however often this is done.
+    # All rows are counted anew, however often this is done.
     Inbox.update(waiting=_or_none(waiting), posts=posts, post_bytes=_or_none(post_bytes)).execute()
 
 
@@ -193,8 +192,7 @@ def _or_none(total: Any) -> Any:
 
 
 def _to_3(migrator: Migrator) -> None:
-    """When what was stored, whose messages are whose, and who takes nothing from whom."""
-
+    """Add times to posts, ids of people to messages, and the table of blocks."""
     migrator.create_table(Block)
     migrator.add_columns("post", stored=peewee.DoubleField(null=True))
     migrator.add_columns("membership", after=peewee.BigIntegerField(null=True))

@@ -94,9 +94,9 @@ def friends_posts(caller: Caller, page: Page) -> Part:
 
 def _of_many(reader: int, page: Page) -> tuple[list[Row], int | None]:
     """The latest posts of the reader's friends behind those of the part before: as many as a part
-    may have, and a little more. And the id to which it looked, if there may be others behind it:
-    some of those that it found may be removed before their texts are read, and so they may be no
-    more than a part has."""
+    may have, and a little more. Also the id to which was looked, if there may be others behind it:
+    some of those found may be removed before their texts are read, so that no more are left than a
+    part has."""
     names: dict[int, str] = dict(_friends(reader, Relationship.FRIEND))
     below = page.last or (_newest()[0][0] or 0) + 1
     numbers = _latest([*names], below, page.limit)
@@ -110,10 +110,10 @@ def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
     """The ids of the latest posts of `authors` before the id `below`, `wanted` at the most, latest
     first.
 
-    Mostly one look finds that there are no more than that. Else it looks through a window of the
-    latest ids, then through a wider one before that, and so on. So what is old is not read, and
-    those are found in a few looks who post rarely. Where a window turns out to have too much in it,
-    there is another look at a part of it.
+    Mostly one look finds that there are no more than that. Else a window of the latest ids is
+    looked through, then a wider one before that, and so on: old posts are not read, and those of
+    authors who post rarely are found in a few looks. Where a window turns out to have too much in
+    it, there is another look at a part of it.
     """
     all_there_are = _look(authors, 1, below, wanted)
     if all_there_are is not None:

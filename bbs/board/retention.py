@@ -22,8 +22,9 @@ change an inbox, and a transaction has little more than a second for all."""
 
 
 def forget_reader(user: int) -> int:
-    """Of what `user` was sent, forget the oldest `FORGOTTEN_AT_ONCE`; returns how many. They count
-    as delivered: so what waits for the user is right, should nothing more be forgotten."""
+    """Forget the oldest `FORGOTTEN_AT_ONCE` of the messages that `user` was sent; returns how many.
+    Forgotten messages count as delivered, so that what waits for the user is right, should nothing
+    more be forgotten."""
     oldest = _oldest(user, FORGOTTEN_AT_ONCE)
     if oldest:
         [last] = oldest[-1]
@@ -34,7 +35,7 @@ def forget_reader(user: int) -> int:
 
 def expire(before: float, most: int = 500, readers: int = EXPIRED_AT_ONCE) -> int:
     """Remove messages stored before `before`, in one transaction `most` of them, which are for so
-    many `readers` together. Of one that is for more, some of the readers lose it.
+    many `readers` together. A message that is for more is removed for some of its readers.
 
     Returns how many it found, 0 if there are no more.
     """
@@ -66,7 +67,7 @@ def _few_readers(messages: Sequence[int], readers: int) -> tuple[Sequence[int], 
 
 @statement
 def _oldest(user: int, limit: int) -> peewee.Select:
-    """What is kept of what `user` was sent, oldest first."""
+    """Messages that are kept of those that `user` was sent, oldest first."""
     return (
         Delivery.select(Delivery.message)
         .where(Delivery.user == user)

@@ -1,7 +1,5 @@
-"""The declaration of the board as a service.
-
-The board's commands: friends, posts, groups and messages.
-"""
+"""The declaration of the board as a service, with its commands for friends, posts, groups and
+messages."""
 
 from __future__ import annotations
 
@@ -12,18 +10,16 @@ from bbs.board import (
     groups,
     history,
     inboxes,
-    login_summary,
     messages,
     models,
     posts,
     retention,
     user_stats,
-    who,
 )
 from bbs.framework import Ask, Command, CommandTable, Counter, Feed, Reply, Role, Service, success
 
 MESSAGES = "messages"
-"""What is counted."""
+"""The name of the board's counter."""
 
 
 async def hear_group(ask: Ask, channel: str) -> Reply:
@@ -47,7 +43,7 @@ async def hint(ask: Ask, sent: messages.Sent) -> Reply:
 
 
 async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
-    """The same of a message to a friend; the user's other connections show what was said here."""
+    """Hint a message to a friend; the user's other connections show what was said here."""
     reply = await hint(ask, sent)
     said = {**sent.event.members, "event": "sent"}
     await ask.tell(ask.user.channel, said, asked=True)
@@ -55,7 +51,7 @@ async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
 
 
 async def tell_at_once(ask: Ask, news: friends.Notification) -> Reply:
-    """Somebody should know of it who is there."""
+    """Tell somebody who is there."""
     await ask.tell(news.channel, news.event, asked=True)
     return success()
 
@@ -81,7 +77,7 @@ commands = CommandTable(
     ),
     Command("history <user> <name>", Role.APP, rule=history.history),
     Command("history-group <user> <group>", Role.APP, rule=history.of_group, listed=False),
-    Command("who <user>", Role.APP, rule=who.who),
+    Command("who <user>", Role.APP, rule=friends.who),
     Command("unfriend <user> <friend>", Role.APP, rule=friends.unfriend),
     Command("decline-invite <user> <id>", Role.APP, rule=friends.decline),
     Command("block <user> <id>", Role.APP, rule=blocks.block),
@@ -102,7 +98,7 @@ board = Service(
         messages.open_mailbox, messages.fetch, messages.note_delivered, expire=retention.expire
     ),
     on_register=inboxes.make,
-    on_login=login_summary.on_login,
+    on_login=user_stats.on_login,
     on_delete=retention.forget_reader,
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",

@@ -1,8 +1,7 @@
-"""What one configuration value may be: how it is read, checked and written.
+"""Kinds of configuration values: how one is read, checked and written.
 
-The sections of the configuration declare their keys with the kinds defined here. A kind takes what
-TOML gives, or the text of an environment variable or option, and either makes a value of it or
-refuses it; it also knows, in words, what would be right.
+A section declares its keys with these. A kind takes what TOML gives, or the text of an environment
+variable or option. A kind makes a value of that or refuses it, and says what would be right.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import isfinite
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -33,7 +33,7 @@ class NotInstalled(ValueError):
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """What values a key takes.
+    """A set of values that a key takes.
 
     `right` ends the sentence "the key must be …". `read` makes the value of what TOML gave, or
     raises ValueError (`NotInstalled`, if that is why). `from_text` makes of an environment variable
@@ -60,18 +60,8 @@ def mask(value: object) -> object:
 
 
 def hidden(kind: Kind[T]) -> Kind[T]:
-    """The same values, as secrets of which nothing at all is shown."""
+    """Make the values of `kind` secrets of which nothing at all is shown."""
     return replace(kind, secret=True, masked=lambda value: value and "***")
-
-
-def _read_flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(value)
-    return value
-
-
-def _flag_from_text(given: str) -> object:
-    return {"true": True, "false": False}.get(given, given)
 
 
 def whole(at_least: float | None = None) -> Kind[int]:
@@ -104,14 +94,10 @@ def number(at_least: float | None = None) -> Kind[float]:
     """Numbers, from `at_least` on."""
 
     def read(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        found = _finite(value)
+        if at_least is not None and found < at_least:
             raise ValueError(value)
-        if not abs(value) < float("inf") or (at_least is not None and value < at_least):
-            raise ValueError(value)
-        try:
-            return float(value)
-        except OverflowError as error:
-            raise ValueError(value) from error
+        return found
 
     return Kind(f"a number{_from(at_least)}", read, float)
 
@@ -124,14 +110,25 @@ def seconds(*, zero: bool = False) -> Kind[float]:
     """Durations in seconds, above zero unless `zero` is allowed."""
 
     def read(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        found = _finite(value)
+        if not 0 <= found <= _LONGEST or (found == 0 and not zero):
             raise ValueError(value)
-        if not 0 <= value <= _LONGEST or (value == 0 and not zero):
-            raise ValueError(value)
-        return float(value)
+        return found
 
     least = "0 or more" if zero else "above 0"
     return Kind(f"a number of seconds, {least} and at most {_LONGEST:.0e}", read, float)
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(value)
+    try:
+        found = float(value)
+    except OverflowError as error:
+        raise ValueError(value) from error
+    if not isfinite(found):
+        raise ValueError(value)
+    return found
 
 
 def text(right: str, check: Callable[[str], bool], *, secret: bool = False) -> Kind[str]:
@@ -186,20 +183,6 @@ def choice(*allowed: str) -> Kind[str]:
 
 def _endpoint(right: str) -> Kind[ListeningPlace]:
     return Kind(right, lambda value: ListeningPlace.parse(any_text.read(value)))
-
-
-def _read_rate(value: object) -> Rate:
-    return Rate.parse(str(value))
-
-
-def _read_network(value: object) -> IPv4Network | IPv6Network:
-    if not isinstance(value, str):
-        raise ValueError(value)
-    return ip_network(value)
-
-
-def _read_size(value: object) -> Size:
-    return Size.parse(str(value))
 
 
 def _split(url: str) -> SplitResult:
@@ -260,11 +243,21 @@ def _is_collector(url: str) -> bool:
     return _is_http(url) and "@" not in parts.netloc and not parts.query and not twice
 
 
-def _read_share(value: object) -> float:
-    read = _numbers.read(value)
-    if read > 1:
+def _read_flag(value: object) -> bool:
+    if not isinstance(value, bool):
         raise ValueError(value)
-    return read
+    return value
+
+
+def _read_share(value: object) -> float:
+    share = _finite(value)
+    if not 0 <= share <= 1:
+        raise ValueError(value)
+    return share
+
+
+def _read_network(value: object) -> IPv4Network | IPv6Network:
+    return ip_network(any_text.read(value))
 
 
 def _read_brokers(value: object) -> tuple[str, ...]:
@@ -276,7 +269,9 @@ _ENDPOINT = 'an endpoint such as "tcp:22222" ("ssl:…" where bbs[tls] is instal
 _ESCAPES = "% escapes for special characters in USER and PASSWORD"
 _REFERENCE = '"ssm:/NAME" or "secretsmanager:NAME" where it is kept'
 
-flag = Kind("true or false", _read_flag, _flag_from_text)
+flag = Kind(
+    "true or false", _read_flag, lambda given: {"true": True, "false": False}.get(given, given)
+)
 any_text = text("a text without control characters", lambda value: True)
 any_texts = texts(any_text.right, lambda value: True, empty=True)
 endpoints = _several(_endpoint(_ENDPOINT), empty=False)
@@ -297,13 +292,15 @@ told_address = text(
     'where people reach a server, "HOST" or "HOST:PORT", "" for what it finds out',
     lambda value: not value or bool(Address.told(value, 1)),
 )
-names = texts("a text that is not empty", bool)
-names_or_none = texts("a text that is not empty", bool, empty=True)
+names = texts(name.right, bool)
+names_or_none = texts(name.right, bool, empty=True)
 networks_or_none = _several(
     Kind('a network such as "192.0.2.0/24" or "::1"', _read_network), empty=True
 )
-size = Kind('a size such as "10 MiB" (KiB, MiB, GiB)', _read_size)
-rate = Kind(f'a rate such as "20/minute" ({", ".join(UNITS)})', _read_rate)
+size = Kind('a size such as "10 MiB" (KiB, MiB, GiB)', lambda value: Size.parse(str(value)))
+rate = Kind(
+    f'a rate such as "20/minute" ({", ".join(UNITS)})', lambda value: Rate.parse(str(value))
+)
 log_group_or_none = text(
     'the name of a log group such as "/bbs/bbs", "" for none',
     lambda value: re.fullmatch(r"[\w./#-]{0,512}", value, re.ASCII) is not None,
@@ -317,8 +314,7 @@ collector_or_none = text(
     lambda value: not value or _is_collector(value),
     secret=True,  # One with a credential is refused, and not shown.
 )
-_numbers = number(0)
-share = Kind("a number from 0 to 1", _read_share, _numbers.from_text)
+share = Kind("a number from 0 to 1", _read_share, float)
 database_url = text(
     f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES};'
     f' "{_MYSQL_IN_C}://…" where bbs[fast-mysql] is installed), or {_REFERENCE}',

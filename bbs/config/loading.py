@@ -1,7 +1,4 @@
-"""A configuration from a file, the environment and options.
-
-How a configuration is written: as TOML for whoever reads it, and in lines for operators.
-"""
+"""Loads a configuration from a file, the environment and options, and writes one as TOML."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from typing import Any
 
 from bbs.config.kinds import NotInstalled
 from bbs.config.sections import OWN_SECTIONS, Configuration, ConfigurationSchema
+from bbs.config.settings import Key
 from bbs.core.plugins import PluginUnusable
 
 
@@ -114,7 +112,7 @@ def _from_options(options: Mapping[str, object]) -> Iterator[_Given]:
 
 
 def _resolve(given: _Given, schema: ConfigurationSchema) -> _Given:
-    """What was given to a `…_file` key, as if its file's content had been given to the key itself.
+    """Give the content of a `…_file` key's file to the key itself.
 
     Such a file holds one value, or one a line.
     """
@@ -167,12 +165,14 @@ def _check_together(config: Configuration) -> None:
 
 def masked(config: Configuration) -> list[tuple[str, str, str]]:
     """Each key, its value as TOML with passwords masked, and where it came from."""
-    rows = []
-    for section, key, declared, value in config.every_key():
-        kind, dotted = declared.kind, f"{section}.{key}"
-        shown = write(kind.masked(value) if kind.secret else value)
-        rows.append((dotted, shown, config.sources.get(dotted, "code")))
-    return rows
+    return [
+        (
+            f"{section}.{key}",
+            _shown(declared, value),
+            config.sources.get(f"{section}.{key}", "code"),
+        )
+        for section, key, declared, value in config.every_key()
+    ]
 
 
 def to_toml(
@@ -183,29 +183,25 @@ def to_toml(
     :param for_app_servers: write only the keys that are handed on to app servers.
     :param without: dotted keys that are left out.
     """
-    lines: list[str] = []
-    before = ""
+    sections: dict[str, list[str]] = {}
     for section, key, declared, value in config.every_key():
-        if (for_app_servers and not declared.handed_on) or f"{section}.{key}" in without:
-            continue
-        if section != before:
-            lines.append(f"[{section}]")
-        before = section
-        lines.append(f"{key} = {write(value)}")
-    return "\n".join(lines) + "\n"
+        if (declared.handed_on or not for_app_servers) and f"{section}.{key}" not in without:
+            sections.setdefault(section, [f"[{section}]"]).append(f"{key} = {write(value)}")
+    return "".join(f"{line}\n" for lines in sections.values() for line in lines)
 
 
 def described(config: Configuration) -> str:
     """A TOML text with a line for each key, and what it is for; secrets are masked."""
-    lines: list[str] = []
-    before = ""
+    sections: dict[str, list[str]] = {}
     for section, key, declared, value in config.every_key():
-        if section != before:
-            lines += [f"[{section}]"] if not before else ["", f"[{section}]"]
-        before = section
-        shown = write(declared.kind.masked(value) if declared.kind.secret else value)
-        lines.append(f"{f'{key} = {shown}':36} # {declared.help}")
-    return "\n".join(lines)
+        line = f"{f'{key} = {_shown(declared, value)}':36} # {declared.help}"
+        sections.setdefault(section, [f"[{section}]"]).append(line)
+    return "\n\n".join("\n".join(lines) for lines in sections.values())
+
+
+def _shown(declared: Key, value: object) -> str:
+    """A value as TOML, with secrets masked."""
+    return write(declared.kind.masked(value) if declared.kind.secret else value)
 
 
 def write(value: object) -> str:

@@ -39,7 +39,7 @@ _RIGHT: Mapping[str, Kind[Any]] = {
 
 
 class SecretUnavailable(ConfigError):
-    """A secret could not be had, or is no use; one line that names the key and the reference."""
+    """A secret is not available or not usable; one line that names the key and the reference."""
 
 
 def needed(values: Iterable[str]) -> bool:
@@ -50,7 +50,7 @@ def needed(values: Iterable[str]) -> bool:
 def reveal(key: str, values: Iterable[str], ec2: EC2, attempts: int = ATTEMPTS) -> tuple[str, ...]:
     """The values of `key`, each reference replaced by what it stands for.
 
-    It blocks, for up to some ten seconds a reference, and imports boto3 only if there is one.
+    This blocks, for up to some ten seconds a reference. boto3 is imported only if there is one.
 
     :param key: `database.url` or `broker.url`.
     :param attempts: how often a store is asked.

@@ -1,9 +1,8 @@
-"""The sections of the configuration, and all of them together: `docs/operating.md` explains.
-
-What a configuration may hold: the own sections, and what the installed providers add.
+"""The sections of the configuration: our own, which `docs/operating.md` explains, and those that
+installed providers add.
 
 A provider is found by its entry point in the group `bbs.providers`. Only its name and its section
-matter here; `bbs.scaling.providers` is what makes something of them.
+matter here; `bbs.scaling.providers` makes something of them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from bbs.core.plugins import Plugin, PluginUnusable, plugins
 from bbs.core.values import Rate, Size
 
 AUTO = "auto"
-"""What `fleet.spare` is where the number is to be found as it is needed."""
+"""The value of `fleet.spare` for a number that is found as it is needed."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +197,8 @@ class Messages:
 
 @dataclass(frozen=True)
 class EC2:
-    """The section of the provider `ec2`. It is here because its region is also where secrets are
-    that the configuration only names (`references.py`), whatever launches the app servers."""
+    """The section of the provider `ec2`. Its region is also where secrets are that the
+    configuration only names (`references.py`), whatever launches the app servers; so it is here."""
 
     region: str = setting("us-east-1", "where instances and secrets are", kind=kinds.name)
     endpoint_url: str = setting(
@@ -269,10 +268,7 @@ class EC2:
 @dataclass(frozen=True)
 class Telnet:
     listen: tuple[ListeningPlace, ...] = setting(
-        "tcp:2323",
-        '"": no gateway in a bbs up',
-        kind=kinds.endpoints_or_none,
-        handed_on=False,
+        "tcp:2323", '"": no gateway in a bbs up', kind=kinds.endpoints_or_none, handed_on=False
     )
     server: str = setting(
         "127.0.0.1:22222",
@@ -396,7 +392,7 @@ class ConfigurationSchema:
 
     @classmethod
     def installed(cls) -> ConfigurationSchema:
-        """What this installation knows.
+        """The schema of this installation.
 
         :raises PluginUnusable: a provider cannot be used.
         """
@@ -420,7 +416,7 @@ class ConfigurationSchema:
         return key if key != dotted and key in self.keys and self.keys[key].kind.secret else None
 
     def nearest(self, key: str) -> str:
-        """What somebody may have meant who wrote an unknown key or section."""
+        """Suggest what an unknown key or section may have meant."""
         section, dot, _ = key.partition(".")
         files = [f"{each}_file" for each in self.keys if self.of_secret_file(f"{each}_file")]
         every = [*self.keys, *files]

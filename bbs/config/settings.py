@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Declared:
-    """What `setting` was told."""
+    """The arguments of `setting`."""
 
     help: str
     kind: Kind[Any] | None
@@ -80,7 +80,7 @@ def setting(
 ) -> Any:
     """Declare a key of a section, a field of a frozen dataclass.
 
-    It may be a `bool`, an `int`, a `float`, a `str` or a `tuple[str, ...]`: as the field is
+    A key may be a `bool`, an `int`, a `float`, a `str` or a `tuple[str, ...]`: as the field is
     annotated, else as its default is.
 
     :param default: what counts where nobody has set it.
@@ -91,7 +91,7 @@ def setting(
     :param minimum: the least that a number may be.
     :param choices: the words that a `str` may be.
     :param handed_on: whether app servers are told it, in the configuration that they start with;
-        all that is no secret is, unless told otherwise.
+        unless told otherwise, all but secrets are.
     """
     if kind is not None:
         default = kind.read(default)
@@ -105,8 +105,8 @@ def setting(
 def keys_of(section: type[Any]) -> Mapping[str, Key]:
     """The keys of a section, by name.
 
-    :raises TypeError: it is no frozen dataclass whose fields are all settings; the text is one
-        line for whoever wrote it.
+    :raises TypeError: `section` must be a frozen dataclass whose fields are all settings; the text
+        is one line for whoever wrote it.
     """
     name = getattr(section, "__qualname__", repr(section))
     parameters: Any = getattr(section, "__dataclass_params__", None)

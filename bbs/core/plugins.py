@@ -1,15 +1,28 @@
-"""What other distributions add, found by their entry points."""
+"""Plugins: what other distributions add by entry points, and what to tell whoever wrote one that
+imports a private module of ours which has moved."""
 
 from __future__ import annotations
 
+import ast
+import linecache
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from traceback import FrameSummary, extract_tb
 from typing import TypeVar
 
 T = TypeVar("T")
+
+PUBLIC_MODULES = ("bbs.framework", "bbs.testing", "bbs.client", "bbs.protocols.stomp")
+"""The modules whose `__all__` is public, as docs/developers/stability.md has them."""
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+_STABILITY = "docs/developers/stability.md lists the public names"
 
 
 class PluginUnusable(Exception):
@@ -26,14 +39,15 @@ class Plugin:
     point: EntryPoint
 
     def use(self, work: Callable[[object], T]) -> T:
-        """What `work` makes of the object that the entry point names.
+        """Give `work` the object that the entry point names; returns what it makes of that.
 
         :raises PluginUnusable: it cannot be imported, or `work` raises.
         """
         try:
             return work(self.point.load())
         except Exception as error:  # It is other people's code: anything may be wrong with it.
-            raise self.unusable(f"{type(error).__name__}: {error}") from error
+            advice = import_advice(error)
+            raise self.unusable(advice or f"{type(error).__name__}: {error}") from error
 
     def unusable(self, reason: str) -> PluginUnusable:
         """The error that says why this plugin cannot be used."""
@@ -55,5 +69,57 @@ def plugins(group: str) -> Iterator[Plugin]:
 @lru_cache
 def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
     """The entry points of a group in all distributions in `path`. To read the distributions takes
-    3 ms. What is installed while a process runs is for the next process."""
+    3 ms. Distributions that are installed while a process runs are for the next process."""
     return entry_points(group=group)
+
+
+def import_advice(error: BaseException) -> str:
+    """Say in one line what to import instead of the private module or name that `error` misses;
+    empty for any other error, and for an import of our own."""
+    module = getattr(error, "name", None) or ""
+    line = _importing_line(error)
+    is_ours = isinstance(error, ImportError) and f"{module}.".startswith("bbs.")
+    if not is_ours or module in PUBLIC_MODULES or (line and line.filename.startswith(_PACKAGE)):
+        return ""
+    names = _imported_names(line)
+    missing = module
+    if not isinstance(error, ModuleNotFoundError):
+        # The import ends at the first name that the module lacks.
+        names = [name for name in names if not hasattr(sys.modules.get(module), name)][:1]
+        missing = ".".join([module, *names])
+    public = {name: _public_name(name, module) for name in names}
+    private = ", ".join(name for name in names if not public[name])
+    if not any(public.values()):
+        return f"{missing} is private and has moved; {_STABILITY}"
+    use = ", ".join(filter(None, public.values()))
+    rest = f"; private: {private} ({_STABILITY})" if private else ""
+    return f"{missing} has moved: use {use}{rest}"
+
+
+def _importing_line(error: BaseException) -> FrameSummary | None:
+    """The line of the program whose import failed."""
+    frames = [each for each in extract_tb(error.__traceback__) if not each.filename.startswith("<")]
+    return frames[-1] if frames else None
+
+
+def _imported_names(line: FrameSummary | None) -> Sequence[str]:
+    """The names that the statement `from … import` on this line wants."""
+    if line is None or line.lineno is None:
+        return ()
+    for node in ast.walk(ast.parse("".join(linecache.getlines(line.filename)))):
+        if isinstance(node, ast.ImportFrom) and line.lineno in _lines(node):
+            return [each.name for each in node.names]
+    return ()
+
+
+def _lines(node: ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+def _public_name(name: str, old_module: str) -> str:
+    """The public name for what a private module had as `name`; empty where there is none."""
+    # `Reply` is public in two modules: the one around the old place is meant.
+    for module in sorted(PUBLIC_MODULES, key=lambda each: not old_module.startswith(f"{each}.")):
+        if name in import_module(module).__all__:
+            return f"{module}.{name}"
+    return ""

@@ -1,16 +1,9 @@
-"""`twistd NAME-app`: how an app server starts, joins the fleet, lives in it and leaves it.
+"""The app server of `twistd NAME-app`: how it starts, joins the fleet, lives in it and leaves it.
 
-What an app server on EC2 does beside serving: it asks its own instance where people reach it,
-and whether EC2 will take it away, and tells the fleet.
-
-So it becomes ready where no list of instances can be had, and is drained before it is taken away.
-
-Notice that the parent process died, however it died.
-
-A parent starts its child with a pipe as standard input and writes nothing to it. When the parent
-is gone the system closes its end, and the child reads the end of the pipe. Nothing has to be sent,
-so it works for a parent that was killed.
-"""
+Three parts go with those that serve. `Heartbeat` shows the fleet that it lives.
+`ParentWatchdog` ends it with the process that launched it. `OwnInstance` tells the fleet what
+EC2's metadata say: where people reach this instance, so that it is ready where no list of instances
+can be had, and that it will be taken away, so that it is drained before."""
 
 from __future__ import annotations
 
@@ -21,11 +14,12 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+from twisted.application.internet import TimerService
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReactorTime, IReadDescriptor
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -43,6 +37,8 @@ from bbs.rules import membership
 from bbs.scaling.ec2.metadata import Metadata, MetadataUnavailable
 from bbs.storage.database import Database
 
+EMBEDDED = "broker.url: the embedded broker is within a login server; name one"
+
 PATIENCE = 2.0
 """Seconds for which a server that starts waits for its address; it reports without, then, and the
 provider's list may know it sooner. The metadata answer within milliseconds."""
@@ -55,6 +51,208 @@ POLL = 5.0
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html"""
 
 _log = Logger()
+
+
+class AppServer(Daemon):
+    """An app server, launched by the fleet under `server_id`, or (None) run by hand.
+
+    :param lifeline: the descriptor of a pipe whose end means that the parent died, None for none.
+    """
+
+    kind = "app"
+
+    def __init__(
+        self,
+        service: Service,
+        config: Configuration,
+        server_id: str | None,
+        lifeline: int | None,
+        reactor: IReactor,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        super().__init__(service, config, reactor, on_failure)
+        self._launched_as = server_id
+        self.server_id = server_id or ""
+        self._lifeline = lifeline
+        if lifeline is not None:
+            _leave_process_group()
+
+    def cannot_trace(self, reason: str) -> None:
+        """People wait for this server, with or without traces."""
+        _log.warn("{reason}", reason=reason)
+
+    async def start(self) -> None:
+        parent = os.environ.get(tracing.VARIABLE, "")
+        if not tracing.is_traceparent(parent):
+            parent = ""
+        elif (seconds := lived()) is not None:
+            tracing.past("load", seconds, parent)
+        with tracing.span("start", parent):
+            await self._begin_parts()
+
+    async def _begin_parts(self) -> None:
+        config, reactor = self.config, self.reactor
+        if self._lifeline is not None:
+            self.begin(ParentWatchdog(reactor, self._lifeline, self._orphaned))
+        # Both are connected to at the same time: people wait for this server. What is wrong with
+        # the database is said first, as by the login server.
+        embedded = config.broker.url == ("embedded",)
+        stomp = None if embedded else await self.begin_broker(config.broker.url)
+        database = await self.open_database()
+        if stomp is None:
+            raise CannotStart(EMBEDDED)
+        machine = self._begin_machine()
+        serving = AppServing(await self.runtime(database, stomp), self.admission)
+        await self.reach_broker(stomp)
+        self.begin(serving.listeners)
+        self.begin(serving.presence)
+        ports = await self.listen(config.app.listen, serving.factory)
+        with tracing.span("report"):
+            server_id = await self._join(database, ports[0], machine)
+        self.server_id = server_id
+        _log.info("this is app server {server}", server=server_id)
+        serving.joined(server_id)
+        self.begin(
+            Heartbeat(
+                database=database,
+                server=server_id,
+                tally=serving.tally,
+                interval=config.fleet.heartbeat_interval,
+                lease_timeout=config.fleet.lease_timeout,
+                on_end=self._end,
+                reactor=reactor,
+            )
+        )
+        self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
+        serving.home.bus.tell_fleet("ready")
+
+    def _begin_machine(self) -> OwnInstance | None:
+        """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
+        if not is_on_instance(self.config, self._launched_as):
+            return None
+        metadata = Metadata.from_environ(self.reactor, os.environ)
+        if metadata is None:
+            return None
+        machine = OwnInstance(metadata, self.config.ec2.address, self.reactor)
+        self.begin(machine)
+        return machine
+
+    async def _join(
+        self, database: Database, port: IListeningPort, machine: OwnInstance | None
+    ) -> str:
+        number = port.getHost().port  # type: ignore[attr-defined]
+        if self._launched_as is None:
+            told = self.config.app.address
+            if told:
+                place = Address.told(told, number)
+            else:
+                place = Address(await self.in_thread(self._address, database.url), number)
+            return await database.run_patiently(
+                membership.join, place.host, place.port, self.config.app.capacity, self.wall()
+            )
+        host = None if machine is None else await machine.host()
+        if not await database.run_patiently(membership.report, self._launched_as, number, host):
+            raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
+        if machine is not None:
+            machine.joined(database, self._launched_as, number, host)
+        return self._launched_as
+
+    def _address(self, database_url: str) -> str:
+        """Where people reach a server that an operator runs by hand, and whose `app.address` says
+        nothing: the address that it is told to bind to, else the one from which this machine
+        reaches the database."""
+        interface = self.config.app.listen[0].interface
+        host = urlsplit(database_url).hostname
+        if interface or not host:
+            return interface
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))  # Sends nothing: a datagram socket only picks its route.
+            address: str = probe.getsockname()[0]
+            return address
+
+    async def _leave(self, database: Database, server_id: str, serving: AppServing) -> None:
+        """Say that this server stops, and give those who listen time to be told where to go."""
+        with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
+            await database.run(membership.leave, server_id)
+        serving.home.bus.tell_fleet("gone")
+        await serving.listeners.dismiss(FAREWELL)
+
+    def _orphaned(self) -> None:
+        self._end("the process that launched this server is dead")
+
+    def _end(self, reason: str) -> None:
+        _log.warn("this app server ends: {reason}", reason=reason)
+        if self.running:
+            self.reactor.callLater(0, self.reactor.stop)
+
+
+def _leave_process_group() -> None:
+    """Ctrl-C at a terminal is for the parent, which ends its children in its own order."""
+    # Who leads a group already, as one that was started in a session of its own does, may not.
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()
+
+
+@implementer(IReadDescriptor)
+class ParentWatchdog(TwistedService):
+    """Watches the inherited end of a pipe, and calls `on_cut` once when the other end is gone.
+
+    A parent writes nothing to the pipe. The system closes the parent's end with the process,
+    however that dies, so nothing has to be sent. The pipe is watched from `startService` until
+    `stopService`; a cut before that is noticed at the start. The descriptor is not closed: it is
+    the process's own.
+    """
+
+    def __init__(self, reactor: IReactorFDSet, fd: int, on_cut: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._on_cut = on_cut
+
+    # IService
+
+    def startService(self) -> None:
+        TwistedService.startService(self)
+        os.set_blocking(self._fd, False)
+        self._reactor.addReader(self)
+
+    def stopService(self) -> None:
+        TwistedService.stopService(self)
+        self._reactor.removeReader(self)
+
+    # IReadDescriptor
+
+    def logPrefix(self) -> str:
+        return "lifeline"
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def doRead(self) -> None:
+        """Throw away what comes, until the end."""
+        try:
+            ended = not os.read(self._fd, 4096)
+        except BlockingIOError:
+            return
+        if ended:
+            self._reactor.removeReader(self)
+            self._cut()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Some reactors tell of the end this way; it also comes when the reactor stops."""
+        if isinstance(reason.value, ConnectionDone):
+            self._cut()
+
+    def _cut(self) -> None:
+        _log.warn("the parent process is gone")
+        self._on_cut()
+
+
+def is_on_instance(config: Configuration, server_id: str | None) -> bool:
+    """Whether the provider ec2 has launched an app server with this configuration, under this id.
+    Nobody else is told `ec2.address` (`bbs.scaling.app_server_environment`), and nobody else asks
+    metadata: what answers at that address elsewhere is not ours to know."""
+    told = config.sources.get("ec2.address", "default") != "default"
+    return told and server_id is not None
 
 
 class OwnInstance(TwistedService):
@@ -140,7 +338,7 @@ class OwnInstance(TwistedService):
         while self.running:
             if self._host is not None:
                 with suppress(Unavailable):
-                    # Of one that is ready by now the fleet has learned it elsewhere.
+                    # Once this server is ready, the fleet has learned its address elsewhere.
                     await database.run(membership.report, server, port, self._host)
                     return
             await self._pause(AGAIN)
@@ -170,215 +368,7 @@ class OwnInstance(TwistedService):
             await deferLater(self._reactor, seconds)
 
 
-@implementer(IReadDescriptor)
-class ParentWatchdog(TwistedService):
-    """Watches the inherited end of a pipe, and calls `on_cut` once when the other end is gone.
-
-    It watches from `startService` until `stopService`; a cut before that is noticed at the start.
-    The descriptor is not closed: it is the process's own.
-    """
-
-    _log = Logger()
-
-    def __init__(self, reactor: IReactorFDSet, fd: int, on_cut: Callable[[], None]) -> None:
-        self._reactor = reactor
-        self._fd = fd
-        self._on_cut = on_cut
-
-    # IService
-
-    def startService(self) -> None:
-        TwistedService.startService(self)
-        os.set_blocking(self._fd, False)
-        self._reactor.addReader(self)
-
-    def stopService(self) -> None:
-        TwistedService.stopService(self)
-        self._reactor.removeReader(self)
-
-    # IReadDescriptor
-
-    def logPrefix(self) -> str:
-        return "lifeline"
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def doRead(self) -> None:
-        """Throw away what comes, until the end."""
-        try:
-            ended = not os.read(self._fd, 4096)
-        except BlockingIOError:
-            return
-        if ended:
-            self._reactor.removeReader(self)
-            self._cut()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Some reactors tell of the end this way; it also comes when the reactor stops."""
-        if isinstance(reason.value, ConnectionDone):
-            self._cut()
-
-    def _cut(self) -> None:
-        self._log.warn("the parent process is gone")
-        self._on_cut()
-
-
-EMBEDDED = "broker.url: the embedded broker is within a login server; name one"
-
-
-class AppServer(Daemon):
-    """An app server, launched by the fleet under `server_id`, or (None) run by hand.
-
-    :param lifeline: the descriptor of a pipe whose end means that the parent died, None for none.
-    """
-
-    kind = "app"
-
-    def __init__(
-        self,
-        service: Service,
-        config: Configuration,
-        server_id: str | None,
-        lifeline: int | None,
-        reactor: IReactor,
-        on_failure: Callable[[str], None],
-    ) -> None:
-        super().__init__(service, config, reactor, on_failure)
-        self._launched_as = server_id
-        self.server_id = server_id or ""
-        self._lifeline = lifeline
-        if lifeline is not None:
-            _leave_process_group()
-
-    def cannot_trace(self, reason: str) -> None:
-        """People wait for this server, with or without traces."""
-        _log.warn("{reason}", reason=reason)
-
-    async def start(self) -> None:
-        parent = os.environ.get(tracing.VARIABLE, "")
-        if not tracing.is_traceparent(parent):
-            parent = ""
-        elif (seconds := lived()) is not None:
-            tracing.past("load", seconds, parent)
-        with tracing.span("start", parent):
-            await self._begin_parts()
-
-    async def _begin_parts(self) -> None:
-        config, reactor = self.config, self.reactor
-        if self._lifeline is not None:
-            self.begin(ParentWatchdog(reactor, self._lifeline, self._orphaned))
-        # Both are connected to at the same time: people wait for this server. What is wrong with
-        # the database is said first, as by the login server.
-        embedded = config.broker.url == ("embedded",)
-        stomp = None if embedded else await self.begin_broker(config.broker.url)
-        database = await self.open_database()
-        if stomp is None:
-            raise CannotStart(EMBEDDED)
-        machine = self._begin_machine()
-        serving = AppServing(await self.ground(database, stomp), self.admission)
-        await self.reach_broker(stomp)
-        self.begin(serving.listeners)
-        self.begin(serving.presence)
-        ports = await self.listen(config.app.listen, serving.factory)
-        with tracing.span("report"):
-            server_id = await self._join(database, ports[0], machine)
-        self.server_id = server_id
-        _log.info("this is app server {server}", server=server_id)
-        serving.joined(server_id)
-        self.begin(
-            Heartbeat(
-                database=database,
-                server=server_id,
-                tally=serving.tally,
-                interval=config.fleet.heartbeat_interval,
-                lease_timeout=config.fleet.lease_timeout,
-                on_end=self._end,
-                reactor=reactor,
-            )
-        )
-        self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
-        serving.home.bus.tell_fleet("ready")
-
-    def _begin_machine(self) -> OwnInstance | None:
-        """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
-        if not is_on_instance(self.config, self._launched_as):
-            return None
-        # Here: who runs elsewhere need not load it, 17 ms of a start.
-        from bbs.scaling.ec2.metadata import Metadata
-
-        metadata = Metadata.from_environ(self.reactor, os.environ)
-        if metadata is None:
-            return None
-        machine = OwnInstance(metadata, self.config.ec2.address, self.reactor)
-        self.begin(machine)
-        return machine
-
-    async def _join(
-        self, database: Database, port: IListeningPort, machine: OwnInstance | None
-    ) -> str:
-        number = port.getHost().port  # type: ignore[attr-defined]
-        if self._launched_as is None:
-            told = self.config.app.address
-            if told:
-                place = Address.told(told, number)
-            else:
-                place = Address(await self.in_thread(self._address, database.url), number)
-            return await database.run_patiently(
-                membership.join, place.host, place.port, self.config.app.capacity, self.wall()
-            )
-        host = None if machine is None else await machine.host()
-        if not await database.run_patiently(membership.report, self._launched_as, number, host):
-            raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
-        if machine is not None:
-            machine.joined(database, self._launched_as, number, host)
-        return self._launched_as
-
-    def _address(self, database_url: str) -> str:
-        """Where people reach a server that an operator runs by hand, and whose `app.address` says
-        nothing: the address that it is told to bind to, else the one from which this machine
-        reaches the database."""
-        interface = self.config.app.listen[0].interface
-        host = urlsplit(database_url).hostname
-        if interface or not host:
-            return interface
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((host, 9))  # Sends nothing: a datagram socket only picks its route.
-            address: str = probe.getsockname()[0]
-            return address
-
-    async def _leave(self, database: Database, server_id: str, serving: AppServing) -> None:
-        """Say that this server stops, and give those who listen time to be told where to go."""
-        with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
-            await database.run(membership.leave, server_id)
-        serving.home.bus.tell_fleet("gone")
-        await serving.listeners.dismiss(FAREWELL)
-
-    def _orphaned(self) -> None:
-        self._end("the process that launched this server is dead")
-
-    def _end(self, reason: str) -> None:
-        _log.warn("this app server ends: {reason}", reason=reason)
-        if self.running:
-            self.reactor.callLater(0, self.reactor.stop)
-
-
-def is_on_instance(config: Configuration, server_id: str | None) -> bool:
-    """Whether the provider ec2 has launched an app server with this configuration, under this id.
-    Nobody else is told `ec2.address` (`bbs.scaling.app_server_environment`), and nobody else asks
-    metadata: what answers at that address elsewhere is not ours to know."""
-    told = config.sources.get("ec2.address", "default") != "default"
-    return told and server_id is not None
-
-
-def _leave_process_group() -> None:
-    """Ctrl-C at a terminal is for the parent, which ends its children in its own order."""
-    # Who leads a group already, as one that was started in a session of its own does, may not.
-    if os.getpgrp() != os.getpid():
-        os.setpgrp()
-
-
-class Heartbeat(TwistedService):
+class Heartbeat(TimerService):
     """Shows the fleet that an app server lives, and ends it when the fleet has given it up.
 
     :param tally: gives what it tells the fleet that the server has done, and how it is.
@@ -398,11 +388,15 @@ class Heartbeat(TwistedService):
         on_end: Callable[[str], None],
         reactor: IReactor,
     ) -> None:
-        # No TimerService: its module loads a state machine for clients, 6 ms of a start.
-        self._loop = LoopingCall(self._beat)
-        self._loop.clock = self._reactor = reactor
-        self._interval = interval
-        self._ended: Deferred[LoopingCall]
+        # A timer whose call fails calls no more.
+        TimerService.__init__(
+            self,
+            interval,
+            lambda: Deferred.fromCoroutine(self._beat()).addErrback(
+                lambda failure: _log.failure("a heartbeat went wrong", failure=failure)
+            ),
+        )
+        self.clock = self._reactor = reactor
         self._database = database
         self._server = server
         self._tally = tally
@@ -411,23 +405,7 @@ class Heartbeat(TwistedService):
         self._renewed = reactor.seconds()
         self._over = False
 
-    def startService(self) -> None:
-        TwistedService.startService(self)
-        self._ended = self._loop.start(self._interval)
-
-    def stopService(self) -> Deferred[LoopingCall]:
-        """Fires once the beat that is under way, if any, is over."""
-        TwistedService.stopService(self)
-        self._loop.stop()
-        return self._ended
-
-    def _beat(self) -> Deferred[None]:
-        # A loop whose call fails calls no more.
-        return Deferred.fromCoroutine(self._renew()).addErrback(
-            lambda failure: _log.failure("a heartbeat went wrong", failure=failure)
-        )
-
-    async def _renew(self) -> None:
+    async def _beat(self) -> None:
         if self._over:
             return
         try:

@@ -1,10 +1,7 @@
-"""What a server is put together from, whatever its database, its broker and its clock are: the
-daemons and the service in memory for tests (`bbs.testing`) both take it from here.
+"""The composition of servers: an app server and a login server, put together of their parts.
 
-The composition of a login server; what both kinds of server have is in `composition.py`.
-
-It is a module of its own, so that app servers, whose start people wait for, do not load the fleet.
-"""
+Neither knows which database, broker and clock it stands on: the daemons and the service in memory
+for tests (`bbs.testing`) both take it from here."""
 
 from __future__ import annotations
 
@@ -48,9 +45,9 @@ from bbs.storage.database import Database
 
 @dataclass(frozen=True)
 class Runtime:
-    """What every server stands on. `stomp` is a client of the broker, `hint_key` what all servers
-    of the service prove their hints by. `reactor.seconds` is the clock to measure by, which nobody
-    sets, and `wall` (seconds since the epoch) the one by which is stamped what is stored."""
+    """The base of every server. `stomp` is a client of the broker. All servers of the
+    service prove their hints by `hint_key`. `reactor.seconds` is the clock to measure by, which
+    nobody sets, and `wall` (seconds since the epoch) stamps what is stored."""
 
     service: Service
     config: Configuration
@@ -68,49 +65,196 @@ class Runtime:
 class AppServing:
     """An app server: its listeners, and the factory of its connections."""
 
-    def __init__(self, ground: Runtime, admission: Admission | None = None) -> None:
-        config, reactor = ground.config, ground.reactor
-        bus = ground.bus()
+    def __init__(self, runtime: Runtime, admission: Admission | None = None) -> None:
+        config, reactor = runtime.config, runtime.reactor
+        bus = runtime.bus()
         watchers: set[IConnection] = set()
         self.listeners = Listeners(
-            database=ground.database,
+            database=runtime.database,
             bus=bus,
-            feed=ground.service.feed,
+            feed=runtime.service.feed,
             poll_interval=config.messages.poll_interval,
             reactor=reactor,
             watchers=watchers,
         )
         self.presence = PresenceTracker(
-            database=ground.database,
+            database=runtime.database,
             bus=bus,
             listeners=self.listeners,
             place_ttl=config.app.place_ttl,
             session_ttl=config.limits.session_ttl,
             reactor=reactor,
-            wall=ground.wall,
+            wall=runtime.wall,
         )
         self._parts = AppServerParts(self.listeners, self.presence)
-        self.home = home_of(ground, bus, self._parts, watchers)
+        self.home = home_of(runtime, bus, self._parts, watchers)
         self.factory = line_factory(reactor, self.home, config.limits, admission)
 
     def joined(self, server_id: str) -> None:
-        """It is a member of the fleet, under this id."""
+        """Serve under this id from now on, as a member of the fleet."""
         self._parts.server_id = self.listeners.where.server_id = server_id
         self.presence.server_id = server_id
 
     def tally(self) -> Tally:
-        """What it has counted, and how many are connected now."""
+        """Counts since the start, and how many are connected now."""
         tally = self.home.tally
         tally.figures[CONNECTED] = self.listeners.connected
         return tally
 
 
-def admission_of(
-    reactor: IReactorTime, limits: Limits, descriptors: int | None = None
-) -> Admission:
-    """Who may connect to a process, which may have so many `descriptors` open."""
-    trusted = Networks(limits.trusted)
-    return Admission(limits.connections, trusted, descriptors, reactor.seconds)
+class LoginServing:
+    """A login server: the fleet's keeper, those who wait, and the factory of its connections.
+
+    :param me: this login server, which is enrolled.
+    :param workers: has a thread for what the keeper must not do on the reactor.
+    :param launches: whether the provider ever launches anything.
+    :param admission: who may connect to the process.
+    :param fleet_id: which fleet the provider launches for.
+    :param traces: what the provider knows of traces: see `FleetContext`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        me: Member,
+        hasher: Hasher,
+        provider: IProvider,
+        workers: IWorkers,
+        launches: bool = True,
+        admission: Admission | None = None,
+        fleet_id: str = "",
+        traces: dict[str, str] | None = None,
+    ) -> None:
+        config, reactor = runtime.config, runtime.reactor
+        bus = runtime.bus()
+        watchers: set[IConnection] = set()
+        self.news = FleetEvents(bus)
+        self.policy = policy_of(config, launches)
+        self.timing = Timing(reactor.seconds)
+        self.room = WaitingRoom(
+            me=me,
+            database=runtime.database,
+            reactor=reactor,
+            wall=runtime.wall,
+            patience=config.fleet.launch_timeout,
+            watchers=watchers,
+            news=self.news,
+            timing=self.timing,
+        )
+        parts = LoginServerParts(
+            hasher,
+            account_limits(config.limits, reactor),
+            self.room,
+            config.telnet.secret,
+        )
+        self.home = home_of(runtime, bus, parts, watchers, self.timing)
+        self.keeper = FleetController(
+            FleetContext(
+                me=me,
+                database=runtime.database,
+                provider=provider,
+                policy=self.policy,
+                news=self.news,
+                reactor=reactor,
+                wall=runtime.wall,
+                fleet_id=fleet_id,
+                traces={} if traces is None else traces,
+            ),
+            workers=workers,
+            sweeps=_sweeps(runtime, self.home.sessions),
+            heartbeat_interval=config.fleet.heartbeat_interval,
+            tally=self.home.tally,
+        )
+        self.factory = line_factory(reactor, self.home, config.limits, admission)
+
+
+def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:
+    """Limits for strangers who register or log in, by `[limits]`."""
+    # So many that no thread waits for the reactor to hand it the next, and few enough that a
+    # newcomer waits for few.
+    queue = FairQueue(
+        2 * threads(), limits.connections_per_address, Networks(limits.trusted), reactor
+    )
+    return AccountLimits(
+        queue,
+        LoginLimits(limits.failed_logins, limits.logins, reactor, queue, partial(tell, "login")),
+        Buckets(limits.registrations, reactor),
+        limits.registration == "open",
+        limits.password_minimum,
+        limits.sessions_per_user,
+    )
+
+
+def policy_of(config: Configuration, launches: bool) -> Policy:
+    """The operator's policy for the fleet, whose provider `launches` or never does."""
+    wanted = config.fleet
+    return Policy(
+        minimum=wanted.minimum,
+        maximum=wanted.maximum if launches else 0,
+        # Where it is foreseen, each round says anew how many.
+        spare=wanted.spare if isinstance(wanted.spare, int) else 0,
+        capacity=config.app.capacity,
+        idle_grace=wanted.idle_grace,
+        launch_timeout=wanted.launch_timeout,
+        lost_after=wanted.lost_after,
+        foresees=wanted.spare == AUTO,
+        warm=wanted.warm if launches else 0,
+        wait_target=wanted.wait_target,
+        consolidate_after=wanted.consolidate_after,
+    )
+
+
+def _sweeps(runtime: Runtime, sessions: auth.Sessions) -> Sequence[Sweep]:
+    """The sweeps of unused sessions, of what has expired in the service's feed, and of the service
+    itself."""
+    service, retention = runtime.service, runtime.config.messages.message_retention
+    sweeps: list[Sweep] = [partial(accounts.end_stale_sessions, sessions)]
+    if service.feed and (expire := service.feed.expire):
+        sweeps.append(lambda now: expire(now - retention))
+    if service.sweep:
+        sweeps.append(service.sweep)
+    return sweeps
+
+
+def home_of(
+    runtime: Runtime,
+    bus: Bus,
+    parts: LoginServerParts | AppServerParts,
+    watchers: set[IConnection] | None = None,
+    timing: Timing | None = None,
+) -> ServerContext:
+    """The context that all commands of a server with these `parts` share."""
+    limits = runtime.config.limits
+    table = all_commands(runtime.service, runtime.hint_key)
+    return ServerContext(
+        service=runtime.service,
+        table=table,
+        described=described(runtime.service, table),
+        database=runtime.database,
+        bus=bus,
+        sessions=sessions_of(limits),
+        wall=runtime.wall,
+        tally=Tally(counts=dict.fromkeys(runtime.service.counted, 0)),
+        watchers=set() if watchers is None else watchers,
+        charges=CostLimits(
+            limits.commands, limits.deliveries, Networks(limits.trusted), runtime.reactor
+        ),
+        parts=parts,
+        timing=timing or Timing(runtime.reactor.seconds),
+    )
+
+
+def sessions_of(limits: Limits) -> auth.Sessions:
+    """How long sessions live, and what those may have whose they are."""
+    quotas = Quotas(
+        friends=limits.friends,
+        groups=limits.groups,
+        members=limits.members,
+        inbox=limits.inbox,
+        posts=limits.posts,
+    )
+    return auth.Sessions(limits.session_ttl, quotas)
 
 
 def line_factory(
@@ -133,156 +277,9 @@ def line_factory(
     )
 
 
-def sessions_of(limits: Limits) -> auth.Sessions:
-    """How long sessions live, and what those may have whose they are."""
-    quotas = Quotas(
-        friends=limits.friends,
-        groups=limits.groups,
-        members=limits.members,
-        inbox=limits.inbox,
-        posts=limits.posts,
-    )
-    return auth.Sessions(limits.session_ttl, quotas)
-
-
-def home_of(
-    ground: Runtime,
-    bus: Bus,
-    parts: LoginServerParts | AppServerParts,
-    watchers: set[IConnection] | None = None,
-    timing: Timing | None = None,
-) -> ServerContext:
-    """What the commands of a server that has `parts` have in common."""
-    limits = ground.config.limits
-    table = all_commands(ground.service, ground.hint_key)
-    return ServerContext(
-        service=ground.service,
-        table=table,
-        described=described(ground.service, table),
-        database=ground.database,
-        bus=bus,
-        sessions=sessions_of(limits),
-        wall=ground.wall,
-        tally=Tally(counts=dict.fromkeys(ground.service.counted, 0)),
-        watchers=set() if watchers is None else watchers,
-        charges=CostLimits(
-            limits.commands, limits.deliveries, Networks(limits.trusted), ground.reactor
-        ),
-        parts=parts,
-        timing=timing or Timing(ground.reactor.seconds),
-    )
-
-
-class LoginServing:
-    """A login server: the fleet's keeper, those who wait, and the factory of its connections.
-
-    :param me: this login server, which is enrolled.
-    :param workers: has a thread for what the keeper must not do on the reactor.
-    :param launches: whether the provider ever launches anything.
-    :param admission: who may connect to the process.
-    :param fleet_id: which fleet the provider launches for.
-    :param traces: what the provider knows of traces: see `FleetContext`.
-    """
-
-    def __init__(
-        self,
-        ground: Runtime,
-        *,
-        me: Member,
-        hasher: Hasher,
-        provider: IProvider,
-        workers: IWorkers,
-        launches: bool = True,
-        admission: Admission | None = None,
-        fleet_id: str = "",
-        traces: dict[str, str] | None = None,
-    ) -> None:
-        config, reactor = ground.config, ground.reactor
-        bus = ground.bus()
-        watchers: set[IConnection] = set()
-        self.news = FleetEvents(bus)
-        self.policy = policy_of(config, launches)
-        self.timing = Timing(reactor.seconds)
-        self.room = WaitingRoom(
-            me=me,
-            database=ground.database,
-            reactor=reactor,
-            wall=ground.wall,
-            patience=config.fleet.launch_timeout,
-            watchers=watchers,
-            news=self.news,
-            timing=self.timing,
-        )
-        parts = LoginServerParts(
-            hasher,
-            account_limits(config.limits, reactor),
-            self.room,
-            config.telnet.secret,
-        )
-        self.home = home_of(ground, bus, parts, watchers, self.timing)
-        self.keeper = FleetController(
-            FleetContext(
-                me=me,
-                database=ground.database,
-                provider=provider,
-                policy=self.policy,
-                news=self.news,
-                reactor=reactor,
-                wall=ground.wall,
-                fleet_id=fleet_id,
-                traces={} if traces is None else traces,
-            ),
-            workers=workers,
-            sweeps=_sweeps(ground, self.home.sessions),
-            heartbeat_interval=config.fleet.heartbeat_interval,
-            tally=self.home.tally,
-        )
-        self.factory = line_factory(reactor, self.home, config.limits, admission)
-
-
-def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:
-    """What `[limits]` says of strangers who want in."""
-    # So many that no thread waits for the reactor to hand it the next, and few enough that who
-    # comes waits for few.
-    queue = FairQueue(
-        2 * threads(), limits.connections_per_address, Networks(limits.trusted), reactor
-    )
-    return AccountLimits(
-        queue,
-        LoginLimits(limits.failed_logins, limits.logins, reactor, queue, partial(tell, "login")),
-        Buckets(limits.registrations, reactor),
-        limits.registration == "open",
-        limits.password_minimum,
-        limits.sessions_per_user,
-    )
-
-
-def policy_of(config: Configuration, launches: bool) -> Policy:
-    """What the operator wants of the fleet, whose provider `launches` or never does."""
-    wanted = config.fleet
-    return Policy(
-        minimum=wanted.minimum,
-        maximum=wanted.maximum if launches else 0,
-        # Where it is foreseen, each round says anew how many.
-        spare=wanted.spare if isinstance(wanted.spare, int) else 0,
-        capacity=config.app.capacity,
-        idle_grace=wanted.idle_grace,
-        launch_timeout=wanted.launch_timeout,
-        lost_after=wanted.lost_after,
-        foresees=wanted.spare == AUTO,
-        warm=wanted.warm if launches else 0,
-        wait_target=wanted.wait_target,
-        consolidate_after=wanted.consolidate_after,
-    )
-
-
-def _sweeps(ground: Runtime, sessions: auth.Sessions) -> Sequence[Sweep]:
-    """What is swept: unused sessions, what has expired in the service's feed, and what the service
-    sweeps itself."""
-    service, retention = ground.service, ground.config.messages.message_retention
-    sweeps: list[Sweep] = [partial(accounts.end_stale_sessions, sessions)]
-    if service.feed and (expire := service.feed.expire):
-        sweeps.append(lambda now: expire(now - retention))
-    if service.sweep:
-        sweeps.append(service.sweep)
-    return sweeps
+def admission_of(
+    reactor: IReactorTime, limits: Limits, descriptors: int | None = None
+) -> Admission:
+    """The admission of a process, which may have so many `descriptors` open."""
+    trusted = Networks(limits.trusted)
+    return Admission(limits.connections, trusted, descriptors, reactor.seconds)

@@ -1,7 +1,7 @@
-"""What a configuration alone keeps a server from starting with, found without starting one.
+"""Checks a configuration for what would keep a server from starting, without starting one.
 
-`bbs config check` asks this. Nothing is connected to, listened on or written: whether a database, a
-broker or a provider answers, and whether a port is free, is found out by who starts.
+`bbs config check` asks this. Nothing is connected to, listened on or written. Whether a database, a
+broker or a provider answers, and whether a port is free, only a start finds out.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from bbs.daemons.telnet import trust
 from bbs.scaling import providers
 from bbs.scaling.app_server_environment import SQLITE
 from bbs.scaling.interfaces import LaunchFailed
+from bbs.web.auth import PasswordFileUnusable, read_passwords
 
 REASONS = (CannotStart, ConfigError, LaunchFailed, PluginUnusable)
-"""What says in one line what a server would refuse to start with."""
+"""Errors whose text is one line that says why a server would not start."""
 
 
 def problems(config: Configuration, service_name: str) -> Iterator[str]:
-    """What servers would refuse, each in one line as they say it, with the key before it. It
-    blocks."""
+    """The problems for which servers would not start, each in their own line, with the key before
+    it. The look blocks."""
     checks: tuple[Callable[[], Iterator[str]], ...] = (
         lambda: _places(config),
         lambda: _ports(config),
@@ -130,9 +131,6 @@ def _gateway(config: Configuration) -> Iterator[str]:
 
 def _page(config: Configuration) -> Iterator[str]:
     if config.web.listen and config.web.password_file:
-        # Here, as the page's modules are much for who has none.
-        from bbs.web.auth import PasswordFileUnusable, read_passwords
-
         try:
             read_passwords(config.web.password_file)
         except PasswordFileUnusable as problem:

@@ -1,24 +1,12 @@
-"""How a server starts, in order, saying in one line why it cannot; and how it stops, in reverse.
-
-How much a server does before it looks at its timers and sockets again.
-
-Twisted's reactor asks epoll for all events that there are, and deals with them in one turn. Where
-thousands of connections end at once, nobody else is served meanwhile: 6,000 of the telnet gateway's
-took 720 ms in one turn. So a turn takes a few events at most; those that are left are the first of
-the next. epoll itself sees to that: it "will round robin through the set of ready file descriptors"
-(epoll_wait(2)), so nobody is passed over, and what is ready stays so until it is dealt with.
-
-What a single event or timer does is bounded where it is done.
-"""
+"""The base of all servers: parts that start in order and stop in reverse, one line that says why a
+server cannot start, and a database, a broker and ports to open."""
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import resource
 import select
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -38,7 +26,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from bbs.commands.service import Service, ServiceUnusable
-from bbs.config import ConfigError, Configuration, load, references
+from bbs.config import ConfigError, Configuration, references
 from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor, measure_steadily
@@ -47,6 +35,7 @@ from bbs.core.plugins import PluginUnusable
 from bbs.core.threads import Workers
 from bbs.daemons.composition import Runtime, admission_of
 from bbs.daemons.log_lines import Speaker
+from bbs.daemons.security_log import SecurityLog
 from bbs.limits.connections import Admission, IPausablePort
 from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, StompService
@@ -56,38 +45,6 @@ from bbs.storage import engines, migrations
 from bbs.storage.database import Database
 from bbs.storage.engines import DatabaseRefused
 
-MOST_EVENTS = 32
-"""Events in a turn: the dearest, the end of a visit to the gateway by who is logged in, takes about
-1 ms on a busy machine. With fewer the turns themselves would be felt."""
-
-
-def bound_turns(reactor: IReactorTime) -> None:
-    """Have `reactor` deal with MOST_EVENTS events in a turn at the most, if it goes by epoll, as it
-    does on Linux. Any other stays as it is."""
-    epoll = getattr(select, "epoll", None)
-    # Twisted has no word for this, so the object that it asks is replaced (`EPollReactor.doPoll`).
-    poller = getattr(reactor, "_poller", None)
-    if epoll is not None and isinstance(poller, epoll):
-        reactor._poller = _Poller(poller)  # type: ignore[attr-defined]
-
-
-class _Poller:
-    """An epoll object that gives few events at a time."""
-
-    def __init__(self, poller: Any) -> None:
-        self._poller = poller
-        # Looked up once: each is called for every connection.
-        self._poll = poller.poll
-        self.register, self.unregister = poller.register, poller.unregister
-        self.modify = poller.modify
-
-    def poll(self, timeout: float, most: int) -> Any:
-        return self._poll(timeout, min(most, MOST_EVENTS))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._poller, name)
-
-
 RECEIPT_DEADLINE = 2.0
 """Seconds that a `listen` waits for the broker's confirmation before it goes on without."""
 
@@ -96,6 +53,10 @@ BACKLOG = 1024
 
 FAREWELL = 2.0
 """Seconds that peers have to leave by themselves when a server stops."""
+
+MOST_EVENTS = 32
+"""Events in a turn of the reactor: the dearest, the end of a visit to the gateway by who is logged
+in, takes about 1 ms on a busy machine. With fewer the turns themselves would be felt."""
 
 _log = Logger()
 
@@ -134,23 +95,23 @@ class Daemon(TwistedService):
         on_failure: Callable[[str], None],
     ) -> None:
         self.name = f"{service.name}-{self.kind}"
-        """What it is called where it says why it does not start."""
+        """The name by which it says why it does not start."""
         self.service = service
         self.config = config
         # Before anybody is given `reactor.seconds` to measure by.
         measure_steadily(reactor)
         self.reactor = reactor
         self.wall: Callable[[], float] = time.time
-        """What is stored is stamped by this; `reactor.seconds` is for measuring."""
+        """The clock that stamps what is stored; `reactor.seconds` is for measuring."""
         self.server_id = ""
         """The fleet's id for it, once there is one."""
         self.log_observer: ILogObserver | None = None
-        """What writes twistd's log; None: what twistd has for it."""
+        """Writes twistd's log; None: as twistd does by itself."""
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
         """Where to listen instead of a place whose port somebody else has."""
         self.admission: Admission
-        """Who may connect to this process, when it has started. Of daemons in one process all have
-        that of the first."""
+        """Decides who may connect to this process, once it has started. Daemons in one process
+        share that of the first."""
         self.on_failure = on_failure
         self.when_begun: Callable[[], object] = _nothing
         """Called when it has been told to start; `when_started` once it has started."""
@@ -207,7 +168,7 @@ class Daemon(TwistedService):
                 if stopped is not None:
                     await stopped
             except Exception:
-                # Whatever it was, the other parts must stop all the same.
+                # The other parts must stop all the same.
                 _log.failure("a part of {name} did not stop well", name=self.name)
 
     def _failed(self, failure: Failure) -> None:
@@ -225,7 +186,7 @@ class Daemon(TwistedService):
         self.on_failure(f"{self.name}: {reason}")
 
     def speaker(self) -> Speaker:
-        """Whose log its lines are in."""
+        """The speaker of its lines in a log."""
         return Speaker(self.service.name, self.kind, self.server_id)
 
     # Parts
@@ -240,9 +201,6 @@ class Daemon(TwistedService):
         self.on_stop(service.stopService)
 
     def _begin_security_log(self) -> None:
-        # Here: who has none need not load it.
-        from bbs.daemons.security_log import SecurityLog
-
         log = self.config.log
         try:
             self.begin(
@@ -256,8 +214,7 @@ class Daemon(TwistedService):
     def _begin_tracing(self) -> None:
         settings = self.config.tracing
         try:
-            service = f"{self.service.name}-{self.kind}"
-            tracing.start(service, settings.endpoint, settings.sample)
+            tracing.start(f"{self.service.name}-{self.kind}", settings.endpoint, settings.sample)
         except ImportError:
             self.cannot_trace(f"tracing.endpoint: {tracing.NEEDS}")
         else:
@@ -283,19 +240,12 @@ class Daemon(TwistedService):
             _log.info("the database is newer, and good for this program: {newer}", newer=newer)
         return database
 
-    async def ground(self, database: Database, stomp: IStomp) -> Runtime:
-        """What the server is put together from, on these."""
+    async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
+        """The runtime of this server, on these."""
         hint_key = await database.run_patiently(secrets.hint_key)
         return Runtime(
             self.service, self.config, database, stomp, self.reactor, self.wall, hint_key
         )
-
-    async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:
-        """Connect to a broker. One that is away is waited for in the background; one that refuses
-        the credential is an error."""
-        stomp = await self.begin_broker(brokers)
-        await self.reach_broker(stomp)
-        return stomp
 
     async def begin_broker(self, brokers: tuple[str, ...]) -> StompService:
         """Begin to connect to a broker, for `reach_broker` to wait for."""
@@ -308,7 +258,8 @@ class Daemon(TwistedService):
         return stomp
 
     async def reach_broker(self, stomp: StompService) -> None:
-        """As `open_broker`, of which this is the second half."""
+        """Wait until the broker is there. One that is away is waited for in the background; one
+        that refuses the credential is an error."""
         try:
             with tracing.span("broker"):
                 await stomp.first_connection()
@@ -356,9 +307,9 @@ class Daemon(TwistedService):
 
 
 def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServerEndpoint:
-    """What listens at `place`; by TLS, the key and the certificate are read here.
+    """The endpoint that listens at `place`; by TLS, the key and the certificate are read here.
 
-    :raises CannotStart: there is no such place.
+    :raises CannotStart: nothing can listen there.
     """
     try:
         endpoint: IStreamServerEndpoint = serverFromString(
@@ -369,36 +320,36 @@ def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServe
     return endpoint
 
 
-def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:
-    """The configuration, or the end of the process, with one line and exit code 1."""
-    try:
-        return load(path, os.environ, options)
-    except ConfigError as error:
-        raise SystemExit(f"{name}: {error}") from error
+def bound_turns(reactor: IReactorTime) -> None:
+    """Have `reactor` deal with MOST_EVENTS events in a turn at the most, if it goes by epoll, as it
+    does on Linux. Any other stays as it is.
+
+    Twisted deals with all events that there are in one turn. Where thousands of connections end at
+    once, nobody else is served meanwhile: 6,000 of the telnet gateway's took 720 ms in one turn.
+    Events that are left are the first of the next turn. epoll sees to that: it "will round robin
+    through the set of ready file descriptors" (epoll_wait(2)), so nobody is passed over.
+
+    The work of a single event or timer is bounded where it is done.
+    """
+    epoll = getattr(select, "epoll", None)
+    # Twisted has no word for this, so the object that it asks is replaced (`EPollReactor.doPoll`).
+    poller = getattr(reactor, "_poller", None)
+    if epoll is not None and isinstance(poller, epoll):
+        reactor._poller = _Poller(poller)  # type: ignore[attr-defined]
 
 
-def installed(reactor: IReactor | None = None) -> IReactor:
-    """`reactor`, or the one that is installed where it is None: nothing that a plugin of twistd
-    imports may choose one."""
-    if reactor is not None:
-        return reactor
-    from twisted.internet import reactor as installed_one
+class _Poller:
+    """An epoll object that gives few events at a time."""
 
-    return cast("IReactor", installed_one)
+    def __init__(self, poller: Any) -> None:
+        self._poller = poller
+        # Looked up once: each is called for every connection.
+        self._poll = poller.poll
+        self.register, self.unregister = poller.register, poller.unregister
+        self.modify = poller.modify
 
+    def poll(self, timeout: float, most: int) -> Any:
+        return self._poll(timeout, min(most, MOST_EVENTS))
 
-def end_process(reactor: IReactor) -> Callable[[str], None]:
-    """What a daemon under twistd does when it cannot start: say why, stop, and exit with 1."""
-
-    def fail(reason: str) -> None:
-        print(reason, file=sys.__stderr__, flush=True)
-        # twistd always exits with 0 when the reactor has stopped by itself.
-        atexit.register(_exit, 1)
-        reactor.callLater(0, reactor.stop)
-
-    return fail
-
-
-def _exit(code: int) -> None:
-    sys.stdout.flush()
-    os._exit(code)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._poller, name)

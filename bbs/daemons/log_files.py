@@ -34,7 +34,8 @@ ATTEMPTS = 10
 class KeptFile(LogFile):
     """A log file that others may write to as well, and may be moved away from under it.
 
-    It is begun anew past so many bytes, whoever wrote them; those before are `path.1`, `path.2`, …
+    A new file is begun past so many bytes, whoever wrote them; those before are `path.1`, `path.2`,
+    …
 
     :param path: its folder is there.
     :param length: bytes at which another is begun.
@@ -129,7 +130,7 @@ class SharedFile(KeptFile):
     """A log file that several processes write to, and each of them keeps to its size."""
 
     def append(self, data: bytes) -> None:
-        """Append whole lines: all of them, or nothing. It blocks.
+        """Append whole lines: all of them, or nothing. This blocks.
 
         :raises OSError: nothing was written.
         """
@@ -164,7 +165,7 @@ class SharedFile(KeptFile):
             while left:
                 left = left[os.write(descriptor, left) :]
         except OSError:
-            # Half a line would be the beginning of somebody else's.
+            # Half a line would be the beginning of the next one.
             with suppress(OSError):
                 os.ftruncate(descriptor, before)
             raise
@@ -178,8 +179,8 @@ def observer_of(file: KeptFile, line: Line = as_text) -> ILogObserver:
 
 
 def twistd_observer(options: Any, line: Line = as_text) -> ILogObserver | None:
-    """What writes the log where twistd's `options` want it, each event as the `line` that is made
-    of it; None where that is twistd's own business, as the system's log is.
+    """The observer that writes the log where twistd's `options` want it, each event as the `line`
+    that is made of it; None where twistd does that itself, as with the system's log.
 
     A file is one that SIGHUP reopens. Twistd's signal for another file, SIGUSR1, is heard as ever.
 
@@ -203,7 +204,7 @@ _on_hangup: list[Callable[[], None]] = []
 def survive_hangups() -> None:
     """From now on SIGHUP ends nothing."""
     signal.signal(signal.SIGHUP, _hung_up)
-    # Whoever launched this process may have kept it back until now.
+    # The process that launched this one may have kept it back until now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 

@@ -1,4 +1,4 @@
-"""What a line of a server's log is: text as twistd writes it, or JSON as `docs/logs.md` has it.
+"""Lines of a server's log: text as twistd writes it, or JSON as `docs/logs.md` has it.
 
 JSON is for collectors, which read it by itself: one object a line, in ASCII, of 16 KiB at the most.
 Twisted's own (`twisted.logger.jsonFileLogObserver`) writes whatever an event refers to, in a form
@@ -24,7 +24,7 @@ from bbs import __version__
 from bbs.core import tracing
 
 JSON = "json"
-"""What `log.format` calls it."""
+"""The value of `log.format` for lines of JSON."""
 
 LONGEST = 16 * 1024
 """Bytes of a line. Container runtimes cut longer ones in pieces, and the journal does at 48 KiB."""
@@ -48,8 +48,8 @@ Line = Callable[[LogEvent], str | None]
 
 @dataclass(frozen=True)
 class Speaker:
-    """Whose log it is: the service's name, the kind of its server, and its id, "" until it has
-    one."""
+    """The server that writes a log: the service's name, the kind of server, and its id, "" until it
+    has one."""
 
     service: str
     kind: str
@@ -57,8 +57,7 @@ class Speaker:
 
 
 def written_as(form: str, speaker: Callable[[], Speaker]) -> Line:
-    """How events are written in the form that `log.format` names; `speaker` tells who it is by
-    now."""
+    """The way to write events in the form that `log.format` names; `speaker` is asked each time."""
     if form != JSON:
         return as_text
     return lambda event: as_json(event, speaker())
@@ -123,7 +122,7 @@ def _time(event: LogEvent) -> Mapping[str, str]:
 
 
 def _trace() -> Mapping[str, str]:
-    """Of which trace, and of which span in it, is what is being done."""
+    """The trace, and the span in it, that is under way."""
     context = tracing.current()
     if not context:
         return {}
@@ -140,7 +139,7 @@ def _failed(failure: Failure, trace: str, most: int) -> Mapping[str, str]:
 
 
 def fields_of(event: LogEvent) -> dict[str, Any]:
-    """What the event's text says, by name: texts and numbers alone."""
+    """The fields that the event's text has, by name: texts and numbers alone."""
     return {
         name: event[name]
         for name in _names(event.get("log_format"))

@@ -1,7 +1,4 @@
-"""`twistd NAME-login`: how a login server starts.
-
-Whether people who log in find an app server, or will without anybody's help.
-"""
+"""The login server of `twistd NAME-login`: how it starts, when it is ready, and how it leaves."""
 
 from __future__ import annotations
 
@@ -43,83 +40,16 @@ from bbs.storage.database import Database
 if TYPE_CHECKING:
     from bbs.web.page import OperatorsPage
 
+
+ADVISED_MINIMUM = 8
+"""Characters that a password that a person chooses has at the least (NIST SP 800-63B, section
+5.1.1.1)."""
+
 LOOK_INTERVAL = 2.0
 """Seconds between looks where nothing is launched: who ends an app server by hand tells nobody else
 of it, and whoever asks whether this one is ready asks every few seconds."""
 
 _log = Logger()
-
-
-class Readiness(TwistedService):
-    """What a login server knows of it. Servers that are full count: people wait for a place there,
-    in their order.
-
-    Where the provider launches servers it is so for good from when there has been one, as it
-    launches more when they are gone; and from the start where it is to keep none, as it launches
-    one when somebody comes. Where it launches nothing, it is so while there is one.
-
-    :param launches: whether the provider ever launches anything.
-    :param minimum: app servers that the fleet is to have.
-    """
-
-    def __init__(
-        self, database: Database, reactor: IReactorTime, *, launches: bool, minimum: int
-    ) -> None:
-        self.there = False
-        """Whether it is so, as far as was seen."""
-        self.first: Deferred[None] = Deferred()
-        """Fires when it is so for the first time."""
-        self._database = database
-        self._launches = launches
-        self._on_demand = launches and not minimum
-        self._ticking: Any = TimerService(
-            LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._look())
-        )
-        self._ticking.clock = reactor
-
-    # Service
-
-    def startService(self) -> None:
-        TwistedService.startService(self)
-        if self._on_demand:
-            self._is(True)
-        elif self._launches:
-            # One that joins a fleet at rest hears nothing of the app servers that there are.
-            self.look()
-        else:
-            self._ticking.startService()
-
-    def stopService(self) -> Any:
-        TwistedService.stopService(self)
-        return self._ticking.stopService() if self._ticking.running else None
-
-    # What it looks at
-
-    def look(self) -> None:
-        """There may be an app server, or none any more."""
-        if self.running and not (self._launches and self.there):
-            Deferred.fromCoroutine(self._look())
-
-    async def _look(self) -> None:
-        try:
-            there = await self._database.run(placement.any_ready)
-        except Unavailable:
-            return  # That the database is away is somebody else's to say.
-        except Exception:
-            _log.failure("a look for app servers went wrong")
-            return
-        if self.running:
-            self._is(there)
-
-    def _is(self, there: bool) -> None:
-        self.there = there
-        if there and not self.first.called:
-            self.first.callback(None)
-
-
-ADVISED_MINIMUM = 8
-"""Characters that a password that a person chooses has at the least (NIST SP 800-63B, section
-5.1.1.1)."""
 
 
 class LoginServerDaemon(Daemon):
@@ -159,7 +89,8 @@ class LoginServerDaemon(Daemon):
         processes = Workers(self.reactor, "processes", 1)
         self.begin(processes)
         brokers = await self._brokers()
-        stomp = await self.open_broker(brokers)
+        stomp = await self.begin_broker(brokers)
+        await self.reach_broker(stomp)
         await database.run_patiently(membership.enroll, me)
         patience = config.fleet.lost_after
         fleet = await fleet_identity.find(
@@ -171,7 +102,7 @@ class LoginServerDaemon(Daemon):
         if IKeepsLogs.providedBy(provider):
             self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         serving = LoginServing(
-            await self.ground(database, stomp),
+            await self.runtime(database, stomp),
             me=me,
             hasher=Hasher(hashers),
             provider=provider,
@@ -189,7 +120,8 @@ class LoginServerDaemon(Daemon):
         page = await self._page(me, serving, readiness)
         self.begin(serving.keeper)
         self.advise(await self.listen(config.login.listen, serving.factory))
-        # In the turn of the reactor in which the ports close: who asks again asks somebody else.
+        # In the turn of the reactor in which the ports close: a client that asks again asks another
+        # login server.
         self.on_stop(serving.room.close)
         if page:
             await self._show(page)
@@ -197,7 +129,7 @@ class LoginServerDaemon(Daemon):
         self.on_stop(self.serve_on)
 
     def advise(self, ports: Sequence[IListeningPort]) -> None:
-        """Say so where strangers may have passwords that are guessed in no time."""
+        """Warn where strangers may have passwords that are guessed in no time."""
         minimum = self.config.limits.password_minimum
         hosts = [getattr(port.getHost(), "host", None) for port in ports]
         if minimum < ADVISED_MINIMUM and any(host and not is_loopback(host) for host in hosts):
@@ -209,7 +141,7 @@ class LoginServerDaemon(Daemon):
             )
 
     def serve_on(self) -> Deferred[None] | None:
-        """Be there a while longer, but not ready, so that a balancer sends nobody else here."""
+        """Serve a while longer without being ready, so that a balancer sends nobody else here."""
         self._leaves = True
         delay = self.config.login.drain_delay
         if not delay:
@@ -328,3 +260,70 @@ def url_of(place: ListeningPlace, port: IListeningPort) -> str | None:
         return None
     scheme = "https" if place.is_tls else "http"
     return f"{scheme}://{Address(reached_at(address.host), address.port)}/"
+
+
+class Readiness(TwistedService):
+    """Knows whether people who log in find an app server, or will without anybody's help. Servers
+    that are full count: people wait for a place there, in their order.
+
+    A login server whose provider launches is ready for good once there has been an app server, as
+    more are launched when they are gone. If the minimum is 0, it is ready from the start, as one is
+    launched when somebody comes. Without launches it is ready while there is an app server.
+
+    :param launches: whether the provider ever launches anything.
+    :param minimum: app servers that the fleet is to have.
+    """
+
+    def __init__(
+        self, database: Database, reactor: IReactorTime, *, launches: bool, minimum: int
+    ) -> None:
+        self.there = False
+        """Whether this login server is ready, as far as was seen."""
+        self.first: Deferred[None] = Deferred()
+        """Fires when it is ready for the first time."""
+        self._database = database
+        self._launches = launches
+        self._on_demand = launches and not minimum
+        self._ticking: Any = TimerService(
+            LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._look())
+        )
+        self._ticking.clock = reactor
+
+    # Service
+
+    def startService(self) -> None:
+        TwistedService.startService(self)
+        if self._on_demand:
+            self._is(True)
+        elif self._launches:
+            # One that joins a fleet at rest hears nothing of the app servers that there are.
+            self.look()
+        else:
+            self._ticking.startService()
+
+    def stopService(self) -> Any:
+        TwistedService.stopService(self)
+        return self._ticking.stopService() if self._ticking.running else None
+
+    # What it looks at
+
+    def look(self) -> None:
+        """There may be an app server, or none any more."""
+        if self.running and not (self._launches and self.there):
+            Deferred.fromCoroutine(self._look())
+
+    async def _look(self) -> None:
+        try:
+            there = await self._database.run(placement.any_ready)
+        except Unavailable:
+            return  # That the database is away is somebody else's to say.
+        except Exception:
+            _log.failure("a look for app servers went wrong")
+            return
+        if self.running:
+            self._is(there)
+
+    def _is(self, there: bool) -> None:
+        self.there = there
+        if there and not self.first.called:
+            self.first.callback(None)

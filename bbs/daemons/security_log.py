@@ -61,8 +61,7 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What was told by `bbs.core.audit.tell`, `at` when (seconds since the epoch), and how
-    often."""
+    """An event of `bbs.core.audit.tell`, `at` when (seconds since the epoch), and how often."""
 
     at: float
     what: str
@@ -73,7 +72,7 @@ class Event:
     count: int = 1
 
     def line(self) -> str:
-        """It, as the file has it."""
+        """The line of the file for this event."""
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
         fields = [
             at.replace("+00:00", "Z"),
@@ -124,7 +123,7 @@ class Folding:
         """Until when each is counted, and what has been counted."""
 
     def take(self, event: Event) -> Iterator[Event]:
-        """What is to be written now that `event` has happened."""
+        """Count `event`, and give what is to be written now."""
         yield from self.due()
         if event.outcome not in FOLDED:
             yield event
@@ -142,12 +141,12 @@ class Folding:
             yield from self._end_first()
 
     def due(self) -> Iterator[Event]:
-        """What is to be written by now."""
+        """Give what is to be written by now."""
         while self._folds and next(iter(self._folds.values()))[0] <= self._seconds():
             yield from self._end_first()
 
     def rest(self) -> Iterator[Event]:
-        """What has been counted, at the end."""
+        """Give what has been counted, at the end."""
         while self._folds:
             yield from self._end_first()
 

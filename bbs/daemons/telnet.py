@@ -51,7 +51,7 @@ class TelnetGateway(Daemon):
 
 
 def trust(ca: str) -> Trust:
-    """Whom the gateway trusts whose `telnet.server` names the file `ca`. It blocks.
+    """Whom the gateway trusts whose `telnet.server` names the file `ca`. This blocks.
 
     :raises CannotStart: it cannot be used.
     """

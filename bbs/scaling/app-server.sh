@@ -57,13 +57,6 @@ END
     "$twistd" --help >/dev/null
 fi
 
-# As twistd runs it, but sooner, where the image has what that takes.
-start=$twistd
-bin=$(dirname "$twistd")
-if compgen -G "$${bin%/bin}/lib/python3*/site-packages/bbs/daemons/run.py" >/dev/null; then
-    start="$bin/python -P -c \"from bbs.daemons.run import run; run()\""
-fi
-
 # Its log goes to CloudWatch Logs, where a group is named and the image has what ships it: this
 # instance's ends with it.
 log_group='${log_group}'
@@ -91,7 +84,7 @@ User=bbs
 Group=bbs
 # Of which trace this launch is part, if it is of one.
 Environment=TRACEPARENT=${traceparent}
-ExecStart=$start --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=${server_id}
+ExecStart=$twistd --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=${server_id}
 SyslogIdentifier=${service}-app
 StateDirectory=bbs
 WorkingDirectory=/var/lib/bbs

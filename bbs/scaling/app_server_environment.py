@@ -23,7 +23,7 @@ def command(path: str, server: str, service_name: str = "bbs", security_log: str
     return [
         sys.executable,
         "-c",
-        "from bbs.daemons.run import run; run()",
+        "from twisted.scripts.twistd import run; run()",
         "--nodaemon",
         "--pidfile=",
         f"{service_name}-app",

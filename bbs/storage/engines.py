@@ -1,9 +1,7 @@
-"""The databases that there are, and how to connect to each.
+"""The database engines: how to connect to each, how long one is waited for, what its errors mean,
+and how to tell a database from a copy of it.
 
-How long they are waited for, and what their errors mean; `sqlite.py` and `mysql.py` have the rest
-in which they differ for their callers.
-
-Where a database is, as it says itself: a copy of it is somewhere else.
+`sqlite.py` and `mysql.py` have the rest in which they differ for their callers.
 """
 
 from __future__ import annotations
@@ -91,10 +89,11 @@ _TROUBLE = frozenset(
         4031,  # MySQL: nothing was said for too long
     )
 )
-"""What servers say when a statement is in order and they, or the way there, are not."""
+"""Error numbers of a server that is in trouble, or cannot be reached, while the statement is in
+order."""
 
 _NOT_COMMITTED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
-"""What SQLite says of a commit that has certainly not happened."""
+"""SQLite's error codes of a commit that has certainly not happened."""
 
 
 class DatabaseRefused(Exception):
@@ -161,7 +160,7 @@ def prepare_file(url: str) -> str | None:
 
 
 def _mysql(scheme: str) -> type[MySQLDatabase]:
-    """The kind of database that a URL's scheme asks for; nobody loads a driver for nothing."""
+    """The kind of database that a URL's scheme asks for; the driver in C need not be installed."""
     if scheme != IN_C:
         return MySQLDatabase
     try:
@@ -184,7 +183,7 @@ def without_password(url: str) -> str:
 
 
 def refusal(url: str, error: Exception) -> DatabaseRefused:
-    """What to tell an operator of a database that cannot be used."""
+    """The refusal that tells an operator why a database cannot be used."""
     return DatabaseRefused(f"database {without_password(url)}: {summary(error)}")
 
 
@@ -204,13 +203,13 @@ def has_not_committed(error: BaseException) -> bool:
 
 
 def summary(error: BaseException | None) -> str:
-    """What went wrong, in one line, for the log."""
+    """The text of an error in one line, for the log."""
     reason = error.args[-1] if error is not None and error.args else type(error).__name__
     return " ".join(str(reason).split())
 
 
 _MYSQL, _MARIADB = ("server_uuid",), ("server_uid", "hostname", "port", "datadir")
-"""What MySQL says of which server it is, and what MariaDB says of where it runs."""
+"""Variables that tell a server of MySQL from others, and one of MariaDB."""
 
 
 def home_of(database: Any) -> str:
@@ -220,7 +219,7 @@ def home_of(database: Any) -> str:
     UUID in its data directory, which goes where that goes, also to the other machine of an RDS with
     two. MariaDB has none: its `server_uid`, of late versions, is made of the machine's network card
     and the port (11.8, `calculate_server_uid` in sql/mysqld.cc). It is the same in containers that
-    have the same address, and `unknown` where there is no card. So all that it says counts.
+    have the same address, and `unknown` without a card. Therefore all that MariaDB says counts.
     """
     return hashlib.sha256("\n".join(_words(database)).encode()).hexdigest()
 

@@ -1,17 +1,14 @@
-"""Versions of the schema, and the way from one to the next.
+"""Migrations: versions of the schema, the way from one to the next, and what changes it in a step.
 
 There are two parts, each with a version of its own: the framework's tables, and those of the one
 service whose database this is. An empty database gets today's tables from the models at once; an
 older one is taken there step by step. A newer one says which programs can work on it all the same,
-so that servers of two versions run side by side while the ones take the others' place.
+so that servers of two versions run side by side during an upgrade.
 
 All of it happens under a lock, so that servers which start together do it once. A look without the
-lock is enough where there is nothing to do, as at nearly every start: people wait for it. This is a
-module of its own, and not a library, because servers must know which newer schema they can work on,
-wait for each other, and do the same on SQLite and MySQL; the steps themselves use peewee's
-`playhouse.migrate`.
-
-What a step changes the schema with. A module of its own, as most starts take no step.
+lock is enough where there is nothing to do, as at nearly every start: people wait for it. No
+library does this: servers must know which newer schema they can work on, wait for each other, and
+do the same on SQLite and MySQL. The steps themselves use peewee's `playhouse.migrate`.
 """
 
 from __future__ import annotations
@@ -39,8 +36,8 @@ VERSION = 10
 """The framework's schema that this code works on."""
 
 OLDEST = 7
-"""The oldest version of the framework's schema whose programs can work on this one. What lies
-between has only added to it, with defaults in SQL. A step that takes something away, or has
+"""The oldest version of the framework's schema whose programs can work on this one. The versions
+between have only added to it, with defaults in SQL. A step that takes something away, or has
 something mean another thing, raises it to its own number: then servers of before are to be stopped
 before it is taken."""
 
@@ -48,19 +45,18 @@ LOCK_TIMEOUT = 60
 """Seconds to wait for another server's upgrade, and for locks on tables that servers work on."""
 
 TABLE_TIMEOUT = 1
-"""Seconds that one change of MySQL's schema waits for those who are at work on the table. Whoever
-comes to the table meanwhile waits behind it, and no longer than for an answer (1.4 s): so it tries
-again instead."""
+"""Seconds that one change of MySQL's schema waits for those who are at work on the table.
+Statements that come to the table meanwhile wait behind the change, and no longer than for an answer
+(1.4 s). Therefore the change gives up and tries again."""
 
 AGAIN = 0.2
-"""Seconds until it does: in these the others get on."""
+"""Seconds until it tries again: in these the others get on."""
 
 _IN_THE_WAY = (1205, 1213)
-"""What MySQL says who did not get a lock in time, and who was in a deadlock."""
+"""MySQL's error numbers of a lock that did not come in time, and of a deadlock."""
 
 WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05
 """How often to try to turn an SQLite file to WAL, and the seconds between."""
-
 
 NAMED = 4
 """The version from which on a row says whose a database is: `FIRST_SERVICE`'s, where none does."""
@@ -71,8 +67,8 @@ REACHED = 8
 
 @dataclass(frozen=True)
 class Versions:
-    """Of the framework's tables, and of the service's, whose name is empty while there is none; and
-    from which versions on programs can work on each."""
+    """The versions of the framework's tables and of the service's, whose name is empty while there
+    is none; and from which versions on programs can work on each."""
 
     framework: int
     service: int
@@ -87,7 +83,7 @@ def current(database: peewee.Database) -> Versions:
 
 
 def _versions(tables: Mapping[str, Collection[str]]) -> Versions:
-    """What is said in those of these tables that say it."""
+    """The versions that these tables say."""
     framework, service = _row(tables, SchemaVersion), _row(tables, ServiceVersion)
     if framework is None:
         return Versions(0, 0)
@@ -130,8 +126,6 @@ def upgrade(
         _turn_to_wal(database, sleep)
     if there := _ready(database, schema, version):
         return there, there
-    # Here, as nearly every start does without: it is 4 ms of a start, for which people wait.
-
     migrator = migrator_of(database)
     patiently = _Patience(patience, sleep).take
     with (_sqlite if sqlite else _mysql)(database, patience):
@@ -156,7 +150,7 @@ def upgrade(
 
 
 def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions | None:
-    """What is there, if there is certainly nothing to do: somebody may be at work there."""
+    """The versions that are there, if there is certainly nothing to do; None if there may be."""
     try:
         tables = _tables(database)
         there = _versions(tables)
@@ -228,17 +222,14 @@ def check(there: Versions, schema: Schema, version: int = VERSION) -> None:
 def newer(there: Versions, schema: Schema) -> str:
     """In which way the database is newer than this program, which can work on it; "" if it is
     not."""
-    parts = (
-        ("schema", there.framework, VERSION),
-        (schema.name, there.service, schema.version),
-    )
+    parts = ("schema", there.framework, VERSION), (schema.name, there.service, schema.version)
     return "; ".join(
         f"{what} {number}, this program's is {own}" for what, number, own in parts if number > own
     )
 
 
 def _check_tables(database: peewee.Database, schema: Schema) -> None:
-    """For whoever has changed a model, and neither raised the version nor begun anew."""
+    """Refuse a database that lacks what a model has: its version was not raised with the model."""
     lacking = _lacking(_tables(database), schema)
     if lacking is not None:
         raise DatabaseRefused(
@@ -360,10 +351,10 @@ def _named_lock(database: Any, name: str, patience: float) -> Iterator[None]:
 
 
 class Migrator(SchemaMigrator):  # type: ignore[misc]
-    """What a step changes the schema with: playhouse's migrator, and what every step needs.
+    """Changes the schema for a step: playhouse's migrator, and what every step needs.
 
     MySQL commits each change of the schema by itself, so a step may be cut off half-way and is then
-    run again. What is defined here may be done twice.
+    run again. All that is defined here may be done twice.
     """
 
     def add_columns(self, table: str, **columns: peewee.Field) -> None:

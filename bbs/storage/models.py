@@ -1,4 +1,4 @@
-"""What every service stores: one schema, the same on SQLite and on MySQL and MariaDB.
+"""The tables that every service has: one schema on SQLite and on MySQL and MariaDB.
 
 Names compare byte for byte on both (a binary collation on MySQL). Unique keys decide races; every
 query that a command makes has an index (`tests/integration/test_explain.py` shows the plans).
@@ -28,7 +28,7 @@ class RisingIdField(peewee.BigAutoField):
 
 
 class Table(peewee.Model):
-    """What all tables share."""
+    """The base of all tables."""
 
     class Meta:
         database = database
@@ -70,17 +70,17 @@ class Session(Table):
 
 
 def _count() -> peewee.BigIntegerField:
-    """A count, which servers of an older version leave at 0 in the rows that they make."""
+    """A count that is 0 in the rows of servers of an older version, which do not know it."""
     return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 def _flag() -> peewee.BooleanField:
-    """The same that is no."""
+    """A flag that is false in such rows."""
     return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 def _word(length: int) -> peewee.CharField:
-    """The same of a few words that are empty."""
+    """A short text that is empty in such rows."""
     return peewee.CharField(length, default="", constraints=[peewee.SQL("DEFAULT ''")])
 
 
@@ -184,7 +184,8 @@ class Waiter(Table):
 
 
 class Lease(Table):
-    """Who keeps the fleet. The holder counts `beats` up; one that stops counting loses it.
+    """The lease of the login server that keeps the fleet. The holder counts `beats` up; one that
+    stops counting loses it.
 
     `refusal` is why its provider launches nothing, and is not asked again before `refused_until`.
     """
@@ -198,8 +199,8 @@ class Lease(Table):
 
 
 class Action(Table):
-    """What an operator did: `at` when, from which `address`, to which server (`target`) or to which
-    `person` (a name), and how (`detail`).
+    """An act of an operator: `at` when, from which `address`, to which server (`target`) or to
+    which `person` (a name), and how (`detail`).
 
     A row is written by the transaction that does it, and stays.
     """
@@ -254,7 +255,7 @@ class News(Table):
 
 
 class Secret(Table):
-    """What all servers of the service know, and nobody else (hex)."""
+    """A secret of the servers of the service (hex)."""
 
     name = peewee.CharField(20, primary_key=True)
     value = peewee.CharField(64)

@@ -1,11 +1,11 @@
 """MySQL by a driver in C: `mysql+mysqlconnector://`, where `bbs[fast-mysql]` is installed.
 
-It is the extension module of mysql-connector-python, taken directly, as its manual offers "for
-performance reasons" (chapters 8.2 and 11): in processor time a row of six columns by its key takes
-13 µs, where PyMySQL takes 35 and mysql-connector's own cursor 31; ten rows 16, 64 and 40.
+The driver is the extension module of mysql-connector-python, taken directly, as its manual offers
+"for performance reasons" (chapters 8.2 and 11): in processor time a row of six columns by its key
+takes 13 µs, where PyMySQL takes 35 and mysql-connector's own cursor 31; ten rows 16, 64 and 40.
 
-What callers see is what PyMySQL shows them: its errors, with their numbers, its counts of rows, and
-`%s` and `%%` in statements.
+Callers see what PyMySQL shows them: its errors, with their numbers, its counts of rows, and `%s`
+and `%%` in statements. This is a module of its own, as the driver need not be installed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pymysql.err import error_map
 from bbs.storage.mysql import MySQLDatabase
 
 _PLUGINS = os.path.join(os.path.dirname(driver.__file__), "mysql", "vendor", "plugin")
-"""Where its wheel keeps ways to log in that are no part of it: `mysql_native_password` is one, by
+"""Where its wheel keeps ways to log in that are not built in: `mysql_native_password` is one, by
 which MariaDB knows most of its users."""
 
 _MORE_RESULTS = 8
@@ -103,7 +103,7 @@ class NativeConnection:
             raise
 
     def cursor(self) -> NativeCursor:
-        """What carries out statements."""
+        """A cursor, which carries out statements."""
         return NativeCursor(self)
 
     # Its own `commit` keeps the interpreter from all threads while the disk is waited for, in
@@ -243,7 +243,7 @@ class NativeCursor:
 
 
 def _literal(value: Any, converted: bytes) -> bytes:
-    """What the driver makes of `value`, of a kind that it would not make of it by itself."""
+    """The literal for `value` where the driver's own would be of another kind."""
     if isinstance(value, float):  # It would be a decimal number.
         if not math.isfinite(value):
             raise pymysql.ProgrammingError(f"{value} can not be used with MySQL")

@@ -1,4 +1,5 @@
-"""What a service's tables are, and how one is made."""
+"""The schema of a service: its tables at a version, the versions that are stored, and how a table
+is made."""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ class SchemaVersion(Table):
     programs can work on them.
 
     Programs older than 0.3.0 read `version` alone, and start where it is not newer than theirs. So
-    they start, and run beside newer ones, on what they can work on, and refuse the rest. They leave
-    `reached` as it is, at 0 in a row of their own: then the tables are of `version`.
+    older programs start, and run beside newer ones, on what they can work on, and refuse the rest.
+    These programs leave `reached` as it is, at 0 in a row of their own: then the tables are of
+    `version`.
     """
 
     version = peewee.IntegerField()
@@ -37,7 +39,7 @@ class SchemaVersion(Table):
 
 
 class ServiceVersion(Table):
-    """One row: whose database this is, and the same two of that service's tables."""
+    """One row: whose database this is, and the two versions of that service's tables."""
 
     name = peewee.CharField(NAME_LENGTH, primary_key=True)
     version = peewee.IntegerField()
@@ -45,7 +47,7 @@ class ServiceVersion(Table):
 
 
 Step = Callable[["Migrator"], None]
-"""From version n - 1 to n. It must bear being run again after it was cut off half-way."""
+"""From version n - 1 to n. A step must bear being run again after it was cut off half-way."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Schema:
     which `steps` lead from the versions before (`{2: step, …}`). Programs of the versions from
     `oldest` on can work on them, too, and run beside those of this one; 0: only this one's.
 
-    :raises ValueError: a version lacks its step or has one that is no function, `oldest` is newer
-        than the version, or a table is taken, or stands before one that it refers to.
+    :raises ValueError: a version lacks its step or has one that is not a function, `oldest` is
+        newer than the version, or a table is taken, or stands before one that it refers to.
     """
 
     name: str

@@ -1,5 +1,5 @@
-"""Copies of an SQLite database: one that is consistent while servers write, and what has to be so
-before one takes the database's place.
+"""Backups of an SQLite database: how one is made while servers write, and what must hold before one
+takes the database's place.
 
 SQLite's backup begins anew whenever somebody else has written, and so comes to no end where there
 is always somebody (measured: none within the 10 s for which 1,000 transactions a second went on,
@@ -33,7 +33,7 @@ NICENESS = 15
 """By how much whoever copies stands back for whoever serves people (nice(2))."""
 
 BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite puts beside a database, by the ends of the names."""
+"""The files that SQLite puts beside a database, by the ends of their names."""
 
 TURN = "-turn"
 """The end of the name of the file by which writers take turns (`bbs.storage.sqlite`)."""
@@ -43,11 +43,11 @@ PATIENCE = 5.0
 
 
 class CopyRefused(Exception):
-    """There is no copy, for a reason in one line."""
+    """A copy cannot be made, for a reason in one line."""
 
 
 class NoDatabase(CopyRefused):
-    """What is to be copied is no database."""
+    """The file to copy is not a database."""
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def part_of(path: str) -> Iterator[str]:
             # Whoever put it there, in /tmp for one, may have it open, and would read along.
             raise CopyRefused(f"{part} is somebody else's")
         try:
-            # What somebody left who was killed.
+            # A command that was killed may have left something.
             os.fchmod(descriptor, 0o600)
             os.ftruncate(descriptor, 0)
             yield part
@@ -109,7 +109,7 @@ def put(part: str, path: str, *, over: bool) -> None:
 def copy(source: str, target: str) -> None:
     """Copy the database in the file `source` into the empty file `target`, as it is at one moment.
 
-    :raises CopyRefused: `source` is no database, or there is no room for it.
+    :raises CopyRefused: `source` is not a database, or there is no room for it.
     """
     where = source
     # SQLite's locks on a file go when any descriptor of it is closed: so this one goes last.
@@ -193,12 +193,12 @@ def url_of(path: str) -> str:
 
 
 def exists(path: str) -> CopyRefused:
-    """What to say of what would be written over."""
+    """The refusal to write over what is at `path`."""
     return CopyRefused(f"{path} exists: --force replaces it")
 
 
 def cannot_write(path: str, error: OSError) -> CopyRefused:
-    """What to say of a file that cannot be written."""
+    """The refusal for a file that cannot be written."""
     return CopyRefused(f"cannot write {path}: {error.strerror}")
 
 

@@ -1,4 +1,4 @@
-"""What other people's tests stand on: fakes that pass the contracts of the real things, and these
+"""Support for other people's tests: fakes that pass the contracts of the real things, and these
 contracts. Each name is loaded when it is first used."""
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     from bbs.testing.rules import RulesCase
     from bbs.testing.service import MemoryService, Peer
 
-_MODULES = {
-    "BrokerContract": "bbs.testing.broker_contract",
-    "ContendedDatabaseContract": "bbs.testing.database_contract",
-    "DatabaseContract": "bbs.testing.database_contract",
-    "Link": "bbs.testing.network",
-    "MemoryBroker": "bbs.testing.broker",
-    "MemoryNetwork": "bbs.testing.network",
-    "MemoryProvider": "bbs.testing.provider",
-    "MemoryService": "bbs.testing.service",
-    "Peer": "bbs.testing.service",
-    "ProviderContract": "bbs.testing.provider_contract",
-    "RulesCase": "bbs.testing.rules",
-    "SocketContract": "bbs.testing.broker_contract",
+_WHERE = {
+    "broker": "MemoryBroker",
+    "broker_contract": "BrokerContract SocketContract",
+    "database_contract": "ContendedDatabaseContract DatabaseContract",
+    "network": "Link MemoryNetwork",
+    "provider": "MemoryProvider",
+    "provider_contract": "ProviderContract",
+    "rules": "RulesCase",
+    "service": "MemoryService Peer",
 }
+"""The names by their modules."""
+
+_MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 __all__ = [
     "BrokerContract",
@@ -52,4 +51,4 @@ def __getattr__(name: str) -> object:
         module = _MODULES[name]
     except KeyError:
         raise AttributeError(f"bbs.testing has no {name}") from None
-    return getattr(import_module(module), name)
+    return getattr(import_module(f"bbs.testing.{module}"), name)

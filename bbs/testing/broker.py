@@ -1,4 +1,4 @@
-"""Verified fakes, for this project's tests and for those of people who extend the framework."""
+"""A broker in memory, which passes the contract of the real ones (`broker_contract.py`)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = ["MemoryBroker"]
 class MemoryBroker:
     """A broker of topics within one test: no sockets, no time, the contract of the real ones.
 
-    Confirmations come at once. So do messages, one after the other: what is sent while a subscriber
-    is being told is delivered after it returns.
+    Confirmations come at once. Messages come at once too, one after the other: what is sent while a
+    subscriber is being told is delivered after it returns.
     """
 
     def __init__(self) -> None:

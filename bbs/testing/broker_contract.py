@@ -1,5 +1,5 @@
-"""What every broker and every `IStomp` over it does: one suite, which the fake, the embedded broker
-and the brokers of others pass alike.
+"""The contract of a broker and of every `IStomp` over it: one suite, which the fake, the embedded
+broker and the brokers of others pass alike.
 
 A case mixes `BrokerContract` into `twisted.trial.unittest.TestCase` and says where clients come
 from and how the broker goes away:
@@ -12,14 +12,11 @@ from and how the broker goes away:
 
         async def back(self): …
 
-For what speaks STOMP on a port, `SocketContract` (`socket_contract.py`) says all of it.
-
-The suite of `broker_contract.py` for whatever speaks STOMP on a port.
+`SocketContract` says all of that for whatever speaks STOMP on a port. Clients reach the broker
+through a gate, which can be shut and jammed:
 
     class ActiveMQContract(SocketContract, TestCase):
         broker = Broker.from_url("stomp://user:password@127.0.0.1:61613")
-
-Clients reach the broker through a gate, which can be shut and jammed.
 """
 
 from __future__ import annotations
@@ -93,7 +90,7 @@ def going(client: IStomp) -> Deferred[None]:
 
 
 class BrokerContract(_Case):
-    """What every broker does, and every client of one: mix it into a
+    """The promises of every broker, and of every client of one: mix it into a
     `twisted.trial.unittest.TestCase` that has the three methods below."""
 
     timeout = 20
@@ -111,7 +108,7 @@ class BrokerContract(_Case):
         raise NotImplementedError
 
     async def test_message(self) -> None:
-        """What is sent to a topic after the subscription is confirmed arrives, sender or not."""
+        """A message to a topic arrives once the subscription is confirmed, sender or not."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         subscription = await client.subscribe(where, inbox)
         self.assertEqual(subscription.destination, where)
@@ -242,7 +239,7 @@ class BrokerContract(_Case):
         self.assertEqual(await inbox.bodies(1), [b"end"])
 
     async def test_subscriber_that_fails(self) -> None:
-        """What a subscriber raises is logged; it and the others hear what follows."""
+        """A subscriber's error is logged; it and the others hear what follows."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
 
         def fails(message: Message) -> None:
@@ -256,7 +253,7 @@ class BrokerContract(_Case):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     async def test_destinations(self) -> None:
-        """What brokers disagree about is no destination at all."""
+        """Destinations about which brokers disagree are refused."""
         client = await self.client()
         wrong = ["", "x", "/topic/", "/queue/x", "/topic/a.*", "/topic/a.>", "/topic/a,b"]
         wrong += ["/topic/a/b", "/topic/a#", "/topic/a..b", "/topic/.a", "/topic/a.", "/topic/ä"]
@@ -327,7 +324,7 @@ def _reactor() -> IReactor:
 
 
 class SocketContract(BrokerContract):
-    """What every broker does that speaks STOMP on a port: mix it into a
+    """The promises of every broker that speaks STOMP on a port: mix it into a
     `twisted.trial.unittest.TestCase` that has `broker` when `setUp` is called."""
 
     broker: Broker

@@ -1,5 +1,4 @@
-"""What `bbs.storage.database.Database` promises, whatever database is behind it: one suite, which
-every back-end passes.
+"""The contract of `bbs.storage.database.Database`: one suite, which every back-end passes.
 
 A case mixes `DatabaseContract` into `twisted.trial.unittest.SynchronousTestCase`, and says where a
 database is and what its driver raises:
@@ -10,11 +9,11 @@ database is and what its driver raises:
         def lost(self):
             return raised(driver.OperationalError("server closed the connection"))
 
-A database that may end one transaction for another's sake passes `ContendedDatabaseContract`, too,
-which asks for one method more. `raised` (`database_tools.py`) makes of a driver's error what peewee
-makes of it. Nothing here takes time, and no threads are needed: the clock is the test's.
+A database that may end one transaction for the sake of another passes `ContendedDatabaseContract`,
+too, which asks for one method more. `raised` (`database_suite.py`) makes of a driver's error what
+peewee makes of it. Nothing here takes time, and no threads are needed: the clock is the test's.
 
-Here is what is promised to each call, in `together_contract.py` what is to calls that wait at the
+This module has the promises to one call, `together_contract.py` those to calls that wait at the
 same time.
 """
 
@@ -37,7 +36,7 @@ from bbs.testing.together_contract import TogetherContract
 
 
 class DatabaseContract(TogetherContract):
-    """What the framework's database does on every back-end: mix it into a
+    """The promises of the framework's database on every back-end: mix it into a
     `twisted.trial.unittest.SynchronousTestCase` that has the first two methods of
     `DatabaseSuite`."""
 
@@ -50,7 +49,7 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_one_hop_for_a_whole_rule(self) -> None:
-        """Whatever a rule does, it goes to a thread once."""
+        """A rule goes to a thread once, however much it does."""
         workers = self._work_later()
         answer = self.database.run(lambda: [self._add("go"), self._add("chess")])
         self.assertNoResult(answer)
@@ -87,7 +86,8 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_transactions_within_it(self) -> None:
-        """What peewee begins by itself within a rule is a part of the whole, and may fail alone."""
+        """A transaction that peewee begins within a rule is a part of the whole, and may fail
+        alone."""
 
         def rule(refuses: bool) -> None:
             ContractEntry.get_or_create(name="one")
@@ -115,7 +115,7 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_a_mistake_in_a_statement_is_no_outage(self) -> None:
-        """What raises is the statement's author's to mend, and said as it is."""
+        """The author of the statement has to mend it, and is told the error as it is."""
         for statement in (
             "SELECT",
             "SELECT no_column FROM contract_entry",
@@ -218,7 +218,7 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_until_it_answers_nobody(self) -> None:
-        """Who waits is refused `DEADLINE` after the last answer that anybody had."""
+        """Calls that wait are refused `DEADLINE` after the last answer to any call."""
         workers = self._work_later()
         first, last = self.database.run(self._add, "first"), self.database.run(self._add, "last")
         self.clock.advance(DEADLINE - 0.1)
@@ -262,12 +262,7 @@ class DatabaseContract(TogetherContract):
 
     def _commit_in(self, seconds: float) -> Deferred[str]:
         """Let the deadline pass while the commit is under way, `seconds` behind it."""
-
-        def take_time() -> None:
-            self.clock.advance(DEADLINE)
-            self.clock.advance(seconds)
-
-        self.at_commit(take_time)
+        self._pass_deadline_at_commit(seconds)
         return self.database.run(self._add, "go")
 
     def test_a_commit_under_way_is_waited_for(self) -> None:
@@ -282,7 +277,7 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_a_commit_that_failed_is_not_tried_again(self) -> None:
-        """It may have been carried out all the same."""
+        """The commit may have been carried out all the same."""
         self.assertEqual(self._tried_when_commits_raise(self.lost()), 1)
 
     def _tried_when_commits_raise(self, error: Exception) -> int:
@@ -395,7 +390,7 @@ class DatabaseContract(TogetherContract):
     # Work of many transactions
 
     def test_unhurried_work(self) -> None:
-        """It has no deadline, and what it raises is its own."""
+        """Unhurried work has no deadline, and its errors come as they are."""
 
         def work() -> str:
             self.clock.advance(10 * DEADLINE)
@@ -406,7 +401,7 @@ class DatabaseContract(TogetherContract):
         self.failureResultOf(self.database.run_unhurried(lambda: 1 / 0), ZeroDivisionError)
 
     def test_unhurried_work_that_fails_is_told_in_one_line(self) -> None:
-        """And without a secret."""
+        """The line has no secret in it."""
 
         def work() -> None:
             raise self.lost()
@@ -420,10 +415,10 @@ class DatabaseContract(TogetherContract):
 
 
 class ContendedDatabaseContract(DatabaseContract):
-    """What is promised besides where a transaction may be ended for another's sake."""
+    """The promises of a back-end that may end one transaction for the sake of another."""
 
     def passing(self) -> Sequence[Exception]:
-        """What a statement raises whose transaction is to be tried again: a deadlock, a lock that
+        """Errors of a statement whose transaction is to be tried again: a deadlock, a lock that
         was waited for too long. One at least."""
         raise NotImplementedError
 

@@ -1,7 +1,5 @@
-"""What the suites of a database work with: where it is, what happens to it, and what others see.
-
-What tests of a database stand on, whichever it is.
-"""
+"""The fixture of the contracts of a database: where it is, what happens to it, what others see, and
+workers that work when a test says so."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from zope.interface import implementer
 
 from bbs.core.errors import Refusal, Unavailable
 from bbs.core.threads import Done, ILane, ILanes, Inline, Work
-from bbs.storage.database import CONNECTIONS, Database
+from bbs.storage.database import CONNECTIONS, DEADLINE, Database
 from bbs.storage.engines import connect_to
 from bbs.storage.models import Table
 from bbs.storage.schema import create_table
@@ -37,7 +35,7 @@ class ContractEntry(Table):
 
 
 class EntryRefused(Refusal):
-    """What a rule of that suite refuses with."""
+    """Refuses, for a rule of the suite."""
 
     text = "Refused"
 
@@ -143,7 +141,7 @@ class DatabaseSuite(_Case):
         raise NotImplementedError
 
     def lost(self) -> Exception:
-        """What a statement raises whose connection is gone."""
+        """The error of a statement whose connection is gone."""
         raise NotImplementedError
 
     def away(self) -> None:
@@ -170,6 +168,15 @@ class DatabaseSuite(_Case):
             commit()
 
         self.patch(self.database.peewee, "commit", happens_before)
+
+    def _pass_deadline_at_commit(self, seconds: float) -> None:
+        """Let the deadline pass as soon as a transaction begins to commit, and `seconds` more."""
+
+        def take_time() -> None:
+            self.clock.advance(DEADLINE)
+            self.clock.advance(seconds)
+
+        self.at_commit(take_time)
 
     # What the suite works with
 
@@ -211,14 +218,14 @@ class DatabaseSuite(_Case):
         return result
 
     def _other(self) -> peewee.Database:
-        """A connection of somebody else's."""
+        """Another connection to the database."""
         other = connect_to(self.url)
         other.connect()
         self.addCleanup(other.close)
         return other
 
     def _stored(self) -> list[str]:
-        """What others see."""
+        """Names that others see stored."""
         other = self._other()
         found = other.execute_sql("SELECT name FROM contract_entry ORDER BY id").fetchall()
         other.close()

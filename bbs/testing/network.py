@@ -33,7 +33,7 @@ HOST = "127.0.0.1"
 """Where all servers are, and all clients."""
 
 Meddler = Callable[["Link", str], "str | None"]
-"""What goes on instead of a line (without its end) that is on its way; None for nothing."""
+"""Gives the line that goes on instead of one (without its end) on its way; None for nothing."""
 
 
 def _pass_on(link: Link, line: str) -> str:
@@ -44,8 +44,8 @@ class MemoryNetwork:
     """Connects clients to the servers of `service`.
 
     `to_servers` and `to_clients` are called with each line on its way there, and what they give
-    goes on instead of it: by these a test loses, holds back, changes and adds what it likes. What
-    they hold back they may let go later, by the connection's `Link`.
+    goes on instead of it: by these a test loses, holds back, changes and adds what it likes. A line
+    that they hold back they may let go later, by the connection's `Link`.
     """
 
     login_server = Address(HOST, 22222)

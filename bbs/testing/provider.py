@@ -1,7 +1,4 @@
-"""A provider in memory, for tests of whatever runs a fleet.
-
-It passes the same contract suite as the real ones (`bbs/testing/provider_contract.py`).
-"""
+"""A provider in memory, which passes the contract of the real ones (`provider_contract.py`)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -90,7 +87,7 @@ class WarmMemoryProvider(MemoryProvider):
     start_refusal: LaunchFailed | None = None
 
     def launch_to_stop(self, launch_id: str) -> Deferred[None]:
-        """As `launch`."""
+        """Launch as ever."""
         return self.launch(launch_id)
 
     def stop(self, launch_id: str) -> Deferred[None]:

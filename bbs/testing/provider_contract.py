@@ -1,4 +1,4 @@
-"""What every provider of servers does. Each implementation runs this suite over itself.
+"""The contract of a provider of servers: a suite that each implementation runs over itself.
 
 Mix `ProviderContract` into a `twisted.trial.unittest.TestCase` that says how its provider is made
 and how it goes wrong:
@@ -13,12 +13,8 @@ and how it goes wrong:
         def break_launches(self, provider):
             self.program = "/no/such/program"
 
-One that also stops and starts its instances (`IKeepsWarm`) runs `bbs.testing.provider_contract`
-instead.
-
+A provider that also stops and starts its instances (`IKeepsWarm`) mixes in `WarmContract` instead.
 Nothing here waits for time: it waits for what a provider tells.
-
-What every provider does that stops and starts its instances. See `provider_contract`.
 """
 
 from __future__ import annotations
@@ -33,16 +29,14 @@ from bbs.core.values import Instance
 from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchFailed
 
 if TYPE_CHECKING:
-    from twisted.trial.unittest import TestCase
-
-    Base = TestCase
+    from twisted.trial.unittest import TestCase as _Case
 else:
-    Base = object
+    _Case = object
 
 Launches = Mapping[str, Instance]
 
 
-class ProviderContract(Base):
+class ProviderContract(_Case):
     """The promises of `IProvider`."""
 
     def make_provider(self) -> Any:
@@ -89,7 +83,7 @@ class ProviderContract(Base):
         self.assertFalse(launch_id in listed and listed[launch_id].alive, listed)
 
     def test_interface(self) -> None:
-        """It is an `IProvider`, with a scope."""
+        """A provider is an `IProvider`, with a scope."""
         provider = self.make_provider()
         verifyObject(IProvider, provider)
         self.assertIsInstance(provider.scope, str)
@@ -113,7 +107,7 @@ class ProviderContract(Base):
         self.assertTrue(instance.detail)
 
     async def test_list_is_the_callers(self) -> None:
-        """What was listed does not change with the provider."""
+        """A list does not change with the provider."""
         provider = self.started()
         await provider.launch("a")
         before = await provider.list()
@@ -205,7 +199,7 @@ class ProviderContract(Base):
         await provider.terminate("a")
 
     async def test_runs_between_start_and_stop(self) -> None:
-        """It launches neither before `startService` nor after `stopService`."""
+        """A provider launches neither before `startService` nor after `stopService`."""
         provider = self.make_provider()
         with self.assertRaises(LaunchFailed):
             await provider.launch("a")
@@ -240,7 +234,7 @@ class WarmContract(ProviderContract):
         self.assertFalse(listed[launch_id].alive)
 
     def test_interface_warm(self) -> None:
-        """It is an `IKeepsWarm`."""
+        """A provider is an `IKeepsWarm`."""
         verifyObject(IKeepsWarm, self.make_provider())
 
     async def test_stopped(self) -> None:
@@ -254,13 +248,13 @@ class WarmContract(ProviderContract):
         self.assert_stopped(await provider.list(), "a")
 
     async def test_launched_to_stop(self) -> None:
-        """It is launched as any other."""
+        """An instance that is to stop is launched as any other."""
         provider = self.started()
         self.assertIs(await provider.launch_to_stop("a"), None)
         self.assertTrue((await provider.list())["a"].alive)
 
     async def test_started_again(self) -> None:
-        """It is the same launch that lives; to start it again is well."""
+        """The same launch lives again; to start it twice is well."""
         provider = await self.stopped("a")
         await self.until_it_stands(provider, "a")
         self.assertIs(await provider.start("a"), None)
@@ -291,7 +285,7 @@ class WarmContract(ProviderContract):
             await provider.stop("a")
 
     async def test_unknown(self) -> None:
-        """What is not there can be neither stopped nor started."""
+        """An unknown launch can be neither stopped nor started."""
         provider = self.started()
         with self.assertRaises(LaunchFailed):
             await provider.stop("a")

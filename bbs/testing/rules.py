@@ -69,7 +69,7 @@ class DatabaseCase(SynchronousTestCase):
     """A test with a database, its schema up to date unless `migrated` is False, and a clock."""
 
     service: ClassVar[Service]
-    """Whose tables and rules are tested."""
+    """The service whose tables and rules are tested."""
 
     migrated: ClassVar[bool] = True
 
@@ -111,7 +111,7 @@ class DatabaseCase(SynchronousTestCase):
         return self.url.startswith("mysql")
 
     def call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """What `rule` returns, in its transaction."""
+        """Call `rule` in a transaction; returns what it does."""
         result: T = self.successResultOf(self.database.run(rule, *arguments, **keywords))
         return result
 
@@ -128,7 +128,7 @@ class RulesCase(DatabaseCase):
     """A test with people, who are online on an app server with room for all of them."""
 
     quotas: Quotas = Quotas()
-    """What each of them may have; a test may set others before it makes them."""
+    """Quotas of each of them; a test may set others before it makes people."""
 
     def setUp(self) -> None:
         super().setUp()

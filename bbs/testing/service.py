@@ -1,5 +1,5 @@
 """A whole service within one test: its real rules on SQLite, with a clock, a broker, a provider and
-connections in memory. What serves is put together as the daemons are.
+connections in memory. The servers are composed as the daemons are.
 
     service = MemoryService(lobby)
     ann, bob = service.people("ann", "bob").values()
@@ -54,7 +54,7 @@ STEP, STEPS = 0.02, 10
 
 
 class _Wire(StringTransport):
-    """What a peer was sent; with what real transports have beside, and StringTransport lacks."""
+    """A transport that keeps what a peer was sent, with what StringTransport lacks."""
 
     protocol: Any
 
@@ -89,7 +89,7 @@ class Peer:
         self.protocol.dataReceived(line.encode() + b"\n")
 
     def heard(self) -> list[dict[str, Any]]:
-        """What has come since the last look: replies and events."""
+        """Replies and events that have come since the last look."""
         lines = self.transport.value().split(b"\n")[:-1]  # Texts may hold other ends of lines.
         new, self._seen = lines[self._seen :], len(lines)
         unread, self._unread = self._unread, []
@@ -120,10 +120,10 @@ def _limits() -> Limits:
 class MemoryAppServer:
     """One app server of a `MemoryService`, launched under `id`; `port` is the one that it says."""
 
-    def __init__(self, ground: Runtime, server_id: str) -> None:
+    def __init__(self, runtime: Runtime, server_id: str) -> None:
         self.id = server_id
         self.port = 0
-        self.serving = AppServing(ground)
+        self.serving = AppServing(runtime)
         self.serving.joined(server_id)
         self.serving.listeners.startService()
         self.serving.presence.startService()
@@ -176,7 +176,7 @@ class MemoryService:
         self.me = membership.Member(new_id(), "host:nowhere:1")
         self._service = service
         self.login = LoginServing(
-            self._ground(),
+            self._runtime(),
             me=self.me,
             hasher=Hasher(Inline(), QUICK),
             provider=self.provider,
@@ -205,7 +205,7 @@ class MemoryService:
         models.database.initialize(None)
 
     def wall(self) -> float:
-        """What the wall clock says, in seconds since the epoch."""
+        """The time of the wall clock, in seconds since the epoch."""
         return self.clock.seconds() + self.set_ahead
 
     def settle(self) -> None:
@@ -268,7 +268,7 @@ class MemoryService:
 
     def boot(self, server_id: str) -> None:
         """A launched app server begins to serve."""
-        self.servers[server_id] = server = MemoryAppServer(self._ground(), server_id)
+        self.servers[server_id] = server = MemoryAppServer(self._runtime(), server_id)
         server.port = self.listen(server.serving.factory)
         self.database.run(membership.report, server_id, server.port)
         server.serving.home.bus.tell_fleet("ready")
@@ -289,7 +289,7 @@ class MemoryService:
         if self.boots:
             self.clock.callLater(0, self.boot, server_id)
 
-    def _ground(self) -> Runtime:
+    def _runtime(self) -> Runtime:
         return Runtime(
             self._service,
             self.config,
@@ -302,7 +302,7 @@ class MemoryService:
 
 
 HINT_KEY = b"not a secret"
-"""What the servers of such a service prove their hints by."""
+"""The key by which the servers of such a service prove their hints."""
 
 _prepared: dict[tuple[str, int, tuple[type[models.Table], ...]], sqlite3.Connection] = {}
 """Databases with the tables of a schema and nothing else."""

@@ -1,5 +1,5 @@
-"""What `bbs.storage.database.Database` promises to calls that wait at the same time, which it
-carries out together: each is served as if it were alone. `DatabaseContract` has all of it."""
+"""The contract of a database for calls that wait at the same time, which are carried out together:
+each is served as if it were alone. `DatabaseContract` includes it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ Rule = Callable[[], Any]
 
 
 class TogetherContract(DatabaseSuite):
-    """What is promised to calls that are carried out together."""
+    """The promises to calls that are carried out together."""
 
     _tried = 0
 
     # What the suite works with
 
-    def _together(self, *rules: Rule, connections: int = 8) -> list[Deferred[Any]]:
-        """Ask for all of these before anything is done, and have it done; their answers."""
-        workers = self._workers(connections)
+    def _together(
+        self, *rules: Rule, prepare: Callable[[], object] = lambda: None
+    ) -> list[Deferred[Any]]:
+        """Ask for all of these before anything is done, and have it done; their answers. `prepare`
+        is called when the database is open."""
+        workers = self._workers()
+        prepare()
         answers = [self.database.run(rule) for rule in rules]
         workers.work_together()
         return answers
@@ -104,7 +108,7 @@ class TogetherContract(DatabaseSuite):
         self.assertEqual(found, [0, "go", 1, "chess", 2])
 
     def test_readers_writers_and_unhurried_work_on_one_connection(self) -> None:
-        """They are carried out in the order in which they were put, and each sees what is stored
+        """All are carried out in the order in which they were put, and each sees what is stored
         then, as everybody does."""
         seen: list[Any] = []
 
@@ -145,24 +149,24 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_a_refusal(self) -> None:
-        """It is told to whom it is for."""
+        """A refusal is told to the caller whose it is."""
         with self._one_among_others(self._refuse) as answer:
             self.failureResultOf(answer, EntryRefused)
 
     def test_a_bug(self) -> None:
-        """So is what was not foreseen."""
+        """An unforeseen error is told to the caller whose it is."""
         with self._one_among_others(lambda: 1 / 0) as answer:
             self.failureResultOf(answer, ZeroDivisionError)
 
     def test_one_that_fails_after_it_wrote(self) -> None:
-        """Whatever the failure is, nothing of what it wrote is kept."""
+        """No failure keeps anything of what the call wrote."""
         for error in (EntryRefused(), ZeroDivisionError(), KeyboardInterrupt()):
             with self._one_among_others(partial(self._add_and_fail, error)) as answer:
                 self.failureResultOf(answer, type(error))
             self._forget_all()
 
     def test_one_that_breaks_a_constraint_every_time(self) -> None:
-        """It is wrong, and no others are."""
+        """That call is wrong, and no other is."""
 
         def rule() -> None:
             self._add("before")
@@ -177,7 +181,8 @@ class TogetherContract(DatabaseSuite):
             self.failureResultOf(answer, peewee.IntegrityError)
 
     def test_one_that_lost_a_race(self) -> None:
-        """It runs again, and finds what the winner stored; nothing is left of its first attempt."""
+        """The loser runs again, and finds what the winner stored; nothing is left of its first
+        attempt."""
 
         def rule() -> int:
             if self._count() == 1:
@@ -188,7 +193,7 @@ class TogetherContract(DatabaseSuite):
             self.assertEqual(self.successResultOf(answer), 2)
 
     def test_a_mistake_in_a_statement(self) -> None:
-        """It is said as it is."""
+        """The error is told as it is."""
         statement = "SELECT no_column FROM contract_entry"
 
         def rule() -> None:
@@ -261,7 +266,8 @@ class TogetherContract(DatabaseSuite):
         return workers, given_up, [self.database.run(rule) for rule in others]
 
     def test_given_up_before_they_begin(self) -> None:
-        """It is not carried out, and costs the others nothing: they are one commit."""
+        """A call that was given up is not carried out, and costs the others nothing: they are one
+        commit."""
         workers, given_up, answers = self._victim_and_others(self._count, *self._adding())
         self.clock.advance(DEADLINE / 2)
         self._unavailable(given_up)
@@ -283,7 +289,7 @@ class TogetherContract(DatabaseSuite):
         self._call_next()
 
     def _call_next(self) -> None:
-        """What comes next is served."""
+        """The next call is served."""
         [answer] = self._together(partial(self._add, "next"))
         self.assertEqual(self.successResultOf(answer), "next")
         self._at_rest()
@@ -317,34 +323,21 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_a_deadline_while_all_are_being_committed(self) -> None:
-        """They are waited for a moment more, and all succeed."""
-        workers = self._workers()
-        answers = [self.database.run(rule) for rule in self._adding()]
-
-        def take_time() -> None:
-            self.clock.advance(DEADLINE)
-            self.clock.advance(COMMIT_GRACE - 0.001)
-
-        self.at_commit(take_time)
-        workers.work_together()
-        self._added(answers)
+        """The commit is waited for a moment more, and all succeed."""
+        self._added(self._commit_all_in(COMMIT_GRACE - 0.001))
         self._at_rest()
 
     def test_a_commit_that_takes_longer(self) -> None:
         """Nobody knows then what became of any of them, and each is told so, once."""
-        workers = self._workers()
-        answers = [self.database.run(rule) for rule in self._adding()]
-
-        def take_time() -> None:
-            self.clock.advance(DEADLINE)
-            self.clock.advance(COMMIT_GRACE)
-
-        self.at_commit(take_time)
-        workers.work_together()
-        for answer in answers:
+        for answer in self._commit_all_in(COMMIT_GRACE):
             self._unavailable(answer)
         self.assertEqual(self._stored(), [str(number) for number in range(MANY)])
         self._at_rest()
+
+    def _commit_all_in(self, seconds: float) -> list[Deferred[Any]]:
+        """Let the deadline of many pass while their commit is under way, `seconds` behind it."""
+        take_time = partial(self._pass_deadline_at_commit, seconds)
+        return self._together(*self._adding(), prepare=take_time)
 
     # A commit that fails
 
@@ -363,11 +356,8 @@ class TogetherContract(DatabaseSuite):
             self._forget_all()
             rules = [self._counted(rule) for rule in [*self._adding(), self._refuse]]
             stored = [str(number) for number in range(MANY)] if late else []
-            workers = self._workers()
-            self._failing_commits(self.lost(), late=late)
-            answers = [self.database.run(rule) for rule in rules]
-            workers.work_together()
-            for answer in answers:
+            fail = partial(self._failing_commits, self.lost(), late=late)
+            for answer in self._together(*rules, prepare=fail):
                 self._unavailable(answer)
             self.assertEqual(self._tried, MANY + 1)
             self.assertEqual(self._stored(), stored)
@@ -376,23 +366,20 @@ class TogetherContract(DatabaseSuite):
             self._call_next()
 
     def not_committed(self) -> Sequence[Exception]:
-        """What a commit raises that has certainly not happened; a back-end may say more."""
+        """Errors of a commit that has certainly not happened; a back-end may say more."""
         return [peewee.IntegrityError("a constraint that was deferred")]
 
     def test_a_commit_that_did_not_happen(self) -> None:
         """Each tries alone, and succeeds."""
         for error in self.not_committed():
-            workers = self._workers()
-            self._failing_commits(error)
-            answers = [self.database.run(rule) for rule in self._adding()]
-            workers.work_together()
-            self._added(answers)
+            fail = partial(self._failing_commits, error)
+            self._added(self._together(*self._adding(), prepare=fail))
             self.assertEqual(self.told, [])
             self._at_rest()
             self._forget_all()
 
     def test_a_refusal_that_rests_on_what_is_not_kept(self) -> None:
-        """It is told only if that which it rests on is committed."""
+        """A refusal is told only if that which it rests on is committed."""
 
         def first() -> str:
             if self._count() == 2:
@@ -404,10 +391,8 @@ class TogetherContract(DatabaseSuite):
                 raise EntryRefused()
             return self._add("chess")
 
-        workers = self._workers()
-        self._failing_commits(self.not_committed()[0])
-        answers = [self.database.run(rule) for rule in (first, second)]
-        workers.work_together()
+        fail = partial(self._failing_commits, self.not_committed()[0])
+        answers = self._together(first, second, prepare=fail)
         self.failureResultOf(answers[0], EntryRefused)
         self.assertEqual(self.successResultOf(answers[1]), "chess")
         self.assertEqual(self._stored(), ["chess"])
@@ -447,8 +432,8 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_who_comes_later_sees_what_was_committed_meanwhile(self) -> None:
-        """A reader that was asked for after somebody's commit finds what that stored, though others
-        are reading since before."""
+        """A reader that was asked for after a commit finds what that stored, though others have
+        been reading since before."""
         other = self._other()
         later: list[Deferred[int]] = []
 
@@ -471,7 +456,7 @@ class TogetherContract(DatabaseSuite):
         self.assertEqual(self.successResultOf(later[0]), 1)
 
     def test_one_that_ends_the_transaction(self) -> None:
-        """It is refused as a bug; the others are carried out, once."""
+        """Such a call is refused as a bug; the others are carried out, once."""
         for end in ("commit", "rollback", "begin"):
 
             def rule(end: str = end) -> None:

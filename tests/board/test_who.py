@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import who
+from bbs.board import friends
 from bbs.board.models import Relationship
 from bbs.rules.auth import Caller
 from bbs.rules.pagination import Page
@@ -27,7 +27,7 @@ class Who(RulesCase):
         User.update(seen=when).where(User.id == caller.id).execute()
 
     def who(self, caller: Caller) -> list[Any]:
-        entries: list[Any] = self.call(who.who, caller)["friend"]
+        entries: list[Any] = self.call(friends.who, caller)["friend"]
         return entries
 
     def names(self, caller: Caller) -> list[tuple[str, bool]]:
@@ -80,7 +80,7 @@ class Who(RulesCase):
         for most in range(1, 6):
             found, page = [], Page(most=most)
             while True:
-                part = self.call(who.who.part, self.ann, page)
+                part = self.call(friends.who.part, self.ann, page)
                 self.assertLessEqual(len(part["friend"]), most)
                 found += [(each["id"], each["online"]) for each in part["friend"]]
                 if part.last is None:

@@ -23,11 +23,10 @@ from bbs.board import (
     friends,
     groups,
     history,
-    login_summary,
     messages,
     posts,
     retention,
-    who,
+    user_stats,
 )
 from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.core.values import DrainCause, Instance, LossCause, Tally
@@ -151,7 +150,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             lambda: accounts.password_hash("user0"),
             first,
             again,
-            lambda: login_summary.on_login(ann().id, NOW - 100),
+            lambda: user_stats.on_login(ann().id, NOW - 100),
         ],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
@@ -177,12 +176,12 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             *guarded(history.of_group, "group1"),
             *guarded(history.of_group, "group4"),
         ],
-        "who": guarded(who.who),
+        "who": guarded(friends.who),
         "more": [
             lambda: [rule.part(ann(), Page(2**40)) for rule in LISTS],
             lambda: history.history.part(ann(), Page([history.WITH, 3000]), "user1"),
             lambda: history.of_group.part(ann(), Page([history.IN_GROUP, 3000]), "group1"),
-            lambda: who.who.part(ann(), Page([who.OFFLINE, 5])),
+            lambda: friends.who.part(ann(), Page([friends.OFFLINE, 5])),
             lambda: groups.members.part(ann(), Page(2**40), "group0"),
         ],
         "listen": [

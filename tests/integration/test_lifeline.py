@@ -22,14 +22,14 @@ import sys
 from twisted.internet import {reactor}
 {reactor}.install()
 from twisted.internet import reactor
-from bbs.daemons.app import Lifeline
+from bbs.daemons.app import ParentWatchdog
 
 def cut():
     print("cut", flush=True)
     reactor.callLater(0, reactor.stop)
 
-lifeline = Lifeline(reactor, 0, cut)
-reactor.callWhenRunning(lifeline.startService)
+watchdog = ParentWatchdog(reactor, 0, cut)
+reactor.callWhenRunning(watchdog.startService)
 reactor.callWhenRunning(print, "watching", flush=True)
 reactor.run()
 print("stopped", flush=True)

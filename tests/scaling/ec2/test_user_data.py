@@ -16,7 +16,6 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, ConfigError, Configuration, load
-from bbs.daemons import run
 from bbs.scaling import app_server_environment
 from bbs.scaling.ec2 import user_data
 from bbs.scaling.ec2.instance_states import price, price_table
@@ -315,7 +314,7 @@ class BuiltIn(ScriptTestCase):
             "NoNewPrivileges=yes",
             "ProtectSystem=strict",
             "PrivateTmp=yes",
-            "ExecStart=$start --nodaemon --pidfile= bbs-app --config=/etc/bbs/app.toml"
+            "ExecStart=$twistd --nodaemon --pidfile= bbs-app --config=/etc/bbs/app.toml"
             f" --server-id={ID}",
         ):
             self.assertIn(line, unit)
@@ -344,26 +343,6 @@ class BuiltIn(ScriptTestCase):
         self.assertTrue(wanted.is_symlink())
         started = script.index("systemctl start --no-block bbs-app.service")
         self.assertLess(script.index(f"systemctl {enabling}"), started)
-
-    def test_an_image_of_another_version(self) -> None:
-        """The sooner way to start is taken where the image has it; else twistd does it."""
-        matched = re.search(r"^start=.*?^fi$", self.script(), re.DOTALL | re.MULTILINE)
-        assert matched is not None
-        folder = Path(self.mktemp()).absolute()
-
-        def start() -> str:
-            script = f"set -eu; twistd={folder}/bin/twistd\n{matched[0]}\necho $start"
-            done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-            self.assertEqual((done.returncode, done.stderr), (0, ""))
-            return done.stdout.strip()
-
-        self.assertEqual(start(), f"{folder}/bin/twistd")
-        daemons = folder / "lib/python3.13/site-packages/bbs/daemons"
-        daemons.mkdir(parents=True)
-        shutil.copy(run.__file__, daemons)
-        self.assertEqual(
-            start(), f'{folder}/bin/python -P -c "from bbs.daemons.run import run; run()"'
-        )
 
     def test_another_service(self) -> None:
         """It runs under the service's name, as far as twistd and systemd are concerned."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bbs.board import friends, groups, login_summary, messages
+from bbs.board import friends, groups, messages, user_stats
 from bbs.board.models import Delivery, Inbox, Message, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, placement
@@ -31,7 +31,7 @@ class Waiting(RulesCase):
         self.call(messages.note_delivered, [Cursor(caller.id, last)])
 
     def waiting(self, caller: Caller, seen: float | None = None) -> Mapping[str, int]:
-        found = self.call(login_summary.on_login, caller.id, seen)
+        found = self.call(user_stats.on_login, caller.id, seen)
         self.assertEqual([*found], ["waiting"])
         told: Mapping[str, int] = found["waiting"]  # type: ignore[assignment]
         self.assertEqual([*told], ["invitations", "messages", "after"])
@@ -59,7 +59,7 @@ class Waiting(RulesCase):
         self.assertEqual(self.waiting(self.bob)["invitations"], 2)
 
     def test_more_invitations_than_are_counted(self) -> None:
-        others = crowd(login_summary.MOST_COUNTED + 1)
+        others = crowd(user_stats.MOST_COUNTED + 1)
         relate(self.bob.id, Relationship.INVITED_BY, others, Relationship.INVITED)
         self.assertEqual(self.waiting(self.bob)["invitations"], 1000)
 
@@ -107,7 +107,7 @@ class Waiting(RulesCase):
 
     def test_of_more_nobody_needs_to_know_how_many(self) -> None:
         first = self.send(100.0)
-        numbers = range(first + 1, first + 1 + login_summary.MOST_COUNTED)
+        numbers = range(first + 1, first + 1 + user_stats.MOST_COUNTED)
         sent = [(number, "ann", "bob", False, "hello", 200.0) for number in numbers]
         fields = (Message.id, Message.sender, Message.target, Message.to_group, Message.text)
         add(Message, sent, *fields, Message.stored)

@@ -1,0 +1,68 @@
+"""What operators are told of a plugin that imports a private module which has moved."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import bbs.framework
+from bbs.board import board
+from bbs.commands import all_commands
+from bbs.config import ConfigError, load
+from bbs.core.plugins import PluginUnusable, import_advice
+from tests.installed import InstalledCase, install
+
+STABILITY = "docs/developers/stability.md lists the public names"
+
+ADVICE = {
+    "from bbs.commands.ask import Ask": "bbs.commands.ask has moved: use bbs.framework.Ask",
+    "from bbs.errors import Refusal": "bbs.errors has moved: use bbs.framework.Refusal",
+    "from bbs.values import (\n    Counter,\n    Quotas,\n)": (
+        "bbs.values has moved: use bbs.framework.Counter, bbs.framework.Quotas"
+    ),
+    "from bbs.values import Counter, Policy": (
+        f"bbs.values has moved: use bbs.framework.Counter; private: Policy ({STABILITY})"
+    ),
+    "from bbs.client.old import Reply": "bbs.client.old has moved: use bbs.client.Reply",
+    "from bbs.testing.memory import MemoryBroker": (
+        "bbs.testing.memory has moved: use bbs.testing.MemoryBroker"
+    ),
+    "from bbs.protocols.stomp.frame import StompError": (
+        "bbs.protocols.stomp.frame has moved: use bbs.protocols.stomp.StompError"
+    ),
+    "from bbs.rules.auth import (\n    Caller,\n    Ask,\n)": (
+        "bbs.rules.auth.Ask has moved: use bbs.framework.Ask"
+    ),
+    "from bbs.scaling import steps": f"bbs.scaling.steps is private and has moved; {STABILITY}",
+    "from bbs import errors": f"bbs.errors is private and has moved; {STABILITY}",
+    "import bbs.commands.ask": f"bbs.commands.ask is private and has moved; {STABILITY}",
+    "from bbs.framework import Nothing": (
+        "ImportError: cannot import name 'Nothing' from 'bbs.framework'"
+    ),
+    "import nothing_of_this_name": "ModuleNotFoundError: No module named 'nothing_of_this_name'",
+}
+"""What a module imports, and the end of the line that it is told."""
+
+
+class Advice(SynchronousTestCase):
+    def test_a_mistake_of_our_own(self) -> None:
+        """Its traceback is for those who can mend it."""
+        for place, says in ((bbs.framework.__file__, False), ("/elsewhere/wave.py", True)):
+            code = compile("import bbs.nothing", place, "exec")
+            error = self.assertRaises(ModuleNotFoundError, exec, code)
+            self.assertEqual(bool(import_advice(error)), says, place)
+
+
+class InAPlugin(InstalledCase):
+    def test_of_the_board(self) -> None:
+        for statement, advice in ADVICE.items():
+            self.clean_site()
+            install(self.site, "bbs-poke", {"bbs.commands": "poke = poke:commands"}, poke=statement)
+            error = self.assertRaises(PluginUnusable, all_commands, board)
+            line = str(error).removesuffix(f" ({bbs.framework.__file__})")
+            self.assertEqual(line, f"plugin poke of bbs-poke (bbs.commands): {advice}")
+
+    def test_a_provider(self) -> None:
+        self.install("bbs-kite", "kite = kite:kite", kite="from bbs.values import Instance")
+        error = self.assertRaises(ConfigError, load, None, {})
+        advice = "bbs.values has moved: use bbs.framework.Instance"
+        self.assertEqual(str(error), f"plugin kite of bbs-kite (bbs.providers): {advice}")

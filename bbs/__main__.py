@@ -1,7 +1,29 @@
-"""`python -m bbs`, the same as the `bbs` command."""
+"""The `bbs` command, the board's. `python -m bbs` is the same."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bbs.cli import main
+from bbs.board import CLIENT
+from bbs.cli import Program, run
 
-sys.exit(main())
+if TYPE_CHECKING:
+    from bbs.framework import Service
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `bbs` with the process's arguments, or others; returns the exit code."""
+    return run(Program("bbs", _board, CLIENT), sys.argv[1:] if argv is None else argv)
+
+
+def _board() -> Service:
+    # Here, as a client needs none of it.
+    from bbs.board import board
+
+    return board
+
+
+if __name__ == "__main__":
+    sys.exit(main())

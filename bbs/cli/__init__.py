@@ -79,13 +79,6 @@ def command_line(service: Service) -> Callable[[], int]:
     return main
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The `bbs` command, the board's."""
-    from bbs.board import CLIENT
-
-    return run(Program("bbs", _board, CLIENT), sys.argv[1:] if argv is None else argv)
-
-
 def run(program: Program, arguments: Sequence[str]) -> int:
     """Run the part that is named first; returns the exit code (2 for wrong usage)."""
     part, *rest = arguments or [""]
@@ -120,12 +113,6 @@ def text(argument: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("not UTF-8") from None
     return argument
-
-
-def _board() -> Service:
-    from bbs.board import board
-
-    return board
 
 
 def _usage(program: Program) -> str:

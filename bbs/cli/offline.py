@@ -131,7 +131,9 @@ def tell(config: Configuration, data: str | None, by: By, what: str, name: str) 
         path = os.path.join(data, security_log.IN_DATA)
     if not path or not os.path.exists(path):
         return
-    deed = security_log.Event(at=by.now, what=what, outcome="done", name=name, by=by.operator)
+    deed = security_log.SecurityEvent(
+        at=by.now, what=what, outcome="done", name=name, by=by.operator
+    )
     try:
         security_log.append(path, deed)
     except OSError as error:

@@ -60,7 +60,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class SecurityEvent:
     """An event of `bbs.core.audit.tell`, `at` when (seconds since the epoch), and how often."""
 
     at: float
@@ -119,10 +119,12 @@ class Folding:
     def __init__(self, clock: IReactorTime, bounds: Bounds = BOUNDS) -> None:
         self._seconds = clock.seconds
         self._bounds = bounds
-        self._folds: OrderedDict[tuple[str, str, str], tuple[float, Event | None]] = OrderedDict()
+        self._folds: OrderedDict[tuple[str, str, str], tuple[float, SecurityEvent | None]] = (
+            OrderedDict()
+        )
         """Until when each is counted, and what has been counted."""
 
-    def take(self, event: Event) -> Iterator[Event]:
+    def take(self, event: SecurityEvent) -> Iterator[SecurityEvent]:
         """Count `event`, and give what is to be written now."""
         yield from self.due()
         if event.outcome not in FOLDED:
@@ -140,12 +142,12 @@ class Folding:
         if len(self._folds) > self._bounds.folded:
             yield from self._end_first()
 
-    def due(self) -> Iterator[Event]:
+    def due(self) -> Iterator[SecurityEvent]:
         """Give what is to be written by now."""
         while self._folds and next(iter(self._folds.values()))[0] <= self._seconds():
             yield from self._end_first()
 
-    def rest(self) -> Iterator[Event]:
+    def rest(self) -> Iterator[SecurityEvent]:
         """Give what has been counted, at the end."""
         while self._folds:
             yield from self._end_first()
@@ -156,7 +158,7 @@ class Folding:
             return None
         return max(0.0, next(iter(self._folds.values()))[0] - self._seconds())
 
-    def _end_first(self) -> Iterator[Event]:
+    def _end_first(self) -> Iterator[SecurityEvent]:
         key, (until, counted) = self._folds.popitem(last=False)
         if counted is not None:
             yield counted
@@ -191,7 +193,7 @@ class SecurityLog(Service):
         self._now = now
         self._bounds = bounds
         self._folding = Folding(reactor, bounds)
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[SecurityEvent] = deque()
         self._left_out = 0
         self._changed = Condition()
         self._ended = False
@@ -234,7 +236,7 @@ class SecurityLog(Service):
     def told(self, event: dict[str, Any]) -> None:
         """Something has happened, as `tell` has it."""
         name = event["name"][: NAME_LENGTH + 1]
-        happened = Event(at=self._now(), **{**event, "name": name})
+        happened = SecurityEvent(at=self._now(), **{**event, "name": name})
         with self._changed:
             if len(self._waiting) >= self._bounds.waiting:
                 self._left_out += 1
@@ -268,14 +270,16 @@ class SecurityLog(Service):
         wait = self._folding.wait()
         return self._bounds.interval if wait is None and self._left_out else wait
 
-    def _lines(self, events: Iterable[Event], left_out: int) -> Iterator[Event]:
+    def _lines(self, events: Iterable[SecurityEvent], left_out: int) -> Iterator[SecurityEvent]:
         if left_out:
-            yield Event(at=self._now(), what="security-log", outcome="dropped", count=left_out)
+            yield SecurityEvent(
+                at=self._now(), what="security-log", outcome="dropped", count=left_out
+            )
         yield from self._folding.due()
         for event in events:
             yield from self._folding.take(event)
 
-    def _append(self, file: SharedFile, events: Iterable[Event]) -> None:
+    def _append(self, file: SharedFile, events: Iterable[SecurityEvent]) -> None:
         events = [*events]
         if not events:
             return
@@ -295,7 +299,7 @@ class SecurityLog(Service):
             self._troubled = False
 
 
-def append(path: str, event: Event) -> None:
+def append(path: str, event: SecurityEvent) -> None:
     """Append to a security log that a server keeps: for a command, which makes none and waits for
     the disk.
 

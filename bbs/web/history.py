@@ -159,7 +159,7 @@ _CONNECTIONS = (
 
 
 @dataclass(frozen=True)
-class News:
+class PageEvent:
     """One sentence; ids rise, also over a restart. One that is not `stored` has been told here
     alone."""
 
@@ -185,7 +185,7 @@ class Watchers(Protocol):
     def point(self, point: dict[str, object]) -> None:
         """One more point of the last hour's plots."""
 
-    def news(self, news: Sequence[News]) -> None:
+    def news(self, news: Sequence[PageEvent]) -> None:
         """What has happened."""
 
 
@@ -207,7 +207,7 @@ class Memory:
         wall: Callable[[], float],
     ) -> None:
         self.history = LastHour([each.name for each in counters])
-        self.kept: deque[News] = deque(maxlen=NEWS_KEPT)
+        self.kept: deque[PageEvent] = deque(maxlen=NEWS_KEPT)
         self.last_id = 0
         self._begun = False
         self._me = me
@@ -307,13 +307,13 @@ class Memory:
         for event in self._unwritten[self._told :]:
             # The id with which it will be stored, unless the clocks differ.
             id = max(int(event.at * 1000), *(news.id + 1 for news in self.kept), 1)
-            self._show([News(id, event.at, sentence(event, self._counters), stored=False)])
+            self._show([PageEvent(id, event.at, sentence(event, self._counters), stored=False)])
         self._told = len(self._unwritten)
 
-    def _read(self, stored: Sequence[StoredEvent]) -> list[News]:
+    def _read(self, stored: Sequence[StoredEvent]) -> list[PageEvent]:
         self.last_id = max((self.last_id, *(each.id for each in stored)))
         news = [
-            News(
+            PageEvent(
                 each.id,
                 each.at,
                 sentence(each.event, self._counters) if each.event else each.text,
@@ -324,7 +324,7 @@ class Memory:
         self._known.difference_update(each.id for each in stored)
         return news
 
-    def _show(self, news: Sequence[News]) -> None:
+    def _show(self, news: Sequence[PageEvent]) -> None:
         self.kept.extend(news)
         if news:
             self._watchers.news(news)

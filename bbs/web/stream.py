@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.web.auth import OperatorSessions
-from bbs.web.history import News
+from bbs.web.history import PageEvent
 from bbs.web.poller import Poller
 from bbs.web.snapshot import PageView, ServiceInfo, essence, snapshot
 
@@ -118,7 +118,7 @@ class Streams:
         for viewer in [*self._viewers]:
             viewer.write(event("point", point))
 
-    def news(self, news: Sequence[News]) -> None:
+    def news(self, news: Sequence[PageEvent]) -> None:
         for viewer in [*self._viewers]:
             viewer.write(viewer.unsent(news))
 
@@ -166,7 +166,7 @@ class _Viewer:
         else:
             self._missed = True
 
-    def unsent(self, news: Iterable[News]) -> bytes:
+    def unsent(self, news: Iterable[PageEvent]) -> bytes:
         """Those of `news` that have not been sent, to be written now."""
         new = [one for one in news if one.id > self._last]
         if self._full_since is None:

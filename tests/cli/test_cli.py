@@ -12,6 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import cli
+from bbs.__main__ import main
 from bbs.board.daemons import app, login, telnet
 from bbs.framework import Service
 
@@ -25,7 +26,7 @@ class Parts(SynchronousTestCase):
         output, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             try:
-                code = cli.main(line.split())
+                code = main(line.split())
             except SystemExit as end:
                 code = int(end.code or 0)
         return code, output.getvalue(), errors.getvalue()

@@ -17,7 +17,7 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs import cli
+from bbs import __main__
 from bbs.cli.client import ScriptRun, main
 from bbs.client import BBSClient
 from bbs.ui import process
@@ -71,7 +71,7 @@ class UsageTests(SynchronousTestCase):
     def test_interrupted_before_it_has_begun(self) -> None:
         part = mock.Mock(main=mock.Mock(side_effect=KeyboardInterrupt))
         with mock.patch.dict(sys.modules, {"bbs.cli.client": part}):
-            self.assertEqual(cli.main(("client", "localhost", "1")), 130)
+            self.assertEqual(__main__.main(("client", "localhost", "1")), 130)
 
     def test_closed_descriptors(self) -> None:
         for stream in ("stdin", "stdout"):

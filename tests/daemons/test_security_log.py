@@ -20,13 +20,15 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.core.audit import tell
 from bbs.core.clock import IReactor
-from bbs.daemons.security_log import Bounds, Event, Folding, SecurityLog, append
+from bbs.daemons.security_log import Bounds, Folding, SecurityEvent, SecurityLog, append
 
 AT = 1_700_000_000.25
 
 
-def event(outcome: str = "wrong", address: str = "192.0.2.1", **fields: Any) -> Event:
-    return Event(**{"at": AT, "what": "login", "outcome": outcome, "address": address, **fields})
+def event(outcome: str = "wrong", address: str = "192.0.2.1", **fields: Any) -> SecurityEvent:
+    return SecurityEvent(
+        **{"at": AT, "what": "login", "outcome": outcome, "address": address, **fields}
+    )
 
 
 class Lines(SynchronousTestCase):
@@ -76,7 +78,7 @@ class Folds(SynchronousTestCase):
         self.clock = Clock()
         self.folding = Folding(self.clock)
 
-    def take(self, *events: Event) -> list[tuple[str, int]]:
+    def take(self, *events: SecurityEvent) -> list[tuple[str, int]]:
         return [(each.address, each.count) for one in events for each in self.folding.take(one)]
 
     def due(self) -> list[tuple[str, int]]:

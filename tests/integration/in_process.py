@@ -13,7 +13,7 @@ from io import StringIO
 from types import MappingProxyType
 from unittest import mock
 
-import bbs.cli
+from bbs.__main__ import main
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def run_here(*argv: object, environ: Mapping[str, str] = MappingProxyType({})) -
         redirect_stderr(errors),
     ):
         try:
-            code = bbs.cli.main([str(word) for word in argv])
+            code = main([str(word) for word in argv])
         except SystemExit as ended:  # argparse's
             code = int(ended.code or 0)
     return Ended(code, output.getvalue(), errors.getvalue())

@@ -37,7 +37,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.trial.unittest import TestCase
 
-import bbs.cli
+from bbs.__main__ import main
 from bbs.config import load, to_toml
 from tests.services import needed
 from tests.services.servers import free_port
@@ -416,7 +416,7 @@ class Service:
             redirect_stdout(said),
             redirect_stderr(complaints),
         ):
-            code = bbs.cli.main(["fleet", "list", "--config", str(self.config), *options])
+            code = main(["fleet", "list", "--config", str(self.config), *options])
         self.case.assertEqual((code, complaints.getvalue()), (0, ""))
         return said.getvalue()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import peewee
 
-from bbs.cli import main
+from bbs.__main__ import main
 
 ABOUT, DONE = "about to", "done"
 """How the lines begin, before a number and the statement."""

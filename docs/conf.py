@@ -55,7 +55,7 @@ nitpick_ignore = [
         "bbs.config.sections.Configuration",
         "bbs.daemons.plugin.TwistdPlugin",
         "bbs.protocols.commands.Request",
-        "bbs.protocols.line.factory.LineFactory",
+        "bbs.protocols.line.connection.LineFactory",
         "bbs.rules.pagination.PagedRule",
         "bbs.protocols.line.interfaces.IConnection",
         "bbs.rules.auth.Question",

@@ -7,7 +7,6 @@ from dataclasses import replace
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits, Messages
-from bbs.core.threads import Inline
 from bbs.core.values import Policy, Rate
 from bbs.daemons.composition import LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
@@ -16,6 +15,7 @@ from bbs.rules.servers import new_id
 from bbs.scaling.controller import FleetController
 from bbs.testing import MemoryProvider, MemoryService
 from bbs.testing.service import QUICK
+from bbs.testing.threads import Inline
 
 POLICY = Policy(
     minimum=1,

@@ -9,10 +9,10 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.threads import Inline
 from bbs.core.values import PasswordVerdict
 from bbs.limits import password_hashing
 from bbs.limits.password_hashing import OWASP, Hasher
+from bbs.testing.threads import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 QUICKEST_OF_OLD = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.I)

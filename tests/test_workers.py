@@ -20,7 +20,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from bbs.core.clock import IReactor
-from bbs.core.threads import NICENESS, ILane, Inline, IWorkers, Workers
+from bbs.core.threads import NICENESS, ILane, IWorkers, Workers
+from bbs.testing.threads import Inline
 
 
 def priority() -> int:

@@ -1,4 +1,4 @@
-"""The commands that every service has, and how all of a service's are put together."""
+"""The commands that every service has, and the whole table of a service's commands."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bbs.protocols.commands import CommandTable
 
 
 def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
-    """Every command that this installation knows of `service`, whichever server serves it: those
-    of every service, its own, and those of the plugins in the entry-point group `NAME.commands`,
-    each of which names a `CommandTable`.
+    """Make the table of all commands of `service`, whichever server serves them: those of every
+    service, its own, and those of the plugins in the entry-point group `NAME.commands`, each of
+    which names a `CommandTable`.
 
-    `secret` is what all servers of the service know, and nobody else: each then takes the cursors
-    of the others. Without it cursors are for this table alone.
+    All servers of the service share `secret`, so each takes the cursors of the others. Without it
+    cursors are for this table alone.
 
     :raises ServiceUnusable: one of its own has a name that is taken.
     :raises PluginUnusable: a plugin does not import, names no table, or takes a name again.

@@ -85,7 +85,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     def undo() -> Deferred[None]:
         return ask.database.run(accounts.undo_log_in, digest)
 
-    # What is typed may be longer than any name that is stored.
+    # A typed name may be longer than any that is stored.
     waits_as = form if len(form) <= NAME_LENGTH else name
     try:
         seat = await ask.home.login.seating.seat(waits_as, ask.connection, begin_session, undo)
@@ -126,8 +126,8 @@ async def delete(ask: Ask) -> Reply:
 async def change_password(ask: Ask, old: str, new: str) -> Reply:
     """Have the user's password be another, and end the user's other sessions.
 
-    A wrong old one counts as a wrong password at `login` does: so whoever has come by somebody's
-    token finds out the password no sooner than anybody else.
+    A wrong old one counts as a wrong password at `login` does: so a thief of a token finds out the
+    password no sooner than anybody else.
     """
     caller, address = ask.user, ask.connection.peer_host
     limits, hasher = ask.home.login.limits, ask.home.login.hasher

@@ -1,9 +1,4 @@
-"""Commands of both kinds of server, and what a service has in all.
-
-The command by which a connection gets a user's events.
-
-The command by which a client gets what did not fit into a reply.
-"""
+"""The commands of both kinds of server, `listen`, and `more` for lists that come in parts."""
 
 from __future__ import annotations
 
@@ -32,13 +27,13 @@ commands = CommandTable()
 
 @commands.command("help", Role.EITHER, harmless=True)
 async def show_help(ask: Ask) -> Reply:
-    """What this server serves."""
+    """Show the commands of this server."""
     return success(ask.home.table.help(ask.home.role))
 
 
 @commands.command("ping", Role.EITHER, harmless=True)
 async def ping(ask: Ask) -> Reply:
-    """Whether anybody is there."""
+    """Show that the server is there."""
     return success("Pong!")
 
 
@@ -57,7 +52,7 @@ async def events(ask: Ask) -> Reply:
 
 @commands.command("commands", Role.EITHER, harmless=True, listed=False)
 async def describe(ask: Ask) -> Reply:
-    """What this service has, for clients that were not written for it."""
+    """Describe the service, for clients that were not written for it."""
     return Reply(
         {
             "status": 0,
@@ -73,7 +68,7 @@ async def describe(ask: Ask) -> Reply:
 
 @commands.command("traceparent <context>", Role.EITHER, harmless=True, listed=False)
 async def traceparent(ask: Ask, context: str) -> Reply:
-    """A client says of which trace its next request on this connection is part.
+    """Make the next request on this connection a part of the client's trace.
 
     A server that keeps no traces has no such command.
     """
@@ -90,11 +85,11 @@ LISTEN = "listen <user> [<id>]"
 
 
 def listening(feed: Feed | None) -> CommandTable:
-    """`listen`, where the service's durable events come from `feed`."""
+    """Make `listen`, where the service's durable events come from `feed`."""
     commands = CommandTable()
 
     def open_mailbox(caller: Caller, after: str | None = None) -> Mailbox:
-        """Where listening begins; `after` as it was typed."""
+        """Find out where listening begins; `after` as it was typed."""
         if after is not None and not (re.fullmatch("[0-9]{1,19}", after) and int(after) <= MAX_ID):
             raise WrongUsage(LISTEN)
         if feed is None:
@@ -126,7 +121,7 @@ class Pagination:
         self._lists: dict[str, tuple[Command, Callable[..., Part]]] = {}
 
     def known(self, command: Command) -> Command:
-        """`command`; one whose rule is paged now tells the cursor of what follows.
+        """Return `command`; if its rule is paged, replies have the cursor of what follows.
 
         :raises ValueError: its rule is paged, and does not say that it only reads.
         """
@@ -145,9 +140,9 @@ class Pagination:
         return replace(command, rule=first)
 
     def more(self) -> Command:
-        """The command that answers with what follows."""
+        """Make the command that answers with what follows."""
 
-        # It may be any of the lists, and there are long ones among them.
+        # Any of the lists may follow, and there are long ones among them.
         @costs(commands=Part.price)
         @long_read
         def more(caller: Caller, cursor: str) -> Part:

@@ -1,4 +1,4 @@
-"""What a handler is given, and what it answers with."""
+"""The context of a request: what a handler is given, and the replies that it makes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bbs.commands.cost_limits import CostLimits
-from bbs.commands.request_tracing import RequestTraces
 from bbs.commands.service import Service
+from bbs.core import tracing
 from bbs.core.addresses import Address
 from bbs.core.audit import tell
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
@@ -22,6 +21,7 @@ from bbs.rules import auth, placement
 from bbs.storage.database import Database
 
 if TYPE_CHECKING:
+    from bbs.commands.dispatch import CostLimits
     from bbs.limits.buckets import Buckets
     from bbs.limits.fair_queue import FairQueue
     from bbs.limits.logins import LoginLimits
@@ -32,7 +32,7 @@ TROUBLES = (
     (Unavailable, Trouble.UNAVAILABLE),
     (TooManyAttempts, Trouble.ATTEMPTS),
 )
-"""The refusals of which operators want to know how many there are."""
+"""Refusals that are counted for operators."""
 
 
 class Moved(Refusal):
@@ -53,7 +53,7 @@ class AskLoginServer(Refusal):
 
 @dataclass(frozen=True)
 class AccountLimits:
-    """What strangers may ask of a login server, and how often.
+    """Limits on what strangers may ask of a login server.
 
     Passwords are hashed in the turns of `queue`. `registrations` are counted by address, as
     `bbs.limits.connections.counted_as` gives it; `password_minimum` is in characters.
@@ -69,7 +69,7 @@ class AccountLimits:
 
 @dataclass(frozen=True)
 class LoginServerParts:
-    """What only a login server has. `gateway_secret` is what gateways are believed by."""
+    """The parts of a login server alone. A gateway is believed by `gateway_secret`."""
 
     hasher: Hasher
     limits: AccountLimits
@@ -79,20 +79,51 @@ class LoginServerParts:
 
 @dataclass
 class AppServerParts:
-    """What only an app server has. `server_id` is None until it has joined the fleet."""
+    """The parts of an app server alone. `server_id` is None until it has joined the fleet."""
 
     listeners: Listeners
     presence: PresenceTracker
     server_id: str | None = None
 
 
+class RequestTraces:
+    """The traces that peers have named for their next requests.
+
+    Gateways that know the secret and trusted networks decide whether such a trace is recorded. For
+    anybody else that is decided here.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[IConnection, str] = {}
+        self._believed: set[IConnection] = set()
+
+    def believe(self, connection: IConnection) -> None:
+        """Have the peer decide: it is one of ours."""
+        if tracing.is_on():
+            self._believed.add(connection)
+
+    def give(self, connection: IConnection, traceparent: str, trusted: bool) -> None:
+        """Make the next request on `connection` a part of that trace."""
+        trusted = trusted or connection in self._believed
+        self._given[connection] = tracing.admitted(traceparent, trusted)
+
+    def take(self, connection: IConnection) -> str:
+        """Return the trace of the request that has come, "" for none."""
+        return self._given.pop(connection, "")
+
+    def forget(self, connection: IConnection) -> None:
+        """Drop what is known of a connection that is gone."""
+        self._given.pop(connection, None)
+        self._believed.discard(connection)
+
+
 @dataclass(frozen=True)
 class ServerContext:
-    """The server that a request came to: what its commands work with.
+    """The server that a request came to, as its commands see it.
 
     `parts` say which kind it is. `watchers` are the connections that said `events`. `wall` stamps
-    what is stored (seconds since the epoch); people can set it, so it measures nothing. `described`
-    is what the reply to `commands` has of the service's presentation.
+    stored values (seconds since the epoch); people can set that clock, so it measures nothing.
+    `described` is the part of the reply to `commands` that holds the service's presentation.
     """
 
     service: Service
@@ -131,7 +162,7 @@ class ServerContext:
 
 @dataclass(frozen=True)
 class Ask:
-    """One request on its way: what a handler may need to know beside its arguments.
+    """One request on its way, for a handler that needs more than its arguments.
 
     `now` is when it came, in seconds since the epoch; `connection` is where it came from. `home`
     and `caller` are the framework's own.
@@ -145,7 +176,7 @@ class Ask:
 
     @property
     def user(self) -> auth.Caller:
-        """Who asks, of a command that takes `<user>`; LookupError of another."""
+        """The caller of a command that takes `<user>`; LookupError for another command."""
         if self.caller is None:
             raise LookupError(f"{self.command.name} takes no <user>")
         return self.caller
@@ -197,25 +228,24 @@ class Ask:
         await self.home.app.listeners.hear(self.user.id, channel)
 
     def unhear(self, channel: str) -> None:
-        """The caller has no more to do with `channel`: the connections that listen for the caller
-        hear it no more. What a feed has for the caller by then, they are sent all the same."""
+        """Have the connections that listen for the caller hear `channel` no more. Events
+        that a feed has for the caller by then are sent all the same."""
         self.home.app.listeners.unhear(self.user.id, channel)
 
     def count(self, name: str) -> None:
-        """Count one more of `name`, one of the service's counters; LookupError of another."""
+        """Count one more of `name`; LookupError unless the service has that counter."""
         if name not in self.home.service.counted:
             raise LookupError(f"{name} is no counter of {self.home.service.name}")
         self.home.tally.counts[name] += 1
 
 
 def success(message: str = "Success!", **members: object) -> Reply:
-    """A reply that the request was carried out."""
+    """Make the reply to a request that was carried out."""
     return Reply({"status": 0, "message": message, **members})
 
 
 def failure(error: Refusal, connection: IConnection, tally: Tally) -> Reply:
-    """A reply that the request was not carried out, and why; counted by `tally`, if something went
-    wrong."""
+    """Make the reply to a request that was refused; `tally` counts troubles."""
     where: dict[str, object] = {}
     for kind, trouble in TROUBLES:
         if isinstance(error, kind):

@@ -1,7 +1,7 @@
 """The description of a service for its clients: the reply to `commands`.
 
-Clients can do without it, but people see its mistakes. So a server compares the presentation with
-the commands when it starts.
+Clients can do without a description, but people see its mistakes. A server therefore compares the
+presentation with the commands when it starts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bbs.storage.database import is_read_only
 
 
 def usage_of(command: Command) -> dict[str, object]:
-    """A command as the reply to `commands` has it."""
+    """Describe a command, as the reply to `commands` does."""
     return {
         "usage": command.usage,
         "server": command.role.value,
@@ -31,7 +31,7 @@ def is_harmless(command: Command) -> bool:
 
 
 def described(service: Service, table: CommandTable) -> Mapping[str, object]:
-    """The members of the reply to `commands` that hold the service's presentation.
+    """Make the members of the reply to `commands` that hold the service's presentation.
 
     :raises ServiceUnusable: it cannot be loaded, or does not fit the commands.
     """
@@ -111,13 +111,13 @@ def _check_talks(presentation: Presentation, commands: Mapping[str, Command]) ->
 
 
 def _asked(presentation: Presentation) -> Iterator[tuple[str, str]]:
-    """Each command that clients send by themselves, and where that is said."""
+    """Yield each command that clients send by themselves, and where that is said."""
     yield from ((each.ask, f"choices {each.name}") for each in presentation.choices if each.ask)
     yield from ((each.history, f"talk {each.name}") for each in presentation.talks if each.history)
 
 
 def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
-    """Each command that is named here, and where."""
+    """Yield each command that is named here, and where."""
     for name in presentation.help:
         yield name, "help"
     for heading, group in presentation.groups.items():

@@ -1,4 +1,4 @@
-"""What several ask for at once, and is done once."""
+"""Work that several ask for at once and that is done once, or in batches."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ LARGEST = 100
 
 
 class SingleFlight:
-    """Work under a key, which everybody who asks for it while it runs shares."""
+    """Work under a key, shared by everybody who asks for it while it runs."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[Deferred[None]]] = {}
 
     def join(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
-        """Fires as `work` does, begun unless it runs. To give up waiting does not end it."""
+        """Begin `work`, unless it runs; the Deferred fires as it does, and cancelling does not end
+        it."""
         begins = not self.runs(key)
         waiter = self._wait(key)
         if begins:
@@ -35,7 +36,7 @@ class SingleFlight:
         return key in self._waiting
 
     def settled(self, key: str) -> Deferred[None]:
-        """Fires when no work under `key` runs, however it ended."""
+        """Return a Deferred that fires when no work under `key` runs, however it ended."""
         return self._wait(key).addErrback(lambda _: None) if self.runs(key) else succeed(None)
 
     def _wait(self, key: str) -> Deferred[None]:
@@ -49,9 +50,9 @@ class SingleFlight:
 
 
 class Batch:
-    """Keys that are gathered for a moment, and then acted on together.
+    """Gathers keys for a moment, and then acts on them together.
 
-    :param act: does it, for at most `LARGEST` keys, and returns why it failed for some of them.
+    :param act: acts on at most `LARGEST` keys; returns the errors of those for which it failed.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Batch:
         self._gathered: dict[str, list[Deferred[None]]] = {}
 
     def add(self, key: str) -> Deferred[None]:
-        """Fires when `key` was acted on."""
+        """Gather `key`; the Deferred fires when it was acted on."""
         if not self._gathered:
             self._reactor.callLater(GATHER, self._begin)
         waiter: Deferred[None] = Deferred()

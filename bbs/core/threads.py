@@ -1,12 +1,11 @@
 """Threads that have an owner.
 
-Work that would block the reactor runs on threads that belong to whoever needs it: the database has
-some, password hashing others. The reactor's shared pool looks up the names of hosts, as Twisted
-does by itself, and does nothing else: so slow work of one kind never delays work of another. Tests
-pass `Inline`, which needs no thread.
+Work that would block the reactor runs on threads that belong to its owner: the database has some,
+password hashing others. So slow work of one kind never delays work of another. The reactor's shared
+pool looks up the names of hosts, as Twisted does by itself, and does nothing else.
 
-Work waits in lanes. Who has single pieces of it has each `run`. Who has many short ones takes a
-lane, where a thread takes up several that wait and brings them back in one hop.
+Work waits in lanes. Single pieces are `run`. Many short ones take a lane of their own, where a
+thread takes up several that wait and brings them back in one hop.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
@@ -35,8 +34,8 @@ T = TypeVar("T")
 J = TypeVar("J")
 
 Work = Callable[[deque[J]], Sequence[J]]
-"""Takes of what waits, from the left, as many pieces of work as it does together, none if there are
-none any more; returns those that are done."""
+"""Takes pieces of work from the left, as many as it does together, none if none is left; returns
+those that are done."""
 
 Done = Callable[[Sequence[J]], None]
 
@@ -47,7 +46,7 @@ busy besides; with 15 under two and a half times. It leaves hashing 3.5 % of pro
 want wholly."""
 
 LONG = 0.02
-"""Seconds after which what has not been taken up waits for no thread that is busy."""
+"""Seconds after which a waiting piece no longer waits for the threads that are busy."""
 
 LEAVING_TIME = 5.0
 """Seconds that the threads of a lane have to end, unless it is said."""
@@ -56,21 +55,21 @@ _log = Logger()
 
 
 class ILane(Interface):
-    """Where pieces of work wait for threads of their own."""
+    """A queue of pieces of work, for threads of its own."""
 
     def put(job: Any) -> None:
         """Let `job` wait behind the others."""
 
 
 class IWorkers(Interface):
-    """Somebody who does blocking work elsewhere."""
+    """Does blocking work elsewhere."""
 
     def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Call `work(*args, **kwargs)`, and fire with what it returns or raises."""
 
 
 class ILanes(IWorkers):
-    """Somebody who does many short pieces of work elsewhere, too."""
+    """Does many short pieces of work elsewhere, too."""
 
     def lane(
         name: str,
@@ -81,9 +80,9 @@ class ILanes(IWorkers):
         together: int,
         leave: Callable[[], None],
     ) -> ILane:
-        """A lane with so many threads at the most. `work` is called on one of them while something
-        waits, and does about so many pieces `together`; `done` is called with what it did in the
-        reactor's thread, and `leave` on each thread that ends."""
+        """Make a lane with so many threads at the most. `work` is called on one of them while
+        something waits, and does about so many pieces `together`. `done` is called in the reactor's
+        thread with what `work` returned, and `leave` on each thread that ends."""
 
 
 @implementer(ILanes)
@@ -91,11 +90,11 @@ class Workers(Service):
     """At most `size` threads for single pieces of work, and those of lanes. They are started as
     they are needed, and live until the service stops, which waits for all work that was given.
 
-    :param background: whether single pieces take what others leave of the processors. That is for
-        long work outside of the interpreter's lock, which everybody waits for as long as its holder
-        waits.
-    :param patience: seconds that the threads of lanes have to end when the service stops. One that
-        waits for what never comes is left behind; it does not keep the process from ending.
+    :param background: whether single pieces take only processor time that nobody else wants. That
+        is for long work outside of the interpreter's lock: everybody waits for that lock as long as
+        its holder waits.
+    :param patience: seconds that the threads of lanes have to end when the service stops. A thread
+        that waits for ever is left behind; it does not keep the process from ending.
     """
 
     def __init__(
@@ -139,31 +138,14 @@ class Workers(Service):
         self._calls.put(call)
         return call.answer
 
-    def lane(
-        self,
-        name: str,
-        work: Work[J],
-        done: Done[J],
-        *,
-        threads: int = 1,
-        together: int,
-        leave: Callable[[], None],
-    ) -> ILane:
-        lane = Lane(
-            self._reactor,
-            f"{self.name}-{name}",
-            work,
-            done,
-            threads=threads,
-            together=together,
-            leave=leave,
-        )
+    def lane(self, name: str, work: Work[J], done: Done[J], **options: Any) -> ILane:
+        lane = Lane(self._reactor, f"{self.name}-{name}", work, done, **options)
         self._lanes.append(lane)
         return lane
 
 
 class _Call:
-    """A single piece of work, and what came of it."""
+    """A single piece of work, and its result."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
@@ -193,10 +175,10 @@ def _nothing() -> None: ...
 
 @implementer(ILane)
 class Lane(Generic[J]):
-    """A lane, with what `ILanes.lane` says of it.
+    """The lane that `ILanes.lane` makes.
 
-    What comes in one turn of the reactor wakes threads once, at the end of the turn: as many as it
-    takes when each does `together` pieces at once. Where these do not get on, others help.
+    Pieces that come in one turn of the reactor wake threads once, at the end of the turn: as many
+    as it takes when each does `together` pieces at once. Where these do not get on, others help.
     """
 
     def __init__(
@@ -237,7 +219,7 @@ class Lane(Generic[J]):
             self._reactor.callLater(0, self._wake)
 
     def end(self) -> None:
-        """Let the threads end when they have done what waits; nothing more is taken up."""
+        """Let the threads end when they have done what waits. Nothing more is taken up."""
         if self._waiting:
             self._wake()
         self._ended = True
@@ -248,8 +230,7 @@ class Lane(Generic[J]):
             self._wishes.put(False)
 
     def join(self, patience: float | None = None) -> None:
-        """Wait until the threads have ended, `patience` seconds at the most, if that is said. It
-        blocks."""
+        """Block until the threads have ended, `patience` seconds at the most, if given."""
         until = None if patience is None else time.monotonic() + patience
         for thread in self._threads:
             thread.join(None if until is None else max(0.0, until - time.monotonic()))
@@ -270,7 +251,7 @@ class Lane(Generic[J]):
             return len(self._threads) - self._idle
 
     def _wake_others(self, wanted: int) -> None:
-        """Have so many threads that are not busy take up what waits, if that is more than none."""
+        """Have so many threads that are not busy take up what waits; none, if it is below 1."""
         for _ in range(min(wanted - self._idle, self._most - len(self._threads))):
             thread = Thread(target=self._live, name=self._name, daemon=True)
             self._threads.append(thread)
@@ -283,8 +264,8 @@ class Lane(Generic[J]):
             self._relief = self._reactor.callLater(LONG, self._relieve, self._first())
 
     def _relieve(self, first: J | None) -> None:
-        """Have another thread take up what waits behind those that are busy with one thing for
-        long, as with what somebody else has locked."""
+        """Have another thread take up what waits, where the others are busy with one thing for
+        long, as with a row that is locked."""
         self._relief = None
         if first is not None and self._first() is first and self._busy() < self._most:
             self._wake_others(1)
@@ -305,7 +286,7 @@ class Lane(Generic[J]):
         while go_on:
             with self._lock:
                 self._idle += 1
-            # What came while this thread still counted as busy has woken nobody.
+            # Work that came while this thread still counted as busy has woken nobody.
             go_on = bool(self._waiting) or self._wishes.get()
             with self._lock:
                 self._idle -= 1
@@ -321,35 +302,3 @@ class Lane(Generic[J]):
         else:
             if done:
                 self._reactor.callFromThread(self._done, done)
-
-
-@implementer(ILanes)
-class Inline:
-    """Does the work at once, in the caller's thread: for tests."""
-
-    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        return maybeDeferred(work, *args, **kwargs)
-
-    def lane(
-        self,
-        name: str,
-        work: Work[J],
-        done: Done[J],
-        *,
-        threads: int = 1,
-        together: int,
-        leave: Callable[[], None],
-    ) -> ILane:
-        return InlineLane(work, done)
-
-
-@implementer(ILane)
-class InlineLane(Generic[J]):
-    """The lane of `Inline`."""
-
-    def __init__(self, work: Work[J], done: Done[J]) -> None:
-        self._work = work
-        self._done = done
-
-    def put(self, job: J) -> None:
-        self._done(self._work(deque([job])))

@@ -14,9 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from bbs.commands import all_commands
 from bbs.commands.accounts import tell
 from bbs.commands.context import AccountLimits, AppServerParts, LoginServerParts, ServerContext
-from bbs.commands.cost_limits import CostLimits
 from bbs.commands.description import described
-from bbs.commands.dispatch import Dispatcher
+from bbs.commands.dispatch import CostLimits, Dispatcher
 from bbs.commands.service import Service
 from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO

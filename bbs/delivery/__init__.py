@@ -1,1 +1,1 @@
-"""Hints between the servers, and events on their way to who listens."""
+"""Hints between the servers, and events on their way to connections that listen."""

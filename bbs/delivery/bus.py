@@ -1,16 +1,15 @@
-"""What the servers say to each other: hints, through topics at a STOMP broker.
+"""The bus between servers: hints, through topics at a STOMP broker (`docs/protocol.md`, section 6).
 
 A hint makes something happen at once that would happen anyway: it says that the database has news.
-So a hint that is lost costs time and nothing else, and nobody waits for one to be confirmed. The
-topics and their contents are in `docs/protocol.md`, section 6.
+A lost hint costs time and nothing else, and no server waits for one to be confirmed.
 
-A hint at a durable event may say which event of each reader's came before it, and proves then that
-it is one of this service's servers that says so: by a keyed hash, whose key is in the database and
-never at the broker. Whoever holds the broker can hold hints back, and wake readers; not more.
+A hint at a durable event may say which event came before it for each reader. It proves then that a
+server of this service says so: by a keyed hash, whose key is in the database and never at the
+broker. A hostile broker can hold hints back and wake readers, and no more.
 
-What is for those connections alone that asked for events goes inside of a hint with the id 0, of
-which there is no event, and proves itself too. So a server that does not know such hints looks into
-the database, as for any other, and tells its clients nothing that they have not asked for.
+An event for those connections alone that asked for events goes inside of a hint with the id 0,
+which no event has, and proves itself too. An older server looks into the database, as for any other
+hint, and sends its clients nothing that they have not asked for.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
 
 
 def _no_json(constant: str) -> None:
-    raise ValueError(constant)  # NaN and Infinity, which are none.
+    raise ValueError(constant)  # NaN and Infinity, which JSON has not.
 
 
 MAX_HINT = 1 << 21
@@ -44,14 +43,14 @@ MAX_ID = 2**63 - 1
 """The highest id of an event that the databases can hold."""
 
 TOLD_EVERY = 1.0
-"""Seconds between lines in the log about hints that are none."""
+"""Seconds between lines in the log about malformed hints."""
 
 OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
-"""Told of an event, and for readers (ids of users) which id was theirs before it, as far as this is
-proved. It may raise `NoHint`."""
+"""Called with an event, and by readers (ids of users) with the id that was theirs before it, as far
+as that is proved. May raise `NoHint`."""
 
 OnAsked = Callable[[Mapping[str, Any], str | None], None]
-"""Told of an event for those who asked, and of the connection that is not to get it: its `mark`."""
+"""Called with an event for those who asked, and the `mark` of a connection that is left out."""
 
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
@@ -59,7 +58,7 @@ _AFTER, _PROOF, _ASKED, _ON, _BUT = "_after", "_proof", "_asked", "_on", "_but"
 """Members of a hint that are not its event's."""
 
 _TRACE = "traceparent"
-"""The header that says of which trace a hint is part. Servers of before it pass it over."""
+"""The header with the trace that a hint is part of. Older servers pass it over."""
 
 _SEAL = b', "%s": "' % _PROOF.encode()
 
@@ -73,16 +72,16 @@ _log = Logger()
 
 
 class NoHint(Exception):
-    """What came is no hint, for the reason given."""
+    """A hint is malformed, for the reason given."""
 
 
 class Bus:
-    """Tells and hears hints of one service through `stomp`.
+    """Sends and hears hints of one service through `stomp`.
 
     A channel is a user's (`User.channel`), or one of the service's own, `KIND.NAME`, both of
     letters and digits.
 
-    :param key: what proves hints; without one they prove nothing and are believed nothing.
+    :param key: proves hints; without one they prove nothing and are not believed.
     :param seconds: a clock that nobody sets.
     """
 
@@ -101,7 +100,7 @@ class Bus:
         self._seconds = seconds
         self._told_at = float("-inf")
         self._untold = 0
-        """How many hints that are none have come since that was told."""
+        """Malformed hints since the last line about them."""
 
     @property
     def connected(self) -> bool:
@@ -138,7 +137,7 @@ class Bus:
         """Tell `event` to those connections that listen to `channel` and asked for events, except
         the connection `but` of this server.
 
-        It lives for the moment: one that is longer than any reader takes is not told.
+        An event that is longer than any reader takes is dropped.
         """
         topic = self._topic(channel)
         hint = {"event": event["event"], "id": 0, _ASKED: event, _ON: topic}
@@ -154,7 +153,7 @@ class Bus:
             self._stomp.publish(topic, body, told)
 
     def mark(self, connection: object) -> str:
-        """What hints of this server's call `connection`, as long as it is there."""
+        """Name `connection` in hints of this server, as long as it is there."""
         return f"{self._me}.{id(connection):x}"
 
     def tell_fleet(self, event: str) -> None:
@@ -171,21 +170,19 @@ class Bus:
         return self._hear(f"{self._prefix}fleet", lambda news, _: on_hint(news))
 
     async def settle(self, subscriptions: Iterable[ISubscription]) -> None:
-        """Wait until the broker has confirmed `subscriptions`, or cannot: then the database, which
-        is looked at meanwhile, brings what they would have."""
+        """Wait until the broker has confirmed `subscriptions`, or cannot: meanwhile the database
+        brings what they would have."""
         await DeferredList(
             [subscription.confirmed() for subscription in subscriptions], consumeErrors=True
         )
 
     def _make_topic(self, channel: str) -> str:
-        if not _CHANNEL.fullmatch(channel):
-            raise ValueError(
-                f"not a channel: {channel!r}"
-            )  # Brokers have wildcards and separators.
+        if not _CHANNEL.fullmatch(channel):  # Brokers have wildcards and separators.
+            raise ValueError(f"not a channel: {channel!r}")
         return self._prefix + (channel if "." in channel else f"user.{channel}")
 
     def _sealed(self, hint: Mapping[str, object]) -> bytes:
-        """`hint` with its proof."""
+        """Encode `hint` with its proof."""
         told = _to_json(hint)[:-1].encode()
         return b'%s%s%s"}' % (told, _SEAL, self._proof(told))
 
@@ -211,8 +208,8 @@ class Bus:
                 self._ignored(topic, str(error))
 
         def traced(message: Message) -> None:
-            """The same as a part of what its sender says it is part of."""
-            parent = message.headers.get(_TRACE, "") if tracing.is_on() else ""
+            """Take a hint as a part of its sender's trace."""
+            parent = message.headers.get(_TRACE, "")
             if not parent or not tracing.is_traceparent(parent):
                 arrived(message)
             else:
@@ -222,7 +219,7 @@ class Bus:
         return self._stomp.keep_subscribed(topic, traced)
 
     def _ignored(self, topic: str, reason: str) -> None:
-        """Say so, but not for each of a million."""
+        """Log a malformed hint, but not each of a million."""
         now = self._seconds()
         if now - self._told_at < TOLD_EVERY:
             self._untold += 1
@@ -241,7 +238,7 @@ class Bus:
 
 
 def _read(body: bytes) -> dict[str, Any]:
-    """The hint in a message; NoHint, if there is none."""
+    """Read the hint in a message. Raises NoHint."""
     if len(body) > MAX_HINT:
         raise NoHint("it is too long")
     try:
@@ -255,7 +252,7 @@ def _read(body: bytes) -> dict[str, Any]:
     if not isinstance(hint.get("event"), str):
         raise NoHint("its event has no name")
     number = hint.get("id")
-    # Of other types an id is the service's own affair, and none of a durable event.
+    # An id of another type is the service's own affair, and not a durable event's.
     if isinstance(number, int) and not _is_id(number):
         raise NoHint("its id is none")
     return hint

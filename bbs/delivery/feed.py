@@ -1,4 +1,4 @@
-"""What a service keeps for those who listen: its durable events."""
+"""A service's feed: the durable events that it keeps for listeners."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Feed:
 
     Ids rise in the order in which a reader's events are committed. Whoever stores an event tells a
     channel of it afterwards (`Ask.tell`): an event that has an `id`, a whole number, is taken for a
-    hint that the feed has news, and is read there. Whoever tells as well which id was each reader's
-    before it spares those the look who have just been sent that one.
+    hint that the feed has news, and is read there. With the id that was each reader's before it,
+    readers who have just been sent that one need no look.
 
     `expire(before)`, if there is one, removes what was stored before (seconds since the epoch) and
     returns how much it was; it is called every minute until that is 0, for what is older than

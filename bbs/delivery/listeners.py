@@ -1,203 +1,43 @@
 """Events on their way to connections that listen.
 
-Those of the service's feed are durable. Each listener has a cursor, the id of the last of them that
-it was sent. Whatever says that there may be news (a hint, the clock, a connection that reads again)
-marks it as due; the pump then asks the database what comes after the cursor. Only a hint that
-proves which event was the reader's before it is sent at once, to whoever's cursor stands exactly
-there. So an event arrives once and in order however it came to be known, a lost hint costs time
-only, and a connection that does not read costs no memory: what it has not taken stays in the
-database.
+Events of the service's feed are durable. Each listener has a cursor, the id of the last of them
+that it was sent. A sign of news (a hint, the clock, a connection that reads again) marks it as due;
+the pump then asks the database what comes after the cursor. A hint's own event is sent at once only
+to a reader whose cursor stands at the event before it, as the hint proves. So an event arrives once
+and in order however it came to be known, a lost hint costs time only, and a connection that does
+not read costs no memory: the database keeps what it has not taken.
 
-All other events live for the moment: who listens and reads gets them as they are told, and nobody
-gets them later.
-
-What the readers of one app server have been sent, and that it is written down.
-
-Where those who listen are served, and whether their sessions live; and that they are told.
+All other events live for the moment: listeners that read get them as they are told, and nobody gets
+them later.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from bbs.core import tracing
 from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.delivery.bus import Bus, NoHint
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
-from bbs.delivery.subscribers import ChannelSubscriptions, IListeners, Listener, Subscribers
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
+from bbs.protocols.stomp.interfaces import ISubscription
 from bbs.rules import placement, presence
 from bbs.rules.auth import Caller
 from bbs.storage.database import Database
 
-NOTE_DELAY = 0.1
-"""Seconds in which receipts are gathered before they are written down together."""
-
-LOOKED_AT = 64
-"""Readers who are looked at each time, beside as many as were noted: so those are found who have
-gone since theirs was noted, before others take their place."""
-
-_log = Logger()
-
-
-class Receipts:
-    """The last event that each reader was sent, until it is written down and the reader is gone.
-
-    :param retry_delay: seconds after which a database that was away is tried again.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        feed: Feed | None,
-        reactor: IReactorTime,
-        retry_delay: float,
-        listeners: IListeners,
-    ) -> None:
-        self._database = database
-        self._feed = feed
-        self._reactor = reactor
-        self._retry_delay = retry_delay
-        self._listeners = listeners
-        self._sent: OrderedDict[int, int] = OrderedDict()
-        self._unnoted: set[int] = set()
-        self._next_note: Any = None
-        self._one_at_a_time = DeferredLock()
-        self._stopped = False
-
-    def last(self, user: int) -> int:
-        """The id of the last event that `user` is known to have been sent; 0 for none."""
-        return self._sent.get(user, 0)
-
-    def add(self, cursor: Cursor) -> None:
-        """A reader was sent an event."""
-        if cursor.last > self.last(cursor.user):
-            self._sent[cursor.user] = cursor.last
-            self._unnoted.add(cursor.user)
-            self._note_in(NOTE_DELAY)
-
-    def stop(self) -> Deferred[None]:
-        """Write down the last ones; fires when that is done, or cannot be."""
-        self._stopped = True
-        if self._next_note is not None:
-            self._next_note.cancel()
-            self._next_note = None
-        return Deferred.fromCoroutine(self._note())
-
-    def _note_in(self, seconds: float) -> None:
-        if self._next_note is None and not self._stopped:
-            self._next_note = self._reactor.callLater(seconds, self._time_to_note)
-
-    def _time_to_note(self) -> None:
-        self._next_note = None
-        Deferred.fromCoroutine(self._note()).addErrback(
-            lambda failure: _log.failure("receipts were not written down", failure=failure)
-        )
-
-    async def _note(self) -> None:
-        # One after the other: of two at a time, the first would forget what the second is to note.
-        await self._one_at_a_time.acquire()
-        try:
-            await self._note_what_is_new()
-        finally:
-            self._one_at_a_time.release()
-
-    async def _note_what_is_new(self) -> None:
-        users, self._unnoted = self._unnoted, set()
-        if not users or self._feed is None:
-            return
-        try:
-            await self._database.run(
-                self._feed.note, [Cursor(user, self._sent[user]) for user in users]
-            )
-        except Unavailable:
-            self._unnoted |= users
-            self._note_in(self._retry_delay)
-        else:
-            for user in users - self._unnoted:
-                if not self._listeners.listens(user):
-                    del self._sent[user]
-            self._forget_some(len(users) + LOOKED_AT)
-
-    def _forget_some(self, count: int) -> None:
-        """Look at `count` readers, in turn, and forget those who listen no more."""
-        for user in [*islice(self._sent, count)]:
-            if user in self._unnoted or self._listeners.listens(user):
-                self._sent.move_to_end(user)
-            else:
-                del self._sent[user]
-
-
-class Relocation:
-    """Looks where the `audience` of one app server should be, which is that of `listeners`."""
-
-    def __init__(self, database: Database, audience: Subscribers, listeners: IListeners) -> None:
-        self._database = database
-        self._audience = audience
-        self._listeners = listeners
-        self.server_id: str | None = None
-        """This app server's, once it has joined the fleet."""
-
-    async def look(self, users: Collection[int]) -> None:
-        """Look where `users`, as far as they listen, are served, and whether the sessions live on
-        which they do; tell those who should know. Nothing comes of it while the database is away:
-        there is always another look."""
-        listeners = self._audience.of(users)
-        sessions = {listener.session for listener in listeners}
-        try:
-            found = await self._database.run(presence.standings, sessions)
-            await self._bring_back(self._tell(listeners, found))
-        except Unavailable:
-            return
-
-    def _tell(
-        self, listeners: Iterable[Listener], found: dict[str, presence.SessionStanding]
-    ) -> Collection[int]:
-        """Tell those whose session is gone, and those who are served elsewhere; returns the users
-        who have no place and wait for none."""
-        away: dict[int, None] = {}
-        for listener in listeners:
-            if listener not in self._audience:
-                continue
-            standing = found.get(listener.session)
-            if standing is None:
-                listener.connection.send_event({"event": "logout"})
-                self._listeners.drop([listener])
-            elif standing.away:
-                away[listener.user] = None
-            else:
-                self._tell_where(listener, standing.seat)
-        return away
-
-    async def _bring_back(self, users: Iterable[int]) -> None:
-        """These listen, and have no place as if they were away: they get one, or wait for one."""
-        for user in users:
-            try:
-                seat = await self._database.run(
-                    placement.come_back, user, self.server_id, stays=True
-                )
-            except NotLoggedIn:
-                continue  # The next look tells of it.
-            for listener in self._audience.of([user]):
-                self._tell_where(listener, seat)
-
-    def _tell_where(self, listener: Listener, seat: placement.Seat | None) -> None:
-        if seat and seat.server != self.server_id and seat != listener.told:
-            listener.told = seat
-            address = seat.address.seen_from(listener.connection.local_host)
-            listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
-
+K = TypeVar("K")
 
 HEARD_AT_ONCE = 50
 """Channels that one turn of the reactor subscribes to: each takes a tenth of a millisecond, and
@@ -207,8 +47,7 @@ LOOKS_AT_ONCE = 50
 """Readers for whom one transaction looks, so that others who read wait for no thousand of them."""
 
 SAFETY_FACTOR = 5
-"""With the broker there, the database is looked at this much more rarely than without: for hints
-that were lost."""
+"""While the broker is there, the database is looked at this much more rarely: for lost hints."""
 
 LISTENING_CONNECTIONS = 16
 """Connections of one server on which a user may listen (`limits.md`, "Members")."""
@@ -216,12 +55,37 @@ LISTENING_CONNECTIONS = 16
 ABOUT_PLACES = ("moved", "logout")
 """Events by which the servers tell each other to look where users are."""
 
+NOTE_DELAY = 0.1
+"""Seconds in which receipts are gathered before they are written down together."""
+
+LOOKED_AT = 64
+"""Readers who are looked at each time, beside as many as were noted: so readers who have gone since
+are found before others take their place."""
+
+OnNews = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
+"""Called with the users who hear a channel, and the arguments of `bbs.delivery.bus.OnHint`."""
+
+OnAsked = Callable[[Collection[int], Mapping[str, Any], str | None], None]
+"""Called with the users who hear a channel, and the arguments of `bbs.delivery.bus.OnAsked`."""
+
+_log = Logger()
+
 
 class TooManyListeners(Refusal):
     """The user listens on as many connections as one may."""
 
     text = "You listen on {} connections already"
     limit = True
+
+
+class IListeners(Interface):
+    """Those who listen at one app server, and those who are about to."""
+
+    def listens(user: int) -> bool:
+        """Whether `user` listens, or is about to."""
+
+    def drop(listeners: Iterable[Listener]) -> None:
+        """End the listening of some of them."""
 
 
 @implementer(IListeners)
@@ -251,19 +115,18 @@ class Listeners(Service):
         self._reactor = reactor
         self._audience = Subscribers()
         self._opening = Subscribers()
-        """Those who are about to listen."""
+        """Listeners that are about to begin."""
         self.where = Relocation(database, self._audience, self)
         self._channels = ChannelSubscriptions(bus, self._hinted, self._told_those_who_asked)
         self._due: dict[Listener, tracing.ISpan | None] = {}
-        """Who may have events to be sent, in the order in which they became so, and as part of
-        what."""
+        """Listeners for whom there may be events, in the order of the news, and its spans."""
         self._receipts = Receipts(database, feed, reactor, poll_interval, self)
         self._pumping = False
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
         self.on_leaving: Callable[[int], None] = lambda user: None
-        """Told of users who do not listen any more on one of their connections."""
+        """Called with users who no longer listen on one of their connections."""
         bus.on_change(lambda connected: self._look_for_all())
 
     # IListeners
@@ -310,10 +173,9 @@ class Listeners(Service):
     async def open(
         self, caller: Caller, mailbox: Mailbox, connection: IConnection
     ) -> Callable[[], None]:
-        """Get ready to send `caller`'s events on `connection`.
+        """Get ready to send `caller`'s events on `connection`; returns a function that begins it.
 
-        Comes back when the broker has confirmed what must be heard, or cannot; calling what it
-        returns begins the sending.
+        Comes back when the broker has confirmed what must be heard, or cannot.
 
         :raises TooManyListeners: the user does so on `LISTENING_CONNECTIONS` others.
         """
@@ -333,7 +195,7 @@ class Listeners(Service):
             replaced = [each for each in self._audience.on(connection) if each.user == user]
             connection.on_writable = self._wake
             if not mailbox.resumes:
-                # What was sent a moment ago may not be written down yet.
+                # The database may lack receipts of a moment ago.
                 last = max(mailbox.cursor.last, self._receipts.last(user))
                 listener.cursor = Cursor(user, last)
             self._audience.add(listener)
@@ -361,7 +223,7 @@ class Listeners(Service):
         self._stop_hearing(opening)
 
     async def dismiss(self, patience: float) -> None:
-        """This server stops: wait until those who listen have been told where to go and have gone,
+        """Tell the listeners where to go, as this server stops, and wait until they have gone,
         `patience` seconds at the most."""
         await self.where.look([*self._audience.users])
         if self._audience:
@@ -395,7 +257,7 @@ class Listeners(Service):
         _send_now(event, [each for each in asked if not but or self._bus.mark(each) != but])
 
     def _send_told(self, listener: Listener, event: Stored, after: Mapping[str, int]) -> bool:
-        """Send what a hint brought to a reader whose next event that is; whether it was."""
+        """Send a hint's event to a reader whose next event it is; False if it is not."""
         next_one = after.get(str(listener.user)) == listener.cursor.last < event.id
         if not next_one or not listener.connection.writable:
             return False
@@ -403,7 +265,7 @@ class Listeners(Service):
         return True
 
     def _stop_hearing(self, gone: Iterable[Listener]) -> None:
-        """The users of those who are `gone` hear nothing more, unless they listen elsewhere."""
+        """Let the users of listeners that are `gone` hear no more, unless they listen elsewhere."""
         for user in {listener.user for listener in gone}:
             if not self.listens(user):
                 self._channels.leave(user)
@@ -422,7 +284,7 @@ class Listeners(Service):
         self._polls += 1
         if not self._bus.connected or self._polls % SAFETY_FACTOR == 0:
             self._look_for_all()
-        self._wake()  # For those whom the database, when it was away, left waiting.
+        self._wake()  # For listeners that the database left waiting, when it was away.
 
     def _look_for_all(self) -> None:
         if self._audience:
@@ -437,7 +299,7 @@ class Listeners(Service):
     def _wake(self) -> None:
         if self._feed and self._due and not self._pumping:
             self._pumping = True
-            with tracing.within(None):  # It is for others too.
+            with tracing.within(None):  # The pump is for all.
                 self._in_background(self._pump(self._feed))
 
     async def _pump(self, feed: Feed) -> None:
@@ -461,7 +323,7 @@ class Listeners(Service):
             self._pumping = False
 
     def _next_due(self) -> list[Listener]:
-        """Some that are due, so that many are not looked up in one transaction."""
+        """Return some that are due, so that one transaction does not look up many."""
         ready = (each for each in self._due if each.connection.writable)
         return [*islice(ready, LOOKS_AT_ONCE)]
 
@@ -489,9 +351,9 @@ class Listeners(Service):
 
 
 def _send_now(event: Mapping[str, object], connections: Iterable[IConnection]) -> None:
-    """Send what lives for the moment to those that read.
+    """Send an event that lives for the moment to those that read.
 
-    :raises NoHint: it is nothing to send.
+    :raises NoHint: it cannot be sent.
     """
     try:
         line = encode(event)
@@ -499,6 +361,260 @@ def _send_now(event: Mapping[str, object], connections: Iterable[IConnection]) -
         # Too deep, a number without end, half a character: JSON to read, and not to say.
         raise NoHint("it cannot be told on") from None
     for connection in connections:
-        # One that does not read gets what lives for the moment as little as one that is away.
+        # A connection that does not read misses such an event, as one that is away.
         if connection.writable:
             connection.send_line(line)
+
+
+@dataclass(eq=False)
+class Listener:
+    """One user on one connection, who was sent the durable events up to `cursor`. `told` is the
+    place that the last `moved` named, and `session` the digest of the token that was shown."""
+
+    user: int
+    connection: IConnection
+    cursor: Cursor
+    told: placement.Seat | None = None
+    session: str = ""
+
+
+class Subscribers:
+    """The listeners, by their users and by their connections, in the order in which they came.
+
+    Nothing here takes longer the more there are: when many go at once, each is one of many.
+    """
+
+    def __init__(self) -> None:
+        self._by_user: dict[int, dict[Listener, None]] = {}
+        self._by_connection: dict[IConnection, dict[Listener, None]] = {}
+
+    def __iter__(self) -> Iterator[Listener]:
+        return (listener for listeners in self._by_user.values() for listener in listeners)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_user)
+
+    def __contains__(self, listener: object) -> bool:
+        return isinstance(listener, Listener) and listener in self._by_user.get(listener.user, ())
+
+    @property
+    def users(self) -> Collection[int]:
+        """The users who listen, on one connection or several."""
+        return self._by_user.keys()
+
+    def of(self, users: Iterable[int]) -> list[Listener]:
+        """The listeners of `users`."""
+        return [listener for user in users for listener in self._by_user.get(user, ())]
+
+    def on(self, connection: IConnection) -> list[Listener]:
+        """The listeners on `connection`."""
+        return [*self._by_connection.get(connection, ())]
+
+    def add(self, listener: Listener) -> None:
+        """Add `listener`."""
+        self._by_user.setdefault(listener.user, {})[listener] = None
+        self._by_connection.setdefault(listener.connection, {})[listener] = None
+
+    def remove(self, listener: Listener) -> None:
+        """Remove `listener`, if it is here."""
+        _take_out(self._by_user, listener.user, listener)
+        _take_out(self._by_connection, listener.connection, listener)
+
+
+def _take_out(listeners: dict[K, dict[Listener, None]], key: K, listener: Listener) -> None:
+    those = listeners.get(key, {})
+    those.pop(listener, None)
+    if not those:
+        listeners.pop(key, None)
+
+
+class ChannelSubscriptions:
+    """Subscribes to each channel once, as long as one user or several hear it."""
+
+    def __init__(self, bus: Bus, on_news: OnNews, on_asked: OnAsked) -> None:
+        self._bus = bus
+        self._on_news = on_news
+        self._on_asked = on_asked
+        self._subscriptions: dict[str, ISubscription] = {}
+        self._hearers: dict[str, set[int]] = {}
+        self._heard_by: dict[int, set[str]] = {}
+
+    def hear(self, channel: str, user: int) -> ISubscription:
+        """Have `user` hear `channel` from the broker's confirmation on."""
+        # First, as it raises for a malformed channel.
+        if channel not in self._subscriptions:
+            self._subscriptions[channel] = self._bus.hear(
+                channel,
+                lambda hint, after: self._on_news(self._hearers.get(channel, ()), hint, after),
+                lambda event, but: self._on_asked(self._hearers.get(channel, ()), event, but),
+            )
+        self._hearers.setdefault(channel, set()).add(user)
+        self._heard_by.setdefault(user, set()).add(channel)
+        return self._subscriptions[channel]
+
+    def leave(self, user: int) -> None:
+        """Have `user` hear nothing any more."""
+        for channel in self._heard_by.pop(user, ()):
+            self._stop(channel, user)
+
+    def leave_one(self, user: int, channel: str) -> None:
+        """Have `user` hear `channel` no more."""
+        heard = self._heard_by.get(user, set())
+        if channel in heard:
+            heard.remove(channel)
+            self._stop(channel, user)
+
+    def _stop(self, channel: str, user: int) -> None:
+        hearers = self._hearers[channel]
+        hearers.discard(user)
+        if not hearers:
+            del self._hearers[channel]
+            self._subscriptions.pop(channel).unsubscribe()
+
+
+class Receipts:
+    """The last event that each reader was sent, until it is written down and the reader is gone.
+
+    :param retry_delay: seconds after which a database that was away is tried again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        feed: Feed | None,
+        reactor: IReactorTime,
+        retry_delay: float,
+        listeners: IListeners,
+    ) -> None:
+        self._database = database
+        self._feed = feed
+        self._reactor = reactor
+        self._retry_delay = retry_delay
+        self._listeners = listeners
+        self._sent: OrderedDict[int, int] = OrderedDict()
+        self._unnoted: set[int] = set()
+        self._next_note: Any = None
+        self._one_at_a_time = DeferredLock()
+        self._stopped = False
+
+    def last(self, user: int) -> int:
+        """The id of the last event that `user` is known to have been sent; 0 for none."""
+        return self._sent.get(user, 0)
+
+    def add(self, cursor: Cursor) -> None:
+        """Note that a reader was sent an event."""
+        if cursor.last > self._sent.get(cursor.user, 0):
+            self._sent[cursor.user] = cursor.last
+            self._unnoted.add(cursor.user)
+            self._note_in(NOTE_DELAY)
+
+    def stop(self) -> Deferred[None]:
+        """Write down the last ones; fires when that is done, or cannot be."""
+        self._stopped = True
+        if self._next_note is not None:
+            self._next_note.cancel()
+            self._next_note = None
+        return Deferred.fromCoroutine(self._note())
+
+    def _note_in(self, seconds: float) -> None:
+        if self._next_note is None and not self._stopped:
+            self._next_note = self._reactor.callLater(seconds, self._time_to_note)
+
+    def _time_to_note(self) -> None:
+        self._next_note = None
+        Deferred.fromCoroutine(self._note()).addErrback(
+            lambda failure: _log.failure("receipts were not written down", failure=failure)
+        )
+
+    async def _note(self) -> None:
+        # One after the other: the first of two would forget what the second is to note.
+        await self._one_at_a_time.acquire()
+        try:
+            await self._note_what_is_new()
+        finally:
+            self._one_at_a_time.release()
+
+    async def _note_what_is_new(self) -> None:
+        users, self._unnoted = self._unnoted, set()
+        if not users or self._feed is None:
+            return
+        try:
+            await self._database.run(
+                self._feed.note, [Cursor(user, self._sent[user]) for user in users]
+            )
+        except Unavailable:
+            self._unnoted |= users
+            self._note_in(self._retry_delay)
+        else:
+            for user in users - self._unnoted:
+                if not self._listeners.listens(user):
+                    del self._sent[user]
+            self._forget_some(len(users) + LOOKED_AT)
+
+    def _forget_some(self, count: int) -> None:
+        """Look at `count` readers, in turn, and forget those who listen no more."""
+        for user in [*islice(self._sent, count)]:
+            if user in self._unnoted or self._listeners.listens(user):
+                self._sent.move_to_end(user)
+            else:
+                del self._sent[user]
+
+
+class Relocation:
+    """Looks where the `audience` of one app server should be, which is that of `listeners`, and
+    whether their sessions live."""
+
+    def __init__(self, database: Database, audience: Subscribers, listeners: IListeners) -> None:
+        self._database = database
+        self._audience = audience
+        self._listeners = listeners
+        self.server_id: str | None = None
+        """This app server's, once it has joined the fleet."""
+
+    async def look(self, users: Collection[int]) -> None:
+        """Look where `users` are served, and whether their sessions live; tell those who should
+        know. Nothing happens while the database is away: there is always another look."""
+        listeners = self._audience.of(users)
+        sessions = {listener.session for listener in listeners}
+        try:
+            found = await self._database.run(presence.standings, sessions)
+            await self._bring_back(self._tell(listeners, found))
+        except Unavailable:
+            return
+
+    def _tell(
+        self, listeners: Iterable[Listener], found: dict[str, presence.SessionStanding]
+    ) -> Collection[int]:
+        """Tell listeners whose session is gone, and those whose user is served elsewhere. Returns
+        the users who have no place and wait for none."""
+        away: dict[int, None] = {}
+        for listener in listeners:
+            if listener not in self._audience:
+                continue
+            standing = found.get(listener.session)
+            if standing is None:
+                listener.connection.send_event({"event": "logout"})
+                self._listeners.drop([listener])
+            elif standing.away:
+                away[listener.user] = None
+            else:
+                self._tell_where(listener, standing.seat)
+        return away
+
+    async def _bring_back(self, users: Iterable[int]) -> None:
+        """Give those who listen and have no place, as if they were away, a place or a wait."""
+        for user in users:
+            try:
+                seat = await self._database.run(
+                    placement.come_back, user, self.server_id, stays=True
+                )
+            except NotLoggedIn:
+                continue  # The next look tells of it.
+            for listener in self._audience.of([user]):
+                self._tell_where(listener, seat)
+
+    def _tell_where(self, listener: Listener, seat: placement.Seat | None) -> None:
+        if seat and seat.server != self.server_id and seat != listener.told:
+            listener.told = seat
+            address = seat.address.seen_from(listener.connection.local_host)
+            listener.connection.send_event({"event": "moved", "app_server": address.as_json()})

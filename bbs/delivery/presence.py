@@ -1,14 +1,13 @@
-"""Who is there, of those who have a place on this app server.
+"""Presence of the people who have a place on this app server.
 
-A place is for who uses it. Each request notes its user here, in memory; those who listen are there
-as long as they do. Every so often the server looks who holds its places, and gives back those of
-people who have done neither for `place_ttl`. They stay logged in, and the next command finds a
-place for them again.
+A place is for people who use it. Each request notes its user here, in memory; listeners are there
+as long as they listen. Every so often the server looks who holds its places, and gives back those
+of people who have done neither for `place_ttl`. These stay logged in, and their next command finds
+a place for them again.
 
-It also keeps the sessions of those who listen alive, who may say nothing for weeks. And when
-a connection that listened has gone, it writes down to the moment when its user was last here:
-commands note it to a minute only, and who comes back at once would be shown again what they have
-answered.
+Sessions of listeners are kept alive, as a listener may say nothing for weeks. When a connection
+that listened has gone, the moment is written down at which its user was last here: commands note it
+to a minute only, and a user who comes back at once would be shown again what they have answered.
 """
 
 from __future__ import annotations
@@ -31,21 +30,21 @@ from bbs.rules import auth, placement, presence
 from bbs.storage.database import Database
 
 LOOKS = 10
-"""In so many looks a place falls due: it goes back late by a part of its time at the most."""
+"""Looks within `place_ttl`: a place goes back late by a tenth of that at the most."""
 
 SHORTEST, LONGEST = 0.2, 30.0
 """Seconds between two looks, whatever `place_ttl` is."""
 
 KEPT = 4
-"""How often a session that listens is said to be in use while it lives."""
+"""Times that a session of a listener is noted as used within `session_ttl`."""
 
 SELDOM = 30.0
-"""Seconds between these at the most. By as much the notes are ahead, within what they may be wrong
-by: so of too many sessions, as of a script that logs in each second, none of them is the one that
-seems longest unused."""
+"""Seconds between these notes at the most. They are ahead by as much, within what they may be wrong
+by: so a listener's session is never the one that seems longest unused, of the too many sessions of
+a script that logs in each second, say."""
 
 STORED_AT_ONCE = 100
-"""Of so many who go at once one transaction stores when they were seen."""
+"""People whose last moment here one transaction stores."""
 
 _log = Logger()
 
@@ -53,7 +52,6 @@ _log = Logger()
 class PresenceTracker(Service):
     """The places of one app server, and the sessions of those who listen there.
 
-    :param listeners: know who listens.
     :param place_ttl: seconds without a command and without a connection that listens, after which a
         place goes back.
     :param session_ttl: seconds that a session lives unused.
@@ -80,14 +78,14 @@ class PresenceTracker(Service):
         self.server_id: str | None = None
         """This app server's, once it has joined the fleet."""
         self._asked: dict[int, float] = {}
-        """When people here last asked something, or ceased to listen."""
+        """When users here last asked something, or ceased to listen."""
         self._seen: dict[int, float] = {}
-        """When they last asked something that they did not leave to their client."""
+        """When users themselves last asked something, and not their client."""
         self._gone: dict[int, float] = {}
-        """When those were last seen who have just left, by `wall`, until it is stored."""
+        """When users who have just left were last seen, by `wall`, until it is stored."""
         self._storing = False
         self._since: dict[int, tuple[int, float]] = {}
-        """What `Place.asked` of those who have a place here is, and since when."""
+        """`Place.asked` of each user with a place here, and since when it is so."""
         listeners.on_leaving = self._leaves
         # No TimerService: its module loads a state machine for clients, 6 ms of a start.
         self._loops = [
@@ -112,17 +110,17 @@ class PresenceTracker(Service):
     # For the commands
 
     def note(self, user: int) -> None:
-        """`user` has just asked something. It is called for every request, on any thread."""
+        """Note that `user` has just asked something; called for every request, on any thread."""
         self._asked[user] = self._seen[user] = self._seconds()
 
     def note_by_itself(self, user: int) -> None:
-        """The client of `user` has, by itself."""
+        """Note that the client of `user` has, by itself."""
         self._asked[user] = self._seconds()
 
     # When people were last seen
 
     def _leaves(self, user: int) -> None:
-        """`user` has left one of the places at which they listened here."""
+        """Note that `user` no longer listens on one of their connections."""
         self.note_by_itself(user)
         if user in self._seen:
             self._gone[user] = self._wall() - (self._seconds() - self._seen[user])
@@ -160,9 +158,9 @@ class PresenceTracker(Service):
             self._bus.tell_fleet("free")
 
     def _unused(self, held: Mapping[int, int]) -> dict[int, int]:
-        """Of the places `held`, by users, those that nobody has used for long."""
+        """Return the places among those `held`, by users, that nobody has used for long."""
         now, before = self._seconds(), self._since
-        # Whoever comes, or comes again, has the whole time; and so has everybody when this begins.
+        # A user who comes, or comes again, has the whole time, as has everybody when this begins.
         self._since = {
             user: before[user] if before.get(user, (None,))[0] == asked else (asked, now)
             for user, asked in held.items()
@@ -180,8 +178,8 @@ class PresenceTracker(Service):
         }
 
     async def _take_back(self, left: Collection[int], began: float) -> None:
-        """Those who have asked or begun to listen meanwhile, since `began`, get their places back
-        before others hear that there are any."""
+        """Give users who have asked or begun to listen since `began` their places back, before
+        others hear that there are any."""
         for user in left:
             if self._listeners.listens(user):
                 await self._listeners.where.look([user])
@@ -200,7 +198,7 @@ class PresenceTracker(Service):
 
     @staticmethod
     def _every(work: Callable[[], Coroutine[Any, Any, None]], reactor: IReactorTime) -> LoopingCall:
-        """A loop that goes on whatever becomes of one of its calls."""
+        """Make a loop that goes on whatever becomes of one of its calls."""
 
         async def once() -> None:
             try:

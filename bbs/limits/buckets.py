@@ -1,9 +1,8 @@
 """Token buckets: how much each of many may do, at once and in the long run.
 
-Everybody who is counted, whether by name, by address or as a user, is counted by one of these. It
-is written here, and not taken from the `limits` package: that one reads the wall clock, which an
-operator may set back an hour, keeps a thread, and can only refuse, where here work is also
-delayed, reserved before it is done, and given back.
+Names, addresses and users are all counted by these. The `limits` package is not used: it reads the
+wall clock, which an operator may set back an hour, keeps a thread, and can only refuse. Here work
+is also delayed, reserved before it is done, and given back.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ SLACK = 1e-6
 
 
 class Buckets:
-    """A bucket for each key. It holds `burst` tokens, and is filled by `rate`.
+    """Buckets by key, each of which holds `burst` tokens and is filled by `rate`.
 
-    A key is a text, a number or a tuple of these. Of each only one number is kept: when its bucket
-    is full again. (That is the generic cell rate algorithm, ITU-T I.371, as a virtual schedule.)
+    A key is a text, a number or a tuple of these. One number is kept for each: when its bucket is
+    full again. (That is the generic cell rate algorithm, ITU-T I.371, as a virtual schedule.)
 
     :param rate: `times` as much as this is filled in.
     :param clock: one that nobody sets (a server's reactor).
@@ -68,9 +67,11 @@ class Buckets:
     def take(self, key: Hashable, cost: float = 1.0) -> float:
         """Take `cost` tokens, though they be yet to come; returns the seconds until they are there.
 
-        So who takes while others of the same key wait comes behind them.
+        A taker comes behind those of the same key that wait.
         """
-        key, now = _kept(key), self._seconds()
+        now = self._seconds()
+        if not isinstance(key, int):
+            key = _kept(key)
         full_at = self._full_at.get(key, 0.0)
         left = self._left(full_at, cost, now)
         self._full_at[key] = max(full_at, now) + cost * self._interval
@@ -79,7 +80,7 @@ class Buckets:
         return left
 
     def give_back(self, key: Hashable, cost: float = 1.0) -> None:
-        """Undo a `take`, of which nothing came or too much was taken."""
+        """Undo a `take` that was in vain or too much."""
         key = _kept(key)
         if key in self._full_at:
             self._full_at[key] -= cost * self._interval

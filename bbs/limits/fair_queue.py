@@ -1,6 +1,6 @@
-"""Whose turn it is for what many want and few can have at once, such as hashing a password.
+"""A fair queue for work of which little can be done at once, such as hashing a password.
 
-Addresses take turns, so that whoever asks for much waits behind their own, and nobody else does.
+Addresses take turns, so many jobs of one address wait behind each other, and nobody else's do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bbs.limits.connections import Networks, counted_as
 T = TypeVar("T")
 
 Job = Callable[[], Coroutine[Deferred[Any], Any, T]]
-"""Does the work, once it is its turn."""
+"""Does the work, when its turn comes."""
 
 MOST_WAITING = 2000
 """Jobs that may wait: some 20 s of hashing on two cores, as long as a client is patient."""
@@ -40,8 +40,8 @@ class FairQueue:
     """Jobs wait here for their turn, by the address that they are for. `at_once` are under way at
     the most, of one address `MOST_OF_AN_ADDRESS`.
 
-    Who comes waits for one job at the most of each other address. When `most` wait, the address
-    that has most of them loses its newest: so who has few always gets in.
+    A new job waits for one job at the most of each other address. When `most` wait, the address
+    that has most of them loses its newest: so an address with few always gets in.
 
     :param per_address: how many of an address may wait, unless it is trusted.
     :param clock: has what is left over go on in the reactor's next turn.
@@ -62,21 +62,21 @@ class FairQueue:
         self._clock = clock
         self._most = most
         self._waiting: dict[str, OrderedDict[_Waiting[Any], None]] = {}
-        """Who waits at all, by address."""
+        """All waiting jobs, by address."""
         self._ring: OrderedDict[str, None] = OrderedDict()
-        """The addresses whose turn comes, the next one first. One of which as many are under way as
-        may be is not in it."""
+        """The addresses whose turn comes, the next one first, but those of which as many jobs are
+        under way as may be."""
         self._under_way: Counter[str] = Counter()
         self._count = 0
         self._begins = False
         self._goes_on = False
 
     def run(self, host: str, job: Job[T]) -> Deferred[T]:
-        """Do `job` for `host` (an address in its usual form, "" for none) when its turn comes; what
-        it returns or raises.
+        """Do `job` for `host` (an address in its usual form, "" for none) when its turn comes; the
+        Deferred fires with what it returns or raises.
 
-        Who cancels the Deferred waits no more. What has begun goes on to its end, and holds its
-        turn as long: so nobody gets more turns by hanging up.
+        Cancelling it ends the wait. A job that has begun goes on to its end, and holds its turn as
+        long: so nobody gets more turns by hanging up.
 
         :raises Unavailable: by the Deferred: too many wait.
         """
@@ -99,7 +99,7 @@ class FairQueue:
     # For those that wait
 
     def forget(self, waiting: _Waiting[Any]) -> None:
-        """It waits no more."""
+        """Drop a job that waits no more."""
         waiting.waits_no_more()
         own = self._waiting[waiting.address]
         del own[waiting]
@@ -109,7 +109,7 @@ class FairQueue:
             self._ring.pop(waiting.address, None)
 
     def ended(self, address: str) -> None:
-        """One of `address` that was under way has come to its end."""
+        """Count a job of `address` as under way no more."""
         self._under_way[address] -= 1
         if not self._under_way[address]:
             del self._under_way[address]
@@ -147,7 +147,7 @@ class FairQueue:
         waiting.begin()
 
     def _refuse_one(self) -> None:
-        # Of those that have equally many, the last that came to have them.
+        # Among addresses with equally many, the last that came to have them.
         address = max(reversed(self._waiting), key=lambda each: len(self._waiting[each]))
         newest = next(reversed(self._waiting[address]))
         self.forget(newest)
@@ -167,14 +167,14 @@ class _Waiting(Generic[T]):
         self._turn = tracing.begin("turn")
 
     def waits_no_more(self) -> None:
-        """It is its turn, or nobody's."""
+        """End the span of its wait."""
         if self._turn is not None:
             self._turn.end()
 
     def begin(self) -> None:
-        """It is its turn."""
+        """Do the job, as its turn has come."""
         self._has_begun = True
-        # It is its turn because another has ended, in the midst of what that was a part of.
+        # Its turn comes in the midst of whatever the job that ended was a part of.
         with tracing.within(self._span):
             Deferred.fromCoroutine(self._job()).addBoth(self._ended)
 

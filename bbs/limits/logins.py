@@ -1,7 +1,7 @@
-"""How often somebody may try a password.
+"""Limits on attempts to log in.
 
-What an attempt may cost is taken before its password is hashed, and what it did not cost is given
-back: so many attempts that are sent at once are as many as those that are sent one by one.
+The most that an attempt may cost is taken before its password is hashed, and the rest is given
+back. So attempts that are sent at once get no further than those that are sent one by one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ address with all names (`docs/operating.md`)."""
 
 
 Tell = Callable[[str, str, str], object]
-"""Told of each attempt what it came to (`right`, `wrong`, `refused`), the address and the name."""
+"""Called with each attempt's outcome (`right`, `wrong`, `refused`), address and name."""
 
 _Taken = Sequence[tuple[Buckets, object]]
 
 
 class LoginLimits:
     """Limits on wrong passwords: for a name from one address, for a name from all addresses, and
-    for an address with all names. It takes ten addresses to keep somebody out who is at another.
+    for an address with all names. Only ten addresses together keep somebody out who is at another.
     Right ones have a limit too: for a name from one address.
 
     An IPv6 address counts by its /64.
@@ -59,7 +59,7 @@ class LoginLimits:
         self._tell = tell
 
     def check(self, name: str, host: str, tell: Tell | None = None) -> None:
-        """Refuse at once what would be refused when its turn comes, so that it costs nobody more.
+        """Refuse at once an attempt that would be refused when its turn comes.
 
         :param tell: told of it instead of who is told of other attempts.
 
@@ -76,7 +76,7 @@ class LoginLimits:
         verify: Callable[[], Coroutine[Deferred[Any], Any, PasswordVerdict]],
         tell: Tell | None = None,
     ) -> PasswordVerdict:
-        """What `verify` says of a password that is right, when it is this attempt's turn.
+        """Verify a password when this attempt's turn comes; returns the verdict if it is right.
 
         :param tell: as in `check`.
         :raises TooManyAttempts: it is one too many.
@@ -110,14 +110,14 @@ class LoginLimits:
             raise
 
     def guess(self, host: str) -> None:
-        """Count a wrong secret that is no password of anybody's.
+        """Count a wrong secret that is not a password.
 
         :raises TooManyAttempts: it is one too many from `host`.
         """
         self._by_address.claim(counted_as(host))
 
     def _limits(self, name: str, host: str) -> tuple[_Taken, _Taken]:
-        """What a wrong password costs, and what a right one."""
+        """Return what a wrong password costs, and what a right one."""
         address = counted_as(host)
         failed = (
             (self._by_both, (name, address)),

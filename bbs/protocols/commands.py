@@ -1,4 +1,4 @@
-"""The command table: one declaration per command, and everything else follows from it.
+"""The command table: one declaration for each command, from which everything else follows.
 
     table = CommandTable()
 
@@ -37,13 +37,13 @@ class UnknownCommand(Refusal):
 
 
 class WrongUsage(Refusal):
-    """The number of arguments is not the command's, or one of them is nothing that it takes."""
+    """The number of arguments is wrong for the command, or one of them is malformed."""
 
     text = "Usage: {}"
 
 
 class Role(enum.Enum):
-    """Which kind of server serves a command."""
+    """The kind of server that serves a command."""
 
     LOGIN = "login"
     APP = "app"
@@ -65,12 +65,11 @@ class Command:
     one the rule: None is `Success!`, a mapping is the members of the reply. Only a command that
     takes `<user>` has a rule. A client, which carries nothing out, knows commands without either.
 
-    One that is not `listed` is for programs: no help tells of it. One that is `harmless` may be
-    sent again when its answer was lost, though it writes; one whose rule is `@read_only` is so
-    anyway. One that clients send `by_itself`, as when a server has ended, says nothing of whether
-    its user is there.
+    A command that is not `listed` is for programs: no help shows it. A `harmless` one may be sent
+    again when its answer was lost, though it writes; so may any whose rule is `@read_only`. Clients
+    send one `by_itself`, as when a server has ended: it does not show that its user is there.
 
-    Raises ValueError for a usage text, a role, a rule or a handler that is none.
+    Raises ValueError for a malformed usage text, role, rule or handler.
     """
 
     usage: str
@@ -138,7 +137,7 @@ class Command:
     def arguments(self, text: str) -> tuple[str | None, tuple[str, ...]]:
         """Cut what follows the name in a request into the token (if any) and the arguments.
 
-        Cuts at runs of spaces, and gives as many arguments as there are, right number or not.
+        The text is cut at runs of spaces. All arguments are returned, right number or not.
         """
         if not text:
             return None, ()
@@ -168,7 +167,7 @@ class Request:
 
 
 class CommandTable:
-    """The commands of a service, in the order declared; those that it is made with come first."""
+    """The commands of a service, in the order declared, behind those that it is made with."""
 
     def __init__(self, *commands: Command) -> None:
         self._commands: dict[str, Command] = {}
@@ -223,7 +222,7 @@ class CommandTable:
 
     def parse(self, line: str) -> Request:
         """Read a request, a line without its end. Raises UnknownCommand."""
-        name, text = _cut(line)
+        name, _, text = line.lstrip(" ").partition(" ")
         command = self._commands.get(name)
         if command is None:
             raise UnknownCommand(name)
@@ -232,9 +231,9 @@ class CommandTable:
         return Request(command, token, arguments, usage_error)
 
     def is_whole(self, line: str, is_token: Callable[[str], object]) -> bool:
-        """Whether nothing can be added to `line`, a request so far: its command takes `<user>` and
-        nothing behind it, and the token is all there, as `is_token` can tell."""
-        name, text = _cut(line)
+        """Whether nothing can be added to `line`, a request so far: its command takes nothing but
+        `<user>`, and the token is complete by `is_token`."""
+        name, _, text = line.lstrip(" ").partition(" ")
         command = self._commands.get(name)
         takes_no_more = command is not None and command.takes_user and not command.maximum
         return takes_no_more and bool(is_token(text.lstrip(" ")))
@@ -245,18 +244,12 @@ class CommandTable:
         return "\n".join(command.usage for command in listed)
 
 
-def _cut(text: str) -> tuple[str, str]:
-    """Cut off the first word: the word, and what follows the one space behind it."""
-    word, _, rest = text.lstrip(" ").partition(" ")
-    return word, rest
-
-
 def _words_and_rest(text: str, count: int) -> list[str]:
-    """Cut off up to `count` words; what is left comes last, exactly as typed. But nobody sees a
-    message of blanks, so it counts as none."""
+    """Cut off up to `count` words; the rest comes last, exactly as typed. Blanks are no rest, as
+    nobody sees a message of blanks."""
     words: list[str] = []
     while text and len(words) < count:
-        word, text = _cut(text)
+        word, _, text = text.lstrip(" ").partition(" ")
         if word:
             words.append(word)
     if text.strip():

@@ -1,8 +1,8 @@
-"""The life of a connection that is read, pushed back, and closed one side at a time: its states,
-and all that leads from one to the next.
+"""The states of a connection that is read, pushed back, and closed one side at a time, and all that
+leads from one to the next.
 
-How a server ends a connection that is one too many, or whose peer takes nothing, and how it
-waits for all of them to end.
+The module also has the ways in which a server ends connections: one that is one too many, one whose
+peer takes nothing, and all of them when it stops.
 """
 
 from __future__ import annotations
@@ -35,11 +35,8 @@ become a second crowd."""
 
 
 class Progress:
-    """Watches a peer that takes less than it is sent, from now on: one that takes nothing for
-    `limit` seconds is cut off.
-
-    A slow peer may need longer than that for all that is buffered: what counts is whether it took
-    anything.
+    """Watches a peer that takes less than it is sent, from now on: a peer that takes nothing for
+    `limit` seconds is cut off. A slow one may need longer for all that is buffered.
     """
 
     __slots__ = ("_acknowledged", "_clock", "_limit", "_timer", "_transport")
@@ -54,7 +51,7 @@ class Progress:
         self._timer = clock.callLater(limit, self._check)
 
     def stop(self) -> None:
-        """It takes what it is sent again, or is gone."""
+        """Watch no more."""
         if self._timer.active():
             self._timer.cancel()
 
@@ -72,10 +69,10 @@ class RejectedConnection:
     sends is looked at.
 
     To close a socket that has unread input is a reset, which throws away what the peer has not read
-    yet. So this side alone is closed, and the peer has LINGER seconds to read and to close its own.
-    Meanwhile the connection is in `lingering`, which is the factory's, to `abort` them when it
-    stops. Where MOST_LINGERING are in there already, the words are sent as far as they can be at
-    once, and the connection is closed.
+    yet. Therefore this side alone is closed, and the peer has LINGER seconds to read and to close
+    its own. Meanwhile the connection is in the factory's `lingering`, which `abort`s them when it
+    stops. Where MOST_LINGERING are there already, the words are sent as far as they can be at once,
+    and the connection is closed.
     """
 
     __slots__ = ("_clock", "_deadline", "_lingering", "_transport", "_words")
@@ -115,7 +112,7 @@ class RejectedConnection:
             self._transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Nothing: whatever it is, it comes too late."""
+        """Nothing: it comes too late."""
 
     def connectionLost(self, reason: Failure) -> None:
         self._lingering.discard(self)
@@ -138,8 +135,8 @@ class IAbortable(Interface):
 
 
 class ConnectionShutdown:
-    """Waits for the connections of a server that stops, which `connections` has as long as they
-    are there; whoever removes the last calls `all_gone`."""
+    """Waits for the connections of a server that stops. `connections` has them as long as they are
+    there; the remover of the last calls `all_gone`."""
 
     def __init__(self, clock: IReactorTime, connections: Collection[IAbortable]) -> None:
         self._clock = clock
@@ -157,7 +154,7 @@ class ConnectionShutdown:
         return gone
 
     def all_gone(self) -> None:
-        """No connection is left."""
+        """Fire the Deferreds, as no connection is left."""
         when_gone, self._when_gone = self._when_gone, []
         for gone in when_gone:
             gone.callback(None)
@@ -168,22 +165,22 @@ class ConnectionShutdown:
 
 
 HASTE = 1.0
-"""Seconds to send the last words to a peer whose place somebody else needs."""
+"""Seconds to send the last words to a peer whose place is needed."""
 
-# The members below know what is asked of them for every request: an attribute is there in 3 ns,
-# while to compare with a member takes 30, most of it for finding the member in its class.
+# The members below have attributes for what every request asks of them: an attribute takes 3 ns,
+# and to compare with a member 30, most of it to find the member in its class.
 
 
 class Phase(Enum):
-    """How far a life has come. It goes on, and never back."""
+    """How far a connection has come; it never goes back."""
 
     OPEN = 0
     FINISHING = 1
     """Nothing new is begun."""
     CLOSING = 2
-    """What was written is on its way, and what comes is thrown away."""
+    """Output is on its way, and input is thrown away."""
     LINGERING = 3
-    """That is sent too, and this side is closed: the peer has LINGER seconds to close its own."""
+    """Output is sent, and this side is closed: the peer has LINGER seconds to close its own."""
     LOST = 4
 
     def __init__(self, number: int) -> None:
@@ -194,13 +191,13 @@ class Phase(Enum):
 
 
 class Input(Enum):
-    """What becomes of the bytes that the peer sends."""
+    """What happens to the bytes that the peer sends."""
 
     READING = 0
     PAUSED = 1
-    """They wait in the transport."""
+    """Bytes wait in the transport."""
     ENDED = 2
-    """There are none: the peer has closed its side."""
+    """The peer has closed its side."""
 
     def __init__(self, number: int) -> None:
         self.reading = number == 0
@@ -209,9 +206,8 @@ class Input(Enum):
 
 
 class ConnectionState:
-    """Where one connection is in its life. Its owner says what happens to it and what it wants;
-    what that means for the transport is done here. `phase`, `input` and `blocked` are there to be
-    read.
+    """The state of one connection. Its owner says what happened and what it wants, and this class
+    does with the transport what follows. `phase`, `input` and `blocked` are there to be read.
 
     A peer that takes nothing for `write_timeout` seconds is cut off, whether it is still written
     to or the last bytes are on their way.
@@ -238,7 +234,7 @@ class ConnectionState:
         self._deadline: IDelayedCall | None = None  # for the peer to bring the end on
 
     def begin(self, transport: ITransport, producer: IPushProducer) -> sockets.IStreamTransport:
-        """It is connected by `transport`, which tells `producer` when the peer takes too little."""
+        """Begin with `transport`, which tells `producer` when the peer takes too little."""
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)  # an event must not wait for a reply's acknowledgement
             transport.setTcpKeepAlive(True)
@@ -247,10 +243,10 @@ class ConnectionState:
         self._transport.registerProducer(producer, True)
         return self._transport
 
-    # Output. Whether what is said here is news is returned.
+    # Output. Each returns whether that is news.
 
     def block(self) -> bool:
-        """The transport wants no more for now."""
+        """Note that the transport wants no more for now."""
         if self.blocked or self.phase.closed:
             return False
         self.blocked = True
@@ -258,7 +254,7 @@ class ConnectionState:
         return True
 
     def unblock(self) -> bool:
-        """It takes more again, or there is no more."""
+        """Note that it takes more again, or that there is no more to come."""
         progress, self._progress = self._progress, None
         if progress is None:
             return False
@@ -266,7 +262,7 @@ class ConnectionState:
         progress.stop()
         return True
 
-    # Input. Whether anything changed is returned.
+    # Input. Each returns whether anything changed.
 
     def stop_reading(self) -> bool:
         """Leave in the transport what comes from now on."""
@@ -285,7 +281,7 @@ class ConnectionState:
         return True
 
     def input_ended(self) -> None:
-        """The peer has closed its side."""
+        """Note that the peer has closed its side."""
         self.input = Input.ENDED
         self._leave_when_both_closed()
 
@@ -299,9 +295,8 @@ class ConnectionState:
     def close(self) -> None:
         """Close behind what is written, in a way that lets the peer read all of it.
 
-        To close a socket that has unread input is a reset, and a reset throws away what the peer
-        has not read yet. So only the sending side is closed; the input that comes until the peer
-        closes its side too is for the owner to throw away.
+        Only the sending side is closed, for the reason that `RejectedConnection` gives; the owner
+        throws away the input that comes until the peer closes its side too.
         """
         if self.phase.closed:
             return
@@ -318,8 +313,8 @@ class ConnectionState:
         self._transport.loseWriteConnection()
 
     def leave(self) -> None:
-        """Close as soon as what is written is sent, or could not be within a second: the peer, who
-        has said nothing that is unread, is not waited for."""
+        """Close as soon as what is written is sent, or could not be within a second. The peer has
+        sent nothing that is unread, and is not waited for."""
         if self.phase.closed:
             return
         self.phase = Phase.CLOSING
@@ -329,7 +324,7 @@ class ConnectionState:
         self._transport.loseConnection()
 
     def output_ended(self, outstayed: Callable[[], None]) -> None:
-        """All that was written is sent, and this side is closed; `outstayed` is called if the peer
+        """Note that all output is sent, and this side is closed; `outstayed` is called if the peer
         does not close its own in time."""
         if self.phase is not Phase.CLOSING:
             return
@@ -343,7 +338,7 @@ class ConnectionState:
         self._transport.abortConnection()
 
     def lost(self) -> None:
-        """Nothing is left of the connection."""
+        """Note that the connection is gone."""
         self.phase = Phase.LOST
         self.unblock()
         self._stop_deadline()

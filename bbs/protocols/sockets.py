@@ -1,6 +1,6 @@
-"""What is asked of a transport, and what only the socket under it knows about the peer.
+"""Facts about a peer that only the socket under a transport knows.
 
-The functions have a harmless answer where there is no plain socket to ask (TLS, transports in
+Each function has a harmless answer where there is no plain socket to ask (TLS, transports in
 memory) or where the system does not say (all but Linux).
 """
 

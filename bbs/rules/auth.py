@@ -9,6 +9,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import peewee
@@ -72,7 +73,7 @@ class Sessions:
     ttl: float
     quotas: Quotas = DEFAULT_QUOTAS
 
-    @property
+    @cached_property
     def slack(self) -> float:
         """Seconds by which the note of a session's last use may be wrong."""
         return min(self.ttl * TOUCH_SHARE, MOST_SLACK)
@@ -127,7 +128,8 @@ class Question(Generic[P]):
         """How many arguments it has, the caller apart."""
         signature = inspect.Signature([first, *others])
         self._of_user: Statement[..., list[Row]] = Statement(of_user, signature)
-        self._of_holder: Statement[..., list[Row]] = Statement(of_holder, signature, packed=True)
+        self.of_holder: Statement[..., list[Row]] = Statement(of_holder, signature, packed=True)
+        """Finds it for the holder of a token, behind what `_holder` selects."""
 
     def __call__(self, caller: Caller, *arguments: P.args, **keywords: P.kwargs) -> list[Row]:
         """What is found, as tuples: known already, if it was asked together with who is asking."""
@@ -135,10 +137,6 @@ class Question(Generic[P]):
         if known and not keywords and known.question is self and known.arguments == arguments:
             return known.rows
         return [row[1:] for row in self._of_user(caller.id, *arguments, **keywords)]
-
-    def with_holder(self, token_digest: str, arguments: tuple[Any, ...]) -> list[Row]:
-        """The same of whoever holds a token, behind what `_holder` selects."""
-        return self._of_holder(token_digest, *arguments)
 
 
 def question(extend: Callable[Concatenate[Any, P], peewee.Select]) -> Question[P]:
@@ -182,10 +180,7 @@ def identify(
 ) -> Caller:
     """Who holds `token`; with the answer to the question `first`, if there is one."""
     token_digest = digest(token or "")
-    if first is None:
-        found = _who_holds(token_digest)
-    else:
-        found = first.with_holder(token_digest, arguments)
+    found = first.of_holder(token_digest, *arguments) if first else _who_holds(token_digest)
     if not found and first and _who_holds(token_digest):
         raise LookupError(f"{first.name} found no row for the caller: it joins by outer joins only")
     if not found or found[0][0] + sessions.ttl < now:
@@ -240,7 +235,7 @@ class Costs:
     commands: Price = 1.0
     deliveries: Price = 0.0
 
-    @property
+    @cached_property
     def known(self) -> bool:
         """Whether all is known beforehand."""
         return not (callable(self.commands) or callable(self.deliveries))

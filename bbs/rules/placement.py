@@ -74,7 +74,7 @@ class Search:
 
 
 class IPlacement(Interface):
-    """Who finds places for people, and has them wait for one."""
+    """Finds places for people, and has them wait for one."""
 
     async def seat(
         name: str,
@@ -82,7 +82,7 @@ class IPlacement(Interface):
         attempt: Callable[[Look], Awaitable[Search]],
         undo: Callable[[], Awaitable[None]] = ...,
     ) -> Seat:
-        """A place for `name`, found by `attempt`; `undo` is called if whoever asked is gone by
+        """Find a place for `name`, by `attempt`; `undo` is called if the connection has gone by
         then.
 
         :raises Unavailable: none could be had in time.

@@ -9,9 +9,7 @@ fires with what the rule returns. What it promises:
 - A database that is out of reach, or answers nobody, is `errors.Unavailable` within `DEADLINE` plus
   `COMMIT_GRACE`; the next call tries to connect anew, so service returns with the database. A
   process that is merely busy lets its calls wait.
-- Who reads waits for nobody who writes, and nobody for who reads at length.
-
-When calls that are under way have waited long enough: one timer for all of them.
+- Readers wait for no writer, and nobody waits for a long reader.
 """
 
 from __future__ import annotations
@@ -35,6 +33,230 @@ from bbs.storage import models
 from bbs.storage.engines import connect_to, is_bug, summary
 from bbs.storage.sqlite import SqliteDatabase
 from bbs.storage.transactions import Job, Transactions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Q = TypeVar("Q")
+
+DEADLINE = 1.4
+"""Seconds without an answer to anybody of its lane after which a call is given up that does not
+commit yet: that a database answers nobody is to be said within 2 s."""
+
+START_PATIENCE = 10.0
+"""Seconds that a server which starts waits for a database that others keep busy."""
+
+START_PAUSE = 0.05
+"""Seconds between two tries of that."""
+
+COMMIT_GRACE = 0.4
+"""Seconds more that a commit under way may take before its outcome counts as unknown."""
+
+CONNECTIONS = 8
+"""Connections to a MySQL at the most, unless the configuration says more or less."""
+
+TOGETHER = 16
+"""Calls that wait before another thread is used, on a MySQL: what one takes up shares a
+transaction."""
+
+SAID_INTERVAL = 1.0
+"""Seconds between two lines in the log that the database is away."""
+
+_log = Logger()
+
+
+def read_only(rule: Callable[P, T]) -> Callable[P, T]:
+    """Mark a rule that writes nothing: it need not wait for those that do."""
+    rule.__bbs_read_only__ = True  # type: ignore[attr-defined]
+    return rule
+
+
+def is_read_only(rule: Callable[..., object] | None) -> bool:
+    """Whether `rule` is marked as `read_only`, or `long_read`."""
+    return getattr(rule, "__bbs_read_only__", False)
+
+
+def long_read(rule: Callable[P, T]) -> Callable[P, T]:
+    """Mark a rule that only reads, and much: other readers need not wait for it."""
+    rule.__bbs_long__ = True  # type: ignore[attr-defined]
+    return read_only(rule)
+
+
+def marked_as(rule: Callable[..., object] | None, other: Callable[P, T]) -> Callable[P, T]:
+    """Mark `other`, which carries out `rule`, as `rule` is; without a rule it only reads."""
+    if rule is not None and not is_read_only(rule):
+        return other
+    return long_read(other) if getattr(rule, "__bbs_long__", False) else read_only(other)
+
+
+class Database:
+    """One database, for one process (peewee's models are bound to it).
+
+    :param url: see `connect_to`.
+    :param workers: have the threads that run the transactions.
+    :param reactor: keeps the deadlines (`IReactorTime`).
+    :param connections: the most to a MySQL. An SQLite file has three: one that writes, one that
+        reads, one for long work.
+    """
+
+    def __init__(
+        self, url: str, workers: ILanes, reactor: IReactorTime, connections: int = CONNECTIONS
+    ) -> None:
+        self.url = url
+        self.peewee = connect_to(url)
+        models.database.initialize(self.peewee)
+        self._reactor = reactor
+        self._transactions = Transactions(self.peewee, url, reactor)
+        self._deadlines = Deadlines(reactor, DEADLINE, self._late)
+        self._away: set[bool] = set()
+        """The kinds of calls that were not served when last tried: False reads, True writes."""
+        self._said = False
+        """Whether the log says that the database is away, and when it last did."""
+        self._said_at = float("-inf")
+        self.on_answer: Callable[[float], None] = lambda seconds: None
+        """Called within the span of each call that the database answered, with the seconds that it
+        took, from `run` on."""
+        self._last_answer: dict[ILane, float] = {}
+        """When somebody was last answered by the database, on each lane."""
+        self._closed = False
+        self._make_lanes(workers, connections)
+
+    def _make_lanes(self, workers: ILanes, connections: int) -> None:
+        def lane(name: str, threads: int) -> ILane:
+            return workers.lane(
+                name,
+                self._transactions.work,
+                self._done,
+                threads=threads,
+                together=TOGETHER,
+                leave=self._transactions.hang_up,
+            )
+
+        readers = writers = 1
+        if not isinstance(self.peewee, SqliteDatabase):
+            readers = max(1, (connections - 1) // 2)
+            writers = max(1, connections - 1 - readers)
+        self._writing = lane("writing", writers)
+        self._reading = lane("reading", readers) if connections > 1 else self._writing
+        self._taking_long = lane("taking-long", 1) if connections > 2 else self._reading
+
+    def close(self) -> None:
+        """Close this thread's connection; from now on every call is `Unavailable`."""
+        self._closed = True
+        self._transactions.hang_up()
+
+    @property
+    def available(self) -> bool:
+        """Whether the database serves: what reads, and what writes, which a full disk refuses."""
+        return not self._away
+
+    def run(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Deferred[T]:
+        """Run `rule(*arguments, **keywords)` in a transaction.
+
+        Fires with what it returns, or fails with what it raised, or with `Unavailable`.
+        """
+        if self._closed:
+            return fail(Unavailable())
+        now, writes = self._reactor.seconds(), not is_read_only(rule)
+        lane = self._writing if writes else self._reading
+        if getattr(rule, "__bbs_long__", False):
+            lane = self._taking_long
+        job = Job(rule, arguments, keywords, lane, asked_at=now, writes=writes)
+        self._deadlines.watch(job)
+        lane.put(job)
+        return job.answer
+
+    def run_unhurried(
+        self, work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
+    ) -> Deferred[T]:
+        """Run `work` on a thread of the database, in its own transactions and without deadline."""
+        lane, now = self._taking_long, self._reactor.seconds()
+        job = Job(work, arguments, keywords, lane, asked_at=now, writes=True, hurried=False)
+        lane.put(job)
+        return job.answer
+
+    def run_patiently(
+        self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
+    ) -> Deferred[T]:
+        """Run `rule` in a transaction of its own, for a server's start: nobody waits for an answer,
+        and a database that others keep busy is tried again for `START_PATIENCE`, and so is what
+        lost a race: servers that start together write the same rows.
+
+        Fails with `DatabaseRefused` where the database cannot be had.
+        """
+
+        def transaction() -> T:
+            until = self._reactor.seconds() + START_PATIENCE
+            while True:
+                try:
+                    with self.peewee.atomic():
+                        return rule(*arguments, **keywords)
+                except (peewee.OperationalError, peewee.IntegrityError) as error:
+                    late = self._reactor.seconds() > until
+                    if is_bug(error) or self.peewee.is_closed() or late:
+                        raise
+                time.sleep(START_PAUSE)  # On a thread of the database's.
+
+        return self.run_unhurried(transaction)
+
+    # Answers
+
+    def _done(self, jobs: Sequence[Job]) -> None:
+        """Answer calls that have been carried out, or have failed."""
+        now = self._reactor.seconds()
+        for job in jobs:
+            self._deadlines.forget(job)
+            if job.answer.called:
+                continue
+            with tracing.within(job.span):
+                if job.hurried:
+                    self._note_answer(job, now)
+                if job.span is not None:
+                    job.trace(job.span, now)
+                if job.error is None:
+                    job.answer.callback(job.result)
+                else:
+                    job.answer.errback(job.error)
+
+    def _note_answer(self, job: Job, now: float) -> None:
+        away = isinstance(job.error, Unavailable)
+        if not away:
+            self._last_answer[job.lane] = now
+            self.on_answer(now - job.asked_at)
+        if away or self._away:
+            cause = job.error.__cause__ if job.error else None
+            self._noticed(job.writes, summary(cause) if away else None)
+
+    def _late(self, job: Job, now: float) -> float | None:
+        """Return when to look again at a call without an answer; None once it is given up."""
+        # While the database answers others, this process is busy, and the database is not away.
+        alive_until = self._last_answer.get(job.lane, float("-inf")) + DEADLINE
+        due = alive_until if job.begun is None else min(alive_until, job.begun + DEADLINE)
+        if due > now:
+            return due
+        if not job.abandon() and not job.late:
+            job.late = True
+            return now + COMMIT_GRACE
+        if not job.answer.called:
+            self._noticed(job.writes, "no answer in time")
+            job.answer.errback(Unavailable())
+        return None
+
+    def _noticed(self, writes: bool, trouble: str | None) -> None:
+        """Note that the database served a call, or did not, because of `trouble`; the log has it
+        once."""
+        if trouble is not None:
+            self._away.add(writes)
+        else:
+            # Whatever writes reads as well.
+            self._away -= {False, writes}
+        # It may come and go with each call, if it serves some and not others.
+        now = self._reactor.seconds()
+        if trouble is not None and not self._said and now - self._said_at >= SAID_INTERVAL:
+            self._said, self._said_at = True, now
+            _log.error("database is away: {trouble}", trouble=trouble)
+        elif self.available and self._said:
+            self._said = False
+            _log.info("database is back")
 
 
 class Deadlines:
@@ -90,7 +312,7 @@ class Deadlines:
             elif job.watched:
                 heappush(self._again, (again, next(self._numbers), job))
         if self._waiting:
-            # Whoever was told may have asked for more, which is not what is due first.
+            # A caller that was answered may have made more calls, which are not due first.
             if self._timer is not None:
                 self._timer.cancel()
             next_due = min(
@@ -108,232 +330,8 @@ class Deadlines:
         return [job for job in due if job.watched]
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-Q = TypeVar("Q")
-
-DEADLINE = 1.4
-"""Seconds without an answer to anybody of its lane after which a call is given up that does not
-commit yet: that a database answers nobody is to be said within 2 s."""
-
-START_PATIENCE = 10.0
-"""Seconds that a server which starts waits for a database that others keep busy."""
-
-START_PAUSE = 0.05
-"""Seconds between two tries of that."""
-
-COMMIT_GRACE = 0.4
-"""Seconds more that a commit under way may take before its outcome counts as unknown."""
-
-CONNECTIONS = 8
-"""How many connections to a MySQL there are at the most, if nothing else is said."""
-
-TOGETHER = 16
-"""How many calls that wait make another thread worth its while, on a MySQL: what each takes up
-shares a transaction."""
-
-SAID_INTERVAL = 1.0
-"""Seconds between two lines in the log that the database is away."""
-
-_log = Logger()
-
-
-def read_only(rule: Callable[P, T]) -> Callable[P, T]:
-    """Mark a rule that writes nothing: it need not wait for those that do."""
-    rule.__bbs_read_only__ = True  # type: ignore[attr-defined]
-    return rule
-
-
-def is_read_only(rule: Callable[..., object] | None) -> bool:
-    """Whether `rule` is marked so."""
-    return getattr(rule, "__bbs_read_only__", False)
-
-
-def long_read(rule: Callable[P, T]) -> Callable[P, T]:
-    """Mark a rule that only reads, and much: other readers need not wait for it."""
-    rule.__bbs_long__ = True  # type: ignore[attr-defined]
-    return read_only(rule)
-
-
-def marked_as(rule: Callable[..., object] | None, other: Callable[P, T]) -> Callable[P, T]:
-    """Mark `other`, which carries out `rule`, as that is marked; without a rule it only reads."""
-    if rule is not None and not is_read_only(rule):
-        return other
-    return long_read(other) if getattr(rule, "__bbs_long__", False) else read_only(other)
-
-
-class Database:
-    """One database, for one process (peewee's models are bound to it).
-
-    :param url: see `connect_to`.
-    :param workers: whose threads run the transactions.
-    :param reactor: keeps the deadlines (`IReactorTime`).
-    :param connections: how many there may be to a MySQL. To an SQLite file there are three: one
-        that writes, one that reads, one for what takes long.
-    """
-
-    def __init__(
-        self, url: str, workers: ILanes, reactor: IReactorTime, connections: int = CONNECTIONS
-    ) -> None:
-        self.url = url
-        self.peewee = connect_to(url)
-        models.database.initialize(self.peewee)
-        self._reactor = reactor
-        self._transactions = Transactions(self.peewee, url, reactor)
-        self._deadlines = Deadlines(reactor, DEADLINE, self._late)
-        self._away: set[bool] = set()
-        """Which calls were not served when last tried: those that only read (False), or write."""
-        self._said = False
-        """Whether the log has it that the database is away, and when it last had."""
-        self._said_at = float("-inf")
-        self.on_answer: Callable[[float], None] = lambda seconds: None
-        """Told how long each call took that the database answered, in seconds, from `run` on; what
-        it was a part of is then being done."""
-        self._last_answer: dict[ILane, float] = {}
-        """When somebody was last answered by the database, on each lane."""
-        self._closed = False
-        self._make_lanes(workers, connections)
-
-    def _make_lanes(self, workers: ILanes, connections: int) -> None:
-        def lane(name: str, threads: int) -> ILane:
-            return workers.lane(
-                name,
-                self._transactions.work,
-                self._done,
-                threads=threads,
-                together=TOGETHER,
-                leave=self._transactions.hang_up,
-            )
-
-        readers = writers = 1
-        if not isinstance(self.peewee, SqliteDatabase):
-            readers = max(1, (connections - 1) // 2)
-            writers = max(1, connections - 1 - readers)
-        self._writing = lane("writing", writers)
-        self._reading = lane("reading", readers) if connections > 1 else self._writing
-        self._taking_long = lane("taking-long", 1) if connections > 2 else self._reading
-
-    def close(self) -> None:
-        """Let go of this thread's connection; from now on every call is `Unavailable`."""
-        self._closed = True
-        self._transactions.hang_up()
-
-    @property
-    def available(self) -> bool:
-        """Whether the database serves: what reads, and what writes, which a full disk refuses."""
-        return not self._away
-
-    def run(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Deferred[T]:
-        """Run `rule(*arguments, **keywords)` in a transaction.
-
-        Fires with what it returns, or fails with what it raised, or with `Unavailable`.
-        """
-        if self._closed:
-            return fail(Unavailable())
-        writes = not is_read_only(rule)
-        job = Job(rule, arguments, keywords, asked_at=self._reactor.seconds(), writes=writes)
-        self._deadlines.watch(job)
-        self._lane(rule).put(job)
-        return job.answer
-
-    def _lane(self, rule: Callable[..., object]) -> ILane:
-        if not is_read_only(rule):
-            return self._writing
-        return self._taking_long if getattr(rule, "__bbs_long__", False) else self._reading
-
-    def run_unhurried(
-        self, work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
-    ) -> Deferred[T]:
-        """Run `work` on a thread of the database, in its own transactions and without deadline."""
-        now = self._reactor.seconds()
-        job = Job(work, arguments, keywords, asked_at=now, writes=True, hurried=False)
-        self._taking_long.put(job)
-        return job.answer
-
-    def run_patiently(
-        self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
-    ) -> Deferred[T]:
-        """Run `rule` in a transaction of its own, for a server's start: nobody waits for an answer,
-        and a database that others keep busy is tried again for `START_PATIENCE`, and so is what
-        lost a race: servers that start together write the same rows.
-
-        Fails with `DatabaseRefused` where the database cannot be had.
-        """
-
-        def transaction() -> T:
-            until = self._reactor.seconds() + START_PATIENCE
-            while True:
-                try:
-                    with self.peewee.atomic():
-                        return rule(*arguments, **keywords)
-                except (peewee.OperationalError, peewee.IntegrityError) as error:
-                    late = self._reactor.seconds() > until
-                    if is_bug(error) or self.peewee.is_closed() or late:
-                        raise
-                time.sleep(START_PAUSE)  # On a thread of the database's.
-
-        return self.run_unhurried(transaction)
-
-    # Answers
-
-    def _done(self, jobs: Sequence[Job]) -> None:
-        """These have been carried out, or have failed."""
-        now = self._reactor.seconds()
-        for job in jobs:
-            self._deadlines.forget(job)
-            if job.answer.called:
-                continue
-            error = job.error
-            if job.hurried:
-                away = isinstance(error, Unavailable)
-                if not away:
-                    self._last_answer[self._lane(job.rule)] = now
-                    with tracing.within(job.span):
-                        self.on_answer(now - job.asked_at)
-                if away or self._away:
-                    cause = error.__cause__ if error else None
-                    self._noticed(job.writes, summary(cause) if away else None)
-            job.tell(now)
-            with tracing.within(job.span):
-                if error is None:
-                    job.answer.callback(job.result)
-                else:
-                    job.answer.errback(error)
-
-    def _late(self, job: Job, now: float) -> float | None:
-        """When to look again at a call that has no answer yet; None when it is given up."""
-        # While the database answers others, this process is busy, and the database is not away.
-        alive_until = self._last_answer.get(self._lane(job.rule), float("-inf")) + DEADLINE
-        due = alive_until if job.begun is None else min(alive_until, job.begun + DEADLINE)
-        if due > now:
-            return due
-        if not job.abandon() and not job.late:
-            job.late = True
-            return now + COMMIT_GRACE
-        if not job.answer.called:
-            self._noticed(job.writes, "no answer in time")
-            job.answer.errback(Unavailable())
-        return None
-
-    def _noticed(self, writes: bool, trouble: str | None) -> None:
-        """The database served a call, or did not, for a reason that is logged once."""
-        if trouble is not None:
-            self._away.add(writes)
-        else:
-            # Whatever writes reads as well.
-            self._away -= {False, writes}
-        # It may come and go with each call, if it serves some and not others.
-        now = self._reactor.seconds()
-        if trouble is not None and not self._said and now - self._said_at >= SAID_INTERVAL:
-            self._said, self._said_at = True, now
-            _log.error("database is away: {trouble}", trouble=trouble)
-        elif self.available and self._said:
-            self._said = False
-            _log.info("database is back")
-
-
 def rows(query: Any) -> list[Any]:
-    """What `query` finds, as tuples. (To a type checker peewee's rows are always models.)"""
+    """Return the rows of `query`, as tuples. (To a type checker peewee's rows are models.)"""
     return [*query.tuples()]
 
 

@@ -10,31 +10,37 @@ import peewee
 import pymysql
 import pymysql.constants.ER as mysql_errors
 
-from bbs.storage.transaction_guard import EXCEPTIONS, Doing, Prepared, TransactionGuard
+from bbs.storage.transaction_guard import EXCEPTIONS, Prepared, TransactionGuard
 
 CLIENT_ERRORS = range(2000, 3000)
-"""What the driver itself says of a connection."""
+"""The driver's own errors of a connection."""
 
 _WANT_TLS = (
     mysql_errors.ACCESS_DENIED_ERROR,  # to a user of whom TLS is required
     2061,  # by the driver in C: a password that may not go over a plain connection
     3159,  # a server where nothing may
 )
-"""What is said where TLS is wanted, 1045 also of a wrong password."""
+"""Errors of a server that wants TLS; 1045 is a wrong password's too."""
 
 _ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
 
 
 class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
-    """MySQL or MariaDB. A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends."""
+    """MySQL or MariaDB, where each statement sees what is committed when it begins."""
 
+    # A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends.
     field_types = peewee.MySQLDatabase.field_types | {"TEXT": "MEDIUMTEXT"}
 
     packs = True  # The driver takes 4 µs for the description of each column of a result.
 
-    def __init__(self, database: str, **options: Any) -> None:
-        self.doing = Doing()
-        super().__init__(database, **options)
+    def take_turn(self) -> None:
+        """Do nothing: writers wait for rows, and at the server."""
+
+    def begin_reading(self) -> None:
+        """Do nothing: reading takes no transaction."""
+
+    def end_reading(self) -> None:
+        """Do nothing, likewise."""
 
     def _connect(self) -> Any:
         connection = self._connect_plainly()
@@ -49,8 +55,8 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         return connection
 
     def _connect_plainly(self) -> Any:
-        """Without TLS where the options say so, unless the server wants it: the driver prefers it,
-        and what never leaves this machine need not be encrypted."""
+        """Connect without TLS where the options say so, unless the server wants it: the driver
+        prefers TLS, which is no use where nothing leaves this machine."""
         plain = self.connect_params
         try:
             return self._open()
@@ -73,7 +79,8 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         """Carry out a statement; gives the cursor, with all that the database has to say."""
         if self.query_hooks:
             return super().carry_out(sql, values, writes)
-        self.watch(writes)
+        if writes:
+            self.note_change()
         connection: Any = self._state.conn  # type: ignore[attr-defined]
         with EXCEPTIONS:
             cursor = connection.cursor()
@@ -86,8 +93,8 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         """Carry out statements in one round trip; what `results` make of the cursor at each."""
         if self.query_hooks:
             return super().carry_out_together(statements, results)
-        for _, _, writes in statements:
-            self.watch(writes)
+        if any(writes for _, _, writes in statements):
+            self.note_change()
         whole = ";".join(sql for sql, _, _ in statements)
         values = [value for _, own, _ in statements for value in own]
         found = []
@@ -108,7 +115,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
 
     def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Carry out a change for each of the rows of values: an insertion in one statement."""
-        self.watch(True)
+        self.note_change()
         with EXCEPTIONS:
             cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
             if _ON_DUPLICATE in sql:  # The driver knows no values behind those of a row.

@@ -1,11 +1,10 @@
-"""SQLite: how its transactions begin, and how processes take turns.
+"""SQLite, whose processes on one machine take turns to write.
 
-Whose turn it is to write, among the processes of one machine that share an SQLite file.
-
-SQLite has whoever finds the database locked sleep and try again, so who waits longest may wait
-again, up to its time-out. An `flock` on a file beside the database is had as soon as it is free,
-and the kernel takes it back when whoever has it dies. Measured with ten processes that write: the
-longest wait fell from 33 to 7 ms, and from 105 to 6 for the longer writes to a group of eight.
+SQLite has a writer that finds the database locked sleep and try again, so the one that waits
+longest may wait again, up to its time-out. An `flock` on a file beside the database is had as soon
+as it is free, and the kernel takes it back when its holder dies. Measured with ten processes that
+write: the longest wait fell from 33 to 7 ms, and from 105 to 6 for the longer writes to a group of
+eight.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 import peewee
 from twisted.logger import Logger
 
-from bbs.storage.transaction_guard import EXCEPTIONS, Doing, TransactionGuard
+from bbs.storage.transaction_guard import EXCEPTIONS, TransactionGuard
 
 try:
     import fcntl
@@ -31,18 +30,93 @@ except ImportError:  # Not a POSIX system.
 
 _log = Logger()
 
+
+class _TurnTaking(peewee.SqliteDatabase):
+    """Takes the lock for writing as a transaction begins, when its turn has come: to take it at the
+    first write instead would fail where two that have read both write."""
+
+    def __init__(self, database: str, **options: Any) -> None:
+        self._own = _OfThread(database if database not in ("", ":memory:") else None)
+        super().__init__(database, **options)
+
+    def begin(self, lock_type: str | None = None) -> None:
+        if not self._own.turn.take(self.timeout):
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            with EXCEPTIONS:
+                raise error
+        try:
+            super().begin(lock_type or "IMMEDIATE")
+        except BaseException:
+            self._own.turn.give_back()
+            raise
+
+    def begin_reading(self) -> None:
+        """Begin a transaction that waits for nobody, as it only reads."""
+        super().begin("DEFERRED")
+
+    def end_reading(self) -> None:
+        """End such a transaction."""
+        super().commit()
+
+    def commit(self) -> None:
+        super().commit()
+        self._own.turn.give_back()
+
+    def rollback(self) -> None:
+        try:
+            super().rollback()
+        finally:
+            self._own.turn.give_back()
+
+    def take_turn(self) -> None:
+        """Wait until nobody else writes, as long as it takes, on a thread that may."""
+        if threading.current_thread() is not threading.main_thread():
+            self._own.turn.take(None)
+
+    def _close(self, connection: Any) -> None:
+        super()._close(connection)  # type: ignore[misc]
+        self._own.turn.give_back()
+
+
+class SqliteDatabase(TransactionGuard, _TurnTaking):
+    """SQLite, by the standard library's driver."""
+
+    def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
+        """Carry out a statement; gives the cursor, with all that the database has to say."""
+        if self.query_hooks:
+            return super().carry_out(sql, values, writes)
+        if writes:
+            self.note_change()
+        connection: Any = self._state.conn  # type: ignore[attr-defined]
+        with EXCEPTIONS:
+            return connection.execute(sql, values)
+
+    def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Carry out a change for each of the rows of values."""
+        self.note_change()
+        connection: Any = self._state.conn  # type: ignore[attr-defined]
+        with EXCEPTIONS:
+            connection.executemany(sql, rows)
+
+
 _without: set[str | None] = set()
-"""Files for which the log has it that there are no turns."""
+"""Files for which the log says that there are no turns."""
 
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
-"""Why a file cannot be opened at the moment."""
+"""Errors of opening a file that pass."""
+
+
+class _OfThread(threading.local):
+    def __init__(self, file: str | None) -> None:
+        self.turn = WriterLock(file)
 
 
 class WriterLock:
     """One connection's turn to write to the database `file`; None for one that nobody shares.
 
-    Where there is no such lock, as on some network file systems, nobody takes turns, and SQLite's
-    own time-out is what is left.
+    Where there is no such lock, as on some network file systems, nobody takes turns. SQLite's own
+    time-out is left then.
     """
 
     def __init__(self, file: str | None) -> None:
@@ -51,8 +125,8 @@ class WriterLock:
         self._waiting: _LockWaiter | None = None
 
     def take(self, patience: float | None) -> bool:
-        """Wait for the turn, `patience` seconds at the most, or as long as it takes for None;
-        whether there is no more to wait for."""
+        """Wait for the turn, at most `patience` seconds, or as long as it takes for None; False
+        if it did not come."""
         if self._path is None or self._path in _without or self._descriptor is not None:
             return True
         if self._waiting is None or not self._waiting.resume():
@@ -84,16 +158,16 @@ class WriterLock:
         return True
 
     def give_back(self) -> None:
-        """It is somebody else's, if it was this one's."""
+        """Give back the turn, if it was had."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 class _LockWaiter:
-    """A thread that waits for the lock of `descriptor`: nothing ends that before, so whoever has
-    waited too long and comes again finds it still there, and a turn that comes when nobody waits
-    for it is given back."""
+    """A thread that waits for the lock of `descriptor`. Nothing ends that sooner: a connection that
+    has waited too long and comes again finds it still waiting. A turn that comes when nobody wants
+    it is given back."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -111,93 +185,14 @@ class _LockWaiter:
                 os.close(self._descriptor)
 
     def resume(self) -> bool:
-        """Wait again, unless the turn came meanwhile; whether it is so."""
+        """Wait again; False if the turn came meanwhile, and was given back."""
         with self._deciding:
             self._wanted = not self._ended.is_set()
             return self._wanted
 
     def had(self, patience: float | None) -> int | None:
-        """The descriptor, if the lock was had in time."""
+        """Return the descriptor, if the lock was had in time."""
         self._ended.wait(patience)
         with self._deciding:
             self._wanted = self._ended.is_set()
             return self._descriptor if self._wanted else None
-
-
-class SqliteDatabase(TransactionGuard, peewee.SqliteDatabase):
-    """SQLite, whose transactions take the lock for writing as they begin: to take it at the first
-    write instead would fail where two that have read both write. Processes take turns."""
-
-    def __init__(self, database: str, **options: Any) -> None:
-        self.doing = Doing()
-        self._turns = threading.local()
-        super().__init__(database, **options)
-
-    def take_turn(self) -> None:
-        """Wait until nobody else writes, as long as it takes, on a thread that may."""
-        if threading.current_thread() is not threading.main_thread():
-            self._turn.take(None)
-
-    def begin(self, lock_type: str | None = None) -> None:
-        """Begin a transaction; one that only reads may be `DEFERRED`, and waits for nobody."""
-        self.check_end()
-        if lock_type == "DEFERRED":
-            super().begin(lock_type)
-            return
-        if not self._turn.take(self.timeout):
-            with EXCEPTIONS:
-                raise _busy()
-        try:
-            super().begin(lock_type or "IMMEDIATE")
-        except BaseException:
-            self._turn.give_back()
-            raise
-
-    def commit(self) -> None:
-        """End a transaction, and the turn."""
-        super().commit()
-        self._turn.give_back()
-
-    def rollback(self) -> None:
-        """Undo a transaction, and end the turn."""
-        self.check_end()
-        try:
-            super().rollback()
-        finally:
-            self._turn.give_back()
-
-    def _close(self, connection: Any) -> None:
-        super()._close(connection)  # type: ignore[misc]
-        self._turn.give_back()
-
-    @property
-    def _turn(self) -> WriterLock:
-        try:
-            turn: WriterLock = self._turns.own
-        except AttributeError:
-            shared = self.database not in ("", ":memory:")
-            turn = self._turns.own = WriterLock(self.database if shared else None)
-        return turn
-
-    def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
-        """Carry out a statement; gives the cursor, with all that the database has to say."""
-        if self.query_hooks:
-            return super().carry_out(sql, values, writes)
-        self.watch(writes)
-        connection: Any = self._state.conn  # type: ignore[attr-defined]
-        with EXCEPTIONS:
-            return connection.execute(sql, values)
-
-    def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Carry out a change for each of the rows of values."""
-        self.watch(True)
-        connection: Any = self._state.conn  # type: ignore[attr-defined]
-        with EXCEPTIONS:
-            connection.executemany(sql, rows)
-
-
-def _busy() -> sqlite3.OperationalError:
-    """What SQLite raises when a lock was not to be had in time."""
-    error = sqlite3.OperationalError("database is locked")
-    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
-    return error

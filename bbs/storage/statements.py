@@ -1,4 +1,4 @@
-"""Queries that are written once in peewee's language, and made into SQL once.
+"""Prepared statements: queries written in peewee's language, and made into SQL once.
 
     @statement
     def _names(user: int, kind: str) -> peewee.Select:
@@ -12,20 +12,18 @@
 
 peewee takes some hundred microseconds to make SQL of such a query and objects of its rows, of which
 the database itself needs ten. So the function is called with a stand-in for each argument, once for
-each kind of database, and what comes of it is kept.
-
-How a query with stand-ins for its arguments becomes SQL, and what peewee does with values on
-their way in and out.
+each kind of database, and the plan is kept: the SQL, where arguments go, and what peewee does with
+values on their way in and out.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import peewee
 
@@ -34,8 +32,148 @@ from bbs.storage import models
 Row = tuple[Any, ...]
 Convert = Callable[[Any], Any]
 
-LISTS = (list, tuple)
-"""What among the arguments of a query stands for several values."""
+P = ParamSpec("P")
+T = TypeVar("T")
+Q = TypeVar("Q", bound=peewee.SelectBase)
+
+MOST_LENGTHS = 64
+"""For how many lengths of its lists a statement is kept; with one more the oldest goes."""
+
+_keeping = Lock()
+"""Held for a moment when a plan is kept, and another goes for it."""
+
+_SETS = (set, frozenset)
+
+_SEVERAL = (list, tuple, *_SETS)
+"""Types of the arguments that stand for several values."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A statement with its arguments, to be carried out by `together`."""
+
+    plan: CompiledStatement
+    values: Sequence[Any]
+
+
+class Statement(Generic[P, T]):
+    """A query whose arguments are left open; `statement` makes one.
+
+    A call carries it out in the caller's transaction. A query that selects gives its rows, as
+    tuples; an insertion the new key; any other change the number of rows that it changed. A list
+    among the arguments is one for `in_`; None is equal to nothing, as in SQL.
+    """
+
+    def __init__(
+        self,
+        build: Callable[P, Any],
+        signature: inspect.Signature | None = None,
+        packed: bool = False,
+    ) -> None:
+        self.__doc__ = build.__doc__
+        self.__name__ = build.__name__
+        self.__qualname__ = build.__qualname__
+        self.__module__ = build.__module__
+        self.__wrapped__ = build
+        self._build = build
+        self._signature = signature or inspect.signature(build)
+        self._length = len(self._signature.parameters)
+        self._packed = packed
+        self._plans: dict[Any, CompiledStatement] = {}
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        plan, values = self._bind(args, kwargs)
+        cursor = models.database.obj.carry_out(plan.sql, values, plan.writes)
+        return cast("T", plan.result(cursor))
+
+    def of(self, *args: P.args, **kwargs: P.kwargs) -> Bound:
+        """Give this statement these arguments, for `together`."""
+        return Bound(*self._bind(args, kwargs))
+
+    def many(self, each: Iterable[Sequence[Any]]) -> None:
+        """Carry out a change once for each of these tuples of arguments."""
+        rows = [*each]
+        if len(rows) == 1 or any(isinstance(value, _SEVERAL) for value in (rows or [()])[0]):
+            for row in rows:  # The lists of another may be of other lengths.
+                self(*row)  # type: ignore[call-arg]
+        elif rows:
+            plan, _ = self._bind(rows[0], {})
+            models.database.obj.carry_out_many(plan.sql, [plan.bind(row) for row in rows])
+
+    def _bind(
+        self, args: Sequence[Any], named: Mapping[str, Any]
+    ) -> tuple[CompiledStatement, list[Any]]:
+        """Find the plan for these arguments, and the values that it is carried out with."""
+        if named or len(args) != self._length:
+            bound = self._signature.bind(*args, **named)
+            bound.apply_defaults()
+            args = [*bound.arguments.values()]
+        key: Any = type(models.database.obj)
+        for index, value in enumerate(args):
+            if isinstance(value, _SEVERAL):
+                if isinstance(value, _SETS):
+                    args = [*args[:index], [*value], *args[index + 1 :]]
+                key = (key, index, len(value))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._compile(key, args)
+        return plan, plan.bind(args)
+
+    def _compile(self, key: Any, args: Sequence[Any]) -> CompiledStatement:
+        # Two threads may both come here at first: they come to the same.
+        plan = compile_query(self._build, args, self._packed and models.database.obj.packs)
+        with _keeping:
+            while len(self._plans) >= MOST_LENGTHS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = plan
+        return plan
+
+
+@overload
+def statement(build: Callable[P, peewee.SelectBase]) -> Statement[P, list[Row]]: ...
+@overload
+def statement(build: Callable[P, peewee._WriteQuery]) -> Statement[P, int]: ...
+def statement(build: Callable[P, Any]) -> Statement[P, Any]:
+    """Make a statement of `build`, which returns a peewee query for its arguments.
+
+    `build` is called with stand-ins, so it may only place its arguments, never look at them.
+    """
+    return Statement(build)
+
+
+def together(*statements: Bound) -> list[Any]:
+    """Carry out statements one after the other, in one round trip where the database is far; gives
+    the result of each. No statement sees what another found."""
+    results: list[Any] = models.database.obj.carry_out_together(
+        [(each.plan.sql, each.values, each.plan.writes) for each in statements],
+        [each.plan.result for each in statements],
+    )
+    return results
+
+
+def by_index(query: Q, *fields: peewee.Field) -> Q:
+    """Have `query`, which selects from one table, find its rows by the index of these columns.
+
+    For the latest of few among many: where `ORDER BY id DESC LIMIT n` is asked for, MariaDB would
+    rather read all of the table from its end until it has found as many, whatever is in it. SQLite
+    takes the index without being told.
+
+    :raises LookupError: the table has no such index.
+    """
+    model: Any = fields[0].model
+    columns = [field.column_name for field in fields]
+    for index in model._meta.fields_to_index():
+        if [field.column_name for field in index._expressions] == columns:
+            break
+    else:
+        raise LookupError(f"{model._meta.table_name} has no index of {columns}")
+    if isinstance(models.database.obj, peewee.SqliteDatabase):
+        return query
+    forced: Any = peewee.NodeList((model, peewee.SQL(f"FORCE INDEX (`{index._name}`)")))
+    selected: Any = query
+    found: Q = selected.from_(forced)
+    return found
+
 
 _from_json = json.JSONDecoder().decode
 
@@ -49,41 +187,28 @@ _PLAIN: tuple[tuple[type[peewee.Field], type], ...] = (
 driver gives them."""
 
 
-@dataclass(frozen=True)
-class _Parameter:
-    """A value that an argument gives: the one at `index`, or the `item` of a list there. It goes
-    through `convert` unless it is of the type `plain`."""
+class _Parameter(NamedTuple):
+    """The value of the argument at a `position`, or the `item` of a list there. It goes through
+    `convert` unless it is of the type `plain`."""
 
-    index: int
+    position: int
     item: int | None
     convert: Convert | None
     plain: type | None
 
-    def value(self, arguments: Sequence[Any]) -> Any:
-        value = arguments[self.index]
-        if self.item is not None:
-            value = value[self.item]
-        if self.convert is None or type(value) is self.plain:
-            return value
-        return self.convert(value)
 
-
-@dataclass(frozen=True)
-class _Fresh:
+class _Fresh(NamedTuple):
     """A value that a column's default makes, each time anew."""
 
     make: Callable[[], Any]
     convert: Convert
 
-    def value(self, arguments: Sequence[Any]) -> Any:
-        return self.convert(self.make())
-
 
 class _Argument(peewee.Node):
     """Stands in a query for an argument.
 
-    peewee says what a value goes through on its way into the database; where it would ask the value
-    itself, `convert` says so.
+    peewee knows what a value goes through on its way into the database. Where it would ask the
+    value itself, `convert` says so.
     """
 
     def __init__(self, index: int, item: int | None = None, convert: Convert | None = None) -> None:
@@ -107,7 +232,7 @@ class _Argument(peewee.Node):
 
 
 class _Default(peewee.Node):
-    """Stands in an insertion for what a column's default makes."""
+    """Stands in an insertion for the value that a column's default makes."""
 
     def __init__(self, fresh: _Fresh) -> None:
         self.fresh = fresh
@@ -118,51 +243,58 @@ class _Default(peewee.Node):
 
 @dataclass(frozen=True)
 class CompiledStatement:
-    """What a statement is on one kind of database, for lists of certain lengths.
+    """A statement on one kind of database, for lists of certain lengths.
 
-    `values` are constants, and what gives those that differ. `converters` are for the columns of
-    the result that drivers do not give as peewee would. A `packed` result has one column, which is
-    all of them in JSON.
+    `values` are what stays the same of its values; `given` and `fresh` say what goes to which place
+    among them. `converters` are for the columns of the result that drivers do not give as peewee
+    would. A `packed` result has one column, which is all of them in JSON.
     """
 
     sql: str
-    values: tuple[Any, ...]
+    values: Sequence[Any]
+    given: Sequence[tuple[int, _Parameter]]
+    fresh: Sequence[tuple[int, _Fresh]]
     writes: bool
-    converters: tuple[tuple[int, Convert], ...]
+    converters: Sequence[tuple[int, Convert]]
     packed: bool
 
     def bind(self, arguments: Sequence[Any]) -> list[Any]:
-        return [
-            value.value(arguments) if isinstance(value, (_Parameter, _Fresh)) else value
-            for value in self.values
-        ]
+        """Fill in `arguments`."""
+        values = [*self.values]
+        for place, (position, item, convert, plain) in self.given:
+            value = arguments[position] if item is None else arguments[position][item]
+            if convert is not None and type(value) is not plain:
+                value = convert(value)
+            values[place] = value
+        for place, (make, convert) in self.fresh:
+            values[place] = convert(make())
+        return values
 
     def result(self, cursor: Any) -> Any:
-        """What whoever calls the statement is given."""
-        if not self.writes:
-            found = cursor.fetchall()
-            if self.packed:
-                found = [tuple(_from_json(row)) for (row,) in found]
-            return [*(self._converted(found) if self.converters else found)]
-        return cursor.lastrowid if self.sql.startswith(("INSERT", "REPLACE")) else cursor.rowcount
-
-    def _converted(self, found: Iterable[Row]) -> Iterator[Row]:
-        for row in found:
-            values = [*row]
-            for index, convert in self.converters:
-                values[index] = convert(values[index])
-            yield tuple(values)
+        """Read the statement's result."""
+        if self.writes:
+            is_insertion = self.sql.startswith(("INSERT", "REPLACE"))
+            return cursor.lastrowid if is_insertion else cursor.rowcount
+        rows = cursor.fetchall()
+        if self.packed:
+            rows = [_from_json(row) for (row,) in rows]
+        elif self.converters:
+            rows = [[*row] for row in rows]
+        for index, convert in self.converters:
+            for row in rows:
+                row[index] = convert(row[index])
+        return [*map(tuple, rows)]
 
 
 def compile_query(
     build: Callable[..., Any], arguments: Sequence[Any], packed: bool = False
 ) -> CompiledStatement:
-    """What `build` makes of stand-ins for `arguments`, of which only the lists are looked at, for
-    their lengths; on the database that peewee's models are bound to."""
+    """Compile the query that `build` makes of stand-ins, on the database that peewee's models are
+    bound to. Of `arguments` only the lengths of lists matter."""
     query: Any = build(
         *(
             [_Argument(index, item) for item in range(len(value))]
-            if isinstance(value, LISTS)
+            if isinstance(value, _SEVERAL)
             else _Argument(index)
             for index, value in enumerate(arguments)
         )
@@ -183,16 +315,17 @@ def compile_query(
     converters = [(index, _converter(column)) for index, column in enumerate(columns)]
     return CompiledStatement(
         sql,
-        tuple(values),
+        values,
+        [(place, value) for place, value in enumerate(values) if isinstance(value, _Parameter)],
+        [(place, value) for place, value in enumerate(values) if isinstance(value, _Fresh)],
         writes,
-        tuple((index, convert) for index, convert in converters if convert),
+        [(index, convert) for index, convert in converters if convert],
         packed,
     )
 
 
 def _prepare_insertion(query: Any) -> None:
-    """Say of each value in an insertion which column it is for, and of each that is missing and is
-    to be made anew each time how it is made."""
+    """Tell each value of an insertion its column, and have missing defaults made anew each time."""
     conflict = query._on_conflict
     if conflict is not None and isinstance(conflict._update, MutableMapping):
         _tell_columns(conflict._update, query.table)
@@ -221,7 +354,7 @@ def _tell_columns(values: MutableMapping[Any, Any], table: Any) -> None:
 
 
 def _is_same_in_json(column: Any) -> bool:
-    """Whether the values of a column come back from JSON as they are."""
+    """Whether JSON gives back the values of a column as they are."""
     node = _unwrapped(column)
     return isinstance(node, peewee.BooleanField) or _plain_type(node) is not None
 
@@ -233,7 +366,7 @@ def _unwrapped(column: Any) -> Any:
 
 
 def _converter(column: Any) -> Convert | None:
-    """What peewee would do with the values of a column that a query selects."""
+    """Return what peewee would do with the values of a column that a query selects."""
     node = _unwrapped(column)
     called: Any = node if isinstance(node, peewee.Function) else None
     if called and called._coerce and called.arguments:
@@ -245,7 +378,7 @@ def _converter(column: Any) -> Convert | None:
 
 
 def _plain_type(field: Any) -> type | None:
-    """The type of the values of `field`, if peewee leaves those as they are."""
+    """Return the type of the values of `field`, if peewee leaves those as they are."""
     while isinstance(field, peewee.ForeignKeyField):
         field = field.rel_field
     kind: Any = type(field)
@@ -256,153 +389,3 @@ def _plain_type(field: Any) -> type | None:
         ):
             return plain
     return None
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-Q = TypeVar("Q", bound=peewee.SelectBase)
-
-MOST_LENGTHS = 64
-"""For how many lengths of its lists a statement is kept; with one more the oldest goes."""
-
-_keeping = Lock()
-"""Held for a moment when a plan is kept, and another goes for it."""
-
-_SETS = (set, frozenset)
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A statement with its arguments, to be carried out: see `together`."""
-
-    plan: CompiledStatement
-    values: Sequence[Any]
-
-
-class Statement(Generic[P, T]):
-    """A query whose arguments are left open; `statement` makes one.
-
-    Called with them it is carried out in the transaction of whoever calls. A query that selects
-    gives its rows, as tuples; an insertion the new key; any other change the number of rows that it
-    changed. A list among the arguments is one for `in_`; None is equal to nothing, as in SQL.
-    """
-
-    def __init__(
-        self,
-        build: Callable[P, Any],
-        signature: inspect.Signature | None = None,
-        packed: bool = False,
-    ) -> None:
-        self.__doc__ = build.__doc__
-        self.__name__ = build.__name__
-        self.__qualname__ = build.__qualname__
-        self.__module__ = build.__module__
-        self.__wrapped__ = build
-        self._build = build
-        self._signature = signature or inspect.signature(build)
-        self._length = len(self._signature.parameters)
-        self._packed = packed
-        self._plans: dict[Any, CompiledStatement] = {}
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        database: Any = models.database.obj
-        arguments = self._arguments(args, kwargs)
-        plan = self._plan(database, arguments)
-        cursor = database.carry_out(plan.sql, plan.bind(arguments), plan.writes)
-        return cast("T", plan.result(cursor))
-
-    def of(self, *args: P.args, **kwargs: P.kwargs) -> Bound:
-        """This statement with these arguments, for `together`."""
-        arguments = self._arguments(args, kwargs)
-        plan = self._plan(models.database.obj, arguments)
-        return Bound(plan, plan.bind(arguments))
-
-    def many(self, each: Iterable[Sequence[Any]]) -> None:
-        """Carry out a change once for each of these tuples of arguments."""
-        rows = [*each]
-        if rows and any(isinstance(value, (*LISTS, *_SETS)) for value in rows[0]):
-            for row in rows:  # The lists of another may be of other lengths.
-                self(*row)  # type: ignore[call-arg]
-        elif rows:
-            database: Any = models.database.obj
-            plan = self._plan(database, rows[0])
-            if len(rows) == 1:
-                database.carry_out(plan.sql, plan.bind(rows[0]), True)
-            else:
-                database.carry_out_many(plan.sql, [plan.bind(row) for row in rows])
-
-    def _arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
-        if named or len(args) != self._length:
-            bound = self._signature.bind(*args, **named)
-            bound.apply_defaults()
-            args = [*bound.arguments.values()]
-        for value in args:
-            if isinstance(value, _SETS):
-                return [[*each] if isinstance(each, _SETS) else each for each in args]
-        return args
-
-    def _plan(self, database: Any, arguments: Sequence[Any]) -> CompiledStatement:
-        key: Any = type(database)
-        for index, value in enumerate(arguments):
-            if isinstance(value, LISTS):
-                key = (key, index, len(value))
-        plan = self._plans.get(key)
-        if plan is None:
-            # Two threads may both come here at first: they come to the same.
-            plan = compile_query(self._build, arguments, self._packed and database.packs)
-            with _keeping:
-                while len(self._plans) >= MOST_LENGTHS:
-                    self._plans.pop(next(iter(self._plans)))
-                self._plans[key] = plan
-        return plan
-
-
-@overload
-def statement(build: Callable[P, peewee.SelectBase]) -> Statement[P, list[Row]]: ...
-@overload
-def statement(build: Callable[P, peewee._WriteQuery]) -> Statement[P, int]: ...
-def statement(build: Callable[P, Any]) -> Statement[P, Any]:
-    """Make a statement of `build`, which gives a peewee query for its arguments.
-
-    It is called with stand-ins, so it may only place its arguments, never look at them.
-    """
-    return Statement(build)
-
-
-def together(*statements: Bound) -> list[Any]:
-    """Carry out statements one after the other, in one round trip where the database is far; gives
-    the result of each. None of them knows what another found."""
-    database: Any = models.database.obj
-    plans = [each.plan for each in statements]
-    results: list[Any] = database.carry_out_together(
-        [
-            (plan.sql, each.values, plan.writes)
-            for plan, each in zip(plans, statements, strict=True)
-        ],
-        [plan.result for plan in plans],
-    )
-    return results
-
-
-def by_index(query: Q, *fields: peewee.Field) -> Q:
-    """Have `query`, which selects from one table, find its rows by the index of these columns.
-
-    For the latest of few among many: where `ORDER BY id DESC LIMIT n` is asked for, MariaDB would
-    rather read all of the table from its end until it has found as many, whatever is in it. SQLite
-    takes the index without being told.
-
-    :raises LookupError: the table has no such index.
-    """
-    model: Any = fields[0].model
-    columns = [field.column_name for field in fields]
-    for index in model._meta.fields_to_index():
-        if [field.column_name for field in index._expressions] == columns:
-            break
-    else:
-        raise LookupError(f"{model._meta.table_name} has no index of {columns}")
-    if isinstance(models.database.obj, peewee.SqliteDatabase):
-        return query
-    forced: Any = peewee.NodeList((model, peewee.SQL(f"FORCE INDEX (`{index._name}`)")))
-    selected: Any = query
-    found: Q = selected.from_(forced)
-    return found

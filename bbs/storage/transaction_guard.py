@@ -1,4 +1,6 @@
-"""What every database of ours knows of what is done with it."""
+"""Keeps rules from what would harm those who share their transaction: writing where they said that
+they only read, and beginning or ending a transaction.
+"""
 
 from __future__ import annotations
 
@@ -29,62 +31,59 @@ class WritesWhileReading(Exception):
 class EndsTransaction(Exception):
     """A rule begins or ends a transaction, and it is a part of one; its author must mend that."""
 
+    def __init__(self) -> None:
+        super().__init__("a rule neither begins a transaction nor commits nor rolls back")
+
 
 class Doing(threading.local):
-    """What a thread does with its connection."""
+    """The state of a thread and its connection."""
 
     in_rule = False
-    """It runs a rule, which is not to begin or end a transaction: others share it."""
-
+    """A rule runs, which shares its transaction with others."""
     reading = False
-    """A rule that says of itself that it writes nothing."""
+    """A rule runs that is marked `read_only`."""
     wrote = False
-    """Whether anything was changed since this was last set False."""
+    """Something was changed since this was last set False."""
 
 
 class TransactionGuard:
-    """A database that knows what is done with each of its connections, one for each thread."""
-
-    doing: Doing
+    """One of peewee's databases, which knows what each thread does with its connection."""
 
     packs = False
     """Whether rows of many columns are had sooner as a text in JSON."""
 
-    def watch(self, writes: bool) -> None:
-        """Note that a statement is to be carried out."""
-        if writes:
-            if self.doing.reading:
-                raise WritesWhileReading("a rule that is marked read_only or long_read writes")
-            self.doing.wrote = True
-
-    def check_end(self) -> None:
-        """A transaction is to begin or to end."""
-        if self.doing.in_rule:
-            raise EndsTransaction("a rule neither begins a transaction nor commits nor rolls back")
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.doing = Doing()
+        super().__init__(*arguments, **options)
 
     def begin(self, *arguments: Any) -> None:
         """Begin a transaction."""
-        self.check_end()
+        if self.doing.in_rule:
+            raise EndsTransaction()
         super().begin(*arguments)  # type: ignore[misc]
 
     def commit(self) -> None:
         """End a transaction."""
-        self.check_end()
+        if self.doing.in_rule:
+            raise EndsTransaction()
         super().commit()  # type: ignore[misc]
 
     def rollback(self) -> None:
         """Undo a transaction."""
-        self.check_end()
+        if self.doing.in_rule:
+            raise EndsTransaction()
         super().rollback()  # type: ignore[misc]
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Carry out a statement of peewee's own making."""
-        self.watch(_CHANGE.match(sql) is not None)
+        if _CHANGE.match(sql):
+            self.note_change()
         return super().execute_sql(sql, params)  # type: ignore[misc]
 
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
         """Carry out a statement; gives the cursor, with all that the database has to say."""
-        self.watch(writes)
+        if writes:
+            self.note_change()
         return super().execute_sql(sql, values)  # type: ignore[misc]
 
     def carry_out_together(
@@ -94,3 +93,9 @@ class TransactionGuard:
         return [
             result(self.carry_out(*each)) for each, result in zip(statements, results, strict=True)
         ]
+
+    def note_change(self) -> None:
+        """Note that a statement is to change something."""
+        if self.doing.reading:
+            raise WritesWhileReading("a rule that is marked read_only or long_read writes")
+        self.doing.wrote = True

@@ -1,12 +1,10 @@
-"""What the threads of the database do: the transactions around rules.
+"""Transactions around rules, on the threads of the database.
 
 Calls that wait together are carried out together. Those that write share one transaction and one
-commit, and all are answered behind it: the refused ones too, as what they saw may be what another
-of them wrote. What one wrote that failed is undone alone: by a savepoint on SQLite, where that
-takes a microsecond; on MySQL, where it would be a round trip for everybody, by undoing all of them
-and carrying out each alone.
-
-One call of a rule, on its way from the reactor to a thread of the database and back.
+commit, and all are answered behind it: the refused ones too, as they may have seen what another of
+them wrote. A call that failed is undone alone: by a savepoint on SQLite, where that takes a
+microsecond; on MySQL, where it would be a round trip for everybody, by undoing all of them and
+carrying out each alone.
 """
 
 from __future__ import annotations
@@ -27,122 +25,9 @@ from twisted.logger import Logger
 
 from bbs.core import tracing
 from bbs.core.errors import Unavailable
+from bbs.core.threads import ILane
 from bbs.storage.engines import has_not_committed, is_bug, refusal, summary
 from bbs.storage.sqlite import SqliteDatabase
-
-LONG = 0.001
-"""Seconds in the queue of a thread that a trace shows."""
-
-_lock = Lock()
-"""Held for a moment when it is decided what becomes of jobs: their threads decide for many of them
-at once, the reactor for one whose time is over."""
-
-
-class CommitState(Enum):
-    """How far a call has come. Either its thread begins to commit, or its caller gives up."""
-
-    OPEN = "open"
-    COMMITTING = "committing"
-    ABANDONED = "abandoned"
-
-
-class Job:
-    """One call: `rule(*arguments, **keywords)`, asked for at `asked_at`, whose `answer` is awaited.
-
-    `hurried` calls have a deadline and are one transaction; others make their own, and have none.
-    `begun` is when a thread took it up. In the end there is a `result`, or an `error`. Times are in
-    seconds, by the reactor's clock. `span` is of what the call is a part.
-    """
-
-    __slots__ = (
-        "answer",
-        "arguments",
-        "asked_at",
-        "begun",
-        "error",
-        "hurried",
-        "keywords",
-        "late",
-        "progress",
-        "result",
-        "rule",
-        "span",
-        "watched",
-        "writes",
-    )
-
-    def __init__(
-        self,
-        rule: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        keywords: Mapping[str, Any],
-        *,
-        asked_at: float,
-        writes: bool,
-        hurried: bool = True,
-    ) -> None:
-        self.rule = rule
-        self.arguments = arguments
-        self.keywords = keywords
-        self.asked_at = asked_at
-        self.writes = writes
-        self.hurried = hurried
-        self.answer: Deferred[Any] = Deferred()
-        self.span = tracing.here()
-        self.progress = CommitState.OPEN
-        self.begun: float | None = None
-        self.watched = False
-        """Whether its deadline is kept."""
-        self.late = False
-        """Whether its commit was under way at its deadline, and is waited for a moment more."""
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def tell(self, now: float) -> None:
-        """Have its trace know where its time went, until `now`."""
-        if self.span is None or not self.span.recorded:
-            return
-        begun = now if self.begun is None else self.begun
-        if not self.hurried:
-            begun = self.asked_at
-        elif begun - self.asked_at > LONG:
-            tracing.past("database queue", begun - self.asked_at, self.span, now - begun)
-        name = getattr(self.rule, "__name__", "")
-        tracing.past("database", now - begun, self.span, rule=name)
-
-    def call(self) -> Any:
-        """What the rule returns."""
-        return self.rule(*self.arguments, **self.keywords)
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self.progress is CommitState.ABANDONED
-
-    def abandon(self) -> bool:
-        """Give it up, unless it is being committed; whether it is given up."""
-        with _lock:
-            if self.progress is CommitState.OPEN:
-                self.progress = CommitState.ABANDONED
-            return self.progress is CommitState.ABANDONED
-
-
-def commit_together(jobs: list[Job]) -> bool:
-    """Begin to commit all of `jobs`, unless one of them was given up: whether it is so."""
-    with _lock:
-        if any(job.progress is CommitState.ABANDONED for job in jobs):
-            return False
-        for job in jobs:
-            job.progress = CommitState.COMMITTING
-        return True
-
-
-def open_again(jobs: list[Job]) -> None:
-    """What was to be committed has certainly not been."""
-    with _lock:
-        for job in jobs:
-            job.progress = CommitState.OPEN
-
 
 ATTEMPTS = 5
 """How often a transaction is tried that lost a race, met a deadlock or waited long for a lock."""
@@ -153,28 +38,23 @@ MOST_TOGETHER = 64
 LONGEST_TOGETHER = 0.005
 """Seconds after which a transaction takes up no more calls: nobody waits long for others."""
 
+LONG = 0.001
+"""Seconds in the queue of a thread that a trace shows."""
+
 _PASSING = (
     mysql_errors.LOCK_DEADLOCK,
     mysql_errors.LOCK_WAIT_TIMEOUT,
     mysql_errors.CHECKREAD,  # MariaDB from 11.6 on: a row has changed since the statement began.
 )
-"""What MySQL says to who lost against another transaction, and may simply try again."""
+"""MySQL's errors of a transaction that lost against another, and may simply be tried again."""
 
 _TROUBLE = (peewee.OperationalError, peewee.InterfaceError)
 
 _log = Logger()
 
 
-class _Abandoned(Exception):
-    """Nobody waits for this transaction any more, and nobody was told that it succeeded."""
-
-
-class _Undone(Exception):
-    """What was carried out together is to be undone, and each call carried out alone."""
-
-
 class Transactions:
-    """Carries out calls on `database`, on whichever thread it is asked to.
+    """Carries out calls on `database`, on the thread that it is called on.
 
     :param url: the database's, for what operators are told.
     :param clock: the reactor's.
@@ -187,9 +67,9 @@ class Transactions:
         self._sqlite = isinstance(database, SqliteDatabase)
 
     def work(self, waiting: deque[Job]) -> list[Job]:
-        """Carry out what has waited longest, and what waits behind it and can share a transaction
-        with it. Returns the calls that have a result or an error now; one that was given up before
-        has been answered."""
+        """Carry out the call that has waited longest, and those behind it that can share its
+        transaction. Returns those that have a result or an error now; a call that was given up
+        before has been answered."""
         try:
             first = waiting.popleft()
         except IndexError:
@@ -212,7 +92,7 @@ class Transactions:
     def _unhurried(self, job: Job) -> None:
         try:
             self._database.connect(reuse_if_open=True)
-            job.result = job.call()
+            job.result = job.rule(*job.arguments, **job.keywords)
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
             self.hang_up()
             job.error = refusal(self._url, error)
@@ -226,13 +106,13 @@ class Transactions:
         """Carry out `first` and others that wait in one transaction."""
         jobs: list[Job] = []
         first.begun = self._seconds()
-        # Who reads sees what was committed before the first of them read: whoever comes later may
-        # ask for what has been committed since.
+        # Readers see what was committed before the first of them read. A reader that comes later
+        # may ask for what has been committed since.
         most = MOST_TOGETHER if first.writes else min(MOST_TOGETHER, 1 + len(waiting))
         try:
             self._begin(first.writes)
         except Exception:
-            # It finds out alone what the matter is; the others see whether it lasts.
+            # The first finds out alone what the matter is; the others see whether it lasts.
             self._roll_back()
             return self._alone(first)
         # peewee is told of the transaction, so that what begins one by itself within a rule, as
@@ -257,8 +137,8 @@ class Transactions:
         job: Job | None = first
         taken = 1
         while job is not None:
-            # One that nobody waits for any more would have all the others undone.
-            if not job.abandoned:
+            # A call that was given up would have all the others undone.
+            if job.progress is not CommitState.ABANDONED:
                 jobs.append(job)
                 job.begun = self._seconds()
                 carry_out(job)
@@ -290,7 +170,7 @@ class Transactions:
             job.result = self._call(job)
             job.error = None
         except BaseException as error:
-            # Of what it says of a transaction that writes, the server may have undone it.
+            # A server that complains of a transaction that writes may have undone it.
             of_server = isinstance(error, peewee.PeeweeException)
             if _is_trouble(error) or (job.writes and (of_server or self._database.doing.wrote)):
                 raise _Undone from error
@@ -306,25 +186,24 @@ class Transactions:
         if not writes:
             self._end_reading()
             return
-        if not commit_together(jobs):
+        if not begin_commit(jobs):
             raise _Undone
         try:
             self._database.commit()
         except Exception as error:
             self._roll_back()
             if has_not_committed(error):
-                open_again(jobs)
+                _reopen(jobs)
                 raise _Undone from error
             # It may have been carried out all the same.
             for job in jobs:
                 _blame(job, error)
 
     def _end_reading(self) -> None:
-        if self._sqlite:
-            try:
-                self._database.commit()
-            except peewee.PeeweeException:
-                self._roll_back()
+        try:
+            self._database.end_reading()
+        except peewee.PeeweeException:
+            self._roll_back()
 
     # One alone
 
@@ -332,7 +211,7 @@ class Transactions:
         """Carry out `job` in a transaction of its own, more than once if need be."""
         trouble: BaseException = _Abandoned()
         for attempt in range(1, ATTEMPTS + 1):
-            if job.abandoned:
+            if job.progress is CommitState.ABANDONED:
                 break
             if job.begun is None:
                 job.begun = self._seconds()
@@ -357,7 +236,7 @@ class Transactions:
             self._database.pop_transaction()
         if not job.writes:
             self._end_reading()
-        elif commit_together([job]):
+        elif begin_commit([job]):
             self._database.commit()
         else:
             raise _Abandoned
@@ -367,7 +246,7 @@ class Transactions:
         """Whether a transaction that raised `error` may succeed when tried again."""
         committing = job.progress is CommitState.COMMITTING
         if committing and has_not_committed(error):
-            open_again([job])
+            _reopen([job])
         if isinstance(error, peewee.IntegrityError):
             return True  # It lost a race, and finds what the winner stored.
         if not _is_trouble(error) or committing:
@@ -382,7 +261,7 @@ class Transactions:
     def _call(self, job: Job) -> Any:
         self._database.doing.in_rule = True
         try:
-            return job.call()
+            return job.rule(*job.arguments, **job.keywords)
         finally:
             self._database.doing.in_rule = False
 
@@ -390,13 +269,11 @@ class Transactions:
 
     def _begin(self, writes: bool) -> None:
         self._database.connect(reuse_if_open=True)
-        if self._sqlite and writes:
-            self._database.take_turn()
         if writes:
+            self._database.take_turn()
             self._database.begin()
-        elif self._sqlite:
-            self._database.begin("DEFERRED")
-        # On MySQL each statement sees what is committed when it begins, in a transaction or not.
+        else:
+            self._database.begin_reading()
 
     def _roll_back(self) -> None:
         if not self._sqlite and self._database.doing.reading:
@@ -408,7 +285,7 @@ class Transactions:
 
 
 def _take(waiting: deque[Job], writes: bool) -> Job | None:
-    """What waits next, if it can share a transaction with others that write, or do not."""
+    """Take the next call, if it can share a transaction with others that write, or do not."""
     try:
         job = waiting.popleft()
     except IndexError:
@@ -425,9 +302,122 @@ def _is_trouble(error: BaseException) -> bool:
 
 
 def _blame(job: Job, error: BaseException) -> None:
-    """`job` failed by `error`: which may be the database's fault, and then nobody's but ours."""
+    """Have `job` fail by `error`, or as `Unavailable` where the database is at fault."""
     if isinstance(error, _Abandoned) or _is_trouble(error):
         job.error = Unavailable()
         job.error.__cause__ = error
     else:
         job.error = error
+
+
+_lock = Lock()
+"""Held for a moment while the fate of jobs is decided: their threads decide for many of them at
+once, the reactor for one whose time is over."""
+
+
+class CommitState(Enum):
+    """How far a call has come. Either its thread begins to commit, or its caller gives up."""
+
+    OPEN = "open"
+    COMMITTING = "committing"
+    ABANDONED = "abandoned"
+
+
+class Job:
+    """One call: `rule(*arguments, **keywords)`, asked for at `asked_at`, whose `answer` is awaited.
+
+    A call waits in `lane` until a thread takes it up, at `begun`. In the end it has a `result`, or
+    an `error`. `hurried` calls have a deadline and are one transaction; others make their own, and
+    have none. Times are in seconds, by the reactor's clock. The call is a part of `span`.
+    """
+
+    __slots__ = (
+        "answer",
+        "arguments",
+        "asked_at",
+        "begun",
+        "error",
+        "hurried",
+        "keywords",
+        "lane",
+        "late",
+        "progress",
+        "result",
+        "rule",
+        "span",
+        "watched",
+        "writes",
+    )
+
+    def __init__(
+        self,
+        rule: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        lane: ILane,
+        *,
+        asked_at: float,
+        writes: bool,
+        hurried: bool = True,
+    ) -> None:
+        self.rule = rule
+        self.arguments = arguments
+        self.keywords = keywords
+        self.lane = lane
+        self.asked_at = asked_at
+        self.writes = writes
+        self.hurried = hurried
+        self.answer: Deferred[Any] = Deferred()
+        self.span = tracing.here()
+        self.progress = CommitState.OPEN
+        self.begun: float | None = None
+        self.watched = False
+        """Whether its deadline is kept."""
+        self.late = False
+        """Whether its commit was under way at its deadline, and is waited for a moment more."""
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def trace(self, span: tracing.ISpan, now: float) -> None:
+        """Tell its `span` where the time went, until `now`."""
+        if not span.recorded:
+            return
+        begun = now if self.begun is None else self.begun
+        if not self.hurried:
+            begun = self.asked_at
+        elif begun - self.asked_at > LONG:
+            tracing.past("database queue", begun - self.asked_at, span, now - begun)
+        name = getattr(self.rule, "__name__", "")
+        tracing.past("database", now - begun, span, rule=name)
+
+    def abandon(self) -> bool:
+        """Give it up; False if it is being committed."""
+        with _lock:
+            if self.progress is CommitState.OPEN:
+                self.progress = CommitState.ABANDONED
+            return self.progress is CommitState.ABANDONED
+
+
+def begin_commit(jobs: list[Job]) -> bool:
+    """Begin to commit all of `jobs`; False if one of them was given up."""
+    with _lock:
+        if any(job.progress is CommitState.ABANDONED for job in jobs):
+            return False
+        for job in jobs:
+            job.progress = CommitState.COMMITTING
+        return True
+
+
+def _reopen(jobs: list[Job]) -> None:
+    """Go back behind a commit that has certainly not happened."""
+    with _lock:
+        for job in jobs:
+            job.progress = CommitState.OPEN
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this transaction any more, and nobody was told that it succeeded."""
+
+
+class _Undone(Exception):
+    """Calls that share a transaction are to be undone, and each carried out alone."""

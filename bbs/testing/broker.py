@@ -123,10 +123,11 @@ class _MemoryClient:
         self, destination: str, body: bytes, headers: Mapping[str, str] | None = None
     ) -> bool:
         check_destination(destination)
-        headers = {**(headers or {}), "destination": destination}
-        # For what it raises: what cannot be written to a real broker is not taken here either.
-        encode(Frame("SEND", headers, body))
+        if headers:
+            # Raises FrameError: what cannot be written to a real broker is not taken here either.
+            encode(Frame("SEND", headers, body))
         if self.connected:
+            headers = {**(headers or {}), "destination": destination}
             self._broker.deliver(Message(destination, headers, body))
         return self.connected
 

@@ -14,11 +14,12 @@ from twisted.logger import formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 from bbs.core.errors import Refusal, Unavailable
-from bbs.core.threads import Done, ILane, ILanes, Inline, Work
+from bbs.core.threads import Done, ILane, ILanes, Work
 from bbs.storage.database import CONNECTIONS, DEADLINE, Database
 from bbs.storage.engines import connect_to
 from bbs.storage.models import Table
 from bbs.storage.schema import create_table
+from bbs.testing.threads import Inline
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.commands.service import Service
 from bbs.core.addresses import Address
 from bbs.core.errors import Refusal
-from bbs.core.threads import ILanes, Inline
+from bbs.core.threads import ILanes
 from bbs.core.values import Quotas, State
 from bbs.rules import accounts, auth, placement
 from bbs.rules.servers import new_id
@@ -31,6 +31,7 @@ from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
 from bbs.storage.models import Place, Server, Table
 from bbs.storage.schema import Schema
+from bbs.testing.threads import Inline
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -27,7 +27,6 @@ from twisted.python.failure import Failure
 
 from bbs.commands.service import Service
 from bbs.config import Configuration, Limits
-from bbs.core.threads import Inline
 from bbs.core.values import Rate
 from bbs.daemons.composition import AppServing, LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
@@ -40,6 +39,7 @@ from bbs.storage.migrations import upgrade
 from bbs.storage.schema import Schema
 from bbs.testing.broker import MemoryBroker
 from bbs.testing.provider import MemoryProvider
+from bbs.testing.threads import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """A hash for tests of everything else."""

@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands.cost_limits import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
+from bbs.commands.dispatch import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
 from bbs.config import Configuration, Limits
 from bbs.framework import Caller, Command, CommandTable, Role, Service, costs, read_only
 from bbs.testing import Peer

@@ -19,7 +19,6 @@ from bbs.commands.description import described
 from bbs.commands.service import ServiceUnusable
 from bbs.config import Configuration
 from bbs.core.clock import IReactor
-from bbs.core.threads import Inline
 from bbs.daemons.composition import AppServing, LoginServing, Runtime
 from bbs.daemons.daemon import REASONS
 from bbs.daemons.telnet import TelnetGateway
@@ -29,6 +28,7 @@ from bbs.protocols.line import Reply
 from bbs.protocols.presentation_json import from_json
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
+from bbs.testing.threads import Inline
 from tests.installed import InstalledCase
 
 table = CommandTable()

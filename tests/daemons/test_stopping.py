@@ -12,7 +12,6 @@ from bbs.board import board
 from bbs.config import Configuration
 from bbs.config.sections import Login
 from bbs.core.clock import IReactor
-from bbs.core.threads import Inline
 from bbs.daemons.composition import LoginServing, Runtime
 from bbs.daemons.login import LoginServerDaemon
 from bbs.limits.password_hashing import Hasher
@@ -21,6 +20,7 @@ from bbs.rules.servers import new_id
 from bbs.storage.models import Waiter
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import HINT_KEY, QUICK
+from bbs.testing.threads import Inline
 from tests.client.case import APP_1, ClientTestCase
 
 STOPPING = {"status": 1, "message": "Service unavailable, try again", "code": "stopping"}

@@ -9,8 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.feed import Cursor
-from bbs.delivery.listeners import LISTENING_CONNECTIONS
-from bbs.delivery.subscribers import Listener, Subscribers
+from bbs.delivery.listeners import LISTENING_CONNECTIONS, Listener, Subscribers
 from bbs.storage.models import User
 from bbs.testing import Peer
 from tests.slow_service import SlowService

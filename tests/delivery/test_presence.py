@@ -288,7 +288,7 @@ class MoreRoom(PresenceCase):
         self.assertEqual(self.ask("ann"), {"status": 1, **words})
         self.assertEqual((self.away(), self.taken()), ({"ann", "bob", "max"}, 4))
         (first, *_) = self.service.servers.values()
-        payer = first.serving.home.charges.payer(self.tokens["ann"], "")
+        payer, _ = first.serving.home.charges.charge(self.tokens["ann"], "", auth.ONE_COMMAND)
         self.assertEqual(payer, User.get(User.name == "ann").id)
         peer = self.service.peer()
         peer.say(f"locate {self.tokens['ann']}")

@@ -12,8 +12,7 @@ from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
 from bbs.delivery.feed import Cursor, Feed
-from bbs.delivery.listeners import LOOKED_AT, NOTE_DELAY, Receipts
-from bbs.delivery.subscribers import IListeners, Listener
+from bbs.delivery.listeners import LOOKED_AT, NOTE_DELAY, IListeners, Listener, Receipts
 from bbs.storage.database import Database
 
 RETRY_DELAY = 5.0

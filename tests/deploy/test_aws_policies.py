@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2
 from bbs.config import references as stores
-from bbs.core.threads import Inline
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.provider import EC2Provider
+from bbs.testing.threads import Inline
 from tests.cloud.templates import Template, Templates
 from tests.deploy.aws_policies import (
     ACCOUNT,

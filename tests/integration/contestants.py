@@ -25,9 +25,9 @@ from typing import Any, cast
 from twisted.internet.interfaces import IReactorTime
 
 from bbs.core.errors import Refusal
-from bbs.core.threads import Inline
 from bbs.storage.database import Database, is_read_only
 from bbs.storage.transactions import Job, Transactions
+from bbs.testing.threads import Inline
 
 SUCCESS = "Success!"
 
@@ -129,7 +129,8 @@ def _in_process(url: str, programme: Programme) -> Any:
 
 def _call(database: Database, rule: Callable[..., object], *arguments: object) -> Outcome:
     """As a thread of the database's carries out a call: several may do so at the same time."""
-    job = Job(rule, arguments, {}, asked_at=0.0, writes=not is_read_only(rule))
+    no_lane: Any = None
+    job = Job(rule, arguments, {}, no_lane, asked_at=0.0, writes=not is_read_only(rule))
     Transactions(database.peewee, database.url, cast("IReactorTime", Patience())).work(deque([job]))
     if job.error is None:
         return Outcome(SUCCESS, job.result)

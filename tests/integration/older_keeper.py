@@ -22,12 +22,12 @@ from twisted.python.failure import Failure
 
 import bbs
 from bbs.board import board
-from bbs.core.threads import Inline
 from bbs.core.values import Tally
 from bbs.rules import fleet_admin, fleet_transitions, membership
 from bbs.rules.overview import overview
 from bbs.storage import migrations
 from bbs.storage.database import Database
+from bbs.testing.threads import Inline
 
 
 def main(url: str, id: str) -> None:

@@ -21,13 +21,14 @@ from zope.interface import implementer
 from bbs.board import board
 from bbs.config import Limits
 from bbs.core import audit
-from bbs.core.threads import Inline, IWorkers
+from bbs.core.threads import IWorkers
 from bbs.core.values import Rate
 from bbs.daemons.composition import LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
 from bbs.storage.models import Server, Session, User, Waiter
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import HINT_KEY, QUICK
+from bbs.testing.threads import Inline
 from tests.memory_service import POLICY, configuration
 
 SUCCESS = {"status": 0, "message": "Success!"}

@@ -11,10 +11,10 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.errors import Unavailable
-from bbs.core.threads import Inline
 from bbs.core.values import Timing
 from bbs.scaling.waiting_room import Search, WaitingRoom
 from bbs.storage.database import Database, read_only
+from bbs.testing.threads import Inline
 
 
 class LogCase(SynchronousTestCase):

@@ -15,7 +15,6 @@ import pymysql
 import pymysql.constants.ER as mysql_errors
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.threads import Inline
 from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
@@ -27,6 +26,7 @@ from bbs.storage.database import (
 from bbs.storage.engines import DatabaseRefused, connect_to, without_password
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_suite import ContractEntry, raised
+from bbs.testing.threads import Inline
 from tests.database_case import (
     fresh_mysql_url,
     in_c,

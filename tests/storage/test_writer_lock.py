@@ -19,12 +19,13 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
-from bbs.core.threads import Inline, Workers
+from bbs.core.threads import Workers
 from bbs.storage.database import Database, read_only
 from bbs.storage.engines import connect_to
 from bbs.storage.schema import create_table
 from bbs.storage.sqlite import WriterLock
 from bbs.testing.database_suite import ContractEntry
+from bbs.testing.threads import Inline
 from tests.database_case import sqlite_url
 from tests.storage.processes import PATIENCE
 from tests.storage.turn_taker import TurnTaker, count

@@ -19,7 +19,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, messages
 from bbs.core.errors import Unavailable
-from bbs.core.threads import Inline
 from bbs.core.values import State
 from bbs.daemons.composition import LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
@@ -29,6 +28,7 @@ from bbs.scaling.process_identity import process_identity
 from bbs.storage.models import Lease, Server
 from bbs.testing.provider import MemoryProvider
 from bbs.testing.service import HINT_KEY, QUICK
+from bbs.testing.threads import Inline
 from tests.faulty_database import Disk
 from tests.memory_service import POLICY, another_keeper, configuration
 from tests.slow_service import SlowService

@@ -24,7 +24,6 @@ from bbs.config import Configuration
 from bbs.config.sections import Tracing
 from bbs.core import tracing
 from bbs.core.clock import IReactor
-from bbs.core.threads import Inline
 from bbs.core.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting, collector_at
 from bbs.daemons.app import AppServer
 from bbs.daemons.daemon import Daemon
@@ -35,6 +34,7 @@ from bbs.scaling.app_server_environment import configuration_text, environment
 from bbs.storage.database import Database
 from bbs.testing import Peer
 from bbs.testing.service import IN_MEMORY
+from bbs.testing.threads import Inline
 from tests.failing_commands import FAILING
 from tests.memory_service import memory_service
 from tests.tracing.case import SOMEBODYS, SPAN, TRACE, Hanging, Spans, id_of, parent_of, trace_of

@@ -18,11 +18,11 @@ from zope.interface import alsoProvides
 
 from bbs.board import board
 from bbs.commands.service import Service
-from bbs.core.threads import Inline
 from bbs.core.values import IDoor, Policy, Rate
 from bbs.limits.password_hashing import Hasher
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
+from bbs.testing.threads import Inline
 from bbs.web.actions import Passwords
 from bbs.web.auth import Operators
 from bbs.web.page import OperatorsPage, PageContext

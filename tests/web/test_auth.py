@@ -12,12 +12,12 @@ from zope.interface import implementer
 
 from bbs.core import audit
 from bbs.core.errors import TooManyAttempts, WrongCredentials
-from bbs.core.threads import Inline
 from bbs.core.values import Rate
 from bbs.limits.connections import Networks
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher
 from bbs.testing.service import QUICK
+from bbs.testing.threads import Inline
 from bbs.web.auth import (
     IDLE,
     MOST,

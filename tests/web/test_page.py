@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs import __version__
 from bbs.config import load
 from bbs.core.addresses import ListeningPlace
-from bbs.core.threads import Inline
 from bbs.daemons.login import url_of
 from bbs.limits.password_hashing import Hasher
+from bbs.testing.threads import Inline
 from bbs.web.http_limits import MAX_BODY, REQUEST_TIMEOUT
 from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
 from tests.memory_service import POLICY, QUICK

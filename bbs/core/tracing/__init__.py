@@ -1,16 +1,13 @@
-"""Where the time of one thing that people asked for goes, told to a collector of traces.
+"""Traces: where the time of a request goes, for a collector of spans (`docs/tracing.md`).
 
-What a server, a gateway or a client does for a request is a span; a span that is part of another is
-its child, in whichever process. What spans there are, and how the context of one travels, is in
-`docs/tracing.md`.
+The work of a server, a gateway or a client on a request is a span; a span that is part of another
+is its child, in whichever process. The rest of the code knows this module alone. Tracing is off
+unless `start` was called, which only a configuration with `[tracing] endpoint` does: without it
+nothing here does anything, and OpenTelemetry is not even imported.
 
-This is all that the rest of the code knows of it. It is off unless `start` was called, which only a
-configuration with `[tracing] endpoint` does: then nothing here does anything, and OpenTelemetry is
-not even imported.
-
-The span that is current is so for the coroutine that made it so, and whatever that awaits: Twisted
-carries it on. A plain callback does not know it; whoever calls some back keeps `here()` and gives
-it to `within`. Coroutines that go on for others too, loops for instance, begin `within(None)`.
+A span is current for the coroutine that made it so, and whatever that awaits: Twisted carries it
+on. A plain callback does not know it: its caller keeps `here()` and gives that to `within`. A
+coroutine that goes on for others too, a loop for instance, begins `within(None)`.
 """
 
 from __future__ import annotations
@@ -39,30 +36,29 @@ SAMPLED = 1
 
 
 NEEDS = "traces need OpenTelemetry: pip install '.[tracing]' in a checkout of bbs"
-"""What is said where it is not installed."""
+"""The error where OpenTelemetry is not installed."""
 
 VARIABLE = "TRACEPARENT"
-"""What a process finds in its environment that is begun as part of a trace (OpenTelemetry,
-"Environment Variables as Context Propagation Carriers")."""
+"""The variable that makes a process a part of a trace (OpenTelemetry, "Environment Variables as
+Context Propagation Carriers")."""
 
 
 class ISpan(Interface):
-    """Something that is being done, or was."""
+    """A piece of work that is being done, or was."""
 
-    traceparent: str = Attribute("Which it is, in W3C's form.")
+    traceparent: str = Attribute("Its context, in W3C's form.")
     recorded: bool = Attribute(
-        "Whether anybody will be told of it. Of one that is not nothing need be said elsewhere."
+        "Whether it will be exported; if not, other processes need not hear of it."
     )
 
     def note(**attributes: Value) -> None:
-        """Add what came to be known of it. Never names of people, words of theirs, passwords or
-        tokens."""
+        """Add attributes. Never names of people, words of theirs, passwords or tokens."""
 
     def failed(why: str = "") -> None:
-        """It was in vain, for a reason by name (an error's class, a refusal's code)."""
+        """Mark it as failed, for a reason by name (an error's class, a refusal's code)."""
 
     def end() -> None:
-        """It is over now. Once."""
+        """End it now. Called once."""
 
 
 _exporting: Exporting | None = None
@@ -103,7 +99,7 @@ def stop(reactor: IReactor) -> Deferred[None]:
 
 
 def end() -> None:
-    """The same for a process whose reactor is over. It blocks."""
+    """Stop in a process whose reactor is over. Blocks."""
     exporting = _taken()
     if exporting is not None:
         exporting.end()
@@ -126,18 +122,18 @@ def is_traceparent(value: str) -> bool:
 
 
 def admitted(traceparent: str, trusted: bool) -> str:
-    """The context that somebody gave, as it counts here. Whether a stranger's trace is recorded is
-    decided by `sample`, as of a trace begun here, and not by the stranger."""
+    """Return a peer's context as it counts here. Whether a stranger's trace is recorded is decided
+    by `sample`, as for a trace begun here, and not by the stranger."""
     return _exporting.admitted(traceparent, trusted) if _exporting is not None else ""
 
 
 def here() -> ISpan | None:
-    """What is being done, as far as it is part of a trace."""
+    """Return the current span."""
     return None if _exporting is None else _here.get()
 
 
 def current() -> str:
-    """The context of what is being done, in W3C's form; "" where there is none."""
+    """Return the context of the current span, in W3C's form; "" where there is none."""
     if _exporting is None or (span := _here.get()) is None:
         return ""
     return span.traceparent
@@ -146,8 +142,8 @@ def current() -> str:
 def begin(
     name: str, parent: ISpan | str | None = None, *, root: bool = False, **attributes: Value
 ) -> ISpan | None:
-    """A span that has begun, for whoever calls this to end: part of `parent`, if there is one, else
-    of what is being done; or, if it may be the `root`, the beginning of a trace. Else None."""
+    """Begin a span, which the caller ends: a part of `parent`, if there is one, else of the current
+    span; or the beginning of a trace, if it may be the `root`. None otherwise."""
     if _exporting is None:
         return None
     above = parent or _here.get()
@@ -163,8 +159,8 @@ def past(
     ago: float = 0.0,
     **attributes: Value,
 ) -> None:
-    """There was something that lasted so many `seconds` and ended `ago` seconds before now, as part
-    of `parent` or of what is being done."""
+    """Record a span that lasted so many `seconds` and ended `ago` seconds before now, as a part of
+    `parent` or of the current span."""
     if _exporting is not None and (above := parent or _here.get()):
         _exporting.past(name, above, seconds, ago, attributes)
 
@@ -172,8 +168,8 @@ def past(
 def span(
     name: str, parent: ISpan | str | None = None, *, root: bool = False, **attributes: Value
 ) -> AbstractContextManager[ISpan | None]:
-    """As `begin`; it is what is being done in the `with` block, and ends with it. An error that
-    leaves the block is noted by its name."""
+    """Begin a span, as `begin` does, that is current in the `with` block and ends with it. An error
+    that leaves the block is noted by its name."""
     if _exporting is None:
         return _NOTHING
     if not parent and (above := _here.get()) is not None and not above.recorded:
@@ -182,7 +178,7 @@ def span(
 
 
 def within(span: ISpan | None) -> AbstractContextManager[object]:
-    """Have what is done in the `with` block be part of `span`; of nothing, if that is None."""
+    """Make `span` the current one in the `with` block; none, if that is None."""
     return _NOTHING if _exporting is None else _being(span)
 
 

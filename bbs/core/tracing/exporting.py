@@ -1,9 +1,9 @@
 """Spans by OpenTelemetry, and their way to a collector. Loaded only where tracing is on.
 
-OpenTelemetry's batch processor sends them, from a thread of its own: a queue of `QUEUE` spans, what
-is over is lost. Nobody waits for a collector that is slow, hangs or is gone. Its own words, one for
-each batch that was in vain, become a line of this server's log at most every `TOLD_EVERY` seconds:
-how many spans were lost, and the HTTP status that it answered, as its text may hold what was sent.
+OpenTelemetry's batch processor sends them, from a thread of its own. Its queue holds `QUEUE` spans;
+more are lost. Nobody waits for a collector that is slow, hangs or is gone. Instead of its warnings,
+one for each batch, this server's log has a line at most every `TOLD_EVERY` seconds: how many spans
+were lost, and the collector's HTTP status, as its text may hold what was sent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bbs.core.clock import IReactor
 
 QUEUE = 4096
-"""Spans that wait to be sent, some 8 MiB. What is over is lost."""
+"""Spans that wait to be sent, some 8 MiB; more are lost."""
 
 BATCH = 512
 """Spans in one request to the collector."""
@@ -129,7 +129,7 @@ class Exporting:
         self.begin(name, parent, attributes, until - int(seconds * 1e9)).end(until)
 
     def flush(self) -> None:
-        """Send what is over, now. It blocks."""
+        """Send ended spans now. Blocks."""
         self._provider.force_flush()
 
     def stop(self, reactor: IReactor) -> Deferred[None]:
@@ -191,8 +191,8 @@ class _Span:
 
 @implementer(ISpan)
 class _Unrecorded:
-    """All spans of a trace that is not recorded. It has a name, as whoever goes on with it
-    elsewhere must know that it is not, and costs a fiftieth of one that is."""
+    """All spans of a trace that is not recorded. Its context travels, so that other processes do
+    not record it either. It costs a fiftieth of a recorded one."""
 
     __slots__ = ("traceparent",)
     recorded = False
@@ -222,7 +222,7 @@ def _unrecorded_trace() -> str:
 
 
 def collector_at(endpoint: str) -> SpanExporter:
-    """What sends spans to a collector at `endpoint` (OTLP's specification, "Endpoint URLs for
+    """Make the exporter to a collector at `endpoint` (OTLP's specification, "Endpoint URLs for
     OTLP/HTTP"); OTEL_EXPORTER_OTLP_HEADERS may have a credential for it."""
     return _Collector(f"{endpoint.rstrip('/')}/v1/traces")
 

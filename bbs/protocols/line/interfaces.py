@@ -1,7 +1,4 @@
-"""The line protocol's interfaces and values: what a service on `bbs.protocols.line` deals with.
-
-What the line protocol itself refuses, whoever serves by it, and how any refusal is told.
-"""
+"""The line protocol's interfaces and values, as a service on it sees them, and its JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from bbs.core.errors import Refusal
 
 @dataclass(frozen=True)
 class LineLimits:
-    """What one connection may take.
+    """Limits of one connection.
 
     `max_line` is in bytes, a line's end not counted; the times are in seconds: until the first
     request must have come, until a begun line must have ended, and so on. `max_pipelined` requests
@@ -38,7 +35,7 @@ class Reply:
     """The answer to one request: a JSON object.
 
     With `close` the connection ends behind it. `after` is called once the reply is on its way, so
-    what it sends comes behind; it is not called when the connection was lost before that.
+    what it sends comes behind the reply. It is not called if the connection was lost before.
     """
 
     body: Mapping[str, object]
@@ -66,14 +63,14 @@ class IConnection(Interface):
     def send_event(body: Mapping[str, object]) -> None:
         """Send one event now; dropped when `closed`.
 
-        It is buffered when not `writable`, so who has more than a few to send looks there first.
+        An event is buffered when not `writable`: look there first, with more than a few to send.
         """
 
     def send_line(line: bytes) -> None:
-        """The same with an event that `encode` has made a line of."""
+        """Send an event that `encode` has made a line of."""
 
     def vouch() -> None:
-        """The peer is trusted, and its connection not counted by its address from now on."""
+        """Trust the peer: its connection is not counted by its address from now on."""
 
     def close() -> None:
         """Begin no more requests, let the one in progress be answered, then close."""
@@ -88,23 +85,23 @@ class IRequestHandler(Interface):
     def handle(line: str, connection: IConnection) -> Reply | Deferred[Reply]:
         """Answer a request: a line without its end, never blank.
 
-        What can be said at once is best returned as it is; no Deferred is made of it. The next
-        request of the connection waits until a Deferred fires, however long it takes. A failure is
-        a bug: it is logged with a reference, and the peer is told that reference only. When the
-        connection is lost in the meantime the Deferred is cancelled, before `connection_lost` is
-        called, so that what only waits (a login in its queue) stops waiting.
-        What a thread has begun goes on to its end, and nobody hears of it. A half-close is no
-        loss: the peer may be waiting for its answer. Once it has that the connection ends, also
-        one that listens: most peers that close their side are gone, and do not get what is sent.
+        An answer that is there at once is best returned as a `Reply`; no Deferred is made of it.
+        The next request of the connection waits until a Deferred fires, however long it takes. A
+        failure is a bug: the log has it with a reference, and the peer is told that reference only.
+
+        If the connection is lost meanwhile, the Deferred is cancelled before `connection_lost` is
+        called, so a login stops waiting in its queue. A thread's work goes on to its end, and
+        nobody hears of it. A half-close is no loss: the peer may be waiting for its answer. The
+        connection ends behind that answer, also one that listens: most peers that close their side
+        are gone, and do not get what is sent.
         """
 
     def refuse(error: Refusal, connection: IConnection) -> Reply | Deferred[Reply]:
-        """Answer what is no request at all, and cannot be for the reason `error`. It is asked for
-        like one, and may have to wait like one."""
+        """Answer a malformed request, which has its turn like any other, with `error`."""
 
     def is_whole(line: str) -> bool:
-        """Whether `line`, which has no end yet, is a request to which nothing can be added. Then it
-        is one at once, else when silence follows. Asked about short lines only.
+        """Whether nothing can be added to `line`, a short request without an end. Such a request is
+        answered at once, another when silence follows.
         """
 
     def connection_lost(connection: IConnection) -> None:
@@ -116,8 +113,10 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def encode(body: Mapping[str, object]) -> bytes:
-    """The line that a reply or an event is on the wire; ValueError or TypeError for what is not to
-    be said in JSON."""
+    """Make a line of a reply or an event, as it is on the wire.
+
+    :raises ValueError, TypeError: JSON has no way to write it.
+    """
     return (_to_json(body) + "\n").encode()
 
 
@@ -128,14 +127,14 @@ class LineTooLong(Refusal):
 
 
 class InvalidUTF8(Refusal):
-    """A line is no text."""
+    """A line is not UTF-8."""
 
     text = "Invalid UTF-8"
     code = "invalid-utf-8"
 
 
 def refusal(error: Refusal, *, close: bool = False) -> Reply:
-    """The reply that says what cannot be done, and why."""
+    """Make the reply that refuses a request with `error`."""
     return Reply({"status": 1, "message": error.message, "code": error.code}, close=close)
 
 

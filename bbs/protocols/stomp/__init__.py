@@ -6,13 +6,13 @@
     await service.subscribe("/topic/news", lambda message: print(message.body))
     await service.send("/topic/news", b"hello")
 
-`StompService` holds one connection to one of a list of brokers. When it goes, it connects again,
-by turns and after growing, jittered pauses, and subscribes again to everything. Receipts are
-Deferreds, which fail at a deadline or when the connection goes. Nothing that was sent is sent again
-by itself: what must not be lost, its sender keeps until the receipt came.
+`StompService` holds one connection to one of a list of brokers. When the connection goes, the
+service connects again, by turns and after growing, jittered pauses, and subscribes again to
+everything. Receipts are Deferreds, which fail at a deadline or when the connection goes. Nothing is
+sent twice: a sender keeps what must not be lost until the receipt came.
 
-What a caller may rely on is written in `interfaces.py` beside this. Frames are cut in `frames.py`;
-one connection is `connection.py`, and one after the other `connector.py`.
+`interfaces.py` says what a caller may rely on. `frames.py` cuts frames, `connection.py` is one
+connection, and `service.py` makes one after the other.
 """
 
 from bbs.protocols.stomp.connection import Broker

@@ -11,12 +11,6 @@ It serves any client of STOMP 1.0, 1.1 or 1.2 that knows the credential, and kee
 message reaches whoever is subscribed when it is sent. Each kind of excess ends one connection and
 no other: a subscriber that reads too slowly, a frame too large, a login that does not come, a
 heart-beat that stops.
-
-One client's connection to the embedded broker: what each of its frames means.
-
-One subscription of one client of the embedded broker, and the MESSAGE frames that go to it.
-
-Who hears which topic of the embedded broker.
 """
 
 from __future__ import annotations
@@ -25,7 +19,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import quote
 
 from twisted.application.service import Service
@@ -34,6 +28,7 @@ from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred,
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IListeningPort,
     IProtocol,
     IReactorTCP,
@@ -54,20 +49,7 @@ from bbs.protocols.stomp.interfaces import check_destination
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
 from bbs.protocols.stomp.service import Waiters
 
-if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
-
-__all__ = [
-    "BrokerConnection",
-    "BrokerLimits",
-    "BrokerService",
-    "Credential",
-    "EmbeddedBroker",
-    "Subscriber",
-    "Topics",
-]
-
-# What the broker says in a MESSAGE frame itself, or is no business of the subscriber's.
+# Headers of a MESSAGE frame that the broker writes itself, or keeps from subscribers.
 _OWN_HEADERS = frozenset(
     ["destination", "content-length", "subscription", "message-id", "ack", "receipt", "transaction"]
 )
@@ -95,8 +77,8 @@ class Subscriber:
         # Before 1.2 what is acknowledged is the message-id.
         self._needs_ack = acknowledges and version == "1.2"
         self._version = version
-        # Of a message with no headers of its sender's, as nearly all are, this is all that is the
-        # same each time. Headers are in the order of their names.
+        # The parts that are the same in each message without headers of its sender's, as nearly all
+        # are. Headers are in the order of their names.
         empty = encode(Frame("MESSAGE", {"subscription": ident}), version)
         self._destination_line = f"\ndestination:{destination}\nmessage-id:".encode()
         self._subscription_line = empty.removeprefix(b"MESSAGE").removesuffix(b"\0\n")
@@ -128,7 +110,7 @@ class Subscriber:
 
 
 class Topics:
-    """Who hears which topic; a topic is there as long as somebody does."""
+    """The subscribers by topic; a topic is there as long as it has any."""
 
     def __init__(self) -> None:
         self._subscribers: dict[str, dict[Subscriber, None]] = {}
@@ -150,7 +132,7 @@ class Topics:
             del self._subscribers[subscriber.destination]
 
     def deliver(self, destination: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Hand a message to everybody who hears `destination` now."""
+        """Hand a message to the present subscribers of `destination`."""
         message_id = next(self._message_ids)
         for subscriber in tuple(self._subscribers.get(destination, ())):
             subscriber.deliver(subscriber, message_id, headers, body)
@@ -163,13 +145,13 @@ _MAX_TRANSACTIONS = 100
 
 @dataclass(frozen=True)
 class Credential:
-    """What a client of the broker must know."""
+    """The credential of the broker's clients."""
 
     login: str = field(repr=False)
     passcode: str = field(repr=False)
 
     def admits(self, login: str, passcode: str) -> bool:
-        """Whether both are right; how long that takes says nothing of either."""
+        """Whether both are right, in a time that depends on neither."""
         pairs = ((self.login, login), (self.passcode, passcode))
         right = [hmac.compare_digest(own.encode(), given.encode()) for own, given in pairs]
         return all(right)
@@ -177,7 +159,7 @@ class Credential:
 
 @dataclass(frozen=True)
 class BrokerLimits:
-    """What one client may ask of the broker."""
+    """Limits of one client of the broker."""
 
     heartbeat: float = 10.0
     """s, how often both sides shall beat; a client that is silent for twice that is dropped."""
@@ -240,7 +222,7 @@ class BrokerConnection(StompPeer):
         self.write(data)
 
     def make_room(self) -> None:
-        """Somebody else needs the place of this one, which has not logged in."""
+        """Give this place, whose client has not logged in, to a newcomer."""
         if not self.closing:
             self._refuse(TooManyConnections.text)
 
@@ -382,7 +364,7 @@ class BrokerConnection(StompPeer):
     def _send(self, frame: Frame) -> None:
         destination = _header(frame, "destination")
         if destination not in self._topics:
-            # What somebody was let subscribe to needs no look.
+            # A topic with subscribers was checked when they came.
             check_destination(destination)
         if "transaction" not in frame.headers:
             self._topics.deliver(destination, frame.headers, frame.body)
@@ -413,15 +395,14 @@ class BrokerConnection(StompPeer):
         del self._transactions[frame.headers["transaction"]]
 
     def _acknowledge(self, frame: Frame) -> None:
-        # Nothing is kept, so there is nothing to deliver again, and an acknowledgement changes
-        # nothing. What it names is looked at all the same: a client should hear of its mistakes.
+        # Nothing is kept that could be delivered again, so an acknowledgement changes nothing. Its
+        # headers are looked at all the same: a client should hear of its mistakes.
         _header(frame, "id" if self.cutter.version == "1.2" else "message-id")
         if "transaction" in frame.headers:
             self._transaction(frame)
 
     def _disconnect(self, frame: Frame) -> None:
-        # The connection is closed behind the receipt.
-        pass
+        """Do nothing: the connection is closed behind the receipt."""
 
     def _transaction(self, frame: Frame) -> _Transaction:
         name = _header(frame, "transaction")
@@ -454,8 +435,8 @@ _TOO_MANY = encode(Frame("ERROR", {"message": TooManyConnections.text}), "1.2")
 class EmbeddedBroker(Factory):
     """Makes the connections of one broker, which share its topics.
 
-    :param door: who is let in, of those for whom `limits` have room; everybody, unless it is given.
-        One that is too many is told so by an ERROR frame.
+    :param door: decides who is let in, of those for whom `limits` have room; everybody, unless it
+        is given. A client that is too many gets an ERROR frame.
     """
 
     noisy = False

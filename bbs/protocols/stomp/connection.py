@@ -8,24 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTCP, IReactorTime, IStreamClientEndpoint
+from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from bbs.core.errors import TooManyConnections
 from bbs.protocols.stomp.frames import Frame, FrameError, escape
 from bbs.protocols.stomp.interfaces import StompDisconnected, StompError, StompRefused
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
-
-if TYPE_CHECKING:
-    from twisted.python.failure import Failure
-
-__all__ = ["Broker", "StompConnection"]
 
 _MAX_REASON = 200
 
@@ -85,19 +80,10 @@ class Broker:
 
 
 class IConnectionOwner(Interface):
-    """Who a `Connector` keeps a connection for."""
-
-    def make_connection(broker: Broker) -> StompConnection:
-        """An unused protocol for `broker`."""
-
-    def connection_made(connection: StompConnection) -> None:
-        """A broker has accepted `connection`."""
-
-    def connection_lost(reason: str) -> None:
-        """The connection that was made has ended."""
+    """The client that a connection is for."""
 
     def message_received(frame: Frame) -> None:
-        """A MESSAGE frame has come."""
+        """Deal with a MESSAGE frame that has come."""
 
 
 class StompConnection(StompPeer):
@@ -107,8 +93,7 @@ class StompConnection(StompPeer):
     says no and with StompDisconnected when the connection ends first. `lost` fires with the reason,
     one line, when the connection has ended, whoever ended it; it never fails.
 
-    `heartbeat` is the interval, s, in which both sides should beat; `owner` gets MESSAGE
-    frames.
+    `heartbeat` is the interval, s, in which both sides should beat; `owner` gets MESSAGE frames.
     """
 
     def __init__(
@@ -137,7 +122,7 @@ class StompConnection(StompPeer):
         """Write a frame and fire when its receipt comes.
 
         Fails with StompRefused when an ERROR frame names the receipt, with StompDisconnected when
-        the connection ends first. There is no deadline: whoever stops waiting cancels.
+        the connection ends first. A caller that stops waiting cancels: there is no deadline.
         Raises FrameError when the frame cannot be written.
         """
         receipt = str(next(self._receipt_ids))
@@ -175,8 +160,7 @@ class StompConnection(StompPeer):
         error = self._error or StompDisconnected(self._why_lost(reason))
         if not self._is_accepted:
             self.accepted.errback(error)
-        # First of all it must be known that the connection is gone: whoever waits for a receipt may
-        # send again as soon as it fails.
+        # Receipts fail behind that: their waiters may send again, and must know that it is gone.
         self.lost.callback(str(error))
         receipts, self._receipts = self._receipts, {}
         for done in receipts.values():
@@ -244,9 +228,9 @@ class StompConnection(StompPeer):
         return self._clean(reason.getErrorMessage())
 
     def _clean(self, text: str) -> str:
-        """One line of `text` that may be shown: the broker may have put anything into it."""
+        """Make one line of `text` that may be shown, as the broker may have written anything."""
         if self._broker.passcode:
-            # What comes before a version is agreed may be escaped or not.
+            # Before a version is agreed, text may be escaped or not.
             for shape in (self._broker.passcode, escape(self._broker.passcode)):
                 text = text.replace(shape, "***")
         line = "".join(c if c.isprintable() else " " for c in text.strip())
@@ -254,8 +238,8 @@ class StompConnection(StompPeer):
 
 
 def _reason(frame: Frame) -> str:
-    """What an ERROR frame gives for a reason. RabbitMQ says what matters in the body, in one line;
-    ActiveMQ says the same again there, or puts a stack trace."""
+    """Return the reason in an ERROR frame. RabbitMQ says what matters in the body, in one line;
+    ActiveMQ repeats the message there, or puts a stack trace."""
     message = frame.headers.get("message", "")
     body = frame.body.decode(errors="replace").strip()
     if "\n" in body or body in message:

@@ -4,8 +4,7 @@ STOMP 1.0, 1.1 and 1.2 (https://stomp.github.io/stomp-specification-1.2.html). `
 bytes in any segmentation; `encode` is the way back. Neither knows a socket or a reactor.
 
 What comes from `stomper` (0.4.3): the list of commands, and `stomper.Frame.pack()`, which lays the
-frame out. It is right about both and about nothing else that is needed here, so this module does
-the rest itself:
+frame out. Nothing else that is needed here is right in it, so this module does the rest itself:
 
 * `Frame.pack()` escapes nothing: headers are given to it escaped for the version.
 * Its bodies are text: `pack()` is given an empty one, and the bytes are put in before the NUL.
@@ -29,20 +28,8 @@ from typing import NamedTuple
 
 import stomper
 
-__all__ = [
-    "HEARTBEAT",
-    "VERSIONS",
-    "Frame",
-    "FrameCutter",
-    "FrameError",
-    "encode",
-    "encode_plain_send",
-    "escape",
-    "writable",
-]
-
 HEARTBEAT = b"\n"
-"""What either side sends to show that it is alive while it has nothing to say."""
+"""Shows that its sender is alive, while it has nothing to say."""
 
 VERSIONS = ("1.0", "1.1", "1.2")
 """The versions of STOMP that are spoken, oldest first."""
@@ -69,7 +56,7 @@ _LINE_ENDS = re.compile(rb"[\r\n]*")
 
 
 class FrameError(ValueError):
-    """Bytes that are not STOMP, or a frame that the version cannot express."""
+    """Malformed bytes, or a frame that the version cannot express."""
 
 
 class Frame(NamedTuple):
@@ -151,15 +138,15 @@ class FrameCutter:
         # From here on nothing was cut yet, and from there on nothing was looked at.
         self._at = 0
         self._scanned = 0
-        # Of the frame whose body is still to come.
+        # The head of the frame whose body is still to come, and its content-length.
         self._head: tuple[str, Mapping[str, str]] | None = None
         self._length: int | None = None
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Take `data` in at once; the frames that are whole with it are cut as they are iterated.
 
-        Iterating raises FrameError where the bytes are no STOMP or too many; there is no way to go
-        on after that.
+        Iterating raises FrameError where the bytes are malformed or too many, and nothing can be
+        read behind them.
         """
         if self._data:
             self._data += data

@@ -13,18 +13,6 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-__all__ = [
-    "IStomp",
-    "ISubscription",
-    "Message",
-    "StompDisconnected",
-    "StompError",
-    "StompOverflow",
-    "StompRefused",
-    "StompTimeout",
-    "check_destination",
-]
-
 _DESTINATION = re.compile(r"/topic/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _MAX_DESTINATION = 255
 
@@ -34,11 +22,11 @@ class StompError(Exception):
 
 
 class StompDisconnected(StompError):
-    """There is no connection to a broker, or it went before the broker answered."""
+    """No broker is connected, or the connection went before the broker answered."""
 
 
 class StompTimeout(StompError):
-    """The broker did not answer within the deadline. It may have done what it was asked."""
+    """The broker did not answer within the deadline; it may have done what it was asked."""
 
 
 class StompRefused(StompError):

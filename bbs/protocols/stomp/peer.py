@@ -1,24 +1,17 @@
-"""What both ends of a STOMP connection do, client and broker: cut what comes in into frames, bound
-what waits to go out, keep the heart-beats, and close.
-"""
+"""One end of a STOMP connection: frames, output that waits, heart-beats, closing."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.protocols.stomp.frames import HEARTBEAT, Frame, FrameCutter, FrameError, encode
-
-if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
-    from twisted.python.failure import Failure
-
-__all__ = ["StompPeer", "heartbeat_intervals", "heartbeat_ms"]
 
 # ActiveMQ beats when it finds, once in an interval, that it has sent nothing since the last look:
 # what it was last heard of may lie two whole intervals back, and then there is the network, s.
@@ -26,9 +19,9 @@ _GRACE = 1.0
 
 
 def heartbeat_ms(text: str) -> tuple[int, int]:
-    """The two numbers of a heart-beat header, ms: what its sender can do, what it would like.
+    """Read a heart-beat header, ms: what its sender can do, and what it wants.
 
-    Raises FrameError when it is anything else.
+    Raises FrameError when it is malformed.
     """
     parts = text.split(",")
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
@@ -39,8 +32,8 @@ def heartbeat_ms(text: str) -> tuple[int, int]:
 
 
 def heartbeat_intervals(own: tuple[int, int], peer: tuple[int, int]) -> tuple[float, float]:
-    """The intervals, s, in which we beat and the peer does, by the two heart-beat headers; 0 for
-    not at all: one side cannot, or the other does not care."""
+    """Return the intervals, s, in which we beat and the peer does, by the two heart-beat headers; 0
+    for never: one side cannot, or the other does not care."""
     send = max(own[0], peer[1]) if own[0] and peer[1] else 0
     expect = max(peer[0], own[1]) if peer[0] and own[1] else 0
     return send / 1000, expect / 1000
@@ -50,11 +43,11 @@ def heartbeat_intervals(own: tuple[int, int], peer: tuple[int, int]) -> tuple[fl
 class StompPeer(Protocol):
     """One end of a STOMP connection.
 
-    Subclasses are told of whole frames (`frame_received`), of bytes that are no STOMP
-    (`frames_broken`) and of a peer whose heart-beat stopped (`heart_stopped`).
+    A subclass is called with whole frames (`frame_received`), when bytes are malformed
+    (`frames_broken`) and when the peer's heart-beat stops (`heart_stopped`).
 
-    Output: while the transport asks to pause, what is written waits here, and `held` says how many
-    bytes do. Whoever writes decides what more is too much.
+    While the transport asks to pause, output waits here: `held` bytes of it. A subclass decides how
+    many are too many.
     """
 
     def __init__(self, clock: IReactorTime, max_frame: int) -> None:
@@ -70,21 +63,21 @@ class StompPeer(Protocol):
         self._heard = 0.0
         self._abort_later: IDelayedCall | None = None
 
-    # What subclasses are told.
+    # For subclasses to implement
 
     def frame_received(self, frame: Frame) -> None:
-        """A whole frame came. Whatever this raises as FrameError goes to `frames_broken`."""
+        """Take a whole frame. A FrameError that this raises goes to `frames_broken`."""
         raise NotImplementedError
 
     def frames_broken(self, error: FrameError) -> None:
-        """What came cannot be understood, and nothing after it."""
+        """Deal with malformed bytes; nothing behind them can be read."""
         raise NotImplementedError
 
     def heart_stopped(self) -> None:
-        """The peer has been silent for twice the interval that was agreed, and a second."""
+        """Deal with a peer that was silent for twice the interval that was agreed, and a second."""
         raise NotImplementedError
 
-    # What they do.
+    # For subclasses to call
 
     def write_frame(self, frame: Frame) -> None:
         """Write `frame` in the version agreed, behind everything written before. Raises FrameError
@@ -117,7 +110,7 @@ class StompPeer(Protocol):
             return
         self.closing = True
         self._stop_heart()
-        self._abort_later = self.clock.callLater(patience, self._out_of_patience)
+        self._abort_later = self.clock.callLater(patience, self._tcp().abortConnection)
         transport = self._tcp()
         transport.unregisterProducer()
         for data in self._waiting:
@@ -161,7 +154,7 @@ class StompPeer(Protocol):
         if self._abort_later is not None and self._abort_later.active():
             self._abort_later.cancel()
 
-    # IPushProducer: how the transport says that it is full.
+    # IPushProducer: the transport's word on output
 
     def pauseProducing(self) -> None:
         self._paused = True
@@ -178,7 +171,7 @@ class StompPeer(Protocol):
         self._forget_output()
 
     def _tcp(self) -> Any:
-        # A transport that frames go over is an ITCPTransport and an IConsumer, which no type says.
+        # An ITCPTransport that is an IConsumer as well, which no type says.
         return self.transport
 
     def _send_beat(self) -> None:
@@ -204,6 +197,3 @@ class StompPeer(Protocol):
     def _forget_output(self) -> None:
         self._waiting.clear()
         self.held = 0
-
-    def _out_of_patience(self) -> None:
-        self._tcp().abortConnection()

@@ -1,11 +1,5 @@
-"""One connection after another to one of a list of brokers, and what is subscribed through it.
-
-One connection after the other, to whichever of a list of brokers is there.
-
-`StompService` says what a connection is for; this makes it, by turns and after growing, jittered
-pauses, knows why there is none, and ends it politely.
-
-What a caller of `StompService` holds: subscriptions, and Deferreds that fire in time or fail.
+"""The STOMP client: one connection after another to one of a list of brokers, and the subscriptions
+and receipts on it.
 """
 
 from __future__ import annotations
@@ -41,102 +35,6 @@ from bbs.protocols.stomp.interfaces import (
 if TYPE_CHECKING:
     from bbs.core.clock import IReactor
 
-__all__ = ["Connector", "ISubscriptionOwner", "Subscription", "Waiters", "within"]
-
-
-class ISubscriptionOwner(Interface):
-    """The client that a subscription is one of."""
-
-    def end(subscription: Subscription) -> None:
-        """Nobody wants to hear `subscription` any more."""
-
-    def within_deadline(answer: Deferred[None]) -> Deferred[None]:
-        """A broker's `answer`, which is given up when it does not come in time."""
-
-
-@implementer(ISubscription)
-class Subscription:
-    """A wish to hear a topic, and what the broker on the present connection has said to it."""
-
-    def __init__(
-        self,
-        ident: str,
-        destination: str,
-        on_message: Callable[[Message], None],
-        owner: ISubscriptionOwner,
-    ) -> None:
-        self.ident = ident
-        self.destination = destination
-        self.on_message = on_message
-        self._owner = owner
-        self._ended = False
-        self._confirmed = False
-        self._error: StompError | None = StompDisconnected("no connection to a broker")
-        self._waiters = Waiters()
-
-    def confirmed(self) -> Deferred[None]:
-        if self._confirmed:
-            return succeed(None)
-        if self._error is not None:
-            return fail(self._error)
-        return self._owner.within_deadline(self._waiters.wait())
-
-    def unsubscribe(self) -> None:
-        self._owner.end(self)
-        self.answered(StompDisconnected("unsubscribed"))
-        self._ended = True
-
-    # What the service says.
-
-    def asked(self) -> None:
-        """The broker was asked, and its answer is awaited."""
-        self._confirmed, self._error = False, None
-
-    def answered(self, error: StompError | None) -> None:
-        """It is confirmed, or with `error` it is not, or no longer."""
-        if not self._ended:
-            self._confirmed, self._error = error is None, error
-            self._waiters.fire(error)
-
-
-class Waiters:
-    """Those who wait for the same thing, each with a Deferred that may be cancelled."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Deferred[None]] = []
-
-    def wait(self) -> Deferred[None]:
-        waiter: Deferred[None] = Deferred(self._forget)
-        self._waiting.append(waiter)
-        return waiter
-
-    def fire(self, error: Exception | Failure | None) -> None:
-        """Tell all of them: it is there, or with `error` it will not be."""
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            # One of those who are told may cancel another.
-            if waiter.called:
-                continue
-            if error is None:
-                waiter.callback(None)
-            else:
-                waiter.errback(error)
-
-    def _forget(self, waiter: Deferred[None]) -> None:
-        # Those who are being told are no longer among those who wait.
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
-
-
-def within(seconds: float, clock: IReactorTime, answer: Deferred[None]) -> Deferred[None]:
-    """`answer`, which is given up with StompTimeout when it does not come in time."""
-
-    def give_up(_: object, seconds: float) -> None:
-        raise StompTimeout(f"no answer from the broker within {seconds:g} s")
-
-    return answer.addTimeout(seconds, clock, give_up)
-
-
 _FIRST_PAUSE = 0.1
 _MAX_PAUSE = 10.0
 # A connection that ends sooner counts as a failed attempt: some brokers accept CONNECT and end the
@@ -146,148 +44,14 @@ _STABLE = 1.0
 _PARTING = 1.0
 
 
-class Connector:
-    """Keeps a connection from `start` to `stop`.
+class ISubscriptionOwner(Interface):
+    """The client that a subscription is one of."""
 
-    The handshake of a connection that `owner` makes may take `deadline` s. `random` gives [0, 1).
-    """
+    def end(subscription: Subscription) -> None:
+        """Hear no more what `subscription` is for."""
 
-    log = Logger()
-
-    def __init__(
-        self,
-        reactor: IReactor,
-        brokers: Sequence[Broker],
-        owner: IConnectionOwner,
-        *,
-        deadline: float,
-        random: Callable[[], float],
-    ) -> None:
-        if not brokers:
-            raise ValueError("a client needs a broker")
-        self.connection: StompConnection | None = None
-        self.last_error: str | None = None
-        self._reactor = reactor
-        self._brokers = tuple(brokers)
-        self._owner = owner
-        self._deadline = deadline
-        self._random = random
-        self._running = False
-        self._loop: Deferred[None] = succeed(None)
-        self._was_connected = False
-        self._worst_error: StompError | None = None
-        self._first_error: StompError | None = None
-        self._first = Waiters()
-
-    def start(self) -> None:
-        """Begin to connect, at once."""
-        self._running = True
-        self._loop = Deferred.fromCoroutine(self._run())
-        self._loop.addErrback(self._loop_ended)
-
-    def stop(self) -> Deferred[None]:
-        """Connect no more; fires when the present connection, if any, has ended."""
-        self._running = False
-        if self.connection is not None:
-            self.connection.disconnect(_PARTING)
-        else:
-            self._loop.cancel()
-        self._first.fire(StompDisconnected("stopped"))
-        return self._loop
-
-    def first_connection(self) -> Deferred[None]:
-        """As `StompService.first_connection`."""
-        if self._was_connected:
-            return succeed(None)
-        return fail(self._first_error) if self._first_error is not None else self._first.wait()
-
-    async def _run(self) -> None:
-        failures = 0
-        for tried, broker in enumerate(cycle(self._brokers), 1):
-            failures += 1
-            try:
-                connection = await self._connect(broker)
-            except StompError as error:
-                # An attempt that was given up has not failed.
-                if self._running:
-                    self._attempt_failed(broker, error, tried)
-            else:
-                since = self._reactor.seconds()
-                await self._live(broker, connection)
-                if self._reactor.seconds() - since >= _STABLE:
-                    failures = 0
-            if not self._running:
-                break
-            await deferLater(self._reactor, self._pause(failures))
-
-    async def _connect(self, broker: Broker) -> StompConnection:
-        connection = self._owner.make_connection(broker)
-        handshake = Deferred.fromCoroutine(self._shake_hands(broker, connection))
-        await within(self._deadline, self._reactor, handshake)
-        return connection
-
-    async def _shake_hands(self, broker: Broker, connection: StompConnection) -> None:
-        try:
-            await broker.endpoint(self._reactor).connect(_Ready(connection))
-        except CancelledError:
-            raise
-        except Exception as error:
-            # Endpoints fail with errors of no common kind, all of which mean that there is no way.
-            raise StompDisconnected(f"cannot connect: {error}") from None
-        try:
-            await connection.accepted
-        except CancelledError:
-            connection.abort()
-            raise
-
-    async def _live(self, broker: Broker, connection: StompConnection) -> None:
-        """From the broker's yes to the end of the connection."""
-        self.log.info("connected to {broker}", broker=str(broker))
-        self.connection = connection
-        self.last_error = None
-        self._was_connected = True
-        self._owner.connection_made(connection)
-        self._first.fire(None)
-        reason = await connection.lost
-        if self._running:
-            self.log.warn(
-                "connection to {broker} lost: {reason}", broker=str(broker), reason=str(reason)
-            )
-        self.connection = None
-        self.last_error = f"{broker}: {reason}"
-        self._owner.connection_lost(reason)
-
-    def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
-        self.log.warn("no connection to {broker}: {reason}", broker=str(broker), reason=str(error))
-        self.last_error = f"{broker}: {error}"
-        # Somebody must hear of a refused credential before they hear of a broker that is down.
-        if not isinstance(self._worst_error, StompRefused):
-            self._worst_error = type(error)(self.last_error)
-        if tried == len(self._brokers) and not self._was_connected:
-            self._first_error = self._worst_error
-            self._first.fire(self._first_error)
-
-    def _pause(self, failures: int) -> float:
-        """s until the next attempt; twice as long after each round in which all brokers failed."""
-        rounds = min(max(0, failures - 1) // len(self._brokers), 30)
-        longest: float = min(_MAX_PAUSE, _FIRST_PAUSE * 2**rounds)
-        return longest * (0.5 + self._random() / 2)
-
-    def _loop_ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("nothing connects to a broker any more", failure)
-
-
-class _Ready(Factory):
-    """Gives the one connection that was made for it."""
-
-    noisy = False
-
-    def __init__(self, connection: StompConnection) -> None:
-        self._connection = connection
-
-    def buildProtocol(self, addr: IAddress | None) -> StompConnection:
-        return self._connection
+    def within_deadline(answer: Deferred[None]) -> Deferred[None]:
+        """Give up a broker's `answer` when it does not come in time."""
 
 
 @implementer(IStomp, IConnectionOwner, ISubscriptionOwner)
@@ -314,19 +78,24 @@ class StompService(Service):
         max_frame: int = 1 << 20,
         random: Callable[[], float] = system_random,
     ) -> None:
+        if not brokers:
+            raise ValueError("a client needs a broker")
+        self.last_error: str | None = None
+        """Why there is no connection, in one line without a credential; None while there is one."""
         # Less is asked of the caller, so that Twisted's own type of `reactor` is enough.
         self._reactor = cast("IReactor", reactor)
+        self._brokers = tuple(brokers)
         self._heartbeat = heartbeat
         self._deadline = deadline
         self._max_output = max_output
         self._max_frame = max_frame
-        self._connector = Connector(
-            self._reactor,
-            brokers,
-            self,
-            deadline=deadline,
-            random=random,
-        )
+        self._random = random
+        self._present: StompConnection | None = None
+        self._loop: Deferred[None] = succeed(None)
+        self._was_connected = False
+        self._worst_error: StompError | None = None
+        self._first_error: StompError | None = None
+        self._first = Waiters()
         self._ids = count(1)
         self._subscriptions: dict[str, Subscription] = {}
         self._listeners: list[Callable[[bool], None]] = []
@@ -339,12 +108,9 @@ class StompService(Service):
         credential, else with StompTimeout or StompDisconnected. The text is one line and shows no
         credential. The service goes on trying either way.
         """
-        return self._connector.first_connection()
-
-    @property
-    def last_error(self) -> str | None:
-        """Why there is no connection, in one line without a credential; None while there is one."""
-        return self._connector.last_error
+        if self._was_connected:
+            return succeed(None)
+        return fail(self._first_error) if self._first_error is not None else self._first.wait()
 
     # IStomp
 
@@ -368,12 +134,7 @@ class StompService(Service):
         self, destination: str, on_message: Callable[[Message], None]
     ) -> ISubscription:
         check_destination(destination)
-        subscription = Subscription(
-            str(next(self._ids)),
-            destination,
-            on_message,
-            self,
-        )
+        subscription = Subscription(str(next(self._ids)), destination, on_message, self)
         self._subscriptions[subscription.ident] = subscription
         if self._connection is not None:
             self._ask(self._connection, subscription)
@@ -410,34 +171,19 @@ class StompService(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        self._connector.start()
+        self._loop = Deferred.fromCoroutine(self._run()).addErrback(self._loop_ended)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         self._when_connected.fire(StompDisconnected("stopped"))
-        return self._connector.stop()
+        if self._present is not None:
+            self._present.disconnect(_PARTING)
+        else:
+            self._loop.cancel()
+        self._first.fire(StompDisconnected("stopped"))
+        return self._loop
 
     # IConnectionOwner
-
-    def make_connection(self, broker: Broker) -> StompConnection:
-        return StompConnection(
-            self._reactor,
-            broker,
-            self,
-            heartbeat=self._heartbeat,
-            max_frame=self._max_frame,
-        )
-
-    def connection_made(self, connection: StompConnection) -> None:
-        for subscription in self._subscriptions.values():
-            self._ask(connection, subscription)
-        self._tell_listeners(True)
-        self._when_connected.fire(None)
-
-    def connection_lost(self, reason: str) -> None:
-        for subscription in tuple(self._subscriptions.values()):
-            subscription.answered(StompDisconnected(reason))
-        self._tell_listeners(False)
 
     def message_received(self, frame: Frame) -> None:
         subscription = self._subscriptions.get(frame.headers.get("subscription", ""))
@@ -459,19 +205,112 @@ class StompService(Service):
     def within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
         return within(self._deadline, self._reactor, answer)
 
-    # Connections.
+    # One connection after the other
 
     @property
     def _connection(self) -> StompConnection | None:
         # Behind DISCONNECT nothing may be sent.
-        return self._connector.connection if self.running else None
+        return self._present if self.running else None
+
+    async def _run(self) -> None:
+        failures = 0
+        for tried, broker in enumerate(cycle(self._brokers), 1):
+            failures += 1
+            try:
+                connection = await self._connect(broker)
+            except StompError as error:
+                # An attempt that was given up has not failed.
+                if self.running:
+                    self._attempt_failed(broker, error, tried)
+            else:
+                since = self._reactor.seconds()
+                await self._live(broker, connection)
+                if self._reactor.seconds() - since >= _STABLE:
+                    failures = 0
+            if not self.running:
+                break
+            await deferLater(self._reactor, self._pause(failures))
+
+    async def _connect(self, broker: Broker) -> StompConnection:
+        connection = StompConnection(
+            self._reactor,
+            broker,
+            self,
+            heartbeat=self._heartbeat,
+            max_frame=self._max_frame,
+        )
+        handshake = Deferred.fromCoroutine(self._shake_hands(broker, connection))
+        await within(self._deadline, self._reactor, handshake)
+        return connection
+
+    async def _shake_hands(self, broker: Broker, connection: StompConnection) -> None:
+        try:
+            await broker.endpoint(self._reactor).connect(_Ready(connection))
+        except CancelledError:
+            raise
+        except Exception as error:
+            # Endpoints fail with errors of various kinds, all of which mean that there is no way.
+            raise StompDisconnected(f"cannot connect: {error}") from None
+        try:
+            await connection.accepted
+        except CancelledError:
+            connection.abort()
+            raise
+
+    async def _live(self, broker: Broker, connection: StompConnection) -> None:
+        """From the broker's yes to the end of the connection."""
+        self.log.info("connected to {broker}", broker=str(broker))
+        self._present = connection
+        self.last_error = None
+        self._was_connected = True
+        self._connection_made(connection)
+        self._first.fire(None)
+        reason = await connection.lost
+        if self.running:
+            self.log.warn(
+                "connection to {broker} lost: {reason}", broker=str(broker), reason=str(reason)
+            )
+        self._present = None
+        self.last_error = f"{broker}: {reason}"
+        self._connection_lost(reason)
+
+    def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
+        self.log.warn("no connection to {broker}: {reason}", broker=str(broker), reason=str(error))
+        self.last_error = f"{broker}: {error}"
+        # Somebody must hear of a refused credential before they hear of a broker that is down.
+        if not isinstance(self._worst_error, StompRefused):
+            self._worst_error = type(error)(self.last_error)
+        if tried == len(self._brokers) and not self._was_connected:
+            self._first_error = self._worst_error
+            self._first.fire(self._first_error)
+
+    def _pause(self, failures: int) -> float:
+        """s until the next attempt; twice as long after each round in which all brokers failed."""
+        rounds = min(max(0, failures - 1) // len(self._brokers), 30)
+        longest: float = min(_MAX_PAUSE, _FIRST_PAUSE * 2**rounds)
+        return longest * (0.5 + self._random() / 2)
+
+    def _loop_ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("nothing connects to a broker any more", failure)
+
+    def _connection_made(self, connection: StompConnection) -> None:
+        for subscription in self._subscriptions.values():
+            self._ask(connection, subscription)
+        self._tell_listeners(True)
+        self._when_connected.fire(None)
+
+    def _connection_lost(self, reason: str) -> None:
+        for subscription in tuple(self._subscriptions.values()):
+            subscription.answered(StompDisconnected(reason))
+        self._tell_listeners(False)
 
     def _tell_listeners(self, connected: bool) -> None:
         for listener in tuple(self._listeners):
             with self.log.failuresHandled("a listener failed"):
                 listener(connected)
 
-    # Subscriptions and receipts.
+    # Subscriptions and receipts
 
     def _ask(self, connection: StompConnection, subscription: Subscription) -> None:
         subscription.asked()
@@ -491,3 +330,98 @@ class StompService(Service):
 
         asked = connection.request("SUBSCRIBE", headers)
         asked.addCallbacks(lambda _: subscription.answered(None), refused)
+
+
+class _Ready(Factory):
+    """Makes the one connection that it was given."""
+
+    noisy = False
+
+    def __init__(self, connection: StompConnection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> StompConnection:
+        return self._connection
+
+
+@implementer(ISubscription)
+class Subscription:
+    """A wish to hear a topic, and what the broker on the present connection has said to it."""
+
+    def __init__(
+        self,
+        ident: str,
+        destination: str,
+        on_message: Callable[[Message], None],
+        owner: ISubscriptionOwner,
+    ) -> None:
+        self.ident = ident
+        self.destination = destination
+        self.on_message = on_message
+        self._owner = owner
+        self._ended = False
+        self._confirmed = False
+        self._error: StompError | None = StompDisconnected("no connection to a broker")
+        self._waiters = Waiters()
+
+    def confirmed(self) -> Deferred[None]:
+        if self._confirmed:
+            return succeed(None)
+        if self._error is not None:
+            return fail(self._error)
+        return self._owner.within_deadline(self._waiters.wait())
+
+    def unsubscribe(self) -> None:
+        self._owner.end(self)
+        self.answered(StompDisconnected("unsubscribed"))
+        self._ended = True
+
+    # For the service
+
+    def asked(self) -> None:
+        """Await the broker's answer."""
+        self._confirmed, self._error = False, None
+
+    def answered(self, error: StompError | None) -> None:
+        """Note that the broker has confirmed it, or with `error` has not, or does no more."""
+        if not self._ended:
+            self._confirmed, self._error = error is None, error
+            self._waiters.fire(error)
+
+
+class Waiters:
+    """Deferreds that fire together, and may be cancelled alone."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Deferred[None]] = []
+
+    def wait(self) -> Deferred[None]:
+        waiter: Deferred[None] = Deferred(self._forget)
+        self._waiting.append(waiter)
+        return waiter
+
+    def fire(self, error: Exception | Failure | None) -> None:
+        """Fire all of them, or fail them with `error`."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            # Any of them may cancel another.
+            if waiter.called:
+                continue
+            if error is None:
+                waiter.callback(None)
+            else:
+                waiter.errback(error)
+
+    def _forget(self, waiter: Deferred[None]) -> None:
+        # Those that are being fired are no longer here.
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+
+
+def within(seconds: float, clock: IReactorTime, answer: Deferred[None]) -> Deferred[None]:
+    """Give up `answer` with StompTimeout when it does not come in time."""
+
+    def give_up(_: object, seconds: float) -> None:
+        raise StompTimeout(f"no answer from the broker within {seconds:g} s")
+
+    return answer.addTimeout(seconds, clock, give_up)

@@ -1,19 +1,14 @@
-"""Telnet's own talk: what is text, what is negotiation (RFC 854, RFC 1143).
-
-Telnet's own talk in a byte stream (RFC 854): where each sequence begins and ends.
+"""Telnet's sequences in a byte stream (RFC 854), and the negotiation of options (RFC 1143).
 
 A telnet client says what it can do with sequences that begin with IAC (0xFF). `TelnetReader` tells
-them from text, for whoever negotiates. The line protocol negotiates nothing and only has them
+them from text, for a server that negotiates. The line protocol negotiates nothing and only has them
 taken out, by `TelnetFilter`, so that people can reach a line server with telnet.
 
-Which telnet options are in use, agreed on by the Q method (RFC 1143): without loops.
-
-An option is something that a side may do. It is on when that side said WILL and the other said DO.
-Each option has a state for either side, a request that asks for what is so already gets no answer,
-and so two sides can never answer each other for ever.
-
-The method's states WANTNO and its queue bits are for a side that takes back what it asked for.
-This one does not, so there are three states left: off, asked for, and on.
+An option is something that a side may do; it is on when that side said WILL and the other said DO.
+`Options` agrees on them by RFC 1143's Q method: each option has a state for either side, and a
+request for what is so already gets no answer, so two sides never answer each other for ever. The
+method's states WANTNO and its queue bits are for a side that takes back what it asked for. This one
+does not, so there are three states left: off, asked for, and on.
 """
 
 from __future__ import annotations
@@ -60,8 +55,8 @@ Token = bytes | Negotiation | Subnegotiation | TelnetCommand
 class TelnetReader:
     """Tells text from sequences in one connection's byte stream, wherever it is cut.
 
-    Of a subnegotiation at most `most` bytes are kept, its option among them; a longer one is not
-    given to anybody. Of text no byte is held back but an IAC whose meaning the next byte decides.
+    A subnegotiation of more than `most` bytes, its option among them, is dropped. Text is not held
+    back, but for an IAC whose meaning the next byte decides.
     """
 
     __slots__ = ("_after_iac", "_most", "_subnegotiation", "_verb")
@@ -73,10 +68,10 @@ class TelnetReader:
         self._subnegotiation: bytearray | None = None
 
     def read(self, data: bytes) -> Iterator[Token]:
-        """What is complete with `data`, the next bytes; to be read to its end.
+        """Yield the tokens that are complete with `data`, the next bytes; to be read to its end.
 
-        IAC IAC is the literal byte 0xFF. An IAC before a byte that is no telnet command begins no
-        sequence: both bytes stay, as the text that they are.
+        IAC IAC is the literal byte 0xFF. Without a telnet command behind it, an IAC begins no
+        sequence: both bytes are text.
         """
         position = 0
         while position < len(data):
@@ -144,7 +139,7 @@ CHARSET = 42  # RFC 2066
 
 
 class Side(Enum):
-    """Who does what an option is about."""
+    """The side that does what an option is about."""
 
     OURS = "ours"
     THEIRS = "theirs"
@@ -167,7 +162,7 @@ class Options:
         self._states: dict[tuple[Side, int], _State] = {}
 
     def offer(self) -> bytes:
-        """What asks for all of them, but those that are on already."""
+        """Ask for all of them, but those that are on already."""
         willing = [(Side.OURS, option) for option in self._ours]
         willing += [(Side.THEIRS, option) for option in self._theirs]
         asked = [each for each in willing if each not in self._states]
@@ -175,7 +170,7 @@ class Options:
         return b"".join(_say(side, True, option) for side, option in asked)
 
     def receive(self, said: Negotiation) -> bytes:
-        """Take what the other side said; the answer, empty for none."""
+        """Take what the other side said; returns the answer, empty for none."""
         side = Side.THEIRS if said.verb in (WILL, WONT) else Side.OURS
         which = (side, said.option)
         state = self._states.pop(which, None)
@@ -201,10 +196,10 @@ def _say(side: Side, yes: bool, option: int) -> bytes:
 
 
 def subnegotiation(option: int, data: bytes) -> bytes:
-    """What says `data` about an option."""
+    """Make the sequence that says `data` about an option."""
     return bytes((IAC, SB, option)) + escaped(data) + bytes((IAC, SE))
 
 
 def escaped(data: bytes) -> bytes:
-    """`data` so that none of it is taken for a sequence (RFC 854)."""
+    """Escape `data`, so that none of it is taken for a sequence (RFC 854)."""
     return data.replace(b"\xff", b"\xff\xff")

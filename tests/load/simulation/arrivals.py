@@ -27,7 +27,6 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 
 from bbs.board import board
-from bbs.core.threads import Inline
 from bbs.core.values import Policy, State, Tally, Timing
 from bbs.rules import membership, placement
 from bbs.rules.placement import Look, Search
@@ -39,6 +38,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server, User
 from bbs.testing.provider import MemoryProvider
+from bbs.testing.threads import Inline
 from tests.load.simulation.checks import WATCH_PLACES
 
 CAPACITY = 10

@@ -28,7 +28,6 @@ from twisted.logger import globalLogBeginner
 
 from bbs.board import board
 from bbs.core.errors import Refusal
-from bbs.core.threads import Inline
 from bbs.core.values import Instance, Policy, State, Tally, Timing
 from bbs.rules import membership, placement, servers
 from bbs.rules.placement import Look, Search
@@ -39,6 +38,7 @@ from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import rows
 from bbs.storage.models import Place, Server, User
+from bbs.testing.threads import Inline
 from tests.load.simulation.breaks import Breaks
 from tests.load.simulation.clock import FastClock
 from tests.load.simulation.cloud import (

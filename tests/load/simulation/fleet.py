@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 
 from bbs.board import board
 from bbs.config import EC2
-from bbs.core.threads import Inline
 from bbs.core.values import Policy, Tally, Timing
 from bbs.rules import fleets, membership, servers
 from bbs.rules.servers import running
@@ -24,6 +23,7 @@ from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
+from bbs.testing.threads import Inline
 from tests.load.simulation.checks import WATCH, WATCH_PLACES
 from tests.load.simulation.cloud import Machine
 from tests.load.simulation.ec2 import Client

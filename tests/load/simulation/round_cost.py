@@ -25,7 +25,6 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 
 from bbs.board import board
-from bbs.core.threads import Inline
 from bbs.core.values import Policy, State, Tally
 from bbs.delivery.bus import Bus
 from bbs.rules.membership import Member
@@ -37,6 +36,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
 from bbs.testing import MemoryBroker
+from bbs.testing.threads import Inline
 from tests.database_case import fresh_mysql_url, in_c
 from tests.load.simulation.breaks import Breaks
 from tests.load.simulation.cloud import SCOPE, Cloud, CloudProvider, Machine

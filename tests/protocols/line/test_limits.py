@@ -10,8 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.limits.connections import Admission, Networks
 from bbs.protocols.line import LineLimits
-from bbs.protocols.line.connection import PAUSE
-from bbs.protocols.line.factory import AT_ONCE, IdleTimeouts
+from bbs.protocols.line.connection import AT_ONCE, PAUSE, IdleTimeouts
 from tests.protocols.line.tools import LineCase, Slow, Wire
 
 TIMED_OUT = {"status": 1, "message": "Request timed out", "code": "request-timed-out"}

@@ -26,7 +26,7 @@ from bbs.rules.fleets import Left
 from bbs.rules.overview import LoginServerRow
 from bbs.scaling import providers
 from bbs.scaling.ec2.instance_states import price
-from bbs.scaling.process_identity import is_certainly_alive, is_certainly_dead
+from bbs.scaling.identity import is_certainly_alive, is_certainly_dead
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
 

@@ -20,8 +20,7 @@ from bbs.core.clock import IReactor
 from bbs.daemons.log_files import KeptFile, observer_of, survive_hangups
 from bbs.daemons.log_lines import Speaker, written_as
 from bbs.daemons.security_log import IN_DATA
-from bbs.scaling.app_server_environment import write_privately
-from bbs.scaling.data_folder import PASSWORD_FILE, Unusable
+from bbs.scaling.data_folder import PASSWORD_FILE, Unusable, write_privately
 
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
 

@@ -249,7 +249,7 @@ class ParentWatchdog(TwistedService):
 
 def is_on_instance(config: Configuration, server_id: str | None) -> bool:
     """Whether the provider ec2 has launched an app server with this configuration, under this id.
-    Nobody else is told `ec2.address` (`bbs.scaling.app_server_environment`), and nobody else asks
+    Nobody else is told `ec2.address` (`bbs.scaling.providers`), and nobody else asks
     metadata: what answers at that address elsewhere is not ours to know."""
     told = config.sources.get("ec2.address", "default") != "default"
     return told and server_id is not None

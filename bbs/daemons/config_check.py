@@ -21,8 +21,8 @@ from bbs.daemons.app import EMBEDDED
 from bbs.daemons.daemon import CannotStart, endpoint_at
 from bbs.daemons.telnet import trust
 from bbs.scaling import providers
-from bbs.scaling.app_server_environment import SQLITE
 from bbs.scaling.interfaces import LaunchFailed
+from bbs.scaling.providers import SQLITE
 from bbs.web.auth import PasswordFileUnusable, read_passwords
 
 REASONS = (CannotStart, ConfigError, LaunchFailed, PluginUnusable)

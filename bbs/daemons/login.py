@@ -32,9 +32,9 @@ from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, 
 from bbs.rules import accounts, membership, placement
 from bbs.rules.fleets import FleetIdentity
 from bbs.rules.servers import new_id
-from bbs.scaling import fleet_identity, providers
+from bbs.scaling import identity, providers
+from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
-from bbs.scaling.process_identity import process_identity
 from bbs.storage.database import Database
 
 if TYPE_CHECKING:
@@ -93,12 +93,12 @@ class LoginServerDaemon(Daemon):
         await self.reach_broker(stomp)
         await database.run_patiently(membership.enroll, me)
         patience = config.fleet.lost_after
-        fleet = await fleet_identity.find(
+        fleet = await identity.find_fleet(
             database, self.reactor, self.wall, patience, kind.outlives
         )
         traces: dict[str, str] = {}
         provider = await self._provider(me, brokers, fleet, traces)
-        await fleet_identity.take_over(database, provider, self.reactor, self.wall, patience)
+        await identity.take_over_launches(database, provider, self.reactor, self.wall, patience)
         if IKeepsLogs.providedBy(provider):
             self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         serving = LoginServing(

@@ -1,4 +1,4 @@
-"""What the keeper of the fleet decides.
+"""Carries out what the controller of the fleet decides.
 
 Every decision's transaction checks the lease again, so a login server that has lost it changes
 nothing more. The same transaction stores what becomes of a server as an event of the operators'
@@ -50,43 +50,44 @@ def add_launches(
     capacity: int,
     maximum: int,
     now: float,
-    shelved: bool = False,
-    ways: Sequence[str] = (),
+    pooled: bool = False,
+    strategies: Sequence[str] = (),
     trace: str = "",
 ) -> list[str]:
-    """Rows for `count` launches, which begin only now that they are written down; for the shelf, if
-    they are to be `shelved`. `ways` are those by which they are asked for, in their order, and
-    `trace` is of whom they are for."""
+    """Rows for `count` launches, which begin only now that they are written down; for the warm pool
+    if they are to be `pooled`. The launch `strategies` are taken in their order. `trace`: the trace
+    of the people whom the launches are for."""
     _check_leader(me)
     room = maximum - servers.running().count()
     ids = [
-        servers.add(scope, capacity, now, shelved, way, trace)
-        for way in islice(chain(ways, repeat(None)), max(0, min(count, room)))
+        servers.add(scope, capacity, now, pooled, strategy, trace)
+        for strategy in islice(chain(strategies, repeat(None)), max(0, min(count, room)))
     ]
     page_history.add(*(Event(EventKind.LAUNCHING, now, id) for id in ids))
     return ids
 
 
-def adopt(me: Member, scope: str, count: int, ways: Sequence[str] = ()) -> list[str]:
+def adopt(me: Member, scope: str, count: int, strategies: Sequence[str] = ()) -> list[str]:
     """Take on the first `count` launches that operators wrote down for whoever keeps the fleet, by
-    these `ways` in the order of what is returned, as far as they go. More may have been written
-    down since these were counted: they wait until they have been counted too."""
+    these launch `strategies` in the order of what is returned, as far as they go. More may have
+    been written down since these were counted: they wait until they have been counted too."""
     _check_leader(me)
     asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
     ids = [server.id for server in asked.order_by(Server.created, Server.id).limit(count)]
     Server.update(scope=scope).where(Server.id.in_(ids)).execute()
-    for id, way in zip(ids, ways, strict=False):
-        Server.update(way=way).where(Server.id == id).execute()
+    for id, strategy in zip(ids, strategies, strict=False):
+        Server.update(way=strategy).where(Server.id == id).execute()
     return ids
 
 
-def note_strategy(me: Member, server: str, before: str | None, way: str) -> bool:
-    """The launch of `server` is asked for by another `way` from now on. False, and then it must not
-    be: somebody has written down another than `before`, or nobody wants the server any more."""
+def note_strategy(me: Member, server: str, before: str | None, strategy: str) -> bool:
+    """The launch of `server` is asked for by another `strategy` from now on. False, and then it
+    must not be: somebody has written down another than `before`, or nobody wants the server any
+    more."""
     _check_leader(me)
     was = Server.way.is_null() if before is None else Server.way == before
     return bool(
-        Server.update(way=way)
+        Server.update(way=strategy)
         .where((Server.id == server) & (Server.state == State.LAUNCHING) & was)
         .execute()
     )
@@ -116,21 +117,25 @@ def refuse(me: Member, reason: str | None, until: float | None, now: float) -> N
     Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
 
 
-def mark_ready(me: Member, server: str, host: str | None, ready: float) -> list[relocation.Move]:
-    """People may be placed on `server`, reached at `host` (None: as its row says already), since
-    `ready`: when it was created, and what was measured since."""
+def mark_ready(
+    me: Member, booted: Iterable[tuple[str, str | None, float]]
+) -> list[relocation.Move]:
+    """Have people be placed on servers that have `booted`: the id of each, the host at which it is
+    reached (None: as its row says already), and since when it is ready: the time at which it was
+    created, and what was measured since."""
     _check_leader(me)
-    values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
-    launching = (Server.id == server) & (Server.state == State.LAUNCHING)
-    changed = Server.update(values).where(launching).execute()
-    if changed and (row := servers.find(server)):
-        page_history.add(_event(row, ready))
+    for server, host, ready in booted:
+        values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
+        launching = (Server.id == server) & (Server.state == State.LAUNCHING)
+        changed = Server.update(values).where(launching).execute()
+        if changed and (row := servers.find(server)):
+            page_history.add(_event(row, ready))
     return relocation.settle()
 
 
 def park(me: Member, server: str, now: float) -> bool:
-    """`server`, which was launched for the shelf, is warm: it serves nowhere until it is started
-    again. False if it is wanted after all."""
+    """`server`, which was launched for the warm pool, is warm: it serves nowhere until it is
+    started again. False if it is wanted after all."""
     _check_leader(me)
     shelved = (
         Server.update(state=State.WARM, host=None, port=None, created=now)
@@ -143,8 +148,8 @@ def park(me: Member, server: str, now: float) -> bool:
 
 
 def resume(me: Member, server: str, maximum: int, now: float) -> bool:
-    """`server` comes off the shelf: one that is warm is launching from `now` on, and one that boots
-    for the shelf boots for people. False if `maximum` run already, or it is not there."""
+    """`server` comes out of the warm pool: one that is warm is launching from `now` on, and one
+    that boots for the pool boots for people. False if `maximum` run already, or it is not there."""
     _check_leader(me)
     row = Server.get_or_none((Server.id == server) & Server.shelved)
     if row is None or row.state not in (State.WARM, State.LAUNCHING):
@@ -406,8 +411,8 @@ def notices() -> list[Row]:
 
 
 def forget_notices(ids: Sequence[int]) -> None:
-    """Who these notices are about has been told. Another keeper may have done the same, or removed
-    them first: either does no harm."""
+    """Remove notices whose people have been told. Another controller may have told them too, or
+    removed the notices first: either does no harm."""
     OutboxEntry.delete().where(OutboxEntry.id.in_(ids)).execute()
 
 

@@ -4,7 +4,7 @@ themselves.
 One login server at a time keeps the fleet: it holds the lease. Nobody compares clocks: heartbeats
 are counts, and whoever watches measures with its own clock how long one has not moved. Rows name
 processes by identities; whether one is dead is for whoever reads them to judge. Who takes the lease
-sees to it that the rows say in today's way what an older version's keeper wrote.
+sees to it that the rows say in today's form what an older version wrote.
 
 Who could keep the fleet, for those who ask something of it and are no server.
 """
@@ -62,12 +62,12 @@ class LeaseSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What one look at the fleet showed; `servers` and the rest only to its keeper.
+    """What one look at the fleet showed; `servers` and the rest only to its leader.
 
     Of the servers, `serving` are those, by id, that take people and with which nothing else is the
     matter, and `others` the rest; `beats` is how often each has beaten. `waiting` counts people
-    without a place: those who wait for one, and those who are online and lost theirs. Who is merely
-    logged in waits for none.
+    without a place: those who wait for one, and the `homeless`, who are online and lost theirs. Who
+    is merely logged in waits for none.
     """
 
     lease: LeaseSeen
@@ -77,6 +77,7 @@ class Observation:
     beats: Mapping[str, int] = field(default_factory=dict)
     peers: tuple[PeerSeen, ...] = ()
     waiting: int = 0
+    homeless: int = 0
 
 
 class Watch:
@@ -151,6 +152,7 @@ def observe(
         beats=found.beats,
         peers=tuple(PeerSeen(*row) for row in _peers(me.id)),
         waiting=offline + online,
+        homeless=online,
     )
 
 
@@ -305,7 +307,7 @@ def leave(server: str) -> None:
 
 
 class Sign(NamedTuple):
-    """A process that said that it lives: which it is (`bbs.scaling.process_identity`), and how
+    """A process that said that it lives: which it is (`bbs.scaling.identity`), and how
     often it has said so."""
 
     identity: str

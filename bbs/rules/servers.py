@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -99,8 +99,8 @@ class ServerRow:
 
 @dataclass(frozen=True, kw_only=True)
 class HeardServer(ServerRow):
-    """The same, with what was heard with its last heartbeat: what pages show, and the fleet's
-    keeper has no need of."""
+    """A server's row with the contents of its last heartbeat, for pages; the fleet's controller
+    does not need these."""
 
     beats: int
     counts: Mapping[str, int]
@@ -120,11 +120,12 @@ class HeardServer(ServerRow):
 
 
 def _of(row: Server) -> dict[str, Any]:
-    return _typed({name: getattr(row, name) for name in _NAMES})
+    return _named([getattr(row, name) for name in _NAMES])
 
 
-def _typed(named: dict[str, Any]) -> dict[str, Any]:
+def _named(values: Iterable[Any]) -> dict[str, Any]:
     """The values of a row by name, those that are of an enumeration as its members."""
+    named = dict(zip(_NAMES, values, strict=True))
     named["state"] = State(named["state"])
     named["cause"] = _CAUSES.get(named["cause"])
     return named
@@ -136,7 +137,6 @@ _CAUSES: Mapping[str, Cause] = {
 _NAMES = [each.name for each in fields(ServerRow)]
 _COLUMNS: tuple[Any, ...] = tuple(getattr(Server, name) for name in _NAMES)
 _HEARD = (Server.beats, Server.counts, Server.messages, Server.figures)
-_ALL_NAMES = [*_NAMES, *(column.name for column in _HEARD)]
 _FLAGS = [column.name for column in _COLUMNS if isinstance(column, peewee.BooleanField)]
 
 
@@ -167,12 +167,15 @@ def read(query: Any) -> tuple[HeardServer, ...]:
 
 
 def _heard(values: Row) -> HeardServer:
-    named = dict(zip(_ALL_NAMES, values, strict=True))
-    counts, messages, figures = (named.pop(name) for name in ("counts", "messages", "figures"))
+    named = _named(values[: len(_NAMES)])
+    beats, counts, messages, figures = values[len(_NAMES) :]
     for name in _FLAGS:
         named[name] = bool(named[name])
     return HeardServer(
-        **_typed(named), counts=_counts(counts, messages), figures=json.loads(figures or "{}")
+        **named,
+        beats=beats,
+        counts=_counts(counts, messages),
+        figures=json.loads(figures or "{}"),
     )
 
 
@@ -207,7 +210,7 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
     for *values, serves in _these([*unknown]):
         # One may have gone between the two statements, or come.
         if values[0] in unknown:
-            row = _row(values)
+            row = ServerRow(**_named(values))
             beats[row.id] = unknown[row.id]
             if serves:
                 serving[row.id] = row
@@ -218,12 +221,12 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
 
 def read_all() -> list[ServerRow]:
     """All servers that live."""
-    return [_row(values) for *values, _ in _all()]
+    return [ServerRow(**_named(values)) for *values, _ in _all()]
 
 
 def find(server: str) -> ServerRow | None:
     """The row of `server`; None if it does not live."""
-    return next((_row(values) for *values, _ in _some([server])), None)
+    return next((ServerRow(**_named(values)) for *values, _ in _some([server])), None)
 
 
 def must_go() -> Any:
@@ -263,17 +266,13 @@ def _these(ids: list[str]) -> list[Row]:
     return _some(ids + ids[:1] * (length - len(ids))) if ids else []
 
 
-def _row(values: Sequence[Any]) -> ServerRow:
-    return ServerRow(**_typed(dict(zip(_NAMES, values, strict=True))))
-
-
 def living() -> Any:
     """The query for the app servers that live, those that are lost and not ended yet among them."""
     return Server.select().where(Server.state != State.GONE)
 
 
 def running() -> Any:
-    """The query for those of them that count to the maximum: all but what is on the shelf."""
+    """The query for those of them that count to the maximum: all but the warm pool."""
     return Server.select().where(Server.state.not_in(NOT_RUNNING))
 
 
@@ -286,12 +285,12 @@ def add(
     scope: str,
     capacity: int,
     now: float,
-    shelved: bool = False,
-    way: str | None = None,
+    pooled: bool = False,
+    strategy: str | None = None,
     trace: str = "",
 ) -> str:
-    """A row for a server that is launching, perhaps for the shelf; returns its id."""
+    """A row for a server that is launching, perhaps for the warm pool; returns its id."""
     server = new_id()
-    row = {"id": server, "scope": scope, "capacity": capacity, "created": now, "shelved": shelved}
-    Server.insert({**row, "way": way, "trace": trace}).execute()
+    row = {"id": server, "scope": scope, "capacity": capacity, "created": now, "shelved": pooled}
+    Server.insert({**row, "way": strategy, "trace": trace}).execute()
     return server

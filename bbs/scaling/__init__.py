@@ -1,1 +1,1 @@
-"""The fleet: what should run (`plan`), who makes it run (`keeper`), and where (`local`, `ec2`)."""
+"""The fleet: the controller observes it, plans and carries out, on a provider (`local`, `ec2`)."""

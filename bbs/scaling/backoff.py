@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.rules import fleet_transitions
 from bbs.rules.fleet_admin import LONGEST_HOLD
-from bbs.scaling.context import FleetContext
 from bbs.scaling.fleet_view import Launches
+
+if TYPE_CHECKING:
+    from bbs.scaling.controller import FleetContext
 
 LONGEST_BACK_OFF = 60.0
 """Seconds between two tries at the most."""
@@ -34,7 +37,8 @@ def back_off(failures: int) -> float:
 
 
 class Retries:
-    """The next time for each launch that was asked about in vain: 1 s later, 2, 4, … at most 60."""
+    """Says when to ask about a launch again that was asked about in vain: 1 s later, 2, 4, … at
+    most 60."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
@@ -46,12 +50,12 @@ class Retries:
         return bool(self._reactor.seconds() >= self._next.get(id, 0.0))
 
     def later(self, id: str) -> None:
-        """`id` was asked about, and may have to be again."""
+        """Note that `id` was asked about, and may have to be again."""
         self._asked[id] = self._asked.get(id, 0) + 1
         self._next[id] = self._reactor.seconds() + back_off(self._asked[id])
 
     def forget(self, id: str) -> None:
-        """Something else is asked about `id` from now on."""
+        """Let `id` be asked about at once: something else is asked from now on."""
         self._asked.pop(id, None)
         self._next.pop(id, None)
 
@@ -119,7 +123,7 @@ class LaunchBreaker:
         self.refused()
         _log.critical("nothing can be launched: {reason}", reason=reason)
         self._reason = reason
-        await self._stamp(self._until())
+        await self._stamp()
         self._news.refused()
 
     async def accepted(self) -> None:
@@ -131,11 +135,11 @@ class LaunchBreaker:
     async def stamp_again(self) -> None:
         """Write down again until when launches are held, if the wall clock has been set since:
         people are sent away until then."""
-        until = self._until()
-        if self._refusals and abs(until - self._stamped) > STAMP_SLACK:
-            await self._stamp(until)
+        if self._refusals and abs(self._until() - self._stamped) > STAMP_SLACK:
+            await self._stamp()
 
-    async def _stamp(self, until: float) -> None:
+    async def _stamp(self) -> None:
+        until = self._until()
         await self._run(fleet_transitions.refuse, self._me, self._reason, until, self._wall())
         self._stamped = until
 

@@ -5,142 +5,40 @@ fleet. A round looks at everything, has `bbs.scaling.planner` decide, and acts. 
 off between any two steps: the next one, of this controller or its successor, goes on. A launch is
 written down before the provider is asked, and asking again under the same id is harmless.
 
-Moves people off servers that drain, while they serve on.
-
-What the fleet's keeper sweeps away now and then, between its rounds.
+A round also moves people off servers that drain (`Drainer`) while they serve on, and now and then
+sweeps away what has expired (`Housekeeping`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
 from bbs.core.threads import IWorkers
-from bbs.core.values import DrainCause, State, Tally
+from bbs.core.values import DrainCause, Policy, State, Tally
 from bbs.rules import fleet_transitions, fleets, membership, page_history, relocation
 from bbs.rules.fleet_admin import DELAY, Blocker
-from bbs.rules.membership import LeaseSeen, Observation, PeerSeen, Watch
+from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, SPARE, ServerRow
 from bbs.scaling.backoff import LaunchBreaker
-from bbs.scaling.context import FleetContext
 from bbs.scaling.demand import DemandTracker
+from bbs.scaling.events import FleetEvents
 from bbs.scaling.executor import Executor
 from bbs.scaling.fleet_view import ServerView
-from bbs.scaling.interfaces import IFleetController
-from bbs.scaling.inventory import Inventory
-from bbs.scaling.observer import Ages, FleetObserver
+from bbs.scaling.identity import certainly_dead
+from bbs.scaling.interfaces import IFleetController, IProvider
+from bbs.scaling.observer import Ages, FleetObserver, Inventory
 from bbs.scaling.outbox import Outbox
 from bbs.scaling.planner import plan
-from bbs.scaling.process_identity import certainly_dead
-
-AT_ONCE = 2
-"""People who are moved at once when there is no haste: so few that a server does not feel their new
-connections, and that few suffer if something goes wrong."""
-
-PAUSE = 1.0
-"""Seconds between two such moves: by then people have usually arrived. A server of a hundred people
-is empty within a minute."""
-
-
-class Drainer:
-    """Moves people off servers: all at once if the server has to go, else a few at a time."""
-
-    def __init__(self, context: FleetContext) -> None:
-        self._me = context.me
-        self._run = context.database.run
-        self._news = context.news
-        self._reactor = context.reactor
-        self._wall = context.wall
-        self._moved_at = float("-inf")
-
-    async def move(self, servers: Iterable[ServerView]) -> int:
-        """Move people off those of `servers` that drain; returns how many moved so that fewer
-        servers are needed."""
-        consolidated = 0
-        for server in servers:
-            if server.state is not State.DRAINING or not server.taken:
-                continue
-            if not server.could_stay:
-                self._news.moved(await self._run(fleet_transitions.move_off, self._me, server.id))
-            elif self.pause <= 0:
-                self._moved_at = self._reactor.seconds()
-                replaced = DrainCause.REPLACEMENT in server.causes
-                moves = await self._run(
-                    fleet_transitions.move_some_off,
-                    self._me,
-                    server.id,
-                    AT_ONCE,
-                    self._wall(),
-                    replaced,
-                )
-                self._news.moved(moves)
-                consolidated += 0 if replaced else len(moves)
-        return consolidated
-
-    @property
-    def pause(self) -> float:
-        """Seconds until people may be moved again without need."""
-        return max(0.0, self._moved_at + PAUSE - self._reactor.seconds())
-
-
-HOUSEKEEPING_INTERVAL = 60.0
-"""Seconds between sweeps for what has expired."""
-
-SWEEPS = 1000
-"""Transactions of one sweep in a row; what is left then is swept the next time."""
-
-GONE_KEPT = 86400.0
-"""Seconds for which the rows of ended servers are kept: estimates are made from them."""
-
-_log = Logger()
-
-Sweep = Callable[[float], int]
-"""A rule that removes what has expired by now, in seconds since the epoch, and so little of it that
-nobody waits long; called again until it returns 0."""
-
-
-class Housekeeping:
-    """Keeps house: what has expired goes, and whether this is the same fleet yet is looked at.
-
-    :param sweeps: what to sweep away, beside what the fleet leaves.
-    """
-
-    def __init__(self, context: FleetContext, sweeps: Sequence[Sweep]) -> None:
-        self._run = context.database.run
-        self._reactor = context.reactor
-        self._wall = context.wall
-        self._fleet_id = context.fleet_id
-        self._sweeps = sweeps
-        self._last = 0.0
-
-    async def keep(self) -> None:
-        """Keep house, unless that was done lately."""
-        now = self._reactor.seconds()
-        if now - self._last < HOUSEKEEPING_INTERVAL:
-            return
-        self._last = now
-        fleet = await self._run(fleets.fleet_id)
-        if fleet != self._fleet_id:
-            _log.error(
-                "this is fleet {fleet} now, and this login server launches for fleet {mine}:"
-                " start it again",
-                fleet=fleet,
-                mine=self._fleet_id,
-            )
-        for sweep in self._sweeps:
-            for _ in range(SWEEPS):
-                if not await self._run(sweep, self._wall()):
-                    break
-        await self._run(fleet_transitions.forget_gone, self._wall(), GONE_KEPT)
-        await self._run(page_history.forget_old_news)
-
+from bbs.storage.database import Database
 
 GATHER = 0.02
 """Seconds at least between the beginnings of two rounds, so that many people cause few rounds. A
@@ -157,6 +55,46 @@ serves: an operator may have edited it."""
 LASTING = 10.0
 """Seconds for which a replacement must have been held up before operators are told: in any busy
 service people wait for a moment now and then."""
+
+AT_ONCE = 2
+"""People who are moved at once if nothing is urgent: so few that a server does not feel their new
+connections, and that few suffer if something goes wrong."""
+
+PAUSE = 1.0
+"""Seconds between two such moves: by then people have usually arrived. A server of a hundred people
+is empty within a minute."""
+
+HOUSEKEEPING_INTERVAL = 60.0
+"""Seconds between sweeps for what has expired."""
+
+SWEEPS = 1000
+"""Transactions of one sweep in a row; what is left then is swept the next time."""
+
+GONE_KEPT = 86400.0
+"""Seconds for which the rows of ended servers are kept: estimates are made from them."""
+
+Sweep = Callable[[float], int]
+"""A rule that removes what has expired by now, in seconds since the epoch, and so little of it that
+nobody waits long; called again until it returns 0."""
+
+_log = Logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetContext:
+    """Everything that the login server `me` keeps the fleet with. `policy`: the operator's wishes.
+    `wall`: the clock that stamps rows. `fleet_id`: the fleet that the provider launches for.
+    `traces`: the trace that each launch is part of, by launch id, for the provider."""
+
+    me: Member
+    database: Database
+    provider: IProvider
+    policy: Policy
+    news: FleetEvents
+    reactor: IReactorTime
+    wall: Callable[[], float]
+    fleet_id: str = ""
+    traces: dict[str, str] = field(default_factory=dict)
 
 
 @implementer(IFleetController)
@@ -192,6 +130,7 @@ class FleetController(Service):
         self._tally = tally
         self._watch = Watch()
         self._serving: Mapping[str, ServerRow] = {}
+        """The servers whose rows are known, but for what changes while they serve."""
         self._read_anew = 0.0
         self._began, self._gather = float("-inf"), GATHER
         self._last_round: float | None = None
@@ -287,7 +226,10 @@ class FleetController(Service):
 
     async def _one_round(self) -> None:
         try:
-            seen = await self._run(membership.observe, self.me, self._tally, self._known())
+            if self._began >= self._read_anew:
+                self._read_anew = self._began + KNOWN_FOR
+                self._serving = {}
+            seen = await self._run(membership.observe, self.me, self._tally, self._serving)
             elapsed = self._elapsed()
             if seen.lease.holder != self.me.id:
                 await self._watch_holder(seen.lease, elapsed)
@@ -301,14 +243,6 @@ class FleetController(Service):
             _log.debug("a round without the database")
         except fleet_transitions.NotLeader:
             self._deposed()
-
-    def _known(self) -> Mapping[str, ServerRow]:
-        """The servers whose rows are known, but for what changes while they serve."""
-        now = self._reactor.seconds()
-        if now >= self._read_anew:
-            self._read_anew = now + KNOWN_FOR
-            self._serving = {}
-        return self._serving
 
     def _elapsed(self) -> float:
         """Seconds since the last look, as far as they count as silence of others."""
@@ -379,7 +313,7 @@ class FleetController(Service):
         figures[DELAY] = self._blocked.lasting(planned.blocker, self._reactor.seconds())
         moved = await self._drainer.move(fleet.servers.values())
         figures[MOVED] = figures.get(MOVED, 0) + moved
-        if seen.waiting:
+        if seen.homeless:
             moves = await self._run(fleet_transitions.settle, self.me)
             self._news.moved(moves)
             if len(moves) == relocation.SETTLED_AT_ONCE:
@@ -394,15 +328,92 @@ class _Blocked:
     def __init__(self) -> None:
         self._blocker: Blocker | None = None
         self._since = 0.0
-        self._told = False
+        self._logged = False
 
     def lasting(self, blocker: Blocker | None, now: float) -> int:
         """The number of the present `blocker`, once it has lasted; else 0."""
         if blocker is not self._blocker:
-            self._blocker, self._since, self._told = blocker, now, False
+            self._blocker, self._since, self._logged = blocker, now, False
         if blocker is None or now - self._since < LASTING:
             return 0
-        if not self._told:
-            self._told = True
+        if not self._logged:
+            self._logged = True
             _log.warn("replacing servers waits: {reason}", reason=blocker.text)
         return int(blocker)
+
+
+class Drainer:
+    """Moves people off servers: all at once if the server has to go, else a few at a time."""
+
+    def __init__(self, context: FleetContext) -> None:
+        self._me = context.me
+        self._run = context.database.run
+        self._news = context.news
+        self._reactor = context.reactor
+        self._wall = context.wall
+        self._moved_at = float("-inf")
+
+    async def move(self, servers: Iterable[ServerView]) -> int:
+        """Move people off those of `servers` that drain; returns how many moved so that fewer
+        servers are needed."""
+        consolidated = 0
+        for server in servers:
+            if server.state is not State.DRAINING or not server.taken:
+                continue
+            if not server.could_stay:
+                self._news.moved(await self._run(fleet_transitions.move_off, self._me, server.id))
+            elif self.pause <= 0:
+                self._moved_at = self._reactor.seconds()
+                replaced = DrainCause.REPLACEMENT in server.causes
+                moves = await self._run(
+                    fleet_transitions.move_some_off,
+                    self._me,
+                    server.id,
+                    AT_ONCE,
+                    self._wall(),
+                    replaced,
+                )
+                self._news.moved(moves)
+                consolidated += 0 if replaced else len(moves)
+        return consolidated
+
+    @property
+    def pause(self) -> float:
+        """Seconds until people may be moved again without need."""
+        return max(0.0, self._moved_at + PAUSE - self._reactor.seconds())
+
+
+class Housekeeping:
+    """Sweeps away what has expired, and checks that the database is still the same fleet's.
+
+    :param sweeps: what to sweep away, beside what the fleet leaves.
+    """
+
+    def __init__(self, context: FleetContext, sweeps: Sequence[Sweep]) -> None:
+        self._run = context.database.run
+        self._reactor = context.reactor
+        self._wall = context.wall
+        self._fleet_id = context.fleet_id
+        self._sweeps = sweeps
+        self._last = 0.0
+
+    async def keep(self) -> None:
+        """Keep house, unless that was done lately."""
+        now = self._reactor.seconds()
+        if now - self._last < HOUSEKEEPING_INTERVAL:
+            return
+        self._last = now
+        fleet = await self._run(fleets.fleet_id)
+        if fleet != self._fleet_id:
+            _log.error(
+                "this is fleet {fleet} now, and this login server launches for fleet {mine}:"
+                " start it again",
+                fleet=fleet,
+                mine=self._fleet_id,
+            )
+        for sweep in self._sweeps:
+            for _ in range(SWEEPS):
+                if not await self._run(sweep, self._wall()):
+                    break
+        await self._run(fleet_transitions.forget_gone, self._wall(), GONE_KEPT)
+        await self._run(page_history.forget_old_news)

@@ -1,4 +1,5 @@
-"""A data folder is for its owner alone: what others can read in it is shut, or refused."""
+"""Keeps a data folder for its owner alone: closes what other users could read, or refuses the
+folder."""
 
 from __future__ import annotations
 
@@ -18,17 +19,24 @@ class Unusable(Exception):
 
 
 def make_private(folder: str, name: str) -> list[str]:
-    """Make the data folder of the service `name`, and see to it that nobody else can read it or
-    what the service has in it; gives the paths of what others could read.
+    """Make the data folder of the service `name`, and close it and the service's files in it to
+    other users; returns the paths that other users could read.
 
     Nothing else is touched, as the folder may be one in which its owner has other things. A link is
     not followed: it may lead to what somebody else wants opened or shut.
 
-    :raises Unusable: it is somebody else's or everybody's.
+    :raises Unusable: the folder belongs to another user, or to everybody.
     :raises OSError: it cannot be made or read.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     return [*_made_private(folder, name)]
+
+
+def write_privately(path: str, text: str) -> None:
+    """Write a new file that only this user may read, and its folder if need be."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 def _made_private(folder: str, name: str) -> Iterator[str]:
@@ -86,7 +94,7 @@ def _open_in(folder: int, name: str, flags: int = 0) -> int:
 
 
 def _mend(descriptor: int, path: str) -> bool:
-    """Shut what is open to others; whether it was."""
+    """Close a file to other users; returns whether it was open to them."""
     status = os.fstat(descriptor)
     if not status.st_mode & _OTHERS:
         return False

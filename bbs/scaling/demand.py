@@ -1,14 +1,13 @@
-"""Follows how many people there are, and were: more than the servers show now.
+"""Follows how many people need places: now, at the most lately, and soon.
 
-How many places to keep spare, so that who comes seldom waits; and how many people there were.
-
-A launch takes a boot, say 45 s. What is launched for those who come now is there for those who come
-then, so the fleet keeps places for whoever may have come meanwhile. That is an old question of
-stocks, with the boot as lead time and launches as orders: one who comes waits if, in the boot
-before, the demand grew by at least as much as was spare (the base-stock model; Hadley and Whitin,
-Analysis of Inventory Systems, 1963; Silver, Pyke and Thomas, Inventory and Production Management,
-2017, ch. 6). With demand that grows by `rate` a second, varies by `variance` a second, and boots of
-`lead` seconds, give or take `spread`, what it grows by has
+`Forecast` says how many places to keep spare, so that nearly nobody waits long. A launch takes a
+boot, say 45 s. A server that is launched for people who come now serves those who come then, so the
+fleet keeps places for people who may come meanwhile. That is an old question of stocks, with the
+boot as lead time and launches as orders: one who comes waits if, in the boot before, the demand
+grew by at least as much as was spare (the base-stock model; Hadley and Whitin, Analysis of
+Inventory Systems, 1963; Silver, Pyke and Thomas, Inventory and Production Management, 2017, ch. 6).
+With demand that grows by `rate` a second, varies by `variance` a second, and boots of `lead`
+seconds, give or take `spread`, what it grows by has
 
     mean = rate * lead      variance = variance * lead + rate**2 * spread**2
 
@@ -50,7 +49,7 @@ UNKNOWN = 5
 """Spare places at the least while little is known: the number that `[fleet] spare` has else."""
 
 FAMILIAR = 120.0
-"""Seconds of watching after which that is no longer held to."""
+"""Seconds of watching after which `UNKNOWN` no longer counts."""
 
 STEP = 5.0
 """Seconds at least over which a change is measured: groups come together in it."""
@@ -66,8 +65,8 @@ PRIOR = 60.0
 """Seconds of watching that this guess is worth."""
 
 STRANGE = 4.0
-"""Standard deviations beyond which a change counts as so many: one crowd is no climate, and one
-that comes again and again becomes known all the same."""
+"""Standard deviations beyond which a change counts as so many: one crowd says little of the next,
+and a crowd that comes again and again becomes known all the same."""
 
 UNSEEN_BOOT = 60.0
 """Seconds that a launch is taken to need where none has been seen."""
@@ -76,6 +75,97 @@ BOOTS = 20
 """How many of the latest boots are remembered."""
 
 _NORMAL = NormalDist()
+
+
+class DemandTracker:
+    """Follows the demand, round after round.
+
+    :param policy: what the operator wants.
+    :param interval: seconds between rounds, at the most.
+    """
+
+    def __init__(self, policy: Policy, interval: float, reactor: IReactorTime) -> None:
+        self._wanted = policy
+        self._interval = interval
+        self._reactor = reactor
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: another controller has kept the fleet, and saw what this one did not."""
+        self._peak = Peak(self._wanted.consolidate_after)
+        self._forecast: Forecast | None = None
+
+    def see(self, seen: Observation) -> Demand:
+        """The demand now; `seen` has all servers, and everybody who waits."""
+        now = self._reactor.seconds()
+        people = seen.waiting + sum(row.taken for row in seen.servers)
+        self._peak.see(people, now)
+        if self._wanted.foresees:
+            if self._forecast is None:
+                self._forecast = Forecast(self._wanted.wait_target, self._interval)
+                self._forecast.booted(_boots(seen.servers, self._wanted.launch_timeout))
+            self._forecast.see(people, now)
+        return Demand(seen.waiting, self._peak.most if self._wanted.consolidate_after else None)
+
+    def booted(self, seconds: Iterable[float]) -> None:
+        """Learn that launches took so many `seconds` each until people could be placed."""
+        if self._forecast:
+            self._forecast.booted(seconds)
+
+    def reset_peak(self) -> None:
+        """Watch the peak anew: a server could not be given up, and is let be for as long again."""
+        self._peak.begin_anew()
+
+    @property
+    def policy(self) -> Policy:
+        """The operator's policy, with as many spare places as the forecast asks for."""
+        if self._forecast is None:
+            return self._wanted
+        return replace(self._wanted, spare=self._forecast.spare())
+
+
+def _boots(rows: Collection[ServerRow], longest: float) -> Sequence[float]:
+    """How long the launches of these servers took, the latest last; not of those that stood by."""
+    took = [(row.ready, row.launch_time) for row in rows if row.ready is not None]
+    return [time for _, time in sorted(took, key=lambda each: each[0]) if time and time <= longest]
+
+
+class Peak:
+    """Follows the most people that were there at once in the last `window` seconds."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget all peaks."""
+        self._since: float | None = None
+        self._last = 0.0
+        self._peaks: deque[tuple[float, int]] = deque()
+        """What may yet be the most: falling, each with when it was seen."""
+
+    def see(self, people: int, now: float) -> None:
+        """Learn how many `people` are there `now`."""
+        if self._since is None or now - self._last > self._window:
+            self.begin_anew()
+            self._since = now
+        self._last = now
+        while self._peaks and self._peaks[-1][1] <= people:
+            self._peaks.pop()
+        # Few are kept, however often somebody looks.
+        if self._peaks and now - self._peaks[-1][0] < self._window / 60:
+            self._peaks[-1] = now, self._peaks[-1][1]
+        else:
+            self._peaks.append((now, people))
+        while now - self._peaks[0][0] > self._window:
+            self._peaks.popleft()
+
+    @property
+    def most(self) -> int | None:
+        """The most people in the window; None while the window is not over yet."""
+        if self._since is None or self._last - self._since < self._window:
+            return None
+        return self._peaks[0][1]
 
 
 class Forecast:
@@ -95,11 +185,11 @@ class Forecast:
         self._rate = self._variance = 0.0
 
     def booted(self, seconds: Iterable[float]) -> None:
-        """Launches that took so long, the latest last."""
+        """Learn how many `seconds` launches took, the latest last."""
         self._boots.extend(seconds)
 
     def see(self, people: int, now: float) -> None:
-        """So many people are there, with a place or waiting for one."""
+        """Learn how many `people` are there `now`, with a place or waiting for one."""
         if self._last is None:
             self._last = now, people
             self._variance = 2 * people / USUAL_STAY
@@ -144,94 +234,3 @@ class Forecast:
         usual = sum(boots) / len(boots)
         spread = sqrt(sum((boot - usual) ** 2 for boot in boots) / len(boots))
         return usual + self._interval - self._wait_target, spread
-
-
-class Peak:
-    """The most people that were there at once in the last `window` seconds."""
-
-    def __init__(self, window: float) -> None:
-        self._window = window
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        """Know nothing of what was."""
-        self._since: float | None = None
-        self._last = 0.0
-        self._peaks: deque[tuple[float, int]] = deque()
-        """What may yet be the most: falling, each with when it was seen."""
-
-    def see(self, people: int, now: float) -> None:
-        """So many people are there."""
-        if self._since is None or now - self._last > self._window:
-            self.begin_anew()
-            self._since = now
-        self._last = now
-        while self._peaks and self._peaks[-1][1] <= people:
-            self._peaks.pop()
-        # Few are kept, however often somebody looks.
-        if self._peaks and now - self._peaks[-1][0] < self._window / 60:
-            self._peaks[-1] = now, self._peaks[-1][1]
-        else:
-            self._peaks.append((now, people))
-        while now - self._peaks[0][0] > self._window:
-            self._peaks.popleft()
-
-    @property
-    def most(self) -> int | None:
-        """None while it is not known for the whole of the window."""
-        if self._since is None or self._last - self._since < self._window:
-            return None
-        return self._peaks[0][1]
-
-
-class DemandTracker:
-    """Follows what rounds see.
-
-    :param policy: what the operator wants.
-    :param interval: seconds between rounds, at the most.
-    """
-
-    def __init__(self, policy: Policy, interval: float, reactor: IReactorTime) -> None:
-        self._wanted = policy
-        self._interval = interval
-        self._reactor = reactor
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew: another controller has kept the fleet, and saw what this one did not."""
-        self._peak = Peak(self._wanted.consolidate_after)
-        self._forecast: Forecast | None = None
-
-    def see(self, seen: Observation) -> Demand:
-        """The demand now; `seen` has all servers, and everybody who waits."""
-        now = self._reactor.seconds()
-        people = seen.waiting + sum(row.taken for row in seen.servers)
-        self._peak.see(people, now)
-        if self._wanted.foresees:
-            if self._forecast is None:
-                self._forecast = Forecast(self._wanted.wait_target, self._interval)
-                self._forecast.booted(_boots(seen.servers, self._wanted.launch_timeout))
-            self._forecast.see(people, now)
-        return Demand(seen.waiting, self._peak.most if self._wanted.consolidate_after else None)
-
-    def booted(self, seconds: float) -> None:
-        """Learn that a launch took so many `seconds` until people could be placed."""
-        if self._forecast:
-            self._forecast.booted([seconds])
-
-    def reset_peak(self) -> None:
-        """Watch the peak anew: a server could not be given up, and is let be for as long again."""
-        self._peak.begin_anew()
-
-    @property
-    def policy(self) -> Policy:
-        """The operator's policy, with as many spare places as the forecast asks for."""
-        if self._forecast is None:
-            return self._wanted
-        return replace(self._wanted, spare=self._forecast.spare())
-
-
-def _boots(rows: Collection[ServerRow], longest: float) -> Sequence[float]:
-    """How long the launches of these servers took, the latest last; not of those that stood by."""
-    took = [(row.ready, row.launch_time) for row in rows if row.ready is not None]
-    return [time for _, time in sorted(took, key=lambda each: each[0]) if time and time <= longest]

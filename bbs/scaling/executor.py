@@ -5,14 +5,15 @@ background: nobody waits for a slow or a dead provider. The database always says
 before the provider hears of it: a server is launching before it is launched or started, and warm
 before it is stopped. So a later round can ask again for whatever the provider has not confirmed.
 
-Keeps the way in which each launch is asked for, if its provider has several (`IHasWays`). A
-launch's row says its way before the provider is asked, and again before another way is tried.
+A provider may have several launch strategies (`IHasStrategies`). A launch's row says by which one
+it is asked for before the provider is asked, and again before another one is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from functools import singledispatchmethod
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
@@ -24,81 +25,43 @@ from bbs.core.values import Cause, DrainCause, LossCause, Policy, State
 from bbs.rules import fleet_transitions, membership
 from bbs.rules.servers import ServerRow
 from bbs.scaling.backoff import LaunchBreaker, Retries
-from bbs.scaling.context import FleetContext
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.fleet_view import FleetView, Health, Machine, Owner, ServerView
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
     IFleetController,
-    IHasWays,
+    IHasStrategies,
     IKeepsWarm,
     LaunchFailed,
     LaunchRefused,
     ProviderUnavailable,
 )
-from bbs.scaling.inventory import Inventory
-from bbs.scaling.observer import Ages
-from bbs.scaling.planner import Plan
+from bbs.scaling.observer import Ages, Inventory
+from bbs.scaling.planner import (
+    Adopt,
+    Drain,
+    End,
+    EndOrphan,
+    FillPool,
+    Keep,
+    Launch,
+    Lose,
+    MarkReady,
+    Park,
+    Plan,
+    Resume,
+    Step,
+    Stop,
+)
 
-
-class LaunchStrategies:
-    """The ways of the launches of `context.provider`, as long as this login server keeps the
-    fleet."""
-
-    def __init__(self, context: FleetContext) -> None:
-        able = IHasWays.providedBy(context.provider)
-        self._provider = cast("IHasWays", context.provider) if able else None
-        self._scope = context.provider.scope
-        self._run = context.database.run
-        self._me = context.me
-        self._lost: set[str] = set()
-        """Launches that are given up, and of which a machine may have to be found."""
-        if self._provider:
-            self._provider.write_way = self._write
-
-    def first(self, count: int, pooled: bool = False) -> Sequence[str]:
-        """The way of each of `count` launches to come; empty if the provider has only one way."""
-        return self._provider.ways(count, pooled) if self._provider else ()
-
-    def know(self, ways: Mapping[str, str], asked: Collection[str] = ()) -> None:
-        """Tell the provider which ways are written down, by launch id. Another controller may have
-        asked for those in `asked`."""
-        if self._provider:
-            self._provider.know_ways(ways, asked)
-
-    def read(self, launches: Collection[ServerRow], sure: Collection[str]) -> None:
-        """Tell the provider the ways of all launches that it may be asked for, from their rows.
-        Nobody else can have asked for those that are `sure`."""
-        ours = {row.id: row.way for row in launches if row.way and row.scope == self._scope}
-        self._lost = {row.id for row in launches if row.state is State.LOST}
-        self.forget(ours)
-        self.know(ours, ours.keys() - set(sure))
-
-    def forget(self, kept: Collection[str] = ()) -> None:
-        """Forget the ways of all launches but those `kept`."""
-        if self._provider:
-            self._provider.forget_ways(kept)
-
-    def _write(self, launch_id: str, before: str | None, way: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._written(launch_id, before, way))
-
-    async def _written(self, launch_id: str, before: str | None, way: str) -> None:
-        try:
-            if await self._run(fleet_transitions.note_strategy, self._me, launch_id, before, way):
-                return
-            if launch_id in self._lost:
-                # The ways before have been refused, or are unknown by now, which does not change.
-                raise LaunchFailed("it is given up, and not asked for in another way")
-        except (Unavailable, fleet_transitions.NotLeader):
-            pass
-        raise ProviderUnavailable("another way to launch it could not be written down")
-
+if TYPE_CHECKING:
+    from bbs.scaling.controller import FleetContext
 
 _log = Logger()
 
 
 class Executor:
-    """Has a method for each step.
+    """Takes the steps of plans.
 
     :param inventory: what the provider has.
     :param ages: since when the controller knows of each launch.
@@ -119,8 +82,10 @@ class Executor:
         self._me = context.me
         self._run = context.database.run
         self._provider = context.provider
-        able = IKeepsWarm.providedBy(context.provider)
-        self._warm_provider = cast("IKeepsWarm", context.provider) if able else None
+        warms = IKeepsWarm.providedBy(context.provider)
+        self._warm_provider = cast("IKeepsWarm", context.provider) if warms else None
+        chooses = IHasStrategies.providedBy(context.provider)
+        self._strategies = LaunchStrategies(context) if chooses else None
         self._policy = context.policy
         self._news = context.news
         self._reactor = context.reactor
@@ -132,7 +97,6 @@ class Executor:
         self._demand = demand
         self._controller = controller
         self._calls: dict[str, Deferred[Any]] = {}
-        self._strategies = LaunchStrategies(context)
         self._began = 0.0
         self.forget()
 
@@ -145,33 +109,35 @@ class Executor:
         """Launches that only this controller can have asked for."""
         self._given_up: set[str] = set()
         """Launches that failed. The round under way may have seen them before."""
-        self._told: set[str] = set()
+        self._explained: set[str] = set()
         """Orphans whose end the log has explained."""
-        self._strategies.forget()
+        if self._strategies:
+            self._strategies.read((), ())
 
     async def carry_out(self, plan: Plan, fleet: FleetView, began: float) -> None:
         """Take the steps of `plan`, which was made for `fleet` in a round that `began` then."""
         self._began = began
         for step in plan.steps:
-            await step.carry_out(self, fleet)
+            await self._take(step, fleet)
 
     def ask_again(self, fleet: FleetView, rows: Iterable[ServerRow]) -> None:
         """Ask for every launch in `rows` that the provider has not confirmed: a controller may have
         died before it asked, or before the answer."""
-        self._keep([*fleet.servers, *(orphan.id for orphan in fleet.orphans)])
+        self._forget_all_but({*fleet.servers, *(orphan.id for orphan in fleet.orphans)})
+        listed = self._inventory.instances
         launching = [row for row in rows if row.state is State.LAUNCHING]
         self._traces.update((row.id, row.trace) for row in launching if row.trace)
-        lost = [row for row in rows if row.state is State.LOST and row.instance_id is None]
-        listed = self._inventory.instances
-        unconfirmed = (row for row in launching if row.id not in self._accepted)
-        # The machine of a lost server may have to be found by its way, though it was confirmed.
-        unlisted = [row for row in (*unconfirmed, *lost) if row.id not in listed]
-        self._strategies.read(unlisted, self._sure)
+        if self._strategies:
+            unconfirmed = (row for row in launching if row.id not in self._accepted)
+            # The machine of a lost server may have to be found, though its launch was confirmed.
+            lost = (r for r in rows if r.state is State.LOST and r.instance_id is None)
+            unlisted = [row for row in (*unconfirmed, *lost) if row.id not in listed]
+            self._strategies.read(unlisted, self._sure)
         for row in launching:
             server = fleet.servers[row.id]
             if server.owner is not Owner.PROVIDER:
                 continue
-            if self._is_to_start(server):
+            if self._warm_provider and self._is_to_start(server):
                 self._begin(row.id, self._start, row.id)
             elif row.id not in listed:
                 self._ask(row.id, server.pooled)
@@ -186,29 +152,34 @@ class Executor:
 
     # Steps
 
-    async def adopt(self, count: int) -> None:
-        """Take on launches that operators asked for."""
-        strategies = self._strategies.first(count)
+    @singledispatchmethod
+    async def _take(self, step: Step, fleet: FleetView) -> None:
+        """Take one step of a plan for `fleet`."""
+        raise NotImplementedError(step)
+
+    @_take.register
+    async def _adopt(self, step: Adopt, fleet: FleetView) -> None:
+        strategies = self._strategies.choose(step.count) if self._strategies else ()
         ids = await self._run(
-            fleet_transitions.adopt, self._me, self._provider.scope, count, strategies
+            fleet_transitions.adopt, self._me, self._provider.scope, step.count, strategies
         )
         self._launch_all(ids, strategies)
 
-    async def launch(self, count: int, beside: int) -> None:
-        """Launch servers for people."""
+    @_take.register
+    async def _launch_for_people(self, step: Launch, fleet: FleetView) -> None:
         # A launch for the warm pool is part of nobody's trace.
         trace = await self._run(membership.trace_of_who_waits) if tracing.is_on() else ""
         if trace:
             tracing.past("plan", self._reactor.seconds() - self._began, trace)
-        await self._add(count, beside, trace=trace)
+        await self._add(step.count, fleet.beside, trace=trace)
 
-    async def fill_pool(self, count: int, beside: int) -> None:
-        """Launch servers for the warm pool."""
-        await self._add(count, beside, pooled=True)
+    @_take.register
+    async def _fill_pool(self, step: FillPool, fleet: FleetView) -> None:
+        await self._add(step.count, fleet.beside, pooled=True)
 
     async def _add(self, count: int, beside: int, pooled: bool = False, trace: str = "") -> None:
         """Write down launches, and ask for them."""
-        strategies = self._strategies.first(count, pooled)
+        strategies = self._strategies.choose(count, pooled) if self._strategies else ()
         ids: list[str] = await self._run(
             fleet_transitions.add_launches,
             self._me,
@@ -231,45 +202,49 @@ class Executor:
         self._launch_all(ids, strategies, pooled)
 
     def _launch_all(
-        self, ids: Iterable[str], strategies: Iterable[str], pooled: bool = False
+        self, ids: Collection[str], strategies: Iterable[str], pooled: bool = False
     ) -> None:
-        self._strategies.know(dict(zip(ids, strategies, strict=False)))
+        if self._strategies:
+            self._strategies.know(ids, strategies)
         for id in ids:
             self._ages.began(id)
             self._ask(id, pooled)
 
-    async def mark_ready(self, server: ServerView, replaces: bool) -> None:
-        """Place people on a server, perhaps those of a server that it `replaces`."""
-        instance = self._inventory.instances.get(server.id)
-        host = instance.host if instance else None
-        took = self._ages.age(server.id)
-        # Not by the wall clock: the difference of the two stamps is how long a launch took.
-        ready = server.created + took
-        moves = await self._run(fleet_transitions.mark_ready, self._me, server.id, host, ready)
+    @_take.register
+    async def _mark_ready(self, step: MarkReady, fleet: FleetView) -> None:
+        took = {id: self._ages.age(id) for id in step.ids}
+        booted = []
+        for id, seconds in took.items():
+            instance = self._inventory.instances.get(id)
+            # Not by the wall clock: the difference of the two stamps is how long a launch took.
+            ready = fleet.servers[id].created + seconds
+            booted.append((id, instance.host if instance else None, ready))
+        moves = await self._run(fleet_transitions.mark_ready, self._me, booted)
         self._breaker.succeeded()
-        self._demand.booted(took)
-        if trace := self._traces.get(server.id):
-            tracing.past("boot", took, trace)
-        _log.info("server {server} is ready", server=server.id)
+        self._demand.booted(took.values())
+        for id, seconds in took.items():
+            if trace := self._traces.get(id):
+                tracing.past("boot", seconds, trace)
+            _log.info("server {server} is ready", server=id)
         self._news.moved(moves)
         self._news.ready()
-        if replaces:
+        if fleet.is_replacing:
             self._controller.look_soon()
 
-    async def park(self, server: ServerView) -> None:
-        """Make a server warm that has booted for the pool, and stop its machine."""
-        if await self._run(fleet_transitions.park, self._me, server.id, self._wall()):
-            _log.info("server {server} has booted, and is stopped to stand by", server=server.id)
-            self._ages.begin_anew(server.id)
-            self._begin(server.id, self._stop, server.id)
+    @_take.register
+    async def _park(self, step: Park, fleet: FleetView) -> None:
+        if await self._run(fleet_transitions.park, self._me, step.id, self._wall()):
+            _log.info("server {server} has booted, and is stopped to stand by", server=step.id)
+            self._ages.begin_anew(step.id)
+            self._begin(step.id, self._stop, step.id)
 
-    async def stop(self, server: ServerView) -> None:
-        """Ask again for the machine of a warm server to be stopped."""
-        self._begin(server.id, self._stop, server.id)
+    @_take.register
+    async def _stop_again(self, step: Stop, fleet: FleetView) -> None:
+        self._begin(step.id, self._stop, step.id)
 
-    async def resume(self, server: ServerView, beside: int) -> None:
-        """Take a server out of the warm pool, and start its machine if that is stopped."""
-        most = self._policy.maximum - beside
+    @_take.register
+    async def _resume(self, step: Resume, fleet: FleetView) -> None:
+        server, most = fleet.servers[step.id], self._policy.maximum - fleet.beside
         if await self._run(fleet_transitions.resume, self._me, server.id, most, self._wall()):
             _log.info("server {server} comes out of the warm pool", server=server.id)
             if server.state is State.WARM:
@@ -277,8 +252,9 @@ class Executor:
                 self._retries.forget(server.id)
                 self._begin(server.id, self._start, server.id)
 
-    async def drain(self, server: ServerView, cause: DrainCause) -> None:
-        """Place nobody on a server any more, and move its people."""
+    @_take.register
+    async def _drain(self, step: Drain, fleet: FleetView) -> None:
+        server, cause = fleet.servers[step.id], step.cause
         reason = words(cause, server, self._policy)
         moves = await self._run(
             fleet_transitions.drain, self._me, server.id, cause, reason, server.taken, self._wall()
@@ -292,43 +268,43 @@ class Executor:
         elif cause is DrainCause.REPLACEMENT:
             self._controller.look_soon()  # Somebody has just come: their place counts by now.
 
-    async def keep(self, server: ServerView) -> None:
-        """Place people again on a server that drains."""
-        moves = await self._run(fleet_transitions.keep, self._me, server.id, self._wall())
-        _log.info("server {server} is needed after all", server=server.id)
+    @_take.register
+    async def _keep(self, step: Keep, fleet: FleetView) -> None:
+        moves = await self._run(fleet_transitions.keep, self._me, step.id, self._wall())
+        _log.info("server {server} is needed after all", server=step.id)
         self._news.moved(moves)
         self._news.ready()
 
-    async def lose(self, server: ServerView, cause: LossCause) -> None:
-        """Give the people of a dead server other places."""
-        reason = words(cause, server, self._policy)
-        _log.warn("server {server} is lost: {reason}", server=server.id, reason=reason)
+    @_take.register
+    async def _lose(self, step: Lose, fleet: FleetView) -> None:
+        reason = words(step.cause, fleet.servers[step.id], self._policy)
+        _log.warn("server {server} is lost: {reason}", server=step.id, reason=reason)
         now = self._wall()
         self._news.moved(
-            await self._run(fleet_transitions.lose, self._me, server.id, cause, reason, now)
+            await self._run(fleet_transitions.lose, self._me, step.id, step.cause, reason, now)
         )
         self._controller.look_soon()
 
-    async def end(self, server: ServerView, cause: Cause | None) -> None:
-        """End the machine of a server, and close its row once that is certain."""
+    @_take.register
+    async def _end(self, step: End, fleet: FleetView) -> None:
+        server, cause = fleet.servers[step.id], step.cause
         reason = words(cause, server, self._policy)
         if cause and server.state is State.LAUNCHING:
             if server.owner is Owner.NOBODY:  # No provider was asked: that holds no others back.
                 given_up = await self._give_up(server.id, cause, reason)
             else:
-                began = self._ages.began(server.id)
-                given_up = await self._fail(server.id, cause, reason, began)
+                given_up = await self._fail(server.id, cause, reason)
             if not given_up:
                 return
         elif cause and server.state is State.WARM:
             # A lost server is not started again meanwhile.
             now = self._wall()
             await self._run(fleet_transitions.lose, self._me, server.id, cause, reason, now)
-        self._begin(server.id, self._end, server, cause, reason)
+        self._begin(server.id, self._close, server, cause, reason)
 
-    async def end_orphan(self, id: str) -> None:
-        """End an instance that no server has."""
-        self._begin(id, self._end_orphan, id)
+    @_take.register
+    async def _end_orphan(self, step: EndOrphan, fleet: FleetView) -> None:
+        self._begin(step.id, self._terminate_orphan, step.id)
 
     # Launches, in the background
 
@@ -336,8 +312,6 @@ class Executor:
         """Whether a launch has a machine that only has to be started: it came out of the warm pool,
         or somebody has stopped it. Launching again could make a second one, as EC2 forgets a
         launch's token sooner than its machine."""
-        if self._warm_provider is None:
-            return False
         is_listed = server.id in self._inventory.instances
         is_known = server.instance_id is not None and not is_listed
         return is_known or server.machine is Machine.STOPPED
@@ -346,9 +320,9 @@ class Executor:
         """Ask for a launch, unless the provider has confirmed it or it has failed."""
         is_answered = id in self._accepted or id in self._given_up
         if not is_answered and self._retries.due(id):
-            self._begin(id, self._launch, id, self._ages.began(id), pooled)
+            self._begin(id, self._launch, id, pooled)
 
-    async def _launch(self, id: str, began: float, pooled: bool) -> None:
+    async def _launch(self, id: str, pooled: bool) -> None:
         failure: LaunchFailed | None = None
         self._inventory.asking(id)
         try:
@@ -373,14 +347,15 @@ class Executor:
             await self._breaker.accepted()
         elif isinstance(failure, LaunchRefused):
             self._breaker.refused()
-            await self._fail(id, LossCause.REFUSED, f"refused: {failure}", began)
+            await self._fail(id, LossCause.REFUSED, f"refused: {failure}")
             await self._breaker.hold(str(failure))
         elif id not in self._given_up:
-            await self._fail(id, LossCause.FAILED, f"failed: {failure}", began)
+            await self._fail(id, LossCause.FAILED, f"failed: {failure}")
 
-    async def _fail(self, id: str, cause: Cause, reason: str, began: float) -> bool:
+    async def _fail(self, id: str, cause: Cause, reason: str) -> bool:
         """Note that a launch has failed. Its row stays until its end is certain. Returns False if
         the launch was only late, and serves after all."""
+        began = self._ages.began(id)
         if not await self._give_up(id, cause, reason):
             return False
         self._breaker.failed(began)
@@ -412,7 +387,7 @@ class Executor:
             await self._warm_provider.stop(id)
         except LaunchFailed as error:
             reason = f"failed: cannot be stopped: {error}"
-            await self._fail(id, LossCause.FAILED, reason, self._ages.began(id))
+            await self._fail(id, LossCause.FAILED, reason)
         except Exception as error:
             _in_vain("stop", id, error)
         else:
@@ -437,7 +412,7 @@ class Executor:
 
     # Ends, in the background
 
-    async def _end(self, server: ServerView, cause: Cause | None, reason: str) -> None:
+    async def _close(self, server: ServerView, cause: Cause | None, reason: str) -> None:
         """End the machine of a server, if this provider launched it, and close the row."""
         if server.owner is Owner.PROVIDER and not await self._has_ended(server):
             return
@@ -469,31 +444,28 @@ class Executor:
             return await self._terminate(id, self._find_and_terminate, id)
         return await self._terminate(id, provider.terminate, id)
 
-    def _find_and_terminate(self, id: str) -> Deferred[None]:
+    async def _find_and_terminate(self, id: str) -> None:
         """End the machine of a server that has served, and whose instance nobody has noted: asked
         for the launch again, the provider finds which machine it has."""
-        return Deferred.fromCoroutine(self._found_and_terminated(id))
-
-    async def _found_and_terminated(self, id: str) -> None:
         self._inventory.asking(id)
         try:
             await self._provider.launch(id)
         except LaunchRefused:
             raise  # The provider may not even have looked for it.
         except LaunchFailed:
-            pass  # There is none, or nobody knows any more in which way it was launched.
+            pass  # There is none, or nobody knows any more by which strategy it was launched.
         finally:
             self._inventory.asked(id)
         await self._provider.terminate(id)
 
-    async def _end_orphan(self, id: str) -> None:
+    async def _terminate_orphan(self, id: str) -> None:
         """End an instance that belongs to no server, and log why."""
-        if id not in self._told:
+        if id not in self._explained:
             stands = await self._run(fleet_transitions.stands, id)
             if stands is fleet_transitions.Stands.LIVES:
                 return  # Another controller has launched it meanwhile.
             instance = self._inventory.instances.get(id)
-            self._told.add(id)
+            self._explained.add(id)
             _log.warn(
                 "ending {instance} of launch {server}, which has run without a server for"
                 " {seconds} s: {why}",
@@ -506,7 +478,7 @@ class Executor:
         await self._terminate(id, self._provider.terminate, id)
 
     async def _terminate(
-        self, id: str, terminate: Callable[[str], Deferred[None]], what: str
+        self, id: str, terminate: Callable[[str], Awaitable[None]], what: str
     ) -> bool:
         """Have the provider `terminate(what)`, a machine of the launch `id`; returns whether it
         has."""
@@ -544,16 +516,58 @@ class Executor:
             self._calls[id] = Deferred.fromCoroutine(call(*rest))
             self._calls[id].addBoth(done)
 
-    def _keep(self, ids: Collection[str]) -> None:
-        """Forget everything about launches other than `ids`."""
-        kept = set(ids)
+    def _forget_all_but(self, kept: set[str]) -> None:
+        """Forget everything about launches that are not `kept`."""
         self._retries.keep(kept)
         self._accepted &= kept
         self._sure &= kept
         self._given_up &= kept
-        self._told &= kept
+        self._explained &= kept
         for id in self._traces.keys() - kept:
             del self._traces[id]
+
+
+class LaunchStrategies:
+    """Has the strategies of a provider's launches written down, as long as this login server keeps
+    the fleet."""
+
+    def __init__(self, context: FleetContext) -> None:
+        self._provider = cast("IHasStrategies", context.provider)
+        self._provider.write_strategy = lambda *change: Deferred.fromCoroutine(self._write(*change))
+        self._scope = context.provider.scope
+        self._run = context.database.run
+        self._me = context.me
+        self._lost: set[str] = set()
+        """Launches that are given up, and of which a machine may have to be found."""
+
+    def choose(self, count: int, pooled: bool = False) -> Sequence[str]:
+        """The strategy of each of `count` launches to come."""
+        return self._provider.choose_strategies(count, pooled)
+
+    def know(self, ids: Iterable[str], strategies: Iterable[str]) -> None:
+        """Tell the provider what is written down of launches that nobody has asked for yet."""
+        self._provider.know_strategies(dict(zip(ids, strategies, strict=False)), ())
+
+    def read(self, launches: Collection[ServerRow], sure: Collection[str]) -> None:
+        """Tell the provider the strategies of all launches that it may be asked for, from their
+        rows. Nobody else can have asked for those that are `sure`."""
+        ours = {row.id: row.way for row in launches if row.way and row.scope == self._scope}
+        self._lost = {row.id for row in launches if row.state is State.LOST}
+        self._provider.forget_strategies(ours)
+        self._provider.know_strategies(ours, ours.keys() - set(sure))
+
+    async def _write(self, launch_id: str, before: str | None, strategy: str) -> None:
+        try:
+            if await self._run(
+                fleet_transitions.note_strategy, self._me, launch_id, before, strategy
+            ):
+                return
+            if launch_id in self._lost:
+                # The ones before have been refused, or are unknown by now, which does not change.
+                raise LaunchFailed("it is given up, and not asked for in another way")
+        except (Unavailable, fleet_transitions.NotLeader):
+            pass
+        raise ProviderUnavailable("another way to launch it could not be written down")
 
 
 def words(cause: Cause | None, server: ServerView, policy: Policy) -> str:

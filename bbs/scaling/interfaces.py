@@ -1,4 +1,4 @@
-"""What the fleet asks of a provider of servers: launch one, list them, end one.
+"""The interfaces of a provider of app servers: launch one, list them, end one.
 
 A provider starts app servers somewhere: as child processes (`bbs.scaling.local`), on EC2, in
 memory for tests (`bbs.testing.provider`). It knows nothing of places, people or plans. Every launch
@@ -35,7 +35,7 @@ class IProvider(IService):
 
     It is a service. It launches only between `startService` and `stopService`; what becomes of its
     instances when it stops is the provider's matter: children end with it, machines in a cloud
-    live on for the next keeper of the fleet.
+    live on for the next controller of the fleet.
     """
 
     scope: str = Attribute(
@@ -117,32 +117,32 @@ class IEndsUnlisted(Interface):
         well ended. It fails as `IProvider.terminate` does."""
 
 
-class IHasWays(Interface):
-    """A provider that can make a launch in several ways, one after the other, under another token
-    each: so two keepers that went different ways for one launch would make it twice.
+class IHasStrategies(Interface):
+    """A provider that can make a launch by several strategies, one after the other, under another
+    token each: so two controllers that took different ones for one launch would make it twice.
 
-    The fleet writes the way of a launch down before it is asked for. Whoever goes on with the
-    launch begins there, and all ways before it have been refused. A way is one line, of at most 200
-    characters.
+    The fleet writes the strategy of a launch down before it is asked for. Whoever goes on with the
+    launch begins there, and all strategies before it have been refused. A strategy is one line, of
+    at most 200 characters.
     """
 
-    write_way: Callable[[str, str | None, str], Deferred[None]] | None = Attribute(
-        """Set by the fleet. Called with a launch's id, the way that is written down, None if none
-        is, and the one to come; what is to come may be asked for when it has fired. What it fails
-        with is for who called `launch`: then it must not be asked for."""
+    write_strategy: Callable[[str, str | None, str], Deferred[None]] | None = Attribute(
+        """Set by the fleet. Called with a launch's id, the strategy that is written down, None if
+        none is, and the one to come; what is to come may be asked for when it has fired. What it
+        fails with is for who called `launch`: then it must not be asked for."""
     )
 
-    def ways(count: int, to_stop: bool = False) -> Sequence[str]:
-        """By which way each of so many launches is best made first, those that will be stopped
+    def choose_strategies(count: int, to_stop: bool = False) -> Sequence[str]:
+        """The best first strategy for each of so many launches, of those that will be stopped
         (`IKeepsWarm`) or others."""
 
-    def know_ways(ways: Mapping[str, str], asked: Collection[str]) -> None:
-        """What is written down of launches, by id; for those that are `asked` another keeper may
-        have asked. What this provider knows better, as it has just had it written down, stays."""
+    def know_strategies(written: Mapping[str, str], asked: Collection[str]) -> None:
+        """Learn what is written down of launches, by id; for those that are `asked` another
+        controller may have asked. Strategies that this provider has just had written down stay."""
 
-    def forget_ways(kept: Collection[str] = ()) -> None:
-        """Forget what is known of all launches but those that are `kept`: they are over, or another
-        keeper goes on with them."""
+    def forget_strategies(kept: Collection[str] = ()) -> None:
+        """Forget all launches but those that are `kept`: they are over, or another controller goes
+        on with them."""
 
 
 class IKeepsLogs(Interface):

@@ -3,14 +3,11 @@
 Each launch is one process. Its standard input is a pipe that nobody writes to: it ends when this
 process does, however that dies, and so tells the child (`bbs.daemons.app`). Its output goes to
 a log file of its own, which only this user may read. The child itself begins another when the file
-is long (`bbs.daemons.log_files`). A child that ends is noticed at once.
-
-A child that has ended stays in `list`, not alive, until a thousand others have ended after it.
-
-The logs of app servers that were children of some login server of this machine.
+is long (`bbs.daemons.log_files`). A child that ends is noticed at once, and stays in `list`, not
+alive, until a thousand others have ended after it.
 
 A log is locked (`flock`, shared) by whoever has it open: the child, until it ends, however that
-happens. So what another login server's children write to in the same folder is left alone.
+happens. So the logs of another login server's children in the same folder are left alone.
 """
 
 from __future__ import annotations
@@ -42,47 +39,6 @@ from bbs.core.values import Instance
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, LaunchRefused
 from bbs.scaling.providers import LaunchKit
 
-_LOG = re.compile(r"(app-[A-Za-z0-9_-]{1,64}\.log)(\.[0-9]+)?")
-"""A child's log, or one that it had before."""
-
-
-def mark_in_use(descriptor: int) -> None:
-    """The log at `descriptor`, and at all that are copied from it, is in use until the last of them
-    is closed."""
-    with suppress(OSError):  # Some network file systems have no locks.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-
-
-def remove_old_logs(folder: str, keep: int) -> None:
-    """Remove the logs in `folder` of app servers that have ended, but for the `keep` that were
-    written to last."""
-    files: dict[str, list[str]] = defaultdict(list)
-    for entry in os.listdir(folder):
-        if matched := _LOG.fullmatch(entry):
-            files[matched[1]].append(entry)
-    ended = []
-    for log in files:
-        with suppress(OSError):  # It is just being moved, or is not ours.
-            path = os.path.join(folder, log)
-            if not _is_in_use(path):
-                ended.append((os.lstat(path).st_mtime_ns, log))
-    for _, log in sorted(ended)[: -keep or None]:
-        for entry in files[log]:
-            with suppress(OSError):
-                os.unlink(os.path.join(folder, entry))
-
-
-def _is_in_use(path: str) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 # Asking again does not help where the program or the folder is wrong; it may where memory,
 # processes or descriptors have run out.
 _FOR_AN_OPERATOR = {
@@ -94,6 +50,9 @@ _FOR_AN_OPERATOR = {
     errno.EISDIR,
     errno.EROFS,
 }
+
+_LOG = re.compile(r"(app-[A-Za-z0-9_-]{1,64}\.log)(\.[0-9]+)?")
+"""A child's log, or one that it had before."""
 
 
 @implementer(IProvider, IKeepsLogs)
@@ -227,8 +186,8 @@ class LocalProvider(Service):
 
 @contextmanager
 def _hangups_wait() -> Iterator[None]:
-    """A child that is started here is told of a SIGHUP when it lets itself be
-    (`bbs.daemons.log_files.survive_hangups`), and does not die of it before."""
+    """Hold SIGHUP back from a child that is started meanwhile, until it can handle it
+    (`bbs.daemons.log_files.survive_hangups`): it would die of it before."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
@@ -247,7 +206,8 @@ class _Child(ProcessProtocol):
         self._kill: IDelayedCall | None = None
 
     def end(self, reactor: IReactor, grace: float) -> Deferred[None]:
-        """Ask it to end, and make it end when the grace is over. Fires when it has exited."""
+        """Ask the child to end, and make it end when the grace is over. Fires when it has
+        exited."""
         if not self.alive:
             return succeed(None)
         if self._kill is None:
@@ -259,7 +219,7 @@ class _Child(ProcessProtocol):
         return exited
 
     def hang_up(self) -> None:
-        """Send SIGHUP, if it lives."""
+        """Send SIGHUP, if the child lives."""
         if self.alive:
             self._signal("HUP")
 
@@ -301,3 +261,42 @@ def _how_it_ended(reason: Failure) -> str:
         return f"killed by {signal.Signals(ended.signal).name}"
     except ValueError:
         return f"killed by signal {ended.signal}"
+
+
+# Logs
+
+
+def mark_in_use(descriptor: int) -> None:
+    """Mark the log at `descriptor` as in use, until the last copy of the descriptor is closed."""
+    with suppress(OSError):  # Some network file systems have no locks.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def remove_old_logs(folder: str, keep: int) -> None:
+    """Remove the logs in `folder` of app servers that have ended, but for the `keep` that were
+    written to last."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for entry in os.listdir(folder):
+        if matched := _LOG.fullmatch(entry):
+            files[matched[1]].append(entry)
+    ended = []
+    for log in files:
+        with suppress(OSError):  # It is just being moved, or is not ours.
+            path = os.path.join(folder, log)
+            if not _is_in_use(path):
+                ended.append((os.lstat(path).st_mtime_ns, log))
+    for _, log in sorted(ended)[: -keep or None]:
+        for entry in files[log]:
+            with suppress(OSError):
+                os.unlink(os.path.join(folder, entry))
+
+
+def _is_in_use(path: str) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,6 +1,9 @@
-"""Looks at the fleet: rows, heartbeats and the provider's list become one view of each server.
+"""Observes the fleet: rows, heartbeats and the provider's list become one view of each server.
 
-Measures how old launches are, and how long servers have been empty, by the watcher's own clock.
+A cloud's list hangs, fails and lags behind the truth: a launch that it does not show may be there.
+While no list can be had, nothing is held against any server. Absence counts only when list after
+list has shown it for `CONSISTENCY_GRACE`. Even then it only means that people need another place:
+the machine may still run, and its end is certain when the provider says so.
 
 A row says when its launch was decided, by the wall clock of whoever decided it. That clock may have
 been set since, or be wrong on another machine. An age is therefore measured by a clock that nobody
@@ -10,9 +13,11 @@ how much time had passed by then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -22,70 +27,40 @@ from bbs.rules import fleet_transitions
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.membership import Observation, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.scaling.context import FleetContext
-from bbs.scaling.fleet_view import FleetView, Health, Launches, Machine, Owner, ServerView
-from bbs.scaling.interfaces import IKeepsWarm
-from bbs.scaling.inventory import Inventory
+from bbs.scaling.fleet_view import (
+    FleetView,
+    Health,
+    Launches,
+    Machine,
+    Orphan,
+    Owner,
+    ServerView,
+)
+from bbs.scaling.interfaces import IFleetController, IKeepsWarm, IProvider, ProviderUnavailable
 
-
-class Ages:
-    """Remembers since when the controller has seen each server, in seconds of `reactor`'s clock.
-
-    :param wall: the clock that stamps rows.
-    :param most: the greatest age in seconds that a row's stamp is believed for. However wrong a
-        clock is, it cannot make a new launch too old at once.
-    """
-
-    def __init__(self, reactor: IReactorTime, wall: Callable[[], float], most: float) -> None:
-        self._reactor = reactor
-        self._wall = wall
-        self._most = most
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew: another controller has kept the fleet, and saw what this one did not."""
-        self._began: dict[str, float] = {}
-        self._idle_since: dict[str, float] = {}
-
-    def see(self, rows: Collection[ServerRow]) -> None:
-        """Look at `rows`, which are all servers as they are now."""
-        now = self._reactor.seconds()
-        before, idle_since = self._began, self._idle_since
-        self._began = {
-            row.id: before[row.id] if row.id in before else now - self._hint(row) for row in rows
-        }
-        self._idle_since = {
-            row.id: idle_since.get(row.id, now)
-            for row in rows
-            if not row.taken and row.state is not State.LAUNCHING
-        }
-
-    def began(self, id: str) -> float:
-        """When the launch of a server was decided; now, of one that is seen for the first time."""
-        return self._began.setdefault(id, self._reactor.seconds())
-
-    def begin_anew(self, id: str) -> None:
-        """Count the server's age from now on."""
-        self._began[id] = self._reactor.seconds()
-
-    def age(self, id: str) -> float:
-        """Seconds since the launch of a server was decided."""
-        now: float = self._reactor.seconds()
-        return now - self._began.setdefault(id, now)
-
-    def idle(self, id: str) -> float:
-        """Seconds for which a serving server has been seen empty."""
-        now: float = self._reactor.seconds()
-        return now - self._idle_since.get(id, now)
-
-    def _hint(self, row: ServerRow) -> float:
-        return min(max(0.0, self._wall() - row.created), self._most)
-
+if TYPE_CHECKING:
+    from bbs.scaling.controller import FleetContext
 
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
-"""Seconds between looks at what a cloud has: while all is well, and while something changes. Who
-is well the heartbeats say, for less; to read a list of 200 instances takes 40 ms of this process
-(`ec2/answers.py`)."""
+"""Seconds between looks at what a cloud has: while all is well, and while something changes.
+Heartbeats cost less, and say which servers are well. To read a list of 200 instances takes 40 ms of
+this process (`ec2/transport.py`)."""
+
+CONSISTENCY_GRACE = 60.0
+"""Seconds for which a shared provider's list must go on to say what looks like a leak or a loss,
+since the last call that could have changed it."""
+
+PATIENCE = 1.0
+"""Seconds for which a round waits for a list; it goes on without, and the list is heard later."""
+
+FIRST_LIST = 30.0
+"""Seconds for which nothing is launched before the first list of a provider that others share. The
+rows do not know of what runs when a fleet has just been adopted, and who waits is to be served also
+where no list can be had for an hour."""
+
+STALE = 120.0
+"""Seconds after which a list is too old for what can wait: four times as old as it gets while all
+is well."""
 
 CANNOT_START = "this fleet cannot start it"
 
@@ -94,7 +69,7 @@ _log = Logger()
 
 @dataclass(frozen=True)
 class _Seen:
-    """A view of a server, and of what it was made."""
+    """A view of a server, and what it was made of."""
 
     row: ServerRow
     instance: Instance
@@ -102,7 +77,7 @@ class _Seen:
 
 
 class FleetObserver:
-    """Follows what rounds see.
+    """Observes the fleet, and remembers it from one look to the next.
 
     Most servers of a large fleet serve as they did the last time, and their views are kept. Only
     the age in such a view grows stale, by at most the time for which rows are known; it only tells
@@ -114,31 +89,33 @@ class FleetObserver:
     """
 
     def __init__(
-        self,
-        context: FleetContext,
-        inventory: Inventory,
-        ages: Ages,
-        interval: float,
+        self, context: FleetContext, inventory: Inventory, ages: Ages, interval: float
     ) -> None:
         self._context = context
         self._provider = context.provider
-        self._policy = context.policy
+        self._lost_after = context.policy.lost_after
+        self._launch_timeout = context.policy.launch_timeout
         self._can_start = IKeepsWarm.providedBy(context.provider)
+        self._owners = {
+            "": Owner.NOBODY,
+            OPERATOR: Owner.OPERATOR,
+            context.provider.scope: Owner.PROVIDER,
+        }
         self._inventory = inventory
         self._ages = ages
         self._interval = interval
         self._version = context.me.version or __version__
-        self._listening = Watch()
+        self._heartbeats = Watch()
         self._orphans = 0
         self.forget()
 
     def forget(self) -> None:
-        """Know nothing: somebody else has kept the fleet meanwhile."""
+        """Begin anew: another controller has kept the fleet."""
         self._seen: dict[str, _Seen] = {}
-        self._standing: set[str] = set()
+        self._stopped: set[str] = set()
         """Warm servers whose machines were stopped when a list last showed them. Nobody else starts
         them."""
-        self._nowhere: frozenset[str] = frozenset()
+        self._unreachable: frozenset[str] = frozenset()
 
     async def look(
         self,
@@ -154,12 +131,12 @@ class FleetObserver:
         :param launches: whether launches work, as far as earlier ones tell; asked once all has been
             seen, as one may fail meanwhile.
         """
-        silence = self._listening.silences(seen.beats, elapsed)
-        await self._inventory.look(self._oldest(seen, silence), wait=not self._presses(seen))
-        self._ages.see(seen.servers)
+        silence = self._heartbeats.silences(seen.beats, elapsed)
+        await self._inventory.look(*self._wanted_list(seen, silence))
         await self._note_instances(seen.servers)
+        self._ages.see(seen.servers)
         servers = self._views(seen.servers, dead, silence)
-        self._report_nowhere(servers.values())
+        self._report_unreachable(servers.values())
         orphans = self._inventory.orphans(servers)
         self._orphans = sum(orphan.runs for orphan in orphans)
         broker = None if self._context.news.travels else Blocker.BROKER_AWAY
@@ -172,62 +149,51 @@ class FleetObserver:
 
     # The provider's list
 
-    def _oldest(self, seen: Observation, silence: Mapping[str, float]) -> float:
-        """How many seconds old the provider's list may be: a cloud is asked as rarely as need
-        be."""
+    def _wanted_list(self, seen: Observation, silence: Mapping[str, float]) -> tuple[float, bool]:
+        """How many seconds old the provider's list may be, as a cloud is asked as rarely as need
+        be; and whether to wait for a new one. Nobody waits for it while somebody needs a decision
+        that needs none: a launch, or a server that has reported and whose address is known."""
         if not self._provider.shared:
-            return 0.0
-        scope = self._provider.scope
-        # Nothing can be wrong with the others, which are most, but that they fall silent.
-        others = [row for row in seen.others if row.scope == scope]
+            return 0.0, True
+        scope, others = self._provider.scope, seen.others
+        reported = [row for row in others if row.state is State.LAUNCHING and row.port]
+        # Such a server lacks only its address, which the next list may tell.
+        lacking = [r for r in reported if r.host is None and r.id not in self._unreachable]
+        presses = seen.waiting or any(row.host is not None for row in reported)
+        wait = bool(lacking) or not presses
         # The address of a launch is asked for as soon as it is made, not once it serves.
-        if self._inventory.is_behind or any(map(self._lacks_address, others)):
-            return 0.0
+        if self._inventory.is_behind or any(row.scope == scope for row in lacking):
+            return 0.0, wait
+        # Nothing can be wrong with the others, which are most, but that they fall silent.
+        ours = [row for row in others if row.scope == scope]
         silent = {id for id, seconds in silence.items() if seconds > 2 * self._interval}
-        late = [row for row in seen.servers if row.id in silent] if silent else []
-        if any(row.port and row.leaving for row in others) or any(
-            row.port and row.scope == scope for row in late
-        ):
-            return self._interval
-        unsettled = any(row.state not in (State.READY, State.WARM) for row in others)
-        settled = not unsettled and not self._orphans and not self._stopping(others)
-        return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
-
-    def _stopping(self, rows: Iterable[ServerRow]) -> bool:
-        """Whether the machine of a warm server is not known to have stopped."""
-        return any(row.state is State.WARM and row.id not in self._standing for row in rows)
-
-    def _presses(self, seen: Observation) -> bool:
-        """Whether somebody waits for a decision that needs no new list: for a launch, or for a
-        server that has reported and whose address is known."""
-        if any(map(self._lacks_address, seen.others)):
-            return False
-        served = [row for row in seen.others if row.state is State.LAUNCHING and row.port]
-        return bool(seen.waiting) or any(row.host is not None for row in served)
-
-    def _lacks_address(self, row: ServerRow) -> bool:
-        """Whether a server lacks only an address, which the next list may tell."""
-        lacks = row.state is State.LAUNCHING and row.port is not None and row.host is None
-        return lacks and row.id not in self._nowhere
+        late = [r for r in seen.servers if r.id in silent and r.scope == scope] if silent else []
+        if any(r.port and r.leaving for r in ours) or any(r.port for r in late):
+            return self._interval, wait
+        settled = not self._orphans and all(
+            row.state is State.READY or (row.state is State.WARM and row.id in self._stopped)
+            for row in ours
+        )
+        return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL, wait
 
     async def _note_instances(self, rows: Iterable[ServerRow]) -> None:
         """Store what the provider calls its launches, for when it cannot be asked."""
         news = []
         for row in rows:
             instance = self._inventory.instances.get(row.id)
-            if instance and row.state is State.WARM:
+            if not instance or not instance.instance_id:
+                continue
+            if row.state is State.WARM:
                 instance = replace(instance, host=None)  # It will be another one.
-            if instance and instance.instance_id:
-                known = row.instance_id == instance.instance_id or self._is_another(row)
-                if not known or (row.host is None and instance.host is not None):
-                    news.append(instance)
+            known = row.instance_id == instance.instance_id or self._inventory.is_another(
+                row.id, row.instance_id
+            )
+            if not known or (row.host is None and instance.host is not None):
+                news.append(instance)
         if news:
             await self._context.database.run(
                 fleet_transitions.note_instances, self._context.me, news
             )
-
-    def _is_another(self, row: ServerRow) -> bool:
-        return self._inventory.is_another(row.id, row.instance_id)
 
     # The servers
 
@@ -245,25 +211,26 @@ class FleetObserver:
             if known and same and beats:
                 view, self._seen[row.id] = known.view, known
             else:
-                view = self._view(row, dead, silent)
+                view = self._view(row, instance, dead, silent)
                 # An empty server grows idle, and one that does not serve yet grows old.
                 if instance and beats and row.taken and row.state is State.READY:
                     self._seen[row.id] = _Seen(row, instance, view)
             views[row.id] = view
-        if self._standing:
-            warm = (id for id, view in views.items() if view.state is State.WARM)
-            self._standing.intersection_update(warm)
+        if self._stopped:
+            self._stopped &= {id for id, view in views.items() if view.state is State.WARM}
         return views
 
-    def _view(self, row: ServerRow, dead: Collection[str], silence: float) -> ServerView:
-        instance = self._inventory.instances.get(row.id)
-        owner = self._owner(row)
-        machine = self._machine(row, owner, silence)
+    def _view(
+        self, row: ServerRow, instance: Instance | None, dead: Collection[str], silence: float
+    ) -> ServerView:
+        owner = self._owners.get(row.scope, Owner.ANOTHER)
+        machine = self._machine(row, instance, owner, silence)
         if dead and row.launcher in dead:
             machine = Machine.ENDED
         evidence = instance.detail if instance and machine is Machine.ENDED else ""
         if row.state is State.WARM and not (owner is Owner.PROVIDER and self._can_start):
             evidence = CANNOT_START
+        age, idle = self._ages.seen[row.id]
         return ServerView(
             id=row.id,
             state=row.state,
@@ -272,9 +239,9 @@ class FleetObserver:
             health=self._health(row, instance, silence),
             taken=row.taken,
             capacity=row.capacity,
-            age=self._ages.age(row.id),
+            age=age,
             # Only its operator ends a server that is run by hand.
-            idle=0.0 if owner is Owner.OPERATOR else self._ages.idle(row.id),
+            idle=0.0 if owner is Owner.OPERATOR else idle,
             causes=self._causes(row, instance),
             pooled=row.shelved,
             version=row.version,
@@ -284,47 +251,43 @@ class FleetObserver:
             created=row.created,
         )
 
-    def _owner(self, row: ServerRow) -> Owner:
-        if row.scope == self._provider.scope:
-            return Owner.PROVIDER
-        if row.scope == OPERATOR:
-            return Owner.OPERATOR
-        return Owner.ANOTHER if row.scope else Owner.NOBODY
-
-    def _machine(self, row: ServerRow, owner: Owner, silence: float) -> Machine:
+    def _machine(
+        self, row: ServerRow, instance: Instance | None, owner: Owner, silence: float
+    ) -> Machine:
         if row.state is State.WARM:
-            return self._standing_machine(row, owner)
+            ours = owner is Owner.PROVIDER and self._can_start
+            return self._warm_machine(row.id, instance) if ours else Machine.ENDED
         if owner is not Owner.PROVIDER:
             return Machine.UNKNOWN
+        if instance and instance.alive:
+            return Machine.RUNS
         beats = silence <= 2 * self._interval
-        if beats and self._is_another(row):
+        if beats and self._inventory.is_another(row.id, row.instance_id):
             return Machine.UNKNOWN
         machine = self._inventory.machine(row.id, spared=beats or row.state is State.LAUNCHING)
         if machine is Machine.STOPPED and not self._can_start:
             return Machine.ENDED
         return machine
 
-    def _standing_machine(self, row: ServerRow, owner: Owner) -> Machine:
+    def _warm_machine(self, id: str, instance: Instance | None) -> Machine:
         """The machine of a warm server. If a list lacks it, earlier lists count."""
-        if owner is not Owner.PROVIDER or not self._can_start:
-            return Machine.ENDED
-        machine = self._inventory.machine(row.id)
+        machine = self._inventory.machine(id)
         if machine is Machine.STOPPED:
-            self._standing.add(row.id)
-        elif row.id in self._inventory.instances:
-            self._standing.discard(row.id)
-        return Machine.STOPPED if row.id in self._standing else machine
+            self._stopped.add(id)
+        elif instance:
+            self._stopped.discard(id)
+        return Machine.STOPPED if id in self._stopped else machine
 
     def _health(self, row: ServerRow, instance: Instance | None, silence: float) -> Health:
         if row.port is None:
             return Health.UNHEARD
         if row.leaving:
             return Health.LEAVING
-        if silence > self._policy.lost_after:
+        if silence > self._lost_after:
             return Health.SILENT
         # The provider tells the address, or the server itself.
-        told = row.host if instance is None or instance.host is None else instance.host
-        return Health.UNADDRESSED if told is None else Health.BEATING
+        host = row.host if instance is None or instance.host is None else instance.host
+        return Health.UNADDRESSED if host is None else Health.BEATING
 
     def _causes(self, row: ServerRow, instance: Instance | None) -> frozenset[DrainCause]:
         causes = set()
@@ -341,16 +304,261 @@ class FleetObserver:
             causes.add(DrainCause.OUTDATED)
         return frozenset(causes)
 
-    def _report_nowhere(self, servers: Iterable[ServerView]) -> None:
+    def _report_unreachable(self, servers: Iterable[ServerView]) -> None:
         """Log once of each server that has served for long without a known address. The server
         stays, as it beats; but no list is asked for at once because of it, nor waited for."""
-        nowhere = frozenset(
+        unreachable = frozenset(
             server.id
             for server in servers
             if server.state is State.LAUNCHING
             and server.health is Health.UNADDRESSED
-            and server.age > self._policy.launch_timeout
+            and server.age > self._launch_timeout
         )
-        for id in nowhere - self._nowhere:
+        for id in unreachable - self._unreachable:
             _log.error("server {server} serves, and nobody knows at which address", server=id)
-        self._nowhere = nowhere
+        self._unreachable = unreachable
+
+
+class Inventory:
+    """Keeps what `provider` has, as its last list said.
+
+    :param controller: is asked for a round when a list has come for which nobody waited any more.
+    """
+
+    def __init__(
+        self, provider: IProvider, controller: IFleetController, reactor: IReactorTime
+    ) -> None:
+        self.instances: Mapping[str, Instance] = {}
+        """By launch id, as last listed."""
+        self._provider = provider
+        self._controller = controller
+        self._reactor = reactor
+        self._listing = False
+        self._available = True
+        self._tenure = 0
+        """How often all was forgotten: what was asked for before tells nothing any more."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget everything: another controller may have launched and ended since."""
+        self.instances = {}
+        self._tenure += 1
+        self._asked_at: float | None = None
+        self._since: float | None = None
+        self._missing: dict[str, float] = {}
+        self._void: set[str] = set()
+        self._orphans: dict[str, float] = {}
+
+    async def look(self, oldest: float, wait: bool = True) -> None:
+        """Have a list no more than `oldest` seconds old, if that can be had soon. Without `wait`, a
+        new list is heard later, if there is one already and others share the provider."""
+        now = self._reactor.seconds()
+        if self._since is None:
+            self._since = now
+        recent = self._asked_at is not None and now - self._asked_at < oldest
+        if self._listing or recent:
+            return
+        if not wait and self._asked_at is not None and self._provider.shared:
+            Deferred.fromCoroutine(self._list()).addBoth(lambda _: self._heard(now))
+            return
+        listed: Deferred[None] = Deferred()
+
+        def end(_: object = None) -> None:
+            if not listed.called:
+                listed.callback(None)
+            else:
+                self._controller.look_soon()
+
+        patience = self._reactor.callLater(PATIENCE, listed.callback, None)
+        Deferred.fromCoroutine(self._list()).addBoth(end)
+        await listed
+        if patience.active():
+            patience.cancel()
+
+    def _heard(self, since: float) -> None:
+        # Where none came, another round at once would ask again at once.
+        if self._asked_at is not None and self._asked_at >= since:
+            self._controller.look_soon()
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is known how many run, or has been asked for in vain for long enough."""
+        if not self._provider.shared or self._asked_at is not None:
+            return True
+        since = self._since
+        return since is not None and self._reactor.seconds() - since >= FIRST_LIST
+
+    @property
+    def trouble(self) -> Blocker | None:
+        """Why what the provider has is not known well enough for what can wait."""
+        if not self._available:
+            return Blocker.PROVIDER_AWAY
+        last = self._asked_at
+        if self._provider.shared and (last is None or self._reactor.seconds() - last > STALE):
+            return Blocker.PROVIDER_SILENT
+        return None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something was launched since the last list, and all that was asked for has been
+        answered: then the next list tells of them all where they are."""
+        last = self._asked_at
+        asked = [moment for id, moment in self._missing.items() if id not in self._void]
+        return last is not None and last < max(asked, default=last) < float("inf")
+
+    def asking(self, launch_id: str) -> None:
+        """Note that a launch is being asked for: until `asked`, its absence means nothing."""
+        self._missing[launch_id] = float("inf")
+        self._void.discard(launch_id)
+
+    def asked(self, launch_id: str, nothing: bool = False) -> None:
+        """Note that a launch was asked for; `nothing` has ever come of it, or can."""
+        self._missing[launch_id] = self._reactor.seconds()
+        if nothing:
+            self._void.add(launch_id)
+
+    def stopped(self, launch_id: str) -> None:
+        """Note that the provider has accepted to stop a machine, before the next list shows it."""
+        instance = self.instances.get(launch_id)
+        if instance:
+            told = replace(instance, alive=False, stopped=True)
+            self.instances = {**self.instances, launch_id: told}
+
+    def machine(self, launch_id: str, spared: bool = False) -> Machine:
+        """The state of a launch's machine. A `spared` one is never missing or ended by absence: it
+        can be asked for again, or its heartbeat shows that it lives."""
+        instance = self.instances.get(launch_id)
+        if instance:
+            if instance.alive:
+                return Machine.RUNS
+            return Machine.STOPPED if is_there(instance) else Machine.ENDED
+        # Also for a spared one: this notes since when it is absent.
+        missing = self._provider.shared and self._is_missing(launch_id)
+        if spared or not self._provider.shared:
+            return Machine.UNKNOWN
+        if launch_id in self._void:
+            return Machine.ENDED
+        return Machine.MISSING if missing else Machine.UNKNOWN
+
+    def _is_missing(self, launch_id: str) -> bool:
+        if self._asked_at is None:
+            return False
+        since = self._missing.setdefault(launch_id, self._asked_at)
+        return self._asked_at - since >= CONSISTENCY_GRACE
+
+    def is_another(self, launch_id: str, instance_id: str | None) -> bool:
+        """Whether the list has only an instance of this launch that has ended, and is not the one
+        that its server is known to run on: two controllers launched it, and one too many was
+        ended."""
+        instance = self.instances.get(launch_id)
+        if instance is None or instance.alive or not instance.instance_id:
+            return False
+        return instance_id not in (None, instance.instance_id)
+
+    def orphans(self, servers: Collection[str]) -> Sequence[Orphan]:
+        """The instances of this fleet that run, or are stopped, and belong to none of `servers`,
+        the ids of those that live. What is known of others than `servers` is forgotten."""
+        self._missing = {id: since for id, since in self._missing.items() if id in servers}
+        self._void.intersection_update(servers)
+        last = self._asked_at
+        if not self._provider.shared or last is None:
+            return ()
+        self._orphans = {
+            id: self._orphans.get(id, last)
+            for id, instance in self.instances.items()
+            if is_there(instance) and instance.ours and id not in servers
+        }
+        return [
+            Orphan(id, self.instances[id].alive, last - since >= CONSISTENCY_GRACE)
+            for id, since in self._orphans.items()
+        ]
+
+    def orphaned(self, launch_id: str) -> float:
+        """Seconds for which lists have shown that an instance is an orphan, up to the latest."""
+        latest = self._asked_at or 0.0
+        return latest - self._orphans.get(launch_id, latest)
+
+    async def _list(self) -> None:
+        self._listing, asked_at, tenure = True, self._reactor.seconds(), self._tenure
+        try:
+            instances = await self._provider.list()
+            if tenure != self._tenure:
+                return
+            self.instances, self._asked_at = instances, asked_at
+            for id in self.instances.keys() & self._missing.keys():
+                if self._missing[id] <= asked_at:
+                    del self._missing[id]
+            self._noticed(None)
+        except ProviderUnavailable as error:
+            self._noticed(str(error))
+        except Exception:
+            _log.failure("listing the instances went wrong")
+        finally:
+            self._listing = False
+
+    def _noticed(self, trouble: str | None) -> None:
+        if self._available != (trouble is None):
+            self._available = trouble is None
+            if trouble is None:
+                _log.info("the provider is back")
+            else:
+                _log.error("the provider is away: {trouble}", trouble=trouble)
+
+
+def is_there(instance: Instance) -> bool:
+    """Whether an instance has not ended; a stopped one has not."""
+    return instance.alive or instance.stopped
+
+
+class Ages:
+    """Remembers since when the controller has seen each server, and seen it empty, in seconds of
+    `reactor`'s clock.
+
+    :param wall: the clock that stamps rows.
+    :param most: the greatest age in seconds that a row's stamp is believed for. However wrong a
+        clock is, it cannot make a new launch too old at once.
+    """
+
+    def __init__(self, reactor: IReactorTime, wall: Callable[[], float], most: float) -> None:
+        self._reactor = reactor
+        self._wall = wall
+        self._most = most
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: another controller has kept the fleet, and saw what this one did not."""
+        self._began: dict[str, float] = {}
+        self._idle_since: dict[str, float] = {}
+        self.seen: Mapping[str, tuple[float, float]] = {}
+        """The age of each server, and the seconds for which it has been seen to serve nobody, as of
+        the last look."""
+
+    def see(self, rows: Collection[ServerRow]) -> None:
+        """Look at `rows`, which are all servers as they are now."""
+        now = self._reactor.seconds()
+        before, idle_since = self._began, self._idle_since
+        self._began = {
+            row.id: before[row.id] if row.id in before else now - self._hint(row) for row in rows
+        }
+        self._idle_since = {
+            row.id: idle_since.get(row.id, now)
+            for row in rows
+            if not row.taken and row.state is not State.LAUNCHING
+        }
+        idle_since = self._idle_since
+        self.seen = {id: (now - t, now - idle_since.get(id, now)) for id, t in self._began.items()}
+
+    def began(self, id: str) -> float:
+        """When the launch of a server was decided; now, of one that is seen for the first time."""
+        return self._began.setdefault(id, self._reactor.seconds())
+
+    def begin_anew(self, id: str) -> None:
+        """Count the server's age from now on."""
+        self._began[id] = self._reactor.seconds()
+
+    def age(self, id: str) -> float:
+        """Seconds since the launch of a server was decided."""
+        return self._reactor.seconds() - self.began(id)
+
+    def _hint(self, row: ServerRow) -> float:
+        return min(max(0.0, self._wall() - row.created), self._most)

@@ -14,7 +14,7 @@ when it ends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -22,7 +22,9 @@ from twisted.logger import Logger
 
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions
-from bbs.scaling.context import FleetContext
+
+if TYPE_CHECKING:
+    from bbs.scaling.controller import FleetContext
 
 INTERVAL = 1.0
 """Seconds between looks, at the most: an empty look is one read of an index."""

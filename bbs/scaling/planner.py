@@ -20,17 +20,14 @@ is under way:
   server was launched for which, so the next controller can go on. At the maximum no server can be
   launched first; then one drains whose people have room on the servers there are.
 - The warm pool is filled again.
-
-The steps of a plan. Each has its effect on the rest of the plan, and knows which method of the
-executor carries it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from bbs.core.values import Cause, DrainCause, LossCause, Policy, State, version_order
 from bbs.rules.fleet_admin import Blocker
@@ -45,10 +42,23 @@ from bbs.scaling.fleet_view import (
     ServerView,
 )
 
-if TYPE_CHECKING:
-    from bbs.scaling.executor import Executor
 
-Work = Awaitable[None]
+def plan(fleet: FleetView, demand: Demand, policy: Policy) -> Plan:
+    """The plan for `fleet`."""
+    draft = Draft(fleet, demand, policy)
+    for phase in PHASES:
+        phase(draft)
+    return draft.finished()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The `steps` to take now: those that give places first, ends last. The maximum holds whatever
+    part of them is taken, in any order. `blocker`: why no server is replaced although one is to be;
+    else None."""
+
+    steps: tuple[Step, ...] = ()
+    blocker: Blocker | None = None
 
 
 class Effect(IntEnum):
@@ -67,13 +77,9 @@ class Effect(IntEnum):
 
 
 class Step:
-    """Something to do next."""
+    """Something to do next; the executor has a method for each kind."""
 
     effect: ClassVar[Effect]
-
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        """Have `executor` do it to `fleet`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -83,9 +89,6 @@ class Adopt(Step):
     count: int
     effect = Effect.ADDS
 
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.adopt(self.count)
-
 
 @dataclass(frozen=True)
 class Launch(Step):
@@ -93,9 +96,6 @@ class Launch(Step):
 
     count: int
     effect = Effect.ADDS
-
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.launch(self.count, fleet.beside)
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,13 @@ class FillPool(Step):
     count: int
     effect = Effect.ADDS
 
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.fill_pool(self.count, fleet.beside)
-
 
 @dataclass(frozen=True)
 class MarkReady(Step):
-    """Place people on the server from now on."""
+    """Place people on the servers from now on."""
 
-    id: str
+    ids: tuple[str, ...]
     effect = Effect.SERVES
-
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.mark_ready(fleet.servers[self.id], fleet.is_replacing)
 
 
 @dataclass(frozen=True)
@@ -127,9 +121,6 @@ class Park(Step):
     id: str
     effect = Effect.PARKS
 
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.park(fleet.servers[self.id])
-
 
 @dataclass(frozen=True)
 class Stop(Step):
@@ -138,9 +129,6 @@ class Stop(Step):
     id: str
     effect = Effect.PARKS
 
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.stop(fleet.servers[self.id])
-
 
 @dataclass(frozen=True)
 class Resume(Step):
@@ -148,9 +136,6 @@ class Resume(Step):
 
     id: str
     effect = Effect.ADDS
-
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.resume(fleet.servers[self.id], fleet.beside)
 
 
 @dataclass(frozen=True)
@@ -161,9 +146,6 @@ class Drain(Step):
     cause: DrainCause
     effect = Effect.DRAINS
 
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.drain(fleet.servers[self.id], self.cause)
-
 
 @dataclass(frozen=True)
 class Keep(Step):
@@ -171,9 +153,6 @@ class Keep(Step):
 
     id: str
     effect = Effect.SERVES
-
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.keep(fleet.servers[self.id])
 
 
 @dataclass(frozen=True)
@@ -183,9 +162,6 @@ class Lose(Step):
     id: str
     cause: LossCause
     effect = Effect.DRAINS
-
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.lose(fleet.servers[self.id], self.cause)
 
 
 @dataclass(frozen=True)
@@ -197,9 +173,6 @@ class End(Step):
     cause: Cause | None = None
     effect = Effect.ENDS
 
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.end(fleet.servers[self.id], self.cause)
-
 
 @dataclass(frozen=True)
 class EndOrphan(Step):
@@ -208,31 +181,11 @@ class EndOrphan(Step):
     id: str
     effect = Effect.ENDS
 
-    def carry_out(self, executor: Executor, fleet: FleetView) -> Work:
-        return executor.end_orphan(self.id)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The `steps` to take now: those that give places first, ends last. The maximum holds whatever
-    part of them is taken, in any order. `blocker`: why no server is replaced although one is to be;
-    else None."""
-
-    steps: tuple[Step, ...] = ()
-    blocker: Blocker | None = None
-
-
-def plan(fleet: FleetView, demand: Demand, policy: Policy) -> Plan:
-    """The plan for `fleet`."""
-    draft = Draft(fleet, demand, policy)
-    for phase in PHASES:
-        phase(draft)
-    return draft.finished()
-
 
 class Draft:
     """A plan in the making. `serving` are the servers that serve or will, and `pool` those that
-    stand by or boot for that; `unwell` are those of both that are not simply serving."""
+    stand by or boot for that; `unwell` are those of both that are not simply serving. `replaced`
+    are the ready ones that operators asked others for."""
 
     def __init__(self, fleet: FleetView, demand: Demand, policy: Policy) -> None:
         self.fleet, self.demand, self.policy = fleet, demand, policy
@@ -241,6 +194,8 @@ class Draft:
         self.pool = [s for s in self.unwell if s.is_pooled]
         self.serving = [s for s in self.all if not s.is_pooled] if self.pool else self.all
         self.ready = [s for s in self.serving if s.state is State.READY]
+        ready = (s for s in self.unwell if s.state is State.READY)
+        self.replaced = [s for s in ready if DrainCause.REPLACEMENT in s.causes]
         self.blocker: Blocker | None = None
         # The ceiling. A server that ends in this round may still run when another is launched, so
         # it counts. Nothing may be added before the provider has said what runs.
@@ -253,12 +208,12 @@ class Draft:
     # What is planned
 
     def plan(self, server: ServerView, step: Step) -> None:
-        """Do this about a server, and nothing else."""
+        """Plan this step for a server, and no other."""
         self._steps.pop(server.id, None)
         self._steps[server.id] = step
 
     def add(self, step: Step) -> None:
-        """Do this beside."""
+        """Plan a step that is about no server."""
         self._others.append(step)
 
     def take(self, wanted: int) -> int:
@@ -291,7 +246,7 @@ class Draft:
         return Plan(tuple(steps), self.blocker)
 
     def _planned(self) -> Iterable[Step]:
-        return (*self._steps.values(), *self._others)
+        return (*dict.fromkeys(self._steps.values()), *self._others)
 
     # The state of the fleet after these steps
 
@@ -299,18 +254,16 @@ class Draft:
         """How many places and servers there are, and are missing, after the planned steps."""
         homeless, staying, free = self.demand.waiting, 0, 0
         for server in self.serving:
-            if self._stays(server):
+            step = self._steps.get(server.id)
+            if step is None:  # Most of a large fleet.
+                stays = server.state is State.READY or server.state is State.LAUNCHING
+            else:
+                stays = step.effect is Effect.SERVES
+            if stays:
                 staying, free = staying + 1, free + server.free(self.policy.capacity)
             else:
                 homeless += server.taken
         return _Balance(homeless, staying, homeless + self.policy.spare - free)
-
-    def _stays(self, server: ServerView) -> bool:
-        """Whether the server takes people, or will when it has booted."""
-        step = self._steps.get(server.id)
-        if step is None:  # Most of a large fleet.
-            return server.state is State.READY or server.state is State.LAUNCHING
-        return step.effect is Effect.SERVES
 
     def free(self, servers: Iterable[ServerView]) -> int:
         """How many places are free on these servers."""
@@ -322,11 +275,6 @@ class Draft:
         it before the surplus has lasted."""
         grace = self.policy.idle_grace
         return [s for s in self.unplanned(self.ready) if s.taken or s.idle >= grace]
-
-    def to_replace(self) -> list[ServerView]:
-        """The ready servers that operators asked others for."""
-        ready = (s for s in self.unwell if s.state is State.READY)
-        return [s for s in ready if DrainCause.REPLACEMENT in s.causes]
 
     def standing_by(self) -> list[ServerView]:
         """The warm servers, in the order in which they are started: the longest warm first, those
@@ -420,6 +368,7 @@ def obey(draft: Draft) -> None:
 def serve(draft: Draft) -> None:
     """Have booted servers take people, or stand by; give up those that have not booted in time."""
     timeout = draft.policy.launch_timeout
+    booted: list[ServerView] = []
     for server in draft.unplanned(draft.unwell):
         if server.state is State.LAUNCHING:
             if server.health is Health.UNHEARD:
@@ -430,12 +379,15 @@ def serve(draft: Draft) -> None:
                 draft.plan(server, Park(server.id))
             elif server.health is Health.BEATING:
                 # A server without a known address is waited for, however long.
-                draft.plan(server, MarkReady(server.id))
+                booted.append(server)
         elif server.state is State.WARM and server.machine is Machine.RUNS:
             # Somebody else may have started the machine: then it is too old, and ends as well.
             late = server.age > timeout
             step = End(server.id, DrainCause.UNSTOPPABLE) if late else Stop(server.id)
             draft.plan(server, step)
+    all_at_once = MarkReady(tuple(sorted(server.id for server in booted)))
+    for server in booted:
+        draft.plan(server, all_at_once)
 
 
 # --- what people need ---
@@ -455,7 +407,8 @@ def keep(draft: Draft) -> None:
     that are being replaced last. These are kept for people without a place, but not for spare
     places: their successors bring those. An empty one is not kept: it is being ended."""
     replaced = DrainCause.REPLACEMENT
-    could_stay = [s for s in draft.unplanned(draft.unwell) if s.could_stay]
+    draining = (s for s in draft.unwell if s.state is State.DRAINING)
+    could_stay = [s for s in draft.unplanned(draining) if s.could_stay]
     for server in sorted(could_stay, key=lambda s: (replaced in s.causes, -s.taken, s.id)):
         enough = draft.policy.spare if replaced in server.causes else 0
         if draft.balance().missing > enough:
@@ -496,9 +449,8 @@ def end_idle(draft: Draft) -> None:
     against the need: a launch may fail, and a working server would have gone for it. While servers
     are to be replaced, only those of them that are empty go: the others are for their people."""
     lasting, policy = draft.lasting(), draft.policy
-    replacing = bool(draft.to_replace())
     empty = (s for s in lasting if not s.taken)
-    idle = [s for s in empty if DrainCause.REPLACEMENT in s.causes or not replacing]
+    idle = [s for s in empty if DrainCause.REPLACEMENT in s.causes or not draft.replaced]
     if not idle:
         return
     count, free = len(lasting), draft.free(lasting)
@@ -514,7 +466,7 @@ def consolidate(draft: Draft) -> None:
     empty servers the youngest goes: otherwise people would be moved from old servers onto new ones,
     which are emptied next."""
     policy, peak = draft.policy, draft.demand.peak
-    if not policy.consolidate_after or peak is None or draft.to_replace():
+    if not policy.consolidate_after or peak is None or draft.replaced:
         return
     if draft.held_up_by() or not draft.is_quiet(draft.serving):
         return
@@ -553,7 +505,7 @@ def fill_pool(draft: Draft) -> None:
 def replace(draft: Draft) -> None:
     """Drain the next server that is to be replaced, older versions first, or launch its successor;
     or say what holds that up."""
-    marked = [s for s in draft.to_replace() if s.owner is not Owner.OPERATOR]
+    marked = [s for s in draft.replaced if s.owner is not Owner.OPERATOR]
     if not marked:
         return
     draft.blocker = draft.held_up_by()

@@ -5,39 +5,42 @@ Somebody who starts app servers in another way names a `Provider` in the entry-p
 package, `local`, `none` and `ec2`, are declared alike. Whoever reads a configuration imports these
 declarations, so what does the work is imported when it is needed.
 
-The provider of a login server: found by its name, given what it needs, and made.
+A login server has `make_provider` make its own. The command, the configuration and the environment
+of app servers are made here as well.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from inspect import isawaitable
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from bbs.config import ConfigError, Configuration
+from bbs.config import ConfigError, Configuration, to_toml
 from bbs.config.sections import installed_providers
 from bbs.config.settings import keys_of
+from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
 from bbs.core.plugins import Plugin
 from bbs.core.values import Instance
 from bbs.rules.fleets import FleetIdentity
 from bbs.rules.membership import Member
-from bbs.scaling import app_server_environment
-from bbs.scaling.data_folder import Unusable, make_private
+from bbs.scaling.data_folder import Unusable, make_private, write_privately
 from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchRefused
 
-if TYPE_CHECKING:
-    from bbs.scaling.interfaces import IProvider
+SQLITE = "sqlite:///"
+
+_log = Logger()
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,6 @@ def _make_local(kit: LaunchKit) -> IProvider:
 
 
 def _make_none(kit: LaunchKit) -> IProvider:
-
     return NoProvider(kit.service_name)
 
 
@@ -152,9 +154,6 @@ local = Provider("local", None, _make_local)
 
 by_hand = Provider("none", None, _make_none, launches=False, here=False)
 """App servers that operators run themselves."""
-
-
-_log = Logger()
 
 
 def named(name: str) -> tuple[Plugin, Provider]:
@@ -170,8 +169,8 @@ def named(name: str) -> tuple[Plugin, Provider]:
 
 
 def check(config: Configuration, service_name: str) -> None:
-    """Have the provider that the configuration wants look at it, for `bbs config check`: without
-    the network and without a login server. It blocks.
+    """Have the provider that the configuration wants check it, for `bbs config check`: without the
+    network and without a login server. It blocks.
 
     :raises ConfigError: something in the configuration is no use for this provider.
     :raises LaunchRefused: the provider says so.
@@ -181,7 +180,7 @@ def check(config: Configuration, service_name: str) -> None:
     _check_warm(config, provider)
     if provider.check is None:
         return
-    text = app_server_environment.configuration_text(config, config.broker.url, config.app.listen)
+    text = configuration_text(config, config.broker.url, config.app.listen)
 
     def nothing_runs(server_id: str) -> list[str]:
         raise LookupError("nothing is launched to check a configuration")
@@ -196,7 +195,7 @@ def check(config: Configuration, service_name: str) -> None:
             lambda server_id: text,
             lambda stop: None,
             service_name=service_name,
-            only_here=app_server_environment.only_here(config),
+            only_here=only_here(config),
         )
     )
 
@@ -228,12 +227,12 @@ async def make_provider(
     _check_warm(config, provider)
     nearby = (config.app.listen[0], config.login.listen[0])
     listen = (ListeningPlace.on_free_port(*nearby),) if provider.here else config.app.listen
-    text = app_server_environment.configuration_text(config, brokers, listen)
+    text = configuration_text(config, brokers, listen)
     path = os.path.join(data_folder, "run", f"app-{me.id}.toml")
     if provider.here and provider.launches:
         try:
             mended = await in_thread(make_private, data_folder, service_name)
-            await in_thread(app_server_environment.write_privately, path, text)
+            await in_thread(write_privately, path, text)
         except Unusable as error:
             raise LaunchRefused(str(error)) from error
         except OSError as error:
@@ -242,10 +241,10 @@ async def make_provider(
             _log.warn("others could read {paths}; now they cannot", paths=", ".join(mended))
         on_stop(lambda: in_thread(os.unlink, path))
 
-    def command(server_id: str) -> list[str]:
+    def command_for(server_id: str) -> list[str]:
         if not provider.here:
             raise LookupError(f"the provider {provider.name} was declared with here=False")
-        return app_server_environment.command(path, server_id, service_name, config.log.security)
+        return command(path, server_id, service_name, config.log.security)
 
     # Before the provider is started, so that these run after it has stopped, whenever it asks.
     stops = _Stops()
@@ -255,14 +254,14 @@ async def make_provider(
             reactor,
             config.sections().get(provider.name),
             f"{provider.name}:{me.identity}",
-            command,
-            app_server_environment.environment(os.environ),
+            command_for,
+            environment(os.environ),
             lambda server_id: text,
             stops.add,
             service_name=service_name,
             host=nearby[0].interface or nearby[1].interface,
             data_folder=data_folder,
-            only_here=app_server_environment.only_here(config),
+            only_here=only_here(config),
             logs_kept=config.log.keep,
             fleet_id=fleet.id,
             other_ids=fleet.others,
@@ -287,7 +286,7 @@ def _check_warm(config: Configuration, provider: Provider) -> None:
 
 
 class _Stops:
-    """What is called at the end, last to first, whatever becomes of the others."""
+    """Calls functions at the end, last to first, whatever becomes of the others."""
 
     def __init__(self) -> None:
         self._stops: list[Callable[[], Any]] = []
@@ -316,7 +315,7 @@ class NoProvider(Service):
         self._service_name = service_name
 
     def launch(self, launch_id: str) -> Deferred[None]:
-        """Fails with `LaunchRefused`."""
+        """Refuse the launch."""
         how = f"run twistd {self._service_name}-app yourself"
         return fail(LaunchRefused(f"fleet.provider is none: {how}"))
 
@@ -325,5 +324,80 @@ class NoProvider(Service):
         return succeed({})
 
     def terminate(self, launch_id: str) -> Deferred[None]:
-        """There is nothing to end: a server whose row is gone ends by itself."""
+        """End nothing: a server whose row is gone ends by itself."""
         return succeed(None)
+
+
+# What app servers are given
+
+
+def command(path: str, server: str, service_name: str = "bbs", security_log: str = "") -> list[str]:
+    """The command that runs the app server `server` with the configuration file `path`; it writes
+    to the same `security_log` as this process, if there is one.
+
+    Its standard input is the pipe that tells it when its parent has died.
+    """
+    return [
+        sys.executable,
+        "-c",
+        "from twisted.scripts.twistd import run; run()",
+        "--nodaemon",
+        "--pidfile=",
+        f"{service_name}-app",
+        f"--config={path}",
+        f"--server-id={server}",
+        "--lifeline=0",
+        *([f"--security-log={os.path.abspath(security_log)}"] if security_log else ()),
+    ]
+
+
+def configuration_text(
+    config: Configuration, brokers: tuple[str, ...], listen: tuple[ListeningPlace, ...]
+) -> str:
+    """The configuration of app servers, in place of the file, environment and options that made
+    `config`: the keys that concern them, secrets included.
+
+    :param brokers: where the broker is, the embedded one too.
+    :param listen: where they listen.
+    """
+    used = config.fleet.provider
+    theirs = replace(
+        config,
+        app=replace(config.app, listen=listen),
+        database=replace(config.database, url=absolute(config.database.url)),
+        broker=replace(config.broker, url=brokers),
+        providers={name: each for name, each in config.providers.items() if name == used},
+    )
+    # A server that has this key asks for metadata, which only machines on EC2 have.
+    without = [] if used == "ec2" else ["ec2.address"]
+    # Servers of before there were these, which an image may still have, refuse what they do not
+    # know.
+    if not config.tracing.endpoint:
+        without += ["tracing.endpoint", "tracing.sample"]
+    if config.log.format == Configuration().log.format:
+        without.append("log.format")
+    return to_toml(theirs, for_app_servers=True, without=without)
+
+
+def only_here(config: Configuration) -> tuple[str, ...]:
+    """The keys whose values only processes on this machine can use."""
+    bound = {
+        "database.url": config.database.url.startswith(SQLITE),
+        "broker.url": config.broker.url == ("embedded",),
+    }
+    return tuple(key for key, is_bound in bound.items() if is_bound)
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """A child's environment: without the configuration, which its file has, secrets and all, and
+    without the trace of whoever began this process."""
+    return {
+        key: value
+        for key, value in environ.items()
+        if not key.startswith("BBS_") and key != tracing.VARIABLE
+    }
+
+
+def absolute(url: str) -> str:
+    """`url`, with the path of an SQLite file made absolute: children may run elsewhere."""
+    return SQLITE + os.path.abspath(url[len(SQLITE) :]) if url.startswith(SQLITE) else url

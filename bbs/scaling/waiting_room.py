@@ -27,23 +27,23 @@ from bbs.storage.database import Database
 LOOK_INTERVAL = 1.0
 """Seconds between looks for a place that no hint has told of; also between `waiting` events."""
 
-SAID_INTERVAL = 1.0
+LOG_INTERVAL = 1.0
 """Seconds between two lines of the same kind in the log: people come, and go away, as they like."""
 
 _log = Logger()
 
 Finder = Callable[[Look], Awaitable[Search]]
-"""Looks for a place, as it is told to."""
+"""Looks for a place, in the way that `Look` says."""
 
 
 async def nothing() -> None:
-    """There is nothing to undo."""
+    """Undo nothing."""
 
 
 @dataclass(eq=False)
 class _Waiter:
     """Somebody who waits; `row` says so in the database, None for somebody who is online, whom the
-    keeper of the fleet sees there without a place."""
+    controller of the fleet sees there without a place."""
 
     row: str | None
     since: float
@@ -52,8 +52,8 @@ class _Waiter:
     undo: Callable[[], Awaitable[None]]
     seated: Deferred[Seat] = field(default_factory=Deferred)
     span: tracing.ISpan | None = None
-    told: tuple[int, int | None] | None = None
-    told_at: float = -LOOK_INTERVAL
+    sent: tuple[int, int | None] | None = None
+    sent_at: float = -LOOK_INTERVAL
 
 
 @implementer(IPlacement)
@@ -81,7 +81,7 @@ class WaitingRoom:
         self._again = False
         self._closed = False
         self._given_up = 0
-        self._said: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         # No TimerService: there are no looks while nobody waits, and the next is due when this one
         # has ended.
         self._next_look: Any = None
@@ -120,7 +120,7 @@ class WaitingRoom:
         self._queue.append(waiter)
         self._enter(waiter, name)
         impatience = self.reactor.callLater(self.patience, self._give_up, waiter)
-        if self._is_time_to_say("waiting"):
+        if self._is_time_to_log("waiting"):
             _log.info("{count} waiting for a place", count=len(self._queue))
         self.look()
         try:
@@ -145,7 +145,7 @@ class WaitingRoom:
                 waiter.seated.errback(Stopping())
 
     def look(self) -> None:
-        """There may be a place: serve the queue."""
+        """Serve the queue, as there may be a place."""
         if self._serving:
             self._again = True
         elif self._queue:
@@ -166,20 +166,21 @@ class WaitingRoom:
                 if not self._again:
                     # There may be a place by the time that these have asked the database.
                     await self._send_away()
-                    await self._tell()
+                    await self._send_positions()
         finally:
             self._serving = False
             self._look_later()
 
     async def _seat_first(self, waiter: _Waiter) -> bool:
-        """Whether to go on with the next: this one has a place, or an answer at least."""
+        """Seat somebody; returns whether to go on with the next: this one has a place, or an answer
+        at least."""
         try:
             with tracing.span("place", waiter.span):
                 search = await waiter.attempt(Look(new=True, waiter=waiter.row))
         except Unavailable:
             return False  # Waiting goes on: the database may be back in time.
         except Exception as error:
-            # Whatever it is, it is the answer to this one, and the others go on.
+            # Any other error is the answer to this one, and the others go on.
             self._leave(waiter)
             if not waiter.seated.called:
                 waiter.seated.errback(error)
@@ -224,7 +225,7 @@ class WaitingRoom:
             self.news.wanted()
 
     def _strike(self, row: str | None) -> None:
-        """Nobody waits for `row` any more: the fleet must not go on making room."""
+        """Remove the `row` of somebody who waits no more: the fleet must not go on making room."""
 
         def again(failure: Failure) -> None:
             failure.trap(Unavailable)
@@ -234,7 +235,7 @@ class WaitingRoom:
             self.database.run(membership.stop_waiting, row).addErrback(again)
 
     async def _send_away(self) -> None:
-        """Let nobody wait for what cannot come before an operator has acted."""
+        """Give up everybody if no server can come before an operator has acted."""
         if not self._queue:
             return
         with suppress(Unavailable):
@@ -246,17 +247,17 @@ class WaitingRoom:
         self._leave(waiter)
         if not waiter.seated.called:
             self._given_up += 1
-            if self._is_time_to_say("given up"):
+            if self._is_time_to_log("given up"):
                 _log.warn("no app server for {count} who waited", count=self._given_up)
                 self._given_up = 0
             waiter.seated.errback(Unavailable())
 
-    def _is_time_to_say(self, what: str) -> bool:
-        """Whether the log has not had this just now."""
+    def _is_time_to_log(self, what: str) -> bool:
+        """Whether the log has not had such a line just now."""
         now = self.reactor.seconds()
-        if now - self._said.get(what, float("-inf")) < SAID_INTERVAL:
+        if now - self._logged.get(what, float("-inf")) < LOG_INTERVAL:
             return False
-        self._said[what] = now
+        self._logged[what] = now
         return True
 
     def _look_later(self) -> None:
@@ -267,9 +268,7 @@ class WaitingRoom:
         self._next_look = None
         self.look()
 
-    # What those who wait are told
-
-    async def _tell(self) -> None:
+    async def _send_positions(self) -> None:
         if not any(waiter.connection in self.watchers for waiter in self._queue):
             return
         now = self.reactor.seconds()
@@ -280,9 +279,9 @@ class WaitingRoom:
         seconds = None if launches is None else max(0, round(launches.usual - launches.oldest))
         for position, waiter in enumerate(self._queue, 1):
             news = (position, seconds)
-            lately = now - waiter.told_at < LOOK_INTERVAL
-            if waiter.connection in self.watchers and waiter.told != news and not lately:
-                waiter.told, waiter.told_at = news, now
+            lately = now - waiter.sent_at < LOOK_INTERVAL
+            if waiter.connection in self.watchers and waiter.sent != news and not lately:
+                waiter.sent, waiter.sent_at = news, now
                 waiter.connection.send_event(
                     {"event": "waiting", "position": position, "seconds": seconds}
                 )

@@ -17,7 +17,7 @@ from bbs.rules import accounts, membership, placement, presence
 from bbs.rules.fleet_admin import actions
 from bbs.rules.servers import OPERATOR
 from bbs.scaling.ec2.instance_states import price
-from bbs.scaling.process_identity import process_identity
+from bbs.scaling.identity import process_identity
 from bbs.storage.models import LoginServer, Place, Server, User
 from tests.cli.case import CommandCase
 from tests.database_case import on_both_databases

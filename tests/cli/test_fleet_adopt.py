@@ -13,7 +13,7 @@ from bbs.core.values import State
 from bbs.rules import fleets, membership
 from bbs.rules.fleet_admin import actions
 from bbs.rules.fleets import ELSEWHERE, HOME
-from bbs.scaling.process_identity import process_identity
+from bbs.scaling.identity import process_identity
 from bbs.storage import models
 from bbs.storage.models import LoginServer, Secret, Server
 from tests.cli.case import CommandCase

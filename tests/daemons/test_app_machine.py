@@ -12,7 +12,7 @@ from bbs.core.errors import Unavailable
 from bbs.core.values import Instance
 from bbs.daemons.app import AGAIN, PATIENCE, POLL, OwnInstance, is_on_instance
 from bbs.rules import fleet_transitions, membership
-from bbs.scaling import app_server_environment
+from bbs.scaling import providers
 from bbs.scaling.ec2.metadata import Metadata
 from bbs.storage.database import Database
 from tests.rules.fleet_case import ONE, FleetCase
@@ -148,7 +148,7 @@ class Addresses(MachineTestCase):
     def test_the_list_was_faster(self) -> None:
         """What the fleet knows of a server that is ready is left as it is."""
         self.join(self.start())
-        self.call(fleet_transitions.mark_ready, ONE, self.launch_id, "203.0.113.1", self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(self.launch_id, "203.0.113.1", self.now)])
         self.paths["public-ipv4"] = PUBLIC
         self.reactor.pass_time(60)
         self.assertEqual((self.host, self.door.rules), ("203.0.113.1", ["report"]))
@@ -157,7 +157,7 @@ class Addresses(MachineTestCase):
         """The keeper that has no list leaves the address that the server has told."""
         self.paths["public-ipv4"] = PUBLIC
         self.join(self.start())
-        self.call(fleet_transitions.mark_ready, ONE, self.launch_id, None, self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(self.launch_id, None, self.now)])
         self.assertEqual(self.host, "198.51.100.7")
         self.call(
             fleet_transitions.note_instances, ONE, [Instance(self.launch_id, None, True, "", "i-1")]
@@ -257,9 +257,7 @@ class Launched(FleetCase):
         """Whether an app server does that this provider launched."""
         given = {"fleet.provider": provider, "ec2.image_id": "ami-1", **options}
         config = load(None, {}, given)
-        text = app_server_environment.configuration_text(
-            config, config.broker.url, config.app.listen
-        )
+        text = providers.configuration_text(config, config.broker.url, config.app.listen)
         path = Path(self.mktemp())
         path.write_text(text)
         theirs = load(str(path), {})

@@ -252,7 +252,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: fleet_transitions.note_strategy(
                 KEEPER, "launching", None, "t3.micro in subnet-1"
             ),
-            lambda: fleet_transitions.mark_ready(KEEPER, "launching", "host", NOW),
+            lambda: fleet_transitions.mark_ready(KEEPER, [("launching", "host", NOW)]),
             lambda: [fleet_admin.ask_drain("server2"), drain("server2", DrainCause.OPERATOR)],
             lambda: fleet_transitions.move_off(KEEPER, "server3"),
             lambda: [

@@ -17,8 +17,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import load
-from bbs.scaling import app_server_environment
-from bbs.scaling.ec2 import user_data
+from bbs.scaling import providers
+from bbs.scaling.ec2.launch_request import user_data_maker
 from bbs.scaling.providers import LaunchKit
 from tests.deploy.test_deploy import APP_SLICE
 from tests.integration.boots import Booted, Image
@@ -227,11 +227,11 @@ def app_server() -> str:
             "ec2.endpoint_url": "http://127.0.0.1:9",
         },
     )
-    text = app_server_environment.configuration_text(config, config.broker.url, config.app.listen)
+    text = providers.configuration_text(config, config.broker.url, config.app.listen)
     kit = LaunchKit(
         None, config.ec2, "", lambda server: [], {}, lambda server: text, lambda stop: None
     )
-    return user_data.maker(kit)(SERVER)
+    return user_data_maker(kit)(SERVER)
 
 
 class OfOnesOwn(Machines):

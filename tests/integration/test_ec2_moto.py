@@ -15,9 +15,8 @@ from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
 from bbs.core.clock import IReactor
-from bbs.scaling.ec2.client import Api, EC2Client
+from bbs.scaling.ec2.client import RATES, Api, EC2Client
 from bbs.scaling.ec2.provider import PAGE, EC2Provider
-from bbs.scaling.ec2.throttle import PACES
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract, WarmContract
 from tests.cloud import moto
@@ -33,7 +32,7 @@ IDENTITY = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 
-UNPACED = {action: pace._replace(size=1000) for action, pace in PACES.items()}
+UNTHROTTLED = {action: rate._replace(size=1000) for action, rate in RATES.items()}
 """Moto takes as many calls as come."""
 
 _fleets = itertools.count()
@@ -77,7 +76,7 @@ class MotoCase(TestCase):
     def provider(self, **changes):
         """A provider for a fleet of its own, not started; its client is."""
         config = replace(self.config, **changes)
-        client = EC2Client(reactor, Api(cast("IReactor", reactor), config), paces=UNPACED)
+        client = EC2Client(reactor, Api(cast("IReactor", reactor), config), rates=UNTHROTTLED)
         client.startService()
         self.addCleanup(client.stopService)
         return EC2Provider(

@@ -22,7 +22,7 @@ from twisted.trial.unittest import TestCase
 from bbs.config import EC2
 from bbs.scaling.ec2.client import TRIES, Api, EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
-from bbs.scaling.ec2.response_parser import LONGEST
+from bbs.scaling.ec2.transport import LONGEST
 from tests.certificates import certificate
 
 reactor: Any = installed

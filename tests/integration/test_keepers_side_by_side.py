@@ -258,7 +258,7 @@ class ByTurns(MigrationCase):
         words = f"Server {server[:8]} is being launched."
         self.assertEqual(self.older.does("read"), [words])
         self.assertEqual(self.older.does("tell"), [words])
-        self.call(fleet_transitions.mark_ready, ME, server, None, 62.0)
+        self.call(fleet_transitions.mark_ready, ME, [(server, None, 62.0)])
         ready = f"Server {server[:8]} is ready after 2.0 s."
         self.assertEqual(self.older.does("read"), [words, words, ready])
         self.assertEqual(self.texts(), [words, words, ready])

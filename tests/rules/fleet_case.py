@@ -59,5 +59,5 @@ class FleetCase(RulesCase):
         """A server that was launched and is ready."""
         [server] = self.call(fleet_transitions.add_launches, ONE, 1, "test", capacity, 20, self.now)
         self.assertTrue(self.call(membership.report, server, 22223))
-        self.call(fleet_transitions.mark_ready, ONE, server, "host", self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(server, "host", self.now)])
         return server

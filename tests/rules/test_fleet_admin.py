@@ -131,7 +131,7 @@ class Operating(FleetCase):
         )
         self.call(membership.report, server, 4711)
         self.clock.advance(3)
-        self.call(fleet_transitions.mark_ready, ONE, server, "203.0.113.7", self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(server, "203.0.113.7", self.now)])
         ready = HeardServer.of(self.row(server))
         self.assertEqual(
             (ready.address, ready.launch_time, ready.free), ("203.0.113.7:4711", 3.0, 2)

@@ -64,14 +64,14 @@ class OfServers(EventsCase):
     def test_ready(self) -> None:
         server = self.launched()
         for _ in range(2):
-            self.call(fleet_transitions.mark_ready, ONE, server, None, self.now + 2.5)
+            self.call(fleet_transitions.mark_ready, ONE, [(server, None, self.now + 2.5)])
         [event] = self.news()
         self.assertEqual((event.kind, event.at, event.server), (K.READY, self.now + 2.5, server))
         self.assertAlmostEqual(event.number or 0.0, 2.5)
 
     def test_ready_where_somebody_runs_it_by_hand(self) -> None:
         server = self.call(membership.join, "host", 1, 2, self.now)
-        self.call(fleet_transitions.mark_ready, ONE, server, None, self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(server, None, self.now)])
         self.assertEqual(self.news(), [Event(K.READY, self.now, server)])
         self.assertEqual(self.row(server).scope, OPERATOR)
 

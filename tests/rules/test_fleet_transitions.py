@@ -29,7 +29,7 @@ class NotTheKeeper(FleetCase):
             self.not_keeper(fleet_transitions.add_launches, ONE, 1, "test", 1, 20, self.now)
             self.not_keeper(fleet_transitions.adopt, ONE, "test", 1)
             self.not_keeper(fleet_transitions.note_strategy, ONE, server, None, "a way")
-            self.not_keeper(fleet_transitions.mark_ready, ONE, server, None, self.now)
+            self.not_keeper(fleet_transitions.mark_ready, ONE, [(server, None, self.now)])
             self.not_keeper(fleet_transitions.lose, ONE, server, LossCause.SILENT, "", self.now)
             self.not_keeper(fleet_transitions.give_up, ONE, server, "", self.now)
             for cause in DrainCause:
@@ -97,16 +97,27 @@ class AServersLife(FleetCase):
         [server] = self.launch()
         self.call(membership.report, server, 4711)
         self.clock.advance(3)
-        self.call(fleet_transitions.mark_ready, ONE, server, "203.0.113.7", self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(server, "203.0.113.7", self.now)])
         row = self.row(server)
         self.assertEqual(
             (row.state, row.host, row.port, row.ready),
             (State.READY, "203.0.113.7", 4711, self.now),
         )
 
+    def test_several_ready_at_once(self) -> None:
+        one, two, late = (self.launch()[0] for _ in range(3))
+        booted = [(one, "203.0.113.7", self.now), (two, "203.0.113.8", self.now + 1)]
+        self.call(fleet_transitions.mark_ready, ONE, booted)
+        rows = [self.row(server) for server in (one, two)]
+        self.assertEqual([(row.id, row.host, row.ready) for row in rows], booted)
+        self.assertEqual(
+            [self.row(server).state for server in (one, two, late)],
+            [State.READY, State.READY, State.LAUNCHING],
+        )
+
     def test_ready_at_the_host_that_it_said(self) -> None:
         server = self.call(membership.join, "by-hand", 4711, 5, self.now)
-        self.call(fleet_transitions.mark_ready, ONE, server, None, self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(server, None, self.now)])
         row = self.row(server)
         self.assertEqual(
             (row.state, row.host, row.port, row.scope, row.capacity),
@@ -116,7 +127,7 @@ class AServersLife(FleetCase):
     def test_ready_only_once_launched(self) -> None:
         [server] = self.launch()
         Server.update(state=State.LOST).execute()
-        self.call(fleet_transitions.mark_ready, ONE, server, "host", self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(server, "host", self.now)])
         self.assertEqual(self.states(), [State.LOST])
 
     def test_ready_places_those_who_wait_online(self) -> None:
@@ -125,7 +136,7 @@ class AServersLife(FleetCase):
         self.call(fleet_transitions.lose, ONE, old, LossCause.SILENT, "test", self.now)
         [server] = self.launch()
         self.call(membership.report, server, 1)
-        [move] = self.call(fleet_transitions.mark_ready, ONE, server, "host", self.now)
+        [move] = self.call(fleet_transitions.mark_ready, ONE, [(server, "host", self.now)])
         self.assertEqual(move.channel, User.get().channel)
         self.assertEqual(self.taken(server), 1)
 
@@ -506,7 +517,7 @@ class TheShelf(FleetCase):
             (State.LAUNCHING, False, False, self.now),
         )
         self.assertIs(self.call(membership.report, server, 4712, "192.0.2.2"), True)
-        self.call(fleet_transitions.mark_ready, ONE, server, None, self.now)
+        self.call(fleet_transitions.mark_ready, ONE, [(server, None, self.now)])
         self.assertEqual((self.row(server).state, self.row(server).host), ("ready", "192.0.2.2"))
         self.assertIs(self.call(fleet_transitions.resume, ONE, server, 20, self.now), False)
 

@@ -152,7 +152,8 @@ class LoginServers(FleetCase):
         self.assertEqual(self.call(membership.observe, ONE, Tally()).waiting, 2)
         self.account("eve")
         Place.insert(user=User.get(), server=None).execute()
-        self.assertEqual(self.call(membership.observe, ONE, Tally()).waiting, 3)
+        seen = self.call(membership.observe, ONE, Tally())
+        self.assertEqual((seen.waiting, seen.homeless), (3, 1))
 
     def test_one_that_was_taken_for_dead_enrolls_again(self) -> None:
         self.keep()

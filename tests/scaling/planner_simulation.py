@@ -291,6 +291,9 @@ class Simulation:
                     server.addressed, server.pooled = self.addressed, isinstance(step, FillPool)
                     self.servers[server.id] = server
                 self.launches += count
+            case MarkReady():
+                for id in step.ids:
+                    self.act_on(self.servers[id], step)
             case _:
                 self.act_on(self.servers[step.id], step)
         self.most = max(self.most, len(self.running()))

@@ -88,9 +88,9 @@ class AgesTests(SynchronousTestCase):
             (self.row(state=State.READY), 5),
         ):
             self.ages.see([row])
-            self.assertEqual(self.ages.idle("a"), idle)
+            self.assertEqual(self.ages.seen["a"][1], idle)
             self.set_ahead += HOUR
             self.clock.advance(5)
         self.ages.forget()
         self.ages.see([self.row(state=State.READY)])
-        self.assertEqual(self.ages.idle("a"), 0)
+        self.assertEqual(self.ages.seen["a"][1], 0)

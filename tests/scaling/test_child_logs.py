@@ -9,8 +9,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import load
-from bbs.scaling.app_server_environment import configuration_text
 from bbs.scaling.local import mark_in_use, remove_old_logs
+from bbs.scaling.providers import configuration_text
 
 
 class Old(SynchronousTestCase):

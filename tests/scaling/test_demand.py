@@ -114,7 +114,7 @@ class FixedSpare(DemandCase):
 
     def test_as_the_operator_says(self) -> None:
         self.see(100)
-        self.tracker.booted(45.0)
+        self.tracker.booted([45.0])
         self.assertEqual(self.tracker.policy, self.policy)
 
 
@@ -167,7 +167,7 @@ class ForeseenSpare(DemandCase):
     def test_one_that_has_booted(self) -> None:
         self.see(1000)
         before = self.tracker.policy.spare
-        self.tracker.booted(10.0)
+        self.tracker.booted([10.0])
         self.assertLess(self.tracker.policy.spare, before)
 
     def test_who_may_wait_needs_none(self) -> None:

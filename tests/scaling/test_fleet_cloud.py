@@ -24,13 +24,12 @@ from bbs.rules.relocation import SETTLED_AT_ONCE
 from bbs.scaling.controller import HOUSEKEEPING_INTERVAL, FleetController
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
-    IHasWays,
+    IHasStrategies,
     LaunchFailed,
     LaunchRefused,
     ProviderUnavailable,
 )
-from bbs.scaling.inventory import CONSISTENCY_GRACE, FIRST_LIST
-from bbs.scaling.observer import SETTLED_INTERVAL, UNSETTLED_INTERVAL
+from bbs.scaling.observer import CONSISTENCY_GRACE, FIRST_LIST, SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Secret, Server, User
 from bbs.testing import Peer
@@ -848,24 +847,24 @@ class Asked(CloudCase):
         self.assertEqual(len(self.cloud.launched), 2)
 
 
-@implementer(IHasWays)
+@implementer(IHasStrategies)
 class CloudWithWays(CloudInMemory):
     """It has two ways, and what it is told of them is noted."""
 
-    write_way: Any = None
+    write_strategy: Any = None
 
     def __init__(self) -> None:
         super().__init__()
         self.told: list[tuple[Mapping[str, str], set[str]]] = []
         self.kept: list[set[str]] = []
 
-    def ways(self, count: int, to_stop: bool = False) -> list[str]:
+    def choose_strategies(self, count: int, to_stop: bool = False) -> list[str]:
         return ["this", "that"][:count]
 
-    def know_ways(self, ways: Mapping[str, str], asked: Collection[str]) -> None:
+    def know_strategies(self, ways: Mapping[str, str], asked: Collection[str]) -> None:
         self.told += [(dict(ways), set(asked))] if ways else []
 
-    def forget_ways(self, kept: Collection[str] = ()) -> None:
+    def forget_strategies(self, kept: Collection[str] = ()) -> None:
         self.kept.append(set(kept))
 
 
@@ -881,7 +880,7 @@ class SeveralWays(CloudCase):
         self.service.start()
 
     def test_with_the_launch(self) -> None:
-        verifyObject(IHasWays, self.cloud)
+        verifyObject(IHasStrategies, self.cloud)
         [server] = self.cloud.launched
         self.assertEqual(Server.get_by_id(server).way, "this")
         self.assertEqual(self.cloud.told, [({server: "this"}, set())])
@@ -900,9 +899,9 @@ class SeveralWays(CloudCase):
         self.cloud.trouble["launch"] = AWAY
         self.waiting("cat")
         server = Server.get(Server.state == State.LAUNCHING).id
-        self.successResultOf(self.cloud.write_way(server, "this", "that"))
+        self.successResultOf(self.cloud.write_strategy(server, "this", "that"))
         self.assertEqual(Server.get_by_id(server).way, "that")
-        self.failureResultOf(self.cloud.write_way(server, "this", "that"), ProviderUnavailable)
+        self.failureResultOf(self.cloud.write_strategy(server, "this", "that"), ProviderUnavailable)
         # Whether that was asked for is not known, and so it is said in the next rounds.
         self.pass_time(4)
         self.assertEqual(self.cloud.told[-1], ({server: "that"}, {server}))
@@ -942,7 +941,7 @@ class SeveralWays(CloudCase):
         def launch_otherwise(launch_id: str) -> Deferred[None]:
             if launch_id != server:
                 return launch(launch_id)
-            return self.cloud.write_way(launch_id, None, "that")
+            return self.cloud.write_strategy(launch_id, None, "that")
 
         self.cloud.launch = launch_otherwise  # type: ignore[method-assign]
         self.pass_time(CONSISTENCY_GRACE + 2 * SETTLED_INTERVAL)
@@ -955,7 +954,7 @@ class SeveralWays(CloudCase):
         Lease.update(holder="f" * 32, identity="host:elsewhere:1").execute()
         self.pass_time(2)
         self.assertEqual(self.cloud.kept, [set()])
-        failed = self.cloud.write_way(self.cloud.launched[0], "this", "that")
+        failed = self.cloud.write_strategy(self.cloud.launched[0], "this", "that")
         self.failureResultOf(failed, ProviderUnavailable)
 
 

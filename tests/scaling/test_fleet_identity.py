@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from bbs.rules.fleets import ELSEWHERE, HOME, FleetIdentity
-from bbs.scaling import fleet_identity
+from bbs.scaling import identity
 from bbs.storage.models import Secret, Server
 from bbs.testing.provider import MemoryProvider
 from tests.database_case import on_both_databases
@@ -26,7 +26,7 @@ class Founding(FleetCase):
 
     def find(self) -> Deferred[FleetIdentity]:
         return Deferred.fromCoroutine(
-            fleet_identity.find(self.database, self.reactor, lambda: self.now, PATIENCE, True)
+            identity.find_fleet(self.database, self.reactor, lambda: self.now, PATIENCE, True)
         )
 
     def found(self) -> FleetIdentity:
@@ -46,8 +46,8 @@ class Founding(FleetCase):
         Server.update(beats=Server.beats + 1).where(Server.id == server).execute()
 
     def pass_time(self, seconds: float) -> None:
-        for _ in range(round(seconds / fleet_identity.LOOK)):
-            self.reactor.advance(fleet_identity.LOOK)
+        for _ in range(round(seconds / identity.LOOK)):
+            self.reactor.advance(identity.LOOK)
 
     def test_at_home_nobody_waits(self) -> None:
         first = self.found()
@@ -83,14 +83,14 @@ class Founding(FleetCase):
         self.pass_time(3)
         self.assertNoResult(finding)
         self.beat(alive)
-        self.pass_time(fleet_identity.LOOK)
+        self.pass_time(identity.LOOK)
         self.assertEqual(self.successResultOf(finding), first)
         self.assertEqual(self.found(), first)
 
     def test_those_of_before_who_live_are_taken_over(self) -> None:
         provider: Any = MemoryProvider("ec2:here:0123456789abcdef")
         take_over = lambda: Deferred.fromCoroutine(  # noqa: E731
-            fleet_identity.take_over(
+            identity.take_over_launches(
                 self.database, provider, self.reactor, lambda: self.now, PATIENCE
             )
         )

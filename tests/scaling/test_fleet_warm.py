@@ -12,7 +12,7 @@ from bbs import __version__
 from bbs.core.values import Instance, Policy, State
 from bbs.rules import fleet_admin, membership
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
-from bbs.scaling.inventory import CONSISTENCY_GRACE
+from bbs.scaling.observer import CONSISTENCY_GRACE
 from bbs.storage.models import Server
 from bbs.testing.provider import MemoryProvider, WarmMemoryProvider
 from tests.memory_service import POLICY, another_keeper, memory_service

@@ -15,7 +15,7 @@ from bbs.core.values import Instance
 from bbs.rules.fleet_admin import Blocker
 from bbs.scaling.fleet_view import Machine, Orphan
 from bbs.scaling.interfaces import IFleetController, ProviderUnavailable
-from bbs.scaling.inventory import CONSISTENCY_GRACE, FIRST_LIST, PATIENCE, STALE, Inventory
+from bbs.scaling.observer import CONSISTENCY_GRACE, FIRST_LIST, PATIENCE, STALE, Inventory
 from bbs.testing.provider import MemoryProvider
 
 

@@ -17,7 +17,7 @@ from bbs.rules import fleet_transitions, membership
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.membership import LeaseSeen, Member, Observation
 from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.scaling.context import FleetContext
+from bbs.scaling.controller import FleetContext
 from bbs.scaling.events import FleetEvents
 from bbs.scaling.fleet_view import (
     FleetView,
@@ -29,13 +29,16 @@ from bbs.scaling.fleet_view import (
     ServerView,
 )
 from bbs.scaling.interfaces import ProviderUnavailable
-from bbs.scaling.inventory import CONSISTENCY_GRACE, PATIENCE, STALE, Inventory
 from bbs.scaling.observer import (
     CANNOT_START,
+    CONSISTENCY_GRACE,
+    PATIENCE,
     SETTLED_INTERVAL,
+    STALE,
     UNSETTLED_INTERVAL,
     Ages,
     FleetObserver,
+    Inventory,
 )
 from bbs.storage.database import Database
 from bbs.storage.models import Server

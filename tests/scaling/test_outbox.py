@@ -16,7 +16,7 @@ from bbs.rules import fleet_transitions, user_admin
 from bbs.rules.event_text import EventKind
 from bbs.rules.fleet_admin import By
 from bbs.rules.membership import Member
-from bbs.scaling.context import FleetContext
+from bbs.scaling.controller import FleetContext
 from bbs.scaling.events import FleetEvents
 from bbs.scaling.outbox import INTERVAL, Outbox
 from bbs.storage.models import News, OutboxEntry

@@ -87,9 +87,15 @@ class LaunchTests(PlannerCase):
         self.assert_plan([ready(taken=10)], waiting=100, minimum=3, launches=Launches.REFUSED)
         self.assert_plan(
             [launching(health=Health.BEATING)],
-            MarkReady("a"),
+            MarkReady(("a",)),
             waiting=99,
             launches=Launches.REFUSED,
+        )
+
+    def test_all_that_have_booted_are_ready_at_once(self):
+        self.assert_plan(
+            [launching("b", health=Health.BEATING), launching("a", health=Health.BEATING)],
+            MarkReady(("a", "b")),
         )
 
     def test_maximum_lowered(self):
@@ -123,7 +129,7 @@ class LaunchTests(PlannerCase):
         self.assert_plan([], waiting=1, minimum=2, launches=Launches.UNCOUNTED)
         self.assert_plan(
             [launching(health=Health.BEATING)],
-            MarkReady("a"),
+            MarkReady(("a",)),
             waiting=99,
             launches=Launches.UNCOUNTED,
         )
@@ -136,11 +142,11 @@ class LaunchingTests(PlannerCase):
         self.assert_plan([launching(age=180.0)])
 
     def test_reported(self):
-        self.assert_plan([launching(health=Health.BEATING)], MarkReady("a"))
+        self.assert_plan([launching(health=Health.BEATING)], MarkReady(("a",)))
 
     def test_reported_late(self):
         """Late, and better than another."""
-        self.assert_plan([launching(health=Health.BEATING, age=200.0)], MarkReady("a"))
+        self.assert_plan([launching(health=Health.BEATING, age=200.0)], MarkReady(("a",)))
 
     def test_serves_where_nobody_knows(self):
         """It is waited for as long as it beats, and takes the places that it will have."""
@@ -271,7 +277,7 @@ class IdleTests(PlannerCase):
         self.assert_plan([self.idle("a"), launching("b")], spare=5)
         self.assert_plan([self.idle("a"), launching("b")], minimum=1)
         self.assert_plan(
-            [self.idle("a"), launching("b", health=Health.BEATING)], MarkReady("b"), minimum=1
+            [self.idle("a"), launching("b", health=Health.BEATING)], MarkReady(("b",)), minimum=1
         )
 
     def test_longest_idle_first(self):
@@ -369,7 +375,7 @@ class ConsolidationTests(PlannerCase):
             (Lose("x", LossCause.ENDED), ready("x", machine=Machine.ENDED)),
             (Drain("x", DrainCause.OPERATOR), ready("x", **ASKED)),
             (Drain("x", DrainCause.WARNED), ready("x", **WARNED)),
-            (MarkReady("x"), launching("x", health=Health.BEATING)),
+            (MarkReady(("x",)), launching("x", health=Health.BEATING)),
             (End("x", LossCause.FAILED), launching("x", machine=Machine.ENDED)),
         ):
             self.assert_plan([*fleet, server], step)
@@ -502,7 +508,7 @@ class OrderTests(PlannerCase):
             draining("d"),
         ]
         steps = self.planned(*fleet, waiting=11, orphans=[Orphan("e", True, True)])
-        first = {MarkReady("b"), Lose("c", LossCause.ENDED), Launch(1)}
+        first = {MarkReady(("b",)), Lose("c", LossCause.ENDED), Launch(1)}
         self.assertEqual(set(steps[:3]), first)
         self.assertEqual(set(steps[3:]), {End("a"), End("d"), EndOrphan("e")})
 

@@ -161,8 +161,9 @@ def may_run(fleet):
 
 
 def of_servers(steps):
-    """Those of `steps` that are about a server."""
-    return [step for step in steps if not isinstance(step, (*ADDS, EndOrphan))]
+    """The servers that `steps` are about, each with its step."""
+    about = [step for step in steps if not isinstance(step, (*ADDS, EndOrphan))]
+    return [(id, step) for step in about for id in getattr(step, "ids", None) or (step.id,)]
 
 
 class AnythingTests(SynchronousTestCase):
@@ -200,10 +201,10 @@ class AnythingTests(SynchronousTestCase):
         """Each server gets one step at most, and only along the life of a server; and there is one
         step of each kind at most that is of none."""
         steps = plan(fleet, demand, policy).steps
-        moved = [step.id for step in of_servers(steps)]
+        moved = [id for id, _ in of_servers(steps)]
         self.assertEqual(len(moved), len(set(moved)))
-        for step in of_servers(steps):
-            self.assertIn((fleet.servers[step.id].state, type(step)), MOVES)
+        for id, step in of_servers(steps):
+            self.assertIn((fleet.servers[id].state, type(step)), MOVES)
         for kind in ADDS:
             self.assertLessEqual(len(of(steps, kind)), 1)
 
@@ -235,8 +236,8 @@ class AnythingTests(SynchronousTestCase):
         for step in of(steps, End):
             if step.cause is LossCause.LATE:
                 self.assertIs(fleet.servers[step.id].health, Health.UNHEARD)
-        for step in of(steps, MarkReady):
-            server = fleet.servers[step.id]
+        for id in (id for step in of(steps, MarkReady) for id in step.ids):
+            server = fleet.servers[id]
             self.assertIs(server.health, Health.BEATING)
             self.assertFalse(server.pooled)
             self.assertFalse(server.causes & {DrainCause.OPERATOR, DrainCause.WARNED})
@@ -254,7 +255,7 @@ class AnythingTests(SynchronousTestCase):
             server = fleet.servers[step.id]
             serving = [s for s in fleet.servers.values() if not s.is_pooled and s is not server]
             ids = {s.id for s in serving}
-            busy = [s for s in of_servers(steps) if s.id in ids and not isinstance(s, End)]
+            busy = [s for id, s in of_servers(steps) if id in ids and not isinstance(s, End)]
             self.assertFalse(busy or of(steps, Launch, Resume, Adopt))
             self.assertFalse([s for s in serving if s.state in (State.LAUNCHING, State.LOST)])
             self.assertFalse([s for s in serving if s.state is State.DRAINING and s.taken])

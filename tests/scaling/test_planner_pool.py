@@ -169,7 +169,7 @@ class ResumeTests(PlannerCase):
     def test_one_that_serves_is_not_stopped_where_it_is_needed(self):
         served = booting("a", health=Health.BEATING)
         self.assert_plan([served], Resume("a"), waiting=1)
-        self.assert_plan([replace(served, pooled=False)], MarkReady("a"), waiting=1)
+        self.assert_plan([replace(served, pooled=False)], MarkReady(("a",)), waiting=1)
 
 
 class ServingTests(PlannerCase):

@@ -119,7 +119,7 @@ class SequenceTests(SynchronousTestCase):
             if not idle:
                 continue
             servers = fleet.servers.values()
-            moved = {step.id for step in planned.steps if not isinstance(step, Launch)}
+            moved = {s.id for s in planned.steps if not isinstance(s, Launch | MarkReady)}
             left = [s for s in servers if s.state is State.READY and s.id not in moved]
             people = demand.waiting + sum(
                 s.taken for s in servers if s.state in (State.LOST, State.DRAINING)

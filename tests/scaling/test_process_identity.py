@@ -8,14 +8,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.process_identity import is_certainly_alive, is_certainly_dead, process_identity
+from bbs.scaling.identity import is_certainly_alive, is_certainly_dead, process_identity
 
 # With a name that is hard to read, it says who it is, and lives until its input ends.
 PROCESS = """
 import sys
 with open("/proc/self/comm", "w") as name:
     name.write("a) Z 1 (b")
-from bbs.scaling.process_identity import process_identity
+from bbs.scaling.identity import process_identity
 print(process_identity(), flush=True)
 sys.stdin.read()
 """
@@ -24,7 +24,7 @@ sys.stdin.read()
 HEADLESS = """
 import ctypes, sys, threading
 from pathlib import Path
-from bbs.scaling.process_identity import process_identity
+from bbs.scaling.identity import process_identity
 
 def live():
     while Path("/proc/self/stat").read_text().rpartition(")")[2].split()[0] != "Z":

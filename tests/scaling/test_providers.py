@@ -18,7 +18,7 @@ from bbs.core.clock import IReactor
 from bbs.core.plugins import PluginUnusable
 from bbs.rules.fleets import FleetIdentity
 from bbs.rules.membership import Member
-from bbs.scaling import app_server_environment, providers
+from bbs.scaling import providers
 from bbs.scaling.interfaces import IProvider, LaunchRefused
 from bbs.scaling.local import LocalProvider
 from bbs.scaling.providers import NoProvider
@@ -142,13 +142,13 @@ class Outside(InstalledCase):
         """Its section, but for secrets and what it keeps to itself; and no section of others."""
         text = '[ships]\npapers = "s3cret"\nnumber = 9\nflag = "dk"\n'
         config = self.load('[fleet]\nprovider = "ships"\n' + text)
-        told = app_server_environment.configuration_text(config, ("stomp://h",), config.app.listen)
+        told = providers.configuration_text(config, ("stomp://h",), config.app.listen)
         self.assertEqual(
             tomllib.loads(told)["ships"],
             {"harbour": "Bergen", "number": 9, "speed": 10, "sails": True, "crew": []},
         )
         other = self.load(text)
-        told = app_server_environment.configuration_text(other, ("stomp://h",), other.app.listen)
+        told = providers.configuration_text(other, ("stomp://h",), other.app.listen)
         self.assertNotIn("ships", tomllib.loads(told))
 
 

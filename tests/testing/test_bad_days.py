@@ -24,7 +24,7 @@ from bbs.daemons.composition import LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import membership, servers
 from bbs.scaling.controller import FleetController
-from bbs.scaling.process_identity import process_identity
+from bbs.scaling.identity import process_identity
 from bbs.storage.models import Lease, Server
 from bbs.testing.provider import MemoryProvider
 from bbs.testing.service import HINT_KEY, QUICK
@@ -211,7 +211,7 @@ class Threads(Inline):
 @cache
 def dead_identity() -> str:
     """The identity of a process that has ended."""
-    program = "from bbs.scaling.process_identity import process_identity; print(process_identity())"
+    program = "from bbs.scaling.identity import process_identity; print(process_identity())"
     return subprocess.check_output([sys.executable, "-c", program], text=True).strip()
 
 

@@ -30,7 +30,7 @@ from bbs.daemons.daemon import Daemon
 from bbs.daemons.login import LoginServerDaemon
 from bbs.delivery.bus import Bus
 from bbs.protocols.stomp.interfaces import Message
-from bbs.scaling.app_server_environment import configuration_text, environment
+from bbs.scaling.providers import configuration_text, environment
 from bbs.storage.database import Database
 from bbs.testing import Peer
 from bbs.testing.service import IN_MEMORY

@@ -19,7 +19,8 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")
 
 
 def of_its_service(kit: LaunchKit) -> LaunchKit:
-    """Two services in one account are two fleets, though nobody said so."""
+    """The kit with the service's name for its fleet, unless the configuration names it: two
+    services in one account are two fleets."""
     if kit.section.name != EC2().name:
         return kit
     return replace(kit, section=replace(kit.section, name=kit.service_name))
@@ -29,8 +30,8 @@ async def _make(kit: LaunchKit) -> IProvider:
     # Here, as all who read a configuration import this module.
     from bbs import __version__
     from bbs.core.threads import Workers
-    from bbs.scaling.ec2 import user_data
     from bbs.scaling.ec2.client import client_for
+    from bbs.scaling.ec2.launch_request import user_data_maker
     from bbs.scaling.ec2.provider import EC2Provider
 
     _check_tls(kit.section)
@@ -38,7 +39,7 @@ async def _make(kit: LaunchKit) -> IProvider:
     files = Workers(kit.reactor, "user-data", 1)
     files.startService()
     try:
-        make_user_data = await files.run(user_data.maker, kit)
+        make_user_data = await files.run(user_data_maker, kit)
     finally:
         await files.stopService()
     client = client_for(kit.reactor, kit.section)
@@ -57,10 +58,10 @@ async def _make(kit: LaunchKit) -> IProvider:
 
 
 def _check(kit: LaunchKit) -> None:
-    from bbs.scaling.ec2 import user_data
+    from bbs.scaling.ec2.launch_request import user_data_maker
 
     _check_tls(kit.section)
-    user_data.maker(of_its_service(kit))
+    user_data_maker(of_its_service(kit))
 
 
 def _check_tls(config: EC2) -> None:

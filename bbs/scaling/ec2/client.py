@@ -1,26 +1,18 @@
 """EC2's API with Deferreds: methods under EC2's own names.
 
-A call is one exchange over HTTP at a time, on the reactor (`api`). What botocore's standard retry
-mode (`botocore.retries.standard`) would decide is decided here, by the table of
-`bbs.scaling.ec2.errors`:
+A call (`EC2Client`) is a few tries of one exchange over HTTP, on the reactor (`Api`). What
+botocore's standard retry mode (`botocore.retries.standard`) would decide is decided here, by the
+table of `bbs.scaling.ec2.errors`:
 
 - What may have been done or not is tried again, up to `TRIES` times, after a moment that doubles
   and has jitter, with the same parameters and so the same ClientToken. A quota keeps an API that is
   down from being asked three times as often.
-- Each action has a gate (`gates`), which lets calls through as fast as EC2 takes them, and which
-  throttling closes for this action alone.
+- Each action has a `Throttle`, which lets calls through as fast as EC2 takes them. When EC2
+  throttles an action, its throttle closes for this action alone.
 - A try that is not answered in `DEADLINE` is given up, and its connection closed.
 
-The EC2 API itself: one call, asked once.
-
-What a call needs is found in a thread that belongs to this: botocore's description of the API, when
-the first call comes, and the credentials. Signing, asking and reading happen on the reactor.
-
-The credentials that calls are signed with, from botocore's chain: the environment, files, an
-instance's profile by IMDSv2, and what else there is.
-
-Finding and renewing them blocks, and so happens in a thread: once, again before they expire, and
-again when EC2 has refused them.
+botocore describes the API and finds credentials in a thread that belongs to the `Api`. Signing,
+asking and reading happen on the reactor.
 """
 
 from __future__ import annotations
@@ -28,13 +20,15 @@ from __future__ import annotations
 import gc
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
-from xml.etree.ElementTree import Element  # nosec B405 # expat reads it, in `answers`.
+from typing import Any, NamedTuple, TypeVar
+from xml.etree.ElementTree import Element  # nosec B405 # expat reads it, in `transport`.
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -47,9 +41,63 @@ from bbs.core.batching import SingleFlight
 from bbs.core.clock import IReactor
 from bbs.core.threads import IWorkers, Workers
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, judge, no_answer, unready
-from bbs.scaling.ec2.response_parser import MalformedResponse, error_in
-from bbs.scaling.ec2.throttle import PACES, Throttle, ThrottleRate
-from bbs.scaling.ec2.transport import named
+from bbs.scaling.ec2.transport import MalformedResponse, Transport, error_in, named
+
+T = TypeVar("T")
+Answer = Mapping[str, Any]
+
+DEADLINE = 8.0
+"""Seconds until a try is given up. A launch takes EC2 one to four."""
+
+TRIES = 3
+FIRST_PAUSE = 0.05
+QUOTA, QUOTA_OF_A_RETRY = 500, 14
+"""As in botocore's standard mode."""
+
+DESCRIBING_PATIENCE, CHANGING_PATIENCE = 10.0, 15.0
+"""Seconds that a call may take once it has begun, with its tries and the time between them."""
+
+
+class ThrottleRate(NamedTuple):
+    """The bucket of an action: how many calls at once, and how many a second after that; and for
+    how long a call of it is worth waiting for."""
+
+    size: int
+    refill: float
+    patience: float
+
+
+_DESCRIBES = ThrottleRate(100, 20.0, DESCRIBING_PATIENCE)
+_CHANGES = ThrottleRate(50, 5.0, CHANGING_PATIENCE)
+_LAUNCHES = ThrottleRate(5, 2.0, CHANGING_PATIENCE)
+
+RATES: Mapping[str, ThrottleRate] = {
+    "DescribeImages": _DESCRIBES,
+    "DescribeInstances": _DESCRIBES,
+    "DescribeLaunchTemplateVersions": _DESCRIBES,
+    "RunInstances": _LAUNCHES,
+    "StartInstances": _LAUNCHES,
+    "StopInstances": _CHANGES,
+    "TerminateInstances": ThrottleRate(100, 5.0, CHANGING_PATIENCE),
+}
+"""Every action that is asked. An account has other buckets where somebody has asked AWS for them.
+
+That of actions that describe is in the text of EC2's guide (named above); those of RunInstances and
+TerminateInstances are in its table, as others quote it. Those of StartInstances and StopInstances
+are assumed: to be as RunInstances', and as any change's. One that is assumed too large costs a
+closed throttle now and then, and one too small a moment for each call beyond it."""
+
+TOGETHER = 10
+"""Items of a list that are read in one turn of the reactor: an instance takes about 0.15 ms."""
+
+STOPPING = 2.0
+"""Seconds for which stopping waits for a thread that asks for credentials."""
+
+METADATA = {"metadata_service_timeout": 2, "metadata_service_num_attempts": 3}
+"""How long, in seconds, and how often an instance's metadata are asked at the least."""
+
+FIRST_CLOSURE, LONGEST_CLOSURE = 1.0, 20.0
+"""Seconds for which a throttle is closed."""
 
 EARLY = 15 * 60
 """Seconds before they expire from which on new ones are fetched, beside the calls that go on with
@@ -63,251 +111,20 @@ _KEYS = "keys"
 _log = Logger()
 
 
-class Credentials:
-    """What calls are signed with now.
-
-    :param find: asks botocore's chain for its credentials. It blocks, and raises what botocore
-        does.
-    """
-
-    def __init__(self, workers: IWorkers, find: Callable[[], Any]) -> None:
-        self._workers = workers
-        self._find = find
-        self._shared = SingleFlight()
-        self._source: Any = None
-        self._keys: Any = None
-
-    async def current(self) -> Any:
-        """The keys: `access_key`, `secret_key` and `token`."""
-        if self._keys is None or self._expires(LATE):
-            await self._shared.join(_KEYS, self._fetch)
-        elif self._expires(EARLY) and not self._shared.runs(_KEYS):
-            self._shared.join(_KEYS, self._fetch).addErrback(_log_later)
-        return self._keys
-
-    async def anew(self, refused: Any) -> Any:
-        """The keys, after EC2 has refused `refused`; the same, if the chain has no others."""
-        if self._keys == refused:
-            self._source = None
-            await self._shared.join(_KEYS, self._fetch)
-        return await self.current()
-
-    def _expires(self, within: float) -> bool:
-        """Only those that expire know when."""
-        needed = getattr(self._source, "refresh_needed", None)
-        return needed is not None and bool(needed(within))
-
-    async def _fetch(self) -> None:
-        try:
-            self._source, self._keys = await self._workers.run(_frozen, self._source, self._find)
-        except Exception:
-            if self._source is None or self._expires(LATE):
-                # The next call asks the whole chain.
-                self._source = self._keys = None
-            raise
-
-
-def _frozen(source: Any, find: Callable[[], Any]) -> tuple[Any, Any]:
-    source = source or find()
-    return source, source.get_frozen_credentials()
-
-
-def _log_later(failure: Failure) -> None:
-    failure.trap(Exception)
-    if not failure.check(CancelledError):
-        kind = failure.value.__class__.__name__
-        _log.warn("credentials were not renewed yet: {kind}", kind=kind)
-
-
-T = TypeVar("T")
-
-TOGETHER = 10
-"""Items of a list that are read in one turn of the reactor: an instance takes about 0.15 ms."""
-
-STOPPING = 2.0
-"""Seconds for which stopping waits for a thread that asks for credentials."""
-
-METADATA = {"metadata_service_timeout": 2, "metadata_service_num_attempts": 3}
-"""How long, in seconds, and how often an instance's metadata are asked at the least."""
-
-Answer = Mapping[str, Any]
-
-
-class IApi(Interface):
-    """What asks the EC2 API, and makes no decision of its own. Every error is an `EC2Error`, and
-    what is waited for can be cancelled."""
-
-    def ready(action: str) -> Deferred[None]:
-        """Fires when what a call needs is there. Nothing was asked if that fails."""
-
-    def ask(action: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
-        """Ask once; fires with the answer as boto3 has it, without its ResponseMetadata."""
-
-
-@implementer(IApi)
-class Api(Service):
-    """The API at the endpoint of a configuration.
-
-    :param wall: seconds since the epoch, as this machine has them.
-    :param find: asks botocore's chain for credentials, and blocks; or else a session of its own.
-    """
-
-    def __init__(
-        self,
-        reactor: IReactor,
-        config: EC2,
-        workers: IWorkers | None = None,
-        wall: Callable[[], float] = time.time,
-        find: Callable[[], Any] | None = None,
-    ) -> None:
-        self._reactor = reactor
-        self._config = config
-        self._workers: Any = workers or Workers(reactor, "ec2", 1)
-        self._wall = wall
-        self._shared = SingleFlight()
-        self._credentials = Credentials(self._workers, find or _find)
-        self._description: Any = None
-        self._exchange: Any = None
-
-    def startService(self) -> None:
-        Service.startService(self)
-        self._workers.startService()
-
-    def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
-        ends = [self._workers.stopService()]
-        if self._exchange is not None:
-            ends.append(self._exchange.close())
-        stopped = DeferredList(ends, consumeErrors=True)
-        return stopped.addTimeout(STOPPING, self._reactor).addBoth(lambda _: None)
-
-    # IApi
-
-    def ready(self, action: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._ready(action))
-
-    def ask(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
-        return Deferred.fromCoroutine(self._ask(action, parameters))
-
-    # A call
-
-    async def _ready(self, action: str) -> None:
-        if self._description is None:
-            await _found(action, self._shared.join("description", self._describe))
-        await _found(action, self._credentials.current())
-
-    async def _describe(self) -> None:
-        self._description, exchange = await self._workers.run(_load, self._config)
-        self._exchange = exchange(self._reactor, self._description.route)
-
-    async def _ask(self, action: str, parameters: Mapping[str, Any]) -> Answer:
-        keys = await _found(action, self._credentials.current())
-        try:
-            return await self._send(action, parameters, keys)
-        except EC2Error as error:
-            if not error.credentials:
-                raise
-            others = await _found(action, self._credentials.anew(keys))
-            if others == keys:
-                raise
-        return await self._send(action, parameters, others)
-
-    async def _send(self, action: str, parameters: Mapping[str, Any], keys: Any) -> Answer:
-        request = self._description.request(action, parameters, keys)
-        with named(action):
-            heard = await self._exchange.post(request)
-        if 200 <= heard.status < 300:
-            if heard.root is None:
-                raise no_answer(action, heard.problem)
-            return await self._read(action, heard.root)
-        said = error_in(heard.root) if heard.root is not None else None
-        if said is None and 300 <= heard.status < 500 and heard.status != 429:
-            # A proxy's, or a server's that is not EC2.
-            raise no_answer(action, f"HTTP {heard.status}")
-        code, message = said or ("", "")
-        raise judge(action, code, message, heard.status, self._behind(heard.date))
-
-    async def _read(self, action: str, root: Element) -> Answer:
-        answer: dict[str, Any] = {}
-        try:
-            for number, _ in enumerate(self._description.reader(action).steps(root, answer), 1):
-                if number % TOGETHER == 0:
-                    await deferLater(self._reactor, 0)
-        except MalformedResponse as problem:
-            raise no_answer(action, str(problem)) from None
-        return answer
-
-    def _behind(self, date: str) -> float | None:
-        """Seconds by which this machine's clock is behind that of an answer."""
-        try:
-            return parsedate_to_datetime(date).timestamp() - self._wall()
-        except (ValueError, OverflowError):
-            return None
-
-
-async def _found(action: str, finding: Awaitable[T]) -> T:
-    try:
-        return await finding
-    except CancelledError:
-        raise
-    except Exception as error:
-        # Not chained: what botocore raises can hold a secret.
-        raise unready(action, error) from None
-
-
-# In a thread
-
-
-def _load(config: EC2) -> tuple[Any, Any]:
-    """The description, and the class that sends: both import much that nobody else needs."""
-    from bbs.scaling.ec2.service_model import describe
-    from bbs.scaling.ec2.transport import Transport
-
-    description = describe(config, tuple(PACES))
-    # Lists make much garbage. Looking for it among what stays stops the whole process, several
-    # times in a list of 1,000 instances. Once: what is frozen and becomes garbage is never freed.
-    if not gc.get_freeze_count():
-        gc.freeze()
-    return description, Transport
-
-
-def _find() -> Any:
-    from botocore.exceptions import NoCredentialsError
-    from botocore.session import Session
-
-    session = Session()
-    # botocore asks an instance's metadata once, for a second, which a busy machine may not have.
-    for name, least in METADATA.items():
-        session.set_config_variable(name, max(session.get_config_variable(name), least))
-    found = session.get_credentials()
-    if found is None:
-        raise NoCredentialsError
-    return found
-
-
-DEADLINE = 8.0
-"""Seconds until a try is given up. A launch takes EC2 one to four."""
-
-TRIES = 3
-FIRST_PAUSE = 0.05
-QUOTA, QUOTA_OF_A_RETRY = 500, 14
-"""As in botocore's standard mode."""
-
-
 def client_for(reactor: IReactor, config: EC2) -> EC2Client:
     """A client of the API in the region, or at the endpoint, of `config`."""
     return EC2Client(reactor, Api(reactor, config))
 
 
 class EC2Client(Service):
-    """Calls of the EC2 API; they fail with `EC2Error`, and can be cancelled.
+    """Calls the EC2 API. A call fails with `EC2Error`, and can be cancelled.
 
     A call that is cancelled may have been carried out. Nothing is asked before `startService` or
     after `stopService`.
 
     :param api: an `IApi`, and a service, which this starts and stops.
     :param jitter: gives numbers from 0 to 1.
-    :param paces: how fast each action may be asked.
+    :param rates: how fast each action may be asked.
     """
 
     def __init__(
@@ -315,12 +132,14 @@ class EC2Client(Service):
         reactor: IReactorTime,
         api: Any,
         jitter: Callable[[], float] = random.random,
-        paces: Mapping[str, ThrottleRate] = PACES,
+        rates: Mapping[str, ThrottleRate] = RATES,
     ) -> None:
         self._reactor = reactor
         self._api = api
         self._jitter = jitter
-        self._gates = {action: Throttle(reactor, action, paces[action], jitter) for action in paces}
+        self._throttles = {
+            action: Throttle(reactor, action, rate, jitter) for action, rate in rates.items()
+        }
         self._calls: set[Deferred[Answer]] = set()
         self._quota = QUOTA
 
@@ -386,27 +205,27 @@ class EC2Client(Service):
 
     async def _answered(self, action: str, parameters: Mapping[str, Any]) -> Answer:
         """Try until there is an answer, an error that stays one, or no patience left."""
-        gate = self._gates[action]
+        throttle = self._throttles[action]
         ends: float | None = None
         tries, doubtful = 0, False
         while True:
             try:
                 self._check_running(action)
-                await gate.enter(ends)
-                ends = ends or self._reactor.seconds() + gate.pace.patience
+                await throttle.enter(ends)
+                ends = ends or self._reactor.seconds() + throttle.rate.patience
                 answer = await self._try(action, parameters, ends)
             except EC2Error as error:
                 error.doubtful = doubtful = doubtful or error.doubtful
                 if error.verdict not in LATER:
-                    gate.answered()
+                    throttle.answered()
                 tries += error.verdict is Verdict.AGAIN
-                pause = self._pause(gate, error, tries)
+                pause = self._pause(throttle, error, tries)
                 if pause is None or ends is None or self._reactor.seconds() + pause >= ends:
                     raise
                 _log.debug("{action} failed: {error}", action=action, error=str(error))
                 await deferLater(self._reactor, pause)
             else:
-                gate.answered()
+                throttle.answered()
                 self._quota = min(QUOTA, self._quota + (QUOTA_OF_A_RETRY if tries else 1))
                 return answer
 
@@ -435,17 +254,355 @@ class EC2Client(Service):
         """Seconds that a try may take from now on."""
         left = ends - self._reactor.seconds()
         if left <= 0:
-            # It waited at the gate until nobody waited for it any more.
+            # It waited at the throttle until nobody waited for it any more.
             raise EC2Error(Verdict.UNASKED, "TooLate", f"{action}: its turn came too late")
         return float(min(DEADLINE, left))
 
-    def _pause(self, gate: Throttle, error: EC2Error, tries: int) -> float | None:
+    def _pause(self, throttle: Throttle, error: EC2Error, tries: int) -> float | None:
         """Seconds until the next try; None for no more."""
         if error.verdict is Verdict.THROTTLED:
-            gate.throttled()
+            throttle.throttled()
             return 0.0
         retry = error.verdict is Verdict.AGAIN and tries < TRIES
         if not retry or self._quota < QUOTA_OF_A_RETRY:
             return None
         self._quota -= QUOTA_OF_A_RETRY
         return self._jitter() * FIRST_PAUSE * 2.0 ** (tries - 1)
+
+
+class IApi(Interface):
+    """Asks the EC2 API, and makes no decision of its own. Every error is an `EC2Error`, and every
+    Deferred can be cancelled."""
+
+    def ready(action: str) -> Deferred[None]:
+        """Fires when what a call needs is there. Nothing was asked if that fails."""
+
+    def ask(action: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
+        """Ask once; fires with the answer as boto3 has it, without its ResponseMetadata."""
+
+
+@implementer(IApi)
+class Api(Service):
+    """Asks the API at the endpoint of a configuration.
+
+    :param wall: seconds since the epoch, as this machine has them.
+    :param find: asks botocore's chain for credentials, and blocks; or else a session of its own.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        config: EC2,
+        workers: IWorkers | None = None,
+        wall: Callable[[], float] = time.time,
+        find: Callable[[], Any] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._workers: Any = workers or Workers(reactor, "ec2", 1)
+        self._wall = wall
+        self._shared = SingleFlight()
+        self._credentials = Credentials(self._workers, find or _find)
+        self._description: Any = None
+        self._transport: Transport
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._workers.startService()
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        ends = [self._workers.stopService()]
+        if self._description is not None:
+            ends.append(self._transport.close())
+        stopped = DeferredList(ends, consumeErrors=True)
+        return stopped.addTimeout(STOPPING, self._reactor).addBoth(lambda _: None)
+
+    # IApi
+
+    def ready(self, action: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._ready(action))
+
+    def ask(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(self._ask(action, parameters))
+
+    # A call
+
+    async def _ready(self, action: str) -> None:
+        if self._description is None:
+            await _found(action, self._shared.join("description", self._describe))
+        await _found(action, self._credentials.current())
+
+    async def _describe(self) -> None:
+        self._description = await self._workers.run(_load, self._config)
+        self._transport = Transport(self._reactor, self._description.route)
+
+    async def _ask(self, action: str, parameters: Mapping[str, Any]) -> Answer:
+        keys = await _found(action, self._credentials.current())
+        try:
+            return await self._send(action, parameters, keys)
+        except EC2Error as error:
+            if not error.credentials:
+                raise
+            others = await _found(action, self._credentials.anew(keys))
+            if others == keys:
+                raise
+        return await self._send(action, parameters, others)
+
+    async def _send(self, action: str, parameters: Mapping[str, Any], keys: Any) -> Answer:
+        request = self._description.request(action, parameters, keys)
+        with named(action):
+            heard = await self._transport.post(request)
+        if 200 <= heard.status < 300:
+            if heard.root is None:
+                raise no_answer(action, heard.problem)
+            return await self._read(action, heard.root)
+        said = error_in(heard.root) if heard.root is not None else None
+        if said is None and 300 <= heard.status < 500 and heard.status != 429:
+            # A proxy's, or a server's that is not EC2.
+            raise no_answer(action, f"HTTP {heard.status}")
+        code, message = said or ("", "")
+        raise judge(action, code, message, heard.status, self._behind(heard.date))
+
+    async def _read(self, action: str, root: Element) -> Answer:
+        answer: dict[str, Any] = {}
+        try:
+            for number, _ in enumerate(self._description.reader(action).steps(root, answer), 1):
+                if number % TOGETHER == 0:
+                    await deferLater(self._reactor, 0)
+        except MalformedResponse as problem:
+            raise no_answer(action, str(problem)) from None
+        return answer
+
+    def _behind(self, date: str) -> float | None:
+        """Seconds by which this machine's clock is behind that of an answer."""
+        try:
+            return parsedate_to_datetime(date).timestamp() - self._wall()
+        except (ValueError, OverflowError):
+            return None
+
+
+async def _found(action: str, finding: Awaitable[T]) -> T:
+    try:
+        return await finding
+    except CancelledError:
+        raise
+    except Exception as error:
+        # Not chained: what botocore raises can hold a secret.
+        raise unready(action, error) from None
+
+
+def _load(config: EC2) -> Any:
+    """The description of the API, in a thread: botocore is much to import."""
+    from bbs.scaling.ec2.service_model import describe
+
+    description = describe(config, tuple(RATES))
+    # Lists make much garbage. Looking for it among what stays stops the whole process, several
+    # times in a list of 1,000 instances. Once: what is frozen and becomes garbage is never freed.
+    if not gc.get_freeze_count():
+        gc.freeze()
+    return description
+
+
+def _find() -> Any:
+    """The credentials of botocore's chain, found in a thread: the environment, files, an instance's
+    profile by IMDSv2, and what else there is."""
+    from botocore.exceptions import NoCredentialsError
+    from botocore.session import Session
+
+    session = Session()
+    # botocore asks an instance's metadata once, for a second, which a busy machine may not have.
+    for name, least in METADATA.items():
+        session.set_config_variable(name, max(session.get_config_variable(name), least))
+    found = session.get_credentials()
+    if found is None:
+        raise NoCredentialsError
+    return found
+
+
+class Credentials:
+    """The keys that calls are signed with now, from botocore's chain; renewed in a thread before
+    they expire, and again when EC2 has refused them.
+
+    :param find: asks botocore's chain for its credentials, and raises what botocore does; blocks.
+    """
+
+    def __init__(self, workers: IWorkers, find: Callable[[], Any]) -> None:
+        self._workers = workers
+        self._find = find
+        self._shared = SingleFlight()
+        self._source: Any = None
+        self._keys: Any = None
+
+    async def current(self) -> Any:
+        """The keys: `access_key`, `secret_key` and `token`."""
+        if self._keys is None or self._expires(LATE):
+            await self._shared.join(_KEYS, self._fetch)
+        elif self._expires(EARLY) and not self._shared.runs(_KEYS):
+            self._shared.join(_KEYS, self._fetch).addErrback(_log_later)
+        return self._keys
+
+    async def anew(self, refused: Any) -> Any:
+        """The keys, after EC2 has refused `refused`: these again, if the chain has no others."""
+        if self._keys == refused:
+            self._source = None
+            await self._shared.join(_KEYS, self._fetch)
+        return await self.current()
+
+    def _expires(self, within: float) -> bool:
+        """Whether the keys expire within so many seconds; some never do."""
+        needed = getattr(self._source, "refresh_needed", None)
+        return needed is not None and bool(needed(within))
+
+    async def _fetch(self) -> None:
+        try:
+            self._source, self._keys = await self._workers.run(_frozen, self._source, self._find)
+        except Exception:
+            if self._source is None or self._expires(LATE):
+                # The next call asks the whole chain.
+                self._source = self._keys = None
+            raise
+
+
+def _frozen(source: Any, find: Callable[[], Any]) -> tuple[Any, Any]:
+    source = source or find()
+    return source, source.get_frozen_credentials()
+
+
+def _log_later(failure: Failure) -> None:
+    failure.trap(Exception)
+    if not failure.check(CancelledError):
+        kind = failure.value.__class__.__name__
+        _log.warn("credentials were not renewed yet: {kind}", kind=kind)
+
+
+_ALMOST = 1 - 1e-9
+"""Of a token, as sums of seconds are not exact."""
+
+
+@dataclass(eq=False)
+class _ThrottledCall:
+    """A call at a throttle. `ends`: when it is given up; None for one that has not begun."""
+
+    through: Deferred[None]
+    since: float
+    ends: float | None
+
+
+class Throttle:
+    """Lets calls of an action through, in the order in which they came, tries again first.
+
+    "Request throttling for the Amazon EC2 API" (EC2's developer guide): each action takes a token
+    of its own bucket, and is answered with RequestLimitExceeded when that is empty; other actions
+    are not affected. A throttle lets as many calls through as that bucket is taken to have, and
+    paces the others. Others in the account ask too: when EC2 throttles all the same, the action is
+    not asked for a time that doubles as long as EC2 throttles it.
+
+    A call that has not begun waits for its turn without end, as the queue moves. Its patience
+    begins with it, or when EC2 begins to throttle.
+
+    :param jitter: gives numbers from 0 to 1.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, action: str, rate: ThrottleRate, jitter: Callable[[], float]
+    ) -> None:
+        self.rate = rate
+        self._reactor = reactor
+        self._action = action
+        self._jitter = jitter
+        self._tokens = float(self.rate.size)
+        self._counted = reactor.seconds()
+        self._waiting: deque[_ThrottledCall] = deque()
+        self._opens = 0.0
+        self._closures = 0
+        self._throttled: float | None = None
+        """Since when EC2 throttles, if it does."""
+        self._look: Any = None
+
+    def enter(self, ends: float | None = None) -> Deferred[None]:
+        """Fires when a call may be sent. `ends`: when one is given up that has begun.
+
+        Fails with `EC2Error`, at once, where the throttle stays closed for longer than it has.
+        """
+        through: Deferred[None] = Deferred(self._left)
+        waiter = _ThrottledCall(through, self._reactor.seconds(), ends)
+        if self._hopeless(waiter):
+            return fail(self._throttles())
+        if ends is None:
+            self._waiting.append(waiter)
+        else:
+            self._waiting.appendleft(waiter)
+        self._let_through()
+        return through
+
+    def throttled(self) -> None:
+        """Close for a while, as EC2 throttled a call. The first of several calls that were under
+        way together counts for all."""
+        now = self._reactor.seconds()
+        if now < self._opens:
+            return
+        closed = min(FIRST_CLOSURE * 2.0**self._closures, LONGEST_CLOSURE)
+        closed *= (1 + self._jitter()) / 2
+        self._closures += 1
+        self._opens = now + closed
+        if self._throttled is None:
+            self._throttled = now
+        # EC2's bucket is empty, so this one is.
+        self._tokens, self._counted = 0.0, now
+        _log.warn(
+            "EC2 throttles {action}: it is not asked for {seconds:.1f} s",
+            action=self._action,
+            seconds=closed,
+        )
+        for waiter in [each for each in self._waiting if self._hopeless(each)]:
+            self._waiting.remove(waiter)
+            waiter.through.errback(self._throttles())
+        self._let_through()
+
+    def answered(self) -> None:
+        """Note that EC2 answered a call with anything but throttling."""
+        self._closures = 0
+        self._throttled = None
+
+    def _hopeless(self, waiter: _ThrottledCall) -> bool:
+        if self._opens <= self._reactor.seconds():
+            return False
+        begins = max(waiter.since, self._throttled or 0.0)
+        ends = begins + self.rate.patience if waiter.ends is None else waiter.ends
+        return self._opens >= ends
+
+    def _throttles(self) -> EC2Error:
+        closed = self._opens - self._reactor.seconds()
+        text = f"EC2 throttles {self._action}: it is not asked for {closed:.0f} s"
+        return EC2Error(Verdict.UNASKED, "Throttled", text)
+
+    def _left(self, through: Deferred[None]) -> None:
+        """Forget a call that was given up."""
+        for waiter in self._waiting:
+            if waiter.through is through:
+                self._waiting.remove(waiter)
+                break
+        self._let_through()
+
+    def _let_through(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        now = self._reactor.seconds()
+        gained = (now - self._counted) * self.rate.refill
+        self._tokens, self._counted = min(self.rate.size, self._tokens + gained), now
+        ready = []
+        while self._waiting and now >= self._opens and self._tokens >= _ALMOST:
+            self._tokens -= 1
+            ready.append(self._waiting.popleft())
+        if self._waiting:
+            lacking = (1 - self._tokens) / self.rate.refill
+            later = max(self._opens - now, lacking)
+            self._look = self._reactor.callLater(max(later, 0.0), self._look_again)
+        for waiter in ready:
+            waiter.through.callback(None)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._let_through()

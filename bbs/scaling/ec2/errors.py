@@ -32,7 +32,7 @@ LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
 
 
 class EC2Error(Exception):
-    """A call of the EC2 API failed. Its text is one line for operators, free of secrets.
+    """The failure of a call of the EC2 API. Its text is one line for operators, free of secrets.
 
     `doubtful`: the call may have been carried out, by this try or an earlier one. `credentials`: it
     was refused for them, or for the lack of them.
@@ -126,7 +126,7 @@ before its own time or after it, and a Date is as old as its answer."""
 def judge(
     action: str, code: str, message: str, status: int, behind: float | None = None
 ) -> EC2Error:
-    """What an error that EC2 answered means.
+    """The error for an answer of EC2's that says one.
 
     :param code: EC2's word for it, "" where the answer has none.
     :param status: HTTP's.
@@ -140,7 +140,7 @@ def judge(
         verdict, advice = Verdict.THROTTLED, ""
     else:
         verdict, advice = Verdict.REFUSED, _CONFIGURATION
-    # What is signed with credentials that have expired is said to have expired itself.
+    # EC2 says of a request with expired credentials that the request has expired.
     credentials = advice in (_CREDENTIALS, _CLOCK)
     quotes = advice == _CREDENTIALS  # EC2 can, of the request's authorization.
     if credentials and behind is not None:
@@ -156,19 +156,20 @@ def judge(
 
 
 def no_answer(action: str, why: str) -> EC2Error:
-    """There was none, or none of EC2's: nobody knows what was done. `why` is a word for it."""
+    """The error for an answer that is missing or malformed: nobody knows what was done. `why` is a
+    word for it."""
     return EC2Error(Verdict.AGAIN, why, f"EC2 does not answer {action}: {why}")
 
 
 def unready(action: str, error: Exception) -> EC2Error:
-    """What `error` means, with which botocore could not find what a call needs; nothing was asked.
+    """The error for an `error` of botocore's that kept a call from being asked.
 
-    Raises `error` itself if it is none that the network, the machine or the configuration causes.
+    Raises `error` itself unless the network, the machine or the configuration can cause it.
     """
     kind = type(error).__name__
     if isinstance(error, EC2Error):
         return EC2Error(error.verdict, error.code, f"{action}: {error}")
-    # Whoever has an error of botocore's has imported it already; nobody else should have to.
+    # Only a process that has imported botocore already can have one of its errors.
     from botocore import exceptions as botocore
 
     away = (

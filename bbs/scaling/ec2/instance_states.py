@@ -1,5 +1,5 @@
-"""What is known of the fleet's instances on EC2, from answers that can be late, or stale; and what
-they cost, for orientation: `prices.json` beside this says as of when.
+"""Remembers the fleet's instances on EC2, from answers that can be late or stale. Their prices are
+for orientation; `prices.json` says as of when.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ class EC2Instance:
 
     @property
     def ends(self) -> bool:
-        """It ends or has ended, for good."""
+        """Whether the instance ends or has ended, for good."""
         return self.state in ("shutting-down", "terminated")
 
     @property
     def stopped(self) -> bool:
-        """It was stopped, and can be started."""
+        """Whether the instance was stopped, and can be started."""
         return self.state in ("stopping", "stopped")
 
     @property
     def alive(self) -> bool:
-        """It serves, or will: it boots or runs. One that was stopped does neither."""
+        """Whether the instance boots or runs. A stopped one does neither."""
         return self.state in ("pending", "running")
 
 
@@ -90,8 +90,8 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
 
 
 def _reason(described: Mapping[str, Any]) -> str:
-    """Both things that EC2 says of why an instance is in its state: who caused it, and what it
-    was. Of one that could not boot, and was ended for it, only the second says something."""
+    """Why an instance is in its state: who caused that, and what it was. EC2 says only the second
+    if an instance could not boot."""
     state = described.get("StateReason", {})
     code, message = state.get("Code", ""), state.get("Message", "")
     if code == described["State"]["Name"]:
@@ -106,22 +106,22 @@ def _reason(described: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Known:
-    """`told`: when EC2 last said anything of it, by this machine's clock; `described`: it has shown
-    it to DescribeInstances. `changed`: when it was last stopped or started by this provider.
-    `bare`: since when one that was seen to boot has run without an address that people can be told.
-    `why`: why this provider ends it."""
+    """An instance, and since when what is known of it. `heard_at`: when EC2 last said anything of
+    it, by this machine's clock. `described`: DescribeInstances has shown it. `changed`: when it was
+    last stopped or started by this provider. `unaddressed`: since when one that was seen to boot
+    has run without an address that people can be told. `why`: why this provider ends it."""
 
     machine: EC2Instance
-    told: float
+    heard_at: float
     described: bool
     changed: float = float("-inf")
-    bare: float | None = None
+    unaddressed: float | None = None
     why: str = ""
 
 
 class InstanceStates:
-    """The instances known. One that was seen to end does not live again, and one that was launched
-    is there, whatever a description says that is behind.
+    """Remembers instances. One that was seen to end does not live again, and one that was launched
+    is there, whatever a stale description says.
 
     Of another fleet nothing is ever known here, and so nothing of it is ended.
 
@@ -138,34 +138,34 @@ class InstanceStates:
     # What is learned
 
     def launched(self, machine: EC2Instance) -> None:
-        """RunInstances answered with it."""
+        """Learn an instance that RunInstances answered with."""
         self._learn(machine, described=False)
 
     def described(self, shown: Iterable[EC2Instance]) -> None:
-        """DescribeInstances showed these among others."""
+        """Learn some instances that DescribeInstances showed."""
         for machine in shown:
             self._learn(machine, described=True)
 
     def described_all(self, shown: Iterable[EC2Instance]) -> None:
-        """DescribeInstances showed these, and no others."""
+        """Learn all instances that DescribeInstances showed."""
         by_id = {machine.id: machine for machine in shown}
         self.described(by_id.values())
         remembered = self._seconds() - REMEMBERED
         for id in self._known.keys() - by_id.keys():
             known = self._known[id]
             lived = known.described and not known.machine.ends
-            if lived or known.told <= remembered:
+            if lived or known.heard_at <= remembered:
                 del self._known[id]
 
     def answered(self, id: str, state: str) -> None:
-        """TerminateInstances, StopInstances or StartInstances answered so."""
+        """Learn an instance's state from TerminateInstances, StopInstances or StartInstances."""
         known = self._known.get(id)
         if known:
             self._learn(replace(known.machine, state=state), described=False)
             self._known[id] = replace(self._known[id], changed=self._seconds())
 
     def has_ended(self, launch_id: str) -> None:
-        """EC2 says of a launch's token that its instance has ended, and need not show it."""
+        """Learn from a launch's token that its instance has ended; EC2 need not show it."""
         if not self.of(launch_id):
             reason = "EC2 says that it was there, and has ended"
             ended = EC2Instance("", launch_id, "terminated", reason=reason)
@@ -184,8 +184,8 @@ class InstanceStates:
             described = described or known.described
         fresh = _Known(machine, now, described)
         if known:
-            bare = _bare_since(known, machine, now)
-            fresh = replace(fresh, changed=known.changed, bare=bare, why=known.why)
+            unaddressed = _unaddressed_since(known, machine, now)
+            fresh = replace(fresh, changed=known.changed, unaddressed=unaddressed, why=known.why)
         self._known[machine.id] = fresh
 
     def explain(self, id: str, why: str) -> None:
@@ -200,16 +200,18 @@ class InstanceStates:
     # What is asked
 
     def of(self, launch_id: str) -> list[EC2Instance]:
-        """The instances of a launch, the one that counts first: one, unless a keeper died at a bad
-        moment."""
+        """The instances of a launch, the one that counts first: one, unless a controller died at a
+        bad moment."""
         own = [k.machine for k in self._known.values() if k.machine.launch_id == launch_id]
         return sorted(own, key=_rank)
 
     def just_launched(self, id: str) -> bool:
-        """No description has shown it yet, and that means little."""
+        """Whether the instance is so new that descriptions may lack it."""
         known = self._known.get(id)
         return (
-            known is not None and not known.described and self._seconds() - known.told < REMEMBERED
+            known is not None
+            and not known.described
+            and self._seconds() - known.heard_at < REMEMBERED
         )
 
     def surplus(self) -> list[str]:
@@ -220,14 +222,14 @@ class InstanceStates:
         return [m.id for m in later if m.fleet_id and not m.ends]
 
     def without_address(self) -> list[EC2Instance]:
-        """Those that were seen to boot, run now, and have been for long enough without an address
-        that people can be told. Of one that ran when it was first seen that is not said: it may
-        have had one, and serve."""
+        """The instances that were seen to boot, and have run for long enough without an address
+        that people can be told. An instance that ran when it was first seen is left out: it may
+        have had an address, and serve."""
         now = self._seconds()
         return [
             known.machine
             for known in self._known.values()
-            if known.bare is not None and now - known.bare >= ADDRESS_GRACE
+            if known.unaddressed is not None and now - known.unaddressed >= ADDRESS_GRACE
         ]
 
     def living(self) -> Counter[str]:
@@ -240,10 +242,12 @@ class InstanceStates:
         return {id for id in alive if id}
 
     def instances(self) -> dict[str, Instance]:
-        """What `IProvider.list` tells."""
-        return {id: self._told(min(group, key=_rank)) for id, group in self._by_launch().items()}
+        """The instances as `IProvider.list` gives them."""
+        return {
+            id: self._instance(min(group, key=_rank)) for id, group in self._by_launch().items()
+        }
 
-    def _told(self, machine: EC2Instance) -> Instance:
+    def _instance(self, machine: EC2Instance) -> Instance:
         known = self._known.get(machine.id)
         state = f"{machine.id} {machine.state}".strip()
         if machine.spot:
@@ -270,10 +274,10 @@ class InstanceStates:
         return groups
 
 
-def _bare_since(known: _Known, machine: EC2Instance, now: float) -> float | None:
+def _unaddressed_since(known: _Known, machine: EC2Instance, now: float) -> float | None:
     if machine.state != "running" or machine.host:
         return None
-    return now if known.machine.state == "pending" else known.bare
+    return now if known.machine.state == "pending" else known.unaddressed
 
 
 def _ended(launch_id: str) -> str:

@@ -1,32 +1,175 @@
-"""What is asked of EC2 for a launch: pure functions of the configuration and the launch's id.
-
-What a launch template and an image mean for a launch: pure functions of what EC2 says of them.
+"""What is asked of EC2 for a launch: pure functions of the configuration, the launch template and
+image as EC2 describes them, and the launch's id.
 
 RunInstances lays its own parameters over the template's, and then refuses some combinations: a
 network interface beside a subnet or security groups of the instance itself, wherever either stands.
 So a request has to know the template. An interface is given whole, with what the template says of
 it, and so means the same whether EC2 merges it or replaces the template's.
+
+An instance boots with user data, made for each launch from a template of its own: a text in which
+`${server_id}`, `${fleet}`, `${service}`, `${config}`, `${config_base64}`, `${region}`,
+`${log_group}` and `${traceparent}` are filled in, and `$$` is a dollar sign; a dollar sign before
+anything else stays as it is. The built-in one is `app-server.sh` beside this package, for Debian
+and Ubuntu; an operator's own is named by `ec2.user_data`. User data can be read by everybody who
+may describe instances in the account, and on the instance. So references to secrets go into it as
+they are (`bbs/config/references.py`), and the instance asks for them.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from bbs.config import EC2
+from twisted.logger import Logger
+
+from bbs.config import EC2, ConfigError
+from bbs.config.kinds import is_reference, mask
+from bbs.scaling.providers import LaunchKit
 
 DEFAULT_VERSION = "$Default"
 
 Data = Mapping[str, Any]
 
+FLEET_TAG, LAUNCH_TAG, VERSION_TAG = "bbs:fleet", "bbs:launch", "bbs:version"
+
+FLEET_ID_TAG = "bbs:fleet-id"
+"""The tag that says which fleet an instance belongs to. `FLEET_TAG` has the name that the
+configuration gives the fleet, for people to read: a copy of a fleet's database has the same name,
+and is another fleet."""
+
+MAX_BYTES = 16384
+"""EC2 takes so much user data, before it is put into base64."""
+
+BUILT_IN = "app-server.sh"
+
+_log = Logger()
+
+
+class LaunchStrategy(NamedTuple):
+    """A way to launch: a type, in a subnet (None: the default one, or the template's), as Spot or
+    on demand."""
+
+    kind: str
+    subnet: str | None
+    spot: bool = False
+
+    def __str__(self) -> str:
+        where = f"{self.kind} in {self.subnet}" if self.subnet else self.kind
+        return f"{where} as Spot" if self.spot else where
+
+
+def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[LaunchStrategy]:
+    """The strategies in the order in which they are tried: each type in every subnet, then the next
+    type; all of them as Spot first, if that is wanted.
+
+    Types come as the configuration has them, as their price is its author's choice. The subnet with
+    the fewest instances comes first; `living` says how many live in each.
+    """
+    subnets: tuple[str | None, ...] = config.subnet_ids or (None,)
+    balanced = sorted(subnets, key=lambda subnet: (living or {}).get(subnet or "", 0))
+    return [
+        LaunchStrategy(kind, subnet, spot)
+        for spot in ((True, False) if config.spot else (False,))
+        for kind in config.instance_type
+        for subnet in balanced
+    ]
+
+
+def token(launch_id: str, strategy: LaunchStrategy) -> str:
+    """The ClientToken, at most 64 characters, which begins as the launch's id does.
+
+    EC2 refuses a token that comes with other parameters than before, so each strategy has one. What
+    may change between two controllers, such as the user data, is not in it: the second
+    then learns that the launch exists, instead of making another.
+    """
+    parts = (strategy.kind, strategy.subnet, "spot" if strategy.spot else None)
+    digest = hashlib.sha256("/".join((launch_id, *filter(None, parts))).encode()).hexdigest()
+    return f"{launch_id[:39]}-{digest[:24]}"
+
+
+def run_instances(
+    config: EC2,
+    launch_id: str,
+    strategy: LaunchStrategy,
+    user_data: str,
+    basis: Basis,
+    version: str,
+    fleet_id: str,
+) -> dict[str, Any]:
+    """The parameters of RunInstances. The launch template decides what the configuration leaves
+    open, but never the instance type, the user data, or what becomes of an instance that powers
+    off."""
+    tags = [
+        {"Key": key, "Value": value}
+        for key, value in (
+            ("Name", config.name),
+            (FLEET_TAG, config.name),
+            (FLEET_ID_TAG, fleet_id),
+            (LAUNCH_TAG, launch_id),
+            (VERSION_TAG, version),
+        )
+    ]
+    wanted: dict[str, Any] = {
+        "MinCount": 1,
+        "MaxCount": 1,
+        "ClientToken": token(launch_id, strategy),
+        "InstanceType": strategy.kind,
+        "UserData": user_data,
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": metadata(basis.template),
+        "TagSpecifications": [
+            {"ResourceType": resource, "Tags": tags} for resource in ("instance", "volume")
+        ],
+        "BlockDeviceMappings": volumes(basis),
+        "ImageId": config.image_id,
+        "KeyName": config.key_name,
+        **network(config, basis.template, strategy.subnet),
+    }
+    if strategy.spot:
+        wanted["InstanceMarketOptions"] = _SPOT
+    if config.launch_template:
+        wanted["LaunchTemplate"] = named(config)
+    if profile := config.iam_instance_profile:
+        wanted["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
+    wanted = {key: value for key, value in wanted.items() if value}
+    if basis.template.get("DisableApiTermination"):
+        # The fleet ends what it launches.
+        wanted["DisableApiTermination"] = False
+    return wanted
+
+
+_SPOT = {
+    "MarketType": "spot",
+    "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
+}
+
+
+def no_address(config: EC2, subnet: str) -> str:
+    """Why an instance runs without an address that people can be told, and what to change."""
+    where = subnet or "its subnet"
+    if config.address == "dns":
+        return f"no public address: {where} gives no names; switch on its VPC's DNS hostnames"
+    return (
+        f"no public address: switch on auto-assigned public IPv4 addresses for {where}, take the"
+        ' security groups out of the launch template, or set ec2.address = "private"'
+    )
+
+
+# The launch template and the image
+
 
 @dataclass(frozen=True)
 class Basis:
-    """What launches are built on: the launch template's data as DescribeLaunchTemplateVersions has
-    it, and the image as DescribeImages has it; empty for none, and for an image that only a name in
-    the Systems Manager says."""
+    """The basis of a launch: the launch template's data as DescribeLaunchTemplateVersions has it,
+    and the image as DescribeImages has it; empty for none, and for an image that only a name in the
+    Systems Manager says."""
 
     template: Data = field(default_factory=dict)
     image: Data = field(default_factory=dict)
@@ -41,7 +184,7 @@ def named(config: EC2) -> dict[str, str]:
 
 
 def image_id(config: EC2, template: Data) -> str:
-    """What instances boot: the configuration's before the template's."""
+    """The image that instances boot: the configuration's before the template's."""
     return config.image_id or str(template.get("ImageId", ""))
 
 
@@ -127,7 +270,7 @@ _MEANT = ("gp3", "io1", "io2")
 
 
 def _of_image(ebs: Data, *, typed: bool) -> dict[str, Any]:
-    """What the image says of its root volume and a launch keeps; `typed`: its type too."""
+    """The settings of an image's root volume that a launch keeps; `typed`: its type too."""
     keys = ["VolumeSize", "KmsKeyId"]
     if typed and ebs.get("VolumeType") in _MEANT:
         keys += ["VolumeType", "Iops", "Throughput"]
@@ -135,131 +278,121 @@ def _of_image(ebs: Data, *, typed: bool) -> dict[str, Any]:
 
 
 def _mapping(described: Data, device: str | None) -> Data | None:
-    """What an image or a template says of a device, if anything."""
+    """The mapping of a device in an image or a template, if there is one."""
     mappings = described.get("BlockDeviceMappings", [])
     return next((each for each in mappings if each.get("DeviceName") == device), None)
 
 
 def metadata(template: Data) -> dict[str, Any]:
-    """How an instance gets at its metadata: by tokens alone, and else as the template says."""
+    """The options of an instance's metadata service: tokens are required, and the template says the
+    rest."""
     kept = ("HttpPutResponseHopLimit", "HttpProtocolIpv6", "InstanceMetadataTags")
     said = template.get("MetadataOptions", {})
     own = {"HttpTokens": "required", "HttpEndpoint": "enabled"}
     return {**{key: said[key] for key in kept if said.get(key)}, **own}
 
 
-FLEET_TAG, LAUNCH_TAG, VERSION_TAG = "bbs:fleet", "bbs:launch", "bbs:version"
+# User data
 
-FLEET_ID_TAG = "bbs:fleet-id"
-"""Whose an instance is. `FLEET_TAG` has the name that the configuration gives the fleet, for people
-to read: a copy of a fleet's database has the same name, and is another fleet."""
-
-
-class Attempt(NamedTuple):
-    """One way to launch: a type, in a subnet (None: the default one, or the template's), as Spot or
-    on demand."""
-
-    kind: str
-    subnet: str | None
-    spot: bool = False
-
-    def __str__(self) -> str:
-        where = f"{self.kind} in {self.subnet}" if self.subnet else self.kind
-        return f"{where} as Spot" if self.spot else where
-
-
-def attempts(config: EC2, living: Mapping[str, int] | None = None) -> list[Attempt]:
-    """What is tried in turn: each type in every subnet, then the next type; all of it as Spot
-    first, where that is wanted.
-
-    Types come as the configuration has them, as their price is its author's choice. Of the subnets
-    the one with the fewest instances comes first; `living` says how many live in each.
-    """
-    subnets: tuple[str | None, ...] = config.subnet_ids or (None,)
-    balanced = sorted(subnets, key=lambda subnet: (living or {}).get(subnet or "", 0))
-    return [
-        Attempt(kind, subnet, spot)
-        for spot in ((True, False) if config.spot else (False,))
-        for kind in config.instance_type
-        for subnet in balanced
-    ]
-
-
-def token(launch_id: str, attempt: Attempt) -> str:
-    """The ClientToken, at most 64 characters, which begins as the launch's id does.
-
-    EC2 refuses a token that comes with other parameters than before, so each attempt has one. What
-    may change between two keepers of the fleet, such as the user data, is not in it: the second
-    then learns that the launch exists, instead of making another.
-    """
-    way = (attempt.kind, attempt.subnet, "spot" if attempt.spot else None)
-    digest = hashlib.sha256("/".join((launch_id, *filter(None, way))).encode()).hexdigest()
-    return f"{launch_id[:39]}-{digest[:24]}"
-
-
-def run_instances(
-    config: EC2,
-    launch_id: str,
-    attempt: Attempt,
-    user_data: str,
-    basis: Basis,
-    version: str,
-    fleet_id: str,
-) -> dict[str, Any]:
-    """The parameters of RunInstances. What a launch template has is left to it, where the
-    configuration says nothing else; the instance type, the user data and what becomes of an
-    instance that powers off are never the template's."""
-    tags = [
-        {"Key": key, "Value": value}
-        for key, value in (
-            ("Name", config.name),
-            (FLEET_TAG, config.name),
-            (FLEET_ID_TAG, fleet_id),
-            (LAUNCH_TAG, launch_id),
-            (VERSION_TAG, version),
-        )
-    ]
-    wanted: dict[str, Any] = {
-        "MinCount": 1,
-        "MaxCount": 1,
-        "ClientToken": token(launch_id, attempt),
-        "InstanceType": attempt.kind,
-        "UserData": user_data,
-        "InstanceInitiatedShutdownBehavior": "terminate",
-        "MetadataOptions": metadata(basis.template),
-        "TagSpecifications": [
-            {"ResourceType": resource, "Tags": tags} for resource in ("instance", "volume")
-        ],
-        "BlockDeviceMappings": volumes(basis),
-        "ImageId": config.image_id,
-        "KeyName": config.key_name,
-        **network(config, basis.template, attempt.subnet),
-    }
-    if attempt.spot:
-        wanted["InstanceMarketOptions"] = _SPOT
-    if config.launch_template:
-        wanted["LaunchTemplate"] = named(config)
-    if profile := config.iam_instance_profile:
-        wanted["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
-    wanted = {key: value for key, value in wanted.items() if value}
-    if basis.template.get("DisableApiTermination"):
-        # The fleet ends what it launches.
-        wanted["DisableApiTermination"] = False
-    return wanted
-
-
-_SPOT = {
-    "MarketType": "spot",
-    "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
+_FIELD = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^}\n]*)\}?)")
+_LONGEST_ID = "i" * 64
+_LONGEST_TRACE = "t" * 55
+_ONLY_HERE = {
+    "database.url": "a file; name a mysql:// one",
+    "broker.url": "the embedded one; name another",
 }
 
 
-def no_address(config: EC2, subnet: str) -> str:
-    """What is said of an instance that runs, and has no address that people could be told."""
-    where = subnet or "its subnet"
-    if config.address == "dns":
-        return f"no public address: {where} gives no names; switch on its VPC's DNS hostnames"
-    return (
-        f"no public address: switch on auto-assigned public IPv4 addresses for {where}, take the"
-        ' security groups out of the launch template, or set ec2.address = "private"'
-    )
+def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
+    """Gives the function that makes the user data of a launch from the launch's id. The template is
+    read once, and tried.
+
+    :raises ConfigError: no app server could boot with it, or reach what only this machine reaches:
+        one line says why.
+    """
+    config: EC2 = kit.section
+    # With another API's endpoint the instances may be on this machine too.
+    if kit.only_here and not config.endpoint_url:
+        key = kit.only_here[0]
+        raise ConfigError(f"{key}: instances cannot reach {_ONLY_HERE[key]}")
+    template = read_template(config.user_data)
+
+    def filled(server_id: str, trace: str) -> str:
+        toml = kit.configuration(server_id)
+        return fill_template(template, config, server_id, toml, kit.service_name, trace)
+
+    filled(_LONGEST_ID, _LONGEST_TRACE)
+    _warn_of_secrets(kit.configuration(_LONGEST_ID))
+    return lambda server_id: filled(server_id, kit.traceparent(server_id))
+
+
+def read_template(path: str) -> str:
+    """The operator's template at `path`, or the built-in one for an empty path.
+
+    :raises ConfigError: it cannot be read.
+    """
+    if not path:
+        return files("bbs.scaling").joinpath(BUILT_IN).read_text("utf-8")
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"ec2.user_data: {path}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or a NUL in the path
+        raise ConfigError(f"ec2.user_data: {path!r} is no text file") from error
+
+
+def fill_template(
+    template: str,
+    config: EC2,
+    server_id: str,
+    toml: str,
+    service_name: str = "bbs",
+    traceparent: str = "",
+) -> str:
+    """A template with its fields filled in.
+
+    :raises ConfigError: it names a field that there is not, or the result is more than EC2 takes.
+    """
+    values = {
+        "server_id": server_id,
+        "fleet": config.name,
+        "service": service_name,
+        "config": toml,
+        "config_base64": base64.b64encode(toml.encode()).decode("ascii"),
+        "region": config.region,
+        "log_group": config.log_group,
+        "traceparent": traceparent,
+    }
+    place = config.user_data or BUILT_IN
+
+    def value(field: re.Match[str]) -> str:
+        if field["dollar"]:
+            return "$"
+        if field["name"] in values and field[0].endswith("}"):
+            return values[field["name"]]
+        line = template.count("\n", 0, field.start()) + 1
+        known = ", ".join(f"${{{name}}}" for name in values)
+        raise ConfigError(
+            f"ec2.user_data: {place}, line {line}: unknown {field[0]}, there are {known}"
+            " ($$ is a dollar sign)"
+        )
+
+    filled = _FIELD.sub(value, template)
+    size = len(filled.encode())
+    if size > MAX_BYTES:
+        raise ConfigError(f"ec2.user_data: {place}: {size} bytes, and EC2 takes {MAX_BYTES}")
+    return filled
+
+
+def _warn_of_secrets(toml: str) -> None:
+    told = tomllib.loads(toml)
+    for key, urls in (
+        ("database.url", [told["database"]["url"]]),
+        ("broker.url", told["broker"]["url"]),
+    ):
+        if any(not is_reference(url) and mask(url) != url for url in urls):
+            _log.warn(
+                "the password in {key} is in the instances' user data, where others may read it;"
+                " ssm:/NAME or secretsmanager:NAME would keep it out",
+                key=key,
+            )

@@ -1,4 +1,4 @@
-"""What a machine on EC2 is told of itself: its instance's metadata, by IMDSv2.
+"""Asks a machine's metadata of EC2, by IMDSv2.
 
 The service answers the machine itself alone, at an address of the link, and needs no rights. Each
 question carries a token that was asked for before; a header from elsewhere, or a redirection, gets
@@ -63,15 +63,15 @@ _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 
 
 class MetadataUnavailable(Exception):
-    """What was asked is not known now: the service does not answer, or not as it should. The text
-    is a line for operators, and has nothing of the answer."""
+    """The metadata service does not answer, or not as it should. The text is a line for operators,
+    without any of the answer."""
 
 
 class Metadata:
     """Asks an instance's metadata.
 
-    Whatever it is asked can be cancelled, and fails at once then: with `CancelledError`, or with
-    `MetadataUnavailable` where a connection is cut off by that.
+    Every question can be cancelled, and fails at once then: with `CancelledError`, or with
+    `MetadataUnavailable` if that cuts off a connection.
 
     :param endpoint: the service's URL, without a path.
     """
@@ -84,8 +84,8 @@ class Metadata:
 
     @classmethod
     def from_environ(cls, reactor: IReactor, environ: Mapping[str, str]) -> Metadata | None:
-        """As the environment says, in the words of the AWS SDKs; None where it is not to be asked.
-        It says nothing on an ordinary instance."""
+        """The metadata service that the variables of the AWS SDKs name, or the usual one; None if
+        they disable it."""
         if environ.get(DISABLED_VARIABLE, "").lower() == "true":
             return None
         return cls(reactor, environ.get(ENDPOINT_VARIABLE) or ENDPOINT)
@@ -209,7 +209,7 @@ class _Quiet:
 
 
 class _Body(Protocol):
-    """Collects an answer's body, as far as it is no longer than it may be."""
+    """Collects the body of an answer, up to `LONGEST` bytes."""
 
     def __init__(self) -> None:
         self.received: Deferred[bytes] = Deferred(lambda _: self._end())

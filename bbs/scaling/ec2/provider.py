@@ -2,18 +2,14 @@
 
 A launch is one instance, tagged with the fleet's own id (`bbs:fleet-id`) and the launch's
 (`bbs:launch`). What has another fleet's id, or none, is never looked at, counted or ended.
-`launches.py` launches, `changes.py` ends, stops and starts, and `machines.py` knows what there is.
-
-A list describes the whole fleet, one call for each `PAGE` instances.
-
-Ending, stopping and starting instances: several in a call, and where one of them spoils it for
-all, each in its own.
+`launches.py` launches, `InstanceLifecycle` ends, stops and starts, and `instance_states.py` knows
+what there is. A list describes the whole fleet, one call for each `PAGE` instances.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,60 +27,23 @@ from bbs.scaling.ec2 import launch_request
 from bbs.scaling.ec2.client import Answer, EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
 from bbs.scaling.ec2.instance_states import REMEMBERED, EC2Instance, InstanceStates, machines
-from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, Attempt, Basis
+from bbs.scaling.ec2.launch_request import (
+    FLEET_ID_TAG,
+    FLEET_TAG,
+    LAUNCH_TAG,
+    Basis,
+    LaunchStrategy,
+)
 from bbs.scaling.ec2.launches import ILaunchOwner, InstanceLauncher
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
-    IHasWays,
+    IHasStrategies,
     IKeepsWarm,
     IProvider,
     LaunchFailed,
     LaunchRefused,
     ProviderUnavailable,
 )
-
-
-class InstanceLifecycle:
-    """`add` to `end`, `stop` or `start` an instance's id: it fires when EC2 has accepted it."""
-
-    def __init__(self, reactor: IReactorTime, client: EC2Client, machines: InstanceStates) -> None:
-        self._client = client
-        self._machines = machines
-        self.end = Batch(reactor, self._end)
-        self.stop = Batch(reactor, partial(self._each, client.stop_instances))
-        self.start = Batch(reactor, partial(self._each, client.start_instances))
-
-    async def _end(self, ids: Sequence[str]) -> Mapping[str, Exception]:
-        failed = await self._each(self._client.terminate_instances, ids)
-        still: dict[str, Exception] = {}
-        for id, error in failed.items():
-            unknown = error.verdict is Verdict.NOT_FOUND
-            if unknown and not self._machines.just_launched(id):
-                self._machines.answered(id, "terminated")
-            else:
-                still[id] = error
-        return still
-
-    async def _each(
-        self, call: Callable[..., Deferred[Answer]], ids: Sequence[str]
-    ) -> dict[str, EC2Error]:
-        """Why it failed for some."""
-        try:
-            answer = await call(InstanceIds=ids)
-        except EC2Error as error:
-            if error.verdict in LATER:
-                raise
-            if len(ids) == 1:
-                return {ids[0]: error}
-            failed: dict[str, EC2Error] = {}
-            for id in ids:
-                failed |= await self._each(call, [id])
-            return failed
-        for key in ("TerminatingInstances", "StoppingInstances", "StartingInstances"):
-            for changed in answer.get(key, ()):
-                self._machines.answered(changed["InstanceId"], changed["CurrentState"]["Name"])
-        return {}
-
 
 PAGE = 50
 """Instances in an answer: so few that each is there well before a call's deadline, also where much
@@ -101,7 +60,7 @@ _FLEET = "the fleet"
 _log = Logger()
 
 
-@implementer(IProvider, IKeepsWarm, IHasWays, IEndsUnlisted, ILaunchOwner)
+@implementer(IProvider, IKeepsWarm, IHasStrategies, IEndsUnlisted, ILaunchOwner)
 class EC2Provider(Service):
     """Launches app servers as instances, which live on when this stops.
 
@@ -111,14 +70,15 @@ class EC2Provider(Service):
     :param user_data: makes the user data of a launch from the launch's id.
     :param version: this version, for the tag `bbs:version`.
     :param fleet_id: the fleet's own id, for the tag `bbs:fleet-id`.
-    :param other_ids: what is its own beside under other ids, under which nothing is launched.
-    :param former: whether the fleet may have instances from before it had an id. Of those that
-        have its name and no id it is told too, and it ends the one of a launch that it is asked to.
+    :param other_ids: other ids whose instances are this fleet's too; nothing is launched under
+        them.
+    :param former: whether the fleet may have instances from before it had an id. Instances with its
+        name and without an id are listed too, and one of these is ended if its launch is to end.
     """
 
     shared = True
     when_changed: Callable[[], None] | None = None
-    write_way: Callable[[str, str | None, str], Deferred[None]] | None = None
+    write_strategy: Callable[[str, str | None, str], Deferred[None]] | None = None
 
     def __init__(
         self,
@@ -146,14 +106,8 @@ class EC2Provider(Service):
         self._alive: set[str] = set()
         self._shared = SingleFlight()
         self._find = Batch(reactor, self._describe_launches)
-        self._changes = InstanceLifecycle(reactor, client, self._machines)
-        self._launches = InstanceLauncher(
-            client,
-            config,
-            self._machines,
-            reactor,
-            self,
-        )
+        self._lifecycle = InstanceLifecycle(reactor, client, self._machines)
+        self._launches = InstanceLauncher(client, config, self._machines, reactor, self)
         self._without_address = False
         self._unseen: set[str] = set()
         """Launches that were looked for in vain."""
@@ -188,7 +142,7 @@ class EC2Provider(Service):
 
     def end_unlisted(self, instance_id: str) -> Deferred[None]:
         """Terminate an instance that descriptions lack."""
-        return Deferred.fromCoroutine(_in_our_words(self._end_unlisted(instance_id), {}))
+        return Deferred.fromCoroutine(_in_our_words(self._lifecycle.end.add(instance_id), {}))
 
     # IKeepsWarm
 
@@ -208,46 +162,50 @@ class EC2Provider(Service):
             return fail(LaunchFailed("the provider is not running"))
         return Deferred.fromCoroutine(_in_our_words(self._start_launch(launch_id)))
 
-    # IHasWays
+    # IHasStrategies
 
-    def ways(self, count: int, to_stop: bool = False) -> Sequence[str]:
+    def choose_strategies(self, count: int, to_stop: bool = False) -> Sequence[str]:
         """By balance, and not where capacity lacked a moment ago."""
-        return self._launches.ways(count, spot=not to_stop)
+        return self._launches.choose(count, spot=not to_stop)
 
-    def know_ways(self, ways: Mapping[str, str], asked: Collection[str]) -> None:
+    def know_strategies(self, written: Mapping[str, str], asked: Collection[str]) -> None:
         """Those that the configuration has no more are not known: such a launch is looked for."""
-        self._launches.know(ways, asked)
+        self._launches.know(written, asked)
 
-    def forget_ways(self, kept: Collection[str] = ()) -> None:
-        """All but those that are `kept`."""
-        self._launches.forget_ways(kept)
+    def forget_strategies(self, kept: Collection[str] = ()) -> None:
+        """Forget all but those that are `kept`."""
+        self._launches.forget_strategies(kept)
 
     # ILaunchOwner
 
-    def parameters_of(self, launch_id: str, way: Attempt, basis: Basis) -> dict[str, Any]:
+    def parameters_of(
+        self, launch_id: str, strategy: LaunchStrategy, basis: Basis
+    ) -> dict[str, Any]:
         user_data = self._user_data(launch_id)
         return launch_request.run_instances(
-            self._config, launch_id, way, user_data, basis, self._version, self._ids[0]
+            self._config, launch_id, strategy, user_data, basis, self._version, self._ids[0]
         )
 
     def describe_launch(self, launch_id: str) -> Deferred[None]:
         return self._find.add(launch_id)
 
-    def record_way(self, launch_id: str, before: str | None, way: str) -> Deferred[None]:
-        return self.write_way(launch_id, before, way) if self.write_way else succeed(None)
+    def record_strategy(self, launch_id: str, before: str | None, after: str) -> Deferred[None]:
+        return (
+            self.write_strategy(launch_id, before, after) if self.write_strategy else succeed(None)
+        )
 
     # Beneath
 
     async def _stop_launch(self, launch_id: str) -> None:
         machine = await self._standing(launch_id)
         if not machine.stopped:
-            await self._changes.stop.add(machine.id)
+            await self._lifecycle.stop.add(machine.id)
         self._tell()
 
     async def _start_launch(self, launch_id: str) -> None:
         machine = await self._standing(launch_id)
         if not machine.alive:
-            await self._changes.start.add(machine.id)
+            await self._lifecycle.start.add(machine.id)
         self._tell()
 
     async def _standing(self, launch_id: str) -> EC2Instance:
@@ -270,7 +228,7 @@ class EC2Provider(Service):
     # Launching
 
     async def _launch(self, launch_id: str, spot: bool) -> None:
-        if not self._launches.has_way(launch_id) and self._may_be_anothers():
+        if not self._launches.has_strategy(launch_id) and self._may_be_anothers():
             await self._look_for(launch_id)
         if not self._machines.of(launch_id):
             await self._launches.launch(launch_id, spot)
@@ -288,8 +246,8 @@ class EC2Provider(Service):
         self._unseen.discard(launch_id)
 
     def _may_be_anothers(self) -> bool:
-        """Whether another keeper may have made a launch of which no way is known, and no list have
-        shown it yet: until this provider has seen the fleet for so long without a gap."""
+        """Whether another controller may have made a launch of which no strategy is known, and no
+        list have shown it yet: until this provider has seen the fleet for so long without a gap."""
         now = self._reactor.seconds()
         seen = self._last_list - self._first_list
         return seen < REMEMBERED or now - self._last_list > REMEMBERED
@@ -324,7 +282,7 @@ class EC2Provider(Service):
             self._end_unasked(machine.id)
 
     def _end_unasked(self, id: str) -> None:
-        self._changes.end.add(id).addCallbacks(
+        self._lifecycle.end.add(id).addCallbacks(
             lambda _: self._tell(), _log_unended, errbackArgs=(id,)
         )
 
@@ -356,9 +314,6 @@ class EC2Provider(Service):
 
     # Ending
 
-    async def _end_unlisted(self, instance_id: str) -> None:
-        await self._changes.end.add(instance_id)
-
     async def _end_launch(self, launch_id: str) -> None:
         await self._shared.settled(launch_id)
         own = await self._own(launch_id)
@@ -366,7 +321,7 @@ class EC2Provider(Service):
         self._unseen.discard(launch_id)
         for machine in own:
             if not machine.ends:
-                await self._changes.end.add(machine.id)
+                await self._lifecycle.end.add(machine.id)
         self._tell()
 
     def _tell(self) -> None:
@@ -378,7 +333,7 @@ class EC2Provider(Service):
 
 
 async def _in_our_words(
-    work: Coroutine[Any, Any, None], kinds: Mapping[Verdict, type[Exception]] = _NOT_DONE
+    work: Awaitable[None], kinds: Mapping[Verdict, type[Exception]] = _NOT_DONE
 ) -> None:
     """Do `work`, and put its errors as `IProvider` has them."""
     try:
@@ -392,3 +347,47 @@ async def _in_our_words(
 def _log_unended(failure: Failure, id: str) -> None:
     failure.trap(EC2Error, CancelledError)
     _log.warn("{instance} was not ended yet: {error}", instance=id, error=str(failure.value))
+
+
+class InstanceLifecycle:
+    """Ends, stops and starts instances: several in a call, and where one of them spoils it for all,
+    each in its own. `add` to `end`, `stop` or `start` an instance's id: it fires when EC2 has
+    accepted it."""
+
+    def __init__(self, reactor: IReactorTime, client: EC2Client, machines: InstanceStates) -> None:
+        self._client = client
+        self._machines = machines
+        self.end = Batch(reactor, self._end)
+        self.stop = Batch(reactor, partial(self._each, client.stop_instances))
+        self.start = Batch(reactor, partial(self._each, client.start_instances))
+
+    async def _end(self, ids: Sequence[str]) -> Mapping[str, Exception]:
+        failed = await self._each(self._client.terminate_instances, ids)
+        still: dict[str, Exception] = {}
+        for id, error in failed.items():
+            unknown = error.verdict is Verdict.NOT_FOUND
+            if unknown and not self._machines.just_launched(id):
+                self._machines.answered(id, "terminated")
+            else:
+                still[id] = error
+        return still
+
+    async def _each(
+        self, call: Callable[..., Deferred[Answer]], ids: Sequence[str]
+    ) -> dict[str, EC2Error]:
+        """Have `call` change instances; returns why it failed for some."""
+        try:
+            answer = await call(InstanceIds=ids)
+        except EC2Error as error:
+            if error.verdict in LATER:
+                raise
+            if len(ids) == 1:
+                return {ids[0]: error}
+            failed: dict[str, EC2Error] = {}
+            for id in ids:
+                failed |= await self._each(call, [id])
+            return failed
+        for key in ("TerminatingInstances", "StoppingInstances", "StartingInstances"):
+            for changed in answer.get(key, ()):
+                self._machines.answered(changed["InstanceId"], changed["CurrentState"]["Name"])
+        return {}

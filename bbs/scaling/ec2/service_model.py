@@ -1,9 +1,8 @@
-"""What botocore knows of the EC2 API, and says of where and how it is asked: its description of the
-service, its serializer and signer, its rules for endpoints, and its settings of proxies and
-authorities.
+"""Takes from botocore what a call of the EC2 API needs: its description of the service, its
+serializer and signer, its rules for endpoints, and its settings of proxies and authorities.
 
-All of it is loaded in a thread, and this module is imported there: it imports botocore. Of the
-description, which is 4 MiB of JSON, only the parts that the actions need become objects that stay.
+All of it is loaded in a thread, and this module is imported there: it imports botocore. The
+description is 4 MiB of JSON: only the parts that the actions need become objects that stay.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from bbs import __version__
 from bbs.config import EC2
 from bbs.core.addresses import has_tls
 from bbs.scaling.ec2.errors import NEEDS_TLS, EC2Error, Verdict
-from bbs.scaling.ec2.response_parser import ResponseParser
+from bbs.scaling.ec2.transport import ResponseParser
 
 NOBODY = ReadOnlyCredentials("", "", None)
 
@@ -60,7 +59,7 @@ class Route(NamedTuple):
 
 
 class Description:
-    """What there is to know before the first call."""
+    """What a client needs before the first call."""
 
     def __init__(self, url: str, region: str, name: str, route: Route, actions: Any) -> None:
         self.url = url
@@ -86,7 +85,7 @@ class Description:
             told["UserData"] = b64encode(told["UserData"].encode()).decode("ascii")
         report = self._validator.validate(told, operation.input_shape)  # type: ignore[arg-type]
         if report.has_errors():
-            # What follows can be the value, and so user data.
+            # The report goes on with the value, which can be user data.
             wrong = report.generate_report().partition(", value")[0]
             text = f"{action}: {' '.join(wrong.split())}; correct [ec2] in the configuration"
             raise EC2Error(Verdict.REFUSED, "ParamValidationError", text)
@@ -103,7 +102,7 @@ class Description:
 
 
 def describe(config: EC2, actions: Sequence[str]) -> Description:
-    """All that is needed to ask for `actions`. It blocks.
+    """The description of these `actions`. It blocks.
 
     :raises Exception: botocore's, for a configuration that it cannot do with.
     """

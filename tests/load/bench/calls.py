@@ -24,14 +24,14 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 
 from bbs.config import EC2
-from bbs.scaling.ec2.launch_request import Attempt, Basis, run_instances
+from bbs.scaling.ec2.launch_request import Basis, LaunchStrategy, run_instances
 from tests.load.bench.ec2_rounds import IDENTITY, Asked, memory, one_instance, replay
 
 PAGES = (50, 200)
 HANGING = 4
 FLEET_ID = "0" * 16
 CONFIG = EC2(image_id="ami-1", instance_type=("t3.micro",), subnet_ids=("subnet-1",))
-WAY = Attempt("t3.micro", "subnet-1")
+WAY = LaunchStrategy("t3.micro", "subnet-1")
 RUN = run_instances(CONFIG, "0" * 32, WAY, "#!/bin/sh\n" * 300, Basis(), "1", FLEET_ID)
 
 NATIVE, THREADED = "native", "boto3 on threads"
@@ -74,12 +74,11 @@ def asking(reactor: Any, way: str, config: EC2) -> tuple[Any, Ask]:
 
         threaded = ThreadedClient(reactor, config)
         return threaded, threaded.call
-    from bbs.scaling.ec2.client import Api, EC2Client
-    from bbs.scaling.ec2.throttle import PACES
+    from bbs.scaling.ec2.client import RATES, Api, EC2Client
 
     # The server takes as many as come.
-    paces = {action: pace._replace(size=100_000) for action, pace in PACES.items()}
-    native = EC2Client(reactor, Api(reactor, config), paces=paces)
+    rates = {action: rate._replace(size=100_000) for action, rate in RATES.items()}
+    native = EC2Client(reactor, Api(reactor, config), rates=rates)
     return native, lambda name, parameters: getattr(native, name)(**parameters)
 
 

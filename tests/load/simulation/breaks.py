@@ -10,13 +10,12 @@ from unittest import mock
 
 from bbs.core.values import DrainCause, LossCause, State
 from bbs.rules import fleet_transitions, membership, relocation
-from bbs.scaling import inventory, planner
+from bbs.scaling import observer, planner
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.ec2 import errors, instance_states, launch_request
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.fleet_view import Demand, FleetView, Health, Machine, ServerView
-from bbs.scaling.inventory import Inventory
-from bbs.scaling.observer import FleetObserver
+from bbs.scaling.observer import FleetObserver, Inventory
 from bbs.scaling.planner import Drain
 
 
@@ -39,7 +38,7 @@ class Break:
 
 
 def _grace() -> AbstractContextManager[object]:
-    return mock.patch.object(inventory, "CONSISTENCY_GRACE", 0.0)
+    return mock.patch.object(observer, "CONSISTENCY_GRACE", 0.0)
 
 
 def _token_ended() -> AbstractContextManager[object]:
@@ -96,21 +95,21 @@ def _warm_runs() -> AbstractContextManager[object]:
 
 @contextmanager
 def _warm_spot() -> Iterator[None]:
-    ways = EC2Provider.ways
+    ways = EC2Provider.choose_strategies
 
     def of_any(self: EC2Provider, count: int, to_stop: bool = False) -> Sequence[str]:
         return ways(self, count)
 
     # The way is chosen as the launch is written down, and again as it is asked for.
     with (
-        mock.patch.object(EC2Provider, "ways", of_any),
+        mock.patch.object(EC2Provider, "choose_strategies", of_any),
         mock.patch.object(EC2Provider, "launch_to_stop", EC2Provider.launch),
     ):
         yield
 
 
 def _warm_kept() -> AbstractContextManager[object]:
-    return mock.patch.object(inventory, "is_there", lambda instance: instance.alive)
+    return mock.patch.object(observer, "is_there", lambda instance: instance.alive)
 
 
 @contextmanager
@@ -168,7 +167,7 @@ def _warned() -> AbstractContextManager[object]:
 
 def _replace_first() -> AbstractContextManager[object]:
     def at_once(draft: planner.Draft) -> None:
-        marked = draft.to_replace()
+        marked = draft.replaced
         if marked and not draft.held_up_by() and draft.is_quiet(draft.all):
             draft.plan(marked[0], Drain(marked[0].id, DrainCause.REPLACEMENT))
 

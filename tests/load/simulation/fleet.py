@@ -14,9 +14,8 @@ from bbs.config import EC2
 from bbs.core.values import Policy, Tally, Timing
 from bbs.rules import fleets, membership, servers
 from bbs.rules.servers import running
-from bbs.scaling import fleet_identity
-from bbs.scaling.context import FleetContext
-from bbs.scaling.controller import FleetController
+from bbs.scaling import identity
+from bbs.scaling.controller import FleetContext, FleetController
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.events import FleetEvents
 from bbs.scaling.waiting_room import WaitingRoom
@@ -121,10 +120,10 @@ class LoginServer:
         me = membership.Member(self.id, f"host:{self.id}:1", self._version)
         await database.run_patiently(membership.enroll, me)
         patience = policy.lost_after
-        found = await fleet_identity.find(database, self.mortal, self.wall, patience, True)
+        found = await identity.find_fleet(database, self.mortal, self.wall, patience, True)
         self._fleet.founded(found)
         provider = self._provider(self._fleet.tag or found.id, found)
-        await fleet_identity.take_over(database, provider, self.mortal, self.wall, patience)
+        await identity.take_over_launches(database, provider, self.mortal, self.wall, patience)
         news = FleetEvents(self.hints)
         self.room = WaitingRoom(
             me=me,

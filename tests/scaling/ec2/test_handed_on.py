@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface.verify import verifyObject
 
 from bbs.scaling.ec2.launches import SETTLES
-from bbs.scaling.interfaces import IHasWays, ProviderUnavailable
+from bbs.scaling.interfaces import IHasStrategies, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer, no_capacity
 from tests.scaling.ec2.tools import client_error
 
@@ -17,7 +17,7 @@ class HandedOn(ProviderCase):
     def setUp(self):
         super().setUp()
         self.written = {}
-        self.provider.write_way = self.write
+        self.provider.write_strategy = self.write
 
     def write(self, launch_id, before, way):
         """As the fleet does it."""
@@ -28,8 +28,8 @@ class HandedOn(ProviderCase):
     def successor(self, **changes):
         """Another keeper's provider, which knows what is written down, and nothing else."""
         successor = self.keeper(**changes)
-        successor.write_way = self.write
-        successor.know_ways(self.written, set(self.written))
+        successor.write_strategy = self.write
+        successor.know_strategies(self.written, set(self.written))
         return successor
 
     def lost(self):
@@ -38,7 +38,7 @@ class HandedOn(ProviderCase):
 
     def test_by_its_second_way(self):
         """The first has capacity again, and no description has the instance yet."""
-        verifyObject(IHasWays, self.provider)
+        verifyObject(IHasStrategies, self.provider)
         self.ec2.lacks = {("t3.micro", "s-1", False)}
         self.launched("b")
         self.assertEqual(self.written, {"b": A2})
@@ -51,25 +51,25 @@ class HandedOn(ProviderCase):
 
     def test_by_its_first_and_others_stand_elsewhere(self):
         """The balance is another by now."""
-        [way] = self.provider.ways(1)
+        [way] = self.provider.choose_strategies(1)
         self.write("a", None, way)
-        self.provider.know_ways({"a": way}, ())
+        self.provider.know_strategies({"a": way}, ())
         self.lost()
         self.failureResultOf(self.launch("a"), ProviderUnavailable)
         self.ec2.hidden = {"i-1"}
         successor = self.keeper()
         self.ec2.instances[self.ec2.launch("x")]["SubnetId"] = "s-1"
         self.listed(successor)
-        successor.know_ways(self.written, {"a"})
+        successor.know_strategies(self.written, {"a"})
         self.launched("a", successor)
         self.assertEqual((way, self.alive()), (A1, ["i-1", "i-2"]))
 
     def test_ways_of_many(self):
         """They spread as they would if they were asked for at once; nothing is written again."""
-        ways = self.provider.ways(3)
+        ways = self.provider.choose_strategies(3)
         self.assertEqual(ways, [A1, A2, A1])
-        self.provider.know_ways(dict(zip("abc", ways, strict=True)), ())
-        self.provider.write_way = None
+        self.provider.know_strategies(dict(zip("abc", ways, strict=True)), ())
+        self.provider.write_strategy = None
         for launch_id in "abc":
             self.launched(launch_id)
         self.assertEqual([subnet for _, subnet in self.tried()], ["s-1", "s-2", "s-1"])
@@ -86,7 +86,7 @@ class HandedOn(ProviderCase):
     def test_a_way_that_is_none_any_more(self):
         """The instance of such a launch is looked for."""
         self.written = {"a": A2}
-        self.provider.know_ways(self.written, ())
+        self.provider.know_strategies(self.written, ())
         self.lost()
         self.failureResultOf(self.launch("a"), ProviderUnavailable)
         self.launched("a", self.successor(subnet_ids=("s-1",)))
@@ -100,12 +100,12 @@ class HandedOn(ProviderCase):
             asked.append(way)
             return succeed(None) if way == A1 else Deferred()
 
-        self.provider.write_way = write
+        self.provider.write_strategy = write
         self.assertNoResult(self.launch("a"))
         self.assertEqual((asked, self.tried()), ([A1, A2], [("t3.micro", "s-1")]))
 
     def test_not_asked_for_when_it_could_not_be_written_down(self):
-        self.provider.write_way = lambda *_: fail(ProviderUnavailable("no database"))
+        self.provider.write_strategy = lambda *_: fail(ProviderUnavailable("no database"))
         self.failureResultOf(self.launch("a"), ProviderUnavailable)
         self.assertEqual(self.tried(), [])
 
@@ -131,11 +131,11 @@ class HandedOn(ProviderCase):
 
     def test_what_is_over_is_forgotten(self):
         """It does not count among those that are asked for in a subnet."""
-        self.provider.know_ways({"a": A1}, ())
-        self.assertEqual(self.provider.ways(1), [A2])
-        self.provider.forget_ways()
-        self.assertEqual(self.provider.ways(1), [A1])
+        self.provider.know_strategies({"a": A1}, ())
+        self.assertEqual(self.provider.choose_strategies(1), [A2])
+        self.provider.forget_strategies()
+        self.assertEqual(self.provider.choose_strategies(1), [A1])
         self.ec2.errors["run_instances"] = [client_error("VcpuLimitExceeded"), no_capacity()]
         self.failureResultOf(self.launch("b"), Exception)
-        self.provider.forget_ways({"c"})
-        self.assertEqual(self.provider.ways(1), [A1])
+        self.provider.forget_strategies({"c"})
+        self.assertEqual(self.provider.choose_strategies(1), [A1])

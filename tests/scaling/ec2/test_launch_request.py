@@ -10,23 +10,26 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.config import EC2
 from bbs.scaling.ec2 import of_its_service
 from bbs.scaling.ec2.launch_request import (
-    Attempt,
     Basis,
-    attempts,
+    LaunchStrategy,
     mismatch,
     named,
     no_address,
     run_instances,
+    strategies,
     token,
     volumes,
 )
 from bbs.scaling.providers import LaunchKit
 
 CONFIG = EC2(image_id="ami-1", instance_type=("t3.micro",))
-WAY = Attempt("t3.micro", None)
+WAY = LaunchStrategy("t3.micro", None)
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 ways = st.builds(
-    Attempt, st.sampled_from(["a", "b"]), st.sampled_from([None, "s-1", "s-2"]), st.booleans()
+    LaunchStrategy,
+    st.sampled_from(["a", "b"]),
+    st.sampled_from([None, "s-1", "s-2"]),
+    st.booleans(),
 )
 IMAGE: dict[str, Any] = {
     "RootDeviceName": "/dev/sda1",
@@ -51,7 +54,7 @@ class Token(SynchronousTestCase):
     def test_never_changes(self):
         """Two versions of this that keep one fleet must mean the same launch."""
         self.assertEqual(
-            token("0123456789abcdef0123456789abcdef", Attempt("t3.micro", "subnet-1")),
+            token("0123456789abcdef0123456789abcdef", LaunchStrategy("t3.micro", "subnet-1")),
             "0123456789abcdef0123456789abcdef-1ddf58d97b2adc34fc59f9f5",
         )
 
@@ -72,22 +75,27 @@ class Parameters(RequestCase):
         """Each type in every subnet, then the next type."""
         config = replace(CONFIG, instance_type=("a", "b"), subnet_ids=("s", "t"))
         self.assertEqual(
-            attempts(config),
-            [Attempt("a", "s"), Attempt("a", "t"), Attempt("b", "s"), Attempt("b", "t")],
-        )
-        self.assertEqual(attempts(CONFIG), [WAY])
-        self.assertEqual(
-            attempts(replace(config, spot=True), {"s": 1}),
+            strategies(config),
             [
-                Attempt(kind, subnet, spot)
+                LaunchStrategy("a", "s"),
+                LaunchStrategy("a", "t"),
+                LaunchStrategy("b", "s"),
+                LaunchStrategy("b", "t"),
+            ],
+        )
+        self.assertEqual(strategies(CONFIG), [WAY])
+        self.assertEqual(
+            strategies(replace(config, spot=True), {"s": 1}),
+            [
+                LaunchStrategy(kind, subnet, spot)
                 for spot in (True, False)
                 for kind in ("a", "b")
                 for subnet in ("t", "s")
             ],
         )
-        self.assertEqual(str(Attempt("a", "s", spot=True)), "a in s as Spot")
-        self.assertEqual(str(Attempt("a", "s")), "a in s")
-        self.assertEqual(str(Attempt("a", None)), "a")
+        self.assertEqual(str(LaunchStrategy("a", "s", spot=True)), "a in s as Spot")
+        self.assertEqual(str(LaunchStrategy("a", "s")), "a in s")
+        self.assertEqual(str(LaunchStrategy("a", None)), "a")
 
     def test_least(self):
         self.assertEqual(
@@ -133,7 +141,7 @@ class Parameters(RequestCase):
         self.assertEqual(made["IamInstanceProfile"], {"Arn": arn})
 
     def test_spot(self):
-        made = self.made(Attempt("t3.micro", None, spot=True))
+        made = self.made(LaunchStrategy("t3.micro", None, spot=True))
         self.assertEqual(
             made["InstanceMarketOptions"],
             {
@@ -148,7 +156,7 @@ class Parameters(RequestCase):
 
     def test_public_address(self):
         """In a subnet of one's own an instance has a public address if that is what is told."""
-        way = Attempt("t3.micro", "s")
+        way = LaunchStrategy("t3.micro", "s")
         interface = {"DeviceIndex": 0, "SubnetId": "s", "AssociatePublicIpAddress": True}
         for address in ("public", "dns"):
             made = self.made(way, address=address)
@@ -219,7 +227,7 @@ class Templates(RequestCase):
 
     def of(self, template, subnet="s", **changes):
         """A request by a template."""
-        way = Attempt("t3.micro", subnet)
+        way = LaunchStrategy("t3.micro", subnet)
         return self.made(way, template, launch_template="bbs", image_id="", **changes)
 
     def test_named(self):
@@ -237,7 +245,7 @@ class Templates(RequestCase):
         """Where the template says nothing, all is as without one."""
         made = self.of({"ImageId": "ami-2"}, address="public")
         self.assertNotIn("ImageId", made)
-        own = self.made(Attempt("t3.micro", "s"), address="public")
+        own = self.made(LaunchStrategy("t3.micro", "s"), address="public")
         self.assertEqual(made["NetworkInterfaces"], own["NetworkInterfaces"])
 
     def test_groups(self):

@@ -10,13 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.core.batching import GATHER
 from bbs.scaling.ec2 import launches as ec2_launches
 from bbs.scaling.ec2.errors import EC2Error, Verdict
-from bbs.scaling.ec2.launch_request import Attempt, attempts
+from bbs.scaling.ec2.launch_request import LaunchStrategy, strategies
 from bbs.scaling.ec2.launches import LACK_REMEMBERED, LaunchPlacement
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error
 
-A1, A2, B1, B2 = attempts(CONFIG)
+A1, A2, B1, B2 = strategies(CONFIG)
 
 
 def lack(verdict=Verdict.ELSEWHERE, code="InsufficientInstanceCapacity"):
@@ -116,10 +116,10 @@ class Balance(ProviderCase):
 
     def test_nowhere(self):
         """What is said names every way; the next launch tries one of them."""
-        self.ec2.lacks = set(attempts(CONFIG))
+        self.ec2.lacks = set(strategies(CONFIG))
         failed = self.failureResultOf(self.launch(), LaunchFailed)
         self.assertNotIsInstance(failed.value, LaunchRefused)
-        for way in attempts(CONFIG):
+        for way in strategies(CONFIG):
             self.assertIn(f"{way} (InsufficientInstanceCapacity)", str(failed.value))
         self.assertEqual(len(self.tried()), 4)
         self.failureResultOf(self.launch("b"), LaunchFailed)
@@ -156,7 +156,7 @@ class Spot(ProviderCase):
     def asked(self):
         """What was asked for: type, subnet, and whether as Spot."""
         return [
-            Attempt(
+            LaunchStrategy(
                 parameters["InstanceType"],
                 parameters["SubnetId"],
                 "InstanceMarketOptions" in parameters,
@@ -166,12 +166,12 @@ class Spot(ProviderCase):
 
     def test_first(self):
         self.launched("a", self.spot)
-        self.assertEqual(self.asked(), [Attempt("t3.micro", "s-1", spot=True)])
+        self.assertEqual(self.asked(), [LaunchStrategy("t3.micro", "s-1", spot=True)])
         self.assertEqual(self.listed(self.spot)["a"].detail, "i-1 pending, Spot")
 
     def test_never_where_it_is_to_be_stopped(self):
         """Also where all of that lacks capacity."""
-        ways = attempts(CONFIG)
+        ways = strategies(CONFIG)
         self.ec2.lacks = {*ways}
         launching = self.spot.launch_to_stop("a")
         self.clock.pump([GATHER] * 10)
@@ -185,7 +185,7 @@ class Spot(ProviderCase):
 
     def test_then_on_demand(self):
         """In the order of the ways, each under a token of its own."""
-        ways = attempts(CONFIG)
+        ways = strategies(CONFIG)
         self.ec2.lacks = {way._replace(spot=True) for way in ways}
         self.launched("a", self.spot)
         self.assertEqual(self.asked(), [*(way._replace(spot=True) for way in ways), ways[0]])
@@ -199,7 +199,7 @@ class Spot(ProviderCase):
         """A price that is too low is a lack of capacity, of this type in this subnet."""
         self.ec2.errors["run_instances"] = [client_error("SpotMaxPriceTooLow")]
         self.launched("a", self.spot)
-        self.assertEqual(self.asked()[-1], Attempt("t3.micro", "s-2", spot=True))
+        self.assertEqual(self.asked()[-1], LaunchStrategy("t3.micro", "s-2", spot=True))
 
     def test_no_spot_at_all(self):
         """Where the account has no Spot, or no more of it, no other Spot is asked for."""
@@ -215,7 +215,7 @@ class Spot(ProviderCase):
 
     def test_neither(self):
         self.ec2.errors["run_instances"] = [client_error("MaxSpotInstanceCountExceeded")]
-        self.ec2.lacks = {*attempts(CONFIG)}
+        self.ec2.lacks = {*strategies(CONFIG)}
         failed = self.failureResultOf(self.launch("a", self.spot), LaunchFailed)
         self.assertNotIsInstance(failed.value, LaunchRefused)
         self.assertIn("as Spot (MaxSpotInstanceCountExceeded)", str(failed.value))

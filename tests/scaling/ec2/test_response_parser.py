@@ -12,14 +12,14 @@ from botocore.parsers import create_parser
 from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2.response_parser import (
+from bbs.scaling.ec2.client import RATES
+from bbs.scaling.ec2.transport import (
     LONGEST,
     Document,
     MalformedResponse,
     ResponseParser,
     error_in,
 )
-from bbs.scaling.ec2.throttle import PACES
 from tests.scaling.ec2.test_service_model import boto_client
 
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
@@ -130,7 +130,7 @@ class Answers(SynchronousTestCase):
 
     def test_as_botocore(self) -> None:
         """Every answer is read as botocore's own parser reads it, in pieces of any size."""
-        self.assertEqual({action for action, _ in ANSWERS}, set(PACES))
+        self.assertEqual({action for action, _ in ANSWERS}, set(RATES))
         for action, inside in ANSWERS:
             body = whole(action, inside)
             theirs = read_by_botocore(action, body)

@@ -33,16 +33,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, ConfigError
 from bbs.scaling.ec2 import instances, service_model
-from bbs.scaling.ec2.client import EC2Client
+from bbs.scaling.ec2.client import RATES, EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
-from bbs.scaling.ec2.launch_request import Attempt, Basis, run_instances
-from bbs.scaling.ec2.throttle import PACES
+from bbs.scaling.ec2.launch_request import Basis, LaunchStrategy, run_instances
 from bbs.scaling.providers import LaunchKit
 from tests.certificates import Signed, certificate
 
 KEYS = ReadOnlyCredentials("AKIDEXAMPLE", "secret-of-the-tests", "token/of+a=session")
 NOW = datetime(2026, 11, 27, 22, 3, 44, tzinfo=UTC)
-WAY = Attempt("t3.micro", None)
+WAY = LaunchStrategy("t3.micro", None)
 CONFIG = EC2(region="eu-central-1", image_id="ami-1", instance_type=("t3.micro",))
 BARE = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
@@ -51,7 +50,7 @@ TAGS = [{"Key": "Name", "Value": "bbs"}, {"Key": "bbs:launch", "Value": ODD}]
 
 
 def launch(
-    way: Attempt = WAY,
+    way: LaunchStrategy = WAY,
     data: str = "#!/bin/sh",
     template: Mapping[str, Any] | None = None,
     **changes: Any,
@@ -90,11 +89,11 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
     ("describe_launch_template_versions", {"LaunchTemplateId": "lt-1", "Versions": ["$Latest"]}),
     ("run_instances", launch()),
     ("run_instances", launch(data=ODD * 100)),
-    ("run_instances", launch(Attempt("t3.small", "subnet-1"), address="public")),
+    ("run_instances", launch(LaunchStrategy("t3.small", "subnet-1"), address="public")),
     (
         "run_instances",
         launch(
-            Attempt("t3.small", "subnet-1"),
+            LaunchStrategy("t3.small", "subnet-1"),
             address="dns",
             security_group_ids=("sg-1", "sg-2"),
             key_name="operators",
@@ -104,19 +103,22 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
     (
         "run_instances",
         launch(
-            Attempt("t3.small", "subnet-1"),
+            LaunchStrategy("t3.small", "subnet-1"),
             address="private",
             security_group_ids=("sg-1",),
             iam_instance_profile="bbs-app",
         ),
     ),
     ("run_instances", launch(launch_template="bbs", image_id="")),
-    ("run_instances", launch(Attempt("t3.small", "subnet-1", True), launch_template="lt-1:7")),
+    (
+        "run_instances",
+        launch(LaunchStrategy("t3.small", "subnet-1", True), launch_template="lt-1:7"),
+    ),
     *(
         (
             "run_instances",
             launch(
-                Attempt("t3.small", "subnet-1"),
+                LaunchStrategy("t3.small", "subnet-1"),
                 template={
                     "NetworkInterfaces": [{"DeviceIndex": 0, "Groups": ["sg-1"]}],
                     "DisableApiTermination": True,
@@ -175,7 +177,7 @@ EMPTY = b'<Answer xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"/>'
 def description() -> service_model.Description:
     """One for all tests, as it takes a while."""
     with mock.patch.dict(os.environ, BARE):
-        return service_model.describe(CONFIG, tuple(PACES))
+        return service_model.describe(CONFIG, tuple(RATES))
 
 
 def boto_client(config: EC2 = CONFIG, **options: Any) -> Any:
@@ -279,10 +281,10 @@ class Calls(Described):
         self.assertNotIn("X-Amz-Security-Token", ours.headers)
 
     def test_every_method(self) -> None:
-        """Each of the client's is compared here, and each has a pace."""
+        """Each of the client's is compared here, and each has a rate."""
         own = {name for name in vars(EC2Client) if not name.startswith("_") and "_" in name}
         self.assertEqual({name for name, _ in CALLS}, own)
-        self.assertEqual({action_of(name) for name in own}, set(PACES))
+        self.assertEqual({action_of(name) for name in own}, set(RATES))
 
     def test_refused(self) -> None:
         """What the API does not take is refused, and nothing of the values is said."""

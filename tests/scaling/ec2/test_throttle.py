@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.scaling.ec2.client import FIRST_CLOSURE, LONGEST_CLOSURE, RATES, Throttle, ThrottleRate
 from bbs.scaling.ec2.errors import EC2Error, Verdict
-from bbs.scaling.ec2.throttle import FIRST_CLOSURE, LONGEST_CLOSURE, PACES, Throttle, ThrottleRate
 
 
 class GateCase(SynchronousTestCase):
@@ -97,9 +97,9 @@ class Paced(GateCase):
 
     def test_documented(self):
         """The buckets that EC2 documents."""
-        self.assertEqual(PACES["RunInstances"][:2], (5, 2.0))
-        self.assertEqual(PACES["DescribeInstances"][:2], (100, 20.0))
-        self.assertEqual(PACES["TerminateInstances"][:2], (100, 5.0))
+        self.assertEqual(RATES["RunInstances"][:2], (5, 2.0))
+        self.assertEqual(RATES["DescribeInstances"][:2], (100, 20.0))
+        self.assertEqual(RATES["TerminateInstances"][:2], (100, 5.0))
 
 
 class Throttled(GateCase):

@@ -16,9 +16,9 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, ConfigError, Configuration, load
-from bbs.scaling import app_server_environment
-from bbs.scaling.ec2 import user_data
+from bbs.scaling import providers
 from bbs.scaling.ec2.instance_states import price, price_table
+from bbs.scaling.ec2.launch_request import MAX_BYTES, fill_template, read_template, user_data_maker
 from bbs.scaling.providers import LaunchKit
 from tests.tracing.case import SOMEBODYS
 
@@ -41,9 +41,7 @@ def kit(
     config: Configuration, brokers: tuple[str, ...] = (), service_name: str = "bbs"
 ) -> LaunchKit:
     """What a login server with this configuration gives to the provider."""
-    text = app_server_environment.configuration_text(
-        config, brokers or config.broker.url, config.app.listen
-    )
+    text = providers.configuration_text(config, brokers or config.broker.url, config.app.listen)
     return LaunchKit(
         None,
         config.ec2,
@@ -53,13 +51,13 @@ def kit(
         lambda server_id: text,
         lambda stop: None,
         service_name=service_name,
-        only_here=app_server_environment.only_here(config),
+        only_here=providers.only_here(config),
     )
 
 
 def made(config: Configuration, server_id: str = ID, service_name: str = "bbs") -> str:
     """The user data of a launch."""
-    return user_data.maker(kit(config, service_name=service_name))(server_id)
+    return user_data_maker(kit(config, service_name=service_name))(server_id)
 
 
 class TemplateTestCase(SynchronousTestCase):
@@ -73,7 +71,7 @@ class TemplateTestCase(SynchronousTestCase):
 
     def fill(self, text: str, server_id: str = ID, fleet: str = "bbs", toml: str = "x = 1") -> str:
         config = EC2(user_data=self.template(text), name=fleet)
-        return user_data.fill(user_data.read_template(config.user_data), config, server_id, toml)
+        return fill_template(read_template(config.user_data), config, server_id, toml)
 
     def refusal(self, text: str | bytes) -> str:
         path = self.template(text)
@@ -145,10 +143,10 @@ class Rules(TemplateTestCase):
     def test_any_text(self, text: str) -> None:
         """Whatever stands there is filled in or refused, and `$$` brings back any text."""
         try:
-            user_data.fill(text, EC2(), ID, "")
+            fill_template(text, EC2(), ID, "")
         except ConfigError as error:
             self.assertIn("unknown ${", str(error))
-        self.assertEqual(user_data.fill(text.replace("$", "$$"), EC2(), ID, ""), text)
+        self.assertEqual(fill_template(text.replace("$", "$$"), EC2(), ID, ""), text)
 
 
 class Configurations(TemplateTestCase):
@@ -195,7 +193,7 @@ class Configurations(TemplateTestCase):
     def test_broker(self) -> None:
         """It is where app servers find it, whatever the configuration calls it."""
         config = configured(ec2__user_data=self.template("${config}"))
-        toml = user_data.maker(kit(config, ("stomp://10.0.0.1:61613",)))(ID)
+        toml = user_data_maker(kit(config, ("stomp://10.0.0.1:61613",)))(ID)
         self.assertEqual(load(self.template(toml), {}).broker.url, ("stomp://10.0.0.1:61613",))
 
     def test_references_stay(self) -> None:
@@ -229,11 +227,11 @@ class Configurations(TemplateTestCase):
     def test_tried_at_once(self) -> None:
         """A template that no launch could use is refused before the first launch."""
         config = configured(ec2__user_data=self.template("x" * 16340 + "${server_id}"))
-        error = self.assertRaises(ConfigError, user_data.maker, kit(config))
+        error = self.assertRaises(ConfigError, user_data_maker, kit(config))
         self.assertIn("16404 bytes", str(error))
         # Some launches are part of a trace, and others not.
         config = configured(ec2__user_data=self.template("x" * 16340 + "${traceparent}"))
-        error = self.assertRaises(ConfigError, user_data.maker, kit(config))
+        error = self.assertRaises(ConfigError, user_data_maker, kit(config))
         self.assertIn("16395 bytes", str(error))
 
     def warnings_of(self, config: Configuration) -> list[dict[str, Any]]:
@@ -245,7 +243,9 @@ class Configurations(TemplateTestCase):
             made(config)
         finally:
             globalLogPublisher.removeObserver(observer)
-        return [event for event in events if event["log_namespace"] == "bbs.scaling.ec2.user_data"]
+        return [
+            event for event in events if event["log_namespace"] == "bbs.scaling.ec2.launch_request"
+        ]
 
 
 class ScriptTestCase(SynchronousTestCase):
@@ -290,7 +290,7 @@ class BuiltIn(ScriptTestCase):
         """It leaves as much room again for the configuration."""
         urls = ", ".join(f'"stomp://bbs:{"p" * 40}@mq-{n}.example:61613"' for n in range(10))
         script = self.script(broker__url=f"[{urls}]")
-        self.assertLess(len(script.encode()), user_data.MAX_BYTES / 2)
+        self.assertLess(len(script.encode()), MAX_BYTES / 2)
 
     def test_kind(self) -> None:
         """cloud-init runs what begins so."""
@@ -324,7 +324,7 @@ class BuiltIn(ScriptTestCase):
         config = configured()
         for trace in ("", SOMEBODYS):
             told = replace(kit(config), traceparent={ID: trace}.__getitem__)
-            script = user_data.maker(told)(ID)
+            script = user_data_maker(told)(ID)
             unit = self.check_unit("bbs-app.service", script).splitlines()
             self.assertIn(f"Environment=TRACEPARENT={trace}", unit)
 

@@ -17,8 +17,8 @@ from bbs.delivery.listeners import TooManyListeners
 from bbs.protocols import commands
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.protocols.line import interfaces
-from bbs.rules import accounts, pagination, suspensions
-from bbs.rules.suspensions import AccountSuspended
+from bbs.rules import accounts, pagination
+from bbs.rules.accounts import AccountSuspended
 from tests.paths import CHECKOUT
 
 CODES = (CHECKOUT / "docs/client-authors.md").read_text()
@@ -107,7 +107,7 @@ class Words(SynchronousTestCase):
             pagination,
             listeners,
             interfaces,
-            suspensions,
+            accounts,
         )
         declared = [value for module in modules for value in vars(module).values()]
         texts = {

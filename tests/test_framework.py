@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import bbs.framework
 from bbs import __version__
 from bbs.board import board
-from bbs.commands import all_commands
+from bbs.commands.common import all_commands
 from bbs.commands.service import ServiceUnusable
 from bbs.core.plugins import PluginUnusable
 from bbs.framework import (

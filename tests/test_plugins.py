@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import bbs.framework
 from bbs.board import board
-from bbs.commands import all_commands
+from bbs.commands.common import all_commands
 from bbs.config import ConfigError, load
 from bbs.core.plugins import PluginUnusable, import_advice
 from tests.installed import InstalledCase, install

@@ -13,8 +13,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.chunks import padded, pieces
-from bbs.board.models import LAST_ID, Delivery, Inbox, Message
+from bbs.board.models import LAST_ID, Delivery, Inbox, Message, padded, pieces
 from bbs.framework import byte_length, for_update, statement
 
 AT_ONCE = 50

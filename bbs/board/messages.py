@@ -14,8 +14,7 @@ from functools import reduce
 import peewee
 
 from bbs.board import blocks, errors, groups, inboxes, relationships
-from bbs.board.chunks import pieces
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship, pieces
 from bbs.framework import (
     BATCH,
     Caller,

@@ -5,20 +5,41 @@ A change here needs a step in `STEPS`, and `VERSION` to rise. The step to versio
 messages are whose, and since when people are members. All of it may be done twice, and be cut off
 anywhere: each change follows from other rows alone. Much is changed in pieces, as on MySQL each is
 committed by itself, and servers of version 2 go on meanwhile.
+
+`pieces` and `padded` cut long lists up, as a database takes only so much in a statement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 
-from bbs.board.chunks import pieces
 from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length, rows
 
 if TYPE_CHECKING:
     from bbs.framework import Migrator
+
+T = TypeVar("T")
+
+LENGTHS = (1, 4, 16, 64, 256)
+"""Lengths of lists for which a statement is made; one for each length would be many. From 1,000 on
+MariaDB makes a table of a list, and looks for what is in it no more in an index."""
+
+
+def pieces(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    """`whole` in pieces of `length` and a rest."""
+    return (whole[start : start + length] for start in range(0, len(whole), length))
+
+
+def padded(values: Sequence[T]) -> Sequence[T]:
+    """`values` for an `in_`, at most as many as the last of `LENGTHS`: the last one of them again
+    and again, up to the next of the lengths. For a set that is the same."""
+    length = next(each for each in LENGTHS if each >= len(values))
+    return [*values, *repeat(values[-1], length - len(values))] if values else values
+
 
 LAST_ID = 2**63 - 1
 """The largest id that a database has: behind everybody, and behind every message."""

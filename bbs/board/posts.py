@@ -7,8 +7,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.chunks import LENGTHS, padded, pieces
-from bbs.board.models import Inbox, Post, Relationship
+from bbs.board.models import LENGTHS, Inbox, Post, Relationship, padded, pieces
 from bbs.framework import (
     Caller,
     Page,

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import peewee
 
 from bbs.board import inboxes
-from bbs.board.chunks import padded, pieces
-from bbs.board.models import LAST_ID, Delivery, Message
+from bbs.board.models import LAST_ID, Delivery, Message, padded, pieces
 from bbs.framework import rows, statement
 
 FORGOTTEN_AT_ONCE = 1000

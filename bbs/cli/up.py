@@ -17,8 +17,7 @@ from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.addresses import Address, ListeningPlace, ServerPlace, reached_at
 from bbs.core.clock import IReactor
-from bbs.daemons.log_files import KeptFile, observer_of, survive_hangups
-from bbs.daemons.log_lines import Speaker, written_as
+from bbs.daemons.logs import KeptFile, Speaker, observer_of, survive_hangups, written_as
 from bbs.daemons.security_log import IN_DATA
 from bbs.scaling.data_folder import PASSWORD_FILE, Unusable, write_privately
 

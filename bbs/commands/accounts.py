@@ -15,9 +15,9 @@ from bbs.core.values import NAME_LENGTH
 from bbs.limits.connections import counted_as
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
-from bbs.rules import accounts, auth, credentials, placement
+from bbs.rules import accounts, auth, placement
+from bbs.rules.accounts import AccountSuspended
 from bbs.rules.names import normalized
-from bbs.rules.suspensions import AccountSuspended
 
 commands = CommandTable()
 
@@ -139,12 +139,12 @@ async def change_password(ask: Ask, old: str, new: str) -> Reply:
             tell("change-password", outcome, address, caller.name)
 
     limits.logins.check(form, address, tell_of)
-    stored = await ask.database.run(credentials.own_hash, caller)
+    stored = await ask.database.run(accounts.own_hash, caller)
     await limits.logins.attempt(form, address, partial(hasher.verify, stored, old), tell_of)
     try:
         accounts.check_password(new, limits.password_minimum)
         new_hash = await limits.queue.run(address, partial(hasher.hash, new))
-        await ask.database.run(credentials.change_password, caller, stored, new_hash)
+        await ask.database.run(accounts.change_password, caller, stored, new_hash)
     except Unavailable:
         raise
     except Refusal:

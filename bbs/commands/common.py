@@ -1,16 +1,19 @@
-"""The commands of both kinds of server, `listen`, and `more` for lists that come in parts."""
+"""The commands that every service has on each server, and the table of all its commands."""
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 
 from bbs import __version__
+from bbs.commands import accounts
 from bbs.commands.context import Ask, success
-from bbs.commands.description import usage_of
+from bbs.commands.service import Service, ServiceUnusable, usage_of
 from bbs.core import tracing
+from bbs.core.plugins import plugins
 from bbs.delivery.bus import MAX_ID
 from bbs.delivery.feed import Cursor, Feed, Mailbox
 from bbs.protocols.commands import Command, CommandTable, Role, UnknownCommand, WrongUsage
@@ -161,3 +164,39 @@ class Pagination:
             where = Continuation(name, arguments, part.last)
             part["more"] = self._cursors.write(caller.id, where, caller.now)
         return part
+
+
+def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
+    """Make the table of all commands of `service`, whichever server serves them: those of every
+    service, its own, and those of the plugins in the entry-point group `NAME.commands`, each of
+    which names a `CommandTable`.
+
+    All servers of the service share `secret`, so each takes the cursors of the others. Without it
+    cursors are for this table alone.
+
+    :raises ServiceUnusable: one of its own has a name that is taken.
+    :raises PluginUnusable: a plugin does not import, names no table, or takes a name again.
+    """
+    parts = (accounts.commands, *service.commands, listening(service.feed), commands)
+    table = CommandTable()
+    lists = Pagination(secrets.token_bytes() if secret is None else secret)
+    try:
+        for part in parts:
+            _declare(table, lists, part)
+        table.declare(lists.more())
+    except ValueError as error:
+        raise ServiceUnusable(f"the service {service.name}: {error}") from error
+    for plugin in plugins(f"{service.name}.commands"):
+        plugin.use(partial(_include, table, lists))
+    return table
+
+
+def _include(table: CommandTable, lists: Pagination, added: object) -> None:
+    if not isinstance(added, CommandTable):
+        raise TypeError("it is no CommandTable")
+    _declare(table, lists, added)
+
+
+def _declare(table: CommandTable, lists: Pagination, added: CommandTable) -> None:
+    for command in added:
+        table.declare(lists.known(command))

@@ -11,12 +11,11 @@ from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.commands import all_commands
 from bbs.commands.accounts import tell
+from bbs.commands.common import all_commands
 from bbs.commands.context import AccountLimits, AppServerParts, LoginServerParts, ServerContext
-from bbs.commands.description import described
 from bbs.commands.dispatch import CostLimits, Dispatcher
-from bbs.commands.service import Service
+from bbs.commands.service import Service, described
 from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO
 from bbs.core.threads import IWorkers

@@ -34,13 +34,13 @@ from bbs.core.errors import Refusal
 from bbs.core.plugins import PluginUnusable
 from bbs.core.threads import Workers
 from bbs.daemons.composition import Runtime, admission_of
-from bbs.daemons.log_lines import Speaker
+from bbs.daemons.logs import Speaker
 from bbs.daemons.security_log import SecurityLog
 from bbs.limits.connections import Admission, IPausablePort
 from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
-from bbs.rules import secrets
+from bbs.rules import fleets
 from bbs.storage import engines, migrations
 from bbs.storage.database import Database
 from bbs.storage.engines import DatabaseRefused
@@ -242,7 +242,7 @@ class Daemon(TwistedService):
 
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
         """The runtime of this server, on these."""
-        hint_key = await database.run_patiently(secrets.hint_key)
+        hint_key = await database.run_patiently(fleets.hint_key)
         return Runtime(
             self.service, self.config, database, stomp, self.reactor, self.wall, hint_key
         )

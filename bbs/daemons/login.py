@@ -25,7 +25,7 @@ from bbs.core.plugins import PluginUnusable
 from bbs.core.threads import Workers
 from bbs.daemons.composition import LoginServing
 from bbs.daemons.daemon import CannotStart, Daemon
-from bbs.daemons.log_files import call_on_hangup
+from bbs.daemons.logs import call_on_hangup
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.password_hashing import Hasher, threads
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker

@@ -24,14 +24,14 @@ from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration, load
 from bbs.core.clock import IReactor
 from bbs.daemons.daemon import Daemon
-from bbs.daemons.log_files import (
+from bbs.daemons.logs import (
     TWISTD_NAME,
     KeptFile,
     observer_of,
     survive_hangups,
     twistd_observer,
+    written_as,
 )
-from bbs.daemons.log_lines import written_as
 
 DATA = "{}-data"
 """The folder for what a login server keeps beside the database, unless told otherwise."""

@@ -29,7 +29,7 @@ from twisted.logger import Logger
 from bbs.core import audit
 from bbs.core.clock import IReactor
 from bbs.core.values import NAME_LENGTH
-from bbs.daemons.log_files import SharedFile, call_on_hangup
+from bbs.daemons.logs import SharedFile, call_on_hangup
 from bbs.limits.connections import counted_as
 
 IN_DATA = os.path.join("logs", "security.log")

@@ -1,18 +1,25 @@
-"""The states of a connection that is read, pushed back, and closed one side at a time, and all that
-leads from one to the next.
+"""The life of a connection: who is let in, its states, and how a server ends it.
 
-The module also has the ways in which a server ends connections: one that is one too many, one whose
-peer takes nothing, and all of them when it stops.
+A connection is read, pushed back, and closed one side at a time; `ConnectionState` has the states
+and all that leads from one to the next. Ports ask an `IDoor` before they make a connection. The
+last functions tell what only the socket under a transport knows of the peer; each has a harmless
+answer where there is no plain socket (TLS, transports in memory) or where the system does not say
+(all but Linux).
 """
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from enum import Enum
 from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
     IDelayedCall,
     IHalfCloseableProtocol,
     IProtocol,
@@ -24,7 +31,65 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from bbs.protocols import sockets
+from bbs.core.addresses import usual_form
+from bbs.core.values import IDoor, IEntry
+
+_KEEP_ALIVE = (
+    ("TCP_KEEPIDLE", 60),  # s of silence before the first probe
+    ("TCP_KEEPINTVL", 15),  # s between probes
+    ("TCP_KEEPCNT", 4),  # probes without an answer until the connection is lost
+)
+
+# In struct tcp_info of <linux/tcp.h>, the number of bytes that the peer has acknowledged, 64 bits.
+# Linux only ever adds fields at the end.
+_BYTES_ACKNOWLEDGED = 120
+
+
+def host_of(address: IAddress | None) -> str:
+    """The host of one end of a connection in its usual form; "" where it has none."""
+    host = getattr(address, "host", None)
+    return usual_form(host) if host else ""
+
+
+class IStreamTransport(ITCPTransport, IConsumer, IPushProducer):
+    """What the line protocol uses of a transport; no one interface of Twisted has it all."""
+
+
+def plain_socket(transport: object) -> socket.socket | None:
+    """Return the socket that `transport` writes to itself, None if it has none."""
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle else None
+    return handle if isinstance(handle, socket.socket) else None
+
+
+def tune_keep_alive(transport: object) -> None:
+    """Have TCP's keep-alive find out in about two minutes that the peer's machine is gone."""
+    handle = plain_socket(transport)
+    if handle is None:
+        return
+    for name, value in _KEEP_ALIVE:
+        with suppress(AttributeError, OSError):  # not on this system; not for this socket
+            handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def acknowledged(transport: object) -> int:
+    """Return how many bytes the peer has acknowledged so far; 0 where that is not known."""
+    info = _tcp_info(transport)
+    if len(info) < _BYTES_ACKNOWLEDGED + 8:
+        return 0
+    count: int = struct.unpack_from("=Q", info, _BYTES_ACKNOWLEDGED)[0]
+    return count
+
+
+def _tcp_info(transport: object) -> bytes:
+    handle, option = plain_socket(transport), getattr(socket, "TCP_INFO", None)
+    if handle is None or option is None:
+        return b""
+    try:
+        return handle.getsockopt(socket.IPPROTO_TCP, option, _BYTES_ACKNOWLEDGED + 8)
+    except OSError:  # a socket, but not TCP's
+        return b""
+
 
 LINGER = 2.0
 """Seconds that a peer has to close its side after the server has closed its own."""
@@ -41,13 +106,11 @@ class Progress:
 
     __slots__ = ("_acknowledged", "_clock", "_limit", "_timer", "_transport")
 
-    def __init__(
-        self, clock: IReactorTime, limit: float, transport: sockets.IStreamTransport
-    ) -> None:
+    def __init__(self, clock: IReactorTime, limit: float, transport: IStreamTransport) -> None:
         self._clock = clock
         self._limit = limit
         self._transport = transport
-        self._acknowledged = sockets.acknowledged(transport)
+        self._acknowledged = acknowledged(transport)
         self._timer = clock.callLater(limit, self._check)
 
     def stop(self) -> None:
@@ -56,7 +119,7 @@ class Progress:
             self._timer.cancel()
 
     def _check(self) -> None:
-        before, self._acknowledged = self._acknowledged, sockets.acknowledged(self._transport)
+        before, self._acknowledged = self._acknowledged, acknowledged(self._transport)
         if self._acknowledged > before:
             self._timer = self._clock.callLater(self._limit, self._check)
         else:
@@ -92,11 +155,11 @@ class RejectedConnection:
     # IProtocol
 
     def makeConnection(self, transport: ITransport) -> None:
-        self._transport = cast(sockets.IStreamTransport, transport)
+        self._transport = cast(IStreamTransport, transport)
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        is_socket = sockets.plain_socket(self._transport) is not None
+        is_socket = plain_socket(self._transport) is not None
         lingers = len(self._lingering) < MOST_LINGERING
         if lingers:
             self._lingering.add(self)
@@ -233,13 +296,13 @@ class ConnectionState:
         self._progress: Progress | None = None  # of the peer, while it takes too little
         self._deadline: IDelayedCall | None = None  # for the peer to bring the end on
 
-    def begin(self, transport: ITransport, producer: IPushProducer) -> sockets.IStreamTransport:
+    def begin(self, transport: ITransport, producer: IPushProducer) -> IStreamTransport:
         """Begin with `transport`, which tells `producer` when the peer takes too little."""
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)  # an event must not wait for a reply's acknowledgement
             transport.setTcpKeepAlive(True)
-            sockets.tune_keep_alive(transport)
-        self._transport = cast(sockets.IStreamTransport, transport)
+            tune_keep_alive(transport)
+        self._transport = cast(IStreamTransport, transport)
         self._transport.registerProducer(producer, True)
         return self._transport
 
@@ -304,7 +367,7 @@ class ConnectionState:
         self.unblock()
         self._deadline = self._clock.callLater(self._write_timeout, self.abort)
         self._transport.unregisterProducer()
-        if self.input.ended or sockets.plain_socket(self._transport) is None:
+        if self.input.ended or plain_socket(self._transport) is None:
             self._transport.loseConnection()
             return
         if self.input.paused:
@@ -351,3 +414,24 @@ class ConnectionState:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
+
+
+@implementer(IEntry)
+class _Welcome:
+    def watch(self, end: Callable[[], None]) -> None: ...
+    def has_asked(self) -> None: ...
+    def vouch(self) -> None: ...
+    def leave(self) -> None: ...
+
+
+@implementer(IDoor)
+class OpenDoor:
+    """Lets everybody in: for tests, and for whoever counts nobody."""
+
+    is_jammed = False
+
+    def enter(self, host: str, descriptors: int = 1) -> IEntry:
+        return _WELCOME
+
+
+_WELCOME = _Welcome()

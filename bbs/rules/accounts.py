@@ -1,4 +1,4 @@
-"""Accounts and sessions: who exists, and who is logged in."""
+"""Accounts, their passwords and sessions: who exists, who is logged in, and who may not log in."""
 
 from __future__ import annotations
 
@@ -11,12 +11,91 @@ import peewee
 
 from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.core.values import PASSWORD_BYTES
-from bbs.rules import auth, placement, suspensions
+from bbs.rules import auth, placement
 from bbs.rules.auth import Caller, Sessions
 from bbs.rules.names import as_stored, is_valid_name, normalized
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.models import Session, User
+from bbs.storage.models import Session, Suspension, User
 from bbs.storage.statements import statement
+
+
+@read_only
+def own_hash(caller: Caller) -> str:
+    """What the caller's password must match.
+
+    :raises NotLoggedIn: the account is gone.
+    """
+    for (stored,) in _hash(caller.id):
+        return str(stored)
+    raise NotLoggedIn()
+
+
+def change_password(caller: Caller, verified: str, new_hash: str) -> None:
+    """Have the caller's password, which matched the hash `verified`, be another; all sessions of
+    the user end but the caller's own, which keeps the place.
+
+    :raises WrongCredentials: somebody has changed the password since.
+    :raises NotLoggedIn: somebody has ended the caller's session since.
+    """
+    # Whoever begins or ends a session of the user waits meanwhile.
+    found = _hash_locked(caller.id)
+    if not found or not _is_live(caller.session, caller.id):
+        raise NotLoggedIn()
+    if found[0][0] != verified:
+        raise WrongCredentials()
+    _change(caller.id, new_hash)
+    _end_others(caller.id, caller.session)
+
+
+@statement
+def _hash(user: int) -> peewee.Select:
+    return User.select(User.password_hash).where(User.id == user)
+
+
+@statement
+def _hash_locked(user: int) -> peewee.Select:
+    query: peewee.Select = for_update(User.select(User.password_hash).where(User.id == user))
+    return query
+
+
+@statement
+def _is_live(token_digest: str, user: int) -> peewee.Select:
+    return Session.select(Session.digest).where(
+        (Session.digest == token_digest) & (Session.user == user)
+    )
+
+
+@statement
+def _change(user: int, new_hash: str) -> peewee.Update:
+    return User.update(password_hash=new_hash).where(User.id == user)
+
+
+@statement
+def _end_others(user: int, token_digest: str) -> peewee.Delete:
+    return Session.delete().where((Session.user == user) & (Session.digest != token_digest))
+
+
+class AccountSuspended(Refusal):
+    """Operators let nobody log in to the account: told to who knows its password alone."""
+
+    text = "This account is suspended"
+
+
+def check_not_suspended(user: int, now: float) -> None:
+    """Raise if the account `user` is suspended at `now` (seconds since the epoch). A suspension
+    that has run out is as none.
+
+    :raises AccountSuspended: it is.
+    """
+    if _in_force(user, now):
+        raise AccountSuspended()
+
+
+@statement
+def _in_force(user: int, now: float) -> peewee.Select:
+    return Suspension.select(Suspension.user).where(
+        (Suspension.user == user) & (Suspension.until.is_null() | (Suspension.until > now))
+    )
 
 
 class RegistrationClosed(Refusal):
@@ -196,7 +275,7 @@ def log_in(
     if not found or found[0][1] != verified:
         raise WrongCredentials()
     user, _, seen = found[0]
-    suspensions.check(user, now)
+    check_not_suspended(user, now)
     search = placement.enter(user, look)
     if search.seat:
         _add_session(token_digest, user, now)

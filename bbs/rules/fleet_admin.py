@@ -15,7 +15,7 @@ import peewee
 
 from bbs.core.values import DrainCause, State, version_order
 from bbs.rules import membership, page_history, servers
-from bbs.rules.event_text import Event, EventKind
+from bbs.rules.page_history import Event, EventKind
 from bbs.rules.servers import OPERATOR, HeardServer, ServerRow
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User

@@ -16,9 +16,9 @@ from typing import Any
 import peewee
 
 from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
-from bbs.rules import fleet_admin, overview, page_history, relocation, servers
-from bbs.rules.event_text import Event, EventKind, sentence
+from bbs.rules import fleet_admin, overview, page_history, placement, servers
 from bbs.rules.membership import KEEPER, Member, locked_leader
+from bbs.rules.page_history import Event, EventKind, sentence
 from bbs.rules.servers import ServerRow
 from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server, Waiter
@@ -117,9 +117,7 @@ def refuse(me: Member, reason: str | None, until: float | None, now: float) -> N
     Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
 
 
-def mark_ready(
-    me: Member, booted: Iterable[tuple[str, str | None, float]]
-) -> list[relocation.Move]:
+def mark_ready(me: Member, booted: Iterable[tuple[str, str | None, float]]) -> list[placement.Move]:
     """Have people be placed on servers that have `booted`: the id of each, the host at which it is
     reached (None: as its row says already), and since when it is ready: the time at which it was
     created, and what was measured since."""
@@ -130,7 +128,7 @@ def mark_ready(
         changed = Server.update(values).where(launching).execute()
         if changed and (row := servers.find(server)):
             page_history.add(_event(row, ready))
-    return relocation.settle()
+    return placement.settle()
 
 
 def park(me: Member, server: str, now: float) -> bool:
@@ -177,7 +175,7 @@ def put_back(me: Member, server: str, now: float) -> None:
         page_history.add(Event(EventKind.WARM, now, server))
 
 
-def lose(me: Member, server: str, cause: Cause, reason: str, now: float) -> list[relocation.Move]:
+def lose(me: Member, server: str, cause: Cause, reason: str, now: float) -> list[placement.Move]:
     """Give up `server`, for this `cause`, and place its people again. `reason` tells people why."""
     _check_leader(me)
     was = servers.find(server)
@@ -188,10 +186,10 @@ def lose(me: Member, server: str, cause: Cause, reason: str, now: float) -> list
     )
     if changed and was and was.state is not State.LOST:
         page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
-    return relocation.vacate(server)
+    return placement.vacate(server)
 
 
-def give_up(me: Member, server: str, reason: str, now: float) -> list[relocation.Move] | None:
+def give_up(me: Member, server: str, reason: str, now: float) -> list[placement.Move] | None:
     """Give up the launch of `server`, which is late; None if it has reported by now."""
     _check_leader(me)
     was = servers.find(server)
@@ -204,12 +202,12 @@ def give_up(me: Member, server: str, reason: str, now: float) -> list[relocation
         return None
     if was:
         page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
-    return relocation.vacate(server)
+    return placement.vacate(server)
 
 
 def drain(
     me: Member, server: str, cause: DrainCause, reason: str, seen: int, now: float
-) -> list[relocation.Move] | None:
+) -> list[placement.Move] | None:
     """Place nobody on `server` any more, for this `cause`; `reason` tells people why. For an urgent
     cause its people move at once, as far as there are places; otherwise nobody moves yet.
 
@@ -220,7 +218,7 @@ def drain(
     moved shortly before `now`.
     """
     _check_leader(me)
-    if cause is DrainCause.CONSOLIDATION and relocation.anybody_moved_lately(server, now):
+    if cause is DrainCause.CONSOLIDATION and placement.anybody_moved_lately(server, now):
         return None
     was = servers.find(server)
     changed = (
@@ -232,7 +230,7 @@ def drain(
         return None
     if was and was.state is not State.DRAINING:
         page_history.add(Event(EventKind.DRAINING, now, server, reason))
-    return relocation.move_off(server) if cause.urgency is Urgency.NOW else []
+    return placement.move_off(server) if cause.urgency is Urgency.NOW else []
 
 
 def _may_drain(cause: DrainCause, seen: int) -> Any:
@@ -242,7 +240,7 @@ def _may_drain(cause: DrainCause, seen: int) -> Any:
     return serves & Server.replace_asked if cause is DrainCause.REPLACEMENT else serves
 
 
-def keep(me: Member, server: str, now: float) -> list[relocation.Move]:
+def keep(me: Member, server: str, now: float) -> list[placement.Move]:
     """Place people again on `server`, which drains but could stay; first those who are online
     without a place. Nothing happens if it is empty by now: then it is being ended."""
     _check_leader(me)
@@ -255,22 +253,22 @@ def keep(me: Member, server: str, now: float) -> list[relocation.Move]:
     )
     if Server.update(state=State.READY, cause="", reason="").where(may_stay).execute():
         page_history.add(Event(EventKind.KEPT, now, server))
-    return relocation.settle()
+    return placement.settle()
 
 
-def move_off(me: Member, server: str) -> list[relocation.Move]:
+def move_off(me: Member, server: str) -> list[placement.Move]:
     """Move people from `server`, if it drains, as far as there are other places."""
     _check_leader(me)
-    return relocation.move_off(server) if _drains(server) else []
+    return placement.move_off(server) if _drains(server) else []
 
 
 def move_some_off(
     me: Member, server: str, most: int, now: float, again: bool = False
-) -> list[relocation.Move]:
+) -> list[placement.Move]:
     """Move `most` people from `server`, if it drains, as far as there are other places, and none
     whom that has happened to not long before `now`, unless they are to be moved `again`."""
     _check_leader(me)
-    return relocation.move_some_off(server, most, now, again) if _drains(server) else []
+    return placement.move_some_off(server, most, now, again) if _drains(server) else []
 
 
 def _drains(server: str) -> bool:
@@ -281,7 +279,7 @@ def _drains(server: str) -> bool:
 
 def close(
     me: Member, server: str, cause: Cause | None, reason: str, now: float
-) -> list[relocation.Move]:
+) -> list[placement.Move]:
     """Note that `server` has been terminated: it is gone, and ends itself should it still run. The
     `cause` and the `reason` are stored unless it was lost: then those of the loss stay. Without a
     `cause`, the one for which it drained stays."""
@@ -298,13 +296,13 @@ def close(
     if was and not is_told:
         why = was.reason if was.state is State.LOST else reason
         page_history.add(_event(replace(was, state=State.GONE, reason=why), now))
-    return relocation.vacate(server)
+    return placement.vacate(server)
 
 
-def settle(me: Member) -> list[relocation.Move]:
+def settle(me: Member) -> list[placement.Move]:
     """Find places for people who are online without one."""
     _check_leader(me)
-    return relocation.settle()
+    return placement.settle()
 
 
 def forget_peer(me: Member, peer: str) -> None:

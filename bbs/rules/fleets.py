@@ -1,18 +1,14 @@
-"""Which fleet this is: an id of its own, made with its database, which every machine of it carries
-at its provider.
+"""The identity of a fleet, and the secrets that its servers share; they never leave the database.
 
-A copy of the database is another fleet, as the original may go on: nothing of the original's is its
-to end or to count. A database is taken for a copy when it is somewhere else than it was
-(`bbs.storage.engines`) and none of its app servers says that it lives. So one that has moved with
-its servers stays the fleet that it was. Should one be taken for a copy that is none, its servers
-that have rows serve on, and what else carries the old id stays as it is until an operator adopts
-it.
+A fleet's id is made with its database, and every machine of it carries the id at its provider. A
+copy of the database is another fleet, as the original may go on: what the original launched is not
+for the copy to end or to count. A database counts as a copy when it is somewhere else than it was
+(`bbs.storage.engines`) and none of its app servers says that it lives. So a database that has moved
+with its servers stays the fleet that it was. If one is taken for a copy by mistake, its servers
+that have rows serve on, and whatever else carries the old id stays until an operator adopts it.
 
-What is true of a database that was restored from a copy: the people in it are ours, and whatever
-ran when the copy was made is another fleet's.
-
-The servers of the original may go on, on another machine. So nothing of theirs is ours to end, or
-to count (`bbs.rules.fleets`).
+In a database that was restored from a copy the people are ours, and whatever ran when the copy was
+made belongs to another fleet.
 """
 
 from __future__ import annotations
@@ -27,7 +23,6 @@ import peewee
 from bbs.core.values import State
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import By
-from bbs.rules.secrets import HINTS
 from bbs.rules.servers import OPERATOR
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.engines import home_of
@@ -41,6 +36,22 @@ from bbs.storage.models import (
     Waiter,
     database,
 )
+
+HINTS = "hints"
+"""The secret by which servers know each other's hints."""
+
+HINT_KEY_BYTES = 32
+"""As long as what SHA-256 makes, as RFC 2104 advises for HMAC."""
+
+
+def hint_key() -> bytes:
+    """The key that proves hints; whoever asks first makes it."""
+    row = Secret.get_or_none(Secret.name == HINTS)
+    if row is None:
+        # Of two who make it at once one loses the race, runs again and finds the other's.
+        row = Secret.create(name=HINTS, value=secrets.token_hex(HINT_KEY_BYTES))
+    return bytes.fromhex(row.value)
+
 
 FLEET, HOME, BEFORE, FORMER = "fleet", "fleet home", "fleet before", "fleet former"
 """Rows of `Secret`: the id; the digest of where the database is, `ELSEWHERE` for one that has been

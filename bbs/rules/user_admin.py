@@ -2,7 +2,7 @@
 
 They see who there is and how much of what, and never a text. What they do is recorded by the
 transaction that does it, and so is the notice by which the servers come to hear of it: whoever
-keeps the fleet takes it (`bbs.scaling.outbox`). Two operators who act on one person at the same
+keeps the fleet takes it (`bbs.scaling.events`). Two operators who act on one person at the same
 moment do it one after the other, as both lock that person's row first.
 """
 

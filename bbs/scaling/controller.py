@@ -24,19 +24,18 @@ from zope.interface import implementer
 from bbs.core.errors import Unavailable
 from bbs.core.threads import IWorkers
 from bbs.core.values import DrainCause, Policy, State, Tally
-from bbs.rules import fleet_transitions, fleets, membership, page_history, relocation
+from bbs.rules import fleet_transitions, fleets, membership, page_history, placement
 from bbs.rules.fleet_admin import DELAY, Blocker
 from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, SPARE, ServerRow
 from bbs.scaling.backoff import LaunchBreaker
 from bbs.scaling.demand import DemandTracker
-from bbs.scaling.events import FleetEvents
+from bbs.scaling.events import FleetEvents, Outbox
 from bbs.scaling.executor import Executor
 from bbs.scaling.fleet_view import ServerView
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IFleetController, IProvider
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
-from bbs.scaling.outbox import Outbox
 from bbs.scaling.planner import plan
 from bbs.storage.database import Database
 
@@ -316,7 +315,7 @@ class FleetController(Service):
         if seen.homeless:
             moves = await self._run(fleet_transitions.settle, self.me)
             self._news.moved(moves)
-            if len(moves) == relocation.SETTLED_AT_ONCE:
+            if len(moves) == placement.SETTLED_AT_ONCE:
                 self.look_soon()  # More people may find places.
         await self._breaker.stamp_again()
         await self._housekeeping.keep()

@@ -3,7 +3,7 @@
 Each launch is one process. Its standard input is a pipe that nobody writes to: it ends when this
 process does, however that dies, and so tells the child (`bbs.daemons.app`). Its output goes to
 a log file of its own, which only this user may read. The child itself begins another when the file
-is long (`bbs.daemons.log_files`). A child that ends is noticed at once, and stays in `list`, not
+is long (`bbs.daemons.logs`). A child that ends is noticed at once, and stays in `list`, not
 alive, until a thousand others have ended after it.
 
 A log is locked (`flock`, shared) by whoever has it open: the child, until it ends, however that
@@ -187,7 +187,7 @@ class LocalProvider(Service):
 @contextmanager
 def _hangups_wait() -> Iterator[None]:
     """Hold SIGHUP back from a child that is started meanwhile, until it can handle it
-    (`bbs.daemons.log_files.survive_hangups`): it would die of it before."""
+    (`bbs.daemons.logs.survive_hangups`): it would die of it before."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield

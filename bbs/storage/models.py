@@ -240,7 +240,7 @@ class News(Table):
     """One event of the operators' page, `at` when (seconds since the epoch), stored by the
     transaction that acts. Few are kept.
 
-    `kind` is what happened (`bbs.rules.event_text.EventKind`), to which `server`; `detail` and
+    `kind` is what happened (`bbs.rules.page_history.EventKind`), to which `server`; `detail` and
     `number` are what else there is to say. Versions up to 0.3.0 write `text` alone, and read it of
     every row; it can go when schema 10 is the oldest whose programs can work on the database.
     """

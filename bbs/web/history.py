@@ -22,8 +22,7 @@ from typing import Any, Protocol
 from bbs.core.errors import Unavailable
 from bbs.core.values import Counter
 from bbs.rules import page_history
-from bbs.rules.event_text import Event, EventKind, sentence
-from bbs.rules.page_history import NEWS_KEPT, Moment, StoredEvent
+from bbs.rules.page_history import NEWS_KEPT, Event, EventKind, Moment, StoredEvent, sentence
 from bbs.storage.database import Database
 
 STEP = 10.0

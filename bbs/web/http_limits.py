@@ -20,8 +20,7 @@ from twisted.web.server import Request, Site
 
 from bbs.core.addresses import is_loopback
 from bbs.core.values import IDoor, IEntry
-from bbs.protocols.admission import OpenDoor
-from bbs.protocols.sockets import host_of
+from bbs.protocols.connection_state import OpenDoor, host_of
 from bbs.web.resources import as_text, send
 
 MAX_BODY = 4096

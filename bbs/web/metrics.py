@@ -22,12 +22,14 @@ from zope.interface import implementer
 from bbs import __version__
 from bbs.core import tracing
 from bbs.core.values import ERRORS, State, Trouble
-from bbs.web.alarm import Alarm, Cause, alarms
 from bbs.web.poller import IMeter, Poller
 from bbs.web.rates import Launched
 from bbs.web.snapshot import (
+    Alarm,
+    Cause,
     PageView,
     ServiceInfo,
+    alarms,
     free_places,
     longest_wait,
     people,

@@ -29,12 +29,11 @@ from twisted.web.template import Element, Tag, XMLString, flattenString, rendere
 
 from bbs import __version__
 from bbs.core.values import Counter, Policy, State
-from bbs.rules.event_text import broker_away, short
-from bbs.web.alarm import alarms
+from bbs.rules.page_history import broker_away, short
 from bbs.web.auth import OperatorSessions
 from bbs.web.metrics import Metrics
 from bbs.web.poller import Poller, TTLCache
-from bbs.web.snapshot import PageView, ServiceInfo, free_places, people, snapshot
+from bbs.web.snapshot import PageView, ServiceInfo, alarms, free_places, people, snapshot
 from bbs.web.stream import Streams
 
 

@@ -25,7 +25,7 @@ from bbs.board import board, messages
 from bbs.cli import Program, database
 from bbs.cli.database import backup, restore
 from bbs.delivery.feed import Cursor
-from bbs.rules import auth, fleet_admin, fleets, secrets, user_admin
+from bbs.rules import auth, fleet_admin, fleets, user_admin
 from bbs.storage import migrations, models, sqlite_backup
 from bbs.storage.engines import without_password
 from bbs.storage.migrations import OLDEST, VERSION
@@ -275,14 +275,14 @@ class Restoring(CopyCase):
         Waiter.insert(id="w", login_server="l", name="carol", since=1.0).execute()
         Lease.insert(name="fleet", holder="l", identity="x").execute()
         OutboxEntry.insert(channel="c").execute()
-        key = self.call(secrets.hint_key)
+        key = self.call(fleets.hint_key)
         fleet = self.call(fleets.settle, self.now, False)
         self.back_up()
         self.restore()
         with self.there():
             for model in (LoginServer, Waiter, Lease, OutboxEntry, Server):
                 self.assertEqual(model.select().count(), 0)
-            self.assertNotEqual(self.call(secrets.hint_key), key)
+            self.assertNotEqual(self.call(fleets.hint_key), key)
             self.assertEqual(fleets.waiting_for_adopt(), fleets.Left(fleet.id, None))
             [deed] = self.call(fleet_admin.actions, 9)
             self.assertEqual((deed.action, deed.address), ("restore", "bbs restore"))

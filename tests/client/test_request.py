@@ -19,7 +19,7 @@ from bbs.client.request import (
     make_request,
     read_command_infos,
 )
-from bbs.commands import all_commands
+from bbs.commands.common import all_commands
 from bbs.protocols.commands import Command, Role
 from bbs.ui.prompts import count_questions, without_password
 from tests.paths import CHECKOUT

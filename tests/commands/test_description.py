@@ -14,9 +14,8 @@ from twisted.internet.testing import MemoryReactorClock
 from bbs.board import board
 from bbs.board.client import face
 from bbs.cli import Program, run
-from bbs.commands import all_commands
-from bbs.commands.description import described
-from bbs.commands.service import ServiceUnusable
+from bbs.commands.common import all_commands
+from bbs.commands.service import ServiceUnusable, described
 from bbs.config import Configuration
 from bbs.core.clock import IReactor
 from bbs.daemons.composition import AppServing, LoginServing, Runtime

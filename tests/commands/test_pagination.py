@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, friends, groups, posts
 from bbs.board.models import Group, Membership, Post, Relationship
-from bbs.commands import all_commands
+from bbs.commands.common import all_commands
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, paged, read_only
 from bbs.protocols.commands import CommandTable as Table

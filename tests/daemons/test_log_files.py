@@ -17,7 +17,7 @@ from unittest import mock
 from twisted.logger import ILogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.daemons.log_files import KeptFile, SharedFile, survive_hangups, twistd_observer
+from bbs.daemons.logs import KeptFile, SharedFile, survive_hangups, twistd_observer
 
 
 class LogCase(SynchronousTestCase):
@@ -125,7 +125,7 @@ class Shared(LogCase):
     def test_many_processes(self) -> None:
         """All at the same time: no line is lost, or cut, and no file is begun too soon."""
         program = (
-            "import sys; from bbs.daemons.log_files import SharedFile\n"
+            "import sys; from bbs.daemons.logs import SharedFile\n"
             f"file = SharedFile({str(self.path)!r}, 200, 10_000)\n"
             "print(flush=True); sys.stdin.read()\n"
             "for number in range(500): file.append(f'{sys.argv[1]} {number}\\n'.encode())"

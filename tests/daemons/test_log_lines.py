@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import bbs
 from bbs import __version__
 from bbs.core import tracing
-from bbs.daemons.log_lines import LONGEST, Speaker, as_json, as_text, written_as
+from bbs.daemons.logs import LONGEST, Speaker, as_json, as_text, written_as
 
 APP = Speaker("bbs", "app", "3641a6658e63c4c18d88cbd486d2a4ec")
 

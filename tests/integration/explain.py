@@ -34,7 +34,6 @@ from bbs.delivery.feed import Cursor
 from bbs.rules import (
     accounts,
     auth,
-    credentials,
     fleet_admin,
     fleet_transitions,
     fleets,
@@ -45,8 +44,8 @@ from bbs.rules import (
     user_admin,
 )
 from bbs.rules.auth import Caller, asked_by
-from bbs.rules.event_text import Event, EventKind
 from bbs.rules.overview import overview
+from bbs.rules.page_history import Event, EventKind
 from bbs.rules.pagination import Page
 from bbs.storage import migrations
 from bbs.storage.database import Database
@@ -197,8 +196,8 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
         "change-password": [
-            *guarded(credentials.own_hash),
-            *guarded(credentials.change_password, "hash", "new hash"),
+            *guarded(accounts.own_hash),
+            *guarded(accounts.change_password, "hash", "new hash"),
         ],
     }
 

@@ -12,15 +12,7 @@ from bbs.board import blocks, friends, groups, inboxes, messages, posts, retenti
 from bbs.board.models import Block, Delivery, Inbox, Message, Post, Relationship
 from bbs.core.values import DrainCause, LossCause, Quotas, Tally
 from bbs.delivery.feed import Cursor
-from bbs.rules import (
-    accounts,
-    auth,
-    credentials,
-    fleet_admin,
-    fleet_transitions,
-    membership,
-    placement,
-)
+from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, membership, placement
 from bbs.rules.auth import Caller
 from bbs.rules.placement import Look
 from bbs.storage.database import read_only
@@ -351,7 +343,7 @@ class Sessions(ContestCase):
             for number in range(ROUNDS):
                 name = f"user{number}"
                 ann = self.person(name)
-                change = once(credentials.change_password, ann, f"hash of {name}", "new")
+                change = once(accounts.change_password, ann, f"hash of {name}", "new")
                 outcomes = together(self.log_in_again(name, number), change)
                 self.assertIn(outcomes[0].text, (SUCCESS, "No such user or password error"))
                 self.assertEqual(outcomes[1].text, SUCCESS)

@@ -6,7 +6,7 @@ import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.commands import all_commands
+from bbs.commands.common import all_commands
 from bbs.protocols.commands import Role
 from bbs.storage import models
 from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url

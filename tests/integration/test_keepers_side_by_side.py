@@ -13,8 +13,8 @@ from typing import Any
 from bbs.board import board
 from bbs.core.values import DrainCause, LossCause, State, Tally
 from bbs.rules import fleet_transitions, membership, page_history, servers
-from bbs.rules.event_text import Event, EventKind, sentence
 from bbs.rules.membership import Member
+from bbs.rules.page_history import Event, EventKind, sentence
 from bbs.storage import migrations
 from bbs.storage.models import Server
 from tests.database_case import on_both_databases

@@ -9,8 +9,8 @@ from functools import partial
 from bbs.board import board
 from bbs.core.values import Tally
 from bbs.rules import accounts, fleet_admin, fleet_transitions, membership, page_history, user_admin
-from bbs.rules.event_text import Event, EventKind
 from bbs.rules.fleet_admin import By
+from bbs.rules.page_history import Event, EventKind
 from bbs.rules.placement import Look
 from bbs.rules.user_admin import NoSuchPerson
 from bbs.storage.models import News, OutboxEntry, Place, Session, Suspension, User

@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.board.client import face
-from bbs.commands import all_commands
-from bbs.commands.description import check, is_harmless
+from bbs.commands.common import all_commands
+from bbs.commands.service import check, is_harmless
 from bbs.core.values import RESERVED_EVENTS
 from bbs.protocols.commands import Command, Role
 from bbs.protocols.presentation import (

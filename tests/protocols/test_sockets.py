@@ -6,7 +6,7 @@ from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols import sockets
+from bbs.protocols import connection_state
 
 
 class Handle:
@@ -29,10 +29,10 @@ class SocketTests(SynchronousTestCase):
         self.addCleanup(self.peer.close)
 
     def test_the_socket(self) -> None:
-        self.assertIs(sockets.plain_socket(self.transport), self.socket)
+        self.assertIs(connection_state.plain_socket(self.transport), self.socket)
 
     def test_keep_alive(self) -> None:
-        sockets.tune_keep_alive(self.transport)
+        connection_state.tune_keep_alive(self.transport)
         idle, interval, count = (
             self.socket.getsockopt(socket.IPPROTO_TCP, option)
             for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
@@ -40,24 +40,24 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(idle + interval * count, 120)
 
     def test_acknowledged_grows_with_what_the_peer_takes(self) -> None:
-        before = sockets.acknowledged(self.transport)
+        before = connection_state.acknowledged(self.transport)
         self.socket.sendall(b"x" * 1000)
         self.peer.recv(1000, socket.MSG_WAITALL)
         self.peer.sendall(b"y")  # carries the acknowledgement, however late a bare one may come
         self.socket.recv(1)
-        self.assertEqual(sockets.acknowledged(self.transport) - before, 1000)
+        self.assertEqual(connection_state.acknowledged(self.transport) - before, 1000)
 
 
 class NothingKnownTests(SynchronousTestCase):
     def check(self, transport: object) -> None:
-        sockets.tune_keep_alive(transport)
-        self.assertEqual(sockets.acknowledged(transport), 0)
+        connection_state.tune_keep_alive(transport)
+        self.assertEqual(connection_state.acknowledged(transport), 0)
 
     def test_a_transport_without_a_socket(self) -> None:
         self.check(StringTransport())
 
     def test_a_transport_over_something_else(self) -> None:
-        self.assertIsNone(sockets.plain_socket(Handle("TLS")))
+        self.assertIsNone(connection_state.plain_socket(Handle("TLS")))
         self.check(Handle("TLS"))
 
     def test_a_socket_that_is_not_tcp(self) -> None:
@@ -82,9 +82,9 @@ class Addresses(SynchronousTestCase):
             ("2001:DB8:0::1", "2001:db8::1"),
             ("fe80::1%eth0", "fe80::1"),
         ):
-            self.assertEqual(sockets.host_of(IPv6Address("TCP", host, 1)), usual)
+            self.assertEqual(connection_state.host_of(IPv6Address("TCP", host, 1)), usual)
 
     def test_what_has_none(self) -> None:
-        self.assertEqual(sockets.host_of(UNIXAddress("/run/bbs")), "")
-        self.assertEqual(sockets.host_of(None), "")
-        self.assertRaises(ValueError, sockets.usual_form, "bbs.example.org")
+        self.assertEqual(connection_state.host_of(UNIXAddress("/run/bbs")), "")
+        self.assertEqual(connection_state.host_of(None), "")
+        self.assertRaises(ValueError, connection_state.usual_form, "bbs.example.org")

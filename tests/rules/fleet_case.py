@@ -8,7 +8,7 @@ from typing import Any
 from bbs.core.values import DrainCause, State, Tally
 from bbs.rules import fleet_transitions, membership
 from bbs.rules.membership import Member
-from bbs.rules.relocation import Move
+from bbs.rules.placement import Move
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
 from tests.database_case import RulesCase

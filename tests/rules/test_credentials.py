@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.core.errors import NotLoggedIn
-from bbs.rules import accounts, auth, credentials
+from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller
 from bbs.rules.placement import Look
 from bbs.storage.models import Session, Suspension, User
@@ -20,16 +20,16 @@ class Changing(RulesCase):
         self.bob = self.person("bob")
 
     def change(self, caller: Caller | None = None) -> None:
-        self.call(credentials.change_password, caller or self.ann, "hash of ann", "new")
+        self.call(accounts.change_password, caller or self.ann, "hash of ann", "new")
 
     def hash_of(self, name: str) -> str:
         stored: str = User.get(User.name == name).password_hash
         return stored
 
     def test_the_hash_is_another(self) -> None:
-        self.assertEqual(self.call(credentials.own_hash, self.ann), "hash of ann")
+        self.assertEqual(self.call(accounts.own_hash, self.ann), "hash of ann")
         self.change()
-        self.assertEqual(self.call(credentials.own_hash, self.ann), "new")
+        self.assertEqual(self.call(accounts.own_hash, self.ann), "new")
         self.assertEqual(self.hash_of("bob"), "hash of bob")
 
     def test_other_sessions_end_and_the_place_stays(self) -> None:
@@ -43,7 +43,7 @@ class Changing(RulesCase):
     def test_one_that_somebody_has_changed_since(self) -> None:
         User.update(password_hash="another").where(User.name == "ann").execute()
         wrong = "No such user or password error"
-        self.refused(wrong, credentials.change_password, self.ann, "hash of ann", "new")
+        self.refused(wrong, accounts.change_password, self.ann, "hash of ann", "new")
         self.assertEqual(self.hash_of("ann"), "another")
         self.caller(self.other)
 
@@ -51,15 +51,15 @@ class Changing(RulesCase):
         """It was another session that changed the password, perhaps because of this one."""
         self.change(self.caller(self.other))
         for verified in ("hash of ann", "new"):
-            self.refused("Not login yet", credentials.change_password, self.ann, verified, "newest")
+            self.refused("Not login yet", accounts.change_password, self.ann, verified, "newest")
         self.assertEqual(self.hash_of("ann"), "new")
 
     def test_an_account_that_is_gone(self) -> None:
         """Its name may be somebody else's by now."""
         self.call(accounts.delete, self.ann)
         self.account("ann")
-        self.refused("Not login yet", credentials.own_hash, self.ann)
-        self.refused("Not login yet", credentials.change_password, self.ann, "hash of ann", "new")
+        self.refused("Not login yet", accounts.own_hash, self.ann)
+        self.refused("Not login yet", accounts.change_password, self.ann, "hash of ann", "new")
         self.assertEqual(self.hash_of("ann"), "hash of ann")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.values import Counter
-from bbs.rules.event_text import Event, EventKind, sentence, short
+from bbs.rules.page_history import Event, EventKind, sentence, short
 
 COUNTED = (Counter("joins"), Counter("leaves"))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from bbs.core.values import DrainCause, LossCause, State
 from bbs.rules import fleet_admin, fleet_transitions, membership, page_history
-from bbs.rules.event_text import Event, EventKind
 from bbs.rules.fleet_admin import By
+from bbs.rules.page_history import Event, EventKind
 from bbs.rules.servers import OPERATOR
 from bbs.storage.models import News, Place, Server, Waiter
 from tests.database_case import on_both_databases

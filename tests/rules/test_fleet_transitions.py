@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.core.values import DrainCause, Instance, LossCause, State, Tally, Urgency
-from bbs.rules import fleet_admin, fleet_transitions, membership, placement, relocation
+from bbs.rules import fleet_admin, fleet_transitions, membership, placement
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.storage.models import Place, Server, User
 from tests.database_case import on_both_databases
@@ -147,7 +147,7 @@ class AServersLife(FleetCase):
         [move] = self.call(
             fleet_transitions.lose, ONE, lost, LossCause.SILENT, "silent for long", self.now
         )
-        self.assertEqual(move, relocation.Move(User.get().channel, self.seat(other)))
+        self.assertEqual(move, placement.Move(User.get().channel, self.seat(other)))
         self.assertEqual(self.standing(lost), (State.LOST, "silent", "silent for long"))
         self.assertEqual((self.taken(lost), self.taken(other)), (0, 1))
 
@@ -452,7 +452,7 @@ class Replacing(FleetCase):
             for _ in range(3)
         ]
         self.assertEqual(moves, [2, 1, 0])
-        self.assertTrue(self.call(relocation.anybody_moved_lately, self.other, self.now))
+        self.assertTrue(self.call(placement.anybody_moved_lately, self.other, self.now))
 
     def test_one_that_is_needed_again_is_kept_and_is_to_be_replaced_still(self) -> None:
         self.mark()

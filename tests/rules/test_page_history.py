@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from bbs.rules import page_history
-from bbs.rules.event_text import Event, EventKind, sentence
-from bbs.rules.page_history import HOUR, NEWS_KEPT, Moment, Remembered, StoredEvent
+from bbs.rules.page_history import (
+    HOUR,
+    NEWS_KEPT,
+    Event,
+    EventKind,
+    Moment,
+    Remembered,
+    StoredEvent,
+    sentence,
+)
 from bbs.storage.models import LoginServer, News, Point
 from tests.database_case import RulesCase, on_both_databases
 

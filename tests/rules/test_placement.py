@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bbs.core.values import State
-from bbs.rules import accounts, placement, relocation, servers
-from bbs.rules.placement import Look, Search
-from bbs.rules.relocation import Move
+from bbs.rules import accounts, placement, servers
+from bbs.rules.placement import Look, Move, Search
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 from tests.database_case import RulesCase, on_both_databases
 
@@ -33,7 +32,7 @@ class PlacesCase(RulesCase):
 
     def lose(self, server: str) -> list[Move]:
         Server.update(state=State.LOST).where(Server.id == server).execute()
-        return self.call(relocation.vacate, server)
+        return self.call(placement.vacate, server)
 
     def where(self, user: int) -> str | None:
         """The server of the user's place."""
@@ -238,7 +237,7 @@ class Moving(PlacesCase):
         user, old = self.user(), self.ready_server(capacity=2)
         self.enter(user)
         Server.update(state=State.DRAINING).execute()
-        self.assertEqual(self.call(relocation.vacate, old), [Move(self.channels([user])[0], None)])
+        self.assertEqual(self.call(placement.vacate, old), [Move(self.channels([user])[0], None)])
         self.assertIsNone(self.where(user))
 
     def test_some_wait_and_settle_later(self) -> None:
@@ -249,12 +248,12 @@ class Moving(PlacesCase):
         new = self.ready_server(capacity=1)
         moves = self.lose(old)
         self.assertEqual(len([move for move in moves if move.seat]), 1)
-        self.assertEqual(self.call(relocation.settle), [])
+        self.assertEqual(self.call(placement.settle), [])
         later = self.ready_server(capacity=10)
-        moves = self.call(relocation.settle)
+        moves = self.call(placement.settle)
         self.assertEqual([move.seat for move in moves], [self.seat(later)] * 2)
         self.assertEqual([self.taken(server) for server in (old, new, later)], [0, 1, 2])
-        self.assertEqual(self.call(relocation.settle), [])
+        self.assertEqual(self.call(placement.settle), [])
 
     def test_where_there_is_no_room_nobody_looks_again(self) -> None:
         old = self.ready_server(capacity=5)
@@ -277,7 +276,7 @@ class Moving(PlacesCase):
         for user in users:
             Place.insert(user=user, server=None).execute()
         server = self.ready_server(capacity=10)
-        settled = [len(self.call(relocation.settle, most=2)) for _ in range(4)]
+        settled = [len(self.call(placement.settle, most=2)) for _ in range(4)]
         self.assertEqual(settled, [2, 2, 1, 0])
         self.assertEqual(self.taken(server), 5)
 
@@ -289,13 +288,13 @@ class Moving(PlacesCase):
         self.lose(old)
         self.call(placement.give_back, users[0])
         new = self.ready_server(capacity=2)
-        self.call(relocation.settle)
+        self.call(placement.settle)
         self.assertEqual(self.taken(new), 1)
 
     def test_an_empty_server(self) -> None:
         server = self.ready_server(capacity=2)
-        self.assertEqual(self.call(relocation.vacate, server), [])
-        self.assertEqual(self.call(relocation.vacate, "no server"), [])
+        self.assertEqual(self.call(placement.vacate, server), [])
+        self.assertEqual(self.call(placement.vacate, "no server"), [])
 
 
 @on_both_databases
@@ -304,7 +303,7 @@ class WithSessions(RulesCase):
         self.account("ann")
         token = self.log_in("ann")
         Server.update(state=State.LOST).execute()
-        self.call(relocation.vacate, self.server)
+        self.call(placement.vacate, self.server)
         ann = self.caller(token)
         self.assertIsNone(ann.server)
         other = self.ready_server(capacity=1, host="other")
@@ -324,8 +323,8 @@ class MovingOff(PlacesCase):
             self.enter(user)
         Server.update(state=State.DRAINING).execute()
         other = self.ready_server(capacity=2)
-        moves = self.call(relocation.move_off, draining)
+        moves = self.call(placement.move_off, draining)
         self.assertEqual([move.seat for move in moves], [self.seat(other)] * 2)
         self.assertEqual((self.taken(draining), self.taken(other)), (1, 2))
         self.assertEqual(Place.select().where(Place.server == draining).count(), 1)
-        self.assertEqual(self.call(relocation.move_off, draining), [])
+        self.assertEqual(self.call(placement.move_off, draining), [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bbs.core.errors import NotLoggedIn
 from bbs.core.values import State, Tally
-from bbs.rules import accounts, auth, membership, placement, presence, relocation
+from bbs.rules import accounts, auth, membership, placement, presence
 from bbs.rules.auth import Caller, digest
 from bbs.rules.placement import Look, Search
 from bbs.rules.presence import SessionStanding
@@ -70,7 +70,7 @@ class GoingAway(AwayCase):
         held = self.call(presence.held_at, self.server)
         other = self.ready_server(capacity=1)
         Server.update(state=State.DRAINING).where(Server.id == self.server).execute()
-        self.call(relocation.move_off, self.server)
+        self.call(placement.move_off, self.server)
         self.assertEqual(self.call(presence.leave_unused, self.server, held), [])
         self.assertEqual(self.place(ann.id), (other, False))
         self.assertEqual((self.taken(self.server), self.taken(other)), (0, 1))
@@ -91,9 +91,9 @@ class GoingAway(AwayCase):
         (ann,) = self.people("ann")
         self.send_away(ann)
         self.assertEqual(self.waiting(), 0)
-        self.assertEqual(self.call(relocation.settle), [])
+        self.assertEqual(self.call(placement.settle), [])
         self.assertEqual(self.place(ann.id), (None, True))
-        self.assertEqual(self.call(relocation.vacate, self.server), [])
+        self.assertEqual(self.call(placement.vacate, self.server), [])
 
     def test_logging_out(self) -> None:
         ann, _ = self.people("ann", "bob")
@@ -116,7 +116,7 @@ class GoingAway(AwayCase):
         server = self.ready_server(capacity=1)
         token = self.log_in(name)
         Server.update(state=State.LOST).where(Server.id == server).execute()
-        self.call(relocation.vacate, server)
+        self.call(placement.vacate, server)
         return token
 
 
@@ -168,7 +168,7 @@ class ComingBack(AwayCase):
         self.assertIsNone(self.come_back(stays=True))
         self.assertEqual((self.place(self.ann.id), self.waiting()), ((None, False), 1))
         other = self.ready_server(capacity=1)
-        [move] = self.call(relocation.settle)
+        [move] = self.call(placement.settle)
         self.assertEqual((move.seat, self.waiting()), (self.seat(other), 0))
 
     def test_who_is_offline(self) -> None:
@@ -208,7 +208,7 @@ class ComingBack(AwayCase):
         self.assertEqual(self.come_back(), self.seat(self.server))
         self.assertEqual(self.taken(self.server), 2)
         Server.update(state=State.LOST).execute()
-        self.call(relocation.vacate, self.server)
+        self.call(placement.vacate, self.server)
         self.assertEqual(self.place(self.ann.id), (None, False))
 
 
@@ -233,7 +233,7 @@ class Listening(AwayCase):
             },
         )
         Server.update(state=State.LOST).execute()
-        self.call(relocation.vacate, self.server)
+        self.call(placement.vacate, self.server)
         [standing] = self.call(presence.standings, [digest(tokens["ann"])]).values()
         self.assertEqual(standing, SessionStanding(None))
 

@@ -10,8 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.addresses import Address
 from bbs.delivery.bus import Bus
-from bbs.rules.placement import Seat
-from bbs.rules.relocation import Move
+from bbs.rules.placement import Move, Seat
 from bbs.scaling.events import FleetEvents
 from bbs.testing import MemoryBroker
 

@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 from bbs.core.values import Instance, Policy, State
 from bbs.delivery.bus import Bus
 from bbs.rules import fleet_admin, fleets, membership, overview
-from bbs.rules.relocation import SETTLED_AT_ONCE
+from bbs.rules.placement import SETTLED_AT_ONCE
 from bbs.scaling.controller import HOUSEKEEPING_INTERVAL, FleetController
 from bbs.scaling.interfaces import (
     IEndsUnlisted,

@@ -13,12 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions, user_admin
-from bbs.rules.event_text import EventKind
 from bbs.rules.fleet_admin import By
 from bbs.rules.membership import Member
+from bbs.rules.page_history import EventKind
 from bbs.scaling.controller import FleetContext
-from bbs.scaling.events import FleetEvents
-from bbs.scaling.outbox import INTERVAL, Outbox
+from bbs.scaling.events import INTERVAL, FleetEvents, Outbox
 from bbs.storage.models import News, OutboxEntry
 from bbs.testing import MemoryService, Peer
 from bbs.testing.provider import MemoryProvider

@@ -18,7 +18,7 @@ from bbs.board import board
 from bbs.board import models as board_models
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
 from bbs.rules import page_history
-from bbs.rules.event_text import Event, EventKind
+from bbs.rules.page_history import Event, EventKind
 from bbs.storage import migrations, models
 from bbs.storage.engines import LOCK_TIMEOUT, DatabaseRefused, connect_to
 from bbs.storage.migrations import Migrator, migrator_of

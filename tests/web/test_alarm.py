@@ -10,7 +10,7 @@ from bbs.core.values import State
 from bbs.rules.fleet_admin import Hold
 from bbs.rules.overview import Overview
 from bbs.storage.models import Lease, Place
-from bbs.web.alarm import Cause, alarms, no_keeper_after
+from bbs.web.snapshot import Cause, alarms, no_keeper_after
 from tests.memory_service import POLICY
 from tests.web.test_metrics import MetricsCase
 from tests.web.test_rates import QUIET, SERVER

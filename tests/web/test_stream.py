@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from bbs.rules import page_history
-from bbs.rules.event_text import Event, EventKind
 from bbs.rules.overview import GONE_SHOWN, overview
+from bbs.rules.page_history import Event, EventKind
 from bbs.storage.models import Server
 from bbs.web.auth import IDLE
 from bbs.web.stream import KEPT, MOST, PATIENCE, STATE_INTERVAL, event

@@ -29,12 +29,12 @@ from zope.interface import implementer
 from bbs.core.audit import tell
 from bbs.core.errors import RequestTimedOut, TooManyConnections
 from bbs.core.values import IDoor, IEntry
-from bbs.protocols import sockets
-from bbs.protocols.admission import OpenDoor
+from bbs.protocols import connection_state
 from bbs.protocols.connection_state import (
     ConnectionShutdown,
     ConnectionState,
     IAbortable,
+    OpenDoor,
     RejectedConnection,
 )
 from bbs.protocols.line.interfaces import (
@@ -104,7 +104,7 @@ class LineFactory(Factory):
         `close_all` was called, and where there is room for neither."""
         if self._stopping:
             return None
-        entry = self._door.enter(sockets.host_of(address))
+        entry = self._door.enter(connection_state.host_of(address))
         if entry is not None:
             return LineConnection(self, entry)
         return (
@@ -211,8 +211,8 @@ class LineConnection:
 
     def makeConnection(self, transport: ITransport) -> None:
         self._transport = self._state.begin(transport, self)
-        self.peer_host = sockets.host_of(self._transport.getPeer())
-        self.local_host = sockets.host_of(self._transport.getHost())
+        self.peer_host = connection_state.host_of(self._transport.getPeer())
+        self.local_host = connection_state.host_of(self._transport.getHost())
         self.connectionMade()
 
     def connectionMade(self) -> None:

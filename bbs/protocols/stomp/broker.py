@@ -41,9 +41,7 @@ from twisted.python.failure import Failure
 from bbs.core.audit import tell
 from bbs.core.errors import TooManyConnections
 from bbs.core.values import IDoor
-from bbs.protocols.admission import OpenDoor
-from bbs.protocols.connection_state import RejectedConnection
-from bbs.protocols.sockets import host_of
+from bbs.protocols.connection_state import OpenDoor, RejectedConnection, host_of
 from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameError, encode, writable
 from bbs.protocols.stomp.interfaces import check_destination
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms

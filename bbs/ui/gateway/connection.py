@@ -42,10 +42,9 @@ from bbs.client.replies import ChatMessage, Origin, ServiceReply
 from bbs.core.addresses import Address
 from bbs.core.errors import TooManyConnections, Unavailable
 from bbs.limits.connections import Door, Entry
-from bbs.protocols import connection_state, sockets
-from bbs.protocols.connection_state import ConnectionState, IAbortable
+from bbs.protocols import connection_state
+from bbs.protocols.connection_state import ConnectionState, IAbortable, IStreamTransport, host_of
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.protocols.sockets import IStreamTransport, host_of
 from bbs.ui.gateway.peer import IGatewayTransport
 from bbs.ui.gateway.session import GatewaySession, Host
 from bbs.ui.output import Timestamps
@@ -132,7 +131,7 @@ class GatewayConnection(Protocol):
         self._limits = limits
         self._factory = factory
         self._life = ConnectionState(clock, limits.write_timeout)
-        self._stream: sockets.IStreamTransport
+        self._stream: connection_state.IStreamTransport
         self._session = GatewaySession(clock, client, host, limits.max_line, self, times)
         self._session.lines.on_room = self._go_on
         self._greeting: IDelayedCall | None = None
@@ -230,7 +229,7 @@ class GatewayConnection(Protocol):
     def _take_urgent_bytes(self) -> None:
         """Telnet's Synch sends the DM of IAC DM as an urgent byte (RFC 854). Without it in its
         place, IAC would swallow whatever comes next."""
-        handle = sockets.plain_socket(self.transport)
+        handle = connection_state.plain_socket(self.transport)
         if handle is not None:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.logger import FileLogObserver, Logger, LogPublisher, textFileLogObserver
 
-from bbs.daemons.log_lines import Speaker, written_as
+from bbs.daemons.logs import Speaker, written_as
 
 LINES = 2000
 """In a round, of each way."""

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from bbs.core.values import DrainCause, LossCause, State
-from bbs.rules import fleet_transitions, membership, relocation
+from bbs.rules import fleet_transitions, membership, placement
 from bbs.scaling import observer, planner
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.ec2 import errors, instance_states, launch_request
@@ -158,7 +158,7 @@ def _ebb() -> AbstractContextManager[object]:
 
 
 def _twice() -> AbstractContextManager[object]:
-    return mock.patch.object(relocation, "MOVED_AGAIN_AFTER", -1.0)
+    return mock.patch.object(placement, "MOVED_AGAIN_AFTER", -1.0)
 
 
 def _warned() -> AbstractContextManager[object]:

@@ -114,27 +114,31 @@ class PromptTests(EditorCase):
 
     hinted = "hint for a line of thirty columns"
 
-    async def resize(self) -> None:
-        """The terminal tells the process that its window has another size. Time stands still from
-        then on: however slow this machine is, there may be an answer in time."""
+    async def resize(self, columns: int | None = None) -> None:
+        """The terminal tells the process that its window has another size, or the same. Time stands
+        still from then on: however slow this machine is, there may be an answer in time."""
         self.loop.stop_time()
         before: list[tuple[str, int]] = []
-        # What was to be drawn anyhow may be drawn until the signal comes: it is no answer to it.
-        self.loop.before_signal = lambda: before.append((self.paper.raw, self.drawn))
+
+        def before_signal() -> None:
+            # What was to be drawn anyhow may be drawn until now, by the size of before.
+            self.columns = columns or self.columns
+            before.append((self.paper.raw, self.drawn))
+
+        self.loop.before_signal = before_signal
         signal.raise_signal(signal.SIGWINCH)
         while not before or before[-1] == (self.paper.raw, self.drawn):
             await asyncio.sleep(0)
 
     async def narrow(self, breaks: bool) -> None:
         """The window has 20 columns, and the terminal has broken its lines, or cut them off."""
-        self.columns = 20
         self.paper.screen.reset()
         self.paper.screen.resize(self.rows, 20)
         if breaks:
             self.paper.write("ann> a line of thirty columns")  # and goes on in the next row
         else:
             self.paper.write("ann> a line of thirt\x1b[1;20H")
-        await self.resize()
+        await self.resize(20)
 
     def tell(self, keys: PipeInput, columns: int = 20) -> None:
         """The terminal, whose window has so many columns, answers."""
@@ -185,8 +189,7 @@ class PromptTests(EditorCase):
     def test_an_answer_from_the_next_size(self) -> None:
         async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = await self.begin(keys, editor)
-            self.columns = 39
-            await self.resize()
+            await self.resize(39)
             self.tell(keys, columns=20)
             await self.turns()
             self.assertTrue(self.paper.raw.endswith(ASK), "the next size has not been told of")

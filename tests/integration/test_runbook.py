@@ -284,7 +284,8 @@ class OnManyMachines(RunbookCase):
             (machine.folder / "opt/bbs").unlink()
             (machine.folder / "opt/bbs").symlink_to(f"bbs-{BEFORE}")
         # Instances have the version that is on the login server: that is what an image is for.
-        boots = user_data().replace("exec python", f"exec {first.folder}/opt/bbs/bin/python")
+        boots = user_data().replace("exec twistd", f"exec {first.folder}/opt/bbs/bin/twistd")
+        self.assertIn("/opt/bbs/bin/twistd", boots)
         (first.folder / "user_data").write_text(boots)
         self.configure(first, user_data=str(first.folder / "user_data"))
         for machine in (first, second):

@@ -1,6 +1,5 @@
-"""Who is asking: whom a token belongs to, and what a rule asks together with that.
-
-What a rule costs its caller, who has so much of each kind of work in a while.
+"""Authentication of each request: whom a token belongs to, what a rule asks together with that, and
+what the rule costs.
 """
 
 from __future__ import annotations

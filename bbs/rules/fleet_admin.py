@@ -1,8 +1,7 @@
-"""What people who wait and operators ask of the fleet's rows: estimates, what runs, one more, one
-less.
+"""The fleet for operators and for people who wait: estimates, what runs, one more, one less.
 
-Which servers another is launched for when operators ask for that, and what they are told of it:
-pure, for the transaction that writes it down, for the shell and for the page.
+Which servers are to be replaced when operators ask for that, and what operators are told of it, is
+pure: for the transaction that writes it down, for the shell and for the page.
 """
 
 from __future__ import annotations

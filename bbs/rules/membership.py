@@ -1,12 +1,10 @@
-"""Who keeps the fleet, and who is a member of it: what login servers and app servers say of
-themselves.
+"""Membership of the fleet: who keeps it, and what login servers and app servers say of themselves.
 
 One login server at a time keeps the fleet: it holds the lease. Nobody compares clocks: heartbeats
-are counts, and whoever watches measures with its own clock how long one has not moved. Rows name
-processes by identities; whether one is dead is for whoever reads them to judge. Who takes the lease
-sees to it that the rows say in today's form what an older version wrote.
-
-Who could keep the fleet, for those who ask something of it and are no server.
+are counts, and whoever watches measures with its own clock how long a count has not moved. Rows
+name processes by identities; whoever reads them judges whether a process is dead. Whoever takes the
+lease puts into today's form what an older version wrote. `signs` shows who could keep the fleet to
+those who ask something of it and are no server.
 """
 
 from __future__ import annotations

@@ -9,10 +9,9 @@ The rule reads `page.limit` rows at the most behind the position `page.last`, ea
 before it, and the page makes of them what fits into a reply. Where there are others, the reply has
 a cursor for `more`, which calls the rule again where it ended.
 
-Cursors: where a list goes on, as the client that is to ask for it keeps it.
-
-No server remembers one. A cursor says itself what it stands for, and a keyed hash over that and
-over whom it was given to shows that a server of this service has written it.
+The client keeps the cursor, and no server remembers it. A cursor says itself where its list goes
+on. A keyed hash over that and over whom it was given to shows that a server of this service wrote
+it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""What operators do by the page: log in and out, start a server, drain one, have old ones replaced.
+"""Actions of operators on the page: log in and out, launch, drain and replace servers, see people,
+and suspend, log out or delete them.
 
-Each action is recorded, by the transaction that does it and in the log: who, when, from where.
-What another site's page asks is refused three times over: the browser sends the cookie with this
-site's own requests alone (SameSite), `Origin` must be this site's, and no other site's form can set
-the header `X-BBS`.
+Each action is recorded, by the transaction that does it and in the log: who, when, from where. A
+request from another site is refused three times over: the browser sends the cookie with this site's
+own requests alone (SameSite), `Origin` must be this site's, and no other site's form can set the
+header `X-BBS`.
 
-What operators see of people on the page, and do to them: see `bbs.rules.user_admin`.
-
-Names, numbers and times; never a text that somebody wrote. Each deed is recorded by the transaction
-that does it, as those on servers are, and heard by the servers within a second. Names stand in the
-body or the query, as they may have anything in them, and passwords in the body alone.
+Operators see names, numbers and times of people, and never a text that somebody wrote
+(`bbs.rules.user_admin`). Names stand in the body or the query, as they may have anything in them,
+and passwords in the body alone.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
-"""The last hour, a point each ten seconds: what the page's small plots are drawn from.
+"""The history of the page: its last hour, and its events, the same at each login server.
 
-It is what a process has in mind; `memory.py` keeps it over restarts.
+Both are kept in this process, to be shown at once, and in the database, to survive a restart. The
+hour has a point each ten seconds, from which the small plots are drawn. The first page whose turn
+it is writes a point of the fleet; while the database is away points are lost.
 
-The page's memory: its hour and its news, the same at each login server and after a restart.
-
-They are kept here, to be shown at once, and in the database. Whoever acts stores what happens
-(`bbs.rules.page_history`), and the page reads what is behind the last that it has. What only a
-login server sees, its database or its broker that is away, it stores itself, unless another one has
-said so; while the database is away its own readers have that from here alone. The first page whose
-turn it is writes a point of the fleet's hour; while the database is away points are lost.
+Whoever acts stores events (`bbs.rules.page_history`), and each page reads those behind the last
+that it has. A page stores what only a login server sees, that its database or its broker is away,
+unless another one has said so. While the database is away a page's own readers get that from here.
 """
 
 from __future__ import annotations

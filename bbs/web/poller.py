@@ -4,9 +4,8 @@ While somebody watches there is a look each second, else one every ten for the l
 Each look is one transaction that only reads. When the database is away the last fleet known stays,
 and the view says since when.
 
-What this process measures of itself: how late its reactor is, how long the database takes.
-
-Answers that cost something: each is made once in a while, and given to everybody who asks.
+`ReactorLag` and `Spans` measure this process. A `TTLCache` has answers that cost something, made
+once in a while and given to everybody who asks.
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 
 Each server counts from nought since it started, and its row goes when it ends. So what is added up
 is how much each count grew between two looks: nothing is lost when a server goes, and nothing is
-counted twice when one comes.
-
-What all servers count of themselves, made into the page's rates: logins, what the service counts
-by names of its own, and what goes wrong; and which launches have succeeded or failed.
+counted twice when one comes. The page's rates are of logins, of what the service counts by names of
+its own, of what goes wrong, and of launches that succeed or fail.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the operators' page may be asked for. Whatever takes time is asked of somebody else, and
-answered when it is there: nothing here blocks.
+"""Resources of the operators' page, and the answers that they share.
 
-`/`: the page's one file of markup, with what only the server knows when it is asked for.
+Nothing here blocks: whatever takes time is asked of somebody else, and answered when it is there.
 
-A script fills the page in a moment later. What is there without one: the service's name and the
-version, what the service counts and what is to be said of it when the broker is away, whether
-anybody may log in (also while so many watch that nobody more may), and the fleet in sentences.
+`IndexPage` is the page's one file of markup, with what only the server knows. A script fills the
+page in a moment later. Without the script there are the service's name and version, what the
+service counts, what the page will say when the broker is away, whether anybody may log in (also
+while so many watch that nobody more may), and the fleet in sentences.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """How clients present the board.
 
-The board's commands on servers up to version 0.3.0, which send no presentation.
-
-This is history and never changes: later servers send their own.
+The commands of servers up to version 0.3.0, which send no presentation, are history and never
+change: later servers send their own.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The client library with a method for each of the board's commands: `BBSClient`.
 
-client = BBSClient(reactor, Address("127.0.0.1", 22222))
-await client.login("ann", "secret")
-await client.listen("ann", lambda user, message: print(message.sender, message.text))
-await client.send("ann", "bob", "hello")
+    client = BBSClient(reactor, Address("127.0.0.1", 22222))
+    await client.login("ann", "secret")
+    await client.listen("ann", lambda user, message: print(message.sender, message.text))
+    await client.send("ann", "bob", "hello")
 
-The board's replies as values. `docs/protocol.md` is the source of every member named here.
+Replies are values; `docs/protocol.md` is the source of every member named here.
 """
 
 from __future__ import annotations

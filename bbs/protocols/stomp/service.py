@@ -186,6 +186,10 @@ class StompService(Service):
     # IConnectionOwner
 
     def message_received(self, frame: Frame) -> None:
+        """Give a message to its subscriber.
+
+        :meta private:
+        """
         subscription = self._subscriptions.get(frame.headers.get("subscription", ""))
         if subscription is None or not self.running:
             # It was on its way when the subscription ended.
@@ -199,10 +203,18 @@ class StompService(Service):
     # ISubscriptionOwner
 
     def end(self, subscription: Subscription) -> None:
+        """End a subscription.
+
+        :meta private:
+        """
         if self._subscriptions.pop(subscription.ident, None) and self._connection is not None:
             self._connection.tell("UNSUBSCRIBE", {"id": subscription.ident})
 
     def within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
+        """Give up the broker's `answer` when it does not come in time.
+
+        :meta private:
+        """
         return within(self._deadline, self._reactor, answer)
 
     # One connection after the other

@@ -12,7 +12,7 @@ from bbs.client import BBSClient, Origin
 from bbs.client.connection import ServerConnection
 from bbs.core import tracing
 from tests.client.case import LOGIN, SECRET, TRUSTING, ClientTestCase
-from tests.tracing.case import Spans, id_of, parent_of, trace_of
+from tests.core.tracing.case import Spans, id_of, parent_of, trace_of
 
 
 class Service(ClientTestCase):

@@ -17,8 +17,8 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from tests.core.tracing.spans import Collector
 from tests.integration.service import BIN, Process, Service, ServiceCase, connect, eventually, run
-from tests.tracing.spans import Collector
 
 TALKATIVE = """
 import faulthandler, os, sys, threading, time

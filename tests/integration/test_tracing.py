@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Collection
 
+from tests.core.tracing.spans import Collector, Recorded, as_text, below, holes
 from tests.integration.service import START_TIMEOUT, Process, Service, eventually, run
 from tests.integration.shared import SharedCase
 from tests.integration.test_ec2_service import CloudServiceCase
-from tests.tracing.spans import Collector, Recorded, as_text, below, holes
 
 CONTAINERS = ("ask login", "login", "wait")
 """Spans that are open because others are, and would hide any hole."""

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.scaling.local import LocalProvider
 from bbs.scaling.providers import LaunchKit
-from tests.tracing.case import SOMEBODYS
+from tests.core.tracing.case import SOMEBODYS
 
 
 class Process:

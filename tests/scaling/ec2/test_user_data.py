@@ -20,7 +20,7 @@ from bbs.scaling import providers
 from bbs.scaling.ec2.instance_states import price, price_table
 from bbs.scaling.ec2.launch_request import MAX_BYTES, fill_template, read_template, user_data_maker
 from bbs.scaling.providers import LaunchKit
-from tests.tracing.case import SOMEBODYS
+from tests.core.tracing.case import SOMEBODYS
 
 ID = "0123456789abcdef"
 REFERENCES = {"database.url": "ssm:/bbs/database", "broker.url": "secretsmanager:bbs/broker"}

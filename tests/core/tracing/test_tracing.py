@@ -35,9 +35,18 @@ from bbs.storage.database import Database
 from bbs.testing import Peer
 from bbs.testing.service import IN_MEMORY
 from bbs.testing.threads import Inline
+from tests.core.tracing.case import (
+    SOMEBODYS,
+    SPAN,
+    TRACE,
+    Hanging,
+    Spans,
+    id_of,
+    parent_of,
+    trace_of,
+)
 from tests.failing_commands import FAILING
 from tests.memory_service import memory_service
-from tests.tracing.case import SOMEBODYS, SPAN, TRACE, Hanging, Spans, id_of, parent_of, trace_of
 
 SECRET = "a-secret-of-gateways"
 

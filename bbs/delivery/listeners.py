@@ -50,7 +50,7 @@ SAFETY_FACTOR = 5
 """While the broker is there, the database is looked at this much more rarely: for lost hints."""
 
 LISTENING_CONNECTIONS = 16
-"""Connections of one server on which a user may listen (`limits.md`, "Members")."""
+"""Connections of one server on which a user may listen (`docs/protocol.md`)."""
 
 ABOUT_PLACES = ("moved", "logout")
 """Events by which the servers tell each other to look where users are."""

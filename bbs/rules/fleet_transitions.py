@@ -122,12 +122,14 @@ def mark_ready(me: Member, booted: Iterable[tuple[str, str | None, float]]) -> l
     reached (None: as its row says already), and since when it is ready: the time at which it was
     created, and what was measured since."""
     _check_leader(me)
+    events = []
     for server, host, ready in booted:
         values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
         launching = (Server.id == server) & (Server.state == State.LAUNCHING)
         changed = Server.update(values).where(launching).execute()
         if changed and (row := servers.find(server)):
-            page_history.add(_event(row, ready))
+            events.append(_event(row, ready))
+    page_history.add(*events)
     return placement.settle()
 
 

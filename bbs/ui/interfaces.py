@@ -27,7 +27,8 @@ class IScreen(Interface):
 
     Names and texts in replies and messages are other people's: a screen shows them by
     `bbs.ui.output.visible`. What `notice` and `problem` get is harmless already. What was said has
-    its time beside it where that is known (`bbs.ui.output.Times`), unless the person wants none.
+    its time beside it where that is known (`bbs.ui.output.Timestamps`), unless the person wants
+    none.
     """
 
     def reply(request: ClientRequest, reply: ServiceReply) -> None:

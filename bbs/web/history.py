@@ -177,7 +177,7 @@ class Watchers(Protocol):
         """Whether anybody watches, and whether an operator does, who may see people's names."""
 
     def state(self, view: Any) -> None:
-        """The present, a `View`."""
+        """The present, a `PageView`."""
 
     def point(self, point: dict[str, object]) -> None:
         """One more point of the last hour's plots."""

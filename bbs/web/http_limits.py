@@ -30,7 +30,7 @@ MAX_CONNECTIONS = 300
 """Connections at once, beside those that are told that they are too many."""
 
 CONNECTIONS_PER_ADDRESS = 20
-"""Connections of one address (`limits.md`, "The page"): a browser has six."""
+"""Connections of one address: a browser has six."""
 
 PROBED = (b"/health", b"/ready")
 """What is answered on connections beyond these limits too: who probes a server must not take it for

@@ -136,7 +136,7 @@ class OperatorsPage(Service):
             on_change=parts.on_change,
             wall=parts.wall,
         )
-        self._people = people = PeopleControls(
+        people = PeopleControls(
             controls=controls,
             passwords=passwords,
             count=parts.person,

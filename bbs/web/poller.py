@@ -357,7 +357,7 @@ class Poller(Service):
 
 
 MADE_EVERY = 1.0
-"""Seconds for which an answer is given again (`limits.md`, "The page")."""
+"""Seconds for which an answer is given again."""
 
 T = TypeVar("T")
 

@@ -112,7 +112,6 @@ class _TerminalRun(ClientRun):
 
     def leave(self) -> Deferred[None] | None:
         """Give the terminal back before the process ends."""
-        self._over = True
         self._app.leave()
         return self._running
 

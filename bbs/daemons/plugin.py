@@ -54,7 +54,7 @@ class TwistdPlugin(NamedTuple):
 def login_server(service: Service) -> TwistdPlugin:
     """`twistd NAME-login`: the login server of `service`, with the fleet's keeper."""
 
-    def make(options: Any, reactor: Any) -> Daemon:
+    def make(options: Any, reactor: IReactor) -> Daemon:
         # Here, and so below: a server of one kind need not hold what the others import, MiBs of it.
         from bbs.daemons.login import LoginServerDaemon
 
@@ -82,7 +82,7 @@ def login_server(service: Service) -> TwistdPlugin:
 def app_server(service: Service) -> TwistdPlugin:
     """`twistd NAME-app`: an app server of `service`."""
 
-    def make(options: Any, reactor: Any) -> Daemon:
+    def make(options: Any, reactor: IReactor) -> Daemon:
         from bbs.daemons.app import AppServer
 
         return AppServer(
@@ -110,7 +110,7 @@ def app_server(service: Service) -> TwistdPlugin:
 def telnet_gateway(service: Service) -> TwistdPlugin:
     """`twistd NAME-telnet`: a telnet gateway to `service`."""
 
-    def make(options: Any, reactor: Any) -> Daemon:
+    def make(options: Any, reactor: IReactor) -> Daemon:
         from bbs.daemons.telnet import TelnetGateway
 
         return TelnetGateway(service, options.configuration, reactor, _end_process(reactor))

@@ -24,11 +24,13 @@ from twisted.logger import Logger
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions
 from bbs.rules.placement import Move
+from bbs.scaling.interfaces import IFleetController
 
 if TYPE_CHECKING:
     from bbs.scaling.controller import FleetContext
 
 
+# No zope interface: scaling and delivery import nothing of each other, so neither could declare it.
 class FleetBus(Protocol):
     """What travels between servers: see `bbs.delivery.bus.Bus`."""
 
@@ -46,23 +48,12 @@ class FleetBus(Protocol):
         """Hint at `event` to the app servers where somebody listens to `channel`."""
 
 
-class Keeper(Protocol):
-    """This login server's part in keeping the fleet."""
-
-    @property
-    def keeping(self) -> bool:
-        """Whether it holds the lease; else another login server does."""
-
-    def look_soon(self) -> None:
-        """Something has changed."""
-
-
 class FleetEvents:
     """What one login server knows to be new of the fleet, and tells the others by `bus`."""
 
     def __init__(self, bus: FleetBus) -> None:
         self._bus = bus
-        self._keeper: Keeper | None = None
+        self._keeper: IFleetController | None = None
         self._seekers: list[Callable[[], None]] = []
 
     # Who must know
@@ -71,7 +62,7 @@ class FleetEvents:
         """Call `look` whenever there may be places, or none can come, since the last time."""
         self._seekers.append(look)
 
-    def hear(self, keeper: Keeper) -> None:
+    def hear(self, keeper: IFleetController) -> None:
         """Hear hints from now on; `keeper`, which is this login server's, is to look at them."""
         self._keeper = keeper
         self._bus.hear_fleet(self._hinted)

@@ -15,7 +15,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface
 
 from bbs.core.errors import Unavailable
 from bbs.core.values import Counter
@@ -170,19 +173,19 @@ class PageEvent:
         return {"id": self.id, "at": round(self.at, 1), "text": self.text}
 
 
-class Watchers(Protocol):
+class IWatchers(Interface):
     """Those who watch the page."""
 
-    def watched(self) -> tuple[bool, bool]:
+    def watched() -> tuple[bool, bool]:
         """Whether anybody watches, and whether an operator does, who may see people's names."""
 
-    def state(self, view: Any) -> None:
+    def state(view: Any) -> None:
         """The present, a `PageView`."""
 
-    def point(self, point: dict[str, object]) -> None:
+    def point(point: dict[str, object]) -> None:
         """One more point of the last hour's plots."""
 
-    def news(self, news: Sequence[PageEvent]) -> None:
+    def news(news: Sequence[PageEvent]) -> None:
         """What has happened."""
 
 
@@ -199,8 +202,8 @@ class Memory:
         me: str,
         counters: Sequence[Counter],
         database: Database,
-        watchers: Watchers,
-        reactor: Any,
+        watchers: IWatchers,
+        reactor: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
         self.history = LastHour([each.name for each in counters])

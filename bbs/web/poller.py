@@ -28,7 +28,7 @@ from bbs.rules.overview import Overview, overview
 from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import Database
 from bbs.web import history
-from bbs.web.history import Memory, Watchers, chosen, series_of
+from bbs.web.history import IWatchers, Memory, chosen, series_of
 from bbs.web.rates import Launched, ServiceRates, newly_failed, newly_ready
 from bbs.web.snapshot import Measured, PageView, Scene, free_places, longest_wait
 
@@ -155,7 +155,7 @@ class Poller(Service):
         counters: Sequence[Counter],
         database: Database,
         broker: Callable[[], bool],
-        watchers: Watchers,
+        watchers: IWatchers,
         meter: IMeter,
         reactor: IReactorTime,
         wall: Callable[[], float],

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.web.auth import OperatorSessions
-from bbs.web.history import PageEvent
+from bbs.web.history import IWatchers, PageEvent
 from bbs.web.poller import Poller
 from bbs.web.snapshot import PageView, ServiceInfo, essence, snapshot
 
@@ -44,6 +44,7 @@ def event(kind: str, data: object, number: int | None = None) -> bytes:
     return f"event: {kind}\n{id}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
+@implementer(IWatchers)
 class Streams:
     """Everybody who watches. It is told what happens by a `Poller`, and asks it for what somebody
     has missed."""
@@ -93,7 +94,7 @@ class Streams:
             viewer.write(event("bye", {}))
             viewer.end()
 
-    # Watchers
+    # IWatchers
 
     def watched(self) -> tuple[bool, bool]:
         return bool(self._viewers), any(

@@ -7,14 +7,17 @@ from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.core.addresses import Address
 from bbs.delivery.bus import Bus
 from bbs.rules.placement import Move, Seat
 from bbs.scaling.events import FleetEvents
+from bbs.scaling.interfaces import IFleetController
 from bbs.testing import MemoryBroker
 
 
+@implementer(IFleetController)
 class Keeper:
     """Counts how often it was to look."""
 

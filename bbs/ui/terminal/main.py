@@ -112,6 +112,7 @@ class _TerminalRun(ClientRun):
 
     def leave(self) -> Deferred[None] | None:
         """Give the terminal back before the process ends."""
+        self._over = True  # What ends it is a signal: `problem` stays as it is, whatever follows.
         self._app.leave()
         return self._running
 

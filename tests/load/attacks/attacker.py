@@ -130,7 +130,8 @@ class Flood:
                 # The port is chosen when it connects: one may serve for many who are reached.
                 sock.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
                 sock.bind((f"127.{self.net}.{host >> 8}.{host & 255}", 0))
-                await asyncio.wait_for(loop.sock_connect(sock, ("127.0.0.1", self.port)), 20)
+                async with asyncio.timeout(20):
+                    await loop.sock_connect(sock, ("127.0.0.1", self.port))
                 await loop.create_connection(lambda: Attacker(self, number), sock=sock)
             except (OSError, TimeoutError):
                 sock.close()

@@ -68,10 +68,10 @@ class Fuzz:
             try:
                 # From anywhere: what an address may ask for is not what is tried here.
                 at = f"127.{chance.randrange(30, 90)}.{chance.randrange(256)}.1"
-                connecting = asyncio.open_connection(
-                    "127.0.0.1", self.port, local_addr=(at, 0), limit=1 << 22
-                )
-                reader, writer = await asyncio.wait_for(connecting, PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    reader, writer = await asyncio.open_connection(
+                        "127.0.0.1", self.port, local_addr=(at, 0), limit=1 << 22
+                    )
             except (OSError, TimeoutError) as error:
                 self.wrong("unreachable", str(error) or type(error).__name__)
                 await asyncio.sleep(0.5)
@@ -131,7 +131,8 @@ class Conversation:
             self._writer.write(piece)
             if len(pieces) > 1:
                 await asyncio.sleep(0)
-        await asyncio.wait_for(self._writer.drain(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await self._writer.drain()
 
     async def _answers(self, numbers: list[int]) -> bool:
         """Wait for the answers to sentinels; whether the connection goes on."""
@@ -139,8 +140,8 @@ class Conversation:
         swallows = fuzz.dialect.may_swallow
         while numbers:
             try:
-                waiting = self._reader.read(1 << 16)
-                data = await asyncio.wait_for(waiting, SWALLOWED if swallows else PATIENCE)
+                async with asyncio.timeout(SWALLOWED if swallows else PATIENCE):
+                    data = await self._reader.read(1 << 16)
             except TimeoutError:
                 if swallows:
                     fuzz.found["swallowed"] += 1

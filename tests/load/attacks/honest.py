@@ -49,12 +49,13 @@ class Wire:
 
     @classmethod
     async def to(cls, port: int, address: str = ADDRESS) -> Wire:
-        connecting = asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
-        return cls(*await asyncio.wait_for(connecting, PATIENCE))
+        async with asyncio.timeout(PATIENCE):
+            return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))
 
     async def ask(self, line: str) -> dict[str, Any]:
         self._writer.write(line.encode() + b"\n")
-        reply = await asyncio.wait_for(self._reader.readline(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            reply = await self._reader.readline()
         if not reply:
             raise ConnectionError(f"no reply to {line.split()[0]}, the connection ended")
         body: dict[str, Any] = json.loads(reply)

@@ -110,7 +110,8 @@ async def _lie(job: dict[str, Any], found: Counter[str], over: float) -> None:
                 writer.write(piece)
             if writer.transport.get_write_buffer_size() > 1 << 20:
                 with suppress(OSError):
-                    await asyncio.wait_for(writer.drain(), PATIENCE)
+                    async with asyncio.timeout(PATIENCE):
+                        await writer.drain()
         await asyncio.sleep(0.005)
 
 
@@ -135,18 +136,21 @@ async def _talk(
     writing, listening = job["tokens"][:2]
     ears, hand = await asyncio.open_connection("127.0.0.1", job["port"])
     hand.write(f"listen {listening}\n".encode())
-    await asyncio.wait_for(ears.readline(), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        await ears.readline()
     number = 0
     while not lies.done():
         number += 1
         writer.write(f"send {writing} author number {number}\n".encode())
-        reply = json.loads(await asyncio.wait_for(reader.readline(), PATIENCE) or "{}")
+        async with asyncio.timeout(PATIENCE):
+            reply = json.loads(await reader.readline() or "{}")
         if reply.get("status") != 0:
             found["dropped"] += 1
             words.append(f"dropped: {reply}")
             return
         try:
-            event = await asyncio.wait_for(_next_message(ears), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                event = await _next_message(ears)
         except TimeoutError:
             found["hangs"] += 1
             words.append(f"hangs: message {number} did not come")

@@ -17,13 +17,17 @@ from tests.load.attacks.filling import PASSWORD, Template
 from tests.load.attacks.server import Target, attacked
 from tests.load.attacks.tools import Tool, tool
 from tests.load.attacks.values import KINDS, YARDSTICK, Attack, Memory, Outcome, Plan, Waits
-from tests.load.bench.processes import echo
+from tests.load.bench.processes import Failed, echo
 
 LYING = "lying broker"
 
 WARM_UP = 1.0
 """Seconds that the honest peer asks before it is measured, so that everything is there that anybody
 will need."""
+
+PATIENCE = 120.0
+"""Seconds that an attacker may be late. It has the least priority, and one that never ends would
+hold up all that comes after it."""
 
 SLACK = 0.3
 """Seconds that an attack goes on after the honest peer was measured."""
@@ -114,7 +118,10 @@ def _measured(
         attacker.begin(job)
         time.sleep(attack.lead)
         during = honest.ask(plan.during, newcomers=attack.newcomers)
+        deadline = time.monotonic() + job["seconds"] + PATIENCE
         while not attacker.is_done(SLACK):
+            if time.monotonic() > deadline:
+                raise Failed(f"{attack.name}: the attacker has not ended within {PATIENCE:.0f} s")
             for key, more in honest.ask(1.0).items():
                 during[key] += more
         found = attacker.finish()

@@ -57,7 +57,8 @@ async def _page(job: dict[str, Any]) -> None:
         data = b""
         for status in wanted:
             while not (found := _ANSWER.match(data)) or len(data) < found.end() + int(found[2]):
-                more = await asyncio.wait_for(reader.read(1 << 16), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    more = await reader.read(1 << 16)
                 if not more:
                     raise ConnectionError(f"it ended behind {data[-500:]!r}")
                 data += more
@@ -74,14 +75,16 @@ async def _stomp(job: dict[str, Any]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", job["port"])
     connect = f"CONNECT\naccept-version:1.2\nlogin:{login}\npasscode:{passcode}\n\n\0"
     writer.write(connect.encode() + b"SUBSCRIBE\nid:1\ndestination:/topic/sentinel\n\n\0")
-    await asyncio.wait_for(reader.readuntil(b"\0"), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        await reader.readuntil(b"\0")
     number = 0
     while True:
         for _ in range(_ROUND):
             number += 1
             writer.write(b"SEND\ndestination:/topic/sentinel\n\nnumber %d\0" % number)
         for expected in range(number - _ROUND + 1, number + 1):
-            frame = await asyncio.wait_for(reader.readuntil(b"\0"), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                frame = await reader.readuntil(b"\0")
             _count(job, "sentinels")
             if not frame.endswith(b"\n\nnumber %d\0" % expected):
                 _count(job, "out_of_order", f"{frame!r} came for {expected}")

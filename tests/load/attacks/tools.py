@@ -1,4 +1,9 @@
-"""Processes of the attacks that answer jobs: the honest peer, attackers and fuzzers."""
+"""Processes of the attacks that answer jobs: the honest peer, attackers and fuzzers.
+
+They wait with `asyncio.timeout`, never with `asyncio.wait_for`: until Python 3.12 that loses a
+cancellation that comes in the same turn as the result (python/cpython#86296), and the task goes on
+for ever. A sentinel did that once in 200 times.
+"""
 
 from __future__ import annotations
 

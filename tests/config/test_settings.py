@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import Configuration, described, kinds, setting
 from bbs.config.settings import keys_of
-from tests.paths import CHECKOUT
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # type: ignore[import-not-found]
@@ -115,22 +113,6 @@ class NoSections(SynchronousTestCase):
 
 class Helps(SynchronousTestCase):
     """What operators read of each key."""
-
-    def test_documented(self) -> None:
-        """Where the documentation says something of a key, it is the same."""
-        document = (CHECKOUT / "docs/operating.md").read_text("utf-8")
-        example = document.split("```toml\n")[1].split("```")[0]
-        helps = {
-            f"{section}.{key}": declared.help
-            for section, key, declared, _ in Configuration().every_key()
-        }
-        section, documented = "", 0
-        for line in example.splitlines():
-            section = line.partition("]")[0][1:] if line.startswith("[") else section
-            if matched := re.fullmatch(r"(\w+) = .*?  +# (.*)", line):
-                documented += 1
-                self.assertEqual(helps[f"{section}.{matched[1]}"], matched[2])
-        self.assertGreater(documented, 30)
 
     def test_described(self) -> None:
         """`bbs config keys` shows all of them as TOML."""

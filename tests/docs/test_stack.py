@@ -6,7 +6,6 @@ from bbs.scaling.ec2.instance_states import price
 from tests.deploy.stack_template import PATH, template
 from tests.deploy.test_cloudformation import ALERTS
 from tests.docs.aws_commands import strangers
-from tests.docs.runbook import RUNBOOK
 from tests.paths import CHECKOUT
 from tests.scaling.ec2.test_user_data import ScriptTestCase
 
@@ -68,8 +67,7 @@ class Page(ScriptTestCase):
             self.assertIn(f'echo "$FLEET" | xargs -r aws ec2 {command} --instance-ids\n', block)
 
     def test_new_passwords(self) -> None:
-        """The broker has its own before any login server is to start with it; and the runbook says
-        it in the same words."""
+        """The broker has its own before any login server is to start with it."""
         (block,) = (each for each in blocks(self.text) if "PasswordGeneration=" in each)
         commands = re.findall(r"^aws (\w+ [\w-]+)", block, re.MULTILINE)
         self.assertEqual(
@@ -81,7 +79,6 @@ class Page(ScriptTestCase):
                 "autoscaling describe-instance-refreshes",
             ],
         )
-        self.assertIn(block, RUNBOOK.read_text("utf-8"))
 
     def test_next_version(self) -> None:
         """The stack's own output says it as the page does."""

@@ -1,4 +1,4 @@
-"""The manifests in `docs/kubernetes.md`, which nobody here can run."""
+"""The manifests in `deploy/kubernetes`, checked without a cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from bbs.config import ConfigError, Configuration, load
 from bbs.core.addresses import Address
 from tests.paths import CHECKOUT
 
-PAGE = CHECKOUT / "docs" / "kubernetes.md"
+FOLDER = CHECKOUT / "deploy/kubernetes"
+
+FILES = ("configuration", "login", "app", "telnet")
+"""In the order in which they are applied."""
 
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
 
@@ -24,9 +27,9 @@ PLACES = {"bbs-login": 22222, "bbs-app": 22223, "bbs-telnet": 2323}
 
 
 def manifests() -> list[dict[str, Any]]:
-    """Every object, in the order of the page."""
-    blocks = re.findall(r"^```yaml\n(apiVersion:.*?)^```$", PAGE.read_text(), re.M | re.S)
-    return [each for block in blocks for each in yaml.safe_load_all(block)]
+    """Every object, in the order of the files."""
+    texts = [(FOLDER / f"{name}.yaml").read_text("utf-8") for name in FILES]
+    return [each for text in texts for each in yaml.safe_load_all(text)]
 
 
 class Manifests(SynchronousTestCase):
@@ -42,6 +45,13 @@ class Manifests(SynchronousTestCase):
             spec = each["spec"]["template"]["spec"]
             (container,) = spec["containers"]
             yield each["metadata"]["name"], spec, container
+
+    def test_files(self) -> None:
+        """The page applies every file, in this order."""
+        page = (CHECKOUT / "docs/kubernetes.md").read_text("utf-8")
+        applied = re.findall(r"-f deploy/kubernetes/(\w+)\.yaml", page)
+        self.assertEqual(applied, [*FILES])
+        self.assertEqual({path.stem for path in FOLDER.glob("*.yaml")}, {*FILES})
 
     def test_schema(self) -> None:
         """Each is what Kubernetes takes, and has no field that it does not know."""

@@ -1,7 +1,8 @@
 #!/bin/bash
-# User data of the login server, for an image that has bbs and ActiveMQ (deploy/image, BBS_BROKER=yes):
-# its configuration, and what starts. It needs no package index, and runs again as well as once. What
-# is in capitals between quotes and brackets docs/aws.md fills in. Nothing secret is in it: the password of the broker comes from the parameter /bbs/broker.
+# User data of the login server: its configuration, and the units to start. The image has bbs and
+# ActiveMQ (deploy/image, BBS_BROKER=yes), so no package index is needed. It may run again. docs/aws.md
+# fills in what is in capitals between quotes or brackets. It has no secrets: the broker's password
+# comes from the parameter /bbs/broker.
 set -euo pipefail
 
 if [ ! -x /opt/bbs/bin/bbs ] || [ ! -e /usr/share/activemq/bin/activemq.jar ]; then

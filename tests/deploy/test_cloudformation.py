@@ -119,7 +119,7 @@ class Parameters(SynchronousTestCase):
     def test_rules(self) -> None:
         """Of parameters that do not go together."""
         for given, said in (
-            ({"FirstZone": "us-east-1a", "SecondZone": "us-east-1a"}, "are one zone"),
+            ({"FirstZone": "us-east-1a", "SecondZone": "us-east-1a"}, "the same zone"),
             ({"FirstZone": "us-east-1a"}, "FirstZone and SecondZone go together"),
             ({"SecondZone": "us-east-1a"}, "FirstZone and SecondZone go together"),
             ({"KeyName": "mine"}, "KeyName and Operators go together"),

@@ -1,15 +1,15 @@
 #!/opt/bbs/bin/python
-"""Whether a server of bbs is well: exit code 0, or 1 and one line that says what is wrong.
+"""Check whether a server of bbs is healthy: exit code 0, or 1 and one line that says what is wrong.
 
     bbs-healthy URL
 
-`http://HOST:PORT/ready` asks a login server's page: whether people can log in. `bbs://HOST:PORT`
-asks `ping`, which every login server and app server answers, and `bbs+tls://HOST:PORT` does so by
-TLS. `telnet://HOST:PORT` wants a gateway's greeting. Without URL it is what the variable
-BBS_HEALTHY says, else `bbs://127.0.0.1:22222`.
+`http://HOST:PORT/ready` asks a login server's page whether people can log in. `bbs://HOST:PORT`
+sends `ping`, which every login server and app server answers; `bbs+tls://HOST:PORT` uses TLS.
+`telnet://HOST:PORT` waits for a gateway's greeting. The default is the variable BBS_HEALTHY, else
+`bbs://127.0.0.1:22222`.
 
-It asks the server beside it, so nobody's certificate is looked at. It needs no shell, no bbs, and
-40 ms of a processor.
+The server is on the same host, so certificates are not verified. A check needs no shell, no bbs,
+and 40 ms of a processor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def look(place: SplitResult) -> str:
-    """What is the matter with the server at `place`, "" if nothing is."""
+    """Return what is wrong with the server at `place`, "" if nothing is."""
     if place.scheme not in ("http", "bbs", "bbs+tls", "telnet") or not place.port:
         return "must be http:, bbs:, bbs+tls: or telnet://HOST:PORT"
     with socket.create_connection((place.hostname, place.port), PATIENCE) as connection:
@@ -73,7 +73,7 @@ def ping(connection: socket.socket) -> str:
 
 
 def received(connection: socket.socket, end: bytes | None = None) -> bytes:
-    """What comes up to `end`, or until the peer has said all."""
+    """Receive up to `end`, or until the peer closes the connection."""
     data = b""
     while len(data) < 65536 and not (end and end in data) and (more := connection.recv(4096)):
         data += more

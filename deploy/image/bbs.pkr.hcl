@@ -1,6 +1,6 @@
-# An image by Packer: packer init . && packer build -var bundle=bbs-image.tar.gz -var
-# bundle_sha256=… bbs.pkr.hcl, where bundle.sh has made the archive and said its SHA-256. It does what
-# cloud-init.yaml does, and tags what it makes as docs/aws.md's policies want it.
+# Makes an image with Packer: packer init . && packer build -var bundle=bbs-image.tar.gz -var
+# bundle_sha256=… bbs.pkr.hcl. bundle.sh makes the archive and prints its SHA-256. The result is that of
+# cloud-init.yaml, with the tags that the policies of docs/aws.md require.
 
 packer {
   required_plugins {
@@ -18,7 +18,7 @@ variable "bundle" {
 
 variable "bundle_sha256" {
   type        = string
-  description = "Its SHA-256, as bundle.sh said it."
+  description = "Its SHA-256, as bundle.sh printed it."
   validation {
     condition     = can(regex("^[0-9a-f]{64}$", var.bundle_sha256))
     error_message = "The bundle_sha256 has to be 64 hexadecimal digits."
@@ -33,19 +33,19 @@ variable "region" {
 variable "fleet" {
   type        = string
   default     = "bbs"
-  description = "The name that [ec2] name gives the fleet: its login server launches images that have it as their tag bbs:fleet."
+  description = "[ec2] name of the fleet, for the tag bbs:fleet: login servers launch only images with it."
 }
 
 variable "broker" {
   type        = string
   default     = "yes"
-  description = "Whether ActiveMQ is in it, for a login server that has its broker beside it: yes or no."
+  description = "Whether it contains ActiveMQ, for a login server with a broker on the same machine: yes or no."
 }
 
 variable "fluent_bit" {
   type        = string
   default     = "5.1.1"
-  description = "The version of Fluent Bit, which ships logs to CloudWatch Logs; none if empty."
+  description = "Version of Fluent Bit, which ships logs to CloudWatch Logs; empty for none."
 }
 
 source "amazon-ebs" "bbs" {

@@ -1,7 +1,6 @@
 #!/bin/bash
-# bundle.sh WHEEL [FILE]: one archive of all that install.sh needs, for a machine that becomes an
-# image; what it prints is its SHA-256, by which cloud-init.yaml and bbs.pkr.hcl know it. The same
-# wheel from the same checkout gives the same archive.
+# bundle.sh WHEEL [FILE]: makes an archive of everything that install.sh needs, and prints its SHA-256
+# for cloud-init.yaml or bbs.pkr.hcl. The same wheel and checkout give the same archive.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ "$#" -ge 1 ] || { echo "usage: $0 WHEEL [FILE]" >&2; exit 2; }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Forgets what makes this machine itself, before its disk becomes an image: each machine that boots
-# from it is another one, and runs its own user data.
+# Removes the identity of this machine before its disk becomes an image. Each machine that boots from
+# the image gets an identity of its own and runs its own user data.
 set -euo pipefail
 rm -rf /run/bbs-image
 cloud-init clean --logs

@@ -1,18 +1,17 @@
 #!/bin/bash
-# Puts bbs on a machine with Debian 12 or 13 or Ubuntu 24.04, or into an image of one: bbs in
-# /opt/bbs, its units, its user. It starts no service. What makes an image of an instance is
-# cloud-init.yaml or bbs.pkr.hcl, and both run this.
+# Installs bbs in /opt/bbs, with its units and its user, on Debian 12 or 13 or Ubuntu 24.04. It starts
+# no service. cloud-init.yaml and bbs.pkr.hcl run it to make an image.
 #
-# It is told by its environment:
+# Environment variables:
 #   BBS_WHEEL         the wheel of bbs: a file beside this script, a path, or an https URL
 #   BBS_WHEEL_SHA256  its SHA-256, in hexadecimal digits
-#   BBS_BROKER        "yes": ActiveMQ too, for a login server that has its broker beside it
+#   BBS_BROKER        "yes": ActiveMQ too, for a login server with a broker on the same machine
 #   BBS_FLUENT_BIT    a version of Fluent Bit, which ships the journal to CloudWatch Logs
 #   BBS_RDS           the authorities that sign RDS's certificates, a path or an https URL; "" for
-#                     none (AWS's own address, unless told otherwise)
+#                     none (default: AWS's own address)
 #
-# Run again with the same it changes nothing; with another wheel or lock it installs beside what is
-# there, and then changes over at once. Where it fails it says why, and what was there stays.
+# Run again with the same files, it changes nothing. With another wheel or lock it installs a second
+# folder and then switches over. If it fails it says why and leaves the present version in place.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -32,7 +31,7 @@ fail() {
 }
 trap 'fail "line $LINENO: $BASH_COMMAND: status $?"' ERR
 
-# packages PACKAGE...: installs those that are not there.
+# packages PACKAGE...: installs those that are missing.
 packages() {
     local package status missing=()
     for package; do
@@ -45,8 +44,8 @@ packages() {
     fi
 }
 
-# brought PLACE FILE: what is at a path, at an https URL, or beside this script, as FILE. A URL may
-# be a secret for as long as it is good, so it is in no list of processes.
+# brought PLACE FILE: copies a path, an https URL, or a file beside this script to FILE. A URL may be a
+# secret while it is valid, so it is not on a command line.
 brought() {
     case $1 in
     https://*)
@@ -73,7 +72,7 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# bbs, with exactly what the lock says.
+# bbs, with exactly the versions in the lock.
 brought "$BBS_WHEEL" "$scratch/$name" || fail "the wheel $name cannot be had"
 echo "$BBS_WHEEL_SHA256  $scratch/$name" | sha256sum --check --quiet >&2 ||
     fail "$name is not the file with the SHA-256 $BBS_WHEEL_SHA256"
@@ -90,14 +89,14 @@ if [ ! -e "$target/complete" ]; then
     "$target/bin/pip" install --quiet --no-deps --no-index --require-hashes \
         --requirement "$scratch/requirements"
     "$target/bin/pip" check >"$scratch/check" || fail "$(cat "$scratch/check")"
-    # twistd keeps a list of its plugins beside them, where services may not write.
+    # twistd caches its list of plugins beside them, where services may not write.
     "$target/bin/twistd" --help >/dev/null
     touch "$target/complete"
 fi
 ln --symbolic --force --no-dereference "$target" /opt/bbs.new
 mv --no-target-directory /opt/bbs.new /opt/bbs
 
-# Its user, its folders, its units; who starts them is up to user data, or to you.
+# User, folders and units. User data starts them, or you do.
 install -D -m 0644 -t /usr/lib/sysusers.d "$here"/systemd/sysusers.d/bbs.conf
 install -D -m 0644 -t /usr/lib/tmpfiles.d "$here"/systemd/tmpfiles.d/bbs.conf
 systemd-sysusers /usr/lib/sysusers.d/bbs.conf
@@ -105,20 +104,20 @@ systemd-tmpfiles --create /usr/lib/tmpfiles.d/bbs.conf
 install -D -m 0644 -t "$units" "$here"/systemd/bbs*.{service,socket,target}
 install -D -m 0644 -t "$units/bbs-.service.d" "$here"/systemd/bbs-.service.d/*.conf
 
-# The authorities that sign RDS's certificates, and nobody else's.
+# The authorities that sign only RDS's certificates.
 if [ -n "${BBS_RDS-$RDS}" ]; then
     brought "${BBS_RDS-$RDS}" "$scratch/rds.pem" || fail "RDS's authorities cannot be had"
     grep --quiet 'BEGIN CERTIFICATE' "$scratch/rds.pem" || fail "RDS's authorities are no certificates"
     install -m 0644 "$scratch/rds.pem" /etc/ssl/certs/rds.pem
 fi
 
-# A broker beside the login server. Debian's package has a service of its own, which is not ours.
+# A broker on the login server's machine. The service of Debian's package is not used.
 if [ "${BBS_BROKER:-}" = yes ]; then
     packages activemq
     systemctl disable --quiet activemq.service 2>/dev/null || true
 fi
 
-# What takes the journal to CloudWatch Logs, where /etc/bbs/logs.env says to which group.
+# Ships the journal to the CloudWatch Logs group that /etc/bbs/logs.env names.
 if [ -n "${BBS_FLUENT_BIT:-}" ]; then
     packages gpg
     curl --fail --silent --show-error --location --proto '=https' --retry 5 "$FLUENT_KEY" |

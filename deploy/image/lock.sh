@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes requirements.lock anew: what bbs needs, with all that its own extras need, for every Python
-# from 3.11 on, each version with the hashes of its files. Needs uv (pip install uv).
+# Makes requirements.lock anew: the dependencies of bbs and its extras for Python 3.11 and later, each
+# version with the hashes of its files. Needs uv (pip install uv).
 set -euo pipefail
 cd "$(dirname "$0")"
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \

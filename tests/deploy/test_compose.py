@@ -199,7 +199,7 @@ class Secrets(ComposeCase):
         before = {path: path.read_text() for path in folder.iterdir()}
         for path in before:
             self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o644)
-        self.assertIn("there already", self.said(self.folder / "make-secrets", code=1))
+        self.assertIn("exists already", self.said(self.folder / "make-secrets", code=1))
         self.assertEqual({path: path.read_text() for path in folder.iterdir()}, before)
 
     def test_fit_together(self) -> None:

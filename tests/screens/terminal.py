@@ -76,6 +76,10 @@ class Window:
         """What is on the screen alone."""
         return self._run("capture-pane", "-p", "-t", self._name).rstrip("\n").split("\n")
 
+    def coloured(self) -> list[str]:
+        """What is on the screen alone, with the escape sequences of its colours."""
+        return self._run("capture-pane", "-p", "-e", "-t", self._name).rstrip("\n").split("\n")
+
     def paste(self, text: str) -> None:
         """Paste text, and press Enter."""
         self._run("set-buffer", text)

@@ -495,11 +495,7 @@ class ServiceClient(Generic[R]):
         self._on_logged_out(user.name)
 
     def listen(
-        self,
-        user: str,
-        on_message: Callable[[str, ChatMessage], None],
-        *,
-        after: int | None = None,
+        self, user: str, on_message: Callable[[str, ChatMessage], None], *, after: int | None = None
     ) -> Deferred[None]:
         """Have `on_message` called with the user's name and each message for the user, once.
 

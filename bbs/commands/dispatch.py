@@ -131,11 +131,7 @@ class Dispatcher:
     # Requests, and malformed ones, which cost as much
 
     def _paid(
-        self,
-        request: Request | Refusal,
-        token: str | None,
-        costs: Costs,
-        connection: IConnection,
+        self, request: Request | Refusal, token: str | None, costs: Costs, connection: IConnection
     ) -> Reply | Deferred[Reply]:
         payer, wait = self._home.charges.charge(token, connection.peer_host, costs)
         if not wait and costs.known:

@@ -143,11 +143,7 @@ def text(right: str, check: Callable[[str], bool], *, secret: bool = False) -> K
 
 
 def texts(
-    right: str,
-    check: Callable[[str], bool],
-    *,
-    empty: bool = False,
-    secret: bool = False,
+    right: str, check: Callable[[str], bool], *, empty: bool = False, secret: bool = False
 ) -> Kind[tuple[str, ...]]:
     """One text or a list of them; `""` is the empty list, where `empty` allows it."""
     return _several(text(right, check), empty, secret)

@@ -245,11 +245,7 @@ class StompService(Service):
 
     async def _connect(self, broker: Broker) -> StompConnection:
         connection = StompConnection(
-            self._reactor,
-            broker,
-            self,
-            heartbeat=self._heartbeat,
-            max_frame=self._max_frame,
+            self._reactor, broker, self, heartbeat=self._heartbeat, max_frame=self._max_frame
         )
         handshake = Deferred.fromCoroutine(self._shake_hands(broker, connection))
         await within(self._deadline, self._reactor, handshake)

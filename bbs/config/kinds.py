@@ -1,7 +1,7 @@
-"""Kinds of configuration values: how one is read, checked and written.
+"""Kinds of configuration values: how each is read, checked and written.
 
-A section declares its keys with these. A kind takes what TOML gives, or the text of an environment
-variable or option. A kind makes a value of that or refuses it, and says what would be right.
+Sections declare their keys with these. A kind takes what TOML gives, or the text of an environment
+variable or option. It makes a value from that, or refuses it and says what would be right.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from math import isfinite
+from ipaddress import ip_network
+from math import inf, isfinite
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -24,28 +24,11 @@ T = TypeVar("T")
 _MYSQL_IN_C = "mysql+mysqlconnector"
 
 _LONGEST = 1e9
-"""Seconds, some thirty years: beyond it a time-out is a slip of the keyboard."""
+"""Seconds, some thirty years: a longer time-out is a slip of the keyboard."""
 
 
 class NotInstalled(ValueError):
-    """A value would be right if something more were installed; says what, and no secret."""
-
-
-@dataclass(frozen=True)
-class Kind(Generic[T]):
-    """A set of values that a key takes.
-
-    `right` ends the sentence "the key must be …". `read` makes the value of what TOML gave, or
-    raises ValueError (`NotInstalled`, if that is why). `from_text` makes of an environment variable
-    what TOML would have given. A `secret` value is never shown but as `masked`, and may stand in a
-    file instead.
-    """
-
-    right: str
-    read: Callable[[object], T]
-    from_text: Callable[[str], object] = str
-    secret: bool = False
-    masked: Callable[[object], object] = field(default=lambda value: mask(value))
+    """A value needs something that is not installed; the text says what, and no secret."""
 
 
 def mask(value: object) -> object:
@@ -59,18 +42,33 @@ def mask(value: object) -> object:
     return f"{head}{separator}{user}{colon}***{at}{place}" if colon else text
 
 
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """A set of values that a key takes.
+
+    `right` ends the sentence "the key must be …". `read` makes the value from what TOML gave, or
+    raises ValueError (`NotInstalled`, if that is why). `from_text` turns an environment variable
+    into what TOML would have given. A `secret` value is shown only as `masked`, and may stand in a
+    file instead.
+    """
+
+    right: str
+    read: Callable[[object], T]
+    from_text: Callable[[str], object] = str
+    secret: bool = False
+    masked: Callable[[object], object] = mask
+
+
 def hidden(kind: Kind[T]) -> Kind[T]:
-    """Make the values of `kind` secrets of which nothing at all is shown."""
+    """Make `kind` a secret of which no part is shown."""
     return replace(kind, secret=True, masked=lambda value: value and "***")
 
 
-def whole(at_least: float | None = None) -> Kind[int]:
+def whole(at_least: float = -inf) -> Kind[int]:
     """Whole numbers, from `at_least` on."""
 
     def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(value)
-        if at_least is not None and value < at_least:
+        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
             raise ValueError(value)
         return value
 
@@ -78,57 +76,46 @@ def whole(at_least: float | None = None) -> Kind[int]:
 
 
 def whole_or(word: str, at_least: float) -> Kind[int | str]:
-    """Whole numbers from `at_least` on, or `word`, for one that is found as it is needed."""
+    """Whole numbers from `at_least` on, or `word` for a number that the service finds itself."""
     numbers = whole(at_least)
-
-    def read(value: object) -> int | str:
-        return word if value == word else numbers.read(value)
-
-    def from_text(given: str) -> object:
-        return given if given == word else int(given)
-
-    return Kind(f'{numbers.right}, or "{word}"', read, from_text)
+    return Kind(
+        f'{numbers.right}, or "{word}"',
+        lambda value: word if value == word else numbers.read(value),
+        lambda given: given if given == word else int(given),
+    )
 
 
-def number(at_least: float | None = None) -> Kind[float]:
-    """Numbers, from `at_least` on."""
-
+def _number(right: str, fits: Callable[[float], bool]) -> Kind[float]:
     def read(value: object) -> float:
-        found = _finite(value)
-        if at_least is not None and found < at_least:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(value)
+        try:
+            found = float(value)
+        except OverflowError as error:
+            raise ValueError(value) from error
+        if not isfinite(found) or not fits(found):
             raise ValueError(value)
         return found
 
-    return Kind(f"a number{_from(at_least)}", read, float)
+    return Kind(right, read, float)
 
 
-def _from(at_least: float | None) -> str:
-    return "" if at_least is None else f", {at_least} or more"
+def number(at_least: float = -inf) -> Kind[float]:
+    """Numbers, from `at_least` on."""
+    return _number(f"a number{_from(at_least)}", lambda found: found >= at_least)
+
+
+def _from(at_least: float) -> str:
+    return "" if at_least == -inf else f", {at_least} or more"
 
 
 def seconds(*, zero: bool = False) -> Kind[float]:
     """Durations in seconds, above zero unless `zero` is allowed."""
-
-    def read(value: object) -> float:
-        found = _finite(value)
-        if not 0 <= found <= _LONGEST or (found == 0 and not zero):
-            raise ValueError(value)
-        return found
-
     least = "0 or more" if zero else "above 0"
-    return Kind(f"a number of seconds, {least} and at most {_LONGEST:.0e}", read, float)
-
-
-def _finite(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(value)
-    try:
-        found = float(value)
-    except OverflowError as error:
-        raise ValueError(value) from error
-    if not isfinite(found):
-        raise ValueError(value)
-    return found
+    return _number(
+        f"a number of seconds, {least} and at most {_LONGEST:.0e}",
+        lambda found: 0 <= found <= _LONGEST and (zero or found > 0),
+    )
 
 
 def text(right: str, check: Callable[[str], bool], *, secret: bool = False) -> Kind[str]:
@@ -142,15 +129,8 @@ def text(right: str, check: Callable[[str], bool], *, secret: bool = False) -> K
     return Kind(right, read, secret=secret)
 
 
-def texts(
-    right: str, check: Callable[[str], bool], *, empty: bool = False, secret: bool = False
-) -> Kind[tuple[str, ...]]:
-    """One text or a list of them; `""` is the empty list, where `empty` allows it."""
-    return _several(text(right, check), empty, secret)
-
-
-def _several(one: Kind[T], empty: bool, secret: bool = False) -> Kind[tuple[T, ...]]:
-    """One value or a list of them.
+def several(one: Kind[T], *, empty: bool = False) -> Kind[tuple[T, ...]]:
+    """One value or a list of them; `""` is the empty list, where `empty` allows it.
 
     In the environment a list is written as in TOML, `["a", "b"]`; any other text is one element.
     """
@@ -163,7 +143,7 @@ def _several(one: Kind[T], empty: bool, secret: bool = False) -> Kind[tuple[T, .
             raise ValueError(value)
         return tuple(one.read(element) for element in elements)
 
-    return Kind(f"{one.right}, or a list of them", read, _list_or_one, secret)
+    return Kind(f"{one.right}, or a list of them", read, _list_or_one, one.secret)
 
 
 def _list_or_one(given: str) -> object:
@@ -177,12 +157,8 @@ def choice(*allowed: str) -> Kind[str]:
     return text(right, allowed.__contains__)
 
 
-def _endpoint(right: str) -> Kind[ListeningPlace]:
-    return Kind(right, lambda value: ListeningPlace.parse(any_text.read(value)))
-
-
 def _split(url: str) -> SplitResult:
-    """The parts of a URL; ValueError for what no URL of ours may have."""
+    """The parts of a URL; ValueError for parts that none of our URLs may have."""
     parts = urlsplit(url)
     if parts.port == 0 or parts.fragment or not unquote(url).isprintable():
         raise ValueError  # a # in a password has to be written %23
@@ -190,7 +166,7 @@ def _split(url: str) -> SplitResult:
 
 
 def is_reference(value: str) -> bool:
-    """Whether a value only names a secret, which a store of AWS keeps (`references.py`)."""
+    """Whether a value only names a secret in a store of AWS (`references.py`)."""
     return re.fullmatch(r"ssm:/[\w./-]+|secretsmanager:[\w/+=.@:-]+", value, re.ASCII) is not None
 
 
@@ -232,11 +208,11 @@ def _is_http(url: str) -> bool:
 
 
 def _is_collector(url: str) -> bool:
-    """A credential would be shown: OTEL_EXPORTER_OTLP_HEADERS is for that. The place of traces
-    would be there twice."""
     parts = _split(url)
-    twice = parts.path.rstrip("/").endswith("/v1/traces")
-    return _is_http(url) and "@" not in parts.netloc and not parts.query and not twice
+    if "@" in parts.netloc or parts.query:
+        return False  # It would be shown; OTEL_EXPORTER_OTLP_HEADERS takes a credential.
+    # The path of traces is added, so here it would stand twice.
+    return _is_http(url) and not parts.path.rstrip("/").endswith("/v1/traces")
 
 
 def _read_flag(value: object) -> bool:
@@ -245,15 +221,8 @@ def _read_flag(value: object) -> bool:
     return value
 
 
-def _read_share(value: object) -> float:
-    share = _finite(value)
-    if not 0 <= share <= 1:
-        raise ValueError(value)
-    return share
-
-
-def _read_network(value: object) -> IPv4Network | IPv6Network:
-    return ip_network(any_text.read(value))
+def _read_endpoint(value: object) -> ListeningPlace:
+    return ListeningPlace.parse(any_text.read(value))
 
 
 def _read_brokers(value: object) -> tuple[str, ...]:
@@ -269,9 +238,9 @@ flag = Kind(
     "true or false", _read_flag, lambda given: {"true": True, "false": False}.get(given, given)
 )
 any_text = text("a text without control characters", lambda value: True)
-any_texts = texts(any_text.right, lambda value: True, empty=True)
-endpoints = _several(_endpoint(_ENDPOINT), empty=False)
-endpoints_or_none = _several(_endpoint(f'{_ENDPOINT}, "" for none'), empty=True)
+any_texts = several(any_text, empty=True)
+endpoints = several(Kind(_ENDPOINT, _read_endpoint))
+endpoints_or_none = several(Kind(f'{_ENDPOINT}, "" for none', _read_endpoint), empty=True)
 name = text("a text that is not empty", bool)
 server = text(
     'where a server is, such as "127.0.0.1:22222" or "[::1]:22222", or by TLS, where bbs[tls] is'
@@ -288,11 +257,12 @@ told_address = text(
     'where people reach a server, "HOST" or "HOST:PORT", "" for what it finds out',
     lambda value: not value or bool(Address.told(value, 1)),
 )
-names = texts(name.right, bool)
-names_or_none = texts(name.right, bool, empty=True)
-networks_or_none = _several(
-    Kind('a network such as "192.0.2.0/24" or "::1"', _read_network), empty=True
+names = several(name)
+names_or_none = several(name, empty=True)
+network = Kind(
+    'a network such as "192.0.2.0/24" or "::1"', lambda value: ip_network(any_text.read(value))
 )
+networks_or_none = several(network, empty=True)
 size = Kind('a size such as "10 MiB" (KiB, MiB, GiB)', lambda value: Size.parse(str(value)))
 rate = Kind(
     f'a rate such as "20/minute" ({", ".join(UNITS)})', lambda value: Rate.parse(str(value))
@@ -310,17 +280,19 @@ collector_or_none = text(
     lambda value: not value or _is_collector(value),
     secret=True,  # One with a credential is refused, and not shown.
 )
-share = Kind("a number from 0 to 1", _read_share, float)
+share = _number("a number from 0 to 1", lambda found: 0 <= found <= 1)
 database_url = text(
     f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES};'
     f' "{_MYSQL_IN_C}://…" where bbs[fast-mysql] is installed), or {_REFERENCE}',
     _is_database,
     secret=True,
 )
-named_brokers = texts(
-    '"embedded" alone, "stomp://USER:PASSWORD@HOST:61613" or, where bbs[tls] is installed,'
-    f' "stomp+ssl://…" ({_ESCAPES}), or {_REFERENCE}',
-    _is_broker,
-    secret=True,
+named_brokers = several(
+    text(
+        '"embedded" alone, "stomp://USER:PASSWORD@HOST:61613" or, where bbs[tls] is installed,'
+        f' "stomp+ssl://…" ({_ESCAPES}), or {_REFERENCE}',
+        _is_broker,
+        secret=True,
+    )
 )
 broker_urls = Kind(named_brokers.right, _read_brokers, _list_or_one, secret=True)

@@ -22,18 +22,17 @@ class ConfigError(Exception):
     """The configuration cannot be used; its text is one line for the operator, free of secrets."""
 
 
-_RELATIONS = (
-    ("fleet.minimum", "at most", "fleet.maximum"),
-    ("fleet.lost_after", "above", "fleet.heartbeat_interval"),
-    ("fleet.lease_timeout", "above", "fleet.heartbeat_interval"),
+_RELATIONS: tuple[tuple[str, str, Callable[[Any, Any], bool], str], ...] = (
+    ("fleet.minimum", "at most", operator.le, "fleet.maximum"),
+    ("fleet.lost_after", "above", operator.gt, "fleet.heartbeat_interval"),
+    ("fleet.lease_timeout", "above", operator.gt, "fleet.heartbeat_interval"),
 )
-_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {"at most": operator.le, "above": operator.gt}
 
 
 @dataclass(frozen=True)
 class _Given:
-    """A value that somebody gave to a key, where (`place` is what an error names), and whether it
-    is a text that stands for the value, as in the environment."""
+    """A value for a key. An error names `place`, where it was given. With `as_text` the value is a
+    text to be read, as in the environment."""
 
     key: str
     value: object
@@ -48,10 +47,10 @@ def load(
 ) -> Configuration:
     """The configuration from `path` (None: no file), the environment and the options.
 
-    Options are keyed by dotted keys, `"database.url"`; their texts are read as the environment's
-    are, and an option of None was not given.
+    Options have dotted keys, `"database.url"`. Their texts are read as the environment's are; None
+    stands for an option that was not given.
 
-    :raises ConfigError: something in it is wrong, or a provider that is installed cannot be used.
+    :raises ConfigError: something in it is wrong, or an installed provider cannot be used.
     """
     try:
         schema = ConfigurationSchema.installed()
@@ -62,20 +61,18 @@ def load(
     layers = (_from_file(path, schema), _from_environment(environ, schema), _from_options(options))
     for layer in layers:
         taken: set[str] = set()
-        for given in (_resolve(each, schema) for each in layer):
+        for given in (_read_secret_file(each, schema) for each in layer):
             section, _, key = given.key.partition(".")
-            value = _check(given, schema)
-            values[section][key] = value
+            values[section][key] = _read_value(given, schema)
             if given.key in taken:
                 raise ConfigError(f"{given.place}: {given.key} is set, and {given.key}_file too")
             taken.add(given.key)
             sources[given.key] = given.place
     made = {name: section(**values[name]) for name, section in schema.sections.items()}
     own = {name: made.pop(name) for name in OWN_SECTIONS}
-    config = Configuration(
-        **own, providers=MappingProxyType(made), sources=MappingProxyType(sources)
-    )
-    _check_together(config)
+    providers, places = MappingProxyType(made), MappingProxyType(sources)
+    config = Configuration(**own, providers=providers, sources=places)
+    _check_relations(config)
     return config
 
 
@@ -111,11 +108,8 @@ def _from_options(options: Mapping[str, object]) -> Iterator[_Given]:
             yield _Given(key, value, "option", as_text=isinstance(value, str))
 
 
-def _resolve(given: _Given, schema: ConfigurationSchema) -> _Given:
-    """Give the content of a `…_file` key's file to the key itself.
-
-    Such a file holds one value, or one a line.
-    """
+def _read_secret_file(given: _Given, schema: ConfigurationSchema) -> _Given:
+    """Replace a key `…_file` by the secret itself: the file has one value, or one on each line."""
     secret = schema.of_secret_file(given.key)
     if secret is None:
         return given
@@ -125,12 +119,11 @@ def _resolve(given: _Given, schema: ConfigurationSchema) -> _Given:
     except OSError as error:
         raise ConfigError(f"{given.place}: {given.key}: {file}: {error.strerror}") from error
     except ValueError as error:  # not UTF-8, or a NUL in the path
-        raise ConfigError(f"{given.place}: {given.key}: {file!r} is no text file") from error
+        raise ConfigError(f"{given.place}: {given.key}: {file!r} is not a text file") from error
     return _Given(secret, lines[0] if len(lines) == 1 else lines, file)
 
 
-def _check(given: _Given, schema: ConfigurationSchema) -> Any:
-    """The value, as its key's kind makes it."""
+def _read_value(given: _Given, schema: ConfigurationSchema) -> Any:
     declared = schema.keys.get(given.key)
     if declared is None:
         raise ConfigError(f"{given.place}: unknown key {given.key}, {schema.nearest(given.key)}")
@@ -140,22 +133,21 @@ def _check(given: _Given, schema: ConfigurationSchema) -> Any:
     except NotInstalled as error:
         raise ConfigError(f"{given.place}: {given.key}: {error}") from None
     except ValueError:
-        # The cause is left out: its text may hold the secret.
+        # Without the cause: its text may hold the secret.
         shown = "" if kind.secret else f", not {given.value!r}"
         raise ConfigError(f"{given.place}: {given.key} must be {kind.right}{shown}") from None
 
 
-def _check_together(config: Configuration) -> None:
-    """Refuse values that are right one by one and impossible together."""
+def _check_relations(config: Configuration) -> None:
+    """Refuse values that contradict each other, though each alone is right."""
     values = {f"{section}.{key}": value for section, key, _, value in config.every_key()}
-    for key, relation, other in _RELATIONS:
-        if not _HOLDS[relation](values[key], values[other]):
+    for key, relation, holds, other in _RELATIONS:
+        if not holds(values[key], values[other]):
             place = next(at for at in map(config.sources.get, (key, other)) if at != "default")
             raise ConfigError(
                 f"{place}: {key} ({values[key]}) must be {relation} {other} ({values[other]})"
             )
-    provider = config.fleet.provider
-    check = getattr(config.sections().get(provider), "check", None)
+    check = getattr(config.sections().get(config.fleet.provider), "check", None)
     if callable(check):
         try:
             check()
@@ -166,11 +158,7 @@ def _check_together(config: Configuration) -> None:
 def masked(config: Configuration) -> list[tuple[str, str, str]]:
     """Each key, its value as TOML with passwords masked, and where it came from."""
     return [
-        (
-            f"{section}.{key}",
-            _shown(declared, value),
-            config.sources.get(f"{section}.{key}", "code"),
-        )
+        (name := f"{section}.{key}", _shown(declared, value), config.sources.get(name, "code"))
         for section, key, declared, value in config.every_key()
     ]
 
@@ -200,7 +188,6 @@ def described(config: Configuration) -> str:
 
 
 def _shown(declared: Key, value: object) -> str:
-    """A value as TOML, with secrets masked."""
     return write(declared.kind.masked(value) if declared.kind.secret else value)
 
 

@@ -1,8 +1,8 @@
 """The sections of the configuration: our own, which `docs/operating.md` explains, and those that
 installed providers add.
 
-A provider is found by its entry point in the group `bbs.providers`. Only its name and its section
-matter here; `bbs.scaling.providers` makes something of them.
+Entry points in the group `bbs.providers` name the providers. Only their names and their sections
+are used here; `bbs.scaling.providers` does the rest.
 """
 
 from __future__ import annotations
@@ -11,31 +11,35 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, TypeVar
 
 from bbs.config import kinds
+from bbs.config.kinds import Kind
 from bbs.config.settings import Key, keys_of, setting
 from bbs.core.addresses import ListeningPlace
 from bbs.core.plugins import Plugin, PluginUnusable, plugins
 from bbs.core.values import Rate, Size
 
+T = TypeVar("T")
+
 AUTO = "auto"
-"""The value of `fleet.spare` for a number that is found as it is needed."""
+"""The value of `fleet.spare` for a number that follows the demand."""
+
+
+def _local(default: object, help: str, kind: Kind[T]) -> T:
+    """Declare a key that app servers are not told."""
+    return setting(default, help, kind=kind, handed_on=False)
 
 
 @dataclass(frozen=True)
 class Login:
-    listen: tuple[ListeningPlace, ...] = setting(
-        "tcp:22222",
-        "endpoint strings, one or a list: tcp:, ssl:, tcp6:, systemd:",
-        kind=kinds.endpoints,
-        handed_on=False,
+    listen: tuple[ListeningPlace, ...] = _local(
+        "tcp:22222", "endpoint strings, one or a list: tcp:, ssl:, tcp6:, systemd:", kinds.endpoints
     )
-    drain_delay: float = setting(
+    drain_delay: float = _local(
         0.0,
         "s that a login server that is to stop serves on, not ready, for a balancer to see it",
-        kind=kinds.seconds(zero=True),
-        handed_on=False,
+        kinds.seconds(zero=True),
     )
 
 
@@ -44,13 +48,12 @@ class App:
     listen: tuple[ListeningPlace, ...] = setting(
         "tcp:22223", "local provider: each child takes a free port", kind=kinds.endpoints
     )
-    address: str = setting(
+    address: str = _local(
         "",
         "HOST or HOST:PORT that users are told of one run by hand; else what it finds out",
-        kind=kinds.told_address,
-        handed_on=False,
+        kinds.told_address,
     )
-    capacity: int = setting(10, "users that one app server takes", kind=kinds.whole(1))
+    capacity: int = setting(10, "users that one app server takes", minimum=1)
     place_ttl: float = setting(
         900.0,
         "s without command or listening connection until a place goes back",
@@ -59,18 +62,18 @@ class App:
 
 
 @dataclass(frozen=True)
-class Database:
+class DatabaseConfig:
     url: str = setting(
         "sqlite:///bbs.sqlite3",
         "or mysql://user:password@host:3306/bbs?tls_ca=FILE",
         kind=kinds.database_url,
         handed_on=True,
     )
-    pool_size: int = setting(8, "connections, at most", kind=kinds.whole(1))
+    pool_size: int = setting(8, "connections, at most", minimum=1)
 
 
 @dataclass(frozen=True)
-class Broker:
+class BrokerConfig:
     url: tuple[str, ...] = setting(
         "embedded",
         "or stomp://user:password@host:61613, stomp+ssl://…, or a list for failover",
@@ -81,48 +84,32 @@ class Broker:
 
 @dataclass(frozen=True)
 class Fleet:
-    provider: str = setting(
+    provider: str = _local(
         "local",
         "local, ec2, or none (app servers run by hand), or one that a package adds",
-        kind=kinds.name,
-        handed_on=False,
+        kinds.name,
     )
-    minimum: int = setting(
-        1, "app servers kept even when nobody is on", kind=kinds.whole(0), handed_on=False
-    )
-    maximum: int = setting(20, "app servers, at most", kind=kinds.whole(1), handed_on=False)
-    spare: int | str = setting(
+    minimum: int = _local(1, "app servers kept even when nobody is on", kinds.whole(0))
+    maximum: int = _local(20, "app servers, at most", kinds.whole(1))
+    spare: int | str = _local(
         5,
         'free places kept ready ahead of demand; "auto": what wait_target needs',
-        kind=kinds.whole_or(AUTO, 0),
-        handed_on=False,
+        kinds.whole_or(AUTO, 0),
     )
-    wait_target: float = setting(
-        1.0,
-        "s that 99 of 100 who come wait at most, as far as foresight can",
-        kind=kinds.seconds(),
-        handed_on=False,
+    wait_target: float = _local(
+        1.0, "s that 99 of 100 who come wait at most, as far as foresight can", kinds.seconds()
     )
-    consolidate_after: float = setting(
+    consolidate_after: float = _local(
         120.0,
         "s of a server's worth of places beyond need until the emptiest drains; 0: never",
-        kind=kinds.seconds(zero=True),
-        handed_on=False,
+        kinds.seconds(zero=True),
     )
-    warm: int = setting(
-        0, "stopped instances kept for a crowd (ec2)", kind=kinds.whole(0), handed_on=False
+    warm: int = _local(0, "stopped instances kept for a crowd (ec2)", kinds.whole(0))
+    idle_grace: float = _local(
+        120.0, "s an empty server beyond need lives on", kinds.seconds(zero=True)
     )
-    idle_grace: float = setting(
-        120.0,
-        "s an empty server beyond need lives on",
-        kind=kinds.seconds(zero=True),
-        handed_on=False,
-    )
-    launch_timeout: float = setting(
-        180.0,
-        "s until a launch that is not ready has failed",
-        kind=kinds.seconds(),
-        handed_on=False,
+    launch_timeout: float = _local(
+        180.0, "s until a launch that is not ready has failed", kinds.seconds()
     )
     heartbeat_interval: float = setting(2.0, "s", kind=kinds.seconds())
     lost_after: float = setting(10.0, "s without a heartbeat", kind=kinds.seconds())
@@ -133,7 +120,7 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Limits:
-    max_line: int = setting(65536, "bytes", kind=kinds.whole(64))
+    max_line: int = setting(65536, "bytes", minimum=64)
     idle_timeout: float = setting(600.0, "s", kind=kinds.seconds())
     unterminated_timeout: float = setting(0.05, "s", kind=kinds.seconds())
     session_ttl: float = setting(604800.0, "s a session lives unused", kind=kinds.seconds())
@@ -146,12 +133,10 @@ class Limits:
         "60/minute", "that succeed, a name from one address", kind=kinds.rate, handed_on=False
     )
     registrations: Rate = setting("100/minute", "an address", kind=kinds.rate)
-    registration: str = setting(
-        "open", "or closed", kind=kinds.choice("open", "closed"), handed_on=False
-    )
-    password_minimum: int = setting(1, "characters", kind=kinds.whole(1), handed_on=False)
-    connections: int = setting(20000, "a process", kind=kinds.whole(1))
-    connections_per_address: int = setting(200, "an IPv6 address by its /64", kind=kinds.whole(1))
+    registration: str = _local("open", "or closed", kinds.choice("open", "closed"))
+    password_minimum: int = _local(1, "characters", kinds.whole(1))
+    connections: int = setting(20000, "a process", minimum=1)
+    connections_per_address: int = setting(200, "an IPv6 address by its /64", minimum=1)
     trusted: tuple[IPv4Network | IPv6Network, ...] = setting(
         ["127.0.0.0/8", "::1"],
         "networks whose connections are not counted by address",
@@ -162,28 +147,25 @@ class Limits:
     )
     commands: Rate = setting("200/second", "a user; what is over waits", kind=kinds.rate)
     deliveries: Rate = setting("500/second", "a user's messages, by readers", kind=kinds.rate)
-    sessions_per_user: int = setting(
-        32, "more end the one longest unused", kind=kinds.whole(1), handed_on=False
-    )
-    friends: int = setting(1000, "of a user", kind=kinds.whole(0))
-    groups: int = setting(100, "made by a user", kind=kinds.whole(0))
-    members: int = setting(1000, "of a group", kind=kinds.whole(1))
-    inbox: int = setting(16777216, "bytes that wait for a user", kind=kinds.whole(0))
-    posts: int = setting(10000, "of a user, the latest", kind=kinds.whole(1))
+    sessions_per_user: int = _local(32, "more end the one longest unused", kinds.whole(1))
+    friends: int = setting(1000, "of a user", minimum=0)
+    groups: int = setting(100, "made by a user", minimum=0)
+    members: int = setting(1000, "of a group", minimum=1)
+    inbox: int = setting(16777216, "bytes that wait for a user", minimum=0)
+    posts: int = setting(10000, "of a user, the latest", minimum=1)
 
 
 @dataclass(frozen=True)
 class Log:
     format: str = setting(
-        "text", "or json, an object a line for collectors", kind=kinds.choice("text", "json")
+        "text", "or json, an object a line for collectors", choices=("text", "json")
     )
     rotate: Size = setting("10 MiB", "what bbs up keeps its logs to", kind=kinds.size)
-    keep: int = setting(5, "logs kept beside the present one", kind=kinds.whole(1))
-    security: str = setting(
+    keep: int = setting(5, "logs kept beside the present one", minimum=1)
+    security: str = _local(
         "",
         "a file for logins, limits, registrations; in a data folder logs/security.log",
-        kind=kinds.any_text,
-        handed_on=False,
+        kinds.any_text,
     )
 
 
@@ -197,84 +179,66 @@ class Messages:
 
 @dataclass(frozen=True)
 class EC2:
-    """The section of the provider `ec2`. Its region is also where secrets are that the
-    configuration only names (`references.py`), whatever launches the app servers; so it is here."""
+    """The section of the provider `ec2`. With any provider, `region` is also where `references.py`
+    finds secrets; therefore this section is always there."""
 
     region: str = setting("us-east-1", "where instances and secrets are", kind=kinds.name)
-    endpoint_url: str = setting(
-        "", "another EC2 API, for tests", kind=kinds.http_url_or_none, handed_on=False
+    endpoint_url: str = _local("", "another EC2 API, for tests", kinds.http_url_or_none)
+    image_id: str = _local("", "what instances boot", kinds.any_text)
+    instance_type: tuple[str, ...] = _local(
+        "t3.micro", "one or a list, tried in turn when capacity lacks", kinds.names
     )
-    image_id: str = setting("", "what instances boot", kind=kinds.any_text, handed_on=False)
-    instance_type: tuple[str, ...] = setting(
-        "t3.micro",
-        "one or a list, tried in turn when capacity lacks",
-        kind=kinds.names,
-        handed_on=False,
+    subnet_ids: tuple[str, ...] = _local(
+        [], "tried in turn, each type in all of them", kinds.names_or_none
     )
-    subnet_ids: tuple[str, ...] = setting(
-        [], "tried in turn, each type in all of them", kind=kinds.names_or_none, handed_on=False
+    security_group_ids: tuple[str, ...] = _local(
+        [], "what may reach the instances", kinds.names_or_none
     )
-    security_group_ids: tuple[str, ...] = setting(
-        [], "what may reach the instances", kind=kinds.names_or_none, handed_on=False
+    key_name: str = _local("", "whose SSH key the instances take", kinds.any_text)
+    iam_instance_profile: str = _local(
+        "", "what the instances may do: a name or ARN", kinds.any_text
     )
-    key_name: str = setting(
-        "", "whose SSH key the instances take", kind=kinds.any_text, handed_on=False
-    )
-    iam_instance_profile: str = setting(
-        "", "what the instances may do: a name or ARN", kind=kinds.any_text, handed_on=False
-    )
-    launch_template: str = setting(
-        "",
-        "name or id, and after a colon its version, else $Default",
-        kind=kinds.any_text,
-        handed_on=False,
+    launch_template: str = _local(
+        "", "name or id, and after a colon its version, else $Default", kinds.any_text
     )
     address: str = setting(
         "public",
         "which address users are told: public, private, dns",
-        kind=kinds.choice("public", "private", "dns"),
+        choices=("public", "private", "dns"),
     )
-    name: str = setting(
+    name: str = _local(
         "bbs",
         "tag for people to read; whose an instance is, a tag with the fleet's own id says",
-        kind=kinds.name,
-        handed_on=False,
+        kinds.name,
     )
-    spot: bool = setting(False, "ask for Spot capacity first", kind=kinds.flag, handed_on=False)
-    user_data: str = setting(
-        "",
-        "path of a template of the operator's own, else the built-in one",
-        kind=kinds.any_text,
-        handed_on=False,
+    spot: bool = _local(False, "ask for Spot capacity first", kinds.flag)
+    user_data: str = _local(
+        "", "path of a template of the operator's own, else the built-in one", kinds.any_text
     )
     package: str = setting(
-        "",
-        "what pip installs where the image has no bbs: a wheel's URL, with options of pip's",
-        kind=kinds.any_text,
+        "", "what pip installs where the image has no bbs: a wheel's URL, with options of pip's"
     )
-    log_group: str = setting(
+    log_group: str = _local(
         "",
         "where in CloudWatch Logs app servers' logs go, if the image has what ships them",
-        kind=kinds.log_group_or_none,
-        handed_on=False,
+        kinds.log_group_or_none,
     )
 
     def check(self) -> None:
-        """Refuse what says nothing to launch."""
+        """Refuse a section that does not say what to launch."""
         if not (self.image_id or self.launch_template):
             raise ValueError("ec2.image_id or ec2.launch_template must say what to launch")
 
 
 @dataclass(frozen=True)
 class Telnet:
-    listen: tuple[ListeningPlace, ...] = setting(
-        "tcp:2323", '"": no gateway in a bbs up', kind=kinds.endpoints_or_none, handed_on=False
+    listen: tuple[ListeningPlace, ...] = _local(
+        "tcp:2323", '"": no gateway in a bbs up', kinds.endpoints_or_none
     )
-    server: str = setting(
+    server: str = _local(
         "127.0.0.1:22222",
         "the login server that it talks to; by TLS tls://HOST:PORT?tls_ca=FILE&tls_name=NAME",
-        kind=kinds.server,
-        handed_on=False,
+        kinds.server,
     )
     secret: str = setting(
         "",
@@ -285,11 +249,9 @@ class Telnet:
 
 @dataclass(frozen=True)
 class Web:
-    listen: tuple[ListeningPlace, ...] = setting(
-        "", "off unless set", kind=kinds.endpoints_or_none, handed_on=False
-    )
-    password_file: str = setting(
-        "", "without one the page shows, and changes nothing", kind=kinds.any_text, handed_on=False
+    listen: tuple[ListeningPlace, ...] = _local("", "off unless set", kinds.endpoints_or_none)
+    password_file: str = _local(
+        "", "without one the page shows, and changes nothing", kinds.any_text
     )
 
 
@@ -312,14 +274,13 @@ class Configuration:
 
     `providers` has the sections that providers add, by the providers' names. `sources` maps a
     dotted key to `default`, the path of the configuration file, the environment variable,
-    `option`, or the path of the file that holds the secret. Two configurations are equal when their
-    values are.
+    `option`, or the path of the secret's file. Configurations with equal values are equal.
     """
 
     login: Login = Login()
     app: App = App()
-    database: Database = Database()
-    broker: Broker = Broker()
+    database: DatabaseConfig = DatabaseConfig()
+    broker: BrokerConfig = BrokerConfig()
     fleet: Fleet = Fleet()
     limits: Limits = Limits()
     log: Log = Log()
@@ -332,13 +293,12 @@ class Configuration:
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def sections(self) -> dict[str, Any]:
-        """Every section, by name."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         del own["providers"], own["sources"]
         return own | dict(self.providers)
 
     def every_key(self) -> Iterator[tuple[str, str, Key, Any]]:
-        """Every key: its section, its name, what is declared of it, and its value."""
+        """Yield each key: its section, its name, its declaration and its value."""
         for name, section in self.sections().items():
             for key, declared in keys_of(type(section)).items():
                 yield name, key, declared, getattr(section, key)
@@ -347,37 +307,34 @@ class Configuration:
 OWN_SECTIONS: Mapping[str, type] = {
     name: type(section) for name, section in Configuration().sections().items()
 }
-"""The sections that are always there; a provider may add no other one under such a name."""
-
+"""The sections that are always there; a provider cannot add another section of such a name."""
 
 PROVIDERS = "bbs.providers"
 """The entry-point group; each entry point names a `bbs.scaling.providers.Provider`."""
 
-_OWN_DISTRIBUTION = "bbs"
-
 
 def installed_providers() -> Iterator[tuple[Plugin, Any]]:
-    """The providers that are installed, each with the plugin that it is; this distribution's first.
+    """The installed providers, each with its plugin; those of this distribution come first.
 
     :raises PluginUnusable: one of them cannot be used, or its name is taken.
     """
     sections = dict(OWN_SECTIONS)
     names: dict[str, str] = {}
-    found = sorted(plugins(PROVIDERS), key=lambda each: each.distribution != _OWN_DISTRIBUTION)
+    found = sorted(plugins(PROVIDERS), key=lambda each: each.distribution != "bbs")
     for plugin in found:
         provider = plugin.use(_check)
         name: str = provider.name
         if name in names:
-            raise plugin.unusable(f"{names[name]} has a provider {name} already")
+            raise plugin.unusable(f"{names[name]} already has a provider {name}")
         if sections.setdefault(name, provider.section) is not provider.section:
-            raise plugin.unusable(f"the section [{name}] is taken, so no provider can be called so")
+            raise plugin.unusable(f"a provider cannot have the name of the section [{name}]")
         names[name] = plugin.distribution
         yield plugin, provider
 
 
 def _check(thing: Any) -> Any:
     if not all(hasattr(thing, name) for name in ("name", "section", "make")):
-        raise TypeError(f"{thing!r} is no Provider")
+        raise TypeError(f"{thing!r} is not a Provider")
     if thing.section is not None:
         keys_of(thing.section)
     return thing
@@ -392,10 +349,7 @@ class ConfigurationSchema:
 
     @classmethod
     def installed(cls) -> ConfigurationSchema:
-        """The schema of this installation.
-
-        :raises PluginUnusable: a provider cannot be used.
-        """
+        """The schema of this installation; raises PluginUnusable if a provider cannot be used."""
         providers = [provider for _, provider in installed_providers()]
         if not providers:
             raise PluginUnusable(f"bbs is not installed: it has no entry points in {PROVIDERS}")
@@ -411,17 +365,16 @@ class ConfigurationSchema:
         return cls(sections, keys)
 
     def of_secret_file(self, dotted: str) -> str | None:
-        """The secret whose file a key names; None if it is a key of another kind."""
+        """The secret whose file a key `…_file` names; None for another key."""
         key = dotted.removesuffix("_file")
         return key if key != dotted and key in self.keys and self.keys[key].kind.secret else None
 
     def nearest(self, key: str) -> str:
-        """Suggest what an unknown key or section may have meant."""
+        """Suggest a key or section for an unknown one."""
         section, dot, _ = key.partition(".")
         files = [f"{each}_file" for each in self.keys if self.of_secret_file(f"{each}_file")]
         every = [*self.keys, *files]
-        close = difflib.get_close_matches(key, every if dot else self.sections, 1)
-        if close:
+        if close := difflib.get_close_matches(key, every if dot else self.sections, 1):
             return f"did you mean {close[0]}?"
         keys = [each for each in every if each.startswith(f"{section}.")]
         return f"there are {', '.join(keys or self.sections)}"

@@ -1,12 +1,12 @@
-"""How a section of the configuration is declared: a frozen dataclass, each field a `setting`.
+"""Declare a section of the configuration: a frozen dataclass, each field a `setting`.
 
     @dataclass(frozen=True)
     class Popen:
         nice: int = setting(5, "how far app servers stand back behind other processes", minimum=0)
 
-This framework's own sections (`sections.py`) and those of other people's providers are declared
-alike. A section's environment variables, its lines in `bbs config check` and what is refused follow
-from it.
+The framework's own sections (`sections.py`) and those of other people's providers are declared
+alike. The declaration gives a section its environment variables, its checks and its lines in
+`bbs config check`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cache
+from math import inf
 from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints, overload
 
@@ -37,8 +38,7 @@ class _Declared:
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a section: what it may be, what it is for in a line, and whether app servers are
-    told it."""
+    """One key of a section; `handed_on` says whether app servers are told its value."""
 
     kind: Kind[Any]
     help: str
@@ -80,18 +80,18 @@ def setting(
 ) -> Any:
     """Declare a key of a section, a field of a frozen dataclass.
 
-    A key may be a `bool`, an `int`, a `float`, a `str` or a `tuple[str, ...]`: as the field is
-    annotated, else as its default is.
+    A key is a `bool`, an `int`, a `float`, a `str` or a `tuple[str, ...]`, by the annotation of the
+    field or else by its default.
 
-    :param default: what counts where nobody has set it.
-    :param help: what it is for, in a line for operators.
-    :param kind: what it may be, where the annotation does not say it all.
-    :param secret: never shown, and never handed on unless told so; it may stand in a file, whose
-        path is set as `KEY_file`.
-    :param minimum: the least that a number may be.
-    :param choices: the words that a `str` may be.
-    :param handed_on: whether app servers are told it, in the configuration that they start with;
-        unless told otherwise, all but secrets are.
+    :param default: the value where nobody has set the key.
+    :param help: what the key is for, in a line for operators.
+    :param kind: the values that the key takes, where the annotation does not say it all.
+    :param secret: the value is never shown, and by default not handed on. It may stand in a file;
+        the key `KEY_file` then has the file's path.
+    :param minimum: the least value of a number.
+    :param choices: the possible values of a `str`.
+    :param handed_on: whether app servers get the key, in the configuration that they start with.
+        By default they get all but secrets.
     """
     if kind is not None:
         default = kind.read(default)
@@ -105,20 +105,19 @@ def setting(
 def keys_of(section: type[Any]) -> Mapping[str, Key]:
     """The keys of a section, by name.
 
-    :raises TypeError: `section` must be a frozen dataclass whose fields are all settings; the text
-        is one line for whoever wrote it.
+    :raises TypeError: `section` is not a frozen dataclass with a setting for each field; the text
+        is one line for its author.
     """
     name = getattr(section, "__qualname__", repr(section))
     parameters: Any = getattr(section, "__dataclass_params__", None)
     if not isinstance(section, type) or parameters is None or not parameters.frozen:
-        raise TypeError(f"the section {name} is no dataclass(frozen=True)")
+        raise TypeError(f"the section {name} must be a dataclass(frozen=True)")
     known: Any = section
-    return _keys_of(known, name)
+    return _read_keys(known, name)
 
 
-@cache
-def _keys_of(section: type[Any], name: str) -> Mapping[str, Key]:
-    """The keys of a frozen dataclass: it takes some 0.2 ms to find them, and stays what it is."""
+@cache  # Reading them takes some 0.2 ms.
+def _read_keys(section: type[Any], name: str) -> Mapping[str, Key]:
     try:
         hints = get_type_hints(section)
     except NameError:  # An annotation that is there for type checkers only.
@@ -126,7 +125,7 @@ def _keys_of(section: type[Any], name: str) -> Mapping[str, Key]:
     keys: dict[str, Key] = {}
     for each in fields(section):
         try:
-            keys[each.name] = _key(each, hints.get(each.name))
+            keys[each.name] = _read_key(each, hints.get(each.name))
         except (TypeError, ValueError) as error:
             raise TypeError(f"the section {name}: {each.name} {error}") from error
     for secret in [key for key in keys if keys[key].kind.secret and f"{key}_file" in keys]:
@@ -134,38 +133,38 @@ def _keys_of(section: type[Any], name: str) -> Mapping[str, Key]:
     return MappingProxyType(keys)
 
 
-def _key(declared: Field[Any], hint: object) -> Key:
-    told = declared.metadata.get("setting")
-    if not isinstance(told, _Declared):
-        raise TypeError("is no setting(default, help)")
-    if declared.name != declared.name.lower():
+def _read_key(field: Field[Any], hint: object) -> Key:
+    declared = field.metadata.get("setting")
+    if not isinstance(declared, _Declared):
+        raise TypeError("must be a setting(default, help)")
+    if field.name != field.name.lower():
         raise TypeError("must be in lower case, as variables of the environment are not")
-    if not told.help or not told.help.isprintable():
+    if not declared.help or not declared.help.isprintable():
         raise TypeError("needs a line of help")
-    kind = told.kind or _derived(told, hint or type(declared.default))
-    if not told.kind:  # Else `setting` has read it.
+    kind = declared.kind or _kind_of(declared, hint or type(field.default))
+    if not declared.kind:  # Else `setting` has read it.
         try:
-            kind.read(declared.default)
+            kind.read(field.default)
         except ValueError:
             raise TypeError(f"has a default that is not {kind.right}") from None
-    if told.secret:
+    if declared.secret:
         kind = kinds.hidden(kind)
-    handed_on = not kind.secret if told.handed_on is None else told.handed_on
-    return Key(kind, told.help, handed_on)
+    handed_on = not kind.secret if declared.handed_on is None else declared.handed_on
+    return Key(kind, declared.help, handed_on)
 
 
-def _derived(told: _Declared, wanted: object) -> Kind[Any]:
-    """The kind of what is annotated, or defaults to, a type."""
-    if told.minimum is not None and wanted not in (int, float):
-        raise TypeError("has a minimum, and is no number")
-    if told.choices and wanted is not str:
-        raise TypeError("has choices, and is no str")
+def _kind_of(declared: _Declared, wanted: object) -> Kind[Any]:
+    least = -inf if declared.minimum is None else declared.minimum
+    if declared.minimum is not None and wanted not in (int, float):
+        raise TypeError("has a minimum, so it must be a number")
+    if declared.choices and wanted is not str:
+        raise TypeError("has choices, so it must be a str")
     if wanted is int:
-        return kinds.whole(told.minimum)
+        return kinds.whole(least)
     if wanted is float:
-        return kinds.number(told.minimum)
+        return kinds.number(least)
     if wanted is str:
-        return kinds.choice(*told.choices) if told.choices else kinds.any_text
+        return kinds.choice(*declared.choices) if declared.choices else kinds.any_text
     if wanted is bool:
         return kinds.flag
     if wanted in (tuple, tuple[str, ...]):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli import config
-from bbs.config import Broker, ConfigError, Configuration, kinds, load, masked, to_toml
+from bbs.config import BrokerConfig, ConfigError, Configuration, kinds, load, masked, to_toml
 from bbs.config.loading import write
 from bbs.core.addresses import ListeningPlace
 from bbs.core.values import Rate
@@ -171,7 +171,7 @@ class Secrets(ConfigTestCase):
         secret = self.write(b"\xff\xfe")
         self.assertEqual(
             self.refusal("", {"BBS_BROKER_URL_FILE": secret}),
-            f"BBS_BROKER_URL_FILE: broker.url_file: {secret!r} is no text file",
+            f"BBS_BROKER_URL_FILE: broker.url_file: {secret!r} is not a text file",
         )
 
     def test_no_other_key_has_a_file(self) -> None:
@@ -432,7 +432,7 @@ class Writing(ConfigTestCase):
 
     def test_changed_in_code(self) -> None:
         """As the fleet hands a configuration on, with its own broker in it."""
-        config = replace(self.load(), broker=Broker(url=("stomp://u:p@127.0.0.1:1",)))
+        config = replace(self.load(), broker=BrokerConfig(url=("stomp://u:p@127.0.0.1:1",)))
         self.assertEqual(self.load(to_toml(config)), config)
 
     @given(st.text(PRINTABLE), st.floats(0, 1e9), st.integers())

@@ -88,17 +88,17 @@ class NoSections(SynchronousTestCase):
 
         for section in (int, object(), Thawed, Every()):
             error = self.assertRaises(TypeError, keys_of, section)
-            self.assertIn("is no dataclass(frozen=True)", str(error))
+            self.assertIn("must be a dataclass(frozen=True)", str(error))
 
     def test_keys(self) -> None:
         for kind, value, wrong in (
-            (int, 1, "is no setting(default, help)"),
+            (int, 1, "must be a setting(default, help)"),
             (int, setting(1, ""), "needs a line of help"),
             (int, setting(1, "two\nlines"), "needs a line of help"),
             (int, setting("1", "x"), "has a default that is not a whole number"),
             (int, setting(0, "x", minimum=1), "has a default that is not a whole number, 1 or"),
-            (str, setting("", "x", minimum=1), "has a minimum, and is no number"),
-            (int, setting(1, "x", choices=("a",)), "has choices, and is no str"),
+            (str, setting("", "x", minimum=1), "has a minimum, so it must be a number"),
+            (int, setting(1, "x", choices=("a",)), "has choices, so it must be a str"),
             (bytes, setting(b"", "x"), "must be a bool, an int, a float, a str or a tuple"),
         ):
             self.assertIn(f"the section Section: key {wrong}", self.refusal(key=(kind, value)))

@@ -312,17 +312,17 @@ class Unusable(InstalledCase):
         self.assertIn("AttributeError: ", self.refused("acme-bad", "that = 1"))
 
     def test_no_provider(self) -> None:
-        self.assertEqual(self.refused("acme-bad", "it = 1"), "TypeError: 1 is no Provider")
+        self.assertEqual(self.refused("acme-bad", "it = 1"), "TypeError: 1 is not a Provider")
 
     def test_name_of_a_section(self) -> None:
-        taken = "the section [login] is taken, so no provider can be called so"
+        taken = "a provider cannot have the name of the section [login]"
         self.assertEqual(self.refused("acme-bad", self.provider("login")), taken)
 
     def test_section_of_another_name(self) -> None:
         """It may not have a section of the framework's under the framework's name either."""
         section = "@dataclass(frozen=True)\nclass Section:\n    x: int = setting(1, 'x')\n"
         refusal = self.refused("acme-bad", self.provider("web", section))
-        self.assertEqual(refusal, "the section [web] is taken, so no provider can be called so")
+        self.assertEqual(refusal, "a provider cannot have the name of the section [web]")
 
     def test_name_of_ours(self) -> None:
         """Whoever comes from elsewhere is at fault, wherever it stands in the alphabet."""
@@ -330,12 +330,12 @@ class Unusable(InstalledCase):
             self.clean_site()
             section = "EC2" if name == "ec2" else "None"
             refusal = self.refused("aaa", self.provider(name, section), "aaa")
-            self.assertEqual(refusal, f"bbs has a provider {name} already")
+            self.assertEqual(refusal, f"bbs already has a provider {name}")
 
     def test_name_twice(self) -> None:
         self.install("acme-one", "one = acme_one:it", acme_one=self.provider("ships"))
         refusal = self.refused("acme-two", self.provider("ships"), "two")
-        self.assertEqual(refusal, "acme-one has a provider ships already")
+        self.assertEqual(refusal, "acme-one already has a provider ships")
 
     def test_bad_name(self) -> None:
         for name in ("", "Ships", "my_ships", "my-ships", "7"):

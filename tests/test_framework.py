@@ -418,7 +418,7 @@ class Plugins(InstalledCase):
             ("usage", "ValueError: 'poke user': 'user' is neither <name> nor [<name>]"),
             ("speechless", "TypeError: Speechless is a refusal without words: it needs a text"),
             ("broken", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-            ("other", "TypeError: it is no CommandTable"),
+            ("other", "TypeError: it is not a CommandTable"),
         ):
             self.assertEqual(self.refusal(plugin), reason)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -22,62 +24,58 @@ from bbs.rules.names import normalized
 commands = CommandTable()
 
 
-@commands.command("register <id> <password>", Role.LOGIN)
-async def register(ask: Ask, name: str, password: str) -> Reply:
-    """Create an account."""
-    address = ask.connection.peer_host
+@contextmanager
+def _audited(what: str, address: str, name: str) -> Iterator[None]:
+    """Tell the security log that the work within was done or refused. If the service was
+    unavailable, tell nothing."""
     try:
-        await _register(ask, name, password, address)
+        yield
     except Unavailable:
         raise
     except Refusal:
-        tell("register", "refused", address, name)
+        tell(what, "refused", address, name)
         raise
-    tell("register", "done", address, name)
-    return success()
+    tell(what, "done", address, name)
 
 
-async def _register(ask: Ask, name: str, password: str, address: str) -> None:
-    login = ask.home.login
-    limits = login.limits
-    if not limits.registration_is_open:
-        raise accounts.RegistrationClosed()
-    accounts.check_name(name)
-    # Before it is known whether the name is taken: so nobody tries out who exists by thousands.
-    limits.registrations.claim(counted_as(address))
-    await ask.database.run(accounts.check_free, name)
-    accounts.check_password(password, limits.password_minimum)
-    password_hash = await limits.queue.run(address, partial(login.hasher.hash, password))
-    await ask.database.run(
-        accounts.register, name, password_hash, ask.now, ask.home.service.on_register
+@commands.command("register <id> <password>", Role.LOGIN)
+async def register(ask: Ask, name: str, password: str) -> Reply:
+    address, run, on_register = (
+        ask.connection.peer_host,
+        ask.database.run,
+        ask.home.service.on_register,
     )
+    limits, hasher = ask.home.login.limits, ask.home.login.hasher
+    with _audited("register", address, name):
+        if not limits.registration_is_open:
+            raise accounts.RegistrationClosed()
+        accounts.check_name(name)
+        # Before the name is looked up: so nobody tries out by thousands which names exist.
+        limits.registrations.claim(counted_as(address))
+        await run(accounts.check_free, name)
+        accounts.check_password(password, limits.password_minimum)
+        password_hash = await limits.queue.run(address, partial(hasher.hash, password))
+        await run(accounts.register, name, password_hash, ask.now, on_register)
+    return success()
 
 
 @commands.command("login <id> <password>", Role.LOGIN, harmless=True)
 async def login(ask: Ask, name: str, password: str) -> Reply:
     """Begin a session and take a place, waiting for one if none is free."""
     limits, hasher, address = ask.home.login.limits, ask.home.login.hasher, ask.connection.peer_host
-    # However it is typed, it is one name to the limits.
+    # All spellings of a name are one name to the limits.
     form = normalized(name)
     limits.logins.check(form, address)
     stored = await ask.database.run(accounts.password_hash, name)
     verdict = await limits.logins.attempt(form, address, partial(hasher.verify, stored, password))
     token = accounts.new_token()
     digest = auth.digest(token)
+    session = (name, stored or "", digest, verdict.new_hash, ask.now)
+    most, on_login = limits.sessions_per_user, ask.home.service.on_login
     of_service: dict[str, object] = {}
 
     async def begin_session(look: placement.Look) -> placement.Search:
-        search = await ask.database.run(
-            accounts.log_in,
-            name,
-            stored or "",
-            digest,
-            verdict.new_hash,
-            ask.now,
-            look,
-            limits.sessions_per_user,
-            ask.home.service.on_login,
-        )
+        search = await ask.database.run(accounts.log_in, *session, look, most, on_login)
         if isinstance(search, accounts.Begun):
             of_service.update(search.members)
         return search
@@ -85,7 +83,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     def undo() -> Deferred[None]:
         return ask.database.run(accounts.undo_log_in, digest)
 
-    # A typed name may be longer than any that is stored.
+    # A typed name may be longer than any stored one.
     waits_as = form if len(form) <= NAME_LENGTH else name
     try:
         seat = await ask.home.login.seating.seat(waits_as, ask.connection, begin_session, undo)
@@ -99,8 +97,8 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
 
 @commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)
 async def logout(ask: Ask, caller: auth.Caller) -> Reply:
-    """End the user's sessions."""
-    _tell_of_end(ask, caller)
+    ask.home.bus.tell(caller.channel, {"event": "logout"})
+    ask.home.bus.tell_fleet("free")
     return success("Bye!")
 
 
@@ -108,14 +106,14 @@ async def logout(ask: Ask, caller: auth.Caller) -> Reply:
 async def delete(ask: Ask) -> Reply:
     """Remove the account.
 
-    One transaction does for nearly everybody. Where there is more, the first of them ends the
-    sessions, so that the user is sent nothing meanwhile. An interruption then leaves an account
-    that lacks some of what it had, the oldest first, and is nobody else's: its user may log in and
-    delete it again.
+    One transaction is enough for nearly all users. If not, the first one ends the sessions, so that
+    the user is sent nothing meanwhile. After an interruption the account lacks its oldest data, and
+    its name stays taken: the user may log in and delete it again.
     """
     caller, on_delete = ask.user, ask.home.service.on_delete
     removed = await ask.database.run(accounts.delete, caller, on_delete)
-    _tell_of_end(ask, caller)
+    ask.home.bus.tell(caller.channel, {"event": "logout"})
+    ask.home.bus.tell_fleet("free")
     while not removed:
         removed = await ask.database.run(accounts.delete, caller, on_delete, begun=True)
     tell("delete", "done", ask.connection.peer_host, caller.name)
@@ -124,51 +122,40 @@ async def delete(ask: Ask) -> Reply:
 
 @commands.command("change-password <user> <old> <new>", Role.LOGIN)
 async def change_password(ask: Ask, old: str, new: str) -> Reply:
-    """Have the user's password be another, and end the user's other sessions.
+    """Change the password, and end the user's other sessions.
 
-    A wrong old one counts as a wrong password at `login` does: so a thief of a token finds out the
-    password no sooner than anybody else.
+    A wrong old password counts as a wrong password at `login` does, so the thief of a token finds
+    out the password no sooner than anybody else.
     """
     caller, address = ask.user, ask.connection.peer_host
     limits, hasher = ask.home.login.limits, ask.home.login.hasher
     form = normalized(caller.name)
 
-    def tell_of(outcome: str, *_: object) -> None:
-        # That the old one is right is not the end of it.
+    def tell_if_wrong(outcome: str, *_: object) -> None:
+        # The right old password does not end the request.
         if outcome != "right":
             tell("change-password", outcome, address, caller.name)
 
-    limits.logins.check(form, address, tell_of)
+    limits.logins.check(form, address, tell_if_wrong)
     stored = await ask.database.run(accounts.own_hash, caller)
-    await limits.logins.attempt(form, address, partial(hasher.verify, stored, old), tell_of)
-    try:
+    await limits.logins.attempt(form, address, partial(hasher.verify, stored, old), tell_if_wrong)
+    with _audited("change-password", address, caller.name):
         accounts.check_password(new, limits.password_minimum)
         new_hash = await limits.queue.run(address, partial(hasher.hash, new))
         await ask.database.run(accounts.change_password, caller, stored, new_hash)
-    except Unavailable:
-        raise
-    except Refusal:
-        tell_of("refused")
-        raise
-    tell_of("done")
     # Servers at which ended sessions listen should look.
     ask.home.bus.tell(caller.channel, {"event": "logout"})
     return success()
 
 
-def _tell_of_end(ask: Ask, caller: auth.Caller) -> None:
-    ask.home.bus.tell(caller.channel, {"event": "logout"})
-    ask.home.bus.tell_fleet("free")
-
-
 @commands.command("locate <user>", Role.LOGIN, harmless=True, by_itself=True)
 async def tell_where(ask: Ask) -> Reply:
-    """Where the user is served, anew if the server is gone."""
+    """Say where the user is served; find a new place if the server is gone."""
     return Reply({"status": 0, "app_server": _address(ask, await locate(ask))})
 
 
 async def locate(ask: Ask) -> placement.Seat:
-    """Where the caller is served, waiting for a place if theirs is gone."""
+    """Find where the caller is served, and wait for a new place if theirs is gone."""
     caller = ask.user
     if caller.server:
         seat = await ask.database.run(placement.ask, caller.id)
@@ -182,22 +169,27 @@ async def locate(ask: Ask) -> placement.Seat:
 
 
 def _address(ask: Ask, seat: placement.Seat) -> dict[str, object]:
-    """Where `seat` is, for this request's sender."""
+    """The address of `seat`, as the sender of this request reaches it."""
     return seat.address.seen_from(ask.connection.local_host).as_json()
 
 
 @commands.command("forwarded-for <address> <secret>", Role.LOGIN, listed=False)
 async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
-    """A gateway says for whom it speaks, so that limits are for that address and not for its own.
+    """Have a gateway name its user's address, so that limits are for that address.
 
-    Only who knows the secret is believed; a server without one has no such command.
+    The gateway must know the secret; a server without one has no such command.
     """
     login, connection = ask.home.login, ask.connection
     if not login.gateway_secret:
         raise UnknownCommand(ask.command.name)
-    # First: those who guess, from the gateway's own address perhaps, must not keep it out.
+    # Compared first: guesses, perhaps from the gateway's own address, must not keep it out.
     if not hmac.compare_digest(secret.encode(), login.gateway_secret.encode()):
-        _count_guess(ask)
+        try:
+            login.limits.logins.guess(connection.peer_host)
+        except TooManyAttempts:
+            tell("gateway", "refused", connection.peer_host)
+            raise
+        tell("gateway", "wrong", connection.peer_host)
         raise WrongCredentials()
     try:
         connection.peer_host = usual_form(address)
@@ -208,17 +200,6 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
     return success()
 
 
-def _count_guess(ask: Ask) -> None:
-    """Somebody does not know the gateways' secret."""
-    address = ask.connection.peer_host
-    try:
-        ask.home.login.limits.logins.guess(address)
-    except TooManyAttempts:
-        tell("gateway", "refused", address)
-        raise
-    tell("gateway", "wrong", address)
-
-
 def tell(what: str, outcome: str, address: str, name: str = "") -> None:
-    """Tell of a security event, with a name as somebody gave it: `bbs.core.audit.tell`."""
+    """Tell the security log of an event (`bbs.core.audit.tell`), with a name as it was given."""
     audit.tell(what, outcome, address=address, name=name[:NAME_LENGTH])

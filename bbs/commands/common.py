@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 
 from bbs import __version__
 from bbs.commands import accounts
@@ -30,19 +30,16 @@ commands = CommandTable()
 
 @commands.command("help", Role.EITHER, harmless=True)
 async def show_help(ask: Ask) -> Reply:
-    """Show the commands of this server."""
     return success(ask.home.table.help(ask.home.role))
 
 
 @commands.command("ping", Role.EITHER, harmless=True)
 async def ping(ask: Ask) -> Reply:
-    """Show that the server is there."""
     return success("Pong!")
 
 
 @commands.command("quit", Role.EITHER, harmless=True)
 async def leave(ask: Ask) -> Reply:
-    """End the connection."""
     return Reply(success("Bye!").body, close=True)
 
 
@@ -56,43 +53,39 @@ async def events(ask: Ask) -> Reply:
 @commands.command("commands", Role.EITHER, harmless=True, listed=False)
 async def describe(ask: Ask) -> Reply:
     """Describe the service, for clients that were not written for it."""
-    return Reply(
-        {
-            "status": 0,
-            "service": ask.home.service.name,
-            "version": __version__,
-            "protocol": PROTOCOL,
-            **({"traceparent": True} if tracing.is_on() else {}),
-            "commands": [usage_of(command) for command in ask.home.table if command.listed],
-            **ask.home.described,
-        }
-    )
+    members = {
+        "status": 0,
+        "service": ask.home.service.name,
+        "version": __version__,
+        "protocol": PROTOCOL,
+        **({"traceparent": True} if tracing.is_on() else {}),
+        "commands": [usage_of(command) for command in ask.home.table if command.listed],
+        **ask.home.described,
+    }
+    return Reply(members)
 
 
 @commands.command("traceparent <context>", Role.EITHER, harmless=True, listed=False)
 async def traceparent(ask: Ask, context: str) -> Reply:
-    """Make the next request on this connection a part of the client's trace.
-
-    A server that keeps no traces has no such command.
-    """
+    """Make the next request on this connection part of the client's trace. A server that keeps no
+    traces has no such command."""
     if not tracing.is_on():
         raise UnknownCommand(ask.command.name)
     if not tracing.is_traceparent(context):
         raise WrongUsage(ask.command.usage)
-    connection = ask.connection
-    ask.home.traces.give(connection, context, ask.home.charges.trusts(connection.peer_host))
+    is_trusted = ask.connection.peer_host in ask.home.charges.trusted
+    ask.home.traces.give(ask.connection, context, is_trusted)
     return success()
 
 
 LISTEN = "listen <user> [<id>]"
 
 
-def listening(feed: Feed | None) -> CommandTable:
-    """Make `listen`, where the service's durable events come from `feed`."""
+def _listen_command(feed: Feed | None) -> CommandTable:
+    """Make `listen` for a service whose durable events come from `feed`."""
     commands = CommandTable()
 
     def open_mailbox(caller: Caller, after: str | None = None) -> Mailbox:
-        """Find out where listening begins; `after` as it was typed."""
         if after is not None and not (re.fullmatch("[0-9]{1,19}", after) and int(after) <= MAX_ID):
             raise WrongUsage(LISTEN)
         if feed is None:
@@ -103,7 +96,7 @@ def listening(feed: Feed | None) -> CommandTable:
 
     @commands.command(LISTEN, Role.APP, rule=rule, harmless=True, by_itself=True)
     async def listen(ask: Ask, mailbox: Mailbox) -> Reply:
-        """Send the user's events on this connection, from behind the reply on."""
+        """Send the user's events on this connection, beginning right after the reply."""
         start = await ask.home.app.listeners.open(ask.user, mailbox, ask.connection)
         return Reply(success().body, after=start)
 
@@ -114,38 +107,35 @@ MORE = "more <user> <cursor>"
 
 
 class Pagination:
-    """The commands of a service whose lists come in parts.
-
-    :param secret: as in `Cursors`.
-    """
+    """The commands of a service whose lists come in parts; `secret` is for `Cursors`."""
 
     def __init__(self, secret: bytes) -> None:
         self._cursors = Cursors(secret)
         self._lists: dict[str, tuple[Command, Callable[..., Part]]] = {}
 
-    def known(self, command: Command) -> Command:
-        """Return `command`; if its rule is paged, replies have the cursor of what follows.
+    def with_cursors(self, command: Command) -> Command:
+        """Return `command`; if its rule is paged, its replies have the cursor of the next part.
 
-        :raises ValueError: its rule is paged, and does not say that it only reads.
+        :raises ValueError: its rule is paged, and not marked as read-only.
         """
         part, rule = part_of(command.rule), command.rule
         if part is None or rule is None:
             return command
         if not is_read_only(rule):
-            raise ValueError(f"the rule of {command.name} is paged, so it is to be read_only too")
-        name, tell = command.name, self._tell
+            raise ValueError(f"the rule of {command.name} is paged, so it must be read_only too")
+        name, add_cursor = command.name, self._add_cursor
         self._lists[name] = command, part
 
         @wraps(rule)
         def first(caller: Caller, *arguments: str) -> Part:
-            return tell(caller, name, arguments, part(caller, FIRST, *arguments))
+            return add_cursor(caller, name, arguments, part(caller, FIRST, *arguments))
 
         return replace(command, rule=first)
 
     def more(self) -> Command:
-        """Make the command that answers with what follows."""
+        """Make the command that answers with the next part."""
 
-        # Any of the lists may follow, and there are long ones among them.
+        # The list may be any of them, and some are long.
         @costs(commands=Part.price)
         @long_read
         def more(caller: Caller, cursor: str) -> Part:
@@ -155,11 +145,11 @@ class Pagination:
             if not command or not part or not command.minimum <= count <= command.maximum:
                 raise CursorExpired()  # A server of another version wrote it.
             found = part(caller, Page(where.last), *where.arguments)
-            return self._tell(caller, where.command, where.arguments, found)
+            return self._add_cursor(caller, where.command, where.arguments, found)
 
         return Command(MORE, Role.EITHER, rule=more, listed=False, harmless=True)
 
-    def _tell(self, caller: Caller, name: str, arguments: Sequence[str], part: Part) -> Part:
+    def _add_cursor(self, caller: Caller, name: str, arguments: Sequence[str], part: Part) -> Part:
         if part.last is not None:
             where = Continuation(name, arguments, part.last)
             part["more"] = self._cursors.write(caller.id, where, caller.now)
@@ -168,35 +158,30 @@ class Pagination:
 
 def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
     """Make the table of all commands of `service`, whichever server serves them: those of every
-    service, its own, and those of the plugins in the entry-point group `NAME.commands`, each of
-    which names a `CommandTable`.
+    service, its own, and those of plugins. Each entry point of the group `NAME.commands` names a
+    plugin's `CommandTable`.
 
-    All servers of the service share `secret`, so each takes the cursors of the others. Without it
-    cursors are for this table alone.
+    All servers of the service share `secret`, so that each accepts the cursors of the others.
+    Without it only this table accepts its cursors.
 
-    :raises ServiceUnusable: one of its own has a name that is taken.
-    :raises PluginUnusable: a plugin does not import, names no table, or takes a name again.
+    :raises ServiceUnusable: a name of one of the service's commands is taken.
+    :raises PluginUnusable: a plugin does not import, names no table, or has a name that is taken.
     """
-    parts = (accounts.commands, *service.commands, listening(service.feed), commands)
     table = CommandTable()
     lists = Pagination(secrets.token_bytes() if secret is None else secret)
+
+    def include(added: object) -> None:
+        if not isinstance(added, CommandTable):
+            raise TypeError("it is not a CommandTable")
+        for command in added:
+            table.declare(lists.with_cursors(command))
+
     try:
-        for part in parts:
-            _declare(table, lists, part)
+        for part in (accounts.commands, *service.commands, _listen_command(service.feed), commands):
+            include(part)
         table.declare(lists.more())
     except ValueError as error:
         raise ServiceUnusable(f"the service {service.name}: {error}") from error
     for plugin in plugins(f"{service.name}.commands"):
-        plugin.use(partial(_include, table, lists))
+        plugin.use(include)
     return table
-
-
-def _include(table: CommandTable, lists: Pagination, added: object) -> None:
-    if not isinstance(added, CommandTable):
-        raise TypeError("it is no CommandTable")
-    _declare(table, lists, added)
-
-
-def _declare(table: CommandTable, lists: Pagination, added: CommandTable) -> None:
-    for command in added:
-        table.declare(lists.known(command))

@@ -1,4 +1,4 @@
-"""The context of a request: what a handler is given, and the replies that it makes."""
+"""The context of a request, which handlers get, and the replies that they make."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class Moved(Refusal):
 
 
 class AskLoginServer(Refusal):
-    """The login server knows: the command is its own, or the user has no place yet."""
+    """The command is the login server's own, or the user has no place yet."""
 
     text = "Ask the login server"
 
 
 @dataclass(frozen=True)
 class AccountLimits:
-    """Limits on what strangers may ask of a login server.
+    """Limits on the requests of strangers to a login server.
 
-    Passwords are hashed in the turns of `queue`. `registrations` are counted by address, as
+    `queue` gives turns to the hashing of passwords. `registrations` are counted by address, as
     `bbs.limits.connections.counted_as` gives it; `password_minimum` is in characters.
     """
 
@@ -69,7 +69,7 @@ class AccountLimits:
 
 @dataclass(frozen=True)
 class LoginServerParts:
-    """The parts of a login server alone. A gateway is believed by `gateway_secret`."""
+    """The parts that only a login server has. Gateways show that they know `gateway_secret`."""
 
     hasher: Hasher
     limits: AccountLimits
@@ -79,7 +79,7 @@ class LoginServerParts:
 
 @dataclass
 class AppServerParts:
-    """The parts of an app server alone. `server_id` is None until it has joined the fleet."""
+    """The parts that only an app server has. `server_id` is None until it has joined the fleet."""
 
     listeners: Listeners
     presence: PresenceTracker
@@ -89,8 +89,8 @@ class AppServerParts:
 class RequestTraces:
     """The traces that peers have named for their next requests.
 
-    Gateways that know the secret and trusted networks decide whether such a trace is recorded. For
-    anybody else that is decided here.
+    Gateways that know the secret, and trusted networks, decide whether such a trace is recorded.
+    For all others this server decides.
     """
 
     def __init__(self) -> None:
@@ -98,21 +98,19 @@ class RequestTraces:
         self._believed: set[IConnection] = set()
 
     def believe(self, connection: IConnection) -> None:
-        """Have the peer decide: it is one of ours."""
+        """Let the peer, a gateway of ours, decide whether its traces are recorded."""
         if tracing.is_on():
             self._believed.add(connection)
 
     def give(self, connection: IConnection, traceparent: str, trusted: bool) -> None:
-        """Make the next request on `connection` a part of that trace."""
+        """Make the next request on `connection` part of that trace."""
         trusted = trusted or connection in self._believed
         self._given[connection] = tracing.admitted(traceparent, trusted)
 
     def take(self, connection: IConnection) -> str:
-        """Return the trace of the request that has come, "" for none."""
         return self._given.pop(connection, "")
 
     def forget(self, connection: IConnection) -> None:
-        """Drop what is known of a connection that is gone."""
         self._given.pop(connection, None)
         self._believed.discard(connection)
 
@@ -121,9 +119,9 @@ class RequestTraces:
 class ServerContext:
     """The server that a request came to, as its commands see it.
 
-    `parts` say which kind it is. `watchers` are the connections that said `events`. `wall` stamps
-    stored values (seconds since the epoch); people can set that clock, so it measures nothing.
-    `described` is the part of the reply to `commands` that holds the service's presentation.
+    `parts` say which kind of server it is. `watchers` are the connections that said `events`.
+    `wall` stamps stored values (seconds since the epoch); people can set that clock, so it does not
+    measure times. `described` is the service's presentation in the reply to `commands`.
     """
 
     service: Service
@@ -142,19 +140,16 @@ class ServerContext:
 
     @property
     def role(self) -> Role:
-        """Which kind of server this is."""
         return Role.LOGIN if isinstance(self.parts, LoginServerParts) else Role.APP
 
     @property
     def login(self) -> LoginServerParts:
-        """The parts of a login server, where its commands are carried out."""
         if isinstance(self.parts, LoginServerParts):
             return self.parts
         raise LookupError("this is an app server")
 
     @property
     def app(self) -> AppServerParts:
-        """The parts of an app server, where its commands are carried out."""
         if isinstance(self.parts, AppServerParts):
             return self.parts
         raise LookupError("this is a login server")
@@ -162,10 +157,10 @@ class ServerContext:
 
 @dataclass(frozen=True)
 class Ask:
-    """One request on its way, for a handler that needs more than its arguments.
+    """One request, for a handler that needs more than its arguments.
 
-    `now` is when it came, in seconds since the epoch; `connection` is where it came from. `home`
-    and `caller` are the framework's own.
+    `now` is the time at which it came, in seconds since the epoch, and `connection` the connection
+    on which it came. `home` and `caller` are for the framework alone.
     """
 
     home: ServerContext
@@ -176,7 +171,7 @@ class Ask:
 
     @property
     def user(self) -> auth.Caller:
-        """The caller of a command that takes `<user>`; LookupError for another command."""
+        """The caller of a command that takes `<user>`; LookupError for other commands."""
         if self.caller is None:
             raise LookupError(f"{self.command.name} takes no <user>")
         return self.caller
@@ -194,28 +189,29 @@ class Ask:
         *,
         asked: bool = False,
     ) -> None:
-        """Tell `event` to the connections that listen to `channel`, whichever server they are at.
+        """Tell `event` to the connections that listen to `channel`, at all servers.
 
-        An event has the members `event`, its name, and `text`, which people read whose client does
-        not know it. A channel is a user's (`Caller.channel`, `User.channel`), or one of the
-        service's own, `KIND.NAME`, of letters and digits. Who does not listen now, or not fast
-        enough, does not get it; for what must not be lost there is the service's `Feed`. With an
-        event of the feed, `after` may say for readers (`User.id`) which id was theirs before it,
-        as the transaction that stored it saw: who was sent that one gets this without a look.
+        An event has the members `event`, its name, and `text`, which clients show if they do not
+        know the event. A channel is a user's (`Caller.channel`, `User.channel`), or one of the
+        service's own, `KIND.NAME`, of letters and digits. Connections that do not listen now, or
+        not fast enough, do not get the event; the service's `Feed` is for events that must not be
+        lost. For an event of the feed, `after` may map readers (`User.id`) to the ids of their
+        previous events, as the transaction that stored the event saw them: a reader who was sent
+        that previous event gets this one without a look at the database.
 
-        With `asked` it goes to those of the connections alone that said `events`, lives for the
-        moment whatever members it has, and is not told if it is too long. If the channel is the
-        caller's own, the connection that the request came on does not get it: it knows already.
+        With `asked` the event goes only to those of the connections that said `events`, is never
+        kept whatever members it has, and is dropped if it is too long. If the channel is the
+        caller's own, the connection of this request does not get the event: it already knows.
 
-        :raises ValueError: `channel` is none, or `after` no mapping, or the event has no name, or
-            one of the framework's own (`moved`, `logout`, `waiting`, `problem`), or an event
+        :raises ValueError: `channel` is malformed, `after` is not a mapping, the event has no name
+            or a name of the framework's own (`moved`, `logout`, `waiting`, `problem`), or an event
             without an `id` is longer than 2 MiB on the wire.
         """
         name = event.get("event")
         if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
-            raise ValueError(f"not the name of an event of a service's: {name!r}")
+            raise ValueError(f"a service cannot have an event with the name {name!r}")
         if after is not None and not isinstance(after, Mapping):
-            raise ValueError(f"what came before an event is for each reader: {after!r}")
+            raise ValueError(f"after must map readers to ids, and is {after!r}")
         if asked:
             own = self.caller is not None and channel == self.caller.channel
             self.home.bus.tell_asked(channel, event, self.connection if own else None)
@@ -223,29 +219,29 @@ class Ask:
             self.home.bus.tell(channel, event, after)
 
     async def hear(self, channel: str) -> None:
-        """Have the connections that listen for the caller hear `channel` of the service's own from
-        now on; comes back when the broker has confirmed it."""
+        """Have the connections that listen for the caller hear `channel`, one of the service's own,
+        from now on; return when the broker has confirmed it."""
         await self.home.app.listeners.hear(self.user.id, channel)
 
     def unhear(self, channel: str) -> None:
-        """Have the connections that listen for the caller hear `channel` no more. Events
-        that a feed has for the caller by then are sent all the same."""
+        """Have the connections that listen for the caller no longer hear `channel`. Events that a
+        feed already has for the caller are still sent."""
         self.home.app.listeners.unhear(self.user.id, channel)
 
     def count(self, name: str) -> None:
         """Count one more of `name`; LookupError unless the service has that counter."""
         if name not in self.home.service.counted:
-            raise LookupError(f"{name} is no counter of {self.home.service.name}")
+            raise LookupError(f"{self.home.service.name} has no counter {name}")
         self.home.tally.counts[name] += 1
 
 
 def success(message: str = "Success!", **members: object) -> Reply:
-    """Make the reply to a request that was carried out."""
+    """The reply to a request that was carried out."""
     return Reply({"status": 0, "message": message, **members})
 
 
 def failure(error: Refusal, connection: IConnection, tally: Tally) -> Reply:
-    """Make the reply to a request that was refused; `tally` counts troubles."""
+    """The reply to a refused request; `tally` counts troubles."""
     where: dict[str, object] = {}
     for kind, trouble in TROUBLES:
         if isinstance(error, kind):

@@ -4,10 +4,10 @@
 command's own rules. Everything from the token on happens in one transaction, one hop to a thread
 of the database. Nothing here knows a command by name.
 
-Requests cost something, too. A request of a user whom the server knows by the token is paid for
-before it is begun. Any other is paid for by the address that it comes from, as is the first with a
-token: the token's user shows only when the request is carried out. A request over the limit waits,
-and meanwhile its connection is not read.
+Requests also have a cost. If the server already knows the token's user, the user pays before the
+request begins. Otherwise the address pays, also for the first request with a token: its user shows
+only when the request is carried out. A request over the limit waits, and its connection is not read
+meanwhile.
 """
 
 from __future__ import annotations
@@ -25,15 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.commands.accounts import locate
-from bbs.commands.context import (
-    AppServerParts,
-    Ask,
-    AskLoginServer,
-    Moved,
-    ServerContext,
-    failure,
-    success,
-)
+from bbs.commands.context import Ask, AskLoginServer, Moved, ServerContext, failure, success
 from bbs.core import tracing
 from bbs.core.audit import tell
 from bbs.core.errors import Refusal
@@ -49,12 +41,17 @@ from bbs.storage.database import marked_as
 
 T = TypeVar("T")
 
+Received = Request | Refusal
+"""A request, or the refusal of a malformed one, which costs as much."""
+
+Answer = Reply | Deferred[Reply]
+Payer = Hashable | None  # None for nobody
 
 COMMANDS_AT_ONCE = 1000
 DELIVERIES_AT_ONCE = 5000
-"""Requests at once of a user who asked for little before (`docs/operators.md`)."""
+"""The bursts of a user who asked for little before (`docs/operators.md`)."""
 
-KNOWN = 20_000
+KNOWN_TOKENS = 20_000
 """Tokens whose users are remembered; an app server has ten users."""
 
 FAULTS = ("internal-error", "unavailable")
@@ -84,40 +81,41 @@ class Dispatcher:
 
     # IRequestHandler
 
-    def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
+    def handle(self, line: str, connection: IConnection) -> Answer:
         try:
             request = self._home.table.parse(line)
         except Refusal as error:
             return self.refuse(error, connection)
         costs = self._costs[request.command.name]
         if tracing.is_on() or self._home.timing.requests is not None:
-            return self._watched(request, costs, connection)
-        return self._paid(request, request.token, costs, connection)
+            return self._measure(request, costs, connection)
+        return self._charge(request, request.token, costs, connection)
 
-    def _watched(self, request: Request, costs: Costs, connection: IConnection) -> Deferred[Reply]:
-        """Answer a request, measured, and as a part of a trace: of the peer's, if it named one,
+    def _measure(self, request: Request, costs: Costs, connection: IConnection) -> Deferred[Reply]:
+        """Answer a request, time it, and make it part of a trace: of the peer's, if it named one,
         else of a new one."""
-        name, began = request.command.name, self._home.timing.seconds()
-        paid: Callable[..., Any] = self._paid
+        name, timing = request.command.name, self._home.timing
+        began = timing.seconds()
+        charge: Callable[..., Any] = self._charge
         span = None
-        if name != "traceparent":  # That is about the next one.
+        if name != "traceparent":  # That is about the next request.
             span = tracing.begin(name, self._home.traces.take(connection), root=True)
+
+        def measured(reply: Reply) -> Reply:
+            if timing.requests is not None:
+                with tracing.within(span):
+                    timing.requests(name, timing.seconds() - began)
+            return reply
+
         answer: Deferred[Reply]
         with tracing.within(span):
-            answer = maybeDeferred(paid, request, request.token, costs, connection)
+            answer = maybeDeferred(charge, request, request.token, costs, connection)
         if span is not None:
-            answer.addCallbacks(_end_span, _end_in_vain, (span,), {}, (span,))
-        return answer.addCallback(self._measured, name, began, span)
+            answer.addBoth(_end_span, span)
+        return answer.addCallback(measured)
 
-    def _measured(self, reply: Reply, name: str, began: float, span: tracing.ISpan | None) -> Reply:
-        timing = self._home.timing
-        if timing.requests is not None:
-            with tracing.within(span):
-                timing.requests(name, timing.seconds() - began)
-        return reply
-
-    def refuse(self, error: Refusal, connection: IConnection) -> Reply | Deferred[Reply]:
-        return self._paid(error, None, ONE_COMMAND, connection)
+    def refuse(self, error: Refusal, connection: IConnection) -> Answer:
+        return self._charge(error, None, ONE_COMMAND, connection)
 
     def is_whole(self, line: str) -> bool:
         return self._home.table.is_whole(line, _TOKEN.fullmatch)
@@ -125,29 +123,23 @@ class Dispatcher:
     def connection_lost(self, connection: IConnection) -> None:
         self._home.watchers.discard(connection)
         self._home.traces.forget(connection)
-        if isinstance(self._home.parts, AppServerParts):
-            self._home.parts.listeners.connection_lost(connection)
+        if self._home.role is Role.APP:
+            self._home.app.listeners.connection_lost(connection)
 
-    # Requests, and malformed ones, which cost as much
-
-    def _paid(
-        self, request: Request | Refusal, token: str | None, costs: Costs, connection: IConnection
-    ) -> Reply | Deferred[Reply]:
+    def _charge(
+        self, request: Received, token: str | None, costs: Costs, connection: IConnection
+    ) -> Answer:
+        """Charge a request, and carry it out when it is paid for."""
         payer, wait = self._home.charges.charge(token, connection.peer_host, costs)
         if not wait and costs.known:
             return self._carry_out(request, connection)
-        return begin(self._in_turn(request, connection, costs, payer, wait))
+        return begin(self._wait_turn(request, connection, costs, payer, wait))
 
-    async def _in_turn(
-        self,
-        request: Request | Refusal,
-        connection: IConnection,
-        costs: Costs,
-        payer: Hashable | None,
-        wait: float,
+    async def _wait_turn(
+        self, request: Received, connection: IConnection, costs: Costs, payer: Payer, wait: float
     ) -> Reply:
-        """Carry out a request `wait` seconds later; if its cost is not known beforehand, behind
-        all such requests of `payer`."""
+        """Carry out a request `wait` seconds later; one whose cost is not known beforehand waits
+        for all such requests of `payer`."""
         charges = self._home.charges
         if wait and payer is not None:
             tell("work", "delayed", address=connection.peer_host)
@@ -166,22 +158,18 @@ class Dispatcher:
             return await work()
         return await charges.in_turn(request.token if payer is None else payer, work)
 
-    def _carry_out(
-        self, request: Request | Refusal, connection: IConnection
-    ) -> Reply | Deferred[Reply]:
+    def _carry_out(self, request: Received, connection: IConnection) -> Answer:
         if isinstance(request, Refusal):
             return failure(request, connection, self._home.tally)
         command, now = request.command, self._home.wall()
         if not command.takes_user:
-            ask = Ask(self._home, command, connection, now)
-            return begin(self._for_anybody(request, ask))
+            return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
         outcome = self._home.database.run(self._guards[command.name], request, now)
-        answer: Deferred[Any] = outcome.addCallback(self._outcome, request, connection)
-        return answer.addErrback(self._refused, connection)
-
-    # Requests that take no token
+        answer: Deferred[Any] = outcome.addCallback(self._reply_to, request, connection)
+        return answer.addErrback(self._fail, connection)
 
     async def _for_anybody(self, request: Request, ask: Ask) -> Reply:
+        """Carry out a request that takes no token."""
         command = request.command
         try:
             if request.usage_error:
@@ -196,13 +184,11 @@ class Dispatcher:
             self._count_bug(error)
             raise
 
-    # Those that do
-
     def _guard(self, command: Command) -> Callable[[Request, float], _Outcome]:
-        """Make the whole of a command's transaction."""
+        """Make the transaction of a command that takes a token."""
         home, rule = self._home, command.rule
         sessions, served = home.sessions, command.served_by(home.role)
-        app = home.parts if isinstance(home.parts, AppServerParts) else None
+        app = home.app if home.role is Role.APP else None
         place = app if served and command.role is Role.APP else None
         note = None
         if app is not None:
@@ -226,18 +212,21 @@ class Dispatcher:
 
         return marked_as(rule, guard)
 
-    def _outcome(
-        self, outcome: _Outcome, request: Request, connection: IConnection
-    ) -> Reply | Deferred[Reply]:
+    def _reply_to(self, outcome: _Outcome, request: Request, connection: IConnection) -> Answer:
         caller, command = outcome.caller, request.command
-        # An app server gives those who are away a place, for the sake of its own commands.
+        # For its own commands, an app server gives users who were away a place.
         is_away = caller.away and not outcome.served
         if is_away and self._home.role is command.role is Role.APP:
             return begin(self._come_back(caller, request, connection))
         costs = self._costs[command.name] if outcome.served else ONE_COMMAND
         self._home.charges.carried_out(request.token or "", caller.id, costs, outcome.result)
         if caller.touch:
-            self._touch(caller, command)
+            run = self._home.database.run
+            if command.by_itself:
+                noted = run(keep, [caller.session], caller.now)
+            else:
+                noted = run(touch, caller.id, caller.session, caller.now)
+            noted.addErrback(lambda failure: failure.trap(Refusal))
         if outcome.served and command.handler is None:
             return _reply(command, outcome.result)
         ask = Ask(self._home, command, connection, caller.now, caller)
@@ -252,8 +241,8 @@ class Dispatcher:
         return _reply(command, await command.handler(ask, *arguments))
 
     async def _come_back(self, caller: Caller, request: Request, connection: IConnection) -> Reply:
-        """Give the caller, who was away, a place, and carry out the request as if there had always
-        been one. That takes transactions of its own, so nobody else pays for it."""
+        """Give the caller, who was away, a place, and carry out the request as if they had been
+        here. This has transactions of its own, so that others do not pay for it."""
         database, here = self._home.database, self._home.app.server_id
         try:
             seat = await database.run(placement.come_back, caller.id, here)
@@ -265,12 +254,13 @@ class Dispatcher:
         except Refusal:
             self._home.charges.carried_out(request.token or "", caller.id, ONE_COMMAND, None)
             raise
-        reply = self._outcome(outcome, request, connection)
+        reply = self._reply_to(outcome, request, connection)
         return await reply if isinstance(reply, Deferred) else reply
 
     async def _redirect(self, ask: Ask) -> Refusal:
-        """Find out where to send a user's request that is not served here. A login server finds a
-        place for a user without one, to whom an app server refers its users and its commands."""
+        """Find where to send a user's request that is not served here. A login server finds a place
+        for a user without one; an app server refers such users, and the login server's commands, to
+        the login server."""
         if self._home.role is Role.LOGIN:
             return Moved((await locate(ask)).address)
         user = ask.user
@@ -280,28 +270,20 @@ class Dispatcher:
         seat = seats.get(user.id)
         return Moved(seat.address) if seat else AskLoginServer()
 
-    def _refused(self, error: Failure, connection: IConnection) -> Any:
+    def _fail(self, error: Failure, connection: IConnection) -> Any:
         if isinstance(error.value, Refusal):
             return failure(error.value, connection, self._home.tally)
         self._count_bug(error.value)
         return error
 
     def _count_bug(self, error: BaseException | None) -> None:
-        """Count an error, which the connection logs; that a peer has gone is none."""
+        """Count an error, which the connection logs; a peer that has gone is not an error."""
         if not isinstance(error, CancelledError):
             self._home.tally.note(Trouble.INTERNAL)
 
-    def _touch(self, caller: Caller, command: Command) -> None:
-        run = self._home.database.run
-        if command.by_itself:
-            noted = run(keep, [caller.session], caller.now)
-        else:
-            noted = run(touch, caller.id, caller.session, caller.now)
-        noted.addErrback(lambda failure: failure.trap(Refusal))
-
 
 def begin(coroutine: Coroutine[Deferred[Any], Any, T]) -> T | Deferred[T]:
-    """Run `coroutine` until it waits; return its result if it never does, as hardly any does here.
+    """Run `coroutine` until it waits; return its result if it never does, as is usual here.
 
     Measured over sockets: a Deferred for each makes a `ping` take 38 µs instead of 29.
     """
@@ -329,45 +311,41 @@ def _go_on(
         result: T = done.value
         return result
     finally:
-        coroutine.close()  # Nobody can end the wait, if both are thrown away.
+        coroutine.close()  # Otherwise nothing ends the wait, if both are thrown away.
 
 
 def _reply(command: Command, result: object) -> Reply:
-    """Make a reply of what the command's handler returned, or without one its rule: of None
-    `Success!`, of a mapping the members of the reply."""
+    """Make a reply from the result of the command's handler or rule: None becomes `Success!`, and a
+    mapping becomes the members of the reply."""
     if result is None:
         return success()
     if isinstance(result, Mapping) and "status" not in result:
         result = Reply({"status": 0, **result})
     if not isinstance(result, Reply):
-        raise TypeError(f"{command.name} made {type(result).__name__} of a request, and no reply")
+        raise TypeError(f"{command.name} returned {type(result).__name__} and not a reply")
     if result.body.get("status") not in (0, 1) or "event" in result.body:
-        raise ValueError(f"{command.name} made a reply that clients take for something else")
+        raise ValueError(f"{command.name} returned a reply without a status, or with an event")
     return result
 
 
-def _end_span(reply: Reply, span: tracing.ISpan) -> Reply:
-    if code := reply.body.get("code"):
+def _end_span(result: Reply | Failure, span: tracing.ISpan) -> Reply | Failure:
+    if isinstance(result, Failure):
+        span.failed("gone" if result.check(CancelledError) else "internal-error")
+    elif code := result.body.get("code"):
         span.note(code=str(code))
         if code in FAULTS:
             span.failed(str(code))
     span.end()
-    return reply
-
-
-def _end_in_vain(failure: Failure, span: tracing.ISpan) -> Failure:
-    span.failed("gone" if failure.check(CancelledError) else "internal-error")
-    span.end()
-    return failure
+    return result
 
 
 class CostLimits:
-    """Counts what each user or address has asked for lately, over all connections, and finds the
-    turn of the next request.
+    """Counts the recent requests of each user or address, over all connections, and finds the turn
+    of the next request.
 
-    :param commands: what a user may ask for, and an address that is not trusted.
-    :param deliveries: the messages that a user may send, counted by readers.
-    :param trusted: addresses that pay for nothing.
+    :param commands: the rate of commands of a user, or of an address that is not trusted.
+    :param deliveries: the rate of a user's messages, counted by readers.
+    :param trusted: addresses that do not pay.
     """
 
     def __init__(
@@ -375,17 +353,17 @@ class CostLimits:
     ) -> None:
         self._commands = Buckets(commands, clock, burst=COMMANDS_AT_ONCE)
         self._deliveries = Buckets(deliveries, clock, burst=DELIVERIES_AT_ONCE)
-        self._trusted = trusted
+        self.trusted = trusted
         self._clock = clock
-        self._users: OrderedDict[str, int] = OrderedDict()  # by token, the first known first
+        self._users: OrderedDict[str, int] = OrderedDict()  # by token, the longest known first
         self._turns: dict[Hashable, DeferredLock] = {}
 
-    def charge(self, token: str | None, host: str, costs: Costs) -> tuple[Hashable | None, float]:
-        """Take what is known beforehand of the cost of a request with `token` from `host`; returns
-        who pays, None for nobody, and the seconds until it may be begun."""
-        payer: Hashable | None = self._users.get(token) if token else None
+    def charge(self, token: str | None, host: str, costs: Costs) -> tuple[Payer, float]:
+        """Take the cost of a request with `token` from `host`, as far as it is known beforehand.
+        Return who pays, and the seconds until the request may begin."""
+        payer: Payer = self._users.get(token) if token else None
         if payer is None:
-            if not host or host in self._trusted:
+            if not host or host in self.trusted:
                 return None, 0.0
             payer = counted_as(host)
         return payer, self._take(payer, costs)
@@ -397,20 +375,15 @@ class CostLimits:
         return wait
 
     def give_back(self, payer: Hashable, costs: Costs) -> None:
-        """Undo a charge: nobody waits for the request any more."""
         self._commands.give_back(payer, 1.0 if callable(costs.commands) else costs.commands)
         if not callable(costs.deliveries):
             self._deliveries.give_back(payer, costs.deliveries)
 
-    def trusts(self, host: str) -> bool:
-        """Whether `host` is in one of the networks that are trusted."""
-        return host in self._trusted
-
     def carried_out(self, token: str, user: int, costs: Costs, result: object) -> None:
-        """Take the rest of what a request of `user` costs, which was carried out."""
+        """Take the rest of the cost of a request of `user`, which was carried out."""
         if token not in self._users:
             self._take(user, costs)
-            if len(self._users) >= KNOWN:
+            if len(self._users) >= KNOWN_TOKENS:
                 self._users.popitem(last=False)
             self._users[token] = user
         if callable(costs.commands):
@@ -421,11 +394,11 @@ class CostLimits:
     async def in_turn(
         self, payer: Hashable, work: Callable[[], Coroutine[Deferred[Any], Any, T]]
     ) -> T:
-        """Do `work`, whose cost is not known before, when all that `payer` did before is done and
-        paid for.
+        """Do `work`, whose cost is not known beforehand, when all earlier work of `payer` is done
+        and paid for.
 
-        Work that has begun goes on to its end though nobody waits for it any more, and has its turn
-        as long: else a peer that hangs up would pay nothing.
+        Work that has begun goes on to its end even if its peer is gone, and keeps its turn until
+        then: otherwise a peer that hangs up would not pay.
         """
         turn = self._turns.setdefault(payer, DeferredLock())
         with tracing.span("turn"):
@@ -438,17 +411,16 @@ class CostLimits:
                 self._give_back_turn(payer, turn)
                 raise
         heard: Deferred[T] = Deferred()
-        Deferred.fromCoroutine(work()).addBoth(self._done, payer, turn, heard)
-        return await heard
 
-    def _done(
-        self, result: T | Failure, payer: Hashable, turn: DeferredLock, heard: Deferred[T]
-    ) -> None:
-        self._give_back_turn(payer, turn)
-        if not heard.called:
-            heard.callback(result)
-        elif isinstance(result, Failure):
-            _log.failure("a request of somebody who is gone failed", failure=result)
+        def done(result: T | Failure) -> None:
+            self._give_back_turn(payer, turn)
+            if not heard.called:
+                heard.callback(result)
+            elif isinstance(result, Failure):
+                _log.failure("a request of a peer that is gone failed", failure=result)
+
+        Deferred.fromCoroutine(work()).addBoth(done)
+        return await heard
 
     def _give_back_turn(self, payer: Hashable, turn: DeferredLock) -> None:
         turn.release()
@@ -456,5 +428,4 @@ class CostLimits:
             self._turns.pop(payer, None)
 
     def pause(self, seconds: float) -> Deferred[None]:
-        """Return a Deferred that fires when so many seconds are over."""
         return deferLater(self._clock, seconds, lambda: None)

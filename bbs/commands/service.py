@@ -1,6 +1,6 @@
 """A service, as one frozen value, and its description for clients: the reply to `commands`.
 
-Clients can do without a description, but people see its mistakes. A server therefore compares the
+Clients work without a description, but people see its mistakes. A server therefore compares the
 presentation with the commands when it starts.
 """
 
@@ -29,50 +29,49 @@ from bbs.storage.schema import Schema, Step
 
 _NAME = re.compile("[a-z][a-z0-9]{0,31}")
 
-
 UNDECLARED = "bbs.board.client.face:face"
 """The presentation of services that declare none. Up to version 0.3.0 all clients were written for
-the board, and other services were built on what these clients show."""
+the board, and other services relied on what these clients show."""
 
 
 class ServiceUnusable(Exception):
-    """A service cannot be served; its text is one line for whoever wrote it."""
+    """A service cannot be served; the text is one line for its author."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service, on which the framework's login servers, app servers and faces are put together.
+    """A service, from which the framework makes login servers, app servers and clients.
 
     :param name: a word in lower case. The daemons are called `NAME-login`, `NAME-app` and
         `NAME-telnet`, its topics begin with it, the entry-point group `NAME.commands` adds to it.
-    :param commands: tables of its commands, beside those that every service has.
+    :param commands: tables of its commands, in addition to those that every service has.
     :param models: its tables, in an order in which they can be made.
     :param version: the version of these tables, a number of its own from 1 on.
-    :param steps: `{2: step(migrator), …}`, which lead there from the versions before.
-    :param oldest: the oldest version whose programs can work on today's tables, and so run beside
-        today's while a service is upgraded server by server; 0: none but today's.
+    :param steps: `{2: step(migrator), …}`, the steps to each version from the one before.
+    :param oldest: the oldest version whose programs can work on today's tables, and so run together
+        with today's while a service is upgraded server by server; 0: none but today's.
     :param feed: its durable events.
     :param on_register: called with the id of a new user, in the transaction that makes the account.
-    :param on_login: called with the id of a user who logs in, and when that user was last there
-        before (seconds since the epoch; None where nobody knows), in the transaction that begins
-        the session: returns members of the reply to `login`, by names that `login` does not use
+    :param on_login: called with the id of a user who logs in, and the time of the user's last visit
+        (seconds since the epoch; None if unknown), in the transaction that begins the session. It
+        returns members of the reply to `login`, with names that `login` does not use
         (`protocol.md`, section 3).
     :param on_delete: called with the id of a user who deletes the account, each time in a
-        transaction of its own, until it returns 0: it removes a part of what is the user's and too
-        much for one transaction. The account goes in the last of them, and the foreign keys take
-        the rest along. The user is logged out by then; should it end half-way, the account stays,
-        with what is left, until its user deletes it again.
+        transaction of its own, until it returns 0. It removes a part of the user's data, for data
+        that is too much for one transaction. The last transaction removes the account, and foreign
+        keys remove the rest. The user is already logged out. After an interruption, the account
+        stays with the remaining data until its user deletes it again.
     :param sweep: called with the time (seconds since the epoch) every minute, each time in a
-        transaction of its own, until it returns 0: it removes a part of what has expired.
-    :param person: called with a user's id, on a thread for what takes long; returns what there is
-        of the user's, by name, for operators: numbers, never a text. It only reads.
-    :param greeting: what people read first who come by telnet, a line.
-    :param client: where its `Presentation` is: `"package.module:name"`. Servers and clients load it
-        when they start, so that module should import little.
-    :param counters: what `ask.count(name)` counts, shown on the operators' page and in `/metrics`:
-        names, or a `Counter` where there is more to say of one than its name.
+        transaction of its own, until it returns 0. It removes a part of what has expired.
+    :param person: called with a user's id, on a thread for long work. It only reads, and returns
+        numbers by name for operators, never texts: how much of each thing the user has.
+    :param greeting: a line that people see first by telnet.
+    :param client: the place of its `Presentation`: `"package.module:name"`. Servers and clients
+        load it when they start, so that module should import little.
+    :param counters: names that `ask.count(name)` counts, for the operators' page and `/metrics`; a
+        `Counter` says more about a name.
     :ivar counted: these counters by their names, each a `Counter`.
-    :raises ValueError: one of these is not as it says here.
+    :raises ValueError: one of these is malformed.
     """
 
     name: str
@@ -96,46 +95,46 @@ class Service:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is no name of a service: {_NAME.pattern}")
-        counted = {each.name: each for each in self._read_counters()}
+            raise ValueError(f"{self.name!r} is not a name of a service: {_NAME.pattern}")
         feed = self.feed
         rules: list[object] = [self.on_register, self.on_login, self.on_delete]
         rules += [self.sweep, self.person]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire)
-        self._expect(_are(self.commands, CommandTable), "commands are tables, (table,) if one")
-        self._expect(_are(self.models, type), "models are classes of tables, (Table,) if one")
-        self._expect(feed is None or isinstance(feed, Feed), "a feed is a Feed")
-        self._expect(
-            all(rule is None or is_for_threads(rule) for rule in rules), "rules are plain functions"
-        )
-        self._expect(isinstance(self.greeting, str), "a greeting is a text")
-        self._expect(
-            self.client == "" or is_reference(self.client),
-            f'client is {self.client!r}, and not "package.module:name"',
-        )
+        for is_right, needed in (
+            (_are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
+            (_are(self.commands, CommandTable), "commands are tables, (table,) if one"),
+            (_are(self.models, type), "models are classes of tables, (Table,) if one"),
+            (feed is None or isinstance(feed, Feed), "a feed is a Feed"),
+            (all(each is None or is_for_threads(each) for each in rules), "rules are functions"),
+            (isinstance(self.greeting, str), "a greeting is a text"),
+            (
+                self.client == "" or is_reference(self.client),
+                f'client is {self.client!r}, and not "package.module:name"',
+            ),
+        ):
+            if not is_right:
+                raise ValueError(f"{self.name}: {needed}")
         schema = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest)
-        # Frozen for everybody else.
-        object.__setattr__(self, "counted", MappingProxyType(counted))
-        object.__setattr__(self, "schema", schema)
+        counted = MappingProxyType({each.name: each for each in self._read_counters()})
+        derive = object.__setattr__  # the dataclass is frozen for everybody else
+        derive(self, "counted", counted)
+        derive(self, "schema", schema)
 
     def _read_counters(self) -> Sequence[Counter]:
-        """The counters, with a `Counter` for each that is a mere name."""
-        self._expect(
-            _are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"
-        )
+        """The counters, with a `Counter` for each name."""
         try:
             read = [Counter(each) if isinstance(each, str) else each for each in self.counters]
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
         for what in ("name", "metric", "member"):
             given = [value for each in read if (value := getattr(each, what))]
-            self._expect(len({*given}) == len(given), f"two counters have the same {what}")
+            if len({*given}) < len(given):
+                raise ValueError(f"{self.name}: two counters have the same {what}")
         return read
 
     def presentation(self) -> Presentation:
-        """Load how clients present it; for a service that declares nothing, as they did it up to
-        version 0.3.0.
+        """Load the presentation, or for a service that declares none `UNDECLARED`.
 
         :raises ServiceUnusable: it cannot be loaded.
         """
@@ -144,17 +143,12 @@ class Service:
         except PresentationUnusable as error:
             raise ServiceUnusable(f"the service {self.name}: {error}") from error
 
-    def _expect(self, right: bool, what: str) -> None:
-        if not right:
-            raise ValueError(f"{self.name}: {what}")
-
 
 def _are(values: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)
 
 
 def usage_of(command: Command) -> dict[str, object]:
-    """Describe a command, as the reply to `commands` does."""
     return {
         "usage": command.usage,
         "server": command.role.value,
@@ -169,7 +163,7 @@ def is_harmless(command: Command) -> bool:
 
 
 def described(service: Service, table: CommandTable) -> Mapping[str, object]:
-    """Make the members of the reply to `commands` that hold the service's presentation.
+    """The members of the reply to `commands` with the service's presentation.
 
     :raises ServiceUnusable: it cannot be loaded, or does not fit the commands.
     """
@@ -198,72 +192,57 @@ def check(
     for name, where in _commands(presentation):
         if name not in commands:
             raise ValueError(f"{where}: there is no command {name}")
-    for name, where in _asked(presentation):
+    asked = [(each.ask, f"choices {each.name}") for each in presentation.choices if each.ask]
+    asked += [(each.history, f"talk {each.name}") for each in presentation.talks if each.history]
+    for name, where in asked:
         if name not in harmless:
             raise ValueError(
                 f"{where}: clients send {name} by themselves, so it must change nothing:"
                 " mark its rule with @read_only, or declare it with harmless=True"
             )
-    for check_part in (_check_words, _check_choices, _check_talks):
-        check_part(presentation, commands)
+    for mistake in _mistakes(presentation, commands):
+        raise ValueError(mistake)
 
 
-def _check_words(presentation: Presentation, commands: Mapping[str, Command]) -> None:
+def _mistakes(presentation: Presentation, commands: Mapping[str, Command]) -> Iterator[str]:
     for alias, name in presentation.aliases.items():
         if name in WITH_PASSWORDS:
-            raise ValueError(f"aliases: {alias}: clients hide passwords by the name {name}")
+            yield f"aliases: {alias}: clients hide passwords by the name {name}"
     headings: dict[str, str] = {}
     for heading, group in presentation.groups.items():
         for name in group:
             if headings.setdefault(name, heading) != heading:
-                raise ValueError(f"groups: {name} is in {headings[name]} and in {heading}")
+                yield f"groups: {name} is in {headings[name]} and in {heading}"
     for where in presentation.complete:
         name, parameter = where.split(" ")
         if parameter not in commands[name].parameters:
-            raise ValueError(f"complete: {commands[name].usage} has no <{parameter}>")
-
-
-def _check_choices(presentation: Presentation, commands: Mapping[str, Command]) -> None:
+            yield f"complete: {commands[name].usage} has no <{parameter}>"
     parameters = {each for command in commands.values() for each in command.parameters}
     for choices in presentation.choices:
         where = f"choices {choices.name}"
         if unknown := {*choices.parameters} - parameters:
-            raise ValueError(f"{where}: no command has a parameter <{min(unknown)}>")
+            yield f"{where}: no command has a parameter <{min(unknown)}>"
         for name in choices.added_by:
             if not commands[name].parameters:
-                raise ValueError(f"{where}: {commands[name].usage} adds no name")
+                yield f"{where}: {commands[name].usage} adds no name"
         if choices.ask and not is_list(commands[choices.ask]):
-            usage = commands[choices.ask].usage
-            raise ValueError(f"{where}: {usage} is not {choices.ask} <user>")
-
-
-def _check_talks(presentation: Presentation, commands: Mapping[str, Command]) -> None:
+            yield f"{where}: {commands[choices.ask].usage} is not {choices.ask} <user>"
     for talk in presentation.talks:
         where, partner = f"talk {talk.name}", " <partner>" if talk.choices else ""
         send, history = commands.get(talk.send), commands.get(talk.history)
         if send and not talk.is_sent_by(send):
             wanted = f"{talk.send} <user>{partner} <text>, with rest=True"
-            raise ValueError(f"{where}: {send.usage} is not {wanted}")
+            yield f"{where}: {send.usage} is not {wanted}"
         if history and not talk.is_recalled_by(history):
-            raise ValueError(f"{where}: {history.usage} is not {talk.history} <user>{partner}")
-
-
-def _asked(presentation: Presentation) -> Iterator[tuple[str, str]]:
-    """Yield each command that clients send by themselves, and where that is said."""
-    yield from ((each.ask, f"choices {each.name}") for each in presentation.choices if each.ask)
-    yield from ((each.history, f"talk {each.name}") for each in presentation.talks if each.history)
+            yield f"{where}: {history.usage} is not {talk.history} <user>{partner}"
 
 
 def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
-    """Yield each command that is named here, and where."""
-    for name in presentation.help:
-        yield name, "help"
+    yield from ((name, "help") for name in presentation.help)
     for heading, group in presentation.groups.items():
         yield from ((name, f"groups: {heading}") for name in group)
-    for alias, name in presentation.aliases.items():
-        yield name, f"aliases: {alias}"
-    for where in presentation.complete:
-        yield where.split(" ")[0], "complete"
+    yield from ((name, f"aliases: {alias}") for alias, name in presentation.aliases.items())
+    yield from ((where.split(" ")[0], "complete") for where in presentation.complete)
     for each in presentation.choices:
         names = (*each.lists, *each.added_by, *each.removed_by)
         yield from ((name, f"choices {each.name}") for name in names)

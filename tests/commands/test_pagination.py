@@ -323,7 +323,7 @@ class OfAnotherService(SynchronousTestCase):
         error = self.assertRaises(ServiceUnusable, all_commands, declared("x <user>", writes))
         self.assertEqual(
             str(error),
-            "the service spelling: the rule of x is paged, so it is to be read_only too",
+            "the service spelling: the rule of x is paged, so it must be read_only too",
         )
 
     def test_a_rule_is_called_as_any(self) -> None:

@@ -1,7 +1,7 @@
 """The client library's public names.
 
-`ServiceClient` is the library for any service. `BBSClient` and the values that it answers with are
-those of the board, the first service; they are loaded when they are first used.
+`ServiceClient` is the library for any service. `BBSClient` and its values are for the board, the
+first service; they are loaded on first use.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bbs.board.client import BBSClient, Missed, Post, Presence, Reply
     from bbs.client import errors
 
-    # An exception does not say whose client raised it: type checkers take the reply in it for the
-    # board's, as all were up to version 0.3.0.
+    # For type checkers, the reply in an exception is the board's, as it was up to version 0.3.0: an
+    # exception does not say whose client raised it.
 
     class Incomplete(errors.Incomplete):
         reply: Reply
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 else:
     from bbs.client.errors import Incomplete, Refused, TurnedAway
-
-_FIRST_SERVICE = "bbs.board.client"
 
 __all__ = [
     "Address",
@@ -72,7 +70,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"bbs.client has no {name}")
-    return getattr(import_module(_FIRST_SERVICE), name)
+    return getattr(import_module("bbs.board.client"), name)
 
 
 def __dir__() -> list[str]:

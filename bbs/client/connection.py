@@ -1,7 +1,7 @@
-"""Connections to servers: requests out, replies in their order, events as they come.
+"""Connections to servers: requests out, replies in order, events as they come.
 
-A `ConnectionPool` opens them, keeps one to each server for the requests that are answered at once,
-and opens others for those that are not.
+A `ConnectionPool` keeps one connection to each server for requests that are answered at once, and
+opens others for requests that wait.
 """
 
 from __future__ import annotations
@@ -10,39 +10,16 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from twisted.internet import error, interfaces
 from twisted.internet.abstract import isIPAddress
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
-from twisted.internet.error import (
-    ConnectError,
-    ConnectingCancelledError,
-    ConnectionClosed,
-    ConnectionRefusedError,
-    DNSLookupError,
-)
-from twisted.internet.interfaces import (
-    IAddress,
-    IHandshakeListener,
-    IReactorTime,
-    ISSLTransport,
-    IStreamClientEndpoint,
-    ITCPTransport,
-    IWriteDescriptor,
-)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.client.errors import (
-    BadReply,
-    ClientError,
-    Lost,
-    NotSecure,
-    NotTrusted,
-    TurnedAway,
-    Unreachable,
-)
+from bbs.client.errors import BadReply, Lost, NotSecure, NotTrusted, TurnedAway, Unreachable
 from bbs.client.replies import ServiceReply, read_line
 from bbs.core import tracing
 from bbs.core.addresses import Address
@@ -50,62 +27,58 @@ from bbs.core.errors import TooManyConnections
 from bbs.protocols.commands import UnknownCommand
 
 MAX_REPLY = 64 * 1024 * 1024
-"""Bytes in the longest line taken from a server; a long list may well be some megabytes."""
+"""Bytes in the longest line that is taken from a server; a long list may have some megabytes."""
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds until a server that does not answer at all counts as unreachable."""
+"""Seconds after which a server that does not answer at all counts as unreachable."""
 
 GREETING_DEADLINE = 10.0
-"""Seconds until a server must have answered the first request on a new connection."""
+"""Seconds that a server may take to answer the first request on a new connection."""
 
 HANDSHAKE_DEADLINE = 8.0
-"""Seconds until TLS must have been agreed on with a server."""
+"""Seconds that the handshake of TLS may take."""
 
-_OF_NO_TLS = {"wrong version number", "packet length too long", "record layer failure"}
-"""OpenSSL's words for bytes that are not a record of TLS."""
+_NOT_TLS = {"wrong version number", "packet length too long", "record layer failure"}
+"""OpenSSL's reasons for bytes that are not a record of TLS."""
 
 MOST_HEARD = 60
-"""Bytes that are remembered of a malformed line."""
+"""Bytes of a malformed line that are kept."""
 
 Event = Mapping[str, object]
 
 
-def _never() -> bool:
-    return False
-
-
 _EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
-"""How events begin. One that is broken is lost alone; a broken line of another kind may have been a
-reply, and then those behind it could not be told apart."""
+"""The beginning of an event. A malformed event is dropped. Another malformed line may have been a
+reply, so the replies after it could no longer be told apart."""
 
 
-@implementer(IHandshakeListener)
+@implementer(interfaces.IHandshakeListener)
 class ServerConnection(Protocol):
     """One connection to a server.
 
-    Requests may be asked without waiting; their replies come in their order. One that is not
-    answered in time ends the connection, as the replies behind it could not be told apart.
+    Requests need not wait for each other; the replies come in the same order. A request that is not
+    answered in time ends the connection, as later replies could no longer be told apart.
     """
 
-    transport: ITCPTransport | None = None
+    transport: interfaces.ITCPTransport | None = None
     max_reply = MAX_REPLY
     _log = Logger()
 
     def __init__(
         self,
-        clock: IReactorTime,
+        clock: interfaces.IReactorTime,
         address: Address,
-        traced: Callable[[], bool] = _never,
+        takes_traces: Callable[[], bool] = lambda: False,
         reply_class: type[ServiceReply] = ServiceReply,
     ) -> None:
         self.address = address
         self._reply_class = reply_class
-        self._traced = traced
+        self._takes_traces = takes_traces
         self.usable = False
         self.was_silent = False
-        """Whether it ended because it did not answer in time."""
+        """Whether it ended because the server did not answer in time."""
         self.heard = b""
-        """The beginning of a malformed line that the server sent, once the connection is over."""
+        """The beginning of a malformed line from the server, once the connection has ended."""
         self.on_event: Callable[[Event], None] | None = None
         self._handshake: Deferred[None] | None = None
         self._clock = clock
@@ -119,18 +92,18 @@ class ServerConnection(Protocol):
         self._flush: Callable[[], object] | None = None
 
     def ask(self, request: bytes, deadline: float) -> Deferred[ServiceReply]:
-        """Send a request (a line with its end); its reply is due within `deadline` seconds.
+        """Send a request (a line with its end); its reply must come within `deadline` seconds.
 
-        Fails with `Unreachable` when the connection had ended before (nothing was sent), and with
-        `Lost` when it ends before the reply; with `TurnedAway` where it was one too many, which
-        servers say without being asked.
+        Fails with `Unreachable` if the connection had ended before (nothing was sent), with `Lost`
+        if it ends before the reply, and with `TurnedAway` if the server had no room for the
+        connection, which servers say without a request.
         """
         if not self.usable or self.transport is None:
             return fail(self._problem(Unreachable))
         first = not self._asked
         span = tracing.here()
-        if span is not None and span.recorded and self._traced():
-            request = self._say_trace(span.traceparent) + request
+        if span is not None and span.recorded and self._takes_traces():
+            request = self._trace_line(span.traceparent) + request
         asked: Deferred[ServiceReply] = Deferred()
         late = self._clock.callLater(deadline, self._late, deadline)
         self._asked.append(asked)
@@ -145,28 +118,28 @@ class ServerConnection(Protocol):
 
         return asked.addBoth(answered)
 
-    def _say_trace(self, trace: str) -> bytes:
-        """The line that names the trace of the next request (protocol.md, section 8); nobody awaits
-        its reply."""
+    def _trace_line(self, trace: str) -> bytes:
+        """Expect a reply to the line that names the trace of the next request (protocol.md, section
+        8), and return the line."""
 
-        def told(reply: ServiceReply) -> None:
-            if reply.code == UnknownCommand.code:  # This server keeps none, as another does.
-                self._traced = _never
+        def received(reply: ServiceReply) -> None:
+            if reply.code == UnknownCommand.code:  # This server keeps no traces, as others may.
+                self._takes_traces = lambda: False
 
-        heard: Deferred[ServiceReply] = Deferred()
-        heard.addCallbacks(told, lambda lost: None)
-        self._asked.append(heard)
+        named: Deferred[ServiceReply] = Deferred()
+        named.addCallbacks(received, lambda lost: None)
+        self._asked.append(named)
         return b"traceparent %s\n" % trace.encode()
 
     async def secured(self) -> None:
-        """Wait until TLS is agreed on, where the connection is by TLS; or `NotSecure`."""
-        if not ISSLTransport.providedBy(self.transport):
+        """Wait for the handshake, if the connection uses TLS; raises `NotSecure`."""
+        if not interfaces.ISSLTransport.providedBy(self.transport):
             return
         self._handshake = Deferred()
         try:
             await self._handshake.addTimeout(HANDSHAKE_DEADLINE, self._clock)
         except BaseException as problem:
-            self._end("")  # It may have been whoever asked that was cancelled.
+            self._end("")  # Also when the caller was cancelled.
             if isinstance(problem, CancelledError) or not isinstance(problem, Exception):
                 raise
             raise NotSecure(f"{self.address}{_why_not_secure(problem)}") from problem
@@ -174,7 +147,7 @@ class ServerConnection(Protocol):
             self._handshake = None
 
     def when_ended(self) -> Deferred[None]:
-        """Fires when the connection is over; may be cancelled."""
+        """Fires when the connection has ended; may be cancelled."""
         watcher: Deferred[None] = Deferred(self._watchers.remove)
         if self.transport is None:
             watcher.callback(None)
@@ -183,7 +156,7 @@ class ServerConnection(Protocol):
         return watcher
 
     def close(self) -> None:
-        """End the connection; no event comes any more."""
+        """End the connection; no more events come."""
         self._end(f"the connection to {self.address} was closed", abort=bool(self._asked))
 
     def _late(self, deadline: float) -> None:
@@ -200,8 +173,8 @@ class ServerConnection(Protocol):
             else:
                 self.transport.loseConnection()
 
-    def _problem(self, kind: type[ClientError]) -> ClientError:
-        """The reason for a missing answer, as a failure of a kind unless there is a better one."""
+    def _problem(self, kind: type[Unreachable | Lost]) -> Unreachable | Lost:
+        """The reason for a missing reply."""
         if self._turned_away is not None:
             return TurnedAway(self.address, self._turned_away)
         return kind(self._reason)
@@ -219,15 +192,15 @@ class ServerConnection(Protocol):
         self.usable = True
         self.transport.setTcpKeepAlive(True)
         self.transport.setTcpNoDelay(True)
-        secure = ISSLTransport.providedBy(self.transport)
-        if not secure and IWriteDescriptor.providedBy(self.transport):
-            # Else a request waits until the reactor has asked the system whether it can be sent,
-            # which costs a round of the reactor. What this cannot send, or fails in, the reactor
-            # sends or meets in its next round; and what is asked without waiting goes together.
+        secure = interfaces.ISSLTransport.providedBy(self.transport)
+        if not secure and interfaces.IWriteDescriptor.providedBy(self.transport):
+            # Otherwise a request waits for a turn of the reactor, which asks the system whether the
+            # socket can be written. Bytes that cannot be sent now, and failures, are left to the
+            # reactor's next turn; requests that do not wait for replies are sent together.
             self._flush = self.transport.doWrite
 
     def dataReceived(self, data: bytes) -> None:
-        # Only what is new is searched: a reply of megabytes comes in a thousand pieces.
+        # Only the new bytes are searched: a reply of megabytes comes in a thousand pieces.
         *ends, rest = data.split(b"\n")
         for end in ends:
             line = b"".join((*self._parts, end))
@@ -236,7 +209,7 @@ class ServerConnection(Protocol):
                 return self._too_long()
             if not self._line_received(line):
                 self.heard = line[:MOST_HEARD]
-                return self._end(f"{self.address} sent what is not in the protocol")
+                return self._end(f"{self.address} sent a malformed line")
         if rest:
             self._parts.append(rest)
             self._size += len(rest)
@@ -249,16 +222,16 @@ class ServerConnection(Protocol):
         self._end(f"{self.address} sent more than {self.max_reply} bytes in one line")
 
     def _line_received(self, line: bytes) -> bool:
-        """Pass a line on; False when it is neither an event nor the reply to anything."""
+        """Pass a line on; False if it is neither an event nor an expected reply."""
         try:
             received = read_line(line, self._reply_class)
         except ValueError:
             return _EVENT.match(line) is not None
         if not isinstance(received, ServiceReply):
             if self.on_event is not None:
-                self._tell(self.on_event, received)
+                self._pass_on(self.on_event, received)
         elif received.code == TooManyConnections.code:
-            # Requests that were asked meanwhile will have no answer.
+            # Requests that were sent meanwhile will not be answered.
             self._turned_away = received
             self._end(received.message or "")
         elif self._asked:
@@ -267,23 +240,19 @@ class ServerConnection(Protocol):
             return False
         return True
 
-    def _tell(self, on_event: Callable[[Event], None], event: Event) -> None:
+    def _pass_on(self, on_event: Callable[[Event], None], event: Event) -> None:
         with self._log.failuresHandled("an event was not handled"):
             try:
                 on_event(event)
-            except BadReply as problem:
-                # The server's mistake and not ours: nobody needs to see where it was noticed.
-                self._log.info(
-                    "an event of {address} was passed over: {problem}",
-                    address=self.address,
-                    problem=str(problem),
-                )
+            except BadReply as problem:  # The server's mistake: the log needs no traceback.
+                text = "dropped an event of {address}: {problem}"
+                self._log.info(text, address=self.address, problem=str(problem))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         connector = getattr(self.transport, "connector", None)
         if connector is not None:
-            # Twisted has these two know each other for ever, which leaves them to the garbage
-            # collector; and that holds everybody up where thousands end together.
+            # In Twisted these two refer to each other for ever, which leaves them to the garbage
+            # collector. That takes long if thousands end together.
             connector.transport = None
         self.heard = self.heard or b"".join(self._parts)[:MOST_HEARD]
         self.usable, self.transport, self._parts, self._flush = False, None, [], None
@@ -295,8 +264,10 @@ class ServerConnection(Protocol):
             self._watchers.pop().callback(None)
 
 
-def endpoint_to(reactor: IReactorTime, address: Address) -> IStreamClientEndpoint:
-    """The plain TCP endpoint of a server; only a host name is looked up."""
+def endpoint_to(
+    reactor: interfaces.IReactorTime, address: Address
+) -> interfaces.IStreamClientEndpoint:
+    """The plain TCP endpoint of a server; a host name is looked up, an IP address is not."""
     host, port = address.host, address.port
     if isIPAddress(host):
         return TCP4ClientEndpoint(reactor, host, port, CONNECT_TIMEOUT)
@@ -310,53 +281,51 @@ class _Factory(Factory):
         self._pool = pool
         self._address = address
 
-    def buildProtocol(self, addr: IAddress | None) -> ServerConnection:
+    def buildProtocol(self, addr: interfaces.IAddress | None) -> ServerConnection:
         return self._pool.connection(self._address)
 
 
 class ConnectionPool:
     """All connections of one client.
 
-    `endpoint` makes the client endpoint for an address: plain TCP, unless somebody wants another.
-    `greetings` has by address the request that begins each connection there, if one does. `traced`
-    says whether the service takes the contexts of traces. Replies are made of `reply_class`.
+    `endpoint` makes the client endpoint for an address. `greetings` maps an address to the first
+    request of each connection to it. `takes_traces` says whether the service takes the contexts of
+    traces. Replies are of `reply_class`.
     """
 
     def __init__(
         self,
-        clock: IReactorTime,
-        endpoint: Callable[[Address], IStreamClientEndpoint],
+        clock: interfaces.IReactorTime,
+        endpoint: Callable[[Address], interfaces.IStreamClientEndpoint],
         greetings: Mapping[Address, bytes] = MappingProxyType({}),
-        traced: Callable[[], bool] = _never,
+        takes_traces: Callable[[], bool] = lambda: False,
         reply_class: type[ServiceReply] = ServiceReply,
     ) -> None:
-        self._traced = traced
+        self._takes_traces = takes_traces
         self._reply_class = reply_class
         self._clock = clock
         self._endpoint = endpoint
         self._greetings = greetings
-        self._kept: dict[Address, ServerConnection] = {}
+        self._shared: dict[Address, ServerConnection] = {}
         self._opening: dict[Address, list[Deferred[ServerConnection]]] = {}
         self._open: set[ServerConnection] = set()
         self._closed = False
 
     def connection(self, address: Address) -> ServerConnection:
-        """The protocol of a new connection to a server."""
-        return ServerConnection(self._clock, address, self._traced, self._reply_class)
+        return ServerConnection(self._clock, address, self._takes_traces, self._reply_class)
 
     async def open(self, address: Address) -> ServerConnection:
-        """A new connection, for its caller alone to use and close; or `Unreachable`, or
-        `NotSecure`, or `NotTrusted` when the server does not accept how it is greeted."""
+        """Open a connection for the caller alone; raises `Unreachable`, `NotSecure`, or (if the
+        server refuses the greeting) `NotTrusted`."""
         if self._closed:
             raise Unreachable("the client was closed")
         try:
-            endpoint = self._endpoint(address)
-            connection = await endpoint.connect(_Factory(self, address))
-        except ConnectingCancelledError:
-            raise CancelledError() from None  # Twisted's other word for it.
-        except ConnectionRefusedError:
+            connection = await self._endpoint(address).connect(_Factory(self, address))
+        except error.ConnectingCancelledError:
+            raise CancelledError() from None  # Twisted's other name for it.
+        except error.ConnectionRefusedError:
             raise Unreachable(f"cannot reach {address}: connection refused") from None
-        except (ConnectError, DNSLookupError, OSError, ValueError) as problem:
+        except (error.ConnectError, error.DNSLookupError, OSError, ValueError) as problem:
             raise Unreachable(f"cannot reach {address}: {problem}") from problem
         assert isinstance(connection, ServerConnection)
         self._open.add(connection)
@@ -370,45 +339,45 @@ class ConnectionPool:
 
     async def _greet(self, connection: ServerConnection) -> None:
         try:
-            with tracing.within(None):  # Nothing comes before it.
+            with tracing.within(None):  # No line about a trace goes before it.
                 asked = connection.ask(self._greetings[connection.address], GREETING_DEADLINE)
             reply = await asked
         except Lost as problem:
-            # The request itself is not sent yet, so it was certainly not carried out.
+            # The request itself was not sent yet.
             raise Unreachable(str(problem)) from problem
         except BaseException:
-            connection.close()  # Whoever asked was cancelled.
+            connection.close()  # The caller was cancelled.
             raise
         if not reply.ok:
             connection.close()
-            raise NotTrusted(f"{connection.address} does not believe this gateway")
+            raise NotTrusted(f"{connection.address} does not trust this gateway")
 
     async def to(self, address: Address) -> ServerConnection:
-        """The kept connection to a server, opened when there is none; or `Unreachable`."""
-        kept = self._kept.get(address)
-        if kept is not None and kept.usable:
-            return kept
+        """The shared connection to a server, opened if there is none; raises `Unreachable`."""
+        shared = self._shared.get(address)
+        if shared is not None and shared.usable:
+            return shared
         turn: Deferred[ServerConnection] = Deferred()
         turns = self._opening.setdefault(address, [])
         turns.append(turn)
         if len(turns) == 1:
-            # Not awaited here: its caller may be cancelled while others wait for the same.
+            # Not awaited: this caller may be cancelled while others wait for the connection.
             Deferred.fromCoroutine(self.open(address)).addBoth(self._opened, address)
         return await turn
 
     def _opened(self, result: ServerConnection | Failure, address: Address) -> None:
         if isinstance(result, ServerConnection):
-            self._kept[address] = result
+            self._shared[address] = result
         for turn in self._opening.pop(address):
             turn.callback(result)
 
     def _ended(self, _: None, connection: ServerConnection) -> None:
         self._open.discard(connection)
-        if self._kept.get(connection.address) is connection:
-            del self._kept[connection.address]
+        if self._shared.get(connection.address) is connection:
+            del self._shared[connection.address]
 
     def close(self) -> Deferred[None]:
-        """End them all and open no more; fires when they are over."""
+        """End all connections and open no more; fires when they have ended."""
         self._closed = True
         ending = [connection.when_ended() for connection in self._open]
         for connection in list(self._open):
@@ -417,15 +386,15 @@ class ConnectionPool:
 
 
 def _why_not_secure(problem: Exception) -> str:
-    """Why TLS was not agreed on, behind the server's address."""
+    """Why the handshake failed: the text that follows the server's address."""
     if isinstance(problem, TimeoutError):
         return " does not answer to TLS"
-    if isinstance(problem, ConnectionClosed):
-        return " ended the connection, and may speak no TLS"
+    if isinstance(problem, error.ConnectionClosed):
+        return " closed the connection; it may not speak TLS"
     if not problem.args or not isinstance(problem.args[0], list):
         return f": {problem}"
-    # OpenSSL's: a list of (library, function, reason), which is empty where it knows none.
+    # OpenSSL's list of (library, function, reason), which may be empty.
     reasons = {str(each[-1]) for each in problem.args[0]}
-    if not reasons or reasons & _OF_NO_TLS:
-        return ": it speaks no TLS"
-    return f": TLS was not agreed on: {', '.join(sorted(reasons))}"
+    if not reasons or reasons & _NOT_TLS:
+        return ": it does not speak TLS"
+    return f": TLS failed: {', '.join(sorted(reasons))}"

@@ -1,14 +1,14 @@
-"""A filter for a client's own lines, which come back to it as events.
+"""A filter for a client's own lines, which come back as events.
 
-A message to a room reaches its sender too, and some events tell of messages that the user sent on
-another connection. A client sends on one connection and listens on another, so it hears its own
-lines.
+A message to a room reaches its sender too, and some events are about messages that the user sent on
+another connection. A client sends on one connection and listens on another, so it gets its own
+lines back.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, replace
+from unicodedata import normalize
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -18,16 +18,16 @@ from bbs.client.request import ClientRequest
 from bbs.protocols.presentation import Presentation
 
 EXPECTED = 60.0
-"""Seconds in which a line comes back that was said here. By then its connection has moved to
-another server, if it has to; afterwards it is taken for somebody else's, who typed the same."""
+"""Seconds in which a line from here comes back, even if its connection has to move to another
+server. A later one counts as another person's, who typed the same."""
 
 MOST_EXPECTED = 1000
-"""Lines that are expected at a time; of more the oldest are shown when they come."""
+"""Lines that are expected at a time. If there are more, the oldest are shown when they come."""
 
 
 @dataclass(frozen=True)
 class SentLine:
-    """A line that `user` says to a partner: one person, or a `room`."""
+    """A line from `user` to a partner: one person, or a `room`."""
 
     user: str
     partner: str
@@ -36,9 +36,9 @@ class SentLine:
 
     @classmethod
     def by_request(cls, presentation: Presentation, request: ClientRequest) -> SentLine | None:
-        """The line that a request sends; None if its command sends none."""
+        """The line that a request sends; None if its command does not send lines."""
         talk = presentation.sends(request.name)
-        # Without its usage, nobody knows whether a request is complete.
+        # Without the usage it is unknown whether a request is complete.
         if talk is None or request.info is None or not request.is_complete:
             return None
         partner = request.words[2] if talk.choices else talk.name
@@ -52,13 +52,13 @@ class SentLine:
 
     @property
     def as_stored(self) -> SentLine:
-        """This line with the names in NFC, the form in which services store them."""
-        user = unicodedata.normalize("NFC", self.user)
-        return replace(self, user=user, partner=unicodedata.normalize("NFC", self.partner))
+        """This line with its names in NFC, the form in which services store them."""
+        user, partner = (normalize("NFC", name) for name in (self.user, self.partner))
+        return replace(self, user=user, partner=partner)
 
 
 def partner_name(presentation: Presentation, user: str, message: ChatMessage) -> str:
-    """The partner that `user` would answer: a person or a room."""
+    """The partner to whom `user` would reply: a person or a room."""
     talk = presentation.talk(message.talk, message.group is not None)
     if talk.send and not talk.choices:
         return talk.name
@@ -68,7 +68,7 @@ def partner_name(presentation: Presentation, user: str, message: ChatMessage) ->
 
 
 class EchoFilter:
-    """Lines that were said here and have not come back yet, each once."""
+    """The lines that were sent from here and have not come back yet, each once."""
 
     __slots__ = ("_clock", "_expected", "_vocabulary")
 
@@ -79,21 +79,21 @@ class EchoFilter:
         self._expected: list[tuple[float, SentLine]] = []
 
     def expect(self, request: ClientRequest) -> None:
-        """Expect back what a request says; that may come before its answer."""
+        """Expect the line of a request, which may come back before the reply."""
         line = SentLine.by_request(self._vocabulary.presentation, request)
         if line is not None:
             self._forget()
             self._expected.append((self._clock.seconds() + EXPECTED, line.as_stored))
 
     def withdraw(self, request: ClientRequest) -> None:
-        """Expect it no more: it was refused, or its answer was lost. If it comes back, that shows
-        that it was carried out."""
+        """Stop expecting a line that was refused or got no reply. If it comes back, that shows that
+        it was carried out."""
         line = SentLine.by_request(self._vocabulary.presentation, request)
         if line is not None:
             self._take(line.as_stored)
 
     def was_said_here(self, message: ChatMessage) -> bool:
-        """Whether a message is such a line; then it has come back."""
+        """Whether a message is an expected line, which has now come back."""
         self._forget()
         return self._take(SentLine.by_message(self._vocabulary.presentation, message).as_stored)
 

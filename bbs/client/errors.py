@@ -1,4 +1,4 @@
-"""The errors with which asking a service fails."""
+"""The errors with which a request to a service fails."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class ClientError(Exception):
-    """A request got no usable answer; the text is one line for the person who asked."""
+    """A request got no usable reply; the text is one line for the person who asked."""
 
 
 class Unreachable(ClientError):
-    """No server could be reached; the request was not carried out, unless it was harmless."""
+    """No server could be reached. The request was not carried out, unless it was harmless."""
 
 
 class TurnedAway(Unreachable):
-    """The server has no room for this connection: in all, from here, or of the user's. The text is
-    what it said, and what was asked was not carried out."""
+    """The server has no room for this connection: too many in all, from this address, or of this
+    user. The text is the server's message; the request was not carried out."""
 
     def __init__(self, server: Address, reply: ServiceReply) -> None:
         super().__init__(reply.message or "")
@@ -28,20 +28,19 @@ class TurnedAway(Unreachable):
 
 
 class Lost(ClientError):
-    """The request was sent and no answer came: whether it was carried out is not known."""
+    """The request was sent, and no reply came: it may or may not have been carried out."""
 
 
 class BadReply(ClientError):
-    """The server carried the request out and told of it in a way that is not in the protocol."""
+    """The server carried the request out, and its reply is not in the protocol."""
 
 
 class NotTrusted(ClientError):
-    """The login server does not take this gateway's word for whom it speaks (`Origin`)."""
+    """The login server does not trust this gateway (`Origin`)."""
 
 
 class Incomplete(ClientError):
-    """A list was to come whole, and has others that could not be had; `reply` has those that
-    came."""
+    """Some entries of a list could not be had; `reply` has those that came."""
 
     def __init__(self, reply: ServiceReply) -> None:
         super().__init__(f"The list did not come whole: {reply.lacking or 'there are others'}")
@@ -57,9 +56,9 @@ class Refused(ClientError):
 
 
 class NotSecure(ClientError):
-    """The server could not show by TLS that it is the right one, or speaks none: it was sent
-    nothing."""
+    """The server could not show by TLS that it is the right one, or does not speak TLS. Nothing was
+    sent to it."""
 
 
 class NoService(ClientError):
-    """Something listens there that is not a login server: it is silent, or says something else."""
+    """The program at that address is not a login server: it is silent, or says something else."""

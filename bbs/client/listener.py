@@ -1,7 +1,7 @@
-"""Listening for one user: a connection of its own, kept through everything that ends it.
+"""Listen for one user, on a connection that is replaced whenever it ends.
 
-When the connection or its server goes, it finds the user's server again and resumes after the last
-message that was shown, so that each is shown once. It stops at a logout.
+If the connection or its server is lost, the listener finds the user's server again and resumes
+after the last message that was shown, so that each message is shown once. A logout ends it.
 """
 
 from __future__ import annotations
@@ -41,33 +41,32 @@ from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.protocols.presentation import ChatEvent, member
 
 PING_INTERVAL = 30.0
-"""Seconds of listening after which a ping finds out whether the server is still there."""
+"""Seconds between pings, which check that the server is still there."""
 
 PING_DEADLINE = 10.0
-"""Seconds until a server that does not answer that ping counts as gone."""
+"""Seconds after which a server that does not answer a ping counts as gone."""
 
 TURNED_AWAY_PAUSE = 10.0
-"""Seconds until a server is asked again that takes no more connections: many may be turned away,
-and its security log has a line for each time."""
+"""Seconds between attempts at a server without room: it may turn many clients away, and its
+security log has a line for each time."""
 
 STEADY = 5.0
 """Seconds of listening after which a connection that ends is replaced without much delay."""
 
 _FINAL = (NotLoggedIn.code, WrongUsage.code, UnknownCommand.code)
-"""The codes of the refusals after which asking again is of no use."""
+"""The codes of refusals after which the client gives up."""
 
 _PASSING = (Unavailable.code, ASK_LOGIN_SERVER)
-"""The codes of those that are waited out: the service is away, or the user has no place as yet."""
+"""The codes of refusals that pass: the service is away, or the user has no place yet."""
 
 
 @dataclass(frozen=True)
 class Hearer:
-    """What a `UserListener` tells, and whom.
+    """The callbacks of a `UserListener`.
 
-    `on_message` gets each message, `on_event` each other event of the service, both with the user
-    whom it is for; `on_sent` gets each message that the user has sent elsewhere. `on_serving`
-    is told the address of each server that listens from then on, and None when that one is lost.
-    `on_end` is called when the listening ends of itself, because the session is over.
+    `on_message` gets each message, and `on_event` each other event of the service, both with the
+    user; `on_sent` gets each message that the user has sent elsewhere. `on_serving` gets each new
+    server's address, and None when the server is lost. `on_end` is called after the session's end.
     """
 
     on_message: Callable[[str, ChatMessage], None]
@@ -80,8 +79,8 @@ class Hearer:
 class UserListener:
     """Listens for a user, from `start` on.
 
-    `shown` holds by user name the id of the last message shown. It outlives the listening, so that
-    a user who logs in again goes on from there. `learner` knows which events are messages.
+    `shown` has by user name the id of the last message shown. It outlives the listener: a user who
+    logs in again goes on from there. `learner` knows which events are messages.
     """
 
     _log = Logger()
@@ -110,17 +109,17 @@ class UserListener:
         self._running = Deferred.fromCoroutine(self._run()).addErrback(self._crashed)
 
     def want_events(self) -> None:
-        """Ask the service for the events that only those get who ask, from now on."""
+        """From now on, get the events for connections that said `events`."""
         self._wants_events = True
         if self._connection is not None:
             self._ask_for_events(self._connection)
 
     def confirmed(self) -> Deferred[None]:
-        """Fires when a connection listens: whatever is sent from then on arrives.
+        """Fires when a connection listens: all messages that are sent from then on arrive.
 
-        Fails with `Unreachable` when the listening is stopped, with `Refused` when it has no
-        session, and with `TurnedAway` when the server has no room for it: it is tried again then.
-        Otherwise it waits as long as it takes. It may be cancelled.
+        Fails with `Unreachable` when listening is stopped, with `Refused` if there is no session,
+        and with `TurnedAway` if the server has no room; then the listener goes on trying.
+        Otherwise this waits as long as necessary, and may be cancelled.
         """
         if self._over:
             return fail(self._end_reason)
@@ -131,16 +130,16 @@ class UserListener:
         return waiter
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._over = True
         if self._connection is not None:
-            self._leave()  # When that has ended, so has this.
+            self._connection.close()  # `_run` ends with it.
         else:
-            # Not at once: whoever stops may have been called from within what is cancelled.
+            # Not at once: the caller may itself be called by what is cancelled.
             self._router.clock.callLater(0, self._running.cancel)
-        self._tell_waiting(self._end_reason)
+        self._fail_waiting(self._end_reason)
 
-    def _tell_waiting(self, problem: ClientError) -> None:
+    def _fail_waiting(self, problem: ClientError) -> None:
         while self._waiting:
             self._waiting.pop().errback(problem)
 
@@ -156,22 +155,22 @@ class UserListener:
                     waits = delays()
                 elif reply.redirect is not None:
                     self._user.address = reply.redirect
-                elif self._final(reply):
+                elif self._end_if_final(reply):
                     return
                 elif not reply.ok and reply.code not in _PASSING:
                     raise TurnedAway(self._user.address, reply)
                 lost = reply.code == ASK_LOGIN_SERVER
             except TurnedAway as problem:
-                # Those who wait are told at once, as it may be long until that changes.
+                # The callers need not wait, as this may last long.
                 lost, pause = False, TURNED_AWAY_PAUSE
-                self._tell_waiting(problem)
+                self._fail_waiting(problem)
             except (Unreachable, Lost, BadReply):
                 lost = True
             except NotSecure as problem:
-                # Those who wait are told at once, as that seldom mends itself; it is tried again,
-                # as a certificate that has expired is replaced.
+                # The callers need not wait, as this rarely passes by itself. The listener goes on
+                # trying, as an expired certificate is replaced some day.
                 lost = True
-                self._tell_waiting(problem)
+                self._fail_waiting(problem)
             if self._over:
                 return
             moved, self._moved = self._moved, False
@@ -194,19 +193,19 @@ class UserListener:
             )
         else:
             if refusal is not None:
-                self._final(refusal)
+                self._end_if_final(refusal)
 
     async def _listen(self) -> ServiceReply:
-        """Listen on one connection until that is over; the reply to `listen`."""
+        """Listen on one connection until it ends; return the reply to `listen`."""
         user = self._user
         self._token = user.token
         connection = await self._router.connections.open(user.address)
-        connection.on_event = self._event
+        connection.on_event = self._event_received
         self._connection = connection
         try:
             last = [str(self._shown[user.name])] if user.name in self._shown else []
             wire = framework_request("listen", user.name, *last).wire(self._token)
-            if self._wants_events:  # Before it listens, so that none is missed.
+            if self._wants_events:  # Before `listen`, so that none is missed.
                 self._ask_for_events(connection)
             reply = await connection.ask(wire, REPLY_DEADLINE)
             if reply.ok:
@@ -214,7 +213,7 @@ class UserListener:
                 self._hearer.on_serving(connection.address)
                 while self._waiting:
                     self._waiting.pop().callback(None)
-                await self._stay(connection)
+                await self._wait_for_end(connection)
             return reply
         finally:
             lost, self._confirmed = self._confirmed and not (self._over or self._moved), False
@@ -224,39 +223,36 @@ class UserListener:
                 self._hearer.on_serving(None)
 
     def _ask_for_events(self, connection: ServerConnection) -> None:
-        # Nothing hangs on the answer: a server that knows none of these events tells none.
+        # The reply does not matter: a server without such events sends none.
         asked = connection.ask(b"events\n", REPLY_DEADLINE)
         asked.addErrback(lambda failure: failure.trap(ClientError))
 
-    async def _stay(self, connection: ServerConnection) -> None:
-        """Wait until the connection is over. A ping finds out when its server went silently."""
+    async def _wait_for_end(self, connection: ServerConnection) -> None:
+        """Wait until the connection ends, and send pings, as a server may vanish silently."""
         while True:
             try:
                 return await connection.when_ended().addTimeout(PING_INTERVAL, self._router.clock)
             except TimeoutError:
                 await connection.ask(b"ping\n", PING_DEADLINE)
 
-    def _event(self, event: Event) -> None:
+    def _event_received(self, event: Event) -> None:
         user, name = self._user, event["event"]
         if chat := self._learner.vocabulary.presentation.chat(name):
-            self._said(event, chat)
+            self._pass_on(event, chat)
         elif name == "moved":
             user.address = read_address(event.get("app_server"))
-            self._moved = True
-            self._leave()
+            self._move()
+        elif name == "logout" and self._token == user.token:
+            self._finish(Unreachable("the user was logged out"))
         elif name == "logout":
-            if self._token == user.token:
-                self._finish(Unreachable("the user was logged out"))
-            else:
-                # It was an earlier login's; the user has logged in again: listen as that.
-                self._moved = True
-                self._leave()
+            # An earlier session has ended, and the user has logged in again: listen with the new.
+            self._move()
         else:
             self._hearer.on_event(user.name, ServiceEvent(event))
 
-    def _said(self, event: Event, chat: ChatEvent) -> None:
-        """Pass a message on. Listening never resumes behind a message that the user sent: it
-        went to another reader, and may overtake one to the user."""
+    def _pass_on(self, event: Event, chat: ChatEvent) -> None:
+        """Pass a message on. Listening never resumes after a message that the user sent: it went to
+        another reader, and may overtake a message to the user."""
         name, id = self._user.name, member(event, chat.id) if chat.id else None
         if type(id) is int and 0 <= id <= MOST_ID and not chat.own:
             if id <= self._shown.get(name, -1):
@@ -269,12 +265,13 @@ class UserListener:
         else:
             (self._hearer.on_sent if chat.own else self._hearer.on_message)(name, message)
 
-    def _leave(self) -> None:
+    def _move(self) -> None:
+        self._moved = True
         if self._connection is not None:
             self._connection.close()
 
-    def _final(self, reply: ServiceReply) -> bool:
-        """Whether a refusal is the end of it, and then end."""
+    def _end_if_final(self, reply: ServiceReply) -> bool:
+        """End after a final refusal; whether the listener has ended."""
         if reply.code in _FINAL and self._token == self._user.token:
             self._finish(Refused(reply))
         return self._over
@@ -288,4 +285,4 @@ class UserListener:
         if not failure.check(CancelledError):
             self._log.failure("listening for {user} ended", failure, user=self._user.name)
             self._end_reason = Unreachable("listening ended by a mistake in this client")
-            self.stop()  # Whoever waits would wait for ever.
+            self.stop()  # Otherwise the callers would wait for ever.

@@ -1,7 +1,7 @@
 """Lines from servers as values: replies, messages, and events of the service's own.
 
-`docs/protocol.md` is the source of every member named here. Members that are not known are left
-alone; a known one of a wrong type is a `BadReply`.
+`docs/protocol.md` is the source of every member named here. Unknown members are ignored; a known
+member of a wrong type is a `BadReply`.
 """
 
 from __future__ import annotations
@@ -13,48 +13,45 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import isfinite
 
-from bbs.client.errors import (
-    BadReply,
-    ClientError,
-    Incomplete,
-    Lost,
-    NotTrusted,
-    Refused,
-    TurnedAway,
-    Unreachable,
-)
+from bbs.client.errors import BadReply
 from bbs.core.addresses import Address
 from bbs.core.errors import NotLoggedIn, WrongCredentials
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.protocols.presentation import ChatEvent, member
 
 LONGEST_WAIT = 366 * 24 * 3600.0
-"""Seconds in the longest wait that is believed; what is more may not even be a number to show."""
+"""The longest wait that is accepted, in seconds; a longer one may not even be a number to show."""
 
 MOST_ID = 2**63 - 1
 """The highest id of a message that a server takes behind `listen`."""
 
 LAST_TIME = 253_402_128_000.0
-"""The last time that is believed, in seconds since the epoch: the calendar that people read it by
-ends with the year 9999, and their zones a day before that."""
+"""The last time that is accepted, in seconds since the epoch: calendars end with the year 9999, and
+some time zones a day before that."""
 
+DEEPEST = 100
+"""Lists and objects within each other in a line: deeper ones could not be shown as JSON again."""
+
+LONGEST_CURSOR = 1000
+"""Characters in the longest cursor that is sent back."""
+
+_TOKEN = re.compile("[!-~]+")
 
 _PLAIN = ChatEvent("chat")
-"""The members of a message, unless a service calls them otherwise (`docs/protocol.md`, section
-4)."""
+"""The usual names of a message's members (`docs/protocol.md`, section 4)."""
 
-_unnumbered = count(-1, -1)
-"""Ids of messages that have none: they tell one line from another, and nothing else."""
+_own_ids = count(-1, -1)
+"""Ids of messages without an id, only to tell them apart."""
 
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """A message, pushed or from before: to one reader (`to`), or to a group (`group`); the other is
-    None.
+    """A message, new or from a history: to one reader (`to`), or to a group (`group`); the other of
+    these is None.
 
     `id` is negative if the service gives none. `time` is when the message was stored, in seconds
-    since the epoch; None if the server does not say. `former`: the account behind a name in it is
-    gone. `members` is the event as it came, and `talk` the service's word for such a conversation.
+    since the epoch; None if the server does not say. `former`: an account named in it is gone.
+    `members` is the event as it came, and `talk` the service's word for such a conversation.
     """
 
     id: int
@@ -69,10 +66,10 @@ class ChatMessage:
 
     @classmethod
     def read(cls, event: Mapping[str, object], form: ChatEvent = _PLAIN) -> ChatMessage:
-        """The message in an event whose members `form` names; `BadReply` when it has none."""
+        """Read an event whose members `form` names; `BadReply` if it is malformed."""
         if not isinstance(event, Mapping):
             raise BadReply("Malformed message from the server")
-        id = member(event, form.id) if form.id else next(_unnumbered)
+        id = member(event, form.id) if form.id else next(_own_ids)
         sender, text = member(event, form.sender), member(event, form.text)
         to, room = member(event, form.to), member(event, form.room)
         if type(id) is int and isinstance(sender, str) and isinstance(text, str):
@@ -86,22 +83,22 @@ class ChatMessage:
 
 @dataclass(frozen=True)
 class ServiceEvent:
-    """An event that brings no message: one of the service's own."""
+    """An event of the service's own, without a message."""
 
     members: Mapping[str, object] = field(repr=False)
 
     @property
     def text(self) -> str:
-        """The text that the service has people read, if any."""
+        """The text for people, if any."""
         text = self.members.get("text")
         return text if isinstance(text, str) else ""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Where a login or locate stands that waits for an app server.
+    """The place of a waiting login or locate in the queue for an app server.
 
-    `position` counts from 1; `seconds` estimates the wait, None where there is nothing to go by.
+    `position` counts from 1; `seconds` estimates the wait, None if there is no estimate.
     """
 
     position: int
@@ -109,7 +106,7 @@ class Waiting:
 
     @classmethod
     def read(cls, event: Mapping[str, object]) -> Waiting:
-        """The place in an event; `BadReply` for a malformed one."""
+        """Read an event; `BadReply` for a malformed one."""
         position, seconds = event.get("position"), event.get("seconds")
         if type(position) is int and position >= 1:
             if seconds is None:
@@ -117,23 +114,23 @@ class Waiting:
             # Not a number (NaN) is not in any range either.
             if isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_WAIT:
                 return cls(position, seconds)
-        raise BadReply("The server told a place in the queue that is none")
+        raise BadReply("Malformed place in the queue from the server")
 
 
 def read_id(value: object) -> int | None:
-    """An id of a message; None if it is out of range or not a whole number."""
+    """Read the id of a message; None if it is out of range or not a whole number."""
     return value if type(value) is int and 0 <= value <= MOST_ID else None
 
 
 def read_time(value: object) -> float | None:
-    """Seconds since the epoch. Without its time a message is still one, so a wrong one is none."""
+    """Read seconds since the epoch; None if malformed, as a message is of use without its time."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value if 0 <= value <= LAST_TIME else None
     return None
 
 
 ASK_LOGIN_SERVER = "ask-login-server"
-"""The code of an app server's refusal of what is the login server's."""
+"""The code with which an app server refuses the login server's requests."""
 
 _BEGINNINGS = (
     ("Ask the login server", ASK_LOGIN_SERVER),
@@ -145,35 +142,8 @@ _BEGINNINGS = (
 
 
 def code_of(message: str) -> str | None:
-    """The code of a failure that was told without one, as far as it matters to this client."""
+    """The code of a failure from a server that sends no codes, if this client needs it."""
     return next((code for words, code in _BEGINNINGS if message.startswith(words)), None)
-
-
-__all__ = [
-    "BadReply",
-    "ChatMessage",
-    "ClientError",
-    "Incomplete",
-    "Lost",
-    "NotTrusted",
-    "Origin",
-    "Refused",
-    "ServiceEvent",
-    "ServiceReply",
-    "TurnedAway",
-    "Unreachable",
-    "Waiting",
-    "read_address",
-    "read_line",
-]
-
-DEEPEST = 100
-"""Lists and objects within each other in a line of a server's: more could not be shown again."""
-
-LONGEST_CURSOR = 1000
-"""Characters in the longest cursor of a list that is sent back."""
-
-_TOKEN = re.compile("[!-~]+")
 
 
 def read_address(value: object) -> Address:
@@ -186,23 +156,23 @@ def read_address(value: object) -> Address:
 
 @dataclass(frozen=True)
 class Origin:
-    """For whom a gateway speaks: their address, and the secret by which it is believed."""
+    """The address of a gateway's user, and the secret by which the server trusts the gateway."""
 
     host: str
     secret: str = field(repr=False)
 
     @property
     def greeting(self) -> bytes:
-        """The request that says so, with its end."""
+        """The first request of a connection, with its end."""
         return f"forwarded-for {self.host} {self.secret}\n".encode()
 
 
 @dataclass(frozen=True)
 class ServiceReply:
-    """One reply. A login's members hold the token, so they are in no repr and no log.
+    """One reply. The members of a login's reply hold the token, so they are in no repr and no log.
 
-    `size` is in bytes on the wire, 0 for one that did not come from there. Where the list of one
-    has others that are not there (`has_more`), `lacking` says why, in a few words of anybody's.
+    `size` is in bytes on the wire, 0 if the reply did not come by it. If the list of a reply is not
+    complete (`has_more`), `lacking` says why, in a few words.
     """
 
     members: Mapping[str, object] = field(repr=False)
@@ -215,13 +185,13 @@ class ServiceReply:
 
     @property
     def message(self) -> str | None:
-        """What the server says to people, or None when it says it by a list."""
+        """The text for people; None if the reply has a list instead."""
         message = self.members.get("message")
         return message if isinstance(message, str) else None
 
     @property
     def code(self) -> str | None:
-        """Why the server said no, for programs; None when it said yes, or nothing to go by."""
+        """The reason of a failure, for programs; None for a success or an unknown reason."""
         if self.ok:
             return None
         code = self.members.get("code")
@@ -229,7 +199,7 @@ class ServiceReply:
 
     @property
     def redirect(self) -> Address | None:
-        """Where the server says that this request belongs, when it says so."""
+        """The server to which this request is redirected, if any."""
         if self.ok or "app_server" not in self.members:
             return None
         return read_address(self.members["app_server"])
@@ -241,29 +211,29 @@ class ServiceReply:
     @property
     def token(self) -> str:
         token = self.members.get("token")
-        # It goes into a line as one word, so it is of what every line can hold.
+        # It goes into a line as one word.
         if isinstance(token, str) and _TOKEN.fullmatch(token):
             return token
         raise BadReply("The server gave no usable access token")
 
     @property
     def list_name(self) -> str | None:
-        """The name of its list; None where it has none, or more than one."""
+        """The name of its list; None if it has no list, or several."""
         lists = [*self.lists]
         return lists[0] if len(lists) == 1 else None
 
     @property
     def has_more(self) -> bool:
-        """Whether its list has others that are not there."""
+        """Whether its list has more entries that are not here."""
         more = self.members.get("more")
-        told = self.ok and isinstance(more, str) and more != "" and bool(self.lists)
-        return told or bool(self.lacking)
+        said = self.ok and isinstance(more, str) and more != "" and bool(self.lists)
+        return said or bool(self.lacking)
 
     @property
     def cursor(self) -> str | None:
-        """The cursor by which the others are asked for; None without one that can be used."""
+        """The cursor of the next part of its list; None if there is no usable cursor."""
         more = self.members.get("more")
-        # It goes into a line as one word, so it is of what every line can hold.
+        # It goes into a line as one word.
         if self.ok and isinstance(more, str) and len(more) <= LONGEST_CURSOR:
             return more if _TOKEN.fullmatch(more) else None
         return None
@@ -271,14 +241,11 @@ class ServiceReply:
     @property
     def lists(self) -> Mapping[str, Sequence[object]]:
         """The members that are lists."""
-        return {
-            name: value
-            for name, value in self.members.items()
-            if isinstance(value, list) and name != "more"
-        }
+        members = self.members.items()
+        return {name: each for name, each in members if isinstance(each, list) and name != "more"}
 
     def names(self, member: str) -> tuple[str, ...]:
-        """The list of texts in a member; `BadReply` when there is none."""
+        """The list of texts in a member; `BadReply` if it is something else."""
         names = self.members.get(member)
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             return tuple(names)
@@ -305,17 +272,17 @@ def _finite(text: str) -> float:
     raise ValueError("not a number of JSON's")
 
 
-# What `json.loads` does with these arguments, but that it makes a decoder for every line.
+# As `json.loads` does with these arguments; but it would make a decoder for every line.
 _JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def read_line(
     line: bytes, reply_class: type[ServiceReply] = ServiceReply
 ) -> ServiceReply | Mapping[str, object]:
-    """One line from a server: a reply, or an event as its members. ValueError if neither.
+    """Read a line from a server: a reply, or an event as its members. ValueError if neither.
 
-    JSON has no `NaN` and no `Infinity`. A line with one is neither, and so is a line with a number
-    that Python takes for infinite, such as `1e999`: it could be told to nobody as JSON.
+    JSON has no `NaN` and no `Infinity`. A line with one of them is malformed, and so is a line with
+    a number that Python reads as infinite, such as `1e999`: it could not be written as JSON again.
     """
     try:
         members = _JSON.decode(line.decode(json.detect_encoding(line), "surrogatepass"))

@@ -1,11 +1,11 @@
-"""Requests to a service: a line as a person types it, the command that it names, and its bytes.
+"""Requests to a service: the line that a person types, its command, and its bytes on the wire.
 
-A service says by `commands` (`docs/protocol.md`, section 3) what it has, so a client handles
-commands that it was not written for. What a server says of them is foreign text: malformed usages
-are passed over, and there are bounds for the rest.
+A service lists its commands in its reply to `commands` (`docs/protocol.md`, section 3), so clients
+handle commands that they were not written for. Clients do not trust that list: they ignore
+malformed usages, and limit the rest.
 
-A person types names where the wire wants access tokens. Which words are such names depends on the
-command, and which commands there are on the service.
+A person types names where the wire has access tokens. The command says which word is such a name,
+and the service which commands there are.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from bbs.protocols.commands import Command, Role
 
 MOST_OFFERS = 1000
-"""Commands that are taken from a server; what follows in its list is passed over."""
+"""Commands that are taken from a server; later ones in its list are ignored."""
 
 MOST_USAGE = 1000
-"""Characters in the longest usage that is taken."""
+"""Characters in the longest usage; commands with longer ones are ignored."""
 
 
 @dataclass(frozen=True)
 class CommandInfo:
-    """A command that a service has. `harmless`: twice is as good as once, so that it may be sent
-    again when its answer was lost."""
+    """A command of a service. A `harmless` one may be sent again if its reply was lost, as twice is
+    as good as once."""
 
     command: Command
     harmless: bool = False
@@ -40,13 +40,12 @@ class CommandInfo:
         return self.command.usage
 
     def is_same(self, other: Command) -> bool:
-        """Whether it is used as another command is."""
+        """Whether it is used like another command."""
         ours = self.command
         return (ours.usage, ours.role, ours.rest) == (other.usage, other.role, other.rest)
 
 
 def command_infos(*commands: Command) -> Mapping[str, CommandInfo]:
-    """Commands by name, as a client has them."""
     return {command.name: CommandInfo(command, command.harmless) for command in commands}
 
 
@@ -74,74 +73,69 @@ FRAMEWORK: Mapping[str, CommandInfo] = {
 """The framework's commands in this version."""
 
 EVERY_SERVICE = frozenset((*BASICS, "commands"))
-"""The commands of every service; a client need not ask for them."""
+"""The commands of every service, for which a client need not ask."""
 
 WAITING = frozenset(("login", "locate"))
-"""The commands that may take as long as an app server takes to start. Each has a connection of its
-own, and delays nothing else."""
+"""The commands that may have to wait for the start of an app server. Each has a connection of its
+own, so that it does not delay other requests."""
 
 REPEATABLE = EVERY_SERVICE - {"register", "logout", "delete"}
-"""The commands that a client may repeat after a lost reply. `login` is one: a user who is online
+"""Commands that a client may repeat after a lost reply. `login` is one of them: a user who is online
 keeps the place "whoever asks and however often"."""
 
 
 def read_command_infos(value: object) -> Mapping[str, CommandInfo] | None:
-    """The commands in the member `commands` of an answer, by name; None when it is no list.
-
-    Those of the login server come first, then the app servers', then either's, as in every help.
-    """
+    """Read the list of commands in a reply, by name and in order; None if it is not a list."""
     if not isinstance(value, list):
         return None
     commands: dict[str, CommandInfo] = {}
-    for told in value[:MOST_OFFERS]:
-        info = _read(told)
-        if info is not None:
+    for entry in value[:MOST_OFFERS]:
+        if info := _read_info(entry):
             commands.setdefault(info.name, info)
     return in_order(commands)
 
 
 def in_order(commands: Mapping[str, CommandInfo]) -> Mapping[str, CommandInfo]:
-    """Commands as every help has them: the login server's, the app servers', then either's."""
+    """Sort commands as every help does: the login server's, the app servers', then either's."""
     servers = [*Role]
     ordered = sorted(commands.values(), key=lambda info: servers.index(info.command.role))
     return {info.name: info for info in ordered}
 
 
-def _read(told: object) -> CommandInfo | None:
-    if not isinstance(told, dict):
+def _read_info(entry: object) -> CommandInfo | None:
+    if not isinstance(entry, dict):
         return None
-    usage, server = told.get("usage"), told.get("server")
+    usage, server = entry.get("usage"), entry.get("server")
     if not isinstance(usage, str) or not isinstance(server, str) or len(usage) > MOST_USAGE:
         return None
     try:
-        command = Command(usage, Role(server), rest=told.get("rest") is True)
+        command = Command(usage, Role(server), rest=entry.get("rest") is True)
     except ValueError:
         return None
-    return CommandInfo(command, told.get("harmless") is True)
+    return CommandInfo(command, entry.get("harmless") is True)
 
 
 _WORD = re.compile(r" *([^ ]+)")
 
 
 def first_word(line: str) -> str:
-    """The name of a line's command; ValueError for a blank line and for what is not one line."""
+    """The name of a line's command; ValueError for a blank line and for several lines."""
     if "\n" in line or line.endswith("\r"):
         raise ValueError("a request is one line")
     first = _WORD.match(line)
     if first is None:
-        raise ValueError("a blank line is no request")
+        raise ValueError("the line is blank")
     return first[1]
 
 
 @dataclass(frozen=True)
 class ClientRequest:
-    """A line as typed, understood as far as the client needs to.
+    """A line as typed, parsed as far as the client needs it.
 
-    `info` is None when nobody knows the command: it goes to the login server as typed, which
-    answers for it. `words` are the command's name and its arguments; of a command whose last
-    parameter is the rest of the line, those before it, and `text` is that rest. A line may hold
-    surrogate escapes for bytes that are not UTF-8; they go out as the bytes that they were, so
-    that the server answers for them.
+    `info` is None for an unknown command: the line goes to the login server as typed, which
+    answers. `words` are the command's name and its arguments. If the last parameter is the rest of
+    the line, `words` are those before it, and `text` is the rest. A line may have surrogate escapes
+    for bytes that are not UTF-8; these bytes are sent as they were, and the server answers.
     """
 
     line: str
@@ -153,7 +147,7 @@ class ClientRequest:
 
     @classmethod
     def parse(cls, line: str, commands: Mapping[str, CommandInfo]) -> ClientRequest:
-        """Understand a line by what is offered; ValueError where `first_word` raises it."""
+        """Parse a line with these commands; ValueError as in `first_word`."""
         name = first_word(line)
         info = commands.get(name)
         most = len(line)
@@ -169,32 +163,31 @@ class ClientRequest:
 
     @property
     def user(self) -> str:
-        """The name in the place of `<user>`; empty when there is none."""
+        """The name in the place of `<user>`; empty without one."""
         return self.line[self._user]
 
     @property
     def takes_user(self) -> bool:
-        """Whether the command is somebody's, whose name comes first."""
+        """Whether the user's name is the first argument."""
         return self.info is not None and self.info.command.takes_user
 
     @property
     def role(self) -> Role:
-        """Which kind of server it is for."""
         return Role.LOGIN if self.info is None else self.info.command.role
 
     @property
     def waits(self) -> bool:
-        """Whether the answer may take as long as an app server takes to start."""
+        """Whether the reply may have to wait for the start of an app server."""
         return self.name in WAITING
 
     @property
     def harmless(self) -> bool:
-        """Whether it may be sent again where it is not known whether it was carried out."""
+        """Whether it may be sent again if its reply was lost."""
         return self.name in REPEATABLE or (self.info is not None and self.info.harmless)
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that the command needs was typed."""
+        """Whether the line has all arguments that the command needs."""
         if self.info is None:
             return True
         needed = self.info.command.takes_user + self.info.command.minimum
@@ -202,23 +195,21 @@ class ClientRequest:
 
     @property
     def argument(self) -> str | None:
-        """The first argument behind the user, which may be the rest of the line."""
+        """The first argument after the user, which may be the rest of the line."""
         return self.words[2] if len(self.words) > 2 else self.text or None
 
     def wire(self, token: str) -> bytes:
-        """The request, with `token` (empty: none is held) in the place of the name."""
+        """The bytes of the request, with `token` (empty if there is none) in place of the name."""
         line = self.line
         if self._user.stop:
             line = line[: self._user.start] + token + line[self._user.stop :]
-        # 0xFF begins a telnet command; doubled it stands for itself, and is answered.
+        # 0xFF begins a telnet command; doubled it stands for itself.
         return line.encode("utf-8", "surrogateescape").replace(b"\xff", b"\xff\xff") + b"\n"
 
 
 def make_request(info: CommandInfo, *arguments: str) -> ClientRequest:
-    """A request of a command, from its arguments; ValueError when one cannot be sent.
-
-    An argument that is not the text at the end must be one word: it could not be told apart.
-    """
+    """Make a request from its arguments; ValueError if one of them, except the text at the end, is
+    not one word."""
     words = arguments[:-1] if info.command.rest else arguments
     for word in words:
         if not word or " " in word:
@@ -227,5 +218,5 @@ def make_request(info: CommandInfo, *arguments: str) -> ClientRequest:
 
 
 def framework_request(name: str, *arguments: str) -> ClientRequest:
-    """A request of one of the framework's commands; ValueError when it cannot be sent."""
+    """Make a request of one of the framework's commands, as `make_request` does."""
     return make_request(FRAMEWORK[name], *arguments)

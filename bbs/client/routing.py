@@ -1,9 +1,9 @@
-"""Finding the server for a request, and finding another when that one is gone.
+"""Find the server for a request, and another one if that server is gone.
 
-A request goes to the login server, or to the app server where its user has a place. It follows
-redirects, and asks the login server to `locate` a user whose app server cannot be reached. It is
-sent a second time only when the first was certainly not carried out (nothing was sent, or the
-server said so), or when doing it twice does no harm.
+A request goes to the login server, or to the app server where its user has a place. The router
+follows redirects, and asks the login server to `locate` a user whose app server cannot be reached.
+A request is sent again only if it was certainly not carried out (nothing was sent, or the server
+said so), or if repeating it does no harm.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from bbs.core.errors import Stopping
 from bbs.protocols.commands import Role
 
 MAX_HOPS = 5
-"""How often one request is sent on because of a redirect."""
+"""How many redirects one request follows."""
 
 PATIENCE = 60.0
-"""Seconds that one request goes on looking for a server that takes it."""
+"""Seconds for which one request searches for a server that takes it."""
 
 REPLY_DEADLINE = 30.0
-"""Seconds until a request without a reply is given up."""
+"""Seconds after which a request without a reply is given up."""
 
 ASIDE_DEADLINE = 5.0
-"""The deadline of what a client asks for itself (`Router.ask_aside`), while people wait."""
+"""Seconds for a client's own question (`Router.ask_aside`), as people wait meanwhile."""
 
 PROBE_DEADLINE = 4.0
-"""The deadline of a ping to a server that has not answered within `ASIDE_DEADLINE` either."""
+"""Seconds for a ping to a server that has not answered within `ASIDE_DEADLINE`."""
 
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How an alert and a handshake of TLS begin (RFC 8446, section 5.1)."""
 
 WAITING_DEADLINE = 200.0
-"""The deadline of `login` and `locate`, which may wait until an app server has been launched."""
+"""Seconds for `login` and `locate`, which may wait for the launch of an app server."""
 
 
 @dataclass
 class LocalUser:
-    """A user who is logged in here: the token, and where the user is served."""
+    """A user who is logged in here, with the token and the address of the user's server."""
 
     name: str
     token: str = field(repr=False)
@@ -56,10 +56,11 @@ class LocalUser:
 
 
 def delays() -> Iterator[float]:
-    """Seconds before each new attempt: rising to 2, and spread, so that no herd comes at once."""
+    """Yield the seconds before each new attempt: they rise to 2, and are spread, so that clients do
+    not come all at once."""
     delay = 0.05
     while True:
-        yield delay * random.uniform(0.5, 1.0)  # nosec B311 # So that not all come at once.
+        yield delay * random.uniform(0.5, 1.0)  # nosec B311 # Nothing secret depends on it.
         delay = min(2 * delay, 2.0)
 
 
@@ -78,33 +79,33 @@ class Router:
         self._closed = False
 
     async def connect(self) -> None:
-        """Reach the login server now; `Unreachable` at once when it cannot be."""
+        """Reach the login server now; raises `Unreachable` at once if this is not possible."""
         await self.connections.to(self._login_server)
 
     async def probe(self) -> None:
-        """Find out whether a login server is where it is said to be; `NoService` if it is not, and
-        `TurnedAway` if it has no room."""
+        """Check that the server is a login server; raises `NoService` if not, and `TurnedAway` if
+        the server has no room."""
         connection = await self.connections.to(self._login_server)
         try:
             await connection.ask(b"ping\n", PROBE_DEADLINE)
         except TurnedAway:
-            raise  # One that has no room, and says so.
+            raise
         except (Lost, Unreachable) as problem:
             if connection.heard.startswith(_TLS_RECORDS):
-                said = "it speaks TLS, which was not asked for"
+                said = "it speaks TLS; try --tls"
             elif connection.heard:
                 said = f"it says {connection.heard.rstrip().decode('utf-8', 'replace')!r}"
             elif connection.was_silent:
                 said = "it says nothing"
             else:
-                said = "it ended the connection, as one does that wants TLS"
-            raise NoService(f"{self._login_server} is no login server: {said}") from problem
+                said = "it closed the connection; try --tls"
+            raise NoService(f"{self._login_server} is not a login server: {said}") from problem
 
     async def carry(self, request: ClientRequest, user: LocalUser | None) -> ServiceReply:
-        """The reply to a request of `user` (None: of nobody who is logged in here).
+        """The reply to a request of `user` (None: the user is not logged in here).
 
-        Fails with `Lost` when it may have been carried out, and with `Unreachable` when no server
-        took it for `PATIENCE` seconds.
+        Raises `Lost` if the request may have been carried out, and `Unreachable` if no server took
+        it for `PATIENCE` seconds.
         """
         roaming = user if request.role is Role.APP else None
         wire = request.wire(user.token if user else "")
@@ -112,7 +113,8 @@ class Router:
         waits, hops = delays(), 0
         while True:
             try:
-                reply = await self._ask(roaming, request, wire)
+                address = roaming.address if roaming else self._login_server
+                reply = await self._ask(address, request, wire)
                 if reply.code == Stopping.code:
                     raise Unreachable(reply.message)
             except (Unreachable, Lost) as problem:
@@ -128,8 +130,8 @@ class Router:
                     self._found(True)
                     return reply
                 there = reply.redirect
-                astray = there is not None or reply.code == ASK_LOGIN_SERVER
-                if not astray or hops == MAX_HOPS:
+                is_astray = there is not None or reply.code == ASK_LOGIN_SERVER
+                if not is_astray or hops == MAX_HOPS:
                     return reply
                 hops += 1
                 if there is not None:
@@ -139,10 +141,10 @@ class Router:
                 return refusal
 
     async def ask_aside(self, request: ClientRequest) -> ServiceReply:
-        """What the login server replies at the first attempt to what nobody has asked for.
+        """Ask the login server a question of the client's own, in one attempt.
 
-        It has a connection of its own: a server that ends it, or answers with nonsense, takes
-        nothing with it that somebody has asked for.
+        This has a connection of its own: if the server ends it, or answers with nonsense, requests
+        of users are not lost with it.
         """
         connection = await self.connections.open(self._login_server)
         try:
@@ -151,8 +153,8 @@ class Router:
             connection.close()
 
     async def find(self) -> None:
-        """Wait until the login server can be reached; `Unreachable` when it could not be for
-        `PATIENCE` seconds."""
+        """Wait until the login server can be reached; raises `Unreachable` after `PATIENCE`
+        seconds."""
         give_up, waits = self.clock.seconds() + PATIENCE, delays()
         while True:
             try:
@@ -167,47 +169,41 @@ class Router:
                 return self._found(True)
 
     def _found(self, found: bool) -> None:
-        """Tell whether the login server has to be looked for, when that is news."""
+        """Tell when the search for the login server begins or ends."""
         if found == self._searching:
             self._searching = not found
             self.on_searching(None if found else self._login_server)
 
     async def locate(self, user: LocalUser) -> ServiceReply | None:
-        """Ask where a user is served now; the reply when that is refused."""
+        """Update the address of a user's server; return the reply if it is a refusal."""
         reply = await self.carry(framework_request("locate", user.name), user)
         if not reply.ok:
             return reply
         user.address = reply.app_server
         return None
 
-    async def _ask(
-        self, roaming: LocalUser | None, request: ClientRequest, wire: bytes
-    ) -> ServiceReply:
+    async def _ask(self, address: Address, request: ClientRequest, wire: bytes) -> ServiceReply:
         try:
-            address = roaming.address if roaming else self._login_server
-            return await self._ask_at(address, request, wire)
+            if not request.waits:
+                connection = await self.connections.to(address)
+                return await connection.ask(wire, REPLY_DEADLINE)
+            connection = await self.connections.open(address)
+            try:
+                if self.on_waiting is not None:
+                    connection.on_event = self._event_received
+                    await connection.ask(b"events\n", REPLY_DEADLINE)
+                return await connection.ask(wire, WAITING_DEADLINE)
+            finally:
+                connection.close()
         except TurnedAway as problem:
             return problem.reply
 
-    async def _ask_at(self, address: Address, request: ClientRequest, wire: bytes) -> ServiceReply:
-        if not request.waits:
-            connection = await self.connections.to(address)
-            return await connection.ask(wire, REPLY_DEADLINE)
-        connection = await self.connections.open(address)
-        try:
-            if self.on_waiting is not None:
-                connection.on_event = self._event
-                await connection.ask(b"events\n", REPLY_DEADLINE)
-            return await connection.ask(wire, WAITING_DEADLINE)
-        finally:
-            connection.close()
-
-    def _event(self, event: Event) -> None:
+    def _event_received(self, event: Event) -> None:
         if event["event"] == "waiting" and self.on_waiting is not None:
             self.on_waiting(Waiting.read(event))
 
     def close(self) -> Deferred[None]:
-        """End everything; requests under way fail. Fires when no connection is left."""
+        """End all connections; pending requests fail. Fires when no connection is left."""
         self._closed = True
         self.on_waiting, self.on_searching = None, lambda login_server: None
         return self.connections.close()

@@ -1,8 +1,8 @@
 """TLS to servers: whom a client trusts, and endpoints that connect to nobody else.
 
 A server shows a certificate for its own address, or for the name under which the person knows the
-service. The second is enough for an app server, of which the login server tells an IP address only:
-who told it has shown that it is the service, and so has who answers there.
+service. The name is enough for an app server, as the login server may give only its IP address: the
+login server has shown that it is the service, and the app server shows the same.
 """
 
 from __future__ import annotations
@@ -34,46 +34,42 @@ _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re
 
 
 class TrustUnusable(Exception):
-    """TLS cannot be had as it was asked for; the text is one line that says why."""
+    """TLS cannot be set up as asked; the text is one line that says why."""
 
 
 class CertificateRefused(Exception):
-    """What is wrong with the certificate of a server, in a few words."""
+    """The certificate of a server is wrong; the text says why in a few words."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Whom a client believes by TLS: what `load_trust` makes."""
+    """Whom a client trusts (`load_trust`)."""
 
     context: Any
 
 
 def load_trust(ca: str = "") -> Trust:
-    """Trust in the certificates of the PEM file `ca`, and in whom they have signed; in the system's
-    authorities where it is empty. It blocks.
+    """Trust the certificates in the PEM file `ca` and those signed by them, or the system's
+    authorities if `ca` is empty. This blocks.
 
-    :raises TrustUnusable: the file is no use, or TLS is not installed.
+    :raises TrustUnusable: the file is not usable, or TLS is not installed.
     """
     if not has_tls():
         raise TrustUnusable(NOT_INSTALLED)
     from OpenSSL import SSL, crypto
     from twisted.internet import ssl
 
-    if ca:
-        roots = _roots(ca)
-        options = ssl.CertificateOptions(trustRoot=ssl.trustRootFromCertificates(roots))
-    else:
-        options = ssl.CertificateOptions(trustRoot=ssl.platformTrust())
-    context = options.getContext()
+    root = ssl.trustRootFromCertificates(_load_pem(ca)) if ca else ssl.platformTrust()
+    context = ssl.CertificateOptions(trustRoot=root).getContext()
     store = context.get_cert_store()
     if ca and store is not None:
-        # The file may have a server's own certificate, whoever signed that.
+        # The file may have a server's own certificate, and not that of its signer.
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verified)
     return Trust(context)
 
 
-def _roots(path: str) -> Sequence[Any]:
+def _load_pem(path: str) -> Sequence[Any]:
     from twisted.internet.ssl import Certificate
 
     try:
@@ -82,27 +78,26 @@ def _roots(path: str) -> Sequence[Any]:
     except OSError as problem:
         raise TrustUnusable(f"{path}: {problem.strerror}") from problem
     except ValueError as problem:  # a NUL in the path
-        raise TrustUnusable(f"{path!r} is no file") from problem
+        raise TrustUnusable(f"{path!r} is not a file") from problem
     try:
-        roots = [Certificate.loadPEM(each) for each in found]
-    except Exception as problem:  # OpenSSL's, whose text helps nobody.
+        certificates = [Certificate.loadPEM(each) for each in found]
+    except Exception as problem:  # OpenSSL's, with a text that does not help.
         raise TrustUnusable(f"{path}: a certificate in it cannot be read") from problem
-    if not roots:
+    if not certificates:
         raise TrustUnusable(f"{path}: no certificate in it (PEM)")
-    return roots
+    return certificates
 
 
 def names_in(path: str) -> Sequence[str]:
-    """The host names and addresses that the first certificate in the PEM file `path` is for. It
-    blocks.
+    """The host names and addresses of the first certificate in the PEM file `path`. This blocks.
 
-    :raises TrustUnusable: there is none, or it is for nobody.
+    :raises TrustUnusable: there is no certificate, or it has no names.
     """
     if not has_tls():
         raise TrustUnusable(NOT_INSTALLED)
     from cryptography import x509
 
-    certificate = _roots(path)[0].original.to_cryptography()
+    certificate = _load_pem(path)[0].original.to_cryptography()
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -111,18 +106,18 @@ def names_in(path: str) -> Sequence[str]:
     addresses = names.get_values_for_type(x509.IPAddress)
     found = [name for name in hosts if "*" not in name] + [str(each) for each in addresses]
     if not found:
-        raise TrustUnusable(f"{path}: the certificate is for no host of its own")
+        raise TrustUnusable(f"{path}: the certificate has only names with a *")
     return found
 
 
 def tls_endpoints(
     reactor: IReactorTime, trust: Trust, name: str
 ) -> Callable[[Address], IStreamClientEndpoint]:
-    """What makes the TLS endpoint of a server of the service that people know by `name`, a host
-    name or address: for `BBSClient`, which raises `NotSecure` where it is not that."""
+    """Make the function `endpoint` of a client, for TLS to the servers of a service that people
+    know by `name`, a host name or address. Other servers are `NotSecure`."""
 
     def endpoint(address: Address) -> IStreamClientEndpoint:
-        creator = _ToOneOf(trust.context, (address.host, name))
+        creator = _ConnectionCreator(trust.context, (address.host, name))
         return wrapClientTLS(creator, endpoint_to(reactor, address))
 
     return endpoint
@@ -130,20 +125,20 @@ def tls_endpoints(
 
 @dataclass(frozen=True)
 class _Handshake:
-    """The names of which one connection's server has to be."""
+    """The certificate of the server must be for one of `names`."""
 
     protocol: Any
     names: Sequence[str]
 
 
 _handshakes: WeakKeyDictionary[Any, _Handshake] = WeakKeyDictionary()
-"""By OpenSSL's connections, whose own place for such things is Twisted's."""
+"""By OpenSSL's connections; Twisted uses a connection's own place for data."""
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 @dataclass(frozen=True)
-class _ToOneOf:
-    """Connections to who has a certificate for one of `names`."""
+class _ConnectionCreator:
+    """Makes connections to servers with a certificate for one of `names`."""
 
     context: Any
     names: Sequence[str]
@@ -153,9 +148,10 @@ class _ToOneOf:
 
         connection = SSL.Connection(self.context, None)
         _handshakes[connection] = _Handshake(tlsProtocol, self.names)
-        # Server Name Indication (RFC 6066, section 3) has host names alone.
+        # Server Name Indication (RFC 6066, section 3) is for host names only.
         if shown := [name for name in self.names if not _is_address(name)]:
-            connection.set_tlsext_host_name(_ascii(shown[0]))
+            name = shown[0]
+            connection.set_tlsext_host_name(name.encode("ascii" if name.isascii() else "idna"))
         return connection
 
 
@@ -163,13 +159,9 @@ def _is_address(name: str) -> bool:
     return isIPAddress(name) or isIPv6Address(name)
 
 
-def _ascii(name: str) -> bytes:
-    return name.encode("ascii") if name.isascii() else name.encode("idna")
-
-
 def _verified(connection: Any, certificate: Any, code: int, depth: int, right: int) -> bool:
-    """OpenSSL has looked at one certificate of the chain; `code` is its X509_V_ERR_…. Whether the
-    handshake goes on: an exception here ends it too."""
+    """Whether the handshake goes on after OpenSSL has checked one certificate of the chain; `code`
+    is OpenSSL's X509_V_ERR_…. An exception here ends the handshake too."""
     handshake = _handshakes[connection]
     if not right:
         problem = _PROBLEMS.get(code, f"is not trusted (OpenSSL's error {code})")
@@ -184,12 +176,10 @@ def _verified(connection: Any, certificate: Any, code: int, depth: int, right: i
 
 def _is_for(certificate: Any, name: str) -> bool:
     from service_identity import CertificateError, VerificationError
-    from service_identity.cryptography import (
-        verify_certificate_hostname,
-        verify_certificate_ip_address,
-    )
+    from service_identity.cryptography import verify_certificate_hostname as verify_host
+    from service_identity.cryptography import verify_certificate_ip_address as verify_address
 
-    verify = verify_certificate_ip_address if _is_address(name) else verify_certificate_hostname
+    verify = verify_address if _is_address(name) else verify_host
     try:
         verify(certificate.to_cryptography(), name)
     except (VerificationError, CertificateError, ValueError):
@@ -197,16 +187,16 @@ def _is_for(certificate: Any, name: str) -> bool:
     return True
 
 
-_UNKNOWN = "is signed by nobody who is trusted here"
+_UNKNOWN = "is not signed by a trusted authority"
 
 _PROBLEMS = {
     2: _UNKNOWN,
     9: "is not valid yet",
     10: "has expired",
-    18: "is signed by itself, and not trusted here",
+    18: "is self-signed and not trusted",
     19: _UNKNOWN,
     20: _UNKNOWN,
     21: _UNKNOWN,
     23: "was revoked",
 }
-"""OpenSSL's X509_V_ERR_… (x509_vfy.h), those that people meet."""
+"""The common ones of OpenSSL's X509_V_ERR_… (x509_vfy.h)."""

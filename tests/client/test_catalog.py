@@ -196,7 +196,7 @@ class LibraryTests(Lobby):
         self.network.advance(8.5)
         self.assertNoResult(met)
         self.network.advance(1)
-        told = f"{LOGIN} is no login server: it says nothing"
+        told = f"{LOGIN} is not a login server: it says nothing"
         self.assertEqual(self.problem(met, NoService), told)
 
     def test_it_goes_beside_the_first_request_on_a_connection_that_ends(self) -> None:

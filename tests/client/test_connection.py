@@ -154,7 +154,7 @@ class ConnectionTests(SynchronousTestCase):
             self.assertTrue(self.transport.disconnected, data[:20])
             self.connection.connectionLost(DONE)
             problem = self.failureResultOf(asked, Lost)
-            self.assertEqual(str(problem.value), f"{LOGIN} sent what is not in the protocol")
+            self.assertEqual(str(problem.value), f"{LOGIN} sent a malformed line")
 
     def test_an_event_that_is_broken_is_lost_alone(self) -> None:
         events: list[object] = []
@@ -350,7 +350,7 @@ class GatewayTests(ClientTestCase):
         for asked in (client.connect(), client.login("ann", "pw")):
             self.network.flush()
             problem = self.failureResultOf(asked, NotTrusted)
-            self.assertEqual(str(problem.value), f"{LOGIN} does not believe this gateway")
+            self.assertEqual(str(problem.value), f"{LOGIN} does not trust this gateway")
         self.assertEqual(self.network.links, [])
 
     def test_lost_before_it_was_believed(self) -> None:

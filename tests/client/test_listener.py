@@ -340,7 +340,9 @@ class ListenerTests(ClientTestCase):
                 self.tell("bob", {"event": "moved", "app_server": address})
         self.tell("bob", {"event": "news"})
         lines = [formatEventAsClassicLogText(event) or "" for event in logged]
-        self.assertEqual([line.count("\n") for line in lines if "passed over" in line], [1] * 3)
+        self.assertEqual(
+            [line.count("\n") for line in lines if "dropped an event" in line], [1] * 3
+        )
         self.assertEqual(self.flushLoggedErrors(), [])
         self.write("one")
         self.assertShown("one")

@@ -133,11 +133,11 @@ class TrustTests(TLSCase):
         problem = await self.refused(self.client(port, self.made(("localhost",)).path))
         self.assertEqual(
             problem,
-            f"localhost:{port}: its certificate is signed by itself, and not trusted here",
+            f"localhost:{port}: its certificate is self-signed and not trusted",
         )
         signed = self.made(("localhost",), by=self.made(("the authority",)))
         problem = await self.refused(self.client(self.anybody(signed), self.local.path))
-        self.assertIn("its certificate is signed by nobody who is trusted here", problem)
+        self.assertIn("its certificate is not signed by a trusted authority", problem)
 
     async def test_expired(self) -> None:
         signed = self.made(("localhost",), ends=-1)
@@ -181,7 +181,7 @@ class StrangerTests(TLSCase):
         self.addCleanup(client.close)
         with self.assertRaises(NoService) as refused:
             await client.meet()
-        beginning = f"127.0.0.1:{port} is no login server: "
+        beginning = f"127.0.0.1:{port} is not a login server: "
         self.assertTrue(str(refused.exception).startswith(beginning), str(refused.exception))
         return str(refused.exception).removeprefix(beginning)
 
@@ -193,19 +193,19 @@ class StrangerTests(TLSCase):
                 "it says 'HTTP/1.1 400 Bad Request'",
             ),
             ({"answer": b"\x1b]0;x\x07\n"}, "it says '\\x1b]0;x\\x07'"),
-            ({"answer": b"\x15\x03\x01\0\2\2F", "ends": True}, "it speaks TLS, which was not"),
-            ({"ends": True}, "it ended the connection, as one does that wants TLS"),
+            ({"answer": b"\x15\x03\x01\0\2\2F", "ends": True}, "it speaks TLS; try --tls"),
+            ({"ends": True}, "it closed the connection; try --tls"),
         ):
             self.assertIn(said, await self.told(**what))
 
     async def test_no_tls(self) -> None:
         for what in ({"first": b"SSH-2.0\r\n"}, {"answer": b"HTTP/1.1 400 Bad Request\r\n\r\n"}):
             problem = await self.refused(self.client(self.stranger(**what), self.local.path))
-            self.assertIn("it speaks no TLS", problem)
+            self.assertIn("it does not speak TLS", problem)
         problem = await self.refused(self.client(self.stranger(ends=True), self.local.path))
-        self.assertIn("ended the connection, and may speak no TLS", problem)
+        self.assertIn("closed the connection; it may not speak TLS", problem)
         problem = await self.refused(self.client(self.serve(None), self.local.path))
-        self.assertIn("it speaks no TLS", problem)
+        self.assertIn("it does not speak TLS", problem)
 
     async def test_given_up_meanwhile(self) -> None:
         """Who waits for somebody that does not answer to TLS need not."""
@@ -224,7 +224,7 @@ class StrangerTests(TLSCase):
         self.addCleanup(client.close)
         with self.assertRaises(NoService) as refused:
             await client.meet()
-        self.assertIn("as one does that wants TLS", str(refused.exception))
+        self.assertIn("it closed the connection; try --tls", str(refused.exception))
 
 
 class FileTests(SynchronousTestCase):

@@ -72,6 +72,6 @@ class Reaching(SharedCase):
         await terminal.ended()
         self.assertEqual(terminal.exit_code, 0)
         terminal = self.terminal("--tls")
-        await terminal.shows("its certificate is signed by itself")
+        await terminal.shows("its certificate is self-signed")
         await terminal.ended()
         self.assertEqual(terminal.exit_code, 1)

@@ -58,8 +58,8 @@ class Up(ServiceCase):
         self.assertEqual((client.exit_code, client.errors), (0, ""))
         self.assertRegex(client.output, r"\A(Success!\n){3}127\.0\.0\.1:\d+\n\Z")
         for options, told in (
-            (("--tls",), "its certificate is signed by itself, and not trusted here"),
-            ((), "is no login server: it ended the connection, as one does that wants TLS"),
+            (("--tls",), "its certificate is self-signed and not trusted"),
+            ((), "is not a login server: it closed the connection; try --tls"),
         ):
             client = await self.client(service, *options)
             self.assertEqual((client.exit_code, client.output), (1, ""))

@@ -373,7 +373,7 @@ class Declaring(SynchronousTestCase):
         table = CommandTable()
         table.declare(Command("listen <user>", Role.APP, rule=nod))
         error = self.assertRaises(ServiceUnusable, all_commands, Service("a", commands=(table,)))
-        self.assertEqual(str(error), "the service a: the command listen is there already")
+        self.assertEqual(str(error), "the service a: the command listen already exists")
 
 
 PLUGINS = {
@@ -414,7 +414,7 @@ class Plugins(InstalledCase):
 
     def test_one_that_is_unusable_is_named_with_its_distribution(self) -> None:
         for plugin, reason in (
-            ("taken", "ValueError: the command ping is there already"),
+            ("taken", "ValueError: the command ping already exists"),
             ("usage", "ValueError: 'poke user': 'user' is neither <name> nor [<name>]"),
             ("speechless", "TypeError: Speechless is a refusal without words: it needs a text"),
             ("broken", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),

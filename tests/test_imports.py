@@ -95,11 +95,7 @@ class Loads(SynchronousTestCase):
         (loaded,) = self.loaded("import bbs.client")
         ours = {
             *("bbs.client", "bbs.core.addresses", "bbs.core.errors"),
-            *(
-                "bbs.protocols.commands",
-                "bbs.protocols.presentation",
-                "bbs.protocols.presentation_json",
-            ),
+            *("bbs.protocols.commands", "bbs.protocols.presentation"),
             *("bbs.core.tracing", "bbs.core.values"),
         }
         self.check(loaded, ours, {*HEAVY, "stomper", REACTOR})

@@ -35,8 +35,7 @@ from bbs.client.request import (
 )
 from bbs.client.routing import Router
 from bbs.protocols.commands import UnknownCommand
-from bbs.protocols.presentation import Legacy, Presentation
-from bbs.protocols.presentation_json import from_json
+from bbs.protocols.presentation import Legacy, Presentation, from_json
 
 TRUSTED = 60.0
 """Seconds in which an answer counts as complete: in that time mistyped words cost at most one

@@ -80,8 +80,8 @@ WAITING = frozenset(("login", "locate"))
 own, so that it does not delay other requests."""
 
 REPEATABLE = EVERY_SERVICE - {"register", "logout", "delete"}
-"""Commands that a client may repeat after a lost reply. `login` is one of them: a user who is online
-keeps the place "whoever asks and however often"."""
+"""Commands that a client may repeat after a lost reply. `login` is one: a user who is online keeps
+the place "whoever asks and however often"."""
 
 
 def read_command_infos(value: object) -> Mapping[str, CommandInfo] | None:

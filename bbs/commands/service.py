@@ -21,8 +21,8 @@ from bbs.protocols.presentation import (
     is_list,
     is_reference,
     load,
+    to_json,
 )
-from bbs.protocols.presentation_json import to_json
 from bbs.storage.database import is_read_only
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step

@@ -5,15 +5,15 @@
     @table.command("send <user> <friend> <message>", Role.APP, rest=True)
     async def send(ask, friend, message): ...
 
-The usage text says the command's name, its parameters and which of them may be left out; from
-these come parsing, the number of arguments, the help, and which guards a request has to pass. A
-service declares its commands here and nowhere else.
+The usage text has the command's name and its parameters, some of them optional. Parsing, the number
+of arguments, the help and the guards that a request has to pass follow from it. A service declares
+its commands here and nowhere else.
 """
 
 import enum
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, TypeVar
 
 from bbs.core.errors import Refusal
@@ -54,20 +54,21 @@ class Role(enum.Enum):
 class Command:
     """One command, as its declaration says.
 
-    `usage` is the name and then the parameters, `<like>` `<this>`; the last ones may be `[<so>]`
-    when they can be left out. A first parameter `<user>` stands for the session's token, which
-    is no argument: `parameters`, `minimum` and `maximum` do not count it. With `rest` the last
-    parameter is the rest of the line.
+    `usage` is the name and then the parameters, `<like>` `<this>`; the last ones may be optional,
+    `[<so>]`. A first parameter `<user>` stands for the session's token, which is not an argument:
+    `parameters`, `minimum` and `maximum` do not count it. With `rest` the last parameter is the
+    rest of the line.
 
-    A command with a `rule` is carried out by it, as `rule(caller, *arguments)` in the transaction
-    that knows the caller by the token; then `handler(ask, result)` makes the reply. Without a rule,
-    `handler(ask, *arguments)` does both. A reply follows from what the handler returned, or without
-    one the rule: None is `Success!`, a mapping is the members of the reply. Only a command that
-    takes `<user>` has a rule. A client, which carries nothing out, knows commands without either.
+    With a `rule`, the command runs `rule(caller, *arguments)` in the transaction that finds the
+    caller by the token; then `handler(ask, result)` makes the reply. Without a rule,
+    `handler(ask, *arguments)` does both. The result of the handler, or without one of the rule,
+    becomes the reply: None is `Success!`, a mapping is the members of the reply. Only a command
+    that takes `<user>` has a rule. Clients do not run commands, so theirs have neither.
 
-    A command that is not `listed` is for programs: no help shows it. A `harmless` one may be sent
-    again when its answer was lost, though it writes; so may any whose rule is `@read_only`. Clients
-    send one `by_itself`, as when a server has ended: it does not show that its user is there.
+    A command that is not `listed` is for programs, and no help shows it. A `harmless` command may
+    be sent again if its reply was lost, even if it writes; so may any command whose rule is
+    `@read_only`. Clients send a `by_itself` command on their own, for example when a server has
+    ended: it does not show that the user is there.
 
     Raises ValueError for a malformed usage text, role, rule or handler.
     """
@@ -94,20 +95,18 @@ class Command:
         required, optional = self._parameters(words)
         takes_user = required[:1] == ["user"]
         parameters = tuple((required + optional)[takes_user:])
-        if "user" in parameters:
-            raise ValueError(f"{self.usage!r}: <user> comes first and cannot be left out")
-        if len(set(parameters)) < len(parameters):
-            raise ValueError(f"{self.usage!r} has two parameters of one name")
-        if self.rule and not takes_user:
-            raise ValueError(f"{self.usage!r} has a rule, and no <user> whom it would serve")
-        if self.rest and not parameters:
-            raise ValueError(f"{self.usage!r} has no parameter to take the rest of the line")
-        if not isinstance(self.role, Role):
-            raise ValueError(f"{self.usage!r}: {self.role!r} is no Role")
-        if self.rule is not None and not is_for_threads(self.rule):
-            raise ValueError(f"{self.usage!r}: its rule is no plain function")
-        if self.handler is not None and not callable(self.handler):
-            raise ValueError(f"{self.usage!r}: its handler is no coroutine function")
+        rule, handler = self.rule, self.handler
+        for is_right, needed in (
+            ("user" not in parameters, "<user> must be the first parameter, and not optional"),
+            (len({*parameters}) == len(parameters), "two parameters have the same name"),
+            (not rule or takes_user, "a command with a rule must take <user>"),
+            (parameters or not self.rest, "a parameter must take the rest of the line"),
+            (isinstance(self.role, Role), f"{self.role!r} is not a Role"),
+            (rule is None or is_for_threads(rule), "the rule must be a plain function"),
+            (handler is None or callable(handler), "the handler must be a coroutine function"),
+        ):
+            if not is_right:
+                raise ValueError(f"{self.usage!r}: {needed}")
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "name", name)
         derive(self, "takes_user", takes_user)
@@ -125,20 +124,18 @@ class Command:
             if match[2]:
                 optional.append(match[2])
             elif optional:
-                raise ValueError(f"{self.usage!r}: {word} follows one that may be left out")
+                raise ValueError(f"{self.usage!r}: {word} comes after an optional parameter")
             else:
                 required.append(match[1])
         return required, optional
 
     def served_by(self, role: Role) -> bool:
-        """Whether a server of `role` (LOGIN or APP) carries this command out."""
+        """Whether servers of `role` (LOGIN or APP) carry this command out."""
         return self.role in (role, Role.EITHER)
 
     def arguments(self, text: str) -> tuple[str | None, tuple[str, ...]]:
-        """Cut what follows the name in a request into the token (if any) and the arguments.
-
-        The text is cut at runs of spaces. All arguments are returned, right number or not.
-        """
+        """Cut the text after a request's name, at runs of spaces, into the token (if any) and the
+        arguments, also if their number is wrong."""
         if not text:
             return None, ()
         if self.rest:
@@ -156,8 +153,8 @@ class Command:
 class Request:
     """One parsed line.
 
-    `token` is None when the command takes none or the line has none. `usage_error` says that the
-    number of arguments is wrong, which is for the dispatcher to answer once it knows the token.
+    `token` is None if the command takes none or the line has none. `usage_error` means a wrong
+    number of arguments; the dispatcher refuses it after it has checked the token.
     """
 
     command: Command
@@ -167,7 +164,7 @@ class Request:
 
 
 class CommandTable:
-    """The commands of a service, in the order declared, behind those that it is made with."""
+    """The commands of a service: those given, and then those declared, in order."""
 
     def __init__(self, *commands: Command) -> None:
         self._commands: dict[str, Command] = {}
@@ -178,15 +175,15 @@ class CommandTable:
         return iter(self._commands.values())
 
     def declare(self, command: Command) -> None:
-        """Add `command`; ValueError when its name is taken, or nothing would carry it out."""
+        """Add `command`; ValueError if its name is taken, or if it has neither rule nor handler."""
         if command.name in self._commands:
-            raise ValueError(f"the command {command.name} is there already")
+            raise ValueError(f"the command {command.name} already exists")
         if command.handler is None and command.rule is None:
             raise ValueError(f"the command {command.name} has neither a rule nor a handler")
         self._commands[command.name] = command
 
     def include(self, table: "CommandTable") -> None:
-        """Add all commands of another table; ValueError when a name is taken."""
+        """Add all commands of another table; ValueError if a name is taken."""
         for command in table:
             self.declare(command)
 
@@ -201,21 +198,13 @@ class CommandTable:
         harmless: bool = False,
         by_itself: bool = False,
     ) -> Callable[[_H], _H]:
-        """Declare the function that is decorated as the handler of a command."""
+        """Declare the decorated function as the handler of a command."""
+        command = Command(
+            usage, role, rest=rest, rule=rule, listed=listed, harmless=harmless, by_itself=by_itself
+        )
 
         def declare(handler: _H) -> _H:
-            self.declare(
-                Command(
-                    usage,
-                    role,
-                    handler,
-                    rest=rest,
-                    rule=rule,
-                    listed=listed,
-                    harmless=harmless,
-                    by_itself=by_itself,
-                )
-            )
+            self.declare(replace(command, handler=handler))
             return handler
 
         return declare
@@ -231,22 +220,22 @@ class CommandTable:
         return Request(command, token, arguments, usage_error)
 
     def is_whole(self, line: str, is_token: Callable[[str], object]) -> bool:
-        """Whether nothing can be added to `line`, a request so far: its command takes nothing but
-        `<user>`, and the token is complete by `is_token`."""
+        """Whether `line`, the beginning of a request, is complete: its command takes only `<user>`,
+        and `is_token` accepts the token."""
         name, _, text = line.lstrip(" ").partition(" ")
         command = self._commands.get(name)
         takes_no_more = command is not None and command.takes_user and not command.maximum
         return takes_no_more and bool(is_token(text.lstrip(" ")))
 
     def help(self, role: Role) -> str:
-        """Return the usage lines of what a server of `role` serves, one command a line."""
+        """The usages of the commands that a server of `role` serves, each on a line."""
         listed = (command for command in self if command.listed and command.served_by(role))
         return "\n".join(command.usage for command in listed)
 
 
 def _words_and_rest(text: str, count: int) -> list[str]:
-    """Cut off up to `count` words; the rest comes last, exactly as typed. Blanks are no rest, as
-    nobody sees a message of blanks."""
+    """Cut off up to `count` words; the rest comes last, exactly as typed. A rest of blanks is left
+    out, as a message of blanks cannot be seen."""
     words: list[str] = []
     while text and len(words) < count:
         word, _, text = text.lstrip(" ").partition(" ")

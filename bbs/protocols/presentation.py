@@ -1,8 +1,9 @@
 """How clients present a service: its help, completion, chat and words, as data.
 
-A service declares a `Presentation`. Its servers send it in their reply to `commands`, so a client
-that was written before the service existed can present it (`docs/protocol.md`, section 3). A client
-does not trust what a server sends: it drops malformed parts and keeps the rest.
+A service declares a `Presentation`. Its servers send it as JSON in their reply to `commands`, so a
+client that was written before the service existed can present it (`docs/protocol.md`, section 3).
+Clients do not trust what a server sends: they drop malformed parts and references to missing parts,
+and keep the rest.
 
 The members of an event, of an entry and of the reply to `login` are named by paths: `"time"`, or
 `"waiting.after"` for a member of a member.
@@ -13,9 +14,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from importlib import import_module
+from itertools import islice
 from reprlib import repr as short
 from typing import Any, TypeVar
 
@@ -35,8 +37,8 @@ MOST_PLACES = 20
 """Members in one form, each once: a text that stood there twice would take twice the memory."""
 
 WITH_PASSWORDS = ("register", "login", "change-password")
-"""The framework's commands with passwords. Clients know these by their names: they keep no password
-in a history of lines."""
+"""The framework's commands with passwords. By these names, clients keep passwords out of the
+history of lines."""
 
 WORD = re.compile(r"[^\s/?][^\s]*")
 """A word that people can type for a command or a kind of partner."""
@@ -52,8 +54,8 @@ class PresentationUnusable(Exception):
 
 
 def member(members: Mapping[str, object], path: str) -> object:
-    """The member at a path; None where there is none, or no path."""
-    if "." not in path:  # As most have none, and each message has eight.
+    """The member at a path; None without a member or a path."""
+    if "." not in path:  # As in most paths, of which each message needs eight.
         return members.get(path) if path else None
     found: object = members
     for name in path.split("."):
@@ -63,8 +65,8 @@ def member(members: Mapping[str, object], path: str) -> object:
     return found
 
 
-def _is_there(members: Mapping[str, object], path: str) -> bool:
-    """Whether there is a member at a path, even if it is null."""
+def _has(members: Mapping[str, object], path: str) -> bool:
+    """Whether there is a member at a path, which may be null."""
     within, _, name = path.rpartition(".")
     found = member(members, within) if within else members
     return isinstance(found, Mapping) and name in found
@@ -75,11 +77,11 @@ class Line:
     """The form of one line: for an entry of a list, or for an event.
 
     :param text: `{name}` stands for the member of that name, `{name:time}` for a member in seconds
-        since the epoch, as a date. The line fits only where each of them is a text or a number, and
+        since the epoch, as a date. The line fits only if each of them is a text or a number, and
         each `{name:text}` a text. A member stands there once.
     :param when: members that must have these values for the line to fit.
-    :param time: the member in seconds since the epoch that stands beside the line as its time.
-    :param has: members that must be there for the line to fit, with any value.
+    :param time: the member with the time of the line, in seconds since the epoch.
+    :param has: members that must exist for the line to fit, with any value.
     """
 
     text: str = ""
@@ -89,15 +91,15 @@ class Line:
 
     def __post_init__(self) -> None:
         _check(self)
-        _check_form(self, "text")
+        _check_form("Line: text", self.text)
 
     def filled(self, members: Mapping[str, object], date: Callable[[float], str]) -> str | None:
-        """The line for these members; None if it does not fit. `date` formats a time."""
+        """The text for these members; None if the line does not fit. `date` formats a time."""
         for path, wanted in self.when.items():
             found = member(members, path)
             if type(found) is not type(wanted) or found != wanted:  # For Python, 1 is True.
                 return None
-        if not all(_is_there(members, path) for path in self.has):
+        if not all(_has(members, path) for path in self.has):
             return None
         values = []
         for path, kind in _places(self.text):
@@ -138,7 +140,7 @@ class Listing:
 class Choices:
     """Names that people type and clients complete: friends, for example, or rooms.
 
-    A client learns them from replies and events that pass. When a user logs in, it asks once.
+    A client learns them from the replies and events that it sees. At login it asks once.
 
     :param name: the word for one of them: `friend`. Completion shows it beside each name.
     :param label: the word that completion shows instead of `name`.
@@ -209,7 +211,7 @@ class Talk:
         if not self.line:
             usual = "#{to} {sender}: {text}" if self.room else "{sender} to {to}: {text}"
             object.__setattr__(self, "line", usual)
-        _check_form(self, "line")
+        _check_form("Talk: line", self.line)
         places = {f"{path}{time}" for path, time in _places(self.line)}
         unknown = places - {"sender", "to", "text"}
         if unknown:
@@ -348,7 +350,7 @@ class Presentation:
             raise ValueError(problem)
 
     def _contradictions(self) -> Iterator[str]:
-        for where, name in NAMES.items():
+        for where, name in _NAMES.items():
             counted = Counter(getattr(each, name) for each in getattr(self, where))
             twice = next((each for each, count in counted.items() if count > 1), None)
             if twice is not None:
@@ -386,15 +388,15 @@ class Presentation:
     def listing(self, name: str | None) -> Listing:
         """How to show the list in a member of a reply."""
         found = next((each for each in self.lists if each.name == name), None)
-        return found or Listing("list")  # Its own name may be too long for one.
+        return found or Listing("list")  # The member's name may be too long for a `Listing`.
 
     def chat(self, event: object) -> ChatEvent | None:
         """The chat event of that name."""
         return next((each for each in self.chats if each.event == event), None)
 
     def talk(self, name: str, room: bool) -> Talk:
-        """The talk that a message belongs to: the one of this name, or by default the first one
-        that is for a room, or that is not."""
+        """The talk of a message: the one of this name, or by default the first one that is for a
+        room, or is not."""
         for each in self.talks:
             if each.name == name or (not name and each.room == room):
                 return each
@@ -415,11 +417,8 @@ class Presentation:
         return [each.history for each in self.talks if each.history]
 
     def only(self, commands: Mapping[str, Command], harmless: Container[str]) -> Presentation:
-        """A copy for a service that has only these commands, of which `harmless` change nothing.
-
-        By itself, a client sends harmless commands only.
-        """
-
+        """A copy for a service with only these commands, of which `harmless` change nothing: a
+        client sends no others by itself."""
         has = commands.__contains__
         safe = {name: command for name, command in commands.items() if name in harmless}
         return replace(
@@ -457,7 +456,7 @@ class Presentation:
         )
 
 
-NAMES = {"choices": "name", "lists": "name", "chats": "event", "talks": "name"}
+_NAMES = {"choices": "name", "lists": "name", "chats": "event", "talks": "name"}
 """The parts with items that have names of their own, each with the field that is the name."""
 
 
@@ -469,7 +468,7 @@ def load(reference: str) -> Presentation:
     module, _, name = reference.partition(":")
     try:
         found = getattr(import_module(module), name)
-    except Exception as error:  # Somebody else's module: anything may be wrong with it.
+    except Exception as error:  # The module may raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise PresentationUnusable(f"client {reference}: {reason}") from error
     if not isinstance(found, Presentation):
@@ -487,7 +486,7 @@ def _of(mapping: Mapping[str, T], has: Callable[[str], bool]) -> dict[str, T]:
 
 
 def _if(name: str, commands: Mapping[str, Command], fits: Callable[[Command], bool]) -> str:
-    """The name of a command if there is such a command and it fits; else nothing."""
+    """The name of a command if the command exists and fits; else nothing."""
     return name if name in commands and fits(commands[name]) else ""
 
 
@@ -499,82 +498,85 @@ def is_list(command: Command) -> bool:
 # Checks, by the type of a field
 
 
-def is_text(value: object) -> bool:
-    """Whether a value is a text that is not too long."""
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= MOST_TEXT
 
 
-def are_texts(values: object) -> bool:
-    """Whether a value is a list of such texts that is not too long."""
-    if not isinstance(values, list | tuple) or len(values) > MOST_ITEMS:
-        return False
-    return all(map(is_text, values))
-
-
-def _maps(to: Callable[[object], bool]) -> Callable[[object], bool]:
-    def check(value: object) -> bool:
-        if not isinstance(value, Mapping) or len(value) > MOST_ITEMS:
-            return False
-        return all(is_text(name) and to(each) for name, each in value.items())
-
-    return check
-
-
-def _are(kind: type[Any]) -> Callable[[object], bool]:
+def _list_of(is_good: Callable[[object], bool]) -> Callable[[object], bool]:
     def check(value: object) -> bool:
         if not isinstance(value, list | tuple) or len(value) > MOST_ITEMS:
             return False
-        return all(isinstance(each, kind) for each in value)
+        return all(map(is_good, value))
 
     return check
 
 
+def _mapping_of(is_good: Callable[[object], bool]) -> Callable[[object], bool]:
+    def check(value: object) -> bool:
+        if not isinstance(value, Mapping) or len(value) > MOST_ITEMS:
+            return False
+        return all(_is_text(name) and is_good(each) for name, each in value.items())
+
+    return check
+
+
+def _instance_of(kind: type[Any]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+_are_texts = _list_of(_is_text)
+
+_ITEMS: Mapping[str, type[Any]] = {
+    f"Sequence[{kind.__name__}]": kind
+    for kind in (Choices, Listing, Line, ChatEvent, Talk, Notice, Command)
+}
+"""The classes of the items of lists."""
+
+_ENTRIES: Mapping[str, Callable[[object], bool]] = {
+    "Mapping[str, str]": _is_text,
+    "Mapping[str, str | bool]": lambda value: isinstance(value, bool) or _is_text(value),
+    "Mapping[str, Sequence[str]]": _are_texts,
+    "Mapping[str, Line]": _instance_of(Line),
+}
+"""The checks of the entries of mappings."""
+
 _CHECKS: Mapping[str, Callable[[object], bool]] = {
-    "str": is_text,
-    "bool": lambda value: isinstance(value, bool),
+    "str": _is_text,
+    "bool": _instance_of(bool),
     "int": lambda value: type(value) is int and value >= 0,
-    "Sequence[str]": are_texts,
-    "Mapping[str, str]": _maps(is_text),
-    "Mapping[str, str | bool]": _maps(lambda value: isinstance(value, bool) or is_text(value)),
-    "Mapping[str, Sequence[str]]": _maps(are_texts),
-    "Mapping[str, Line]": _maps(lambda value: isinstance(value, Line)),
+    "Sequence[str]": _are_texts,
     "Legacy | None": lambda value: value is None or isinstance(value, Legacy),
-    **{
-        f"Sequence[{kind.__name__}]": _are(kind)
-        for kind in (Choices, Listing, Line, ChatEvent, Talk, Notice, Command)
-    },
+    **{name: _list_of(_instance_of(kind)) for name, kind in _ITEMS.items()},
+    **{name: _mapping_of(is_good) for name, is_good in _ENTRIES.items()},
 }
 
 
 def _check(declared: Any, *needed: str) -> None:
     """Raise ValueError if a field has a wrong type, or a field that is `needed` is empty."""
     for each in fields(declared):
-        value = getattr(declared, each.name)
+        value, where = getattr(declared, each.name), f"{type(declared).__name__}: {each.name}"
         if not _CHECKS[str(each.type)](value):
-            where = f"{type(declared).__name__}: {each.name}"
-            if _is_too_much(value):
+            if _is_too_long(value):
                 raise ValueError(
                     f"{where} has over {MOST_ITEMS} items, or a text of over {MOST_TEXT} characters"
                 )
             raise ValueError(f"{where} is {short(value)}, not {each.type}")
         if each.name in needed and not value:
-            raise ValueError(f"{type(declared).__name__}: {each.name} is empty")
-        # Lists and tuples of the same items are equal, and a Talk can be hashed.
+            raise ValueError(f"{where} is empty")
+        # So lists and tuples of the same items are equal, and a Talk can be hashed.
         object.__setattr__(declared, each.name, _frozen(value))
 
 
 @lru_cache(maxsize=1000)
 def _places(form: str) -> Sequence[tuple[str, str]]:
-    """The members that stand in a form, each with how it is written."""
+    """The members that stand in a form, each with its kind."""
     return tuple(_PLACE.findall(form))
 
 
-def _check_form(declared: Line | Talk, name: str) -> None:
-    paths = [path for path, _ in _places(getattr(declared, name))]
+def _check_form(where: str, form: str) -> None:
+    paths = [path for path, _ in _places(form)]
     if len(paths) > min(MOST_PLACES, len({*paths})):
-        raise ValueError(
-            f"{type(declared).__name__}: {name} has over {MOST_PLACES} members, or one twice"
-        )
+        raise ValueError(f"{where} has over {MOST_PLACES} members, or one twice")
 
 
 def _frozen(value: Any) -> Any:
@@ -584,7 +586,7 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _is_too_much(value: object, depth: int = 2) -> bool:
+def _is_too_long(value: object, depth: int = 2) -> bool:
     """Whether a value is too long, or a value in it."""
     if isinstance(value, str):
         return len(value) > MOST_TEXT
@@ -592,5 +594,90 @@ def _is_too_much(value: object, depth: int = 2) -> bool:
         return False
     inner = [*value, *value.values()] if isinstance(value, Mapping) else value
     return len(value) > MOST_ITEMS or (
-        depth > 0 and any(_is_too_much(each, depth - 1) for each in inner)
+        depth > 0 and any(_is_too_long(each, depth - 1) for each in inner)
     )
+
+
+# As JSON: the member `presentation` of the reply to `commands` (`docs/protocol.md`, section 3)
+
+
+def to_json(value: Any) -> Any:
+    """A presentation, or a value in it, as JSON has it; without defaults."""
+    if isinstance(value, Mapping):
+        return {name: to_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(each) for each in value]
+    if isinstance(value, str | bool | int):
+        return value
+    return {
+        each.name: to_json(getattr(value, each.name))
+        for each in fields(value)
+        if each.name != "legacy" and getattr(value, each.name) != _default(each)
+    }
+
+
+def _default(each: Any) -> object:
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
+def from_json(members: object) -> Presentation | None:
+    """Read a presentation; None if there is none."""
+    if not isinstance(members, Mapping):
+        return None
+    parts: dict[str, Any] = {}
+    for each in fields(Presentation):
+        kind, value = str(each.type), members.get(each.name)
+        if kind in _ITEMS:
+            items = value[:MOST_ITEMS] if isinstance(value, list) else ()
+            read = [_read(_ITEMS[kind], item) for item in items]
+            parts[each.name] = [item for item in read if item is not None]
+        elif kind in _ENTRIES:
+            entries = islice(value.items(), MOST_ITEMS) if isinstance(value, Mapping) else ()
+            named = {name: entry for name, entry in entries if _is_text(name)}
+            if each.name == "events":
+                named = {name: _read(Line, entry) for name, entry in named.items()}
+            parts[each.name] = {name: it for name, it in named.items() if _ENTRIES[kind](it)}
+    del parts["lines"][MOST_LINES:]
+    if _is_text(members.get("after")):
+        parts["after"] = members["after"]
+    return Presentation(**_consistent(parts))
+
+
+def _read(kind: type[T], members: object) -> T | None:
+    if not isinstance(members, Mapping):
+        return None
+    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    try:
+        return kind(**{name: members[name] for name in names if name in members})
+    except (TypeError, ValueError):
+        return None
+
+
+def _consistent(parts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parts without references to missing parts, and with one item of each name."""
+    choices = {each.name for each in parts["choices"]}
+    talks = [each for each in parts["talks"] if each.choices in ("", *choices)]
+    names = {each.name for each in talks}
+    chats = {each.event for each in parts["chats"]}
+    consistent = {
+        **parts,
+        "choices": [
+            replace(each, within=each.within if each.within in choices else "")
+            for each in parts["choices"]
+        ],
+        "talks": talks,
+        "chats": [
+            each if each.talk in names else replace(each, talk="") for each in parts["chats"]
+        ],
+        "complete": {
+            where: [*dict.fromkeys(name for name in given if name.removeprefix("-") in choices)]
+            for where, given in parts["complete"].items()
+            if len(where.split(" ")) == 2
+        },
+        "aliases": _of(parts["aliases"], lambda alias: WORD.fullmatch(alias) is not None),
+        "events": _of(parts["events"], lambda name: name not in {*chats, *RESERVED_EVENTS}),
+    }
+    for part, name in _NAMES.items():  # The first of each name counts.
+        named = {getattr(each, name): each for each in reversed(consistent[part])}
+        consistent[part] = [*reversed(named.values())]
+    return consistent

@@ -24,7 +24,7 @@ from bbs.daemons.telnet import TelnetGateway
 from bbs.framework import CommandTable, Role, Service, success
 from bbs.limits.password_hashing import Hasher
 from bbs.protocols.line import Reply
-from bbs.protocols.presentation_json import from_json
+from bbs.protocols.presentation import from_json
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
 from bbs.testing.threads import Inline

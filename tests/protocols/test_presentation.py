@@ -34,10 +34,11 @@ from bbs.protocols.presentation import (
     Presentation,
     PresentationUnusable,
     Talk,
+    from_json,
     is_reference,
     load,
+    to_json,
 )
-from bbs.protocols.presentation_json import from_json, to_json
 from tests.paths import CHECKOUT
 
 LONG, MANY = "x" * (MOST_TEXT + 1), ["x"] * (MOST_ITEMS + 1)

@@ -1,7 +1,7 @@
 """Connections of the line protocol, and the factory that makes and ends them.
 
-A connection cuts what comes into lines, has its requests answered one at a time and in their order,
-and decides when to read on. It closes in a way that lets the peer read all that was written.
+A connection cuts its input into lines, has its requests answered one at a time and in order, and
+decides when to read on. It closes so that the peer can read all that was written.
 """
 
 from __future__ import annotations
@@ -11,78 +11,73 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
+from twisted.internet import interfaces
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IHalfCloseableProtocol,
-    IProtocol,
-    IPushProducer,
-    IReactorTime,
-    ITransport,
-)
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.core.audit import tell
-from bbs.core.errors import RequestTimedOut, TooManyConnections
+from bbs.core.errors import Refusal, RequestTimedOut, TooManyConnections
 from bbs.core.values import IDoor, IEntry
 from bbs.protocols import connection_state
-from bbs.protocols.connection_state import (
-    ConnectionShutdown,
-    ConnectionState,
-    IAbortable,
-    OpenDoor,
-    RejectedConnection,
-)
-from bbs.protocols.line.interfaces import (
-    TOO_LONG,
-    IConnection,
-    InvalidUTF8,
-    IRequestHandler,
-    LineLimits,
-    Reply,
-    encode,
-    refusal,
-)
-from bbs.protocols.telnet import IAC, TelnetFilter
+from bbs.protocols.line.interfaces import IConnection, IRequestHandler, LineLimits, Reply, encode
+from bbs.protocols.telnet import IAC, TelnetReader
 
 K = TypeVar("K")
 
-_WHOLE_AT_MOST = 1024
-"""Bytes of a line without an end that its handler is asked about. A longer one that comes in small
-pieces would be copied for each of them."""
+_LONGEST_TAIL = 1024
+"""Bytes of a line without an end that the handler checks. A longer one that comes in small pieces
+would be copied for each of them."""
 
 PAUSE = 0.1
-"""Seconds in which nothing is taken from a peer that has sent as many blank lines as are taken in a
-turn. Blank lines are ignored and cost nothing, so nothing else bounds them."""
+"""Seconds of pause after as many blank lines as are taken in a turn: blank lines are ignored and
+cost nothing, so they have no other limit."""
 
-WAIT_FOR_OUR_OWN = 1.0
-"""Seconds after which a late line is looked at again, while the server itself is behind with what
-came before it."""
+OWN_DELAY = 1.0
+"""Seconds between checks of a late line, while the server has not answered the requests before it.
+"""
 
 AT_ONCE = 200
-"""Timeouts that are carried out in one turn of the reactor. Thousands may be due at one moment,
-and some 50 µs each would keep everybody else waiting."""
-
-_TOO_MANY = encode(refusal(TooManyConnections()).body)
+"""Timeouts in one turn of the reactor: thousands may expire at one moment, and at some 50 µs each
+they would keep all others waiting."""
 
 _log = Logger()
+
+
+class LineTooLong(Refusal):
+    """A line is longer than `max_line`."""
+
+    text = "Line too long"
+
+
+class InvalidUTF8(Refusal):
+    """A line is not UTF-8."""
+
+    text = "Invalid UTF-8"
+    code = "invalid-utf-8"
+
+
+def refusal(error: Refusal, *, close: bool = False) -> Reply:
+    """The reply that refuses a request with `error`."""
+    return Reply({"status": 1, "message": error.message, "code": error.code}, close=close)
+
+
+_TOO_MANY = encode(refusal(TooManyConnections()).body)
 
 
 class LineFactory(Factory):
     """Makes the connections, ends the idle ones, and all of them when the service stops.
 
-    :param door: decides who is let in; everybody, unless it is given.
+    :param door: decides who is let in; by default everybody.
     """
 
     noisy = False
 
     def __init__(
         self,
-        reactor: IReactorTime,
+        reactor: interfaces.IReactorTime,
         handler: IRequestHandler,
         limits: LineLimits,
         door: IDoor | None = None,
@@ -90,35 +85,30 @@ class LineFactory(Factory):
         self.clock = reactor
         self.handler = handler
         self.limits = limits
-        self.connections = IdleTimeouts(reactor, limits.idle_timeout, self._look_whether_idle)
-        """All of them, in the order in which something last happened on them."""
+        self.connections = IdleTimeouts(reactor, limits.idle_timeout, self._close_if_idle)
+        """All connections, the longest inactive first."""
         self.newcomers = IdleTimeouts(reactor, limits.first_request, LineConnection.time_out)
-        """Those that have asked nothing yet, in the order in which they came."""
-        self._door = door or OpenDoor()
-        self._turned_away: set[RejectedConnection] = set()
+        """The connections without a request so far, the oldest first."""
+        self._door = door or connection_state.OpenDoor()
+        self._turned_away: set[connection_state.RejectedConnection] = set()
         self._stopping = False
-        self._departure = ConnectionShutdown(reactor, self.connections)
+        self._departure = connection_state.ConnectionShutdown(reactor, self.connections)
 
-    def buildProtocol(self, address: IAddress) -> IProtocol | None:  # type: ignore[override]
-        """Return a new connection, or what tells the peer that there are too many; None once
-        `close_all` was called, and where there is room for neither."""
+    def buildProtocol(self, address: interfaces.IAddress) -> interfaces.IProtocol | None:  # type: ignore[override]
+        """Return a new connection, or one that tells the peer that there are too many; None after
+        `close_all`, and if there is room for neither."""
         if self._stopping:
             return None
         entry = self._door.enter(connection_state.host_of(address))
         if entry is not None:
             return LineConnection(self, entry)
-        return (
-            None
-            if self._door.is_jammed
-            else RejectedConnection(self.clock, _TOO_MANY, self._turned_away)
-        )
+        if self._door.is_jammed:
+            return None
+        return connection_state.RejectedConnection(self.clock, _TOO_MANY, self._turned_away)
 
     def close_all(self, grace: float = 2.0) -> Deferred[None]:
-        """Take no new connections and close those there are.
-
-        Requests in progress are answered first; what is still open after `grace` seconds is
-        aborted. Fires when all are gone.
-        """
+        """Take no new connections and close all others: after the requests in progress are
+        answered, but at the latest after `grace` seconds. Fires when all are gone."""
         self._stopping = True
         for turned_away in [*self._turned_away]:
             turned_away.abort()
@@ -127,29 +117,34 @@ class LineFactory(Factory):
         return self._departure.wait(grace)
 
     def lost(self, connection: LineConnection) -> None:
-        """Forget `connection`."""
         self.newcomers.forget(connection)
         self.connections.forget(connection)
         try:
             self.handler.connection_lost(connection)
         except Exception:
-            # A bug there must not keep the others from being closed.
+            # A bug there must not prevent the end of other connections.
             _log.failure("The end of a connection was not dealt with")
         if not self.connections:
             self._departure.all_gone()
 
-    def _look_whether_idle(self, connection: LineConnection) -> None:
+    def _close_if_idle(self, connection: LineConnection) -> None:
         self.connections.renew(connection)
         if connection.is_idle:
             connection.close()
 
 
-@implementer(IAbortable, IConnection, IProtocol, IHalfCloseableProtocol, IPushProducer)
+@implementer(
+    connection_state.IAbortable,
+    IConnection,
+    interfaces.IProtocol,
+    interfaces.IHalfCloseableProtocol,
+    interfaces.IPushProducer,
+)
 class LineConnection:
     """Reads requests, has them answered in order, and writes replies and events.
 
-    Thousands of these are silent most of the time. Hence the slots (and no Protocol for a base
-    class), and a timer only while something is going on.
+    Thousands of connections are silent most of the time. Therefore this class has slots (and not
+    the base class Protocol), and a timer only while something happens.
     """
 
     __slots__ = (
@@ -175,12 +170,12 @@ class LineConnection:
         self._factory = factory
         self._entry = entry
         self._asked = False
-        self._state = ConnectionState(factory.clock, factory.limits.write_timeout)
+        self._state = connection_state.ConnectionState(factory.clock, factory.limits.write_timeout)
         self._buffer = LineBuffer(factory.limits)
         self._request: Deferred[Reply] | None = None  # the one in progress
         self._pumping = False
-        self._timer: IDelayedCall | None = None  # for silence
-        self._tail_since: float | None = None  # when a line was begun that has no end yet
+        self._timer: interfaces.IDelayedCall | None = None  # for silence
+        self._tail_since: float | None = None  # the begin of a line that has no end yet
 
     # IConnection
 
@@ -209,7 +204,7 @@ class LineConnection:
 
     # IProtocol
 
-    def makeConnection(self, transport: ITransport) -> None:
+    def makeConnection(self, transport: interfaces.ITransport) -> None:
         self._transport = self._state.begin(transport, self)
         self.peer_host = connection_state.host_of(self._transport.getPeer())
         self.local_host = connection_state.host_of(self._transport.getHost())
@@ -246,11 +241,11 @@ class LineConnection:
     def writeConnectionLost(self) -> None:
         self._state.output_ended(self._transport.loseConnection)
 
-    # IPushProducer: the transport's word on output
+    # IPushProducer: the transport controls output
 
     def pauseProducing(self) -> None:
         if self._state.block():
-            self._steer()
+            self._control_reading()
 
     def resumeProducing(self) -> None:
         if self._state.unblock():
@@ -260,17 +255,17 @@ class LineConnection:
                 self.on_writable()
 
     def stopProducing(self) -> None:
-        """Nothing: connectionLost follows."""
+        """Wait for connectionLost."""
 
     # Reading
 
     @property
     def is_idle(self) -> bool:
-        """Whether only the peer can bring this connection on."""
+        """Whether the connection waits for its peer alone."""
         return self._request is None and not self.persistent and not self._state.blocked
 
-    def _steer(self) -> None:
-        """Read on or stop reading, as is right now."""
+    def _control_reading(self) -> None:
+        """Read on or stop reading, as the state demands."""
         state = self._state
         if state.blocked or self._buffer.is_full:
             if state.stop_reading():
@@ -279,47 +274,42 @@ class LineConnection:
             self._watch_tail()
 
     def _watch_tail(self) -> None:
-        """Take a line without an end for a request: at once if nothing can be added to it, else
-        when silence follows. A line that goes on and on times out.
-
-        Silence counts only while the server reads.
-        """
+        """Take a line without an end as a request: at once if it is complete, else after silence. A
+        line that goes on and on times out. Silence counts only while the server reads."""
         if self._timer is not None:
             self._stop_timer()
         if not self._state.input.reading or not self._buffer.has_tail:
             self._tail_since = None
             return
-        if self._tail_is_whole():
+        if self._is_tail_complete():
             self._end_tail()
             return
         now, limits = self._factory.clock.seconds(), self._factory.limits
         if self._tail_since is None:
             self._tail_since = now
-        patience = max(limits.line_timeout, limits.unterminated_timeout)
-        left = self._tail_since + patience - now
+        silence, call_later = limits.unterminated_timeout, self._factory.clock.callLater
+        left = self._tail_since + max(limits.line_timeout, silence) - now
         if left <= 0:
-            self._line_is_late()
-        elif left < limits.unterminated_timeout:
-            self._timer = self._factory.clock.callLater(left, self._line_is_late)
+            self._time_out_line()
+        elif left < silence:
+            self._timer = call_later(left, self._time_out_line)
         else:
-            self._timer = self._factory.clock.callLater(
-                limits.unterminated_timeout, self._look_again
-            )
+            self._timer = call_later(silence, self._end_tail_soon)
 
-    def _look_again(self) -> None:
-        # A reactor that was busy finds this timer due before it looks at its sockets, and there
-        # the rest of the line may have been waiting in time.
+    def _end_tail_soon(self) -> None:
+        # A busy reactor runs this timer before it reads its sockets, and there the rest of the line
+        # may have come in time.
         self._timer = self._factory.clock.callLater(0, self._end_tail)
 
-    def _line_is_late(self) -> None:
+    def _time_out_line(self) -> None:
         self._timer = None
         if self._request is None and not self._buffer.waiting:
             self.time_out()
         else:
-            self._timer = self._factory.clock.callLater(WAIT_FOR_OUR_OWN, self._line_is_late)
+            self._timer = self._factory.clock.callLater(OWN_DELAY, self._time_out_line)
 
-    def _tail_is_whole(self) -> bool:
-        tail = self._buffer.tail(_WHOLE_AT_MOST)
+    def _is_tail_complete(self) -> bool:
+        tail = self._buffer.tail(_LONGEST_TAIL)
         try:
             return self._factory.handler.is_whole(tail.decode())
         except UnicodeDecodeError:
@@ -333,7 +323,7 @@ class LineConnection:
     # Requests, one at a time
 
     def _pump(self) -> None:
-        """Begin what can be begun, then see what is to happen with the connection."""
+        """Begin the requests that can begin, then read on, stop reading, or close."""
         state = self._state
         if self._pumping or state.phase.closed:
             return
@@ -347,19 +337,19 @@ class LineConnection:
                 break
             asked = self._begin(line) or asked
         else:
-            # Requests that are answered at once must not keep other connections waiting.
+            # Requests that are answered at once must not delay other connections.
             self._factory.clock.callLater(0 if asked else PAUSE, self._pump)
         self._pumping = False
         done = state.input.ended and not self._buffer.waiting
         if self._request is None and (done or not state.phase.begins):
             self._end()
         else:
-            self._steer()
+            self._control_reading()
 
     def _begin(self, line: bytes) -> bool:
         """Begin the request in `line`; False if the line is blank."""
         if len(line) > self._factory.limits.max_line:
-            self._answer(TOO_LONG)
+            self._answer(refusal(LineTooLong(), close=True))
             return True
         try:
             text = line.decode()
@@ -377,7 +367,7 @@ class LineConnection:
         return True
 
     def _handle(self, request: str | InvalidUTF8) -> None:
-        """Have the handler answer `request`, or refuse what is none."""
+        """Have the handler answer `request`, or refuse a malformed one."""
         handler = self._factory.handler
         try:
             if isinstance(request, str):
@@ -420,7 +410,7 @@ class LineConnection:
             try:
                 reply.after()
             except Exception:
-                # The reply has gone: a bug behind it is not to be answered.
+                # The reply is sent, so the peer hears nothing of this bug.
                 _log.failure("What was to follow a reply failed")
 
     def _fail(self, failure: Failure) -> None:
@@ -441,7 +431,7 @@ class LineConnection:
 
     def _make_room(self) -> None:
         """Give this place to a newcomer: tell the peer, and close without waiting for it. The peer
-        has asked nothing, so nothing is unread that would keep it from reading this."""
+        has sent no request, so there is no unread input that would keep it from reading this."""
         self._answer(refusal(TooManyConnections()))
         self._stop_watching()
         self._state.leave()
@@ -452,7 +442,6 @@ class LineConnection:
         self._state.close()
 
     def abort(self) -> None:
-        """Close at once; what is not sent yet is lost."""
         self._state.abort()
 
     def _stop_watching(self) -> None:
@@ -466,45 +455,44 @@ class LineConnection:
 
 
 class LineBuffer:
-    """Holds what one connection has received and nobody has taken yet.
+    """The input of a connection that is not taken yet.
 
-    Lines stay uncut until their turn comes, so waiting lines cost no more than their bytes. Those
-    are bounded if the caller adds nothing while `is_full`: by a longest line and one read.
+    Lines are cut when their turn comes, so waiting lines cost only their bytes. These are at most a
+    longest line and one read, if the caller adds nothing while `is_full`.
     """
 
     __slots__ = ("_bytes", "_limits", "_telnet", "waiting")
 
     def __init__(self, limits: LineLimits) -> None:
-        self.waiting = 0
-        """How many lines are complete."""
+        self.waiting = 0  # complete lines
         self._limits = limits
         self._bytes = bytearray()
-        self._telnet: TelnetFilter | None = None  # most connections never need one
+        self._telnet: TelnetReader | None = None  # most connections never need one
 
     @property
     def is_full(self) -> bool:
-        """Whether there is enough to do without reading on."""
+        """Whether no more should be read for now."""
         # A line of max_line bytes may have a CR behind it whose LF is yet to come.
         too_long = len(self._bytes) > self._limits.max_line + 1
         return too_long or self.waiting >= self._limits.max_pipelined
 
     @property
     def has_tail(self) -> bool:
-        """Whether the last line has no end."""
+        """Whether the last line has no end yet."""
         return bool(self._bytes) and not self._bytes.endswith(b"\n")
 
     def tail(self, most: int) -> bytes:
-        """Return the last line so far, if it has no end; nothing if it has more than `most`
-        bytes."""
+        """The last line so far, if it has no end; nothing if it has more than `most` bytes."""
         begin = self._bytes.rfind(b"\n") + 1
         return bytes(self._bytes[begin:]) if len(self._bytes) - begin <= most else b""
 
     def add(self, data: bytes) -> bool:
-        """Take the next bytes from the peer; whether a line ends in them."""
+        """Add the peer's next bytes, without telnet's sequences; whether a line ends in them."""
         if self._telnet is None and IAC in data:
-            self._telnet = TelnetFilter()
+            self._telnet = TelnetReader(0)
         if self._telnet is not None:
-            data = self._telnet.strip(data)
+            tokens = self._telnet.read(data)
+            data = b"".join(token for token in tokens if isinstance(token, bytes))
         self._bytes += data
         ends = data.count(b"\n")
         self.waiting += ends
@@ -519,8 +507,8 @@ class LineBuffer:
     def take(self) -> bytes | None:
         """Cut off the next line, without its end; None if there is none yet.
 
-        A line may be longer than max_line. One without an end is returned as soon as that is
-        certain, and stays in the buffer: nothing behind it is to be read.
+        A line may be longer than max_line. If such a line has no end yet, it is returned and stays
+        in the buffer: nothing after it will be read.
         """
         if not self._bytes:
             return None
@@ -533,60 +521,60 @@ class LineBuffer:
         return bytes(self._bytes) if self.is_full else None
 
     def clear(self) -> None:
-        """Throw away what is left."""
         self._bytes.clear()
         self.waiting = 0
 
 
 class IdleTimeouts(Generic[K]):
-    """Calls `over` with each key whose time is over, and forgets it. One timer does for thousands,
-    as all have the same `period` (seconds), and so are due in the order of their renewal."""
+    """Calls `expired` with each key that was not renewed for `period` seconds, and drops the key.
+    One timer is enough for thousands of keys: they expire in the order of their renewal."""
 
-    def __init__(self, clock: IReactorTime, period: float, over: Callable[[K], None]) -> None:
+    def __init__(
+        self, clock: interfaces.IReactorTime, period: float, expired: Callable[[K], None]
+    ) -> None:
         self._clock = clock
         self._period = period
-        self._over = over
-        self._due: OrderedDict[K, float] = OrderedDict()
-        self._timer: IDelayedCall | None = None
+        self._expired = expired
+        self._deadlines: OrderedDict[K, float] = OrderedDict()
+        self._timer: interfaces.IDelayedCall | None = None
 
     def __len__(self) -> int:
-        return len(self._due)
+        return len(self._deadlines)
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._due)
+        return iter(self._deadlines)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._due
+        return key in self._deadlines
 
     def renew(self, key: K) -> None:
-        """Give `key` the whole period from now on."""
-        self._due[key] = self._clock.seconds() + self._period
-        self._due.move_to_end(key)
+        """Let the period of `key` begin now."""
+        self._deadlines[key] = self._clock.seconds() + self._period
+        self._deadlines.move_to_end(key)
         if self._timer is None:
             self._timer = self._clock.callLater(self._period, self._sweep)
 
     def forget(self, key: K) -> None:
         """Drop `key`, if it is here."""
-        self._due.pop(key, None)
-        if not self._due and self._timer is not None:
-            if self._timer.active():  # Else it fires just now.
+        self._deadlines.pop(key, None)
+        if not self._deadlines and self._timer is not None:
+            if self._timer.active():  # Otherwise it fires just now.
                 self._timer.cancel()
             self._timer = None
 
     def _sweep(self) -> None:
         for _ in range(AT_ONCE):
-            if not self._is_due(self._clock.seconds()):
+            if not self._deadlines or self._first_deadline() > self._clock.seconds():
                 break
-            key, _due = self._due.popitem(last=False)
-            self._over(key)
-        # This timer has fired; what `over` did may have set another.
+            key, _deadline = self._deadlines.popitem(last=False)
+            self._expired(key)
+        # This timer has fired; `expired` may have set another.
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        if self._due:
-            first = next(iter(self._due.values()))
-            left = max(0.0, first - self._clock.seconds())
+        if self._deadlines:
+            left = max(0.0, self._first_deadline() - self._clock.seconds())
             self._timer = self._clock.callLater(left, self._sweep)
 
-    def _is_due(self, now: float) -> bool:
-        return bool(self._due) and next(iter(self._due.values())) <= now
+    def _first_deadline(self) -> float:
+        return next(iter(self._deadlines.values()))

@@ -1,4 +1,4 @@
-"""The line protocol's interfaces and values, as a service on it sees them, and its JSON."""
+"""The interfaces and values of the line protocol for the service on it, and its JSON."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bbs.core.errors import Refusal
 class LineLimits:
     """Limits of one connection.
 
-    `max_line` is in bytes, a line's end not counted; the times are in seconds: until the first
-    request must have come, until a begun line must have ended, and so on. `max_pipelined` requests
-    may wait for their turn before the server stops reading.
+    `max_line` is in bytes, without the line's end. The times are in seconds: `first_request` until
+    the first request must have come, `line_timeout` until a begun line must have ended, and so on.
+    If `max_pipelined` requests wait for their turn, the server stops reading.
     """
 
     max_line: int = 65536
@@ -34,8 +34,8 @@ class LineLimits:
 class Reply:
     """The answer to one request: a JSON object.
 
-    With `close` the connection ends behind it. `after` is called once the reply is on its way, so
-    what it sends comes behind the reply. It is not called if the connection was lost before.
+    With `close` the connection ends after it. `after` is called when the reply is on its way, so
+    what `after` sends comes after the reply. If the connection was lost before, it is not called.
     """
 
     body: Mapping[str, object]
@@ -47,95 +47,67 @@ class IConnection(Interface):
     """One peer's connection, as a request handler sees it."""
 
     peer_host: str = Attribute(
-        "The peer's address without a port, '' if it has none. Set it for a gateway that speaks for"
-        " somebody else."
+        "The peer's address without a port, '' if it has none. Set it for the user of a gateway."
     )
     local_host: str = Attribute("The address that the peer reached, without a port.")
-    persistent: bool = Attribute("Set it True and the connection does not idle out.")
+    persistent: bool = Attribute("Whether the connection never idles out; to be set.")
     writable: bool = Attribute(
-        "False while the peer takes less than it is sent, and once the connection is closed."
+        "False while the peer takes less than it is sent, and after the connection is closed."
     )
     on_writable: Callable[[], None] | None = Attribute(
         "Called with no arguments each time `writable` becomes True again."
     )
-    closed: bool = Attribute("True once nothing more can be sent, lost or not yet.")
+    closed: bool = Attribute("True when nothing more can be sent, lost or not yet.")
 
     def send_event(body: Mapping[str, object]) -> None:
-        """Send one event now; dropped when `closed`.
-
-        An event is buffered when not `writable`: look there first, with more than a few to send.
-        """
+        """Send one event now; it is dropped if `closed`, and buffered if not `writable`: look there
+        first before sending more than a few."""
 
     def send_line(line: bytes) -> None:
-        """Send an event that `encode` has made a line of."""
+        """Send an event, as a line from `encode`."""
 
     def vouch() -> None:
-        """Trust the peer: its connection is not counted by its address from now on."""
+        """Trust the peer: from now on its connection is not counted by its address."""
 
     def close() -> None:
-        """Begin no more requests, let the one in progress be answered, then close."""
+        """Close after the reply to the request in progress; no other request begins."""
 
     def abort() -> None:
         """Close at once; what is not sent yet is lost."""
 
 
 class IRequestHandler(Interface):
-    """What answers the requests of a LineFactory's connections."""
+    """Answers the requests of a LineFactory's connections."""
 
     def handle(line: str, connection: IConnection) -> Reply | Deferred[Reply]:
         """Answer a request: a line without its end, never blank.
 
-        An answer that is there at once is best returned as a `Reply`; no Deferred is made of it.
-        The next request of the connection waits until a Deferred fires, however long it takes. A
-        failure is a bug: the log has it with a reference, and the peer is told that reference only.
+        If the answer is there at once, return a `Reply`: no Deferred is made of it. Otherwise the
+        connection's next request waits until the Deferred fires, however long that takes. A failure
+        is a bug: the log has it with a reference, and the peer gets only that reference.
 
         If the connection is lost meanwhile, the Deferred is cancelled before `connection_lost` is
-        called, so a login stops waiting in its queue. A thread's work goes on to its end, and
-        nobody hears of it. A half-close is no loss: the peer may be waiting for its answer. The
-        connection ends behind that answer, also one that listens: most peers that close their side
-        are gone, and do not get what is sent.
+        called, so a login stops waiting in its queue. The work of a thread goes on to its end, and
+        its result is dropped. A half-close is not a loss, as the peer may wait for its answer. The
+        connection ends after that answer, even one that listens: most peers that close their side
+        are gone.
         """
 
     def refuse(error: Refusal, connection: IConnection) -> Reply | Deferred[Reply]:
-        """Answer a malformed request, which has its turn like any other, with `error`."""
+        """Answer a malformed request with `error`; it has its turn like any other."""
 
     def is_whole(line: str) -> bool:
-        """Whether nothing can be added to `line`, a short request without an end. Such a request is
-        answered at once, another when silence follows.
-        """
+        """Whether `line`, a short request without an end, is complete. If so, it is answered at
+        once, else after silence."""
 
     def connection_lost(connection: IConnection) -> None:
-        """Forget `connection`: nothing reaches its peer any more. Called once for each."""
+        """Forget `connection`, whose peer is gone. Called once for each."""
 
 
-# One for all: json.dumps with arguments makes an encoder a call.
+# One for all calls: json.dumps with arguments makes an encoder for each.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def encode(body: Mapping[str, object]) -> bytes:
-    """Make a line of a reply or an event, as it is on the wire.
-
-    :raises ValueError, TypeError: JSON has no way to write it.
-    """
+    """Make the line of a reply or an event; ValueError or TypeError if JSON cannot express it."""
     return (_to_json(body) + "\n").encode()
-
-
-class LineTooLong(Refusal):
-    """A line is longer than `max_line`."""
-
-    text = "Line too long"
-
-
-class InvalidUTF8(Refusal):
-    """A line is not UTF-8."""
-
-    text = "Invalid UTF-8"
-    code = "invalid-utf-8"
-
-
-def refusal(error: Refusal, *, close: bool = False) -> Reply:
-    """Make the reply that refuses a request with `error`."""
-    return Reply({"status": 1, "message": error.message, "code": error.code}, close=close)
-
-
-TOO_LONG = refusal(LineTooLong(), close=True)

@@ -1,14 +1,14 @@
 """Telnet's sequences in a byte stream (RFC 854), and the negotiation of options (RFC 1143).
 
-A telnet client says what it can do with sequences that begin with IAC (0xFF). `TelnetReader` tells
-them from text, for a server that negotiates. The line protocol negotiates nothing and only has them
-taken out, by `TelnetFilter`, so that people can reach a line server with telnet.
+A telnet client says what it can do with sequences that begin with IAC (0xFF). `TelnetReader`
+separates them from text. The telnet gateway negotiates. The line protocol only removes the
+sequences, so that people can reach a line server with telnet.
 
 An option is something that a side may do; it is on when that side said WILL and the other said DO.
-`Options` agrees on them by RFC 1143's Q method: each option has a state for either side, and a
-request for what is so already gets no answer, so two sides never answer each other for ever. The
-method's states WANTNO and its queue bits are for a side that takes back what it asked for. This one
-does not, so there are three states left: off, asked for, and on.
+`Options` negotiates by RFC 1143's Q method: each option has a state for either side, and a request
+for the present state gets no answer, so that two sides never answer each other for ever. The
+method's states WANTNO and its queue bits are for a side that takes a request back. This side does
+not, so three states are left: off, asked for, and on.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from enum import Enum
 IAC = 0xFF
 DONT, DO, WONT, WILL = 0xFE, 0xFD, 0xFC, 0xFB
 SB, SE = 0xFA, 0xF0
-_LOWEST_COMMAND = 0xEC  # RFC 1184 has the lowest, end of file
-
-_NEGOTIATING = frozenset((DONT, DO, WONT, WILL))
+_LOWEST_COMMAND = 0xEC  # end of file (RFC 1184)
 
 
 @dataclass(frozen=True)
 class Negotiation:
-    """WILL, WONT, DO or DONT, and the option that it is about."""
+    """WILL, WONT, DO or DONT, and the option."""
 
     verb: int
     option: int
@@ -35,7 +33,7 @@ class Negotiation:
 
 @dataclass(frozen=True)
 class Subnegotiation:
-    """What is said about an option that both sides use; doubled IACs are single."""
+    """Data about an option that both sides use; doubled IACs are single."""
 
     option: int
     data: bytes
@@ -43,7 +41,7 @@ class Subnegotiation:
 
 @dataclass(frozen=True)
 class TelnetCommand:
-    """One of the commands without an option, such as interrupt process."""
+    """A command without an option, such as interrupt process."""
 
     code: int
 
@@ -53,10 +51,10 @@ Token = bytes | Negotiation | Subnegotiation | TelnetCommand
 
 
 class TelnetReader:
-    """Tells text from sequences in one connection's byte stream, wherever it is cut.
+    """Separates text from sequences in one connection's byte stream, wherever it is cut.
 
-    A subnegotiation of more than `most` bytes, its option among them, is dropped. Text is not held
-    back, but for an IAC whose meaning the next byte decides.
+    A subnegotiation of more than `most` bytes, with its option, is dropped. Text is not held back,
+    except an IAC whose meaning depends on the next byte.
     """
 
     __slots__ = ("_after_iac", "_most", "_subnegotiation", "_verb")
@@ -68,10 +66,9 @@ class TelnetReader:
         self._subnegotiation: bytearray | None = None
 
     def read(self, data: bytes) -> Iterator[Token]:
-        """Yield the tokens that are complete with `data`, the next bytes; to be read to its end.
+        """Yield the tokens that the next bytes complete; the caller must read all of them.
 
-        IAC IAC is the literal byte 0xFF. Without a telnet command behind it, an IAC begins no
-        sequence: both bytes are text.
+        IAC IAC is the literal byte 0xFF. If no telnet command follows an IAC, both bytes are text.
         """
         position = 0
         while position < len(data):
@@ -102,7 +99,7 @@ class TelnetReader:
                 self._subnegotiation = None
                 if 0 < len(kept) <= self._most:
                     yield Subnegotiation(kept[0], bytes(kept[1:]))
-        elif code in _NEGOTIATING:
+        elif code in (DONT, DO, WONT, WILL):
             self._verb = code
         elif code == SB:
             self._subnegotiation = bytearray()
@@ -114,21 +111,8 @@ class TelnetReader:
             yield TelnetCommand(code)
 
     def _keep(self, kept: bytearray, data: bytes) -> None:
-        # A byte more than may be kept shows that it was too long.
+        # One byte over the limit shows that it was too long.
         kept += data[: self._most + 1 - len(kept)]
-
-
-class TelnetFilter:
-    """Strips the telnet sequences of one connection, wherever its byte stream is cut."""
-
-    __slots__ = ("_reader",)
-
-    def __init__(self) -> None:
-        self._reader = TelnetReader(0)
-
-    def strip(self, data: bytes) -> bytes:
-        """Return what `data`, the next bytes of the stream, has besides telnet sequences."""
-        return b"".join(token for token in self._reader.read(data) if isinstance(token, bytes))
 
 
 BINARY = 0  # RFC 856: bytes of eight bits, and no meaning in a CR
@@ -151,8 +135,8 @@ class _State(Enum):
 
 
 class Options:
-    """The options of one connection: `ours` are those that this side would do, `theirs` those
-    that the other side may do. Every other one is refused."""
+    """The options of one connection: this side is ready to do `ours`, and the other side may do
+    `theirs`. All others are refused."""
 
     __slots__ = ("_ours", "_states", "_theirs")
 
@@ -162,7 +146,7 @@ class Options:
         self._states: dict[tuple[Side, int], _State] = {}
 
     def offer(self) -> bytes:
-        """Ask for all of them, but those that are on already."""
+        """Ask for all of them that are not on or asked for."""
         willing = [(Side.OURS, option) for option in self._ours]
         willing += [(Side.THEIRS, option) for option in self._theirs]
         asked = [each for each in willing if each not in self._states]
@@ -170,7 +154,7 @@ class Options:
         return b"".join(_say(side, True, option) for side, option in asked)
 
     def receive(self, said: Negotiation) -> bytes:
-        """Take what the other side said; returns the answer, empty for none."""
+        """Take a word of the other side; return the answer, which may be empty."""
         side = Side.THEIRS if said.verb in (WILL, WONT) else Side.OURS
         which = (side, said.option)
         state = self._states.pop(which, None)
@@ -186,7 +170,7 @@ class Options:
 
     @property
     def settled(self) -> bool:
-        """Whether everything that was asked for has been answered."""
+        """Whether all requests have been answered."""
         return _State.ASKED not in self._states.values()
 
 
@@ -196,10 +180,9 @@ def _say(side: Side, yes: bool, option: int) -> bytes:
 
 
 def subnegotiation(option: int, data: bytes) -> bytes:
-    """Make the sequence that says `data` about an option."""
     return bytes((IAC, SB, option)) + escaped(data) + bytes((IAC, SE))
 
 
 def escaped(data: bytes) -> bytes:
-    """Escape `data`, so that none of it is taken for a sequence (RFC 854)."""
+    """Double each IAC in `data`, so that it is not read as a sequence (RFC 854)."""
     return data.replace(b"\xff", b"\xff\xff")

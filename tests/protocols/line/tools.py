@@ -15,7 +15,7 @@ from zope.interface import implementer
 from bbs.core.errors import Refusal
 from bbs.core.values import IDoor
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
-from bbs.protocols.line.interfaces import refusal
+from bbs.protocols.line.connection import refusal
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as Base

@@ -491,8 +491,7 @@ class LineBuffer:
         if self._telnet is None and IAC in data:
             self._telnet = TelnetReader(0)
         if self._telnet is not None:
-            tokens = self._telnet.read(data)
-            data = b"".join(token for token in tokens if isinstance(token, bytes))
+            data = self._telnet.text(data)
         self._bytes += data
         ends = data.count(b"\n")
         self.waiting += ends

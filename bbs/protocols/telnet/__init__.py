@@ -90,6 +90,10 @@ class TelnetReader:
                 self._after_iac = found >= 0
                 position = end + 1
 
+    def text(self, data: bytes) -> bytes:
+        """The text in `data`, the next bytes, without sequences."""
+        return b"".join(token for token in self.read(data) if isinstance(token, bytes))
+
     def _command(self, code: int) -> Iterator[Token]:
         kept = self._subnegotiation
         if kept is not None:

@@ -81,33 +81,6 @@ MOST_LINGERING = 100
 """Rejected connections that may be open at a time: they are over the limit already."""
 
 
-class Progress:
-    """Watches a peer that takes less than it is sent, and cuts it off if it takes nothing for
-    `limit` seconds. A slow peer may take longer for the whole buffer."""
-
-    __slots__ = ("_acknowledged", "_clock", "_limit", "_timer", "_transport")
-
-    def __init__(
-        self, clock: interfaces.IReactorTime, limit: float, transport: IStreamTransport
-    ) -> None:
-        self._clock = clock
-        self._limit = limit
-        self._transport = transport
-        self._acknowledged = acknowledged(transport)
-        self._timer = clock.callLater(limit, self._check)
-
-    def stop(self) -> None:
-        if self._timer.active():
-            self._timer.cancel()
-
-    def _check(self) -> None:
-        before, self._acknowledged = self._acknowledged, acknowledged(self._transport)
-        if self._acknowledged > before:
-            self._timer = self._clock.callLater(self._limit, self._check)
-        else:
-            self._transport.abortConnection()
-
-
 @implementer(interfaces.IProtocol, interfaces.IHalfCloseableProtocol)
 class RejectedConnection:
     """A connection over the limit: it sends `words`, whole lines, and ignores its input.
@@ -244,13 +217,13 @@ class ConnectionState:
     operates the transport. The owner may read `phase`, `input` and `blocked`.
 
     A peer that takes nothing for `write_timeout` seconds is cut off, also while the last bytes are
-    on their way.
+    on their way. A slow peer may take longer for the whole buffer.
     """
 
     __slots__ = (
+        "_acknowledged",
         "_clock",
         "_deadline",
-        "_progress",
         "_transport",
         "_write_timeout",
         "blocked",
@@ -264,8 +237,8 @@ class ConnectionState:
         self.blocked = False  # The peer takes less than it is sent.
         self._clock = clock
         self._write_timeout = write_timeout
-        self._progress: Progress | None = None  # of the peer, while it takes too little
-        self._deadline: interfaces.IDelayedCall | None = None  # for the peer to bring the end on
+        self._deadline: interfaces.IDelayedCall | None = None  # for the peer to take or to close
+        self._acknowledged = 0  # when the deadline began
 
     def begin(
         self, transport: interfaces.ITransport, producer: interfaces.IPushProducer
@@ -286,16 +259,25 @@ class ConnectionState:
         if self.blocked or self.phase.closed:
             return False
         self.blocked = True
-        self._progress = Progress(self._clock, self._write_timeout, self._transport)
+        self._await_progress()
         return True
+
+    def _await_progress(self) -> None:
+        self._acknowledged = acknowledged(self._transport)
+        self._deadline = self._clock.callLater(self._write_timeout, self._check_progress)
+
+    def _check_progress(self) -> None:
+        if acknowledged(self._transport) > self._acknowledged:
+            self._await_progress()
+        else:
+            self.abort()
 
     def unblock(self) -> bool:
         """Note that the transport takes more again, or that the connection ends."""
-        progress, self._progress = self._progress, None
-        if progress is None:
+        if not self.blocked:
             return False
         self.blocked = False
-        progress.stop()
+        self._stop_deadline()
         return True
 
     # Input. Each returns whether anything changed.

@@ -6,12 +6,12 @@
     await service.subscribe("/topic/news", lambda message: print(message.body))
     await service.send("/topic/news", b"hello")
 
-`StompService` holds one connection to one of a list of brokers. When the connection goes, the
-service connects again, by turns and after growing, jittered pauses, and subscribes again to
-everything. Receipts are Deferreds, which fail at a deadline or when the connection goes. Nothing is
-sent twice: a sender keeps what must not be lost until the receipt came.
+`StompService` has one connection to one of a list of brokers. When the connection is lost, the
+service connects to the brokers by turns, after growing, jittered pauses, and renews all
+subscriptions. Receipts are Deferreds, which fail at a deadline or when the connection is lost.
+Nothing is sent twice: a sender keeps a message that must not be lost until its receipt.
 
-`interfaces.py` says what a caller may rely on. `frames.py` cuts frames, `connection.py` is one
+`interfaces.py` has the promises to callers. `frames.py` cuts frames, `connection.py` is one
 connection, and `service.py` makes one after the other.
 """
 

@@ -7,10 +7,10 @@
     service.startService()
     url = await service.when_listening()
 
-It serves any client of STOMP 1.0, 1.1 or 1.2 that knows the credential, and keeps nothing: a
-message reaches whoever is subscribed when it is sent. Each kind of excess ends one connection and
-no other: a subscriber that reads too slowly, a frame too large, a login that does not come, a
-heart-beat that stops.
+It serves any client of STOMP 1.0, 1.1 or 1.2 that knows the credential. It stores nothing: a
+message reaches those who are subscribed when it is sent. Each kind of excess ends only the
+connection in question: a subscriber that reads too slowly, a frame that is too large, a login that
+does not come, a heart-beat that stops.
 """
 
 from __future__ import annotations
@@ -23,17 +23,10 @@ from typing import cast
 from urllib.parse import quote
 
 from twisted.application.service import Service
+from twisted.internet import interfaces
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IListeningPort,
-    IProtocol,
-    IReactorTCP,
-    IReactorTime,
-)
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -47,17 +40,17 @@ from bbs.protocols.stomp.interfaces import check_destination
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
 from bbs.protocols.stomp.service import Waiters
 
-# Headers of a MESSAGE frame that the broker writes itself, or keeps from subscribers.
+# Headers of a MESSAGE frame that the broker writes itself, or hides from subscribers.
 _OWN_HEADERS = frozenset(
     ["destination", "content-length", "subscription", "message-id", "ack", "receipt", "transaction"]
 )
 
 
 class Subscriber:
-    """What one connection, which speaks `version`, hears of `destination` as `ident`.
+    """One connection's subscription `ident` to `destination`, in STOMP `version`.
 
-    `deliver` is called with it, a message's id, the headers that its sender wrote, and the body.
-    Raises FrameError when `version` has no way to write `ident`.
+    `deliver` gets the subscriber, a message's id, the headers of its sender, and the body. Raises
+    FrameError if `ident` cannot be written in `version`.
     """
 
     def __init__(
@@ -72,26 +65,22 @@ class Subscriber:
         self.deliver = deliver
         self.destination = destination
         self._ident = ident
-        # Before 1.2 what is acknowledged is the message-id.
+        # Before 1.2 clients acknowledge by the message-id.
         self._needs_ack = acknowledges and version == "1.2"
         self._version = version
-        # The parts that are the same in each message without headers of its sender's, as nearly all
-        # are. Headers are in the order of their names.
+        # These parts are the same in all messages without headers of the sender's own, which are
+        # nearly all. Headers are in the order of their names.
         empty = encode(Frame("MESSAGE", {"subscription": ident}), version)
         self._destination_line = f"\ndestination:{destination}\nmessage-id:".encode()
         self._subscription_line = empty.removeprefix(b"MESSAGE").removesuffix(b"\0\n")
 
     def message(self, message_id: int, headers: Mapping[str, str], body: bytes) -> bytes:
-        """The frame that brings it a message."""
+        """The frame of a message for this subscriber."""
         if self._needs_ack or not _OWN_HEADERS.issuperset(headers):
             return self._full_message(str(message_id), headers, body)
-        return b"MESSAGE\ncontent-length:%d%b%d%b%b\0\n" % (
-            len(body),
-            self._destination_line,
-            message_id,
-            self._subscription_line,
-            body,
-        )
+        topic, subscription = self._destination_line, self._subscription_line
+        frame = b"MESSAGE\ncontent-length:%d%b%d%b%b\0\n"
+        return frame % (len(body), topic, message_id, subscription, body)
 
     def _full_message(self, message_id: str, headers: Mapping[str, str], body: bytes) -> bytes:
         own = {
@@ -108,7 +97,7 @@ class Subscriber:
 
 
 class Topics:
-    """The subscribers by topic; a topic is there as long as it has any."""
+    """The subscribers by topic; a topic exists while it has subscribers."""
 
     def __init__(self) -> None:
         self._subscribers: dict[str, dict[Subscriber, None]] = {}
@@ -136,7 +125,7 @@ class Topics:
             subscriber.deliver(subscriber, message_id, headers, body)
 
 
-# Before a client has logged in, this is all that it can make the broker hold, bytes.
+# The bytes that the broker holds for a client before its login.
 _MAX_LOGIN = 8192
 _MAX_TRANSACTIONS = 100
 
@@ -149,7 +138,7 @@ class Credential:
     passcode: str = field(repr=False)
 
     def admits(self, login: str, passcode: str) -> bool:
-        """Whether both are right, in a time that depends on neither."""
+        """Whether both are right; the time of the comparison does not depend on them."""
         pairs = ((self.login, login), (self.passcode, passcode))
         right = [hmac.compare_digest(own.encode(), given.encode()) for own, given in pairs]
         return all(right)
@@ -157,28 +146,34 @@ class Credential:
 
 @dataclass(frozen=True)
 class BrokerLimits:
-    """Limits of one client of the broker."""
+    """Limits of one client of the broker.
+
+    `heartbeat`: seconds between signs of life of both sides; a client that is silent for twice that
+    time is dropped. `login_deadline`: seconds from the connection to CONNECT, and for the last
+    frame. `max_frame`: bytes of a frame's headers, and of its body. `max_buffer`: bytes that wait
+    for a subscriber that does not read, and bytes in a transaction. `max_connections`: connections
+    at once, logged in or not.
+    """
 
     heartbeat: float = 10.0
-    """s, how often both sides shall beat; a client that is silent for twice that is dropped."""
     login_deadline: float = 5.0
-    """s from the connection to CONNECT, and for a peer to take what it is told at the end."""
     max_frame: int = 1 << 20
-    """Bytes of a frame's headers, and of its body."""
     max_buffer: int = 4 << 20
-    """Bytes that wait for a subscriber that does not read, and that a transaction holds."""
     max_connections: int = 1000
-    """Connections at once, logged in or not."""
 
 
 class BrokerConnection(StompPeer):
-    """The broker's end of a connection. `logged_in` fires when its client has shown the credential,
-    `ended` when it has ended."""
+    """The broker's end of a connection. `logged_in` fires when the client has shown the credential,
+    `ended` when the connection has ended."""
 
     log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, credential: Credential, limits: BrokerLimits, topics: Topics
+        self,
+        clock: interfaces.IReactorTime,
+        credential: Credential,
+        limits: BrokerLimits,
+        topics: Topics,
     ) -> None:
         super().__init__(clock, _MAX_LOGIN)
         self.logged_in: Deferred[None] = Deferred()
@@ -186,11 +181,11 @@ class BrokerConnection(StompPeer):
         self._credential = credential
         self._limits = limits
         self._topics = topics
-        self._login: IDelayedCall | None = None
+        self._login: interfaces.IDelayedCall | None = None
         self._is_logged_in = False
         self._subscribers: dict[str, Subscriber] = {}
         self._transactions: dict[str, _Transaction] = {}
-        self._commands = {
+        self._commands: dict[str, Callable[[Frame], object]] = {
             "SUBSCRIBE": self._subscribe,
             "UNSUBSCRIBE": self._unsubscribe,
             "SEND": self._send,
@@ -198,29 +193,26 @@ class BrokerConnection(StompPeer):
             "NACK": self._acknowledge,
             "BEGIN": self._begin,
             "COMMIT": self._commit,
-            "ABORT": self._abort,
-            "DISCONNECT": self._disconnect,
+            "ABORT": self._end_transaction,
+            "DISCONNECT": lambda frame: None,  # The connection is closed after the receipt.
         }
 
     def deliver(
         self, subscriber: Subscriber, message_id: int, headers: Mapping[str, str], body: bytes
     ) -> None:
-        """Send a message, or end the connection when too much waits for it already."""
+        """Send a message, or end the connection if too many bytes wait already."""
         if self.closing:
             return
         data = subscriber.message(message_id, headers, body)
         if self.held + len(data) > self._limits.max_buffer:
-            self.log.warn(
-                "a subscriber at {address} is cut off, {held} bytes are waiting",
-                address=self._host(),
-                held=self.held,
-            )
+            text = "a subscriber at {address} is cut off, {held} bytes are waiting"
+            self.log.warn(text, address=self._host(), held=self.held)
             self.abort()
             return
         self.write(data)
 
     def make_room(self) -> None:
-        """Give this place, whose client has not logged in, to a newcomer."""
+        """Give the place of a client that has not logged in to a newcomer."""
         if not self.closing:
             self._refuse(TooManyConnections.text)
 
@@ -265,13 +257,12 @@ class BrokerConnection(StompPeer):
         self.abort()
 
     def _refuse(self, reason: str, frame: Frame | None = None, **headers: str) -> None:
-        """Say what was wrong and close, as STOMP demands."""
+        """Send an ERROR frame and close, as STOMP demands."""
         if self._is_logged_in:
-            self.log.info(
-                "a client at {address} is refused: {reason}", address=self._host(), reason=reason
-            )
+            text = "a client at {address} is refused: {reason}"
+            self.log.info(text, address=self._host(), reason=reason)
         else:
-            # Somebody without the credential, who may come as often as they like.
+            # A stranger, who may come again and again.
             tell("broker", "refused", address=self._host())
         headers["message"] = reason
         if frame is not None and "receipt" in frame.headers:
@@ -282,16 +273,19 @@ class BrokerConnection(StompPeer):
         self.close(self._limits.login_deadline)
 
     def _leave(self) -> None:
-        """Hear nothing more, whatever the transport still has to say."""
-        if self._login is not None:
-            self._login.cancel()
-            self._login = None
+        """End the subscriptions and transactions."""
+        self._stop_login_timer()
         subscribers, self._subscribers = self._subscribers, {}
         for subscriber in subscribers.values():
             self._topics.remove(subscriber)
         self._transactions.clear()
 
-    # Frames.
+    def _stop_login_timer(self) -> None:
+        if self._login is not None:
+            self._login.cancel()
+            self._login = None
+
+    # Frames
 
     def _connect(self, frame: Frame) -> None:
         if frame.command not in ("CONNECT", "STOMP"):
@@ -306,9 +300,7 @@ class BrokerConnection(StompPeer):
             raise ValueError("wrong login or passcode")
         own = (round(self._limits.heartbeat * 1000),) * 2
         intervals = heartbeat_intervals(own, heartbeat_ms(headers.get("heart-beat", "0,0")))
-        if self._login is not None:
-            self._login.cancel()
-            self._login = None
+        self._stop_login_timer()
         self._is_logged_in = True
         self.logged_in.callback(None)
         self.cutter.max_frame = self._limits.max_frame
@@ -318,10 +310,9 @@ class BrokerConnection(StompPeer):
         self.start_heart(*intervals)
 
     def _command(self, frame: Frame) -> None:
-        try:
-            command = self._commands[frame.command]
-        except KeyError:
-            raise ValueError(f"{frame.command} out of place") from None
+        command = self._commands.get(frame.command)
+        if command is None:
+            raise ValueError(f"{frame.command} out of place")
         command(frame)
         if "receipt" in frame.headers and not self.closing:
             self.write_frame(Frame("RECEIPT", {"receipt-id": frame.headers["receipt"]}))
@@ -338,12 +329,9 @@ class BrokerConnection(StompPeer):
         mode = frame.headers.get("ack", "auto")
         if mode not in ("auto", "client", "client-individual"):
             raise ValueError(f"no such ack mode: {mode!r}")
+        acknowledges, version = mode != "auto", self.cutter.version
         subscriber = Subscriber(
-            self.deliver,
-            ident,
-            destination,
-            acknowledges=mode != "auto",
-            version=self.cutter.version,
+            self.deliver, ident, destination, acknowledges=acknowledges, version=version
         )
         self._subscribers[ident] = subscriber
         self._topics.add(subscriber)
@@ -355,20 +343,19 @@ class BrokerConnection(StompPeer):
         self._topics.remove(self._subscribers.pop(ident))
 
     def _subscription_id(self, frame: Frame) -> str:
-        # 1.0 knows subscriptions by their destination when they have no id.
+        # In 1.0, a subscription without an id is identified by its destination.
         name = "id" if "id" in frame.headers or self.cutter.version != "1.0" else "destination"
         return _header(frame, name)
 
     def _send(self, frame: Frame) -> None:
         destination = _header(frame, "destination")
-        if destination not in self._topics:
-            # A topic with subscribers was checked when they came.
+        if destination not in self._topics:  # Topics with subscribers have been checked.
             check_destination(destination)
         if "transaction" not in frame.headers:
             self._topics.deliver(destination, frame.headers, frame.body)
             return
         transaction = self._transaction(frame)
-        # Headers are counted too, roughly: an empty message is not free.
+        # Headers count too, roughly: an empty message is not free.
         transaction.size += len(frame.body) + sum(map(len, frame.headers.values())) + 200
         if sum(held.size for held in self._transactions.values()) > self._limits.max_buffer:
             raise ValueError("transactions too large")
@@ -383,30 +370,26 @@ class BrokerConnection(StompPeer):
         self._transactions[name] = _Transaction()
 
     def _commit(self, frame: Frame) -> None:
-        transaction = self._transaction(frame)
-        del self._transactions[frame.headers["transaction"]]
-        for sent in transaction.frames:
+        for sent in self._end_transaction(frame).frames:
             self._topics.deliver(sent.headers["destination"], sent.headers, sent.body)
 
-    def _abort(self, frame: Frame) -> None:
-        self._transaction(frame)
-        del self._transactions[frame.headers["transaction"]]
-
     def _acknowledge(self, frame: Frame) -> None:
-        # Nothing is kept that could be delivered again, so an acknowledgement changes nothing. Its
-        # headers are looked at all the same: a client should hear of its mistakes.
+        # Nothing is delivered twice, so an acknowledgement changes nothing. Its headers are checked
+        # all the same, for the author of the client.
         _header(frame, "id" if self.cutter.version == "1.2" else "message-id")
         if "transaction" in frame.headers:
             self._transaction(frame)
-
-    def _disconnect(self, frame: Frame) -> None:
-        """Do nothing: the connection is closed behind the receipt."""
 
     def _transaction(self, frame: Frame) -> _Transaction:
         name = _header(frame, "transaction")
         if name not in self._transactions:
             raise ValueError(f"no transaction {name!r}")
         return self._transactions[name]
+
+    def _end_transaction(self, frame: Frame) -> _Transaction:
+        transaction = self._transaction(frame)
+        del self._transactions[frame.headers["transaction"]]
+        return transaction
 
 
 @dataclass
@@ -422,8 +405,8 @@ def _header(frame: Frame, name: str) -> str:
         raise ValueError(f"{frame.command} without {name}") from None
 
 
-TOLD_EVERY = 60.0
-"""Seconds between lines in the log that say that connections are too many."""
+LOG_EVERY = 60.0
+"""Seconds between log lines about too many connections."""
 
 _LIMITS = BrokerLimits()
 
@@ -433,8 +416,8 @@ _TOO_MANY = encode(Frame("ERROR", {"message": TooManyConnections.text}), "1.2")
 class EmbeddedBroker(Factory):
     """Makes the connections of one broker, which share its topics.
 
-    :param door: decides who is let in, of those for whom `limits` have room; everybody, unless it
-        is given. A client that is too many gets an ERROR frame.
+    :param door: decides who is let in, within `limits`; by default everybody. A client over the
+        limit gets an ERROR frame.
     """
 
     noisy = False
@@ -443,7 +426,7 @@ class EmbeddedBroker(Factory):
     def __init__(
         self,
         credential: Credential,
-        clock: IReactorTime,
+        clock: interfaces.IReactorTime,
         limits: BrokerLimits = _LIMITS,
         door: IDoor | None = None,
     ) -> None:
@@ -454,14 +437,14 @@ class EmbeddedBroker(Factory):
         self._door: IDoor = door or OpenDoor()
         self._connections: set[BrokerConnection] = set()
         self._turned_away: set[RejectedConnection] = set()
-        self._told_at = float("-inf")
+        self._logged_at = float("-inf")
 
     @property
     def connections(self) -> int:
-        """How many connections there are, logged in or not."""
+        """The number of connections, logged in or not."""
         return len(self._connections)
 
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:  # type: ignore[override]
+    def buildProtocol(self, addr: interfaces.IAddress | None) -> interfaces.IProtocol | None:  # type: ignore[override]
         full = len(self._connections) >= self._limits.max_connections
         entry = None if full else self._door.enter(host_of(addr))
         if entry is None:
@@ -478,10 +461,10 @@ class EmbeddedBroker(Factory):
         entry.watch(connection.make_room)
         return connection
 
-    def _turn_away(self) -> IProtocol | None:
+    def _turn_away(self) -> interfaces.IProtocol | None:
         now = self._clock.seconds()
-        if now - self._told_at >= TOLD_EVERY:
-            self._told_at = now
+        if now - self._logged_at >= LOG_EVERY:
+            self._logged_at = now
             self.log.warn("too many connections to the broker: one more is turned away")
         if self._door.is_jammed:
             return None
@@ -503,20 +486,22 @@ class EmbeddedBroker(Factory):
 class BrokerService(Service):
     """Listens on `endpoint` (an endpoint string) with `factory`."""
 
-    def __init__(self, reactor: IReactorTCP, endpoint: str, factory: EmbeddedBroker) -> None:
+    def __init__(
+        self, reactor: interfaces.IReactorTCP, endpoint: str, factory: EmbeddedBroker
+    ) -> None:
         self.url: str | None = None
-        """Where the broker is, credential and all, once it listens; None before and after."""
+        """The broker's URL with the credential while it listens, else None."""
         self._scheme = "stomp+ssl" if endpoint.startswith("ssl:") else "stomp"
         self._endpoint = serverFromString(reactor, endpoint)
         self._factory = factory
         self._listening: Deferred[None] = succeed(None)
-        self._port: IListeningPort | None = None
+        self._port: interfaces.IListeningPort | None = None
         self._failure: Failure | None = None
         self._waiters = Waiters()
 
     def when_listening(self) -> Deferred[str]:
-        """Fires with `url` once the broker listens; fails with what the endpoint fails with, such
-        as CannotListenError."""
+        """Fires with `url` when the broker listens; fails as the endpoint does, for example with
+        CannotListenError."""
         if self._failure is not None:
             return fail(self._failure)
         listens = succeed(None) if self.url is not None else self._waiters.wait()
@@ -525,9 +510,8 @@ class BrokerService(Service):
     def startService(self) -> None:
         Service.startService(self)
         self._failure = None
-        self._listening = self._endpoint.listen(self._factory).addCallbacks(
-            self._listens, self._failed
-        )
+        listening = self._endpoint.listen(self._factory)
+        self._listening = listening.addCallbacks(self._listens, self._fails)
 
     async def _stop(self) -> None:
         self._listening.cancel()
@@ -542,7 +526,7 @@ class BrokerService(Service):
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
-    def _listens(self, port: IListeningPort) -> None:
+    def _listens(self, port: interfaces.IListeningPort) -> None:
         self._port = port
         address = cast("IPv4Address | IPv6Address", port.getHost())
         credential = self._factory.credential
@@ -551,6 +535,6 @@ class BrokerService(Service):
         self.url = f"{self._scheme}://{user}@{host}:{address.port}"
         self._waiters.fire(None)
 
-    def _failed(self, failure: Failure) -> None:
+    def _fails(self, failure: Failure) -> None:
         self._failure = failure
         self._waiters.fire(failure)

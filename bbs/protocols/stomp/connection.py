@@ -1,6 +1,6 @@
-"""One connection to a STOMP broker, from CONNECT to its end, and where that broker is.
+"""One connection to a STOMP broker, from CONNECT to its end, and the broker's address.
 
-`StompService` makes one connection after the other and decides what is said on them.
+`StompService` makes one connection after the other and decides what to send.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_REASON = 200
 
 @dataclass(frozen=True)
 class Broker:
-    """Where a broker is and how to log in there; text made of it shows no credential."""
+    """The address of a broker and the credential; its texts do not show the credential."""
 
     host: str
     port: int
@@ -38,11 +38,11 @@ class Broker:
 
     @classmethod
     def from_url(cls, url: str) -> Broker:
-        """`stomp://user:password@host:61613`, or `stomp+ssl://` for TLS, verified against the
-        system's authorities. User and password are percent-encoded. A path names the broker's
-        virtual host, else it is `/`: RabbitMQ's default, and nothing to other brokers.
+        """Read `stomp://user:password@host:61613`, or `stomp+ssl://` for TLS, verified against the
+        system's authorities. User and password are percent-encoded. A path is the broker's virtual
+        host; the default is `/`, as in RabbitMQ, and other brokers ignore it.
 
-        Raises ValueError, of one line that shows no credential, when `url` is something else.
+        Raises ValueError, with one line that does not show the credential, for another `url`.
         """
         try:
             parts = urlsplit(url)
@@ -63,7 +63,7 @@ class Broker:
         return f"{'stomp+ssl' if self.tls else 'stomp'}://{self.host}:{self.port}"
 
     def endpoint(self, reactor: IReactorTCP) -> IStreamClientEndpoint:
-        """Where to connect; TLS needs pyOpenSSL (`pip install twisted[tls]`)."""
+        """The endpoint of the broker; TLS needs pyOpenSSL (`pip install twisted[tls]`)."""
         endpoint = HostnameEndpoint(reactor, self.host, self.port)
         if not self.tls:
             return endpoint
@@ -72,7 +72,7 @@ class Broker:
         return wrapClientTLS(optionsForClientTLS(self.host), endpoint)
 
     def connect_headers(self) -> Mapping[str, str]:
-        """What CONNECT says, but for the heart-beat."""
+        """The headers of CONNECT, except the heart-beat."""
         headers = {"accept-version": "1.1,1.2", "host": self.virtual_host}
         if self.login:
             headers |= {"login": self.login, "passcode": self.passcode}
@@ -80,18 +80,18 @@ class Broker:
 
 
 class IConnectionOwner(Interface):
-    """The client that a connection is for."""
+    """The client of a connection."""
 
     def message_received(frame: Frame) -> None:
-        """Deal with a MESSAGE frame that has come."""
+        """Handle a MESSAGE frame."""
 
 
 class StompConnection(StompPeer):
     """A client's end of a connection.
 
-    `accepted` fires when the broker accepts CONNECT; it fails with StompRefused when the broker
-    says no and with StompDisconnected when the connection ends first. `lost` fires with the reason,
-    one line, when the connection has ended, whoever ended it; it never fails.
+    `accepted` fires when the broker accepts CONNECT; it fails with StompRefused if the broker
+    refuses, and with StompDisconnected if the connection ends first. `lost` fires with the reason,
+    one line, when the connection has ended; it never fails.
 
     `heartbeat` is the interval, s, in which both sides should beat; `owner` gets MESSAGE frames.
     """
@@ -119,11 +119,10 @@ class StompConnection(StompPeer):
     def request(
         self, command: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Deferred[None]:
-        """Write a frame and fire when its receipt comes.
+        """Write a frame, and fire when its receipt comes. There is no deadline; cancel to give up.
 
-        Fails with StompRefused when an ERROR frame names the receipt, with StompDisconnected when
-        the connection ends first. A caller that stops waiting cancels: there is no deadline.
-        Raises FrameError when the frame cannot be written.
+        Fails with StompRefused if an ERROR frame names the receipt, with StompDisconnected if the
+        connection ends first. Raises FrameError if the frame cannot be written.
         """
         receipt = str(next(self._receipt_ids))
         self.tell(command, {**headers, "receipt": receipt}, body)
@@ -132,15 +131,15 @@ class StompConnection(StompPeer):
         return done
 
     def tell(self, command: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
-        """Write a frame that nobody answers; one with a body, even an empty one, says its length.
-        Raises FrameError when it cannot be written."""
+        """Write a frame without a receipt. With a body, even an empty one, the frame has a length.
+        Raises FrameError if the frame cannot be written."""
         if body is not None:
             headers = {**headers, "content-length": str(len(body))}
         self.write_frame(Frame(command, headers, body or b""))
 
     def disconnect(self, patience: float) -> None:
-        """End politely: the broker confirms that it has had everything; `patience`, s, is for each
-        of its confirmation and the closing."""
+        """End after the broker's confirmation that it has everything; `patience`, s, is for the
+        confirmation, and again for closing."""
         done = self.request("DISCONNECT", {})
         done.addTimeout(patience, self.clock)
         done.addBoth(lambda _: self.close(patience))
@@ -160,7 +159,7 @@ class StompConnection(StompPeer):
         error = self._error or StompDisconnected(self._why_lost(reason))
         if not self._is_accepted:
             self.accepted.errback(error)
-        # Receipts fail behind that: their waiters may send again, and must know that it is gone.
+        # Receipts fail after that: their waiters may send again, and must know of the loss.
         self.lost.callback(str(error))
         receipts, self._receipts = self._receipts, {}
         for done in receipts.values():
@@ -194,9 +193,8 @@ class StompConnection(StompPeer):
     def _connected(self, frame: Frame) -> None:
         version = frame.headers.get("version", "1.0")
         if version not in ("1.1", "1.2"):
-            self._end(
-                StompRefused(f"the broker speaks STOMP {self._clean(version)}, not 1.1 or 1.2")
-            )
+            version = self._clean(version)
+            self._end(StompRefused(f"the broker speaks STOMP {version}, not 1.1 or 1.2"))
             return
         self.cutter.version = version
         peer = heartbeat_ms(frame.headers.get("heart-beat", "0,0"))
@@ -205,18 +203,18 @@ class StompConnection(StompPeer):
         self.accepted.callback(None)
 
     def _refused(self, frame: Frame) -> None:
-        # STOMP: a broker that sends ERROR closes the connection. Some do not, so it is done here.
+        # In STOMP, a broker that sends ERROR closes the connection. Some do not, so we close it.
         error: StompError = StompRefused(self._clean(_reason(frame)))
         if not self._is_accepted and frame.headers.get("message") == TooManyConnections.text:
-            # So says our own broker, which has room for us when somebody has gone.
+            # From our own broker, which may have room later.
             error = StompDisconnected(TooManyConnections.text)
         done = self._receipts.pop(frame.headers.get("receipt-id", ""), None)
         if done is not None:
             done.errback(error)
-        # What the broker said about one frame says nothing about the others.
-        self._end(
-            error if not self._is_accepted else StompDisconnected(f"the broker ended it: {error}")
-        )
+        # An error about one frame is not about the others.
+        if self._is_accepted:
+            error = StompDisconnected(f"the broker ended it: {error}")
+        self._end(error)
 
     def _end(self, error: StompError) -> None:
         self._error = error
@@ -228,9 +226,9 @@ class StompConnection(StompPeer):
         return self._clean(reason.getErrorMessage())
 
     def _clean(self, text: str) -> str:
-        """Make one line of `text` that may be shown, as the broker may have written anything."""
+        """Make one line of the broker's `text`, without the passcode and control characters."""
         if self._broker.passcode:
-            # Before a version is agreed, text may be escaped or not.
+            # Before a version is agreed, text may or may not be escaped.
             for shape in (self._broker.passcode, escape(self._broker.passcode)):
                 text = text.replace(shape, "***")
         line = "".join(c if c.isprintable() else " " for c in text.strip())
@@ -238,8 +236,8 @@ class StompConnection(StompPeer):
 
 
 def _reason(frame: Frame) -> str:
-    """Return the reason in an ERROR frame. RabbitMQ says what matters in the body, in one line;
-    ActiveMQ repeats the message there, or puts a stack trace."""
+    """The reason in an ERROR frame. RabbitMQ writes it in the body, in one line; ActiveMQ writes
+    the message again there, or a stack trace."""
     message = frame.headers.get("message", "")
     body = frame.body.decode(errors="replace").strip()
     if "\n" in body or body in message:

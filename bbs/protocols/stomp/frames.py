@@ -1,22 +1,22 @@
-"""STOMP frames: bytes off the wire cut into frames, and frames turned into bytes.
+"""Cut bytes into STOMP frames, and write frames as bytes.
 
 STOMP 1.0, 1.1 and 1.2 (https://stomp.github.io/stomp-specification-1.2.html). `FrameCutter` takes
-bytes in any segmentation; `encode` is the way back. Neither knows a socket or a reactor.
+bytes in any segmentation; `encode` is the way back. Neither uses a socket or a reactor.
 
-What comes from `stomper` (0.4.3): the list of commands, and `stomper.Frame.pack()`, which lays the
-frame out. Nothing else that is needed here is right in it, so this module does the rest itself:
+`stomper` (0.4.3) gives the list of commands, and `stomper.Frame.pack()`, which lays the frame out.
+The rest of it is not correct enough, so this module does the rest itself:
 
-* `Frame.pack()` escapes nothing: headers are given to it escaped for the version.
-* Its bodies are text: `pack()` is given an empty one, and the bytes are put in before the NUL.
-* `unpack_frame()` drops blank lines, outer spaces and NULs from bodies, trims and never unescapes
-  headers, and lets the last of repeated headers win, where the first must: it is not used.
-* `StompBuffer` counts characters where content-length counts bytes, expects a line feed behind
-  every NUL, and loses a frame that arrives behind a heart-beat: it is not used.
-* `connect()` asks for 1.1 alone, the frame functions know no receipts, and there is no STOMP
+* `Frame.pack()` escapes nothing: it gets headers that are escaped for the version.
+* Its bodies are text: it gets an empty body, and the bytes are put in before the NUL.
+* `unpack_frame()` is not used. It drops blank lines, outer spaces and NULs from bodies, trims and
+  never unescapes headers, and takes the last of repeated headers instead of the first.
+* `StompBuffer` is not used. It counts characters where content-length counts bytes, expects a line
+  feed after every NUL, and loses a frame after a heart-beat.
+* `connect()` requests only 1.1, the frame functions have no receipts, and there is no STOMP
   command: frames are built from `Frame`.
 
-SEND and MESSAGE frames without headers of the sender's own, of which there are most, are written
-without it (`encode_plain_send`, and `Subscriber.message` in the broker).
+Most SEND and MESSAGE frames have no headers of the sender's own. They are written without `stomper`
+(`encode_plain_send`, and `Subscriber.message` in the broker).
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ from typing import NamedTuple
 import stomper
 
 HEARTBEAT = b"\n"
-"""Shows that its sender is alive, while it has nothing to say."""
 
 VERSIONS = ("1.0", "1.1", "1.2")
-"""The versions of STOMP that are spoken, oldest first."""
+"""The supported versions of STOMP, oldest first."""
 
 _COMMANDS = frozenset([*stomper.VALID_COMMANDS, "STOMP"])
-# These agree on a version, so they are the same in each: nothing in them is escaped.
+# These frames negotiate the version, so nothing in them is escaped.
 _HANDSHAKE = frozenset(["CONNECT", "STOMP", "CONNECTED"])
 
 # Order matters: the backslash of an escape must not be escaped again.
@@ -60,26 +59,26 @@ class FrameError(ValueError):
 
 
 class Frame(NamedTuple):
-    """One frame, its headers unescaped; the body is bytes, whatever they mean."""
+    """One frame, with unescaped headers, and bytes as its body."""
 
-    # A frozen dataclass takes three times as long to make, and one is made for each message.
+    # Making a frozen dataclass for each message would take three times as long.
     command: str
     headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
 
 
 def encode(frame: Frame, version: str = "1.2") -> bytes:
-    """The bytes of `frame` in `version`, with a content-length whenever there is a body.
+    """The bytes of `frame` in `version`, with a content-length if there is a body.
 
-    Raises FrameError for a command that STOMP does not have, and for a header that `version` has no
-    way to write: a line end in 1.0, a carriage return in 1.1, a NUL in any.
+    Raises FrameError for an unknown command, and for a header that cannot be written in `version`:
+    a line end in 1.0, a carriage return in 1.1, a NUL in any.
     """
     packer = stomper.Frame()
     try:
         packer.cmd = frame.command
     except stomper.FrameError:
         raise FrameError(f"no such command: {frame.command[:40]!r}") from None
-    escapes = _escapes_for(frame.command, version, _ESCAPES)
+    escapes = _ESCAPES["1.0" if frame.command in _HANDSHAKE else version]
     headers = dict(frame.headers)
     if frame.body or "content-length" in headers:
         headers["content-length"] = str(len(frame.body))
@@ -92,27 +91,22 @@ def encode(frame: Frame, version: str = "1.2") -> bytes:
 
 
 def encode_plain_send(destination: str, body: bytes) -> bytes:
-    """A SEND frame as `encode` gives it, with `destination` and content-length for all its headers.
-
-    `destination` is one that `check_destination` lets pass: no version escapes anything there.
-    """
-    return b"SEND\ncontent-length:%d\ndestination:%b\n\n%b\0\n" % (
-        len(body),
-        destination.encode(),
-        body,
-    )
+    """Write a SEND frame without other headers, for a `destination` that passes
+    `check_destination`: no version escapes anything there."""
+    head = b"SEND\ncontent-length:%d\ndestination:%b\n\n%b\0\n"
+    return head % (len(body), destination.encode(), body)
 
 
 def escape(text: str) -> str:
-    """`text` as STOMP 1.2 writes it in a header."""
+    """Escape `text` for a header of STOMP 1.2."""
     return _escape(text, _ESCAPES["1.2"], "")
 
 
 def writable(headers: Mapping[str, str], version: str) -> Mapping[str, str]:
-    """Those of `headers` that `version` has a way to write."""
+    """The `headers` that can be written in `version`."""
     if version == "1.2":
         return headers
-    # A NUL cannot be read from any version, so what is left are the characters without an escape.
+    # A NUL cannot have been read in any version, so these are the characters without an escape.
     lost = "\r\n" if version == "1.0" else "\r"
     return {
         name: value
@@ -123,30 +117,29 @@ def writable(headers: Mapping[str, str], version: str) -> Mapping[str, str]:
 
 
 class FrameCutter:
-    """Cuts a stream of bytes into frames, however the bytes are segmented.
+    """Cuts a stream of bytes, in any segmentation, into frames.
 
-    `version` is that of the frames to come, and may be changed between two frames of one segment:
-    frames are cut only as they are taken. `max_frame` bounds a frame's head and its body, each in
-    bytes, and so what is buffered of an unfinished one.
+    `version` is for the next frames, and may be changed between two frames of one segment: frames
+    are cut only when they are taken. `max_frame` limits the bytes of a frame's head, and of its
+    body, and so the buffer for an unfinished frame.
     """
 
     def __init__(self, version: str = "1.0", max_frame: int = 1 << 20) -> None:
         self.version = version
         self.max_frame = max_frame
-        # A segment of whole frames is cut as it came. Only what has to wait for more is copied.
+        # A segment of whole frames is not copied, only an unfinished frame is.
         self._data: bytes | bytearray = b""
-        # From here on nothing was cut yet, and from there on nothing was looked at.
-        self._at = 0
-        self._scanned = 0
+        self._at = 0  # The bytes before are cut.
+        self._scanned = 0  # The bytes before are searched.
         # The head of the frame whose body is still to come, and its content-length.
         self._head: tuple[str, Mapping[str, str]] | None = None
         self._length: int | None = None
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take `data` in at once; the frames that are whole with it are cut as they are iterated.
+        """Add `data` at once, and cut the frames that are now whole during iteration.
 
-        Iterating raises FrameError where the bytes are malformed or too many, and nothing can be
-        read behind them.
+        Iteration raises FrameError if the bytes are malformed or too many; nothing after them can
+        be read.
         """
         if self._data:
             self._data += data
@@ -157,7 +150,6 @@ class FrameCutter:
     def _cut(self) -> Frame | None:
         if self._head is None:
             if self._at == len(self._data):
-                # All was cut: nothing is held of it.
                 self._data, self._at, self._scanned = b"", 0, 0
                 return None
             self._cut_head()
@@ -167,7 +159,7 @@ class FrameCutter:
         return frame
 
     def _keep_rest(self) -> None:
-        """Hold no more than what waits for the rest of its frame."""
+        """Keep only the bytes of the unfinished frame."""
         at, self._at = self._at, 0
         if isinstance(self._data, bytes):
             self._data = bytearray(memoryview(self._data)[at:])
@@ -177,7 +169,7 @@ class FrameCutter:
 
     def _cut_head(self) -> None:
         data, at = self._data, self._at
-        # Line ends between frames are heart-beats, or the decoration of the frame before.
+        # Line ends between frames are heart-beats, or follow the last frame.
         if data[at : at + 1] in _LINE_END:
             at = self._at = _LINE_ENDS.match(data, at).end()  # type: ignore[union-attr]
         if at == len(data):
@@ -186,7 +178,7 @@ class FrameCutter:
         end = data.find(b"\n\n", start)
         behind = end + 2
         if end < 0 or 0 in (head := data[at:end]) or 13 in head:
-            # Not whole yet, or a NUL or a blank line of CR LF ends it sooner.
+            # The head is not whole, or a NUL or a blank line of CR LF ends it.
             found = _HEAD_END.search(data, start)
             end, behind = found.span() if found is not None else (len(data), 0)
             head = data[at:end]
@@ -215,7 +207,7 @@ class FrameCutter:
         if data[end]:
             raise FrameError("no NUL after content-length bytes of body")
         self._head = None
-        # Nearly always there is a line end behind it.
+        # Nearly always a line end follows.
         self._at = self._scanned = end + (2 if data[end + 1 : end + 2] == b"\n" else 1)
         return Frame(*head, bytes(data[at:end]))
 
@@ -230,24 +222,24 @@ def _parse_head(data: bytes | bytearray, version: str) -> tuple[str, Mapping[str
     if command not in _COMMANDS:
         raise FrameError(f"no such command: {command[:40]!r}")
     if "\\" not in text and "\r" not in text and version != "1.0":
-        # Nearly all heads are of this kind, where nothing has to be looked at twice.
+        # Nearly all heads are of this simple kind.
         try:
             plain = dict([line.split(":", 1) for line in lines])
         except ValueError:
             plain = {"": ""}
         if len(plain) == len(lines) and "" not in plain:
             return command, plain
-    unescapes = _escapes_for(command, version, _UNESCAPES)
+    unescapes = _UNESCAPES["1.0" if command in _HANDSHAKE else version]
     headers: dict[str, str] = {}
     for line in lines:
-        # CR LF is 1.2's; from older clients, which cannot mean anything else by it, it is taken too
+        # CR LF is from 1.2; in older versions, where it has no other meaning, it is accepted too
         name, colon, value = line.removesuffix("\r").partition(":")
         if not colon or not name:
             raise FrameError(f"no header: {line[:40]!r}" if name else "a header without a name")
         if version == "1.0":
-            # Later versions forbid to trim; 1.0's own examples write "login: <username>".
+            # The examples of 1.0 have "login: <username>"; later versions forbid trimming.
             name, value = name.strip(" "), value.strip(" ")
-        # The first of repeated headers is the one that counts.
+        # The first of repeated headers counts.
         headers.setdefault(_unescape(name, unescapes), _unescape(value, unescapes))
     return command, headers
 
@@ -259,12 +251,6 @@ def _content_length(headers: Mapping[str, str]) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise FrameError(f"a content-length of {text[:40]!r}")
     return int(text)
-
-
-def _escapes_for(
-    command: str, version: str, table: Mapping[str, Mapping[str, str]]
-) -> Mapping[str, str]:
-    return table["1.0"] if command in _HANDSHAKE else table[version]
 
 
 def _escape(text: str, escapes: Mapping[str, str], forbidden: str) -> str:

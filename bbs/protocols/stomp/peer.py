@@ -13,27 +13,25 @@ from zope.interface import implementer
 
 from bbs.protocols.stomp.frames import HEARTBEAT, Frame, FrameCutter, FrameError, encode
 
-# ActiveMQ beats when it finds, once in an interval, that it has sent nothing since the last look:
-# what it was last heard of may lie two whole intervals back, and then there is the network, s.
+# Seconds for the network, in addition to two intervals. ActiveMQ checks once in an interval whether
+# it has sent nothing, so its last bytes may lie two whole intervals back.
 _GRACE = 1.0
 
 
 def heartbeat_ms(text: str) -> tuple[int, int]:
-    """Read a heart-beat header, ms: what its sender can do, and what it wants.
-
-    Raises FrameError when it is malformed.
-    """
+    """Read a heart-beat header, ms: what its sender can do, and what it wants. Raises FrameError if
+    it is malformed."""
     parts = text.split(",")
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
         raise FrameError(f"a heart-beat of {text[:40]!r}")
-    # An interval of more than a day is none at all, and would not fit some clocks.
+    # Longer intervals than a day are no use, and too long for some clocks.
     can, wants = (min(int(part[:10]), 86_400_000) for part in parts)
     return can, wants
 
 
 def heartbeat_intervals(own: tuple[int, int], peer: tuple[int, int]) -> tuple[float, float]:
-    """Return the intervals, s, in which we beat and the peer does, by the two heart-beat headers; 0
-    for never: one side cannot, or the other does not care."""
+    """The intervals, s, in which we beat and the peer does, from the two heart-beat headers; 0 is
+    never, as one side cannot beat or the other does not want it."""
     send = max(own[0], peer[1]) if own[0] and peer[1] else 0
     expect = max(peer[0], own[1]) if peer[0] and own[1] else 0
     return send / 1000, expect / 1000
@@ -43,11 +41,9 @@ def heartbeat_intervals(own: tuple[int, int], peer: tuple[int, int]) -> tuple[fl
 class StompPeer(Protocol):
     """One end of a STOMP connection.
 
-    A subclass is called with whole frames (`frame_received`), when bytes are malformed
-    (`frames_broken`) and when the peer's heart-beat stops (`heart_stopped`).
-
-    While the transport asks to pause, output waits here: `held` bytes of it. A subclass decides how
-    many are too many.
+    A subclass gets whole frames (`frame_received`), malformed bytes (`frames_broken`) and the
+    end of the peer's heart-beat (`heart_stopped`). While the transport pauses, `held` bytes
+    of output wait here; the subclass decides how many are too many.
     """
 
     def __init__(self, clock: IReactorTime, max_frame: int) -> None:
@@ -66,22 +62,21 @@ class StompPeer(Protocol):
     # For subclasses to implement
 
     def frame_received(self, frame: Frame) -> None:
-        """Take a whole frame. A FrameError that this raises goes to `frames_broken`."""
+        """Take a whole frame. A FrameError that this raises is passed to `frames_broken`."""
         raise NotImplementedError
 
     def frames_broken(self, error: FrameError) -> None:
-        """Deal with malformed bytes; nothing behind them can be read."""
+        """Handle malformed bytes; nothing after them can be read."""
         raise NotImplementedError
 
     def heart_stopped(self) -> None:
-        """Deal with a peer that was silent for twice the interval that was agreed, and a second."""
+        """Handle a peer that was silent for twice the agreed interval and a second."""
         raise NotImplementedError
 
     # For subclasses to call
 
     def write_frame(self, frame: Frame) -> None:
-        """Write `frame` in the version agreed, behind everything written before. Raises FrameError
-        when it cannot be expressed."""
+        """Write `frame` in the agreed version; raises FrameError if it cannot be expressed."""
         self.write(encode(frame, self.cutter.version))
 
     def write(self, data: bytes) -> None:
@@ -93,10 +88,10 @@ class StompPeer(Protocol):
             self.transport.write(data)
 
     def start_heart(self, send: float, expect: float) -> None:
-        """Beat every `send` s and hear the peer at least every `expect` s, from the frame on that
-        is being received; 0 is never."""
+        """Beat every `send` s, and expect the peer at least every `expect` s, beginning with the
+        frame that is being received; 0 is never."""
         if send:
-            # Twice as often as agreed, as a timer may be late; whatever else is written.
+            # Twice as often as agreed, as a timer may be late.
             self._beat = LoopingCall(self._send_beat)
             self._beat.clock = self.clock
             self._beat.start(send / 2, now=False)
@@ -105,7 +100,8 @@ class StompPeer(Protocol):
             self._silence = self.clock.callLater(self._silence_limit, self._silent)
 
     def close(self, patience: float) -> None:
-        """Send what waits, then close; after `patience` s close anyway. Nothing more is heard."""
+        """Send the waiting output, then close, after `patience` s at the latest. No more frames are
+        received."""
         if self.closing:
             return
         self.closing = True
@@ -119,7 +115,7 @@ class StompPeer(Protocol):
         transport.loseConnection()
 
     def abort(self) -> None:
-        """Close at once; nothing more is sent or heard."""
+        """Close at once; nothing more is sent or received."""
         self.closing = True
         self._stop_heart()
         self._forget_output()
@@ -137,7 +133,7 @@ class StompPeer(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self.closing:
             return
-        # Only noted: the timer is not set anew for each segment, but looks here when it fires.
+        # The timer is not reset for each segment; it looks at this when it fires.
         self._heard = self.clock.seconds()
         try:
             for frame in self.cutter.feed(data):
@@ -154,14 +150,14 @@ class StompPeer(Protocol):
         if self._abort_later is not None and self._abort_later.active():
             self._abort_later.cancel()
 
-    # IPushProducer: the transport's word on output
+    # IPushProducer: the transport controls output
 
     def pauseProducing(self) -> None:
         self._paused = True
 
     def resumeProducing(self) -> None:
         self._paused = False
-        # The transport may be full again after any of these, and says so at once.
+        # The transport may be full again after each write, and then pauses at once.
         while self._waiting and not self._paused:
             data = self._waiting.popleft()
             self.held -= len(data)
@@ -171,11 +167,11 @@ class StompPeer(Protocol):
         self._forget_output()
 
     def _tcp(self) -> Any:
-        # An ITCPTransport that is an IConsumer as well, which no type says.
+        # An ITCPTransport that is also an IConsumer; there is no type for both.
         return self.transport
 
     def _send_beat(self) -> None:
-        # A peer that does not read is not helped by more to read.
+        # A peer that does not read needs no more bytes.
         if not self._paused:
             self.write(HEARTBEAT)
 

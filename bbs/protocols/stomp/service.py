@@ -1,5 +1,5 @@
-"""The STOMP client: one connection after another to one of a list of brokers, and the subscriptions
-and receipts on it.
+"""The STOMP client: one connection after another to one of a list of brokers, with subscriptions
+and receipts.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ if TYPE_CHECKING:
 _FIRST_PAUSE = 0.1
 _MAX_PAUSE = 10.0
 # A connection that ends sooner counts as a failed attempt: some brokers accept CONNECT and end the
-# connection over what comes next, which would otherwise be tried again at full speed.
+# connection over the next frame, which would otherwise be repeated at full speed.
 _STABLE = 1.0
-# How long a broker may take to confirm that we leave, and again to close, s.
+# Seconds for a broker to confirm DISCONNECT, and again to close.
 _PARTING = 1.0
 
 
 class ISubscriptionOwner(Interface):
-    """The client that a subscription is one of."""
+    """The client of a subscription."""
 
     def end(subscription: Subscription) -> None:
-        """Hear no more what `subscription` is for."""
+        """Stop delivery to `subscription`."""
 
     def within_deadline(answer: Deferred[None]) -> Deferred[None]:
-        """Give up a broker's `answer` when it does not come in time."""
+        """Let a broker's `answer` fail if it does not come in time."""
 
 
 @implementer(IStomp, IConnectionOwner, ISubscriptionOwner)
 class StompService(Service):
-    """A client of whichever of `brokers` is there, one at a time.
+    """A client of any of `brokers`, one at a time.
 
-    `heartbeat`: s, how often both sides shall show that they live; a broker that is silent for
-    twice that, and a second, is dropped; 0 for not at all. `deadline`: s, for a connection from the
+    `heartbeat`: seconds between signs of life of both sides; 0 is never. A broker that is silent
+    for twice that time and a second is dropped. `deadline`: seconds for a connection, from the
     first packet to CONNECTED, and for each receipt. `max_output`: bytes that wait here while the
-    broker reads too slowly. `max_frame`: bytes that a frame's headers, and its body, may have.
-    `random` gives [0, 1), to spread out clients that lost the same broker.
+    broker reads too slowly. `max_frame`: bytes of a frame's headers, and of its body. `random`
+    gives [0, 1), to spread out clients that lost the same broker.
     """
 
     log = Logger()
@@ -81,8 +81,8 @@ class StompService(Service):
         if not brokers:
             raise ValueError("a client needs a broker")
         self.last_error: str | None = None
-        """Why there is no connection, in one line without a credential; None while there is one."""
-        # Less is asked of the caller, so that Twisted's own type of `reactor` is enough.
+        """Why there is no connection, in one line without credentials; None during a connection."""
+        # The parameter has Twisted's own type, for the callers.
         self._reactor = cast("IReactor", reactor)
         self._brokers = tuple(brokers)
         self._heartbeat = heartbeat
@@ -102,11 +102,11 @@ class StompService(Service):
         self._when_connected = Waiters()
 
     def first_connection(self) -> Deferred[None]:
-        """Fires once a broker has accepted the first connection.
+        """Fires when a broker has accepted the first connection.
 
-        Fails once every broker was tried in vain: with StompRefused when one of them said no to the
-        credential, else with StompTimeout or StompDisconnected. The text is one line and shows no
-        credential. The service goes on trying either way.
+        Fails when every broker has failed: with StompRefused if one of them refused the credential,
+        else with StompTimeout or StompDisconnected. The text is one line without the credential.
+        The service goes on trying.
         """
         if self._was_connected:
             return succeed(None)
@@ -186,14 +186,10 @@ class StompService(Service):
     # IConnectionOwner
 
     def message_received(self, frame: Frame) -> None:
-        """Give a message to its subscriber.
-
-        :meta private:
-        """
+        """:meta private:"""
         subscription = self._subscriptions.get(frame.headers.get("subscription", ""))
         if subscription is None or not self.running:
-            # It was on its way when the subscription ended.
-            return
+            return  # The subscription ended meanwhile.
         message = Message(frame.headers.get("destination", ""), frame.headers, frame.body)
         try:
             subscription.on_message(message)
@@ -203,25 +199,19 @@ class StompService(Service):
     # ISubscriptionOwner
 
     def end(self, subscription: Subscription) -> None:
-        """End a subscription.
-
-        :meta private:
-        """
+        """:meta private:"""
         if self._subscriptions.pop(subscription.ident, None) and self._connection is not None:
             self._connection.tell("UNSUBSCRIBE", {"id": subscription.ident})
 
     def within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
-        """Give up the broker's `answer` when it does not come in time.
-
-        :meta private:
-        """
+        """:meta private:"""
         return within(self._deadline, self._reactor, answer)
 
     # One connection after the other
 
     @property
     def _connection(self) -> StompConnection | None:
-        # Behind DISCONNECT nothing may be sent.
+        # Nothing may be sent after DISCONNECT.
         return self._present if self.running else None
 
     async def _run(self) -> None:
@@ -231,8 +221,7 @@ class StompService(Service):
             try:
                 connection = await self._connect(broker)
             except StompError as error:
-                # An attempt that was given up has not failed.
-                if self.running:
+                if self.running:  # Otherwise the attempt was given up.
                     self._attempt_failed(broker, error, tried)
             else:
                 since = self._reactor.seconds()
@@ -257,7 +246,7 @@ class StompService(Service):
         except CancelledError:
             raise
         except Exception as error:
-            # Endpoints fail with errors of various kinds, all of which mean that there is no way.
+            # Endpoints fail with many kinds of errors.
             raise StompDisconnected(f"cannot connect: {error}") from None
         try:
             await connection.accepted
@@ -266,26 +255,30 @@ class StompService(Service):
             raise
 
     async def _live(self, broker: Broker, connection: StompConnection) -> None:
-        """From the broker's yes to the end of the connection."""
+        """Use a connection that the broker has accepted until it ends."""
         self.log.info("connected to {broker}", broker=str(broker))
         self._present = connection
         self.last_error = None
         self._was_connected = True
-        self._connection_made(connection)
+        for subscription in self._subscriptions.values():
+            self._ask(connection, subscription)
+        self._tell_listeners(True)
+        self._when_connected.fire(None)
         self._first.fire(None)
         reason = await connection.lost
         if self.running:
-            self.log.warn(
-                "connection to {broker} lost: {reason}", broker=str(broker), reason=str(reason)
-            )
+            text = "connection to {broker} lost: {reason}"
+            self.log.warn(text, broker=str(broker), reason=str(reason))
         self._present = None
         self.last_error = f"{broker}: {reason}"
-        self._connection_lost(reason)
+        for subscription in tuple(self._subscriptions.values()):
+            subscription.answered(StompDisconnected(reason))
+        self._tell_listeners(False)
 
     def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
         self.log.warn("no connection to {broker}: {reason}", broker=str(broker), reason=str(error))
         self.last_error = f"{broker}: {error}"
-        # Somebody must hear of a refused credential before they hear of a broker that is down.
+        # A refused credential is more important than a broker that is down.
         if not isinstance(self._worst_error, StompRefused):
             self._worst_error = type(error)(self.last_error)
         if tried == len(self._brokers) and not self._was_connected:
@@ -293,25 +286,14 @@ class StompService(Service):
             self._first.fire(self._first_error)
 
     def _pause(self, failures: int) -> float:
-        """s until the next attempt; twice as long after each round in which all brokers failed."""
+        """Seconds until the next attempt; they double with each round in which all brokers fail."""
         rounds = min(max(0, failures - 1) // len(self._brokers), 30)
         longest: float = min(_MAX_PAUSE, _FIRST_PAUSE * 2**rounds)
         return longest * (0.5 + self._random() / 2)
 
     def _loop_ended(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            self.log.failure("nothing connects to a broker any more", failure)
-
-    def _connection_made(self, connection: StompConnection) -> None:
-        for subscription in self._subscriptions.values():
-            self._ask(connection, subscription)
-        self._tell_listeners(True)
-        self._when_connected.fire(None)
-
-    def _connection_lost(self, reason: str) -> None:
-        for subscription in tuple(self._subscriptions.values()):
-            subscription.answered(StompDisconnected(reason))
-        self._tell_listeners(False)
+            self.log.failure("the client has stopped connecting to brokers", failure)
 
     def _tell_listeners(self, connected: bool) -> None:
         for listener in tuple(self._listeners):
@@ -327,11 +309,10 @@ class StompService(Service):
         def refused(failure: Failure) -> None:
             reason = str(failure.value)
             if failure.check(StompRefused):
-                # It would end each connection to come, and with it what the others hear.
+                # It would end each later connection, for all subscriptions.
                 self._subscriptions.pop(subscription.ident, None)
-                self.log.error(
-                    "no {topic}: {reason}", topic=subscription.destination, reason=reason
-                )
+                topic = subscription.destination
+                self.log.error("no {topic}: {reason}", topic=topic, reason=reason)
                 subscription.answered(StompRefused(reason))
             else:
                 subscription.answered(StompDisconnected(reason))
@@ -341,7 +322,7 @@ class StompService(Service):
 
 
 class _Ready(Factory):
-    """Makes the one connection that it was given."""
+    """Returns the given connection."""
 
     noisy = False
 
@@ -354,7 +335,7 @@ class _Ready(Factory):
 
 @implementer(ISubscription)
 class Subscription:
-    """A wish to hear a topic, and what the broker on the present connection has said to it."""
+    """A subscription, and the answer of the broker on the present connection."""
 
     def __init__(
         self,
@@ -387,18 +368,17 @@ class Subscription:
     # For the service
 
     def asked(self) -> None:
-        """Await the broker's answer."""
         self._confirmed, self._error = False, None
 
     def answered(self, error: StompError | None) -> None:
-        """Note that the broker has confirmed it, or with `error` has not, or does no more."""
+        """Note that the subscription is confirmed, or with `error` that there is none."""
         if not self._ended:
             self._confirmed, self._error = error is None, error
             self._waiters.fire(error)
 
 
 class Waiters:
-    """Deferreds that fire together, and may be cancelled alone."""
+    """Deferreds that fire together, and may be cancelled one by one."""
 
     def __init__(self) -> None:
         self._waiting: list[Deferred[None]] = []
@@ -412,22 +392,20 @@ class Waiters:
         """Fire all of them, or fail them with `error`."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            # Any of them may cancel another.
             if waiter.called:
-                continue
+                continue  # An earlier one has cancelled it.
             if error is None:
                 waiter.callback(None)
             else:
                 waiter.errback(error)
 
     def _forget(self, waiter: Deferred[None]) -> None:
-        # Those that are being fired are no longer here.
-        if waiter in self._waiting:
+        if waiter in self._waiting:  # Otherwise they are being fired.
             self._waiting.remove(waiter)
 
 
 def within(seconds: float, clock: IReactorTime, answer: Deferred[None]) -> Deferred[None]:
-    """Give up `answer` with StompTimeout when it does not come in time."""
+    """Let `answer` fail with StompTimeout if it does not come in time."""
 
     def give_up(_: object, seconds: float) -> None:
         raise StompTimeout(f"no answer from the broker within {seconds:g} s")

@@ -6,8 +6,8 @@ break a person's request. Commands that every service has never wait for the ans
 Later, an unknown word makes the client ask again if the answer is older than `TRUSTED`: services
 get new commands, and people mistype.
 
-A server that gives no answer, or nonsense, counts as one of version 0.1.0. It may also have been
-about to stop, so the client asks again after `TRUSTED`, and requests do not wait for that.
+A server that gives no answer, or nonsense, counts as one of version 0.1.0. As the server may only
+have been about to stop, the client asks again after `TRUSTED`; requests do not wait for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import replace
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from bbs.client.errors import ClientError, Lost, NotSecure, NotTrusted, Unreachable
 from bbs.client.replies import ServiceReply
@@ -38,8 +37,7 @@ from bbs.protocols.commands import UnknownCommand
 from bbs.protocols.presentation import Legacy, Presentation, from_json
 
 TRUSTED = 60.0
-"""Seconds in which an answer counts as complete: in that time mistyped words cost at most one
-question."""
+"""Seconds in which an answer counts as complete, and mistyped words cost at most one question."""
 
 _QUESTION = ClientRequest.parse("commands", {})
 _NO_PRESENTATION = Presentation()
@@ -99,19 +97,17 @@ class CommandCatalog:
         return not self.learned or (self._silent and now >= self._asked + TRUSTED)
 
     def doubt(self) -> None:
-        """Note that the service was away and may have other commands now. It is asked again, but at
-        most every `TRUSTED` seconds."""
+        """Let the service, which was away, be asked again, but at most every `TRUSTED` seconds."""
         self._silent = True
 
     def learn(self, answer: ServiceReply, now: float) -> None:
-        """Take the answer to `commands`. An answer without commands is an old server's, or a
-        failure, which changes nothing."""
+        """Take the answer to `commands`, from a server that may be too old to have any."""
         commands = read_command_infos(answer.members.get("commands")) if answer.ok else None
         if commands is not None:
             sent = from_json(answer.members.get("presentation"))
-            unlisted = (
-                read_command_infos(answer.members.get("unlisted")) if sent else self._unlisted
-            )
+            # Servers without a presentation do not tell their unlisted commands.
+            old = {name: info for name, info in self._legacy.items() if not info.command.listed}
+            unlisted = read_command_infos(answer.members.get("unlisted")) if sent else old
             understood = {"more": FRAMEWORK["more"], **(unlisted or {}), **BASICS, **commands}
             self.commands, self._understood, self._parsed = commands, understood, None
             if sent:
@@ -122,11 +118,6 @@ class CommandCatalog:
         elif not answer.ok and answer.code != UnknownCommand.code:
             return
         self.learned, self._silent, self._asked = True, False, now
-
-    @property
-    def _unlisted(self) -> Mapping[str, CommandInfo]:
-        """The unlisted commands of servers without a presentation."""
-        return {name: info for name, info in self._legacy.items() if not info.command.listed}
 
     def _own_for(self, commands: Mapping[str, CommandInfo]) -> Presentation:
         """The client's own presentation, for the commands with the expected usages."""
@@ -182,8 +173,7 @@ class CatalogLoader:
             self._ask()
 
     def learn(self) -> Deferred[None]:
-        """Ask, unless the answer is known. Fires when there is an answer, or cannot be one now; may
-        be cancelled."""
+        """Ask, unless the answer is known; fires after the answer or a failure, or is cancelled."""
         waiter: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(waiter)
         self.begin()
@@ -191,8 +181,7 @@ class CatalogLoader:
         return waiter
 
     def understood(self, line: str) -> ClientRequest | None:
-        """Parse a line, or return None if the service has to answer first; ValueError if the line
-        is not a request."""
+        """Parse a line as `understand` does; None if the service has to answer first."""
         if self._waiting or self._lacks(first_word(line)):
             return None
         return self.vocabulary.parse(line)
@@ -220,22 +209,21 @@ class CatalogLoader:
     def _ask(self) -> None:
         if not self._asking:
             self._asking, self._unreached = True, False
-            asked = Deferred.fromCoroutine(self._router.ask_aside(_QUESTION))
-            asked.addCallback(self._learned).addErrback(self._failed).addBoth(self._answered)
+            Deferred.fromCoroutine(self._learn())
 
-    def _learned(self, answer: ServiceReply) -> None:
-        self.answered = True
-        self.vocabulary.learn(answer, self._router.clock.seconds())
-
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(Lost):
+    async def _learn(self) -> None:
+        try:
+            answer = await self._router.ask_aside(_QUESTION)
+            self.answered = True
+            self.vocabulary.learn(answer, self._router.clock.seconds())
+        except Lost:
             self.vocabulary.go_without(self._router.clock.seconds())
-        elif failure.check(Unreachable):
+        except Unreachable:
             self._unreached = True
-        elif not failure.check(ClientError):
-            self._log.failure("the service was not asked for its commands", failure)
-
-    def _answered(self, _: object) -> None:
+        except ClientError:
+            pass
+        except Exception:
+            self._log.failure("the service was not asked for its commands")
         self._asking = False
         self._release()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -182,13 +183,11 @@ class ServiceClient(Generic[R]):
         vocabulary: CommandCatalog | None = None,
         most: int = MOST_BYTES,
     ) -> None:
-        def plain(address: Address) -> IStreamClientEndpoint:
-            return endpoint_to(reactor, address)
-
+        endpoint = endpoint or partial(endpoint_to, reactor)
         greetings = {login_server: origin.greeting} if origin else {}
         known = vocabulary or CommandCatalog(self.presentation)
         connections = ConnectionPool(
-            reactor, endpoint or plain, greetings, lambda: known.traced, self.reply_class
+            reactor, endpoint, greetings, lambda: known.traced, self.reply_class
         )
         self._router = Router(reactor, connections, login_server)
         self._learner = CatalogLoader(self._router, known)
@@ -215,8 +214,7 @@ class ServiceClient(Generic[R]):
         return self._learner.vocabulary
 
     def connect(self) -> Deferred[None]:
-        """Reach the login server now; fails at once with `Unreachable` or `NotSecure` if this is
-        not possible."""
+        """Reach the login server now; may fail at once with `Unreachable` or `NotSecure`."""
         return Deferred.fromCoroutine(self._connect())
 
     async def _connect(self) -> None:
@@ -224,8 +222,7 @@ class ServiceClient(Generic[R]):
         self._learner.begin()
 
     def meet(self) -> Deferred[None]:
-        """Connect, and wait for an answer from the server; fails with `NoService` within 10 s if
-        the server is not a login server."""
+        """Connect, and wait for an answer; fails with `NoService` within 10 s."""
         return Deferred.fromCoroutine(self._meet())
 
     async def _meet(self) -> None:
@@ -240,8 +237,7 @@ class ServiceClient(Generic[R]):
         self._router.on_waiting = tell
 
     def on_searching(self, tell: Callable[[Address | None], None]) -> None:
-        """Have `tell` called with the login server's address when the client begins to search for
-        it, and with None when it is found."""
+        """Have `tell` called with the login server's address when it is lost, None when found."""
         self._on_searching = tell
 
     def _search_changed(self, login_server: Address | None) -> None:
@@ -251,25 +247,20 @@ class ServiceClient(Generic[R]):
         self._on_searching(login_server)
 
     def on_event(self, tell: Callable[[str, ServiceEvent], None]) -> None:
-        """Have `tell` called with the user and the event, for each event of the service's own that
-        comes for a user with `listen`."""
+        """Have `tell` called with the user and each event of the service's own that comes."""
         self._on_event = tell
 
     def on_sent(self, tell: Callable[[str, ChatMessage], None]) -> None:
-        """Have `tell` called with the user and the message, for each message to one reader that a
-        user with `listen` has sent elsewhere.
-
-        Servers send these only to connections that ask for `events`. This method asks on the
-        connections of all users with `listen`, now and later; `on_event` then also gets the other
-        events that are only for such connections.
+        """Have `tell` called with the user and each message that the user sent elsewhere to one
+        reader. Servers send these only to connections that say `events`; this client now says it
+        for each user who listens, so `on_event` also gets the other events for such connections.
         """
         self._on_sent = tell
         for listening in self._listeners.values():
             listening.want_events()
 
     def was_said_here(self, message: ChatMessage) -> bool:
-        """Whether this client just sent a message to a room, which its sender gets too; True once
-        for each."""
+        """Whether a message to a room was just sent from here; True once for each."""
         return self._echoes.was_said_here(message)
 
     def on_serving(self, tell: Callable[[str, Address | None], None]) -> None:
@@ -292,8 +283,7 @@ class ServiceClient(Generic[R]):
         return self._router.close()
 
     def learn(self) -> Deferred[None]:
-        """Ask the service for its commands, if `vocabulary` does not have them; fires when they are
-        known, or cannot be had now."""
+        """Ask for the service's commands, if necessary; fires after the answer or a failure."""
         return self._learner.learn()
 
     def understand(self, line: str) -> Deferred[ClientRequest]:
@@ -431,12 +421,8 @@ class ServiceClient(Generic[R]):
         self, request: ClientRequest, user: LocalUser | None, first: ServiceReply, backwards: bool
     ) -> ServiceReply:
         """The reply that begins with `first`, with the lists of all parts; with `backwards`, each
-        further part is older and goes first.
-
-        If a part cannot be had, or there would be over `most` bytes, the reply has the parts until
-        then, `more`, and the reason (`ServiceReply.lacking`). Fails with `NotTrusted` as any
-        request does.
-        """
+        further part is older and goes first. If a part cannot be had, or is over the limit, the
+        reply has the parts before it, `more`, and the reason (`ServiceReply.lacking`)."""
         if user is None or not request.takes_user:
             return first
         parts, clock = ReplyParts(first, self._most, backwards), self._router.clock

@@ -119,8 +119,7 @@ class ServerConnection(Protocol):
         return asked.addBoth(answered)
 
     def _trace_line(self, trace: str) -> bytes:
-        """Expect a reply to the line that names the trace of the next request (protocol.md, section
-        8), and return the line."""
+        """Begin to name the next request's trace (protocol.md, section 8); return the line."""
 
         def received(reply: ServiceReply) -> None:
             if reply.code == UnknownCommand.code:  # This server keeps no traces, as others may.
@@ -289,8 +288,8 @@ class ConnectionPool:
     """All connections of one client.
 
     `endpoint` makes the client endpoint for an address. `greetings` maps an address to the first
-    request of each connection to it. `takes_traces` says whether the service takes the contexts of
-    traces. Replies are of `reply_class`.
+    request of each connection to it, which the server may refuse (`NotTrusted`). `takes_traces`
+    says whether the service takes the contexts of traces.
     """
 
     def __init__(
@@ -315,8 +314,7 @@ class ConnectionPool:
         return ServerConnection(self._clock, address, self._takes_traces, self._reply_class)
 
     async def open(self, address: Address) -> ServerConnection:
-        """Open a connection for the caller alone; raises `Unreachable`, `NotSecure`, or (if the
-        server refuses the greeting) `NotTrusted`."""
+        """Open a connection for the caller alone; raises Unreachable, NotSecure or NotTrusted."""
         if self._closed:
             raise Unreachable("the client was closed")
         try:

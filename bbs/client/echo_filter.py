@@ -1,8 +1,7 @@
 """A filter for a client's own lines, which come back as events.
 
 A message to a room reaches its sender too, and some events are about messages that the user sent on
-another connection. A client sends on one connection and listens on another, so it gets its own
-lines back.
+another connection. A client sends on one connection and listens on another, so both come back.
 """
 
 from __future__ import annotations
@@ -86,8 +85,7 @@ class EchoFilter:
             self._expected.append((self._clock.seconds() + EXPECTED, line.as_stored))
 
     def withdraw(self, request: ClientRequest) -> None:
-        """Stop expecting a line that was refused or got no reply. If it comes back, that shows that
-        it was carried out."""
+        """Stop expecting a line that was refused, or got no reply: its return shows its success."""
         line = SentLine.by_request(self._vocabulary.presentation, request)
         if line is not None:
             self._take(line.as_stored)

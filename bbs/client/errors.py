@@ -56,8 +56,7 @@ class Refused(ClientError):
 
 
 class NotSecure(ClientError):
-    """The server could not show by TLS that it is the right one, or does not speak TLS. Nothing was
-    sent to it."""
+    """The server could not show by TLS that it is the right one; nothing was sent to it."""
 
 
 class NoService(ClientError):

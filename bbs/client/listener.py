@@ -14,24 +14,16 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs.client import errors
 from bbs.client.catalog import CatalogLoader
 from bbs.client.connection import Event, ServerConnection
-from bbs.client.errors import (
-    BadReply,
-    ClientError,
-    Lost,
-    NotSecure,
-    Refused,
-    TurnedAway,
-    Unreachable,
-)
 from bbs.client.replies import (
     ASK_LOGIN_SERVER,
-    MOST_ID,
     ChatMessage,
     ServiceEvent,
     ServiceReply,
     read_address,
+    read_id,
 )
 from bbs.client.request import framework_request
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
@@ -47,8 +39,7 @@ PING_DEADLINE = 10.0
 """Seconds after which a server that does not answer a ping counts as gone."""
 
 TURNED_AWAY_PAUSE = 10.0
-"""Seconds between attempts at a server without room: it may turn many clients away, and its
-security log has a line for each time."""
+"""Seconds between attempts at a server without room, whose security log has a line for each."""
 
 STEADY = 5.0
 """Seconds of listening after which a connection that ends is replaced without much delay."""
@@ -79,8 +70,8 @@ class Hearer:
 class UserListener:
     """Listens for a user, from `start` on.
 
-    `shown` has by user name the id of the last message shown. It outlives the listener: a user who
-    logs in again goes on from there. `learner` knows which events are messages.
+    `shown` has by user name the id of the last message shown; a user who logs in again goes on from
+    there. `learner` knows which events are messages.
     """
 
     _log = Logger()
@@ -102,7 +93,7 @@ class UserListener:
         self._connection: ServerConnection | None = None
         self._confirmed = self._moved = self._over = self._wants_events = False
         self._waiting: list[Deferred[None]] = []
-        self._end_reason: ClientError = Unreachable("the client stopped listening")
+        self._end_reason: errors.ClientError = errors.Unreachable("the client stopped listening")
         self._running: Deferred[None] = succeed(None)
 
     def start(self) -> None:
@@ -117,7 +108,7 @@ class UserListener:
     def confirmed(self) -> Deferred[None]:
         """Fires when a connection listens: all messages that are sent from then on arrive.
 
-        Fails with `Unreachable` when listening is stopped, with `Refused` if there is no session,
+        Fails with `Unreachable` when listening is stopped, with `Refused` after the session's end,
         and with `TurnedAway` if the server has no room; then the listener goes on trying.
         Otherwise this waits as long as necessary, and may be cancelled.
         """
@@ -139,7 +130,7 @@ class UserListener:
             self._router.clock.callLater(0, self._running.cancel)
         self._fail_waiting(self._end_reason)
 
-    def _fail_waiting(self, problem: ClientError) -> None:
+    def _fail_waiting(self, problem: errors.ClientError) -> None:
         while self._waiting:
             self._waiting.pop().errback(problem)
 
@@ -158,15 +149,15 @@ class UserListener:
                 elif self._end_if_final(reply):
                     return
                 elif not reply.ok and reply.code not in _PASSING:
-                    raise TurnedAway(self._user.address, reply)
+                    raise errors.TurnedAway(self._user.address, reply)
                 lost = reply.code == ASK_LOGIN_SERVER
-            except TurnedAway as problem:
+            except errors.TurnedAway as problem:
                 # The callers need not wait, as this may last long.
                 lost, pause = False, TURNED_AWAY_PAUSE
                 self._fail_waiting(problem)
-            except (Unreachable, Lost, BadReply):
+            except (errors.Unreachable, errors.Lost, errors.BadReply):
                 lost = True
-            except NotSecure as problem:
+            except errors.NotSecure as problem:
                 # The callers need not wait, as this rarely passes by itself. The listener goes on
                 # trying, as an expired certificate is replaced some day.
                 lost = True
@@ -185,7 +176,7 @@ class UserListener:
     async def _locate(self) -> None:
         try:
             refusal = await self._router.locate(self._user)
-        except ClientError as problem:
+        except errors.ClientError as problem:
             self._log.info(
                 "no server to listen at for {user}: {problem}",
                 user=self._user.name,
@@ -225,7 +216,7 @@ class UserListener:
     def _ask_for_events(self, connection: ServerConnection) -> None:
         # The reply does not matter: a server without such events sends none.
         asked = connection.ask(b"events\n", REPLY_DEADLINE)
-        asked.addErrback(lambda failure: failure.trap(ClientError))
+        asked.addErrback(lambda failure: failure.trap(errors.ClientError))
 
     async def _wait_for_end(self, connection: ServerConnection) -> None:
         """Wait until the connection ends, and send pings, as a server may vanish silently."""
@@ -243,7 +234,7 @@ class UserListener:
             user.address = read_address(event.get("app_server"))
             self._move()
         elif name == "logout" and self._token == user.token:
-            self._finish(Unreachable("the user was logged out"))
+            self._finish(errors.Unreachable("the user was logged out"))
         elif name == "logout":
             # An earlier session has ended, and the user has logged in again: listen with the new.
             self._move()
@@ -253,14 +244,14 @@ class UserListener:
     def _pass_on(self, event: Event, chat: ChatEvent) -> None:
         """Pass a message on. Listening never resumes after a message that the user sent: it went to
         another reader, and may overtake a message to the user."""
-        name, id = self._user.name, member(event, chat.id) if chat.id else None
-        if type(id) is int and 0 <= id <= MOST_ID and not chat.own:
+        name, id = self._user.name, read_id(member(event, chat.id))
+        if id is not None and not chat.own:
             if id <= self._shown.get(name, -1):
                 return
             self._shown[name] = id
         try:
             message = ChatMessage.read(event, chat)
-        except BadReply:  # An event of this name may have other members.
+        except errors.BadReply:  # An event of this name may have other members.
             self._hearer.on_event(name, ServiceEvent(event))
         else:
             (self._hearer.on_sent if chat.own else self._hearer.on_message)(name, message)
@@ -273,10 +264,10 @@ class UserListener:
     def _end_if_final(self, reply: ServiceReply) -> bool:
         """End after a final refusal; whether the listener has ended."""
         if reply.code in _FINAL and self._token == self._user.token:
-            self._finish(Refused(reply))
+            self._finish(errors.Refused(reply))
         return self._over
 
-    def _finish(self, reason: ClientError) -> None:
+    def _finish(self, reason: errors.ClientError) -> None:
         self._end_reason = reason
         self.stop()
         self._hearer.on_end()
@@ -284,5 +275,5 @@ class UserListener:
     def _crashed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             self._log.failure("listening for {user} ended", failure, user=self._user.name)
-            self._end_reason = Unreachable("listening ended by a mistake in this client")
+            self._end_reason = errors.Unreachable("listening ended by a mistake in this client")
             self.stop()  # Otherwise the callers would wait for ever.

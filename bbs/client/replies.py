@@ -26,8 +26,7 @@ MOST_ID = 2**63 - 1
 """The highest id of a message that a server takes behind `listen`."""
 
 LAST_TIME = 253_402_128_000.0
-"""The last time that is accepted, in seconds since the epoch: calendars end with the year 9999, and
-some time zones a day before that."""
+"""The last time that is accepted, in seconds since the epoch: a day before the year 10,000."""
 
 DEEPEST = 100
 """Lists and objects within each other in a line: deeper ones could not be shown as JSON again."""
@@ -98,7 +97,7 @@ class ServiceEvent:
 class Waiting:
     """The place of a waiting login or locate in the queue for an app server.
 
-    `position` counts from 1; `seconds` estimates the wait, None if there is no estimate.
+    `position` counts from 1; `seconds` estimates the wait, None without an estimate.
     """
 
     position: int
@@ -231,7 +230,7 @@ class ServiceReply:
 
     @property
     def cursor(self) -> str | None:
-        """The cursor of the next part of its list; None if there is no usable cursor."""
+        """The cursor of the next part of its list; None if it is missing or unusable."""
         more = self.members.get("more")
         # It goes into a line as one word.
         if self.ok and isinstance(more, str) and len(more) <= LONGEST_CURSOR:

@@ -25,8 +25,7 @@ MOST_USAGE = 1000
 
 @dataclass(frozen=True)
 class CommandInfo:
-    """A command of a service. A `harmless` one may be sent again if its reply was lost, as twice is
-    as good as once."""
+    """A command of a service; a `harmless` one may be sent again if its reply was lost."""
 
     command: Command
     harmless: bool = False
@@ -208,8 +207,7 @@ class ClientRequest:
 
 
 def make_request(info: CommandInfo, *arguments: str) -> ClientRequest:
-    """Make a request from its arguments; ValueError if one of them, except the text at the end, is
-    not one word."""
+    """Make a request; ValueError if an argument, except the text at the end, is not one word."""
     words = arguments[:-1] if info.command.rest else arguments
     for word in words:
         if not word or " " in word:

@@ -56,8 +56,7 @@ class LocalUser:
 
 
 def delays() -> Iterator[float]:
-    """Yield the seconds before each new attempt: they rise to 2, and are spread, so that clients do
-    not come all at once."""
+    """Yield the seconds before each attempt: rising to 2, and spread, for many clients at once."""
     delay = 0.05
     while True:
         yield delay * random.uniform(0.5, 1.0)  # nosec B311 # Nothing secret depends on it.
@@ -83,8 +82,7 @@ class Router:
         await self.connections.to(self._login_server)
 
     async def probe(self) -> None:
-        """Check that the server is a login server; raises `NoService` if not, and `TurnedAway` if
-        the server has no room."""
+        """Check that the server is a login server; raises `NoService`, or `TurnedAway`."""
         connection = await self.connections.to(self._login_server)
         try:
             await connection.ask(b"ping\n", PROBE_DEADLINE)
@@ -141,11 +139,8 @@ class Router:
                 return refusal
 
     async def ask_aside(self, request: ClientRequest) -> ServiceReply:
-        """Ask the login server a question of the client's own, in one attempt.
-
-        This has a connection of its own: if the server ends it, or answers with nonsense, requests
-        of users are not lost with it.
-        """
+        """Ask the login server a question of the client's own, in one attempt, on a connection of
+        its own: if the server ends it, or answers with nonsense, no user's request is lost."""
         connection = await self.connections.open(self._login_server)
         try:
             return await connection.ask(request.wire(""), ASIDE_DEADLINE)
@@ -153,8 +148,7 @@ class Router:
             connection.close()
 
     async def find(self) -> None:
-        """Wait until the login server can be reached; raises `Unreachable` after `PATIENCE`
-        seconds."""
+        """Wait until the login server is reached; raises `Unreachable` after `PATIENCE` seconds."""
         give_up, waits = self.clock.seconds() + PATIENCE, delays()
         while True:
             try:

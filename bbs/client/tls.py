@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.client.connection import endpoint_to
+from bbs.client.errors import NotSecure
 from bbs.core.addresses import Address, has_tls
 
 NOT_INSTALLED = (
@@ -35,10 +36,6 @@ _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re
 
 class TrustUnusable(Exception):
     """TLS cannot be set up as asked; the text is one line that says why."""
-
-
-class CertificateRefused(Exception):
-    """The certificate of a server is wrong; the text says why in a few words."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def _load_pem(path: str) -> Sequence[Any]:
 def names_in(path: str) -> Sequence[str]:
     """The host names and addresses of the first certificate in the PEM file `path`. This blocks.
 
-    :raises TrustUnusable: there is no certificate, or it has no names.
+    :raises TrustUnusable: the certificate is missing, or without names.
     """
     if not has_tls():
         raise TrustUnusable(NOT_INSTALLED)
@@ -123,16 +120,9 @@ def tls_endpoints(
     return endpoint
 
 
-@dataclass(frozen=True)
-class _Handshake:
-    """The certificate of the server must be for one of `names`."""
-
-    protocol: Any
-    names: Sequence[str]
-
-
-_handshakes: WeakKeyDictionary[Any, _Handshake] = WeakKeyDictionary()
-"""By OpenSSL's connections; Twisted uses a connection's own place for data."""
+_handshakes: WeakKeyDictionary[Any, tuple[Any, Sequence[str]]] = WeakKeyDictionary()
+"""The protocol and the names of the server by OpenSSL's connection, whose own place for such data
+is Twisted's."""
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -147,7 +137,7 @@ class _ConnectionCreator:
         from OpenSSL import SSL
 
         connection = SSL.Connection(self.context, None)
-        _handshakes[connection] = _Handshake(tlsProtocol, self.names)
+        _handshakes[connection] = tlsProtocol, self.names
         # Server Name Indication (RFC 6066, section 3) is for host names only.
         if shown := [name for name in self.names if not _is_address(name)]:
             name = shown[0]
@@ -162,15 +152,14 @@ def _is_address(name: str) -> bool:
 def _verified(connection: Any, certificate: Any, code: int, depth: int, right: int) -> bool:
     """Whether the handshake goes on after OpenSSL has checked one certificate of the chain; `code`
     is OpenSSL's X509_V_ERR_…. An exception here ends the handshake too."""
-    handshake = _handshakes[connection]
+    protocol, names = _handshakes[connection]
     if not right:
         problem = _PROBLEMS.get(code, f"is not trusted (OpenSSL's error {code})")
-    elif depth == 0 and not any(_is_for(certificate, name) for name in handshake.names):
-        problem = f"is not for {' or '.join(dict.fromkeys(handshake.names))}"
+    elif depth == 0 and not any(_is_for(certificate, name) for name in names):
+        problem = f"is not for {' or '.join(dict.fromkeys(names))}"
     else:
         return True
-    refusal = CertificateRefused(f"its certificate {problem}")
-    handshake.protocol.failVerification(Failure(refusal))
+    protocol.failVerification(Failure(NotSecure(f"its certificate {problem}")))
     return False
 
 

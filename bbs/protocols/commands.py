@@ -5,9 +5,8 @@
     @table.command("send <user> <friend> <message>", Role.APP, rest=True)
     async def send(ask, friend, message): ...
 
-The usage text has the command's name and its parameters, some of them optional. Parsing, the number
-of arguments, the help and the guards that a request has to pass follow from it. A service declares
-its commands here and nowhere else.
+The usage text has the command's name and its parameters, some of them optional. Parsing, help and
+the checks of a request follow from it. A service declares its commands here and nowhere else.
 """
 
 import enum
@@ -134,8 +133,7 @@ class Command:
         return self.role in (role, Role.EITHER)
 
     def arguments(self, text: str) -> tuple[str | None, tuple[str, ...]]:
-        """Cut the text after a request's name, at runs of spaces, into the token (if any) and the
-        arguments, also if their number is wrong."""
+        """Cut the text after a request's name, at runs of spaces, into token and arguments."""
         if not text:
             return None, ()
         if self.rest:
@@ -234,8 +232,7 @@ class CommandTable:
 
 
 def _words_and_rest(text: str, count: int) -> list[str]:
-    """Cut off up to `count` words; the rest comes last, exactly as typed. A rest of blanks is left
-    out, as a message of blanks cannot be seen."""
+    """Cut off up to `count` words; the rest, unless it is blank, comes last, exactly as typed."""
     words: list[str] = []
     while text and len(words) < count:
         word, _, text = text.lstrip(" ").partition(" ")

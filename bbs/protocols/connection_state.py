@@ -2,8 +2,8 @@
 
 A connection is read, pushed back, and closed one side at a time; `ConnectionState` has the states
 and the transitions. Ports ask an `IDoor` before they make a connection. The functions for facts of
-the socket have a harmless result where there is no plain socket (TLS, transports in memory) or
-where the system does not say (all but Linux).
+the socket give 0 or None without a plain socket (TLS, transports in memory), and on systems that
+do not say (all but Linux).
 """
 
 from __future__ import annotations
@@ -150,8 +150,7 @@ class IAbortable(Interface):
 
 
 class ConnectionShutdown:
-    """Waits for the `connections` of a server that stops; whoever removes the last of them calls
-    `all_gone`."""
+    """Waits for the `connections` of a server that stops; their owner calls `all_gone`."""
 
     def __init__(self, clock: interfaces.IReactorTime, connections: Collection[IAbortable]) -> None:
         self._clock = clock
@@ -186,7 +185,7 @@ HASTE = 1.0
 
 
 class Phase(Enum):
-    """How far a connection has come; there is no way back."""
+    """How far a connection has come; it never goes back."""
 
     OPEN = 0
     FINISHING = 1  # No new request begins.
@@ -221,14 +220,8 @@ class ConnectionState:
     """
 
     __slots__ = (
-        "_acknowledged",
-        "_clock",
-        "_deadline",
-        "_transport",
-        "_write_timeout",
-        "blocked",
-        "input",
-        "phase",
+        *("_acknowledged", "_clock", "_deadline", "_transport", "_write_timeout"),
+        *("blocked", "input", "phase"),
     )
 
     def __init__(self, clock: interfaces.IReactorTime, write_timeout: float) -> None:
@@ -340,8 +333,7 @@ class ConnectionState:
         self._transport.loseConnection()
 
     def output_ended(self, outstayed: Callable[[], None]) -> None:
-        """Note that all output is sent, and this side is closed; `outstayed` is called if the peer
-        does not close its side in time."""
+        """Note that all is sent, and this side closed; if the peer stays, `outstayed` is called."""
         if self.phase is not Phase.CLOSING:
             return
         self.phase = Phase.LINGERING

@@ -37,8 +37,7 @@ MOST_PLACES = 20
 """Members in one form, each once: a text that stood there twice would take twice the memory."""
 
 WITH_PASSWORDS = ("register", "login", "change-password")
-"""The framework's commands with passwords. By these names, clients keep passwords out of the
-history of lines."""
+"""The framework's commands with passwords, which clients keep out of the history of lines."""
 
 WORD = re.compile(r"[^\s/?][^\s]*")
 """A word that people can type for a command or a kind of partner."""
@@ -146,8 +145,8 @@ class Choices:
     :param label: the word that completion shows instead of `name`.
     :param lists: commands that list all names, each with the member of its reply that holds the
         list. An entry is a name, or a mapping with the name in its member `key`.
-    :param ask: the command of `lists` that a client sends by itself at login. The command must
-        change nothing.
+    :param ask: the command of `lists` that a client sends by itself at login; it must change
+        nothing.
     :param key: see `lists`.
     :param parameters: parameters that take these names, in any command.
     :param added_by: commands whose first argument becomes one of these names.
@@ -189,8 +188,8 @@ class Talk:
         rest of the line. Without `send`, people can only read.
     :param choices: the names that one can talk to. A command or an event that removes the name ends
         the conversation.
-    :param history: the command for earlier messages: `<user> <partner>`, or without `choices`
-        `<user>`. It must change nothing.
+    :param history: the command for earlier messages, which must change nothing: `<user> <partner>`,
+        or without `choices` `<user>`.
     :param ended_by: commands that end the conversation, whoever the partner is.
     :param room: several people hear a line. At a terminal, `#` stands before the partner's name.
     :param line: the form of a message, with `{sender}`, `{to}` (the partner) and `{text}`.
@@ -395,8 +394,8 @@ class Presentation:
         return next((each for each in self.chats if each.event == event), None)
 
     def talk(self, name: str, room: bool) -> Talk:
-        """The talk of a message: the one of this name, or by default the first one that is for a
-        room, or is not."""
+        """The talk of a message: the one of this name, or by default the first one for a `room` or
+        for a person."""
         for each in self.talks:
             if each.name == name or (not name and each.room == room):
                 return each

@@ -1,7 +1,7 @@
 """Connections of the line protocol, and the factory that makes and ends them.
 
-A connection cuts its input into lines, has its requests answered one at a time and in order, and
-decides when to read on. It closes so that the peer can read all that was written.
+A connection cuts its input into lines, has its requests answered one at a time and in order,
+decides when to read on, and closes so that the peer can read all that was written.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from bbs.protocols.telnet import IAC, TelnetReader
 K = TypeVar("K")
 
 _LONGEST_TAIL = 1024
-"""Bytes of a line without an end that the handler checks. A longer one that comes in small pieces
-would be copied for each of them."""
+"""Bytes of a line without an end that the handler checks, for each piece that comes."""
 
 PAUSE = 0.1
 """Seconds of pause after as many blank lines as are taken in a turn: blank lines are ignored and
@@ -148,20 +147,9 @@ class LineConnection:
     """
 
     __slots__ = (
-        "_asked",
-        "_buffer",
-        "_entry",
-        "_factory",
-        "_pumping",
-        "_request",
-        "_state",
-        "_tail_since",
-        "_timer",
-        "_transport",
-        "local_host",
-        "on_writable",
-        "peer_host",
-        "persistent",
+        *("_asked", "_buffer", "_entry", "_factory", "_pumping", "_request", "_state"),
+        *("_tail_since", "_timer", "_transport"),
+        *("local_host", "on_writable", "peer_host", "persistent"),
     )
 
     def __init__(self, factory: LineFactory, entry: IEntry) -> None:
@@ -342,7 +330,9 @@ class LineConnection:
         self._pumping = False
         done = state.input.ended and not self._buffer.waiting
         if self._request is None and (done or not state.phase.begins):
-            self._end()
+            self._stop_watching()
+            self._buffer.clear()
+            state.close()
         else:
             self._control_reading()
 
@@ -430,16 +420,11 @@ class LineConnection:
         self.close()
 
     def _make_room(self) -> None:
-        """Give this place to a newcomer: tell the peer, and close without waiting for it. The peer
-        has sent no request, so there is no unread input that would keep it from reading this."""
+        """Give this place to a newcomer: tell the peer, and close without waiting for it. As the
+        peer has sent nothing, unread input does not keep it from reading this."""
         self._answer(refusal(TooManyConnections()))
         self._stop_watching()
         self._state.leave()
-
-    def _end(self) -> None:
-        self._stop_watching()
-        self._buffer.clear()
-        self._state.close()
 
     def abort(self) -> None:
         self._state.abort()
@@ -504,11 +489,8 @@ class LineBuffer:
             self.waiting += 1
 
     def take(self) -> bytes | None:
-        """Cut off the next line, without its end; None if there is none yet.
-
-        A line may be longer than max_line. If such a line has no end yet, it is returned and stays
-        in the buffer: nothing after it will be read.
-        """
+        """Cut off the next line, without its end; None if it is not complete. A line that is longer
+        than max_line is returned without its end, and stays: nothing after it will be read."""
         if not self._bytes:
             return None
         if self.waiting:

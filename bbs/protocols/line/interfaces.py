@@ -88,9 +88,8 @@ class IRequestHandler(Interface):
 
         If the connection is lost meanwhile, the Deferred is cancelled before `connection_lost` is
         called, so a login stops waiting in its queue. The work of a thread goes on to its end, and
-        its result is dropped. A half-close is not a loss, as the peer may wait for its answer. The
-        connection ends after that answer, even one that listens: most peers that close their side
-        are gone.
+        its result is dropped. After a half-close, the peer may wait for its answer. The connection
+        ends after that answer, even one that listens: most peers that close their side are gone.
         """
 
     def refuse(error: Refusal, connection: IConnection) -> Reply | Deferred[Reply]:

@@ -7,8 +7,8 @@
     service.startService()
     url = await service.when_listening()
 
-It serves any client of STOMP 1.0, 1.1 or 1.2 that knows the credential. It stores nothing: a
-message reaches those who are subscribed when it is sent. Each kind of excess ends only the
+The broker serves any client of STOMP 1.0, 1.1 or 1.2 that knows the credential, and stores nothing:
+a message reaches those who are subscribed when it is sent. Each kind of excess ends only the
 connection in question: a subscriber that reads too slowly, a frame that is too large, a login that
 does not come, a heart-beat that stops.
 """
@@ -220,7 +220,7 @@ class BrokerConnection(StompPeer):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._login = self.clock.callLater(self._limits.login_deadline, self._too_late)
+        self._login = self.clock.callLater(self._limits.login_deadline, self.abort)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         super().connectionLost(reason)
@@ -252,10 +252,6 @@ class BrokerConnection(StompPeer):
     def _host(self) -> str:
         return host_of(self.transport.getPeer() if self.transport else None)
 
-    def _too_late(self) -> None:
-        self._login = None
-        self.abort()
-
     def _refuse(self, reason: str, frame: Frame | None = None, **headers: str) -> None:
         """Send an ERROR frame and close, as STOMP demands."""
         if self._is_logged_in:
@@ -281,9 +277,8 @@ class BrokerConnection(StompPeer):
         self._transactions.clear()
 
     def _stop_login_timer(self) -> None:
-        if self._login is not None:
+        if self._login is not None and self._login.active():
             self._login.cancel()
-            self._login = None
 
     # Frames
 
@@ -448,7 +443,13 @@ class EmbeddedBroker(Factory):
         full = len(self._connections) >= self._limits.max_connections
         entry = None if full else self._door.enter(host_of(addr))
         if entry is None:
-            return self._turn_away()
+            now = self._clock.seconds()
+            if now - self._logged_at >= LOG_EVERY:
+                self._logged_at = now
+                self.log.warn("too many connections to the broker: one more is turned away")
+            if self._door.is_jammed:
+                return None
+            return RejectedConnection(self._clock, _TOO_MANY, self._turned_away)
         connection = BrokerConnection(self._clock, self.credential, self._limits, self.topics)
         connection.logged_in.addCallback(lambda _: entry.has_asked())
         self._connections.add(connection)
@@ -460,15 +461,6 @@ class EmbeddedBroker(Factory):
         connection.ended.addCallback(ended)
         entry.watch(connection.make_room)
         return connection
-
-    def _turn_away(self) -> interfaces.IProtocol | None:
-        now = self._clock.seconds()
-        if now - self._logged_at >= LOG_EVERY:
-            self._logged_at = now
-            self.log.warn("too many connections to the broker: one more is turned away")
-        if self._door.is_jammed:
-            return None
-        return RejectedConnection(self._clock, _TOO_MANY, self._turned_away)
 
     def drop_connections(self) -> Deferred[None]:
         """End every connection at once; fires when they have ended."""
@@ -500,8 +492,7 @@ class BrokerService(Service):
         self._waiters = Waiters()
 
     def when_listening(self) -> Deferred[str]:
-        """Fires with `url` when the broker listens; fails as the endpoint does, for example with
-        CannotListenError."""
+        """Fires with `url` when the broker listens; fails as the endpoint does."""
         if self._failure is not None:
             return fail(self._failure)
         listens = succeed(None) if self.url is not None else self._waiters.wait()

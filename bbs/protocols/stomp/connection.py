@@ -119,7 +119,7 @@ class StompConnection(StompPeer):
     def request(
         self, command: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Deferred[None]:
-        """Write a frame, and fire when its receipt comes. There is no deadline; cancel to give up.
+        """Write a frame, and fire when its receipt comes, which may never be; cancel to give up.
 
         Fails with StompRefused if an ERROR frame names the receipt, with StompDisconnected if the
         connection ends first. Raises FrameError if the frame cannot be written.
@@ -131,8 +131,8 @@ class StompConnection(StompPeer):
         return done
 
     def tell(self, command: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
-        """Write a frame without a receipt. With a body, even an empty one, the frame has a length.
-        Raises FrameError if the frame cannot be written."""
+        """Write a frame without a receipt; a body, even an empty one, gets a content-length. Raises
+        FrameError if the frame cannot be written."""
         if body is not None:
             headers = {**headers, "content-length": str(len(body))}
         self.write_frame(Frame(command, headers, body or b""))
@@ -156,7 +156,10 @@ class StompConnection(StompPeer):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         super().connectionLost(reason)
-        error = self._error or StompDisconnected(self._why_lost(reason))
+        why = "the broker closed the connection"
+        if reason is not None and not reason.check(ConnectionDone):
+            why = self._clean(reason.getErrorMessage())
+        error = self._error or StompDisconnected(why)
         if not self._is_accepted:
             self.accepted.errback(error)
         # Receipts fail after that: their waiters may send again, and must know of the loss.
@@ -219,11 +222,6 @@ class StompConnection(StompPeer):
     def _end(self, error: StompError) -> None:
         self._error = error
         self.abort()
-
-    def _why_lost(self, reason: Failure | None) -> str:
-        if reason is None or reason.check(ConnectionDone):
-            return "the broker closed the connection"
-        return self._clean(reason.getErrorMessage())
 
     def _clean(self, text: str) -> str:
         """Make one line of the broker's `text`, without the passcode and control characters."""

@@ -8,14 +8,14 @@ The rest of it is not correct enough, so this module does the rest itself:
 
 * `Frame.pack()` escapes nothing: it gets headers that are escaped for the version.
 * Its bodies are text: it gets an empty body, and the bytes are put in before the NUL.
-* `unpack_frame()` is not used. It drops blank lines, outer spaces and NULs from bodies, trims and
-  never unescapes headers, and takes the last of repeated headers instead of the first.
-* `StompBuffer` is not used. It counts characters where content-length counts bytes, expects a line
-  feed after every NUL, and loses a frame after a heart-beat.
+* `unpack_frame()` drops blank lines, outer spaces and NULs from bodies, trims and never unescapes
+  headers, and takes the last of repeated headers instead of the first: it is not used.
+* `StompBuffer` counts characters where content-length counts bytes, expects a line feed after every
+  NUL, and loses a frame after a heart-beat: it is not used.
 * `connect()` requests only 1.1, the frame functions have no receipts, and there is no STOMP
   command: frames are built from `Frame`.
 
-Most SEND and MESSAGE frames have no headers of the sender's own. They are written without `stomper`
+Most SEND and MESSAGE frames have no headers of the sender's own, and are written without `stomper`
 (`encode_plain_send`, and `Subscriber.message` in the broker).
 """
 
@@ -136,11 +136,8 @@ class FrameCutter:
         self._length: int | None = None
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Add `data` at once, and cut the frames that are now whole during iteration.
-
-        Iteration raises FrameError if the bytes are malformed or too many; nothing after them can
-        be read.
-        """
+        """Add `data` at once, and cut the frames that are now whole during iteration. Iteration
+        raises FrameError if the bytes are malformed or too many; nothing after them can be read."""
         if self._data:
             self._data += data
         else:

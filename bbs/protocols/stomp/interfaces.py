@@ -22,7 +22,7 @@ class StompError(Exception):
 
 
 class StompDisconnected(StompError):
-    """There is no connection, or it was lost before the broker answered."""
+    """The client is not connected, or the connection was lost before the broker answered."""
 
 
 class StompTimeout(StompError):
@@ -55,7 +55,7 @@ class ISubscription(Interface):
         """Fires when the broker has confirmed the subscription on the present connection: all
         messages that are sent from then on arrive.
 
-        Fails with StompDisconnected if there is no connection, if it is lost first, or if the
+        Fails with StompDisconnected without a connection, if it is lost first, or if the
         subscription was ended; with StompTimeout at the deadline (the confirmation may still come,
         and this may be called again); with StompRefused if the broker refuses the subscription,
         which ends it.
@@ -72,8 +72,7 @@ class IStomp(Interface):
     connected: bool = Attribute("Whether there is a connection that a broker has accepted.")
 
     def when_connected() -> Deferred[None]:
-        """Fires when there is a connection; fails with StompDisconnected if the client is stopped
-        first."""
+        """Fires with a connection, or fails with StompDisconnected if the client is stopped."""
 
     def add_listener(on_change: Callable[[bool], None]) -> None:
         """Call `on_change(connected)` at each change from now on. Before the call with True, all
@@ -108,8 +107,8 @@ class IStomp(Interface):
         """
 
     def publish(destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
-        """Send without a confirmation. Return False if nothing was sent, because there is no
-        connection or the output limit is reached."""
+        """Send without a confirmation; False if nothing was sent, without a connection or over the
+        output limit."""
 
 
 def check_destination(destination: str) -> None:

@@ -100,8 +100,7 @@ class StompPeer(Protocol):
             self._silence = self.clock.callLater(self._silence_limit, self._silent)
 
     def close(self, patience: float) -> None:
-        """Send the waiting output, then close, after `patience` s at the latest. No more frames are
-        received."""
+        """Send the waiting output, then close, after `patience` s at the latest."""
         if self.closing:
             return
         self.closing = True
@@ -167,7 +166,7 @@ class StompPeer(Protocol):
         self._forget_output()
 
     def _tcp(self) -> Any:
-        # An ITCPTransport that is also an IConsumer; there is no type for both.
+        # An ITCPTransport that is also an IConsumer, which no type says.
         return self.transport
 
     def _send_beat(self) -> None:

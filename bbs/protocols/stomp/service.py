@@ -1,6 +1,4 @@
-"""The STOMP client: one connection after another to one of a list of brokers, with subscriptions
-and receipts.
-"""
+"""The STOMP client: one connection after another to one of a list of brokers."""
 
 from __future__ import annotations
 
@@ -81,7 +79,7 @@ class StompService(Service):
         if not brokers:
             raise ValueError("a client needs a broker")
         self.last_error: str | None = None
-        """Why there is no connection, in one line without credentials; None during a connection."""
+        """Why the client is not connected, in one line without credentials; None if it is."""
         # The parameter has Twisted's own type, for the callers.
         self._reactor = cast("IReactor", reactor)
         self._brokers = tuple(brokers)
@@ -218,8 +216,12 @@ class StompService(Service):
         failures = 0
         for tried, broker in enumerate(cycle(self._brokers), 1):
             failures += 1
+            connection = StompConnection(
+                self._reactor, broker, self, heartbeat=self._heartbeat, max_frame=self._max_frame
+            )
+            handshake = Deferred.fromCoroutine(self._shake_hands(broker, connection))
             try:
-                connection = await self._connect(broker)
+                await within(self._deadline, self._reactor, handshake)
             except StompError as error:
                 if self.running:  # Otherwise the attempt was given up.
                     self._attempt_failed(broker, error, tried)
@@ -231,14 +233,6 @@ class StompService(Service):
             if not self.running:
                 break
             await deferLater(self._reactor, self._pause(failures))
-
-    async def _connect(self, broker: Broker) -> StompConnection:
-        connection = StompConnection(
-            self._reactor, broker, self, heartbeat=self._heartbeat, max_frame=self._max_frame
-        )
-        handshake = Deferred.fromCoroutine(self._shake_hands(broker, connection))
-        await within(self._deadline, self._reactor, handshake)
-        return connection
 
     async def _shake_hands(self, broker: Broker, connection: StompConnection) -> None:
         try:

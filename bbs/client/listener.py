@@ -177,11 +177,8 @@ class UserListener:
         try:
             refusal = await self._router.locate(self._user)
         except errors.ClientError as problem:
-            self._log.info(
-                "no server to listen at for {user}: {problem}",
-                user=self._user.name,
-                problem=str(problem),
-            )
+            text = "no server to listen at for {user}: {problem}"
+            self._log.info(text, user=self._user.name, problem=str(problem))
         else:
             if refusal is not None:
                 self._end_if_final(refusal)

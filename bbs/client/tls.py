@@ -176,16 +176,11 @@ def _is_for(certificate: Any, name: str) -> bool:
     return True
 
 
-_UNKNOWN = "is not signed by a trusted authority"
-
 _PROBLEMS = {
-    2: _UNKNOWN,
     9: "is not valid yet",
     10: "has expired",
     18: "is self-signed and not trusted",
-    19: _UNKNOWN,
-    20: _UNKNOWN,
-    21: _UNKNOWN,
     23: "was revoked",
+    **dict.fromkeys((2, 19, 20, 21), "is not signed by a trusted authority"),
 }
 """The common ones of OpenSSL's X509_V_ERR_… (x509_vfy.h)."""

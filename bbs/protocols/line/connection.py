@@ -132,13 +132,8 @@ class LineFactory(Factory):
             connection.close()
 
 
-@implementer(
-    connection_state.IAbortable,
-    IConnection,
-    interfaces.IProtocol,
-    interfaces.IHalfCloseableProtocol,
-    interfaces.IPushProducer,
-)
+@implementer(connection_state.IAbortable, IConnection)
+@implementer(interfaces.IProtocol, interfaces.IHalfCloseableProtocol, interfaces.IPushProducer)
 class LineConnection:
     """Reads requests, has them answered in order, and writes replies and events.
 

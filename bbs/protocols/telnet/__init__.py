@@ -133,49 +133,44 @@ class Side(Enum):
     THEIRS = "theirs"
 
 
-class _State(Enum):
-    ASKED = "asked for"
-    ON = "on"
-
-
 class Options:
     """The options of one connection: this side is ready to do `ours`, and the other side may do
     `theirs`. All others are refused."""
 
-    __slots__ = ("_ours", "_states", "_theirs")
+    __slots__ = ("_is_on", "_ours", "_theirs")
 
     def __init__(self, ours: Sequence[int], theirs: Sequence[int]) -> None:
         self._ours = ours
         self._theirs = theirs
-        self._states: dict[tuple[Side, int], _State] = {}
+        self._is_on: dict[tuple[Side, int], bool] = {}  # False while only asked for
 
     def offer(self) -> bytes:
         """Ask for all of them that are not on or asked for."""
         willing = [(Side.OURS, option) for option in self._ours]
         willing += [(Side.THEIRS, option) for option in self._theirs]
-        asked = [each for each in willing if each not in self._states]
-        self._states |= dict.fromkeys(asked, _State.ASKED)
+        asked = [each for each in willing if each not in self._is_on]
+        self._is_on |= dict.fromkeys(asked, False)
         return b"".join(_say(side, True, option) for side, option in asked)
 
     def receive(self, said: Negotiation) -> bytes:
         """Take a word of the other side; return the answer, which may be empty."""
         side = Side.THEIRS if said.verb in (WILL, WONT) else Side.OURS
         which = (side, said.option)
-        state = self._states.pop(which, None)
+        is_on = self._is_on.pop(which, None)
         if said.verb in (WILL, DO):
             if said.option not in (self._ours if side is Side.OURS else self._theirs):
                 return _say(side, False, said.option)
-            self._states[which] = _State.ON
-            return b"" if state else _say(side, True, said.option)
-        return _say(side, False, said.option) if state is _State.ON else b""
+            self._is_on[which] = True
+            return _say(side, True, said.option) if is_on is None else b""
+        return _say(side, False, said.option) if is_on else b""
 
     def on(self, side: Side, option: int) -> bool:
-        return self._states.get((side, option)) is _State.ON
+        return self._is_on.get((side, option), False)
 
     @property
     def settled(self) -> bool:
         """Whether all requests have been answered."""
-        return _State.ASKED not in self._states.values()
+        return all(self._is_on.values())
 
 
 def _say(side: Side, yes: bool, option: int) -> bytes:

@@ -101,7 +101,7 @@ class CommandCatalog:
         self._silent = True
 
     def learn(self, answer: ServiceReply, now: float) -> None:
-        """Take the answer to `commands`, from a server that may be too old to have any."""
+        """Take the answer to `commands`. An old server does not know it; failures are ignored."""
         commands = read_command_infos(answer.members.get("commands")) if answer.ok else None
         if commands is not None:
             sent = from_json(answer.members.get("presentation"))

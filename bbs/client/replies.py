@@ -26,7 +26,8 @@ MOST_ID = 2**63 - 1
 """The highest id of a message that a server takes behind `listen`."""
 
 LAST_TIME = 253_402_128_000.0
-"""The last time that is accepted, in seconds since the epoch: a day before the year 10,000."""
+"""The last time that is accepted, in seconds since the epoch: a day, for time zones, before the
+year 10,000, which calendars do not have."""
 
 DEEPEST = 100
 """Lists and objects within each other in a line: deeper ones could not be shown as JSON again."""

@@ -103,7 +103,7 @@ def names_in(path: str) -> Sequence[str]:
     addresses = names.get_values_for_type(x509.IPAddress)
     found = [name for name in hosts if "*" not in name] + [str(each) for each in addresses]
     if not found:
-        raise TrustUnusable(f"{path}: the certificate has only names with a *")
+        raise TrustUnusable(f"{path}: the certificate names no single host")
     return found
 
 

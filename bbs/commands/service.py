@@ -53,17 +53,17 @@ class Service:
     :param feed: its durable events.
     :param on_register: called with the id of a new user, in the transaction that makes the account.
     :param on_login: called with the id of a user who logs in, and the time of the user's last visit
-        (seconds since the epoch; None if unknown), in the transaction that begins the session. It
-        returns members of the reply to `login`, with names that `login` does not use
+        (seconds since the epoch; None if unknown), in the transaction that begins the session.
+        Returns members of the reply to `login`, with names that `login` does not use
         (`protocol.md`, section 3).
     :param on_delete: called with the id of a user who deletes the account, each time in a
-        transaction of its own, until it returns 0. It removes a part of the user's data, for data
-        that is too much for one transaction. The last transaction removes the account, and foreign
+        transaction of its own, until it returns 0. Each call removes a part of the user's data, if
+        there is too much for one transaction. The last transaction removes the account, and foreign
         keys remove the rest. The user is already logged out. After an interruption, the account
         stays with the remaining data until its user deletes it again.
     :param sweep: called with the time (seconds since the epoch) every minute, each time in a
-        transaction of its own, until it returns 0. It removes a part of what has expired.
-    :param person: called with a user's id, on a thread for long work. It only reads, and returns
+        transaction of its own, until it returns 0. Each call removes a part of what has expired.
+    :param person: called with a user's id, on a thread for long work. Only reads, and returns
         numbers by name for operators, never texts: how much of each thing the user has.
     :param greeting: a line that people see first by telnet.
     :param client: the place of its `Presentation`: `"package.module:name"`. Servers and clients

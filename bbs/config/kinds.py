@@ -1,7 +1,7 @@
 """Kinds of configuration values: how each is read, checked and written.
 
 Sections declare their keys with these. A kind takes what TOML gives, or the text of an environment
-variable or option. It makes a value from that, or refuses it and says what would be right.
+variable or option, and makes a value from that, or refuses it and says what would be right.
 """
 
 from __future__ import annotations

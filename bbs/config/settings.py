@@ -86,8 +86,8 @@ def setting(
     :param default: the value where nobody has set the key.
     :param help: what the key is for, in a line for operators.
     :param kind: the values that the key takes, where the annotation does not say it all.
-    :param secret: the value is never shown, and by default not handed on. It may stand in a file;
-        the key `KEY_file` then has the file's path.
+    :param secret: the value is never shown, by default not handed on, and may stand in a file,
+        whose path is the value of the key `KEY_file`.
     :param minimum: the least value of a number.
     :param choices: the possible values of a `str`.
     :param handed_on: whether app servers get the key, in the configuration that they start with.

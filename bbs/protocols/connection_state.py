@@ -2,8 +2,8 @@
 
 A connection is read, pushed back, and closed one side at a time; `ConnectionState` has the states
 and the transitions. Ports ask an `IDoor` before they make a connection. The functions for facts of
-the socket give 0 or None without a plain socket (TLS, transports in memory), and on systems that
-do not say (all but Linux).
+the socket give 0 or None without a plain socket (TLS, transports in memory), and on systems other
+than Linux.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class RejectedConnection:
 
     If a socket with unread input is closed, the peer gets a reset and loses what it has not read.
     Therefore only this side is closed, and the peer has LINGER seconds to read and to close its
-    own. Meanwhile the connection is in the factory's `lingering`; the factory `abort`s
-    them when it stops. If MOST_LINGERING are there already, the words are sent as far as the socket
-    takes them at once, and the connection is closed.
+    own. Meanwhile the connection is in the factory's `lingering`; the factory `abort`s them when it
+    stops. If MOST_LINGERING are there already, the words are sent as far as the socket takes them
+    at once, and the connection is closed.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ HASTE = 1.0
 
 
 class Phase(Enum):
-    """How far a connection has come; it never goes back."""
+    """How far a connection has come. A connection never goes back."""
 
     OPEN = 0
     FINISHING = 1  # No new request begins.

@@ -28,15 +28,14 @@ from bbs.protocols.telnet import IAC, TelnetReader
 K = TypeVar("K")
 
 _LONGEST_TAIL = 1024
-"""Bytes of a line without an end that the handler checks, for each piece that comes."""
+"""Bytes of a line without an end that the handler checks: each piece that comes copies the line."""
 
 PAUSE = 0.1
 """Seconds of pause after as many blank lines as are taken in a turn: blank lines are ignored and
 cost nothing, so they have no other limit."""
 
 OWN_DELAY = 1.0
-"""Seconds between checks of a late line, while the server has not answered the requests before it.
-"""
+"""Seconds between checks of a late line, while requests before it are not answered."""
 
 AT_ONCE = 200
 """Timeouts in one turn of the reactor: thousands may expire at one moment, and at some 50 µs each

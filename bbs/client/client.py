@@ -42,14 +42,9 @@ else:
 
     R = TypeVar("R", bound=ServiceReply, covariant=True)
 
-MOST_BYTES = 64 * 1024 * 1024
-"""Bytes on the wire of all parts of one reply, by default."""
-
-MOST_PARTS = 10_000
-"""Parts of one reply: as servers make them, these are more than `MOST_BYTES`."""
-
-PARTS_PATIENCE = 300.0
-"""Seconds that the parts of one reply may take together."""
+MOST_BYTES = 64 * 1024 * 1024  # bytes on the wire of all parts of one reply, by default
+MOST_PARTS = 10_000  # of one reply: as servers make them, these are more than MOST_BYTES
+PARTS_PATIENCE = 300.0  # s for all parts of one reply
 
 _NOT_A_PART = "the server answered with something else"
 

@@ -26,30 +26,20 @@ from bbs.core.addresses import Address
 from bbs.core.errors import TooManyConnections
 from bbs.protocols.commands import UnknownCommand
 
-MAX_REPLY = 64 * 1024 * 1024
-"""Bytes in the longest line that is taken from a server; a long list may have some megabytes."""
+MAX_REPLY = 64 * 1024 * 1024  # bytes of one line; a long list may have some megabytes
+CONNECT_TIMEOUT = 10.0  # s until a server that does not answer at all counts as unreachable
+GREETING_DEADLINE = 10.0  # s for the reply to the first request on a new connection
+HANDSHAKE_DEADLINE = 8.0  # s for the handshake of TLS
+MOST_HEARD = 60  # bytes of a malformed line that are kept
 
-CONNECT_TIMEOUT = 10.0
-"""Seconds after which a server that does not answer at all counts as unreachable."""
-
-GREETING_DEADLINE = 10.0
-"""Seconds that a server may take to answer the first request on a new connection."""
-
-HANDSHAKE_DEADLINE = 8.0
-"""Seconds that the handshake of TLS may take."""
-
+# OpenSSL's reasons for bytes that are not a record of TLS.
 _NOT_TLS = {"wrong version number", "packet length too long", "record layer failure"}
-"""OpenSSL's reasons for bytes that are not a record of TLS."""
 
-MOST_HEARD = 60
-"""Bytes of a malformed line that are kept."""
+# The beginning of an event. A malformed event is dropped. Another malformed line may have been a
+# reply, so the replies after it could no longer be told apart.
+_EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
 
 Event = Mapping[str, object]
-
-
-_EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
-"""The beginning of an event. A malformed event is dropped. Another malformed line may have been a
-reply, so the replies after it could no longer be told apart."""
 
 
 @implementer(interfaces.IHandshakeListener)

@@ -56,7 +56,7 @@ class Refused(ClientError):
 
 
 class NotSecure(ClientError):
-    """The server could not show by TLS that it is the right one, or has no TLS; nothing was sent."""
+    """The server has no TLS, or could not show that it is the right one; nothing was sent."""
 
 
 class NoService(ClientError):

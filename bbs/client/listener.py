@@ -32,23 +32,15 @@ from bbs.core.errors import NotLoggedIn, Unavailable
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.protocols.presentation import ChatEvent, member
 
-PING_INTERVAL = 30.0
-"""Seconds between pings, which check that the server is still there."""
+PING_INTERVAL = 30.0  # s between pings, which check that the server is still there
+PING_DEADLINE = 10.0  # s until a server that does not answer a ping counts as gone
+TURNED_AWAY_PAUSE = 10.0  # s between attempts at a full server, whose security log has them all
+STEADY = 5.0  # s of listening after which a connection that ends is replaced without much delay
 
-PING_DEADLINE = 10.0
-"""Seconds after which a server that does not answer a ping counts as gone."""
-
-TURNED_AWAY_PAUSE = 10.0
-"""Seconds between attempts at a server without room, whose security log has a line for each."""
-
-STEADY = 5.0
-"""Seconds of listening after which a connection that ends is replaced without much delay."""
-
+# The codes of refusals after which the client gives up, and of those that pass: the service is
+# away, or the user has no place yet.
 _FINAL = (NotLoggedIn.code, WrongUsage.code, UnknownCommand.code)
-"""The codes of refusals after which the client gives up."""
-
 _PASSING = (Unavailable.code, ASK_LOGIN_SERVER)
-"""The codes of refusals that pass: the service is away, or the user has no place yet."""
 
 
 @dataclass(frozen=True)

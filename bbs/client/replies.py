@@ -19,29 +19,19 @@ from bbs.core.errors import NotLoggedIn, WrongCredentials
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.protocols.presentation import ChatEvent, member
 
-LONGEST_WAIT = 366 * 24 * 3600.0
-"""The longest wait that is accepted, in seconds; a longer one may not even be a number to show."""
-
-MOST_ID = 2**63 - 1
-"""The highest id of a message that a server takes behind `listen`."""
+LONGEST_WAIT = 366 * 24 * 3600.0  # s; a longer one may not even be a number to show
+MOST_ID = 2**63 - 1  # the highest id of a message that a server takes after `listen`
 
 LAST_TIME = 253_402_128_000.0
 """The last time that is accepted, in seconds since the epoch: a day, for time zones, before the
 year 10,000, which calendars do not have."""
 
-DEEPEST = 100
-"""Lists and objects within each other in a line: deeper ones could not be shown as JSON again."""
-
-LONGEST_CURSOR = 1000
-"""Characters in the longest cursor that is sent back."""
+DEEPEST = 100  # lists and objects within each other: deeper ones could not be shown as JSON again
+LONGEST_CURSOR = 1000  # characters
 
 _TOKEN = re.compile("[!-~]+")
-
-_PLAIN = ChatEvent("chat")
-"""The usual names of a message's members (`docs/protocol.md`, section 4)."""
-
-_own_ids = count(-1, -1)
-"""Ids of messages without an id, only to tell them apart."""
+_PLAIN = ChatEvent("chat")  # the usual names of a message's members (docs/protocol.md, section 4)
+_own_ids = count(-1, -1)  # ids of messages without an id, only to tell them apart
 
 
 @dataclass(frozen=True)

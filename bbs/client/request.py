@@ -16,11 +16,8 @@ from dataclasses import dataclass
 
 from bbs.protocols.commands import Command, Role
 
-MOST_OFFERS = 1000
-"""Commands that are taken from a server; later ones in its list are ignored."""
-
-MOST_USAGE = 1000
-"""Characters in the longest usage; commands with longer ones are ignored."""
+MOST_OFFERS = 1000  # commands that are taken from a server; later ones in its list are ignored
+MOST_USAGE = 1000  # characters of a usage; commands with longer ones are ignored
 
 
 @dataclass(frozen=True)

@@ -24,26 +24,15 @@ from bbs.core.addresses import Address
 from bbs.core.errors import Stopping
 from bbs.protocols.commands import Role
 
-MAX_HOPS = 5
-"""How many redirects one request follows."""
+MAX_HOPS = 5  # redirects that one request follows
+PATIENCE = 60.0  # s for which one request searches for a server that takes it
+REPLY_DEADLINE = 30.0  # s until a request without a reply is given up
+ASIDE_DEADLINE = 5.0  # s for a client's own question (`Router.ask_aside`), as people wait meanwhile
+PROBE_DEADLINE = 4.0  # s for a ping to a server that has not answered within ASIDE_DEADLINE
+WAITING_DEADLINE = 200.0  # s for `login` and `locate`, which may wait for an app server's launch
 
-PATIENCE = 60.0
-"""Seconds for which one request searches for a server that takes it."""
-
-REPLY_DEADLINE = 30.0
-"""Seconds after which a request without a reply is given up."""
-
-ASIDE_DEADLINE = 5.0
-"""Seconds for a client's own question (`Router.ask_aside`), as people wait meanwhile."""
-
-PROBE_DEADLINE = 4.0
-"""Seconds for a ping to a server that has not answered within `ASIDE_DEADLINE`."""
-
+# The beginnings of an alert and a handshake of TLS (RFC 8446, section 5.1).
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
-"""How an alert and a handshake of TLS begin (RFC 8446, section 5.1)."""
-
-WAITING_DEADLINE = 200.0
-"""Seconds for `login` and `locate`, which may wait for the launch of an app server."""
 
 
 @dataclass

@@ -121,8 +121,7 @@ def tls_endpoints(
 
 
 _handshakes: WeakKeyDictionary[Any, tuple[Any, Sequence[str]]] = WeakKeyDictionary()
-"""The protocol and the names of the server by OpenSSL's connection, whose own place for such data
-is Twisted's."""
+"""The protocol and the server's names by OpenSSL's connection, whose app data are Twisted's."""
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -51,11 +51,8 @@ COMMANDS_AT_ONCE = 1000
 DELIVERIES_AT_ONCE = 5000
 """The bursts of a user who asked for little before (`docs/operators.md`)."""
 
-KNOWN_TOKENS = 20_000
-"""Tokens whose users are remembered; an app server has ten users."""
-
-FAULTS = ("internal-error", "unavailable")
-"""Codes of replies where the service is at fault, and not the request."""
+KNOWN_TOKENS = 20_000  # tokens whose users are remembered; an app server has ten users
+FAULTS = ("internal-error", "unavailable")  # codes of replies where the service is at fault
 
 _log = Logger()
 

@@ -22,9 +22,7 @@ from bbs.core.values import UNITS, Rate, Size
 T = TypeVar("T")
 
 _MYSQL_IN_C = "mysql+mysqlconnector"
-
-_LONGEST = 1e9
-"""Seconds, some thirty years: a longer time-out is a slip of the keyboard."""
+_LONGEST = 1e9  # s, some thirty years: a longer time-out is a slip of the keyboard
 
 
 class NotInstalled(ValueError):

@@ -21,14 +21,9 @@ from bbs.config.kinds import Kind, NotInstalled, is_reference
 from bbs.config.loading import ConfigError
 from bbs.config.sections import EC2
 
-CONNECT_TIMEOUT = 2
-"""Seconds until a store that does not accept the connection is tried again."""
-
-READ_TIMEOUT = 3
-"""Seconds until a store that does not answer is asked again."""
-
-ATTEMPTS = 2
-"""Requests to a store by default. If they fail, a supervisor restarts the server."""
+CONNECT_TIMEOUT = 2  # s until a store that does not accept the connection is tried again
+READ_TIMEOUT = 3  # s until a store that does not answer is asked again
+ATTEMPTS = 2  # requests to a store by default; if they fail, a supervisor restarts the server
 
 NEEDS_BOTO3 = "needs the package boto3"
 

@@ -133,7 +133,7 @@ class Command:
         return self.role in (role, Role.EITHER)
 
     def arguments(self, text: str) -> tuple[str | None, tuple[str, ...]]:
-        """Cut the text after the name, at runs of spaces, into token and any number of arguments."""
+        """Cut the text after the name, at runs of spaces, into token and arguments (any number)."""
         if not text:
             return None, ()
         if self.rest:

@@ -74,11 +74,8 @@ def acknowledged(transport: object) -> int:
     return count
 
 
-LINGER = 2.0
-"""Seconds for a peer to close its side after the server has closed its own."""
-
-MOST_LINGERING = 100
-"""Rejected connections that may be open at a time: they are over the limit already."""
+LINGER = 2.0  # s for a peer to close its side after the server has closed its own
+MOST_LINGERING = 100  # rejected connections at a time: they are over the limit already
 
 
 @implementer(interfaces.IProtocol, interfaces.IHalfCloseableProtocol)
@@ -177,8 +174,7 @@ class ConnectionShutdown:
             connection.abort()
 
 
-HASTE = 1.0
-"""Seconds to send the last words to a peer whose place is needed."""
+HASTE = 1.0  # s to send the last words to a peer whose place is needed
 
 # Every request looks at these enums, so their members have attributes: an attribute takes 3 ns, a
 # comparison with a member 30, most of it to find the member in its class.

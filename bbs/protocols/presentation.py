@@ -24,17 +24,10 @@ from typing import Any, TypeVar
 from bbs.core.values import RESERVED_EVENTS
 from bbs.protocols.commands import Command
 
-MOST_TEXT = 1000
-"""Characters in a text of a presentation: a sentence of help, the name of a command."""
-
-MOST_ITEMS = 1000
-"""Items in one list or mapping of a presentation."""
-
-MOST_LINES = 100
-"""Forms of entries: a client may compare each entry of a long list with all of them."""
-
-MOST_PLACES = 20
-"""Members in one form, each once: a text that stood there twice would take twice the memory."""
+MOST_TEXT = 1000  # characters in one text
+MOST_ITEMS = 1000  # items in one list or mapping
+MOST_LINES = 100  # forms: a client may compare each entry of a long list with all of them
+MOST_PLACES = 20  # members in one form, each once: twice the text would take twice the memory
 
 WITH_PASSWORDS = ("register", "login", "change-password")
 """The framework's commands with passwords, which clients keep out of the history of lines."""

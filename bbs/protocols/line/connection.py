@@ -27,19 +27,14 @@ from bbs.protocols.telnet import IAC, TelnetReader
 
 K = TypeVar("K")
 
-_LONGEST_TAIL = 1024
-"""Bytes of a line without an end that the handler checks: each piece that comes copies the line."""
+_LONGEST_TAIL = 1024  # bytes of an unfinished line that the handler checks: each piece copies it
 
-PAUSE = 0.1
-"""Seconds of pause after as many blank lines as are taken in a turn: blank lines are ignored and
-cost nothing, so they have no other limit."""
+PAUSE = 0.1  # s after a turn of blank lines, which cost nothing and so have no other limit
+OWN_DELAY = 1.0  # s between checks of a late line, while requests before it are not answered
 
-OWN_DELAY = 1.0
-"""Seconds between checks of a late line, while requests before it are not answered."""
-
+# Timeouts in one turn of the reactor: thousands may expire at one moment, and at some 50 µs each
+# they would keep all others waiting.
 AT_ONCE = 200
-"""Timeouts in one turn of the reactor: thousands may expire at one moment, and at some 50 µs each
-they would keep all others waiting."""
 
 _log = Logger()
 

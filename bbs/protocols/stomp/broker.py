@@ -400,8 +400,7 @@ def _header(frame: Frame, name: str) -> str:
         raise ValueError(f"{frame.command} without {name}") from None
 
 
-LOG_EVERY = 60.0
-"""Seconds between log lines about too many connections."""
+LOG_EVERY = 60.0  # s between log lines about too many connections
 
 _LIMITS = BrokerLimits()
 

@@ -29,9 +29,7 @@ from typing import NamedTuple
 import stomper
 
 HEARTBEAT = b"\n"
-
-VERSIONS = ("1.0", "1.1", "1.2")
-"""The supported versions of STOMP, oldest first."""
+VERSIONS = ("1.0", "1.1", "1.2")  # oldest first
 
 _COMMANDS = frozenset([*stomper.VALID_COMMANDS, "STOMP"])
 # These frames negotiate the version, so nothing in them is escaped.

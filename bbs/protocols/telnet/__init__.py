@@ -46,8 +46,7 @@ class TelnetCommand:
     code: int
 
 
-Token = bytes | Negotiation | Subnegotiation | TelnetCommand
-"""Text, or a sequence."""
+Token = bytes | Negotiation | Subnegotiation | TelnetCommand  # text, or a sequence
 
 
 class TelnetReader:

@@ -60,10 +60,8 @@ class CommandCatalog:
         self.presentation = self._own_for(self.commands) if own.legacy else own
         self._understood = self.commands
         self._parsed: ClientRequest | None = None
-        self.learned = False
-        """Whether the service has answered, or is known to give no answer."""
-        self.traced = False
-        """Whether the service takes the contexts of traces."""
+        self.learned = False  # Whether the service has answered, or is known to give no answer.
+        self.traced = False  # Whether the service takes the contexts of traces.
         self._asked = 0.0
         self._silent = False
 
@@ -161,8 +159,7 @@ class CatalogLoader:
 
     def __init__(self, router: Router, vocabulary: CommandCatalog) -> None:
         self.vocabulary = vocabulary
-        self.answered = False
-        """Whether the service has answered this client, in any way."""
+        self.answered = False  # Whether the service has answered this client, in any way.
         self._router = router
         self._asking = self._unreached = False
         self._waiting: list[Deferred[None]] = []

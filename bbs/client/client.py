@@ -62,8 +62,7 @@ class ReplyParts:
         self._asked: set[str] = set()
         self._more: object = None
         self._lacking = ""
-        self.cursor: str | None = None
-        """The cursor of the next part; None when there is none, or when it cannot be had."""
+        self.cursor: str | None = None  # of the next part, if there is one and it can be had
         self._take(first)
 
     def add(self, part: ServiceReply) -> None:

@@ -65,10 +65,8 @@ class ServerConnection(Protocol):
         self._reply_class = reply_class
         self._takes_traces = takes_traces
         self.usable = False
-        self.was_silent = False
-        """Whether it ended because the server did not answer in time."""
-        self.heard = b""
-        """The beginning of a malformed line from the server, once the connection has ended."""
+        self.was_silent = False  # Whether it ended because the server did not answer in time.
+        self.heard = b""  # The beginning of a malformed line, after the connection has ended.
         self.on_event: Callable[[Event], None] | None = None
         self._handshake: Deferred[None] | None = None
         self._clock = clock

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from bbs.core.errors import Refusal
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
-from bbs.protocols.line.interfaces import refusal
+from bbs.protocols.line.connection import refusal
 from tests.paths import CHECKOUT
 
 T = TypeVar("T")

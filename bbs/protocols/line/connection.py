@@ -78,10 +78,9 @@ class LineFactory(Factory):
         self.clock = reactor
         self.handler = handler
         self.limits = limits
+        # All connections, the longest inactive first, and those without a request so far.
         self.connections = IdleTimeouts(reactor, limits.idle_timeout, self._close_if_idle)
-        """All connections, the longest inactive first."""
         self.newcomers = IdleTimeouts(reactor, limits.first_request, LineConnection.time_out)
-        """The connections without a request so far, the oldest first."""
         self._door = door or connection_state.OpenDoor()
         self._turned_away: set[connection_state.RejectedConnection] = set()
         self._stopping = False

@@ -231,9 +231,11 @@ class ServerConnection(Protocol):
         with self._log.failuresHandled("an event was not handled"):
             try:
                 on_event(event)
-            except BadReply as problem:  # The server's mistake: the log needs no traceback.
-                text = "dropped an event of {address}: {problem}"
-                self._log.info(text, address=self.address, problem=str(problem))
+            except BadReply as mistake:  # The server's mistake: the log needs no traceback.
+                address, problem = self.address, str(mistake)
+                self._log.info(
+                    "dropped an event of {address}: {problem}", address=address, problem=problem
+                )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         connector = getattr(self.transport, "connector", None)

@@ -168,9 +168,9 @@ class UserListener:
     async def _locate(self) -> None:
         try:
             refusal = await self._router.locate(self._user)
-        except errors.ClientError as problem:
-            text = "no server to listen at for {user}: {problem}"
-            self._log.info(text, user=self._user.name, problem=str(problem))
+        except errors.ClientError as error:
+            user, problem = self._user.name, str(error)
+            self._log.info("no server for {user} to listen: {problem}", user=user, problem=problem)
         else:
             if refusal is not None:
                 self._end_if_final(refusal)

@@ -205,8 +205,11 @@ class BrokerConnection(StompPeer):
             return
         data = subscriber.message(message_id, headers, body)
         if self.held + len(data) > self._limits.max_buffer:
-            text = "a subscriber at {address} is cut off, {held} bytes are waiting"
-            self.log.warn(text, address=self._host(), held=self.held)
+            self.log.warn(
+                "a subscriber at {address} is cut off, {held} bytes are waiting",
+                address=self._host(),
+                held=self.held,
+            )
             self.abort()
             return
         self.write(data)
@@ -255,8 +258,9 @@ class BrokerConnection(StompPeer):
     def _refuse(self, reason: str, frame: Frame | None = None, **headers: str) -> None:
         """Send an ERROR frame and close, as STOMP demands."""
         if self._is_logged_in:
-            text = "a client at {address} is refused: {reason}"
-            self.log.info(text, address=self._host(), reason=reason)
+            self.log.info(
+                "a client at {address} is refused: {reason}", address=self._host(), reason=reason
+            )
         else:
             # A stranger, who may come again and again.
             tell("broker", "refused", address=self._host())

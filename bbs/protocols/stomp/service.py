@@ -261,8 +261,9 @@ class StompService(Service):
         self._first.fire(None)
         reason = await connection.lost
         if self.running:
-            text = "connection to {broker} lost: {reason}"
-            self.log.warn(text, broker=str(broker), reason=str(reason))
+            self.log.warn(
+                "connection to {broker} lost: {reason}", broker=str(broker), reason=str(reason)
+            )
         self._present = None
         self.last_error = f"{broker}: {reason}"
         for subscription in tuple(self._subscriptions.values()):

@@ -177,17 +177,9 @@ class CatalogLoader:
         self._release()
         return waiter
 
-    def understood(self, line: str) -> ClientRequest | None:
-        """Parse a line as `understand` does; None if the service has to answer first."""
-        if self._waiting or self._lacks(first_word(line)):
-            return None
-        return self.vocabulary.parse(line)
-
     async def understand(self, line: str) -> ClientRequest:
         """Parse a line, after the service's answer if necessary. ValueError if the line is not a
         request, and `Unreachable` if the service had to be asked and could not be."""
-        if (understood := self.understood(line)) is not None:
-            return understood
         word = first_word(line)
         if self._lacks(word):
             self._ask()

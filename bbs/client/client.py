@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from bbs.client.catalog import CatalogLoader, CommandCatalog
@@ -283,12 +283,6 @@ class ServiceClient(Generic[R]):
     def understand(self, line: str) -> Deferred[ClientRequest]:
         """Read a line as a request to this service, which may have to be asked for its commands;
         fails with ValueError for a line that is not a request."""
-        try:
-            understood = self._learner.understood(line)
-        except ValueError:
-            return fail()
-        if understood is not None:
-            return succeed(understood)
         return Deferred.fromCoroutine(self._learner.understand(line))
 
     def request(self, line: str, *, whole: bool = True) -> Deferred[R]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from twisted.internet import error, interfaces
@@ -263,17 +264,6 @@ def endpoint_to(
     return HostnameEndpoint(reactor, host, port, CONNECT_TIMEOUT)
 
 
-class _Factory(Factory):
-    noisy = False
-
-    def __init__(self, pool: ConnectionPool, address: Address) -> None:
-        self._pool = pool
-        self._address = address
-
-    def buildProtocol(self, addr: interfaces.IAddress | None) -> ServerConnection:
-        return self._pool.connection(self._address)
-
-
 class ConnectionPool:
     """All connections of one client.
 
@@ -300,15 +290,17 @@ class ConnectionPool:
         self._open: set[ServerConnection] = set()
         self._closed = False
 
-    def connection(self, address: Address) -> ServerConnection:
-        return ServerConnection(self._clock, address, self._takes_traces, self._reply_class)
-
     async def open(self, address: Address) -> ServerConnection:
         """Open a connection for the caller alone; raises Unreachable, NotSecure or NotTrusted."""
         if self._closed:
             raise Unreachable("the client was closed")
+        factory = Factory()
+        factory.noisy = False
+        factory.protocol = partial(
+            ServerConnection, self._clock, address, self._takes_traces, self._reply_class
+        )
         try:
-            connection = await self._endpoint(address).connect(_Factory(self, address))
+            connection = await self._endpoint(address).connect(factory)
         except error.ConnectingCancelledError:
             raise CancelledError() from None  # Twisted's other name for it.
         except error.ConnectionRefusedError:

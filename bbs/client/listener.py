@@ -62,8 +62,8 @@ class Hearer:
 class UserListener:
     """Listens for a user, from `start` on.
 
-    `shown` has by user name the id of the last message shown; a user who logs in again goes on from
-    there. `learner` knows which events are messages.
+    `shown` has the id of the last message shown, by user name; a user who logs in again goes on
+    from there. `learner` knows which events are messages.
     """
 
     _log = Logger()
@@ -225,7 +225,7 @@ class UserListener:
         elif name == "logout" and self._token == user.token:
             self._finish(errors.Unreachable("the user was logged out"))
         elif name == "logout":
-            # An earlier session has ended, and the user has logged in again: listen with the new.
+            # An earlier session has ended; the user has logged in again: listen with the new token.
             self._move()
         else:
             self._hearer.on_event(user.name, ServiceEvent(event))

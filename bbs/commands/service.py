@@ -101,12 +101,13 @@ class Service:
         rules += [self.sweep, self.person]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire)
+        are_plain = all(each is None or is_for_threads(each) for each in rules)
         for is_right, needed in (
             (_are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
             (_are(self.commands, CommandTable), "commands are tables, (table,) if one"),
             (_are(self.models, type), "models are classes of tables, (Table,) if one"),
             (feed is None or isinstance(feed, Feed), "a feed is a Feed"),
-            (all(each is None or is_for_threads(each) for each in rules), "rules are functions"),
+            (are_plain, "rules are plain functions"),
             (isinstance(self.greeting, str), "a greeting is a text"),
             (
                 self.client == "" or is_reference(self.client),

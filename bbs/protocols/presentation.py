@@ -204,22 +204,15 @@ class Talk:
             usual = "#{to} {sender}: {text}" if self.room else "{sender} to {to}: {text}"
             object.__setattr__(self, "line", usual)
         _check_form("Talk: line", self.line)
-        places = {f"{path}{time}" for path, time in _places(self.line)}
-        unknown = places - {"sender", "to", "text"}
-        if unknown:
-            raise ValueError(
-                f"talk {self.name}: its line has {{{min(unknown)}}}; it may have {{sender}}, {{to}}"
-                " and {text}"
-            )
+        places = {f"{path}{kind}" for path, kind in _places(self.line)}
+        if unknown := places - {"sender", "to", "text"}:
+            allowed = "its line may have {sender}, {to} and {text}"
+            raise ValueError(f"talk {self.name}: {allowed}, not {{{min(unknown)}}}")
 
     def is_sent_by(self, command: Command) -> bool:
         """Whether a command fits as `send`."""
-        needed = 1 + bool(self.choices)
-        return (
-            command.takes_user
-            and command.rest
-            and command.minimum == len(command.parameters) == needed
-        )
+        fits = command.minimum == len(command.parameters) == 1 + bool(self.choices)
+        return command.takes_user and command.rest and fits
 
     def is_recalled_by(self, command: Command) -> bool:
         """Whether a command fits as `history`."""

@@ -119,12 +119,12 @@ class Declaring(SynchronousTestCase):
             (
                 Talk,
                 {"name": "a", "line": "{text} at {time}"},
-                "talk a: its line has {time}; it may have {sender}, {to} and {text}",
+                "talk a: its line may have {sender}, {to} and {text}, not {time}",
             ),
             (
                 Talk,
                 {"name": "a", "line": "{text:time}"},
-                "talk a: its line has {text:time}; it may have {sender}, {to} and {text}",
+                "talk a: its line may have {sender}, {to} and {text}, not {text:time}",
             ),
             (
                 Presentation,

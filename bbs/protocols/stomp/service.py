@@ -305,15 +305,12 @@ class StompService(Service):
         headers = {"id": subscription.ident, "destination": subscription.destination, "ack": "auto"}
 
         def refused(failure: Failure) -> None:
-            reason = str(failure.value)
             if failure.check(StompRefused):
                 # It would end each later connection, for all subscriptions.
                 self._subscriptions.pop(subscription.ident, None)
-                topic = subscription.destination
+                topic, reason = subscription.destination, str(failure.value)
                 self.log.error("no {topic}: {reason}", topic=topic, reason=reason)
-                subscription.answered(StompRefused(reason))
-            else:
-                subscription.answered(StompDisconnected(reason))
+            subscription.answered(cast("StompError", failure.value))
 
         asked = connection.request("SUBSCRIBE", headers)
         asked.addCallbacks(lambda _: subscription.answered(None), refused)

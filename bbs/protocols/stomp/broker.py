@@ -54,13 +54,7 @@ class Subscriber:
     """
 
     def __init__(
-        self,
-        deliver: Callable[[Subscriber, int, Mapping[str, str], bytes], None],
-        ident: str,
-        destination: str,
-        *,
-        acknowledges: bool,
-        version: str,
+        self, deliver: Deliver, ident: str, destination: str, *, acknowledges: bool, version: str
     ) -> None:
         self.deliver = deliver
         self.destination = destination
@@ -94,6 +88,9 @@ class Subscriber:
         users = {name: value for name, value in headers.items() if name not in _OWN_HEADERS}
         frame = Frame("MESSAGE", {**writable(users, self._version), **own}, body)
         return encode(frame, self._version)
+
+
+Deliver = Callable[[Subscriber, int, Mapping[str, str], bytes], None]
 
 
 class Topics:

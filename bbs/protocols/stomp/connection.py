@@ -186,9 +186,8 @@ class StompConnection(StompPeer):
                 raise FrameError(f"{command} out of place")
 
     def frames_broken(self, error: FrameError) -> None:
-        self._end(
-            StompDisconnected(f"the broker sent what is not STOMP: {self._clean(str(error))}")
-        )
+        why = self._clean(str(error))
+        self._end(StompDisconnected(f"the broker sent malformed STOMP: {why}"))
 
     def heart_stopped(self) -> None:
         self._end(StompDisconnected("the broker's heart-beat stopped"))

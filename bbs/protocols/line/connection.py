@@ -151,7 +151,7 @@ class LineConnection:
         self._request: Deferred[Reply] | None = None  # the one in progress
         self._pumping = False
         self._timer: interfaces.IDelayedCall | None = None  # for silence
-        self._tail_since: float | None = None  # the begin of a line that has no end yet
+        self._tail_since: float | None = None  # when a line without an end began
 
     # IConnection
 

@@ -399,7 +399,7 @@ class ConnectingTests(StompCase):
             played.protocol.dataReceived(data)
             self.assertTrue(played.line.aborted)
             played.lose()
-            self.assertIn("what is not STOMP", self.failed(first, StompDisconnected))
+            self.assertIn("malformed STOMP", self.failed(first, StompDisconnected))
             self.successResultOf(self.service.stopService())
 
     def test_wrong_heartbeat(self) -> None:

@@ -26,13 +26,9 @@ _PARAMETER = re.compile(r"<([^\s<>\[\]]+)>|\[<([^\s<>\[\]]+)>\]")
 
 
 class UnknownCommand(Refusal):
-    """No command is called `name`."""
+    """No command has this name."""
 
     text = "Unknown command {}"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 class WrongUsage(Refusal):

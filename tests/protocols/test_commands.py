@@ -184,7 +184,7 @@ class ParseTests(SynchronousTestCase):
         ):
             with self.assertRaises(UnknownCommand) as caught:
                 self.table.parse(line)
-            self.assertEqual(caught.exception.name, name)
+            self.assertEqual(caught.exception.args, (name,))
 
     def is_whole(self, line: str) -> bool:
         return self.table.is_whole(line, "TOKEN".__eq__)
@@ -229,7 +229,7 @@ class ParseTests(SynchronousTestCase):
         try:
             request = self.table.parse(line)
         except UnknownCommand as unknown:
-            self.assertNotIn(" ", unknown.name)
+            self.assertNotIn(" ", unknown.args[0])
         else:
             self.assertIsInstance(request, Request)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from twisted.internet import interfaces
 from twisted.internet.defer import CancelledError, Deferred
@@ -494,56 +494,47 @@ class LineBuffer:
         self.waiting = 0
 
 
-class IdleTimeouts(Generic[K]):
-    """Calls `expired` with each key that was not renewed for `period` seconds, and drops the key.
-    One timer is enough for thousands of keys: they expire in the order of their renewal."""
+class IdleTimeouts(OrderedDict[K, float]):
+    """The deadlines of keys, each `period` seconds after its last renewal; then the key is dropped
+    and passed to `expired`. One timer is enough for thousands of keys, which expire in order."""
 
     def __init__(
         self, clock: interfaces.IReactorTime, period: float, expired: Callable[[K], None]
     ) -> None:
+        super().__init__()
         self._clock = clock
         self._period = period
         self._expired = expired
-        self._deadlines: OrderedDict[K, float] = OrderedDict()
         self._timer: interfaces.IDelayedCall | None = None
-
-    def __len__(self) -> int:
-        return len(self._deadlines)
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(self._deadlines)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._deadlines
 
     def renew(self, key: K) -> None:
         """Let the period of `key` begin now."""
-        self._deadlines[key] = self._clock.seconds() + self._period
-        self._deadlines.move_to_end(key)
+        self[key] = self._clock.seconds() + self._period
+        self.move_to_end(key)
         if self._timer is None:
             self._timer = self._clock.callLater(self._period, self._sweep)
 
     def forget(self, key: K) -> None:
         """Drop `key`, if it is here."""
-        self._deadlines.pop(key, None)
-        if not self._deadlines and self._timer is not None:
+        self.pop(key, None)
+        if not self and self._timer is not None:
             if self._timer.active():  # Otherwise it fires just now.
                 self._timer.cancel()
             self._timer = None
 
     def _sweep(self) -> None:
         for _ in range(AT_ONCE):
-            if not self._deadlines or self._first_deadline() > self._clock.seconds():
+            if not self or self._first_deadline() > self._clock.seconds():
                 break
-            key, _deadline = self._deadlines.popitem(last=False)
+            key, _deadline = self.popitem(last=False)
             self._expired(key)
         # This timer has fired; `expired` may have set another.
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        if self._deadlines:
+        if self:
             left = max(0.0, self._first_deadline() - self._clock.seconds())
             self._timer = self._clock.callLater(left, self._sweep)
 
     def _first_deadline(self) -> float:
-        return next(iter(self._deadlines.values()))
+        return next(iter(self.values()))

@@ -45,23 +45,16 @@ class PresentationUnusable(Exception):
     """A presentation cannot be loaded; the text is one line for the author of the service."""
 
 
-def member(members: Mapping[str, object], path: str) -> object:
-    """The member at a path; None without a member or a path."""
+def member(members: Mapping[str, object], path: str, default: object = None) -> object:
+    """The member at a path; `default` without a member or a path."""
     if "." not in path:  # As in most paths, of which each message needs eight.
-        return members.get(path) if path else None
+        return members.get(path, default) if path else default
     found: object = members
     for name in path.split("."):
         if not isinstance(found, Mapping):
-            return None
-        found = found.get(name)
+            return default
+        found = found.get(name, default)
     return found
-
-
-def _has(members: Mapping[str, object], path: str) -> bool:
-    """Whether there is a member at a path, which may be null."""
-    within, _, name = path.rpartition(".")
-    found = member(members, within) if within else members
-    return isinstance(found, Mapping) and name in found
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ class Line:
             found = member(members, path)
             if type(found) is not type(wanted) or found != wanted:  # For Python, 1 is True.
                 return None
-        if not all(_has(members, path) for path in self.has):
+        if any(member(members, path, MISSING) is MISSING for path in self.has):
             return None
         values = []
         for path, kind in _places(self.text):
@@ -367,8 +360,6 @@ class Presentation:
             for name in names:
                 if name.removeprefix("-") not in choices:
                     yield f"complete: {where}: there are no choices {name.removeprefix('-')}"
-
-    # Looking something up
 
     def listing(self, name: str | None) -> Listing:
         """How to show the list in a member of a reply."""

@@ -93,32 +93,26 @@ class Subscriber:
 Deliver = Callable[[Subscriber, int, Mapping[str, str], bytes], None]
 
 
-class Topics:
+class Topics(dict[str, dict[Subscriber, None]]):
     """The subscribers by topic; a topic exists while it has subscribers."""
 
     def __init__(self) -> None:
-        self._subscribers: dict[str, dict[Subscriber, None]] = {}
+        super().__init__()
         self._message_ids = count(1)
 
-    def __len__(self) -> int:
-        return len(self._subscribers)
-
-    def __contains__(self, destination: str) -> bool:
-        return destination in self._subscribers
-
     def add(self, subscriber: Subscriber) -> None:
-        self._subscribers.setdefault(subscriber.destination, {})[subscriber] = None
+        self.setdefault(subscriber.destination, {})[subscriber] = None
 
     def remove(self, subscriber: Subscriber) -> None:
-        subscribers = self._subscribers[subscriber.destination]
+        subscribers = self[subscriber.destination]
         del subscribers[subscriber]
         if not subscribers:
-            del self._subscribers[subscriber.destination]
+            del self[subscriber.destination]
 
     def deliver(self, destination: str, headers: Mapping[str, str], body: bytes) -> None:
         """Hand a message to the present subscribers of `destination`."""
         message_id = next(self._message_ids)
-        for subscriber in tuple(self._subscribers.get(destination, ())):
+        for subscriber in tuple(self.get(destination, ())):
             subscriber.deliver(subscriber, message_id, headers, body)
 
 

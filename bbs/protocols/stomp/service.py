@@ -42,6 +42,10 @@ _STABLE = 1.0
 _PARTING = 1.0
 
 
+OnMessage = Callable[[Message], None]
+Headers = Mapping[str, str] | None
+
+
 class ISubscriptionOwner(Interface):
     """The client of a subscription."""
 
@@ -122,15 +126,11 @@ class StompService(Service):
     def add_listener(self, on_change: Callable[[bool], None]) -> None:
         self._listeners.append(on_change)
 
-    def subscribe(
-        self, destination: str, on_message: Callable[[Message], None]
-    ) -> Deferred[ISubscription]:
+    def subscribe(self, destination: str, on_message: OnMessage) -> Deferred[ISubscription]:
         subscription = self.keep_subscribed(destination, on_message)
         return subscription.confirmed().addCallback(lambda _: subscription)
 
-    def keep_subscribed(
-        self, destination: str, on_message: Callable[[Message], None]
-    ) -> ISubscription:
+    def keep_subscribed(self, destination: str, on_message: OnMessage) -> ISubscription:
         check_destination(destination)
         subscription = Subscription(str(next(self._ids)), destination, on_message, self)
         self._subscriptions[subscription.ident] = subscription
@@ -141,9 +141,7 @@ class StompService(Service):
     def subscriptions(self) -> tuple[ISubscription, ...]:
         return tuple(self._subscriptions.values())
 
-    def send(
-        self, destination: str, body: bytes, headers: Mapping[str, str] | None = None
-    ) -> Deferred[None]:
+    def send(self, destination: str, body: bytes, headers: Headers = None) -> Deferred[None]:
         check_destination(destination)
         if self._connection is None:
             return fail(StompDisconnected("no connection to a broker"))
@@ -152,9 +150,7 @@ class StompService(Service):
         frame = {**(headers or {}), "destination": destination}
         return self.within_deadline(self._connection.request("SEND", frame, body))
 
-    def publish(
-        self, destination: str, body: bytes, headers: Mapping[str, str] | None = None
-    ) -> bool:
+    def publish(self, destination: str, body: bytes, headers: Headers = None) -> bool:
         check_destination(destination)
         connection = self._connection
         if connection is None or connection.held + len(body) > self._max_output:
@@ -321,11 +317,7 @@ class Subscription:
     """A subscription, and the answer of the broker on the present connection."""
 
     def __init__(
-        self,
-        ident: str,
-        destination: str,
-        on_message: Callable[[Message], None],
-        owner: ISubscriptionOwner,
+        self, ident: str, destination: str, on_message: OnMessage, owner: ISubscriptionOwner
     ) -> None:
         self.ident = ident
         self.destination = destination

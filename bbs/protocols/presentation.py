@@ -506,7 +506,6 @@ _ITEMS: Mapping[str, type[Any]] = {
     f"Sequence[{kind.__name__}]": kind
     for kind in (Choices, Listing, Line, ChatEvent, Talk, Notice, Command)
 }
-"""The classes of the items of lists."""
 
 _ENTRIES: Mapping[str, Callable[[object], bool]] = {
     "Mapping[str, str]": _is_text,
@@ -514,7 +513,6 @@ _ENTRIES: Mapping[str, Callable[[object], bool]] = {
     "Mapping[str, Sequence[str]]": _are_texts,
     "Mapping[str, Line]": _instance_of(Line),
 }
-"""The checks of the entries of mappings."""
 
 _CHECKS: Mapping[str, Callable[[object], bool]] = {
     "str": _is_text,

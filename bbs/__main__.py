@@ -1,4 +1,4 @@
-"""The `bbs` command, the board's. `python -m bbs` is the same."""
+"""The `bbs` command of the board, also run by `python -m bbs`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `bbs` with the process's arguments, or others; returns the exit code."""
+    """Run `bbs` with `argv`, by default the process's arguments; return the exit code."""
     return run(Program("bbs", _board, CLIENT), sys.argv[1:] if argv is None else argv)
 
 
 def _board() -> Service:
-    # Here, as a client needs none of it.
+    # Imported here, as clients do not need it.
     from bbs.board import board
 
     return board

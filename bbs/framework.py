@@ -1,7 +1,7 @@
-"""The public surface, for services, commands and providers of other people.
+"""The public names, for services, commands and providers of other people.
 
-Everything else of the package is private and may change. Each name is loaded when it is first used,
-so that a plugin which declares commands loads no daemon.
+Everything else in the package is private and may change. Each name is loaded on first use, so that
+a plugin with commands does not load the daemons.
 
     from bbs.framework import CommandTable, Refusal, Role, Service, Table, User, read_only
 """
@@ -66,7 +66,6 @@ _WHERE = {
     "bbs.storage.models": "Place RisingIdField Table User",
     "bbs.storage.statements": "by_index statement together",
 }
-"""The names by their modules."""
 
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 

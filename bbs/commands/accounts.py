@@ -76,9 +76,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
             of_service.update(search.members)
         return search
 
-    def undo() -> Deferred[None]:
-        return ask.database.run(accounts.undo_log_in, digest)
-
+    undo = partial(ask.database.run, accounts.undo_log_in, digest)
     # A typed name may be longer than any stored one.
     waits_as = form if len(form) <= NAME_LENGTH else name
     try:

@@ -406,9 +406,7 @@ class Presentation:
                 for alias, name in self.aliases.items()
                 if has(name) and name not in WITH_PASSWORDS
             },
-            complete={
-                where: names for where, names in self.complete.items() if has(where.split(" ")[0])
-            },
+            complete=_of(self.complete, lambda where: has(where.split(" ")[0])),
             choices=[
                 replace(
                     each,

@@ -32,8 +32,7 @@ def with_correspondent(query: Any, name: str, other: Any) -> Any:
         query.select_extend(other.id, other.channel, Relationship.kind, place.user, theirs.id)
         .left_outer_join(other, on=(other.name == name))
         .left_outer_join(
-            Relationship,
-            on=((Relationship.user == User.id) & (Relationship.other == other.id)),
+            Relationship, on=((Relationship.user == User.id) & (Relationship.other == other.id))
         )
         .left_outer_join(place, on=(place.user == other.id))
         .left_outer_join(theirs, on=((theirs.user == other.id) & (theirs.other == User.id)))

@@ -69,11 +69,7 @@ commands = CommandTable(
     Command("list-joined <user>", Role.APP, rule=groups.joined),
     Command("join-group <user> <group>", Role.APP, hear_group, rule=groups.join),
     Command(
-        "send-group <user> <group> <message>",
-        Role.APP,
-        hint,
-        rest=True,
-        rule=messages.send_group,
+        "send-group <user> <group> <message>", Role.APP, hint, rest=True, rule=messages.send_group
     ),
     Command("history <user> <name>", Role.APP, rule=history.history),
     Command("history-group <user> <group>", Role.APP, rule=history.of_group, listed=False),

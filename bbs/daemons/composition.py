@@ -140,10 +140,7 @@ class LoginServing:
             timing=self.timing,
         )
         parts = LoginServerParts(
-            hasher,
-            account_limits(config.limits, reactor),
-            self.room,
-            config.telnet.secret,
+            hasher, account_limits(config.limits, reactor), self.room, config.telnet.secret
         )
         self.home = home_of(runtime, bus, parts, watchers, self.timing)
         self.keeper = FleetController(

@@ -98,12 +98,7 @@ class _MemoryClient:
         self, destination: str, on_message: Callable[[Message], None]
     ) -> ISubscription:
         check_destination(destination)
-        subscription = Subscription(
-            str(next(self._ids)),
-            destination,
-            on_message,
-            self,
-        )
+        subscription = Subscription(str(next(self._ids)), destination, on_message, self)
         self._subscriptions[subscription.ident] = subscription
         if self.connected:
             subscription.answered(None)

@@ -314,9 +314,7 @@ class Memory:
         self.last_id = max((self.last_id, *(each.id for each in stored)))
         news = [
             PageEvent(
-                each.id,
-                each.at,
-                sentence(each.event, self._counters) if each.event else each.text,
+                each.id, each.at, sentence(each.event, self._counters) if each.event else each.text
             )
             for each in stored
             if each.id not in self._known

@@ -215,10 +215,7 @@ class Poller(Service):
             broker=self._broker(),
         )
         return PageView(
-            at=self._wall(),
-            seen_at=self._seen_at,
-            scene=scene,
-            measured=self._measured(),
+            at=self._wall(), seen_at=self._seen_at, scene=scene, measured=self._measured()
         )
 
     async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> PageView:

@@ -12,8 +12,5 @@ bbs_login = ServiceMaker(
 bbs_app = ServiceMaker("bbs-app", "bbs.board.daemons.app", "A bbs app server.", "bbs-app")
 
 bbs_telnet = ServiceMaker(
-    "bbs-telnet",
-    "bbs.board.daemons.telnet",
-    "A telnet gateway to a bbs service.",
-    "bbs-telnet",
+    "bbs-telnet", "bbs.board.daemons.telnet", "A telnet gateway to a bbs service.", "bbs-telnet"
 )

@@ -183,7 +183,9 @@ class LoginServerDaemon(Daemon):
             return None
         # Here: a web server and a metrics library are 4 MiB that a server without a page need not
         # have.
-        from bbs.web import page
+        from bbs.web.auth import PasswordFileUnusable
+        from bbs.web.context import PageContext
+        from bbs.web.page import make
 
         def trouble() -> str:
             if self._leaves:
@@ -194,7 +196,7 @@ class LoginServerDaemon(Daemon):
                 return ""
             return "no app server is ready" + ("" if self.serving.called else " yet")
 
-        parts = page.PageContext(
+        parts = PageContext(
             service=self.service.name,
             counters=tuple(self.service.counted.values()),
             me=me.id,
@@ -213,7 +215,7 @@ class LoginServerDaemon(Daemon):
             on_delete=self.service.on_delete,
         )
         try:
-            return await page.make(
+            return await make(
                 parts,
                 password_file=config.web.password_file,
                 failed_logins=config.limits.failed_logins,
@@ -222,7 +224,7 @@ class LoginServerDaemon(Daemon):
                 in_thread=self.in_thread,
                 admission=self.admission,
             )
-        except page.PasswordFileUnusable as error:
+        except PasswordFileUnusable as error:
             raise CannotStart(f"web.password_file: {error}") from error
 
     async def _show(self, page: OperatorsPage) -> None:

@@ -1,14 +1,13 @@
 """Actions of operators on the page: log in and out, launch, drain and replace servers, see people,
 and suspend, log out or delete them.
 
-Each action is recorded, by the transaction that does it and in the log: who, when, from where. A
-request from another site is refused three times over: the browser sends the cookie with this site's
-own requests alone (SameSite), `Origin` must be this site's, and no other site's form can set the
-header `X-BBS`.
+Each action is recorded, by its transaction and in the log: who, when, from where. A request from
+another site fails for three reasons: the browser sends the cookie only with requests of this site
+(SameSite), `Origin` must be this site, and the forms of another site cannot set the header `X-BBS`.
 
 Operators see names, numbers and times of people, and never a text that somebody wrote
-(`bbs.rules.user_admin`). Names stand in the body or the query, as they may have anything in them,
-and passwords in the body alone.
+(`bbs.rules.user_admin`). Names are in the body or the query, as they may have anything in them.
+Passwords are in the body alone.
 """
 
 from __future__ import annotations
@@ -26,20 +25,19 @@ from twisted.logger import Logger
 from bbs import __version__
 from bbs.core.audit import tell
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
-from bbs.core.values import Policy
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import accounts, fleet_admin, user_admin
 from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
 from bbs.rules.user_admin import Done, NoSuchPerson, NotSuspended, Person
-from bbs.storage.database import Database
 from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
+from bbs.web.context import PageContext
 from bbs.web.poller import TTLCache
 from bbs.web.resources import (
     NONE,
-    Asked,
     ChangeResource,
     HttpAnswer,
+    ReadResource,
     Responder,
     as_json,
     as_text,
@@ -47,72 +45,72 @@ from bbs.web.resources import (
     session_of,
 )
 
-ACTIONS_LISTED = 200
-"""The latest actions that `/actions` shows."""
+MOST_ACTIONS = 200  # the latest, that `/actions` shows
+MOST_PEOPLE = 50  # in one part of what a search finds
 
 Act = Callable[[By], Coroutine[Any, Any, HttpAnswer]]
-"""Does what an operator asks for."""
+"""An action of an operator."""
 
-_IS_ID = re.compile("[0-9a-f]{32}")
+_ID = re.compile("[0-9a-f]{32}")
 
 _log = Logger()
 
 
 class ActionRejected(Exception):
-    """A request is not carried out: the status by RFC 9110, and why in words."""
+    """A request is not carried out; `code` is the status by RFC 9110."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
 
 
-def done(message: str, headers: Mapping[str, str] = NONE) -> HttpAnswer:
-    """It was carried out."""
+def success(message: str, headers: Mapping[str, str] = NONE) -> HttpAnswer:
+    """The answer to a request that was carried out."""
     return as_json({"status": 0, "message": message}, 200, headers)
 
 
-def refused(code: int, reason: str, headers: Mapping[str, str] = NONE) -> HttpAnswer:
-    """It was not."""
+def failure(code: int, reason: str, headers: Mapping[str, str] = NONE) -> HttpAnswer:
+    """The answer to a request that was not carried out."""
     return as_json({"status": 1, "message": reason}, code, headers)
 
 
-def answered(ask: Responder) -> Responder:
-    """`ask`, whose refusals are answers."""
+def answer_errors(respond: Responder) -> Responder:
+    """Decorate `respond` to answer with the errors that it raises."""
 
     async def answer(request: Any) -> HttpAnswer:
         try:
-            return await ask(request)
+            return await respond(request)
         except ActionRejected as error:
-            return refused(error.code, str(error))
+            return failure(error.code, str(error))
         except WrongCredentials:
-            return refused(401, "No such operator or password error")
+            return failure(401, "No such operator or password error")
         except TooManyAttempts as error:
-            return refused(429, error.message, {"Retry-After": str(error.args[0])})
+            return failure(429, error.message, {"Retry-After": str(error.args[0])})
         except Unavailable as error:
-            return refused(503, error.message, {"Retry-After": "5"})
+            return failure(503, error.message, {"Retry-After": "5"})
 
     return answer
 
 
-def from_page(ask: Responder) -> Responder:
-    """`ask`, for requests that the page itself makes."""
+def require_page(respond: Responder) -> Responder:
+    """Decorate `respond` to refuse requests that the page itself does not make."""
 
     async def check(request: Any) -> HttpAnswer:
         origin, host = request.getHeader(b"Origin"), request.getHeader(b"Host")
-        foreign = origin is not None and origin.partition(b"://")[2] != host
-        if foreign or request.getHeader(b"X-BBS") is None:
+        is_foreign = origin is not None and origin.partition(b"://")[2] != host
+        if is_foreign or request.getHeader(b"X-BBS") is None:
             raise ActionRejected(403, "Refused: this is not the page's own request")
-        return await ask(request)
+        return await respond(request)
 
-    return answered(check)
+    return answer_errors(check)
 
 
 def fields_of(request: Any) -> Mapping[str, object]:
-    """What is in a request's body, a form or JSON, by name."""
+    """The fields of a request's body, a form or JSON, by name."""
     if (request.getHeader(b"Content-Type") or b"").startswith(b"application/json"):
         try:
             given = json.loads(request.content.read())
-        except (ValueError, RecursionError):  # No JSON, or brackets within brackets and so on.
+        except (ValueError, RecursionError):  # Malformed, or nested too deep.
             given = None
         return given if isinstance(given, dict) else {}
     return {
@@ -130,104 +128,96 @@ def credentials(request: Any) -> tuple[str, str]:
     return str(name), str(password)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Controls:
-    """Carries out what operators of `service` ask for.
+    """Carries out what operators ask for.
 
     :param operators: checks passwords; None where no password file is set, and nobody may act.
-    :param policy: how many servers there may be (0: none can be started), and their places.
-    :param on_change: called when the fleet's keeper has something new to find in the database.
-    :param wall: stamps the record of what was done.
     """
 
-    service: str
+    context: PageContext
     operators: Operators | None
     sessions: OperatorSessions
-    database: Database
-    policy: Policy
-    on_change: Callable[[], None]
-    wall: Callable[[], float]
 
     async def log_in(self, request: Any) -> HttpAnswer:
         """Begin a session."""
         if self.operators is None:
             raise ActionRejected(409, "Nobody may act here: web.password_file is not set")
         if b"?" in request.uri:
-            raise ActionRejected(400, "A password belongs in the body: addresses are written down")
+            raise ActionRejected(400, "Send the password in the body: addresses are logged")
         name, password = credentials(request)
         address = _address(request)
         try:
             await self.operators.check(name, password, address)
         except WrongCredentials:
             # Without the name: people type their password there, too.
-            _log.warn("a wrong password of an operator's from {address}", address=address)
+            _log.warn("wrong operator password from {address}", address=address)
             raise
         token = self.sessions.begin(name)
         _log.info("operator {operator} at {address} logs in", operator=name, address=address)
-        return done("Welcome!", {"Set-Cookie": _cookie(token, request)})
+        return success("Welcome!", {"Set-Cookie": _cookie(token, request)})
 
     async def log_out(self, request: Any) -> HttpAnswer:
         """End the session, if there is one."""
         self.sessions.end(session_of(request))
-        return done("Bye!", {"Set-Cookie": _cookie("; Max-Age=0", request)})
+        return success("Bye!", {"Set-Cookie": _cookie("; Max-Age=0", request)})
 
     async def launch(self, by: By) -> HttpAnswer:
         """Start one more app server."""
-        if not self.policy.maximum:
-            raise ActionRejected(
-                409, f"fleet.provider is none: run twistd {self.service}-app yourself"
-            )
+        policy, service = self.context.policy, self.context.service
+        if not policy.maximum:
+            raise ActionRejected(409, f"fleet.provider is none: run twistd {service}-app yourself")
         try:
-            server = await self.database.run(
-                fleet_admin.launch, by, self.policy.capacity, self.policy.maximum
+            server = await self.context.database.run(
+                fleet_admin.launch, by, policy.capacity, policy.maximum
             )
         except FleetFull as error:
-            reason = f"fleet.maximum: {self.policy.maximum} app servers run already"
+            reason = f"fleet.maximum: {policy.maximum} app servers run already"
             raise ActionRejected(409, reason) from error
-        self.tell_done(by, fleet_admin.LAUNCH, server)
-        return done(f"Server {server} is being started")
+        self.report(by, fleet_admin.LAUNCH, server)
+        return success(f"Server {server} is being started")
 
     async def drain(self, server: str, by: By) -> HttpAnswer:
-        """Move everybody off a server, which then ends."""
+        """Move everybody off a server, and end it."""
         try:
-            if not _IS_ID.fullmatch(server):
-                raise NoSuchServer()  # The beginning of an id is for people who type.
-            await self.database.run(fleet_admin.drain, by, server)
+            if not _ID.fullmatch(server):
+                raise NoSuchServer()  # Only at a shell is the beginning of an id enough.
+            await self.context.database.run(fleet_admin.drain, by, server)
         except NoSuchServer as error:
             raise ActionRejected(404, "There is no such server any more") from error
-        self.tell_done(by, fleet_admin.DRAIN, server)
-        return done(f"Server {server} is being drained")
+        self.report(by, fleet_admin.DRAIN, server)
+        return success(f"Server {server} is being drained")
 
     async def replace(self, request: Any, by: By) -> HttpAnswer:
-        """Have others launched for the app servers of other versions than this page's."""
-        most = _most(fields_of(request).get("most"))
-        maximum = self.policy.maximum
-        asked = await self.database.run(fleet_admin.replace, by, maximum, __version__, most)
+        """Replace the app servers of other versions than this page's."""
+        most = _replacement_limit(fields_of(request).get("most"))
+        maximum = self.context.policy.maximum
+        asked = await self.context.database.run(fleet_admin.replace, by, maximum, __version__, most)
         said = "Nothing is to be replaced"
         if asked.servers:
             count = fleet_admin.in_number(len(asked.servers))
-            self.tell_done(by, fleet_admin.REPLACE, count)
+            self.report(by, fleet_admin.REPLACE, count)
             said = f"To be replaced, one after the other: {count}"
-        return done(". ".join([said, *fleet_admin.notes(asked, maximum)]))
+        return success(". ".join([said, *fleet_admin.notes(asked, maximum)]))
 
-    async def keep(self, by: By) -> HttpAnswer:
-        """Let those stay that are to be replaced and do not drain yet."""
-        kept = await self.database.run(fleet_admin.cancel, by)
+    async def cancel_replacement(self, by: By) -> HttpAnswer:
+        """Let the servers stay that are to be replaced and do not drain yet."""
+        kept = await self.context.database.run(fleet_admin.cancel, by)
         if not kept:
-            return done("Nothing is to be replaced any more")
+            return success("Nothing is to be replaced any more")
         count = fleet_admin.in_number(len(kept))
-        self.tell_done(by, fleet_admin.CANCEL_REPLACE, count)
-        return done(f"Not to be replaced any more: {count}")
+        self.report(by, fleet_admin.CANCEL_REPLACE, count)
+        return success(f"Not to be replaced any more: {count}")
 
     async def actions(self, by: By) -> HttpAnswer:
-        """The record of what was done, newest first."""
-        deeds = await self.database.run(fleet_admin.actions, ACTIONS_LISTED)
-        return as_json([asdict(deed) for deed in deeds])
+        """The record of actions, newest first."""
+        recorded = await self.context.database.run(fleet_admin.actions, MOST_ACTIONS)
+        return as_json([asdict(action) for action in recorded])
 
-    def tell_done(self, by: By, action: str, target: str) -> None:
-        """Something has been done, to a server or to somebody."""
+    def report(self, by: By, action: str, target: str) -> None:
+        """Log an action on a server or a person, and have the fleet controller look for it."""
         _log.info(
-            # As it would be typed: a name of before may have anything in it.
+            # Quoted: an old name may have anything in it.
             "operator {operator} at {address}: {action} {target!r}",
             operator=by.operator,
             address=by.address,
@@ -235,52 +225,53 @@ class Controls:
             target=target,
         )
         tell(action, "done", address=by.address, name=target, by=by.operator)
-        self.on_change()
+        self.context.on_change()
 
     def by_operator(self, act: Act) -> Responder:
-        """`act`, for operators who are logged in."""
+        """The responder that carries out `act` for operators who are logged in."""
 
-        async def ask(request: Any) -> HttpAnswer:
-            # The page reads by itself: only what is done keeps a session alive.
-            acts = request.method == b"POST"
-            operator = self.sessions.operator(session_of(request), acts)
+        async def respond(request: Any) -> HttpAnswer:
+            # The page reads by itself: only a change keeps a session alive.
+            is_change = request.method == b"POST"
+            operator = self.sessions.operator(session_of(request), is_change)
             if operator is None:
                 raise ActionRejected(401, "Log in as an operator first")
-            return await act(By(operator, _address(request), self.wall()))
+            return await act(By(operator, _address(request), self.context.wall()))
 
-        return ask
+        return respond
 
 
-class Servers(ChangeResource):
+class ServersResource(ChangeResource):
     """`POST /servers`, and what is below it."""
 
     isLeaf = True
 
     def __init__(self, controls: Controls) -> None:
-        async def ask(request: Any) -> HttpAnswer:
+        async def respond(request: Any) -> HttpAnswer:
+            act: Act
             match request.postpath:
                 case []:
-                    return await controls.by_operator(controls.launch)(request)
+                    act = controls.launch
                 case [b"replace"]:
-                    replace = partial(controls.replace, request)
-                    return await controls.by_operator(replace)(request)
+                    act = partial(controls.replace, request)
                 case [b"replace", b"cancel"]:
-                    return await controls.by_operator(controls.keep)(request)
+                    act = controls.cancel_replacement
                 case [server, b"drain"]:
-                    drain = partial(controls.drain, server.decode("ascii", "replace"))
-                    return await controls.by_operator(drain)(request)
-            return as_text("Not found", 404)
+                    act = partial(controls.drain, server.decode("ascii", "replace"))
+                case _:
+                    return as_text("Not found", 404)
+            return await controls.by_operator(act)(request)
 
-        ChangeResource.__init__(self, from_page(ask))
+        ChangeResource.__init__(self, require_page(respond))
 
 
 def is_text(value: object) -> bool:
-    """Whether it can be written as UTF-8: JSON can have halves of characters in it."""
+    """Whether `value` is a text that UTF-8 can write: JSON may have half of a surrogate pair."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
-def _most(value: object) -> int | None:
-    """How many are meant at the most, None for all."""
+def _replacement_limit(value: object) -> int | None:
+    """The most servers to replace, None for all."""
     if value is None or value == "":
         return None
     try:
@@ -294,18 +285,15 @@ def _address(request: Any) -> str:
 
 
 def _cookie(value: str, request: Any) -> str:
-    """The browser keeps it until it ends; how long the session lives is this server's to say."""
+    """A cookie that the browser keeps until it ends; this server decides how long the session
+    lives."""
     secure = "; Secure" if request.isSecure() else ""
     return f"{cookie_name(request)}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
 
-PEOPLE_SHOWN = 50
-"""People in one part of what is found."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Passwords:
-    """How somebody's new password is hashed: in the turns of `queue`; `minimum` is in
+    """Hashes the passwords that operators set, in the turns of `queue`; `minimum` is in
     characters."""
 
     hasher: Hasher
@@ -313,88 +301,79 @@ class Passwords:
     minimum: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PeopleControls:
     """Carries out what operators ask for of people.
 
     :param passwords: None where nobody may act.
-    :param count: the service's numbers of one person, if it has any (`Service.person`).
-    :param on_delete: what the service removes of an account, in parts (`Service.on_delete`).
-    :param kept: what was found, for a moment.
+    :param cache: has what searches found.
     """
 
     controls: Controls
     passwords: Passwords | None
-    count: Callable[[int], Mapping[str, int]] | None
-    on_delete: Callable[[int], int] | None
-    kept: TTLCache[HttpAnswer]
-
-    @property
-    def _database(self) -> Database:
-        return self.controls.database
+    cache: TTLCache[HttpAnswer]
 
     # What operators see
 
     async def search(self, request: Any, by: By) -> HttpAnswer:
         """People by a part of their names."""
-        text, behind, online = (_of_query(request, name) for name in ("search", "behind", "online"))
+        text, behind, online = (
+            _query_value(request, name) for name in ("search", "behind", "online")
+        )
 
         async def make() -> HttpAnswer:
-            found = await self._database.run(
+            found = await self.controls.context.database.run(
                 user_admin.search,
                 by.now,
                 text,
                 online=bool(online),
                 behind=behind,
-                limit=PEOPLE_SHOWN,
+                limit=MOST_PEOPLE,
             )
             return as_json({"people": [_person(each) for each in found.people], "more": found.more})
 
-        return await self.kept.get(("people", text, behind, online), make)
+        return await self.cache.get(("people", text, behind, online), make)
 
     async def show(self, request: Any, by: By) -> HttpAnswer:
-        """One person, with what the service counts of them."""
-        name = _of_query(request, "name")
-        try:
-            found = await self._database.run(user_admin.show, by.now, name, self.count)
-        except NoSuchPerson as error:
-            raise _nobody() from error
-        return as_json(_person(found))
+        """One person, with the service's numbers of them."""
+        name, context = _query_value(request, "name"), self.controls.context
+        return as_json(_person(await self._run(user_admin.show, by.now, name, context.person)))
 
-    # What they do
+    # What operators do
 
     async def suspend(self, fields: Mapping[str, object], by: By) -> str:
-        """Nobody logs in by that name for so long, or until it is resumed."""
+        """End somebody's sessions, and let nobody log in by the name for a time, or until
+        `resume`."""
         seconds, reason = fields.get("for"), fields.get("reason") or ""
         if seconds is not None and not _is_duration(seconds):
-            raise ActionRejected(400, "How long is said in seconds, or left out")
+            raise ActionRejected(400, f"for must be seconds, {user_admin.LONGEST:.0f} at the most")
         if not is_text(reason):
-            raise ActionRejected(400, "The reason is a text")
+            raise ActionRejected(400, "reason must be a text")
         until = None if seconds is None else by.now + float(str(seconds))
         done = await self._run(user_admin.suspend, by, _name(fields), until, str(reason).strip())
         return f"{done.name} is suspended; {_sessions(done)}"
 
     async def resume(self, fields: Mapping[str, object], by: By) -> str:
-        """They may log in again."""
+        """End a suspension."""
         return f"{(await self._run(user_admin.resume, by, _name(fields))).name} may log in again"
 
     async def kick(self, fields: Mapping[str, object], by: By) -> str:
-        """All their sessions end."""
+        """End all sessions of somebody."""
         done = await self._run(user_admin.kick, by, _name(fields))
         return f"{done.name}: {_sessions(done)}"
 
     async def set_password(self, fields: Mapping[str, object], by: By) -> str:
-        """They have another password."""
+        """Give somebody another password, and end their sessions."""
         name, password, passwords = _name(fields), fields.get("password"), self.passwords
         if passwords is None or not is_text(password):
             raise ActionRejected(400, "A password is needed")
         if str(password).split() != [password]:
-            raise ActionRejected(400, "A password is one word: commands could not say it")
+            raise ActionRejected(400, "A password is one word, without spaces")
         try:
             accounts.check_password(str(password), passwords.minimum)
         except Refusal as error:
             raise ActionRejected(400, error.message) from error
-        # Before anybody troubles to hash it.
+        # First, as hashing is expensive.
         await self._run(user_admin.show, by.now, name)
         hashed = await passwords.queue.run(
             by.address, partial(passwords.hasher.hash, str(password))
@@ -403,70 +382,70 @@ class PeopleControls:
         return f"{done.name} has the new password; {_sessions(done)}"
 
     async def delete(self, fields: Mapping[str, object], by: By) -> str:
-        """The account is gone."""
+        """Delete an account."""
         name = _name(fields)
         if fields.get("again") != name:
             raise ActionRejected(400, "Type the name once more: the two differ")
-        done, left = await self._run(user_admin.delete, by, name, self.on_delete)
+        context = self.controls.context
+        done, left = await self._run(user_admin.delete, by, name, context.on_delete)
         while left is not None:
-            gone = await self._database.run(user_admin.go_on_deleting, left, self.on_delete)
+            gone = await context.database.run(user_admin.go_on_deleting, left, context.on_delete)
             left = None if gone else left
         return f"{done.name} is deleted; {_sessions(done)}"
 
     def _run(self, rule: Callable[..., Any], *arguments: object) -> Deferred[Any]:
-        def refused(failure: Any) -> None:
+        def reject(failure: Any) -> None:
             if failure.check(NoSuchPerson):
-                raise _nobody()
+                raise ActionRejected(404, "Nobody has this name")
             if failure.check(NotSuspended):
                 raise ActionRejected(409, "There is no suspension to end")
             failure.raiseException()
 
-        return self._database.run(rule, *arguments).addErrback(refused)
+        return self.controls.context.database.run(rule, *arguments).addErrback(reject)
 
-    # What it is asked for by
+    # What serves it
 
-    def resource(self) -> Asked:
+    def resource(self) -> ReadResource:
         """`/people`, and what is below it."""
-        controls = self.controls
 
-        def asked(ask: Callable[[Any, By], Any]) -> Asked:
+        def reader(read: Callable[[Any, By], Any]) -> ReadResource:
             async def answer(request: Any) -> HttpAnswer:
-                found: HttpAnswer = await controls.by_operator(partial(ask, request))(request)
+                found: HttpAnswer = await self.controls.by_operator(partial(read, request))(request)
                 return found
 
-            return Asked(answered(answer))
+            return ReadResource(answer_errors(answer))
 
-        root = asked(self.search)
-        root.putChild(b"show", asked(self.show))
-        for name, do in (
+        root = reader(self.search)
+        root.putChild(b"show", reader(self.show))
+        for name, change in (
             (user_admin.SUSPEND, self.suspend),
             (user_admin.RESUME, self.resume),
             (user_admin.KICK, self.kick),
             (user_admin.PASSWORD, self.set_password),
             (user_admin.DELETE, self.delete),
         ):
-            root.putChild(name.encode(), ChangeResource(from_page(self._deed(name, do))))
+            child = ChangeResource(require_page(self._change_responder(name, change)))
+            root.putChild(name.encode(), child)
         return root
 
-    def _deed(self, action: str, do: Callable[[Mapping[str, object], By], Any]) -> Responder:
-        controls = self.controls
-
+    def _change_responder(
+        self, action: str, change: Callable[[Mapping[str, object], By], Any]
+    ) -> Responder:
         async def answer(request: Any) -> HttpAnswer:
             async def act(by: By) -> HttpAnswer:
                 if b"?" in request.uri:
-                    raise ActionRejected(400, "What is to be done belongs in the body")
+                    raise ActionRejected(400, "Send the fields in the body, not in the address")
                 fields = fields_of(request)
-                message: str = await do(fields, by)
-                controls.tell_done(by, action, _name(fields))
-                return done(message)
+                message: str = await change(fields, by)
+                self.controls.report(by, action, _name(fields))
+                return success(message)
 
-            return await controls.by_operator(act)(request)
+            return await self.controls.by_operator(act)(request)
 
         return answer
 
 
 def _person(person: Person) -> dict[str, object]:
-    """As the page gets it."""
     shown = asdict(person) | {"state": person.state}
     del shown["id"]
     return shown
@@ -475,12 +454,8 @@ def _person(person: Person) -> dict[str, object]:
 def _name(fields: Mapping[str, object]) -> str:
     name = fields.get("name")
     if not is_text(name) or not name:
-        raise ActionRejected(400, "Whose account it is about is said by name")
+        raise ActionRejected(400, "Missing or malformed field: name")
     return str(name)
-
-
-def _nobody() -> ActionRejected:
-    return ActionRejected(404, "Nobody has this name")
 
 
 def _sessions(done: Done) -> str:
@@ -489,7 +464,7 @@ def _sessions(done: Done) -> str:
     return f"{done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"
 
 
-def _of_query(request: Any, name: str) -> str:
+def _query_value(request: Any, name: str) -> str:
     value: bytes = request.args.get(name.encode(), [b""])[0]
     return value.decode("utf-8", "replace")
 

@@ -1,7 +1,7 @@
-"""Who is an operator: the password file, and the sessions of those who have logged in.
+"""The operators: their password file, and the sessions of those who have logged in.
 
-The file is `[web] password_file`: a line `NAME:PASSWORD` or `NAME:$argon2id$…` for each operator; a
-line without a colon is the password of the one named `operator`. Only hashes are kept in memory.
+The file is `[web] password_file`: a line `NAME:PASSWORD` or `NAME:$argon2id$…` for each operator. A
+line without a colon is the password of `operator`. Memory holds hashes only.
 """
 
 from __future__ import annotations
@@ -26,30 +26,23 @@ from bbs.limits.password_hashing import Hasher
 from bbs.rules.accounts import new_token
 from bbs.rules.auth import digest
 
-LONE_OPERATOR = "operator"
-"""Whose password a line without a name is."""
-
-HASH = "$argon2id$"
-"""What a hash begins with; no password of a person's does."""
+LONE_OPERATOR = "operator"  # the name of a line that has none
+HASH = "$argon2id$"  # what a hash begins with; no password of a person does
+IDLE = 12 * 3600.0  # seconds without an action after which a session ends
+MOST_SESSIONS = 100  # of more, the one longest idle ends
 
 _ANY_HASH = re.compile(r"\$[A-Za-z0-9-]+\$")
 
-IDLE = 12 * 3600.0
-"""Seconds after which a session that did nothing ends."""
-
-MOST = 100
-"""Sessions at once; of more the one longest idle ends."""
-
 
 class PasswordFileUnusable(Exception):
-    """The password file cannot be used; the text is one line, without a password."""
+    """The password file cannot be used. The text is one line, and has no password in it."""
 
 
 def read_passwords(path: str) -> Mapping[str, str]:
-    """The operators' passwords, or their hashes, by name.
+    """Read the operators' passwords, or their hashes, by name.
 
-    :raises PasswordFileUnusable: it cannot be read, others than its owner and group can, or it has
-        no password in it.
+    :raises PasswordFileUnusable: the file cannot be read, is malformed, has no password in it, or
+        others than its owner and group can read it.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -59,7 +52,7 @@ def read_passwords(path: str) -> Mapping[str, str]:
     except OSError as error:
         raise PasswordFileUnusable(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise PasswordFileUnusable(f"{path}: is no text file") from error
+        raise PasswordFileUnusable(f"{path}: not a text file") from error
     found: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
@@ -68,13 +61,15 @@ def read_passwords(path: str) -> Mapping[str, str]:
         if not colon:
             name, password = LONE_OPERATOR, line
         if _ANY_HASH.match(password) and not password.startswith(HASH):
-            # It would be the password itself, and nobody would know why theirs is wrong.
+            # Else this would be the password itself, and nobody would know why theirs is wrong.
             raise PasswordFileUnusable(f"{path}: line {number} has a hash that is not {HASH}…")
         if not _is_usable(name, password) or name in found:
-            raise PasswordFileUnusable(f"{path}: line {number} is no NAME:PASSWORD of its own")
+            raise PasswordFileUnusable(
+                f"{path}: line {number} must be NAME:PASSWORD, with a name of its own"
+            )
         found[name] = password
     if not found:
-        raise PasswordFileUnusable(f"{path}: there is no password in it")
+        raise PasswordFileUnusable(f"{path}: has no password in it")
     return found
 
 
@@ -88,7 +83,7 @@ def _is_usable(name: str, password: str) -> bool:
 
 
 async def hashed(passwords: Mapping[str, str], hasher: Hasher) -> Mapping[str, str]:
-    """The same with a hash in place of each password."""
+    """Hash the passwords that are not hashes yet."""
     return {
         name: password if password.startswith(HASH) else await hasher.hash(password)
         for name, password in passwords.items()
@@ -96,20 +91,17 @@ async def hashed(passwords: Mapping[str, str], hasher: Hasher) -> Mapping[str, s
 
 
 class Operators:
-    """Checks the passwords whose `hashes` it has, within the limits that logins have: `rate` is how
-    many may be wrong, for a name from one address; right ones are not counted.
+    """Checks operators' passwords by their `hashes`, within the limits of logins.
 
-    So it takes several addresses to keep an operator out, who is known by a name that can be
-    guessed.
-
-    :param queue: where attempts wait for their turn to be hashed.
+    :param rate: the wrong passwords allowed for a name from one address. So a stranger who guesses
+        a name needs several addresses to keep its operator out.
+    :param queue: where attempts wait to be hashed.
     """
 
     def __init__(
         self,
         hashes: Mapping[str, str],
         hasher: Hasher,
-        *,
         rate: Rate,
         clock: IReactorTime,
         queue: FairQueue,
@@ -119,41 +111,45 @@ class Operators:
         self._limits = LoginLimits(rate, None, clock, queue, _tell)
 
     async def check(self, name: str, password: str, address: str) -> None:
-        """Raise `WrongCredentials` unless the password is the operator's, or `TooManyAttempts`, or
-        `Unavailable` where too many wait."""
+        """Check that the password is the operator's.
+
+        :raises WrongCredentials: it is not.
+        :raises TooManyAttempts: there were too many wrong ones.
+        :raises Unavailable: too many wait.
+        """
         verify = partial(self._hasher.verify, self._hashes.get(name), password)
         await self._limits.attempt(name, address, verify)
 
 
 def _tell(outcome: str, address: str, name: str) -> None:
-    # A name that is none is left out: people type their password there, too.
+    # Without the name if the login failed: people type their password there, too.
     by = name if outcome == "right" else ""
     audit.tell("operator-login", outcome, address=address, by=by)
 
 
 @dataclass
-class _LoggedIn:
+class _Session:
     operator: str
     used: float
 
 
 class OperatorSessions:
-    """The operators who are logged in, by the digest of the token that their browser keeps."""
+    """The sessions of operators, by the digest of the token that the browser keeps."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._sessions: OrderedDict[str, _LoggedIn] = OrderedDict()
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
     def begin(self, operator: str) -> str:
-        """A new session's token."""
+        """Begin a session; returns its token."""
         token = new_token()
-        self._sessions[digest(token)] = _LoggedIn(operator, self._clock.seconds())
-        while len(self._sessions) > MOST:
+        self._sessions[digest(token)] = _Session(operator, self._clock.seconds())
+        while len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
         return token
 
-    def operator(self, token: str, acts: bool = False) -> str | None:
-        """Whose session it is; None if it has ended. `acts`: it is used, and lives on."""
+    def operator(self, token: str, is_action: bool = False) -> str | None:
+        """The operator of a session, None if it has ended; an action keeps it alive."""
         key = digest(token)
         session = self._sessions.get(key)
         if session is None:
@@ -161,11 +157,11 @@ class OperatorSessions:
         if self._clock.seconds() - session.used > IDLE:
             del self._sessions[key]
             return None
-        if acts:
+        if is_action:
             session.used = self._clock.seconds()
             self._sessions.move_to_end(key)
         return session.operator
 
     def end(self, token: str) -> None:
-        """The operator logs out."""
+        """End a session."""
         self._sessions.pop(digest(token), None)

@@ -1,8 +1,8 @@
-"""HTTP as the operators' page is served by it: what every answer says, and how much a peer may ask.
+"""HTTP for the operators' page: the headers of every answer, and limits on what a peer may ask.
 
-Twisted's own server has no bound on a body, on connections, on the time that a request may take to
-arrive byte by byte, or on how many requests of a connection it answers before it looks at anything
-else; these are the classes that it is told them by.
+Twisted's own server bounds neither a body, nor the number of connections, nor the time that a
+request may take to arrive byte by byte, nor the requests of one connection that it answers before
+it looks at anything else. The classes here do.
 """
 
 from __future__ import annotations
@@ -23,36 +23,28 @@ from bbs.core.values import IDoor, IEntry
 from bbs.protocols.connection_state import OpenDoor, host_of
 from bbs.web.resources import as_text, send
 
-MAX_BODY = 4096
-"""Bytes in a request's body: a name and a password."""
-
-MAX_CONNECTIONS = 300
-"""Connections at once, beside those that are told that they are too many."""
-
-CONNECTIONS_PER_ADDRESS = 20
-"""Connections of one address: a browser has six."""
+MAX_BODY = 4096  # bytes in a request's body: a name and a password
+MAX_CONNECTIONS = 300  # at once, in addition to those that only hear that they are too many
+CONNECTIONS_PER_ADDRESS = 20  # a browser has six
 
 PROBED = (b"/health", b"/ready")
-"""What is answered on connections beyond these limits too: who probes a server must not take it for
-dead because others crowd it."""
+"""Paths answered beyond these limits too: a prober must not take the server for dead because others
+crowd it."""
 
 MAX_PROBES = 20
-"""Connections beyond the limits that are open at once. One more takes the place of the one that has
-been there longest, so that nobody keeps those who probe out by being silent."""
+"""Connections beyond the limits that are open at once. Another takes the place of the oldest, so
+that silent ones do not keep probers out."""
 
-PROBE_TIMEOUT = 5.0
-"""Seconds that such a one has for its request."""
+PROBE_TIMEOUT = 5.0  # seconds that such a connection has for its request
 
 REQUEST_TIMEOUT = 20.0
-"""Seconds that a connection has to send a whole request, and may be idle before it; and to take
-what it is answered."""
+"""Seconds that a connection may be idle, or take to send a whole request, or to take the answer."""
 
-READ_AHEAD = 16384
-"""Bytes that are read while the request before them is answered."""
+READ_AHEAD = 16384  # bytes that are read while the request before them is answered
 
 BEGUN_AT_ONCE = 10
 """Connections whose next request is begun in one turn of the reactor. A request takes about 0.1 ms,
-so that those who pipeline on `MAX_CONNECTIONS` delay others by 1 ms, and not by 30."""
+so peers that pipeline on `MAX_CONNECTIONS` delay others by 1 ms, and not by 30."""
 
 TOO_MANY = as_text("Too many connections", 503, {"Retry-After": "5"})
 
@@ -60,13 +52,14 @@ TURNED_AWAY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Retry-After: 5\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
 ) % (len(TOO_MANY.body), TOO_MANY.body)
-"""The same, for those who have asked nothing."""
+"""`TOO_MANY`, for peers that have asked nothing."""
 
 TIMED_OUT = (
     b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Connection: close\r\nContent-Length: 18\r\n\r\nRequest timed out\n"
 )
-"""For those who have begun a request. (Who is idle between two is not told: that is no failure.)"""
+"""The answer to half a request. A peer that is idle between two requests gets none: that is no
+failure."""
 
 HEADERS = (
     (
@@ -79,11 +72,11 @@ HEADERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cache-Control", "no-store"),
 )
-"""Of every answer: nothing runs that is not the page's own file, and nothing is kept."""
+"""Headers of every answer: browsers run only the page's own files, and keep nothing."""
 
 
 class BoundedRequest(Request):
-    """A request whose body is short, answered with `HEADERS`."""
+    """A request with a short body, answered with `HEADERS`."""
 
     channel: BoundedChannel
 
@@ -105,10 +98,10 @@ class BoundedRequest(Request):
             Request.process(self)
 
     def _is_misdirected(self) -> bool:
-        """Whether it came to this machine itself, under a name that may be another's.
+        """Whether the request came by loopback, but under a name that is not loopback's.
 
-        Whoever owns a name can have it mean 127.0.0.1 (DNS rebinding), and a browser takes what it
-        finds there for their site's: their scripts could read it.
+        The owner of a name can have it mean 127.0.0.1 (DNS rebinding). A browser takes this page
+        for a part of the owner's site then, whose scripts could read it.
         """
         this: Any = self
         local = getattr(this.getHost(), "host", "")
@@ -117,10 +110,10 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(HTTPChannel):
-    """A connection, counted by its site, whose requests come within `REQUEST_TIMEOUT`, and are
-    begun one in a turn of the reactor, none before the answers to those before it have left.
+    """A connection whose requests arrive within `REQUEST_TIMEOUT`. They begin one in a turn of the
+    reactor, and none before the answers to those before it have left.
 
-    `entry` is None for one that is beyond the limits: it is answered one request.
+    `entry` is None for a connection beyond the limits, of which only one request is answered.
     """
 
     site: BoundedSite
@@ -128,37 +121,35 @@ class BoundedChannel(HTTPChannel):
     setTimeout: Callable[[float | None], float | None]
     entry: IEntry | None = None
     transport: Any
-    _done: Any = None
-    """The request that has been answered last, while the next has not been begun."""
+    _answered: Any = None  # The last request, until the next begins.
     _closing = False
-    _ahead = 0
-    """How many bytes were read behind the request that is answered."""
+    _ahead = 0  # Bytes that were read behind the present request.
 
     @property
     def is_beyond(self) -> bool:
-        """Whether there are too many connections to have this one, too."""
+        """Whether this connection is beyond the limits."""
         return self.entry is None
 
     def connectionMade(self) -> None:
-        self.site.came(self)
+        self.site.add(self)
         if self.entry is not None:
             self.entry.watch(self.turn_away)
         HTTPChannel.connectionMade(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.left(self)
+        self.site.remove(self)
         if self.entry is not None:
             self.entry.leave()
-        if self._done is not None:  # It has been answered, and has nothing to lose.
-            self.requests.remove(self._done)
-            self._done = None
+        if self._answered is not None:  # An answered request has nothing to lose.
+            self.requests.remove(self._answered)
+            self._answered = None
         HTTPChannel.connectionLost(self, reason)
 
     def resetTimeout(self) -> None:
-        """Bytes that come buy no more time. (Twisted calls this for each of them.)"""
+        """Give no more time for bytes that arrive. (Twisted calls this for each of them.)"""
 
     def timeoutConnection(self) -> None:
-        if self._closing:  # The peer does not take what it was answered last.
+        if self._closing:  # The peer does not take the last answer.
             self.forceAbortClient()
         else:
             if self.requests and not self._handlingRequest:
@@ -174,11 +165,11 @@ class BoundedChannel(HTTPChannel):
         return persists and not self.is_beyond
 
     def turn_away(self) -> None:
-        """It has asked nothing, and somebody else needs its place."""
+        """Close: the peer has asked nothing, and another needs the place."""
         if ISSLTransport.providedBy(self.transport):
-            # Nothing can be said there before the peer has done its part, however long it takes.
+            # TLS sends nothing before the peer has shaken hands, however long that takes.
             self.transport.abortConnection()
-        elif not self._handlingRequest:  # Else it is answered, and closes by itself.
+        elif not self._handlingRequest:  # Else it closes by itself after the answer.
             self.close_with(TURNED_AWAY)
 
     def loseConnection(self) -> None:
@@ -187,38 +178,38 @@ class BoundedChannel(HTTPChannel):
         lose(self)
 
     def lineReceived(self, line: bytes) -> None:
-        # Twisted goes on where it has just refused a line, if the peer has gone meanwhile (by TLS
-        # that is seen late), and falls over what is missing.
+        # After a refused line Twisted goes on if the peer has gone meanwhile (TLS notices that
+        # late), and fails.
         if not self._closing:
             HTTPChannel.lineReceived(self, line)
 
     def close_with(self, words: bytes) -> None:
-        """Close, as soon as the peer has taken `words`."""
+        """Close as soon as the peer has taken `words`."""
         self.transport.write(words)
         self.loseConnection()
 
     # One request at a time
 
     def requestDone(self, request: Any) -> None:
-        """A request has been answered. Twisted would begin the next at once."""
-        self._done = request
+        """Note that a request has been answered. Twisted would begin the next at once."""
+        self._answered = request
         self.setTimeout(self._savedTimeOut)
         if self.persistent:
             self.site.queue(self)
         else:
-            self.go_on()
+            self.begin_next()
 
-    def go_on(self) -> None:
-        """Begin the next request, unless the peer has yet to take what it was answered."""
-        if self._done is None or self._closing:
+    def begin_next(self) -> None:
+        """Begin the next request, unless the peer has yet to take the last answer."""
+        if self._answered is None or self._closing:
             return
         if not (self.persistent and self._waitingForTransport):
-            done, self._done, self._ahead = self._done, None, 0
-            HTTPChannel.requestDone(self, done)
+            answered, self._answered, self._ahead = self._answered, None, 0
+            HTTPChannel.requestDone(self, answered)
 
     def resumeProducing(self) -> None:
         HTTPChannel.resumeProducing(self)
-        if self._done is not None:
+        if self._answered is not None:
             self.site.queue(self)
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -227,7 +218,7 @@ class BoundedChannel(HTTPChannel):
         if not self._handlingRequest:
             HTTPChannel.rawDataReceived(self, data)
             return
-        # Here, as Twisted reads on without end while the peer takes nothing.
+        # Twisted would read on without end while the peer takes nothing.
         self._dataBuffer.append(data)
         self._ahead += len(data)
         if self._ahead > READ_AHEAD:
@@ -235,22 +226,20 @@ class BoundedChannel(HTTPChannel):
 
 
 class BoundedSite(Site):
-    """Serves `root` to at most `MAX_CONNECTIONS`, and those that `door` lets in."""
+    """Serves `root` to at most `MAX_CONNECTIONS` that `door` lets in."""
 
-    protocol = BoundedChannel  # type: ignore[assignment]  # It means any channel.
+    protocol = BoundedChannel  # type: ignore[assignment]  # Any channel is meant.
 
     def __init__(self, root: IResource, reactor: IReactorTime, door: IDoor | None = None) -> None:
         Site.__init__(
             self, root, requestFactory=BoundedRequest, timeout=REQUEST_TIMEOUT, reactor=reactor
         )
-        self._later = reactor.callLater
+        self._call_later = reactor.callLater
         self.connections: set[BoundedChannel] = set()
         self._door: IDoor = door or OpenDoor()
-        self._beyond: dict[BoundedChannel, None] = {}
-        """Those beyond the limits, the oldest first."""
-        self._queue: deque[BoundedChannel] = deque()
-        """Those whose next request may be begun."""
-        self._turning = False
+        self._beyond: dict[BoundedChannel, None] = {}  # Beyond the limits, the oldest first.
+        self._queue: deque[BoundedChannel] = deque()  # Their next request may begin.
+        self._is_scheduled = False
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self._door.is_jammed:
@@ -264,7 +253,7 @@ class BoundedSite(Site):
         return channel
 
     def log(self, request: Any) -> None:
-        """Who reads the page is nobody's business; what operators do is logged where they do it."""
+        """Log nothing: reads are private, and actions are logged where they are carried out."""
 
     def close_all(self) -> None:
         """End every connection."""
@@ -273,32 +262,32 @@ class BoundedSite(Site):
 
     # For the connections
 
-    def came(self, channel: BoundedChannel) -> None:
-        """`channel` is there."""
+    def add(self, channel: BoundedChannel) -> None:
+        """Count a new connection."""
         if not channel.is_beyond:
             self.connections.add(channel)
             return
         self._beyond[channel] = None
         if len(self._beyond) > MAX_PROBES:
-            longest = next(iter(self._beyond))
-            del self._beyond[longest]
-            longest.turn_away()
+            oldest = next(iter(self._beyond))
+            del self._beyond[oldest]
+            oldest.turn_away()
 
-    def left(self, channel: BoundedChannel) -> None:
-        """`channel` has ended."""
+    def remove(self, channel: BoundedChannel) -> None:
+        """Forget a connection that has ended."""
         self.connections.discard(channel)
         self._beyond.pop(channel, None)
 
     def queue(self, channel: BoundedChannel) -> None:
-        """Have `channel` go on in a later turn of the reactor."""
+        """Let the next request of `channel` begin in a later turn of the reactor."""
         self._queue.append(channel)
-        if not self._turning:
-            self._turning = True
-            self._later(0, self._turn)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._call_later(0, self._begin_some)
 
-    def _turn(self) -> None:
+    def _begin_some(self) -> None:
         for _ in range(min(len(self._queue), BEGUN_AT_ONCE)):
-            self._queue.popleft().go_on()
-        self._turning = bool(self._queue)
-        if self._turning:
-            self._later(0, self._turn)
+            self._queue.popleft().begin_next()
+        self._is_scheduled = bool(self._queue)
+        if self._is_scheduled:
+            self._call_later(0, self._begin_some)

@@ -1,11 +1,10 @@
-"""Looks at the service for everybody who watches: once, however many they are.
+"""Polls the service for everybody who watches the page: once, however many they are.
 
 While somebody watches there is a look each second, else one every ten for the last hour's plots.
-Each look is one transaction that only reads. When the database is away the last fleet known stays,
-and the view says since when.
+Each look is one transaction that only reads. While the database is away the page shows the fleet as
+last known, and since when.
 
-`ReactorLag` and `Spans` measure this process. A `TTLCache` has answers that cost something, made
-once in a while and given to everybody who asks.
+`ReactorLag` and `Durations` measure this process. A `TTLCache` keeps answers that cost something.
 """
 
 from __future__ import annotations
@@ -22,55 +21,72 @@ from zope.interface import Interface
 
 from bbs.core.batching import SingleFlight
 from bbs.core.errors import Unavailable
-from bbs.core.values import Counter
 from bbs.rules.membership import Watch
 from bbs.rules.overview import Overview, overview
 from bbs.rules.servers import NOT_RUNNING
-from bbs.storage.database import Database
 from bbs.web import history
-from bbs.web.history import IWatchers, Memory, chosen, series_of
+from bbs.web.context import PageContext
+from bbs.web.history import IWatchers, PageHistory, chosen, series_of
 from bbs.web.rates import Launched, ServiceRates, newly_failed, newly_ready
-from bbs.web.snapshot import Measured, PageView, Scene, free_places, longest_wait
+from bbs.web.snapshot import Measured, PageView, free_places, longest_wait
 
-__all__ = ["NOTHING", "IMeter", "Poller"]
+LAG_INTERVAL = 0.1  # seconds between measurements of the reactor's lag
+LOOK_INTERVAL = 1.0  # seconds between looks while somebody watches
+ANSWER_TTL = 1.0  # seconds for which a `TTLCache` gives an answer again
 
-LAG_INTERVAL = 0.1
-"""Seconds between measurements of the reactor's lag: whatever blocks it for longer is seen."""
+WITH_NAMES, WITHOUT_NAMES = "with names", "without names"
+SYNCING = "syncing"
+"""The kinds of looks: a caller who needs no names takes part in a look that has them."""
+
+CONTROLLER = "controller"  # beside the ids of servers, in what is watched
+
+NOTHING_SEEN = Overview(
+    servers=(),
+    login_servers=(),
+    waiting=0,
+    waiting_since=None,
+    refusal=None,
+    usual=None,
+    actions=(),
+    who=None,
+)
+
+_log = Logger()
 
 
-class Spans:
+class Durations:
     """Durations in seconds, of the present interval and the one before."""
 
     def __init__(self) -> None:
-        self._count, self._sum, self._most = 0, 0.0, 0.0
+        self._count, self._sum, self._longest = 0, 0.0, 0.0
         self._ended: tuple[float | None, float] = (None, 0.0)
 
     def note(self, seconds: float) -> None:
-        """Something took so long."""
+        """Add a duration to the present interval."""
         self._count += 1
         self._sum += seconds
-        self._most = max(self._most, seconds)
+        self._longest = max(self._longest, seconds)
 
     def next_interval(self) -> None:
-        """The present interval ends."""
-        self._ended = (self._sum / self._count if self._count else None, self._most)
-        self._count, self._sum, self._most = 0, 0.0, 0.0
+        """End the present interval, and begin the next."""
+        self._ended = (self._sum / self._count if self._count else None, self._longest)
+        self._count, self._sum, self._longest = 0, 0.0, 0.0
 
     def mean(self) -> float | None:
-        """The mean of the last interval that has ended; None if nothing was noted in it."""
+        """The mean of the last interval that has ended; None if it has no durations."""
         return self._ended[0]
 
-    def most(self) -> float:
+    def longest(self) -> float:
         """The longest of the last interval that has ended."""
         return self._ended[1]
 
-    def most_lately(self) -> float:
+    def longest_lately(self) -> float:
         """The longest since that interval began."""
-        return max(self._ended[1], self._most)
+        return max(self._ended[1], self._longest)
 
 
 class ReactorLag(Service):
-    """Measures how much later than asked the reactor does something.
+    """Measures how late the reactor is.
 
     :param tell: called with each measurement, in seconds.
     """
@@ -80,8 +96,6 @@ class ReactorLag(Service):
         self._tell = tell
         # No TimerService: it does not say when a call was due.
         self._next: Any = None
-
-    # Service
 
     def startService(self) -> None:
         Service.startService(self)
@@ -96,152 +110,99 @@ class ReactorLag(Service):
         self._next = self._reactor.callLater(LAG_INTERVAL, self._measure, due)
 
     def _measure(self, due: float) -> None:
-        # Not below nought: a clock that was set back would make it so.
+        # A clock that was set back would make it negative.
         self._tell(max(0.0, self._reactor.seconds() - due))
         self._wait()
 
 
-LOOK_INTERVAL = 1.0
-"""Seconds between looks while somebody watches."""
-
-WITH_NAMES, WITHOUT = "with names", "without names"
-REMEMBERING = "remembering"
-"""Kinds of looks: whoever needs no names takes part in one that has them."""
-
-NOTHING = Overview(
-    servers=(),
-    login_servers=(),
-    waiting=0,
-    waiting_since=None,
-    refusal=None,
-    usual=None,
-    actions=(),
-    who=None,
-)
-"""What is known before the first look."""
-
-KEEPER = "keeper"
-"""What the fleet's keeper is watched as, beside servers by their ids."""
-
-_log = Logger()
-
-
 class IMeter(Interface):
-    """What is measured for monitoring systems."""
+    """Measurements for monitoring systems."""
 
     def launched(ready: Sequence[Launched], failed: int) -> None:
-        """Launches have succeeded, and so many failed."""
+        """Note launches that succeeded, and the number of those that failed."""
 
     def lagged(seconds: float) -> None:
-        """The reactor was so late."""
+        """Note how late the reactor was."""
 
     def answered(seconds: float) -> None:
-        """The database took so long for a call."""
+        """Note how long the database took for a call."""
 
 
 class Poller(Service):
-    """The present, the news and the last hour of the service, told to `watchers` and `meter`.
+    """The present, the events and the last hour of the service, for `watchers` and `meter`."""
 
-    :param me: the id of this login server.
-    :param counters: what the service counts.
-    :param broker: says whether the broker is there.
-    :param wall: tells what time it is, for what is shown and compared with what was stored.
-    """
-
-    def __init__(
-        self,
-        *,
-        me: str,
-        counters: Sequence[Counter],
-        database: Database,
-        broker: Callable[[], bool],
-        watchers: IWatchers,
-        meter: IMeter,
-        reactor: IReactorTime,
-        wall: Callable[[], float],
-    ) -> None:
-        self.tallies = ServiceRates([each.name for each in counters])
-        self.memory = Memory(
-            me=me,
-            counters=counters,
-            database=database,
-            watchers=watchers,
-            reactor=reactor,
-            wall=wall,
-        )
-        self._database = database
-        self._broker = broker
+    def __init__(self, context: PageContext, watchers: IWatchers, meter: IMeter) -> None:
+        self.rates = ServiceRates([each.name for each in context.counters])
+        self.page_history = PageHistory(context, watchers)
+        self._database = context.database
+        self._broker = context.broker
+        self._reactor = reactor = context.reactor
+        self._wall = context.wall
         self._watchers = watchers
         self._meter = meter
-        self._reactor = reactor
-        self._wall = wall
-        self._lag, self._answers = Spans(), Spans()
+        self._lags, self._call_times = Durations(), Durations()
         self._overview: Overview | None = None
         self._seen_at = 0.0
         self._looked_at = self._point_at = float("-inf")
-        self._keeper_silence = 0.0
-        self._watch, self._listening = Watch(), Watch()
+        self._controller_silence = 0.0
+        self._controller_watch, self._server_watch = Watch(), Watch()
         self._leases: dict[str, float] = {}
-        self._launches: list[float] = []
-        self._shared = SingleFlight()
-        self._reactor_lag = ReactorLag(reactor, self._lagged)
-        self._ticking: Any = TimerService(
-            LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._tick())
-        )
-        self._ticking.clock = reactor
-
-    # Service
+        self._launch_times: list[float] = []
+        self._flights = SingleFlight()
+        self._reactor_lag = ReactorLag(reactor, self._note_lag)
+        self._timer: Any = TimerService(LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._tick()))
+        self._timer.clock = reactor
 
     def startService(self) -> None:
         Service.startService(self)
-        self._database.on_answer = self._answered
+        self._database.on_answer = self._note_call
         self._point_at = self._reactor.seconds()
         self._reactor_lag.startService()
-        self._ticking.startService()
+        self._timer.startService()
 
     def stopService(self) -> Deferred[Any]:
         Service.stopService(self)
         self._reactor_lag.stopService()
-        stopped: Deferred[Any] = self._ticking.stopService()
+        stopped: Deferred[Any] = self._timer.stopService()
         return stopped
 
-    # What is known
+    # The present
 
     def view(self) -> PageView:
-        """The present as it was seen last."""
-        scene = Scene(
-            overview=self._overview or NOTHING,
+        """The present as last seen."""
+        return PageView(
+            at=self._wall(),
+            seen_at=self._seen_at,
+            overview=self._overview or NOTHING_SEEN,
             database=self._database.available,
             broker=self._broker(),
-        )
-        return PageView(
-            at=self._wall(), seen_at=self._seen_at, scene=scene, measured=self._measured()
+            measured=self._measured(),
         )
 
     async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> PageView:
-        """The present, no more than `oldest` seconds old; with people's `names`, if so asked.
+        """The present, at most `oldest` seconds old, with people's `names` if asked for.
 
         There is one look at a time, however many ask.
         """
         if names:
-            await self._shared.settled(WITHOUT)
-        old = self._reactor.seconds() - self._looked_at >= oldest
-        lacks = names and (self._overview is None or self._overview.who is None)
-        if old or lacks:
-            names = names or self._shared.runs(WITH_NAMES)
-            kind = WITH_NAMES if names else WITHOUT
-            await self._shared.join(kind, lambda: self._look(names))
+            await self._flights.settled(WITHOUT_NAMES)
+        is_old = self._reactor.seconds() - self._looked_at >= oldest
+        lacks_names = names and (self._overview is None or self._overview.who is None)
+        if is_old or lacks_names:
+            names = names or self._flights.runs(WITH_NAMES)
+            kind = WITH_NAMES if names else WITHOUT_NAMES
+            await self._flights.join(kind, lambda: self._look(names))
         return self.view()
 
     async def _tick(self) -> None:
         try:
             now = self._reactor.seconds()
             anybody, operator = self._watchers.watched()
-            # A tick that comes a little sooner after the last one is as good as any.
-            due = now - self._point_at >= history.STEP - LOOK_INTERVAL / 2
-            if anybody or due or self._overview is None:
+            # A tick that comes a little early will do.
+            is_due = now - self._point_at >= history.STEP - LOOK_INTERVAL / 2
+            if anybody or is_due or self._overview is None:
                 await self.look(operator, LOOK_INTERVAL / 2)
-            if due:
+            if is_due:
                 await self._add_point(now)
         except Exception:
             _log.failure("a look at the service went wrong")
@@ -249,69 +210,77 @@ class Poller(Service):
     async def _look(self, names: bool) -> None:
         now = self._reactor.seconds()
         try:
-            # Also for whoever needs none, so that operators have them all the time.
+            # Also for a caller who needs no names, so that operators have them all the time.
             names = names or self._watchers.watched()[1]
-            await self._shared.join(REMEMBERING, self._remember)
-            last = self.memory.last_id
+            await self._flights.join(SYNCING, self._sync_history)
+            last = self.page_history.last_id
             seen = await self._database.run(overview, self._wall(), names, last)
         except Unavailable:
             self._looked_at = now
         else:
-            self._take_in(seen, now)
-        self._see()
+            self._update(seen, now)
+        self._note_connections()
         self._watchers.state(self.view())
 
-    async def _remember(self) -> None:
-        await self.memory.begin()
-        self._see()
-        await self.memory.write()
+    async def _sync_history(self) -> None:
+        await self.page_history.load()
+        self._note_connections()
+        await self.page_history.store()
 
-    def _see(self) -> None:
-        self.memory.see(database=self._database.available, broker=self._broker())
+    def _note_connections(self) -> None:
+        self.page_history.note_connections(database=self._database.available, broker=self._broker())
 
-    def _take_in(self, seen: Overview, now: float) -> None:
+    def _update(self, seen: Overview, now: float) -> None:
         # Time in which nothing could be seen is not held against any server.
         elapsed = now - self._looked_at if self._overview else 0.0
         beats = {
             server.id: server.beats for server in seen.servers if server.state not in NOT_RUNNING
         }
-        silences = self._listening.silences(beats, elapsed)
+        silences = self._server_watch.silences(beats, elapsed)
         self._leases = {id: silences.get(id, 0.0) for id in beats}
-        keeper = -1 if seen.keeper is None else seen.keeper.beats
-        self._keeper_silence = self._watch.silence(KEEPER, keeper, elapsed)
-        self.tallies.look(now, seen)
+        controller = -1 if seen.keeper is None else seen.keeper.beats
+        self._controller_silence = self._controller_watch.silence(CONTROLLER, controller, elapsed)
+        self.rates.look(now, seen)
         if self._overview:
             ready = newly_ready(self._overview, seen)
-            self._launches += [each.seconds for each in ready]
+            self._launch_times += [each.seconds for each in ready]
             self._meter.launched(ready, newly_failed(self._overview, seen))
         self._overview, self._seen_at, self._looked_at = seen, self._wall(), now
-        self.memory.show(seen.news)
+        self.page_history.add_stored(seen.news)
 
     def _measured(self) -> Measured:
-        tallies = self.tallies
+        rates, last_hour = self.rates, self.page_history.last_hour
         return Measured(
-            logins_per_minute=tallies.logins.grown(),
-            failed_logins=tallies.failed_logins(),
-            errors=tallies.errors(),
-            per_second=tallies.per_second(),
-            per_second_of=tallies.rates(),
+            logins_per_minute=rates.logins.grown(),
+            failed_logins=rates.failed_logins(),
+            errors=rates.errors(),
+            per_second=rates.per_second(),
+            rates_of_server=rates.rates_of,
             leases=self._leases,
-            keeper_silence=self._keeper_silence,
-            launches=int(self.memory.history.sum("launches")) + len(self._launches),
-            reactor_lag=self._lag.most_lately(),
-            database_time=self._answers.mean(),
+            controller_silence=self._controller_silence,
+            launches=int(last_hour.sum("launches")) + len(self._launch_times),
+            reactor_lag=self._lags.longest_lately(),
+            database_time=self._call_times.mean(),
         )
+
+    def _note_lag(self, seconds: float) -> None:
+        self._lags.note(seconds)
+        self._meter.lagged(seconds)
+
+    def _note_call(self, seconds: float) -> None:
+        self._call_times.note(seconds)
+        self._meter.answered(seconds)
 
     # The last hour
 
     async def _add_point(self, now: float) -> None:
         self._point_at = now
-        self._lag.next_interval()
-        self._answers.next_interval()
-        view, launches = self.view(), self._launches
-        self._launches = []
-        seen, measured = view.scene.overview, view.measured
-        of_fleet: dict[str, float | None] = {
+        self._lags.next_interval()
+        self._call_times.next_interval()
+        view, launches = self.view(), self._launch_times
+        self._launch_times = []
+        seen, measured = view.overview, view.measured
+        fleet: dict[str, float | None] = {
             "logins_per_minute": measured.logins_per_minute,
             "failed_logins_per_minute": measured.failed_logins,
             "errors_per_minute": sum(measured.errors.values()),
@@ -324,66 +293,56 @@ class Poller(Service):
             "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
             **{series_of(name): round(rate, 2) for name, rate in measured.per_second.items()},
         }
-        took = measured.database_time
+        call_time = measured.database_time
         own = {
-            "reactor_lag": round(self._lag.most(), 4),
-            "database_time": None if took is None else round(took, 5),
+            "reactor_lag": round(self._lags.longest(), 4),
+            "database_time": None if call_time is None else round(call_time, 5),
         }
-        fleet = of_fleet if view.scene.database else None
-        await self.memory.add(fleet, own, self._of_servers(view) if fleet else {})
+        if view.database:
+            await self.page_history.add_point(fleet, own, self._servers_point(view))
+        else:
+            await self.page_history.add_point(None, own, {})
 
-    def _of_servers(self, view: PageView) -> dict[str, list[float | None]]:
-        """What there is a plot of, of each of some servers."""
-        living = {each.id: each for each in view.scene.overview.servers if each.id in self._leases}
-        of_each = view.measured.per_second_of
+    def _servers_point(self, view: PageView) -> dict[str, list[float | None]]:
+        """The values of the servers that have plots."""
+        living = {each.id: each for each in view.overview.servers if each.id in self._leases}
         return {
             id: [
                 living[id].taken,
-                *(None if rate is None else round(rate, 2) for rate in of_each[id].values()),
+                *(
+                    None if rate is None else round(rate, 2)
+                    for rate in view.measured.rates_of_server(id).values()
+                ),
             ]
-            for id in chosen(self.memory.history.servers, [*living])
+            for id in chosen(self.page_history.last_hour.servers, [*living])
         }
 
-    def _lagged(self, seconds: float) -> None:
-        self._lag.note(seconds)
-        self._meter.lagged(seconds)
-
-    def _answered(self, seconds: float) -> None:
-        self._answers.note(seconds)
-        self._meter.answered(seconds)
-
-
-MADE_EVERY = 1.0
-"""Seconds for which an answer is given again."""
 
 T = TypeVar("T")
 
 Key = tuple[str | None, ...]
-"""What an answer depends on; two that differ in anything that a reader may see have two keys."""
+"""What an answer depends on: everything by which two readers may see different things."""
 
 
 class TTLCache(Generic[T]):
-    """What was made for a key, for `MADE_EVERY` seconds; while it is made, all wait for that."""
+    """Answers by key, each kept for `ANSWER_TTL` seconds. While one is made, all wait for it."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._made: dict[Key, tuple[float, T]] = {}
-        self._shared = SingleFlight()
+        self._flights = SingleFlight()
 
     async def get(self, key: Key, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What is kept under `key`, made if nothing is; fails as `make` does."""
-        self._forget()
+        """The answer for `key`, made if there is none; fails as `make` does."""
+        now = self._clock.seconds()
+        # A clock that was set back must not keep anything for longer.
+        self._made = {
+            each: made for each, made in self._made.items() if 0 <= now - made[0] < ANSWER_TTL
+        }
         if key not in self._made:
-            await self._shared.join(repr(key), lambda: self._make(key, make))
+            await self._flights.join(repr(key), lambda: self._make(key, make))
         return self._made[key][1]
 
     async def _make(self, key: Key, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         made = await make()
         self._made[key] = (self._clock.seconds(), made)
-
-    def _forget(self) -> None:
-        now = self._clock.seconds()
-        # A clock that was set back must not keep anything for longer.
-        self._made = {
-            key: kept for key, kept in self._made.items() if 0 <= now - kept[0] < MADE_EVERY
-        }

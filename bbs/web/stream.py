@@ -1,8 +1,8 @@
-"""What happens, as it happens: server-sent events (WHATWG HTML, 9.2).
+"""Sends what happens as it happens, as server-sent events (WHATWG HTML, 9.2).
 
-A reader that does not read costs its transport's buffer and nothing else: while that is full
-nothing more is written, then comes what was missed, if anything was, and whoever stays behind is
-cut off.
+A reader that does not read costs its transport's buffer and nothing else. While the buffer is full
+nothing more is written. When it is empty, the reader gets what it missed, if it missed anything. A
+reader whose buffer stays full is cut off.
 """
 
 from __future__ import annotations
@@ -16,63 +16,53 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.web.auth import OperatorSessions
+from bbs.web.context import ServiceInfo
 from bbs.web.history import IWatchers, PageEvent
 from bbs.web.poller import Poller
-from bbs.web.snapshot import PageView, ServiceInfo, essence, snapshot
+from bbs.web.snapshot import PageView, essence, snapshot
 
-MOST = 100
-"""Streams at once."""
-
-KEPT = 20
-"""The last of those, which are for operators who have logged in."""
-
-STATE_INTERVAL = 5.0
-"""Seconds between states at the most, also when nothing has changed: a sign of life."""
-
-PATIENCE = 30.0
-"""Seconds for which a reader may leave its buffer full."""
-
-RETRY = 2000
-"""Milliseconds after which a browser connects again."""
+MOST_STREAMS = 100
+RESERVED = 20  # the last of them are for operators who have logged in
+STATE_INTERVAL = 5.0  # seconds: a state goes out at least this often, as a sign of life
+PATIENCE = 30.0  # seconds for which a reader may leave its buffer full
+RETRY = 2000  # milliseconds after which a browser connects again
 
 _log = Logger()
 
 
 def event(kind: str, data: object, number: int | None = None) -> bytes:
-    """One event on the wire; a reader that comes back says the last `number` it had."""
+    """An event on the wire. A reader that comes back sends the last `number` it had."""
     id = "" if number is None else f"id: {number}\n"
     return f"event: {kind}\n{id}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
 @implementer(IWatchers)
 class Streams:
-    """Everybody who watches. It is told what happens by a `Poller`, and asks it for what somebody
-    has missed."""
+    """Everybody who watches. A `Poller` tells it what happens, and has what somebody missed."""
 
-    lookout: Poller
+    poller: Poller
 
     def __init__(
-        self, standing: ServiceInfo, sessions: OperatorSessions, reactor: IReactorTime
+        self, info: ServiceInfo, sessions: OperatorSessions, reactor: IReactorTime
     ) -> None:
-        self._standing = standing
+        self._info = info
         self._sessions = sessions
         self._reactor = reactor
         self._viewers: set[_Viewer] = set()
         self._essence: object = None
-        self._history: bytes | None = None
-        """The last hour as an event: for those who come again and again."""
+        self._history: bytes | None = None  # The last hour as an event, for all who come.
         self._sent_at = float("-inf")
 
-    def full(self, token: str) -> bool:
-        """Whether nobody more may watch of those whose session is `token`, "" for none."""
-        kept = KEPT if self._sessions.operator(token) is None else 0
-        return len(self._viewers) >= MOST - kept
+    def is_full(self, token: str) -> bool:
+        """Whether there is no stream left for the session `token`, "" for none."""
+        reserved = RESERVED if self._sessions.operator(token) is None else 0
+        return len(self._viewers) >= MOST_STREAMS - reserved
 
     def open(self, request: Any, token: str, after: int) -> None:
-        """Send events to `request` from now on, and the news with ids above `after`."""
-        kept = self.lookout.memory.kept
-        if after > max(kept[-1].id if kept else 0, self.lookout.view().at * 1000):
-            after = 0  # Of a process that was before this one, and by a clock since set back.
+        """Send `request` what happens from now on, and the news with ids above `after`."""
+        news = self.poller.page_history.news
+        if after > max(news[-1].id if news else 0, self.poller.view().at * 1000):
+            after = 0  # From an earlier process, whose clock has been set back since.
         viewer = _Viewer(self, request, token, after)
         self._viewers.add(viewer)
         request.notifyFinish().addBoth(lambda _: self._viewers.discard(viewer))
@@ -82,14 +72,16 @@ class Streams:
 
     def catch_up(self, viewer: _Viewer) -> None:
         """Send everything that `viewer` may lack."""
-        # As one: it may be longer than a buffer is, and what is dropped of it would come anew.
+        page_history = self.poller.page_history
         if self._history is None:
-            self._history = event("history", self.lookout.memory.history.as_json())
-        state = self._state(self.lookout.view(), viewer.token)
-        viewer.write(self._history + viewer.unsent(self.lookout.memory.kept) + state)
+            self._history = event("history", page_history.last_hour.as_json())
+        state = self._state(self.poller.view(), viewer.token)
+        # In one piece: it may be longer than the buffer, and after a part was dropped all of it
+        # would be sent again.
+        viewer.write(self._history + viewer.unsent(page_history.news) + state)
 
     def close(self) -> None:
-        """Tell everybody that this server stops, and end the streams."""
+        """Tell everybody that this server stops, and close the streams."""
         for viewer in [*self._viewers]:
             viewer.write(event("bye", {}))
             viewer.end()
@@ -124,7 +116,7 @@ class Streams:
             viewer.write(viewer.unsent(news))
 
     def _state(self, view: PageView, token: str) -> bytes:
-        return event("state", snapshot(view, self._standing, self._sessions.operator(token)))
+        return event("state", snapshot(view, self._info, self._sessions.operator(token)))
 
     def _cut_off(self) -> None:
         for viewer in [*self._viewers]:
@@ -135,7 +127,7 @@ class Streams:
 
 @implementer(IPushProducer)
 class _Viewer:
-    """One stream. `token` is the session's that it was opened with, "" for none."""
+    """One stream. `token` is that of the session that opened it, "" for none."""
 
     def __init__(self, streams: Streams, request: Any, token: str, last: int) -> None:
         self.token = token
@@ -161,22 +153,22 @@ class _Viewer:
         self._full_since = None
 
     def write(self, data: bytes) -> None:
-        """Send `data`, unless the buffer is full: then all of it comes later."""
+        """Send `data`. If the buffer is full, everything missed comes later."""
         if self._full_since is None:
             self._request.write(data)
         else:
             self._missed = True
 
     def unsent(self, news: Iterable[PageEvent]) -> bytes:
-        """Those of `news` that have not been sent, to be written now."""
+        """The events of `news` that are to be sent now."""
         new = [one for one in news if one.id > self._last]
         if self._full_since is None:
-            # Other servers' rows may follow with ids below those of what was told here alone.
+            # Rows of other servers may follow, with ids below those of events that are not stored.
             self._last = max((self._last, *(one.id for one in new if one.stored)))
         return b"".join(event("news", one.as_json(), one.id if one.stored else None) for one in new)
 
     def silent_for(self, now: float) -> float:
-        """Seconds for which the buffer has been full."""
+        """Seconds since the buffer became full; 0 if it is not."""
         return 0.0 if self._full_since is None else now - self._full_since
 
     def end(self) -> None:

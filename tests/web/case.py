@@ -25,7 +25,8 @@ from bbs.testing.service import QUICK
 from bbs.testing.threads import Inline
 from bbs.web.actions import Passwords
 from bbs.web.auth import Operators
-from bbs.web.page import OperatorsPage, PageContext
+from bbs.web.context import PageContext
+from bbs.web.page import OperatorsPage
 from tests.faulty_database import Disk, SlowDatabase
 from tests.memory_service import POLICY, configuration, memory_service
 
@@ -265,13 +266,7 @@ class PageCase(SynchronousTestCase):
         operators = passwords = None
         queue = service.login.home.login.limits.queue
         if self.operators:
-            operators = Operators(
-                self.operators,
-                hasher,
-                rate=Rate(3, 60.0),
-                clock=service.clock,
-                queue=queue,
-            )
+            operators = Operators(self.operators, hasher, Rate(3, 60.0), service.clock, queue)
             passwords = Passwords(hasher=hasher, queue=queue, minimum=4)
         return OperatorsPage(self.parts, FILES, operators, self.door, passwords)
 

@@ -29,9 +29,10 @@ from twisted.web.template import XMLString
 
 from bbs.board import board
 from bbs.core.values import Counter as Counted
-from bbs.web.poller import NOTHING
+from bbs.web.context import ServiceInfo
+from bbs.web.poller import NOTHING_SEEN
 from bbs.web.resources import rendered
-from bbs.web.snapshot import Measured, PageView, Scene, ServiceInfo
+from bbs.web.snapshot import Measured, PageView
 from tests.memory_service import POLICY
 from tests.web.browser import STATIC
 
@@ -158,11 +159,13 @@ def an_hour(end: float = NOW, **series: list[float | None]) -> dict[str, Any]:
 VIEW = PageView(
     at=NOW,
     seen_at=NOW,
-    scene=Scene(overview=NOTHING, database=True, broker=True),
+    overview=NOTHING_SEEN,
+    database=True,
+    broker=True,
     measured=Measured(
         logins_per_minute=0.0,
         per_second={},
-        per_second_of={},
+        rates_of_server=lambda _: {},
         leases={},
         launches=0,
         reactor_lag=0.0,
@@ -187,7 +190,7 @@ class PageServer:
     """
 
     def __init__(self, service: str = "bbs", counters: Sequence[Counted] = OF_BOARD) -> None:
-        self.standing = ServiceInfo(
+        self.info = ServiceInfo(
             service=service,
             counters=counters,
             login_server="5e1f" * 8,
@@ -262,7 +265,7 @@ class _Front(Resource):
 
     def render_GET(self, request: Request) -> int:
         markup = XMLString((STATIC / "page.html").read_bytes())
-        page = Deferred.fromCoroutine(rendered(markup, self._server.standing, VIEW))
+        page = Deferred.fromCoroutine(rendered(markup, self._server.info, VIEW))
         page.addCallback(request.write).addCallback(lambda _: request.finish())
         request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
         return NOT_DONE_YET

@@ -10,7 +10,7 @@ from bbs.core.values import State
 from bbs.rules.fleet_admin import Hold
 from bbs.rules.overview import Overview
 from bbs.storage.models import Lease, Place
-from bbs.web.snapshot import Cause, alarms, no_keeper_after
+from bbs.web.snapshot import Cause, alarms, controller_deadline
 from tests.memory_service import POLICY
 from tests.web.test_metrics import MetricsCase
 from tests.web.test_rates import QUIET, SERVER
@@ -63,9 +63,9 @@ class Causes(SynchronousTestCase):
         self.assertEqual(self.cries(replace(QUIET, waiting=1), maximum=0), [Cause.BY_HAND])
         self.assertEqual(self.cries(QUIET, maximum=0), [])
 
-    def test_nobody_keeps_the_fleet(self) -> None:
-        long = no_keeper_after(POLICY)
-        self.assertEqual(self.cries(QUIET, silence=long + 1), [Cause.NO_KEEPER])
+    def test_no_controller(self) -> None:
+        long = controller_deadline(POLICY)
+        self.assertEqual(self.cries(QUIET, silence=long + 1), [Cause.NO_CONTROLLER])
         self.assertEqual(self.cries(QUIET, silence=long), [])
 
     def test_what_a_provider_says_is_for_operators(self) -> None:
@@ -86,14 +86,14 @@ class OnThePage(MetricsCase):
             self.assertEqual(found[f"bbs_fleet_alarm{{{cause}}}"], cause in told)
         return told
 
-    def test_nobody_keeps_the_fleet(self) -> None:
+    def test_no_controller(self) -> None:
         self.watcher()
         self.pass_time(3)
         self.assertEqual(self.causes(), [])
         self.successResultOf(self.service.login.keeper.stopService())
-        self.pass_time(no_keeper_after(self.policy) + 3)
+        self.pass_time(controller_deadline(self.policy) + 3)
         self.assertEqual(self.causes(), ["no-keeper"])
-        self.assertIn("Nobody keeps the fleet", self.browser().get("/").body)
+        self.assertIn("No login server controls the fleet", self.browser().get("/").body)
         for beats in range(3):
             Lease.delete().execute()
             Lease.insert(name="fleet", holder="x", identity="", beats=beats).execute()

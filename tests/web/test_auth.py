@@ -20,7 +20,7 @@ from bbs.testing.service import QUICK
 from bbs.testing.threads import Inline
 from bbs.web.auth import (
     IDLE,
-    MOST,
+    MOST_SESSIONS,
     Operators,
     OperatorSessions,
     PasswordFileUnusable,
@@ -66,12 +66,12 @@ class PasswordFile(SynchronousTestCase):
 
     def test_nothing_in_it(self) -> None:
         for text in ("", "\n\n", "# secret\n"):
-            self.assertEqual(self.refusal(text), "there is no password in it")
+            self.assertEqual(self.refusal(text), "has no password in it")
 
     def test_lines_that_are_none(self) -> None:
         for line in (":secret", "liz:", "a" * 101 + ":secret", "liz:$argon2id$nonsense"):
             reason = self.refusal(f"max:pw\n{line}\n")
-            self.assertEqual(reason, "line 2 is no NAME:PASSWORD of its own")
+            self.assertEqual(reason, "line 2 must be NAME:PASSWORD, with a name of its own")
         self.assertIn("line 2 ", self.refusal("liz:secret\nliz:other\n"))
 
     def test_hashes_of_another_kind(self) -> None:
@@ -87,7 +87,7 @@ class PasswordFile(SynchronousTestCase):
         self.assertEqual(str(error), "/nowhere/at all: No such file or directory")
 
     def test_no_text(self) -> None:
-        self.assertEqual(self.refusal(b"\xff\xfe"), "is no text file")
+        self.assertEqual(self.refusal(b"\xff\xfe"), "not a text file")
 
     def test_hashes(self) -> None:
         hasher = Hasher(Inline(), QUICK)
@@ -105,7 +105,7 @@ class Checking(SynchronousTestCase):
     def checking(self, hasher: Hasher) -> Operators:
         """They check by `hasher`."""
         queue = FairQueue(4, 200, Networks(()), self.clock)
-        return Operators({"liz": HASH}, hasher, rate=Rate(3, 60.0), clock=self.clock, queue=queue)
+        return Operators({"liz": HASH}, hasher, Rate(3, 60.0), self.clock, queue)
 
     def check(self, name: str, password: str, address: str = "192.0.2.1") -> Deferred[None]:
         return Deferred.fromCoroutine(self.operators.check(name, password, address))
@@ -201,14 +201,14 @@ class SessionsOfOperators(SynchronousTestCase):
     def test_one_that_acts_lives_on(self) -> None:
         token = self.sessions.begin("liz")
         self.clock.advance(IDLE)
-        self.sessions.operator(token, acts=True)
+        self.sessions.operator(token, is_action=True)
         self.clock.advance(IDLE)
         self.assertEqual(self.sessions.operator(token), "liz")
 
     def test_a_bounded_number(self) -> None:
         first, second = self.sessions.begin("liz"), self.sessions.begin("max")
-        self.sessions.operator(first, acts=True)
-        for _ in range(MOST - 1):
+        self.sessions.operator(first, is_action=True)
+        for _ in range(MOST_SESSIONS - 1):
             self.sessions.begin("eve")
         self.assertEqual(self.sessions.operator(first), "liz")
         self.assertIsNone(self.sessions.operator(second))

@@ -11,7 +11,7 @@ from bbs.rules.page_history import NEWS_KEPT, Event, EventKind
 from bbs.scaling.controller import HOUSEKEEPING_INTERVAL
 from bbs.storage.models import Lease, LoginServer, News, Point, Server
 from bbs.testing import MemoryProvider
-from bbs.web.history import SERVERS, chosen
+from bbs.web.history import MOST_PLOTTED, chosen
 from bbs.web.page import OperatorsPage
 from tests.memory_service import another_keeper
 from tests.web.case import AwayCase, Browser, PageCase, Watcher
@@ -444,20 +444,22 @@ class OfOneServer(MemoryCase):
             self.assertEqual(self.browser().get(f"/history?server={server}").code, 404)
 
     def test_so_many_and_no_more(self) -> None:
-        for number in range(SERVERS + 5):
+        for number in range(MOST_PLOTTED + 5):
             Server.insert(
                 id=f"extra{number:02}", scope="x", state="ready", capacity=1, created=float(number)
             ).execute()
         self.pass_time(11)
         codes = [
             self.browser().get(f"/history?server=extra{number:02}").code
-            for number in range(SERVERS + 5)
+            for number in range(MOST_PLOTTED + 5)
         ]
-        self.assertEqual((codes.count(200), codes.count(404)), (SERVERS, 5))
+        self.assertEqual((codes.count(200), codes.count(404)), (MOST_PLOTTED, 5))
 
     def test_who_has_plots_keeps_them(self) -> None:
-        many = [f"s{number}" for number in range(SERVERS + 2)]
+        many = [f"s{number}" for number in range(MOST_PLOTTED + 2)]
         first = chosen({}, many)
-        self.assertEqual(first, many[:SERVERS])
+        self.assertEqual(first, many[:MOST_PLOTTED])
         self.assertEqual({*chosen(dict.fromkeys(first), [*reversed(many)])}, {*first})
-        self.assertEqual(chosen(dict.fromkeys(first), many[1:]), [*many[1:SERVERS], many[SERVERS]])
+        self.assertEqual(
+            chosen(dict.fromkeys(first), many[1:]), [*many[1:MOST_PLOTTED], many[MOST_PLOTTED]]
+        )

@@ -17,8 +17,9 @@ from bbs.core.addresses import ListeningPlace
 from bbs.daemons.login import url_of
 from bbs.limits.password_hashing import Hasher
 from bbs.testing.threads import Inline
+from bbs.web.auth import PasswordFileUnusable
 from bbs.web.http_limits import MAX_BODY, REQUEST_TIMEOUT
-from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
+from bbs.web.page import OperatorsPage, make
 from tests.memory_service import POLICY, QUICK
 from tests.web.case import Browser, PageCase
 

@@ -165,8 +165,8 @@ class Doing(PeopleCase):
         for password, message in (
             ("new", "Password too short"),
             ("x" * 1025, "Password too long"),
-            ("new one", "A password is one word: commands could not say it"),
-            ("new\none", "A password is one word: commands could not say it"),
+            ("new one", "A password is one word, without spaces"),
+            ("new\none", "A password is one word, without spaces"),
             (None, "A password is needed"),
             (7, "A password is needed"),
         ):

@@ -15,22 +15,21 @@ from bbs.rules.fleet_admin import ANOTHER, Blocker, Hold
 from bbs.rules.fleets import Left
 from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import OPERATOR, HeardServer
-from bbs.web.history import FIGURES, POINTS, STEP, LastHour
-from bbs.web.poller import LAG_INTERVAL, NOTHING, ReactorLag, Spans
+from bbs.web.context import ServiceInfo
+from bbs.web.history import OF_FLEET, OWN, POINTS, STEP, LastHour
+from bbs.web.poller import LAG_INTERVAL, NOTHING_SEEN, Durations, ReactorLag
 from bbs.web.rates import REMEMBERED, CounterRates, newly_failed, newly_ready
 from bbs.web.resources import column, in_sentences
 from bbs.web.snapshot import (
+    MOST_SHOWN,
     REFUSED,
-    SHOWN,
     Measured,
     PageView,
-    Scene,
-    ServiceInfo,
     essence,
     longest_wait,
     people,
+    shown_servers,
     snapshot,
-    some_of,
 )
 from tests.memory_service import POLICY
 
@@ -54,22 +53,17 @@ SERVER = HeardServer(
     figures={},
 )
 
-QUIET = NOTHING
+QUIET = NOTHING_SEEN
 
 NAMES = ("joins", "leaves")
 
 COUNTERS = tuple(map(Counter, NAMES))
 
-STANDING = ServiceInfo(
+INFO = ServiceInfo(
     service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
 )
 
-SERIES = (*FIGURES, "joins_per_second", "leaves_per_second")
-
-
-def seen(overview: Overview) -> Scene:
-    """It was seen while all was well."""
-    return Scene(overview=overview, database=True, broker=True)
+SERIES = (*OF_FLEET, *OWN, "joins_per_second", "leaves_per_second")
 
 
 class CountsOfServers(SynchronousTestCase):
@@ -141,17 +135,17 @@ class CountsOfServers(SynchronousTestCase):
 
 class Gauges(SynchronousTestCase):
     def test_spans(self) -> None:
-        spans = Spans()
-        self.assertEqual((spans.mean(), spans.most(), spans.most_lately()), (None, 0.0, 0.0))
+        spans = Durations()
+        self.assertEqual((spans.mean(), spans.longest(), spans.longest_lately()), (None, 0.0, 0.0))
         for seconds in (0.1, 0.5, 0.3):
             spans.note(seconds)
-        self.assertEqual((spans.mean(), spans.most(), spans.most_lately()), (None, 0.0, 0.5))
+        self.assertEqual((spans.mean(), spans.longest(), spans.longest_lately()), (None, 0.0, 0.5))
         spans.next_interval()
         self.assertAlmostEqual(spans.mean() or 0.0, 0.3)
         spans.note(0.2)
-        self.assertEqual((spans.most(), spans.most_lately()), (0.5, 0.5))
+        self.assertEqual((spans.longest(), spans.longest_lately()), (0.5, 0.5))
         spans.next_interval()
-        self.assertEqual((spans.mean(), spans.most(), spans.most_lately()), (0.2, 0.2, 0.2))
+        self.assertEqual((spans.mean(), spans.longest(), spans.longest_lately()), (0.2, 0.2, 0.2))
 
     def test_reactor_lag(self) -> None:
         clock = Clock()
@@ -252,14 +246,19 @@ class Snapshots(SynchronousTestCase):
         measured = Measured(
             logins_per_minute=0,
             per_second={"joins": 0.0, "leaves": 0.0},
-            per_second_of={},
+            rates_of_server=lambda _: {},
             leases={},
             launches=0,
             reactor_lag=0.0,
             database_time=None,
         )
         return PageView(
-            at=1000.0, seen_at=999.0, scene=seen(overview), measured=replace(measured, **change)
+            at=1000.0,
+            seen_at=999.0,
+            overview=overview,
+            database=True,
+            broker=True,
+            measured=replace(measured, **change),
         )
 
     def test_waiting_and_people(self) -> None:
@@ -271,15 +270,15 @@ class Snapshots(SynchronousTestCase):
 
     def shown(self, seen: Overview, operator: str | None = None, **change: Any) -> Any:
         """The snapshot for `operator`, where something else was measured."""
-        return snapshot(self.view(seen, **change), STANDING, operator)
+        return snapshot(self.view(seen, **change), INFO, operator)
 
     def test_places_that_are_to_be_kept_free(self) -> None:
         """As configured, or as whichever login server says that keeps the fleet."""
         keeper = LoginServerRow(id="a", logins=1, counts={}, figures={"spare": 17, "moved": 4})
         fleet = replace(QUIET, login_servers=(replace(keeper, id="b", figures={}), keeper))
         for foresees, spare in ((False, POLICY.spare), (True, 17)):
-            standing = replace(STANDING, policy=replace(POLICY, foresees=foresees))
-            shown: Any = snapshot(self.view(fleet), standing, None)
+            info = replace(INFO, policy=replace(POLICY, foresees=foresees))
+            shown: Any = snapshot(self.view(fleet), info, None)
             self.assertEqual(shown["spare"], spare)
 
     def test_versions_of_login_servers(self) -> None:
@@ -332,14 +331,14 @@ class Snapshots(SynchronousTestCase):
         self.assertNotEqual(essence(self.view(waits)), essence(self.view(calm)))
 
     def test_which_fleet_it_is_is_for_operators_where_it_matters(self) -> None:
-        clouds = replace(STANDING, outlives=True)
+        clouds = replace(INFO, outlives=True)
         fleet = replace(QUIET, fleet="a1", copy_of=Left("b2", 9.0))
-        for standing, operator, told in (
+        for info, operator, told in (
             (clouds, "liz", {"id": "a1", "copy_of": "b2"}),
             (clouds, None, None),
-            (STANDING, "liz", None),
+            (INFO, "liz", None),
         ):
-            shown: Any = snapshot(self.view(fleet), standing, operator)
+            shown: Any = snapshot(self.view(fleet), info, operator)
             self.assertEqual(shown["fleet"], told)
         alone: Any = snapshot(self.view(replace(fleet, copy_of=None)), clouds, "liz")
         self.assertEqual(alone["fleet"], {"id": "a1", "copy_of": None})
@@ -372,24 +371,24 @@ class Snapshots(SynchronousTestCase):
 
     def test_of_many_servers_some(self) -> None:
         """First those with which something is the matter, then the oldest; and how many in all."""
-        well = [replace(SERVER, id=f"{n:032x}", port=n + 1) for n in range(3 * SHOWN)]
+        well = [replace(SERVER, id=f"{n:032x}", port=n + 1) for n in range(3 * MOST_SHOWN)]
         lost = replace(SERVER, id="lost", state=State.LOST)
         asked = replace(SERVER, id="asked", drain_asked=True)
         gone = replace(SERVER, id="gone", state=State.GONE, reason="drained")
         state = self.shown(replace(QUIET, servers=(*well, gone, asked, lost)))
         ids = [each["id"] for each in state["servers"]]
-        self.assertEqual(ids, ["lost", "asked", *(each.id for each in well[: SHOWN - 2])])
-        self.assertEqual(state["states"], {"ready": 3 * SHOWN + 1, "lost": 1, "gone": 1})
-        self.assertEqual(state["places"], 10 * (3 * SHOWN + 1))
+        self.assertEqual(ids, ["lost", "asked", *(each.id for each in well[: MOST_SHOWN - 2])])
+        self.assertEqual(state["states"], {"ready": 3 * MOST_SHOWN + 1, "lost": 1, "gone": 1})
+        self.assertEqual(state["places"], 10 * (3 * MOST_SHOWN + 1))
         self.assertLess(len(json.dumps(state)), 60_000)
 
     def test_finding_one_of_many(self) -> None:
         six = replace(SERVER, id="six", host="::1", instance_id="i-66")
-        servers = [*[SERVER] * 3 * SHOWN, six]
+        servers = [*[SERVER] * 3 * MOST_SHOWN, six]
         for search in ("si", "i-66", "[::1]"):
-            self.assertEqual(some_of(servers, search), [six])
-        self.assertEqual(some_of(servers, "nobody"), [])
-        self.assertEqual(len(some_of(servers)), SHOWN)
+            self.assertEqual(shown_servers(servers, search), [six])
+        self.assertEqual(shown_servers(servers, "nobody"), [])
+        self.assertEqual(len(shown_servers(servers)), MOST_SHOWN)
 
     def test_addresses(self) -> None:
         six = replace(SERVER, id="six", host="::1")
@@ -401,7 +400,7 @@ class Snapshots(SynchronousTestCase):
         state = self.shown(
             replace(QUIET, servers=(SERVER,)),
             per_second=rates,
-            per_second_of={SERVER.id: {"joins": 0.5, "leaves": None}},
+            rates_of_server=lambda _: {"joins": 0.5, "leaves": None},
         )
         self.assertEqual(
             state["counters"], {"joins": {"per_second": 1.23}, "leaves": {"per_second": 0.0}}
@@ -419,10 +418,10 @@ class Snapshots(SynchronousTestCase):
         view = self.view(
             replace(QUIET, servers=(SERVER, other)),
             per_second={"joins": 2.0, "waves": 1.234},
-            per_second_of={SERVER.id: {"joins": 0.5, "waves": None}},
+            rates_of_server={SERVER.id: {"joins": 0.5, "waves": None}, other.id: {}}.__getitem__,
         )
-        standing = replace(STANDING, counters=(Counter("joins"), waves))
-        state: Any = snapshot(view, standing, None)
+        info = replace(INFO, counters=(Counter("joins"), waves))
+        state: Any = snapshot(view, info, None)
         self.assertEqual(state["greetings_per_second"], 1.23)
         self.assertEqual(
             state["counters"], {"joins": {"per_second": 2.0}, "waves": {"per_second": 1.23}}
@@ -447,8 +446,7 @@ class Snapshots(SynchronousTestCase):
             "At 1970-01-01 00:16:39 UTC: servers: 2 ready, 1 draining; people online: 9; "
             "free places: 14; people waiting: 2.",
         )
-        away = Scene(overview=QUIET, database=False, broker=True)
-        sentences = in_sentences(replace(self.view(QUIET), scene=away), POLICY)
+        sentences = in_sentences(replace(self.view(QUIET), database=False), POLICY)
         self.assertIn("servers: none; ", sentences)
         self.assertTrue(sentences.endswith(" The database is away: nobody can log in."))
 

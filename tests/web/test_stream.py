@@ -9,7 +9,7 @@ from bbs.rules.overview import GONE_SHOWN, overview
 from bbs.rules.page_history import Event, EventKind
 from bbs.storage.models import Server
 from bbs.web.auth import IDLE
-from bbs.web.stream import KEPT, MOST, PATIENCE, STATE_INTERVAL, event
+from bbs.web.stream import MOST_STREAMS, PATIENCE, RESERVED, STATE_INTERVAL, event
 from tests.web.case import PageCase, Watcher
 
 
@@ -268,18 +268,18 @@ class Readers(PageCase):
         self.assertFalse(other.browser.transport.disconnected)
 
     def test_no_more_than_so_many(self) -> None:
-        watchers = [self.watcher() for _ in range(MOST - KEPT)]
+        watchers = [self.watcher() for _ in range(MOST_STREAMS - RESERVED)]
         reply = self.browser().get("/stream")
         self.assertEqual((reply.code, reply.headers["retry-after"]), (503, "30"))
         self.assertIn("log in as an operator", reply.body)
         # Some are kept for operators, and no more.
         operator = self.operator()
-        for _ in range(KEPT):
+        for _ in range(RESERVED):
             operator.connect()
             self.assertTrue(self.watcher(operator).events("state"))
         operator.connect()
         self.assertEqual(operator.get("/stream").code, 503)
-        for watcher in watchers[: KEPT + 1]:
+        for watcher in watchers[: RESERVED + 1]:
             watcher.browser.close()
         self.assertTrue(self.watcher().events("state"))
 

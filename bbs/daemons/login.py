@@ -199,7 +199,7 @@ class LoginServerDaemon(Daemon):
         parts = PageContext(
             service=self.service.name,
             counters=tuple(self.service.counted.values()),
-            me=me.id,
+            login_server=me.id,
             policy=serving.policy,
             database=home.database,
             on_change=serving.news.wanted,

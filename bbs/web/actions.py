@@ -25,8 +25,6 @@ from twisted.logger import Logger
 from bbs import __version__
 from bbs.core.audit import tell
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
-from bbs.limits.fair_queue import FairQueue
-from bbs.limits.password_hashing import Hasher
 from bbs.rules import accounts, fleet_admin, user_admin
 from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
 from bbs.rules.user_admin import Done, NoSuchPerson, NotSuspended, Person
@@ -140,7 +138,6 @@ class Controls:
     sessions: OperatorSessions
 
     async def log_in(self, request: Any) -> HttpAnswer:
-        """Begin a session."""
         if self.operators is None:
             raise ActionRejected(409, "Nobody may act here: web.password_file is not set")
         if b"?" in request.uri:
@@ -291,26 +288,11 @@ def _cookie(value: str, request: Any) -> str:
     return f"{cookie_name(request)}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Passwords:
-    """Hashes the passwords that operators set, in the turns of `queue`; `minimum` is in
-    characters."""
-
-    hasher: Hasher
-    queue: FairQueue
-    minimum: int
-
-
 @dataclass(frozen=True)
 class PeopleControls:
-    """Carries out what operators ask for of people.
-
-    :param passwords: None where nobody may act.
-    :param cache: has what searches found.
-    """
+    """Carries out what operators ask for of people; `cache` has what searches found."""
 
     controls: Controls
-    passwords: Passwords | None
     cache: TTLCache[HttpAnswer]
 
     # What operators see
@@ -342,8 +324,7 @@ class PeopleControls:
     # What operators do
 
     async def suspend(self, fields: Mapping[str, object], by: By) -> str:
-        """End somebody's sessions, and let nobody log in by the name for a time, or until
-        `resume`."""
+        """End all sessions, and let nobody log in by the name for a time, or until `resume`."""
         seconds, reason = fields.get("for"), fields.get("reason") or ""
         if seconds is not None and not _is_duration(seconds):
             raise ActionRejected(400, f"for must be seconds, {user_admin.LONGEST:.0f} at the most")
@@ -364,25 +345,22 @@ class PeopleControls:
 
     async def set_password(self, fields: Mapping[str, object], by: By) -> str:
         """Give somebody another password, and end their sessions."""
-        name, password, passwords = _name(fields), fields.get("password"), self.passwords
-        if passwords is None or not is_text(password):
+        name, password, operators = _name(fields), fields.get("password"), self.controls.operators
+        if operators is None or not is_text(password):
             raise ActionRejected(400, "A password is needed")
         if str(password).split() != [password]:
             raise ActionRejected(400, "A password is one word, without spaces")
         try:
-            accounts.check_password(str(password), passwords.minimum)
+            accounts.check_password(str(password), self.controls.context.password_minimum)
         except Refusal as error:
             raise ActionRejected(400, error.message) from error
         # First, as hashing is expensive.
         await self._run(user_admin.show, by.now, name)
-        hashed = await passwords.queue.run(
-            by.address, partial(passwords.hasher.hash, str(password))
-        )
+        hashed = await operators.hash(str(password), by.address)
         done = await self._run(user_admin.set_password, by, name, hashed)
         return f"{done.name} has the new password; {_sessions(done)}"
 
     async def delete(self, fields: Mapping[str, object], by: By) -> str:
-        """Delete an account."""
         name = _name(fields)
         if fields.get("again") != name:
             raise ActionRejected(400, "Type the name once more: the two differ")

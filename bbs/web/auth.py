@@ -108,6 +108,7 @@ class Operators:
     ) -> None:
         self._hashes = hashes
         self._hasher = hasher
+        self._queue = queue
         self._limits = LoginLimits(rate, None, clock, queue, _tell)
 
     async def check(self, name: str, password: str, address: str) -> None:
@@ -119,6 +120,10 @@ class Operators:
         """
         verify = partial(self._hasher.verify, self._hashes.get(name), password)
         await self._limits.attempt(name, address, verify)
+
+    async def hash(self, password: str, address: str) -> str:
+        """Hash a password that an operator at `address` sets, in the turns of the queue."""
+        return await self._queue.run(address, partial(self._hasher.hash, password))
 
 
 def _tell(outcome: str, address: str, name: str) -> None:
@@ -163,5 +168,4 @@ class OperatorSessions:
         return session.operator
 
     def end(self, token: str) -> None:
-        """End a session."""
         self._sessions.pop(digest(token), None)

@@ -68,7 +68,6 @@ _CONNECTIONS = (
 
 
 def series_of(counter: str) -> str:
-    """The name of the series of a counter."""
     return f"{counter}_per_second"
 
 
@@ -186,7 +185,7 @@ class PageHistory:
         self.news: deque[PageEvent] = deque(maxlen=NEWS_KEPT)
         self.last_id = 0
         self._is_loaded = False
-        self._me = context.me
+        self._me = context.login_server
         self._counters = context.counters
         self._database = context.database
         self._reactor = context.reactor

@@ -127,7 +127,6 @@ class BoundedChannel(HTTPChannel):
 
     @property
     def is_beyond(self) -> bool:
-        """Whether this connection is beyond the limits."""
         return self.entry is None
 
     def connectionMade(self) -> None:
@@ -256,7 +255,6 @@ class BoundedSite(Site):
         """Log nothing: reads are private, and actions are logged where they are carried out."""
 
     def close_all(self) -> None:
-        """End every connection."""
         for channel in [*self.connections, *self._beyond]:
             channel.loseConnection()
 

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from bbs import __version__
 from bbs.core import tracing
 from bbs.core.values import ERRORS, State, Trouble
-from bbs.web.context import ServiceInfo
+from bbs.web.context import PageContext
 from bbs.web.poller import IMeter, Poller
 from bbs.web.rates import Launched, ServiceRates
 from bbs.web.snapshot import (
@@ -52,30 +52,33 @@ PLACE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60
 
 @implementer(IMeter)
 class Metrics:
-    """The measurements of this process, and what `poller` sees of the service.
-
-    :param logins: gives the number of people whom this login server has let in.
-    """
+    """The measurements of this process, and what `poller` sees of the service."""
 
     poller: Poller
 
-    def __init__(self, info: ServiceInfo, logins: Callable[[], int]) -> None:
-        self._policy = info.policy
-        self._counters = info.counters
-        self._logins = logins
+    def __init__(self, context: PageContext) -> None:
+        self._policy = context.policy
+        self._counters = context.counters
+        self._logins = context.logins
         self._registry = registry = CollectorRegistry()
         # This reads a few lines of /proc, which are made in memory.
         ProcessCollector(registry=registry)
-        program = {"service": info.service, "version": __version__}
+        program = {"service": context.service, "version": __version__}
         Info("bbs", "The program", registry=registry).info(program)
-        self._lag = Histogram(
-            "bbs_reactor_lag_seconds", "How late the reactor is", buckets=FAST, registry=registry
-        )
-        self._call_times = Histogram(
-            "bbs_database_call_seconds",
-            "Transactions of this process, with the wait for a thread",
-            buckets=FAST,
-            registry=registry,
+
+        def histogram(name: str, meaning: str, bounds: Sequence[float]) -> Histogram:
+            return Histogram(name, meaning, buckets=bounds, registry=registry)
+
+        meaning = "How late the reactor is"
+        self._lag = histogram("bbs_reactor_lag_seconds", meaning, FAST)
+        meaning = "Transactions of this process, with the wait for a thread"
+        self._call_times = histogram("bbs_database_call_seconds", meaning, FAST)
+        meaning = "How long people waited for a place at this login server"
+        self._places = histogram("bbs_place_seconds", meaning, PLACE)
+        meaning = "Launches, from the decision until people may be placed"
+        self._launches = histogram("bbs_fleet_launch_seconds", meaning, LAUNCH)
+        self._failures = Counter(
+            "bbs_fleet_launch_failures", "Launches that failed", registry=registry
         )
         self._requests = Histogram(
             "bbs_request_seconds",
@@ -86,21 +89,6 @@ class Metrics:
         )
         # By command: to look one up by labels takes as long as to count.
         self._commands: dict[str, Histogram] = {}
-        self._places = Histogram(
-            "bbs_place_seconds",
-            "How long people waited for a place at this login server",
-            buckets=PLACE,
-            registry=registry,
-        )
-        self._launches = Histogram(
-            "bbs_fleet_launch_seconds",
-            "Launches, from the decision until people may be placed",
-            buckets=LAUNCH,
-            registry=registry,
-        )
-        self._failures = Counter(
-            "bbs_fleet_launch_failures", "Launches that failed", registry=registry
-        )
         registry.register(self)
 
     def encoder(self, accept: str) -> tuple[Callable[[], bytes], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,7 +18,6 @@ from bbs.limits.password_hashing import Hasher
 from bbs.web import auth
 from bbs.web.actions import (
     Controls,
-    Passwords,
     PeopleControls,
     ServersResource,
     answer_errors,
@@ -60,13 +60,12 @@ async def make(
     :param admission: counts the connections of the process, and then the page's too.
     :raises PasswordFileUnusable: nobody could log in with the file.
     """
-    operators = passwords = None
+    operators = None
     if password_file:
         hashes = await auth.hashed(await in_thread(auth.read_passwords, password_file), hasher)
         operators = Operators(hashes, hasher, failed_logins, context.reactor, queue)
-        passwords = Passwords(hasher=hasher, queue=queue, minimum=context.password_minimum)
     door = admission.door(CONNECTIONS_PER_ADDRESS) if admission else None
-    return OperatorsPage(context, await in_thread(read_static), operators, door, passwords)
+    return OperatorsPage(context, await in_thread(read_static), operators, door)
 
 
 class OperatorsPage(Service):
@@ -75,7 +74,6 @@ class OperatorsPage(Service):
     :param files: the page's files, by name.
     :param operators: the people who may act; None for nobody.
     :param door: lets connections in; None: all, up to the page's own limit.
-    :param passwords: hashes the passwords that operators set; None where nobody may act.
     """
 
     def __init__(
@@ -84,23 +82,21 @@ class OperatorsPage(Service):
         files: Mapping[str, bytes],
         operators: Operators | None,
         door: IDoor | None = None,
-        passwords: Passwords | None = None,
     ) -> None:
-        reactor, info = context.reactor, context.info(operators is not None)
-        sessions = OperatorSessions(reactor)
+        context = replace(context, may_act=operators is not None)
+        reactor, sessions = context.reactor, OperatorSessions(context.reactor)
         self._timing = context.timing
-        self._streams = Streams(info, sessions, reactor)
-        self._metrics = metrics = Metrics(info, context.logins)
+        self._streams = Streams(context, sessions, reactor)
+        self._metrics = metrics = Metrics(context)
         self._poller = metrics.poller = Poller(context, self._streams, metrics)
         self._streams.poller = self._poller
         controls = Controls(context, operators, sessions)
-        people = PeopleControls(controls, passwords, TTLCache(reactor))
+        people = PeopleControls(controls, TTLCache(reactor))
         queries = Queries(
+            context=context,
             poller=self._poller,
-            info=info,
             sessions=sessions,
             metrics=metrics,
-            trouble=context.trouble,
             markup=XMLString(files[PAGE]),
             cache=TTLCache(reactor),
         )

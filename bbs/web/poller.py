@@ -62,7 +62,6 @@ class Durations:
         self._ended: tuple[float | None, float] = (None, 0.0)
 
     def note(self, seconds: float) -> None:
-        """Add a duration to the present interval."""
         self._count += 1
         self._sum += seconds
         self._longest = max(self._longest, seconds)

@@ -51,7 +51,6 @@ class CounterRates:
             self._looks.popleft()
 
     def grown(self) -> int:
-        """The growth within the window."""
         return self.total - self._looks[0][1] if self._looks else 0
 
     def rate(self) -> float:
@@ -102,7 +101,6 @@ class ServiceRates:
         return {name: counts.rate() for name, counts in self.counted.items()}
 
     def failed_logins(self) -> int:
-        """The number of wrong passwords in the last minute."""
         return self.troubles[Trouble.FAILED_LOGINS].grown()
 
     def errors(self) -> Mapping[str, int]:

@@ -31,7 +31,7 @@ from bbs import __version__
 from bbs.core.values import Counter, Policy
 from bbs.rules.page_history import broker_away, short
 from bbs.web.auth import OperatorSessions
-from bbs.web.context import ServiceInfo
+from bbs.web.context import PageContext, ServiceInfo
 from bbs.web.metrics import Metrics
 from bbs.web.poller import Poller, TTLCache
 from bbs.web.snapshot import PageView, alarms, free_places, people, snapshot, states
@@ -71,12 +71,10 @@ class IndexPage(Element):
 
 
 async def rendered(markup: XMLString, info: ServiceInfo, view: PageView) -> bytes:
-    """The page, for a browser."""
     return b"<!doctype html>\n" + await flattenString(None, IndexPage(markup, info, view))
 
 
 def column(counters: Sequence[Counter]) -> str:
-    """The title of the column of counters."""
     if len(counters) != 1:
         return "Counted/s"
     return f"{counters[0].name.replace('_', ' ').capitalize()}/s"
@@ -131,13 +129,11 @@ Responder = Callable[[Any], Coroutine[Any, Any, HttpAnswer]]
 
 
 def as_json(data: object, code: int = 200, headers: Mapping[str, str] = NONE) -> HttpAnswer:
-    """`data` as an answer."""
     body = json.dumps(data, ensure_ascii=False).encode()
     return HttpAnswer(code, body, type="application/json", headers=headers)
 
 
 def as_text(text: str, code: int = 200, headers: Mapping[str, str] = NONE) -> HttpAnswer:
-    """A line of text as an answer."""
     body = f"{text}\n".encode()
     return HttpAnswer(code, body, type="text/plain; charset=utf-8", headers=headers)
 
@@ -166,6 +162,10 @@ def send(request: Any, answer: HttpAnswer) -> None:
     request.finish()
 
 
+async def _not_found(request: Any) -> HttpAnswer:
+    return as_text("Not found", 404)
+
+
 class Branch(Resource):
     """A resource that only has others below it."""
 
@@ -174,7 +174,7 @@ class Branch(Resource):
 
     # Twisted's own answer to HEAD has a body here, and Twisted logs that each time.
     def getChild(self, path: bytes, request: Any) -> Resource:
-        return NotFoundResource()
+        return ReadResource(_not_found)
 
 
 class Leaf(Branch):
@@ -230,18 +230,6 @@ class ChangeResource(ReadResource):
         """Go on without a reader."""
 
 
-class NotFoundResource(ReadResource):
-    """The answer to a path that does not exist, nor anything below it."""
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        async def respond(request: Any) -> HttpAnswer:
-            return as_text("Not found", 404)
-
-        ReadResource.__init__(self, respond)
-
-
 def static(name: str, content: bytes) -> Responder:
     """The responder for a file of the page. A browser that has it gets 304."""
     tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'.encode()
@@ -281,14 +269,13 @@ class StreamResource(Leaf):
 
 @dataclass(frozen=True, kw_only=True)
 class Queries:
-    """The responders to requests that only read. `trouble` says why nobody can log in, "" if people
-    can. `markup` is that of the page. `cache` has answers that cost something."""
+    """The responders to requests that only read. `markup` is that of the page. `cache` has answers
+    that cost something."""
 
+    context: PageContext
     poller: Poller
-    info: ServiceInfo
     sessions: OperatorSessions
     metrics: Metrics
-    trouble: Callable[[], str]
     markup: XMLString
     cache: TTLCache[HttpAnswer]
 
@@ -301,7 +288,7 @@ class Queries:
 
         async def make() -> HttpAnswer:
             view = await self.poller.look(names=operator is not None)
-            return as_json(snapshot(view, self.info, operator, search))
+            return as_json(snapshot(view, self.context, operator, search))
 
         # The answer has the operator's name in it, and everybody's.
         return await self.cache.get(("state", operator, search), make)
@@ -321,7 +308,7 @@ class Queries:
         """The page itself, with the fleet as last seen."""
 
         async def make() -> HttpAnswer:
-            body = await rendered(self.markup, self.info, self.poller.view())
+            body = await rendered(self.markup, self.context, self.poller.view())
             return HttpAnswer(200, body, type=TYPES[".html"], headers=KEPT_UNLESS_CHANGED)
 
         return await self.cache.get(("front",), make)
@@ -332,7 +319,7 @@ class Queries:
 
     async def readiness(self, request: Any) -> HttpAnswer:
         """Whether people can log in."""
-        if trouble := self.trouble():
+        if trouble := self.context.trouble():
             return as_text(trouble, 503, {"Retry-After": "5"})
         return as_text("ready")
 

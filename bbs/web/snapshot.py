@@ -52,9 +52,6 @@ class Alarm:
     text: str
     todo: str
 
-    def as_json(self) -> dict[str, str]:
-        return asdict(self)
-
 
 def controller_deadline(policy: Policy) -> float:
     """Seconds without a sign of a fleet controller before there is an alarm: another login server
@@ -165,7 +162,7 @@ def snapshot(
         "database": view.database,
         "fleet_at": round(view.seen_at, 1),
         "broker": view.broker,
-        "alarms": [each.as_json() for each in alarms(seen, policy, silence, operator is not None)],
+        "alarms": [asdict(each) for each in alarms(seen, policy, silence, operator is not None)],
         "refusal": seen.refusal
         and {
             "reason": REFUSED if operator is None else seen.refusal.reason,
@@ -278,7 +275,6 @@ def _marks(server: HeardServer) -> tuple[object, ...]:
 
 
 def free_places(view: PageView) -> int:
-    """The number of free places on servers that take people."""
     return sum(server.free for server in view.overview.servers)
 
 
@@ -290,7 +286,6 @@ def spare_places(seen: Overview, policy: Policy) -> int:
 
 
 def people(view: PageView) -> int:
-    """The number of people with places."""
     return sum(server.taken for server in view.overview.servers)
 
 

@@ -23,7 +23,6 @@ from bbs.limits.password_hashing import Hasher
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
 from bbs.testing.threads import Inline
-from bbs.web.actions import Passwords
 from bbs.web.auth import Operators
 from bbs.web.context import PageContext
 from bbs.web.page import OperatorsPage
@@ -249,7 +248,7 @@ class PageCase(SynchronousTestCase):
         self.parts = PageContext(
             service=self.offered.name,
             counters=tuple(self.offered.counted.values()),
-            me=service.me.id,
+            login_server=service.me.id,
             policy=self.policy,
             database=self.database,
             on_change=asked,
@@ -263,12 +262,11 @@ class PageCase(SynchronousTestCase):
             person=self.offered.person,
             on_delete=self.offered.on_delete,
         )
-        operators = passwords = None
+        operators = None
         queue = service.login.home.login.limits.queue
         if self.operators:
             operators = Operators(self.operators, hasher, Rate(3, 60.0), service.clock, queue)
-            passwords = Passwords(hasher=hasher, queue=queue, minimum=4)
-        return OperatorsPage(self.parts, FILES, operators, self.door, passwords)
+        return OperatorsPage(self.parts, FILES, operators, self.door)
 
     def stop_page(self) -> None:
         """Stop the page, if it runs."""

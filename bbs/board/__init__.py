@@ -1,6 +1,6 @@
 """The bulletin board: the first service on the framework.
 
-The service is loaded when it is first used: the board's client needs none of its rules and tables.
+The service is loaded when it is first used, as the board's client needs no rules and no tables.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["board"]
 
-CLIENT = "bbs.board.client.face:face"
-"""Where the board's presentation is."""
+CLIENT = "bbs.board.client.face:face"  # the board's presentation
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,7 @@
-"""Blocks: a user takes no invitation and no message from some people.
+"""Blocks: a user accepts no invitation and no message from some people.
 
-A block is one's own, and no other list shows it. Messages of the blocked to a group that both are
-in arrive all the same: they are for the group.
+Only its owner sees a block. Messages of the blocked to a group that both are in arrive all the
+same: they are for the group.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from bbs.board import errors, inboxes, relationships
 from bbs.board.models import Block
 from bbs.framework import Caller, Page, Part, User, as_stored, asks, paged, read_only, statement
 
-MOST_BLOCKED = 1000
-"""People whom a user blocks at the most: as many as there may be friends."""
+MOST_BLOCKED = 1000  # people whom a user may block: as many as there may be friends
 
 
 @asks(relationships.correspondent)
 def block(caller: Caller, name: str) -> None:
-    """Take nothing from `name` any more: what there is of a friendship or an invitation ends."""
+    """Block `name`, and end a friendship or an invitation."""
     [(other, *_, blocked)] = relationships.correspondent(caller, as_stored(name))
     if other is None:
         raise errors.NoSuchUser(name)
     if other == caller.id:
         raise errors.BlocksSelf()
-    # An invitation, acceptance or message between the two at this moment waits, and looks again.
+    # An invitation or a message between the two at this moment waits, and looks again.
     inboxes.lock([caller.id, other])
     if blocked is None:
         if _one_of_many(caller.id, MOST_BLOCKED - 1):
@@ -35,7 +34,7 @@ def block(caller: Caller, name: str) -> None:
 
 @asks(relationships.correspondent)
 def unblock(caller: Caller, name: str) -> None:
-    """Let `name` invite again."""
+    """End a block: `name` may invite again."""
     [(other, *_, blocked)] = relationships.correspondent(caller, as_stored(name))
     if other is None:
         raise errors.NoSuchUser(name)
@@ -46,16 +45,16 @@ def unblock(caller: Caller, name: str) -> None:
 @paged
 @read_only
 def blocks(caller: Caller, page: Page) -> Part:
-    """The people whom the caller has blocked, in the order blocked."""
+    """The people whom the caller has blocked, in that order."""
     return page.part("block", _names(caller.id, page.last or 0, page.limit))
 
 
 def check(caller: Caller, other: int, name: str) -> None:
-    """Refuse if the other, called `name`, takes nothing from the caller. Behind `inboxes.lock` it
-    stays so until the transaction ends.
+    """Refuse if the caller or the other person, called `name`, has blocked the other one. Behind
+    `inboxes.lock` the result holds until the transaction ends.
 
-    :raises TakesNothing: they have blocked the caller.
-    :raises YouHaveBlocked: the caller has blocked them.
+    :raises TakesNothing: the other has blocked the caller.
+    :raises YouHaveBlocked: the caller has blocked the other.
     """
     found = {user for (user,) in _between(caller.id, other)}
     if other in found:
@@ -76,7 +75,7 @@ def _remove(user: int, other: int) -> peewee.Delete:
 
 @statement
 def _between(user: int, other: int) -> peewee.SelectBase:
-    """The blocks between the two, by who blocks."""
+    """The users of the two who block the other."""
     one = Block.select(Block.user).where((Block.user == user) & (Block.other == other))
     both: peewee.SelectBase = one.union_all(
         Block.select(Block.user).where((Block.user == other) & (Block.other == user))
@@ -86,7 +85,7 @@ def _between(user: int, other: int) -> peewee.SelectBase:
 
 @statement
 def _one_of_many(user: int, before: int) -> peewee.Select:
-    """One of those whom the user blocks, if there are more than `before`."""
+    """A block of the user's, if there are more than `before`."""
     return Block.select(Block.id).where(Block.user == user).limit(1).offset(before)
 
 

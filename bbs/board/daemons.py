@@ -1,4 +1,4 @@
-"""The board's daemons, for `twistd`; the plugin file names them."""
+"""The board's daemons, which the plugin file for `twistd` names."""
 
 from __future__ import annotations
 

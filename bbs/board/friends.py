@@ -24,19 +24,18 @@ from bbs.framework import (
     statement,
 )
 
-MOST_INVITATIONS = 100
-"""Invitations of one user's that nobody has answered yet."""
+MOST_INVITATIONS = 100  # unanswered invitations of one user
 
 ONLINE, OFFLINE = "online", "offline"
-"""How a position in `who` begins: friends online come first, and then the others."""
+"""The phases of a position in `who`: friends online come first."""
 
 AROUND = 64
-"""Bytes of a friend on the wire beside the name: 40 for the names of the members, 18 for a time."""
+"""Bytes of a friend on the wire in addition to the name: 40 for names of members, 18 for a time."""
 
 
 @dataclass(frozen=True)
 class Notification:
-    """A notification for somebody at once, if they listen and asked for it, and their channel."""
+    """An event for people who listen on `channel` and have asked for such events."""
 
     channel: str
     event: Mapping[str, object]
@@ -44,7 +43,7 @@ class Notification:
 
 @asks(relationships.correspondent)
 def invite(caller: Caller, name: str) -> Notification:
-    """Invite `name` to be a friend; returns what to tell them."""
+    """Invite `name` to be a friend; returns the notification for them."""
     [(other, channel, stands, _, blocked_by, blocked)] = relationships.correspondent(
         caller, as_stored(name)
     )
@@ -74,14 +73,14 @@ def invite(caller: Caller, name: str) -> Notification:
 
 @asks(relationships.correspondent)
 def accept(caller: Caller, name: str) -> Notification:
-    """Accept the invitation of `name`; returns what to tell them."""
+    """Accept the invitation of `name`; returns the notification for them."""
     [(other, channel, stands, *_)] = relationships.correspondent(caller, as_stored(name))
     if stands != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
     inboxes.lock([caller.id, other])
     _check_room(caller, other, name)
     if not relationships.end(caller.id, Relationship.INVITED_BY, other, Relationship.INVITED):
-        # Somebody else accepted the same invitation between the look and the deed.
+        # Another connection has accepted the invitation meanwhile.
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
     _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND)
@@ -91,7 +90,7 @@ def accept(caller: Caller, name: str) -> Notification:
 
 @asks(relationships.correspondent)
 def decline(caller: Caller, name: str) -> None:
-    """Decline the invitation of `name`, who is not told, and may invite again."""
+    """Decline the invitation of `name`, who hears nothing of it, and may invite again."""
     if not _end(caller, name, Relationship.INVITED_BY, Relationship.INVITED):
         raise errors.NotInvitedBy(name)
 
@@ -125,7 +124,7 @@ def friends(caller: Caller, page: Page) -> Part:
 def who(caller: Caller, page: Page) -> Part:
     """The caller's friends, those online first, each oldest friendship first.
 
-    Between two parts of a list somebody may come or go, and be in it twice, or not at all.
+    A friend who comes or goes between two parts may be in the list twice, or not at all.
     """
     phase, last = page.last or (ONLINE, 0)
     found = []
@@ -141,13 +140,13 @@ def who(caller: Caller, page: Page) -> Part:
 
 
 def _entry(caller: Caller, online: bool, name: str, seen: float | None) -> dict[str, Any]:
-    # One from the future is of a clock that has been set since, or of another machine's.
+    # A time in the future is from a clock that was set since, or from another machine.
     last = None if seen is None else min(seen, caller.now)
     return {"id": name, "online": online, "last": last}
 
 
 def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
-    """The caller and `name` no longer stand to each other so; whether they did, until now."""
+    """End a relationship of the caller with `name`; returns whether there was one."""
     [(other, _, stands, *_)] = relationships.correspondent(caller, as_stored(name))
     if stands != kind:
         return False
@@ -156,7 +155,7 @@ def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
 
 
 def _check_room(caller: Caller, other: int, name: str) -> None:
-    """Refuse when the caller or the other, called `name`, can have no more friends."""
+    """Refuse if the caller or the other, called `name`, may have no more friends."""
     most = caller.quotas.friends
     if _has_as_many(caller.id, Relationship.FRIEND, most):
         raise errors.TooManyFriends()
@@ -169,8 +168,8 @@ def _has_as_many(user: int, kind: str, most: int) -> bool:
 
 
 def _relate(user: int, kind: str, other: int, others_kind: str) -> None:
-    # In one order for both sides: two who invite each other at once meet at the unique key, and do
-    # not hold each other's row.
+    # In one order for both sides: two people who invite each other at once meet at the unique key,
+    # and do not lock each other's row.
     _add.many(sorted([(user, other, kind), (other, user, others_kind)]))
 
 
@@ -181,8 +180,7 @@ def _add(user: int, other: int, kind: str) -> peewee.Insert:
 
 @statement
 def _one_of_many(user: int, kind: str, before: int) -> peewee.Select:
-    """One whom the user stands to so, if there are more than `before`: no list is read that is
-    longer."""
+    """A relationship of the user's, if there are more than `before`: no longer list is read."""
     return (
         Relationship.select(Relationship.id)
         .where((Relationship.user == user) & (Relationship.kind == kind))
@@ -193,39 +191,26 @@ def _one_of_many(user: int, kind: str, before: int) -> peewee.Select:
 
 @statement
 def _names(user: int, kind: str, last: int, limit: int) -> peewee.Select:
-    return (
-        Relationship.select(Relationship.id, User.name)
-        .join(User, on=(Relationship.other == User.id))
-        .where((Relationship.user == user) & (Relationship.kind == kind) & (Relationship.id > last))
-        .order_by(Relationship.id)
-        .limit(limit)
-    )
+    people = Relationship.select(Relationship.id, User.name)
+    return _related(people.join(User, on=(Relationship.other == User.id)), user, kind, last, limit)
 
 
 @statement
 def _online(user: int, kind: str, last: int, limit: int) -> peewee.Select:
-    return (
-        Relationship.select(Relationship.id, User.name, User.seen)
-        .join(Place, on=(Place.user == Relationship.other))
-        .join(User, on=(User.id == Relationship.other))
-        .where((Relationship.user == user) & (Relationship.kind == kind) & (Relationship.id > last))
-        .order_by(Relationship.id)
-        .limit(limit)
-    )
+    people = Relationship.select(Relationship.id, User.name, User.seen)
+    placed = people.join(Place, on=(Place.user == Relationship.other))
+    return _related(placed.join(User, on=(User.id == Relationship.other)), user, kind, last, limit)
 
 
 @statement
 def _offline(user: int, kind: str, last: int, limit: int) -> peewee.Select:
-    return (
-        Relationship.select(Relationship.id, User.name, User.seen)
-        .left_outer_join(Place, on=(Place.user == Relationship.other))
-        .join(User, on=(User.id == Relationship.other))
-        .where(
-            (Relationship.user == user)
-            & (Relationship.kind == kind)
-            & (Relationship.id > last)
-            & Place.user.is_null()
-        )
-        .order_by(Relationship.id)
-        .limit(limit)
-    )
+    people = Relationship.select(Relationship.id, User.name, User.seen)
+    placed = people.left_outer_join(Place, on=(Place.user == Relationship.other))
+    named = placed.join(User, on=(User.id == Relationship.other))
+    return _related(named, user, kind, last, limit).where(Place.user.is_null())
+
+
+def _related(people: Any, user: int, kind: str, last: int, limit: int) -> peewee.Select:
+    own = (Relationship.user == user) & (Relationship.kind == kind) & (Relationship.id > last)
+    found: peewee.Select = people.where(own).order_by(Relationship.id).limit(limit)
+    return found

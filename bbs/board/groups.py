@@ -26,13 +26,12 @@ from bbs.framework import (
     statement,
 )
 
-MOST_JOINED = 1000
-"""Groups that a user is in at the most: who listens hears all of them."""
+MOST_JOINED = 1000  # groups that a user may be in: a connection that listens hears all of them
 
 
 @question
 def named(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """The group `name`: its id and channel, and the caller's membership. All are None for none."""
+    """The group `name`: its id and channel, and the caller's membership; all None if unknown."""
     return (
         query.select_extend(Group.id, Group.channel, Membership.id)
         .left_outer_join(Group, on=(Group.name == name))
@@ -43,7 +42,7 @@ def named(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
 
 
 def channel_of(random: str) -> str:
-    """The channel of a group, with the random part of its name."""
+    """The channel of a group, by the random part of its name."""
     return f"group.{random}"
 
 
@@ -53,7 +52,7 @@ def create(caller: Caller, name: str) -> str:
     form = normalized(name)
     if not is_valid_name(form):
         raise errors.InvalidGroup()
-    # One that is in another form is of a time when names were stored as they were typed.
+    # Names in another form are from a time when names were stored as typed.
     for each in dict.fromkeys((name, form, unicodedata.normalize("NFD", form))):
         [(there, _, _)] = named(caller, each)
         if there is not None:
@@ -90,7 +89,7 @@ def join(caller: Caller, name: str) -> str:
 
 @asks(named)
 def leave(caller: Caller, name: str) -> str:
-    """Leave the group `name`, which stays, be it without members; returns its channel."""
+    """Leave the group `name`, which stays even without members; returns its channel."""
     [(group, random, membership)] = named(caller, as_stored(name, Group.name))
     if membership is None or not _remove_member(group, caller.id):
         raise errors.NotMember(name)
@@ -129,7 +128,7 @@ def channels(user: int) -> list[str]:
 
 @statement
 def _lock(group: int) -> peewee.Select:
-    """Until the transaction ends nobody else joins."""
+    """Let nobody else join until the transaction ends."""
     locked: peewee.Select = for_update(Group.select(Group.id).where(Group.id == group))
     return locked
 
@@ -148,22 +147,22 @@ def _one_of_many_made(creator: int, before: int) -> peewee.Select:
 @statement
 def _one_of_many_members(group: int, before: int) -> peewee.Select:
     """A member, if there are more than `before`."""
-    members = Membership.select(Membership.user).where(Membership.group == group)
-    one: peewee.Select = members.limit(1).offset(before)
-    return one
+    return (
+        Membership.select(Membership.user).where(Membership.group == group).limit(1).offset(before)
+    )
 
 
 @statement
 def _one_of_many_joined(user: int, before: int) -> peewee.Select:
     """A group that the user is in, if there are more than `before`."""
-    groups = Membership.select(Membership.group).where(Membership.user == user)
-    one: peewee.Select = groups.limit(1).offset(before)
-    return one
+    return (
+        Membership.select(Membership.group).where(Membership.user == user).limit(1).offset(before)
+    )
 
 
 @statement
 def _newest() -> peewee.Select:
-    """The newest message of all: what is said from now on comes behind it."""
+    """The newest message: the messages from now on come behind it."""
     return Message.select(peewee.fn.MAX(Message.id))
 
 
@@ -184,31 +183,19 @@ def _all(last: int, limit: int) -> peewee.Select:
 
 @statement
 def _of_member(user: int, last: int, limit: int) -> peewee.Select:
-    return (
-        Membership.select(Membership.id, Group.name)
-        .join(Group)
-        .where((Membership.user == user) & (Membership.id > last))
-        .order_by(Membership.id)
-        .limit(limit)
-    )
+    groups = Membership.select(Membership.id, Group.name).join(Group)
+    own = (Membership.user == user) & (Membership.id > last)
+    return groups.where(own).order_by(Membership.id).limit(limit)
 
 
 @statement
 def _members(group: int, last: int, limit: int) -> peewee.Select:
-    return (
-        Membership.select(Membership.id, User.name)
-        .join(User)
-        .where((Membership.group == group) & (Membership.id > last))
-        .order_by(Membership.id)
-        .limit(limit)
-    )
+    people = Membership.select(Membership.id, User.name).join(User)
+    own = (Membership.group == group) & (Membership.id > last)
+    return people.where(own).order_by(Membership.id).limit(limit)
 
 
 @statement
 def _channels(user: int) -> peewee.Select:
-    return (
-        Membership.select(Group.channel)
-        .join(Group)
-        .where(Membership.user == user)
-        .order_by(Membership.id)
-    )
+    groups = Membership.select(Group.channel).join(Group)
+    return groups.where(Membership.user == user).order_by(Membership.id)

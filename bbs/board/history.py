@@ -1,10 +1,10 @@
-"""The command `history`, which reads again what was said before.
+"""The command `history`, which shows again what was said before.
 
 A conversation is two ranges of two indexes: what the caller said to a name, and what the caller
-heard from that name. A group's is one range of a third index. Each is read from its end backwards,
-so a history costs the same however long it is. Both sides of a conversation are found by the
-caller's own id, and nothing by the other name alone: a new user with a name that another had before
-reads nothing of that one's.
+heard from that name. The history of a group is one range of a third index. Each range is read from
+its end backwards, so a history costs the same however long it is. Both sides of a conversation are
+found by the caller's own id, and none by the name of the other alone. So a new user with a name
+that another had before does not read that one's messages.
 """
 
 from __future__ import annotations
@@ -31,16 +31,14 @@ from bbs.framework import (
     together,
 )
 
-MOST = 50
-"""Messages of one part."""
+MOST = 50  # messages of one part
 
 WITH, IN_GROUP = "with", "in"
-"""What a position begins with, before the id of a message: which of the two it goes on with. A
-name's history must not become another one between two of its parts."""
+"""The kinds of history, before the id in a position: the next part must be of the same kind."""
 
 Row = tuple[Any, ...]
-"""A message: its columns as `messages.event` takes them, and whose account the one of its names
-belonged to that is not the caller's, as far as it is known, and whose it is now."""
+"""A message: its columns as `messages.event` takes them, then the account that the other of its
+names belonged to, as far as known, and the account that it belongs to now."""
 
 
 @paged
@@ -48,8 +46,8 @@ belonged to that is not the caller's, as far as it is known, and whose it is now
 @read_only
 @asks(relationships.correspondent)
 def history(caller: Caller, page: Page, name: str) -> Part:
-    """The latest of the conversation with `name`, oldest first; if there never was one and `name`
-    is not a friend, the latest of the caller's group of that name."""
+    """The latest messages of the conversation with `name`, oldest first. If there never was one and
+    `name` is not a friend, those of the caller's group of that name."""
     kind, below = page.last or ("", LAST_ID)
     if kind == IN_GROUP:
         return of_group.part(caller, page, name)
@@ -70,8 +68,7 @@ def history(caller: Caller, page: Page, name: str) -> Part:
 @costs(commands=Part.price)
 @read_only
 def of_group(caller: Caller, page: Page, name: str) -> Part:
-    """The latest of what was said in the caller's group `name` since the caller joined it, oldest
-    first."""
+    """The latest messages in the caller's group `name` since the caller joined it, oldest first."""
     group, membership, after = _membership_in(caller, name)
     if group is None:
         raise errors.NoSuchTarget()
@@ -86,8 +83,8 @@ def of_group(caller: Caller, page: Page, name: str) -> Part:
 
 
 def _conversation(user: int, name: str, other: int | None, below: int) -> list[Row]:
-    """The latest messages before the id `below` between `user` and those who are or were called
-    `name`, which is the account `other` now; the latest first."""
+    """The latest messages before the id `below` between `user` and people who are or were called
+    `name`, latest first. The account `other` has the name now."""
     found = together(
         _said.of(user, name, False, below, MOST + 1), _heard.of(user, name, below, MOST + 1)
     )
@@ -105,20 +102,15 @@ def _part(page: Page, kind: str, found: list[Row]) -> Part:
 
 
 def _membership_in(caller: Caller, name: str) -> tuple[int | None, int | None, int | None]:
-    """The group `name`, the caller's membership, and behind which message that began; None for
-    none."""
+    """The group `name`, the caller's membership, and the message behind which that began."""
     for group, membership, after in _membership(caller.id, as_stored(name, Group.name)):
         return group, membership, after
     return None, None, None
 
 
 _MESSAGE = (
-    Message.id,
-    Message.sender,
-    Message.target,
-    Message.to_group,
-    Message.text,
-    Message.stored,
+    *(Message.id, Message.sender, Message.target),
+    *(Message.to_group, Message.text, Message.stored),
 )
 
 
@@ -157,7 +149,7 @@ def _said_in(group: int, after: int, below: int, limit: int) -> peewee.Select:
 
 @statement
 def _sent_in(group: int, user: int, below: int, limit: int) -> peewee.Select:
-    """Of what was said in the group, what `user` was sent."""
+    """The messages in the group that `user` was sent."""
     sent = Delivery.select(peewee.SQL("1")).where(
         (Delivery.user == user) & (Delivery.message == Message.id)
     )
@@ -167,6 +159,6 @@ def _sent_in(group: int, user: int, below: int, limit: int) -> peewee.Select:
 
 
 def _of_group() -> peewee.ModelSelect[Message]:
-    """Messages with the account of each sender, and that account once more if it is still there."""
+    """Messages with the account of each sender, and once more that account if it still exists."""
     sender = User.select(User.id).where(User.id == Message.sent_by)
     return Message.select(*_MESSAGE, Message.sent_by, sender)

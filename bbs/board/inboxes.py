@@ -1,9 +1,9 @@
 """How much is kept of each user's: the bytes that wait in the inbox, and the posts.
 
-The numbers are in a row of each user's, and change in the transaction that changes what they count.
-A transaction that adds to an inbox holds its row from then on: `bbs/board/messages.py` needs that.
-Rows of several are locked in the order of their key, so that two transactions that want the same do
-not wait for each other. (Several commands in one transaction may, and are tried again.)
+Each user has a row with these numbers. They change in the transaction that changes what they count.
+A transaction that adds to an inbox holds its row from then on, which `bbs/board/messages.py` needs.
+Several rows are locked in the order of their key, so that two transactions do not wait for each
+other. (With several commands in one transaction they may, and are tried again.)
 """
 
 from __future__ import annotations
@@ -13,43 +13,39 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import LAST_ID, Delivery, Inbox, Message, padded, pieces
+from bbs.board.models import LAST_ID, Delivery, Inbox, Message, chunks, padded
 from bbs.framework import byte_length, for_update, statement
 
-AT_ONCE = 50
-"""Readers whom one statement serves; SQLite has a limit of 500 on the parts of one."""
-
-RAISED_AT_ONCE = 64
-"""Readers to whose inboxes one statement adds."""
-
-MESSAGES_AT_ONCE = 64
-"""Messages whose readers one statement looks for."""
+AT_ONCE = 50  # readers that one statement serves; SQLite allows a statement 500 parts
+RAISED_AT_ONCE = 64  # readers to whose inboxes one statement adds
+MESSAGES_AT_ONCE = 64  # messages whose readers one statement looks for
 
 
 def make(user: int) -> None:
-    """For somebody new."""
+    """Make the inbox of a new user."""
     _add(user)
 
 
 def lock(users: Sequence[int]) -> Mapping[int, int]:
-    """Hold the inboxes of `users` until the transaction ends; gives up to which message each has
-    been delivered. Somebody who is gone is not in it."""
+    """Lock the inboxes of `users` until the transaction ends; returns the last message delivered to
+    each, without the users who are gone."""
     return dict(_lock(padded(users))) if users else {}
 
 
-def raising(readers: Sequence[int], size: int) -> list[Any]:
-    """For `together`: what adds `size` bytes to the inboxes of `readers`, and holds them."""
-    return [_raise.of(padded(each), size) for each in pieces(readers, RAISED_AT_ONCE)]
+def statements_to_add(readers: Sequence[int], size: int) -> list[Any]:
+    """Statements for `together` that add `size` bytes to the inboxes of `readers`, and lock
+    them."""
+    return [_raise.of(padded(each), size) for each in chunks(readers, RAISED_AT_ONCE)]
 
 
-def looking(readers: Sequence[int]) -> list[Any]:
-    """For `together`: what tells the bytes that wait for each of `readers`."""
-    return [_waiting.of(padded(each)) for each in pieces(readers, RAISED_AT_ONCE)]
+def statements_to_read(readers: Sequence[int]) -> list[Any]:
+    """Statements for `together` that find the bytes that wait for each of `readers`."""
+    return [_waiting.of(padded(each)) for each in chunks(readers, RAISED_AT_ONCE)]
 
 
-def note(last_by_user: Mapping[int, int]) -> None:
-    """Messages have been delivered to users, up to these: they wait no more."""
-    for users in pieces(sorted(last_by_user), AT_ONCE):
+def note_delivered(last_by_user: Mapping[int, int]) -> None:
+    """Note the last message that has been delivered to each user: none before it waits any more."""
+    for users in chunks(sorted(last_by_user), AT_ONCE):
         risen = [
             (user, before, last_by_user[user])
             for user, before in sorted(lock(users).items())
@@ -59,15 +55,14 @@ def note(last_by_user: Mapping[int, int]) -> None:
             _note(*map(list, zip(*risen, strict=True)))
 
 
-def let_go(messages: Sequence[int], last: int = LAST_ID) -> None:
-    """These messages are about to be removed for the users up to the id `last`; those that were not
-    delivered wait no more."""
-    some = [padded(each) for each in pieces(messages, MESSAGES_AT_ONCE)]
+def forget(messages: Sequence[int], last: int = LAST_ID) -> None:
+    """Stop counting messages that are about to be removed, for the users up to the id `last`."""
+    some = [padded(each) for each in chunks(messages, MESSAGES_AT_ONCE)]
     readers = sorted({reader for each in some for (reader,) in _undelivered(each, last)})
-    for each in pieces(readers, AT_ONCE):
+    for each in chunks(readers, AT_ONCE):
         lock(each)
     if readers:
-        # Some may have been delivered until the lock was had.
+        # Some may have been delivered before the lock was acquired.
         _lower.many(
             (int(size), user) for each in some for user, size in _undelivered_bytes(each, last)
         )
@@ -92,33 +87,23 @@ def _raise(readers: Sequence[int], size: int) -> peewee.Update:
 
 @statement
 def _undelivered(messages: Sequence[int], last: int) -> peewee.Select:
-    """Whom some of these messages wait for, up to the user `last`."""
-    return (
-        Delivery.select(Delivery.user)
-        .join(Inbox, on=(Inbox.user == Delivery.user))
-        .where(
-            Delivery.message.in_(messages)
-            & (Delivery.user <= last)
-            & (Delivery.message > Inbox.delivered)
-        )
-        .distinct()
-    )
+    """The users up to `last` for whom some of these messages wait."""
+    waiting = Delivery.select(Delivery.user).join(Inbox, on=(Inbox.user == Delivery.user))
+    return waiting.where(_waits(messages, last)).distinct()
 
 
 @statement
 def _undelivered_bytes(messages: Sequence[int], last: int) -> peewee.Select:
-    """Whom some of these messages wait for, up to the user `last`, and how many bytes of them."""
-    return (
-        Delivery.select(Delivery.user, peewee.fn.SUM(byte_length(Message.text)))
-        .join_from(Delivery, Inbox, on=(Inbox.user == Delivery.user))
-        .join_from(Delivery, Message)
-        .where(
-            Delivery.message.in_(messages)
-            & (Delivery.user <= last)
-            & (Delivery.message > Inbox.delivered)
-        )
-        .group_by(Delivery.user)
-    )
+    """The users up to `last` for whom some of these messages wait, and how many bytes of them."""
+    sizes = Delivery.select(Delivery.user, peewee.fn.SUM(byte_length(Message.text)))
+    waiting = sizes.join_from(Delivery, Inbox, on=(Inbox.user == Delivery.user))
+    texts = waiting.join_from(Delivery, Message)
+    return texts.where(_waits(messages, last)).group_by(Delivery.user)
+
+
+def _waits(messages: Sequence[int], last: int) -> Any:
+    some = Delivery.message.in_(messages) & (Delivery.user <= last)
+    return some & (Delivery.message > Inbox.delivered)
 
 
 @statement
@@ -140,10 +125,10 @@ def _note(users: Sequence[int], before: Sequence[int], lasts: Sequence[int]) -> 
 
 
 def _left(user: int, before: int, last: int) -> Any:
-    """The bytes that wait for a user when all up to `last` has been delivered, after `before`.
+    """The bytes that wait for a user once the messages after `before` up to `last` are delivered.
 
-    Nothing, where nothing follows: so the number is right again after servers of version 1, which
-    do not keep it, have run beside others.
+    The result is 0 if no message follows. So the number is right again after servers of version 1,
+    which do not keep it, have run at the same time.
     """
     own = Delivery.user == user
     follows = Delivery.select(peewee.SQL("1")).where(own & (Delivery.message > last)).limit(1)

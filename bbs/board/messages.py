@@ -1,8 +1,8 @@
-"""Messages: stored once, for each who is to have them, and read in order.
+"""Messages: stored once, for everybody who is to have them, and read in order.
 
-Ids rise in the order in which a reader's messages are committed: whoever stores one first locks
-the inboxes that it is for. A reader who has seen an id has therefore seen all before it, and "what
-comes after the last I saw" loses nothing.
+Ids rise in the order in which a reader's messages are committed: a transaction that stores a
+message first locks the inboxes that it is for. So a reader who has seen an id has seen all before
+it, and "what comes after the last I saw" loses nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import reduce
 import peewee
 
 from bbs.board import blocks, errors, groups, inboxes, relationships
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship, pieces
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship, chunks
 from bbs.framework import (
     BATCH,
     Caller,
@@ -34,15 +34,15 @@ from bbs.framework import (
 )
 
 MOST_TOLD = 100
-"""Readers of a message at the most who are told which was theirs before it: others look."""
+"""Readers of a message up to which each learns which message was theirs before it; of more, all
+look in the database."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that is safe: the event that its readers get, the channel to hint it on, and for
-    its readers, if they are not too many, which message was theirs before it (0: none). `readers`
-    are how many they are, `tried` how many inboxes were looked at for it. A message without readers
-    is not kept."""
+    """A stored message: the event for its readers, and the channel to hint it on. `after` has the
+    id of each reader's message before it (0: none), if they are not too many. `readers` counts
+    them, `tried` the inboxes that were looked at. A message without readers is not kept."""
 
     channel: str
     event: Stored
@@ -53,8 +53,8 @@ class Sent:
 
 @question
 def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """Somebody called `name`, as `relationships.with_correspondent` finds them, and the bytes that
-    wait for them."""
+    """The person called `name`, as `relationships.with_correspondent` finds them, and the bytes
+    that wait for them."""
     other = User.alias()
     found: peewee.Select = (
         relationships.with_correspondent(query, name, other)
@@ -102,7 +102,7 @@ def send_group(caller: Caller, name: str, text: str) -> Sent:
 
 @read_only
 def open_mailbox(caller: Caller, after: int | None) -> Mailbox:
-    """Where listening begins: after the message `after`, or else after the last that was sent."""
+    """The place where listening begins: after the message `after`, else after the last one sent."""
     resumes = after is not None
     if after is None:
         [(after,)] = _delivered(caller.id)
@@ -114,8 +114,9 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
     """The next events for each cursor, oldest first, `BATCH` of them at the most."""
     found: dict[Cursor, list[Stored]] = {cursor: [] for cursor in cursors}
     events: dict[int, Stored] = {}
-    for at_once in pieces(cursors, inboxes.AT_ONCE):
-        for index, number, *message in _after(*_columns(at_once)):
+    for at_once in chunks(cursors, inboxes.AT_ONCE):
+        users, lasts = [each.user for each in at_once], [each.last for each in at_once]
+        for index, number, *message in _after(users, lasts):
             if number not in events:
                 events[number] = event(number, *message)
             found[at_once[index]].append(events[number])
@@ -123,28 +124,28 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
 
 
 def note_delivered(cursors: Sequence[Cursor]) -> None:
-    """Keep what has been sent, so that a later `listen` without an id begins behind it."""
-    inboxes.note({cursor.user: cursor.last for cursor in cursors})
+    """Note what has been sent, so that a later `listen` without an id begins behind it."""
+    inboxes.note_delivered({cursor.user: cursor.last for cursor in cursors})
 
 
 def _store_for_one(
     caller: Caller, target: str, text: str, reader: int
 ) -> tuple[int, Mapping[int, int]]:
-    """Keep a message for the friend `reader`; its id, and the id of the last one before it."""
-    [raising] = inboxes.raising([reader], len(text.encode()))
-    _, [(_, waiting, last)], number, _, stands = together(
-        raising,
+    """Store a message for the friend `reader`; returns its id, and the id of the one before it."""
+    [add_bytes] = inboxes.statements_to_add([reader], len(text.encode()))
+    _, [(_, waiting, last)], number, _, kinds = together(
+        add_bytes,
         _last.of([reader]),
         _add.of(caller.name, target, False, text, caller.now, caller.id, reader, None),
         _add_delivery_of_last.of(reader),
-        relationships.stands.of(caller.id, reader),
+        relationships.kind_of.of(caller.id, reader),
     )
-    if stands != [(Relationship.FRIEND,)]:
-        # The friendship has ended since the caller looked, perhaps by a block.
+    if kinds != [(Relationship.FRIEND,)]:
+        # The friendship has ended since the check, perhaps by a block.
         blocks.check(caller, reader, target)
         raise errors.NotFriends(target)
     if waiting > caller.quotas.inbox:
-        # Somebody else has filled it since the caller looked: nothing of this stays.
+        # Somebody else has filled the inbox since the check: this transaction is undone.
         raise errors.InboxFull(target)
     return number, {reader: last or 0}
 
@@ -152,21 +153,22 @@ def _store_for_one(
 def _store_for_many(
     caller: Caller, target: str, text: str, group: int, members: Sequence[int]
 ) -> tuple[int, Mapping[int, int], int]:
-    """Store a message for those of `members` who have room for it; also tells how many they are."""
+    """Store a message for those of `members` who have room for it; returns its id, the ids of the
+    ones before it, and how many those members are."""
     size = len(text.encode())
     told = len(members) <= MOST_TOLD
-    raising = inboxes.raising(members, size)
-    looks = [_last.of(members)] if told else inboxes.looking(members)
+    raising = inboxes.statements_to_add(members, size)
+    looks = [_last.of(members)] if told else inboxes.statements_to_read(members)
     add = _add.of(caller.name, target, True, text, caller.now, caller.id, None, group)
     stored = together(*raising, *looks, add)
     number = stored[-1]
     found = [row for rows in stored[len(raising) : -1] for row in rows]
     full = {row[0] for row in found if row[1] > caller.quotas.inbox}
     if full:
-        together(*inboxes.raising(sorted(full), -size))
+        together(*inboxes.statements_to_add(sorted(full), -size))
     readers = [member for member in members if member not in full]
     if not readers:
-        _take_back(number)
+        _remove(number)
     _add_delivery.many((reader, number) for reader in readers)
     after = {row[0]: row[2] or 0 for row in found if row[0] not in full} if told else {}
     return number, after, len(readers)
@@ -175,48 +177,27 @@ def _store_for_many(
 def event(
     number: int, sender: str, target: str, to_group: bool, text: str, stored: float
 ) -> Stored:
-    """A message as its readers get it, in the order of members that protocol.md shows; `stored` in
-    seconds since the epoch."""
-    return Stored(
-        number,
-        {
-            "event": "message",
-            "id": number,
-            "time": stored,
-            "from": sender,
-            "group" if to_group else "to": target,
-            "message": text,
-        },
-    )
+    """A message as its readers get it, with members in the order that protocol.md shows; `stored`
+    is in seconds since the epoch."""
+    members = {"event": "message", "id": number, "time": stored, "from": sender}
+    return Stored(number, {**members, "group" if to_group else "to": target, "message": text})
 
 
-def _columns(cursors: Sequence[Cursor]) -> tuple[list[int], list[int]]:
-    return [cursor.user for cursor in cursors], [cursor.last for cursor in cursors]
-
-
-# A statement of its own asks for the last message once the inboxes are held: in the same statement
-# MariaDB sees what was there before it waited for the lock. The statement that takes the lock looks
-# into no other table: else MariaDB, from 11.6 on, refuses a row that changed while it waited.
+# The last message is found by a statement of its own once the inboxes are locked: in the same one
+# MariaDB sees what was there before it waited for the lock. The statement that takes the lock reads
+# no other table: else MariaDB, from 11.6 on, refuses a row that changed while it waited.
 
 
 @statement
 def _online(group: int) -> peewee.Select:
-    return (
-        Membership.select(Membership.user)
-        .join(Place, on=(Place.user == Membership.user))
-        .where(Membership.group == group)
-        .order_by(Membership.user)
-    )
+    members = Membership.select(Membership.user).join(Place, on=(Place.user == Membership.user))
+    return members.where(Membership.group == group).order_by(Membership.user)
 
 
 @statement
 def _last(readers: Sequence[int]) -> peewee.Select:
-    last = (
-        Delivery.select(Delivery.message)
-        .where(Delivery.user == Inbox.user)
-        .order_by(Delivery.message.desc())
-        .limit(1)
-    )
+    own = Delivery.select(Delivery.message).where(Delivery.user == Inbox.user)
+    last = own.order_by(Delivery.message.desc()).limit(1)
     return Inbox.select(Inbox.user, Inbox.waiting, last).where(Inbox.user.in_(readers))
 
 
@@ -244,7 +225,7 @@ def _add(
 
 
 @statement
-def _take_back(number: int) -> peewee.Delete:
+def _remove(number: int) -> peewee.Delete:
     return Message.delete().where(Message.id == number)
 
 
@@ -265,8 +246,8 @@ def _delivered(user: int) -> peewee.Select:
 
 @statement
 def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
-    """The messages after the last of each user's, with the user's index before each: one range of
-    the key for each user."""
+    """The messages after the last of each user, each behind the user's index: one range of the key
+    for each user."""
     ranges: list[peewee.SelectBase] = [
         Delivery.select(
             peewee.SQL(str(index)),

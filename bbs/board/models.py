@@ -1,12 +1,12 @@
-"""The board's tables, beside those that every service has (`bbs.framework.User` and so on), and the
-steps from older versions of them.
+"""The board's tables, in addition to those that every service has (`bbs.framework.User` and so on),
+and the migrations from older versions of them.
 
-A change here needs a step in `STEPS`, and `VERSION` to rise. The step to version 3 finds out whose
-messages are whose, and since when people are members. All of it may be done twice, and be cut off
-anywhere: each change follows from other rows alone. Much is changed in pieces, as on MySQL each is
-committed by itself, and servers of version 2 go on meanwhile.
+A change here needs a migration in `STEPS`, and a higher `VERSION`. The migration to version 3 finds
+out whose messages are whose, and since when people are members. Each migration may run twice, and
+be cut off anywhere: each change follows from other rows alone. Many rows are changed in chunks, as
+MySQL commits each change by itself, and servers of version 2 go on meanwhile.
 
-`pieces` and `padded` cut long lists up, as a database takes only so much in a statement.
+`chunks` and `padded` cut up long lists, as a database takes only so much in a statement.
 """
 
 from __future__ import annotations
@@ -25,35 +25,32 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LENGTHS = (1, 4, 16, 64, 256)
-"""Lengths of lists for which a statement is made; one for each length would be many. From 1,000 on
-MariaDB makes a table of a list, and looks for what is in it no more in an index."""
+"""Lengths of lists for which a statement is made: one for each length would be many. From 1,000 on
+MariaDB makes a table of a list, and no longer uses an index for it."""
+
+LAST_ID = 2**63 - 1  # the largest id: behind every user and every message
+
+VERSION = 3  # of these tables
 
 
-def pieces(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
-    """`whole` in pieces of `length` and a rest."""
+def chunks(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    """`whole` in chunks of `length`; the last one may be shorter."""
     return (whole[start : start + length] for start in range(0, len(whole), length))
 
 
 def padded(values: Sequence[T]) -> Sequence[T]:
-    """`values` for an `in_`, at most as many as the last of `LENGTHS`: the last one of them again
-    and again, up to the next of the lengths. For a set that is the same."""
+    """`values` for an `in_`, with the last one repeated up to the next of `LENGTHS`: as a set that
+    is the same. There may be as many as the last of `LENGTHS`."""
     length = next(each for each in LENGTHS if each >= len(values))
     return [*values, *repeat(values[-1], length - len(values))] if values else values
 
 
-LAST_ID = 2**63 - 1
-"""The largest id that a database has: behind everybody, and behind every message."""
-
-VERSION = 3
-"""The version of these tables."""
-
-
 class Relationship(Table):
-    """How `user` stands to `other`.
+    """The relationship of `user` to `other`.
 
-    Always two rows, one for each side, so that one unique key decides between two people who
-    invite each other at the same moment, and every list is one range of one index. Ids rise, so
-    they give the order in time.
+    There are always two rows, one for each side. So one unique key decides between two people who
+    invite each other at the same moment, and every list is one range of one index. Ids rise in the
+    order in time.
     """
 
     INVITED = "invited"
@@ -70,7 +67,7 @@ class Relationship(Table):
 
 
 class Block(Table):
-    """`user` takes nothing from `other`; ids rise in the order blocked."""
+    """`user` has blocked `other`; ids rise in the order blocked."""
 
     id = peewee.BigAutoField()
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
@@ -81,8 +78,8 @@ class Block(Table):
 
 
 class Post(Table):
-    """Something that an author's friends may read; `stored` when (seconds since the epoch), null
-    for those of before that was kept."""
+    """A text that the author's friends may read. `stored` is in seconds since the epoch, and null
+    for the posts of versions that did not keep it."""
 
     id = peewee.BigAutoField()
     author = peewee.ForeignKeyField(User, on_delete="CASCADE")
@@ -91,8 +88,8 @@ class Post(Table):
 
 
 class Group(Table):
-    """A group; it outlives its `creator`, who is null then, and where nobody wrote down who it was.
-    `channel` as for a user."""
+    """A group. It outlives its `creator`, which is null then, and where it was never stored.
+    `channel` is as for a user."""
 
     id = peewee.BigAutoField()
     name = peewee.CharField(NAME_LENGTH, unique=True)
@@ -104,9 +101,9 @@ class Group(Table):
 
 
 class Membership(Table):
-    """`user` is in `group`; ids rise in the order joined. What was said before the member joined,
-    that is up to the message `after`, is not for the member. Servers of version 2 leave it null:
-    then what the member was sent is known to have come later, and nothing else."""
+    """`user` is in `group`; ids rise in the order joined. The member may not read the messages up
+    to `after`, which came before the member joined. Servers of version 2 leave it null: then only
+    the messages that the member was sent are known to have come later."""
 
     id = peewee.BigAutoField()
     group = peewee.ForeignKeyField(Group, on_delete="CASCADE")
@@ -118,12 +115,12 @@ class Membership(Table):
 
 
 class Message(Table):
-    """A message, to a user or to a group. Names are copied: it outlives its sender's account.
+    """A message to a user or to a group. Names are copied: it outlives its sender's account.
 
-    `sent_by` is the id of its sender; `sent_to` that of the user, or `in_group` that of the group
-    that it is for. These ids refer to nothing, and no id comes back: a new user with a name that
-    another had before reads nothing of that one's. Servers of version 2 leave them null, and what
-    they store is in no history.
+    `sent_by`, `sent_to` and `in_group` are the ids of the sender, and of the user or the group that
+    it is for. They are no foreign keys, and no id is used again. So a new user with a name that
+    another had before does not read that one's messages. Servers of version 2 leave the ids null,
+    and their messages are in no history.
     """
 
     id = RisingIdField()
@@ -147,18 +144,17 @@ class Message(Table):
 
 
 def _count() -> peewee.BigIntegerField:
-    """A count, which servers of version 1 leave at 0 in the rows that they make."""
+    """A count, which is 0 in the rows that servers of version 1 make."""
     return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 class Inbox(Table):
-    """The state of what `user` has been sent, and how much of the user's is kept. To store a
-    message for the user locks this row, so that each user's messages are committed in the order of
-    their ids, and a reader who has seen one has seen all before it.
+    """The last message `delivered` to `user`, and how much of the user's is kept. A transaction
+    that stores a message for the user locks this row, so that each user's messages are committed in
+    the order of their ids, and a reader who has seen one has seen all before it.
 
-    `waiting` is the bytes of the messages behind `delivered`; `posts` and `post_bytes` are how many
-    posts there are of the user's, and their bytes. The numbers change with what they count, in the
-    same transaction."""
+    `waiting` is the bytes of the messages behind `delivered`; `posts` and `post_bytes` count the
+    user's posts and their bytes. They change in the transaction that changes what they count."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     delivered = peewee.BigIntegerField(default=0)
@@ -168,7 +164,7 @@ class Inbox(Table):
 
 
 class Delivery(Table):
-    """`message` is for `user`, who was to have it when it was stored."""
+    """`message` is for `user`."""
 
     user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
     message = peewee.ForeignKeyField(Message, on_delete="CASCADE")
@@ -178,20 +174,13 @@ class Delivery(Table):
 
 
 MODELS: tuple[type[Table], ...] = (
-    Relationship,
-    Block,
-    Post,
-    Group,
-    Membership,
-    Message,
-    Inbox,
-    Delivery,
+    *(Relationship, Block, Post, Group),  # In the order in which they can be made.
+    *(Membership, Message, Inbox, Delivery),
 )
-"""In an order in which they can be made."""
 
 
 def _to_2(migrator: Migrator) -> None:
-    """How much is kept of each user's, and who made a group."""
+    """Add how much is kept of each user's, and who made a group."""
     migrator.add_columns("inbox", waiting=_count(), posts=_count(), post_bytes=_count())
     creator = peewee.ForeignKeyField(User, field=User.id, null=True, on_delete="SET NULL")
     migrator.add_columns("chat_group", creator_id=creator)
@@ -205,11 +194,11 @@ def _to_2(migrator: Migrator) -> None:
     posts = Post.select(peewee.fn.COUNT(Post.id)).where(own)
     post_bytes = Post.select(peewee.fn.SUM(byte_length(Post.text))).where(own)
     # All rows are counted anew, however often this is done.
-    Inbox.update(waiting=_or_none(waiting), posts=posts, post_bytes=_or_none(post_bytes)).execute()
-
-
-def _or_none(total: Any) -> Any:
-    return peewee.fn.COALESCE(total, 0)
+    Inbox.update(
+        waiting=peewee.fn.COALESCE(waiting, 0),
+        posts=posts,
+        post_bytes=peewee.fn.COALESCE(post_bytes, 0),
+    ).execute()
 
 
 def _to_3(migrator: Migrator) -> None:
@@ -223,30 +212,25 @@ def _to_3(migrator: Migrator) -> None:
         sent_to=peewee.BigIntegerField(null=True),
         in_group=peewee.BigIntegerField(null=True),
     )
-    whose_messages()
-    since_when_members()
-    # Their indexes: they are made faster than kept up.
+    _fill_message_ids()
+    _fill_membership_starts()
+    # Indexes are made faster now than kept up meanwhile.
     for model in (Membership, Message):
         migrator.create_table(model)
 
 
-STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3}
-"""From each version to the next."""
+STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3}  # the migration to each version
+
+MESSAGES_AT_ONCE = 5000  # ids of messages that one statement changes, or looks through
+MEMBERS_AT_ONCE = 250  # memberships in one statement; SQLite limits the depth of an expression
 
 
-MESSAGES_AT_ONCE = 5000
-"""Ids of messages that one statement changes, or looks through."""
+def _fill_message_ids() -> None:
+    """Fill `Message.sent_by`, `sent_to` and `in_group`.
 
-MEMBERS_AT_ONCE = 250
-"""Memberships that one statement changes; SQLite has a limit on how deep an expression is."""
-
-
-def whose_messages() -> None:
-    """`Message.sent_by`, `sent_to` and `in_group`.
-
-    The sender is who has the name, if that account was there before the message: else the one who
-    sent it is gone. A direct message has one delivery, until its reader deletes the account. Groups
-    stay for ever.
+    The sender is the user with the name, if that account is older than the message: else the sender
+    is gone. A direct message has one delivery, until its reader deletes the account. Groups stay
+    for ever.
     """
     sender = User.select(User.id).where(
         (User.name == Message.sender) & (User.created <= Message.stored)
@@ -261,9 +245,9 @@ def whose_messages() -> None:
         ).where((Message.id >= low) & (Message.id < high)).execute()
 
 
-def since_when_members() -> None:
-    """`Membership.after` of those who are members: what came before the first that they were sent
-    in the group; of who was sent nothing, all there is."""
+def _fill_membership_starts() -> None:
+    """Fill `Membership.after` with the message before the first that the member was sent in the
+    group; for a member who was sent none, with the last message there is."""
     [(newest,)] = rows(Message.select(peewee.fn.MAX(Message.id)))
     first: dict[tuple[int, int], int] = {}
     for low, high in _ranges():
@@ -276,7 +260,7 @@ def since_when_members() -> None:
         for user, group, message in rows(sent):
             first.setdefault((user, group), message)
     members = rows(Membership.select(Membership.id, Membership.user, Membership.group))
-    for some in pieces(members, MEMBERS_AT_ONCE):
+    for some in chunks(members, MEMBERS_AT_ONCE):
         after = [
             (number, first.get((user, group), (newest or 0) + 1) - 1)
             for number, user, group in some
@@ -287,7 +271,7 @@ def since_when_members() -> None:
 
 
 def _ranges() -> Iterator[tuple[int, int]]:
-    """All ids of messages in pieces, lowest first: from the first on, before the second."""
+    """The ids of messages in ranges, lowest first: from the first number on, before the second."""
     [(low, high)] = rows(Message.select(peewee.fn.MIN(Message.id), peewee.fn.MAX(Message.id)))
     for first in range(low, high + 1, MESSAGES_AT_ONCE) if low is not None else ():
         yield first, first + MESSAGES_AT_ONCE

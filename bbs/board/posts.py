@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import LENGTHS, Inbox, Post, Relationship, padded, pieces
+from bbs.board.models import LENGTHS, Inbox, Post, Relationship, chunks, padded
 from bbs.framework import (
     Caller,
     Page,
@@ -24,37 +24,33 @@ from bbs.framework import (
     together,
 )
 
-Row = tuple[Any, ...]
-"""A post: its id, its author, its text, and when it was stored."""
+Row = tuple[Any, ...]  # a post: its id, its author, its text, and when it was stored
 
-FEW = 128
-"""Posts of friends that are simply read, if there are no more of them."""
+FEW = 128  # posts of friends that are simply read, if there are no more of them
 
 AROUND = 96
-"""Bytes of a post on the wire beside its text and its author's name, whose characters have four at
-the most: 57 of them for the names of its members, 19 for its number, 18 for its time."""
+"""Bytes of a post on the wire in addition to its text and to the author's name, at 4 a character:
+57 for the names of its members, 19 for its number, 18 for its time."""
 
 FIRST_WINDOW, GROWTH = 1024, 8
-"""How many ids are looked through first for posts of friends, and how much more each time."""
+"""Ids in the first window that is searched for posts of friends, and the factor for the next."""
 
 MOST_FOUND = 4 * FIRST_WINDOW
-"""Posts that a look at a window brings at the most, of each piece of the friends; a window with
-more in it is too wide. The first never is."""
+"""Posts that a search of a window may find for each chunk of the friends; with more the window is
+too wide. The first never is."""
 
-FIRST_TEXTS = LENGTHS[2]
-"""How many texts are read first, until it is known how long they are."""
+FIRST_TEXTS = LENGTHS[2]  # texts that are read before it is known how long they are
 
 MOST_REMOVED = 500
-"""Old posts that one new post removes at the most: where more are too many, because operators allow
-fewer than they did, the next one goes on."""
+"""Old posts that one new post removes at the most. Operators may lower the limit: then there are
+more to remove, and the next post goes on."""
 
-OLDEST_AT_ONCE = 8
-"""Posts that are looked at first when the oldest go."""
+OLDEST_AT_ONCE = 8  # posts that are looked at first when the oldest are removed
 
 
 @question
 def _kept(query: peewee.ModelSelect[User]) -> peewee.Select:
-    """How many posts of the caller's there are, and their bytes."""
+    """The number of the caller's posts, and their bytes."""
     return query.select_extend(Inbox.posts, Inbox.post_bytes).left_outer_join(
         Inbox, on=(Inbox.user == User.id)
     )
@@ -62,7 +58,7 @@ def _kept(query: peewee.ModelSelect[User]) -> peewee.Select:
 
 @asks(_kept)
 def post(caller: Caller, text: str) -> None:
-    """Publish `text` to the caller's friends. Of more than are kept, the oldest go."""
+    """Publish `text` to the caller's friends. Beyond the quota, the oldest posts go."""
     size = len(text.encode())
     [(count, kept)] = _kept(caller)
     together(_count.of(caller.id, 1, size), _add.of(caller.id, text, caller.now))
@@ -76,9 +72,9 @@ def post(caller: Caller, text: str) -> None:
 def friends_posts(caller: Caller, page: Page) -> Part:
     """The latest of what the caller's friends have posted, oldest first."""
     found = _few(caller.id, Relationship.FRIEND, FEW + 1) if page.last is None else []
-    looked_to = None
+    searched_to = None
     if page.last is not None or len(found) > FEW:
-        found, looked_to = _of_many(caller.id, page)
+        found, searched_to = _of_many(caller.id, page)
     found.sort(reverse=True)
     rows = [
         (number, {"id": author, "message": text, "post": number, "time": stored})
@@ -87,15 +83,14 @@ def friends_posts(caller: Caller, page: Page) -> Part:
     size = sum([len(text.encode()) + 4 * len(author) + AROUND for _, author, text, _ in found])
     part = page.part("post", rows, size=size, backwards=True)
     if part.last is None:
-        part.last = looked_to
+        part.last = searched_to
     return part
 
 
 def _of_many(reader: int, page: Page) -> tuple[list[Row], int | None]:
-    """The latest posts of the reader's friends behind those of the part before: as many as a part
-    may have, and a little more. Also the id to which was looked, if there may be others behind it:
-    some of those found may be removed before their texts are read, so that no more are left than a
-    part has."""
+    """The latest posts of the reader's friends behind the part before, at least as many as a part
+    may have. Also the id to which the search went, if there may be others behind it: a post may be
+    removed before its text is read, so that the posts alone do not tell."""
     names: dict[int, str] = dict(_friends(reader, Relationship.FRIEND))
     below = page.last or (_newest()[0][0] or 0) + 1
     numbers = _latest([*names], below, page.limit)
@@ -109,20 +104,19 @@ def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
     """The ids of the latest posts of `authors` before the id `below`, `wanted` at the most, latest
     first.
 
-    Mostly one look finds that there are no more than that. Else a window of the latest ids is
-    looked through, then a wider one before that, and so on: old posts are not read, and those of
-    authors who post rarely are found in a few looks. Where a window turns out to have too much in
-    it, there is another look at a part of it.
+    One search mostly finds that there are no more than that. Else a window of the latest ids is
+    searched, then a wider one before it, and so on. So old posts are not read, and posts of authors
+    who post rarely are found in a few searches. If a window has too many, a part of it is searched.
     """
-    all_there_are = _look(authors, 1, below, wanted)
-    if all_there_are is not None:
-        return sorted(all_there_are, reverse=True)[:wanted]
+    everything = _search(authors, 1, below, wanted)
+    if everything is not None:
+        return sorted(everything, reverse=True)[:wanted]
     found: list[int] = []
     width = FIRST_WINDOW
-    crowded = below  # From here on upwards to `below` wide windows have too much in them.
+    crowded = below  # From here up to `below` wide windows have too many.
     while below > 1 and len(found) < wanted:
         low = max(below - width, 1)
-        numbers = _look(authors, low, below, MOST_FOUND)
+        numbers = _search(authors, low, below, MOST_FOUND)
         if numbers is None:
             width //= GROWTH
             crowded = low
@@ -135,37 +129,38 @@ def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
     return found[:wanted]
 
 
-def _look(authors: Sequence[int], low: int, below: int, most: int) -> list[int] | None:
-    """The ids from `low` on before `below` that are of posts of `authors`; None if those of some of
-    them are more than `most`."""
-    looks = [
-        _between.of(padded(each), low, below, most + 1) for each in pieces(authors, LENGTHS[-1])
+def _search(authors: Sequence[int], low: int, below: int, most: int) -> list[int] | None:
+    """The ids of posts of `authors` from `low` on before `below`; None if a chunk of the authors
+    has more than `most`."""
+    searches = [
+        _between.of(padded(each), low, below, most + 1) for each in chunks(authors, LENGTHS[-1])
     ]
-    found = together(*looks) if looks else []
+    found = together(*searches) if searches else []
     if any(len(each) > most for each in found):
         return None
     return [number for each in found for (number,) in each]
 
 
 def _texts_of(numbers: Sequence[int], most_bytes: int) -> tuple[list[Row], int]:
-    """The posts of these ids, until they have more than `most_bytes`; and of how many ids."""
+    """The posts of the first of these ids, up to `most_bytes` and a little more; and of how
+    many."""
     found: list[Row] = []
     size, asked, count = 0, 0, FIRST_TEXTS
     while asked < len(numbers) and size <= most_bytes:
-        # Some of them may have been removed since.
+        # Some may have been removed meanwhile.
         some = _texts(padded(numbers[asked : asked + count]))
         asked += count
         found += some
         size += sum(len(text) for _, _, text, _ in some)
-        # As many as will do if they are as long as those before.
+        # As many as are enough if they are as long as those before.
         enough = (most_bytes - size) * len(found) // (size + 1) + 1
         count = next((length for length in LENGTHS if length >= enough), LENGTHS[-1])
     return found, min(asked, len(numbers))
 
 
 def _remove_oldest(author: int, quotas: Quotas) -> None:
-    """Remove as many of the author's oldest posts as are too many, `MOST_REMOVED` at the most; not
-    the last one."""
+    """Remove the author's oldest posts beyond the quotas, `MOST_REMOVED` at the most, but never the
+    newest post."""
     [(count, size)] = _counted(author)
     removed = freed = last = 0
     at_once = OLDEST_AT_ONCE
@@ -203,12 +198,8 @@ def _counted(author: int) -> peewee.Select:
 
 @statement
 def _oldest(author: int, last: int, limit: int) -> peewee.Select:
-    return (
-        Post.select(Post.id, byte_length(Post.text))
-        .where((Post.author == author) & (Post.id > last))
-        .order_by(Post.id)
-        .limit(limit)
-    )
+    posts = Post.select(Post.id, byte_length(Post.text))
+    return posts.where((Post.author == author) & (Post.id > last)).order_by(Post.id).limit(limit)
 
 
 @statement
@@ -218,7 +209,6 @@ def _remove(author: int, last: int) -> peewee.Delete:
 
 @statement
 def _few(reader: int, kind: str, limit: int) -> peewee.Select:
-    """Some posts, which are all of them if they are fewer."""
     return (
         Post.select(Post.id, User.name, Post.text, Post.stored)
         .join(Relationship, on=(Relationship.other == Post.author))
@@ -230,11 +220,8 @@ def _few(reader: int, kind: str, limit: int) -> peewee.Select:
 
 @statement
 def _friends(reader: int, kind: str) -> peewee.Select:
-    return (
-        Relationship.select(User.id, User.name)
-        .join(User, on=(Relationship.other == User.id))
-        .where((Relationship.user == reader) & (Relationship.kind == kind))
-    )
+    people = Relationship.select(User.id, User.name).join(User, on=(Relationship.other == User.id))
+    return people.where((Relationship.user == reader) & (Relationship.kind == kind))
 
 
 @statement
@@ -244,17 +231,11 @@ def _newest() -> peewee.Select:
 
 @statement
 def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee.Select:
-    return (
-        Post.select(Post.id)
-        .where(Post.author.in_(authors) & (Post.id >= low) & (Post.id < below))
-        .limit(limit)
-    )
+    some = Post.author.in_(authors) & (Post.id >= low) & (Post.id < below)
+    return Post.select(Post.id).where(some).limit(limit)
 
 
 @statement
 def _texts(numbers: Sequence[int]) -> peewee.Select:
-    return (
-        Post.select(Post.id, Post.author, Post.text, Post.stored)
-        .where(Post.id.in_(numbers))
-        .order_by(Post.id.desc())
-    )
+    posts = Post.select(Post.id, Post.author, Post.text, Post.stored)
+    return posts.where(Post.id.in_(numbers)).order_by(Post.id.desc())

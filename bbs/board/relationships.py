@@ -1,4 +1,4 @@
-"""How two people stand to each other: what rules ask about it first, and how it ends."""
+"""Relationships between two people: the questions that rules ask first, and how they end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bbs.framework import Place, User, question, statement, together
 
 @question
 def correspondent(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """Somebody called `name`: the id and the channel, how the caller stands to them, their id once
-    more if they are online, whether they take nothing from the caller (an id, or None), and whether
-    the caller takes nothing from them. All are None for nobody."""
+    """The person called `name`: the id and the channel, the caller's relationship to them, their id
+    once more if they are online, an id if they have blocked the caller, and an id if the caller has
+    blocked them. What does not apply is None, and all is if nobody has the name."""
     other, own = User.alias(), Block.alias()
     found: peewee.Select = (
         with_correspondent(query, name, other)
@@ -25,7 +25,7 @@ def correspondent(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
 
 
 def with_correspondent(query: Any, name: str, other: Any) -> Any:
-    """The question of `correspondent`, but for its last column, to which more may be added about
+    """The question of `correspondent` without its last column; the caller may add more about
     `other`."""
     place, theirs = Place.alias(), Block.alias()
     return (
@@ -40,21 +40,21 @@ def with_correspondent(query: Any, name: str, other: Any) -> Any:
 
 
 @statement
-def stands(user: int, other: int) -> peewee.Select:
-    """How `user` stands to `other`; nothing, if they are strangers."""
+def kind_of(user: int, other: int) -> peewee.Select:
+    """The relationship of `user` to `other`; no row if they are strangers."""
     return Relationship.select(Relationship.kind).where(
         (Relationship.user == user) & (Relationship.other == other)
     )
 
 
 def end(user: int, kind: str, other: int, others_kind: str) -> bool:
-    """The two no longer stand to each other so; whether they did."""
+    """End a relationship, for both sides; returns whether there was one."""
     found, _ = together(_remove.of(user, kind, other), _remove.of(other, others_kind, user))
     return bool(found)
 
 
 def end_all(user: int, other: int) -> None:
-    """The two stand to each other in no way: no friendship, and no invitation of either."""
+    """End any relationship of the two: a friendship, or an invitation of either."""
     together(_remove_any.of(user, other), _remove_any.of(other, user))
 
 

@@ -1,5 +1,4 @@
-"""The declaration of the board as a service, with its commands for friends, posts, groups and
-messages."""
+"""Declares the board as a service, with its commands for friends, posts, groups and messages."""
 
 from __future__ import annotations
 
@@ -18,24 +17,23 @@ from bbs.board import (
 )
 from bbs.framework import Ask, Command, CommandTable, Counter, Feed, Reply, Role, Service, success
 
-MESSAGES = "messages"
-"""The name of the board's counter."""
+MESSAGES = "messages"  # the name of the board's counter
 
 
 async def hear_group(ask: Ask, channel: str) -> Reply:
-    """The caller's connections that listen hear the group from now on."""
+    """Let the caller's connections that listen hear the group from now on."""
     await ask.hear(channel)
     return success()
 
 
 async def forget_group(ask: Ask, channel: str) -> Reply:
-    """The caller's connections that listen need not hear the group any more."""
+    """Let the caller's connections that listen hear the group no longer."""
     ask.unhear(channel)
     return success()
 
 
 async def hint(ask: Ask, sent: messages.Sent) -> Reply:
-    """The message is safe; the app servers of its readers should look."""
+    """Hint a stored message: the app servers of its readers look for it."""
     ask.count(MESSAGES)
     if sent.readers:
         await ask.tell(sent.channel, sent.event.members, sent.after)
@@ -43,23 +41,22 @@ async def hint(ask: Ask, sent: messages.Sent) -> Reply:
 
 
 async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
-    """Hint a message to a friend; the user's other connections show what was said here."""
+    """Hint a message to a friend, and show it on the sender's other connections."""
     reply = await hint(ask, sent)
-    said = {**sent.event.members, "event": "sent"}
-    await ask.tell(ask.user.channel, said, asked=True)
+    await ask.tell(ask.user.channel, {**sent.event.members, "event": "sent"}, asked=True)
     return reply
 
 
-async def tell_at_once(ask: Ask, news: friends.Notification) -> Reply:
-    """Tell somebody who is there."""
-    await ask.tell(news.channel, news.event, asked=True)
+async def notify(ask: Ask, notification: friends.Notification) -> Reply:
+    """Notify somebody who is there."""
+    await ask.tell(notification.channel, notification.event, asked=True)
     return success()
 
 
 commands = CommandTable(
-    Command("invite <user> <id>", Role.APP, tell_at_once, rule=friends.invite),
+    Command("invite <user> <id>", Role.APP, notify, rule=friends.invite),
     Command("list-invite <user>", Role.APP, rule=friends.invitations),
-    Command("accept-invite <user> <id>", Role.APP, tell_at_once, rule=friends.accept),
+    Command("accept-invite <user> <id>", Role.APP, notify, rule=friends.accept),
     Command("list-friend <user>", Role.APP, rule=friends.friends),
     Command("post <user> <message>", Role.APP, rest=True, rule=posts.post),
     Command("receive-post <user>", Role.APP, rule=posts.friends_posts),

@@ -1,4 +1,4 @@
-"""Counts of what the board has of one user: what waits at a login, and all of it for operators.
+"""Counts of what the board has of one user: for the user at a login, and all of it for operators.
 
 Nothing here reads a text of theirs.
 """
@@ -6,34 +6,30 @@ Nothing here reads a text of theirs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import peewee
 
 from bbs.board.models import Block, Delivery, Inbox, Membership, Message, Relationship
 from bbs.framework import statement, together
 
-MOST_COUNTED = 1000
-"""Of more, nobody needs to know how many there are."""
+MOST_COUNTED = 1000  # nobody needs to know the number of more
 
 
 def on_login(user: int, seen: float | None) -> Mapping[str, object]:
     """`waiting`, a member of the reply to `login`.
 
-    The messages are those that no connection of the user was sent, and those that came since the
-    user was last there: a connection that somebody left open elsewhere swallows nothing. `after` is
-    the id behind which they begin, for `listen`.
-    """
+    It counts the messages that no connection of the user was sent, and those since the user was
+    last there: so a connection that was left open elsewhere hides none. They begin behind the id
+    `after`, for `listen`."""
     asked = [_delivered.of(user), _invitations.of(user, Relationship.INVITED_BY, MOST_COUNTED)]
     if seen is not None:
         asked.append(_first_since.of(seen))
     delivered, [(invitations,)], *since = together(*asked)
-    after: int = min((row[0] for row in [*delivered, *_before(since)]), default=0)
+    before = [first - 1 for found in since for (first,) in found]
+    after: int = min([last for (last,) in delivered] + before, default=0)
     [(messages,)] = _behind(user, after, MOST_COUNTED)
     return {"waiting": {"invitations": invitations, "messages": messages, "after": after}}
-
-
-def _before(since: list[list[tuple[int]]]) -> list[tuple[int]]:
-    return [(first - 1,) for rows in since for (first,) in rows]
 
 
 @statement
@@ -43,44 +39,32 @@ def _delivered(user: int) -> peewee.Select:
 
 @statement
 def _invitations(user: int, kind: str, most: int) -> peewee.Select:
-    some = (
-        Relationship.select(peewee.SQL("1"))
-        .where((Relationship.user == user) & (Relationship.kind == kind))
-        .limit(most)
-    )
-    return _counted(Relationship, some)
+    own = (Relationship.user == user) & (Relationship.kind == kind)
+    return _count(Relationship, own, most)
 
 
 @statement
 def _first_since(seen: float) -> peewee.Select:
-    """The first message of anybody's since then. Ids and stamps need not rise together, as each
-    server has its own clock: one more or less is told twice, and none of those not delivered is
-    lost."""
-    return (
-        Message.select(Message.id).where(Message.stored >= seen).order_by(Message.stored).limit(1)
-    )
+    """The first message of anybody since then. Ids and times need not rise together, as each server
+    has its own clock: a message more or less is shown twice, and no undelivered one is lost."""
+    found = Message.select(Message.id).where(Message.stored >= seen)
+    return found.order_by(Message.stored).limit(1)
 
 
 @statement
 def _behind(user: int, after: int, most: int) -> peewee.Select:
-    some = (
-        Delivery.select(peewee.SQL("1"))
-        .where((Delivery.user == user) & (Delivery.message > after))
-        .limit(most)
-    )
-    return _counted(Delivery, some)
+    return _count(Delivery, (Delivery.user == user) & (Delivery.message > after), most)
 
 
-def _counted(model: type[Relationship | Delivery], some: peewee.Select) -> peewee.Select:
-    counted: peewee.Select = model.select(peewee.fn.COUNT(peewee.SQL("1"))).from_(
-        some.alias("some")
-    )
+def _count(model: Any, condition: Any, most: int) -> peewee.Select:
+    some = model.select(peewee.SQL("1")).where(condition).limit(most).alias("some")
+    counted: peewee.Select = model.select(peewee.fn.COUNT(peewee.SQL("1"))).from_(some)
     return counted
 
 
 def of_person(user: int) -> Mapping[str, int]:
-    """How many friends, invitations that wait for an answer of this user's or of others, posts,
-    groups, people blocked, and messages that are kept; and the bytes of those that wait."""
+    """The numbers of friends, invitations received and sent, posts, groups, people blocked, and
+    messages that are kept; and the bytes of messages that wait."""
     kinds: dict[str, int] = dict(_relationships(user))
     ((posts, waiting),) = _kept(user) or ((0, 0),)
     return {
@@ -98,11 +82,8 @@ def of_person(user: int) -> Mapping[str, int]:
 
 @statement
 def _relationships(user: int) -> peewee.Select:
-    return (
-        Relationship.select(Relationship.kind, peewee.fn.COUNT(Relationship.id))
-        .where(Relationship.user == user)
-        .group_by(Relationship.kind)
-    )
+    counts = Relationship.select(Relationship.kind, peewee.fn.COUNT(Relationship.id))
+    return counts.where(Relationship.user == user).group_by(Relationship.kind)
 
 
 @statement

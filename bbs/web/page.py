@@ -16,13 +16,7 @@ from bbs.limits.connections import Admission
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher
 from bbs.web import auth
-from bbs.web.actions import (
-    Controls,
-    PeopleControls,
-    ServersResource,
-    answer_errors,
-    require_page,
-)
+from bbs.web.actions import Controls, PeopleControls, ServersResource, answer_errors, require_page
 from bbs.web.auth import Operators, OperatorSessions
 from bbs.web.context import PageContext
 from bbs.web.http_limits import CONNECTIONS_PER_ADDRESS, BoundedSite

@@ -1,6 +1,6 @@
 """The board's part of a client: its presentation, and a library with a method for each command.
 
-Nothing here imports the board's rules or tables: a client starts without a database library.
+A client starts without a database library: nothing here imports the board's rules or tables.
 """
 
 from bbs.board.client.face import face

@@ -1,7 +1,7 @@
 """How clients present the board.
 
-The commands of servers up to version 0.3.0, which send no presentation, are history and never
-change: later servers send their own.
+`LEGACY` has the commands of servers up to version 0.3.0, which send no presentation. It never
+changes, as later servers send their own.
 """
 
 from __future__ import annotations
@@ -85,25 +85,25 @@ BLOCKED = Choices(
 face = Presentation(
     help={
         "invite": "Asks somebody to be your friend.",
-        "list-invite": "Lists who has invited you, the oldest invitation first.",
+        "list-invite": "Lists the people who have invited you, the oldest invitation first.",
         "accept-invite": "Makes you friends with somebody who has invited you.",
-        "decline-invite": "Says no to an invitation; whoever sent it may invite you again.",
+        "decline-invite": "Declines an invitation. The sender may invite you again.",
         "list-friend": "Lists your friends, the oldest friendship first.",
-        "who": "Tells which of your friends are online, and when the others were here last.",
-        "unfriend": "Ends a friendship. What was said stays to be read.",
-        "block": "Takes nothing from somebody any more; friendship and invitations end.",
-        "unblock": "Takes from somebody again.",
-        "list-block": "Lists whom you have blocked.",
-        "post": "Writes for all your friends.",
-        "receive-post": "Shows the latest of what your friends have posted.",
+        "who": "Shows which of your friends are online, and when the others were last here.",
+        "unfriend": "Ends a friendship. You can still read your messages.",
+        "block": "Blocks somebody: no messages, no invitations, and no friendship.",
+        "unblock": "Ends a block.",
+        "list-block": "Lists the people whom you have blocked.",
+        "post": "Posts something for all your friends.",
+        "receive-post": "Shows the latest posts of your friends.",
         "send": "Sends one message to a friend who is online.",
-        "history": "Shows the last 50 messages of a talk with a friend or in a group.",
-        "create-group": "Makes a group, with you in it.",
-        "list-group": "Lists all groups there are.",
+        "history": "Shows the last 50 messages with a friend or in a group.",
+        "create-group": "Creates a group, with you in it.",
+        "list-group": "Lists all groups.",
         "list-joined": "Lists the groups that you are in.",
-        "join-group": "Makes you a member of a group.",
-        "leave-group": "Makes you a member of a group no more.",
-        "list-member": "Lists who is in a group of yours, in the order joined.",
+        "join-group": "Joins a group.",
+        "leave-group": "Leaves a group.",
+        "list-member": "Lists the members of a group of yours, in the order joined.",
         "send-group": "Sends one message to everybody in a group who is online.",
     },
     # As irssi and other chats, and Unix, call them.

@@ -5,7 +5,7 @@
     await client.listen("ann", lambda user, message: print(message.sender, message.text))
     await client.send("ann", "bob", "hello")
 
-Replies are values; `docs/protocol.md` is the source of every member named here.
+Replies are values; `docs/protocol.md` describes their members.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Post:
-    """A post as a friend of its author reads it; `time` is when it was stored, in seconds since the
-    epoch, where the server says that."""
+    """A post of a friend; `time` is when it was stored, in seconds since the epoch, None from older
+    servers."""
 
     author: str
     text: str
@@ -35,7 +35,7 @@ class Post:
 
     @classmethod
     def read(cls, value: object) -> Post:
-        """Read a post from an entry of a list; TypeError if it is something else."""
+        """Read a post from an entry of a list; TypeError if it is malformed."""
         if isinstance(value, dict):
             author, text = value.get("id"), value.get("message")
             if isinstance(author, str) and isinstance(text, str):
@@ -45,8 +45,8 @@ class Post:
 
 @dataclass(frozen=True)
 class Presence:
-    """Whether a friend is online, and when they were here last, in seconds since the epoch; None
-    where that is not known."""
+    """Whether a friend is online, and when they were last here, in seconds since the epoch; None if
+    unknown."""
 
     name: str
     online: bool
@@ -54,7 +54,7 @@ class Presence:
 
     @classmethod
     def read(cls, value: object) -> Presence:
-        """Read a presence from an entry of a list; TypeError if it is something else."""
+        """Read a presence from an entry of a list; TypeError if it is malformed."""
         if isinstance(value, dict):
             name, online = value.get("id"), value.get("online")
             if isinstance(name, str) and isinstance(online, bool) and "last" in value:
@@ -75,9 +75,9 @@ class Missed:
     def read(cls, value: object) -> Missed | None:
         """Read the member `waiting` of the reply to `login`; None if it is missing or malformed."""
         if isinstance(value, dict):
-            told = [value.get(name) for name in ("invitations", "messages", "after")]
-            counts = [each for each in told if type(each) is int and 0 <= each <= MOST_ID]
-            if len(counts) == len(told):
+            values = [value.get(name) for name in ("invitations", "messages", "after")]
+            counts = [each for each in values if type(each) is int and 0 <= each <= MOST_ID]
+            if len(counts) == len(values):
                 return cls(*counts)
         return None
 
@@ -88,7 +88,7 @@ class Reply(ServiceReply):
 
     @property
     def is_backwards(self) -> bool:
-        """Whether its list is of the latest, and others are older."""
+        """Whether the list has the latest entries, and the next part older ones."""
         return face.listing(self.list_name).backwards
 
     @property
@@ -98,12 +98,12 @@ class Reply(ServiceReply):
 
     @property
     def presences(self) -> tuple[Presence, ...]:
-        """The answer to `who`: friends, and whether they are there."""
+        """The answer to `who`: friends, and whether they are online."""
         return self._read("friend", "friends", Presence.read)
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:
-        """The answer to `history`: messages of before, oldest first."""
+        """The answer to `history`: messages, oldest first."""
         return self._read("history", "messages", ChatMessage.read)
 
     @property
@@ -116,13 +116,13 @@ class Reply(ServiceReply):
         if isinstance(values, list):
             with suppress(TypeError, BadReply):
                 return tuple(read(value) for value in values)
-        raise BadReply(f"The server gave no usable list of {what}")
+        raise BadReply(f"Malformed list of {what} from the server")
 
 
 class BBSClient(ServiceClient[Reply]):
     """The board, for any number of users at once: a `ServiceClient` with the board's commands.
 
-    A server that lacks one of them refuses it, as those of version 0.1.0 do.
+    A server that lacks a command refuses it, as those of version 0.1.0 do.
     """
 
     presentation = face
@@ -151,11 +151,11 @@ class BBSClient(ServiceClient[Reply]):
         return self.do("unfriend", user, friend)
 
     def who(self, user: str) -> Deferred[tuple[Presence, ...]]:
-        """The user's friends and whether they are there, those online first."""
+        """The user's friends and whether they are online, those online first."""
         return self.ask("who", user).addCallback(lambda reply: reply.presences)
 
     def block(self, user: str, other: str) -> Deferred[None]:
-        """Take nothing from somebody any more; friendship and invitations end."""
+        """Block somebody: friendship and invitations end."""
         return self.do("block", user, other)
 
     def unblock(self, user: str, other: str) -> Deferred[None]:
@@ -174,8 +174,8 @@ class BBSClient(ServiceClient[Reply]):
         return self.do("send", user, friend, text)
 
     def history(self, user: str, name: str) -> Deferred[tuple[ChatMessage, ...]]:
-        """The last 50 messages of a conversation with a friend or in a group, oldest first; what is
-        older is to be had by `request` and the `more` of its reply."""
+        """The last 50 messages of a conversation with a friend or in a group, oldest first. For
+        older ones use `request`, and the `more` of its reply."""
         return self.ask("history", user, name).addCallback(lambda reply: reply.messages)
 
     def create_group(self, user: str, group: str) -> Deferred[None]:

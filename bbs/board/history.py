@@ -14,7 +14,7 @@ from typing import Any
 import peewee
 
 from bbs.board import errors, relationships
-from bbs.board.messages import event
+from bbs.board.messages import COLUMNS, event
 from bbs.board.models import LAST_ID, Delivery, Group, Membership, Message, Relationship
 from bbs.framework import (
     Caller,
@@ -37,7 +37,7 @@ WITH, IN_GROUP = "with", "in"
 """The kinds of history, before the id in a position: the next part must be of the same kind."""
 
 Row = tuple[Any, ...]
-"""A message: its columns as `messages.event` takes them, then the account that the other of its
+"""A message: its `COLUMNS`, then the account that the other of its
 names belonged to, as far as known, and the account that it belongs to now."""
 
 
@@ -108,12 +108,6 @@ def _membership_in(caller: Caller, name: str) -> tuple[int | None, int | None, i
     return None, None, None
 
 
-_MESSAGE = (
-    *(Message.id, Message.sender, Message.target),
-    *(Message.to_group, Message.text, Message.stored),
-)
-
-
 @statement
 def _membership(user: int, name: str) -> peewee.Select:
     own = (Membership.group == Group.id) & (Membership.user == user)
@@ -127,7 +121,7 @@ def _membership(user: int, name: str) -> peewee.Select:
 @statement
 def _said(user: int, name: str, to_group: bool, below: int, limit: int) -> peewee.Select:
     own = (Message.sent_by == user) & (Message.target == name) & (Message.to_group == to_group)
-    found = Message.select(*_MESSAGE, Message.sent_to).where(own & (Message.id < below))
+    found = Message.select(*COLUMNS, Message.sent_to).where(own & (Message.id < below))
     latest = found.order_by(Message.id.desc()).limit(limit)
     return by_index(latest, Message.sent_by, Message.target, Message.to_group)
 
@@ -135,7 +129,7 @@ def _said(user: int, name: str, to_group: bool, below: int, limit: int) -> peewe
 @statement
 def _heard(user: int, name: str, below: int, limit: int) -> peewee.Select:
     own = (Message.sent_to == user) & (Message.sender == name)
-    found = Message.select(*_MESSAGE, Message.sent_by).where(own & (Message.id < below))
+    found = Message.select(*COLUMNS, Message.sent_by).where(own & (Message.id < below))
     latest = found.order_by(Message.id.desc()).limit(limit)
     return by_index(latest, Message.sent_to, Message.sender)
 
@@ -161,4 +155,4 @@ def _sent_in(group: int, user: int, below: int, limit: int) -> peewee.Select:
 def _of_group() -> peewee.ModelSelect[Message]:
     """Messages with the account of each sender, and once more that account if it still exists."""
     sender = User.select(User.id).where(User.id == Message.sent_by)
-    return Message.select(*_MESSAGE, Message.sent_by, sender)
+    return Message.select(*COLUMNS, Message.sent_by, sender)

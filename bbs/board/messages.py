@@ -2,7 +2,8 @@
 
 Ids rise in the order in which a reader's messages are committed: a transaction that stores a
 message first locks the inboxes that it is for. So a reader who has seen an id has seen all before
-it, and "what comes after the last I saw" loses nothing.
+it, and "what comes after the last I saw" loses nothing. Messages and deliveries are removed when
+they are old, and deliveries of somebody who leaves.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from functools import reduce
 
 import peewee
 
-from bbs.board import blocks, errors, groups, inboxes, relationships
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship, chunks
+from bbs.board import blocks, errors, groups, inboxes, models, relationships
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship
 from bbs.framework import (
     BATCH,
     Caller,
@@ -29,13 +30,27 @@ from bbs.framework import (
     last_key,
     question,
     read_only,
+    rows,
     statement,
     together,
 )
 
+FORGOTTEN_AT_ONCE = 1000  # deliveries of somebody who leaves that one transaction removes
+
+EXPIRED_AT_ONCE = 2000
+"""Deliveries that one transaction removes with old messages: each of them may change an inbox, and
+a transaction has little more than a second for all."""
+
 MOST_TOLD = 100
 """Readers of a message up to which each learns which message was theirs before it; of more, all
 look in the database."""
+
+
+COLUMNS = (
+    *(Message.id, Message.sender, Message.target),
+    *(Message.to_group, Message.text, Message.stored),
+)
+"""The columns of a message as `event` takes them."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,7 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
     """The next events for each cursor, oldest first, `BATCH` of them at the most."""
     found: dict[Cursor, list[Stored]] = {cursor: [] for cursor in cursors}
     events: dict[int, Stored] = {}
-    for at_once in chunks(cursors, inboxes.AT_ONCE):
+    for at_once in models.chunks(cursors, inboxes.AT_ONCE):
         users, lasts = [each.user for each in at_once], [each.last for each in at_once]
         for index, number, *message in _after(users, lasts):
             if number not in events:
@@ -179,9 +194,59 @@ def event(
 ) -> Stored:
     """A message as its readers get it, with members in the order that protocol.md shows; `stored`
     is in seconds since the epoch."""
-    members = {"event": "message", "id": number, "time": stored, "from": sender}
-    return Stored(number, {**members, "group" if to_group else "to": target, "message": text})
+    members: dict[str, object] = {"event": "message", "id": number, "time": stored, "from": sender}
+    members["group" if to_group else "to"] = target
+    members["message"] = text
+    return Stored(number, members)
 
+
+# Removal: there may be any number of messages, so each transaction removes a part.
+
+
+def forget_reader(user: int) -> int:
+    """Remove the oldest `FORGOTTEN_AT_ONCE` deliveries of `user`; returns how many. They count as
+    delivered, so that the bytes that wait are right if nothing more is removed."""
+    oldest = _oldest(user, FORGOTTEN_AT_ONCE)
+    if oldest:
+        [last] = oldest[-1]
+        inboxes.note_delivered({user: last})
+        _forget(user, last)
+    return len(oldest)
+
+
+def expire(before: float, most: int = 500, readers: int = EXPIRED_AT_ONCE) -> int:
+    """Remove messages stored before `before`: in one transaction `most` of them, with `readers`
+    deliveries in all. A message with more readers is removed for some of them.
+
+    Returns how many it found, 0 if there are no more.
+    """
+    expired = Message.select(Message.id).where(Message.stored < before).limit(most)
+    old, last = _few_readers(sorted(number for (number,) in rows(expired)), readers)
+    inboxes.forget(old, last)
+    for each in models.chunks(old, inboxes.MESSAGES_AT_ONCE):
+        _expire_deliveries(models.padded(each), last)
+        if last == models.LAST_ID:
+            Message.delete().where(Message.id.in_(each)).execute()
+    return len(old)
+
+
+def _few_readers(messages: Sequence[int], readers: int) -> tuple[Sequence[int], int]:
+    """The first of `messages` that have at most `readers` deliveries together, and `LAST_ID`. If
+    the first message alone has more: that one, and the last reader up to whom it is removed."""
+    few: list[int] = []
+    count = 0
+    for each in models.chunks(messages, inboxes.MESSAGES_AT_ONCE):
+        found = _deliveries(models.padded(each), readers + 1 - count)
+        count += len(found)
+        if count > readers:
+            beyond = found[-1][0]
+            few += [number for number in each if number < beyond]
+            return (few, models.LAST_ID) if few else ([beyond], found[-2][1])
+        few += each
+    return few, models.LAST_ID
+
+
+# Statements
 
 # The last message is found by a statement of its own once the inboxes are locked: in the same one
 # MariaDB sees what was there before it waited for the lock. The statement that takes the lock reads
@@ -249,15 +314,7 @@ def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
     """The messages after the last of each user, each behind the user's index: one range of the key
     for each user."""
     ranges: list[peewee.SelectBase] = [
-        Delivery.select(
-            peewee.SQL(str(index)),
-            Message.id,
-            Message.sender,
-            Message.target,
-            Message.to_group,
-            Message.text,
-            Message.stored,
-        )
+        Delivery.select(peewee.SQL(str(index)), *COLUMNS)
         .join(Message)
         .where((Delivery.user == user) & (Delivery.message > last))
         .order_by(Delivery.message)
@@ -265,3 +322,26 @@ def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
         for index, (user, last) in enumerate(zip(users, lasts, strict=True))
     ]
     return reduce(lambda one, other: one.union_all(other), ranges)
+
+
+@statement
+def _oldest(user: int, limit: int) -> peewee.Select:
+    own = Delivery.select(Delivery.message).where(Delivery.user == user)
+    return own.order_by(Delivery.message).limit(limit)
+
+
+@statement
+def _forget(user: int, last: int) -> peewee.Delete:
+    return Delivery.delete().where((Delivery.user == user) & (Delivery.message <= last))
+
+
+@statement
+def _deliveries(messages: Sequence[int], limit: int) -> peewee.Select:
+    """Deliveries of `messages`, in the order of messages and readers."""
+    found = Delivery.select(Delivery.message, Delivery.user).where(Delivery.message.in_(messages))
+    return found.order_by(Delivery.message, Delivery.user).limit(limit)
+
+
+@statement
+def _expire_deliveries(messages: Sequence[int], last: int) -> peewee.Delete:
+    return Delivery.delete().where(Delivery.message.in_(messages) & (Delivery.user <= last))

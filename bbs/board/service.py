@@ -12,7 +12,6 @@ from bbs.board import (
     messages,
     models,
     posts,
-    retention,
     user_stats,
 )
 from bbs.framework import Ask, Command, CommandTable, Counter, Feed, Reply, Role, Service, success
@@ -88,11 +87,11 @@ board = Service(
     version=models.VERSION,
     steps=models.STEPS,
     feed=Feed(
-        messages.open_mailbox, messages.fetch, messages.note_delivered, expire=retention.expire
+        messages.open_mailbox, messages.fetch, messages.note_delivered, expire=messages.expire
     ),
     on_register=inboxes.make,
     on_login=user_stats.on_login,
-    on_delete=retention.forget_reader,
+    on_delete=messages.forget_reader,
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",
     client=CLIENT,

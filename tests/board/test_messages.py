@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bbs.board import groups, messages, retention
+from bbs.board import groups, messages
 from bbs.board.models import Delivery, Inbox, Message
 from bbs.delivery.feed import Cursor, Mailbox, Stored
 from bbs.rules import accounts, auth
@@ -245,15 +245,15 @@ class Expiring(MessagesCase):
             caller = replace(self.ann, now=self.now)
             self.call(messages.send, caller, "bob", text)
             self.clock.advance(10)
-        self.assertEqual(self.call(retention.expire, self.now - 10), 2)
+        self.assertEqual(self.call(messages.expire, self.now - 10), 2)
         self.assertEqual(self.texts(self.bob), ["3"])
         self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
-        self.assertEqual(self.call(retention.expire, self.now - 10), 0)
+        self.assertEqual(self.call(messages.expire, self.now - 10), 0)
 
     def test_a_few_at_a_time(self) -> None:
         for text in ("1", "2", "3"):
             self.call(messages.send, self.ann, "bob", text)
-        expired = [self.call(retention.expire, self.now + 1, 2) for _ in range(3)]
+        expired = [self.call(messages.expire, self.now + 1, 2) for _ in range(3)]
         self.assertEqual(expired, [2, 1, 0])
 
     def test_few_readers_at_a_time(self) -> None:
@@ -264,7 +264,7 @@ class Expiring(MessagesCase):
         self.call(messages.send_group, self.ann, "trio", "22")
         self.call(messages.send, self.ann, "bob", "3")
         there = []
-        while self.call(retention.expire, self.now + 1, readers=2):
+        while self.call(messages.expire, self.now + 1, readers=2):
             there.append((Message.select().count(), Delivery.select().count()))
         # Of the second, which has three readers, two lose it first.
         self.assertEqual(there, [(2, 4), (2, 2), (0, 0)])
@@ -273,6 +273,6 @@ class Expiring(MessagesCase):
     def test_ids_never_come_back(self) -> None:
         """Or a reader who has seen the old one would take the new one for seen."""
         old = self.call(messages.send, self.ann, "bob", "1").event.id
-        self.call(retention.expire, self.now + 1)
+        self.call(messages.expire, self.now + 1)
         new = self.call(messages.send, self.ann, "bob", "2").event.id
         self.assertGreater(int(str(new)), int(str(old)))

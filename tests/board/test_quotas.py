@@ -11,7 +11,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, friends, groups, inboxes, messages, posts, retention
+from bbs.board import board, errors, friends, groups, inboxes, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.config import Configuration, Limits
 from bbs.core.values import Quotas
@@ -279,9 +279,9 @@ class WhatWaitsNeverDrifts(InboxCase):
                 self.note(chance)
             else:
                 before, most = now - chance.randrange(30), chance.randrange(1, 5)
-                readers = chance.choice([1, 2, 3, retention.EXPIRED_AT_ONCE])
+                readers = chance.choice([1, 2, 3, messages.EXPIRED_AT_ONCE])
                 for _ in range(chance.randrange(1, 5)):
-                    self.call(retention.expire, before, most, readers)
+                    self.call(messages.expire, before, most, readers)
             self.clock.advance(chance.randrange(3))
             for each in people:
                 self.waiting(each)

@@ -25,7 +25,6 @@ from bbs.board import (
     history,
     messages,
     posts,
-    retention,
     user_stats,
 )
 from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
@@ -312,7 +311,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),
-            lambda: retention.expire(NOW - 2900),
+            lambda: messages.expire(NOW - 2900),
             lambda: fleet_transitions.forget_gone(NOW, 100.0),
         ],
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board import blocks, friends, groups, inboxes, messages, posts, retention
+from bbs.board import blocks, friends, groups, inboxes, messages, posts
 from bbs.board.models import Block, Delivery, Inbox, Message, Post, Relationship
 from bbs.core.values import DrainCause, LossCause, Quotas, Tally
 from bbs.delivery.feed import Cursor
@@ -756,7 +756,7 @@ class Counters(ContestCase):
                 if turn % 5 == 4:
                     work.append((note_what_is_there, person.id))
                 if number == 0 and turn % 10 == 9:
-                    work.append((retention.expire, self.now + 1, 20))
+                    work.append((messages.expire, self.now + 1, 20))
             programmes.append(each(*work))
         with contestants(self.database, self.many) as together:
             for outcomes in together(*programmes):

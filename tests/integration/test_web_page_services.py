@@ -89,7 +89,7 @@ class ALobby(ArrangedCase):
             page = self.open()
             loads: list[Page] = []
             page.on("load", lambda page: loads.append(page))
-            self.server.info = replace(self.server.standing, counters=(Counter("joins"),))
+            self.server.info = replace(self.server.info, counters=(Counter("joins"),))
             self.say("history", an_hour(joins_per_second=wave))
             self.assertEqual(loads, [])
             one = [a_server(counters=rates(joins=1.5))]

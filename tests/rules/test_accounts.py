@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friends, groups, messages, posts, retention
+from bbs.board import board, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.core.values import State
@@ -408,7 +408,7 @@ class Deleting(RulesCase):
     def test_more_than_one_transaction_removes(self) -> None:
         ann, bob = self.people("ann", "bob")
         self.befriend(ann, bob)
-        many = range(1, retention.FORGOTTEN_AT_ONCE + 1)
+        many = range(1, messages.FORGOTTEN_AT_ONCE + 1)
         rows = [(number, "bob", "ann", False, "12", 0.0) for number in many]
         fields = (Message.id, Message.sender, Message.target, Message.to_group, Message.text)
         add(Message, rows, *fields, Message.stored)

@@ -53,7 +53,9 @@ def another_keeper(
     )
     me = membership.Member(new_id(), identity)
     hasher = Hasher(Inline(), QUICK)
-    return LoginServing(ground, me=me, hasher=hasher, provider=provider, workers=Inline()).keeper
+    return LoginServing(
+        ground, me=me, hasher=hasher, provider=provider, workers=Inline()
+    ).controller
 
 
 def configuration(policy: Policy, gateway_secret: str = "") -> Configuration:

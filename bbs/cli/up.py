@@ -189,7 +189,7 @@ def _run(
 
     login_server = LoginServerDaemon(service, config, options.data, reactor, fail)
     gateway = TelnetGateway(service, config, reactor, fail)
-    gateway.beside = login_server
+    gateway.first = login_server
 
     def speaker() -> Speaker:
         return replace(login_server.speaker(), kind="up")

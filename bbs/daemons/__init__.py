@@ -1,1 +1,1 @@
-"""How servers start and stop, and what each of them is put together from."""
+"""How servers start and stop, and what each of them is composed of."""

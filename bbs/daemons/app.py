@@ -1,9 +1,10 @@
-"""The app server of `twistd NAME-app`: how it starts, joins the fleet, lives in it and leaves it.
+"""The app server of `twistd NAME-app`: how it starts, joins the fleet, and leaves it.
 
-Three parts go with those that serve. `Heartbeat` shows the fleet that it lives.
-`ParentWatchdog` ends it with the process that launched it. `OwnInstance` tells the fleet what
-EC2's metadata say: where people reach this instance, so that it is ready where no list of instances
-can be had, and that it will be taken away, so that it is drained before."""
+`Heartbeat` shows the fleet that the server lives. `ParentWatchdog` ends the server with the process
+that launched it. `OwnInstance` reports to the fleet what EC2's metadata say: the address of this
+instance, so that the server is ready where instances cannot be listed, and that the instance will
+be taken away, so that the server is drained before.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +38,13 @@ from bbs.rules import membership
 from bbs.scaling.ec2.metadata import Metadata, MetadataUnavailable
 from bbs.storage.database import Database
 
-EMBEDDED = "broker.url: the embedded broker is within a login server; name one"
+EMBEDDED = "broker.url: the embedded broker is inside a login server; name another broker"
 
 PATIENCE = 2.0
-"""Seconds for which a server that starts waits for its address; it reports without, then, and the
-provider's list may know it sooner. The metadata answer within milliseconds."""
+"""Seconds for which a server that starts waits for its address. Then it reports without one, and
+the provider's list may know it sooner. The metadata answer within milliseconds."""
 
-AGAIN = 2.0
-"""Seconds between questions for an address that is not known yet."""
+AGAIN = 2.0  # seconds between questions for an address that is not known yet
 
 POLL = 5.0
 """Seconds between looks for a notice, as AWS advises:
@@ -54,9 +54,9 @@ _log = Logger()
 
 
 class AppServer(Daemon):
-    """An app server, launched by the fleet under `server_id`, or (None) run by hand.
+    """An app server, launched by the fleet under `server_id`, or run by hand (None).
 
-    :param lifeline: the descriptor of a pipe whose end means that the parent died, None for none.
+    :param lifeline: the descriptor of a pipe whose end means that the parent died; None for none.
     """
 
     kind = "app"
@@ -78,7 +78,7 @@ class AppServer(Daemon):
             _leave_process_group()
 
     def cannot_trace(self, reason: str) -> None:
-        """People wait for this server, with or without traces."""
+        """Warn only: people wait for this server, with or without traces."""
         _log.warn("{reason}", reason=reason)
 
     async def start(self) -> None:
@@ -93,9 +93,9 @@ class AppServer(Daemon):
     async def _begin_parts(self) -> None:
         config, reactor = self.config, self.reactor
         if self._lifeline is not None:
-            self.begin(ParentWatchdog(reactor, self._lifeline, self._orphaned))
-        # Both are connected to at the same time: people wait for this server. What is wrong with
-        # the database is said first, as by the login server.
+            self.begin(ParentWatchdog(reactor, self._lifeline, self._end))
+        # Connect to both at the same time, as people wait for this server. A problem with the
+        # database is reported first, as by the login server.
         embedded = config.broker.url == ("embedded",)
         stomp = None if embedded else await self.begin_broker(config.broker.url)
         database = await self.open_database()
@@ -127,7 +127,7 @@ class AppServer(Daemon):
         serving.home.bus.tell_fleet("ready")
 
     def _begin_machine(self) -> OwnInstance | None:
-        """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
+        """Begin to ask the metadata of the instance, if the provider ec2 launched this server."""
         if not is_on_instance(self.config, self._launched_as):
             return None
         metadata = Metadata.from_environ(self.reactor, os.environ)
@@ -142,9 +142,9 @@ class AppServer(Daemon):
     ) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._launched_as is None:
-            told = self.config.app.address
-            if told:
-                place = Address.told(told, number)
+            configured = self.config.app.address
+            if configured:
+                place = Address.told(configured, number)
             else:
                 place = Address(await self.in_thread(self._address, database.url), number)
             return await database.run_patiently(
@@ -158,27 +158,23 @@ class AppServer(Daemon):
         return self._launched_as
 
     def _address(self, database_url: str) -> str:
-        """Where people reach a server that an operator runs by hand, and whose `app.address` says
-        nothing: the address that it is told to bind to, else the one from which this machine
-        reaches the database."""
+        """The address of a server that is run by hand without `app.address`: the one that it binds
+        to, else the one from which this machine reaches the database."""
         interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:
             return interface
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((host, 9))  # Sends nothing: a datagram socket only picks its route.
+            probe.connect((host, 9))  # A datagram socket sends nothing: it only picks a route.
             address: str = probe.getsockname()[0]
             return address
 
     async def _leave(self, database: Database, server_id: str, serving: AppServing) -> None:
-        """Say that this server stops, and give those who listen time to be told where to go."""
-        with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
+        """Report that this server stops, and give people time to be told where to go."""
+        with suppress(Unavailable):  # Else the fleet notices later, by the missing heartbeat.
             await database.run(membership.leave, server_id)
         serving.home.bus.tell_fleet("gone")
         await serving.listeners.dismiss(FAREWELL)
-
-    def _orphaned(self) -> None:
-        self._end("the process that launched this server is dead")
 
     def _end(self, reason: str) -> None:
         _log.warn("this app server ends: {reason}", reason=reason)
@@ -187,28 +183,26 @@ class AppServer(Daemon):
 
 
 def _leave_process_group() -> None:
-    """Ctrl-C at a terminal is for the parent, which ends its children in its own order."""
-    # Who leads a group already, as one that was started in a session of its own does, may not.
+    """Leave Ctrl-C at a terminal to the parent, which ends its children in its own order."""
+    # The leader of a group may not, as a process that was started in a session of its own.
     if os.getpgrp() != os.getpid():
         os.setpgrp()
 
 
 @implementer(IReadDescriptor)
 class ParentWatchdog(TwistedService):
-    """Watches the inherited end of a pipe, and calls `on_cut` once when the other end is gone.
+    """Watches the inherited end of a pipe, and calls `on_cut` once, with the reason, when the other
+    end is closed.
 
-    A parent writes nothing to the pipe. The system closes the parent's end with the process,
-    however that dies, so nothing has to be sent. The pipe is watched from `startService` until
-    `stopService`; a cut before that is noticed at the start. The descriptor is not closed: it is
-    the process's own.
+    The parent writes nothing to the pipe. The system closes the parent's end with the process,
+    however that dies. An end that is closed before `startService` is noticed then. The descriptor
+    is not closed: it belongs to the process.
     """
 
-    def __init__(self, reactor: IReactorFDSet, fd: int, on_cut: Callable[[], None]) -> None:
+    def __init__(self, reactor: IReactorFDSet, fd: int, on_cut: Callable[[str], None]) -> None:
         self._reactor = reactor
         self._fd = fd
         self._on_cut = on_cut
-
-    # IService
 
     def startService(self) -> None:
         TwistedService.startService(self)
@@ -228,7 +222,7 @@ class ParentWatchdog(TwistedService):
         return self._fd
 
     def doRead(self) -> None:
-        """Throw away what comes, until the end."""
+        """Discard what comes, until the end."""
         try:
             ended = not os.read(self._fd, 4096)
         except BlockingIOError:
@@ -238,27 +232,26 @@ class ParentWatchdog(TwistedService):
             self._cut()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Some reactors tell of the end this way; it also comes when the reactor stops."""
+        """Some reactors report the end this way; all of them call this when they stop."""
         if isinstance(reason.value, ConnectionDone):
             self._cut()
 
     def _cut(self) -> None:
-        _log.warn("the parent process is gone")
-        self._on_cut()
+        self._on_cut("the process that launched this server is dead")
 
 
 def is_on_instance(config: Configuration, server_id: str | None) -> bool:
-    """Whether the provider ec2 has launched an app server with this configuration, under this id.
-    Nobody else is told `ec2.address` (`bbs.scaling.providers`), and nobody else asks
-    metadata: what answers at that address elsewhere is not ours to know."""
-    told = config.sources.get("ec2.address", "default") != "default"
-    return told and server_id is not None
+    """Whether the provider ec2 has launched this app server: only it sets `ec2.address` for one
+    (`bbs.scaling.providers`). Other servers ask no metadata, as they do not know what answers at
+    that address elsewhere."""
+    has_address = config.sources.get("ec2.address", "default") != "default"
+    return has_address and server_id is not None
 
 
 class OwnInstance(TwistedService):
-    """This app server's instance.
+    """The instance of this app server.
 
-    :param wanted: the kind of address at which people reach it: `public`, `private` or `dns`.
+    :param wanted: the kind of its address for people: `public`, `private` or `dns`.
     """
 
     def __init__(self, metadata: Metadata, wanted: str, reactor: IReactorTime) -> None:
@@ -269,15 +262,12 @@ class OwnInstance(TwistedService):
         self._decided: Deferred[None] = Deferred()
         self._tasks: list[Deferred[None]] = []
 
-    # Service
-
     def startService(self) -> None:
         TwistedService.startService(self)
         self._patience = self._reactor.callLater(PATIENCE, self._decide)
         self._begin(self._find())
 
     def stopService(self) -> Deferred[Any]:
-        """Fires when nothing is asked any more."""
         TwistedService.stopService(self)
         self._decide()
         for task in self._tasks:
@@ -287,23 +277,21 @@ class OwnInstance(TwistedService):
     # For the server
 
     async def host(self) -> str | None:
-        """Where people reach this machine; None where it is not known soon."""
+        """The address of this machine; None if it is not known soon."""
         await self._decided
         return self._host
 
-    def joined(self, database: Database, server: str, port: int, told: str | None) -> None:
-        """This app server is a member of the fleet, to which it has `told` its address, if that was
-        known: tell what comes to be known from now on."""
-        if told is None:
-            self._begin(self._tell_host(database, server, port))
+    def joined(self, database: Database, server: str, port: int, reported: str | None) -> None:
+        """Report to the fleet from now on, which this app server has joined: its address, unless
+        that has been `reported`, and notices."""
+        if reported is None:
+            self._begin(self._report_host(database, server, port))
         self._begin(self._watch(database, server))
-
-    # What goes on
 
     def _begin(self, task: Coroutine[Any, Any, None]) -> None:
         def ended(failure: Failure) -> None:
             if not failure.check(CancelledError):
-                _log.failure("asking the instance's metadata went wrong", failure=failure)
+                _log.failure("asking the instance's metadata failed", failure=failure)
 
         self._tasks.append(Deferred.fromCoroutine(task).addErrback(ended))
 
@@ -319,14 +307,14 @@ class OwnInstance(TwistedService):
             try:
                 self._host = await self._metadata.address(self._wanted)
             except MetadataUnavailable as error:
-                said = str(error)
+                reason = str(error)
             else:
                 self._decide()
                 if self._host is not None:
                     return
-                said = "it has none"
-            if said != trouble:
-                trouble = said
+                reason = "it has none"
+            if reason != trouble:
+                trouble = reason
                 _log.warn(
                     "this instance's address (ec2.address: {wanted}) is not known: {trouble}",
                     wanted=self._wanted,
@@ -334,18 +322,18 @@ class OwnInstance(TwistedService):
                 )
             await self._pause(AGAIN)
 
-    async def _tell_host(self, database: Database, server: str, port: int) -> None:
+    async def _report_host(self, database: Database, server: str, port: int) -> None:
         while self.running:
             if self._host is not None:
                 with suppress(Unavailable):
-                    # Once this server is ready, the fleet has learned its address elsewhere.
+                    # If this server is ready, the fleet has learned its address elsewhere.
                     await database.run(membership.report, server, port, self._host)
                     return
             await self._pause(AGAIN)
 
     async def _watch(self, database: Database, server: str) -> None:
-        """Look for notices; one that the database could not be told of is told again."""
-        is_spot, why, told = False, "", ""
+        """Look for notices, and report each until the database has it."""
+        is_spot, why, reported = False, "", ""
         while self.running:
             try:
                 is_spot = is_spot or await self._metadata.is_spot()
@@ -357,10 +345,10 @@ class OwnInstance(TwistedService):
             if notice and notice != why:
                 why = notice
                 _log.warn("EC2 takes this instance away: {why}", why=why)
-            if why != told:
+            if why != reported:
                 with suppress(Unavailable):
                     await database.run(membership.warn, server, why)
-                    told = why
+                    reported = why
             await self._pause(POLL)
 
     async def _pause(self, seconds: float) -> None:
@@ -369,11 +357,11 @@ class OwnInstance(TwistedService):
 
 
 class Heartbeat(TimerService):
-    """Shows the fleet that an app server lives, and ends it when the fleet has given it up.
+    """Shows the fleet that an app server lives, and ends the server once the fleet has given it up.
 
-    :param tally: gives what it tells the fleet that the server has done, and how it is.
+    :param tally: gives the counts of the server, for the fleet.
     :param interval: seconds between beats.
-    :param on_end: called once, with the reason: the row is gone, or could not be renewed for
+    :param on_end: called once, with the reason: the row is gone, or was not renewed for
         `lease_timeout` seconds.
     """
 
@@ -388,14 +376,7 @@ class Heartbeat(TimerService):
         on_end: Callable[[str], None],
         reactor: IReactor,
     ) -> None:
-        # A timer whose call fails calls no more.
-        TimerService.__init__(
-            self,
-            interval,
-            lambda: Deferred.fromCoroutine(self._beat()).addErrback(
-                lambda failure: _log.failure("a heartbeat went wrong", failure=failure)
-            ),
-        )
+        TimerService.__init__(self, interval, lambda: Deferred.fromCoroutine(self._tick()))
         self.clock = self._reactor = reactor
         self._database = database
         self._server = server
@@ -403,10 +384,16 @@ class Heartbeat(TimerService):
         self._lease_timeout = lease_timeout
         self._on_end = on_end
         self._renewed = reactor.seconds()
-        self._over = False
+        self._has_ended = False
+
+    async def _tick(self) -> None:
+        try:
+            await self._beat()
+        except Exception:  # After an error the timer would stop.
+            _log.failure("a heartbeat failed")
 
     async def _beat(self) -> None:
-        if self._over:
+        if self._has_ended:
             return
         try:
             tally = self._tally()
@@ -422,5 +409,5 @@ class Heartbeat(TimerService):
             self._end("the fleet has given it up")
 
     def _end(self, reason: str) -> None:
-        self._over = True
+        self._has_ended = True
         self._on_end(reason)

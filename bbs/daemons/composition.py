@@ -1,7 +1,7 @@
-"""The composition of servers: an app server and a login server, put together of their parts.
+"""Composes an app server and a login server from their parts.
 
-Neither knows which database, broker and clock it stands on: the daemons and the service in memory
-for tests (`bbs.testing`) both take it from here."""
+Neither knows its database, broker and clock: the daemons and the service in memory for tests
+(`bbs.testing`) both compose them here."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from bbs.storage.database import Database
 
 @dataclass(frozen=True)
 class Runtime:
-    """The base of every server. `stomp` is a client of the broker. All servers of the
-    service prove their hints by `hint_key`. `reactor.seconds` is the clock to measure by, which
-    nobody sets, and `wall` (seconds since the epoch) stamps what is stored."""
+    """The base of every server. `stomp` is a client of the broker. All servers of the service sign
+    their hints with `hint_key`. `reactor.seconds` is a steady clock to measure by, and `wall`
+    (seconds since the epoch) stamps what is stored."""
 
     service: Service
     config: Configuration
@@ -55,7 +55,7 @@ class Runtime:
     hint_key: bytes
 
     def bus(self) -> Bus:
-        """Tells and hears the service's hints."""
+        """A bus for the service's hints."""
         return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds)
 
 
@@ -84,30 +84,31 @@ class AppServing:
             wall=runtime.wall,
         )
         self._parts = AppServerParts(self.listeners, self.presence)
-        self.home = home_of(runtime, bus, self._parts, watchers)
+        self.home = make_context(runtime, bus, self._parts, watchers)
         self.factory = line_factory(reactor, self.home, config.limits, admission)
 
     def joined(self, server_id: str) -> None:
-        """Serve under this id from now on, as a member of the fleet."""
+        """Serve as a member of the fleet, under this id."""
         self._parts.server_id = self.listeners.where.server_id = server_id
         self.presence.server_id = server_id
 
     def tally(self) -> Tally:
-        """Counts since the start, and how many are connected now."""
+        """The counts since the start, and how many people are connected now."""
         tally = self.home.tally
         tally.figures[CONNECTED] = self.listeners.connected
         return tally
 
 
 class LoginServing:
-    """A login server: the fleet's keeper, those who wait, and the factory of its connections.
+    """A login server: the fleet controller, the people who wait, and the factory of its
+    connections.
 
     :param me: this login server, which is enrolled.
-    :param workers: has a thread for what the keeper must not do on the reactor.
+    :param workers: has a thread for the work of the controller that would block the reactor.
     :param launches: whether the provider ever launches anything.
-    :param admission: who may connect to the process.
-    :param fleet_id: which fleet the provider launches for.
-    :param traces: what the provider knows of traces: see `FleetContext`.
+    :param admission: decides who may connect to the process.
+    :param fleet_id: the fleet that the provider launches for.
+    :param traces: see `FleetContext`.
     """
 
     def __init__(
@@ -142,8 +143,8 @@ class LoginServing:
         parts = LoginServerParts(
             hasher, account_limits(config.limits, reactor), self.room, config.telnet.secret
         )
-        self.home = home_of(runtime, bus, parts, watchers, self.timing)
-        self.keeper = FleetController(
+        self.home = make_context(runtime, bus, parts, watchers, self.timing)
+        self.controller = FleetController(
             FleetContext(
                 me=me,
                 database=runtime.database,
@@ -164,12 +165,10 @@ class LoginServing:
 
 
 def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:
-    """Limits for strangers who register or log in, by `[limits]`."""
-    # So many that no thread waits for the reactor to hand it the next, and few enough that a
-    # newcomer waits for few.
-    queue = FairQueue(
-        2 * threads(), limits.connections_per_address, Networks(limits.trusted), reactor
-    )
+    """The limits for strangers who register or log in, by `[limits]`."""
+    # Enough that no thread waits for the reactor, and few enough that a newcomer waits for few.
+    running, trusted = 2 * threads(), Networks(limits.trusted)
+    queue = FairQueue(running, limits.connections_per_address, trusted, reactor)
     return AccountLimits(
         queue,
         LoginLimits(limits.failed_logins, limits.logins, reactor, queue, partial(tell, "login")),
@@ -181,12 +180,12 @@ def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:
 
 
 def policy_of(config: Configuration, launches: bool) -> Policy:
-    """The operator's policy for the fleet, whose provider `launches` or never does."""
+    """The operator's policy for the fleet; whether its provider ever `launches` anything."""
     wanted = config.fleet
     return Policy(
         minimum=wanted.minimum,
         maximum=wanted.maximum if launches else 0,
-        # Where it is foreseen, each round says anew how many.
+        # With a forecast, each round finds a new number.
         spare=wanted.spare if isinstance(wanted.spare, int) else 0,
         capacity=config.app.capacity,
         idle_grace=wanted.idle_grace,
@@ -200,8 +199,7 @@ def policy_of(config: Configuration, launches: bool) -> Policy:
 
 
 def _sweeps(runtime: Runtime, sessions: auth.Sessions) -> Sequence[Sweep]:
-    """The sweeps of unused sessions, of what has expired in the service's feed, and of the service
-    itself."""
+    """The sweeps: of unused sessions, of expired messages, and of the service itself."""
     service, retention = runtime.service, runtime.config.messages.message_retention
     sweeps: list[Sweep] = [partial(accounts.end_stale_sessions, sessions)]
     if service.feed and (expire := service.feed.expire):
@@ -211,14 +209,14 @@ def _sweeps(runtime: Runtime, sessions: auth.Sessions) -> Sequence[Sweep]:
     return sweeps
 
 
-def home_of(
+def make_context(
     runtime: Runtime,
     bus: Bus,
     parts: LoginServerParts | AppServerParts,
     watchers: set[IConnection] | None = None,
     timing: Timing | None = None,
 ) -> ServerContext:
-    """The context that all commands of a server with these `parts` share."""
+    """Make the context that all commands of a server share."""
     limits = runtime.config.limits
     table = all_commands(runtime.service, runtime.hint_key)
     return ServerContext(
@@ -240,22 +238,16 @@ def home_of(
 
 
 def sessions_of(limits: Limits) -> auth.Sessions:
-    """How long sessions live, and what those may have whose they are."""
-    quotas = Quotas(
-        friends=limits.friends,
-        groups=limits.groups,
-        members=limits.members,
-        inbox=limits.inbox,
-        posts=limits.posts,
-    )
+    """How long sessions live, and the quotas of their users."""
+    quotas = Quotas(limits.friends, limits.groups, limits.members, limits.inbox, limits.posts)
     return auth.Sessions(limits.session_ttl, quotas)
 
 
 def line_factory(
     reactor: IReactorTime, home: ServerContext, limits: Limits, admission: Admission | None
 ) -> LineFactory:
-    """Serves the commands of `home` by the line protocol, within `limits`, to whom `admission` lets
-    in; without one it is the only port of its process. Those who are not let in are counted."""
+    """The factory that serves the commands of `home` by the line protocol, within `limits`. Without
+    an `admission` it is the only port of its process. Refused connections are counted."""
     admission = admission or admission_of(reactor, limits)
     admission.when_refused = partial(home.tally.note, Trouble.CONNECTIONS)
     return LineFactory(
@@ -274,6 +266,6 @@ def line_factory(
 def admission_of(
     reactor: IReactorTime, limits: Limits, descriptors: int | None = None
 ) -> Admission:
-    """The admission of a process, which may have so many `descriptors` open."""
+    """The admission of a process that may have `descriptors` open."""
     trusted = Networks(limits.trusted)
     return Admission(limits.connections, trusted, descriptors, reactor.seconds)

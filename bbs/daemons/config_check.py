@@ -1,14 +1,14 @@
-"""Checks a configuration for what would keep a server from starting, without starting one.
+"""Finds what in a configuration would keep a server from starting, for `bbs config check`.
 
-`bbs config check` asks this. Nothing is connected to, listened on or written. Whether a database, a
-broker or a provider answers, and whether a port is free, only a start finds out.
+Nothing is connected to, listened on or written. Only a start finds out whether a database, a broker
+or a provider answers, and whether a port is free.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,25 +26,17 @@ from bbs.scaling.providers import SQLITE
 from bbs.web.auth import PasswordFileUnusable, read_passwords
 
 REASONS = (CannotStart, ConfigError, LaunchFailed, PluginUnusable)
-"""Errors whose text is one line that says why a server would not start."""
+"""Errors whose text says in one line why a server would not start."""
 
 
 def problems(config: Configuration, service_name: str) -> Iterator[str]:
-    """The problems for which servers would not start, each in their own line, with the key before
-    it. The look blocks."""
-    checks: tuple[Callable[[], Iterator[str]], ...] = (
-        lambda: _places(config),
-        lambda: _ports(config),
-        lambda: _database(config),
-        lambda: _references(config),
-        lambda: _fleet(config, service_name),
-        lambda: _gateway(config),
-        lambda: _page(config),
-        lambda: _security_log(config),
-        lambda: _tracing(config),
-    )
-    for check in checks:
-        yield from check()
+    """What would keep servers from starting: one line for each problem, with its key. This
+    blocks."""
+    for check in (_places, _ports, _database, _references):
+        yield from check(config)
+    yield from _fleet(config, service_name)
+    for check in (_gateway, _page, _security_log, _tracing):
+        yield from check(config)
 
 
 def _listening(config: Configuration) -> Iterator[tuple[str, ListeningPlace]]:
@@ -57,7 +49,7 @@ def _listening(config: Configuration) -> Iterator[tuple[str, ListeningPlace]]:
 def _places(config: Configuration) -> Iterator[str]:
     for key, place in _listening(config):
         if place.kind == "systemd":
-            continue  # It is there for a process that systemd has started, and for no other.
+            continue  # It exists only in a process that systemd has started.
         try:
             endpoint_at(None, place)
         except CannotStart as problem:
@@ -65,22 +57,22 @@ def _places(config: Configuration) -> Iterator[str]:
 
 
 def _ports(config: Configuration) -> Iterator[str]:
-    """Places of servers on one machine that take each other's port."""
-    together = {"login.listen", "web.listen"}  # One process.
+    """Check for servers on one machine that want the same port."""
+    together = {"login.listen", "web.listen"}  # They are in one process.
     if is_loopback(ServerPlace.parse(config.telnet.server).address.host):
         together.add("telnet.listen")
     seen: list[tuple[str, ListeningPlace]] = []
     for key, place in _listening(config):
         for other, taken in seen:
-            beside = key == other or {key, other} <= together
-            if beside and place.port and place.port == taken.port and _meet(place, taken):
+            is_local = key == other or {key, other} <= together
+            if is_local and place.port and place.port == taken.port and _overlap(place, taken):
                 yield f"{key}: cannot listen on {place}: {other} has that port ({taken})"
                 break
         seen.append((key, place))
 
 
-def _meet(one: ListeningPlace, other: ListeningPlace) -> bool:
-    """Whether two places with one port have an address in common."""
+def _overlap(one: ListeningPlace, other: ListeningPlace) -> bool:
+    """Whether two places with the same port share an address."""
     of_ipv6 = (one.kind == "tcp6", other.kind == "tcp6")
     if of_ipv6[0] != of_ipv6[1]:
         return False
@@ -91,7 +83,7 @@ def _database(config: Configuration) -> Iterator[str]:
     url = config.database.url
     if url.startswith(SQLITE):
         folder = os.path.dirname(os.path.abspath(url.removeprefix(SQLITE)))
-        # A data folder is made by the `bbs up` that uses it.
+        # `bbs up` makes its own data folder.
         if not os.path.isdir(folder) and not os.path.isdir(os.path.dirname(folder)):
             yield f"database.url: {url}: unable to open database file: no folder {folder}"
     elif not references.needed((url,)):
@@ -101,13 +93,10 @@ def _database(config: Configuration) -> Iterator[str]:
 
 
 def _references(config: Configuration) -> Iterator[str]:
-    for key, values in (
-        ("database.url", (config.database.url,)),
-        ("broker.url", config.broker.url),
-    ):
-        for value in values:
-            if references.needed((value,)) and find_spec("boto3") is None:
-                yield f"{key}: {value}: {references.NEEDS_BOTO3}"
+    urls = [("database.url", config.database.url)]
+    for key, value in urls + [("broker.url", url) for url in config.broker.url]:
+        if references.needed((value,)) and find_spec("boto3") is None:
+            yield f"{key}: {value}: {references.NEEDS_BOTO3}"
 
 
 def _fleet(config: Configuration, service_name: str) -> Iterator[str]:
@@ -149,7 +138,7 @@ def _tracing(config: Configuration) -> Iterator[str]:
 
 
 def _unwritable(path: str) -> str:
-    """Why a file cannot be appended to, in the system's words; empty where it can."""
+    """Why a file cannot be appended to, in the system's words; "" if it can."""
     folder = os.path.dirname(path)
     if os.path.isdir(path):
         code = errno.EISDIR
@@ -169,7 +158,7 @@ def _unreadable(path: str) -> str:
     except OSError as problem:
         return problem.strerror or str(problem)
     except ValueError:  # a NUL in the path
-        return "no file"
+        return "not a file name"
 
 
 def _one_line(problem: Any) -> str:

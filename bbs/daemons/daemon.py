@@ -1,5 +1,5 @@
-"""The base of all servers: parts that start in order and stop in reverse, one line that says why a
-server cannot start, and a database, a broker and ports to open."""
+"""The base of all servers: parts that start in order and stop in reverse, the reason in one line if
+a server cannot start, and a database, a broker and ports to open."""
 
 from __future__ import annotations
 
@@ -45,47 +45,46 @@ from bbs.storage import engines, migrations
 from bbs.storage.database import Database
 from bbs.storage.engines import DatabaseRefused
 
-RECEIPT_DEADLINE = 2.0
-"""Seconds that a `listen` waits for the broker's confirmation before it goes on without."""
-
-BACKLOG = 1024
-"""Connections that may wait to be accepted; of Twisted's 50, many who come at once wait seconds."""
-
-FAREWELL = 2.0
-"""Seconds that peers have to leave by themselves when a server stops."""
+RECEIPT_DEADLINE = 2.0  # seconds that a `listen` waits for the broker's confirmation
+BACKLOG = 1024  # connections that may wait to be accepted; with Twisted's 50, crowds wait seconds
+FAREWELL = 2.0  # seconds that peers have to leave by themselves when a server stops
 
 MOST_EVENTS = 32
-"""Events in a turn of the reactor: the dearest, the end of a visit to the gateway by who is logged
-in, takes about 1 ms on a busy machine. With fewer the turns themselves would be felt."""
+"""Events in a turn of the reactor. The most expensive one, when a visitor who is logged in leaves
+the gateway, takes about 1 ms on a busy machine. With fewer, the turns themselves would cost."""
 
 _log = Logger()
 
 
 class CannotStart(Exception):
-    """A server cannot start, for the reason given in one line."""
+    """A server cannot start; the text is the reason, in one line."""
 
 
 REASONS = (CannotStart, ConfigError, DatabaseRefused, PluginUnusable, ServiceUnusable)
-"""Errors that say in one line what to mend."""
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""
+"""Errors whose text says in one line what to mend."""
 
 
 class Daemon(TwistedService):
     """A service whose parts start one after the other and stop in reverse.
 
-    :param service: what is served.
-    :param config: the whole configuration.
-    :param reactor: the one that runs.
-    :param on_failure: called with one line when the start fails.
+    :param on_failure: called with one line if the start fails.
+    :cvar kind: the second half of the daemon's name, after the name of the service.
+    :ivar server_id: the fleet's id for this server, "" before there is one.
+    :ivar admission: decides who may connect to this process, once the daemon has started.
+    :ivar in_thread: runs blocking work on a thread, once the database is open.
+    :ivar log_observer: writes twistd's log; None: twistd does that by itself.
+    :ivar second_choice: where to listen instead of a place whose port is taken.
+    :ivar wall: the clock that stamps what is stored; `reactor.seconds` is for measuring.
+    :ivar when_begun: called when the daemon has been told to start.
+    :ivar when_started: called when it has started.
+    :ivar first: another daemon in the process, which starts before this one. They share the
+        admission.
     """
 
-    beside: Daemon | None = None
-    """Another in the same process, which starts before this one."""
+    first: Daemon | None = None
     kind: str
-    """The second half of its name, the first being the service's."""
+    admission: Admission
+    in_thread: Callable[..., Deferred[Any]]
 
     def __init__(
         self,
@@ -95,35 +94,24 @@ class Daemon(TwistedService):
         on_failure: Callable[[str], None],
     ) -> None:
         self.name = f"{service.name}-{self.kind}"
-        """The name by which it says why it does not start."""
         self.service = service
         self.config = config
-        # Before anybody is given `reactor.seconds` to measure by.
+        # Before anything gets `reactor.seconds` to measure by.
         measure_steadily(reactor)
         self.reactor = reactor
         self.wall: Callable[[], float] = time.time
-        """The clock that stamps what is stored; `reactor.seconds` is for measuring."""
         self.server_id = ""
-        """The fleet's id for it, once there is one."""
         self.log_observer: ILogObserver | None = None
-        """Writes twistd's log; None: as twistd does by itself."""
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
-        """Where to listen instead of a place whose port somebody else has."""
-        self.admission: Admission
-        """Decides who may connect to this process, once it has started. Daemons in one process
-        share that of the first."""
         self.on_failure = on_failure
-        self.when_begun: Callable[[], object] = _nothing
-        """Called when it has been told to start; `when_started` once it has started."""
-        self.when_started: Callable[[], object] = _nothing
+        self.when_begun: Callable[[], object] = lambda: None
+        self.when_started: Callable[[], object] = lambda: None
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
-        self.in_thread: Callable[..., Deferred[Any]]
-        """Does blocking work on a thread of the database's; there once the database is open."""
 
     async def start(self) -> None:
         """Start the parts with `begin`, `listen` and `on_stop`."""
-        raise LookupError("a daemon says how it starts")
+        raise NotImplementedError
 
     # Service
 
@@ -134,11 +122,11 @@ class Daemon(TwistedService):
 
     def startService(self) -> None:
         TwistedService.startService(self)
-        # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
+        # Each connection needs a descriptor; the usual limit of 1024 is for programs with select.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        if self.beside is not None:
-            self.admission = self.beside.admission
+        if self.first is not None:
+            self.admission = self.first.admission
         else:
             self.admission = admission_of(self.reactor, self.config.limits, hard)
         bound_turns(self.reactor)
@@ -147,9 +135,9 @@ class Daemon(TwistedService):
         self._starting.addErrback(self._failed)
 
     async def _start(self) -> None:
-        if self.config.log.security and self.beside is None:
+        if self.config.log.security and self.first is None:
             self._begin_security_log()
-        if self.config.tracing.endpoint and self.beside is None:
+        if self.config.tracing.endpoint and self.first is None:
             self._begin_tracing()
         await self.start()
         self.when_started()
@@ -169,7 +157,7 @@ class Daemon(TwistedService):
                     await stopped
             except Exception:
                 # The other parts must stop all the same.
-                _log.failure("a part of {name} did not stop well", name=self.name)
+                _log.failure("a part of {name} failed to stop", name=self.name)
 
     def _failed(self, failure: Failure) -> None:
         if not self.running:
@@ -181,35 +169,33 @@ class Daemon(TwistedService):
             reason = " ".join(str(error).split())
         else:
             _log.failure("{name} did not start", failure=failure, name=self.name)
-            reason = "a bug keeps it from starting; the log has it"
+            reason = "a bug, which the log describes"
         _log.critical("{name} did not start: {reason}", name=self.name, reason=reason)
         self.on_failure(f"{self.name}: {reason}")
 
     def speaker(self) -> Speaker:
-        """The speaker of its lines in a log."""
+        """The source of its lines in a log."""
         return Speaker(self.service.name, self.kind, self.server_id)
 
     # Parts
 
     def on_stop(self, stop: Callable[[], Any]) -> None:
-        """Call `stop` when the daemon stops, after what was started later."""
+        """Call `stop` when the daemon stops, after the parts that started later have stopped."""
         self._stops.append(stop)
 
     def begin(self, service: Any) -> None:
-        """Start a part that is a service; it stops with the daemon."""
+        """Start a part that is a service, and stop it with the daemon."""
         cast("IService", service).startService()
         self.on_stop(service.stopService)
 
     def _begin_security_log(self) -> None:
         log = self.config.log
+        path = os.path.abspath(log.security)
         try:
-            self.begin(
-                SecurityLog(os.path.abspath(log.security), log.rotate.bytes, log.keep, self.reactor)
-            )
+            self.begin(SecurityLog(path, log.rotate.bytes, log.keep, self.reactor))
         except OSError as error:
-            raise CannotStart(
-                f"log.security: cannot write {log.security}: {error.strerror}"
-            ) from error
+            reason = f"log.security: cannot write {log.security}: {error.strerror}"
+            raise CannotStart(reason) from error
 
     def _begin_tracing(self) -> None:
         settings = self.config.tracing
@@ -221,12 +207,12 @@ class Daemon(TwistedService):
             self.on_stop(lambda: tracing.stop(self.reactor))
 
     def cannot_trace(self, reason: str) -> None:
-        """There is a collector, and nothing installed that would send it anything."""
+        """Refuse to start: there is a collector, but the packages that send to it are missing."""
         raise CannotStart(reason)
 
     async def open_database(self) -> Database:
-        """Connect to the database, and bring its schema to this version, if it is not newer and
-        good for it."""
+        """Connect to the database, and upgrade its schema unless it is newer and suits this
+        version."""
         (url,) = await self._reveal("database.url", self.config.database.url)
         workers = Workers(self.reactor, "database", 1)
         self.begin(workers)
@@ -237,18 +223,18 @@ class Daemon(TwistedService):
         schema = self.service.schema
         _, there = await database.run_unhurried(migrations.upgrade, database.peewee, schema)
         if newer := migrations.newer(there, schema):
-            _log.info("the database is newer, and good for this program: {newer}", newer=newer)
+            _log.info("the database is newer, and suits this program: {newer}", newer=newer)
         return database
 
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
-        """The runtime of this server, on these."""
+        """The runtime of this server."""
         hint_key = await database.run_patiently(fleets.hint_key)
         return Runtime(
             self.service, self.config, database, stomp, self.reactor, self.wall, hint_key
         )
 
     async def begin_broker(self, brokers: tuple[str, ...]) -> StompService:
-        """Begin to connect to a broker, for `reach_broker` to wait for."""
+        """Begin to connect to a broker; `reach_broker` waits for it."""
         stomp = StompService(
             self.reactor,
             [Broker.from_url(url) for url in await self._reveal("broker.url", *brokers)],
@@ -258,8 +244,11 @@ class Daemon(TwistedService):
         return stomp
 
     async def reach_broker(self, stomp: StompService) -> None:
-        """Wait until the broker is there. One that is away is waited for in the background; one
-        that refuses the credential is an error."""
+        """Wait until the broker is connected or known to be away; then a connection is tried in the
+        background.
+
+        :raises CannotStart: the broker refuses the credential.
+        """
         try:
             with tracing.span("broker"):
                 await stomp.first_connection()
@@ -269,7 +258,7 @@ class Daemon(TwistedService):
             _log.warn("the broker is away: {error}", error=str(error))
 
     async def _reveal(self, key: str, *values: str) -> tuple[str, ...]:
-        """The values, with the secrets that they may only name; `self.config` keeps the names."""
+        """The values with the secrets that they refer to. `self.config` has the references only."""
         if not references.needed(values):
             return values
         workers = Workers(self.reactor, "secrets", 1)
@@ -282,15 +271,15 @@ class Daemon(TwistedService):
     async def listen(
         self, places: tuple[ListeningPlace, ...], factory: LineFactory
     ) -> list[IListeningPort]:
-        """Serve the line protocol; returns the ports. Stopping closes the connections."""
+        """Serve the line protocol at `places`; a stop closes the connections."""
         self.on_stop(lambda: factory.close_all(FAREWELL))
         return [await self._listen(place, factory) for place in places]
 
     async def _listen(
         self, place: ListeningPlace, factory: IProtocolFactory, *, pauses: bool = True
     ) -> IListeningPort:
-        """Listen with `factory`; the port `pauses` where descriptors are short, unless it is for
-        those who look after the server."""
+        """Listen with `factory`. The port `pauses` while descriptors are short, unless operators
+        need it."""
         endpoint = endpoint_at(self.reactor, place)
         try:
             port: IListeningPort = await endpoint.listen(factory)
@@ -307,7 +296,7 @@ class Daemon(TwistedService):
 
 
 def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServerEndpoint:
-    """The endpoint that listens at `place`; by TLS, the key and the certificate are read here.
+    """The endpoint that listens at `place`. For TLS, the key and the certificate are read here.
 
     :raises CannotStart: nothing can listen there.
     """
@@ -315,31 +304,30 @@ def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServe
         endpoint: IStreamServerEndpoint = serverFromString(
             reactor, str(place.with_backlog(BACKLOG))
         )
-    except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
+    except Exception as error:  # Twisted and OpenSSL raise many kinds for an operator's mistake.
         raise CannotStart(f"cannot listen on {place}: {error}") from error
     return endpoint
 
 
 def bound_turns(reactor: IReactorTime) -> None:
-    """Have `reactor` deal with MOST_EVENTS events in a turn at the most, if it goes by epoll, as it
-    does on Linux. Any other stays as it is.
+    """Have `reactor` handle at most `MOST_EVENTS` events in a turn, if it uses epoll, as on Linux.
 
-    Twisted deals with all events that there are in one turn. Where thousands of connections end at
-    once, nobody else is served meanwhile: 6,000 of the telnet gateway's took 720 ms in one turn.
-    Events that are left are the first of the next turn. epoll sees to that: it "will round robin
-    through the set of ready file descriptors" (epoll_wait(2)), so nobody is passed over.
+    Twisted handles all events in one turn. When thousands of connections end at once, nobody else
+    is served meanwhile: 6,000 of the telnet gateway's took 720 ms in one turn. Events that are left
+    are the first of the next turn: epoll "will round robin through the set of ready file
+    descriptors" (epoll_wait(2)), so it passes over nobody.
 
     The work of a single event or timer is bounded where it is done.
     """
     epoll = getattr(select, "epoll", None)
-    # Twisted has no word for this, so the object that it asks is replaced (`EPollReactor.doPoll`).
+    # Twisted has no option for this, so its epoll object is replaced (`EPollReactor.doPoll`).
     poller = getattr(reactor, "_poller", None)
     if epoll is not None and isinstance(poller, epoll):
         reactor._poller = _Poller(poller)  # type: ignore[attr-defined]
 
 
 class _Poller:
-    """An epoll object that gives few events at a time."""
+    """An epoll object that returns few events at a time."""
 
     def __init__(self, poller: Any) -> None:
         self._poller = poller

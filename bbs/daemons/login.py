@@ -41,21 +41,22 @@ if TYPE_CHECKING:
     from bbs.web.page import OperatorsPage
 
 
-ADVISED_MINIMUM = 8
-"""Characters that a password that a person chooses has at the least (NIST SP 800-63B, section
-5.1.1.1)."""
+ADVISED_MINIMUM = 8  # characters of a password (NIST SP 800-63B, section 5.1.1.1)
 
 LOOK_INTERVAL = 2.0
-"""Seconds between looks where nothing is launched: who ends an app server by hand tells nobody else
-of it, and whoever asks whether this one is ready asks every few seconds."""
+"""Seconds between looks where nothing is launched: an operator who ends an app server reports that
+to nobody else. Probes of readiness come every few seconds."""
 
 _log = Logger()
 
 
 class LoginServerDaemon(Daemon):
-    """A login server, with the fleet's keeper in it.
+    """A login server, with the fleet controller in it.
 
-    :param data: folder for the app servers' configuration and logs.
+    :param data: the folder for the app servers' configuration and logs.
+    :ivar serving: fires when people can log in: this server listens, and there is an app server, or
+        will be.
+    :ivar page_address: the URL of the operators' page, once it is there.
     """
 
     kind = "login"
@@ -70,11 +71,9 @@ class LoginServerDaemon(Daemon):
     ) -> None:
         super().__init__(service, config, reactor, on_failure)
         self.serving: Deferred[None] = Deferred()
-        """Fires when people can log in: this listens, and there is an app server, or will be."""
         self.page_address: str | None = None
-        """Where the operators' page is, once it is there."""
         self._data = os.path.abspath(data)
-        self._leaves = False
+        self._is_leaving = False
 
     async def start(self) -> None:
         config = self.config
@@ -118,10 +117,10 @@ class LoginServerDaemon(Daemon):
         readiness.first.chainDeferred(self.serving)
         serving.news.when_places(readiness.look)
         page = await self._page(me, serving, readiness)
-        self.begin(serving.keeper)
+        self.begin(serving.controller)
         self.advise(await self.listen(config.login.listen, serving.factory))
-        # In the turn of the reactor in which the ports close: a client that asks again asks another
-        # login server.
+        # In the same turn as the ports close: so a client that asks again finds another login
+        # server.
         self.on_stop(serving.room.close)
         if page:
             await self._show(page)
@@ -129,20 +128,21 @@ class LoginServerDaemon(Daemon):
         self.on_stop(self.serve_on)
 
     def advise(self, ports: Sequence[IListeningPort]) -> None:
-        """Warn where strangers may have passwords that are guessed in no time."""
+        """Warn if strangers may have passwords that are easy to guess."""
         minimum = self.config.limits.password_minimum
         hosts = [getattr(port.getHost(), "host", None) for port in ports]
         if minimum < ADVISED_MINIMUM and any(host and not is_loopback(host) for host in hosts):
             _log.warn(
-                "limits.password_minimum is {minimum}, and others than this machine reach this"
-                " server: {advised} is advised (NIST SP 800-63B)",
+                "limits.password_minimum is {minimum}, and other machines can reach this server:"
+                " {advised} is advised (NIST SP 800-63B)",
                 minimum=minimum,
                 advised=ADVISED_MINIMUM,
             )
 
     def serve_on(self) -> Deferred[None] | None:
-        """Serve a while longer without being ready, so that a balancer sends nobody else here."""
-        self._leaves = True
+        """Serve a while longer without being ready, so that load balancers send nobody else
+        here."""
+        self._is_leaving = True
         delay = self.config.login.drain_delay
         if not delay:
             return None
@@ -181,18 +181,17 @@ class LoginServerDaemon(Daemon):
         config, home = self.config, serving.home
         if not config.web.listen:
             return None
-        # Here: a web server and a metrics library are 4 MiB that a server without a page need not
-        # have.
+        # Here, to save 4 MiB for a web server and a metrics library where there is no page.
         from bbs.web.auth import PasswordFileUnusable
         from bbs.web.context import PageContext
         from bbs.web.page import make
 
         def trouble() -> str:
-            if self._leaves:
+            if self._is_leaving:
                 return "this login server stops"
             if not home.database.available:
                 return "the database is away"
-            if readiness.there:
+            if readiness.is_ready:
                 return ""
             return "no app server is ready" + ("" if self.serving.called else " yet")
 
@@ -235,11 +234,11 @@ class LoginServerDaemon(Daemon):
         self.begin(page)
 
     async def _brokers(self) -> tuple[str, ...]:
-        """Where the broker is; the embedded one is started here."""
+        """The URLs of the broker; the embedded one is started here."""
         if self.config.broker.url != ("embedded",):
             return self.config.broker.url
         limits, own = self.config.limits, BrokerLimits().max_connections
-        # Not by this process's admission: those who crowd it keep no app server from the broker.
+        # With an admission of its own, so that a crowd keeps no app server from the broker.
         admission = Admission(own, Networks(limits.trusted), seconds=self.reactor.seconds)
         door = admission.door(limits.connections_per_address)
         broker = BrokerService(
@@ -255,8 +254,8 @@ class LoginServerDaemon(Daemon):
 
 
 def url_of(place: ListeningPlace, port: IListeningPort) -> str | None:
-    """Where a browser on this machine finds what `port`, which listens at `place`, serves; None
-    where it is no TCP port."""
+    """The URL for a browser on this machine of `port`, which listens at `place`; None if it is not
+    a TCP port."""
     address = port.getHost()
     if not isinstance(address, IPv4Address | IPv6Address):
         return None
@@ -265,67 +264,61 @@ def url_of(place: ListeningPlace, port: IListeningPort) -> str | None:
 
 
 class Readiness(TwistedService):
-    """Knows whether people who log in find an app server, or will without anybody's help. Servers
-    that are full count: people wait for a place there, in their order.
+    """Knows whether people who log in find an app server, or will without anybody's help. Full
+    servers count: people wait there for a place, in their order.
 
-    A login server whose provider launches is ready for good once there has been an app server, as
-    more are launched when they are gone. If the minimum is 0, it is ready from the start, as one is
-    launched when somebody comes. Without launches it is ready while there is an app server.
+    With a provider that launches, the login server is ready once there has been an app server, as
+    others replace those that are gone. If the minimum is 0 it is ready from the start, as a server
+    is launched when somebody comes. Without launches it is ready while there is an app server.
 
     :param launches: whether the provider ever launches anything.
-    :param minimum: app servers that the fleet is to have.
+    :param minimum: the number of app servers that the fleet is to have.
+    :ivar is_ready: whether this login server is ready, as last seen.
+    :ivar first: fires when it is ready for the first time.
     """
 
     def __init__(
         self, database: Database, reactor: IReactorTime, *, launches: bool, minimum: int
     ) -> None:
-        self.there = False
-        """Whether this login server is ready, as far as was seen."""
+        self.is_ready = False
         self.first: Deferred[None] = Deferred()
-        """Fires when it is ready for the first time."""
         self._database = database
         self._launches = launches
         self._on_demand = launches and not minimum
-        self._ticking: Any = TimerService(
-            LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._look())
-        )
-        self._ticking.clock = reactor
-
-    # Service
+        self._timer: Any = TimerService(LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._look()))
+        self._timer.clock = reactor
 
     def startService(self) -> None:
         TwistedService.startService(self)
         if self._on_demand:
-            self._is(True)
+            self._update(True)
         elif self._launches:
-            # One that joins a fleet at rest hears nothing of the app servers that there are.
+            # In a fleet at rest nothing else announces the app servers.
             self.look()
         else:
-            self._ticking.startService()
+            self._timer.startService()
 
     def stopService(self) -> Any:
         TwistedService.stopService(self)
-        return self._ticking.stopService() if self._ticking.running else None
-
-    # What it looks at
+        return self._timer.stopService() if self._timer.running else None
 
     def look(self) -> None:
-        """There may be an app server, or none any more."""
-        if self.running and not (self._launches and self.there):
+        """Look again, as an app server may have come or gone."""
+        if self.running and not (self._launches and self.is_ready):
             Deferred.fromCoroutine(self._look())
 
     async def _look(self) -> None:
         try:
-            there = await self._database.run(placement.any_ready)
+            is_ready = await self._database.run(placement.any_ready)
         except Unavailable:
-            return  # That the database is away is somebody else's to say.
+            return  # Others report that the database is away.
         except Exception:
-            _log.failure("a look for app servers went wrong")
+            _log.failure("a look for app servers failed")
             return
         if self.running:
-            self._is(there)
+            self._update(is_ready)
 
-    def _is(self, there: bool) -> None:
-        self.there = there
-        if there and not self.first.called:
+    def _update(self, is_ready: bool) -> None:
+        self.is_ready = is_ready
+        if is_ready and not self.first.called:
             self.first.callback(None)

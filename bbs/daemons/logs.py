@@ -1,9 +1,9 @@
-"""Logs of a server: lines, as text or JSON, and files that are kept to a size and survive SIGHUP.
+"""Logs of a server: lines of text or JSON, and files that are kept to a size and survive SIGHUP.
 
-A file that somebody has moved away is made anew. JSON is for collectors (`docs/logs.md`): one
-object a line, in ASCII, of 16 KiB at the most. Twisted's own JSON
-(`twisted.logger.jsonFileLogObserver`) writes whatever an event refers to, in a form that only
-Twisted reads; here an event has those of its fields that its text has anyway.
+A file that somebody has moved away is made anew. JSON is for log collectors (`docs/logs.md`): an
+object a line, in ASCII, of at most 16 KiB. Twisted's own JSON
+(`twisted.logger.jsonFileLogObserver`) writes all that an event refers to, in a form that only
+Twisted reads. Here an event has only the fields that its text uses.
 """
 
 from __future__ import annotations
@@ -40,33 +40,34 @@ from twisted.python.reflect import qual
 from bbs import __version__
 from bbs.core import tracing
 
-JSON = "json"
-"""The value of `log.format` for lines of JSON."""
+JSON = "json"  # the value of `log.format` for lines of JSON
 
 LONGEST = 16 * 1024
-"""Bytes of a line. Container runtimes cut longer ones in pieces, and the journal does at 48 KiB."""
+"""Bytes of a line. Container runtimes split longer ones, and the journal does at 48 KiB."""
 
 BOUNDS = (8192, 1024, 256, 32)
-"""Characters of a text, tried in turn until the line is not too long; one may take 12 bytes."""
+"""Characters of a text, tried in turn until the line is short enough; one may take 12 bytes."""
 
-FIELD = 1024
-"""Characters of a field."""
-
+FIELD = 1024  # characters of a field
 MOST_FIELDS = 16
+SAFE_INTEGER = 2**53  # JavaScript and others cannot read larger ones exactly
 
-SAFE_INTEGER = 2**53
-"""Beyond it JavaScript, and what is like it, reads another number."""
+PRIVATE = 0o600
+
+TWISTD_LENGTH = 1_000_000  # bytes at which twistd begins another file (`twisted.python.logfile`)
+TWISTD_NAME = "twistd.log"  # where twistd logs to as a daemon, unless told otherwise
+
+ATTEMPTS = 10  # new files that other processes may begin before a write is given up
 
 _CUT = "…"
 
 Line = Callable[[LogEvent], str | None]
-"""Makes an event a line, with its end; None: there is nothing to write."""
+"""Makes an event a line, with its end; None if there is nothing to write."""
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """The server that writes a log: the service's name, the kind of server, and its id, "" until it
-    has one."""
+    """The server that writes a log: its service, its kind, and its id, "" until it has one."""
 
     service: str
     kind: str
@@ -74,15 +75,14 @@ class Speaker:
 
 
 def written_as(form: str, speaker: Callable[[], Speaker]) -> Line:
-    """The way to write events in the form that `log.format` names; `speaker` is asked each time."""
+    """The function that writes events in the form that `log.format` names."""
     if form != JSON:
         return as_text
     return lambda event: as_json(event, speaker())
 
 
 def as_text(event: LogEvent) -> str | None:
-    """`event` as twistd has always written it; what is part of a trace says so behind the message,
-    at the end of the first line."""
+    """`event` as twistd writes it, with the trace, if any, at the end of the first line."""
     text = formatEventAsClassicLogText(event)
     context = tracing.current()
     if text is None or not context:
@@ -102,8 +102,8 @@ def as_json(event: LogEvent, speaker: Speaker) -> str:
             {
                 **_time(event),
                 "level": getattr(event.get("log_level"), "name", "info"),
-                "message": _beginning(message, most),
-                "logger": _beginning(str(event.get("log_namespace") or "-"), most),
+                "message": _shortened(message, most),
+                "logger": _shortened(str(event.get("log_namespace") or "-"), most),
                 "service": speaker.service,
                 "server_kind": speaker.kind,
                 **({"server_id": speaker.id} if speaker.id else {}),
@@ -125,7 +125,7 @@ def _failure(event: LogEvent) -> Failure | None:
 
 def _message(event: LogEvent, failure: Failure | None) -> str:
     if failure is not None and event.get("isError"):
-        # What `twisted.python.log.err` was told: its text would be the traceback once more.
+        # From `twisted.python.log.err`: the text would repeat the traceback.
         return str(event.get("why") or "Unhandled Error")
     return eventAsText(event, includeTraceback=False, includeTimestamp=False, includeSystem=False)
 
@@ -139,7 +139,7 @@ def _time(event: LogEvent) -> Mapping[str, str]:
 
 
 def _trace() -> Mapping[str, str]:
-    """The trace, and the span in it, that is under way."""
+    """The current trace and its span."""
     context = tracing.current()
     if not context:
         return {}
@@ -149,14 +149,14 @@ def _trace() -> Mapping[str, str]:
 
 def _failed(failure: Failure, trace: str, most: int) -> Mapping[str, str]:
     kind = "" if failure.type is None else qual(failure.type)
-    return {"exception": _beginning(kind, most), "traceback": _ends(trace, most)}
+    return {"exception": _shortened(kind, most), "traceback": _without_middle(trace, most)}
 
 
 # Fields
 
 
 def fields_of(event: LogEvent) -> dict[str, Any]:
-    """The fields that the event's text has, by name: texts and numbers alone."""
+    """The fields that the event's text uses, by name: only texts and numbers."""
     return {
         name: event[name]
         for name in _names(event.get("log_format"))
@@ -166,12 +166,12 @@ def fields_of(event: LogEvent) -> dict[str, Any]:
 
 @lru_cache(256)
 def _names(form: object) -> tuple[str, ...]:
-    """The fields that a format uses as they are; what Twisted adds itself is none."""
+    """The fields that a format uses as they are, without those that Twisted adds."""
     if not isinstance(form, str):
         return ()
     try:
         found = [name for _, name, _, _ in Formatter().parse(form) if name]
-    except ValueError:  # Its text says that it is no format.
+    except ValueError:  # A malformed format; the event's text says so.
         return ()
     wanted = [each for each in found if each.isidentifier() and not each.startswith("log_")]
     return tuple(dict.fromkeys(wanted))[:MOST_FIELDS]
@@ -190,7 +190,7 @@ def _is_plain(value: object) -> bool:
 
 def _bounded(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
     return {
-        name: _beginning(value, most) if isinstance(value, str) else value
+        name: _shortened(value, most) if isinstance(value, str) else value
         for name, value in fields.items()
     }
 
@@ -198,53 +198,38 @@ def _bounded(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
 # Texts
 
 
-def _beginning(text: str, most: int) -> str:
-    return _whole(text if len(text) <= most else text[:most] + _CUT)
+def _shortened(text: str, most: int) -> str:
+    return _escaped(text if len(text) <= most else text[:most] + _CUT)
 
 
-def _ends(text: str, most: int) -> str:
+def _without_middle(text: str, most: int) -> str:
     """`text`, or its beginning and its end: a traceback ends with the error."""
     if len(text) <= most:
-        return _whole(text)
+        return _escaped(text)
     first = most // 4
-    return _whole(text[:first] + _CUT + text[first - most :])
+    return _escaped(text[:first] + _CUT + text[first - most :])
 
 
-def _whole(text: str) -> str:
-    """`text`, with an escape for half of a surrogate pair, as a log of text has it: many readers
-    take no JSON that has one."""
+def _escaped(text: str) -> str:
+    """`text`, with an escape for half of a surrogate pair: many readers refuse JSON with one."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-# All that is not printable ASCII is escaped, so nothing steers a terminal or turns the line around.
+# All but printable ASCII is escaped, so nothing controls a terminal or reverses the line.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-PRIVATE = 0o600
-
-TWISTD_LENGTH = 1_000_000
-"""Bytes at which twistd begins another `--logfile` (`twisted.python.logfile`)."""
-
-TWISTD_NAME = "twistd.log"
-"""Where twistd logs to as a daemon, unless told otherwise."""
-
-ATTEMPTS = 10
-"""How often another process may begin a new file before what was to be written is given up."""
-
-
 class KeptFile(LogFile):
-    """A log file that others may write to as well, and may be moved away from under it.
+    """A log file that others may write to, too, and may move away.
 
-    A new file is begun past so many bytes, whoever wrote them; those before are `path.1`, `path.2`,
-    …
-
-    :param path: its folder is there.
-    :param length: bytes at which another is begun.
-    :param keep: of those before, so many stay; None: all.
-    :param mode: of a file that is made; None: as the umask has it.
-    :param also: descriptors that are to lead to the present file too.
-    :param mark: whether it is locked (`flock`, shared) as long as this process has it open.
-    :raises OSError: it cannot be opened.
+    :param path: the file; its folder exists.
+    :param length: bytes, whoever wrote them, after which a new file begins; those before are
+        `path.1`, `path.2`, …
+    :param keep: the number of these that stay; None: all.
+    :param mode: of a file that is made; None: as the umask says.
+    :param also: descriptors that lead to the present file, too.
+    :param mark: whether it is locked (`flock`, shared) while this process has it open.
+    :raises OSError: the file cannot be opened.
     """
 
     def __init__(
@@ -261,7 +246,7 @@ class KeptFile(LogFile):
         self._also = also
         self._mark = mark
         self._mode = 0o666 if mode is None else mode
-        # Twisted logs from whatever thread something happens on.
+        # Twisted logs from any thread.
         self._lock = RLock()
         LogFile.__init__(self, name, folder, length, maxRotatedFiles=keep)
 
@@ -272,26 +257,25 @@ class KeptFile(LogFile):
         if isinstance(data, str):
             data = data.encode("utf-8", "backslashreplace")
         with self._lock:
-            self.look()
+            self.follow()
             LogFile.write(self, data)
 
     def reopen(self) -> None:
-        """Go on in the file that is at the path now, or in a new one; where there can be none, in
-        the one before."""
+        """Go on in the file that is at the path now, or in a new one; if that cannot be opened, in
+        the present one."""
         with self._lock, suppress(OSError):
             self._openFile()
 
     def shouldRotate(self) -> bool:
-        """Whether it is so long that another is due."""
+        """Whether a new file is due."""
         return bool(self.size >= self.rotateLength)
 
     def rotate(self) -> None:
-        """Begin another, if that can be done."""
+        """Begin a new file, if that can be done."""
         with self._lock:
             LogFile.rotate(self)
 
     def close(self) -> None:
-        """Write no more."""
         with self._lock:
             self._file.close()
 
@@ -310,15 +294,13 @@ class KeptFile(LogFile):
         if before is not None:
             before.close()
 
-    # Its own
-
-    def look(self) -> None:
-        """See whether the file has grown, and go on in another if it has been moved away."""
+    def follow(self) -> None:
+        """Find the size of the file, and go on in another if it has been moved away."""
         if not self.is_in_place():
             self.reopen()
 
     def is_in_place(self) -> bool:
-        """Whether this file is the one at the path, which has `size` bytes now."""
+        """Whether this file is the one at the path; finds its `size`."""
         try:
             status = os.stat(self.path)
         except OSError:
@@ -328,29 +310,29 @@ class KeptFile(LogFile):
 
 
 class SharedFile(KeptFile):
-    """A log file that several processes write to, and each of them keeps to its size."""
+    """A log file that several processes write to, each of which keeps it to its size."""
 
     def append(self, data: bytes) -> None:
-        """Append whole lines: all of them, or nothing. This blocks.
+        """Append whole lines, or nothing. This blocks.
 
         :raises OSError: nothing was written.
         """
         for _ in range(ATTEMPTS):
-            self.look()
+            self.follow()
             with self._locked():
                 if not self.is_in_place():
-                    continue  # Another process has begun a new one meanwhile.
+                    continue  # Another process has begun a new file meanwhile.
                 if self.shouldRotate():
                     self.rotate()
                     continue
                 self._append(data)
                 return
-        raise OSError(errno.ESTALE, "it is moved away again and again")
+        raise OSError(errno.ESTALE, "the file is moved away again and again")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        # The lock is the open file's, whichever descriptor leads to it: so it is kept while that
-        # of `_file` is closed, to rotate.
+        # The lock belongs to the open file. So it stays while `_file` is closed for a rotation, as
+        # this descriptor leads to it, too.
         descriptor = os.dup(self._file.fileno())
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -373,17 +355,15 @@ class SharedFile(KeptFile):
 
 
 def observer_of(file: KeptFile, line: Line = as_text) -> ILogObserver:
-    """Writes the log to `file`, which SIGHUP reopens, each event as the `line` made of it."""
+    """The observer that writes the log to `file`, which SIGHUP reopens."""
     call_on_hangup(file.reopen)
-    observer: ILogObserver = FileLogObserver(cast("Any", file), line)
-    return observer
+    return FileLogObserver(cast("Any", file), line)
 
 
 def twistd_observer(options: Any, line: Line = as_text) -> ILogObserver | None:
-    """The observer that writes the log where twistd's `options` want it, each event as the `line`
-    that is made of it; None where twistd does that itself, as with the system's log.
-
-    A file is one that SIGHUP reopens. Twistd's signal for another file, SIGUSR1, is heard as ever.
+    """The observer that writes the log as twistd's `options` say; None if twistd does that itself,
+    as with the system's log. SIGHUP reopens a file, and SIGUSR1 begins another, as ever with
+    twistd.
 
     :raises OSError: the file cannot be opened.
     """
@@ -391,8 +371,7 @@ def twistd_observer(options: Any, line: Line = as_text) -> ILogObserver | None:
     if options.get("syslog") or (path == "-" and not stays):
         return None
     if path == "-" or (stays and not path):
-        observer: ILogObserver = FileLogObserver(sys.stdout, line)
-        return observer
+        return FileLogObserver(sys.stdout, line)
     file = KeptFile(path or TWISTD_NAME, TWISTD_LENGTH, mode=None)
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: _on_the_reactor(file.rotate))
@@ -403,21 +382,21 @@ _on_hangup: list[Callable[[], None]] = []
 
 
 def survive_hangups() -> None:
-    """From now on SIGHUP ends nothing."""
-    signal.signal(signal.SIGHUP, _hung_up)
-    # The process that launched this one may have kept it back until now.
+    """Let SIGHUP end nothing from now on."""
+
+    def reopen_all(*_: object) -> None:
+        for reopen in _on_hangup:
+            _on_the_reactor(reopen)
+
+    signal.signal(signal.SIGHUP, reopen_all)
+    # The process that launched this one may have blocked it until now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def call_on_hangup(reopen: Callable[[], None]) -> Callable[[], None]:
-    """From now on SIGHUP calls `reopen`, on the reactor; what is returned ends that."""
+    """Let SIGHUP call `reopen`, on the reactor; returns a function that ends that."""
     _on_hangup.append(reopen)
     return lambda: _on_hangup.remove(reopen)
-
-
-def _hung_up(*_: object) -> None:
-    for reopen in _on_hangup:
-        _on_the_reactor(reopen)
 
 
 def _on_the_reactor(call: Callable[[], None]) -> None:

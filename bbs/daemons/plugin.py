@@ -2,9 +2,9 @@
 
     login = login_server(lobby)
 
-is what a `twisted.application.service.ServiceMaker` names as its module ("lobby.daemons.login").
-A plugin reads the options, loads the configuration, makes the server, gives it its log, and has the
-command `twistd` end with 1 and one line where the server does not start.
+is the module that a `twisted.application.service.ServiceMaker` names ("lobby.daemons.login"). A
+plugin reads the options, loads the configuration, makes the server, and gives it its log. If the
+server does not start, `twistd` prints one line and exits with 1.
 """
 
 from __future__ import annotations
@@ -33,35 +33,38 @@ from bbs.daemons.logs import (
     written_as,
 )
 
-DATA = "{}-data"
-"""The folder for what a login server keeps beside the database, unless told otherwise."""
+DATA = "{}-data"  # the default folder for the files of a login server
+
+Override = tuple[str, str | None, str, str]
+"""An option that overrides a key of the configuration: name, letter, help, key."""
 
 
 # No zope interface: a plain function provides it, with an argument that may be left out.
 class MakeService(Protocol):
-    """Makes a daemon as its options say; `reactor` is the installed one, unless it is given."""
+    """Makes a daemon as its options say. Unless given, `reactor` is the installed one."""
 
     def __call__(self, options: Any, reactor: IReactor | None = None) -> IService: ...
 
 
 class TwistdPlugin(NamedTuple):
-    """The names that twistd takes from a daemon's module."""
+    """The names that twistd looks for in a daemon's module."""
 
     Options: type[usage.Options]
     makeService: MakeService
 
 
 def login_server(service: Service) -> TwistdPlugin:
-    """`twistd NAME-login`: the login server of `service`, with the fleet's keeper."""
+    """`twistd NAME-login`: the login server of `service`, with the fleet controller."""
 
     def make(options: Any, reactor: IReactor) -> Daemon:
-        # Here, and so below: a server of one kind need not hold what the others import, MiBs of it.
+        # Imported here, as below: the other kinds of servers need not hold MiBs of it.
         from bbs.daemons.login import LoginServerDaemon
 
         return LoginServerDaemon(
             service, options.configuration, options["data"], reactor, _end_process(reactor)
         )
 
+    folder = "Folder for the app servers' configuration and logs"
     return _plugin(
         f"{service.name}-login",
         make,
@@ -70,12 +73,7 @@ def login_server(service: Service) -> TwistdPlugin:
             ("database", "d", "URL of the database", "database.url"),
             ("broker", "b", "URL of the broker", "broker.url"),
         ],
-        [
-            [
-                *("data", None, DATA.format(service.name)),
-                "Folder for the app servers' configuration and logs",
-            ]
-        ],
+        [["data", None, DATA.format(service.name), folder]],
     )
 
 
@@ -125,61 +123,67 @@ def telnet_gateway(service: Service) -> TwistdPlugin:
     )
 
 
+class DaemonOptions(usage.Options):
+    """The options of a daemon, by which it loads its configuration."""
+
+    daemon_name: ClassVar[str]
+    overrides: ClassVar[Sequence[Override]]
+    configuration: Configuration
+
+    def opt_version(self) -> None:
+        """Show the version, and end."""
+        print(f"bbs {__version__}")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse as usual; under twistd, a malformed option ends the process with 2."""
+        try:
+            usage.Options.parseOptions(self, options)
+        except usage.UsageError as error:
+            if self.parent is None:
+                raise
+            print(f"{self}\n{self.daemon_name}: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    def postOptions(self) -> None:
+        """Load the configuration; a malformed one ends the process with one line."""
+        survive_hangups()
+        given = {key: self[option] for option, _, _, key in self.overrides}
+        try:
+            self.configuration = load(self["config"], os.environ, given)
+        except ConfigError as error:
+            raise SystemExit(f"{self.daemon_name}: {error}") from error
+
+
 def _plugin(
     name: str,
     make: Callable[[Any, Any], Daemon],
-    overrides: Sequence[tuple[str, str | None, str, str]],
+    overrides: Sequence[Override],
     parameters: Sequence[list[Any]] = (),
 ) -> TwistdPlugin:
     """The plugin of the daemon `name`, which `make` makes of its options and the reactor.
 
-    :param overrides: options that override a key of the configuration: name, letter, help, key.
-    :param parameters: other options, as twistd wants them.
+    :param parameters: options that override no key, in twistd's form.
     """
-    instead = [
-        [option, letter, None, f"{help}, instead of {key}"]
-        for option, letter, help, key in overrides
-    ]
 
-    class DaemonOptions(usage.Options):
+    class Options(DaemonOptions):
         optParameters: ClassVar = [
             ["config", "c", None, "Configuration file (TOML)"],
-            *instead,
+            *(
+                [option, letter, None, f"{help}, instead of {key}"]
+                for option, letter, help, key in overrides
+            ),
             *parameters,
         ]
-        configuration: Configuration
 
-        def opt_version(self) -> None:
-            """Show the version, and end."""
-            print(f"bbs {__version__}")
-            raise SystemExit(0)
-
-        def parseOptions(self, options: Sequence[str] | None = None) -> None:
-            """Parse as usual; under twistd, a malformed option ends the process with 2."""
-            try:
-                usage.Options.parseOptions(self, options)
-            except usage.UsageError as error:
-                if self.parent is None:
-                    raise
-                print(f"{self}\n{name}: {error}", file=sys.stderr)
-                raise SystemExit(2) from error
-
-        def postOptions(self) -> None:
-            """Load the configuration; one that is wrong ends the process with one line."""
-            survive_hangups()
-            given = {key: self[option] for option, _, _, key in overrides}
-            try:
-                self.configuration = load(self["config"], os.environ, given)
-            except ConfigError as error:
-                raise SystemExit(f"{name}: {error}") from error
-
-    DaemonOptions.__doc__ = (
+    Options.daemon_name, Options.overrides = name, overrides
+    Options.__doc__ = (
         f"Options of `twistd {name}`; those that override the file are named as its keys."
     )
 
     def make_service(options: Any, reactor: IReactor | None = None) -> IService:
         if reactor is None:
-            # Here, as nothing that a plugin of twistd imports may choose one.
+            # Imported here, as nothing that a plugin of twistd imports may choose a reactor.
             from twisted.internet import reactor as installed
 
             reactor = cast("IReactor", installed)
@@ -188,30 +192,30 @@ def _plugin(
             _adapt(daemon, options, options.parent)
         return daemon
 
-    return TwistdPlugin(DaemonOptions, make_service)
+    return TwistdPlugin(Options, make_service)
 
 
 def _end_process(reactor: IReactor) -> Callable[[str], None]:
-    """Make what a daemon calls when it cannot start: it says why, stops, and exits with 1."""
+    """The function for a daemon that cannot start: it prints the reason, stops, and exits with
+    1."""
+
+    def exit_with_1() -> None:
+        sys.stdout.flush()
+        os._exit(1)
 
     def fail(reason: str) -> None:
         print(reason, file=sys.__stderr__, flush=True)
-        # twistd always exits with 0 when the reactor has stopped by itself.
-        atexit.register(_exit, 1)
+        # twistd itself exits with 0 when the reactor has stopped.
+        atexit.register(exit_with_1)
         reactor.callLater(0, reactor.stop)
 
     return fail
 
 
-def _exit(code: int) -> None:
-    sys.stdout.flush()
-    os._exit(code)
-
-
 def _adapt(daemon: Daemon, options: Any, twistd: Any) -> None:
-    """Have `daemon` live as its `options` and those of `twistd` want it."""
-    # Both an operator and the fleet may end an app server, and Twisted logs a traceback of a
-    # SIGTERM that comes while it stops.
+    """Prepare `daemon` by its `options` and those of `twistd`."""
+    # Both an operator and the fleet may end an app server, and Twisted would log a traceback for a
+    # SIGTERM that arrives while it stops.
     daemon.reactor.addSystemEventTrigger(
         "before", "shutdown", signal.signal, signal.SIGTERM, signal.SIG_IGN
     )
@@ -224,7 +228,7 @@ def _adapt(daemon: Daemon, options: Any, twistd: Any) -> None:
     path = options.get("log") or twistd["logfile"] or TWISTD_NAME
     try:
         if options.get("log"):
-            # What the interpreter says as it crashes belongs into the same file.
+            # What the interpreter prints when it crashes belongs to the same file.
             file = KeptFile(path, log.rotate.bytes, log.keep, also=(1, 2), mark=True)
             daemon.log_observer = observer_of(file, line)
         else:
@@ -234,10 +238,10 @@ def _adapt(daemon: Daemon, options: Any, twistd: Any) -> None:
 
 
 def _report_to_parent(daemon: Daemon) -> None:
-    """Have `daemon` say how its start went to the process that twistd forks it from."""
+    """Have `daemon` report its start to the process that twistd forks it from."""
     report = StartReport(str(daemon.name))
     daemon.when_begun = report.begun
-    # Not before twistd has told that process something itself, which else would be gone.
+    # Later, so that the process still reads what twistd reports to it.
     daemon.when_started = lambda: daemon.reactor.callLater(0, report.started)
     on_failure = daemon.on_failure
 
@@ -248,23 +252,20 @@ def _report_to_parent(daemon: Daemon) -> None:
     daemon.on_failure = fail
 
 
-BEGUN = b"+"
-"""The first byte of a report, sent when the services have been told to start."""
-
-STARTED = b"0"
+BEGUN, STARTED = b"+", b"0"
+"""The bytes of a report: the services have been told to start, and have started."""
 
 ENDED = "ended before it had started; its log has more"
 
 
 class StartReport:
-    """Reports by a pipe, to the process that twistd forks a daemon from, how its start went.
+    """Reports by a pipe how the start of the daemon `name` went, to the process that twistd forks
+    it from. It is made before twistd forks.
 
-    twistd's own parent process waits until the child's services have been told to start. Ours start
-    after that, one part after the other, so the parent would say that all is well before they
-    listen. Here the parent begins to wait behind the fork that is twistd's (`os.register_at_fork`),
-    so nothing of twistd has to be replaced. The parent ends with 0 once the daemon has started,
-    else with 1. A report is made before twistd forks; `name` is the daemon's.
-    """
+    twistd's parent process only waits until the child's services have been told to start. Ours
+    start after that, one part after the other, so the parent would exit with 0 before they listen.
+    So it waits here, after twistd's fork (`os.register_at_fork`), which replaces nothing of twistd.
+    It exits with 0 once the daemon has started, else with 1."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -273,26 +274,26 @@ class StartReport:
         os.register_at_fork(after_in_parent=self._forked)
 
     def begun(self) -> None:
-        """The daemon has been told to start."""
+        """Report that the daemon has been told to start."""
         os.close(self._from)
-        self._say(BEGUN)
+        self._write(BEGUN)
 
     def started(self) -> None:
-        """The daemon has started."""
-        self._say(STARTED)
+        """Report that the daemon has started."""
+        self._write(STARTED)
         self._close()
 
     def failed(self, reason: str) -> None:
-        """The daemon has not started, for a reason in one line; the parent is told all of it when
-        this process has ended."""
-        self._say(f"1{reason}".encode())
+        """Report why the daemon has not started, in one line; the parent prints it when this
+        process has ended."""
+        self._write(f"1{reason}".encode())
 
-    def _say(self, word: bytes) -> None:
+    def _write(self, word: bytes) -> None:
         if self._to >= 0 and os.getpid() != self._parent:
             try:
                 os.write(self._to, word)
             except OSError:
-                self._close()  # Nobody waits any more.
+                self._close()  # The parent waits no longer.
 
     def _close(self) -> None:
         os.close(self._to)
@@ -302,16 +303,16 @@ class StartReport:
 
     def _forked(self) -> None:
         if os.getpid() != self._parent:
-            return  # The process between, or a daemon that runs something.
+            return  # This is the process between, or a daemon that runs a program.
         os.close(self._to)
-        said = b""
-        while not said.endswith(BEGUN + STARTED) and (piece := os.read(self._from, 4096)):
-            said += piece
-        if said == BEGUN + STARTED:
+        report = b""
+        while not report.endswith(BEGUN + STARTED) and (piece := os.read(self._from, 4096)):
+            report += piece
+        if report == BEGUN + STARTED:
             os._exit(0)
-        if not said.startswith(BEGUN):
+        if not report.startswith(BEGUN):
             os.close(self._from)
-            return  # It got no further than twistd, which says so itself.
-        reason = said[len(BEGUN) + 1 :].decode("utf-8", "replace")
+            return  # twistd itself failed, and reports that itself.
+        reason = report[len(BEGUN) + 1 :].decode("utf-8", "replace")
         print(reason or f"{self._name}: {ENDED}", file=sys.__stderr__, flush=True)
         os._exit(1)

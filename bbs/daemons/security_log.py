@@ -1,9 +1,9 @@
-"""The security log: a line for each event that operators, and programs such as fail2ban, go by.
+"""The security log: a line for each event that operators, and programs such as fail2ban, act on.
 
     2026-11-26T06:50:50.123Z what=login outcome=wrong address=203.0.113.7 name="ann"
 
-`docs/security-log.md` has what there is. A line cannot be forged by what somebody calls
-himself: the name comes last, as JSON in ASCII, and so does an operator's.
+`docs/security-log.md` describes the fields. Nobody can forge a line by a name: names come last, as
+JSON in ASCII.
 """
 
 from __future__ import annotations
@@ -32,11 +32,9 @@ from bbs.core.values import NAME_LENGTH
 from bbs.daemons.logs import SharedFile, call_on_hangup
 from bbs.limits.connections import counted_as
 
-IN_DATA = os.path.join("logs", "security.log")
-"""Where it is in the data folder of a `bbs up`."""
+IN_DATA = os.path.join("logs", "security.log")  # in the data folder of a `bbs up`
 
-FOLDED = ("refused", "delayed", "timed-out")
-"""Outcomes that a stranger can cause without bound."""
+FOLDED = ("refused", "delayed", "timed-out")  # outcomes that a stranger can cause without bound
 
 _NONE = "-"
 
@@ -47,10 +45,10 @@ _log = Logger()
 class Bounds:
     """How much is kept, and for how long.
 
-    `waiting`: events that wait to be written, a few MiB; what comes beyond them is only counted.
-    `folded`: addresses whose events are counted at the same time. `interval`: seconds between two
-    lines of the same kind of refusal for an address. `leaving`: seconds that the thread has to
-    write what waits when a server stops.
+    :ivar waiting: events that wait to be written, a few MiB; further ones are only counted.
+    :ivar folded: addresses whose events are counted at the same time.
+    :ivar interval: seconds between two lines of the same kind of refusal for an address.
+    :ivar leaving: seconds that the thread has to write what waits when a server stops.
     """
 
     waiting: int = 10_000
@@ -61,7 +59,7 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityEvent:
-    """An event of `bbs.core.audit.tell`, `at` when (seconds since the epoch), and how often."""
+    """An event of `bbs.core.audit.tell`, `at` a time (seconds since the epoch), with its count."""
 
     at: float
     what: str
@@ -72,7 +70,7 @@ class SecurityEvent:
     count: int = 1
 
     def line(self) -> str:
-        """The line of the file for this event."""
+        """The line of the event in the file."""
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
         fields = [
             at.replace("+00:00", "Z"),
@@ -102,30 +100,30 @@ def _address(address: str) -> str:
 def _quoted(text: str) -> str:
     if len(text) > NAME_LENGTH:
         text = text[:NAME_LENGTH] + "…"
-    # All that is not ASCII is escaped, so nothing steers a terminal or turns the line around.
+    # All but ASCII is escaped, so nothing controls a terminal or reverses the line.
     return json.dumps(text).replace("\x7f", "\\u007f")
 
 
 BOUNDS = Bounds()
 
+_Key = tuple[str, str, str]  # what, its outcome, and the address
+
 
 class Folding:
-    """Refusals, of which an address has at the most a line a second for each kind: its first at
-    once, and then how many there have been since.
+    """Limits an address to a line a second for each kind of refusal: the first one at once, then
+    the number of those since.
 
-    :param clock: one that nobody sets.
+    :param clock: a steady clock.
     """
 
     def __init__(self, clock: IReactorTime, bounds: Bounds = BOUNDS) -> None:
         self._seconds = clock.seconds
         self._bounds = bounds
-        self._folds: OrderedDict[tuple[str, str, str], tuple[float, SecurityEvent | None]] = (
-            OrderedDict()
-        )
-        """Until when each is counted, and what has been counted."""
+        # When each is due, and what has been counted until then.
+        self._folds: OrderedDict[_Key, tuple[float, SecurityEvent | None]] = OrderedDict()
 
     def take(self, event: SecurityEvent) -> Iterator[SecurityEvent]:
-        """Count `event`, and give what is to be written now."""
+        """Count `event`; yields the events to write now."""
         yield from self.due()
         if event.outcome not in FOLDED:
             yield event
@@ -143,17 +141,17 @@ class Folding:
             yield from self._end_first()
 
     def due(self) -> Iterator[SecurityEvent]:
-        """Give what is to be written by now."""
+        """Yield the events to write by now."""
         while self._folds and next(iter(self._folds.values()))[0] <= self._seconds():
             yield from self._end_first()
 
     def rest(self) -> Iterator[SecurityEvent]:
-        """Give what has been counted, at the end."""
+        """Yield all that has been counted, at the end."""
         while self._folds:
             yield from self._end_first()
 
     def wait(self) -> float | None:
-        """Seconds until something is due; None: nothing is."""
+        """Seconds until an event is due; None if nothing has been counted."""
         if not self._folds:
             return None
         return max(0.0, next(iter(self._folds.values()))[0] - self._seconds())
@@ -168,14 +166,14 @@ class Folding:
 
 
 class SecurityLog(Service):
-    """Writes what is told by `bbs.core.audit.tell`, on a thread of its own.
+    """Writes the events of `bbs.core.audit.tell`, on a thread of its own.
 
-    Where the file cannot be written, or not fast enough, events are left out and counted, and the
-    count is written when that can be done again. Nothing else is disturbed.
+    If the file cannot be written, or not fast enough, events are left out. Their count is written
+    as soon as that is possible again. Nothing else is disturbed.
 
-    :param path: where; a file that is there is gone on with.
-    :param length: bytes at which another is begun, and `keep` of those before stay.
-    :param now: wall time, seconds since the epoch.
+    :param path: the file; an existing one is continued.
+    :param length: bytes at which another begins; `keep` of those before stay.
+    :param now: the wall time in seconds since the epoch.
     """
 
     def __init__(
@@ -197,9 +195,8 @@ class SecurityLog(Service):
         self._left_out = 0
         self._changed = Condition()
         self._ended = False
-        self._to_look = False
-        """Whether the file may have been moved away."""
-        self._troubled = False
+        self._may_have_moved = False  # Whether the file may have been moved away.
+        self._has_failed = False
 
     # Service
 
@@ -210,17 +207,17 @@ class SecurityLog(Service):
         """
         file = self._open()
         Service.startService(self)
-        # A daemon, as it may wait for a disk that never answers.
+        # A daemon thread, as a disk may never answer.
         self._thread = Thread(target=self._write, args=(file,), name="security-log", daemon=True)
         self._thread.start()
-        audit.publisher.addObserver(self.told)  # type: ignore[arg-type]
+        audit.publisher.addObserver(self.note)  # type: ignore[arg-type]
         self._forget = call_on_hangup(self._hung_up)
 
     def stopService(self) -> Deferred[None]:
-        """Fires when what waits is written, or cannot be in time."""
+        """Fires when the events that wait are written, or the time for that is over."""
         Service.stopService(self)
         self._forget()
-        audit.publisher.removeObserver(self.told)  # type: ignore[arg-type]
+        audit.publisher.removeObserver(self.note)  # type: ignore[arg-type]
         with self._changed:
             self._ended = True
             self._changed.notify()
@@ -233,8 +230,8 @@ class SecurityLog(Service):
         Thread(target=stop, name="security-log-stop", daemon=True).start()
         return stopped
 
-    def told(self, event: dict[str, Any]) -> None:
-        """Something has happened, as `tell` has it."""
+    def note(self, event: dict[str, Any]) -> None:
+        """Take an event of `tell`, to be written."""
         name = event["name"][: NAME_LENGTH + 1]
         happened = SecurityEvent(at=self._now(), **{**event, "name": name})
         with self._changed:
@@ -246,7 +243,7 @@ class SecurityLog(Service):
 
     def _hung_up(self) -> None:
         with self._changed:
-            self._to_look = True
+            self._may_have_moved = True
             self._changed.notify()
 
     # On its thread
@@ -255,13 +252,13 @@ class SecurityLog(Service):
         while not self._ended or self._waiting:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._waiting or self._ended or self._to_look, self._patience()
+                    lambda: self._waiting or self._ended or self._may_have_moved, self._patience()
                 )
-                to_look, self._to_look = self._to_look, False
+                may_have_moved, self._may_have_moved = self._may_have_moved, False
                 events, self._waiting = self._waiting, deque()
                 left_out, self._left_out = self._left_out, 0
-            if to_look:
-                file.look()
+            if may_have_moved:
+                file.follow()
             self._append(file, self._lines(events, left_out))
         self._append(file, self._folding.rest())
         file.close()
@@ -288,22 +285,21 @@ class SecurityLog(Service):
         except OSError as error:
             with self._changed:
                 self._left_out += sum(event.count for event in events)
-            if not self._troubled:
-                self._troubled = True
+            if not self._has_failed:
+                self._has_failed = True
                 self._reactor.callFromThread(
                     _log.error,
                     "the security log cannot be written: {reason}",
                     reason=error.strerror,
                 )
         else:
-            self._troubled = False
+            self._has_failed = False
 
 
 def append(path: str, event: SecurityEvent) -> None:
-    """Append to a security log that a server keeps: for a command, which makes none and waits for
-    the disk.
+    """Append to a server's security log, for a command. This blocks.
 
-    :raises OSError: there is none, or it cannot be written.
+    :raises OSError: the file does not exist, or cannot be written.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:

@@ -1,4 +1,4 @@
-"""`twistd NAME-telnet`: how a telnet gateway is put together."""
+"""The telnet gateway of `twistd NAME-telnet`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from bbs.ui.gateway.session import Host
 
 
 class TelnetGateway(Daemon):
-    """A telnet gateway: clients of the service, for people who have none."""
+    """A telnet gateway: it runs clients of the service for people who have no client.
+
+    :ivar address: where this machine reaches it, once it listens on a TCP port.
+    """
 
     kind = "telnet"
     address: tuple[str, int] | None = None
-    """Where this machine reaches it, once it listens on a TCP port."""
 
     async def start(self) -> None:
         telnet, limits, service = self.config.telnet, self.config.limits, self.service
@@ -41,7 +43,7 @@ class TelnetGateway(Daemon):
                 self.address = reached_at(bound.host), bound.port
 
     async def _trust(self, ca: str) -> Trust:
-        """Whom `telnet.server` has it trust."""
+        """The certificates that `telnet.server` trusts."""
         workers = Workers(self.reactor, "certificates", 1)
         workers.startService()
         try:
@@ -51,9 +53,9 @@ class TelnetGateway(Daemon):
 
 
 def trust(ca: str) -> Trust:
-    """Whom the gateway trusts whose `telnet.server` names the file `ca`. This blocks.
+    """The trust of a gateway whose `telnet.server` names the file `ca`. This blocks.
 
-    :raises CannotStart: it cannot be used.
+    :raises CannotStart: the file cannot be used.
     """
     try:
         return load_trust(ca)

@@ -189,7 +189,7 @@ class MemoryService:
         if not self._started:
             self._started = True
             self.database.run(membership.enroll, self.me)
-            self.login.keeper.startService()
+            self.login.controller.startService()
             self.settle()
         return self
 

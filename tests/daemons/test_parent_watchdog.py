@@ -18,9 +18,7 @@ class LifelineTests(SynchronousTestCase):
         self.cuts: list[str] = []
         self.child_end, self.parent_end = os.pipe()
         self.addCleanup(os.close, self.child_end)
-        self.lifeline = ParentWatchdog(
-            self.reactor, self.child_end, lambda: self.cuts.append("cut")
-        )
+        self.lifeline = ParentWatchdog(self.reactor, self.child_end, self.cuts.append)
         self.lifeline.startService()
 
     def close_parent_end(self):
@@ -52,13 +50,13 @@ class LifelineTests(SynchronousTestCase):
         self.lifeline.doRead()
         self.assertEqual(self.cuts, [])
         self.lifeline.doRead()
-        self.assertEqual(self.cuts, ["cut"])
+        self.assertEqual(self.cuts, ["the process that launched this server is dead"])
         self.assertEqual(self.reactor.getReaders(), [])
 
     def test_end_is_told(self):
         """Reactors that poll may tell of the end instead of letting it be read."""
         self.lifeline.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.cuts, ["cut"])
+        self.assertEqual(self.cuts, ["the process that launched this server is dead"])
         self.close_parent_end()
 
     def test_stopping_reactor(self):

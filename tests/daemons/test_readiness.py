@@ -45,20 +45,20 @@ class Ready(SynchronousTestCase):
     def test_by_hand_it_follows_the_app_servers(self) -> None:
         self.all_are(State.GONE)
         readiness = self.begun(launches=False, minimum=0)
-        self.assertFalse(readiness.there)
+        self.assertFalse(readiness.is_ready)
         self.assertNoResult(readiness.first)
         for state, there in ((State.READY, True), (State.LOST, False), (State.READY, True)):
             self.all_are(state)
             self.service.clock.advance(LOOK_INTERVAL)
-            self.assertIs(readiness.there, there, state)
+            self.assertIs(readiness.is_ready, there, state)
         self.successResultOf(readiness.first)
         self.all_are(State.DRAINING)
         readiness.look()
-        self.assertFalse(readiness.there)
+        self.assertFalse(readiness.is_ready)
 
     def test_full_servers_count(self) -> None:
         Server.update(taken=Server.capacity).execute()
-        self.assertTrue(self.begun(launches=False, minimum=0).there)
+        self.assertTrue(self.begun(launches=False, minimum=0).is_ready)
 
     def test_a_database_that_is_away_says_nothing_of_app_servers(self) -> None:
         database = Away(self.service.database)
@@ -67,22 +67,22 @@ class Ready(SynchronousTestCase):
         for error in (Unavailable(), RuntimeError()):
             database.error = error
             readiness.look()
-            self.assertTrue(readiness.there, error)
+            self.assertTrue(readiness.is_ready, error)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_a_fleet_that_launches_is_ready_from_its_first_server(self) -> None:
         self.all_are(State.LAUNCHING)
         readiness = self.begun(launches=True, minimum=1)
-        self.assertFalse(readiness.there)
+        self.assertFalse(readiness.is_ready)
         self.all_are(State.READY)
         readiness.look()
-        self.assertTrue(readiness.there)
+        self.assertTrue(readiness.is_ready)
         self.all_are(State.LOST)
         readiness.look()
-        self.assertTrue(readiness.there)
+        self.assertTrue(readiness.is_ready)
 
     def test_a_fleet_that_launches_on_demand_is_ready_without_any(self) -> None:
         self.all_are(State.GONE)
         readiness = self.begun(launches=True, minimum=0)
-        self.assertTrue(readiness.there)
+        self.assertTrue(readiness.is_ready)
         self.successResultOf(readiness.first)

@@ -47,7 +47,7 @@ class TapTests(SynchronousTestCase):
         assert isinstance(self.service, TelnetGateway)
         if self.shared:
             beside: Any = SimpleNamespace(admission=self.shared)
-            self.service.beside = beside
+            self.service.first = beside
         self.service.startService()
         return [(port, factory, host) for port, factory, _, host in self.reactor.tcpServers]
 

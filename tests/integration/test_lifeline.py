@@ -24,7 +24,7 @@ from twisted.internet import {reactor}
 from twisted.internet import reactor
 from bbs.daemons.app import ParentWatchdog
 
-def cut():
+def cut(reason):
     print("cut", flush=True)
     reactor.callLater(0, reactor.stop)
 

@@ -145,7 +145,7 @@ class CloudCase(SynchronousTestCase):
 
     def succeed_by(self, successor: CloudInMemory) -> FleetController:
         """Another login server, which asks `successor`, keeps the fleet from now on."""
-        before = self.keeper or self.service.login.keeper
+        before = self.keeper or self.service.login.controller
         before.stopService()
         identity = f"host:nowhere:{next(self.numbers)}"
         self.keeper = another_keeper(self.service, identity, successor, self.policy)
@@ -282,7 +282,7 @@ class Unavailable(CloudCase):
         self.pass_time(4)
         beats = Lease.get().beats
         for _ in range(20):
-            self.service.login.keeper.look_soon()
+            self.service.login.controller.look_soon()
             self.service.clock.advance(0.001)
         self.assertIn(Lease.get().beats - beats, (1, 2))
         self.service.clock.advance(0.05)
@@ -306,7 +306,7 @@ class Unavailable(CloudCase):
         self.cloud.trouble = dict.fromkeys(("launch", "list", "terminate"), "hangs")
         self.waiting("cat")
         self.service.clock.advance(2.0)
-        stopped = self.service.login.keeper.stopService()
+        stopped = self.service.login.controller.stopService()
         self.service.clock.advance(2.0)
         self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(Lease.select().count(), 0)
@@ -1041,7 +1041,7 @@ class Large(CloudCase):
         """How many there are in 0.1 s in which somebody comes every 5 ms."""
         before = self.rounds()
         for _ in range(20):
-            self.service.login.keeper.look_soon()
+            self.service.login.controller.look_soon()
             self.service.clock.advance(0.005)
         return self.rounds() - before
 
@@ -1057,7 +1057,7 @@ class Crowded(CloudCase):
             for n in range(2 * SETTLED_AT_ONCE + 1)
         ).execute()
         Place.insert_many({"user": user.id, "server": None} for user in User.select()).execute()
-        self.service.login.keeper.look_soon()
+        self.service.login.controller.look_soon()
         for _ in range(10):
             self.service.clock.advance(0.03)
         self.assertEqual(Place.select().where(Place.server.is_null()).count(), 0)

@@ -84,7 +84,7 @@ class Consolidating(ConsolidatingCase):
         while len(counts) < 600 and sum(counts) < 3:
             before = self.moved()
             self.service.beat()
-            self.service.login.keeper.look_soon()
+            self.service.login.controller.look_soon()
             self.service.clock.advance(0.1)
             counts.append(self.moved() - before)
         self.assertEqual(sum(counts), 3)
@@ -224,7 +224,7 @@ class Foreseeing(CloudCase):
 
     def test_who_keeps_the_fleet_no_more_says_nothing_of_it(self) -> None:
         self.pass_time(4)
-        keeper = self.service.login.keeper
+        keeper = self.service.login.controller
         Lease.update(holder="f" * 32, identity="host:elsewhere:1").execute()
         self.service.clock.advance(2.5)
         self.service.settle()

@@ -313,7 +313,7 @@ class Ending(WarmCase):
 
     def test_one_too_many(self) -> None:
         id = self.warm()
-        self.service.login.keeper.stopService()
+        self.service.login.controller.stopService()
         self.service.settle()
         keeper = another_keeper(
             self.service, "host:other:2", self.cloud, replace(self.policy, warm=0)

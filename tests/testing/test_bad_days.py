@@ -259,7 +259,7 @@ class KeepersCase(BadDaysCase):
 
     @property
     def first(self) -> FleetController:
-        return self.service.login.keeper
+        return self.service.login.controller
 
     def stop(self, keeper: FleetController) -> None:
         if keeper.running:

@@ -565,7 +565,7 @@ class Fleet(ServiceCase):
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
 
     def test_stopping_gives_the_lease_away(self) -> None:
-        self.successResultOf(self.service.login.keeper.stopService())
+        self.successResultOf(self.service.login.controller.stopService())
         row = self.service.database.peewee.execute_sql("SELECT count(*) FROM lease").fetchone()
         self.assertEqual(row, (0,))
 

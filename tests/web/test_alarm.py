@@ -90,7 +90,7 @@ class OnThePage(MetricsCase):
         self.watcher()
         self.pass_time(3)
         self.assertEqual(self.causes(), [])
-        self.successResultOf(self.service.login.keeper.stopService())
+        self.successResultOf(self.service.login.controller.stopService())
         self.pass_time(controller_deadline(self.policy) + 3)
         self.assertEqual(self.causes(), ["no-keeper"])
         self.assertIn("No login server controls the fleet", self.browser().get("/").body)
@@ -103,7 +103,7 @@ class OnThePage(MetricsCase):
     def test_a_refusal(self) -> None:
         self.watcher()
         self.service.people("ann")
-        self.successResultOf(self.service.login.keeper.stopService())
+        self.successResultOf(self.service.login.controller.stopService())
         Lease.delete().execute()
         Lease.insert(
             name="fleet", holder="x", identity="", refusal="no credit", refused_until=9e9

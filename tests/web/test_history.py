@@ -33,7 +33,7 @@ class MemoryCase(PageCase):
         self.stop_page()
         LoginServer.delete().where(LoginServer.id == self.service.me.id).execute()
         self.service.me = membership.Member(id, self.service.me.identity)
-        self.service.login.keeper.me = self.service.me
+        self.service.login.controller.me = self.service.me
         self.page = self.make_page()
         self.page.startService()
 

@@ -1,11 +1,11 @@
-"""Names the services for `twistd`, and imports nothing else: every twistd here reads this."""
+"""Names the services for `twistd`. Every twistd here reads this, so it imports nothing else."""
 
 from twisted.application.service import ServiceMaker
 
 bbs_login = ServiceMaker(
     "bbs-login",
     "bbs.board.daemons.login",
-    "The bbs login server, with the fleet's keeper.",
+    "The bbs login server, with the fleet controller.",
     "bbs-login",
 )
 

@@ -1,5 +1,5 @@
-"""Support for other people's tests: fakes that pass the contracts of the real things, and these
-contracts. Each name is loaded when it is first used."""
+"""Support for the tests of services and plugins: fakes that pass the contracts of the real things,
+and these contracts. Each name is loaded when it is first used."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ _WHERE = {
     "rules": "RulesCase",
     "service": "MemoryService Peer",
 }
-"""The names by their modules."""
-
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 __all__ = [

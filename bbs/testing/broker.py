@@ -24,10 +24,10 @@ __all__ = ["MemoryBroker"]
 
 
 class MemoryBroker:
-    """A broker of topics within one test: no sockets, no time, the contract of the real ones.
+    """A broker of topics within one test, without sockets and time.
 
-    Confirmations come at once. Messages come at once too, one after the other: what is sent while a
-    subscriber is being told is delivered after it returns.
+    Confirmations come at once, and messages too, one after the other: a message that a subscriber
+    sends while it gets one is delivered after it returns.
     """
 
     def __init__(self) -> None:
@@ -43,19 +43,19 @@ class MemoryBroker:
         return client
 
     def away(self) -> None:
-        """Go: every client loses its connection."""
+        """Go away: every client loses its connection."""
         self.present = False
         for client in self._clients:
             client.lost()
 
     def back(self) -> None:
-        """Come back: every client is connected again and has its subscriptions."""
+        """Come back: every client is connected again, with its subscriptions."""
         self.present = True
         for client in self._clients:
             client.found()
 
     def deliver(self, message: Message) -> None:
-        """Hand `message` to whoever is subscribed."""
+        """Hand `message` to its subscribers."""
         self._undelivered.append(message)
         if self._delivering:
             return
@@ -119,7 +119,7 @@ class _MemoryClient:
     ) -> bool:
         check_destination(destination)
         if headers:
-            # Raises FrameError: what cannot be written to a real broker is not taken here either.
+            # Raises FrameError for what cannot be written to a real broker.
             encode(Frame("SEND", headers, body))
         if self.connected:
             headers = {**(headers or {}), "destination": destination}
@@ -134,7 +134,7 @@ class _MemoryClient:
     def within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
         return answer
 
-    # What the broker says.
+    # Events of the broker
 
     def lost(self) -> None:
         for subscription in tuple(self._subscriptions.values()):

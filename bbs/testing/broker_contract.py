@@ -1,8 +1,8 @@
-"""The contract of a broker and of every `IStomp` over it: one suite, which the fake, the embedded
-broker and the brokers of others pass alike.
+"""The contract of a broker and of every `IStomp` over it, for the fake, the embedded broker and
+other brokers alike.
 
-A case mixes `BrokerContract` into `twisted.trial.unittest.TestCase` and says where clients come
-from and how the broker goes away:
+A test case mixes `BrokerContract` into `twisted.trial.unittest.TestCase`, and says where clients
+come from and how the broker goes away:
 
     class MyBrokerContract(BrokerContract, TestCase):
         async def client(self):
@@ -12,8 +12,8 @@ from and how the broker goes away:
 
         async def back(self): …
 
-`SocketContract` says all of that for whatever speaks STOMP on a port. Clients reach the broker
-through a gate, which can be shut and jammed:
+`SocketContract` says all of that for any broker that speaks STOMP on a port. Clients reach the
+broker through a gate, which can be shut and jammed:
 
     class ActiveMQContract(SocketContract, TestCase):
         broker = Broker.from_url("stomp://user:password@127.0.0.1:61613")
@@ -40,16 +40,15 @@ from bbs.protocols.stomp import (
 from bbs.protocols.stomp.frames import HEARTBEAT
 
 if TYPE_CHECKING:
-    from bbs.core.clock import IReactor
-
-if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case
+
+    from bbs.core.clock import IReactor
 else:
     _Case = object
 
 
 class MessageCollector:
-    """Collects messages, to be waited for."""
+    """A subscriber that collects messages."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -61,24 +60,24 @@ class MessageCollector:
         more.callback(None)
 
     async def take(self, number: int) -> list[Message]:
-        """The next `number` messages; those behind them stay."""
+        """Wait for the next `number` messages, and remove them."""
         while len(self.messages) < number:
             await self._more
         taken, self.messages = self.messages[:number], self.messages[number:]
         return taken
 
     async def bodies(self, number: int) -> list[bytes]:
-        """The bodies of the next `number` messages."""
+        """Wait for the next `number` messages, and return their bodies."""
         return [message.body for message in await self.take(number)]
 
 
 def topic() -> str:
-    """A topic that nothing else knows."""
+    """A new topic."""
     return f"/topic/contract.{uuid4().hex}"
 
 
 def going(client: IStomp) -> Deferred[None]:
-    """Fires when `client` loses the connection that it has."""
+    """Fires when `client` loses its connection."""
     lost: Deferred[None] = Deferred()
 
     def changed(connected: bool) -> None:
@@ -90,25 +89,25 @@ def going(client: IStomp) -> Deferred[None]:
 
 
 class BrokerContract(_Case):
-    """The promises of every broker, and of every client of one: mix it into a
-    `twisted.trial.unittest.TestCase` that has the three methods below."""
+    """The promises of every broker and of its clients: mix it into a
+    `twisted.trial.unittest.TestCase` that implements the first three methods."""
 
     timeout = 20
 
     async def client(self) -> IStomp:
-        """A new client, which is connected."""
+        """A new client that is connected."""
         raise NotImplementedError
 
     async def away(self) -> None:
-        """Take the broker from all clients; fires when they know."""
+        """Disconnect all clients from the broker, and wait until they know."""
         raise NotImplementedError
 
     async def back(self) -> None:
-        """Let them find it again, however long that takes them."""
+        """Let clients reach the broker again; do not wait for them."""
         raise NotImplementedError
 
     async def test_message(self) -> None:
-        """A message to a topic arrives once the subscription is confirmed, sender or not."""
+        """A message arrives once the subscription is confirmed, at the sender too."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         subscription = await client.subscribe(where, inbox)
         self.assertEqual(subscription.destination, where)
@@ -119,7 +118,7 @@ class BrokerContract(_Case):
         self.assertEqual(message.headers["color"], "red")
 
     async def test_fan_out(self) -> None:
-        """Every subscriber gets every message, in the order in which one client sent them."""
+        """Every subscriber gets every message of a client, in order."""
         sender, where = await self.client(), topic()
         inboxes = [MessageCollector() for _ in range(3)]
         for inbox in inboxes:
@@ -134,23 +133,14 @@ class BrokerContract(_Case):
         """Bodies are bytes, whatever is in them."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         await client.subscribe(where, inbox)
-        bodies = [
-            b"",
-            b"\0",
-            b"a\0b\n\0",
-            b"\n\n",
-            b"\r\n",
-            bytes(range(256)),
-            "grüße, 世界 😀".encode(),
-            b"MESSAGE\n\n\0",
-            b"x" * 200_000,
-        ]
+        bodies = [b"", b"\0", b"a\0b\n\0", b"\n\n", b"\r\n", b"MESSAGE\n\n\0", bytes(range(256))]
+        bodies += ["grüße, 世界 😀".encode(), b"x" * 200_000]
         for body in bodies:
             await client.send(where, body)
         self.assertEqual(await inbox.bodies(len(bodies)), bodies)
 
     async def test_headers(self) -> None:
-        """Headers come as they were sent, whatever must be escaped on the way."""
+        """Headers arrive as sent, whatever is escaped on the way."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         await client.subscribe(where, inbox)
         headers = {
@@ -166,7 +156,7 @@ class BrokerContract(_Case):
         self.assertEqual({name: message.headers.get(name) for name in headers}, headers)
 
     async def test_topics_are_apart(self) -> None:
-        """A subscriber hears its own topic and none that looks like it."""
+        """A subscriber gets messages of its own topic, and not of similar ones."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         await client.subscribe(where, inbox)
         for other in (where + ".x", where + "x", where[:-1], topic()):
@@ -175,8 +165,7 @@ class BrokerContract(_Case):
         self.assertEqual(await inbox.bodies(1), [b"own"])
 
     async def test_two_subscriptions(self) -> None:
-        """Two subscriptions of one client to one topic each get every message; when one ends the
-        other goes on."""
+        """Two subscriptions of a client to a topic each get every message, and end on their own."""
         client, where = await self.client(), topic()
         one, other = MessageCollector(), MessageCollector()
         first = await client.subscribe(where, one)
@@ -191,7 +180,7 @@ class BrokerContract(_Case):
         self.assertEqual(one.messages, [])
 
     async def test_unsubscribe(self) -> None:
-        """An ended subscription gets nothing more, cannot be confirmed, and may be ended again."""
+        """An ended subscription gets no message, cannot be confirmed, and may be ended again."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         subscription = await client.subscribe(where, inbox)
         subscription.unsubscribe()
@@ -204,7 +193,7 @@ class BrokerContract(_Case):
         self.assertEqual(inbox.messages, [])
 
     async def test_unsubscribe_before_confirmed(self) -> None:
-        """A subscription that ends before it is confirmed has ended."""
+        """A subscription may end before it is confirmed."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         client.keep_subscribed(where, inbox).unsubscribe()
         again = MessageCollector()
@@ -214,7 +203,7 @@ class BrokerContract(_Case):
         self.assertEqual(inbox.messages, [])
 
     async def test_nobody_hears(self) -> None:
-        """Sending where nobody listens succeeds, and is not kept for who subscribes later."""
+        """A message without subscribers is sent, and not kept for later ones."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         await client.send(where, b"early")
         await client.subscribe(where, inbox)
@@ -222,7 +211,7 @@ class BrokerContract(_Case):
         self.assertEqual(await inbox.bodies(1), [b"late"])
 
     async def test_send_from_subscriber(self) -> None:
-        """A subscriber may send, subscribe and unsubscribe while it is told of a message."""
+        """A subscriber may send and unsubscribe while it gets a message."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         answers = topic()
 
@@ -239,7 +228,7 @@ class BrokerContract(_Case):
         self.assertEqual(await inbox.bodies(1), [b"end"])
 
     async def test_subscriber_that_fails(self) -> None:
-        """A subscriber's error is logged; it and the others hear what follows."""
+        """An error of a subscriber is logged; all subscribers get the next messages."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
 
         def fails(message: Message) -> None:
@@ -253,7 +242,7 @@ class BrokerContract(_Case):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     async def test_destinations(self) -> None:
-        """Destinations about which brokers disagree are refused."""
+        """Destinations that brokers treat differently are refused."""
         client = await self.client()
         wrong = ["", "x", "/topic/", "/queue/x", "/topic/a.*", "/topic/a.>", "/topic/a,b"]
         wrong += ["/topic/a/b", "/topic/a#", "/topic/a..b", "/topic/.a", "/topic/a.", "/topic/ä"]
@@ -268,7 +257,7 @@ class BrokerContract(_Case):
         self.assertEqual(client.subscriptions(), ())
 
     async def test_header_that_cannot_be_written(self) -> None:
-        """A header that STOMP has no way to write is refused at once, and nothing else is."""
+        """A header that STOMP cannot write is refused at once; the client goes on."""
         client = await self.client()
         with self.assertRaises(ValueError):
             client.send(topic(), b"", {"nul": "\0"})
@@ -277,7 +266,7 @@ class BrokerContract(_Case):
         await client.send(topic(), b"")
 
     async def test_broker_away(self) -> None:
-        """Without a broker nothing is sent and nothing confirmed, and everybody is told at once."""
+        """Without a broker every call fails at once, and listeners are called."""
         client, where = await self.client(), topic()
         changes: list[bool] = []
         client.add_listener(changes.append)
@@ -296,8 +285,7 @@ class BrokerContract(_Case):
         self.assertEqual(changes, [False, True])
 
     async def test_broker_back(self) -> None:
-        """Subscriptions come back with the broker: those that were confirmed, and those that were
-        asked for while it was away; those that ended do not."""
+        """Subscriptions come back with the broker, and those made meanwhile; ended ones do not."""
         client, where, ended_topic = await self.client(), topic(), topic()
         before, meanwhile, ended = MessageCollector(), MessageCollector(), MessageCollector()
         kept = await client.subscribe(where, before)
@@ -317,7 +305,7 @@ class BrokerContract(_Case):
 
 
 def _reactor() -> IReactor:
-    """The one that runs; which one may not have been chosen when this module is imported."""
+    # Not imported above: the reactor may not have been chosen then.
     from twisted.internet import reactor
 
     return cast("IReactor", reactor)
@@ -328,10 +316,8 @@ class SocketContract(BrokerContract):
     `twisted.trial.unittest.TestCase` that has `broker` when `setUp` is called."""
 
     broker: Broker
-    """Where it is, and how to log in."""
 
     def setUp(self) -> None:
-        """Open the gate before the broker."""
         self.services: list[StompService] = []
         self.gate = Gate(self.broker.host, self.broker.port)
         self.gate.open()
@@ -343,7 +329,7 @@ class SocketContract(BrokerContract):
         await self.gate.shut()
 
     def service(self, **changes: Any) -> StompService:
-        """A client that has been started, through the gate; `changes` are to the broker."""
+        """Start a client through the gate; `changes` replace fields of the broker."""
         broker = replace(self.broker, host="127.0.0.1", port=self.gate.port, **changes)
         service = StompService(_reactor(), [broker], heartbeat=0.2)
         self.services.append(service)
@@ -351,24 +337,24 @@ class SocketContract(BrokerContract):
         return service
 
     async def client(self) -> IStomp:
-        """A new client, connected through the gate."""
+        """A new client that is connected through the gate."""
         service = self.service()
         await service.first_connection()
         return service
 
     async def away(self) -> None:
         """Shut the gate."""
-        told = [going(service) for service in self.services]
+        disconnections = [going(service) for service in self.services]
         await self.gate.shut()
-        for lost in told:
+        for lost in disconnections:
             await lost
 
     async def back(self) -> None:
-        """Open it again."""
+        """Open the gate."""
         self.gate.open()
 
     async def test_refused_credential(self) -> None:
-        """A credential that is refused is said to be, and not shown."""
+        """The error for a refused credential does not show it."""
         service = self.service(passcode="not-the-passcode")
         with self.assertRaises(StompRefused) as refused:
             await service.first_connection()
@@ -380,7 +366,7 @@ class SocketContract(BrokerContract):
         self.assertFalse(service.connected)
 
     async def test_heartbeats(self) -> None:
-        """Both sides beat, and neither is cut off for its silence."""
+        """Heart-beats of both sides keep an idle connection alive."""
         service = self.service()
         await service.first_connection()
         await self.gate.beats_both_ways(6)
@@ -388,14 +374,14 @@ class SocketContract(BrokerContract):
         self.assertEqual(self.gate.connections, 1)
 
     async def test_silent_broker(self) -> None:
-        """A broker of which nothing comes any more is given up."""
+        """The client gives up a broker that has become silent."""
         lost = going(await self.client())
         self.gate.jam(inwards=False)
         await lost
         self.assertIn("heart-beat stopped", str(self.services[0].last_error))
 
     async def test_silent_client(self) -> None:
-        """A client of which nothing comes any more is cut off."""
+        """The broker cuts off a client that has become silent."""
         lost = going(await self.client())
         self.gate.jam(inwards=True)
         await lost
@@ -403,7 +389,7 @@ class SocketContract(BrokerContract):
 
 
 class Gate:
-    """A port of our own that leads to another, and that can be shut."""
+    """A proxy for a port, which can be shut and jammed."""
 
     def __init__(self, host: str, port: int) -> None:
         self.port = 0
@@ -427,7 +413,7 @@ class Gate:
         self.port = self._listening.getHost().port
 
     async def shut(self) -> None:
-        """Close the port and every connection; fires when they are closed."""
+        """Close the port and every connection, and wait until they are closed."""
         if self._listening is not None:
             await self._listening.stopListening()
             self._listening = None
@@ -437,11 +423,11 @@ class Gate:
             await self._empty
 
     def jam(self, inwards: bool) -> None:
-        """Let nothing more through in that direction, and close nothing."""
+        """Pass on nothing more in one direction, without closing anything."""
         self.jammed = inwards
 
     async def connect(self, inwards: _Half) -> None:
-        """Lead `inwards` on to the broker."""
+        """Connect the client of `inwards` to the broker."""
         self.connections += 1
         inwards.transport.pauseProducing()
         outwards = _Half(self, inwards=False)
@@ -452,19 +438,19 @@ class Gate:
         inwards.transport.resumeProducing()
 
     async def beats_both_ways(self, number: int) -> None:
-        """Fires when so many heart-beats have passed each way."""
+        """Wait until `number` heart-beats have passed each way."""
         while min(self.beats.values()) < number:
             await self._beat
 
     def seen(self, data: bytes, inwards: bool) -> None:
-        """Count what passes, if it is a heart-beat."""
+        """Count `data` if it is a heart-beat."""
         if data.strip(HEARTBEAT) == b"":
             self.beats[inwards] += 1
             beat, self._beat = self._beat, Deferred()
             beat.callback(None)
 
     def gone(self, half: _Half) -> None:
-        """One of its connections was closed."""
+        """Forget a connection that was closed."""
         self.halves.discard(half)
         if not self.halves:
             empty, self._empty = self._empty, Deferred()
@@ -472,7 +458,7 @@ class Gate:
 
 
 class _Half(Protocol):
-    """One of the two connections behind a gate that belong together."""
+    """One of the two connections of a client through a gate."""
 
     transport: Any
 

@@ -43,7 +43,7 @@ class DatabaseContract(TogetherContract):
     # One transaction
 
     def test_what_the_rule_returns(self) -> None:
-        """The answer is what the rule returned, and what it stored is there for others."""
+        """The answer is the result of the rule, and others see what it stored."""
         self.assertEqual(self._call(self._add, "go"), "go")
         self.assertEqual(self._stored(), ["go"])
         self._at_rest()
@@ -71,7 +71,7 @@ class DatabaseContract(TogetherContract):
         self.assertEqual(self._stored(), ["go", "chess"])
 
     def test_a_failed_rule_leaves_nothing(self) -> None:
-        """Nothing is kept of a rule that raised, and the next one finds no trace of it."""
+        """Nothing of a rule that raised is stored, and the next rule runs as usual."""
         for error in (EntryRefused, ZeroDivisionError):
 
             def rule(error: type[Exception] = error) -> None:
@@ -86,8 +86,7 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_transactions_within_it(self) -> None:
-        """A transaction that peewee begins within a rule is a part of the whole, and may fail
-        alone."""
+        """A transaction of peewee inside a rule is part of the whole, and may fail alone."""
 
         def rule(refuses: bool) -> None:
             ContractEntry.get_or_create(name="one")
@@ -104,7 +103,6 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_a_caller_who_cancels(self) -> None:
-        """Nobody waits then, and nothing else follows from it."""
         workers = self._work_later()
         answer = self.database.run(self._add, "go")
         answer.cancel()
@@ -115,7 +113,7 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_a_mistake_in_a_statement_is_no_outage(self) -> None:
-        """The author of the statement has to mend it, and is told the error as it is."""
+        """The author of the statement gets the driver's error."""
         for statement in (
             "SELECT",
             "SELECT no_column FROM contract_entry",
@@ -130,7 +128,7 @@ class DatabaseContract(TogetherContract):
         self.assertEqual(self.told, [])
 
     def test_rows_and_locks(self) -> None:
-        """`rows` are tuples; `for_update` changes nothing of what is found."""
+        """`rows` are tuples; `for_update` does not change the result."""
         self._call(self._add, "go")
         query = ContractEntry.select(ContractEntry.name)
         self.assertEqual(self._call(rows, query), [("go",)])
@@ -138,7 +136,7 @@ class DatabaseContract(TogetherContract):
         self.assertEqual(entry.name, "go")
 
     def test_who_only_reads_waits_for_nobody(self) -> None:
-        """A rule that is marked `read_only` sees what is stored while somebody else writes."""
+        """A `read_only` rule sees what is stored while somebody else writes."""
         self._call(self._add, "go")
         other = self._other()
         other.begin()
@@ -150,7 +148,7 @@ class DatabaseContract(TogetherContract):
     # Races
 
     def _failing(self, *errors: Exception) -> Callable[[], int]:
-        """A rule that fails so often, and then returns how often it was tried."""
+        """A rule that raises these errors in turn, and then returns the number of attempts."""
         waiting, tried = list(errors), [0]
 
         def rule() -> int:
@@ -178,7 +176,7 @@ class DatabaseContract(TogetherContract):
         self.assertEqual(self._call(insert_after_another), "there already")
 
     def test_what_fails_every_time_is_no_race(self) -> None:
-        """The rule is wrong then, and no database is away."""
+        """The error is the rule's; the database is not away."""
 
         def rule() -> None:
             tried.append(None)
@@ -193,7 +191,7 @@ class DatabaseContract(TogetherContract):
     # Deadlines
 
     def test_given_up_before_it_began(self) -> None:
-        """At the deadline a call that waits is refused, and is never carried out afterwards."""
+        """A call that waits is refused at the deadline, and never carried out."""
         workers = self._work_later()
         answer = self.database.run(self._add, "go")
         self.clock.advance(DEADLINE - 0.001)
@@ -229,7 +227,7 @@ class DatabaseContract(TogetherContract):
         self._unavailable(last)
 
     def test_who_asks_again_delays_nobody(self) -> None:
-        """Each is refused at its own deadline, whatever those do that were refused before it."""
+        """Each call has its own deadline, whatever refused callers do."""
         self._work_later()
         first = self.database.run(self._add, "first")
         first.addErrback(lambda _: self.database.run(self._add, "again"))
@@ -244,7 +242,7 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_given_up_in_the_middle(self) -> None:
-        """Who was refused learns nothing later: the transaction is abandoned."""
+        """The transaction of a refused call is abandoned."""
 
         def rule() -> None:
             self._add("go")
@@ -261,23 +259,23 @@ class DatabaseContract(TogetherContract):
         self.assertEqual(self._stored(), [])
 
     def _commit_in(self, seconds: float) -> Deferred[str]:
-        """Let the deadline pass while the commit is under way, `seconds` behind it."""
+        """Let the deadline pass during the commit, and `seconds` more."""
         self._pass_deadline_at_commit(seconds)
         return self.database.run(self._add, "go")
 
     def test_a_commit_under_way_is_waited_for(self) -> None:
-        """For `COMMIT_GRACE`."""
+        """The wait is `COMMIT_GRACE`."""
         self.assertEqual(self.successResultOf(self._commit_in(COMMIT_GRACE - 0.001)), "go")
         self.assertEqual(self._stored(), ["go"])
         self._at_rest()
 
     def test_no_longer_than_that(self) -> None:
-        """Nobody knows then whether it was carried out."""
+        """Then nobody knows whether the commit was carried out."""
         self._unavailable(self._commit_in(COMMIT_GRACE))
         self._at_rest()
 
     def test_a_commit_that_failed_is_not_tried_again(self) -> None:
-        """The commit may have been carried out all the same."""
+        """It may have been carried out."""
         self.assertEqual(self._tried_when_commits_raise(self.lost()), 1)
 
     def _tried_when_commits_raise(self, error: Exception) -> int:
@@ -295,8 +293,8 @@ class DatabaseContract(TogetherContract):
     # Outages
 
     def test_away_and_back(self) -> None:
-        """Every call is refused while it is away, and served as soon as it is back; each is told
-        once, in one line."""
+        """Calls are refused while the database is away, and served as soon as it is back. Each
+        change is logged once."""
         self.away()
         for _ in range(3):
             self._unavailable(self.database.run(self._add, "go"))
@@ -309,8 +307,6 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_a_refusal_shows_that_the_database_is_there(self) -> None:
-        """As does every other end that a rule comes to."""
-
         def refuse() -> None:
             raise EntryRefused()
 
@@ -322,7 +318,7 @@ class DatabaseContract(TogetherContract):
         self.assertTrue(self.database.available)
 
     def test_one_that_can_only_be_read_is_away(self) -> None:
-        """As with a full disk: who reads does not show that writing is possible again."""
+        """For instance with a full disk: a read does not show that writes succeed again."""
 
         def write() -> None:
             if full:
@@ -340,7 +336,7 @@ class DatabaseContract(TogetherContract):
         self.assertTrue(self.database.available)
 
     def test_what_writes_can_be_read(self) -> None:
-        """A call that wrote shows that the database is there for those who read, too."""
+        """A write shows that the database is there for reads, too."""
 
         @read_only
         def read() -> None:
@@ -352,7 +348,7 @@ class DatabaseContract(TogetherContract):
         self.assertTrue(self.database.available)
 
     def test_a_connection_that_broke_is_replaced(self) -> None:
-        """By the next call, if not at once."""
+        """The next call succeeds, if this one does not."""
 
         def rule() -> str:
             if not tried:
@@ -372,7 +368,7 @@ class DatabaseContract(TogetherContract):
         self.assertTrue(self.database.available)
 
     def test_how_long_calls_took(self) -> None:
-        """`on_answer` is told of each that the database answered, and of no other."""
+        """`on_answer` is called for each call that the database answered, and for no other."""
 
         def rule(seconds: float) -> None:
             self.clock.advance(seconds)
@@ -390,7 +386,7 @@ class DatabaseContract(TogetherContract):
     # Work of many transactions
 
     def test_unhurried_work(self) -> None:
-        """Unhurried work has no deadline, and its errors come as they are."""
+        """Unhurried work has no deadline, and its errors are passed on."""
 
         def work() -> str:
             self.clock.advance(10 * DEADLINE)
@@ -418,19 +414,19 @@ class ContendedDatabaseContract(DatabaseContract):
     """The promises of a back-end that may end one transaction for the sake of another."""
 
     def passing(self) -> Sequence[Exception]:
-        """Errors of a statement whose transaction is to be tried again: a deadlock, a lock that
-        was waited for too long. One at least."""
+        """Errors of a statement whose transaction is to be tried again, at least one: a deadlock,
+        or a lock that was waited for too long."""
         raise NotImplementedError
 
     def test_passing_trouble_is_tried_again(self) -> None:
-        """Nothing is left of the attempts before the one that succeeds."""
+        """Failed attempts leave nothing behind."""
         errors = [error for _ in range(ATTEMPTS) for error in self.passing()][: ATTEMPTS - 1]
         self.assertEqual(self._call(self._failing(*errors)), ATTEMPTS)
         self.assertEqual(self._stored(), ["go"])
         self.assertEqual(self.told, [])
 
     def test_one_of_several_that_met_it(self) -> None:
-        """All of them are carried out again, and nothing twice."""
+        """All calls are carried out again, and nothing twice."""
         for number, error in enumerate(self.passing()):
             first, last = f"first {number}", f"last {number}"
             answers = self._together(
@@ -442,7 +438,7 @@ class ContendedDatabaseContract(DatabaseContract):
         self.assertEqual(self.told, [])
 
     def test_but_not_for_ever(self) -> None:
-        """After `ATTEMPTS` it is `Unavailable`."""
+        """After `ATTEMPTS` the call fails with `Unavailable`."""
         errors = [self.passing()[0] for _ in range(ATTEMPTS)]
         self._unavailable(self.database.run(self._failing(*errors)))
         self.assertEqual(self._stored(), [])
@@ -462,5 +458,5 @@ class ContendedDatabaseContract(DatabaseContract):
         self.assertEqual(len(tried), 2)
 
     def test_nor_what_was_to_commit(self) -> None:
-        """Whether it was carried out is not known then."""
+        """A failed commit may have been carried out."""
         self.assertEqual(self._tried_when_commits_raise(self.passing()[0]), 1)

@@ -50,7 +50,7 @@ class Later:
         self._lanes: list[_LaterLane] = []
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Let it wait."""
+        """Let the work wait."""
         done: Deferred[T] = Deferred()
 
         def do() -> None:
@@ -69,22 +69,22 @@ class Later:
         together: int,
         leave: Callable[[], None],
     ) -> ILane:
-        """Where what is put waits."""
+        """A lane whose jobs wait."""
         lane = _LaterLane(self.waiting, work, done)
         self._lanes.append(lane)
         return lane
 
     def work_one(self) -> None:
-        """Do what has waited longest, alone."""
+        """Do the oldest work, alone."""
         self.waiting.pop(0)()
 
     def work(self) -> None:
-        """Do what waits, each alone."""
+        """Do all work that waits, one after the other."""
         while self.waiting:
             self.work_one()
 
     def work_together(self) -> None:
-        """Do what waits on lanes, on each of them all at once."""
+        """Do the jobs of each lane together."""
         for lane in self._lanes:
             lane.work_together()
 
@@ -138,15 +138,15 @@ class DatabaseSuite(_Case):
     # What a back-end says
 
     def database_url(self) -> str:
-        """Where a database is that has no table called `contract_entry`."""
+        """The URL of a database without a table `contract_entry`."""
         raise NotImplementedError
 
     def lost(self) -> Exception:
-        """The error of a statement whose connection is gone."""
+        """The error of a statement whose connection is lost."""
         raise NotImplementedError
 
     def away(self) -> None:
-        """Let nobody connect."""
+        """Let nobody connect to the database, until `back`."""
 
         def connect(reuse_if_open: bool = False) -> bool:
             raise peewee.OperationalError("nobody\n there")
@@ -155,13 +155,12 @@ class DatabaseSuite(_Case):
         self._patched = self.patch(self.database.peewee, "connect", connect)
 
     def back(self) -> None:
-        """End that."""
         if self._patched is not None:
             self._patched.restore()
             self._patched = None
 
     def at_commit(self, happens: Callable[[], object]) -> None:
-        """Let it happen as soon as a transaction begins to commit."""
+        """Call `happens` whenever a transaction begins to commit."""
         commit = self.database.peewee.commit
 
         def happens_before() -> None:
@@ -171,7 +170,7 @@ class DatabaseSuite(_Case):
         self.patch(self.database.peewee, "commit", happens_before)
 
     def _pass_deadline_at_commit(self, seconds: float) -> None:
-        """Let the deadline pass as soon as a transaction begins to commit, and `seconds` more."""
+        """Let the deadline pass when a transaction begins to commit, and `seconds` more."""
 
         def take_time() -> None:
             self.clock.advance(DEADLINE)
@@ -182,7 +181,6 @@ class DatabaseSuite(_Case):
     # What the suite works with
 
     def setUp(self) -> None:
-        """Open the database, and make its table."""
         self.clock = Clock()
         self.url = self.database_url()
         self.database: Database = self.open_database(Inline())
@@ -195,7 +193,7 @@ class DatabaseSuite(_Case):
         self.addCleanup(globalLogPublisher.removeObserver, observe)
 
     def open_database(self, workers: ILanes, connections: int = CONNECTIONS) -> Database:
-        """The test's database, its rules run by `workers`."""
+        """The test's database; `workers` carry out its rules."""
         return Database(self.url, workers, self.clock, connections)
 
     def _observe(self, event: Any) -> None:
@@ -226,7 +224,7 @@ class DatabaseSuite(_Case):
         return other
 
     def _stored(self) -> list[str]:
-        """Names that others see stored."""
+        """The stored names, as others see them."""
         other = self._other()
         found = other.execute_sql("SELECT name FROM contract_entry ORDER BY id").fetchall()
         other.close()

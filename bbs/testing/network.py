@@ -29,11 +29,10 @@ from bbs.testing.service import MemoryService
 
 __all__ = ["Link", "MemoryNetwork"]
 
-HOST = "127.0.0.1"
-"""Where all servers are, and all clients."""
+HOST = "127.0.0.1"  # of all servers and clients
 
 Meddler = Callable[["Link", str], "str | None"]
-"""Gives the line that goes on instead of one (without its end) on its way; None for nothing."""
+"""Returns the line to pass on instead of a line (without its end); None for none."""
 
 
 def _pass_on(link: Link, line: str) -> str:
@@ -43,9 +42,15 @@ def _pass_on(link: Link, line: str) -> str:
 class MemoryNetwork:
     """Connects clients to the servers of `service`.
 
-    `to_servers` and `to_clients` are called with each line on its way there, and what they give
-    goes on instead of it: by these a test loses, holds back, changes and adds what it likes. A line
-    that they hold back they may let go later, by the connection's `Link`.
+    `to_servers` and `to_clients` are called with each line on its way, and return the line to pass
+    on instead. So a test can lose, change and add lines. It can hold a line back, and send it later
+    by the connection's `Link`.
+
+    :ivar down: servers that refuse connections.
+    :ivar away: servers that do not answer attempts to connect.
+    :ivar connected: the servers that connections were made to, in order.
+    :ivar requests: every request of a client, with the server that it was for.
+    :ivar links: the open connections, in the order in which they were made.
     """
 
     login_server = Address(HOST, 22222)
@@ -56,35 +61,29 @@ class MemoryNetwork:
         self.to_servers: Meddler = _pass_on
         self.to_clients: Meddler = _pass_on
         self.down: set[Address] = set()
-        """Servers that refuse connections."""
         self.away: set[Address] = set()
-        """Servers that do not answer to attempts to connect."""
         self.connected: list[Address] = []
-        """The servers that connections were made to, in order."""
         self.requests: list[tuple[Address, str]] = []
-        """Every request that a client has sent, with the server that it was for."""
         self.links: list[Link] = []
-        """The connections that there are, in the order in which they were made."""
         beats = LoopingCall(service.beat)
         beats.clock = self.clock
         beats.start(service.config.fleet.heartbeat_interval)
 
     def endpoint(self, address: Address) -> IStreamClientEndpoint:
-        """Where a client connects to reach a server: what `BBSClient` takes for `endpoint`."""
+        """The endpoint of a server; pass this method to `BBSClient` as `endpoint`."""
         return _MemoryEndpoint(self, address)
 
     def flush(self) -> None:
-        """Move bytes until nothing moves any more. Time does not pass."""
+        """Move bytes until none are left to move. Time does not pass."""
         moved = True
         while moved:
             self.clock.advance(0)
-            # All of them each time: news on several comes together, and no reply comes first.
+            # Each time on all links: so no reply overtakes the events on another link.
             moved = True in [link._pump() for link in self.links]
             self.links = [link for link in self.links if link.open]
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, with bytes moving meanwhile, and every app server showing that it
-        lives."""
+        """Let time pass, in which bytes move and all app servers send heartbeats."""
         end = self.clock.seconds() + seconds
         while True:
             self.flush()
@@ -100,22 +99,22 @@ class MemoryNetwork:
         return [link for link in self.links if link.address == address]
 
     def cut(self, address: Address) -> None:
-        """End every connection to a server; what is on its way is lost."""
+        """End every connection to a server, and lose what is on its way."""
         for link in self.to(address):
             link.cut()
         self.flush()
 
     def unplug(self, address: Address) -> None:
-        """Nobody reaches the server there any more, which lives; `plug` undoes that."""
+        """Make a live server unreachable; `plug` undoes that."""
         self.down.add(address)
         self.cut(address)
 
     def plug(self, address: Address) -> None:
-        """A server is reached again."""
+        """Make a server reachable again."""
         self.down.discard(address)
 
     def kill(self, address: Address) -> None:
-        """The app server there dies, as whoever launched it sees."""
+        """Let an app server die, as its provider sees."""
         self.unplug(address)
         self.service.kill(address.port)
 
@@ -145,7 +144,7 @@ class MemoryNetwork:
 
 
 class Link:
-    """A client's connection to a server. `requests` are the client's on it, in order."""
+    """A client's connection to a server; `requests` has the client's requests, in order."""
 
     def __init__(
         self, network: MemoryNetwork, address: Address, client: IProtocol, server: IProtocol
@@ -162,36 +161,37 @@ class Link:
 
     @property
     def open(self) -> bool:
-        """Whether one of the two is there still."""
+        """Whether one of the two ends is still open."""
         return not (self._client.disconnected and self._server.disconnected)
 
     @property
     def held_up(self) -> bool:
-        """Whether the client takes nothing at present: it hears not even of the end."""
+        """Whether the client reads nothing at present, not even the end of the connection."""
         return self._client.paused and not self._client.disconnecting
 
     def tell(self, line: str | Mapping[str, object]) -> None:
-        """Have the client get this line, behind what the server has sent."""
+        """Send the client a line, behind what the server has sent."""
         self._receive()
         self._to_client.append(line if isinstance(line, str) else json.dumps(line))
 
     def ask(self, line: str) -> None:
-        """Have the server get this request."""
+        """Send the server a request."""
         self._server.protocol.dataReceived(_bytes(line))
 
     def hang_up(self) -> None:
-        """End the connection as its server does, behind what it has sent."""
+        """Close the connection from the server's side, behind what the server has sent."""
         self._server.loseConnection()
 
     def cut(self) -> None:
-        """End the connection, with all that is on its way."""
+        """End the connection, and lose what is on its way."""
         self._receive()
         self._to_client.clear()
         self._client.lines()
         self._client.disconnecting = self._server.disconnecting = True
 
     def _pump(self) -> bool:
-        """Move bytes, or else the news that one side has gone; whether there was any."""
+        """Move bytes, else the end of the connection; returns whether there was anything to
+        move."""
         self._receive()
         moved = bool(self._to_client) and not self.held_up and not self._client.disconnected
         if moved:
@@ -232,10 +232,9 @@ class Link:
 
 
 class _Transport(FakeTransport):
-    """One end of a link."""
+    """One end of a link; `paused` while its protocol reads nothing."""
 
     paused = False
-    """Whether its protocol wants no more for now."""
     _rest = b""
 
     def pauseProducing(self) -> None:
@@ -245,7 +244,7 @@ class _Transport(FakeTransport):
         self.paused = False
 
     def lines(self) -> Iterator[str]:
-        """Take what was written, as far as it is whole lines."""
+        """Take the whole lines that were written."""
         *lines, self._rest = (self._rest + (self.getOutBuffer() or b"")).split(b"\n")
         return (line.decode("utf-8", "surrogateescape") for line in lines)
 

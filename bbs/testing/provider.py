@@ -14,10 +14,10 @@ from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchFailed
 
 @implementer(IProvider)
 class MemoryProvider(Service):
-    """Launches that are nothing but entries in a mapping.
+    """A provider whose instances are entries in a mapping.
 
-    `launched` has the ids in the order in which they were started. Set `refusal` to make launches
-    fail with it, and `on_launch` to be told an id as its server starts, for a test to let it serve.
+    `launched` has the ids in the order of their launches. Set `refusal` to make launches fail with
+    it, and `on_launch` to be called with the id of each server that starts.
     """
 
     shared = False
@@ -79,15 +79,15 @@ class MemoryProvider(Service):
 
 @implementer(IKeepsWarm)
 class WarmMemoryProvider(MemoryProvider):
-    """One that keeps stopped instances too.
+    """A provider that keeps stopped instances, too.
 
-    Set `start_refusal` to make starts fail with it; `on_launch` is told of a start as of a launch.
+    Set `start_refusal` to make starts fail with it; `on_launch` is called for starts, too.
     """
 
     start_refusal: LaunchFailed | None = None
 
     def launch_to_stop(self, launch_id: str) -> Deferred[None]:
-        """Launch as ever."""
+        """Launch an instance like any other."""
         return self.launch(launch_id)
 
     def stop(self, launch_id: str) -> Deferred[None]:
@@ -95,7 +95,7 @@ class WarmMemoryProvider(MemoryProvider):
         return self._become(launch_id, alive=False, detail="stopped")
 
     def start(self, launch_id: str) -> Deferred[None]:
-        """Start it at once, or fail with `start_refusal`."""
+        """Start an instance at once, or fail with `start_refusal`."""
         if self.start_refusal:
             return fail(self.start_refusal)
         if not self.running:
@@ -105,7 +105,7 @@ class WarmMemoryProvider(MemoryProvider):
     def _become(self, launch_id: str, alive: bool, detail: str) -> Deferred[None]:
         instance = self._instances.get(launch_id)
         if instance is None or not (instance.alive or instance.stopped):
-            return fail(LaunchFailed("it has no instance that runs or could"))
+            return fail(LaunchFailed(f"{launch_id} has no running or stopped instance"))
         if instance.alive != alive:
             self._instances[launch_id] = replace(
                 instance, alive=alive, stopped=not alive, detail=detail

@@ -48,7 +48,7 @@ class ProviderContract(_Case):
         raise NotImplementedError
 
     def break_launches(self, provider: Any) -> None:
-        """From now on launches fail."""
+        """Make launches fail from now on."""
         raise NotImplementedError
 
     def started(self) -> Any:
@@ -59,7 +59,8 @@ class ProviderContract(_Case):
         return provider
 
     async def until(self, provider: Any, holds: Callable[[Launches], bool]) -> Launches:
-        """The launches as soon as `holds` is true of them, by what the provider tells."""
+        """Wait until `holds` is true of the launches, looking again when the provider reports a
+        change."""
         while True:
             told: Deferred[None] = Deferred()
 
@@ -75,15 +76,14 @@ class ProviderContract(_Case):
             await told
 
     async def until_told(self, told: list[int], count: int) -> None:
-        """`when_changed` was called so often: a provider knows of its own acts at once."""
+        """Check the number of calls of `when_changed`: a provider reports its own acts at once."""
         self.assertEqual(len(told), count)
 
     def assert_ended(self, listed: Launches, launch_id: str) -> None:
-        """A launch is not listed as alive."""
+        """Check that a launch is not listed as alive."""
         self.assertFalse(launch_id in listed and listed[launch_id].alive, listed)
 
     def test_interface(self) -> None:
-        """A provider is an `IProvider`, with a scope."""
         provider = self.make_provider()
         verifyObject(IProvider, provider)
         self.assertIsInstance(provider.scope, str)
@@ -95,7 +95,7 @@ class ProviderContract(_Case):
         self.assertEqual(await self.started().list(), {})
 
     async def test_launched(self) -> None:
-        """A launch that was accepted is listed under its id, alive."""
+        """An accepted launch is listed under its id, alive."""
         provider = self.started()
         self.assertIs(await provider.launch("a-1"), None)
         listed = await provider.list()
@@ -107,7 +107,7 @@ class ProviderContract(_Case):
         self.assertTrue(instance.detail)
 
     async def test_list_is_the_callers(self) -> None:
-        """A list does not change with the provider."""
+        """The returned list does not change later."""
         provider = self.started()
         await provider.launch("a")
         before = await provider.list()
@@ -117,7 +117,7 @@ class ProviderContract(_Case):
         self.assertTrue(before["a"].alive)
 
     async def test_launch_is_idempotent(self) -> None:
-        """One id is one instance, however often it is asked for."""
+        """An id has one instance, however often it is launched."""
         provider = self.started()
         await gatherResults([provider.launch("a"), provider.launch("a")])
         first = await provider.list()
@@ -126,7 +126,7 @@ class ProviderContract(_Case):
         self.assertEqual(len(first), 1)
 
     async def test_launch_is_idempotent_after_the_end(self) -> None:
-        """An id whose instance has ended does not start another."""
+        """An id whose instance has ended starts no other."""
         provider = self.started()
         await provider.launch("a")
         await provider.terminate("a")
@@ -134,7 +134,7 @@ class ProviderContract(_Case):
         self.assert_ended(await provider.list(), "a")
 
     async def test_terminate(self) -> None:
-        """When `terminate` fires the instance is not alive, and the others are."""
+        """Once `terminate` fires the instance is not alive, and the others are."""
         provider = self.started()
         await gatherResults([provider.launch(launch_id) for launch_id in "abc"])
         self.assertIs(await provider.terminate("b"), None)
@@ -143,7 +143,7 @@ class ProviderContract(_Case):
         self.assertTrue(listed["a"].alive and listed["c"].alive)
 
     async def test_terminate_is_idempotent(self) -> None:
-        """Asked again, at the same time or later, or of an unknown id, it is well."""
+        """A second call succeeds, at the same time or later, and so does one for an unknown id."""
         provider = self.started()
         await provider.launch("a")
         await gatherResults([provider.terminate("a"), provider.terminate("a")])
@@ -152,7 +152,7 @@ class ProviderContract(_Case):
         self.assertNotIn("unknown", await provider.list())
 
     async def test_ends_by_itself(self) -> None:
-        """An instance that ends unasked is told of, and listed as ended with how it did."""
+        """An instance that ends by itself is reported, and listed as ended with how it did."""
         provider = self.started()
         await provider.launch("a")
         await provider.launch("b")
@@ -175,7 +175,7 @@ class ProviderContract(_Case):
         self.assertEqual(len(told), 2)
 
     async def test_listener_that_raises(self) -> None:
-        """What `when_changed` raises is logged, and spoils nothing."""
+        """An error of `when_changed` is logged, and has no other effect."""
         provider = self.started()
 
         def listener() -> None:
@@ -188,7 +188,7 @@ class ProviderContract(_Case):
         provider.when_changed = None
 
     async def test_launch_fails(self) -> None:
-        """A launch that fails says so by name in one line, and is not listed alive."""
+        """A failed launch raises `LaunchFailed` with one line, and is not listed alive."""
         provider = self.started()
         self.break_launches(provider)
         with self.assertRaises(LaunchFailed) as caught:
@@ -199,7 +199,7 @@ class ProviderContract(_Case):
         await provider.terminate("a")
 
     async def test_runs_between_start_and_stop(self) -> None:
-        """A provider launches neither before `startService` nor after `stopService`."""
+        """Launches fail before `startService` and after `stopService`."""
         provider = self.make_provider()
         with self.assertRaises(LaunchFailed):
             await provider.launch("a")
@@ -215,13 +215,13 @@ class WarmContract(ProviderContract):
     """The promises of `IKeepsWarm`, and those of `IProvider` beside it."""
 
     async def until_it_runs(self, provider: Any, launch_id: str) -> None:
-        """Wait until a launch has booted so far that it can be stopped; here it has at once."""
+        """Wait until a launched instance can be stopped; a provider may need time for that."""
 
     async def until_it_stands(self, provider: Any, launch_id: str) -> None:
-        """Wait until one that was stopped can be started; here it can at once."""
+        """Wait until a stopped instance can be started; a provider may need time for that."""
 
     async def stopped(self, *launch_ids: str) -> Any:
-        """A provider with launches of which the first was stopped."""
+        """A provider with these launches, the first of them stopped."""
         provider = self.started()
         await gatherResults([provider.launch(launch_id) for launch_id in launch_ids])
         await self.until_it_runs(provider, launch_ids[0])
@@ -229,16 +229,15 @@ class WarmContract(ProviderContract):
         return provider
 
     def assert_stopped(self, listed: Launches, launch_id: str) -> None:
-        """A launch is listed as stopped: neither alive nor ended."""
+        """Check that a launch is listed as stopped: neither alive nor ended."""
         self.assertTrue(launch_id in listed and listed[launch_id].stopped, listed)
         self.assertFalse(listed[launch_id].alive)
 
     def test_interface_warm(self) -> None:
-        """A provider is an `IKeepsWarm`."""
         verifyObject(IKeepsWarm, self.make_provider())
 
     async def test_stopped(self) -> None:
-        """One that was stopped stays listed, and the others live; to stop it again is well."""
+        """A stopped instance stays listed, the others live, and a second stop succeeds."""
         provider = await self.stopped("a", "b")
         listed = await provider.list()
         self.assert_stopped(listed, "a")
@@ -248,13 +247,12 @@ class WarmContract(ProviderContract):
         self.assert_stopped(await provider.list(), "a")
 
     async def test_launched_to_stop(self) -> None:
-        """An instance that is to stop is launched as any other."""
         provider = self.started()
         self.assertIs(await provider.launch_to_stop("a"), None)
         self.assertTrue((await provider.list())["a"].alive)
 
     async def test_started_again(self) -> None:
-        """The same launch lives again; to start it twice is well."""
+        """A stopped instance runs again under its id; a second start succeeds."""
         provider = await self.stopped("a")
         await self.until_it_stands(provider, "a")
         self.assertIs(await provider.start("a"), None)
@@ -265,7 +263,7 @@ class WarmContract(ProviderContract):
         self.assertFalse(listed["a"].stopped)
 
     async def test_launch_of_a_stopped_one(self) -> None:
-        """To ask for its launch starts nothing, neither it nor another."""
+        """A launch of a stopped instance starts neither it nor another."""
         provider = await self.stopped("a")
         await provider.launch("a")
         listed = await provider.list()
@@ -273,7 +271,7 @@ class WarmContract(ProviderContract):
         self.assert_stopped(listed, "a")
 
     async def test_stopped_one_is_ended(self) -> None:
-        """`terminate` ends it, and it does not start again."""
+        """`terminate` ends a stopped instance, which does not start again."""
         provider = await self.stopped("a")
         await provider.terminate("a")
         listed = await provider.list()
@@ -294,7 +292,6 @@ class WarmContract(ProviderContract):
         self.assertEqual(await provider.list(), {})
 
     async def test_tells_of_stops_and_starts(self) -> None:
-        """`when_changed` is called for both."""
         provider = self.started()
         await provider.launch("a")
         await self.until_it_runs(provider, "a")

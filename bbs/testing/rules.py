@@ -84,13 +84,13 @@ class DatabaseCase(SynchronousTestCase):
             self.migrate()
 
     def database_url(self) -> str:
-        """Where this test's database is."""
+        """The URL of this test's database."""
         folder = self.mktemp()
         os.makedirs(folder)
         return f"sqlite:///{os.path.abspath(folder)}/{self.service.name}.sqlite3"
 
     def migrate(self, service: Service | None = None) -> None:
-        """Bring the database's schema to today's, or to that of another version of the service."""
+        """Upgrade the schema to today's, or to that of another version of the service."""
         schema = (service or self.service).schema
         if self.on_mysql:
             self.database.peewee.connect(reuse_if_open=True)
@@ -99,27 +99,27 @@ class DatabaseCase(SynchronousTestCase):
             migrate_file(self.database.peewee, schema)
 
     def open_database(self, workers: ILanes | None = None) -> Database:
-        """The test's database, its rules run by `workers`: at once, if nothing else is said."""
+        """The test's database; `workers` carry out its rules, by default at once."""
         return Database(self.url, workers or Inline(), self.clock)
 
     def close_connection(self) -> None:
-        """Leave no connection open, whatever the test did to the database."""
+        """Close the connection, whatever the test did to the database."""
         self.database.close()
 
     @property
     def on_mysql(self) -> bool:
-        """Whether this is MySQL or MariaDB."""
+        """Whether the database is MySQL or MariaDB."""
         return self.url.startswith("mysql")
 
     def call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Call `rule` in a transaction; returns what it does."""
+        """Call `rule` in a transaction; returns its result."""
         result: T = self.successResultOf(self.database.run(rule, *arguments, **keywords))
         return result
 
     def refused(
         self, text: str, rule: Callable[P, object], *arguments: P.args, **keywords: P.kwargs
     ) -> None:
-        """Check that `rule` refuses, and how a peer is told."""
+        """Check that `rule` refuses, and the text for the peer."""
         refusing = self.database.run(rule, *arguments, **keywords)
         error = self.failureResultOf(refusing, Refusal).value
         self.assertEqual(error.message, text)
@@ -175,21 +175,21 @@ class RulesCase(DatabaseCase):
         return token
 
     def log_out(self, caller: auth.Caller) -> None:
-        """Log somebody out, everywhere."""
+        """End all sessions of somebody."""
         self.call(accounts.log_out, caller)
 
     def caller(self, token: str) -> auth.Caller:
-        """Whom `token` belongs to."""
+        """The user of a session."""
         sessions = auth.Sessions(SESSIONS.ttl, self.quotas)
         return self.call(auth.identify, token, sessions, self.now)
 
     def person(self, name: str) -> auth.Caller:
-        """Somebody new, who has logged in."""
+        """A new user who has logged in."""
         self.account(name)
         return self.caller(self.log_in(name))
 
     def people(self, *names: str) -> list[auth.Caller]:
-        """Several new people."""
+        """Several new users."""
         return [self.person(name) for name in names]
 
     def seat(self, server: str, host: str = "host", port: int = 22223) -> placement.Seat:
@@ -197,7 +197,8 @@ class RulesCase(DatabaseCase):
         return placement.Seat(server, Address(host, port))
 
     def taken(self, server: str) -> int:
-        """How many places of `server` are counted as taken; fails unless there are as many."""
+        """The number of places of `server` that are taken; fails if the count in its row
+        differs."""
         row = Server.get(Server.id == server)
         there = Place.select().where(Place.server == server).count()
         self.assertEqual(row.taken, there, "Server.taken is not the count of its places")

@@ -89,19 +89,18 @@ class Peer:
         self.protocol.dataReceived(line.encode() + b"\n")
 
     def heard(self) -> list[dict[str, Any]]:
-        """Replies and events that have come since the last look."""
+        """The replies and events since the last look."""
         lines = self.transport.value().split(b"\n")[:-1]  # Texts may hold other ends of lines.
         new, self._seen = lines[self._seen :], len(lines)
         unread, self._unread = self._unread, []
         return unread + [json.loads(line) for line in new]
 
     def events(self) -> list[dict[str, Any]]:
-        """The events among what has come since the last look."""
+        """The events since the last look."""
         return [each for each in self.heard() if "event" in each]
 
     def ask(self, line: str) -> dict[str, Any]:
-        """Send one request, and give its reply, which is there at once; events that have come stay
-        to be looked at."""
+        """Send a request, and return its reply, which is there at once. Events stay for `heard`."""
         self.say(line)
         heard = self.heard()
         replies = [each for each in heard if "status" in each]
@@ -129,7 +128,6 @@ class MemoryAppServer:
         self.serving.presence.startService()
 
     def peer(self) -> Peer:
-        """Connect."""
         return Peer(self.serving.factory)
 
 
@@ -185,7 +183,7 @@ class MemoryService:
         self._started = False
 
     def start(self) -> MemoryService:
-        """Let the fleet begin, if it has not yet; every connection does so."""
+        """Start the fleet, unless it runs; every connection does so."""
         if not self._started:
             self._started = True
             self.database.run(membership.enroll, self.me)
@@ -194,7 +192,7 @@ class MemoryService:
         return self
 
     def close(self) -> None:
-        """Let go of whoever still waits for something, and of the database."""
+        """Close all connections and the database."""
         for factory in (
             self.login.factory,
             *(each.serving.factory for each in self.servers.values()),
@@ -209,12 +207,12 @@ class MemoryService:
         return self.clock.seconds() + self.set_ahead
 
     def settle(self) -> None:
-        """Let everything happen that was asked for a moment ago."""
+        """Let time pass until all that was asked for has happened."""
         for _ in range(STEPS):
             self.clock.advance(STEP)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, in which every app server shows that it lives."""
+        """Let time pass, in which all app servers send heartbeats."""
         for step in (*[1.0] * int(seconds), seconds % 1.0):
             self.beat()
             self.clock.advance(step)
@@ -225,7 +223,7 @@ class MemoryService:
         return Peer(self.login.factory)
 
     def people(self, *names: str) -> Mapping[str, str]:
-        """Register `names` who are not yet, and log them in; their tokens by name."""
+        """Register those of `names` who are new, and log all in; returns their tokens by name."""
         peer, tokens = self.peer(), {}
         for name in names:
             registered = peer.ask(f"register {name} pw")
@@ -237,18 +235,18 @@ class MemoryService:
         return tokens
 
     def at_home(self, token: str) -> Peer:
-        """Connect to the app server that serves whoever has `token`."""
+        """Connect to the app server of the user with `token`."""
         return self.serving(token).peer()
 
     def listening(self, token: str) -> Peer:
-        """Connect to that server, and listen for whoever has `token`."""
+        """Connect to that server, and listen for the user with `token`."""
         peer = self.at_home(token)
         reply = peer.ask(f"listen {token}")
         assert reply["status"] == 0, reply
         return peer
 
     def serving(self, token: str) -> MemoryAppServer:
-        """The app server that serves whoever has `token`, a new one if they have been away."""
+        """The app server of the user with `token`; a new one if they were away."""
         found: list[auth.Caller] = []
         sessions = self.login.home.sessions
         calling: Deferred[auth.Caller] = self.database.run(
@@ -267,20 +265,20 @@ class MemoryService:
         return self.servers[server]
 
     def boot(self, server_id: str) -> None:
-        """A launched app server begins to serve."""
+        """Let a launched app server begin to serve."""
         self.servers[server_id] = server = MemoryAppServer(self._runtime(), server_id)
         server.port = self.listen(server.serving.factory)
         self.database.run(membership.report, server_id, server.port)
         server.serving.home.bus.tell_fleet("ready")
 
     def kill(self, port: int) -> None:
-        """The app server that says `port` dies, as its provider sees."""
+        """Let the app server with `port` die, as its provider sees."""
         (dead,) = (server.id for server in self.servers.values() if server.port == port)
         del self.servers[dead]
         self.provider.end(dead, "killed")
 
     def beat(self) -> None:
-        """Every app server shows that it lives."""
+        """Let all app servers send heartbeats."""
         for server_id, server in self.servers.items():
             tally = server.serving.tally()
             self.database.run(membership.beat, server_id, tally.counts, tally.figures)

@@ -1,4 +1,4 @@
-"""Threads for tests: none."""
+"""Workers for tests, without threads."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class TogetherContract(DatabaseSuite):
     def _together(
         self, *rules: Rule, prepare: Callable[[], object] = lambda: None
     ) -> list[Deferred[Any]]:
-        """Ask for all of these before anything is done, and have it done; their answers. `prepare`
-        is called when the database is open."""
+        """Ask for all of these calls before any is carried out; returns their answers. `prepare` is
+        called once the database is open."""
         workers = self._workers()
         prepare()
         answers = [self.database.run(rule) for rule in rules]
@@ -48,7 +48,7 @@ class TogetherContract(DatabaseSuite):
         return [partial(self._add, str(number)) for number in range(count)]
 
     def _added(self, answers: Sequence[Deferred[Any]]) -> None:
-        """Each of these was told what it stored, and just that is stored, in this order."""
+        """Check that each answer is what the call stored, and that nothing else is stored."""
         self.assertEqual([self.successResultOf(answer) for answer in answers], self._stored())
 
     def _count_commits(self) -> list[None]:
@@ -57,7 +57,7 @@ class TogetherContract(DatabaseSuite):
         return commits
 
     def _failing_commits(self, *errors: Exception, late: bool = False) -> None:
-        """Let the first commits raise these, before or after (`late`) they have happened."""
+        """Let the first commits raise these errors, before or after (`late`) they happen."""
         commit, waiting = self.database.peewee.commit, list(errors)
 
         def fail() -> None:
@@ -85,7 +85,7 @@ class TogetherContract(DatabaseSuite):
     # One commit for all
 
     def test_many_are_one_commit(self) -> None:
-        """Each gets its own result, and nobody an answer before the commit."""
+        """Each caller gets its own result, and none before the commit."""
         workers = self._workers()
         answers = [self.database.run(rule) for rule in self._adding()]
         answered: list[bool] = []
@@ -96,7 +96,7 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_they_are_carried_out_in_their_order(self) -> None:
-        """Each finds what those before it stored."""
+        """Each call finds what those before it stored."""
         rules: list[Rule] = [ContractEntry.select().count, partial(self._add, "go")]
         rules += [
             ContractEntry.select().count,
@@ -108,8 +108,7 @@ class TogetherContract(DatabaseSuite):
         self.assertEqual(found, [0, "go", 1, "chess", 2])
 
     def test_readers_writers_and_unhurried_work_on_one_connection(self) -> None:
-        """All are carried out in the order in which they were put, and each sees what is stored
-        then, as everybody does."""
+        """All are carried out in order, and each sees what is stored then."""
         seen: list[Any] = []
 
         def look() -> None:
@@ -138,7 +137,7 @@ class TogetherContract(DatabaseSuite):
 
     @contextmanager
     def _one_among_others(self, rule: Rule) -> Iterator[Deferred[Any]]:
-        """The answer to `rule`, which is carried out between others and does not touch these."""
+        """The answer to `rule`, which is carried out between others and must not affect them."""
         others = self._adding()
         half = MANY // 2
         answers = self._together(*others[:half], rule, *others[half:])
@@ -149,25 +148,21 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_a_refusal(self) -> None:
-        """A refusal is told to the caller whose it is."""
         with self._one_among_others(self._refuse) as answer:
             self.failureResultOf(answer, EntryRefused)
 
     def test_a_bug(self) -> None:
-        """An unforeseen error is told to the caller whose it is."""
         with self._one_among_others(lambda: 1 / 0) as answer:
             self.failureResultOf(answer, ZeroDivisionError)
 
     def test_one_that_fails_after_it_wrote(self) -> None:
-        """No failure keeps anything of what the call wrote."""
+        """Nothing of what the call wrote is stored."""
         for error in (EntryRefused(), ZeroDivisionError(), KeyboardInterrupt()):
             with self._one_among_others(partial(self._add_and_fail, error)) as answer:
                 self.failureResultOf(answer, type(error))
             self._forget_all()
 
     def test_one_that_breaks_a_constraint_every_time(self) -> None:
-        """That call is wrong, and no other is."""
-
         def rule() -> None:
             self._add("before")
             ContractEntry.insert(name=None).execute()
@@ -176,13 +171,13 @@ class TogetherContract(DatabaseSuite):
             self.failureResultOf(answer, peewee.IntegrityError)
 
     def test_one_that_stores_what_is_there(self) -> None:
-        """What another of them stored counts."""
+        """What another of the calls stored counts."""
         with self._one_among_others(partial(self._add, "3")) as answer:
             self.failureResultOf(answer, peewee.IntegrityError)
 
     def test_one_that_lost_a_race(self) -> None:
-        """The loser runs again, and finds what the winner stored; nothing is left of its first
-        attempt."""
+        """The loser runs again, and finds what the winner stored. Its first attempt leaves
+        nothing."""
 
         def rule() -> int:
             if self._count() == 1:
@@ -193,7 +188,6 @@ class TogetherContract(DatabaseSuite):
             self.assertEqual(self.successResultOf(answer), 2)
 
     def test_a_mistake_in_a_statement(self) -> None:
-        """The error is told as it is."""
         statement = "SELECT no_column FROM contract_entry"
 
         def rule() -> None:
@@ -204,7 +198,7 @@ class TogetherContract(DatabaseSuite):
             self.failureResultOf(answer, peewee.OperationalError, peewee.ProgrammingError)
 
     def test_a_transaction_within_one(self) -> None:
-        """A part of it may fail alone."""
+        """An inner transaction may fail alone."""
 
         def rule() -> str:
             with suppress(ZeroDivisionError), self.database.peewee.atomic():
@@ -218,7 +212,6 @@ class TogetherContract(DatabaseSuite):
             self.assertEqual(self.successResultOf(answer), "done")
 
     def test_several_that_fail(self) -> None:
-        """Each in its own way."""
         errors = [EntryRefused(), ZeroDivisionError(), peewee.IntegrityError(), EntryRefused()]
         rules: list[Rule] = []
         for add, error in zip(self._adding(len(errors)), errors, strict=True):
@@ -229,7 +222,7 @@ class TogetherContract(DatabaseSuite):
         self._added(answers[1::2])
 
     def test_a_reader_that_writes(self) -> None:
-        """Its author is told of the bug, and nothing is stored; other readers get their answers."""
+        """Only this call fails, and nothing is stored."""
         writers = (
             partial(self._add, "go"),
             ContractEntry.delete().execute,
@@ -248,7 +241,7 @@ class TogetherContract(DatabaseSuite):
         self.assertTrue(self.database.available)
 
     def _call_later(self, rule: Rule) -> type[BaseException]:
-        """What `rule` raises that is carried out alone."""
+        """The error of `rule` when it is carried out alone."""
         workers = self._workers()
         answer = self.database.run(rule)
         workers.work()
@@ -259,15 +252,14 @@ class TogetherContract(DatabaseSuite):
     def _victim_and_others(
         self, victim: Rule, *others: Rule
     ) -> tuple[Later, Deferred[Any], list[Deferred[Any]]]:
-        """Ask for a call and, half its patience later, for others."""
+        """Ask for a call and, half a deadline later, for others."""
         workers = self._workers()
         given_up = self.database.run(victim)
         self.clock.advance(DEADLINE / 2)
         return workers, given_up, [self.database.run(rule) for rule in others]
 
     def test_given_up_before_they_begin(self) -> None:
-        """A call that was given up is not carried out, and costs the others nothing: they are one
-        commit."""
+        """A call that was given up is not carried out. The others are still one commit."""
         workers, given_up, answers = self._victim_and_others(self._count, *self._adding())
         self.clock.advance(DEADLINE / 2)
         self._unavailable(given_up)
@@ -278,7 +270,7 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_nobody_waits_any_more(self) -> None:
-        """For none of them: nothing is done."""
+        """If all calls were given up, none is carried out."""
         workers = self._workers()
         answers = [self.database.run(self._count) for _ in range(MANY)]
         self.clock.advance(DEADLINE)
@@ -289,20 +281,20 @@ class TogetherContract(DatabaseSuite):
         self._call_next()
 
     def _call_next(self) -> None:
-        """The next call is served."""
+        """Check that the next call is served."""
         [answer] = self._together(partial(self._add, "next"))
         self.assertEqual(self.successResultOf(answer), "next")
         self._at_rest()
 
     def _pass_half(self, name: str) -> str:
-        """A rule that takes until the deadline of who asked before."""
+        """A rule that takes half a deadline, and stores `name`."""
         if not self._tried:
             self._count()
             self.clock.advance(DEADLINE / 2)
         return self._add(name)
 
     def test_given_up_in_its_own_part(self) -> None:
-        """Nothing of it is stored, and what the others stored is."""
+        """Nothing of the call is stored; the others are."""
         workers, given_up, answers = self._victim_and_others(
             partial(self._pass_half, "late"), *self._adding()
         )
@@ -312,7 +304,7 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_given_up_in_the_part_of_another(self) -> None:
-        """Behind its own part as well."""
+        """Also after its own part is done, nothing of the call is stored."""
         add, *others = self._adding()
         workers, given_up, answers = self._victim_and_others(
             partial(self._add, "late"), add, partial(self._pass_half, "slow"), *others
@@ -328,14 +320,14 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_a_commit_that_takes_longer(self) -> None:
-        """Nobody knows then what became of any of them, and each is told so, once."""
+        """Nobody knows the outcome of any call, and each caller is told so, once."""
         for answer in self._commit_all_in(COMMIT_GRACE):
             self._unavailable(answer)
         self.assertEqual(self._stored(), [str(number) for number in range(MANY)])
         self._at_rest()
 
     def _commit_all_in(self, seconds: float) -> list[Deferred[Any]]:
-        """Let the deadline of many pass while their commit is under way, `seconds` behind it."""
+        """Let the deadline of many calls pass during their commit, and `seconds` more."""
         take_time = partial(self._pass_deadline_at_commit, seconds)
         return self._together(*self._adding(), prepare=take_time)
 
@@ -349,7 +341,7 @@ class TogetherContract(DatabaseSuite):
         return counted
 
     def test_a_commit_of_which_nobody_knows(self) -> None:
-        """All are `Unavailable`, those too that were to be refused, and none is tried again."""
+        """All calls are `Unavailable`, also those to be refused, and none is tried again."""
         for late in (False, True):
             self._tried = 0
             self.told.clear()
@@ -366,11 +358,11 @@ class TogetherContract(DatabaseSuite):
             self._call_next()
 
     def not_committed(self) -> Sequence[Exception]:
-        """Errors of a commit that has certainly not happened; a back-end may say more."""
+        """Errors of a commit that has certainly not happened; a back-end may have more."""
         return [peewee.IntegrityError("a constraint that was deferred")]
 
     def test_a_commit_that_did_not_happen(self) -> None:
-        """Each tries alone, and succeeds."""
+        """Each call is tried alone, and succeeds."""
         for error in self.not_committed():
             fail = partial(self._failing_commits, error)
             self._added(self._together(*self._adding(), prepare=fail))
@@ -379,7 +371,7 @@ class TogetherContract(DatabaseSuite):
             self._forget_all()
 
     def test_a_refusal_that_rests_on_what_is_not_kept(self) -> None:
-        """A refusal is told only if that which it rests on is committed."""
+        """A refusal counts only if what it is based on is committed."""
 
         def first() -> str:
             if self._count() == 2:
@@ -398,7 +390,7 @@ class TogetherContract(DatabaseSuite):
         self.assertEqual(self._stored(), ["chess"])
 
     def test_given_up_after_such_a_commit(self) -> None:
-        """Nothing is stored of one that was told so while it was tried again."""
+        """Nothing is stored of a call that was given up while it was tried again."""
 
         def rule() -> None:
             self._add("late")
@@ -419,7 +411,7 @@ class TogetherContract(DatabaseSuite):
             self._forget_all()
 
     def test_the_connection_is_lost_between_them(self) -> None:
-        """One statement finds out, every time: the others are served all the same."""
+        """A statement that finds the connection lost fails only its own call."""
 
         def rule() -> None:
             self._add("lost")
@@ -432,8 +424,8 @@ class TogetherContract(DatabaseSuite):
         self._at_rest()
 
     def test_who_comes_later_sees_what_was_committed_meanwhile(self) -> None:
-        """A reader that was asked for after a commit finds what that stored, though others have
-        been reading since before."""
+        """A reader that is asked for after a commit finds what that stored, though others have read
+        since before."""
         other = self._other()
         later: list[Deferred[int]] = []
 

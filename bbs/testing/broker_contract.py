@@ -106,6 +106,11 @@ class BrokerContract(_Case):
         """Let clients reach the broker again; do not wait for them."""
         raise NotImplementedError
 
+    async def _subscribed(self) -> tuple[IStomp, str, MessageCollector]:
+        client, where, inbox = await self.client(), topic(), MessageCollector()
+        await client.subscribe(where, inbox)
+        return client, where, inbox
+
     async def test_message(self) -> None:
         """A message arrives once the subscription is confirmed, at the sender too."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
@@ -131,8 +136,7 @@ class BrokerContract(_Case):
 
     async def test_bodies(self) -> None:
         """Bodies are bytes, whatever is in them."""
-        client, where, inbox = await self.client(), topic(), MessageCollector()
-        await client.subscribe(where, inbox)
+        client, where, inbox = await self._subscribed()
         bodies = [b"", b"\0", b"a\0b\n\0", b"\n\n", b"\r\n", b"MESSAGE\n\n\0", bytes(range(256))]
         bodies += ["grüße, 世界 😀".encode(), b"x" * 200_000]
         for body in bodies:
@@ -141,8 +145,7 @@ class BrokerContract(_Case):
 
     async def test_headers(self) -> None:
         """Headers arrive as sent, whatever is escaped on the way."""
-        client, where, inbox = await self.client(), topic(), MessageCollector()
-        await client.subscribe(where, inbox)
+        client, where, inbox = await self._subscribed()
         headers = {
             "colon": "a:b::c",
             "line": "a\nb\r\nc",
@@ -157,8 +160,7 @@ class BrokerContract(_Case):
 
     async def test_topics_are_apart(self) -> None:
         """A subscriber gets messages of its own topic, and not of similar ones."""
-        client, where, inbox = await self.client(), topic(), MessageCollector()
-        await client.subscribe(where, inbox)
+        client, where, inbox = await self._subscribed()
         for other in (where + ".x", where + "x", where[:-1], topic()):
             await client.send(other, b"other")
         await client.send(where, b"own")
@@ -186,20 +188,20 @@ class BrokerContract(_Case):
         subscription.unsubscribe()
         subscription.unsubscribe()
         await self.assertFailure(subscription.confirmed(), StompDisconnected)
-        again = MessageCollector()
-        await client.subscribe(where, again)
-        await client.send(where, b"x")
-        self.assertEqual(await again.bodies(1), [b"x"])
+        await self._check_others_get_messages(client, where)
         self.assertEqual(inbox.messages, [])
+
+    async def _check_others_get_messages(self, client: IStomp, where: str) -> None:
+        inbox = MessageCollector()
+        await client.subscribe(where, inbox)
+        await client.send(where, b"x")
+        self.assertEqual(await inbox.bodies(1), [b"x"])
 
     async def test_unsubscribe_before_confirmed(self) -> None:
         """A subscription may end before it is confirmed."""
         client, where, inbox = await self.client(), topic(), MessageCollector()
         client.keep_subscribed(where, inbox).unsubscribe()
-        again = MessageCollector()
-        await client.subscribe(where, again)
-        await client.send(where, b"x")
-        self.assertEqual(await again.bodies(1), [b"x"])
+        await self._check_others_get_messages(client, where)
         self.assertEqual(inbox.messages, [])
 
     async def test_nobody_hears(self) -> None:

@@ -1,7 +1,7 @@
-"""The contract of `bbs.storage.database.Database`: one suite, which every back-end passes.
+"""The contract of `bbs.storage.database.Database`, for every back-end.
 
-A case mixes `DatabaseContract` into `twisted.trial.unittest.SynchronousTestCase`, and says where a
-database is and what its driver raises:
+A test case mixes `DatabaseContract` into `twisted.trial.unittest.SynchronousTestCase`, and says
+where a database is and what its driver raises:
 
     class OnMyDatabase(DatabaseContract, SynchronousTestCase):
         def database_url(self): …
@@ -9,12 +9,12 @@ database is and what its driver raises:
         def lost(self):
             return raised(driver.OperationalError("server closed the connection"))
 
-A database that may end one transaction for the sake of another passes `ContendedDatabaseContract`,
-too, which asks for one method more. `raised` (`database_suite.py`) makes of a driver's error what
-peewee makes of it. Nothing here takes time, and no threads are needed: the clock is the test's.
+A back-end that may end one transaction for the sake of another passes `ContendedDatabaseContract`,
+which asks for one method more. `raised` (`database_suite.py`) makes of a driver's error what peewee
+makes of it. The tests take no time and need no threads: the clock is the test's.
 
-This module has the promises to one call, `together_contract.py` those to calls that wait at the
-same time.
+This module has the promises to one call; `together_contract.py` has those to calls at the same
+time.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ from bbs.core.errors import Unavailable
 from bbs.storage.database import COMMIT_GRACE, DEADLINE, for_update, read_only, rows
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.transactions import ATTEMPTS
-from bbs.testing.database_suite import ContractEntry, EntryRefused
+from bbs.testing.database_suite import ContractEntry, EntryRefused, Later
 from bbs.testing.together_contract import TogetherContract
 
 
 class DatabaseContract(TogetherContract):
-    """The promises of the framework's database on every back-end: mix it into a
-    `twisted.trial.unittest.SynchronousTestCase` that has the first two methods of
-    `DatabaseSuite`."""
+    """The promises of the database on every back-end: mix it into a
+    `twisted.trial.unittest.SynchronousTestCase` with the first two methods of `DatabaseSuite`."""
 
     # One transaction
 
@@ -202,13 +201,19 @@ class DatabaseContract(TogetherContract):
         self.assertEqual(self._stored(), [])
         self._at_rest()
 
-    def test_waiting_for_a_thread_is_no_outage(self) -> None:
-        """While the database answers others, only this process is busy."""
+    def _answer_first_of_two(self) -> tuple[Later, Deferred[str]]:
+        """Answer the first of two calls just before the deadline; returns the answer to the
+        other."""
         workers = self._work_later()
         first, last = self.database.run(self._add, "first"), self.database.run(self._add, "last")
         self.clock.advance(DEADLINE - 0.1)
         workers.work_one()
         self.assertEqual(self.successResultOf(first), "first")
+        return workers, last
+
+    def test_waiting_for_a_thread_is_no_outage(self) -> None:
+        """While the database answers others, only this process is busy."""
+        workers, last = self._answer_first_of_two()
         self.clock.advance(DEADLINE - 0.1)
         self.assertNoResult(last)
         workers.work()
@@ -217,11 +222,7 @@ class DatabaseContract(TogetherContract):
 
     def test_until_it_answers_nobody(self) -> None:
         """Calls that wait are refused `DEADLINE` after the last answer to any call."""
-        workers = self._work_later()
-        first, last = self.database.run(self._add, "first"), self.database.run(self._add, "last")
-        self.clock.advance(DEADLINE - 0.1)
-        workers.work_one()
-        self.assertEqual(self.successResultOf(first), "first")
+        _, last = self._answer_first_of_two()
         self.clock.advance(0.1)
         self.clock.advance(DEADLINE - 0.1)
         self._unavailable(last)

@@ -1,5 +1,4 @@
-"""The fixture of the contracts of a database: where it is, what happens to it, what others see, and
-workers that work when a test says so."""
+"""The fixture of the contracts of a database, and workers that work when a test says so."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ J = TypeVar("J")
 
 
 class ContractEntry(Table):
-    """The one table of `DatabaseContract`, to which nothing refers."""
+    """The one table of `DatabaseContract`."""
 
     name = peewee.CharField(20, unique=True)
 
@@ -36,14 +35,14 @@ class ContractEntry(Table):
 
 
 class EntryRefused(Refusal):
-    """Refuses, for a rule of the suite."""
+    """The refusal of the suite's rules."""
 
     text = "Refused"
 
 
 @implementer(ILanes)
 class Later:
-    """Workers who do the work when told to."""
+    """Workers that work when told to."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], object]] = []
@@ -114,7 +113,7 @@ class _LaterLane:
 
 
 def raised(error: Exception) -> peewee.PeeweeException:
-    """`error` of a driver, as peewee raises it."""
+    """The error that peewee raises for `error` of a driver."""
     wrapper: Any = vars(peewee)["__exception_wrapper__"]
     try:
         with wrapper:
@@ -131,11 +130,10 @@ else:
 
 
 class DatabaseSuite(_Case):
-    """The first two methods are a back-end's to write; the others are for tests."""
+    """The base of the contracts. A back-end implements the first two methods; the others are for
+    tests."""
 
     _patched: Any = None
-
-    # What a back-end says
 
     def database_url(self) -> str:
         """The URL of a database without a table `contract_entry`."""
@@ -177,8 +175,6 @@ class DatabaseSuite(_Case):
             self.clock.advance(seconds)
 
         self.at_commit(take_time)
-
-    # What the suite works with
 
     def setUp(self) -> None:
         self.clock = Clock()

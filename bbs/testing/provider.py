@@ -31,8 +31,6 @@ class MemoryProvider(Service):
         self.refusal: LaunchFailed | None = None
         self._instances: dict[str, Instance] = {}
 
-    # IProvider
-
     def launch(self, launch_id: str) -> Deferred[None]:
         """Start an instance, or fail with `refusal`."""
         if launch_id in self._instances:
@@ -57,8 +55,6 @@ class MemoryProvider(Service):
         if launch_id in self._instances:
             self.end(launch_id, "terminated")
         return succeed(None)
-
-    # For tests
 
     def end(self, launch_id: str, detail: str = "ended by itself") -> None:
         """Let an instance end by itself."""

@@ -58,22 +58,23 @@ class ProviderContract(_Case):
         self.addCleanup(provider.stopService)
         return provider
 
+    async def launched(self, *launch_ids: str) -> Any:
+        """A provider that runs until the test is over, with these launches."""
+        provider = self.started()
+        await gatherResults([provider.launch(launch_id) for launch_id in launch_ids])
+        return provider
+
     async def until(self, provider: Any, holds: Callable[[Launches], bool]) -> Launches:
         """Wait until `holds` is true of the launches, looking again when the provider reports a
         change."""
         while True:
-            told: Deferred[None] = Deferred()
-
-            def tell(told: Deferred[None] = told) -> None:
-                if not told.called:
-                    told.callback(None)
-
-            provider.when_changed = tell
+            changed: Deferred[None] = Deferred()
+            provider.when_changed = lambda each=changed: None if each.called else each.callback(None)
             listed: Launches = await provider.list()
             if holds(listed):
                 provider.when_changed = None
                 return listed
-            await told
+            await changed
 
     async def until_told(self, told: list[int], count: int) -> None:
         """Check the number of calls of `when_changed`: a provider reports its own acts at once."""
@@ -108,8 +109,7 @@ class ProviderContract(_Case):
 
     async def test_list_is_the_callers(self) -> None:
         """The returned list does not change later."""
-        provider = self.started()
-        await provider.launch("a")
+        provider = await self.launched("a")
         before = await provider.list()
         await provider.launch("b")
         await provider.terminate("a")
@@ -127,16 +127,14 @@ class ProviderContract(_Case):
 
     async def test_launch_is_idempotent_after_the_end(self) -> None:
         """An id whose instance has ended starts no other."""
-        provider = self.started()
-        await provider.launch("a")
+        provider = await self.launched("a")
         await provider.terminate("a")
         await provider.launch("a")
         self.assert_ended(await provider.list(), "a")
 
     async def test_terminate(self) -> None:
         """Once `terminate` fires the instance is not alive, and the others are."""
-        provider = self.started()
-        await gatherResults([provider.launch(launch_id) for launch_id in "abc"])
+        provider = await self.launched("a", "b", "c")
         self.assertIs(await provider.terminate("b"), None)
         listed = await provider.list()
         self.assert_ended(listed, "b")
@@ -144,8 +142,7 @@ class ProviderContract(_Case):
 
     async def test_terminate_is_idempotent(self) -> None:
         """A second call succeeds, at the same time or later, and so does one for an unknown id."""
-        provider = self.started()
-        await provider.launch("a")
+        provider = await self.launched("a")
         await gatherResults([provider.terminate("a"), provider.terminate("a")])
         await provider.terminate("a")
         await provider.terminate("unknown")
@@ -153,9 +150,7 @@ class ProviderContract(_Case):
 
     async def test_ends_by_itself(self) -> None:
         """An instance that ends by itself is reported, and listed as ended with how it did."""
-        provider = self.started()
-        await provider.launch("a")
-        await provider.launch("b")
+        provider = await self.launched("a", "b")
         alive = (await provider.list())["a"].detail
         self.end_instance(provider, "a")
         listed = await self.until(provider, lambda listed: not listed["a"].alive)
@@ -222,8 +217,7 @@ class WarmContract(ProviderContract):
 
     async def stopped(self, *launch_ids: str) -> Any:
         """A provider with these launches, the first of them stopped."""
-        provider = self.started()
-        await gatherResults([provider.launch(launch_id) for launch_id in launch_ids])
+        provider = await self.launched(*launch_ids)
         await self.until_it_runs(provider, launch_ids[0])
         self.assertIs(await provider.stop(launch_ids[0]), None)
         return provider
@@ -292,8 +286,7 @@ class WarmContract(ProviderContract):
         self.assertEqual(await provider.list(), {})
 
     async def test_tells_of_stops_and_starts(self) -> None:
-        provider = self.started()
-        await provider.launch("a")
+        provider = await self.launched("a")
         await self.until_it_runs(provider, "a")
         told: list[int] = []
         provider.when_changed = lambda: told.append(len(told))

@@ -1,4 +1,4 @@
-"""Tests of rules: no reactor and no threads, but the real rules on a real database.
+"""The base of tests of rules, which run on a real database without a reactor and threads.
 
     class Sending(RulesCase):
         service = board
@@ -36,21 +36,17 @@ from bbs.testing.threads import Inline
 P = ParamSpec("P")
 T = TypeVar("T")
 
-START = 1_000_000.0
-"""When tests begin, in seconds since the epoch."""
+START = 1_000_000.0  # when tests begin, in seconds since the epoch
 
 SESSIONS = auth.Sessions(ttl=1000.0)
 
-
 _files: dict[tuple[str, int, tuple[type[Table], ...]], bytes] = {}
-"""SQLite files with the tables of a schema and nothing else, by the schema."""
+"""SQLite files that only have the tables of a schema."""
 
 
 def migrate_file(database: peewee.Database, schema: Schema) -> None:
-    """Connect to an SQLite database, and bring it to `schema`.
-
-    A new file is a copy of the first: that takes 1 ms, and to make the tables takes 9.
-    """
+    """Connect to an SQLite database, and bring it to `schema`. A new file is a copy of the first
+    one: that takes 1 ms, and to make the tables takes 9 ms."""
     path, key = database.database, (schema.name, schema.version, schema.models)
     new = not os.path.exists(path)
     if new and key in _files:
@@ -61,17 +57,16 @@ def migrate_file(database: peewee.Database, schema: Schema) -> None:
         return
     upgrade(database, schema)
     if new:
-        database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # from beside the file into it
+        database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # moves the log into the file
         with open(path, "rb") as file:
             _files[key] = file.read()
 
 
 class DatabaseCase(SynchronousTestCase):
-    """A test with a database, its schema up to date unless `migrated` is False, and a clock."""
+    """A test of the tables and rules of `service`, with a clock and a database, whose schema is up
+    to date unless `migrated` is False."""
 
     service: ClassVar[Service]
-    """The service whose tables and rules are tested."""
-
     migrated: ClassVar[bool] = True
 
     def setUp(self) -> None:
@@ -126,10 +121,10 @@ class DatabaseCase(SynchronousTestCase):
 
 
 class RulesCase(DatabaseCase):
-    """A test with people, who are online on an app server with room for all of them."""
+    """A test with people, who are online on an app server with room for all of them. A test may set
+    other `quotas` before it makes people."""
 
     quotas: Quotas = Quotas()
-    """Quotas of each of them; a test may set others before it makes people."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -1,12 +1,12 @@
-"""A whole service within one test: its real rules on SQLite, with a clock, a broker, a provider and
-connections in memory. The servers are composed as the daemons are.
+"""A whole service within one test, composed as the daemons compose it: its real rules on SQLite,
+with a clock, a broker, a provider and connections in memory.
 
     service = MemoryService(lobby)
     ann, bob = service.people("ann", "bob").values()
     peer = service.at_home(ann)
     peer.ask(f"join {ann} chess")
 
-Nothing here takes time by itself: `advance` lets it pass, and `settle` a moment of it.
+Time passes only by `advance`, and a moment of it by `settle`.
 """
 
 from __future__ import annotations
@@ -42,19 +42,24 @@ from bbs.testing.provider import MemoryProvider
 from bbs.testing.threads import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-"""A hash for tests of everything else."""
+"""A fast password hash, for tests of everything else."""
 
-START = 1_000_000.0
-"""When the clock begins unless it is said, in seconds since the epoch."""
+START = 1_000_000.0  # the default time at the start of a test, in seconds since the epoch
 
 IN_MEMORY = "sqlite:///:memory:"
 
-STEP, STEPS = 0.02, 10
-"""How a moment passes: in seconds, and how often."""
+STEP, STEPS = 0.02, 10  # how `settle` lets time pass: in seconds, and how often
+
+ALL_AT_ONCE = Rate(10**9, 1.0)
+
+HINT_KEY = b"not a secret"  # with which the servers sign their hints
+
+_prepared: dict[tuple[str, int, tuple[type[models.Table], ...]], sqlite3.Connection] = {}
+"""Databases that only have the tables of a schema."""
 
 
 class _Wire(StringTransport):
-    """A transport that keeps what a peer was sent, with what StringTransport lacks."""
+    """A `StringTransport` with the methods that it lacks."""
 
     protocol: Any
 
@@ -67,7 +72,7 @@ class _Wire(StringTransport):
 
 
 class Peer:
-    """Somebody at the other end of a connection to `factory`, who reached it at `local_host`."""
+    """The other end of a connection to `factory` at `local_host`."""
 
     def __init__(
         self, factory: LineFactory, local_host: str = "127.0.0.1", host: str = "127.0.0.1"
@@ -109,15 +114,8 @@ class Peer:
         return replies[0]
 
 
-ALL_AT_ONCE = Rate(10**9, 1.0)
-
-
-def _limits() -> Limits:
-    return Limits(logins=ALL_AT_ONCE, commands=ALL_AT_ONCE, deliveries=ALL_AT_ONCE)
-
-
 class MemoryAppServer:
-    """One app server of a `MemoryService`, launched under `id`; `port` is the one that it says."""
+    """An app server of a `MemoryService`, launched under `id`; it reports `port`."""
 
     def __init__(self, runtime: Runtime, server_id: str) -> None:
         self.id = server_id
@@ -132,16 +130,17 @@ class MemoryAppServer:
 
 
 class MemoryService:
-    """A login server of `service` with its fleet; app servers appear as they are launched, unless a
-    test sets `boots` False. The port that one says, 20001 and so on, is what `listen` gives for its
-    factory: a test may have it listen there.
+    """A login server of `service` with its fleet. App servers appear as they are launched, unless a
+    test sets `boots` to False. Each reports the port that `listen` returns for its factory, by
+    default 20001 and so on; a test may let it listen there.
 
-    :param config: what operators say; Configuration's defaults, unless given, but with no rate of
-        commands, deliveries and logins: tests ask all that they ask in one moment of the clock.
-    :param url: the database, a new one in memory unless given; one of an older version is upgraded.
-        One at a time may be open.
-    :param start: when the clock begins, in seconds since the epoch: for a database in which
-        something has happened already.
+    :param config: by default `Configuration`'s defaults, but without rates of commands, deliveries
+        and logins: a test asks everything in one moment of the clock.
+    :param url: the database, by default a new one in memory. One of an older version is upgraded.
+        Only one at a time may be open.
+    :param start: the time at the start, in seconds since the epoch, for a database with a history.
+    :ivar set_ahead: seconds by which somebody has set the wall clock ahead of `clock` (below 0:
+        back).
     """
 
     def __init__(
@@ -153,7 +152,9 @@ class MemoryService:
         url: str = IN_MEMORY,
         start: float = START,
     ) -> None:
-        self.config = config or Configuration(limits=_limits())
+        self.config = config or Configuration(
+            limits=Limits(logins=ALL_AT_ONCE, commands=ALL_AT_ONCE, deliveries=ALL_AT_ONCE)
+        )
         self.clock = Clock()
         self.clock.advance(start)
         self.database = Database(url, Inline(), self.clock)
@@ -163,7 +164,6 @@ class MemoryService:
         else:
             upgrade(self.database.peewee, service.schema)
         self.set_ahead = 0.0
-        """Seconds by which somebody has set the wall clock ahead of `clock` (or back, below 0)."""
         self.broker = MemoryBroker()
         self.boots = True
         self.listen: Callable[[LineFactory], int] = lambda factory: next(ports)
@@ -299,16 +299,9 @@ class MemoryService:
         )
 
 
-HINT_KEY = b"not a secret"
-"""The key by which the servers of such a service prove their hints."""
-
-_prepared: dict[tuple[str, int, tuple[type[models.Table], ...]], sqlite3.Connection] = {}
-"""Databases with the tables of a schema and nothing else."""
-
-
 def _make_tables(database: Any, schema: Schema) -> None:
-    """Bring a new database in memory to `schema`. To make the tables takes 2 ms, which is half of
-    what a new service takes; to copy them 0.01."""
+    """Bring a new database in memory to `schema`. To make the tables takes 2 ms, half the time of a
+    new service; to copy them takes 0.01 ms."""
     key = (schema.name, schema.version, schema.models)
     if key in _prepared:
         _prepared[key].backup(database.connection())

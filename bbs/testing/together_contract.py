@@ -1,4 +1,4 @@
-"""The contract of a database for calls that wait at the same time, which are carried out together:
+"""The contract of a database for calls that wait at the same time and are carried out together:
 each is served as if it were alone. `DatabaseContract` includes it."""
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ class TogetherContract(DatabaseSuite):
     """The promises to calls that are carried out together."""
 
     _tried = 0
-
-    # What the suite works with
 
     def _together(
         self, *rules: Rule, prepare: Callable[[], object] = lambda: None
@@ -97,13 +95,8 @@ class TogetherContract(DatabaseSuite):
 
     def test_they_are_carried_out_in_their_order(self) -> None:
         """Each call finds what those before it stored."""
-        rules: list[Rule] = [ContractEntry.select().count, partial(self._add, "go")]
-        rules += [
-            ContractEntry.select().count,
-            partial(self._add, "chess"),
-            ContractEntry.select().count,
-        ]
-        answers = self._together(*rules)
+        count, add = ContractEntry.select().count, self._add
+        answers = self._together(count, partial(add, "go"), count, partial(add, "chess"), count)
         found = [self.successResultOf(answer) for answer in answers]
         self.assertEqual(found, [0, "go", 1, "chess", 2])
 

@@ -69,7 +69,12 @@ class ProviderContract(_Case):
         change."""
         while True:
             changed: Deferred[None] = Deferred()
-            provider.when_changed = lambda each=changed: None if each.called else each.callback(None)
+
+            def note(changed: Deferred[None] = changed) -> None:
+                if not changed.called:
+                    changed.callback(None)
+
+            provider.when_changed = note
             listed: Launches = await provider.list()
             if holds(listed):
                 provider.when_changed = None

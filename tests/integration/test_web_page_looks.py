@@ -404,7 +404,7 @@ class Looks(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            expect(page.get_by_text("Shows only: no operator is set up.")).to_be_visible()
+            expect(page.get_by_text("Read only: no operator is set up.")).to_be_visible()
             expect(page.get_by_role("button")).to_have_text(["Plots"])
 
         await self.sees(look)
@@ -571,7 +571,7 @@ class OneServer(ArrangedCase):
         def look() -> None:
             page = self.open()
             self.button(page).click()
-            expect(page.locator("#server-plots p").first).to_contain_text("Nothing yet")
+            expect(page.locator("#server-plots p").first).to_contain_text("No plots yet")
 
         await self.sees(look)
 
@@ -658,7 +658,7 @@ class Outdated(ArrangedCase):
             self.assertEqual(violations(page), [])
             button.click()
             dialog = page.get_by_role("dialog", name="Let these servers stay?")
-            expect(dialog).to_contain_text("1 server is to be replaced, and would not be.")
+            expect(dialog).to_contain_text("1 server is to be replaced, and would stay.")
             dialog.get_by_role("button", name="Let them stay").click()
             expect(page.locator("#said")).to_have_text("Not to be replaced any more: 1 server")
             self.say("state", self.state(0))

@@ -1,16 +1,16 @@
-// Asking the server for something, and asking an operator before.
+// Requests to the server, and the questions to an operator before them.
 
 import {find, put} from "./dom.js";
 import {visible} from "./words.js";
 
 const PATIENCE = 10000;  // ms for an answer.
 
-/** Ask for a path; what the server says, in words also where it says nothing. */
+/** Make a request; resolves to the server's answer, or to a message if there is none. */
 export async function ask(method, path, body) {
   try {
     const answer = await fetch(path, {
       method,
-      // No other site's page can send this header: the server acts on nothing without it.
+      // No page of another site can send this header, and the server requires it.
       headers: {"Content-Type": "application/json", "X-BBS": "1"},
       body: body && JSON.stringify(body),
       cache: "no-store",
@@ -24,7 +24,7 @@ export async function ask(method, path, body) {
   }
 }
 
-/** A dialog with a form. `submit(fields)` resolves to "", which closes it, or to what is wrong. */
+/** A dialog with a form. `submit(fields)` resolves to "", which closes it, or to the problem. */
 export class Question {
   constructor(id, submit) {
     this.dialog = find(`#${id}`);

@@ -1,12 +1,11 @@
-// Changing the page without disturbing whoever reads it: an element is touched only where it
-// differs, and stays the same element, so that focus, selection and a screen reader's place in it
-// survive every update.
+// Changes to the page that do not disturb its reader: an element is touched only where it differs,
+// and stays the same element, so that focus, selection and a screen reader's place in it survive.
 
 import {time} from "./words.js";
 
 export const find = (selector, within = document) => within.querySelector(selector);
 
-/** Give an element its text. Never markup: texts may be other people's. */
+/** Set an element's text, never markup: texts may come from other people. */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -17,7 +16,7 @@ export function mark(element, name, value) {
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
-/** What a template holds, once more. */
+/** A copy of the content of a template. */
 export const copy = (id) => find(`template#${id}`).content.firstElementChild.cloneNode(true);
 
 /** A new element with a text in it. */
@@ -29,9 +28,9 @@ export function make(tag, text = "", className = "") {
 }
 
 /**
- * Make the children of `parent` those for `items`, in their order. A child stays as long as there
- * is an item of its key; of items with one key the first counts. Before one that has the focus is
- * removed, `leaving(child)` may move it.
+ * Give `parent` a child for each of `items`, in their order. A child stays as long as there is an
+ * item with its key; of items with the same key the first counts. `leaving(child)` is called before
+ * a child with the focus is removed, and may move the focus.
  */
 export function keep(parent, items, key, create, update, leaving = () => {}) {
   const before = new Map(Array.from(parent.children, (child) => [child.dataset.key, child]));
@@ -50,21 +49,21 @@ export function keep(parent, items, key, create, update, leaving = () => {}) {
     child.remove();
   }
   [...children.values()].forEach((child, index) => {
-    // Moving an element takes the focus from it: only those move that are out of place.
+    // An element that moves loses the focus: so only those out of place move.
     if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index]);
   });
 }
 
-/** Change something; should what has the focus be seen no more, the focus goes to `elsewhere`. */
+/** Call `change`; if it removes or hides the element with the focus, `elsewhere` gets the focus. */
 export function keepFocus(change, elsewhere) {
-  const nothing = document.body;  // It has the focus when nothing else has.
+  const nothing = document.body;  // The body has the focus when nothing else has.
   const before = document.activeElement;
   change();
   const now = document.activeElement;
   if (before !== nothing && (now === nothing || !now.offsetParent)) elsewhere.focus();
 }
 
-/** Say in a `time` element when something was: where the reader is, and exactly for who asks. */
+/** Show a time in a `time` element: in the reader's time zone, and exactly on demand. */
 export function stamp(element, epoch) {
   const exact = new Date(epoch * 1000).toISOString();
   put(element, time(epoch));
@@ -78,7 +77,7 @@ export function list(element, texts) {
   element.hidden = !texts.length;
 }
 
-/** Fill the bar within `element`; of a whole of 0 nothing. */
+/** Fill the bar in `element`; it stays empty for a whole of 0. */
 export function fillBar(element, part, whole) {
   mark(find(".bar .part", element), "width", whole ? Math.min(100, (100 * part) / whole) : 0);
 }

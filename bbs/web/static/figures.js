@@ -1,10 +1,9 @@
-// The row of figures: what each is now, and a plot of its last hour.
+// The row of figures: the present value of each, and a plot of its last hour.
 //
-// The plots are drawn here, as one SVG path each: that is all that they need, and a library that
-// draws plots is most of the 100 KB that the whole page may take. A range input lies over each
-// plot, unseen, because that is what moves through an hour by pointer, touch and arrow keys alike
-// and says to a screen reader where it is. All plots share one moment, so that what happened at
-// once is seen at once.
+// Each plot is an SVG path drawn here: a library would be most of the 100 KB that the whole page
+// may have. An invisible range input lies over each plot: it moves through the hour by pointer,
+// touch and arrow keys alike, and tells a screen reader where it is. All plots share one moment, so
+// that the reader sees together what happened together.
 
 import {copy, fillBar, find, make, mark, put} from "./dom.js";
 import {counted, duration, number, spoken, time} from "./words.js";
@@ -14,17 +13,16 @@ const HEIGHT = 40;
 
 const sum = (values) => values.reduce((all, value) => all + value, 0);
 
-/** How many servers run, of which the table has some: those that have gone are shown a while longer,
- * and those that stand by are stopped. */
+/** The number of servers that run: some in the table are gone, or stopped as warm ones are. */
 export const living = ({gone = 0, warm = 0, ...others}) => sum(Object.values(others));
 
-/** Of errors those that there are, by kind. */
+/** The errors that occurred, by kind. */
 const kinds = (errors) => Object.entries(errors)
   .filter(([, count]) => count)
   .map(([kind, count]) => `${number(count)} ${kind.replaceAll("-", " ")}`)
   .join(", ");
 
-// Of what the service counts, the figure.
+// The figure of a counter of the service.
 const counter = (name) => {
   const title = `${spoken(name)} a second`;
   return {
@@ -33,7 +31,7 @@ const counter = (name) => {
   };
 };
 
-// Each figure: the name of its series, how a value of it reads, its value now, and a note to that.
+// Each figure: the name of its series, how to write a value, the present value, and a note.
 const figures = (counters) => [
   {title: "People with a place", read: number, now: ({people}) => people,
     whole: ({places}) => places, note: ({places}) => `of ${counted(places, "place", "places")}`},
@@ -66,14 +64,14 @@ const figures = (counters) => [
     now: (state) => state.reactor_lag, note: () => "this server's"},
 ];
 
-/** When a sample of an hour was taken. */
+/** The time of a sample in an hour. */
 export function moment({end, step, series}, index) {
   const [samples] = Object.values(series);
   return time(end - (samples.length - 1 - index) * step);
 }
 
 export class Figures {
-  /** Cards in `parent`, which names what the service counts. */
+  /** Make the cards in `parent`, which names the counters of the service. */
   constructor(parent) {
     this.moment = null;  // The index of the sample that is looked at, null for none.
     this.history = null;
@@ -88,7 +86,7 @@ export class Figures {
     });
   }
 
-  /** Show what a snapshot says. */
+  /** Show a snapshot. */
   now(state) {
     for (const {card, read, now, note, whole} of this.cards) {
       put(find("strong", card), read(now(state)));
@@ -100,7 +98,7 @@ export class Figures {
   /** Show a whole hour. */
   hour(history) {
     this.history = history;
-    // Another version of the service may not count it any more.
+    // Another version of the service may lack a counter.
     for (const name of this.plots.keys()) if (!(name in history.series)) this.plots.delete(name);
     for (const {series, title, card, read} of this.cards) {
       if (series in history.series && !this.plots.has(series)) {
@@ -110,7 +108,7 @@ export class Figures {
     this.draw();
   }
 
-  /** Go on by a sample; those that were missed have no value. */
+  /** Add a sample; missed samples have no value. */
   point({end, series}) {
     if (!this.history) return;
     const steps = Math.max(1, Math.round((end - this.history.end) / this.history.step));
@@ -124,7 +122,7 @@ export class Figures {
     this.draw();
   }
 
-  /** Look at one moment in all plots; null: at none. */
+  /** Show one moment in all plots; null for none. */
   look(moment) {
     this.moment = moment;
     for (const [name, plot] of this.plots) {
@@ -142,7 +140,7 @@ export class Figures {
   }
 }
 
-/** A plot of one series in `card`, which can be looked at moment by moment: `look(moment)`. */
+/** A plot of one series in `card`; `look(moment)` is called for the moment that a reader chooses. */
 export class Plot {
   constructor(title, read, card, look) {
     this.read = read;
@@ -197,7 +195,7 @@ export class Plot {
       if (value === null) return;
       const first = x === 0 || samples[x - 1] === null;
       const end = x === last || samples[x + 1] === null;
-      // A sample alone is a line of no length, which its round ends make a dot.
+      // A single sample is a line without length; its round ends make it a dot.
       if (first && end) dots += `M${x} ${y(value)}h0`;
       else line += `${first ? "M" : "L"}${x} ${y(value)}`;
       area += `${first ? `M${x} ${HEIGHT}L` : "L"}${x} ${y(value)}${end ? `V${HEIGHT}Z` : ""}`;

@@ -1,11 +1,11 @@
-// Which servers are in the table, where there are more than the page is sent: those that the server
-// holds the most urgent, or for operators those that they look for.
+// Chooses the servers in the table when there are more than the page gets: those that need
+// attention first, or those that an operator looks for.
 
 import {find, put} from "./dom.js";
 import {counted, number} from "./words.js";
 
 export class Finding {
-  /** `draw(servers)` is told which to show. */
+  /** `draw(servers)` is called with the servers to show. */
   constructor(draw) {
     this.draw = draw;
     this.form = find("#find-server");
@@ -19,7 +19,7 @@ export class Finding {
     return this.state.operator === null ? "" : this.field.value.trim();
   }
 
-  /** There is news of all of them. */
+  /** Show a new snapshot. */
   async show(state) {
     this.state = state;
     const {servers, states} = state;
@@ -27,7 +27,7 @@ export class Finding {
     const some = servers.length < all;
     this.form.hidden = !some && !this.text;
     if (!this.text) {
-      const first = "first those with which something is the matter";
+      const first = "first those that need attention";
       put(find("p", this.form), some ? `${number(servers.length)} are shown, ${first}.` : "");
       return this.draw(servers);
     }
@@ -37,7 +37,7 @@ export class Finding {
       const answer = await fetch(`state?search=${encodeURIComponent(text)}`);
       if (answer.ok) found = (await answer.json()).servers;
     } catch {
-      return;  // The page says by itself that there is no connection.
+      return;  // The page itself shows that there is no connection.
     }
     if (found === null || text !== this.text) return;
     put(find("p", this.form), `${counted(found.length, "server", "servers")} found.`);

@@ -1,13 +1,13 @@
-// Events in words, newest first; and read out, but in one breath for all that came together.
+// Events in words, newest first. They are read out, all that came together at once.
 
 import {find, keep, make, put, stamp} from "./dom.js";
 import {visible} from "./words.js";
 
 const SHOWN = 100;
-const BREATH = 4000;  // ms between two readings: a fleet that starts has many events at once.
+const BREATH = 4000;  // ms between two readings, as a fleet that starts has many events at once.
 const READ = 3;
 
-/** An item of a list of what happened. */
+/** An item of a list of events. */
 export function entry() {
   const item = make("li");
   item.append(make("time"), " ", make("span"));
@@ -26,9 +26,9 @@ export class News {
     this.reading = null;
   }
 
-  /** An event; `old` ones happened before this page was opened. Whether it was not known yet. */
+  /** Add an event, `old` if from before this page was opened; returns whether it is new here. */
   add(news, old) {
-    // A stream that begins anew says again what has been said.
+    // A stream that reconnects repeats events.
     if (this.shown.some(({id}) => id === news.id)) return false;
     this.shown = [news, ...this.shown].sort((one, other) => other.id - one.id).slice(0, SHOWN);
     keep(

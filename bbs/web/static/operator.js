@@ -1,5 +1,5 @@
-// What an operator does here: log in and out, drain a server, start one. What concerns people is
-// in `people.js`, what concerns versions in `replacing.js`.
+// What an operator does: log in and out, drain a server, start one. `people.js` is for people, and
+// `replacing.js` for versions.
 
 import {ask, Question} from "./asking.js";
 import {find, keep, put} from "./dom.js";
@@ -9,7 +9,7 @@ import {Replacing} from "./replacing.js";
 import {meaning} from "./servers.js";
 import {short, visible} from "./words.js";
 
-const TOGETHER = 500;  // ms in which what happens is one reason to fetch the record again.
+const TOGETHER = 500;  // ms in which all events together have the record fetched once.
 
 export class Operator {
   /** `changed()` is called when somebody has logged in or out. */
@@ -34,13 +34,13 @@ export class Operator {
     this.replacing.show(state);
     const before = this.name;
     this.name = operator;
-    // What is done to people is no news for everybody.
+    // Actions on people are not among the events, which everybody sees.
     if (before !== null && last !== this.last) this.refreshSoon();
     this.last = last;
     document.body.classList.toggle("operator", operator !== null);
     this.button.hidden = !mayAct;
     put(this.button, operator === null ? "Log in" : "Log out");
-    const name = mayAct ? visible(operator ?? "") : "Shows only: no operator is set up.";
+    const name = mayAct ? visible(operator ?? "") : "Read only: no operator is set up.";
     put(find("#operator-name"), name);
     if (before === null && operator !== null) this.refresh();
     if (before !== null && operator === null) {
@@ -88,7 +88,7 @@ export class Operator {
   }
 
   async start() {
-    if (this.starting) return;  // Pressed twice, and meant once.
+    if (this.starting) return;  // A double click means one server.
     this.starting = true;
     const {said} = await ask("POST", "servers");
     this.starting = false;
@@ -104,7 +104,7 @@ export class Operator {
     put(find("#said"), visible(message));
   }
 
-  /** Fetch it once for all that happens together. */
+  /** Fetch the record once for all that happens together. */
   refreshSoon() {
     this.later ??= setTimeout(() => {
       this.later = null;
@@ -115,18 +115,18 @@ export class Operator {
   /** Fetch the record of what operators did. */
   async refresh() {
     if (this.name === null) return;
-    const {ok, said: deeds} = await ask("GET", "actions");
+    const {ok, said: actions} = await ask("GET", "actions");
     if (!ok) return;
     keep(
-      find("#actions"), deeds,
+      find("#actions"), actions,
       ({id}) => id,
       entry,
-      (item, deed) => fill(item, deed.at, said(deed)),
+      (item, action) => fill(item, action.at, said(action)),
     );
   }
 }
 
-/** What an operator did, in a line: to a server or to somebody. */
+/** An operator's action on a server or a person, in a line. */
 function said({operator, address, action, target, person, detail}) {
   const what = person === null ? short(target) : person;
   return `${operator} from ${address}: ${action} ${what}${detail ? ` (${detail})` : ""}`;

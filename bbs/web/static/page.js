@@ -1,4 +1,4 @@
-// The operators' page: it shows what the server's stream says, and says so when it says nothing.
+// The operators' page: it shows what the server's stream says, and when the stream is lost.
 
 import {find, keep, keepFocus, list, make, mark, put} from "./dom.js";
 import {Figures, living} from "./figures.js";
@@ -12,12 +12,12 @@ import {counted, duration, number, short, time, visible} from "./words.js";
 class Page {
   constructor() {
     this.title = document.title;
-    this.kind = null;  // What this page is made for: a version, a service and what it counts.
-    this.opened = null;  // When the server says that this page was opened.
-    this.last = null;  // The last snapshot's time, the server's clock; `heard` is this machine's.
+    this.kind = null;  // The version, the service and its counters that this page is made for.
+    this.opened = null;  // When this page was opened, by the server's clock.
+    this.last = null;  // The time of the last snapshot by the server's clock; `heard` is by ours.
     this.heard = 0;
     this.crying = false;
-    this.lost = null;  // What counts the seconds since then, while there is no connection.
+    this.lost = null;  // The timer that counts the seconds without a connection.
     this.figures = new Figures(find("#figures ul"));
     this.plots = new ServerPlots();
     this.servers = new Servers(
@@ -29,14 +29,14 @@ class Page {
     this.stream = new Stream("stream", (kind, data) => this[kind](data), (why) => this.lose(why));
   }
 
-  // What the stream says, by the names of its events.
+  // The stream's events, by their names.
 
   state(state) {
     const kind = [state.version, state.service, ...Object.keys(state.counters)].join(" ");
     this.kind ??= kind;
-    // After an upgrade these scripts are another version's.
+    // After an upgrade these scripts are of another version.
     if (kind !== this.kind) return location.reload();
-    // A clock that is set back must not make what is new look old.
+    // A clock that is set back must not make new events look old.
     this.opened = Math.min(this.opened ?? state.at, state.at);
     this.last = state.at;
     this.heard = Date.now();
@@ -73,10 +73,10 @@ class Page {
     find("#fleet").classList.toggle("stale", !state.database);
   }
 
-  /** The alarm: what is wrong, and what to do. */
+  /** Show the alarms: what is wrong, and what to do. */
   cry(alarms) {
     this.crying = alarms.length > 0;
-    // Only what is new is read out: the same words stay the same elements.
+    // Screen readers read out only what is new, as the same words stay the same elements.
     keep(
       find("#alarm"), alarms, ({cause}) => cause,
       () => {
@@ -94,7 +94,7 @@ class Page {
 
   // The connection.
 
-  /** There is no connection; `why` in the server's words, if it has said any. */
+  /** Show that there is no connection; `why` is the server's reason, if any. */
   lose(why) {
     if (this.lost === null) this.sayLost();
     put(this.why, why && `${visible(why)} `);
@@ -129,7 +129,7 @@ class Page {
     this.entitle();
   }
 
-  /** What is most urgent, for who looks at another page. */
+  /** Show what is most urgent in the title, for a reader of another page. */
   entitle() {
     if (this.lost !== null) document.title = this.title.replace(/:.*/, ": not connected");
     else document.title = this.crying ? `ALARM – ${this.title}` : this.title;
@@ -145,16 +145,16 @@ function waiting({waiting: {count, longest}, launches}) {
   return `${who}${since}.${launch}`;
 }
 
-/** What is wrong, in sentences. */
+/** The problems, in sentences. */
 function troubles(state) {
   const {database, broker, refusal, states, maximum, fleet_at: seen} = state;
   const crying = state.alarms.map(({cause}) => cause);
   const texts = [];
   if (!database) {
-    const since = seen ? ` What is shown of the fleet was known at ${time(seen)}.` : "";
+    const since = seen ? ` The fleet is shown as of ${time(seen)}.` : "";
     texts.push(`The database is away: nobody can log in.${since}`);
   }
-  // What arrives late then, each service declares for itself.
+  // Each service declares what arrives late then.
   if (!broker) texts.push(find("#alerts").dataset.brokerAway);
   if (refusal) {
     const {reason, until} = refusal;
@@ -164,9 +164,10 @@ function troubles(state) {
   if (state.fleet?.copy_of) {
     const {id, copy_of: before} = state.fleet;
     texts.push(`This is fleet ${id}, whose database is a copy of fleet ${before}'s, or was moved. `
-      + `If that fleet runs no more, "${state.service} fleet adopt" makes this fleet ${before} again.`);
+      + `If that fleet no longer runs, "${state.service} fleet adopt" makes this fleet `
+      + `${before} again.`);
   }
-  // A maximum of 0 is of a fleet that operators run by hand.
+  // A maximum of 0 means that operators run the fleet by hand.
   if (maximum && state.waiting.count && !crying.includes("maximum") && living(states) >= maximum) {
     texts.push(`People wait, and the fleet is at its maximum of ${number(maximum)} servers.`);
   }

@@ -1,4 +1,4 @@
-// People, for operators: search for somebody, see what they are doing in numbers, and help.
+// People, for operators: search for somebody, see their numbers, and help.
 
 import {ask, Question} from "./asking.js";
 import {find, keep, make, put, stamp} from "./dom.js";
@@ -10,7 +10,7 @@ const STATES = {
 };
 
 export class People {
-  /** `done()` is called when something has been done. */
+  /** `done()` is called after an action. */
   constructor(done) {
     this.done = done;
     this.name = null;
@@ -25,14 +25,14 @@ export class People {
     });
     this.more.addEventListener("click", () => this.find(this.wanted, this.behind));
     this.questions = Object.fromEntries(["kick", "suspend", "password", "delete"].map(
-      (deed) => [deed, new Question(deed, (fields) => this.answer(deed, fields))],
+      (action) => [action, new Question(action, (fields) => this.answer(action, fields))],
     ));
     for (const button of this.article.querySelectorAll("button")) {
       button.addEventListener("click", () => this.begin(button.value));
     }
   }
 
-  /** Nobody is logged in any more: what was shown was for operators. */
+  /** Clear everything after a logout: it was for operators only. */
   close() {
     for (const {dialog} of Object.values(this.questions)) dialog.close();
     this.list([], null);
@@ -42,12 +42,12 @@ export class People {
     for (const element of this.article.querySelectorAll("h3, dl, #person-said")) put(element, "");
     for (const element of document.querySelectorAll(".whose")) put(element, "");
     this.name = null;
-    this.visit += 1;  // What was asked for before is for nobody.
+    this.visit += 1;  // Drops the answers to earlier requests.
   }
 
-  // Who there is.
+  // Search.
 
-  /** Find whom the form says. */
+  /** Find the people that the form asks for. */
   search() {
     const fields = new FormData(this.form);
     this.wanted = {search: fields.get("search").trim()};
@@ -55,11 +55,11 @@ export class People {
     return this.find(this.wanted, "");
   }
 
-  /** Find people, of a long list those behind a name. */
+  /** Find people; in a long list, those behind a name. */
   async find(wanted, behind) {
     const {visit} = this;
     const {ok, said} = await ask("GET", `people?${new URLSearchParams({...wanted, behind})}`);
-    // Somebody has left, or looks for somebody else by now.
+    // The operator has logged out, or searches for somebody else by now.
     if (visit !== this.visit || wanted !== this.wanted) return;
     if (!ok) return put(find("#found"), visible(said.message));
     this.list(behind ? [...this.known, ...said.people] : said.people, said.more);
@@ -88,7 +88,7 @@ export class People {
     return item;
   }
 
-  // One of them.
+  // One person.
 
   async open(name) {
     if (await this.show(name)) {
@@ -97,12 +97,12 @@ export class People {
     }
   }
 
-  /** Show somebody as they are now; whether that could be had, undefined if it is not wanted. */
+  /** Show somebody's present state; resolves to whether there is one, undefined if outdated. */
   async show(name) {
     const {visit} = this;
     const shows = this.shows = {};
     const {ok, said} = await ask("GET", `people/show?${new URLSearchParams({name})}`);
-    // Somebody has left, or has opened somebody else since.
+    // The operator has logged out, or has opened somebody else meanwhile.
     if (visit !== this.visit || shows !== this.shows) return undefined;
     this.article.hidden = !ok;
     put(find("#found"), ok ? find("#found").textContent : visible(said.message));
@@ -115,41 +115,41 @@ export class People {
     return true;
   }
 
-  begin(deed) {
-    this.asked = this.name;  // Whoever is shown when the answer comes: the question named this one.
-    if (deed === "resume") return this.answer(deed, {});
-    const question = this.questions[deed];
+  begin(action) {
+    this.asked = this.name;  // The page may show somebody else when the answer comes.
+    if (action === "resume") return this.answer(action, {});
+    const question = this.questions[action];
     put(find(".whose", question.dialog), visible(this.asked));
     question.open();
   }
 
-  /** Have it done; resolves to what is wrong, "" if it was done. */
-  async answer(deed, fields) {
+  /** Carry out an action; resolves to the problem, "" if there is none. */
+  async answer(action, fields) {
     const name = this.asked;
     const body = {name};
-    if (deed === "password") {
+    if (action === "password") {
       if (fields.password !== fields.again) return "The two differ: type it once more.";
       body.password = fields.password;
     }
-    // What shows as an escape can be typed as that alone.
-    if (deed === "delete") body.again = fields.again === visible(name) ? name : fields.again;
-    if (deed === "suspend") {
+    // A character that is shown as an escape can only be typed as the escape.
+    if (action === "delete") body.again = fields.again === visible(name) ? name : fields.again;
+    if (action === "suspend") {
       body.reason = fields.reason;
       if (fields.for) body.for = Number(fields.for);
     }
-    const {ok, said} = await ask("POST", `people/${deed}`, body);
-    if (!ok && deed !== "resume") return said.message;
+    const {ok, said} = await ask("POST", `people/${action}`, body);
+    if (!ok && action !== "resume") return said.message;
     put(find("#person-said"), visible(said.message));
     this.done();
-    // The question goes at once, or it would hide what was said for as long as this takes.
-    this.showAfter(deed, name, said.message);
+    // Not awaited: until then the question would hide the message.
+    this.showAfter(action, name, said.message);
     return "";
   }
 
-  /** Show what has become of somebody. */
-  async showAfter(deed, name, message) {
-    if (await this.show(name) !== false || deed !== "delete") return;
-    // The account has gone.
+  /** Show somebody after an action. */
+  async showAfter(action, name, message) {
+    if (await this.show(name) !== false || action !== "delete") return;
+    // The account is deleted.
     put(find("#found"), visible(message));
     this.list(this.known.filter((each) => each.name !== name), this.behind);
     find("#people-title").focus();
@@ -160,7 +160,7 @@ function state({state: word, suspended}) {
   return `${STATES[word]}${suspended?.until === null ? ", until resumed" : ""}`;
 }
 
-/** What there is to know of somebody, as terms and values. */
+/** The facts of somebody, as terms and values. */
 function lines(person) {
   const {state, server, address, sessions, created, seen, suspended, counts} = person;
   const where = server === null ? "" : ` on ${short(server)}${address ? ` at ${address}` : ""}`;

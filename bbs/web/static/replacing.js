@@ -1,4 +1,4 @@
-// Servers of another version than this page's: others in place of them, or not after all.
+// The replacement of servers of other versions than this page's, and its cancellation.
 
 import {ask, Question} from "./asking.js";
 import {find, put} from "./dom.js";
@@ -27,14 +27,14 @@ export class Replacing {
   open() {
     const {outdated, asked} = this.now;
     if (asked) {
-      put(find("#keep-meaning"), `${servers(asked)} to be replaced, and would not be. What drains `
-        + "for that already ends all the same.");
+      put(find("#keep-meaning"), `${servers(asked)} to be replaced, and would stay. A server that `
+        + "already drains still ends.");
       this.keep.open();
     } else {
       const run = counted(outdated, "server runs", "servers run");
-      put(find("#replace-meaning"), `${run} another version than ${visible(this.version)}. One `
-        + "after the other: a new one is ready before an old one drains, and people go over "
-        + "without logging in.");
+      put(find("#replace-meaning"), `${run} another version than ${visible(this.version)}. They `
+        + "are replaced one after the other: a new one is ready before an old one drains, and "
+        + "people move without logging in.");
       this.replace.open();
     }
   }
@@ -53,14 +53,14 @@ export class Replacing {
 
 const servers = (count) => counted(count, "server is", "servers are");
 
-/** How many are to be replaced, and for what that waits. */
+/** How many servers are to be replaced, and what that waits for. */
 function going({asked, waits_for: what}) {
   if (!asked) return "";
   const waits = what === null ? "" : ` This waits: ${visible(what)}.`;
   return `${servers(asked)} to be replaced, one after the other.${waits}`;
 }
 
-/** How many login servers run which version. */
+/** The number of login servers of each version. */
 function versions(loginServers) {
   const counts = new Map();
   for (const {version} of loginServers) counts.set(version, (counts.get(version) ?? 0) + 1);

@@ -1,4 +1,4 @@
-// The last hour of one server that somebody has chosen: its people, and what it counts.
+// The last hour of one server: its people and its counters.
 
 import {copy, find, make, put} from "./dom.js";
 import {moment, Plot} from "./figures.js";
@@ -6,7 +6,7 @@ import {number, short, spoken, visible} from "./words.js";
 
 const TITLES = {people: "People"};
 
-/** What a series is of: `people`, or `NAME_per_second`. */
+/** The title of a series: `people`, or `NAME_per_second`. */
 function title(series) {
   if (series in TITLES) return TITLES[series];
   const text = `${spoken(series.replace(/_per_second$/, ""))} a second`;
@@ -22,7 +22,7 @@ export class ServerPlots {
     find("button", this.panel).addEventListener("click", () => this.close());
   }
 
-  /** Show those of a server; to `back` the focus goes when they are closed. */
+  /** Show the plots of a server; `back` gets the focus when they are closed. */
   open({id}, back) {
     this.id = id;
     this.back = back;
@@ -41,7 +41,7 @@ export class ServerPlots {
     (this.back?.isConnected ? this.back : find("#servers-title")).focus();
   }
 
-  /** There is something new. */
+  /** Show new samples. */
   async refresh() {
     const {id} = this;
     if (id === null) return;
@@ -50,10 +50,10 @@ export class ServerPlots {
       const answer = await fetch(`history?server=${encodeURIComponent(id)}`);
       if (answer.ok) history = await answer.json();
     } catch {
-      return;  // The page says by itself that there is no connection.
+      return;  // The page itself shows that there is no connection.
     }
     if (id !== this.id) return;
-    const none = "Nothing yet: plots begin within ten seconds, of twenty servers at the most.";
+    const none = "No plots yet: they begin within ten seconds, for at most twenty servers.";
     put(find("p", this.panel), history ? "" : none);
     if (history) this.draw(history);
   }
@@ -71,7 +71,7 @@ export class ServerPlots {
 
   create(series) {
     const card = copy("figure");
-    // One deeper than those of the fleet's.
+    // One level below the headings of the fleet's figures.
     find("h3", card).replaceWith(make("h4", title(series)));
     this.cards.append(card);
     const name = `${title(series)} on this server`;

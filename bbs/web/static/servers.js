@@ -1,11 +1,11 @@
-// The table of servers. Whatever changes, a row stays the same row, in its place; a server that is
-// new comes last.
+// The table of servers. A row stays the same row, in its place, whatever changes; new servers come
+// last.
 
 import {copy, fillBar, find, keep, list, make, mark, put} from "./dom.js";
 import {Finding} from "./finding.js";
 import {counted, duration, NOTHING, number, short, spoken, visible} from "./words.js";
 
-// Every state has a word, a shape and a colour, so that none of them has to be seen.
+// Every state has a word, a shape and a colour, so that nobody depends on one of them.
 const SHAPES = {
   launching: "M8 2a6 6 0 0 1 0 12zM8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
   warm: "M3 2h4v12H3zM9 2h4v12H9z",
@@ -17,7 +17,7 @@ const SHAPES = {
 const ORDER = Object.keys(SHAPES);
 
 export class Servers {
-  /** `drain(server)` is asked to drain one, `plots(server, button)` to show its last hour. */
+  /** `drain(server)` drains a server, `plots(server, button)` shows its last hour. */
   constructor(drain, plots) {
     this.drain = drain;
     this.plots = plots;
@@ -45,7 +45,7 @@ export class Servers {
     );
   }
 
-  /** In the order first seen, the oldest first of those that were there at once. */
+  /** The servers in the order first seen, the oldest first of those seen together. */
   inOrder(servers) {
     const places = new Map();
     for (const {id} of [...servers].sort((one, other) => other.age - one.age)) {
@@ -64,7 +64,7 @@ export class Servers {
 
   create({id}) {
     const row = copy("server");
-    // The whole id is there to be copied; what is seen is enough to know it by.
+    // The whole id is there to be copied; its visible part is enough to recognize it.
     const name = find(".id", row);
     const rest = make("span", visible(id).slice(8), "rest");
     name.append(visible(short(id)), rest);
@@ -98,12 +98,12 @@ export class Servers {
     put(find(".lease", row), ago(server.lease));
     this.updateWho(row, server.who);
     const button = find(".drain", row);
-    // A button that is disabled loses the focus: this one says so, and does nothing.
+    // A disabled button would lose the focus: this one is only marked, and does nothing.
     const drainable = !server.drain_asked && ["ready", "launching", "warm"].includes(state);
     mark(button, "aria-disabled", drainable ? null : "true");
   }
 
-  /** What the server counts; where that is nothing, the table has no column for it. */
+  /** Show what the server counts; there is no column if that is nothing. */
   updateRates(row, counters) {
     const cell = find(".rate", row);
     if (!cell) return;
@@ -135,7 +135,7 @@ function place({provider, type, version}) {
   return [BY[provider] ?? provider, type, runs].filter(Boolean).map(visible).join(" ");
 }
 
-/** Who of a server's people listens: the others have a place, and may be back for it. */
+/** How many of a server's people listen; the others only have a place, and may be back for it. */
 function there({connected}) {
   return connected === null ? "" : `${number(connected)} connected`;
 }
@@ -146,7 +146,7 @@ function ago(seconds) {
 }
 
 function reason({state, reason: why, ready_after: after, ...server}) {
-  // What drains may do so for that, and says it itself.
+  // A server that drains names the reason itself.
   const marked = server.replace_asked && !server.drain_asked;
   const replaced = marked && ["launching", "warm", "ready"].includes(state) && "to be replaced";
   if (why) return visible(replaced ? `${why}, ${replaced}` : why);
@@ -155,7 +155,7 @@ function reason({state, reason: why, ready_after: after, ...server}) {
   return state === "ready" && after !== null ? `ready after ${duration(after)}` : "";
 }
 
-/** What draining a server would do to whom, for the question before. */
+/** The effect of draining a server, for the question before. */
 export function meaning({people}) {
   const them = people
     ? `${counted(people, "person", "people")} on it ${people === 1 ? "moves" : "move"} to other ` +

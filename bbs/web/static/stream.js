@@ -1,9 +1,9 @@
 // The server's events, for as long as the page is open.
 //
-// EventSource comes back by itself after some ends and gives up after others, and sees no end at
-// all when a machine vanishes. So each end here is final, and another begins after a while; so does
-// it when nothing has been heard for longer than the server is ever silent. A page that nobody sees
-// has no stream: of one browser's pages HTTP/1.1 has six connections together, which all would hold.
+// EventSource reconnects by itself after some ends and gives up after others, and notices no end at
+// all when a machine vanishes. So each end here is final, and another stream begins after a while.
+// So it does after a longer silence than the server ever has. A page that nobody sees has no
+// stream: with HTTP/1.1 all pages of a browser share six connections, which streams would occupy.
 
 const KINDS = ["state", "history", "point", "news"];
 const SILENCE = 15000;  // ms; a server sends its state every 5 s at least.
@@ -11,7 +11,7 @@ const FIRST_WAIT = 500;
 const LONGEST_WAIT = 10000;
 
 export class Stream {
-  /** `hear(kind, data)` gets each event, `lose(why)` is told of each end. */
+  /** `hear(kind, data)` is called for each event, `lose(why)` for each end. */
   constructor(path, hear, lose) {
     Object.assign(this, {path, hear, lose, wait: FIRST_WAIT, source: null, later: null});
     const soon = () => {
@@ -23,7 +23,7 @@ export class Stream {
     this.open();
   }
 
-  /** Begin anew, now. */
+  /** Begin a new stream now. */
   open() {
     this.close();
     if (document.hidden) return;
@@ -60,14 +60,14 @@ export class Stream {
     if (source !== this.source) return;
     this.close();
     this.lose("");
-    // Not all pages come back at the same moment.
+    // So that not all pages reconnect at the same moment.
     this.later = setTimeout(() => this.open(), this.wait * (0.5 + Math.random()));
     this.wait = Math.min(LONGEST_WAIT, this.wait * 2);
     const why = this.heard ? "" : await this.refusal();
     if (why && !this.heard) this.lose(why);
   }
 
-  /** What the server says instead of a stream, which an EventSource keeps to itself. */
+  /** The server's answer instead of a stream, which an EventSource does not show. */
   async refusal() {
     const enough = new AbortController();
     setTimeout(() => enough.abort(), LONGEST_WAIT);

@@ -1,4 +1,4 @@
-// How numbers, times and other people's text become text on the page.
+// Writes numbers, times and other people's text as text of the page.
 
 const clock = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit", minute: "2-digit", second: "2-digit",
@@ -9,7 +9,7 @@ const UNITS = [["d", 86400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s",
 
 export const NOTHING = "–";
 
-/** A time of day where the reader is; with the day, if that is another one, and with its year. */
+/** A time in the reader's time zone, with the day if that is not today, and the year if needed. */
 export function time(epoch) {
   const at = new Date(epoch * 1000);
   const now = new Date();
@@ -18,7 +18,7 @@ export function time(epoch) {
   return `${(at.getFullYear() === now.getFullYear() ? day : date).format(at)} ${text}`;
 }
 
-/** Seconds as people say them: "12 ms", "2.1 s", "3 min 12 s". */
+/** Seconds for people: "12 ms", "2.1 s", "3 min 12 s". */
 export function duration(seconds) {
   if (seconds === null) return NOTHING;
   if (seconds > 0 && seconds < 0.9995) {
@@ -35,7 +35,7 @@ export function duration(seconds) {
   return `${whole} s`;
 }
 
-/** A number with no more digits than it is good for. */
+/** A number with as many digits as make sense. */
 export function number(value) {
   if (value === null) return NOTHING;
   if (Number.isInteger(value)) return value.toLocaleString("en");
@@ -47,14 +47,14 @@ export function counted(count, one, many) {
   return `${number(count)} ${count === 1 ? one : many}`;
 }
 
-/** What is counted as `counter`, in words. */
+/** The name of a counter in words. */
 export const spoken = (counter) => counter.replaceAll("_", " ");
 
-/** Enough of an id to know a server by; the events use as much of it. */
+/** The beginning of an id, which is enough to recognize a server; events use the same. */
 export const short = (id) => id.slice(0, 8);
 
-// As the terminal client does (`bbs/ui/output.py`): control characters, line ends, those that turn
-// the direction of writing round, and those that show nothing, so that no name passes for another.
+// As in the terminal client (`bbs/ui/output.py`): control characters, line ends, characters that
+// reverse the direction of writing, and invisible ones, so that no name looks like another.
 const UNPRINTABLE = new RegExp(
   "[\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069\\u061c\\u200e\\u200f" +
   "\\u00ad\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b\\u2060-\\u2065\\u206a-\\u206f" +
@@ -62,7 +62,7 @@ const UNPRINTABLE = new RegExp(
   "\\u{e0000}-\\u{e007f}\\u{e0100}-\\u{e01ef}\\ud800-\\udfff]", "gu",
 );
 
-/** Somebody else's text, with everything that would act instead of show as an escape. */
+/** Somebody else's text, with an escape for each character that is not printable. */
 export function visible(text) {
   return String(text).replace(UNPRINTABLE, (found) => {
     const code = found.codePointAt(0).toString(16);

@@ -85,7 +85,6 @@ def _between(user: int, other: int) -> peewee.SelectBase:
 
 @statement
 def _one_of_many(user: int, before: int) -> peewee.Select:
-    """A block of the user's, if there are more than `before`."""
     return Block.select(Block.id).where(Block.user == user).limit(1).offset(before)
 
 

@@ -105,7 +105,6 @@ def unfriend(caller: Caller, name: str) -> None:
 @paged
 @read_only
 def invitations(caller: Caller, page: Page) -> Part:
-    """The people who have invited the caller, oldest invitation first."""
     invited = _names(caller.id, Relationship.INVITED_BY, page.last or 0, page.limit)
     return page.part("invite", invited)
 
@@ -113,7 +112,6 @@ def invitations(caller: Caller, page: Page) -> Part:
 @paged
 @read_only
 def friends(caller: Caller, page: Page) -> Part:
-    """The caller's friends, oldest friendship first."""
     found = _names(caller.id, Relationship.FRIEND, page.last or 0, page.limit)
     return page.part("friend", found)
 

@@ -99,14 +99,12 @@ def leave(caller: Caller, name: str) -> str:
 @paged
 @long_read
 def all_groups(caller: Caller, page: Page) -> Part:
-    """The names of all groups, oldest first."""
     return page.part("group", _all(page.last or 0, page.limit))
 
 
 @paged
 @read_only
 def joined(caller: Caller, page: Page) -> Part:
-    """The caller's groups, in the order joined."""
     return page.part("group", _of_member(caller.id, page.last or 0, page.limit))
 
 
@@ -122,7 +120,6 @@ def members(caller: Caller, page: Page, name: str) -> Part:
 
 
 def channels(user: int) -> list[str]:
-    """The channels of the groups that `user` is in."""
     return [channel_of(random) for (random,) in _channels(user)]
 
 
@@ -140,13 +137,11 @@ def _add(name: str, random: str, creator: int) -> peewee.Insert:
 
 @statement
 def _one_of_many_made(creator: int, before: int) -> peewee.Select:
-    """A group that the user made, if there are more than `before`."""
     return Group.select(Group.id).where(Group.creator == creator).limit(1).offset(before)
 
 
 @statement
 def _one_of_many_members(group: int, before: int) -> peewee.Select:
-    """A member, if there are more than `before`."""
     return (
         Membership.select(Membership.user).where(Membership.group == group).limit(1).offset(before)
     )
@@ -154,7 +149,6 @@ def _one_of_many_members(group: int, before: int) -> peewee.Select:
 
 @statement
 def _one_of_many_joined(user: int, before: int) -> peewee.Select:
-    """A group that the user is in, if there are more than `before`."""
     return (
         Membership.select(Membership.group).where(Membership.user == user).limit(1).offset(before)
     )

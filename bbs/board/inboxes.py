@@ -22,7 +22,6 @@ MESSAGES_AT_ONCE = 64  # messages whose readers one statement looks for
 
 
 def make(user: int) -> None:
-    """Make the inbox of a new user."""
     _add(user)
 
 

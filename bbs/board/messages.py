@@ -337,7 +337,6 @@ def _forget(user: int, last: int) -> peewee.Delete:
 
 @statement
 def _deliveries(messages: Sequence[int], limit: int) -> peewee.Select:
-    """Deliveries of `messages`, in the order of messages and readers."""
     found = Delivery.select(Delivery.message, Delivery.user).where(Delivery.message.in_(messages))
     return found.order_by(Delivery.message, Delivery.user).limit(limit)
 

@@ -50,7 +50,6 @@ OLDEST_AT_ONCE = 8  # posts that are looked at first when the oldest are removed
 
 @question
 def _kept(query: peewee.ModelSelect[User]) -> peewee.Select:
-    """The number of the caller's posts, and their bytes."""
     return query.select_extend(Inbox.posts, Inbox.post_bytes).left_outer_join(
         Inbox, on=(Inbox.user == User.id)
     )

@@ -54,7 +54,6 @@ def end(user: int, kind: str, other: int, others_kind: str) -> bool:
 
 
 def end_all(user: int, other: int) -> None:
-    """End any relationship of the two: a friendship, or an invitation of either."""
     together(_remove_any.of(user, other), _remove_any.of(other, user))
 
 

@@ -47,7 +47,6 @@ async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
 
 
 async def notify(ask: Ask, notification: friends.Notification) -> Reply:
-    """Notify somebody who is there."""
     await ask.tell(notification.channel, notification.event, asked=True)
     return success()
 

@@ -274,8 +274,6 @@ class OwnInstance(TwistedService):
             task.cancel()
         return DeferredList(self._tasks)
 
-    # For the server
-
     async def host(self) -> str | None:
         """The address of this machine; None if it is not known soon."""
         await self._decided

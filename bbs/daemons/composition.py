@@ -55,7 +55,6 @@ class Runtime:
     hint_key: bytes
 
     def bus(self) -> Bus:
-        """A bus for the service's hints."""
         return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds)
 
 
@@ -165,7 +164,6 @@ class LoginServing:
 
 
 def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:
-    """The limits for strangers who register or log in, by `[limits]`."""
     # Enough that no thread waits for the reactor, and few enough that a newcomer waits for few.
     running, trusted = 2 * threads(), Networks(limits.trusted)
     queue = FairQueue(running, limits.connections_per_address, trusted, reactor)
@@ -238,7 +236,6 @@ def make_context(
 
 
 def sessions_of(limits: Limits) -> auth.Sessions:
-    """How long sessions live, and the quotas of their users."""
     quotas = Quotas(limits.friends, limits.groups, limits.members, limits.inbox, limits.posts)
     return auth.Sessions(limits.session_ttl, quotas)
 

@@ -40,7 +40,6 @@ def problems(config: Configuration, service_name: str) -> Iterator[str]:
 
 
 def _listening(config: Configuration) -> Iterator[tuple[str, ListeningPlace]]:
-    """Every place of every server, with its key."""
     for section in ("login", "app", "telnet", "web"):
         for place in getattr(config, section).listen:
             yield f"{section}.listen", place

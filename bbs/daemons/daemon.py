@@ -113,8 +113,6 @@ class Daemon(TwistedService):
         """Start the parts with `begin`, `listen` and `on_stop`."""
         raise NotImplementedError
 
-    # Service
-
     def setServiceParent(self, parent: Any) -> None:
         if self.log_observer is not None:
             parent.setComponent(ILogObserver, self.log_observer)
@@ -174,10 +172,7 @@ class Daemon(TwistedService):
         self.on_failure(f"{self.name}: {reason}")
 
     def speaker(self) -> Speaker:
-        """The source of its lines in a log."""
         return Speaker(self.service.name, self.kind, self.server_id)
-
-    # Parts
 
     def on_stop(self, stop: Callable[[], Any]) -> None:
         """Call `stop` when the daemon stops, after the parts that started later have stopped."""
@@ -227,7 +222,6 @@ class Daemon(TwistedService):
         return database
 
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
-        """The runtime of this server."""
         hint_key = await database.run_patiently(fleets.hint_key)
         return Runtime(
             self.service, self.config, database, stomp, self.reactor, self.wall, hint_key

@@ -303,7 +303,6 @@ class Readiness(TwistedService):
         return self._timer.stopService() if self._timer.running else None
 
     def look(self) -> None:
-        """Look again, as an app server may have come or gone."""
         if self.running and not (self._launches and self.is_ready):
             Deferred.fromCoroutine(self._look())
 

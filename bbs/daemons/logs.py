@@ -92,7 +92,6 @@ def as_text(event: LogEvent) -> str | None:
 
 
 def as_json(event: LogEvent, speaker: Speaker) -> str:
-    """`event` as a line of JSON."""
     failure = _failure(event)
     message, trace = _message(event, failure), failure.getTraceback() if failure else ""
     fields, of_trace = fields_of(event), _trace()
@@ -152,9 +151,6 @@ def _failed(failure: Failure, trace: str, most: int) -> Mapping[str, str]:
     return {"exception": _shortened(kind, most), "traceback": _without_middle(trace, most)}
 
 
-# Fields
-
-
 def fields_of(event: LogEvent) -> dict[str, Any]:
     """The fields that the event's text uses, by name: only texts and numbers."""
     return {
@@ -193,9 +189,6 @@ def _bounded(fields: Mapping[str, Any], most: int) -> dict[str, Any]:
         name: _shortened(value, most) if isinstance(value, str) else value
         for name, value in fields.items()
     }
-
-
-# Texts
 
 
 def _shortened(text: str, most: int) -> str:
@@ -250,8 +243,6 @@ class KeptFile(LogFile):
         self._lock = RLock()
         LogFile.__init__(self, name, folder, length, maxRotatedFiles=keep)
 
-    # BaseLogFile
-
     def write(self, data: str | bytes) -> None:
         """Append to the file that is at the path now."""
         if isinstance(data, str):
@@ -267,11 +258,9 @@ class KeptFile(LogFile):
             self._openFile()
 
     def shouldRotate(self) -> bool:
-        """Whether a new file is due."""
         return bool(self.size >= self.rotateLength)
 
     def rotate(self) -> None:
-        """Begin a new file, if that can be done."""
         with self._lock:
             LogFile.rotate(self)
 

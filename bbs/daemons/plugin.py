@@ -274,12 +274,10 @@ class StartReport:
         os.register_at_fork(after_in_parent=self._forked)
 
     def begun(self) -> None:
-        """Report that the daemon has been told to start."""
         os.close(self._from)
         self._write(BEGUN)
 
     def started(self) -> None:
-        """Report that the daemon has started."""
         self._write(STARTED)
         self._close()
 
@@ -298,8 +296,6 @@ class StartReport:
     def _close(self) -> None:
         os.close(self._to)
         self._to = -1
-
-    # In the process that waits
 
     def _forked(self) -> None:
         if os.getpid() != self._parent:

@@ -70,7 +70,6 @@ class SecurityEvent:
     count: int = 1
 
     def line(self) -> str:
-        """The line of the event in the file."""
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
         fields = [
             at.replace("+00:00", "Z"),
@@ -141,12 +140,10 @@ class Folding:
             yield from self._end_first()
 
     def due(self) -> Iterator[SecurityEvent]:
-        """Yield the events to write by now."""
         while self._folds and next(iter(self._folds.values()))[0] <= self._seconds():
             yield from self._end_first()
 
     def rest(self) -> Iterator[SecurityEvent]:
-        """Yield all that has been counted, at the end."""
         while self._folds:
             yield from self._end_first()
 
@@ -198,8 +195,6 @@ class SecurityLog(Service):
         self._may_have_moved = False  # Whether the file may have been moved away.
         self._has_failed = False
 
-    # Service
-
     def startService(self) -> None:
         """Begin to write.
 
@@ -245,8 +240,6 @@ class SecurityLog(Service):
         with self._changed:
             self._may_have_moved = True
             self._changed.notify()
-
-    # On its thread
 
     def _write(self, file: SharedFile) -> None:
         while not self._ended or self._waiting:

@@ -126,15 +126,11 @@ class _MemoryClient:
             self._broker.deliver(Message(destination, headers, body))
         return self.connected
 
-    # ISubscriptionOwner
-
     def end(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription.ident, None)
 
     def within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
         return answer
-
-    # Events of the broker
 
     def lost(self) -> None:
         for subscription in tuple(self._subscriptions.values()):

@@ -63,12 +63,10 @@ class ActionRejected(Exception):
 
 
 def success(message: str, headers: Mapping[str, str] = NONE) -> HttpAnswer:
-    """The answer to a request that was carried out."""
     return as_json({"status": 0, "message": message}, 200, headers)
 
 
 def failure(code: int, reason: str, headers: Mapping[str, str] = NONE) -> HttpAnswer:
-    """The answer to a request that was not carried out."""
     return as_json({"status": 1, "message": reason}, code, headers)
 
 
@@ -155,12 +153,10 @@ class Controls:
         return success("Welcome!", {"Set-Cookie": _cookie(token, request)})
 
     async def log_out(self, request: Any) -> HttpAnswer:
-        """End the session, if there is one."""
         self.sessions.end(session_of(request))
         return success("Bye!", {"Set-Cookie": _cookie("; Max-Age=0", request)})
 
     async def launch(self, by: By) -> HttpAnswer:
-        """Start one more app server."""
         policy, service = self.context.policy, self.context.service
         if not policy.maximum:
             raise ActionRejected(409, f"fleet.provider is none: run twistd {service}-app yourself")
@@ -317,7 +313,6 @@ class PeopleControls:
         return await self.cache.get(("people", text, behind, online), make)
 
     async def show(self, request: Any, by: By) -> HttpAnswer:
-        """One person, with the service's numbers of them."""
         name, context = _query_value(request, "name"), self.controls.context
         return as_json(_person(await self._run(user_admin.show, by.now, name, context.person)))
 
@@ -335,11 +330,9 @@ class PeopleControls:
         return f"{done.name} is suspended; {_sessions(done)}"
 
     async def resume(self, fields: Mapping[str, object], by: By) -> str:
-        """End a suspension."""
         return f"{(await self._run(user_admin.resume, by, _name(fields))).name} may log in again"
 
     async def kick(self, fields: Mapping[str, object], by: By) -> str:
-        """End all sessions of somebody."""
         done = await self._run(user_admin.kick, by, _name(fields))
         return f"{done.name}: {_sessions(done)}"
 
@@ -380,8 +373,6 @@ class PeopleControls:
             failure.raiseException()
 
         return self.controls.context.database.run(rule, *arguments).addErrback(reject)
-
-    # What serves it
 
     def resource(self) -> ReadResource:
         """`/people`, and what is below it."""

@@ -103,7 +103,6 @@ class LastHour:
 
     @property
     def servers(self) -> Mapping[str, ServerPoint]:
-        """The servers in the latest point."""
         return self._points[-1][1] if self._points else {}
 
     def age(self, now: float) -> float:
@@ -111,7 +110,6 @@ class LastHour:
         return now - self._now if self._points else STEP * POINTS
 
     def sum(self, name: str) -> float:
-        """The sum of a series."""
         return sum(point.get(name) or 0 for point, _ in self._points)
 
     def as_json(self) -> dict[str, object]:
@@ -212,8 +210,6 @@ class PageHistory:
             self._add(moment, {name: own.get(_step(moment.at), {}).get(name) for name in OWN})
         self.news.extend(self._new_events(found.news))
 
-    # The hour
-
     async def add_point(
         self, fleet: Point | None, own: Point, servers: Mapping[str, ServerPoint]
     ) -> None:
@@ -240,8 +236,6 @@ class PageHistory:
         return self.last_hour.add(
             self._reactor.seconds() - ago, moment.at, {**series, **own}, servers
         )
-
-    # The events
 
     def add_stored(self, stored: Sequence[StoredEvent]) -> None:
         """Show events that have been stored since the last time."""

@@ -187,8 +187,6 @@ class BoundedChannel(HTTPChannel):
         self.transport.write(words)
         self.loseConnection()
 
-    # One request at a time
-
     def requestDone(self, request: Any) -> None:
         """Note that a request has been answered. Twisted would begin the next at once."""
         self._answered = request
@@ -258,10 +256,7 @@ class BoundedSite(Site):
         for channel in [*self.connections, *self._beyond]:
             channel.loseConnection()
 
-    # For the connections
-
     def add(self, channel: BoundedChannel) -> None:
-        """Count a new connection."""
         if not channel.is_beyond:
             self.connections.add(channel)
             return
@@ -272,7 +267,6 @@ class BoundedSite(Site):
             oldest.turn_away()
 
     def remove(self, channel: BoundedChannel) -> None:
-        """Forget a connection that has ended."""
         self.connections.discard(channel)
         self._beyond.pop(channel, None)
 

@@ -102,8 +102,6 @@ class Metrics:
             encode, media_type = choose_encoder("")
         return partial(encode, self._registry), media_type
 
-    # IMeter
-
     def launched(self, ready: Sequence[Launched], failed: int) -> None:
         for each in ready:
             self._launches.observe(each.seconds, exemplar_of(each.trace))
@@ -115,8 +113,6 @@ class Metrics:
     def answered(self, seconds: float) -> None:
         self._call_times.observe(seconds, exemplar_of(tracing.current()))
 
-    # Timing
-
     def requested(self, command: str, seconds: float) -> None:
         """Note that a request was answered, and how long that took."""
         histogram = self._commands.get(command)
@@ -125,7 +121,6 @@ class Metrics:
         histogram.observe(seconds, exemplar_of(tracing.current()))
 
     def placed(self, seconds: float) -> None:
-        """Note that somebody got a place, and how long they waited."""
         self._places.observe(seconds, exemplar_of(tracing.current()))
 
     # Collector, as a registry calls it

@@ -67,7 +67,6 @@ class Durations:
         self._longest = max(self._longest, seconds)
 
     def next_interval(self) -> None:
-        """End the present interval, and begin the next."""
         self._ended = (self._sum / self._count if self._count else None, self._longest)
         self._count, self._sum, self._longest = 0, 0.0, 0.0
 
@@ -164,8 +163,6 @@ class Poller(Service):
         self._reactor_lag.stopService()
         stopped: Deferred[Any] = self._timer.stopService()
         return stopped
-
-    # The present
 
     def view(self) -> PageView:
         """The present as last seen."""
@@ -269,8 +266,6 @@ class Poller(Service):
     def _note_call(self, seconds: float) -> None:
         self._call_times.note(seconds)
         self._meter.answered(seconds)
-
-    # The last hour
 
     async def _add_point(self, now: float) -> None:
         self._point_at = now

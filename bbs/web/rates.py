@@ -104,7 +104,6 @@ class ServiceRates:
         return self.troubles[Trouble.FAILED_LOGINS].grown()
 
     def errors(self) -> Mapping[str, int]:
-        """The number of errors in the last minute, by kind."""
         return {kind: self.troubles[trouble].grown() for trouble, kind in ERRORS.items()}
 
 
@@ -117,7 +116,6 @@ class Launched:
 
 
 def newly_ready(before: Overview, now: Overview) -> list[Launched]:
-    """The launches that have succeeded between two looks."""
     known = {server.id for server in before.servers if server.ready is not None}
     return [
         Launched(server.launch_time, server.trace)
@@ -127,7 +125,6 @@ def newly_ready(before: Overview, now: Overview) -> list[Launched]:
 
 
 def newly_failed(before: Overview, now: Overview) -> int:
-    """The number of launches that have failed between two looks."""
     known = {server.id for server in before.servers if _failed(server)}
     return sum(_failed(server) and server.id not in known for server in now.servers)
 

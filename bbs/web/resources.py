@@ -183,7 +183,6 @@ class Leaf(Branch):
     methods: tuple[bytes, ...] = (b"GET",)
 
     def begin(self, request: Any) -> None:
-        """Answer, now or later."""
         raise NotImplementedError
 
     def render(self, request: Any) -> int:
@@ -280,7 +279,6 @@ class Queries:
     cache: TTLCache[HttpAnswer]
 
     async def state(self, request: Any) -> HttpAnswer:
-        """The present."""
         operator = self.sessions.operator(session_of(request))
         # A search through thousands of servers costs something: only operators may.
         text = request.args.get(b"search", [b""])[0] if operator is not None else b""
@@ -294,7 +292,6 @@ class Queries:
         return await self.cache.get(("state", operator, search), make)
 
     async def history(self, request: Any) -> HttpAnswer:
-        """The last hour, of the fleet or of one server."""
         server = request.args.get(b"server", [b""])[0].decode("ascii", "replace")
 
         async def make() -> HttpAnswer:
@@ -314,7 +311,6 @@ class Queries:
         return await self.cache.get(("front",), make)
 
     async def health(self, request: Any) -> HttpAnswer:
-        """`ok`, as this process answers."""
         return as_text("ok")
 
     async def readiness(self, request: Any) -> HttpAnswer:
@@ -324,7 +320,6 @@ class Queries:
         return as_text("ready")
 
     async def metrics_text(self, request: Any) -> HttpAnswer:
-        """The metrics, in Prometheus' formats."""
         accept = (request.getHeader(b"Accept") or b"").decode("ascii", "replace")
         encode, media_type = self.metrics.encoder(accept)
 

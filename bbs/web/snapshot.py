@@ -250,7 +250,6 @@ def _attention_order(server: HeardServer) -> tuple[int, bool]:
 
 
 def states(servers: Sequence[HeardServer]) -> Mapping[str, int]:
-    """The number of servers in each state that has any."""
     counted = collections.Counter(server.state for server in servers)
     return {str(state): counted[state] for state in State if counted[state]}
 

@@ -71,7 +71,6 @@ class Streams:
         self.catch_up(viewer)
 
     def catch_up(self, viewer: _Viewer) -> None:
-        """Send everything that `viewer` may lack."""
         page_history = self.poller.page_history
         if self._history is None:
             self._history = event("history", page_history.last_hour.as_json())
@@ -178,5 +177,4 @@ class _Viewer:
         self._request.finish()
 
     def abort(self) -> None:
-        """Close the connection at once."""
         self._request.channel.forceAbortClient()

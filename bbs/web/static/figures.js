@@ -140,7 +140,7 @@ export class Figures {
   }
 }
 
-/** A plot of one series in `card`; `look(moment)` is called for the moment that a reader chooses. */
+/** A plot of one series in `card`; `look(moment)` is called for the moment a reader chooses. */
 export class Plot {
   constructor(title, read, card, look) {
     this.read = read;

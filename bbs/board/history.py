@@ -3,8 +3,8 @@
 A conversation is two ranges of two indexes: what the caller said to a name, and what the caller
 heard from that name. The history of a group is one range of a third index. Each range is read from
 its end backwards, so a history costs the same however long it is. Both sides of a conversation are
-found by the caller's own id, and none by the name of the other alone. So a new user with a name
-that another had before does not read that one's messages.
+found by the caller's own id, and none by the name of the other alone: a new user with a name that
+another had before does not read that one's messages.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ WITH, IN_GROUP = "with", "in"
 """The kinds of history, before the id in a position: the next part must be of the same kind."""
 
 Row = tuple[Any, ...]
-"""A message: its `COLUMNS`, then the account that the other of its
-names belonged to, as far as known, and the account that it belongs to now."""
+"""A message: its `COLUMNS`, then the account that the other of its names belonged to, as far as
+known, and the account that it belongs to now."""
 
 
 @paged

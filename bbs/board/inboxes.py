@@ -1,9 +1,9 @@
 """How much is kept of each user's: the bytes that wait in the inbox, and the posts.
 
-Each user has a row with these numbers. They change in the transaction that changes what they count.
-A transaction that adds to an inbox holds its row from then on, which `bbs/board/messages.py` needs.
-Several rows are locked in the order of their key, so that two transactions do not wait for each
-other. (With several commands in one transaction they may, and are tried again.)
+Each user has a row with these numbers, which changes in the transaction that changes what they
+count. A transaction that adds to an inbox holds its row from then on, which `bbs/board/messages.py`
+needs. Several rows are locked in the order of their key, so that two transactions do not wait for
+each other. (With several commands in one transaction they may, and are tried again.)
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _note(users: Sequence[int], before: Sequence[int], lasts: Sequence[int]) -> 
 def _left(user: int, before: int, last: int) -> Any:
     """The bytes that wait for a user once the messages after `before` up to `last` are delivered.
 
-    The result is 0 if no message follows. So the number is right again after servers of version 1,
+    The result is 0 if no message follows: this corrects the number after servers of version 1,
     which do not keep it, have run at the same time.
     """
     own = Delivery.user == user

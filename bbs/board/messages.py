@@ -1,10 +1,9 @@
 """Messages: stored once, for everybody who is to have them, and read in order.
 
 Ids rise in the order in which a reader's messages are committed: a transaction that stores a
-message first locks the inboxes that it is for. So a reader who has seen an id has seen all before
-it, and "what comes after the last I saw" loses nothing. Messages and deliveries are removed when
-they are old, and deliveries of somebody who leaves.
-"""
+message first locks the inboxes that it is for. A reader who has seen an id has therefore seen all
+before it, and "what comes after the last I saw" loses nothing. Messages and deliveries are removed
+when they are old, and deliveries of somebody who leaves."""
 
 from __future__ import annotations
 
@@ -41,9 +40,9 @@ EXPIRED_AT_ONCE = 2000
 """Deliveries that one transaction removes with old messages: each of them may change an inbox, and
 a transaction has little more than a second for all."""
 
-MOST_TOLD = 100
-"""Readers of a message up to which each learns which message was theirs before it; of more, all
-look in the database."""
+MOST_FOLLOWED = 100
+"""The most readers of a message for whom `Sent.after` is known; more of them look in the
+database."""
 
 
 COLUMNS = (
@@ -171,9 +170,9 @@ def _store_for_many(
     """Store a message for those of `members` who have room for it; returns its id, the ids of the
     ones before it, and how many those members are."""
     size = len(text.encode())
-    told = len(members) <= MOST_TOLD
+    is_followed = len(members) <= MOST_FOLLOWED
     raising = inboxes.statements_to_add(members, size)
-    looks = [_last.of(members)] if told else inboxes.statements_to_read(members)
+    looks = [_last.of(members)] if is_followed else inboxes.statements_to_read(members)
     add = _add.of(caller.name, target, True, text, caller.now, caller.id, None, group)
     stored = together(*raising, *looks, add)
     number = stored[-1]
@@ -185,7 +184,7 @@ def _store_for_many(
     if not readers:
         _remove(number)
     _add_delivery.many((reader, number) for reader in readers)
-    after = {row[0]: row[2] or 0 for row in found if row[0] not in full} if told else {}
+    after = {row[0]: row[2] or 0 for row in found if row[0] not in full} if is_followed else {}
     return number, after, len(readers)
 
 
@@ -204,8 +203,9 @@ def event(
 
 
 def forget_reader(user: int) -> int:
-    """Remove the oldest `FORGOTTEN_AT_ONCE` deliveries of `user`; returns how many. They count as
-    delivered, so that the bytes that wait are right if nothing more is removed."""
+    """Remove the oldest `FORGOTTEN_AT_ONCE` deliveries of `user`; returns how many. Removed
+    messages count as delivered, so that the bytes that wait are right if nothing more is
+    removed."""
     oldest = _oldest(user, FORGOTTEN_AT_ONCE)
     if oldest:
         [last] = oldest[-1]

@@ -48,7 +48,7 @@ def padded(values: Sequence[T]) -> Sequence[T]:
 class Relationship(Table):
     """The relationship of `user` to `other`.
 
-    There are always two rows, one for each side. So one unique key decides between two people who
+    There are always two rows, one for each side: one unique key decides between two people who
     invite each other at the same moment, and every list is one range of one index. Ids rise in the
     order in time.
     """
@@ -88,8 +88,8 @@ class Post(Table):
 
 
 class Group(Table):
-    """A group. It outlives its `creator`, which is null then, and where it was never stored.
-    `channel` is as for a user."""
+    """A group, which outlives its `creator`: null then, and where it was never stored. `channel` is
+    as for a user."""
 
     id = peewee.BigAutoField()
     name = peewee.CharField(NAME_LENGTH, unique=True)
@@ -118,9 +118,9 @@ class Message(Table):
     """A message to a user or to a group. Names are copied: it outlives its sender's account.
 
     `sent_by`, `sent_to` and `in_group` are the ids of the sender, and of the user or the group that
-    it is for. They are no foreign keys, and no id is used again. So a new user with a name that
-    another had before does not read that one's messages. Servers of version 2 leave the ids null,
-    and their messages are in no history.
+    it is for. No id is a foreign key or used again: a new user with a name that another had before
+    does not read that one's messages. Servers of version 2 leave the ids null, and their messages
+    are in no history.
     """
 
     id = RisingIdField()
@@ -154,7 +154,7 @@ class Inbox(Table):
     the order of their ids, and a reader who has seen one has seen all before it.
 
     `waiting` is the bytes of the messages behind `delivered`; `posts` and `post_bytes` count the
-    user's posts and their bytes. They change in the transaction that changes what they count."""
+    user's posts and their bytes. Each changes in the transaction that changes what it counts."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     delivered = peewee.BigIntegerField(default=0)

@@ -103,8 +103,8 @@ def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
     """The ids of the latest posts of `authors` before the id `below`, `wanted` at the most, latest
     first.
 
-    One search mostly finds that there are no more than that. Else a window of the latest ids is
-    searched, then a wider one before it, and so on. So old posts are not read, and posts of authors
+    One search mostly finds that there are no more than that. With more, a window of the latest ids
+    is searched, then a wider one before it, and so on: old posts are not read, and posts of authors
     who post rarely are found in a few searches. If a window has too many, a part of it is searched.
     """
     everything = _search(authors, 1, below, wanted)

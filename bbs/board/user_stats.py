@@ -19,9 +19,9 @@ MOST_COUNTED = 1000  # nobody needs to know the number of more
 def on_login(user: int, seen: float | None) -> Mapping[str, object]:
     """`waiting`, a member of the reply to `login`.
 
-    It counts the messages that no connection of the user was sent, and those since the user was
-    last there: so a connection that was left open elsewhere hides none. They begin behind the id
-    `after`, for `listen`."""
+    The count is of messages that no connection of the user was sent, and of those since the user
+    was last there: a connection that was left open elsewhere hides none. `after` is the id behind
+    which these messages begin, for `listen`."""
     asked = [_delivered.of(user), _invitations.of(user, Relationship.INVITED_BY, MOST_COUNTED)]
     if seen is not None:
         asked.append(_first_since.of(seen))

@@ -77,7 +77,7 @@ class Daemon(TwistedService):
     :ivar wall: the clock that stamps what is stored; `reactor.seconds` is for measuring.
     :ivar when_begun: called when the daemon has been told to start.
     :ivar when_started: called when it has started.
-    :ivar first: another daemon in the process, which starts before this one. They share the
+    :ivar first: another daemon in the process, which starts before this one and shares its
         admission.
     """
 

@@ -181,7 +181,7 @@ class LoginServerDaemon(Daemon):
         config, home = self.config, serving.home
         if not config.web.listen:
             return None
-        # Here, to save 4 MiB for a web server and a metrics library where there is no page.
+        # Imported here, as the web server and the metrics library take 4 MiB.
         from bbs.web.auth import PasswordFileUnusable
         from bbs.web.context import PageContext
         from bbs.web.page import make
@@ -267,9 +267,9 @@ class Readiness(TwistedService):
     """Knows whether people who log in find an app server, or will without anybody's help. Full
     servers count: people wait there for a place, in their order.
 
-    With a provider that launches, the login server is ready once there has been an app server, as
-    others replace those that are gone. If the minimum is 0 it is ready from the start, as a server
-    is launched when somebody comes. Without launches it is ready while there is an app server.
+    If the provider launches, the login server is ready once there has been an app server, as others
+    replace those that are gone. If the minimum is 0 it is ready from the start, as a server is
+    launched when somebody comes. Without launches it is ready while there is an app server.
 
     :param launches: whether the provider ever launches anything.
     :param minimum: the number of app servers that the fleet is to have.

@@ -260,12 +260,12 @@ ENDED = "ended before it had started; its log has more"
 
 class StartReport:
     """Reports by a pipe how the start of the daemon `name` went, to the process that twistd forks
-    it from. It is made before twistd forks.
+    it from. A report is made before twistd forks.
 
     twistd's parent process only waits until the child's services have been told to start. Ours
     start after that, one part after the other, so the parent would exit with 0 before they listen.
-    So it waits here, after twistd's fork (`os.register_at_fork`), which replaces nothing of twistd.
-    It exits with 0 once the daemon has started, else with 1."""
+    Here the parent waits after twistd's fork (`os.register_at_fork`), which replaces nothing of
+    twistd. The parent exits with 0 once the daemon has started, else with 1."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -276,7 +276,7 @@ class DatabaseContract(TogetherContract):
         self._at_rest()
 
     def test_a_commit_that_failed_is_not_tried_again(self) -> None:
-        """It may have been carried out."""
+        """The commit may have been carried out."""
         self.assertEqual(self._tried_when_commits_raise(self.lost()), 1)
 
     def _tried_when_commits_raise(self, error: Exception) -> int:

@@ -43,8 +43,8 @@ class MemoryNetwork:
     """Connects clients to the servers of `service`.
 
     `to_servers` and `to_clients` are called with each line on its way, and return the line to pass
-    on instead. So a test can lose, change and add lines. It can hold a line back, and send it later
-    by the connection's `Link`.
+    on instead: a test can lose, change and add lines. A test can also hold a line back, and send it
+    later by the connection's `Link`.
 
     :ivar down: servers that refuse connections.
     :ivar away: servers that do not answer attempts to connect.

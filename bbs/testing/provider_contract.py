@@ -212,7 +212,7 @@ class ProviderContract(_Case):
 
 
 class WarmContract(ProviderContract):
-    """The promises of `IKeepsWarm`, and those of `IProvider` beside it."""
+    """The promises of `IKeepsWarm`, in addition to those of `IProvider`."""
 
     async def until_it_runs(self, provider: Any, launch_id: str) -> None:
         """Wait until a launched instance can be stopped; a provider may need time for that."""

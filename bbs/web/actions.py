@@ -177,7 +177,7 @@ class Controls:
                 raise NoSuchServer()  # Only at a shell is the beginning of an id enough.
             await self.context.database.run(fleet_admin.drain, by, server)
         except NoSuchServer as error:
-            raise ActionRejected(404, "There is no such server any more") from error
+            raise ActionRejected(404, "Unknown server, or it is gone") from error
         self.report(by, fleet_admin.DRAIN, server)
         return success(f"Server {server} is being drained")
 
@@ -291,7 +291,7 @@ class PeopleControls:
     controls: Controls
     cache: TTLCache[HttpAnswer]
 
-    # What operators see
+    # Queries
 
     async def search(self, request: Any, by: By) -> HttpAnswer:
         """People by a part of their names."""
@@ -316,7 +316,7 @@ class PeopleControls:
         name, context = _query_value(request, "name"), self.controls.context
         return as_json(_person(await self._run(user_admin.show, by.now, name, context.person)))
 
-    # What operators do
+    # Changes
 
     async def suspend(self, fields: Mapping[str, object], by: By) -> str:
         """End all sessions, and let nobody log in by the name for a time, or until `resume`."""
@@ -369,7 +369,7 @@ class PeopleControls:
             if failure.check(NoSuchPerson):
                 raise ActionRejected(404, "Nobody has this name")
             if failure.check(NotSuspended):
-                raise ActionRejected(409, "There is no suspension to end")
+                raise ActionRejected(409, "Nobody with this name is suspended")
             failure.raiseException()
 
         return self.controls.context.database.run(rule, *arguments).addErrback(reject)

@@ -93,8 +93,8 @@ async def hashed(passwords: Mapping[str, str], hasher: Hasher) -> Mapping[str, s
 class Operators:
     """Checks operators' passwords by their `hashes`, within the limits of logins.
 
-    :param rate: the wrong passwords allowed for a name from one address. So a stranger who guesses
-        a name needs several addresses to keep its operator out.
+    :param rate: the wrong passwords allowed for a name from one address: a stranger who guesses a
+        name needs several addresses to keep its operator out.
     :param queue: where attempts wait to be hashed.
     """
 

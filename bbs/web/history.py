@@ -5,8 +5,8 @@ hour has a point each ten seconds, of which the small plots are drawn. The first
 writes a point of the fleet. While the database is away points are lost.
 
 The transaction that brings an event about stores it (`bbs.rules.page_history`), and each page reads
-the events behind the last that it has. A page stores what only a login server sees: that its
-database or its broker is away. It does not if another one has said so. While the database is away a
+the events behind the last that it has. A page stores what only a login server sees, that its
+database or its broker is away, unless another page has stored that. While the database is away a
 page's own readers get such events from here.
 """
 

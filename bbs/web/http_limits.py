@@ -58,8 +58,7 @@ TIMED_OUT = (
     b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Connection: close\r\nContent-Length: 18\r\n\r\nRequest timed out\n"
 )
-"""The answer to half a request. A peer that is idle between two requests gets none: that is no
-failure."""
+"""The answer to half a request. An idle peer gets no answer: it has not failed."""
 
 HEADERS = (
     (
@@ -110,8 +109,8 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(HTTPChannel):
-    """A connection whose requests arrive within `REQUEST_TIMEOUT`. They begin one in a turn of the
-    reactor, and none before the answers to those before it have left.
+    """A connection whose requests arrive within `REQUEST_TIMEOUT`. Each begins in its own turn of
+    the reactor, after the answers to all before it have left.
 
     `entry` is None for a connection beyond the limits, of which only one request is answered.
     """

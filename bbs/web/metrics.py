@@ -1,10 +1,10 @@
 """`/metrics`, for Prometheus and what reads its formats: OpenMetrics, or Prometheus' own text.
 
-A scrape gets what was seen last. It asks the database nothing, and is answered while the database
-is away: `bbs_database_up` is 0 then. Names follow Prometheus' conventions (base units, `_total`).
-Every login server says the same of the fleet, but counts and measures from its own start: take the
-`max`, and of a counter the `max` of its rate. There are no people and no ids of servers in it.
-"""
+A scrape gets what was seen last. Scrapes ask the database nothing, and are answered while the
+database is away: `bbs_database_up` is 0 then. Names follow Prometheus' conventions (base units,
+`_total`). Every login server says the same of the fleet, but counts and measures from its own
+start: take the `max`, and of a counter the `max` of its rate. There are no people and no ids of
+servers in it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 LAUNCH = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0)
 """A child process takes a second, a machine in a cloud a minute."""
 REQUEST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Most take milliseconds, and a login as long as there is no place."""
+"""Most take milliseconds; a login waits until there is a place."""
 PLACE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """A place is free, or on a server that is launched first."""
 

@@ -38,7 +38,7 @@ WITH_NAMES, WITHOUT_NAMES = "with names", "without names"
 SYNCING = "syncing"
 """The kinds of looks: a caller who needs no names takes part in a look that has them."""
 
-CONTROLLER = "controller"  # beside the ids of servers, in what is watched
+CONTROLLER = "controller"  # the key of the fleet controller where servers have their ids
 
 NOTHING_SEEN = Overview(
     servers=(),

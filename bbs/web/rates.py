@@ -1,10 +1,9 @@
 """Rates over the whole service, made of the counts in the servers' rows: logins, the service's own
 counters, errors, and launches that succeed or fail.
 
-Each server counts from 0 when it starts, and its row goes when it ends. So a rate adds up how much
-each count grew between two looks. That loses nothing when a server goes, and counts nothing twice
-when one comes.
-"""
+Each server counts from 0 when it starts, and its row goes when it ends. A rate therefore adds up
+how much each count grew between two looks: this loses nothing when a server goes, and counts
+nothing twice when one comes."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Streams:
         self._sent_at = float("-inf")
 
     def is_full(self, token: str) -> bool:
-        """Whether there is no stream left for the session `token`, "" for none."""
+        """Whether all streams are taken for the session `token` ("" for a stranger)."""
         reserved = RESERVED if self._sessions.operator(token) is None else 0
         return len(self._viewers) >= MOST_STREAMS - reserved
 

@@ -179,7 +179,7 @@ class Acting(PageCase):
         for id in ("nobody", server[:-1], server[:4], f"{server}0", "%FF"):
             reply = browser.post(f"/servers/{id}/drain")
             self.assertEqual(
-                (reply.code, reply.json["message"]), (404, "There is no such server any more")
+                (reply.code, reply.json["message"]), (404, "Unknown server, or it is gone")
             )
         self.assertEqual(Action.select().count(), 0)
         self.assertFalse(Server.get().drain_asked)

@@ -137,7 +137,7 @@ class Doing(PeopleCase):
         self.assertEqual((reply.code, reply.json["message"]), (200, "ann may log in again"))
         reply = self.do("resume", name="ann")
         self.assertEqual(
-            (reply.code, reply.json["message"]), (409, "There is no suspension to end")
+            (reply.code, reply.json["message"]), (409, "Nobody with this name is suspended")
         )
 
     def test_until_resumed(self) -> None:

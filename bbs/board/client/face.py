@@ -1,8 +1,7 @@
 """How clients present the board.
 
-`LEGACY` has the commands of servers up to version 0.3.0, which send no presentation. It never
-changes, as later servers send their own.
-"""
+`LEGACY` has the commands of servers up to version 0.3.0, which send no presentation: later servers
+send their own, so it never changes."""
 
 from __future__ import annotations
 

@@ -21,10 +21,6 @@ RAISED_AT_ONCE = 64  # readers to whose inboxes one statement adds
 MESSAGES_AT_ONCE = 64  # messages whose readers one statement looks for
 
 
-def make(user: int) -> None:
-    _add(user)
-
-
 def lock(users: Sequence[int]) -> Mapping[int, int]:
     """Lock the inboxes of `users` until the transaction ends; returns the last message delivered to
     each, without the users who are gone."""
@@ -68,7 +64,8 @@ def forget(messages: Sequence[int], last: int = LAST_ID) -> None:
 
 
 @statement
-def _add(user: int) -> peewee.Insert:
+def make(user: int) -> peewee.Insert:
+    """Make the inbox of a new user."""
     return Inbox.insert(user=user)
 
 

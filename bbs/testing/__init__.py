@@ -7,14 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bbs.testing.broker import MemoryBroker
-    from bbs.testing.broker_contract import BrokerContract, SocketContract
-    from bbs.testing.database_contract import ContendedDatabaseContract, DatabaseContract
-    from bbs.testing.network import Link, MemoryNetwork
-    from bbs.testing.provider import MemoryProvider
-    from bbs.testing.provider_contract import ProviderContract
-    from bbs.testing.rules import RulesCase
-    from bbs.testing.service import MemoryService, Peer
+    from bbs.testing.broker import MemoryBroker as MemoryBroker
+    from bbs.testing.broker_contract import BrokerContract as BrokerContract
+    from bbs.testing.broker_contract import SocketContract as SocketContract
+    from bbs.testing.database_contract import ContendedDatabaseContract as ContendedDatabaseContract
+    from bbs.testing.database_contract import DatabaseContract as DatabaseContract
+    from bbs.testing.network import Link as Link
+    from bbs.testing.network import MemoryNetwork as MemoryNetwork
+    from bbs.testing.provider import MemoryProvider as MemoryProvider
+    from bbs.testing.provider_contract import ProviderContract as ProviderContract
+    from bbs.testing.rules import RulesCase as RulesCase
+    from bbs.testing.service import MemoryService as MemoryService
+    from bbs.testing.service import Peer as Peer
 
 _WHERE = {
     "broker": "MemoryBroker",
@@ -28,20 +32,7 @@ _WHERE = {
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 
-__all__ = [
-    "BrokerContract",
-    "ContendedDatabaseContract",
-    "DatabaseContract",
-    "Link",
-    "MemoryBroker",
-    "MemoryNetwork",
-    "MemoryProvider",
-    "MemoryService",
-    "Peer",
-    "ProviderContract",
-    "RulesCase",
-    "SocketContract",
-]
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> object:

@@ -25,7 +25,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, ServerFactory
 
@@ -38,6 +38,7 @@ from bbs.protocols.stomp import (
     StompService,
 )
 from bbs.protocols.stomp.frames import HEARTBEAT
+from bbs.protocols.stomp.service import Waiters
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case
@@ -47,24 +48,19 @@ else:
     _Case = object
 
 
-class MessageCollector:
+class MessageCollector(DeferredQueue[Message]):
     """A subscriber that collects messages."""
 
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self._more: Deferred[None] = Deferred()
+    __call__ = DeferredQueue.put
 
-    def __call__(self, message: Message) -> None:
-        self.messages.append(message)
-        more, self._more = self._more, Deferred()
-        more.callback(None)
+    @property
+    def messages(self) -> list[Message]:
+        """The messages that have not been taken."""
+        return self.pending
 
     async def take(self, number: int) -> list[Message]:
         """Wait for the next `number` messages, and remove them."""
-        while len(self.messages) < number:
-            await self._more
-        taken, self.messages = self.messages[:number], self.messages[number:]
-        return taken
+        return [await self.get() for _ in range(number)]
 
     async def bodies(self, number: int) -> list[bytes]:
         """Wait for the next `number` messages, and return their bodies."""
@@ -401,8 +397,7 @@ class Gate:
         self.jammed: bool | None = None
         self._target = TCP4ClientEndpoint(_reactor(), host, port)
         self._listening: Any = None
-        self._beat: Deferred[None] = Deferred()
-        self._empty: Deferred[None] = Deferred()
+        self._beat, self._empty = Waiters(), Waiters()
 
     def open(self) -> None:
         """Listen, and let everything through."""
@@ -422,7 +417,7 @@ class Gate:
         while self.halves:
             for half in tuple(self.halves):
                 half.transport.abortConnection()
-            await self._empty
+            await self._empty.wait()
 
     def jam(self, inwards: bool) -> None:
         """Pass on nothing more in one direction, without closing anything."""
@@ -442,21 +437,19 @@ class Gate:
     async def beats_both_ways(self, number: int) -> None:
         """Wait until `number` heart-beats have passed each way."""
         while min(self.beats.values()) < number:
-            await self._beat
+            await self._beat.wait()
 
     def seen(self, data: bytes, inwards: bool) -> None:
         """Count `data` if it is a heart-beat."""
         if data.strip(HEARTBEAT) == b"":
             self.beats[inwards] += 1
-            beat, self._beat = self._beat, Deferred()
-            beat.callback(None)
+            self._beat.fire(None)
 
     def gone(self, half: _Half) -> None:
         """Forget a connection that was closed."""
         self.halves.discard(half)
         if not self.halves:
-            empty, self._empty = self._empty, Deferred()
-            empty.callback(None)
+            self._empty.fire(None)
 
 
 class _Half(Protocol):

@@ -97,7 +97,6 @@ def decline(caller: Caller, name: str) -> None:
 
 @asks(relationships.correspondent)
 def unfriend(caller: Caller, name: str) -> None:
-    """End the friendship with `name`, for both."""
     if not _end(caller, name, Relationship.FRIEND, Relationship.FRIEND):
         raise errors.NotFriends(name)
 

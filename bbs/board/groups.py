@@ -42,7 +42,6 @@ def named(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
 
 
 def channel_of(random: str) -> str:
-    """The channel of a group, by the random part of its name."""
     return f"group.{random}"
 
 

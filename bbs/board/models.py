@@ -88,8 +88,8 @@ class Post(Table):
 
 
 class Group(Table):
-    """A group, which outlives its `creator`: null then, and where it was never stored. `channel` is
-    as for a user."""
+    """A group. `creator` is null where it was never stored, and once that account is deleted.
+    `channel` is as for a user."""
 
     id = peewee.BigAutoField()
     name = peewee.CharField(NAME_LENGTH, unique=True)

@@ -214,7 +214,6 @@ def make_context(
     watchers: set[IConnection] | None = None,
     timing: Timing | None = None,
 ) -> ServerContext:
-    """Make the context that all commands of a server share."""
     limits = runtime.config.limits
     table = all_commands(runtime.service, runtime.hint_key)
     return ServerContext(
@@ -263,6 +262,5 @@ def line_factory(
 def admission_of(
     reactor: IReactorTime, limits: Limits, descriptors: int | None = None
 ) -> Admission:
-    """The admission of a process that may have `descriptors` open."""
     trusted = Networks(limits.trusted)
     return Admission(limits.connections, trusted, descriptors, reactor.seconds)

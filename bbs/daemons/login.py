@@ -157,7 +157,6 @@ class LoginServerDaemon(Daemon):
         fleet: FleetIdentity,
         traces: Mapping[str, str],
     ) -> IProvider:
-        """The provider that the configuration names."""
         try:
             return await providers.make_provider(
                 self.config,
@@ -177,7 +176,6 @@ class LoginServerDaemon(Daemon):
     async def _page(
         self, me: membership.Member, serving: LoginServing, readiness: Readiness
     ) -> OperatorsPage | None:
-        """The operators' page, if the configuration wants one."""
         config, home = self.config, serving.home
         if not config.web.listen:
             return None

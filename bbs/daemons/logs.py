@@ -92,14 +92,14 @@ def as_text(event: LogEvent) -> str | None:
 
 
 def as_json(event: LogEvent, speaker: Speaker) -> str:
-    failure = _failure(event)
-    message, trace = _message(event, failure), failure.getTraceback() if failure else ""
-    fields, of_trace = fields_of(event), _trace()
+    failure, at = _failure(event), event.get("log_time")
+    message, traceback = _message(event, failure), failure.getTraceback() if failure else ""
+    fields, trace = fields_of(event), _trace()
     line = ""
     for most in BOUNDS:
         line = _encode(
             {
-                **_time(event),
+                **({} if at is None else {"time": utc_text(at)}),
                 "level": getattr(event.get("log_level"), "name", "info"),
                 "message": _shortened(message, most),
                 "logger": _shortened(str(event.get("log_namespace") or "-"), most),
@@ -107,9 +107,9 @@ def as_json(event: LogEvent, speaker: Speaker) -> str:
                 "server_kind": speaker.kind,
                 **({"server_id": speaker.id} if speaker.id else {}),
                 "version": __version__,
-                **of_trace,
+                **trace,
                 **({"fields": _bounded(fields, min(most, FIELD))} if fields else {}),
-                **(_failed(failure, trace, most) if failure else {}),
+                **(_failed(failure, traceback, most) if failure else {}),
             }
         )
         if len(line) < LONGEST:
@@ -129,12 +129,9 @@ def _message(event: LogEvent, failure: Failure | None) -> str:
     return eventAsText(event, includeTraceback=False, includeTimestamp=False, includeSystem=False)
 
 
-def _time(event: LogEvent) -> Mapping[str, str]:
-    at = event.get("log_time")
-    if at is None:
-        return {}
-    when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return {"time": when.replace("+00:00", "Z")}
+def utc_text(at: float) -> str:
+    """A time in RFC 3339's form, in milliseconds, from seconds since the epoch."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _trace() -> Mapping[str, str]:
@@ -146,9 +143,9 @@ def _trace() -> Mapping[str, str]:
     return {"trace_id": trace, "span_id": span}
 
 
-def _failed(failure: Failure, trace: str, most: int) -> Mapping[str, str]:
+def _failed(failure: Failure, traceback: str, most: int) -> Mapping[str, str]:
     kind = "" if failure.type is None else qual(failure.type)
-    return {"exception": _shortened(kind, most), "traceback": _without_middle(trace, most)}
+    return {"exception": _shortened(kind, most), "traceback": _without_middle(traceback, most)}
 
 
 def fields_of(event: LogEvent) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from threading import Condition, Thread
 from typing import Any
@@ -29,7 +28,7 @@ from twisted.logger import Logger
 from bbs.core import audit
 from bbs.core.clock import IReactor
 from bbs.core.values import NAME_LENGTH
-from bbs.daemons.logs import SharedFile, call_on_hangup
+from bbs.daemons.logs import SharedFile, call_on_hangup, utc_text
 from bbs.limits.connections import counted_as
 
 IN_DATA = os.path.join("logs", "security.log")  # in the data folder of a `bbs up`
@@ -70,9 +69,8 @@ class SecurityEvent:
     count: int = 1
 
     def line(self) -> str:
-        at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
         fields = [
-            at.replace("+00:00", "Z"),
+            utc_text(self.at),
             f"what={_word(self.what)}",
             f"outcome={_word(self.outcome)}",
             f"address={_address(self.address)}",

@@ -335,20 +335,17 @@ class SocketContract(BrokerContract):
         return service
 
     async def client(self) -> IStomp:
-        """A new client that is connected through the gate."""
         service = self.service()
         await service.first_connection()
         return service
 
     async def away(self) -> None:
-        """Shut the gate."""
         disconnections = [going(service) for service in self.services]
         await self.gate.shut()
         for lost in disconnections:
             await lost
 
     async def back(self) -> None:
-        """Open the gate."""
         self.gate.open()
 
     async def test_refused_credential(self) -> None:
@@ -400,7 +397,6 @@ class Gate:
         self._beat, self._empty = Waiters(), Waiters()
 
     def open(self) -> None:
-        """Listen, and let everything through."""
         self.jammed = None
         factory = Factory.forProtocol(lambda: _Half(self, inwards=True))
         factory.noisy = False
@@ -440,13 +436,11 @@ class Gate:
             await self._beat.wait()
 
     def seen(self, data: bytes, inwards: bool) -> None:
-        """Count `data` if it is a heart-beat."""
         if data.strip(HEARTBEAT) == b"":
             self.beats[inwards] += 1
             self._beat.fire(None)
 
     def gone(self, half: _Half) -> None:
-        """Forget a connection that was closed."""
         self.halves.discard(half)
         if not self.halves:
             self._empty.fire(None)

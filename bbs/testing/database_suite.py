@@ -49,7 +49,6 @@ class Later:
         self._lanes: list[_LaterLane] = []
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Let the work wait."""
         done: Deferred[T] = Deferred()
 
         def do() -> None:
@@ -68,7 +67,6 @@ class Later:
         together: int,
         leave: Callable[[], None],
     ) -> ILane:
-        """A lane whose jobs wait."""
         lane = _LaterLane(self.waiting, work, done)
         self._lanes.append(lane)
         return lane

@@ -203,7 +203,6 @@ class Controls:
         return success(f"Not to be replaced any more: {count}")
 
     async def actions(self, by: By) -> HttpAnswer:
-        """The record of actions, newest first."""
         recorded = await self.context.database.run(fleet_admin.actions, MOST_ACTIONS)
         return as_json([asdict(action) for action in recorded])
 
@@ -294,7 +293,6 @@ class PeopleControls:
     # Queries
 
     async def search(self, request: Any, by: By) -> HttpAnswer:
-        """People by a part of their names."""
         text, behind, online = (
             _query_value(request, name) for name in ("search", "behind", "online")
         )
@@ -375,8 +373,6 @@ class PeopleControls:
         return self.controls.context.database.run(rule, *arguments).addErrback(reject)
 
     def resource(self) -> ReadResource:
-        """`/people`, and what is below it."""
-
         def reader(read: Callable[[Any, By], Any]) -> ReadResource:
             async def answer(request: Any) -> HttpAnswer:
                 found: HttpAnswer = await self.controls.by_operator(partial(read, request))(request)

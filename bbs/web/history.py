@@ -238,7 +238,6 @@ class PageHistory:
         )
 
     def add_stored(self, stored: Sequence[StoredEvent]) -> None:
-        """Show events that have been stored since the last time."""
         self._show(self._new_events(stored))
 
     def note_connections(self, *, database: bool, broker: bool) -> None:

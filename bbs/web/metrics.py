@@ -114,7 +114,6 @@ class Metrics:
         self._call_times.observe(seconds, exemplar_of(tracing.current()))
 
     def requested(self, command: str, seconds: float) -> None:
-        """Note that a request was answered, and how long that took."""
         histogram = self._commands.get(command)
         if histogram is None:
             histogram = self._commands[command] = self._requests.labels(command)

@@ -75,7 +75,6 @@ class Durations:
         return self._ended[0]
 
     def longest(self) -> float:
-        """The longest of the last interval that has ended."""
         return self._ended[1]
 
     def longest_lately(self) -> float:

@@ -96,7 +96,6 @@ class ServiceRates:
         return {name: counts.rate_of(server) for name, counts in self.counted.items()}
 
     def per_second(self) -> Mapping[str, float]:
-        """The growth a second of each counter of all servers together."""
         return {name: counts.rate() for name, counts in self.counted.items()}
 
     def failed_logins(self) -> int:

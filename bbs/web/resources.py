@@ -48,7 +48,6 @@ class IndexPage(Element):
 
     @renderer
     def page(self, request: object, tag: Tag) -> Tag:
-        """Fill the slots of the page."""
         info = self._info
         return tag.fillSlots(
             service=info.service,
@@ -314,7 +313,6 @@ class Queries:
         return as_text("ok")
 
     async def readiness(self, request: Any) -> HttpAnswer:
-        """Whether people can log in."""
         if trouble := self.context.trouble():
             return as_text(trouble, 503, {"Retry-After": "5"})
         return as_text("ready")

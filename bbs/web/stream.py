@@ -80,7 +80,6 @@ class Streams:
         viewer.write(self._history + viewer.unsent(page_history.news) + state)
 
     def close(self) -> None:
-        """Tell everybody that this server stops, and close the streams."""
         for viewer in [*self._viewers]:
             viewer.write(event("bye", {}))
             viewer.end()
@@ -171,7 +170,6 @@ class _Viewer:
         return 0.0 if self._full_since is None else now - self._full_since
 
     def end(self) -> None:
-        """Close the stream when everything has been sent."""
         self._request.unregisterProducer()
         self._request.channel.persistent = False
         self._request.finish()

@@ -19,7 +19,16 @@ from tests.integration.page_case import (
 from tests.integration.service import eventually
 from tests.web.page_server import NOW, a_server, a_state, an_hour
 
-DIALOGS = ("login", "drain", "replace", "keep", "kick", "suspend", "password", "delete")
+DIALOGS = (
+    "login",
+    "drain",
+    "replace",
+    "cancel-replacement",
+    "kick",
+    "suspend",
+    "password",
+    "delete",
+)
 
 STATES = ("launching", "warm", "ready", "draining", "lost", "gone")
 
@@ -629,17 +638,17 @@ class Outdated(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            button = page.locator("#replace-or-keep")
+            button = page.locator("#replace-or-cancel")
             expect(button).to_be_hidden()
             self.say("state", self.state(1))
             expect(button).to_have_text("Replace outdated")
-            tab_to(page, "replace-or-keep")
+            tab_to(page, "replace-or-cancel")
             page.keyboard.press("Enter")
             dialog = page.get_by_role("dialog", name="Replace outdated servers?")
             expect(dialog).to_contain_text("1 server runs another version than 0.1.0.")
             self.assertEqual(violations(page), [])
             page.keyboard.press("Escape")
-            self.assertEqual(focused(page), "replace-or-keep")
+            self.assertEqual(focused(page), "replace-or-cancel")
             self.assertNotIn("/servers/replace", self.server.asked)
             button.click()
             dialog.get_by_label("How many at the most").fill("3")
@@ -673,7 +682,7 @@ class Outdated(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            button = page.locator("#replace-or-keep")
+            button = page.locator("#replace-or-cancel")
             button.click()
             expect(page.get_by_role("dialog")).to_be_visible()
             self.say("state", {**self.state(0, 1), "operator": None})

@@ -32,7 +32,7 @@ export function make(tag, text = "", className = "") {
  * item with its key; of items with the same key the first counts. `leaving(child)` is called before
  * a child with the focus is removed, and may move the focus.
  */
-export function keep(parent, items, key, create, update, leaving = () => {}) {
+export function reconcile(parent, items, key, create, update, leaving = () => {}) {
   const before = new Map(Array.from(parent.children, (child) => [child.dataset.key, child]));
   const children = new Map();
   for (const item of items) {
@@ -73,7 +73,7 @@ export function stamp(element, epoch) {
 
 /** Make a list show one item for each text. */
 export function list(element, texts) {
-  keep(element, texts, (text) => text, () => make("li"), put);
+  reconcile(element, texts, (text) => text, () => make("li"), put);
   element.hidden = !texts.length;
 }
 

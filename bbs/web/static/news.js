@@ -1,6 +1,6 @@
 // Events in words, newest first. They are read out, all that came together at once.
 
-import {find, keep, make, put, stamp} from "./dom.js";
+import {find, make, put, reconcile, stamp} from "./dom.js";
 import {visible} from "./words.js";
 
 const SHOWN = 100;
@@ -31,7 +31,7 @@ export class News {
     // A stream that reconnects repeats events.
     if (this.shown.some(({id}) => id === news.id)) return false;
     this.shown = [news, ...this.shown].sort((one, other) => other.id - one.id).slice(0, SHOWN);
-    keep(
+    reconcile(
       find("#news"), this.shown, ({id}) => id, entry,
       (item, {at, text}) => fill(item, at, text),
     );

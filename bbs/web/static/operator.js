@@ -2,7 +2,7 @@
 // `replacing.js` for versions.
 
 import {ask, Question} from "./asking.js";
-import {find, keep, put} from "./dom.js";
+import {find, put, reconcile} from "./dom.js";
 import {entry, fill} from "./news.js";
 import {People} from "./people.js";
 import {Replacing} from "./replacing.js";
@@ -117,7 +117,7 @@ export class Operator {
     if (this.name === null) return;
     const {ok, said: actions} = await ask("GET", "actions");
     if (!ok) return;
-    keep(
+    reconcile(
       find("#actions"), actions,
       ({id}) => id,
       entry,

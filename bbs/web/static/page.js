@@ -1,6 +1,6 @@
 // The operators' page: it shows what the server's stream says, and when the stream is lost.
 
-import {find, keep, keepFocus, list, make, mark, put} from "./dom.js";
+import {find, keepFocus, list, make, mark, put, reconcile} from "./dom.js";
 import {Figures, living} from "./figures.js";
 import {News} from "./news.js";
 import {Operator} from "./operator.js";
@@ -69,7 +69,7 @@ class Page {
     this.cry(state.alarms);
     put(find("#waiting"), waiting(state));
     list(find("#waiting-who"), (state.waiting.who ?? []).map(visible));
-    keep(find("#alerts"), troubles(state), (text) => text, () => make("p", "", "alert"), put);
+    reconcile(find("#alerts"), troubles(state), (text) => text, () => make("p", "", "alert"), put);
     find("#fleet").classList.toggle("stale", !state.database);
   }
 
@@ -77,7 +77,7 @@ class Page {
   cry(alarms) {
     this.crying = alarms.length > 0;
     // Screen readers read out only what is new, as the same words stay the same elements.
-    keep(
+    reconcile(
       find("#alarm"), alarms, ({cause}) => cause,
       () => {
         const line = make("p");

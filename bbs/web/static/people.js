@@ -1,7 +1,7 @@
 // People, for operators: search for somebody, see their numbers, and help.
 
 import {ask, Question} from "./asking.js";
-import {find, keep, make, put, stamp} from "./dom.js";
+import {find, make, put, reconcile, stamp} from "./dom.js";
 import {counted, number, short, spoken, visible} from "./words.js";
 
 const STATES = {
@@ -72,7 +72,7 @@ export class People {
     this.known = people;
     this.behind = more;
     this.more.hidden = more === null;
-    keep(
+    reconcile(
       find("#found-people"), people, ({name}) => name,
       (person) => this.entry(person),
       (item, person) => put(find("small", item), state(person)),

@@ -8,10 +8,10 @@ export class Replacing {
   /** `done(message)` is called when something was asked for. */
   constructor(done) {
     this.done = done;
-    this.button = find("#replace-or-keep");
+    this.button = find("#replace-or-cancel");
     this.button.addEventListener("click", () => this.open());
     this.replace = new Question("replace", (fields) => this.send("servers/replace", fields));
-    this.keep = new Question("keep", () => this.send("servers/replace/cancel"));
+    this.cancel = new Question("cancel-replacement", () => this.send("servers/replace/cancel"));
   }
 
   show({version, replacing, login_servers: loginServers}) {
@@ -27,9 +27,10 @@ export class Replacing {
   open() {
     const {outdated, asked} = this.now;
     if (asked) {
-      put(find("#keep-meaning"), `${servers(asked)} to be replaced, and would stay. A server that `
-        + "already drains still ends.");
-      this.keep.open();
+      const question = `${servers(asked)} to be replaced, and would stay. A server that already `
+        + "drains still ends.";
+      put(find("#cancel-replacement-meaning"), question);
+      this.cancel.open();
     } else {
       const run = counted(outdated, "server runs", "servers run");
       put(find("#replace-meaning"), `${run} another version than ${visible(this.version)}. They `
@@ -47,7 +48,7 @@ export class Replacing {
 
   close() {
     this.replace.dialog.close();
-    this.keep.dialog.close();
+    this.cancel.dialog.close();
   }
 }
 

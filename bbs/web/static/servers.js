@@ -1,7 +1,7 @@
 // The table of servers. A row stays the same row, in its place, whatever changes; new servers come
 // last.
 
-import {copy, fillBar, find, keep, list, make, mark, put} from "./dom.js";
+import {copy, fillBar, find, list, make, mark, put, reconcile} from "./dom.js";
 import {Finding} from "./finding.js";
 import {counted, duration, NOTHING, number, short, spoken, visible} from "./words.js";
 
@@ -37,7 +37,7 @@ export class Servers {
 
   draw(servers) {
     this.known = new Map(servers.map((server) => [server.id, server]));
-    keep(
+    reconcile(
       this.rows, this.inOrder(servers), (server) => server.id,
       (server) => this.create(server),
       (row, server) => this.update(row, server),
@@ -108,7 +108,7 @@ export class Servers {
     const cell = find(".rate", row);
     if (!cell) return;
     if (counters.length === 1) return put(cell, number(counters[0][1].per_second));
-    keep(
+    reconcile(
       cell, counters, ([name]) => name, () => make("div"),
       (line, [name, {per_second: rate}]) => put(line, `${spoken(name)}\u00a0${number(rate)}`),
     );

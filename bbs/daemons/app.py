@@ -74,8 +74,10 @@ class AppServer(Daemon):
         self._launched_as = server_id
         self.server_id = server_id or ""
         self._lifeline = lifeline
-        if lifeline is not None:
-            _leave_process_group()
+        # Leave Ctrl-C at a terminal to the parent, which ends its children in its own order. The
+        # leader of a group may not leave, such as a process in a session of its own.
+        if lifeline is not None and os.getpgrp() != os.getpid():
+            os.setpgrp()
 
     def cannot_trace(self, reason: str) -> None:
         """Warn only: people wait for this server, with or without traces."""
@@ -128,9 +130,8 @@ class AppServer(Daemon):
 
     def _begin_machine(self) -> OwnInstance | None:
         """Begin to ask the metadata of the instance, if the provider ec2 launched this server."""
-        if not is_on_instance(self.config, self._launched_as):
-            return None
-        metadata = Metadata.from_environ(self.reactor, os.environ)
+        is_on_ec2 = is_on_instance(self.config, self._launched_as)
+        metadata = Metadata.from_environ(self.reactor, os.environ) if is_on_ec2 else None
         if metadata is None:
             return None
         machine = OwnInstance(metadata, self.config.ec2.address, self.reactor)
@@ -182,13 +183,6 @@ class AppServer(Daemon):
             self.reactor.callLater(0, self.reactor.stop)
 
 
-def _leave_process_group() -> None:
-    """Leave Ctrl-C at a terminal to the parent, which ends its children in its own order."""
-    # The leader of a group may not, as a process that was started in a session of its own.
-    if os.getpgrp() != os.getpid():
-        os.setpgrp()
-
-
 @implementer(IReadDescriptor)
 class ParentWatchdog(TwistedService):
     """Watches the inherited end of a pipe, and calls `on_cut` once, with the reason, when the other
@@ -212,8 +206,6 @@ class ParentWatchdog(TwistedService):
     def stopService(self) -> None:
         TwistedService.stopService(self)
         self._reactor.removeReader(self)
-
-    # IReadDescriptor
 
     def logPrefix(self) -> str:
         return "lifeline"

@@ -211,7 +211,7 @@ def make_context(
     runtime: Runtime,
     bus: Bus,
     parts: LoginServerParts | AppServerParts,
-    watchers: set[IConnection] | None = None,
+    watchers: set[IConnection],
     timing: Timing | None = None,
 ) -> ServerContext:
     limits = runtime.config.limits
@@ -225,7 +225,7 @@ def make_context(
         sessions=sessions_of(limits),
         wall=runtime.wall,
         tally=Tally(counts=dict.fromkeys(runtime.service.counted, 0)),
-        watchers=set() if watchers is None else watchers,
+        watchers=watchers,
         charges=CostLimits(
             limits.commands, limits.deliveries, Networks(limits.trusted), runtime.reactor
         ),

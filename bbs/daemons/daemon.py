@@ -9,7 +9,7 @@ import resource
 import select
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from twisted.application.service import IService
 from twisted.application.service import Service as TwistedService
@@ -52,6 +52,8 @@ FAREWELL = 2.0  # seconds that peers have to leave by themselves when a server s
 MOST_EVENTS = 32
 """Events in a turn of the reactor. The most expensive one, when a visitor who is logged in leaves
 the gateway, takes about 1 ms on a busy machine. With fewer, the turns themselves would cost."""
+
+T = TypeVar("T")
 
 _log = Logger()
 
@@ -255,10 +257,14 @@ class Daemon(TwistedService):
         """The values with the secrets that they refer to. `self.config` has the references only."""
         if not references.needed(values):
             return values
-        workers = Workers(self.reactor, "secrets", 1)
+        return await self.run_once("secrets", references.reveal, key, values, self.config.ec2)
+
+    async def run_once(self, name: str, work: Callable[..., T], *arguments: Any) -> T:
+        """Do blocking work on a thread `name`, which ends then."""
+        workers = Workers(self.reactor, name, 1)
         workers.startService()
         try:
-            return await workers.run(references.reveal, key, values, self.config.ec2)
+            return await workers.run(work, *arguments)
         finally:
             await workers.stopService()
 

@@ -6,7 +6,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from bbs.client.tls import Trust, TrustUnusable, load_trust, tls_endpoints
 from bbs.core.addresses import ServerPlace, reached_at
-from bbs.core.threads import Workers
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.connection import GatewayFactory
@@ -25,7 +24,7 @@ class TelnetGateway(Daemon):
     async def start(self) -> None:
         telnet, limits, service = self.config.telnet, self.config.limits, self.service
         server = ServerPlace.parse(telnet.server)
-        trusted = await self._trust(server.ca) if server.tls else None
+        trusted = await self.run_once("certificates", trust, server.ca) if server.tls else None
         name = server.name or server.address.host
         factory = GatewayFactory(
             self.reactor,
@@ -41,15 +40,6 @@ class TelnetGateway(Daemon):
             bound = (await self._listen(place, factory)).getHost()
             if self.address is None and isinstance(bound, IPv4Address | IPv6Address):
                 self.address = reached_at(bound.host), bound.port
-
-    async def _trust(self, ca: str) -> Trust:
-        """The certificates that `telnet.server` trusts."""
-        workers = Workers(self.reactor, "certificates", 1)
-        workers.startService()
-        try:
-            return await workers.run(trust, ca)
-        finally:
-            await workers.stopService()
 
 
 def trust(ca: str) -> Trust:

@@ -73,7 +73,7 @@ def failure(code: int, reason: str, headers: Mapping[str, str] = NONE) -> HttpAn
 def answer_errors(respond: Responder) -> Responder:
     """Decorate `respond` to answer with the errors that it raises."""
 
-    async def answer(request: Any) -> HttpAnswer:
+    async def answer(request: Any) -> HttpAnswer | None:
         try:
             return await respond(request)
         except ActionRejected as error:
@@ -91,7 +91,7 @@ def answer_errors(respond: Responder) -> Responder:
 def require_page(respond: Responder) -> Responder:
     """Decorate `respond` to refuse requests that the page itself does not make."""
 
-    async def check(request: Any) -> HttpAnswer:
+    async def check(request: Any) -> HttpAnswer | None:
         origin, host = request.getHeader(b"Origin"), request.getHeader(b"Host")
         is_foreign = origin is not None and origin.partition(b"://")[2] != host
         if is_foreign or request.getHeader(b"X-BBS") is None:
@@ -222,7 +222,7 @@ class Controls:
     def by_operator(self, act: Act) -> Responder:
         """The responder that carries out `act` for operators who are logged in."""
 
-        async def respond(request: Any) -> HttpAnswer:
+        async def respond(request: Any) -> HttpAnswer | None:
             # The page reads by itself: only a change keeps a session alive.
             is_change = request.method == b"POST"
             operator = self.sessions.operator(session_of(request), is_change)
@@ -239,7 +239,7 @@ class ServersResource(ChangeResource):
     isLeaf = True
 
     def __init__(self, controls: Controls) -> None:
-        async def respond(request: Any) -> HttpAnswer:
+        async def respond(request: Any) -> HttpAnswer | None:
             act: Act
             match request.postpath:
                 case []:
@@ -374,9 +374,8 @@ class PeopleControls:
 
     def resource(self) -> ReadResource:
         def reader(read: Callable[[Any, By], Any]) -> ReadResource:
-            async def answer(request: Any) -> HttpAnswer:
-                found: HttpAnswer = await self.controls.by_operator(partial(read, request))(request)
-                return found
+            async def answer(request: Any) -> HttpAnswer | None:
+                return await self.controls.by_operator(partial(read, request))(request)
 
             return ReadResource(answer_errors(answer))
 
@@ -396,7 +395,7 @@ class PeopleControls:
     def _change_responder(
         self, action: str, change: Callable[[Mapping[str, object], By], Any]
     ) -> Responder:
-        async def answer(request: Any) -> HttpAnswer:
+        async def answer(request: Any) -> HttpAnswer | None:
             async def act(by: By) -> HttpAnswer:
                 if b"?" in request.uri:
                     raise ActionRejected(400, "Send the fields in the body, not in the address")

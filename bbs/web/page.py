@@ -89,6 +89,7 @@ class OperatorsPage(Service):
         queries = Queries(
             context=context,
             poller=self._poller,
+            streams=self._streams,
             sessions=sessions,
             metrics=metrics,
             markup=XMLString(files[PAGE]),
@@ -122,7 +123,7 @@ class OperatorsPage(Service):
         children: Mapping[str, IResource] = {
             "": ReadResource(queries.index),
             "state": ReadResource(queries.state),
-            "stream": StreamResource(self._streams),
+            "stream": StreamResource(queries.stream),
             "metrics": ReadResource(queries.metrics_text),
             "health": ReadResource(queries.health),
             "ready": ReadResource(queries.readiness),

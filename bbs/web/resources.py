@@ -123,8 +123,8 @@ class HttpAnswer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Responder = Callable[[Any], Coroutine[Any, Any, HttpAnswer]]
-"""Answers a request."""
+Responder = Callable[[Any], Coroutine[Any, Any, HttpAnswer | None]]
+"""Answers a request; the result is None if the answer has been sent or begun."""
 
 
 def as_json(data: object, code: int = 200, headers: Mapping[str, str] = NONE) -> HttpAnswer:
@@ -148,9 +148,9 @@ def session_of(request: Any) -> str:
     return (request.getCookie(cookie_name(request).encode()) or b"").decode("ascii", "replace")
 
 
-def send(request: Any, answer: HttpAnswer) -> None:
-    """Answer `request`, if its peer is still there."""
-    if request.channel is None:
+def send(request: Any, answer: HttpAnswer | None) -> None:
+    """Send an answer, if there is one and the peer is still there."""
+    if answer is None or request.channel is None:
         return
     request.setResponseCode(answer.code)
     request.setHeader(b"Content-Type", answer.type.encode())
@@ -176,37 +176,25 @@ class Branch(Resource):
         return ReadResource(_not_found)
 
 
-class Leaf(Branch):
-    """A resource that is asked for by `methods` alone."""
-
-    methods: tuple[bytes, ...] = (b"GET",)
-
-    def begin(self, request: Any) -> None:
-        raise NotImplementedError
-
-    def render(self, request: Any) -> int:
-        if request.method in self.methods:
-            self.begin(request)
-        else:
-            allow = b", ".join(self.methods).decode()
-            send(request, as_text("Method not allowed", 405, {"Allow": allow}))
-        return NOT_DONE_YET
-
-
-class ReadResource(Leaf):
-    """A resource to read, answered by `respond`."""
+class ReadResource(Branch):
+    """A resource to read. `respond` returns None if it answers the request itself."""
 
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
 
     def __init__(self, respond: Responder) -> None:
-        Leaf.__init__(self)
+        Branch.__init__(self)
         self._respond = respond
 
-    def begin(self, request: Any) -> None:
+    def render(self, request: Any) -> int:
+        if request.method not in self.methods:
+            allow = b", ".join(self.methods).decode()
+            send(request, as_text("Method not allowed", 405, {"Allow": allow}))
+            return NOT_DONE_YET
         answered = Deferred.fromCoroutine(self._respond(request))
         request.notifyFinish().addErrback(lambda _: self.give_up(answered))
         answered.addCallback(lambda answer: send(request, answer))
         answered.addErrback(self._fail, request)
+        return NOT_DONE_YET
 
     def give_up(self, answered: Deferred[Any]) -> None:
         """Stop, as nobody waits for the answer any more."""
@@ -245,24 +233,10 @@ def read_static() -> Mapping[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in TYPES}
 
 
-class StreamResource(Leaf):
-    """`/stream`: events as they happen."""
+class StreamResource(ReadResource):
+    """A resource whose answer does not end."""
 
-    def __init__(self, streams: Streams) -> None:
-        Leaf.__init__(self)
-        self._streams = streams
-
-    def begin(self, request: Any) -> None:
-        token = session_of(request)
-        if self._streams.is_full(token):
-            send(request, as_text(TOO_MANY, 503, {"Retry-After": "30"}))
-            return
-        request.setHeader(b"Content-Type", b"text/event-stream")
-        # Else proxies with buffers would hold events back.
-        request.setHeader(b"X-Accel-Buffering", b"no")
-        last = request.getHeader(b"Last-Event-ID") or request.args.get(b"after", [b""])[0]
-        after = int(last) if re.fullmatch(b"[0-9]{1,16}", last) else 0
-        self._streams.open(request, token, after)
+    methods = (b"GET",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +246,7 @@ class Queries:
 
     context: PageContext
     poller: Poller
+    streams: Streams
     sessions: OperatorSessions
     metrics: Metrics
     markup: XMLString
@@ -308,6 +283,18 @@ class Queries:
             return HttpAnswer(200, body, type=TYPES[".html"], headers=KEPT_UNLESS_CHANGED)
 
         return await self.cache.get(("front",), make)
+
+    async def stream(self, request: Any) -> HttpAnswer | None:
+        token = session_of(request)
+        if self.streams.is_full(token):
+            return as_text(TOO_MANY, 503, {"Retry-After": "30"})
+        request.setHeader(b"Content-Type", b"text/event-stream")
+        # Else proxies with buffers would hold events back.
+        request.setHeader(b"X-Accel-Buffering", b"no")
+        last = request.getHeader(b"Last-Event-ID") or request.args.get(b"after", [b""])[0]
+        after = int(last) if re.fullmatch(b"[0-9]{1,16}", last) else 0
+        self.streams.open(request, token, after)
+        return None
 
     async def health(self, request: Any) -> HttpAnswer:
         return as_text("ok")

@@ -178,12 +178,11 @@ class DatabaseContract(TogetherContract):
         """The error is the rule's; the database is not away."""
 
         def rule() -> None:
-            tried.append(None)
+            self._count()
             ContractEntry.insert(name=None).execute()
 
-        tried: list[None] = []
         self.failureResultOf(self.database.run(rule), peewee.IntegrityError)
-        self.assertEqual(len(tried), ATTEMPTS)
+        self.assertEqual(self._tried, ATTEMPTS)
         self.assertTrue(self.database.available)
         self._at_rest()
 
@@ -280,16 +279,12 @@ class DatabaseContract(TogetherContract):
         self.assertEqual(self._tried_when_commits_raise(self.lost()), 1)
 
     def _tried_when_commits_raise(self, error: Exception) -> int:
-        def rule() -> None:
-            tried.append(None)
-
         def broken() -> None:
             raise error
 
-        tried: list[None] = []
         self.at_commit(broken)
-        self._unavailable(self.database.run(rule))
-        return len(tried)
+        self._unavailable(self.database.run(self._count))
+        return self._tried
 
     # Outages
 
@@ -352,12 +347,10 @@ class DatabaseContract(TogetherContract):
         """The next call succeeds, if this one does not."""
 
         def rule() -> str:
-            if not tried:
-                tried.append(None)
+            if self._count() == 1:
                 raise self.lost()
             return self._add("go")
 
-        tried: list[None] = []
         outcome: list[object] = []
         self.database.run(rule).addBoth(outcome.append)
         if outcome != ["go"]:
@@ -450,13 +443,12 @@ class ContendedDatabaseContract(DatabaseContract):
         """A call that was given up is not tried again."""
 
         def rule() -> None:
-            tried.append(None)
+            self._count()
             self.clock.advance(0.6 * DEADLINE)
             raise self.passing()[0]
 
-        tried: list[None] = []
         self._unavailable(self.database.run(rule))
-        self.assertEqual(len(tried), 2)
+        self.assertEqual(self._tried, 2)
 
     def test_nor_what_was_to_commit(self) -> None:
         """A failed commit may have been carried out."""

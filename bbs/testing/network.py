@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail
@@ -258,10 +259,10 @@ def _bytes(line: str) -> bytes:
 
 
 @implementer(IStreamClientEndpoint)
+@dataclass(frozen=True)
 class _MemoryEndpoint:
-    def __init__(self, network: MemoryNetwork, address: Address) -> None:
-        self._network = network
-        self._address = address
+    network: MemoryNetwork
+    address: Address
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        return self._network._connect(protocolFactory, self._address)
+        return self.network._connect(protocolFactory, self.address)

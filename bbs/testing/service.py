@@ -19,7 +19,6 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -193,10 +192,8 @@ class MemoryService:
 
     def close(self) -> None:
         """Close all connections and the database."""
-        for factory in (
-            self.login.factory,
-            *(each.serving.factory for each in self.servers.values()),
-        ):
+        app_servers = [each.serving.factory for each in self.servers.values()]
+        for factory in (self.login.factory, *app_servers):
             factory.close_all()
             self.clock.advance(2.0)
         self.database.close()
@@ -247,20 +244,11 @@ class MemoryService:
 
     def serving(self, token: str) -> MemoryAppServer:
         """The app server of the user with `token`; a new one if they were away."""
-        found: list[auth.Caller] = []
-        sessions = self.login.home.sessions
-        calling: Deferred[auth.Caller] = self.database.run(
-            auth.identify, token, sessions, self.wall()
-        )
-        calling.addCallback(found.append)
-        server = found[0].server
-        if found[0].away:
-            seats: list[placement.Seat | None] = []
-            coming: Deferred[placement.Seat | None] = self.database.run(
-                placement.come_back, found[0].id, None
-            )
-            coming.addCallback(seats.append)
-            server = seats[0].server if seats[0] else None
+        user: auth.Caller = self._call(auth.identify, token, self.login.home.sessions, self.wall())
+        server = user.server
+        if user.away:
+            seat: placement.Seat | None = self._call(placement.come_back, user.id, None)
+            server = seat.server if seat else None
         assert server is not None, "nobody serves them"
         return self.servers[server]
 
@@ -283,20 +271,18 @@ class MemoryService:
             tally = server.serving.tally()
             self.database.run(membership.beat, server_id, tally.counts, tally.figures)
 
+    def _call(self, rule: Callable[..., Any], *arguments: object) -> Any:
+        results: list[Any] = []
+        self.database.run(rule, *arguments).addCallback(results.append)
+        return results[0]
+
     def _launched(self, server_id: str) -> None:
         if self.boots:
             self.clock.callLater(0, self.boot, server_id)
 
     def _runtime(self) -> Runtime:
-        return Runtime(
-            self._service,
-            self.config,
-            self.database,
-            self.broker.client(),
-            self.clock,
-            self.wall,
-            HINT_KEY,
-        )
+        stomp, clock = self.broker.client(), self.clock
+        return Runtime(self._service, self.config, self.database, stomp, clock, self.wall, HINT_KEY)
 
 
 def _make_tables(database: Any, schema: Schema) -> None:

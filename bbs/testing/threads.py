@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -28,12 +29,12 @@ class Inline:
 
 
 @implementer(ILane)
+@dataclass(frozen=True)
 class InlineLane(Generic[J]):
     """The lane of `Inline`."""
 
-    def __init__(self, work: Work[J], done: Done[J]) -> None:
-        self._work = work
-        self._done = done
+    work: Work[J]
+    done: Done[J]
 
     def put(self, job: J) -> None:
-        self._done(self._work(deque([job])))
+        self.done(self.work(deque([job])))

@@ -140,13 +140,15 @@ class TogetherContract(DatabaseSuite):
         self.assertTrue(self.database.available)
         self._at_rest()
 
+    def _fails_alone(self, rule: Rule, *errors: type[Exception]) -> None:
+        with self._one_among_others(rule) as answer:
+            self.failureResultOf(answer, *errors)
+
     def test_a_refusal(self) -> None:
-        with self._one_among_others(self._refuse) as answer:
-            self.failureResultOf(answer, EntryRefused)
+        self._fails_alone(self._refuse, EntryRefused)
 
     def test_a_bug(self) -> None:
-        with self._one_among_others(lambda: 1 / 0) as answer:
-            self.failureResultOf(answer, ZeroDivisionError)
+        self._fails_alone(lambda: 1 / 0, ZeroDivisionError)
 
     def test_one_that_fails_after_it_wrote(self) -> None:
         """Nothing of what the call wrote is stored."""
@@ -160,13 +162,11 @@ class TogetherContract(DatabaseSuite):
             self._add("before")
             ContractEntry.insert(name=None).execute()
 
-        with self._one_among_others(rule) as answer:
-            self.failureResultOf(answer, peewee.IntegrityError)
+        self._fails_alone(rule, peewee.IntegrityError)
 
     def test_one_that_stores_what_is_there(self) -> None:
         """What another of the calls stored counts."""
-        with self._one_among_others(partial(self._add, "3")) as answer:
-            self.failureResultOf(answer, peewee.IntegrityError)
+        self._fails_alone(partial(self._add, "3"), peewee.IntegrityError)
 
     def test_one_that_lost_a_race(self) -> None:
         """The loser runs again, and finds what the winner stored. Its first attempt leaves
@@ -187,8 +187,7 @@ class TogetherContract(DatabaseSuite):
             self._add("before")
             self.database.peewee.execute_sql(statement)
 
-        with self._one_among_others(rule) as answer:
-            self.failureResultOf(answer, peewee.OperationalError, peewee.ProgrammingError)
+        self._fails_alone(rule, peewee.OperationalError, peewee.ProgrammingError)
 
     def test_a_transaction_within_one(self) -> None:
         """An inner transaction may fail alone."""

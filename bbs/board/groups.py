@@ -7,7 +7,7 @@ import unicodedata
 import peewee
 
 from bbs.board import errors, inboxes
-from bbs.board.models import Group, Membership, Message
+from bbs.board.models import Group, Membership, MessageRow
 from bbs.framework import (
     Caller,
     Page,
@@ -156,7 +156,7 @@ def _one_of_many_joined(user: int, before: int) -> peewee.Select:
 @statement
 def _newest() -> peewee.Select:
     """The newest message: the messages from now on come behind it."""
-    return Message.select(peewee.fn.MAX(Message.id))
+    return MessageRow.select(peewee.fn.MAX(MessageRow.id))
 
 
 @statement

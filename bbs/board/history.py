@@ -15,7 +15,7 @@ import peewee
 
 from bbs.board import errors, relationships
 from bbs.board.messages import COLUMNS, event
-from bbs.board.models import LAST_ID, Delivery, Group, Membership, Message, Relationship
+from bbs.board.models import LAST_ID, Delivery, Group, Membership, MessageRow, Relationship
 from bbs.framework import (
     Caller,
     Page,
@@ -120,39 +120,43 @@ def _membership(user: int, name: str) -> peewee.Select:
 
 @statement
 def _said(user: int, name: str, to_group: bool, below: int, limit: int) -> peewee.Select:
-    own = (Message.sent_by == user) & (Message.target == name) & (Message.to_group == to_group)
-    found = Message.select(*COLUMNS, Message.sent_to).where(own & (Message.id < below))
-    latest = found.order_by(Message.id.desc()).limit(limit)
-    return by_index(latest, Message.sent_by, Message.target, Message.to_group)
+    own = (
+        (MessageRow.sent_by == user)
+        & (MessageRow.target == name)
+        & (MessageRow.to_group == to_group)
+    )
+    found = MessageRow.select(*COLUMNS, MessageRow.sent_to).where(own & (MessageRow.id < below))
+    latest = found.order_by(MessageRow.id.desc()).limit(limit)
+    return by_index(latest, MessageRow.sent_by, MessageRow.target, MessageRow.to_group)
 
 
 @statement
 def _heard(user: int, name: str, below: int, limit: int) -> peewee.Select:
-    own = (Message.sent_to == user) & (Message.sender == name)
-    found = Message.select(*COLUMNS, Message.sent_by).where(own & (Message.id < below))
-    latest = found.order_by(Message.id.desc()).limit(limit)
-    return by_index(latest, Message.sent_to, Message.sender)
+    own = (MessageRow.sent_to == user) & (MessageRow.sender == name)
+    found = MessageRow.select(*COLUMNS, MessageRow.sent_by).where(own & (MessageRow.id < below))
+    latest = found.order_by(MessageRow.id.desc()).limit(limit)
+    return by_index(latest, MessageRow.sent_to, MessageRow.sender)
 
 
 @statement
 def _said_in(group: int, after: int, below: int, limit: int) -> peewee.Select:
-    said = (Message.in_group == group) & (Message.id > after) & (Message.id < below)
-    latest = _of_group().where(said).order_by(Message.id.desc()).limit(limit)
-    return by_index(latest, Message.in_group)
+    said = (MessageRow.in_group == group) & (MessageRow.id > after) & (MessageRow.id < below)
+    latest = _of_group().where(said).order_by(MessageRow.id.desc()).limit(limit)
+    return by_index(latest, MessageRow.in_group)
 
 
 @statement
 def _sent_in(group: int, user: int, below: int, limit: int) -> peewee.Select:
     """The messages in the group that `user` was sent."""
     sent = Delivery.select(peewee.SQL("1")).where(
-        (Delivery.user == user) & (Delivery.message == Message.id)
+        (Delivery.user == user) & (Delivery.message == MessageRow.id)
     )
-    said = (Message.in_group == group) & (Message.id < below)
+    said = (MessageRow.in_group == group) & (MessageRow.id < below)
     latest = _of_group().where(said & peewee.fn.EXISTS(sent))
-    return by_index(latest.order_by(Message.id.desc()).limit(limit), Message.in_group)
+    return by_index(latest.order_by(MessageRow.id.desc()).limit(limit), MessageRow.in_group)
 
 
-def _of_group() -> peewee.ModelSelect[Message]:
+def _of_group() -> peewee.ModelSelect[MessageRow]:
     """Messages with the account of each sender, and once more that account if it still exists."""
-    sender = User.select(User.id).where(User.id == Message.sent_by)
-    return Message.select(*COLUMNS, Message.sent_by, sender)
+    sender = User.select(User.id).where(User.id == MessageRow.sent_by)
+    return MessageRow.select(*COLUMNS, MessageRow.sent_by, sender)

@@ -13,7 +13,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import LAST_ID, Delivery, Inbox, Message, chunks, padded
+from bbs.board.models import LAST_ID, Delivery, Inbox, MessageRow, chunks, padded
 from bbs.framework import byte_length, for_update, statement
 
 AT_ONCE = 50  # readers that one statement serves; SQLite allows a statement 500 parts
@@ -91,9 +91,9 @@ def _undelivered(messages: Sequence[int], last: int) -> peewee.Select:
 @statement
 def _undelivered_bytes(messages: Sequence[int], last: int) -> peewee.Select:
     """The users up to `last` for whom some of these messages wait, and how many bytes of them."""
-    sizes = Delivery.select(Delivery.user, peewee.fn.SUM(byte_length(Message.text)))
+    sizes = Delivery.select(Delivery.user, peewee.fn.SUM(byte_length(MessageRow.text)))
     waiting = sizes.join_from(Delivery, Inbox, on=(Inbox.user == Delivery.user))
-    texts = waiting.join_from(Delivery, Message)
+    texts = waiting.join_from(Delivery, MessageRow)
     return texts.where(_waits(messages, last)).group_by(Delivery.user)
 
 
@@ -129,8 +129,8 @@ def _left(user: int, before: int, last: int) -> Any:
     own = Delivery.user == user
     follows = Delivery.select(peewee.SQL("1")).where(own & (Delivery.message > last)).limit(1)
     delivered = (
-        Delivery.select(peewee.fn.SUM(byte_length(Message.text)))
-        .join(Message)
+        Delivery.select(peewee.fn.SUM(byte_length(MessageRow.text)))
+        .join(MessageRow)
         .where(own & (Delivery.message > before) & (Delivery.message <= last))
     )
     left = Inbox.waiting - peewee.fn.COALESCE(delivered, 0)

@@ -14,7 +14,7 @@ from functools import reduce
 import peewee
 
 from bbs.board import blocks, errors, groups, inboxes, models, relationships
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship
+from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, Relationship
 from bbs.framework import (
     BATCH,
     Caller,
@@ -46,8 +46,8 @@ database."""
 
 
 COLUMNS = (
-    *(Message.id, Message.sender, Message.target),
-    *(Message.to_group, Message.text, Message.stored),
+    *(MessageRow.id, MessageRow.sender, MessageRow.target),
+    *(MessageRow.to_group, MessageRow.text, MessageRow.stored),
 )
 """The columns of a message as `event` takes them."""
 
@@ -220,13 +220,13 @@ def expire(before: float, most: int = 500, readers: int = EXPIRED_AT_ONCE) -> in
 
     Returns how many it found, 0 if there are no more.
     """
-    expired = Message.select(Message.id).where(Message.stored < before).limit(most)
+    expired = MessageRow.select(MessageRow.id).where(MessageRow.stored < before).limit(most)
     old, last = _few_readers(sorted(number for (number,) in rows(expired)), readers)
     inboxes.forget(old, last)
     for each in models.chunks(old, inboxes.MESSAGES_AT_ONCE):
         _expire_deliveries(models.padded(each), last)
         if last == models.LAST_ID:
-            Message.delete().where(Message.id.in_(each)).execute()
+            MessageRow.delete().where(MessageRow.id.in_(each)).execute()
     return len(old)
 
 
@@ -277,7 +277,7 @@ def _add(
     sent_to: int | None,
     in_group: int | None,
 ) -> peewee.Insert:
-    return Message.insert(
+    return MessageRow.insert(
         sender=sender,
         target=target,
         to_group=to_group,
@@ -291,7 +291,7 @@ def _add(
 
 @statement
 def _remove(number: int) -> peewee.Delete:
-    return Message.delete().where(Message.id == number)
+    return MessageRow.delete().where(MessageRow.id == number)
 
 
 @statement
@@ -315,7 +315,7 @@ def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
     for each user."""
     ranges: list[peewee.SelectBase] = [
         Delivery.select(peewee.SQL(str(index)), *COLUMNS)
-        .join(Message)
+        .join(MessageRow)
         .where((Delivery.user == user) & (Delivery.message > last))
         .order_by(Delivery.message)
         .limit(BATCH)

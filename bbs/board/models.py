@@ -77,7 +77,7 @@ class Block(Table):
         indexes = ((("user", "other"), True),)
 
 
-class Post(Table):
+class PostRow(Table):
     """A text that the author's friends may read. `stored` is in seconds since the epoch, and null
     for the posts of versions that did not keep it."""
 
@@ -85,6 +85,9 @@ class Post(Table):
     author = peewee.ForeignKeyField(User, on_delete="CASCADE")
     text = peewee.TextField()
     stored = peewee.DoubleField(null=True)
+
+    class Meta:
+        table_name = "post"
 
 
 class Group(Table):
@@ -114,7 +117,7 @@ class Membership(Table):
         indexes = ((("group", "user"), True),)
 
 
-class Message(Table):
+class MessageRow(Table):
     """A message to a user or to a group. Names are copied: it outlives its sender's account.
 
     `sent_by`, `sent_to` and `in_group` are the ids of the sender, and of the user or the group that
@@ -134,6 +137,7 @@ class Message(Table):
     in_group = peewee.BigIntegerField(null=True)
 
     class Meta:
+        table_name = "message"
         # Messages of a user to a name, messages of a name to a user, and messages in a group: each
         # is one range, in the order of the ids.
         indexes = (
@@ -167,15 +171,15 @@ class Delivery(Table):
     """`message` is for `user`."""
 
     user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
-    message = peewee.ForeignKeyField(Message, on_delete="CASCADE")
+    message = peewee.ForeignKeyField(MessageRow, on_delete="CASCADE")
 
     class Meta:
         primary_key = peewee.CompositeKey("user", "message")
 
 
 MODELS: tuple[type[Table], ...] = (
-    *(Relationship, Block, Post, Group),  # In the order in which they can be made.
-    *(Membership, Message, Inbox, Delivery),
+    *(Relationship, Block, PostRow, Group),  # In the order in which they can be made.
+    *(Membership, MessageRow, Inbox, Delivery),
 )
 
 
@@ -186,13 +190,13 @@ def _to_2(migrator: Migrator) -> None:
     migrator.add_columns("chat_group", creator_id=creator)
     migrator.create_table(Group)
     waiting = (
-        Delivery.select(peewee.fn.SUM(byte_length(Message.text)))
-        .join(Message)
+        Delivery.select(peewee.fn.SUM(byte_length(MessageRow.text)))
+        .join(MessageRow)
         .where((Delivery.user == Inbox.user) & (Delivery.message > Inbox.delivered))
     )
-    own = Post.author == Inbox.user
-    posts = Post.select(peewee.fn.COUNT(Post.id)).where(own)
-    post_bytes = Post.select(peewee.fn.SUM(byte_length(Post.text))).where(own)
+    own = PostRow.author == Inbox.user
+    posts = PostRow.select(peewee.fn.COUNT(PostRow.id)).where(own)
+    post_bytes = PostRow.select(peewee.fn.SUM(byte_length(PostRow.text))).where(own)
     # All rows are counted anew, however often this is done.
     Inbox.update(
         waiting=peewee.fn.COALESCE(waiting, 0),
@@ -215,7 +219,7 @@ def _to_3(migrator: Migrator) -> None:
     _fill_message_ids()
     _fill_membership_starts()
     # Indexes are made faster now than kept up meanwhile.
-    for model in (Membership, Message):
+    for model in (Membership, MessageRow):
         migrator.create_table(model)
 
 
@@ -226,36 +230,38 @@ MEMBERS_AT_ONCE = 250  # memberships in one statement; SQLite limits the depth o
 
 
 def _fill_message_ids() -> None:
-    """Fill `Message.sent_by`, `sent_to` and `in_group`.
+    """Fill `MessageRow.sent_by`, `sent_to` and `in_group`.
 
     The sender is the user with the name, if that account is older than the message: else the sender
     is gone. A direct message has one delivery, until its reader deletes the account. Groups stay
     for ever.
     """
     sender = User.select(User.id).where(
-        (User.name == Message.sender) & (User.created <= Message.stored)
+        (User.name == MessageRow.sender) & (User.created <= MessageRow.stored)
     )
-    reader = Delivery.select(peewee.fn.MIN(Delivery.user)).where(Delivery.message == Message.id)
-    group = Group.select(Group.id).where(Group.name == Message.target)
+    reader = Delivery.select(peewee.fn.MIN(Delivery.user)).where(Delivery.message == MessageRow.id)
+    group = Group.select(Group.id).where(Group.name == MessageRow.target)
     for low, high in _ranges():
-        Message.update(
+        MessageRow.update(
             sent_by=sender,
-            sent_to=peewee.Case(None, [(Message.to_group, None)], reader),
-            in_group=peewee.Case(None, [(Message.to_group, group)]),
-        ).where((Message.id >= low) & (Message.id < high)).execute()
+            sent_to=peewee.Case(None, [(MessageRow.to_group, None)], reader),
+            in_group=peewee.Case(None, [(MessageRow.to_group, group)]),
+        ).where((MessageRow.id >= low) & (MessageRow.id < high)).execute()
 
 
 def _fill_membership_starts() -> None:
     """Fill `Membership.after` with the message before the first that the member was sent in the
     group; for a member who was sent none, with the last message there is."""
-    [(newest,)] = rows(Message.select(peewee.fn.MAX(Message.id)))
+    [(newest,)] = rows(MessageRow.select(peewee.fn.MAX(MessageRow.id)))
     first: dict[tuple[int, int], int] = {}
     for low, high in _ranges():
         sent = (
-            Delivery.select(Delivery.user, Message.in_group, peewee.fn.MIN(Message.id))
-            .join(Message)
-            .where((Message.id >= low) & (Message.id < high) & Message.in_group.is_null(False))
-            .group_by(Delivery.user, Message.in_group)
+            Delivery.select(Delivery.user, MessageRow.in_group, peewee.fn.MIN(MessageRow.id))
+            .join(MessageRow)
+            .where(
+                (MessageRow.id >= low) & (MessageRow.id < high) & MessageRow.in_group.is_null(False)
+            )
+            .group_by(Delivery.user, MessageRow.in_group)
         )
         for user, group, message in rows(sent):
             first.setdefault((user, group), message)
@@ -272,6 +278,8 @@ def _fill_membership_starts() -> None:
 
 def _ranges() -> Iterator[tuple[int, int]]:
     """The ids of messages in ranges, lowest first: from the first number on, before the second."""
-    [(low, high)] = rows(Message.select(peewee.fn.MIN(Message.id), peewee.fn.MAX(Message.id)))
+    [(low, high)] = rows(
+        MessageRow.select(peewee.fn.MIN(MessageRow.id), peewee.fn.MAX(MessageRow.id))
+    )
     for first in range(low, high + 1, MESSAGES_AT_ONCE) if low is not None else ():
         yield first, first + MESSAGES_AT_ONCE

@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import LENGTHS, Inbox, Post, Relationship, chunks, padded
+from bbs.board.models import LENGTHS, Inbox, PostRow, Relationship, chunks, padded
 from bbs.framework import (
     Caller,
     Page,
@@ -180,7 +180,7 @@ def _remove_oldest(author: int, quotas: Quotas) -> None:
 
 @statement
 def _add(author: int, text: str, stored: float) -> peewee.Insert:
-    return Post.insert(author=author, text=text, stored=stored)
+    return PostRow.insert(author=author, text=text, stored=stored)
 
 
 @statement
@@ -197,21 +197,25 @@ def _counted(author: int) -> peewee.Select:
 
 @statement
 def _oldest(author: int, last: int, limit: int) -> peewee.Select:
-    posts = Post.select(Post.id, byte_length(Post.text))
-    return posts.where((Post.author == author) & (Post.id > last)).order_by(Post.id).limit(limit)
+    posts = PostRow.select(PostRow.id, byte_length(PostRow.text))
+    return (
+        posts.where((PostRow.author == author) & (PostRow.id > last))
+        .order_by(PostRow.id)
+        .limit(limit)
+    )
 
 
 @statement
 def _remove(author: int, last: int) -> peewee.Delete:
-    return Post.delete().where((Post.author == author) & (Post.id <= last))
+    return PostRow.delete().where((PostRow.author == author) & (PostRow.id <= last))
 
 
 @statement
 def _few(reader: int, kind: str, limit: int) -> peewee.Select:
     return (
-        Post.select(Post.id, User.name, Post.text, Post.stored)
-        .join(Relationship, on=(Relationship.other == Post.author))
-        .join(User, on=(Post.author == User.id))
+        PostRow.select(PostRow.id, User.name, PostRow.text, PostRow.stored)
+        .join(Relationship, on=(Relationship.other == PostRow.author))
+        .join(User, on=(PostRow.author == User.id))
         .where((Relationship.user == reader) & (Relationship.kind == kind))
         .limit(limit)
     )
@@ -225,16 +229,16 @@ def _friends(reader: int, kind: str) -> peewee.Select:
 
 @statement
 def _newest() -> peewee.Select:
-    return Post.select(peewee.fn.MAX(Post.id))
+    return PostRow.select(peewee.fn.MAX(PostRow.id))
 
 
 @statement
 def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee.Select:
-    some = Post.author.in_(authors) & (Post.id >= low) & (Post.id < below)
-    return Post.select(Post.id).where(some).limit(limit)
+    some = PostRow.author.in_(authors) & (PostRow.id >= low) & (PostRow.id < below)
+    return PostRow.select(PostRow.id).where(some).limit(limit)
 
 
 @statement
 def _texts(numbers: Sequence[int]) -> peewee.Select:
-    posts = Post.select(Post.id, Post.author, Post.text, Post.stored)
-    return posts.where(Post.id.in_(numbers)).order_by(Post.id.desc())
+    posts = PostRow.select(PostRow.id, PostRow.author, PostRow.text, PostRow.stored)
+    return posts.where(PostRow.id.in_(numbers)).order_by(PostRow.id.desc())

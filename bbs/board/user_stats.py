@@ -10,7 +10,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import Block, Delivery, Inbox, Membership, Message, Relationship
+from bbs.board.models import Block, Delivery, Inbox, Membership, MessageRow, Relationship
 from bbs.framework import statement, together
 
 MOST_COUNTED = 1000  # nobody needs to know the number of more
@@ -47,8 +47,8 @@ def _invitations(user: int, kind: str, most: int) -> peewee.Select:
 def _first_since(seen: float) -> peewee.Select:
     """The first message of anybody since then. Ids and times need not rise together, as each server
     has its own clock: a message more or less is shown twice, and no undelivered one is lost."""
-    found = Message.select(Message.id).where(Message.stored >= seen)
-    return found.order_by(Message.stored).limit(1)
+    found = MessageRow.select(MessageRow.id).where(MessageRow.stored >= seen)
+    return found.order_by(MessageRow.stored).limit(1)
 
 
 @statement
@@ -103,7 +103,7 @@ def _blocks(user: int) -> peewee.Select:
 
 @statement
 def _sent(user: int) -> peewee.Select:
-    return Message.select(peewee.fn.COUNT(Message.id)).where(Message.sent_by == user)
+    return MessageRow.select(peewee.fn.COUNT(MessageRow.id)).where(MessageRow.sent_by == user)
 
 
 @statement

@@ -166,7 +166,7 @@ def _plugin(
     :param parameters: options that override no key, in twistd's form.
     """
 
-    class Options(DaemonOptions):
+    class PluginOptions(DaemonOptions):
         optParameters: ClassVar = [
             ["config", "c", None, "Configuration file (TOML)"],
             *(
@@ -176,8 +176,8 @@ def _plugin(
             *parameters,
         ]
 
-    Options.daemon_name, Options.overrides = name, overrides
-    Options.__doc__ = (
+    PluginOptions.daemon_name, PluginOptions.overrides = name, overrides
+    PluginOptions.__doc__ = (
         f"Options of `twistd {name}`; those that override the file are named as its keys."
     )
 
@@ -192,7 +192,7 @@ def _plugin(
             _adapt(daemon, options, options.parent)
         return daemon
 
-    return TwistdPlugin(Options, make_service)
+    return TwistdPlugin(PluginOptions, make_service)
 
 
 def _end_process(reactor: IReactor) -> Callable[[str], None]:

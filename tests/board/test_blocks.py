@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bbs.board import blocks, friends, groups, messages, relationships
-from bbs.board.models import Block, Delivery, Inbox, Message, Relationship
+from bbs.board.models import Block, Delivery, Inbox, MessageRow, Relationship
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller
 from bbs.rules.pagination import Page
@@ -116,7 +116,7 @@ class Blocking(WaysCase):
         self.refused("ann takes nothing from you", messages.send, self.bob, "ann", "hello")
         self.log_out(self.ann)
         self.refused("ann takes nothing from you", messages.send, self.bob, "ann", "hello")
-        self.assertEqual((Message.select().count(), Relationship.select().count()), (0, 0))
+        self.assertEqual((MessageRow.select().count(), Relationship.select().count()), (0, 0))
 
     def test_what_comes_before_it(self) -> None:
         self.call(blocks.block, self.ann, "bob")
@@ -277,7 +277,7 @@ class Overtaken(WaysCase):
         self.refused("ann is not your friend", messages.send, bob, "ann", "hello")
         self.call(blocks.block, self.ann, "bob")
         self.refused("ann takes nothing from you", messages.send, bob, "ann", "hello")
-        self.assertEqual(Message.select().count(), 0)
+        self.assertEqual(MessageRow.select().count(), 0)
         self.assertEqual(Inbox.get(Inbox.user == self.ann.id).waiting, 0)
 
     def test_the_same_done_twice(self) -> None:

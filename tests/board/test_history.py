@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from bbs.board import blocks, groups, history, messages
-from bbs.board.models import Membership, Message, Relationship
+from bbs.board.models import Membership, MessageRow, Relationship
 from bbs.rules import accounts
 from bbs.rules.auth import Caller
 from bbs.rules.pagination import Page, Part
@@ -114,7 +114,7 @@ class WithAFriend(HistoryCase):
         for caller, name in ((self.ann, "bob"), (self.bob, "ann")):
             self.assertEqual(self.texts(caller, name), ["hello"])
             self.assertNotIn("former", self.read(caller, name)[0])
-        Message.delete().execute()
+        MessageRow.delete().execute()
         self.refused("bob is not your friend", history.history, self.ann, "bob")
 
     def test_who_is_blocked(self) -> None:
@@ -132,7 +132,7 @@ class WithAFriend(HistoryCase):
 
     def test_what_servers_of_before_stored_is_in_none(self) -> None:
         self.say(self.ann, "bob", "hello")
-        Message.update(sent_by=None, sent_to=None).execute()
+        MessageRow.update(sent_by=None, sent_to=None).execute()
         self.assertEqual(self.read(self.ann, "bob"), [])
 
 
@@ -168,7 +168,7 @@ class Formers(HistoryCase):
 
     def test_whom_nobody_knows_any_more(self) -> None:
         """What the step from version 2 found nobody for was somebody else's."""
-        Message.update(sent_by=None).where(Message.sender == "bob").execute()
+        MessageRow.update(sent_by=None).where(MessageRow.sender == "bob").execute()
         bob = self.person("bob")
         self.assertEqual(
             self.marked(self.ann, "bob"), [("to the first", True), ("from the first", True)]
@@ -275,5 +275,5 @@ class InAGroup(HistoryCase):
 
     def test_what_is_old_is_gone(self) -> None:
         self.say_in(self.ann, "chess", "e4", "e5")
-        Message.delete().where(Message.text == "e4").execute()
+        MessageRow.delete().where(MessageRow.text == "e4").execute()
         self.assertEqual(self.texts(self.ann, "chess"), ["e5"])

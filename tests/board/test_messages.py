@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bbs.board import groups, messages
-from bbs.board.models import Delivery, Inbox, Message
+from bbs.board.models import Delivery, Inbox, MessageRow
 from bbs.delivery.feed import Cursor, Mailbox, Stored
 from bbs.rules import accounts, auth
 from bbs.storage.models import Server
@@ -37,7 +37,7 @@ class Sending(MessagesCase):
     def test_success(self) -> None:
         ann = replace(self.ann, now=1764086400.2512345)
         stored = self.call(messages.send, ann, "bob", "hello")
-        number = Message.get().id
+        number = MessageRow.get().id
         event = Stored(
             number,
             {
@@ -78,7 +78,7 @@ class Sending(MessagesCase):
     def test_to_a_friend_who_is_offline(self) -> None:
         self.go_offline(self.bob)
         self.refused("bob is not online", messages.send, self.ann, "bob", "hello")
-        self.assertEqual(Message.select().count(), 0)
+        self.assertEqual(MessageRow.select().count(), 0)
 
     def test_to_a_friend_whose_server_is_gone(self) -> None:
         """Online all the same: a new place is being found."""
@@ -110,7 +110,7 @@ class SendingToGroups(MessagesCase):
     def test_every_member_gets_it_the_sender_too(self) -> None:
         ann = replace(self.ann, now=1764086401.5)
         stored = self.call(messages.send_group, ann, "chess", "e4")
-        number = Message.get().id
+        number = MessageRow.get().id
         event = Stored(
             number,
             {
@@ -247,7 +247,7 @@ class Expiring(MessagesCase):
             self.clock.advance(10)
         self.assertEqual(self.call(messages.expire, self.now - 10), 2)
         self.assertEqual(self.texts(self.bob), ["3"])
-        self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
+        self.assertEqual((MessageRow.select().count(), Delivery.select().count()), (1, 1))
         self.assertEqual(self.call(messages.expire, self.now - 10), 0)
 
     def test_a_few_at_a_time(self) -> None:
@@ -265,7 +265,7 @@ class Expiring(MessagesCase):
         self.call(messages.send, self.ann, "bob", "3")
         there = []
         while self.call(messages.expire, self.now + 1, readers=2):
-            there.append((Message.select().count(), Delivery.select().count()))
+            there.append((MessageRow.select().count(), Delivery.select().count()))
         # Of the second, which has three readers, two lose it first.
         self.assertEqual(there, [(2, 4), (2, 2), (0, 0)])
         self.assertEqual([inbox.waiting for inbox in Inbox.select()], [0, 0, 0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.board import friends, groups, messages
-from bbs.board.models import Group, Message
+from bbs.board.models import Group, MessageRow
 from bbs.storage.models import User
 from tests.database_case import RulesCase, on_both_databases
 
@@ -24,7 +24,7 @@ class Names(RulesCase):
         self.assertEqual(self.call(friends.friends, self.bob), {"friend": [STORED]})
         sent = self.call(messages.send, self.bob, TYPED, "hello")
         self.assertEqual(sent.event.members["to"], STORED)
-        self.assertEqual(Message.get().target, STORED)
+        self.assertEqual(MessageRow.get().target, STORED)
 
     def test_groups(self) -> None:
         self.call(groups.create, self.ann, TYPED)

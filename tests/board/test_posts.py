@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bbs.board import friends, posts
-from bbs.board.models import Post
+from bbs.board.models import PostRow
 from bbs.rules import auth
 from tests.database_case import RulesCase, on_both_databases
 
@@ -36,7 +36,7 @@ class Posts(RulesCase):
     def test_friends_read_them_and_nobody_else(self) -> None:
         self.call(friends.invite, self.ann, "eve")
         self.call(posts.post, replace(self.ann, now=1764086400.2512345), "hello")
-        number, when = Post.get().id, 1764086400.2512345
+        number, when = PostRow.get().id, 1764086400.2512345
         self.assertEqual(
             self.call(posts.friends_posts, self.bob)["post"],
             [{"id": "ann", "message": "hello", "post": number, "time": when}],
@@ -46,7 +46,7 @@ class Posts(RulesCase):
 
     def test_when_one_of_before_was_stored_nobody_knows(self) -> None:
         self.call(posts.post, self.ann, "hello")
-        Post.update(stored=None).execute()
+        PostRow.update(stored=None).execute()
         [post] = self.call(posts.friends_posts, self.bob)["post"]
         self.assertIsNone(post["time"])
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, errors, friends, groups, inboxes, messages, posts
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
 from bbs.config import Configuration, Limits
 from bbs.core.values import Quotas
 from bbs.daemons.composition import sessions_of
@@ -158,9 +158,9 @@ class InboxCase(RulesCase):
         """The bytes that wait for somebody, as they are counted; fails unless they are that."""
         inbox = Inbox.get(Inbox.user == caller.id)
         there = (
-            Message.select(Message.text)
+            MessageRow.select(MessageRow.text)
             .join(Delivery)
-            .where((Delivery.user == caller.id) & (Message.id > inbox.delivered))
+            .where((Delivery.user == caller.id) & (MessageRow.id > inbox.delivered))
         )
         self.assertEqual(inbox.waiting, sum(len(each.text.encode()) for each in there))
         return int(inbox.waiting)
@@ -180,7 +180,7 @@ class Inboxes(InboxCase):
     def test_nothing_of_a_refused_one_stays(self) -> None:
         self.call(messages.send, self.ann, "bob", "12345678")
         self.refused("bob's inbox is full", messages.send, self.ann, "bob", "123")
-        self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
+        self.assertEqual((MessageRow.select().count(), Delivery.select().count()), (1, 1))
         self.assertEqual(self.waiting(self.bob), 8)
         self.call(messages.send, self.bob, "ann", "as before")
 
@@ -201,7 +201,7 @@ class Inboxes(InboxCase):
         ann = self.call(auth.identify, token, sessions, self.now, messages.addressee, ("bob",))
         self.call(messages.send, self.ann, "bob", "12345678")
         self.refused("bob's inbox is full", messages.send, ann, "bob", "123")
-        self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
+        self.assertEqual((MessageRow.select().count(), Delivery.select().count()), (1, 1))
         self.assertEqual(self.waiting(self.bob), 8)
 
     def test_there_is_room_again_behind_what_was_delivered(self) -> None:
@@ -232,7 +232,7 @@ class Inboxes(InboxCase):
         self.call(groups.create, self.ann, "go")
         self.call(messages.send_group, self.ann, "go", "12345678")
         self.call(messages.send_group, self.ann, "go", "123")
-        self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
+        self.assertEqual((MessageRow.select().count(), Delivery.select().count()), (1, 1))
         self.assertEqual(self.waiting(self.ann), 8)
 
     def test_a_large_group(self) -> None:
@@ -314,7 +314,7 @@ class Posts(RulesCase):
 
     def kept(self, author: auth.Caller) -> list[str]:
         """An author's posts; fails unless they are what is counted."""
-        texts = [each.text for each in Post.select().where(Post.author == author.id)]
+        texts = [each.text for each in PostRow.select().where(PostRow.author == author.id)]
         inbox = Inbox.get(Inbox.user == author.id)
         size = sum(len(text.encode()) for text in texts)
         self.assertEqual((inbox.posts, inbox.post_bytes), (len(texts), size))
@@ -335,7 +335,7 @@ class Posts(RulesCase):
         self.assertEqual(self.kept(self.ann), ["48", "49", "50"])
 
     def test_so_many_at_a_time(self) -> None:
-        add(Post, [(self.ann.id, "x")] * 1050, Post.author, Post.text)
+        add(PostRow, [(self.ann.id, "x")] * 1050, PostRow.author, PostRow.text)
         Inbox.update(posts=1050, post_bytes=1050).where(Inbox.user == self.ann.id).execute()
         left = []
         for text in ("1", "2", "3", "4"):

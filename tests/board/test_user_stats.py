@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bbs.board import friends, groups, messages, user_stats
-from bbs.board.models import Delivery, Inbox, Message, Relationship
+from bbs.board.models import Delivery, Inbox, MessageRow, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, placement
 from bbs.rules.auth import Caller
@@ -109,8 +109,14 @@ class Waiting(RulesCase):
         first = self.send(100.0)
         numbers = range(first + 1, first + 1 + user_stats.MOST_COUNTED)
         sent = [(number, "ann", "bob", False, "hello", 200.0) for number in numbers]
-        fields = (Message.id, Message.sender, Message.target, Message.to_group, Message.text)
-        add(Message, sent, *fields, Message.stored)
+        fields = (
+            MessageRow.id,
+            MessageRow.sender,
+            MessageRow.target,
+            MessageRow.to_group,
+            MessageRow.text,
+        )
+        add(MessageRow, sent, *fields, MessageRow.stored)
         theirs = [(self.bob.id, number) for number in numbers]
         add(Delivery, theirs, Delivery.user, Delivery.message)
         self.expect(self.bob, None, 1000, 0)

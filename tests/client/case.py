@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from bbs.board import board, friends, groups, messages
-from bbs.board.models import Group, Message, Post
+from bbs.board.models import Group, MessageRow, PostRow
 from bbs.client import Address, BBSClient, ClientError
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits
@@ -244,12 +244,12 @@ class ClientTestCase(SynchronousTestCase):
 
     def posts(self) -> list[tuple[str, str]]:
         """Everybody's posts, with their authors."""
-        return rows(Post.select(User.name, Post.text).join(User).order_by(Post.id))
+        return rows(PostRow.select(User.name, PostRow.text).join(User).order_by(PostRow.id))
 
     def messages(self) -> list[tuple[str, str, str]]:
         """Everybody's messages: from whom, to whom, and what."""
-        query = Message.select(Message.sender, Message.target, Message.text)
-        return rows(query.order_by(Message.id))
+        query = MessageRow.select(MessageRow.sender, MessageRow.target, MessageRow.text)
+        return rows(query.order_by(MessageRow.id))
 
     def groups(self) -> list[str]:
         return [name for (name,) in rows(Group.select(Group.name).order_by(Group.id))]

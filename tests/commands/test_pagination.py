@@ -19,7 +19,7 @@ from peewee import fn
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, friends, groups, posts
-from bbs.board.models import Group, Membership, Post, Relationship
+from bbs.board.models import Group, Membership, PostRow, Relationship
 from bbs.commands.common import all_commands
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, paged, read_only
@@ -273,7 +273,7 @@ class LongLists(ServedCase):
         one, other, stranger = self.users(3)
         self.relate([one, other], Relationship.FRIEND)
         rows = [((one, other, stranger)[number % 3], str(number)) for number in range(1530)]
-        Post.insert_many(rows, fields=[Post.author, Post.text]).execute()
+        PostRow.insert_many(rows, fields=[PostRow.author, PostRow.text]).execute()
         latest, rest = self.parts("receive-post", "post")
         friends_posts = [str(number) for number in range(1530) if number % 3 < 2]
         self.assertEqual([each["message"] for each in latest], friends_posts[20:])
@@ -357,11 +357,11 @@ class PostsOfMany(RulesCase):
 
     def write(self, authors: list[int], count: int, text: str = "x", first: int = 1) -> None:
         """So many posts, by turns; their ids go on behind the last, or from `first` on."""
-        last = Post.select(fn.MAX(Post.id)).scalar() or 0
+        last = PostRow.select(fn.MAX(PostRow.id)).scalar() or 0
         ids = count_from(max(first, last + 1))
         rows = [(next(ids), authors[number % len(authors)], text) for number in range(count)]
         for batch in (rows[start : start + 500] for start in range(0, count, 500)):
-            Post.insert_many(batch, fields=[Post.id, Post.author, Post.text]).execute()
+            PostRow.insert_many(batch, fields=[PostRow.id, PostRow.author, PostRow.text]).execute()
 
     def read(self) -> list[int]:
         """How many posts there are in each part."""

@@ -27,7 +27,16 @@ from bbs.board import (
     posts,
     user_stats,
 )
-from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.board.models import (
+    Block,
+    Delivery,
+    Group,
+    Inbox,
+    Membership,
+    MessageRow,
+    PostRow,
+    Relationship,
+)
 from bbs.core.values import DrainCause, Instance, LossCause, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import (
@@ -64,10 +73,10 @@ GROWING = {
         Session,
         Place,
         Relationship,
-        Post,
+        PostRow,
         Group,
         Membership,
-        Message,
+        MessageRow,
         Inbox,
         Delivery,
         Block,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.board.models import (
+    Block,
+    Delivery,
+    Group,
+    Inbox,
+    Membership,
+    MessageRow,
+    PostRow,
+    Relationship,
+)
 from bbs.core.values import State, Tally
 from bbs.rules import auth, membership
 from bbs.storage.database import Database, rows
@@ -34,11 +43,11 @@ def fill(database: Database) -> None:
             _relate(users, number, number + 1, Relationship.FRIEND, Relationship.FRIEND)
         blocked = [{"user": users[0], "other": users[2000 + number]} for number in range(50)]
         _insert(Block, blocked + [_block(users, number) for number in range(21, PEOPLE)])
-        _insert(Post, [{"author": user, "text": "hello"} for user in users for _ in range(3)])
+        _insert(PostRow, [{"author": user, "text": "hello"} for user in users for _ in range(3)])
         _insert(Group, [{"name": f"group{n}", "channel": ""} for n in range(PEOPLE // 2)])
         _insert(Membership, _memberships(users))
         [(first,)] = rows(Group.select(Group.id).order_by(Group.id).limit(1))
-        _insert(Message, [_message(number, users, first) for number in range(2 * PEOPLE)])
+        _insert(MessageRow, [_message(number, users, first) for number in range(2 * PEOPLE)])
         _insert(Delivery, _deliveries(users))
         membership.enroll(KEEPER)
         membership.observe(KEEPER, Tally())
@@ -124,7 +133,9 @@ def _message(number: int, users: list[int], first_group: int) -> dict[str, objec
 
 
 def _deliveries(users: list[int]) -> list[dict[str, object]]:
-    numbers = [number for (number,) in rows(Message.select(Message.id).order_by(Message.id))]
+    numbers = [
+        number for (number,) in rows(MessageRow.select(MessageRow.id).order_by(MessageRow.id))
+    ]
     return [
         {"user": users[0] if place < 50 else users[place % len(users)], "message": number}
         for place, number in enumerate(numbers)

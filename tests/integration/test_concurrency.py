@@ -9,7 +9,7 @@ from typing import Any
 import peewee
 
 from bbs.board import blocks, friends, groups, inboxes, messages, posts
-from bbs.board.models import Block, Delivery, Inbox, Message, Post, Relationship
+from bbs.board.models import Block, Delivery, Inbox, MessageRow, PostRow, Relationship
 from bbs.core.values import DrainCause, LossCause, Quotas, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, membership, placement
@@ -764,12 +764,12 @@ class Counters(ContestCase):
         for person in people:
             inbox = Inbox.get(Inbox.user == person.id)
             waits = (
-                Message.select()
+                MessageRow.select()
                 .join(Delivery)
-                .where((Delivery.user == person.id) & (Message.id > inbox.delivered))
+                .where((Delivery.user == person.id) & (MessageRow.id > inbox.delivered))
             )
             self.assertEqual(inbox.waiting, sum(len(one.text.encode()) for one in waits))
-            own = Post.select().where(Post.author == person.id)
+            own = PostRow.select().where(PostRow.author == person.id)
             sizes = [len(one.text.encode()) for one in own]
             self.assertEqual((inbox.posts, inbox.post_bytes), (len(sizes), sum(sizes)))
             self.assertLessEqual(len(sizes), 20)

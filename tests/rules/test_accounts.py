@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, friends, groups, messages, posts
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
 from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.core.values import State
 from bbs.delivery.feed import Cursor
@@ -397,7 +397,7 @@ class Deleting(RulesCase):
             Session.select().where(Session.user == ann.id),
             Place.select().where(Place.user == ann.id),
             Relationship.select(),
-            Post.select(),
+            PostRow.select(),
             Membership.select().where(Membership.user == ann.id),
             Inbox.select().where(Inbox.user == ann.id),
             Delivery.select().where(Delivery.user == ann.id),
@@ -410,8 +410,14 @@ class Deleting(RulesCase):
         self.befriend(ann, bob)
         many = range(1, messages.FORGOTTEN_AT_ONCE + 1)
         rows = [(number, "bob", "ann", False, "12", 0.0) for number in many]
-        fields = (Message.id, Message.sender, Message.target, Message.to_group, Message.text)
-        add(Message, rows, *fields, Message.stored)
+        fields = (
+            MessageRow.id,
+            MessageRow.sender,
+            MessageRow.target,
+            MessageRow.to_group,
+            MessageRow.text,
+        )
+        add(MessageRow, rows, *fields, MessageRow.stored)
         add(Delivery, [(ann.id, number) for number in many], Delivery.user, Delivery.message)
         Inbox.update(waiting=2 * len(many)).where(Inbox.user == ann.id).execute()
         self.call(messages.send, bob, "ann", "333")
@@ -444,7 +450,7 @@ class Deleting(RulesCase):
         self.call(accounts.delete, ann)
         self.assertEqual(Group.get().name, "chess")
         self.assertEqual(self.call(groups.joined, bob)["group"], ["chess"])
-        self.assertEqual(Message.get().sender, "ann")
+        self.assertEqual(MessageRow.get().sender, "ann")
         [events] = self.call(messages.fetch, [Cursor(bob.id, 0)]).values()
         self.assertEqual(
             [(each.members["from"], each.members["message"]) for each in events], [("ann", "ho")]

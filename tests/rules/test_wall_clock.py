@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.board.models import Message
+from bbs.board.models import MessageRow
 from bbs.core.errors import NotLoggedIn
 from bbs.core.values import State
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, membership
@@ -63,7 +63,7 @@ class SetBack(SynchronousTestCase):
             self.assertEqual(talking.ask(f"send {ann} bob {number}")["status"], 0)
             self.service.advance(3)
         self.assertEqual([each["message"] for each in listening.events()], [*"0123"])
-        stored = [row.stored for row in Message.select().order_by(Message.id)]
+        stored = [row.stored for row in MessageRow.select().order_by(MessageRow.id)]
         self.assertLess(abs(stored[1] - stored[0] + HOUR), 60)
         self.assertLess(abs(stored[2] - stored[0] - HOUR), 60)
 

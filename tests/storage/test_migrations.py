@@ -16,7 +16,7 @@ from playhouse.migrate import migrate as apply
 
 from bbs.board import board
 from bbs.board import models as board_models
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
+from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow
 from bbs.rules import page_history
 from bbs.rules.page_history import Event, EventKind
 from bbs.storage import migrations, models
@@ -621,12 +621,12 @@ class TheBoardsSteps(MigrationCase):
         for user in (self.ann, self.bob):
             Inbox.insert(user=user).execute()
         for text in ("ünï", "a\0b", "\N{GRINNING FACE}"):
-            number = Message.insert(
+            number = MessageRow.insert(
                 sender="ann", target="bob", to_group=False, text=text, stored=0.0
             ).execute()
             Delivery.insert(user=self.bob, message=number).execute()
-            Post.insert(author=self.ann, text=text).execute()
-        self.first = Message.select(peewee.fn.MIN(Message.id)).scalar()
+            PostRow.insert(author=self.ann, text=text).execute()
+        self.first = MessageRow.select(peewee.fn.MIN(MessageRow.id)).scalar()
         Inbox.update(delivered=self.first).where(Inbox.user == self.bob).execute()
         self.go = Group.insert(name="go", channel="").execute()
         for member in (self.ann, self.bob):
@@ -635,8 +635,8 @@ class TheBoardsSteps(MigrationCase):
 
     def say(self, sender: str, target: str, to_group: bool, *readers: int, gap: int = 1) -> int:
         """Store a message without a text, as version 2 does, so many ids behind the last."""
-        last = Message.select(peewee.fn.MAX(Message.id)).scalar() or 0
-        number: int = Message.insert(
+        last = MessageRow.select(peewee.fn.MAX(MessageRow.id)).scalar() or 0
+        number: int = MessageRow.insert(
             id=last + gap, sender=sender, target=target, to_group=to_group, text="", stored=5.0
         ).execute()
         for reader in readers:
@@ -699,10 +699,10 @@ class TheBoardsSteps(MigrationCase):
         ]
         self.assertEqual(counted, [(self.ann, 0, 0, 3, 12), (self.bob, self.first, 7, 0, 0)])
         self.assertIsNone(Group.get().creator)
-        self.assertEqual([post.stored for post in Post.select()], [None] * 3)
-        whose = (Message.sent_by, Message.sent_to, Message.in_group)
+        self.assertEqual([post.stored for post in PostRow.select()], [None] * 3)
+        whose = (MessageRow.sent_by, MessageRow.sent_to, MessageRow.in_group)
         self.assertEqual(
-            sorted({*Message.select(*whose).tuples()}, key=str),
+            sorted({*MessageRow.select(*whose).tuples()}, key=str),
             [(self.ann, self.bob, None), (self.ann, None, self.go)],
         )
         # ann was sent nothing there, so what is there is not hers to read.
@@ -725,7 +725,7 @@ class TheBoardsSteps(MigrationCase):
         ]
         # All in one piece, and each the last of one or the first of one.
         for gaps in (cycle([1]), cycle([1, board_models.MESSAGES_AT_ONCE - 1])):
-            Message.delete().execute()
+            MessageRow.delete().execute()
             for sender, target, to_group, *readers in (
                 ("cat", "bob", False, self.bob),
                 ("eve", "bob", False, self.bob),
@@ -738,8 +738,8 @@ class TheBoardsSteps(MigrationCase):
                 self.say(sender, target, to_group, *readers, gap=next(gaps))
             self.go_back(2)
             migrations.upgrade(self.db, board.schema)
-            whose = (Message.sent_by, Message.sent_to, Message.in_group)
-            found = [*Message.select(*whose).order_by(Message.id).tuples()]
+            whose = (MessageRow.sent_by, MessageRow.sent_to, MessageRow.in_group)
+            found = [*MessageRow.select(*whose).order_by(MessageRow.id).tuples()]
             self.assertEqual(found, expected)
 
     def test_since_when_members_are_members(self) -> None:
@@ -782,7 +782,7 @@ class TheBoardsSteps(MigrationCase):
         self.assertEqual(since, {**dict.fromkeys(since, newest), **known})
 
     def test_nothing_was_ever_said(self) -> None:
-        Message.delete().execute()
+        MessageRow.delete().execute()
         self.go_back(2)
         migrations.upgrade(self.db, board.schema)
         self.assertEqual({each.after for each in Membership.select()}, {0})
@@ -816,5 +816,5 @@ class TheBoardsSteps(MigrationCase):
             "INSERT INTO message (sender, target, to_group, text, `stored`)"
             " VALUES ('cat', 'ann', 0, '', 1)"
         )
-        message = Message.select().order_by(Message.id.desc()).get()
+        message = MessageRow.select().order_by(MessageRow.id.desc()).get()
         self.assertEqual((message.sent_by, message.sent_to, message.in_group), (None, None, None))

@@ -6,23 +6,27 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import Message
+from bbs.board.models import MessageRow
 from bbs.storage.statements import by_index, statement
 from tests.database_case import RulesCase, on_both_databases
 
 
 @statement
 def _latest_to(user: int, name: str, below: int, limit: int) -> peewee.Select:
-    query = Message.select(Message.id, Message.text).where(
-        (Message.sent_to == user) & (Message.sender == name) & (Message.id < below)
+    query = MessageRow.select(MessageRow.id, MessageRow.text).where(
+        (MessageRow.sent_to == user) & (MessageRow.sender == name) & (MessageRow.id < below)
     )
-    return by_index(query.order_by(Message.id.desc()).limit(limit), Message.sent_to, Message.sender)
+    return by_index(
+        query.order_by(MessageRow.id.desc()).limit(limit),
+        MessageRow.sent_to,
+        MessageRow.sender,
+    )
 
 
 @on_both_databases
 class ByIndex(RulesCase):
     def store(self, sender: str, sent_to: int) -> int:
-        number: int = Message.insert(
+        number: int = MessageRow.insert(
             sender=sender, target="bob", to_group=False, text="", stored=0.0, sent_to=sent_to
         ).execute()
         return number
@@ -41,7 +45,7 @@ class ByIndex(RulesCase):
         self.database.peewee.query_hooks.append(asked.append)
         row = {"target": "bob", "to_group": False, "text": "", "stored": 0.0, "sent_to": 1}
         for _ in range(6):
-            Message.insert_many(
+            MessageRow.insert_many(
                 [{**row, "sender": name} for name in ("ann", "eve") * 200]
             ).execute()
         asked.clear()
@@ -52,4 +56,10 @@ class ByIndex(RulesCase):
         self.assertIn("message_sent_to_sender", str([*plan.fetchall()]))
 
     def test_an_index_that_there_is_not(self) -> None:
-        self.assertRaises(LookupError, by_index, Message.select(), Message.sender, Message.stored)
+        self.assertRaises(
+            LookupError,
+            by_index,
+            MessageRow.select(),
+            MessageRow.sender,
+            MessageRow.stored,
+        )

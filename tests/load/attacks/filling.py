@@ -11,7 +11,7 @@ from pathlib import Path
 import peewee
 
 from bbs.board import board
-from bbs.board.models import Group, Inbox, Membership, Post, Relationship
+from bbs.board.models import Group, Inbox, Membership, PostRow, Relationship
 from bbs.limits.password_hashing import OWASP
 from bbs.rules.accounts import new_channel
 from bbs.storage import migrations, models
@@ -101,7 +101,7 @@ def _fill(posts: bool, crowd: bool) -> None:
         ),
     )
     if posts:
-        _insert(Post, ({"author": ids["author"], "text": "x" * LENGTH} for _ in range(POSTS)))
+        _insert(PostRow, ({"author": ids["author"], "text": "x" * LENGTH} for _ in range(POSTS)))
     if crowd:
         group = Group.insert(name="crowd", channel=new_channel()).execute()
         of_it = [ids[name] for name in [*members, ATTACKER]]

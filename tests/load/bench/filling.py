@@ -11,7 +11,7 @@ from itertools import islice
 import peewee
 
 from bbs.board import board
-from bbs.board.models import Group, Inbox, Membership, Message, Post, Relationship
+from bbs.board.models import Group, Inbox, Membership, MessageRow, PostRow, Relationship
 from bbs.limits.password_hashing import OWASP
 from bbs.rules.accounts import new_channel
 from bbs.storage import migrations, models
@@ -181,12 +181,12 @@ def fill(content: Content) -> None:
         group = Group.insert(name=f"g{size}", channel=new_channel()).execute()
         members = [*people[: size - 1], ids["caller"]]
         _insert(Membership, ({"group": group, "user": user} for user in members))
-    _insert(Post, ({"author": author, "text": TEXT} for author in _authors(content, people)))
+    _insert(PostRow, ({"author": author, "text": TEXT} for author in _authors(content, people)))
     if content.messages:
         both = [("caller", ids["caller"]), ("person0", ids["person0"])]
         group = Group.insert(name="chess", channel=new_channel()).execute()
         _insert(Membership, ({"group": group, "user": user, "after": 0} for _, user in both))
-        _insert(Message, _messages(content.messages, both, group))
+        _insert(MessageRow, _messages(content.messages, both, group))
 
 
 def _messages(number: int, both: list[tuple[str, int]], group: int) -> Iterator[dict[str, object]]:

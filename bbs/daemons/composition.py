@@ -62,8 +62,7 @@ class AppServing:
     """An app server: its listeners, and the factory of its connections."""
 
     def __init__(self, runtime: Runtime, admission: Admission | None = None) -> None:
-        config, reactor = runtime.config, runtime.reactor
-        bus = runtime.bus()
+        config, reactor, bus = runtime.config, runtime.reactor, runtime.bus()
         watchers: set[IConnection] = set()
         self.listeners = Listeners(
             database=runtime.database,
@@ -123,8 +122,7 @@ class LoginServing:
         fleet_id: str = "",
         traces: dict[str, str] | None = None,
     ) -> None:
-        config, reactor = runtime.config, runtime.reactor
-        bus = runtime.bus()
+        config, reactor, bus = runtime.config, runtime.reactor, runtime.bus()
         watchers: set[IConnection] = set()
         self.news = FleetEvents(bus)
         self.policy = policy_of(config, launches)

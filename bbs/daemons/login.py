@@ -92,12 +92,11 @@ class LoginServerDaemon(Daemon):
         await self.reach_broker(stomp)
         await database.run_patiently(membership.enroll, me)
         patience = config.fleet.lost_after
-        fleet = await identity.find_fleet(
-            database, self.reactor, self.wall, patience, kind.outlives
-        )
+        reactor, wall = self.reactor, self.wall
+        fleet = await identity.find_fleet(database, reactor, wall, patience, kind.outlives)
         traces: dict[str, str] = {}
         provider = await self._provider(me, brokers, fleet, traces)
-        await identity.take_over_launches(database, provider, self.reactor, self.wall, patience)
+        await identity.take_over_launches(database, provider, reactor, wall, patience)
         if IKeepsLogs.providedBy(provider):
             self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         serving = LoginServing(

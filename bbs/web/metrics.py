@@ -27,7 +27,7 @@ from bbs.web.rates import Launched, ServiceRates
 from bbs.web.snapshot import (
     Cause,
     PageView,
-    alarms,
+    causes,
     free_places,
     longest_wait,
     people,
@@ -149,7 +149,7 @@ class Metrics:
         counts = {str(state): there.get(state, 0) for state in State if state is not State.GONE}
         yield _labelled(GaugeMetricFamily, "bbs_fleet_servers", "App servers", "state", counts)
         silence = view.measured.controller_silence
-        present = {alarm.cause for alarm in alarms(view.overview, self._policy, silence, False)}
+        present = {*causes(view.overview, self._policy, silence)}
         yield _labelled(
             GaugeMetricFamily,
             "bbs_fleet_alarm",

@@ -59,57 +59,66 @@ def controller_deadline(policy: Policy) -> float:
     return 2 * policy.lost_after
 
 
+_ALARMS: Mapping[Cause, tuple[str, str]] = {
+    Cause.NO_CONTROLLER: (
+        "No login server controls the fleet: no server is launched or ended",
+        "Look at the logs of the login servers, and restart them one by one.",
+    ),
+    Cause.FAILED: (
+        "People wait for a place, and one launch after the other fails",
+        "Look for the reason below the servers and in their logs, or run an app server by hand."
+        " Launches are tried again by themselves.",
+    ),
+    Cause.REFUSED: (
+        "People wait for a place, and the provider launches nothing",
+        "Correct what the provider names, or run an app server by hand. The provider is asked"
+        " again by itself.",
+    ),
+    Cause.MAXIMUM: (
+        "People wait for a place, and the fleet is at its maximum of {} servers",
+        "Raise fleet.maximum and restart the login servers, or run an app server by hand.",
+    ),
+    Cause.BY_HAND: (
+        "People wait for a place, and servers are run by hand",
+        "Run another app server.",
+    ),
+}
+
+
 def alarms(
     seen: Overview, policy: Policy, controller_silence: float, operator: bool
 ) -> Iterator[Alarm]:
-    """The present alarms, the worst first.
+    """The present alarms, the worst first. An `operator` may see what the provider says."""
+    for cause in causes(seen, policy, controller_silence):
+        text, todo = _ALARMS[cause]
+        text = text.format(policy.maximum)
+        if cause is Cause.REFUSED and seen.refusal is not None and operator:
+            text += f": {seen.refusal.reason}"
+        if cause in (Cause.REFUSED, Cause.FAILED) and not operator:
+            todo = "Log in as an operator to see why."
+        yield Alarm(cause, text, todo)
+
+
+def causes(seen: Overview, policy: Policy, controller_silence: float) -> Iterator[Cause]:
+    """The causes of the present alarms, the worst first.
 
     :param controller_silence: seconds since the last sign of the fleet controller.
-    :param operator: whether the reader may see what the provider says.
     """
     if controller_silence > controller_deadline(policy):
-        yield Alarm(
-            Cause.NO_CONTROLLER,
-            "No login server controls the fleet: no server is launched or ended",
-            "Look at the logs of the login servers, and restart them one by one.",
-        )
+        yield Cause.NO_CONTROLLER
     if seen.waiting and seen.failures >= FAILURES and seen.refusal is None:
         # Also while the next launch is under way: else the alarm would come and go with each.
-        yield Alarm(
-            Cause.FAILED,
-            "People wait for a place, and one launch after the other fails",
-            "Look for the reason below the servers and in their logs, or run an app server by hand."
-            " Launches are tried again by themselves."
-            if operator
-            else "Log in as an operator to see why.",
-        )
+        yield Cause.FAILED
         return
     coming = sum(each.capacity for each in seen.servers if each.state is State.LAUNCHING)
     if seen.waiting <= coming:
         return
     if seen.refusal is not None:
-        why = f": {seen.refusal.reason}" if operator else ""
-        yield Alarm(
-            Cause.REFUSED,
-            f"People wait for a place, and the provider launches nothing{why}",
-            "Correct what the provider names, or run an app server by hand. The provider is asked"
-            " again by itself."
-            if operator
-            else "Log in as an operator to see why.",
-        )
-    living = sum(each.state not in NOT_RUNNING for each in seen.servers)
+        yield Cause.REFUSED
     if not policy.maximum:
-        yield Alarm(
-            Cause.BY_HAND,
-            "People wait for a place, and servers are run by hand",
-            "Run another app server.",
-        )
-    elif living >= policy.maximum:
-        yield Alarm(
-            Cause.MAXIMUM,
-            f"People wait for a place, and the fleet is at its maximum of {policy.maximum} servers",
-            "Raise fleet.maximum and restart the login servers, or run an app server by hand.",
-        )
+        yield Cause.BY_HAND
+    elif sum(each.state not in NOT_RUNNING for each in seen.servers) >= policy.maximum:
+        yield Cause.MAXIMUM
 
 
 @dataclass(frozen=True, kw_only=True)

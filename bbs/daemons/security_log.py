@@ -119,9 +119,9 @@ class Folding:
         # When each is due, and what has been counted until then.
         self._folds: OrderedDict[_Key, tuple[float, SecurityEvent | None]] = OrderedDict()
 
-    def take(self, event: SecurityEvent) -> Iterator[SecurityEvent]:
+    def add(self, event: SecurityEvent) -> Iterator[SecurityEvent]:
         """Count `event`; yields the events to write now."""
-        yield from self.due()
+        yield from self.events_due()
         if event.outcome not in FOLDED:
             yield event
             return
@@ -137,15 +137,15 @@ class Folding:
         if len(self._folds) > self._bounds.folded:
             yield from self._end_first()
 
-    def due(self) -> Iterator[SecurityEvent]:
+    def events_due(self) -> Iterator[SecurityEvent]:
         while self._folds and next(iter(self._folds.values()))[0] <= self._seconds():
             yield from self._end_first()
 
-    def rest(self) -> Iterator[SecurityEvent]:
+    def remaining_events(self) -> Iterator[SecurityEvent]:
         while self._folds:
             yield from self._end_first()
 
-    def wait(self) -> float | None:
+    def seconds_until_due(self) -> float | None:
         """Seconds until an event is due; None if nothing has been counted."""
         if not self._folds:
             return None
@@ -251,11 +251,11 @@ class SecurityLog(Service):
             if may_have_moved:
                 file.follow()
             self._append(file, self._lines(events, left_out))
-        self._append(file, self._folding.rest())
+        self._append(file, self._folding.remaining_events())
         file.close()
 
     def _patience(self) -> float | None:
-        wait = self._folding.wait()
+        wait = self._folding.seconds_until_due()
         return self._bounds.interval if wait is None and self._left_out else wait
 
     def _lines(self, events: Iterable[SecurityEvent], left_out: int) -> Iterator[SecurityEvent]:
@@ -263,9 +263,9 @@ class SecurityLog(Service):
             yield SecurityEvent(
                 at=self._now(), what="security-log", outcome="dropped", count=left_out
             )
-        yield from self._folding.due()
+        yield from self._folding.events_due()
         for event in events:
-            yield from self._folding.take(event)
+            yield from self._folding.add(event)
 
     def _append(self, file: SharedFile, events: Iterable[SecurityEvent]) -> None:
         events = [*events]

@@ -436,8 +436,8 @@ class ContendedDatabaseContract(DatabaseContract):
         errors = [self.passing()[0] for _ in range(ATTEMPTS)]
         self._unavailable(self.database.run(self._failing(*errors)))
         self.assertEqual(self._stored(), [])
-        [told] = self.told
-        self.assertIn("database is away: ", told)
+        [line] = self.told
+        self.assertIn("database is away: ", line)
 
     def test_nor_when_nobody_waits_any_more(self) -> None:
         """A call that was given up is not tried again."""

@@ -165,14 +165,14 @@ class ProviderContract(_Case):
     async def test_tells_of_changes(self) -> None:
         """`when_changed` is called for a start and for an end."""
         provider = self.started()
-        told: list[int] = []
-        provider.when_changed = lambda: told.append(len(told))
+        calls: list[int] = []
+        provider.when_changed = lambda: calls.append(len(calls))
         await provider.launch("a")
-        await self.until_told(told, 1)
+        await self.until_told(calls, 1)
         await provider.terminate("a")
-        await self.until_told(told, 2)
+        await self.until_told(calls, 2)
         await provider.terminate("a")
-        self.assertEqual(len(told), 2)
+        self.assertEqual(len(calls), 2)
 
     async def test_listener_that_raises(self) -> None:
         """An error of `when_changed` is logged, and has no other effect."""
@@ -293,12 +293,12 @@ class WarmContract(ProviderContract):
     async def test_tells_of_stops_and_starts(self) -> None:
         provider = await self.launched("a")
         await self.until_it_runs(provider, "a")
-        told: list[int] = []
-        provider.when_changed = lambda: told.append(len(told))
+        calls: list[int] = []
+        provider.when_changed = lambda: calls.append(len(calls))
         await provider.stop("a")
-        await self.until_told(told, 1)
+        await self.until_told(calls, 1)
         provider.when_changed = None
         await self.until_it_stands(provider, "a")
-        provider.when_changed = lambda: told.append(len(told))
+        provider.when_changed = lambda: calls.append(len(calls))
         await provider.start("a")
-        await self.until_told(told, 2)
+        await self.until_told(calls, 2)

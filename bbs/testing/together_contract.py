@@ -345,8 +345,8 @@ class TogetherContract(DatabaseSuite):
                 self._unavailable(answer)
             self.assertEqual(self._tried, MANY + 1)
             self.assertEqual(self._stored(), stored)
-            [told] = self.told
-            self.assertIn("database is away: ", told)
+            [line] = self.told
+            self.assertIn("database is away: ", line)
             self._call_next()
 
     def not_committed(self) -> Sequence[Exception]:

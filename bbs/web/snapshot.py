@@ -3,9 +3,8 @@
 Only operators see the names of people and what a provider says of a launch, which names the account
 and the roles of a cloud.
 
-There is an alarm while people wait and nothing is launched for them. While enough is being launched
-for everybody who waits, operators need not act, and there is no alarm. Everything here is pure: the
-caller passes in what is known, and nothing reads a clock.
+There is an alarm only while people wait and too little is launched for them: then operators need to
+act. Everything here is pure: the caller passes in what is known, and nothing reads a clock.
 """
 
 from __future__ import annotations

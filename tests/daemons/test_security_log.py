@@ -80,10 +80,10 @@ class Folds(SynchronousTestCase):
         self.folding = Folding(self.clock)
 
     def take(self, *events: SecurityEvent) -> list[tuple[str, int]]:
-        return [(each.address, each.count) for one in events for each in self.folding.take(one)]
+        return [(each.address, each.count) for one in events for each in self.folding.add(one)]
 
     def due(self) -> list[tuple[str, int]]:
-        return [(each.address, each.count) for each in self.folding.due()]
+        return [(each.address, each.count) for each in self.folding.events_due()]
 
     def test_what_succeeds_or_is_wrong_is_written_each_time(self) -> None:
         for outcome in ("right", "wrong", "done"):
@@ -92,7 +92,7 @@ class Folds(SynchronousTestCase):
     def test_refusals_are_a_line_a_second(self) -> None:
         refused = event("refused")
         self.assertEqual(self.take(*[refused] * 50), [("192.0.2.1", 1)])
-        self.assertEqual(self.folding.wait(), 1.0)
+        self.assertEqual(self.folding.seconds_until_due(), 1.0)
         self.clock.advance(1.0)
         self.assertEqual(self.due(), [("192.0.2.1", 49)])
         self.assertEqual(self.take(refused, refused), [])
@@ -101,7 +101,7 @@ class Folds(SynchronousTestCase):
         self.clock.advance(0.1)
         self.assertEqual(self.due(), [("192.0.2.1", 2)])
         self.clock.advance(1.0)
-        self.assertEqual((self.due(), self.folding.wait()), ([], None))
+        self.assertEqual((self.due(), self.folding.seconds_until_due()), ([], None))
         self.assertEqual(self.take(refused), [("192.0.2.1", 1)])
 
     def test_each_address_and_kind(self) -> None:
@@ -121,7 +121,7 @@ class Folds(SynchronousTestCase):
         self.folding = Folding(self.clock, Bounds(folded=3))
         refused = [event("refused", f"192.0.2.{n}") for n in range(5) for _ in range(2)]
         self.take(*refused)
-        self.assertEqual(len([*self.folding.rest()]), 3)
+        self.assertEqual(len([*self.folding.remaining_events()]), 3)
 
 
 class Writing(TestCase):

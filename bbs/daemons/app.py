@@ -256,7 +256,7 @@ class OwnInstance(TwistedService):
 
     def startService(self) -> None:
         TwistedService.startService(self)
-        self._patience = self._reactor.callLater(PATIENCE, self._decide)
+        self._decided.addTimeout(PATIENCE, self._reactor).addErrback(lambda _: None)
         self._begin(self._find())
 
     def stopService(self) -> Deferred[Any]:
@@ -286,8 +286,6 @@ class OwnInstance(TwistedService):
         self._tasks.append(Deferred.fromCoroutine(task).addErrback(ended))
 
     def _decide(self) -> None:
-        if self._patience.active():
-            self._patience.cancel()
         if not self._decided.called:
             self._decided.callback(None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import peewee
@@ -87,27 +88,25 @@ class Later:
 
 
 @implementer(ILane)
+@dataclass(eq=False)
 class _LaterLane:
-    def __init__(
-        self, waiting: list[Callable[[], object]], work: Work[Any], done: Done[Any]
-    ) -> None:
-        self._waiting = waiting
-        self._jobs: deque[Any] = deque()
-        self._work = work
-        self._done = done
+    waiting: list[Callable[[], object]]
+    work: Work[Any]
+    done: Done[Any]
+    jobs: deque[Any] = field(default_factory=deque)
 
     def put(self, job: object) -> None:
-        self._jobs.append(job)
-        self._waiting.append(self._work_one)
+        self.jobs.append(job)
+        self.waiting.append(self._work_one)
 
     def _work_one(self) -> None:
-        self._done(self._work(deque([self._jobs.popleft()])))
+        self.done(self.work(deque([self.jobs.popleft()])))
 
     def work_together(self) -> None:
-        while self._jobs:
-            self._done(self._work(self._jobs))
-        while self._work_one in self._waiting:
-            self._waiting.remove(self._work_one)
+        while self.jobs:
+            self.done(self.work(self.jobs))
+        while self._work_one in self.waiting:
+            self.waiting.remove(self._work_one)
 
 
 def raised(error: Exception) -> peewee.PeeweeException:

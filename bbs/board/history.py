@@ -103,9 +103,8 @@ def _part(page: Page, kind: str, found: list[Row]) -> Part:
 
 def _membership_in(caller: Caller, name: str) -> tuple[int | None, int | None, int | None]:
     """The group `name`, the caller's membership, and the message behind which that began."""
-    for group, membership, after in _membership(caller.id, as_stored(name, Group.name)):
-        return group, membership, after
-    return None, None, None
+    found = _membership(caller.id, as_stored(name, Group.name))
+    return found[0] if found else (None, None, None)
 
 
 @statement

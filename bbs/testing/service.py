@@ -204,7 +204,7 @@ class MemoryService:
         return self.clock.seconds() + self.set_ahead
 
     def settle(self) -> None:
-        """Let time pass until all that was asked for has happened."""
+        """Let 0.2 s pass, in which all that was asked for happens."""
         for _ in range(STEPS):
             self.clock.advance(STEP)
 

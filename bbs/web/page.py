@@ -86,40 +86,10 @@ class OperatorsPage(Service):
         self._streams.poller = self._poller
         controls = Controls(context, operators, sessions)
         people = PeopleControls(controls, TTLCache(reactor))
+        markup = XMLString(files[PAGE])
         queries = Queries(
-            context=context,
-            poller=self._poller,
-            streams=self._streams,
-            sessions=sessions,
-            metrics=metrics,
-            markup=XMLString(files[PAGE]),
-            cache=TTLCache(reactor),
+            context, self._poller, self._streams, sessions, metrics, markup, TTLCache(reactor)
         )
-        self.site = BoundedSite(self._root(files, controls, people, queries), reactor, door)
-
-    def startService(self) -> None:
-        Service.startService(self)
-        self._timing.requests = self._metrics.requested
-        self._timing.places = self._metrics.placed
-        self._poller.startService()
-
-    def stopService(self) -> Deferred[Any]:
-        Service.stopService(self)
-        self._timing.requests = self._timing.places = None
-        self._streams.close()
-        return self._poller.stopService()
-
-    def _root(
-        self,
-        files: Mapping[str, bytes],
-        controls: Controls,
-        people: PeopleControls,
-        queries: Queries,
-    ) -> IResource:
-        root = Branch()
-        for name, content in files.items():
-            if name != PAGE:
-                root.putChild(name.encode(), ReadResource(static(name, content)))
         children: Mapping[str, IResource] = {
             "": ReadResource(queries.index),
             "state": ReadResource(queries.state),
@@ -134,6 +104,20 @@ class OperatorsPage(Service):
             "people": people.resource(),
             "history": ReadResource(queries.history),
         }
-        for name, child in children.items():
+        own = {name: ReadResource(static(name, files[name])) for name in files if name != PAGE}
+        root = Branch()
+        for name, child in {**own, **children}.items():
             root.putChild(name.encode(), child)
-        return root
+        self.site = BoundedSite(root, reactor, door)
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._timing.requests = self._metrics.requested
+        self._timing.places = self._metrics.placed
+        self._poller.startService()
+
+    def stopService(self) -> Deferred[Any]:
+        Service.stopService(self)
+        self._timing.requests = self._timing.places = None
+        self._streams.close()
+        return self._poller.stopService()

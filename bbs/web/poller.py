@@ -38,8 +38,6 @@ WITH_NAMES, WITHOUT_NAMES = "with names", "without names"
 SYNCING = "syncing"
 """The kinds of looks: a caller who needs no names takes part in a look that has them."""
 
-CONTROLLER = "controller"  # the key of the fleet controller where servers have their ids
-
 NOTHING_SEEN = Overview(
     servers=(),
     login_servers=(),
@@ -234,7 +232,7 @@ class Poller(Service):
         silences = self._server_watch.silences(beats, elapsed)
         self._leases = {id: silences.get(id, 0.0) for id in beats}
         controller = -1 if seen.keeper is None else seen.keeper.beats
-        self._controller_silence = self._controller_watch.silence(CONTROLLER, controller, elapsed)
+        self._controller_silence = self._controller_watch.silence("controller", controller, elapsed)
         self.rates.look(now, seen)
         if self._overview:
             ready = newly_ready(self._overview, seen)

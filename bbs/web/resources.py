@@ -239,7 +239,7 @@ class StreamResource(ReadResource):
     methods = (b"GET",)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Queries:
     """The responders to requests that only read. `markup` is that of the page. `cache` has answers
     that cost something."""

@@ -104,7 +104,7 @@ class AppServer(Daemon):
         if stomp is None:
             raise CannotStart(EMBEDDED)
         machine = self._begin_machine()
-        serving = AppServing(await self.runtime(database, stomp), self.admission)
+        serving = AppServing(await self.runtime(database, stomp))
         await self.reach_broker(stomp)
         self.begin(serving.listeners)
         self.begin(serving.presence)

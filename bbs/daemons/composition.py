@@ -42,9 +42,14 @@ from bbs.storage.database import Database
 
 @dataclass(frozen=True)
 class Runtime:
-    """The base of every server. `stomp` is a client of the broker. All servers of the service sign
-    their hints with `hint_key`. `reactor.seconds` is a steady clock to measure by, and `wall`
-    (seconds since the epoch) stamps what is stored."""
+    """The base of every server.
+
+    :ivar stomp: a client of the broker.
+    :ivar reactor: its `seconds` is a steady clock to measure by.
+    :ivar wall: stamps what is stored, in seconds since the epoch.
+    :ivar hint_key: signs the hints of all servers of the service.
+    :ivar admission: decides who may connect to the process; None: a server has one of its own.
+    """
 
     service: Service
     config: Configuration
@@ -53,6 +58,7 @@ class Runtime:
     reactor: IReactorTime
     wall: Callable[[], float]
     hint_key: bytes
+    admission: Admission | None = None
 
     def bus(self) -> Bus:
         return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds)
@@ -61,7 +67,7 @@ class Runtime:
 class AppServing:
     """An app server: its listeners, and the factory of its connections."""
 
-    def __init__(self, runtime: Runtime, admission: Admission | None = None) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         config, reactor, bus = runtime.config, runtime.reactor, runtime.bus()
         watchers: set[IConnection] = set()
         self.listeners = Listeners(
@@ -83,7 +89,7 @@ class AppServing:
         )
         self._parts = AppServerParts(self.listeners, self.presence)
         self.home = make_context(runtime, bus, self._parts, watchers)
-        self.factory = line_factory(reactor, self.home, config.limits, admission)
+        self.factory = line_factory(runtime, self.home)
 
     def joined(self, server_id: str) -> None:
         """Serve as a member of the fleet, under this id."""
@@ -104,7 +110,6 @@ class LoginServing:
     :param me: this login server, which is enrolled.
     :param workers: has a thread for the work of the controller that would block the reactor.
     :param launches: whether the provider ever launches anything.
-    :param admission: decides who may connect to the process.
     :param fleet_id: the fleet that the provider launches for.
     :param traces: see `FleetContext`.
     """
@@ -118,7 +123,6 @@ class LoginServing:
         provider: IProvider,
         workers: IWorkers,
         launches: bool = True,
-        admission: Admission | None = None,
         fleet_id: str = "",
         traces: dict[str, str] | None = None,
     ) -> None:
@@ -158,7 +162,7 @@ class LoginServing:
             heartbeat_interval=config.fleet.heartbeat_interval,
             tally=self.home.tally,
         )
-        self.factory = line_factory(reactor, self.home, config.limits, admission)
+        self.factory = line_factory(runtime, self.home)
 
 
 def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:
@@ -237,12 +241,11 @@ def sessions_of(limits: Limits) -> auth.Sessions:
     return auth.Sessions(limits.session_ttl, quotas)
 
 
-def line_factory(
-    reactor: IReactorTime, home: ServerContext, limits: Limits, admission: Admission | None
-) -> LineFactory:
-    """The factory that serves the commands of `home` by the line protocol, within `limits`. Without
-    an `admission` it is the only port of its process. Refused connections are counted."""
-    admission = admission or admission_of(reactor, limits)
+def line_factory(runtime: Runtime, home: ServerContext) -> LineFactory:
+    """The factory that serves the commands of `home` by the line protocol. It counts the
+    connections that are refused."""
+    reactor, limits = runtime.reactor, runtime.config.limits
+    admission = runtime.admission or admission_of(reactor, limits)
     admission.when_refused = partial(home.tally.note, Trouble.CONNECTIONS)
     return LineFactory(
         reactor,

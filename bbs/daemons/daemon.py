@@ -224,9 +224,10 @@ class Daemon(TwistedService):
         return database
 
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
+        service, config, reactor = self.service, self.config, self.reactor
         hint_key = await database.run_patiently(fleets.hint_key)
         return Runtime(
-            self.service, self.config, database, stomp, self.reactor, self.wall, hint_key
+            service, config, database, stomp, reactor, self.wall, hint_key, self.admission
         )
 
     async def begin_broker(self, brokers: tuple[str, ...]) -> StompService:

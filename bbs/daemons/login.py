@@ -105,7 +105,6 @@ class LoginServerDaemon(Daemon):
             hasher=Hasher(hashers),
             provider=provider,
             workers=processes,
-            admission=self.admission,
             launches=kind.launches,
             fleet_id=fleet.id,
             traces=traces,

@@ -242,8 +242,8 @@ def sessions_of(limits: Limits) -> auth.Sessions:
 
 
 def line_factory(runtime: Runtime, home: ServerContext) -> LineFactory:
-    """The factory that serves the commands of `home` by the line protocol. It counts the
-    connections that are refused."""
+    """The factory that serves the commands of `home` by the line protocol, and counts refused
+    connections."""
     reactor, limits = runtime.reactor, runtime.config.limits
     admission = runtime.admission or admission_of(reactor, limits)
     admission.when_refused = partial(home.tally.note, Trouble.CONNECTIONS)

@@ -138,16 +138,9 @@ class RulesCase(DatabaseCase):
     def ready_server(self, capacity: int, host: str = "host", port: int = 22223) -> str:
         """An app server on which people may be placed; returns its id."""
         server = new_id()
-        Server.insert(
-            id=server,
-            state=State.READY,
-            scope="test",
-            host=host,
-            port=port,
-            capacity=capacity,
-            created=self.now,
-            ready=self.now,
-        ).execute()
+        place = {"host": host, "port": port, "capacity": capacity}
+        times = {"created": self.now, "ready": self.now}
+        Server.insert(id=server, state=State.READY, scope="test", **place, **times).execute()
         return server
 
     def account(self, name: str) -> None:
@@ -157,15 +150,8 @@ class RulesCase(DatabaseCase):
     def log_in(self, name: str) -> str:
         """Log `name` in; returns the token."""
         token = accounts.new_token()
-        search = self.call(
-            accounts.log_in,
-            name,
-            f"hash of {name}",
-            auth.digest(token),
-            None,
-            self.now,
-            placement.Look(new=True),
-        )
+        digest, look = auth.digest(token), placement.Look(new=True)
+        search = self.call(accounts.log_in, name, f"hash of {name}", digest, None, self.now, look)
         self.assertIsNotNone(search.seat)
         return token
 

@@ -172,12 +172,9 @@ class MemoryService:
         self.provider.on_launch = self._launched
         self.me = membership.Member(new_id(), "host:nowhere:1")
         self._service = service
+        hasher, workers = Hasher(Inline(), QUICK), Inline()
         self.login = LoginServing(
-            self._runtime(),
-            me=self.me,
-            hasher=Hasher(Inline(), QUICK),
-            provider=self.provider,
-            workers=Inline(),
+            self._runtime(), me=self.me, hasher=hasher, provider=self.provider, workers=workers
         )
         self._started = False
 

@@ -110,16 +110,9 @@ class TogetherContract(DatabaseSuite):
         read = read_only(look)
         workers = self._workers(connections=1)
         run, unhurried = self.database.run, self.database.run_unhurried
-        answers: list[Deferred[Any]] = [
-            run(self._add, "1"),
-            run(self._add, "2"),
-            run(read),
-            run(read),
-            unhurried(look),
-            unhurried(self._add, "3"),
-            run(self._add, "4"),
-            unhurried(look),
-        ]
+        answers: list[Any] = [run(self._add, "1"), run(self._add, "2"), run(read), run(read)]
+        answers += [unhurried(look), unhurried(self._add, "3"), run(self._add, "4")]
+        answers.append(unhurried(look))
         workers.work_together()
         for answer in answers:
             self.successResultOf(answer)

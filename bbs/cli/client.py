@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IReactorTime,
-)
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from bbs.cli import Program, port

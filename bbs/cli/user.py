@@ -74,11 +74,7 @@ def _as_json(person: Person) -> dict[str, object]:
         "address": person.address,
         "sessions": person.sessions,
         "suspended": suspended
-        and {
-            "since": suspended.since,
-            "until": suspended.until,
-            "reason": suspended.reason,
-        },
+        and {"since": suspended.since, "until": suspended.until, "reason": suspended.reason},
     }
     return told if person.counts is None else {**told, "counts": {**person.counts}}
 

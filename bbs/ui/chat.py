@@ -263,12 +263,7 @@ class Chat:
             self._screen.changed()
 
     def parted(
-        self,
-        user: str,
-        talk: Talk,
-        names: Sequence[str],
-        is_current: bool,
-        unasked: bool = False,
+        self, user: str, talk: Talk, names: Sequence[str], is_current: bool, unasked: bool = False
     ) -> None:
         """End a user's talks of a kind with these names, or without names with all; there is
         nothing unread any more. The person is told if nobody asked for that here."""

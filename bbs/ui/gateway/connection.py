@@ -312,11 +312,7 @@ class GatewayClient(ServiceClient):
         return asking.addErrback(self._not_trusted)
 
     def listen(
-        self,
-        user: str,
-        on_message: Callable[[str, ChatMessage], None],
-        *,
-        after: int | None = None,
+        self, user: str, on_message: Callable[[str, ChatMessage], None], *, after: int | None = None
     ) -> Deferred[None]:
         """As any client's; the log has it where an app server has no room for the gateway."""
         listening = ServiceClient.listen(self, user, on_message, after=after)

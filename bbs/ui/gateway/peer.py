@@ -85,14 +85,7 @@ lines of boxes), which is what the terminals show that people still have. Python
 them, and `big5hkscs` lacks ～ and €. A terminal in Big5 draws whatever takes two bytes in two
 columns, lines of boxes too."""
 
-_NAMES = {
-    "utf-8": UTF8,
-    "utf8": UTF8,
-    "big5": BIG5,
-    "big-5": BIG5,
-    "cp950": BIG5,
-    "csbig5": BIG5,
-}
+_NAMES = {"utf-8": UTF8, "utf8": UTF8, "big5": BIG5, "big-5": BIG5, "cp950": BIG5, "csbig5": BIG5}
 
 
 def named(name: str) -> Encoding | None:

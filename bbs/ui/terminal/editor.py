@@ -121,10 +121,7 @@ class LineEditor:
             accept_handler=_accept,
         )
         self._password = _Line(
-            name=DEFAULT_BUFFER,
-            history=DummyHistory(),
-            multiline=False,
-            accept_handler=_accept,
+            name=DEFAULT_BUFFER, history=DummyHistory(), multiline=False, accept_handler=_accept
         )
         self._lines = self._application(
             self._line,

@@ -117,10 +117,7 @@ class HistoryView:
             self._go_to(last + 1 - height)
         rows = self._rows[self._top : self._top + height]
         blank: list[Fragments] = [[]] * (height - len(rows))
-        return [
-            *blank,
-            *(self._marked(row) if id == self._found else row for id, row in rows),
-        ]
+        return [*blank, *(self._marked(row) if id == self._found else row for id, row in rows)]
 
     def status(self, columns: int) -> str:
         """Where one is, in as many words as there is room for."""

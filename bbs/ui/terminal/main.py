@@ -68,10 +68,7 @@ def run(
         editor,
         password,
         theme=Theme(
-            client.vocabulary,
-            time.time,
-            shows_times=times and own.times,
-            senders=own.senders,
+            client.vocabulary, time.time, shows_times=times and own.times, senders=own.senders
         ),
         attention=own.bell,
         pager=_pager(own),

@@ -49,12 +49,7 @@ class Scrollback:
     """Has `printer` write what was added, in turns; `vocabulary` knows where what is left out is
     still to be had."""
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        vocabulary: CommandCatalog,
-        printer: IPrinter,
-    ) -> None:
+    def __init__(self, clock: IReactorTime, vocabulary: CommandCatalog, printer: IPrinter) -> None:
         self._vocabulary = vocabulary
         self._clock = clock
         self._printer = printer
@@ -228,11 +223,7 @@ class Overlay:
         return True
 
     def look_back(
-        self,
-        title: str,
-        first: HistoryPart,
-        source: IHistorySource,
-        draw: DrawHistory,
+        self, title: str, first: HistoryPart, source: IHistorySource, draw: DrawHistory
     ) -> None:
         """Have a `HistoryView` be read in next, where there is a window for it."""
 

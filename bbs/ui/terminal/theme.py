@@ -18,15 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from zlib import crc32
 
-from prompt_toolkit.formatted_text import (
-    StyleAndTextTuples,
-    fragment_list_to_text,
-)
-from prompt_toolkit.layout.processors import (
-    Processor,
-    Transformation,
-    TransformationInput,
-)
+from prompt_toolkit.formatted_text import StyleAndTextTuples, fragment_list_to_text
+from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.layout.utils import explode_text_fragments
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth

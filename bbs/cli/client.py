@@ -62,7 +62,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     if sys.stdin is None or sys.stdout is None:
         # Their numbers may be somebody else's by now: the reactor's own, for one.
         return _exit_code(program.name, "standard input or output is closed")
-    kept = process.last_server_file(os.environ)
+    kept = process.state_file(os.environ, "last-host")
     try:
         service = choose_service(options, kept)
         own = load(program.client) if program.client else Presentation()

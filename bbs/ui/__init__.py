@@ -1,2 +1,1 @@
-"""A service for people: a conversation, and its faces at a terminal, behind telnet and in
-scripts."""
+"""The client for people: a conversation at a terminal, through the telnet gateway, in scripts."""

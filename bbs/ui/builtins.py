@@ -1,4 +1,4 @@
-"""The commands that are the client's own, and its help: no server sees them."""
+"""The client's own commands and its help; no server sees them."""
 
 from __future__ import annotations
 
@@ -14,59 +14,53 @@ from bbs.ui.output import visible
 
 
 def builtin_commands(conversation: IConversation) -> Sequence[BuiltinCommand]:
-    """The commands that every face has; `use` only where several users may be logged in."""
+    """The commands of every interface; `use` only where several users may be logged in."""
 
     def use(words: Sequence[str]) -> None:
         if not words:
             names = "\n".join(map(visible, conversation.users))
             return conversation.screen.notice(names or "Nobody is logged in here.")
-        (user,) = one_word(words)
+        (user,) = _require_words(words, 1)
         if user not in conversation.users:
             raise UsageError(f"{visible(user)} is not logged in here.")
         return conversation.become(user)
 
     async def talk(words: Sequence[str]) -> None:
-        await conversation.begin_talk(await _partner(conversation, words))
+        await conversation.begin_talk(await _find_partner(conversation, words))
 
     def end(words: Sequence[str]) -> None:
-        no_words(words)
+        _require_words(words, 0)
         conversation.end_talk()
 
     async def help(words: Sequence[str]) -> None:
         await conversation.client.learn()
         shown = help_lines(conversation)
         if words:
-            shown = help_of(conversation, *one_word(words))
+            shown = help_of(conversation, *_require_words(words, 1))
         conversation.screen.notice("\n".join(shown))
 
     def exit(words: Sequence[str]) -> None:
-        no_words(words)
+        _require_words(words, 0)
         conversation.end()
 
-    many = [BuiltinCommand("use [<user>]", "be another user", use)]
+    commands = []
+    if not conversation.alone:
+        commands.append(BuiltinCommand("use [<user>]", "be another user", use))
     presentation = conversation.client.vocabulary.presentation
-    talking = [
-        BuiltinCommand(_usage_of_talk(presentation), "what you type goes there", talk),
-        BuiltinCommand("end", "end of talking", end),
-    ]
+    if presentation.open_talks:
+        usage = _usage_of_talk(presentation)
+        commands.append(BuiltinCommand(usage, "what you type goes there", talk))
+        commands.append(BuiltinCommand("end", "end of talking", end))
     return (
-        *(many if not conversation.alone else []),
-        *(talking if presentation.open_talks else []),
+        *commands,
         BuiltinCommand("help [<command>]", "this list, or what a command does", help),
         BuiltinCommand("exit", "end", exit),
         BuiltinCommand("quit", "end", exit),
     )
 
 
-def no_words(words: Sequence[str]) -> None:
-    """`UsageError` when there are any."""
-    if words:
-        raise UsageError()
-
-
-def one_word(words: Sequence[str]) -> Sequence[str]:
-    """`UsageError` when there is not just one."""
-    if len(words) != 1:
+def _require_words(words: Sequence[str], count: int) -> Sequence[str]:
+    if len(words) != count:
         raise UsageError()
     return words
 
@@ -79,8 +73,9 @@ def _usage_of_talk(presentation: Presentation) -> str:
     return f"talk <{names}>" if all(each.choices for each in talks) else f"talk [<{names}>]"
 
 
-async def _partner(conversation: IConversation, words: Sequence[str]) -> Partner:
-    """Who is meant by what follows `talk`: asked for, as it need not be known here yet."""
+async def _find_partner(conversation: IConversation, words: Sequence[str]) -> Partner:
+    """The partner whom the words after `talk` name; the service is asked, as the cache may lack
+    them."""
     presentation = conversation.client.vocabulary.presentation
     talks = {each.name: each for each in presentation.open_talks}
     user = conversation.current
@@ -97,7 +92,7 @@ async def _partner(conversation: IConversation, words: Sequence[str]) -> Partner
     found = []
     for talk in [talks[each] for each in wanted]:
         names = await fetch_partners(conversation.client, user, talk)
-        if names is None or name in names:  # A service that cannot say refuses what is sent.
+        if names is None or name in names:  # A service without such a list refuses the message.
             found.append(talk)
     shown = visible(name)
     if len(found) > 1:
@@ -119,11 +114,11 @@ SENTENCES: Mapping[str, str] = {
     "listen": "Happens by itself here.",
     "ping": "Asks the login server for a sign of life.",
 }
-"""A sentence for each of the framework's commands; the service has those for its own."""
+"""One sentence for each of the framework's commands; a service supplies those for its own."""
 
 
 def help_of(conversation: IConversation, word: str) -> Iterator[str]:
-    """The usage of a command, a sentence and its aliases; `UsageError` for an unknown command."""
+    """A command's usage, a sentence and its aliases; `UsageError` for an unknown command."""
     vocabulary = conversation.client.vocabulary
     word = word.removeprefix("/") or "/"
     if own := conversation.own.get(word):
@@ -143,26 +138,21 @@ def help_of(conversation: IConversation, word: str) -> Iterator[str]:
 
 
 def help_lines(conversation: IConversation) -> Iterator[str]:
-    """Every command, the service's and the client's own, and what need not be typed; under headings
-    where the service has some."""
+    """All commands of the service and the client, under the service's headings if it has some."""
     groups = conversation.client.vocabulary.presentation.groups
     commands = {each.name: each for each in listed_commands(conversation)}
     for heading, names in groups.items():
         shown = [commands.pop(name) for name in names if name in commands]
-        yield from _under(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
+        yield from _indent(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
     others = [each for each in commands.values() if each.name not in conversation.own]
-    yield from _under("Others:" if groups else "", [usage(conversation, each) for each in others])
+    yield from _indent("Others:" if groups else "", [usage(conversation, each) for each in others])
     own = [each for each in conversation.own.values() if each.name not in HIDDEN]
-    yield from _under(
-        "Of this client:" if groups else "", [f"{each.usage}  ({each.help})" for each in own]
-    )
+    lines = [f"{each.usage}  ({each.help})" for each in own]
+    yield from _indent("Of this client:" if groups else "", lines)
     if conversation.current and not conversation.alone:
         name = visible(conversation.current)
         yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
 
 
-def _under(heading: str, lines: Sequence[str]) -> Sequence[str]:
-    """Lines under a heading, where there is one and they are any."""
-    if not heading or not lines:
-        return lines
-    return [heading, *(f"  {line}" for line in lines)]
+def _indent(heading: str, lines: Sequence[str]) -> Sequence[str]:
+    return [heading, *(f"  {line}" for line in lines)] if heading and lines else lines

@@ -1,4 +1,4 @@
-"""Talks: what one user and one partner say to each other, from before and now."""
+"""Talks: the earlier and the present messages between one user and one partner."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from bbs.ui.output import problem_line, visible
 
 @dataclass(frozen=True)
 class Partner:
-    """A partner in conversation: somebody, or a room in which several hear what is said.
+    """A partner in conversation: one person, or a room of several.
 
-    A talk is known by its name (`kind`): what else the service says of it may change meanwhile.
+    Partners are equal by the talk's name (`kind`), as a service may change its other properties.
     """
 
     talk: Talk = field(compare=False)
@@ -39,13 +39,13 @@ class Partner:
 
 
 def partner_of(presentation: Presentation, user: str, message: ChatMessage) -> Partner:
-    """With whom or in what room it was said, as `user` sees it."""
+    """The partner or room of a message, as `user` sees it."""
     talk = presentation.talk(message.talk, message.group is not None)
     return Partner(talk, partner_name(presentation, user, message))
 
 
 def chat_lines(presentation: Presentation, reply: ServiceReply) -> Sequence[ChatMessage]:
-    """The messages in the list of a reply, oldest first; `BadReply` where it has something else."""
+    """The messages in a reply's list, oldest first; `BadReply` for a malformed list."""
     messages = []
     for entry in reply.lists.get(reply.list_name or "", (None,)):
         if not isinstance(entry, Mapping) or not (chat := presentation.chat(entry.get("event"))):
@@ -55,8 +55,7 @@ def chat_lines(presentation: Presentation, reply: ServiceReply) -> Sequence[Chat
 
 
 def is_for(user: str, message: ChatMessage) -> bool:
-    """Whether a message is for `user` in particular: to nobody else, or with their name as a word
-    in it, however it is written."""
+    """Whether a message is for `user` alone, or has their name as a word, in capitals or not."""
     if message.sender == user:
         return False
     if message.group is None:
@@ -66,62 +65,30 @@ def is_for(user: str, message: ChatMessage) -> bool:
 
 
 ALONE = ("?", "exit", "quit")
-"""Words that are commands in a talk too, if they are all there is. With a space before it one of
-them is said."""
+"""Lines that are commands in a talk too; a space before the word makes it a message."""
 
 
 def is_said(line: str) -> bool:
-    """Whether a line that is typed in a talk is said to the partner, and no command."""
+    """Whether a line typed in a talk is a message to the partner, not a command."""
     if line.strip(" ") in ("", "end") or line.rstrip(" ") in ALONE:
         return False
     return line[:1] != "/" or line[:2] == "//"
 
 
 def history_line(user: str, partner: Partner) -> str:
-    """The request for what `user` and a partner said before."""
+    """The request for the earlier messages of `user` and a partner."""
     name = f" {partner.name}" if partner.talk.choices else ""
     return f"{partner.talk.history} {user}{name}"
 
 
 def history_command(vocabulary: CommandCatalog) -> str:
-    """The command by which people read what was said before; empty where there is none."""
+    """The command for reading earlier messages; empty if there is none."""
     histories = vocabulary.presentation.histories
     return next((name for name in histories if name in vocabulary.commands), "")
 
 
-class UnreadCounts:
-    """How many messages each user's partners wrote since they last talked."""
-
-    __slots__ = ("_counts",)
-
-    def __init__(self) -> None:
-        self._counts: dict[str, dict[Partner, int]] = {}
-
-    def of(self, user: str) -> Mapping[Partner, int]:
-        return self._counts.get(user, {})
-
-    def elsewhere(self, user: str) -> int:
-        """How many are unread by all others."""
-        others = (counts for other, counts in self._counts.items() if other != user)
-        return sum(sum(counts.values()) for counts in others)
-
-    def add(self, user: str, partner: Partner) -> None:
-        counts = self._counts.setdefault(user, {})
-        counts[partner] = counts.get(partner, 0) + 1
-
-    def read(self, user: str, partner: Partner) -> bool:
-        """A user has read all that a partner wrote; whether there was any."""
-        return self._counts.get(user, {}).pop(partner, None) is not None
-
-    def forget(self, user: str) -> None:
-        self._counts.pop(user, None)
-
-
 LAST = 20
-"""Lines of a conversation that a talk begins with: most of a small window."""
-
-MOST_BESIDE = 60
-"""Characters that are shown of a text that was not sent, beside the reason."""
+"""Messages that a talk begins with: most of a small window."""
 
 _Key = tuple[object, ...]
 """The identity of a message: its id, or without one its content."""
@@ -134,26 +101,27 @@ def _key(message: ChatMessage) -> _Key:
 
 
 class Chat:
-    """Whom the current user talks to, and what is unread."""
+    """The current user's talk, and each user's unread messages."""
 
     __slots__ = ("_client", "_ended", "_meanwhile", "_screen", "partner", "unread")
 
     def __init__(self, client: ServiceClient, screen: IScreen) -> None:
         self.partner: Partner | None = None
-        self.unread = UnreadCounts()
+        self.unread: dict[str, Counter[Partner]] = {}
+        """For each user, how many messages each partner wrote since they last talked."""
         self._client = client
         self._screen = screen
         self._meanwhile: Counter[_Key] | None = None
         self._ended: Partner | None = None
 
     async def begin(self, user: str, partner: Partner) -> None:
-        """Have what is typed go to `partner`, from the last lines of the conversation on."""
-        with self.asking():
-            before = await self._before(user, partner)
+        """Send the lines that follow to `partner`, and show the last earlier messages."""
+        with self.loading():
+            before = await self._load_history(user, partner)
             if user not in self._client.users:
-                return  # Logged out meanwhile, elsewhere: nobody would be talking.
+                return  # Logged out elsewhere in the meantime: there is nobody to talk.
             self.partner = partner
-            self.read(user, partner)
+            self.mark_read(user, partner)
             name = visible(partner.name)
             self._screen.notice(
                 f"What you type goes to {name} now. /COMMAND is a command; end ends it."
@@ -163,25 +131,25 @@ class Chat:
         self._screen.changed()
 
     def end(self) -> None:
-        """Take what is typed for commands again."""
+        """Treat the lines that follow as commands again."""
         self.partner = self._ended = None
 
-    def missed(self, line: str, as_text: bool) -> bool:
-        """Whether a line was typed for a talk that has just ended by itself: the first line of
-        such, and all that are pasted. The person reads that it was not sent."""
+    def reject_missed(self, line: str, as_text: bool) -> bool:
+        """Say that a line was not sent, if the talk that it was typed for has just ended by itself:
+        the first line after that, and all pasted ones. Returns whether it was."""
         ended = self._ended
         if ended is None or not line.strip(" "):
             return False
         if not as_text:
             self._ended = None
-        if not as_text and not is_said(line):
-            return False
+            if not is_said(line):
+                return False
         name = visible(ended.name)
-        self._screen.problem(f"Not sent: {_beside(line)} (the talk with {name} has ended)")
+        self._screen.problem(f"Not sent: {_shortened(line)} (the talk with {name} has ended)")
         return True
 
-    async def _before(self, user: str, partner: Partner) -> ServiceReply | None:
-        """The last of what was said; None where the service does not say, or cannot now."""
+    async def _load_history(self, user: str, partner: Partner) -> ServiceReply | None:
+        """The latest messages; None if the service keeps none or the request fails."""
         if not partner.talk.history:
             return None
         try:
@@ -192,15 +160,11 @@ class Chat:
         return reply if reply.ok else None
 
     def show(
-        self,
-        user: str,
-        reply: ServiceReply,
-        most: int | None = None,
-        partner: Partner | None = None,
+        self, user: str, reply: ServiceReply, most: int = 0, partner: Partner | None = None
     ) -> bool:
-        """Show the messages in the reply to a history command, the last `most` at the most; whether
-        there were any. Messages that came meanwhile are not shown twice. Two partners may have one
-        name: with `partner`, only messages of that one are shown."""
+        """Show the messages in the reply to a history command, at most the last `most` (0: all),
+        without those that arrived and were shown meanwhile; returns whether there were any. Two
+        partners may have one name: `partner` limits the messages to that one's."""
         try:
             lines = chat_lines(self._presentation, reply)
         except BadReply:
@@ -208,14 +172,14 @@ class Chat:
         unseen = [
             each for each in self._unseen(lines) if partner in (None, self._partner_of(user, each))
         ]
-        shown = unseen if most is None else unseen[-most:]
+        shown = unseen[-most:]
         if shown:
-            self.read(user, self._partner_of(user, shown[-1]))
+            self.mark_read(user, self._partner_of(user, shown[-1]))
             self._screen.past(user, shown, reply.has_more or len(shown) < len(unseen))
         return bool(shown)
 
     def _unseen(self, lines: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
-        """Those lines that did not come meanwhile; of equal ones the last ones did."""
+        """The messages that did not arrive meanwhile; of equal ones, the last did."""
         seen, unseen = Counter(self._meanwhile), []
         for line in reversed(lines):
             if seen[_key(line)]:
@@ -225,8 +189,8 @@ class Chat:
         return unseen[::-1]
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
-        """A history is asked for and shown: what comes meanwhile is not shown with it again."""
+    def loading(self) -> Iterator[None]:
+        """Note the messages that arrive while a history is loaded, so as not to show them twice."""
         self._meanwhile = Counter()
         try:
             yield
@@ -234,42 +198,43 @@ class Chat:
             self._meanwhile = None
 
     def request(self, user: str, text: str) -> ClientRequest:
-        """What says `text` to the partner; `UsageError` where it cannot be said."""
+        """The request that sends `text` to the partner; `UsageError` if there is none."""
         partner = self.partner
         info = self._client.vocabulary.commands.get(partner.talk.send) if partner else None
         if partner is None or info is None:
-            raise UsageError(f"Not sent: {_beside(text)} (the service has no command for it)")
+            raise UsageError(f"Not sent: {_shortened(text)} (the service has no command for it)")
         names = (user, partner.name) if partner.talk.choices else (user,)
         try:
             return make_request(info, *names, text)
         except ValueError as problem:
             raise UsageError(visible(str(problem))) from None
 
-    def not_sent(self, request: ClientRequest, reply: ServiceReply, several: bool) -> None:
-        """That was refused; who said it is one of `several` here, or the only one."""
+    def report_refused(self, request: ClientRequest, reply: ServiceReply, several: bool) -> None:
+        """Say that a message was refused, and to whom of `several` users."""
         speaker = f" as {visible(request.user)}" if several else ""
         reason = visible(reply.message or "Failed")
-        self._screen.problem(f"Not sent{speaker}: {_beside(request.text)} ({reason})")
+        self._screen.problem(f"Not sent{speaker}: {_shortened(request.text)} ({reason})")
 
-    def heard(self, user: str, message: ChatMessage, is_current: bool) -> None:
-        """A message has been shown: it is unread, unless its reader talks with whom it is from."""
+    def count(self, user: str, message: ChatMessage, is_current: bool) -> None:
+        """Count a message that was shown as unread, unless its reader talks with its sender."""
         if self._meanwhile is not None:
             self._meanwhile[_key(message)] += 1
         partner = self._partner_of(user, message)
         if message.sender == user:
-            self.read(user, partner)  # Who answers, here or elsewhere, has read what there was.
+            self.mark_read(user, partner)  # Answering, here or elsewhere, means having read.
         elif not (is_current and partner == self.partner):
-            self.unread.add(user, partner)
+            self.unread.setdefault(user, Counter())[partner] += 1
             self._screen.changed()
 
-    def parted(
+    def part(
         self, user: str, talk: Talk, names: Sequence[str], is_current: bool, unasked: bool = False
     ) -> None:
-        """End a user's talks of a kind with these names, or without names with all; there is
-        nothing unread any more. The person is told if nobody asked for that here."""
-        for partner in [*self.unread.of(user), *([self.partner] if self.partner else [])]:
+        """End a user's talks of a kind with the partners of these names (none: with all), and mark
+        their messages as read. `unasked`: nobody here caused it, so tell the person."""
+        unread = self.unread.get(user, ())
+        for partner in [*unread, *([self.partner] if self.partner else [])]:
             if partner.kind == talk.name and (not names or partner.name in names):
-                self.read(user, partner)
+                self.mark_read(user, partner)
                 if is_current and partner == self.partner:
                     self.end()
                     if unasked:
@@ -284,12 +249,12 @@ class Chat:
     def _partner_of(self, user: str, message: ChatMessage) -> Partner:
         return partner_of(self._presentation, user, message)
 
-    def read(self, user: str, partner: Partner) -> None:
-        """A user has read what a partner wrote."""
-        if self.unread.read(user, partner):
+    def mark_read(self, user: str, partner: Partner) -> None:
+        """Forget the unread count of a partner."""
+        if self.unread.get(user, Counter()).pop(partner, 0):
             self._screen.changed()
 
 
-def _beside(text: str) -> str:
-    """The beginning of a text that was not sent."""
-    return visible(text if len(text) <= MOST_BESIDE else f"{text[:MOST_BESIDE]}…")
+def _shortened(text: str) -> str:
+    """The first 60 characters of a text, to show next to the reason why it was not sent."""
+    return visible(text if len(text) <= 60 else f"{text[:60]}…")

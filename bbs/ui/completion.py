@@ -1,8 +1,8 @@
-"""Completion: what the word that somebody types may become, and how its command is used.
+"""Completion of typed words, and hints on the usage of commands.
 
-All of it comes from a cache of names: friends or rooms, or whatever else the service has
-(`Choices`). After a login a few questions fill it; from then on it follows the replies and events
-that pass. Completion itself asks nobody.
+Completions come from a cache of names: friends, rooms, or whatever else the service declares
+(`Choices`). A few requests fill it after a login; replies and events then keep it up to date.
+Completion itself sends no requests.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Names = dict[str, None]
 """Names without repetition, in the order in which they were learned."""
 
 MOST_QUESTIONS = 20
-"""Commands that are sent at a login to know what is completed; a service needs a few."""
+"""Commands at most that are sent at a login to fill the cache; a service needs a few."""
 
 MOST_SHARED = 1000
-"""Names that are kept of a service that may have any number: nobody completes among more."""
+"""Names at most that are kept of a list that all users share: nobody completes among more."""
 
 
 class NameCache:
-    """The known names of each user who is logged in here, and the names that all share."""
+    """The names known to each user who is logged in here, and those that all share."""
 
     def __init__(self, vocabulary: CommandCatalog) -> None:
         self._vocabulary = vocabulary
@@ -41,25 +41,23 @@ class NameCache:
         self._own: dict[str, dict[str, Names]] = {}
 
     def names(self, user: str | None, choices: str) -> Sequence[str]:
-        """The names of some choices that a user has; none for somebody not logged in here."""
+        """A user's names for some choices; none for a user who is not logged in here."""
         own = self._own.get(user or "", {})
         return [*own.get(choices, ()), *self._shared.get(choices, ())]
 
     def questions(self) -> Iterable[str]:
-        """The commands whose replies tell what completion needs at a login, each once."""
+        """The commands whose replies fill the cache at a login, each once."""
         asks = dict.fromkeys(each.ask for each in self._presentation.choices if each.ask)
         return [*asks][:MOST_QUESTIONS]
 
     def begin(self, user: str) -> None:
-        """A user has logged in."""
         self._own.setdefault(user, {})
 
     def forget(self, user: str) -> None:
-        """A user has left."""
         self._own.pop(user, None)
 
     def learn(self, request: ClientRequest, reply: ServiceReply) -> None:
-        """A command of a user's was carried out."""
+        """Learn from the reply to a user's command."""
         name, user = request.name, request.user
         if user not in self._own or not reply.ok or not request.is_complete:
             return
@@ -72,8 +70,8 @@ class NameCache:
             if name in each.added_by and argument is not None:
                 self._add(user, each, argument)
 
-    def told(self, user: str, event: ServiceEvent) -> Mapping[str, str]:
-        """A user was told of something; the names that it removes, by their choices."""
+    def learn_event(self, user: str, event: ServiceEvent) -> Mapping[str, str]:
+        """Learn from an event for a user; returns the names that it removes, by their choices."""
         name, gone = str(event.members.get("event")), dict[str, str]()
         for each in self._presentation.choices if user in self._own else ():
             removed = member(event.members, each.removed_by_events.get(name, ""))
@@ -85,8 +83,8 @@ class NameCache:
                 self._add(user, each, added)
         return gone
 
-    def heard(self, user: str, message: ChatMessage) -> None:
-        """A user got a message: only those who may be talked to write."""
+    def learn_partner(self, user: str, message: ChatMessage) -> None:
+        """Learn the partner in a message for a user: whoever writes may also be written to."""
         talk = self._presentation.talk(message.talk, message.group is not None)
         for each in self._presentation.choices if user in self._own else ():
             if each.name == talk.choices:
@@ -101,7 +99,7 @@ class NameCache:
         return where.setdefault(choices.name, {})
 
     def _replace(self, user: str, choices: Choices, names: Iterable[str] | None) -> None:
-        if names is not None:  # Whoever shows the reply says so.
+        if names is not None:  # A malformed list is reported where the reply is shown.
             typed = [name for name in names if _can_be_typed(name)]
             kept = dict.fromkeys(typed[:MOST_SHARED] if choices.shared else typed)
             self._of(user, choices).clear()
@@ -127,7 +125,7 @@ def _can_be_typed(name: str) -> bool:
 
 
 def _listed(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | None:
-    """The names in a list of a reply; None where it has something else."""
+    """The names in a list of a reply; None for a malformed list."""
     names = []
     for entry in reply.lists.get(list_name, (None,)):
         name = member(entry, key) if isinstance(entry, Mapping) else entry
@@ -138,7 +136,7 @@ def _listed(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | No
 
 
 async def fetch_partners(client: ServiceClient, user: str, talk: Talk) -> Sequence[str] | None:
-    """The names that a user may talk to, asked of the service; None if it cannot say. Fails as
+    """Ask the service with whom a user may talk; None if it has no such list. Fails as
     `ServiceClient.ask` does."""
     for each in client.vocabulary.presentation.choices:
         if each.name == talk.choices and each.ask:
@@ -148,8 +146,8 @@ async def fetch_partners(client: ServiceClient, user: str, talk: Talk) -> Sequen
 
 @dataclass(frozen=True)
 class Completion:
-    """`text` may stand in the place of what the line has from `start` on; `meaning` says what it
-    is, in a word or two."""
+    """A possible replacement (`text`) for the line from `start` on; `meaning` describes it in a
+    word or two."""
 
     text: str
     start: int
@@ -157,7 +155,7 @@ class Completion:
 
 
 def completions(conversation: IConversation, line: str) -> Sequence[Completion]:
-    """What may stand in the place of the last word of `line`, the text before the cursor."""
+    """The completions of the last word of `line`, the text before the cursor."""
     start = line.rfind(" ") + 1
     if conversation.talk and is_said(line):
         return ()
@@ -173,7 +171,7 @@ def completions(conversation: IConversation, line: str) -> Sequence[Completion]:
 
 
 def hint(conversation: IConversation, line: str) -> str:
-    """The usage of the command that `line` begins with; in a talk, to whom the line goes."""
+    """The usage of the command that `line` begins with; in a talk, the line's recipient."""
     talk = conversation.talk
     if talk and (not line.strip(" ") or is_said(line)):
         return f"to {visible(talk.name)}; end ends"
@@ -188,7 +186,7 @@ def hint(conversation: IConversation, line: str) -> str:
 
 
 def usage(conversation: IConversation, info: CommandInfo) -> str:
-    """A command's usage, with what need not be typed in brackets or left out."""
+    """A command's usage; arguments that need not be typed are in brackets or left out."""
     text = visible(info.usage)
     if info.command.takes_user and conversation.alone:
         text = text.replace(" <user>", "", 1)
@@ -204,18 +202,17 @@ def usage(conversation: IConversation, info: CommandInfo) -> str:
 def corrected(
     conversation: IConversation, request: ClientRequest, reply: ServiceReply
 ) -> ServiceReply:
-    """`reply`, which says how the command is used as the hint and `help` do, where it says that:
-    the server does not know what need not be typed here."""
+    """`reply` with the usage replaced by that of `help`, if it is about wrong usage: the server
+    does not know which arguments need not be typed here."""
     info = conversation.client.vocabulary.commands.get(request.name)
     if info is None or reply.code != WrongUsage.code:
         return reply
-    return replace(
-        reply, members={**reply.members, "message": f"Usage: {usage(conversation, info)}"}
-    )
+    message = f"Usage: {usage(conversation, info)}"
+    return replace(reply, members={**reply.members, "message": message})
 
 
 def listed_commands(conversation: IConversation) -> Iterator[CommandInfo]:
-    """The service's commands that need mention."""
+    """The service's commands that `help` lists."""
     commands = conversation.client.vocabulary.commands.values()
     return (info for info in commands if info.name not in HIDDEN)
 
@@ -227,15 +224,15 @@ def _commands(conversation: IConversation) -> Mapping[str, str]:
 
 
 def _arguments(conversation: IConversation, words: Sequence[str]) -> Mapping[str, str]:
-    """What may follow `words`, the command and the arguments that are complete."""
+    """The possible next arguments after `words`, the command and its complete arguments."""
     vocabulary = conversation.client.vocabulary
     name, given, user = resolve_alias(words[0], vocabulary), list(words[1:]), conversation.current
-    # A service has commands of such names where the client has none.
+    # A service may have commands of these names where the client has none.
     is_own = name in conversation.own
     if name == "use" and is_own:
         return {} if given else dict.fromkeys(conversation.users, "user")
     if name == "talk" and is_own:
-        # Where a name is two things, it is called what the first talk calls it.
+        # A name that is in the choices of two talks gets the label of the first.
         partners = [talk.choices for talk in reversed(vocabulary.presentation.open_talks)]
         return {} if given else _known(conversation, user, partners)
     if name == "help":
@@ -252,15 +249,12 @@ def _arguments(conversation: IConversation, words: Sequence[str]) -> Mapping[str
     parameters = info.command.parameters
     if len(given) >= len(parameters):
         return users
-    return {
-        **_known(conversation, user, _choices(conversation, name, parameters[len(given)])),
-        **users,
-    }
+    choices = _choices(conversation, name, parameters[len(given)])
+    return {**_known(conversation, user, choices), **users}
 
 
 def _choices(conversation: IConversation, command: str, parameter: str) -> Sequence[str]:
-    """The choices of a parameter: those declared for this command, or those for any parameter of
-    its name."""
+    """The choices declared for a command's parameter, else those for any parameter of its name."""
     presentation = conversation.client.vocabulary.presentation
     usual = [each.name for each in presentation.choices if parameter in each.parameters]
     return presentation.complete.get(f"{command} {parameter}", usual)
@@ -269,7 +263,7 @@ def _choices(conversation: IConversation, command: str, parameter: str) -> Seque
 def _known(
     conversation: IConversation, user: str | None, choices: Sequence[str]
 ) -> Mapping[str, str]:
-    """The names of some choices, and what they are; of those that begin with `-` none."""
+    """The names of some choices, and their labels; a choice with a leading `-` excludes names."""
     presentation, known = conversation.client.vocabulary.presentation, conversation.known
     left_out = {name for each in choices if each[:1] == "-" for name in known.names(user, each[1:])}
     labels = {each.name: visible(each.label or each.name) for each in presentation.choices}

@@ -1,8 +1,8 @@
 """One person's conversation with the service, at whatever kind of terminal.
 
-It holds what the faces for people share: which user is meant where no name is typed, messages to
-one partner without repeating whom, passwords that are asked for, what is unread, and in words
-which server is lost and which was found. A face gives it lines and shows what it says (`IScreen`).
+A `Conversation` has what all interfaces for people share: the current user, who is meant when no
+name is typed, talks with one partner, password prompts, unread counts, and notices about servers
+that are lost and found. An interface gives it lines and shows its output (`IScreen`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords
 
 @dataclass(frozen=True)
 class Status:
-    """How it stands with the current user.
+    """The connection of the current user.
 
-    `server` serves them; None while none is known, and then `lost` says that there was one.
-    `waiting` is where a login stands that waits for an app server, whoever's it is.
+    `server` serves them, None while it is unknown; `lost` says that there was one. `waiting` is the
+    place in the queue of any login that waits for an app server.
     """
 
     server: Address | None = None
@@ -47,14 +47,13 @@ class Status:
 
 
 class ServerStatus:
-    """What is known of the servers of all users here; `screen` shows when that changes."""
+    """The servers of all users here; `screen` shows changes."""
 
     __slots__ = ("_screen", "_servers", "searching", "waiting")
 
     def __init__(self, screen: IScreen) -> None:
         self.waiting: Waiting | None = None
-        self.searching = False
-        """Whether the login server is away."""
+        self.searching = False  # the login server is away
         self._screen = screen
         self._servers: dict[str, Address | None] = {}
 
@@ -90,16 +89,14 @@ class ServerStatus:
         self._screen.changed()
 
 
-__all__ = ["Conversation", "Status"]
-
 PASSIVE = ("listen", "events")
-"""Commands for what happens by itself here."""
+"""Commands that a conversation carries out by itself."""
 
 ENDING = ("exit", "quit")
-"""Commands after which nothing more can be said, in a talk or at all."""
+"""Commands that end the conversation."""
 
 LEAVING = ("logout", "delete")
-"""Commands after which their user is not here any more."""
+"""Commands that log their user out."""
 
 GAVE_UP_PLACE = "Given up waiting for an app server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
@@ -107,8 +104,8 @@ GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
 @implementer(IConversation)
 class Conversation:
-    """What one person does here, as any number of users, or (`alone`) as one at a time, whose name
-    is never typed. `own` are further commands of the face's."""
+    """One person's conversation, as any number of users, or (`alone`) as one at a time, whose name
+    is never typed. `own` are further commands of the interface."""
 
     def __init__(
         self,
@@ -129,20 +126,20 @@ class Conversation:
         self._leaving = ""
         self._sent = False
         self._over = False
-        self._faces_own = own
+        self._more_own = own
         client.on_waiting(self._status.waits)
         client.on_searching(self._status.searches)
-        client.on_event(self._was_told)
-        client.on_sent(self._has_sent)
+        client.on_event(self._event)
+        client.on_sent(self._sent_elsewhere)
         client.on_serving(self._status.serves)
         client.on_logged_out(self._was_logged_out)
 
     @property
     def own(self) -> Mapping[str, BuiltinCommand]:
-        """The client's own commands, by name. Which there are depends on what the service has."""
-        return {each.name: each for each in builtin_commands(self)} | dict(self._faces_own)
+        """The client's own commands, by name; they depend on the service's presentation."""
+        return {each.name: each for each in builtin_commands(self)} | dict(self._more_own)
 
-    # What a face draws
+    # State for drawing
 
     @property
     def _presentation(self) -> Presentation:
@@ -150,7 +147,6 @@ class Conversation:
 
     @property
     def users(self) -> tuple[str, ...]:
-        """Who is logged in here."""
         return self.client.users
 
     @property
@@ -159,40 +155,39 @@ class Conversation:
 
     @property
     def talk(self) -> Partner | None:
-        """The partner that lines go to which are not commands."""
         return self._chat.partner
 
     @property
     def unread(self) -> Mapping[Partner, int]:
         """How many messages each partner of the current user wrote since they last talked."""
-        return self._chat.unread.of(self.current or "")
+        return self._chat.unread.get(self.current or "", {})
 
     @property
     def unread_elsewhere(self) -> int:
-        """How many messages are unread by the other users here."""
-        return self._chat.unread.elsewhere(self.current or "")
+        """How many messages the other users here have not read."""
+        counts = self._chat.unread.items()
+        return sum(each.total() for user, each in counts if user != self.current)
 
     def completions(self, line: str) -> Sequence[completion.Completion]:
-        """What the word at the end of `line` may become, from what is known."""
+        """The completions of the last word of `line`."""
         return completion.completions(self, line)
 
     def hint(self, line: str) -> str:
-        """How the command that `line` begins with is used; empty where there is nothing to say."""
+        """The usage of the command that `line` begins with; empty if there is none."""
         return completion.hint(self, line)
 
     # Lines
 
     def carry_out(self, line: str, as_text: bool = False) -> Deferred[bool]:
-        """Do what a line says; fires with False when that ends the conversation. In a talk a line
-        that is there `as_text` is said, whatever it begins with: it was pasted among others.
+        """Carry out a line; fires with False if it ends the conversation. In a talk, a line
+        `as_text` (pasted among others) is a message, whatever it begins with.
 
-        Cancelled it waits no more, and fires with True: everybody stays logged in.
+        Cancelling stops the wait: it fires with True, and everybody stays logged in.
         """
         self._confirmation.next_line()
         return Deferred.fromCoroutine(self._carry_out(line, as_text))
 
     def end(self) -> None:
-        """Let the line that is being carried out be the last."""
         self._over = True
 
     def close(self) -> Deferred[None]:
@@ -202,15 +197,15 @@ class Conversation:
     async def _carry_out(self, line: str, as_text: bool) -> bool:
         self._sent = False
         try:
-            if self._chat.missed(line, as_text):
-                pass  # It is for nobody any more, and no command.
+            if self._chat.reject_missed(line, as_text):
+                pass  # Its talk has ended, and it is no command.
             elif as_text and self.talk and line.strip():
                 await self._say(line)
             else:
                 await self._do(line)
         except CancelledError:
             if self._status.searching or not self._sent:
-                self.screen.notice("Given up.")  # What is looked for has been sent nothing.
+                self.screen.notice("Given up.")  # Nothing was sent to the server in question.
             else:
                 self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP_ANSWER)
         except PromptCancelled:
@@ -259,7 +254,7 @@ class Conversation:
         self._leaving = request.user if name in LEAVING else ""
         try:
             histories = self._presentation.histories
-            with self._chat.asking() if name in histories else nullcontext():
+            with self._chat.loading() if name in histories else nullcontext():
                 reply = await self._request(request)
                 self._show(request, reply)
         finally:
@@ -268,24 +263,23 @@ class Conversation:
         if reply.ok and name == "login":
             await self._logged_in(words[1], reply)
         elif reply.ok and name in LEAVING:
-            self._gone(request.user)
+            self._forget(request.user)
         elif reply.ok and request.is_complete:
-            self._talked(request)
+            self._update_talks(request)
 
-    def _talked(self, request: ClientRequest) -> None:
-        """A command was carried out: by some a user says something to a partner, by some nothing
-        more is said to one."""
+    def _update_talks(self, request: ClientRequest) -> None:
+        """Mark a partner as read after a message to them; end the talks that a command ends."""
         user, name, presentation = request.user, request.name, self._presentation
         talk, said = presentation.sends(name), SentLine.by_request(presentation, request)
         if talk is not None and said is not None:
-            return self._chat.read(user, Partner(talk, said.partner))
-        gone = () if request.argument is None else (request.argument,)
+            return self._chat.mark_read(user, Partner(talk, said.partner))
+        removed = () if request.argument is None else (request.argument,)
         parting = {each.name for each in presentation.choices if name in each.removed_by}
         for talk in presentation.talks:
             if name in talk.ended_by:
-                self._chat.parted(user, talk, (), user == self.current)
+                self._chat.part(user, talk, (), user == self.current)
             elif talk.choices in parting:
-                self._chat.parted(user, talk, gone, user == self.current)
+                self._chat.part(user, talk, removed, user == self.current)
         return None
 
     def _show(self, request: ClientRequest, reply: ServiceReply) -> None:
@@ -307,19 +301,18 @@ class Conversation:
     async def _logged_in(self, user: str, reply: ServiceReply) -> None:
         self.known.begin(user)
         self.become(user)
-        # The names are for completion only: nobody waits for them, or hears that this failed.
-        Deferred.fromCoroutine(self._inquire(user)).addErrback(
-            lambda failure: failure.trap(ClientError)
-        )
+        # The names are for completion only, so nothing waits for them and failures are silent.
+        names = Deferred.fromCoroutine(self._load_names(user))
+        names.addErrback(lambda failure: failure.trap(ClientError))
         try:
-            # The service says what of its reply people are told, and which events are messages.
+            # The service declares the notices in its reply, and which events are messages.
             if not self.client.vocabulary.learned:
                 await self.client.learn()
             if words := notices_line(self._presentation, reply):
                 self.screen.notice(words)
             await self._listen(user, reply)
         except CancelledError:
-            # The person waits no longer, but messages are to come.
+            # The person waits no longer, but still gets messages.
             listening = self.client.learn().addCallback(lambda _: self._listen(user, reply))
             listening.addErrback(lambda failure: failure.trap(ClientError))
             self._say_later(user)
@@ -328,81 +321,76 @@ class Conversation:
             self._say_later(user)
 
     def _listen(self, user: str, reply: ServiceReply) -> Deferred[None]:
-        """Listen for a user from where the reply to `login` says."""
+        """Listen for a user, from the id in the reply to `login` on."""
         after = read_id(member(reply.members, self._presentation.after))
-        return self.client.listen(user, self._heard, after=after)
+        return self.client.listen(user, self._received, after=after)
 
     def _say_later(self, user: str) -> None:
         self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
 
-    async def _inquire(self, user: str) -> None:
-        await self.client.learn()  # What there is to be completed, the service says.
+    async def _load_names(self, user: str) -> None:
+        await self.client.learn()  # The service declares what is completed.
         asked = []
         for question in self.known.questions():
             request = await self.client.understand(f"{question} {user}")
-            # Nobody completes among more than a first part has.
+            # The first part has more names than anybody completes among.
             asked.append((request, self.client.request(request.line, whole=False)))
-        # They go together; each that fails has an answer of its own, and none is waited for here.
+        # The requests run side by side; none is waited for here, and each may fail by itself.
         for request, asking in asked:
             asking.addCallback(partial(self.known.learn, request))
             asking.addErrback(lambda failure: failure.trap(ClientError))
 
     def become(self, user: str | None) -> None:
-        """Speak as another of `users`, or as nobody."""
         self.current = user
         self.end_talk()
 
-    def _gone(self, user: str) -> None:
+    def _forget(self, user: str) -> None:
         self.known.forget(user)
         self._status.forget(user)
-        self._chat.unread.forget(user)
+        self._chat.unread.pop(user, None)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
-    # What the service says unasked
+    # Events
 
     def _was_logged_out(self, user: str) -> None:
         if user == self._leaving:
-            return self._gone(user)
+            return self._forget(user)
         self.screen.notice(f"{visible(user)} was logged out.")
         was_current = user == self.current
-        self._gone(user)
+        self._forget(user)
         if was_current and self.users:
-            # Lines that are typed next, or were already, must not become another user's words.
+            # Lines that were typed already must not be sent as another user.
             self.become(None)
             self.screen.notice(f"use NAME to go on as {' or '.join(map(visible, self.users))}.")
         return None
 
-    def _heard(self, user: str, message: ChatMessage) -> None:
-        self.known.heard(user, message)
+    def _received(self, user: str, message: ChatMessage) -> None:
         # A message to a room reaches its sender too, who has just typed it.
-        if message.sender != user or not self.client.was_said_here(message):
-            self._show_message(user, message)
+        if message.sender == user and self.client.was_said_here(message):
+            self.known.learn_partner(user, message)
+        else:
+            self._sent_elsewhere(user, message)
 
-    def _has_sent(self, user: str, message: ChatMessage) -> None:
-        self.known.heard(user, message)
-        self._show_message(user, message)
-
-    def _show_message(self, user: str, message: ChatMessage) -> None:
+    def _sent_elsewhere(self, user: str, message: ChatMessage) -> None:
+        self.known.learn_partner(user, message)
         self.screen.message(user, message, is_for(user, message))
-        self._chat.heard(user, message, user == self.current)
+        self._chat.count(user, message, user == self.current)
 
-    def _was_told(self, user: str, event: ServiceEvent) -> None:
-        gone = self.known.told(user, event)
+    def _event(self, user: str, event: ServiceEvent) -> None:
+        removed = self.known.learn_event(user, event)
         for talk in self._presentation.talks:
-            if (name := gone.get(talk.choices)) is not None:
-                self._chat.parted(user, talk, (name,), user == self.current, unasked=True)
+            if (name := removed.get(talk.choices)) is not None:
+                self._chat.part(user, talk, (name,), user == self.current, unasked=True)
         if event_entry(self._presentation, event).text:
             self.screen.event(user, event)
 
     # Talking
 
     async def begin_talk(self, partner: Partner) -> None:
-        """Have what is typed go to `partner`."""
         await self._chat.begin(self.current or "", partner)
 
     def end_talk(self) -> None:
-        """Have what is typed be commands again."""
         self._chat.end()
         self.screen.changed()
 
@@ -410,4 +398,4 @@ class Conversation:
         request = self._chat.request(self.current or "", text)
         reply = await self._request(request)
         if not reply.ok:
-            self._chat.not_sent(request, reply, len(self.users) > 1)
+            self._chat.report_refused(request, reply, len(self.users) > 1)

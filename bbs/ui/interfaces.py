@@ -1,4 +1,4 @@
-"""Interfaces between a conversation, the screen that shows it, and its own commands."""
+"""Interfaces between a conversation, the screen that shows it, and the client's own commands."""
 
 from __future__ import annotations
 
@@ -19,58 +19,56 @@ if TYPE_CHECKING:
 
 
 class PromptCancelled(Exception):
-    """Somebody who was asked for something will not say it."""
+    """The person declined to answer a prompt."""
 
 
 class IScreen(Interface):
-    """Where one person reads what a `Conversation` has to say.
+    """Where one person reads the output of a `Conversation`.
 
-    Names and texts in replies and messages are other people's: a screen shows them by
-    `bbs.ui.output.visible`. What `notice` and `problem` get is harmless already. What was said has
-    its time beside it where that is known (`bbs.ui.output.Timestamps`), unless the person wants
-    none.
+    Other people write the names and texts in replies and messages, so a screen shows them with
+    `bbs.ui.output.visible`; the texts of `notice` and `problem` are safe already. A message is
+    shown with its time where that is known (`bbs.ui.output.Timestamps`) and wanted.
     """
 
     def reply(request: ClientRequest, reply: ServiceReply) -> None:
         """Show the service's answer to a command."""
 
     def message(user: str, message: ChatMessage, for_you: bool) -> None:
-        """Show a message that was pushed to `user`, or that `user` has said elsewhere.
+        """Show a message that was pushed to `user`, or that `user` sent elsewhere.
 
-        `for_you`: somebody wrote to `user` alone, or named `user` in a group, so that a person who
-        looks elsewhere may want to know.
+        `for_you`: the message is for `user` alone or names `user` in a group, so the person may
+        want a signal.
         """
 
     def past(user: str, messages: Sequence[ChatMessage], older: bool) -> None:
-        """Show what was said in a conversation of `user`'s before, oldest first; there is always
-        something. `older`: there is more, from before that."""
+        """Show at least one earlier message of a conversation of `user`, oldest first; `older`
+        says that there are more before them."""
 
     def event(user: str, event: ServiceEvent) -> None:
-        """Show an event for `user` that has a text, whatever service it is of."""
+        """Show an event for `user` that has a text."""
 
     def notice(text: str) -> None:
-        """Show the client's own words: one line or more."""
+        """Show one or more lines of the client's own."""
 
     def problem(text: str) -> None:
-        """Show what did not work, in a line."""
+        """Show one line about a failure."""
 
     def ask_password(prompt: str) -> Deferred[str]:
-        """A password, typed without showing; fails with `PromptCancelled`. May be cancelled."""
+        """Read a password without showing it; fails with `PromptCancelled`. May be cancelled."""
 
     def changed() -> None:
-        """Draw the prompt anew: who is current, where they are served, or what is unread, has
-        changed."""
+        """Draw the prompt again: the current user, the server or the unread counts changed."""
 
 
 class UsageError(Exception):
-    """A command was not given what it needs. The text is for the person who typed it; where it is
-    empty the command's usage says enough."""
+    """A command was typed wrongly. The text is for the person; an empty text means that the
+    command's usage says enough."""
 
 
 @dataclass(frozen=True)
 class BuiltinCommand:
-    """A command of the client's own. `run` gets the words after its name; it may raise `UsageError`
-    and what asking the service raises."""
+    """A command of the client's own. `run` gets the words after the name; it may raise `UsageError`
+    and the errors of a request to the service."""
 
     usage: str
     help: str
@@ -89,18 +87,18 @@ class IConversation(Interface):
     known: NameCache = Attribute("The names that completion knows.")
     client: ServiceClient = Attribute("The service.")
     screen: IScreen = Attribute("Where the person reads.")
-    talk: Partner | None = Attribute("The partner that lines go to which are not commands.")
+    talk: Partner | None = Attribute("The partner who gets the lines that are not commands.")
     own: Mapping[str, BuiltinCommand] = Attribute("The client's own commands, by name.")
-    users: tuple[str, ...] = Attribute("Who is logged in here.")
+    users: tuple[str, ...] = Attribute("The users who are logged in here.")
 
     def become(user: str | None) -> None:
         """Speak as another of `users`, or as nobody."""
 
     def begin_talk(partner: Partner) -> Awaitable[None]:
-        """Have what is typed go to `partner`."""
+        """Send the lines that follow to `partner`."""
 
     def end_talk() -> None:
-        """Have what is typed be commands again."""
+        """Treat the lines that follow as commands again."""
 
     def end() -> None:
-        """Let the line that is being carried out be the last."""
+        """End the conversation after the line that is being carried out."""

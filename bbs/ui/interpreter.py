@@ -1,6 +1,6 @@
 """The interpreter of typed lines: aliases, omitted names, and suggestions for mistyped words.
 
-A service's own command comes first, whatever its name.
+A command of the service takes precedence over an alias of the same name.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ from bbs.ui.output import visible
 from bbs.ui.prompts import Confirmation, is_password_change, lacks_passwords
 
 ALIKE = 0.6
-"""How alike two words are, from 0 to 1, of which one may have been meant by the other: `difflib`'s
-own measure of close matches."""
+"""Similarity, from 0 to 1, from which a word is suggested for another: `difflib`'s default."""
 
 
 def resolve_alias(word: str, vocabulary: CommandCatalog) -> str:
-    """The command that a first word stands for: the alias's, or the word itself."""
+    """The command that a line's first word names, by itself or as an alias."""
     if word in vocabulary.commands:
         return word
     return vocabulary.presentation.aliases.get(word, word)
 
 
 def aliases_of(name: str, vocabulary: CommandCatalog) -> list[str]:
-    """By what else a command can be typed."""
+    """The other words that run a command."""
     aliases = vocabulary.presentation.aliases
     return [
         alias for alias in aliases if alias != name and resolve_alias(alias, vocabulary) == name
@@ -35,16 +34,16 @@ def aliases_of(name: str, vocabulary: CommandCatalog) -> list[str]:
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:
-    """The name that comes closest to a mistyped word; empty if none is close."""
+    """The name that is closest to a mistyped word; empty if none is close."""
     return next(iter(get_close_matches(word, [*names], 1, ALIKE)), "")
 
 
 IRREVOCABLE = ("delete",)
-"""Commands that are asked about where it was not typed for whom they are."""
+"""Commands that need confirmation when the user's name was not typed."""
 
 
 async def parse_line(speaker: IConversation, line: str) -> ClientRequest:
-    """A line as a request to this service; `UsageError` for a malformed line."""
+    """Turn a line into a request to this service; `UsageError` for a malformed line."""
     try:
         return await speaker.client.understand(line)
     except ValueError as problem:
@@ -52,8 +51,8 @@ async def parse_line(speaker: IConversation, line: str) -> ClientRequest:
 
 
 async def interpret(speaker: IConversation, sure: Confirmation, line: str) -> ClientRequest:
-    """The request that a line means: with the current user's name where none is typed."""
-    for _ in range(2):  # A word that nobody knew may be an alias, once the service has been asked.
+    """Turn a line into a request; the current user's name is added where none was typed."""
+    for _ in range(2):  # An unknown word may prove an alias once the service's commands are known.
         line = await _without_alias(speaker, line)
         request = await parse_line(speaker, line)
         if request.info is not None:
@@ -62,8 +61,8 @@ async def interpret(speaker: IConversation, sure: Confirmation, line: str) -> Cl
         name = visible(request.name)
         question = f"Unknown command {name}. Did you mean {visible(close)}?"
         sure.ask(speaker.current, line, question)
-    # The name of a user here comes first where a name is typed; if too little follows, it is
-    # something else: a friend who is logged in here too, or the beginning of a text.
+    # A typed user name comes first. If too few words follow it, it is an argument instead: a friend
+    # who is logged in here too, or the beginning of a text.
     enough = request.is_complete or (is_password_change(request) and lacks_passwords(request))
     named = not speaker.alone and request.user in speaker.users and enough
     if not request.takes_user or named or speaker.current is None:
@@ -80,23 +79,23 @@ async def _without_alias(speaker: IConversation, line: str) -> str:
     command, space, rest = line.lstrip(" ").partition(" ")
     vocabulary = speaker.client.vocabulary
     if command not in vocabulary.commands and not vocabulary.learned:
-        await speaker.client.learn()  # Which aliases there are the service says.
+        await speaker.client.learn()  # The service declares the aliases.
     return f"{resolve_alias(command, vocabulary)}{space}{rest}"
 
 
 HIDDEN = ("listen", "events", "quit")
-"""Commands that need no mention: what they do happens by itself, or has a better name."""
+"""Commands that help does not list: the client does them by itself, or has a better name."""
 
 
 def unknown_command(conversation: IConversation, word: str) -> str:
-    """The error for an unknown command, with a suggestion."""
+    """The error text for an unknown command, with a suggestion."""
     close = similar_command(conversation, word)
     hint = f" Did you mean {visible(close)}?" if close else ""
     return f"Unknown command {visible(word)}.{hint}"
 
 
 def similar_command(conversation: IConversation, word: str) -> str:
-    """The command that comes closest to a mistyped word; empty if none is close."""
+    """The command that is closest to a mistyped word; empty if none is close."""
     vocabulary = conversation.client.vocabulary
     if vocabulary.is_unlisted(word):
         return ""

@@ -1,10 +1,9 @@
-"""The client's process: its standard input, its signals, and the files of whoever runs it.
+"""The client's process: its standard input, its signals, and the user's files.
 
-Lines come from a file descriptor of any kind, without holding up the reactor. Pipes and terminals
-could be watched by the reactor, regular files and `/dev/null` cannot (epoll refuses them), and a
-descriptor that is shared with a shell should not be made non-blocking. So a thread reads, one piece
-for each time that a line is wanted and none is there: input that nobody has asked for stays where
-it is.
+A thread reads standard input, so that a file descriptor of any kind does not hold up the reactor.
+The reactor could watch pipes and terminals, but not regular files or `/dev/null` (epoll refuses
+them), and a descriptor that a shell shares should not become non-blocking. The thread reads one
+piece whenever a line is wanted and none has been read, and leaves all further input unread.
 """
 
 from __future__ import annotations
@@ -36,30 +35,28 @@ STDIN = 0
 MAX_LINE = 16 * 1024 * 1024
 """Bytes in the longest line; servers take 64 KiB unless their operator wants more."""
 
-_PIECE = 65536
-
 
 class InputError(Exception):
     """The input cannot be read; the text is one line that says why."""
 
 
-class _Daemon(Thread):
-    """A thread that may be waiting for a terminal when the process ends, and lets it."""
+class _DaemonThread(Thread):
+    """A thread that does not keep the process alive while it waits for a terminal."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options, daemon=True)
 
 
 def start_reader(reactor: IReactorFromThreads, descriptor: int) -> Callable[[], Deferred[bytes]]:
-    """A function that reads the next piece of a descriptor; the piece is empty at its end."""
+    """A function that reads the next piece from a descriptor; an empty piece is the end."""
     pool = ThreadPool(0, 1, "input")
-    pool.threadFactory = _Daemon
+    pool.threadFactory = _DaemonThread
     pool.start()
-    return lambda: deferToThreadPool(reactor, pool, os.read, descriptor, _PIECE)
+    return lambda: deferToThreadPool(reactor, pool, os.read, descriptor, 65536)
 
 
 class LineReader:
-    """Cuts pieces into lines; bytes that are not UTF-8 become surrogate escapes."""
+    """Cuts pieces of input into lines; bytes that are not UTF-8 become surrogate escapes."""
 
     def __init__(self, read: Callable[[], Deferred[bytes]]) -> None:
         self._read = read
@@ -67,10 +64,8 @@ class LineReader:
         self._parts: list[bytes] = []
 
     async def next(self) -> str | None:
-        """The next line without its end (LF or CR LF), None after the last.
-
-        The last may lack its end. Raises `InputError`.
-        """
+        """The next line without its end (LF or CR LF), None after the last, which may lack its
+        end. Raises `InputError`."""
         while not self._lines:
             try:
                 piece = await self._read()
@@ -93,24 +88,24 @@ class LineReader:
 
 
 class ClientRun:
-    """A client from its start to the end of the reactor. `problem` says in a line why that came
-    early; it is empty when all is well."""
+    """A client from its start to the end of the reactor. `problem` is one line that says why it
+    ended early, and empty after a normal end."""
 
     _log = Logger()
 
     def __init__(self, client: ServiceClient) -> None:
         self.problem = "interrupted"
         self.ended: Deferred[None] = Deferred()
-        """Fires when all is over, and the client is closed."""
+        """Fires when the run is over and the client is closed."""
         self._client = client
         self._over = False
 
     async def run(self) -> None:
-        """Do what the client is there for, and then `end`."""
+        """Do the client's work, and then `end`."""
         raise NotImplementedError
 
     def start(self) -> Deferred[None]:
-        """Run; fires when that is over, however it went."""
+        """Run; fires after success and failure alike."""
         return Deferred.fromCoroutine(self.run()).addErrback(self._failed)
 
     def end(self, problem: str) -> None:
@@ -127,41 +122,41 @@ class ClientRun:
 
 
 def stop_at(reactor: IReactor, *signals: signal.Signals) -> None:
-    """Have `reactor` stop in order at these signals, unless they are ignored as nohup has it."""
+    """Stop `reactor` in order at these signals, unless they are ignored, as under nohup."""
     for number in signals:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: reactor.callFromThread(reactor.stop))
 
 
 def state_file(environ: Mapping[str, str], name: str) -> Path:
-    """Where what the client remembers under `name` is."""
-    return _place(environ, "XDG_STATE_HOME", ".local/state", name)
+    """The path of a file with the client's state."""
+    return _user_file(environ, "XDG_STATE_HOME", ".local/state", name)
 
 
 def settings_file(environ: Mapping[str, str], name: str) -> Path:
-    """Where what somebody has set under `name` is."""
-    return _place(environ, "XDG_CONFIG_HOME", ".config", name)
+    """The path of a file with the user's settings."""
+    return _user_file(environ, "XDG_CONFIG_HOME", ".config", name)
 
 
-def _place(environ: Mapping[str, str], variable: str, otherwise: str, name: str) -> Path:
-    """By the XDG Base Directory Specification (0.8): in the folder that `variable` names, which
-    counts only when it is absolute, and else in one of the home's."""
+def _user_file(environ: Mapping[str, str], variable: str, default: str, name: str) -> Path:
+    """A path by the XDG Base Directory Specification (0.8): below the folder in `variable` if that
+    is absolute, else below the `default` folder in the home."""
     folder = environ.get(variable, "")
     home = environ.get("HOME") or os.path.expanduser("~")
-    return Path(folder if os.path.isabs(folder) else f"{home}/{otherwise}") / "bbs" / name
+    return Path(folder if os.path.isabs(folder) else f"{home}/{default}") / "bbs" / name
 
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222
 
 MOST_READ = 64 * 1024
-"""Bytes of the file that are looked at."""
+"""Bytes of the file that are read."""
 
 
 @dataclass(frozen=True)
 class LastServer:
-    """A service as somebody named it: its login server, and whether by TLS, with the authorities of
-    the file `ca` or (empty) the system's."""
+    """The login server that was named last, and whether to use TLS, with the authorities in the
+    file `ca` (empty: the system's)."""
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
@@ -173,14 +168,8 @@ class LastServer:
         return Address(self.host, self.port)
 
 
-def last_server_file(environ: Mapping[str, str]) -> Path:
-    """Where it is kept."""
-    return state_file(environ, "last-host")
-
-
 def read_last_server(path: Path) -> LastServer:
-    """What is kept at `path`; this machine's where there is nothing, or nothing of use. It
-    blocks."""
+    """Read `path`; a missing or malformed file gives this machine's. Blocks."""
     try:
         with open(path, "rb") as file:
             members = json.loads(file.read(MOST_READ))
@@ -194,7 +183,7 @@ def read_last_server(path: Path) -> LastServer:
 
 
 def keep_last_server(path: Path, service: LastServer) -> None:
-    """Keep `service` at `path`, for its owner's eyes alone, if that can be. It blocks."""
+    """Write `service` to `path`, readable by its owner only; failure is ignored. Blocks."""
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         if path.exists() and read_last_server(path) == service:
@@ -204,4 +193,4 @@ def keep_last_server(path: Path, service: LastServer) -> None:
             json.dump(asdict(service), file)
         os.replace(new, path)
     except (OSError, ValueError):
-        return  # Then it has to be named the next time, as it was this time.
+        return  # Then the server has to be named again next time.

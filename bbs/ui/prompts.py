@@ -1,4 +1,4 @@
-"""Prompts for passwords, and for confirming what would lose or harm something."""
+"""Prompts for passwords, and confirmation of destructive commands and keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOW_TO_END = "exit or Ctrl-D ends."
 
 @dataclass(frozen=True)
 class KeyPress:
-    """A key, and all that would be lost by it."""
+    """A key, and the text and the command that it would lose."""
 
     key: str
     line: str
@@ -24,20 +24,20 @@ class KeyPress:
 
 
 class KeyConfirmation:
-    """Remembers which press was asked about last."""
+    """Remembers the last key press that needed confirmation."""
 
     def __init__(self) -> None:
         self._asked: KeyPress | None = None
 
     def confirms(self, press: KeyPress) -> bool:
-        """Whether this press answers the same one before it; else it is to be asked about now."""
+        """Whether this press repeats the one before it; if not, ask about it now."""
         if self.is_new(press):
             return False
         self._asked = None
         return True
 
     def is_new(self, press: KeyPress) -> bool:
-        """Whether something else was asked about last; now it is this press."""
+        """Whether this press differs from the last; remembers this one."""
         before, self._asked = self._asked, press
         return press != before
 
@@ -47,54 +47,54 @@ QUESTIONS: Mapping[str, tuple[int, int]] = {
     "register": (1, 2),
     "change-password": (0, 3),
 }
-"""Behind how many words the command asks for passwords by itself, and for how many: an old one, a
-new one, the new one again."""
+"""For each command: after how many words it asks for passwords, and for how many (old, new, and
+new again)."""
 
-_TO_KEEP = re.compile(r"\A([ /]*(?:(?:login|register) +[^ ]+|change-password)) .*", re.DOTALL)
+_WITH_PASSWORD = re.compile(r"\A([ /]*(?:(?:login|register) +[^ ]+|change-password)) .*", re.DOTALL)
 
 
 def count_questions(line: str, users: bool = True) -> int:
-    """How many passwords a line will ask for, if it is a command, as far as its words tell; in a
-    talk it may begin with a slash. `users`: somebody's name may stand where it may be left out."""
+    """How many passwords a line would ask for as a command, judged by its words; it may begin with
+    a slash. `users`: an optional user name may stand before the arguments."""
     words = [word for word in line.split(" ") if word]
     name = words[0].removeprefix("/") if words else ""
-    behind, many = QUESTIONS.get(name, (0, 0))
-    # `change-password ann` is ann's, and asks as well.
+    given, questions = QUESTIONS.get(name, (0, 0))
+    # `change-password ann` asks as well.
     optional = 1 if users and name == "change-password" else 0
-    return many if behind <= len(words) - 1 <= behind + optional else 0
+    return questions if given <= len(words) - 1 <= given + optional else 0
 
 
 def changes_password(line: str) -> bool:
-    """Whether a line, if it is a command, gives somebody another password: the one that is kept
-    for logging in is no answer then."""
+    """Whether a line is, as a command, a change of password: the password that was given for
+    logging in does not answer its questions."""
     return line.lstrip(" /").partition(" ")[0] == "change-password"
 
 
 def without_password(line: str) -> str:
-    """What may be kept of a line as typed: `login` and `register` without what follows the name,
-    `change-password` without anything."""
-    return _TO_KEEP.sub(r"\1", line)
+    """A line for the history: `login` and `register` end at the name, `change-password` at the
+    command."""
+    return _WITH_PASSWORD.sub(r"\1", line)
 
 
 AGAIN = "The same once more: "
 
 
 def lacks_passwords(request: ClientRequest) -> bool:
-    """Whether a request lacks its passwords, and nothing else."""
+    """Whether a request lacks only its passwords."""
     if request.name in ("login", "register"):
         return len(request.words) == 2
     return is_password_change(request) and len(request.words) == 2
 
 
 def is_password_change(request: ClientRequest) -> bool:
-    """Whether it is a change of a password, and not a service's own command of that name."""
+    """Whether this is the framework's command, not a service's own of the same name."""
     change = FRAMEWORK["change-password"]
     return request.info is not None and request.info.is_same(change.command)
 
 
 async def with_passwords(screen: IScreen, request: ClientRequest) -> str:
-    """The line of a request that `lacks_passwords`, with those that were typed unseen. `UsageError`
-    for what is no password, and `PromptCancelled` when somebody will not say it."""
+    """Ask for the passwords that a request lacks, and return the whole line. Raises `UsageError`
+    for a malformed password and `PromptCancelled`."""
     name = visible(request.words[1])
     if is_password_change(request):
         old = await _ask_word(screen, f"Old password for {name}: ")
@@ -121,7 +121,7 @@ async def _ask_word(screen: IScreen, prompt: str) -> str:
 
 
 class Confirmation:
-    """Whether somebody means what would do harm, or is a slip: it has to be typed twice."""
+    """Requires that a destructive line is typed twice."""
 
     __slots__ = ("_asked", "_confirmed")
 
@@ -130,13 +130,12 @@ class Confirmation:
         self._confirmed: tuple[str | None, str] | None = None
 
     def next_line(self) -> None:
-        """Another line comes: it is the answer to what was asked at the one before, or to nothing
-        any more."""
+        """Begin a line, which can confirm only the line directly before it."""
         self._confirmed, self._asked = self._asked, None
 
     def ask(self, user: str | None, line: str, question: str) -> None:
-        """`UsageError` with the question, unless this line of `user`'s is the answer to it."""
-        said = user, line.strip(" ")
-        if self._confirmed != said:
-            self._asked = said
+        """Raise `UsageError` with the question, unless `user` typed the same line before it."""
+        typed = user, line.strip(" ")
+        if self._confirmed != typed:
+            self._asked = typed
             raise UsageError(question)

@@ -219,13 +219,13 @@ class Talks(PeopleCase):
     def test_what_came_is_remembered_only_while_it_matters(self) -> None:
         talking = Chat(self.client, self.paper)
         messages = [ChatMessage(number, "bob", "hello", to="ann") for number in range(5000)]
-        with talking.asking():
-            talking.heard("ann", messages.pop(), True)
+        with talking.loading():
+            talking.count("ann", messages.pop(), True)
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         before = tracemalloc.get_traced_memory()[0]
         for message in messages:
-            talking.heard("ann", message, True)
+            talking.count("ann", message, True)
         self.assertLess(tracemalloc.get_traced_memory()[0] - before, 10_000)
 
     def test_what_is_not_sent_is_said_beside_the_text(self) -> None:

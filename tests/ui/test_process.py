@@ -132,7 +132,7 @@ class LastTests(SynchronousTestCase):
             ({"XDG_STATE_HOME": "x", "HOME": "/h"}, "/h/.local/state/bbs"),
             ({"HOME": "/h"}, "/h/.local/state/bbs"),
         ):
-            self.assertEqual(process.last_server_file(environ), Path(folder) / "last-host")
+            self.assertEqual(process.state_file(environ, "last-host"), Path(folder) / "last-host")
 
     def test_the_service_that_is_meant(self) -> None:
         process.keep_last_server(self.path, KEPT)

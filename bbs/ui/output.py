@@ -1,16 +1,16 @@
-"""How replies, events and times look, to people and to programs.
+"""The output of replies, events and times, for people and for programs.
 
-For people that is `docs/protocol.md`, section 7. Other people write names and texts, so nothing in
-them may act on the terminal: control characters, line ends, and the characters that turn the
-direction of writing round are shown as escapes. So are those that show nothing at all, by which one
-name could pass for another (Unicode's property Default_Ignorable_Code_Point). Joiners and variation
-selectors stay where they join or vary, for emoji and for scripts that need them, and so do the tags
-that make a flag of a region.
+`docs/protocol.md`, section 7, has the format for people. Other people write names and texts, so
+nothing in them may act on the terminal: control characters, line ends and characters that reverse
+the writing direction are shown as escapes. So are invisible characters, which could make one name
+pass for another (Unicode's property Default_Ignorable_Code_Point). Joiners and variation selectors
+stay where they join or vary, as emoji and some scripts need them, and so do the tags in the flag of
+a region.
 
-For programs (`--json`) each reply and each event is one line of JSON, as on the wire
-(`docs/protocol.md`, sections 3 and 4) but for two things: no reply has its `token`, and each
-message and each event of the service's own says in `user` whose it is. Nothing but ASCII is
-written, so it is safe on a terminal too.
+For programs (`--json`), each reply and event is one line of JSON, as on the wire
+(`docs/protocol.md`, sections 3 and 4) with two differences: replies lack their `token`, and
+messages and the service's own events have a member `user`, their recipient. All of it is ASCII, so
+it is safe on a terminal.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from bbs.client.request import CommandInfo
 from bbs.protocols.presentation import Line, Notice, Presentation, member
 
 MOST_TEXT = 4000
-"""Characters that are shown of the text of an event; what is left out is an ellipsis."""
+"""Characters shown of an event's text; an ellipsis stands for the rest."""
 
 MOST_REASON = 200
-"""Characters that are shown of why something is not."""
+"""Characters shown of the reason why a list is incomplete."""
 
 _UNPRINTABLE = re.compile(
     "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)"  # flags of regions
@@ -46,29 +46,24 @@ _UNPRINTABLE = re.compile(
 )
 
 _STRAY = re.compile("()(?<![^\x00-\x7f])[\u200c\u200d\ufe0e\ufe0f]+(?!\u20e3)")
-"""Joiners and selectors with nothing before them to join or vary. Keycaps, 1️⃣, have a digit."""
+"""Joiners and selectors with nothing before them to join or vary; keycaps (1️⃣) begin with a
+digit."""
 
 FORMER = "(no more)"
-"""Stands behind the name of somebody who had it once."""
+"""Follows the name of an account that was deleted."""
 
 OLDER = "(older ones are not shown)"
-"""Stands before the messages of a conversation of which only the last were asked for."""
+"""Precedes the last messages of a conversation that has earlier ones."""
 
 _PLACES = re.compile(r"(\{(?:sender|to|text)\})")
-
-_TEXT = Line()
-"""How an event is written of which nothing is said: by its own text."""
-
-_NOTHING = "Nothing"
-"""What is shown for an empty list of another kind."""
 
 _ASIDE = ("status", "code", "token", "more")
 """Members that are for programs, or shown in their own way."""
 
 
 def visible(text: str) -> str:
-    """`text` with everything that would act instead of show as an escape, e.g. `\\x1b`."""
-    if text.isascii() and text.isprintable():  # As most is, and has nothing to be looked for.
+    """`text` with an escape, such as `\\x1b`, for every character that would act on a terminal."""
+    if text.isascii() and text.isprintable():  # Most text is, and needs no search.
         return text
     return _STRAY.sub(_escape, _UNPRINTABLE.sub(_escape, text))
 
@@ -89,25 +84,24 @@ _JOINING = frozenset("\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe
 
 
 def visible_in_line(character: str) -> str:
-    """What stands for a character in a line that is edited: each is drawn for itself.
+    """A character as shown in a line that is edited, where each is drawn for itself.
 
-    What changes the emoji before it does not show: whether a terminal draws `👩‍🚀` as one picture
-    or two is its own affair, and an editor that guesses wrong puts the cursor in the wrong column.
+    Characters that modify the emoji before them are hidden: terminals differ in whether they draw
+    `👩‍🚀` as one picture or two, and a wrong guess would put the cursor in the wrong column.
     """
     return "" if character in _JOINING else visible(character)
 
 
 @dataclass(frozen=True)
 class OutputLine:
-    """One line of a reply, and when what it says was said: in seconds since the epoch, None where
-    there is no such time."""
+    """One line of a reply, and the time of its content in seconds since the epoch, if known."""
 
     text: str
     time: float | None = None
 
 
 def utc(seconds: float) -> str:
-    """A time as programs read it, `2026-11-26T14:03:05Z` (RFC 3339); empty where it is none."""
+    """A time for programs, `2026-11-26T14:03:05Z` (RFC 3339); empty for an invalid one."""
     try:
         return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
     except (OverflowError, ValueError):
@@ -115,8 +109,7 @@ def utc(seconds: float) -> str:
 
 
 def reply_lines(presentation: Presentation, reply: ServiceReply, user: str = "") -> list[str]:
-    """The lines that a reply to `user` is shown as where no times stand beside them
-    (`reply_entries`)."""
+    """The lines of a reply to `user`, without times (`reply_entries`)."""
     return [entry.text for entry in reply_entries(presentation, reply, user)]
 
 
@@ -126,16 +119,15 @@ def reply_entries(
     user: str = "",
     since: Callable[[float], str] = utc,
 ) -> list[OutputLine]:
-    """The lines that a reply is shown as, whatever service it is of.
+    """The lines of a reply of any service.
 
-    That is its message; else the elements of its list, one a line; else, where it is not just one
-    list, its members. A list that the presentation has is shown even where other members are beside
-    it. Where others of the list are not there, a line says so, where they would be. `since` writes
-    when something was.
+    They are its message; else the elements of its list, one a line; else its members. A list that
+    the presentation declares is shown even if the reply has other members. A line marks where
+    elements of a list are missing. `since` formats times.
     """
     entries = _entries(presentation, reply, user, since)
     listing = presentation.listing(reply.list_name)
-    # Of a conversation the last ones were asked for, and no more.
+    # Only the latest messages of a conversation were requested, so none are missing.
     if not reply.has_more or (listing.recent and not reply.lacking):
         return entries
     why = visible(f": {reply.lacking[:MOST_REASON]}") if reply.lacking else ""
@@ -156,7 +148,7 @@ def _entries(
     known = [each.name for each in presentation.lists if each.name in lists]
     for name in known or (lists if len(lists) == 1 else ()):
         entries = [_entry(presentation, each, user, since) for each in lists[name]]
-        return entries or [OutputLine(visible(presentation.listing(name).empty) or _NOTHING)]
+        return entries or [OutputLine(visible(presentation.listing(name).empty) or "Nothing")]
     return [*map(OutputLine, _members(presentation, reply, members))] or [OutputLine("Success!")]
 
 
@@ -168,7 +160,7 @@ def _members(
             yield visible(str(reply.app_server))
             return
         except BadReply:
-            pass  # Then it is shown as any other value.
+            pass  # Show it like any other value.
     for name, value in members.items():
         shown = _entry(presentation, value, "", utc).text
         yield f"{visible(name)}: {shown}"
@@ -206,15 +198,15 @@ def _message(
 
 
 def message_line(presentation: Presentation, message: ChatMessage, user: str = "") -> str:
-    """A message of `user`'s in a line (`message_pieces`)."""
+    """A message that `user` reads, in one line (`message_pieces`)."""
     return "".join(text for text, _ in message_pieces(presentation, message, user))
 
 
 def message_pieces(
     presentation: Presentation, message: ChatMessage, user: str = ""
 ) -> Iterator[tuple[str, bool]]:
-    """The line of a message that `user` reads, in pieces; True stands beside the sender's name. A
-    mark stands behind the name of an account that is gone; that is never `user`."""
+    """The line of a message that `user` reads, in pieces; True marks the sender's name. `FORMER`
+    follows the name of a deleted account, which is never `user`."""
     is_room = message.group is not None
     of_sender = message.former and (is_room or message.sender != user)
     of_reader = message.former and not of_sender
@@ -236,9 +228,9 @@ def message_pieces(
 def event_entry(
     presentation: Presentation, event: ServiceEvent, since: Callable[[float], str] = utc
 ) -> OutputLine:
-    """An event in a line, and its time where the presentation says which member that is; without a
-    text when there is nothing to show."""
-    line = presentation.events.get(str(event.members.get("event")), _TEXT)
+    """An event in one line, with its time if the presentation names the member; the text is empty
+    if there is nothing to show. An event that is not in the presentation shows its own text."""
+    line = presentation.events.get(str(event.members.get("event")), Line())
     text = line.filled(event.members, _dated(since)) if line.text else event.text
     text = event.text if text is None else text
     shown = visible(text[:MOST_TEXT])
@@ -248,7 +240,7 @@ def event_entry(
 
 
 def _dated(since: Callable[[float], str]) -> Callable[[float], str]:
-    """Writes times, but those that no calendar has: they are empty."""
+    """A formatter of times that gives an empty text for those outside the calendar."""
     return lambda seconds: "" if read_time(seconds) is None else since(seconds)
 
 
@@ -258,7 +250,7 @@ def waiting_line(waiting: Waiting) -> str:
 
 
 def notices_line(presentation: Presentation, reply: ServiceReply) -> str:
-    """What a reply to `login` tells people; empty when that is nothing."""
+    """The notices in a reply to `login`; empty if there are none."""
     counts = [(each, read_id(member(reply.members, each.member))) for each in presentation.notices]
     return "; ".join(_notice(each, count) for each, count in counts if count)
 
@@ -271,12 +263,12 @@ def _notice(notice: Notice, count: int) -> str:
 
 
 def help_lines(commands: Iterable[CommandInfo]) -> list[str]:
-    """The usage of every command that is offered, and of `exit`, which is the client's own."""
+    """The usage of every command, and of `exit`, which is the client's own."""
     return [*(visible(info.usage) for info in commands), "exit"]
 
 
 def problem_line(problem: ClientError) -> str:
-    """The line in the place of a reply that did not come."""
+    """The line shown instead of a reply that did not arrive."""
     if isinstance(problem, Lost):
         return visible(f"It is not known whether this was carried out: {problem}")
     return visible(str(problem))
@@ -284,37 +276,27 @@ def problem_line(problem: ClientError) -> str:
 
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
 ]
-"""Not by the locale: a page in English has its days in English, and other people's terminals at a
-gateway have nothing to do with the locale of its machine."""
+"""Independent of the locale: all output is in English, and the gateway's locale says nothing about
+its people's."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """When something was said. `day` is `Thursday 26 November 2026` where that is another day than
-    the one before was, and else empty; `time` is `14:03`. Both are empty where it is not known."""
+    """The time of a message. `day` is `Thursday 26 November 2026`, empty if it is that of the
+    previous one; `time` is `14:03`. Both are empty if the time is unknown."""
 
     day: str = ""
     time: str = ""
 
 
 class Timestamps:
-    """Writes times for one person, in the order in which that person reads them.
+    """Formats times for one person, in the order in which that person reads them.
 
-    `wall` is the clock that is stamped by, in seconds since the epoch, and `zone` where the person
-    is; without one that is where this machine is.
+    `wall` is the clock, in seconds since the epoch; `zone` is the person's time zone, by default
+    this machine's.
     """
 
     __slots__ = ("_day", "_wall", "_zone")
@@ -325,8 +307,8 @@ class Timestamps:
         self._day = self._today()
 
     def stamp(self, seconds: float | None) -> Stamp:
-        """What to write before what was said then. It is what is read next: the day of the one
-        after it is compared with this one's."""
+        """The stamp of the message that is read next; the next call compares its day with this
+        one's."""
         moment = self._moment(seconds)
         if moment is None:
             return Stamp()
@@ -334,12 +316,11 @@ class Timestamps:
         return Stamp("" if self._day == before else _day(moment), f"{moment:%H:%M}")
 
     def now(self) -> Stamp:
-        """The stamp of what happens right now."""
         return self.stamp(self._wall())
 
     def since(self, seconds: float) -> str:
-        """A time beside others, in few words: `14:03` is today's, `25 November 14:03` this year's;
-        of another year it is the day. Empty where it is no time that a calendar has."""
+        """A short time: `14:03` today, `25 November 14:03` this year, else only the day; empty for
+        a time outside the calendar."""
         moment, today = self._moment(seconds), self._today()
         if moment is None:
             return ""
@@ -367,37 +348,37 @@ def _day(moment: datetime) -> str:
 
 
 class IOutputFormat(Interface):
-    """What is written for each thing that happens, as lines."""
+    """A format of a script's output: the lines for each thing that happens."""
 
     def reply(reply: ServiceReply, user: str = "") -> Sequence[str]:
-        """The service's answer to a command, which may have been a user's."""
+        """The service's answer to a command, which may be a user's."""
 
     def own(lines: Sequence[str]) -> Sequence[str]:
-        """The client's own answer to a command that went well."""
+        """The client's own answer to a command that succeeded."""
 
     def failed(problem: ClientError) -> Sequence[str]:
-        """In the place of an answer that did not come."""
+        """An error instead of an answer."""
 
     def aside(user: str, problem: ClientError) -> Sequence[str]:
-        """Beside an answer: what did not work for a user after all."""
+        """An error that concerns a user, in addition to an answer."""
 
     def message(user: str, message: ChatMessage) -> Sequence[str]:
-        """A message to a user, or one that a user has sent elsewhere."""
+        """A message to a user, or one that a user sent elsewhere."""
 
     def event(user: str, event: ServiceEvent) -> Sequence[str]:
-        """An event for a user that is one of the service's own."""
+        """One of the service's own events, for a user."""
 
     def logged_out(user: str) -> Sequence[str]:
-        """A user is not logged in here any more, which was not asked for here."""
+        """A user was logged out, without a command from here."""
 
     def waiting(waiting: Waiting) -> Sequence[str]:
-        """Where a login stands that waits for an app server."""
+        """The place of a login in the queue for an app server."""
 
 
 @implementer(IOutputFormat)
 @dataclass(frozen=True)
 class TextFormat:
-    """As `docs/protocol.md`, section 7, has it; `vocabulary` knows the service's presentation."""
+    """The format in `docs/protocol.md`, section 7; `vocabulary` has the service's presentation."""
 
     vocabulary: CommandCatalog
 
@@ -421,7 +402,7 @@ class TextFormat:
         return [line] if line else []
 
     def logged_out(self, user: str) -> Sequence[str]:
-        return []  # The next command says so; the protocol has nothing between the lines.
+        return []  # The reply to the next command says so; the format has no line of its own.
 
     def waiting(self, waiting: Waiting) -> Sequence[str]:
         return [waiting_line(waiting)]
@@ -429,7 +410,7 @@ class TextFormat:
 
 @implementer(IOutputFormat)
 class JSONFormat:
-    """One JSON object for each, on a line."""
+    """One JSON object in a line for each thing that happens."""
 
     def reply(self, reply: ServiceReply, user: str = "") -> Sequence[str]:
         return _json({name: value for name, value in reply.members.items() if name != "token"})

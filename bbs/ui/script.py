@@ -1,7 +1,7 @@
-"""The script face: commands from standard input, one after the other, and what they print.
+"""Scripts: commands from standard input, carried out one after the other, and their output.
 
-A user who logs in is listened for before the next command is carried out, so that nothing sent from
-then on is missed; messages are printed as they come.
+After a login, the client listens for the user before it carries out the next command, so that no
+message is missed. Messages are printed as they arrive.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import SentLine, partner_name
 from bbs.client.errors import BadReply, ClientError, Lost, Unreachable
-from bbs.client.replies import ChatMessage, ServiceEvent, Waiting
+from bbs.client.replies import ChatMessage, ServiceEvent
 from bbs.client.request import ClientRequest
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.ui.completion import fetch_partners
 from bbs.ui.output import IOutputFormat, help_lines, problem_line
 
 Room = tuple[str, str]
-"""A room: what such a talk is called, and the room's name."""
+"""The name of a room's talk, and the room's own."""
 
 MessageKey = tuple[str, Room | None, str]
-"""What tells one message of a reader from another: its sender, its room if any, its text."""
+"""The identity of one reader's message: its sender, its room if any, its text."""
 
 
 class PendingMessages:
-    """Counts messages from before they are sent, as they may arrive before the reply does."""
+    """Messages that are sent and have not arrived at users here. They are counted before they are
+    sent, as they may arrive before the reply does."""
 
     def __init__(self, vocabulary: CommandCatalog) -> None:
         self._vocabulary = vocabulary
@@ -41,41 +42,43 @@ class PendingMessages:
         self._watcher: Deferred[None] | None = None
 
     def expect(self, request: ClientRequest, users: Collection[str]) -> None:
-        """A message goes out: to its reader, or to any of `users` who are in its room."""
+        """Count a message that is about to be sent: for its reader, or all `users` in its room."""
         for reader, key in self._readers(request, users):
             self._keys.setdefault(reader, Counter())[key] += 1
 
     def withdraw(self, request: ClientRequest, users: Collection[str]) -> None:
-        """That message was not sent after all."""
+        """Do not count a message that was not sent after all."""
         for reader, key in self._readers(request, users):
             self._take(reader, key)
 
     def arrived(self, reader: str, message: ChatMessage) -> None:
+        """Stop waiting for a message that has reached its reader."""
         presentation = self._vocabulary.presentation
         talk = presentation.talk(message.talk, message.group is not None)
         room = (talk.name, partner_name(presentation, reader, message)) if talk.room else None
         self._take(reader, (message.sender, room, message.text))
 
     def rooms(self, reader: str) -> set[Room]:
-        """The rooms whose messages are due to a reader, if the reader is in them."""
+        """The rooms with pending messages for a reader, who may not be in them."""
         return {room for _, room, _ in self._keys.get(reader, ()) if room is not None}
 
-    def outside(self, reader: str, rooms: Iterable[Room]) -> None:
-        """A reader was not in these rooms: nothing sent to them until now is due."""
+    def discard_rooms(self, reader: str, rooms: Iterable[Room]) -> None:
+        """Stop waiting for messages in rooms that a reader was not in."""
         left_out = set(rooms)
         for key in [key for key in self._keys.get(reader, ()) if key[1] in left_out]:
             del self._keys[reader][key]
         self._check()
 
-    def offline(self, reader: str) -> None:
-        """A reader has logged out: nothing is due."""
+    def discard(self, reader: str) -> None:
+        """Stop waiting for the messages of a reader who has logged out."""
         self._keys.pop(reader, None)
         self._check()
 
     def settled(self, readers: Iterable[str]) -> Deferred[None]:
-        """Fires when nothing is due to any of these; one at a time may wait. May be cancelled."""
+        """Fires when these readers have all their messages; for one caller at a time. May be
+        cancelled."""
         self._watched = tuple(readers)
-        if self._nothing_due():
+        if self._are_settled():
             return succeed(None)
         self._watcher = Deferred(self._give_up)
         return self._watcher
@@ -101,11 +104,11 @@ class PendingMessages:
                 del keys[key]
             self._check()
 
-    def _nothing_due(self) -> bool:
+    def _are_settled(self) -> bool:
         return not any(self._keys.get(reader) for reader in self._watched)
 
     def _check(self) -> None:
-        if self._watcher is not None and self._nothing_due():
+        if self._watcher is not None and self._are_settled():
             watcher, self._watcher = self._watcher, None
             watcher.callback(None)
 
@@ -114,14 +117,14 @@ class PendingMessages:
 
 
 SETTLE_TIME = 1.0
-"""Seconds at most that messages still on their way are waited for."""
+"""Longest wait for messages that are still on their way, in seconds."""
 
 LISTEN_PATIENCE = PATIENCE + WAITING_DEADLINE
-"""Seconds at most until a user is listened for; another app server may be started meanwhile."""
+"""Longest wait until the client listens for a user, in seconds; an app server may have to start."""
 
 
 class IScriptConsole(Interface):
-    """Where the lines of a script come from, and what prints goes to."""
+    """The input and output of a script."""
 
     def next_line() -> Awaitable[str | None]:
         """The next line, None after the last."""
@@ -131,16 +134,15 @@ class IScriptConsole(Interface):
 
 
 class Script:
-    """Carries out a script, of which `console` has the lines and prints what comes.
+    """Carries out the lines of `console`, which prints the output in the format `form`.
 
-    Two commands are the client's own: `help` tells the commands of both kinds of server, and
-    `events` has everything told that only those are told who ask: where a login stands that waits
-    for an app server, invitations, and what a user has sent elsewhere. `listen` means what is done
-    anyway. `form` says how all that looks; `password` is for logins and registrations that
-    were typed without one.
+    Two commands are the client's own: `help` lists the commands of both kinds of server, and
+    `events` turns on output that is off at first: places in the queue for an app server,
+    invitations, and messages that a user sent elsewhere. `listen` does nothing more, as a login
+    listens already. `password` is for logins and registrations typed without one.
 
-    `refusal` says why the last command was refused, and `first_refusal` why the first was that was;
-    they are empty when none was.
+    `refusal` says why the last command was refused, and `first_refusal` why the first refused one
+    was; each is empty if there is none.
     """
 
     def __init__(
@@ -164,7 +166,7 @@ class Script:
         client.on_logged_out(self._was_logged_out)
 
     async def run(self) -> None:
-        """Until `exit`, `quit` or the end of the input; `Unreachable` when the service is lost."""
+        """Run until `exit`, `quit` or the end of input; `Unreachable` if the service is lost."""
         await self._client.connect()
         while (line := await self._console.next_line()) is not None:
             if not line.strip(" "):
@@ -185,8 +187,10 @@ class Script:
             await self._client.learn()
             self._write(self._form.own(help_lines(self._client.vocabulary.commands.values())))
         elif name == "events":
-            self._client.on_waiting(self._show_waiting)
-            self._client.on_sent(self._show_sent)
+            self._client.on_waiting(lambda waiting: self._write(self._form.waiting(waiting)))
+            self._client.on_sent(
+                lambda user, message: self._write(self._form.message(user, message))
+            )
             self._write(self._form.own(["Success!"]))
         elif name == "listen" and listening and len(request.words) <= 3:
             problem = await self._listen(request.user)
@@ -222,21 +226,21 @@ class Script:
             if problem is not None:
                 self._write(self._form.aside(user, problem))
         elif request.name in ("logout", "delete"):
-            self._pending.offline(request.user)
+            self._pending.discard(request.user)
         else:
-            self._pending.outside(request.user, self._entered(request))
+            self._pending.discard_rooms(request.user, self._entered(request))
 
     def _entered(self, request: ClientRequest) -> Collection[Room]:
-        """The rooms that a command has its user be in from now on."""
+        """The rooms that a command makes its user enter."""
         presentation = self._client.vocabulary.presentation
         added = [each.name for each in presentation.choices if request.name in each.added_by]
         rooms = [talk.name for talk in presentation.talks if talk.room and talk.choices in added]
         return [(talk, request.argument) for talk in rooms if request.argument is not None]
 
     async def _listen(self, user: str) -> ClientError | None:
-        """Listen for a user; what is in the way, if anything."""
+        """Listen for a user; returns the error, if that fails."""
         if not self._client.vocabulary.learned:
-            await self._client.learn()  # Which events are messages the service says.
+            await self._client.learn()  # The service declares which events are messages.
         listening = self._client.listen(user, self._show_message)
         try:
             await listening.addTimeout(LISTEN_PATIENCE, self._clock)
@@ -247,25 +251,22 @@ class Script:
         return None
 
     async def _settle(self, users: Collection[str]) -> None:
-        """Wait until nothing is due to these users, but not for long."""
+        """Wait until these users have all their messages, for at most `SETTLE_TIME`."""
         settled = Deferred.fromCoroutine(self._settled(users))
         with suppress(TimeoutError, ClientError):
             await settled.addTimeout(SETTLE_TIME, self._clock)
 
     async def _settled(self, users: Collection[str]) -> None:
         for user in users:
-            due = self._pending.rooms(user)
+            pending = self._pending.rooms(user)
             for talk in self._client.vocabulary.presentation.talks:
-                rooms = {room for room in due if room[0] == talk.name}
+                rooms = {room for room in pending if room[0] == talk.name}
                 if rooms and (names := await fetch_partners(self._client, user, talk)) is not None:
-                    self._pending.outside(user, rooms - {(talk.name, name) for name in names})
+                    self._pending.discard_rooms(user, rooms - {(talk.name, name) for name in names})
         await self._pending.settled(users)
 
     def _show_message(self, user: str, message: ChatMessage) -> None:
         self._pending.arrived(user, message)
-        self._write(self._form.message(user, message))
-
-    def _show_sent(self, user: str, message: ChatMessage) -> None:
         self._write(self._form.message(user, message))
 
     def _show_event(self, user: str, event: ServiceEvent) -> None:
@@ -274,9 +275,6 @@ class Script:
     def _was_logged_out(self, user: str) -> None:
         if user != self._leaving:
             self._write(self._form.logged_out(user))
-
-    def _show_waiting(self, waiting: Waiting) -> None:
-        self._write(self._form.waiting(waiting))
 
     def _write(self, lines: Sequence[str]) -> None:
         for line in lines:

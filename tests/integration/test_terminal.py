@@ -155,7 +155,7 @@ class Typing(TerminalCase):
         blocked = self.service_up.folder / "blocked"
         blocked.write_text("")
         terminal = self.terminal(environ={"XDG_STATE_HOME": str(blocked)})
-        await terminal.shows("What you type is not kept for another day: Not a directory")
+        await terminal.shows("The history is not saved: Not a directory")
         await terminal.log_in("ann")
         terminal.type(UP)
         await terminal.prompts(".*> login ann")

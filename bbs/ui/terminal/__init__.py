@@ -1,5 +1,5 @@
-"""`bbs client` for a person at a terminal: a line to type in, and everything else above it.
+"""`bbs client` at a terminal, on prompt_toolkit: a line to type in, and the output above it.
 
-A `Conversation` (`bbs.ui.conversation`) is what is said; this package is how it looks and how
-it is typed, on prompt_toolkit. `main.py` is where it begins.
+`bbs.ui.conversation` has the conversation; this package is its display and its keys, and begins in
+`main.py`.
 """

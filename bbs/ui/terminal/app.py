@@ -1,13 +1,13 @@
-"""One person at this terminal: a `Conversation`, shown above the line that is being typed.
+"""The app of one person at a terminal: a `Conversation`, shown above the input line.
 
-The words before that line say who speaks, where, and what waits to be read:
+The prompt says who speaks, where, and what is unread:
 
     127.0.0.1:22222, no user>
     ann, waiting for a server: place 3, about 24 s>
     ann@127.0.0.1:22223 [bob 2, #chess 1]>
     ann→#chess>
 
-A narrow terminal gets fewer of them, so that there is room to type in.
+It is shorter in a narrow terminal, to leave room for typing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from bbs.client.client import ServiceClient
 from bbs.client.errors import ClientError
-from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting
+from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
 from bbs.ui.chat import Partner, history_command, is_said, partner_of
@@ -52,10 +52,10 @@ from bbs.ui.terminal.theme import Theme, width
 
 @dataclass
 class QueuedLine:
-    """A line that was entered. `as_text`: in a talk it is said, whatever it begins with.
+    """A line that was entered. `as_text`: in a talk it is a message, whatever it begins with.
 
-    `questions` is how many passwords it will ask for that nobody has entered yet; `answers` are
-    those that were entered before they were asked for.
+    `questions` counts the passwords that it will ask for and that are not entered yet; `answers`
+    are those that were entered early.
     """
 
     text: str
@@ -65,7 +65,7 @@ class QueuedLine:
 
 
 class LineQueue:
-    """Lines that `owner` carries out, until one was the last; then it leaves."""
+    """Lines for `owner`, which carries them out and leaves after the last."""
 
     _log = Logger()
 
@@ -77,32 +77,32 @@ class LineQueue:
 
     @property
     def under_way(self) -> str:
-        """The line that is being carried out; empty when none is."""
+        """The text of the line that is being carried out; empty if there is none."""
         return self.line.text if self.line is not None else ""
 
     @property
     def questioner(self) -> QueuedLine | None:
-        """The first line, of that and those behind it, for which a password is to be entered."""
+        """The first line that needs a password to be entered."""
         return next((line for line in self.lines if line.questions), None)
 
     @property
     def lines(self) -> Iterator[QueuedLine]:
-        """That which is being carried out, and those behind it."""
+        """The line that is being carried out, and those that wait."""
         return (line for line in (self.line, *self._lines) if line is not None)
 
     @property
     def unsent(self) -> int:
-        """How many lines have not had their turn."""
+        """The number of lines that wait."""
         return len(self._lines)
 
     def add(self, lines: Iterable[QueuedLine]) -> None:
-        """Carry these out too; blank ones say nothing."""
+        """Carry out these lines too, except blank ones."""
         self._lines.extend(line for line in lines if line.text.strip(" "))
         if self._running is None:
             Deferred.fromCoroutine(self._work())
 
     def give_up(self) -> int:
-        """Wait no more for what is under way, and forget what is behind it: so many lines."""
+        """Cancel the line that is being carried out and drop the waiting ones; returns how many."""
         count = len(self._lines)
         self._lines.clear()
         if self._running is not None:
@@ -126,7 +126,7 @@ class LineQueue:
 
 @dataclass(frozen=True)
 class PromptState:
-    """What a prompt tells of; `elsewhere` counts what other users here have not read."""
+    """The content of a prompt; `elsewhere` counts the unread messages of other users here."""
 
     login_server: Address
     user: str | None = None
@@ -137,65 +137,60 @@ class PromptState:
 
 
 ROOM = 30
-"""Columns that are left to type in; half of them all where there are fewer than twice as many."""
+"""Columns left for typing; half of the columns if there are fewer than twice as many."""
 
 
-def prompt_text(situation: PromptState, columns: int) -> str:
-    """The longest prompt for so many columns; a name that is too long is cut."""
+def prompt_text(state: PromptState, columns: int) -> str:
+    """The longest prompt that fits; a name that is too long is cut."""
     room = max(1, columns // 2, columns - ROOM)
-    for text in _from_long_to_short(situation):
+    for text in _from_long_to_short(state):
         if width(text) + 2 <= room:
             return f"{text}> "
-    return f"{_cut(_who(situation), room - 2)}> "
+    return f"{_cut(_speaker(state), room - 2)}> "
 
 
 def partner_name(talk: Partner) -> str:
-    """A partner as the prompt and messages name them."""
+    """A partner's name in the prompt and in messages."""
     return f"{'#' if talk.is_room else ''}{visible(talk.name)}"
 
 
-def _from_long_to_short(situation: PromptState) -> Iterator[str]:
-    who, state, unread = _who(situation), _state(situation), situation.unread
+def _from_long_to_short(state: PromptState) -> Iterator[str]:
+    speaker, trouble, unread = _speaker(state), _trouble(state.status), state.unread
     counts = [f"{partner_name(talk)} {count}" for talk, count in unread.items()]
-    others = [f"others {situation.elsewhere}"] if situation.elsewhere else []
+    others = [f"others {state.elsewhere}"] if state.elsewhere else []
     listed = ", ".join([*counts, *others])
-    total = sum(unread.values()) + situation.elsewhere
+    total = sum(unread.values()) + state.elsewhere
     long = f" [{listed}]" if listed else ""
     short = f" [{total}]" if total else ""
-    if situation.user is None and not state:
-        yield f"{situation.login_server}, no user{long}"
+    if state.user is None and not trouble:
+        yield f"{state.login_server}, no user{long}"
         yield f"no user{short}"
-    elif state:
-        yield f"{who}, {state}{long}"
-        yield f"{who}, {state}"
-        yield f"{who}, {state.partition(',')[0]}"
-        yield f"{who}, {state.partition(' ')[0]}"
-    elif situation.talk is None and situation.status.server is not None:
-        yield f"{who}@{situation.status.server}{long}"
-    yield f"{who}{long}"
-    yield f"{who}{short}"
-    yield who
+    elif trouble:
+        yield f"{speaker}, {trouble}{long}"
+        yield f"{speaker}, {trouble}"
+        yield f"{speaker}, {trouble.partition(',')[0]}"
+        yield f"{speaker}, {trouble.partition(' ')[0]}"
+    elif state.talk is None and state.status.server is not None:
+        yield f"{speaker}@{state.status.server}{long}"
+    yield f"{speaker}{long}"
+    yield f"{speaker}{short}"
+    yield speaker
 
 
-def _who(situation: PromptState) -> str:
-    user = "no user" if situation.user is None else visible(situation.user)
-    return f"{user}→{partner_name(situation.talk)}" if situation.talk else user
+def _speaker(state: PromptState) -> str:
+    user = "no user" if state.user is None else visible(state.user)
+    return f"{user}→{partner_name(state.talk)}" if state.talk else user
 
 
-def _state(situation: PromptState) -> str:
-    """What is not as it should be; empty when all is well."""
-    if situation.status.waiting is not None:
-        return _waiting(situation.status.waiting)
-    return "server lost" if situation.status.lost else ""
-
-
-def _waiting(waiting: Waiting) -> str:
-    estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
-    return f"waiting for a server: place {waiting.position}{estimate}"
+def _trouble(status: Status) -> str:
+    if status.waiting is None:
+        return "server lost" if status.lost else ""
+    seconds = status.waiting.seconds
+    estimate = "" if seconds is None else f", about {seconds:.0f} s"
+    return f"waiting for a server: place {status.waiting.position}{estimate}"
 
 
 def _cut(text: str, room: int) -> str:
-    """As much of the beginning of `text` as leaves room for the mark that says so."""
     while text and width(text) >= room:
         text = text[:-1]
     return f"{text}…" if room > 0 else ""
@@ -205,12 +200,12 @@ GREETING = "Connected to {}. help lists the commands, Tab completes them; exit o
 
 OLDER_BY_KEY = "(older ones: Page Up)"
 
-_OF_A_CHANGE = ("The same once more", "New password", "Old password")
-"""What is to be entered, by how many questions are left."""
+_CHANGE_QUESTIONS = ("The same once more", "New password", "Old password")
+"""The questions of a change of password, last one first."""
 
 
 def begins_talk(line: str) -> bool:
-    """Whether a line has what is typed behind it be said to somebody."""
+    """Whether a line begins a talk, in which the lines that follow are messages."""
     return line.lstrip(" /").partition(" ")[0] == "talk"
 
 
@@ -222,9 +217,9 @@ class _Question:
 
 @implementer(IScreen, ITerminalApp)
 class TerminalApp:
-    """`editor` makes the editor for this app, and `theme` is how things look on it. `password`
-    answers for whoever is asked for one, where it is not None. `attention` is what happens at a
-    message that is for one, and `pager` somebody's own, for long lists."""
+    """One person's app. `editor` creates its editor, and `theme` is its look. `password` answers
+    password prompts, if it is not None. `attention` is the signal of a message for the person, and
+    `pager` the person's own, for long lists."""
 
     def __init__(
         self,
@@ -256,7 +251,7 @@ class TerminalApp:
         self._over = False
 
     async def run(self) -> None:
-        """Until the person ends it; `Unreachable` when there is no service to begin with."""
+        """Run until the person ends it; `Unreachable` if there is no service at the start."""
         self._connecting = self._client.connect()
         await self._connecting
         self.notice(GREETING.format(self._login_server))
@@ -272,21 +267,21 @@ class TerminalApp:
             self._scrollback.flush()
 
     async def _next_prompt(self) -> None:
-        if self._overlay.waits:
-            return await self._overlay.read()
+        if self._overlay.is_needed:
+            return await self._overlay.show()
         if self._question is None and self.queue.questioner is None:
-            return self._entered(await self._editor.line())
-        # Before the question comes too: somebody fast types the password behind the line.
+            return self._enqueue(await self._editor.line())
+        # Hide the input before the question comes too: fast typists type the password early.
         self._hidden = True
         try:
-            answer: str | PromptCancelled = await self._editor.password(self._question_words)
+            answer: str | PromptCancelled = await self._editor.password(self._password_prompt)
         except PromptCancelled as problem:
             answer = problem
         finally:
             self._hidden = False
-        return self._answered(answer)
+        return self._answer(answer)
 
-    def _entered(self, text: str) -> None:
+    def _enqueue(self, text: str) -> None:
         texts = text.split("\n")
         pasted = len(texts) > 1
         self.queue.add(QueuedLine(each, pasted, self._questions(each, pasted)) for each in texts)
@@ -294,23 +289,23 @@ class TerminalApp:
     def _questions(self, text: str, as_text: bool) -> int:
         said = self.conversation.talk is not None and (as_text or not self.is_command(text))
         # The line under way may begin or end a talk: then it is better to hide too much.
-        if self._answers_itself(text) or (said and not self.queue.under_way):
+        if self._has_password(text) or (said and not self.queue.under_way):
             return 0
         return count_questions(text)
 
-    def _answers_itself(self, line: str) -> bool:
+    def _has_password(self, line: str) -> bool:
         return self._password is not None and not changes_password(line)
 
-    def _question_words(self) -> str:
+    def _password_prompt(self) -> str:
         if self._question is not None:
             return self._question.prompt
         line = self.queue.questioner
         if line is not None and changes_password(line.text):
-            return f"{_OF_A_CHANGE[line.questions - 1]}, once asked: "
+            return f"{_CHANGE_QUESTIONS[line.questions - 1]}, once asked: "
         name = line.text.rstrip(" ").rpartition(" ")[2] if line is not None else ""
         return f"Password for {visible(name)}, once asked: "
 
-    def _answered(self, answer: str | PromptCancelled) -> None:
+    def _answer(self, answer: str | PromptCancelled) -> None:
         question, self._question = self._question, None
         line = self.queue.line if question is not None else self.queue.questioner
         if line is not None and line.questions:
@@ -325,56 +320,47 @@ class TerminalApp:
             line.answers.append(answer)
 
     def carry_out(self, line: QueuedLine) -> Deferred[bool]:
-        return Deferred.fromCoroutine(self._carried_out(line))
+        return Deferred.fromCoroutine(self._carry_out(line))
 
-    async def _carried_out(self, line: QueuedLine) -> bool:
-        def over(result: bool | Failure) -> bool | Failure:
-            self._asks_no_more(line)
-            return result
-
-        goes_on = await self.conversation.carry_out(line.text, line.as_text).addBoth(over)
-        # A list that is read has to be left before the next line is carried out.
+    async def _carry_out(self, line: QueuedLine) -> bool:
+        try:
+            goes_on = await self.conversation.carry_out(line.text, line.as_text)
+        finally:
+            self._end_questions(line)
+        # The person has to leave a list before the next line is carried out.
         await self._overlay.finished()
         return goes_on
 
-    def _asks_no_more(self, line: QueuedLine | None) -> None:
+    def _end_questions(self, line: QueuedLine | None) -> None:
         unanswered = line is not None and line.questions
         if line is not None:
             line.questions = 0
-        # A password that was half typed for that line is not for another.
+        # A partly typed password for that line is not for another.
         over = unanswered or self.queue.questioner is None
         if over and self._hidden and self._question is None:
             self._editor.set_aside()
 
     def leave(self) -> None:
-        """End it; while the service is still being looked for, `run` fails with CancelledError."""
+        """End the app; while it still looks for the service, `run` fails with CancelledError."""
         self._over = True
         self._connecting.cancel()
         self._overlay.end()
         self._editor.end()
 
     def interrupt(self) -> None:
-        """Ctrl-C, where that loses no line: wait no more for what is under way."""
         if not self.queue.under_way:
             self.notice(HOW_TO_END)
         elif unsent := self.queue.give_up():
             self.notice(f"Not sent: {lines_of(unsent)} behind it.")
 
-    # What the editor draws
+    # ITerminalApp
 
     def prompt(self, columns: int) -> str:
         conversation = self.conversation
-        return prompt_text(
-            PromptState(
-                self._login_server,
-                conversation.current,
-                conversation.talk,
-                conversation.status,
-                conversation.unread,
-                conversation.unread_elsewhere,
-            ),
-            columns,
-        )
+        user, talk, status = conversation.current, conversation.talk, conversation.status
+        unread, elsewhere = conversation.unread, conversation.unread_elsewhere
+        state = PromptState(self._login_server, user, talk, status, unread, elsewhere)
+        return prompt_text(state, columns)
 
     def hint(self, line: str) -> str:
         return self.conversation.hint(line)
@@ -388,7 +374,7 @@ class TerminalApp:
     def context(self, line: str, as_text: bool) -> InputContext:
         talk = self.conversation.talk
         said = talk is not None and (as_text or not self.is_command(line))
-        # The line under way may begin a talk: then it is better to keep too little.
+        # A line before it may begin a talk: then it is better to keep too little.
         begins = any(begins_talk(each.text) for each in self.queue.lines)
         said = said or (begins and line[:1] != "/")
         return InputContext(None if talk is None else (self.conversation.current, talk), said)
@@ -413,16 +399,14 @@ class TerminalApp:
             self._editor.bell()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
-        # The end is what is wanted, so these are not paged, and a key goes back from there.
+        # The end is what is wanted, so these are not paged; a key leads back from there.
         self._past = (user, self._partner(user, messages[0]))
+        several = len(self.conversation.users) > 1
         if older:
-            self._scrollback.add(
-                theme.notice(OLDER if self._editor.size() is None else OLDER_BY_KEY)
-            )
+            words = OLDER if self._editor.size() is None else OLDER_BY_KEY
+            self._scrollback.add(theme.notice(words))
         for message in messages:
-            self._scrollback.add(
-                self._theme.message(user, message, len(self.conversation.users) > 1)
-            )
+            self._scrollback.add(self._theme.message(user, message, several))
 
     def event(self, user: str, event: ServiceEvent) -> None:
         self._scrollback.add(self._theme.event(user, event, len(self.conversation.users) > 1))
@@ -434,7 +418,7 @@ class TerminalApp:
         self._scrollback.add(theme.problem(text))
 
     def ask_password(self, prompt: str) -> Deferred[str]:
-        if self._password is not None and self._answers_itself(self.queue.under_way):
+        if self._password is not None and self._has_password(self.queue.under_way):
             return succeed(self._password)
         if self.queue.line is not None and self.queue.line.answers:
             return succeed(self.queue.line.answers.popleft())
@@ -449,19 +433,18 @@ class TerminalApp:
     def changed(self) -> None:
         self._editor.redraw()
 
-    # Reading
+    # Lists and histories
 
     def _show(self, lines: Fragments) -> None:
-        """Lines above the one that is typed; where they are an answer that is longer than the
-        window, they are paged."""
+        """Show lines above the prompt, or page them if they are a long answer."""
         answers = self.queue.line is not None and not self._hidden and self._question is None
-        if answers and self._overlay.takes(lines):
+        if answers and self._overlay.add_long(lines):
             self._editor.set_aside()
         else:
             self._scrollback.add(lines)
 
     def look_back(self) -> None:
-        """Have somebody read in the conversation that they are in, or have asked for last."""
+        """Open the history of the talk, or of the conversation that was shown last."""
         user, talk = self.conversation.current, self.conversation.talk
         past = (user, talk) if user is not None and talk is not None else self._past
         if past is None or past[0] not in self.conversation.users:
@@ -475,18 +458,18 @@ class TerminalApp:
             Deferred.fromCoroutine(self._look_back(*past))
 
     async def _look_back(self, user: str, talk: Partner) -> None:
-        back = HistorySource(self._client, user, talk)
-        draw = partial(self._theme.back_in, user)
+        source = HistorySource(self._client, user, talk)
+        draw = partial(self._theme.history, user)
         try:
-            self._overlay.look_back(partner_name(talk), await back.part(None), back, draw)
+            self._overlay.add_history(partner_name(talk), await source.part(None), source, draw)
         except ClientError as problem:
             self.problem(problem_line(problem))
         else:
-            if not self._hidden:  # Else it comes when the password is entered.
+            if not self._hidden:  # Else it comes after the password.
                 self._editor.set_aside()
         finally:
             self._looks_back = False
 
     def _withdraw(self, _: Deferred[str]) -> None:
         self._question = None
-        self._asks_no_more(self.queue.line)
+        self._end_questions(self.queue.line)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.clipboard import DummyClipboard
+from prompt_toolkit.clipboard import Clipboard, DummyClipboard
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
@@ -27,6 +27,7 @@ from prompt_toolkit.layout import (
     FormattedTextControl,
     HSplit,
     Layout,
+    SearchBufferControl,
     Window,
 )
 from prompt_toolkit.layout.processors import (
@@ -52,8 +53,7 @@ from bbs.ui.terminal.theme import PasswordMask, Sanitizer
 
 FEW_COLUMNS = 30
 FEW_ROWS = 6
-"""In less than this there is no room for hints."""
-
+"""A smaller window has no room for hints."""
 
 T = TypeVar("T")
 
@@ -61,7 +61,11 @@ MOST_UNDONE = 100
 """Edits that can be undone; each needs a copy of the text."""
 
 MOST_KEPT = 256 * 1024
-"""Characters in all of these copies, of up to 4 bytes each; the latest is kept anyway."""
+"""Characters in all of these copies, of up to 4 bytes each; the latest copy is always kept."""
+
+_SET_ASIDE: Any = object()
+"""The result of a prompt that is set aside. An exception in its place would be logged as never
+retrieved if the loop ends before prompt_toolkit reads it."""
 
 
 class _Completer(Completer):
@@ -78,7 +82,7 @@ class _Completer(Completer):
 
 
 class _Line(Buffer):
-    """A line whose undo takes little memory; by itself it keeps a copy for each key."""
+    """A line whose undo takes little memory; prompt_toolkit's own copies the text at each key."""
 
     def save_to_undo_stack(self, clear_redo_stack: bool = True) -> None:
         super().save_to_undo_stack(clear_redo_stack)
@@ -90,7 +94,7 @@ class _Line(Buffer):
 
 @implementer(IEditor)
 class LineEditor:
-    """The editor of `app`. `ask` is whether the terminal may be asked where the cursor is."""
+    """The editor of `app`. `ask`: the terminal may be asked for the cursor's position."""
 
     def __init__(
         self,
@@ -106,6 +110,7 @@ class LineEditor:
         self._input = input
         self._output = output
         self._style = style
+        self._asks_cursor = ask
         self._history = history
         self._talk = history.talk
         self._waiting: list[Fragments] = []
@@ -123,22 +128,17 @@ class LineEditor:
         self._password = _Line(
             name=DEFAULT_BUFFER, history=DummyHistory(), multiline=False, accept_handler=_accept
         )
-        self._lines = self._application(
-            self._line,
-            prompt=lambda: app.prompt(output.get_size().columns),
-            hint=lambda: app.hint(self._before_cursor()),
-            processor=Sanitizer(),
-            keys=keys,
-            ask=ask,
-        )
-        self._passwords = self._application(
-            self._password,
-            prompt=lambda: self._question(),
-            hint=lambda: "",
-            processor=PasswordMask(),
-            keys=password_keys(),
-            ask=ask,
-            hidden=True,
+        search = SearchToolbar()
+
+        def prompt() -> str:
+            return app.prompt(self.size().columns)
+
+        line = _line_window(self._line, prompt, Sanitizer(), search.control)
+        self._lines = self._prompt(line, search, lambda: app.hint(self._before_cursor()), keys)
+        password = _line_window(self._password, lambda: self._question(), PasswordMask(), None)
+        # What is cut out of a password cannot be pasted again.
+        self._passwords = self._prompt(
+            password, SearchToolbar(), str, password_keys(), clipboard=DummyClipboard()
         )
         self._asked: Application[Any] = self._lines
 
@@ -167,7 +167,7 @@ class LineEditor:
 
     def redraw(self) -> None:
         if self._history.talk != self._talk:
-            # The arrow keys go through other lines from here on.
+            # The arrow keys go through other lines from now on.
             self._talk = self._history.talk
             self._line.reset(self._line.document)
         self._asked.invalidate()
@@ -177,7 +177,7 @@ class LineEditor:
             self._waiting += lines
             return
         text = FormattedText(fragment for line in lines for fragment in (*line, ("", "\n")))
-        # Not by run_in_terminal: that lets the terminal show and interpret keys meanwhile.
+        # run_in_terminal would let the terminal show and interpret keys meanwhile.
         if self._asked.is_running:
             self._asked.renderer.erase()
         print_formatted_text(self._output, text, self._style, color_depth=self._lines.color_depth)
@@ -203,30 +203,21 @@ class LineEditor:
     def lent(self) -> Iterator[None]:
         with self._input.cooked_mode():
             yield
-        # Whatever it left in the last row: what is drawn next begins at its beginning.
+        # The program may have left the cursor inside the last row.
         self._output.write_raw("\r")
         self._output.flush()
 
     # Own
 
-    def _application(
+    def _prompt(
         self,
-        buffer: Buffer,
-        *,
-        prompt: Callable[[], str],
+        line: Window,
+        search: SearchToolbar,
         hint: Callable[[], str],
-        processor: Processor,
         keys: KeyBindingsBase,
-        ask: bool,
-        hidden: bool = False,
+        clipboard: Clipboard | None = None,
     ) -> ResizablePrompt:
-        """A prompt that edits `buffer`, shown by `processor`; its result is the text at Enter.
-
-        A `hidden` one has no search, and nothing cut out of it can be brought back.
-        """
-
-        def before(line: int, wraps: int) -> StyleAndTextTuples:
-            return [("class:prompt", prompt())] if line == wraps == 0 else []
+        """A prompt with `line`; its result is the text at Enter."""
 
         def below() -> AnyFormattedText:
             return [("class:hint", hint())]
@@ -236,39 +227,18 @@ class LineEditor:
             size = get_app().output.get_size()
             return size.columns >= FEW_COLUMNS and size.rows >= FEW_ROWS
 
-        search = SearchToolbar()
-        line = Window(
-            BufferControl(
-                buffer,
-                input_processors=[
-                    HighlightIncrementalSearchProcessor(),
-                    HighlightSelectionProcessor(),
-                    processor,
-                ],
-                include_default_input_processors=False,
-                search_buffer_control=None if hidden else search.control,
-                preview_search=True,
-            ),
-            get_line_prefix=before,
-            wrap_lines=True,
-            dont_extend_height=True,
-        )
-        help = ConditionalContainer(
-            HSplit(
-                [
-                    CompletionsToolbar(),
-                    Window(FormattedTextControl(below), height=1, dont_extend_height=True),
-                ]
-            ),
-            filter=has_room & ~is_done,
-        )
+        hints = Window(FormattedTextControl(below), height=1, dont_extend_height=True)
+        help = HSplit([CompletionsToolbar(), hints])
+        rows = [
+            line,
+            ConditionalContainer(search, filter=~is_done),
+            ConditionalContainer(help, filter=has_room & ~is_done),
+        ]
         return ResizablePrompt(
-            ask=ask,
-            let_go=self._let_go,
-            layout=Layout(
-                HSplit([line, ConditionalContainer(search, filter=~is_done), help]), line
-            ),
-            clipboard=DummyClipboard() if hidden else None,
+            ask=self._asks_cursor,
+            on_release=self._print_held,
+            layout=Layout(HSplit(rows), line),
+            clipboard=clipboard,
             style=self._style,
             include_default_pygments_style=False,
             key_bindings=keys,
@@ -280,13 +250,13 @@ class LineEditor:
     def _is_held(self) -> bool:
         return isinstance(self._asked, ResizablePrompt) and self._asked.held
 
-    def _let_go(self) -> None:
+    def _print_held(self) -> None:
         lines, self._waiting = self._waiting, []
         if lines:
             self.print(lines)
 
     def _type(self, text: str) -> None:
-        """Put text behind what is typed next already."""
+        """Insert text into the draft of the next `line`."""
         draft = self._draft
         self._draft = Document(
             draft.text_before_cursor + text + draft.text_after_cursor,
@@ -297,18 +267,18 @@ class LineEditor:
         if isinstance(application, ResizablePrompt):
             application.erase_when_done = False
         self._asked = application
-        # Signals and stray exceptions are the reactor's affair.
+        # The reactor handles signals and stray exceptions.
         text = application.run_async(handle_sigint=False, set_exception_handler=False)
         self._task = asyncio.ensure_future(text)
-        return Deferred.fromFuture(self._task).addErrback(_set_aside_before_it_was_shown)
+        return Deferred.fromFuture(self._task).addBoth(_raise_if_set_aside)
 
     def _leave(self, erase: bool) -> bool:
-        """Have what is asked for end with `SetAside`; False when nothing is, or Enter was first."""
+        """Make the prompt fail with `SetAside`; False if there is none, or Enter came first."""
         if self._task is None or self._task.done() or self._asked.is_done:
             return False
         if self._asked.is_running:
             self._asked.erase_when_done = erase
-            self._asked.exit(exception=SetAside())
+            self._asked.exit(result=_SET_ASIDE)
         else:
             self._task.cancel()
         return True
@@ -317,12 +287,36 @@ class LineEditor:
         return self._line.document.text_before_cursor
 
 
+def _line_window(
+    buffer: Buffer,
+    prompt: Callable[[], str],
+    processor: Processor,
+    search: SearchBufferControl | None,
+) -> Window:
+    """The window of the line in `buffer`, shown by `processor` after the text of `prompt`."""
+
+    def prefix(line: int, wraps: int) -> StyleAndTextTuples:
+        return [("class:prompt", prompt())] if line == wraps == 0 else []
+
+    highlights = [HighlightIncrementalSearchProcessor(), HighlightSelectionProcessor()]
+    control = BufferControl(
+        buffer,
+        input_processors=[*highlights, processor],
+        include_default_input_processors=False,
+        search_buffer_control=search,
+        preview_search=True,
+    )
+    return Window(control, get_line_prefix=prefix, wrap_lines=True, dont_extend_height=True)
+
+
 def _accept(buffer: Buffer) -> bool:
     get_app().exit(result=buffer.text)
-    return True  # The text stays, for it is drawn once more.
+    return True  # The text stays, as it is drawn once more.
 
 
-def _set_aside_before_it_was_shown(failure: Failure) -> NoReturn:
-    if failure.check(asyncio.CancelledError):
-        raise SetAside() from None
-    failure.raiseException()
+def _raise_if_set_aside(result: T | Failure) -> T | Failure:
+    # A prompt that was not shown yet is cancelled instead.
+    cancelled = isinstance(result, Failure) and result.check(asyncio.CancelledError)
+    if result is _SET_ASIDE or cancelled:
+        raise SetAside()
+    return result

@@ -1,52 +1,37 @@
-"""Lines typed before, for the arrow keys, kept from one day to the next.
+"""The history of typed lines, for the arrow keys, kept in a file.
 
-They are in a file for its owner's eyes alone, without passwords. Reading it happens once, before
-the reactor runs; writing on a thread of its own. A file that cannot be had is said once, and
-history then lasts as long as the client.
+Only its owner can read the file, and it has no passwords. It is read once, before the reactor runs;
+a thread writes it. If it cannot be used, the person is told once, and the history lasts as long as
+the client.
 
-What is said in a talk is no command: it is in no file, and the arrow keys bring it back in that
-talk only, for as long as the client runs. A command of another time is not among it either: Enter
-would say it to somebody.
+Messages in a talk are not written to the file: the arrow keys recall them in that talk only, while
+the client runs. In a talk the arrow keys recall no commands, as Enter would send them to somebody.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Hashable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prompt_toolkit import history
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bbs.ui.process import state_file
 from bbs.ui.prompts import without_password
 from bbs.ui.terminal.interfaces import IHistoryOwner, InputContext
 
 KEPT = 1000
-"""Lines that the file is cut down to when a client starts; a shell keeps as many."""
+"""Lines that stay in the file when a client starts; a shell keeps as many."""
 
 MOST_READ = 4 * 1024 * 1024
-"""Bytes from the end of the file that are looked at; lines may be long."""
-
-
-def history_path(environ: Mapping[str, str]) -> Path:
-    """Where the history is."""
-    return state_file(environ, "history")
+"""Bytes at the end of the file that are read; lines may be long."""
 
 
 def not_kept(problem: OSError) -> str:
-    """That there will be no history another day, and why, in words."""
-    return f"What you type is not kept for another day: {problem.strerror or problem}"
+    """The error for a history file that cannot be used."""
+    return f"The history is not saved: {problem.strerror or problem}"
 
 
 class HistoryFile:
@@ -56,19 +41,19 @@ class HistoryFile:
         self._path = path
 
     def read(self) -> list[str]:
-        """The lines kept, oldest first; a file that has grown past them is cut down."""
+        """The lines kept, oldest first; a longer file is cut down."""
         folder = self._path.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                return []  # /dev/null, for somebody who wants none
+                return []  # a link to /dev/null, to have no history
             if status.st_uid == os.geteuid():
                 os.fchmod(file.fileno(), 0o600)
             end = file.seek(0, os.SEEK_END)
             begin = file.seek(max(0, end - MOST_READ))
             lines = file.read().split(b"\n")
-        # The first of those that were cut out of the middle may lack its beginning.
+        # The first line lacks its beginning if the reading began in the middle of it.
         lines = [line for line in lines[1 if begin else 0 :] if line]
         if begin or len(lines) > KEPT:
             lines = lines[-KEPT:]
@@ -76,7 +61,7 @@ class HistoryFile:
         return [line.decode("utf-8", "replace") for line in lines]
 
     def _replace(self, lines: Iterable[bytes]) -> None:
-        # Another client may add to the file meanwhile: it loses a line, never the file.
+        # A line that another client adds meanwhile may be lost, but never the file.
         path = self._path.resolve()  # a link to a file elsewhere stays one
         new = path.with_name(f"{path.name}.{os.getpid()}")
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -84,7 +69,7 @@ class HistoryFile:
         os.replace(new, path)
 
     def add(self, lines: Sequence[str]) -> None:
-        """Append lines, in one write, so that two clients do not mix theirs."""
+        """Append lines in one write, so that lines of two clients do not mix."""
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(file, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
@@ -93,9 +78,9 @@ class HistoryFile:
 
 
 class History(history.History):
-    """What the arrow keys go through: `lines` from before, and what is typed now.
+    """The lines for the arrow keys: the earlier `lines`, and those typed now.
 
-    `keep` writes lines away for another day; `owner` hears, once, when that fails.
+    `keep` writes lines to the file; `owner` gets the first failure of that.
     """
 
     def __init__(
@@ -111,7 +96,7 @@ class History(history.History):
 
     @property
     def talk(self) -> Hashable:
-        """In which talk what is typed now would be; None for none."""
+        """The talk that the next line would be said in, if any."""
         return self._owner.context("", False).talk
 
     # prompt_toolkit's History
@@ -132,7 +117,7 @@ class History(history.History):
         return [*self.load_history_strings()][::-1]
 
     def store_string(self, string: str) -> None:
-        """By `append_string`, which has more of them."""
+        """Do nothing, as `append_string` stores lines."""
 
     def append_string(self, string: str) -> None:
         lines, new = string.split("\n"), []

@@ -1,10 +1,10 @@
-"""Reading back in a conversation: what has come of it so far, and where in it somebody reads.
+"""The view for reading back in a conversation: the messages loaded so far, and the position.
 
-A conversation may have 100,000 messages. They come in parts, from the latest on, and a part is
-asked for when somebody gets near the oldest that is there, or searches. What is kept has a bound:
-beyond it the latest are let go, and asked for again when somebody wants them.
+A conversation may have 100,000 messages. They are loaded in parts, latest first, when the person
+gets near the oldest loaded one or searches. Beyond a limit the latest messages are dropped, and
+loaded again when they are wanted.
 
-Nothing here knows a terminal: it is asked for rows, and told what was pressed.
+`HistoryView` knows no terminal: it supplies rows, and has a method for each key.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.clipboard import DummyClipboard
-from prompt_toolkit.filters import Condition
+from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -43,34 +43,32 @@ from bbs.ui.terminal.theme import Sanitizer, wrapped
 
 MOST_MESSAGES = 2_000
 MOST_CHARACTERS = 4 * 1024 * 1024
-"""What is kept of a conversation, whichever is reached first."""
+"""Messages and characters at most that stay loaded."""
 
 
 @dataclass(frozen=True)
 class HistoryPart:
-    """Messages, oldest first, and by which `cursor` those before them are asked for; None where
-    there are none."""
+    """Messages, oldest first, and the `cursor` of the part before them, if there is one."""
 
     messages: Sequence[ChatMessage]
     cursor: str | None
 
 
 class IHistorySource(Interface):
-    """Where the parts of a conversation come from."""
+    """The parts of a conversation."""
 
     def part(cursor: str | None) -> Deferred[HistoryPart]:
-        """The part that a cursor is for, and the latest for None; fails with `ClientError`."""
+        """The part of a cursor, or the latest for None; fails with `ClientError`."""
 
 
 DrawHistory = Callable[[], Callable[[ChatMessage], tuple[str, Fragments]]]
-"""Begins to draw messages in their order: of each the line of its day (empty where that is the
-same as before) and the message, which are harmless."""
+"""Makes a function that draws messages in their order, safe to show: for each, the line of its day
+(empty if that is the same as before) and the message."""
 
 
 class HistoryView:
-    """`source` has the parts, of which `first` is the latest. `title` is whose
-    conversation it is; `changed` is called when there is something new to see. It begins at the
-    end, in a window of such a size."""
+    """A view of the parts of `source`, of which `first` is the latest, in a window of this size. It
+    begins at the end. `title` is the partner; `changed` is called when there is something new."""
 
     def __init__(
         self,
@@ -89,23 +87,23 @@ class HistoryView:
         self._messages = [*first.messages]
         self._size = _characters(first.messages)
         self._cursor = first.cursor
-        self._come = len(first.messages)
+        self._loaded = len(first.messages)
         self._lacks_latest = False
         self._columns, self._height, self._top = columns, height, 0
         self._wrapped: dict[int, Sequence[Fragments]] = {}
         self._rows: list[tuple[int, Fragments]] = []
         self._is_loading = False
         self._loading: Deferred[None] | None = None
-        self._wanted, self._towards = "", -1
+        self._pattern, self._direction = "", -1
         self._found: int | None = None
         self._note = ""
         self._lay_out()
         self._top = max(0, len(self._rows) - height)
 
-    # What is seen
+    # Display
 
     def shown(self, columns: int, height: int) -> Sequence[Fragments]:
-        """The rows in a window of such a size, whose last row is the window's."""
+        """The rows for a window of this size, filled from the bottom."""
         if (columns, height) != (self._columns, self._height):
             bottom = self._at(self._top + self._height - 1)
             if columns != self._columns:
@@ -120,9 +118,9 @@ class HistoryView:
         return [*blank, *(self._marked(row) if id == self._found else row for id, row in rows)]
 
     def status(self, columns: int) -> str:
-        """Where one is, in as many words as there is room for."""
+        """The position, in as many words as fit."""
         if self.is_searching:
-            state = f"searching, {self._come} so far"
+            state = f"searching, {self._loaded} so far"
         elif self._note:
             state = self._note
         elif self._is_loading:
@@ -140,19 +138,19 @@ class HistoryView:
                 break
         return line[:columns]
 
-    # What is pressed
+    # Keys
 
     def move(self, rows: int) -> None:
-        """Go down, or up where that is negative."""
+        """Go down, or up if `rows` is negative."""
         self._note = ""
         self._go_to(self._top + rows)
 
     def page(self, pages: int) -> None:
-        """Go down by windows, or up, of which one row stays."""
+        """Go down by windows, or up; one row stays in view."""
         self.move(pages * max(1, self._height - 1))
 
     def oldest(self) -> None:
-        """Go to the first that is there; earlier ones are asked for."""
+        """Go to the first loaded message, and load earlier ones."""
         self.move(-len(self._rows))
 
     def latest(self) -> None:
@@ -162,15 +160,15 @@ class HistoryView:
         self.move(len(self._rows))
 
     def search(self, text: str, older: bool) -> None:
-        """Look for text, from what is on the screen on; capitals count where there are any."""
-        self._wanted, self._towards, self._found = text, -1 if older else 1, None
+        """Search from the screen on; case counts if the text has capitals."""
+        self._pattern, self._direction, self._found = text, -1 if older else 1, None
         self.again(older=True)
 
     def again(self, older: bool) -> None:
-        """Look further in the direction of the search, or in the other one."""
-        if not self._wanted:
+        """Search on in the direction of the search, or in the other one."""
+        if not self._pattern:
             return
-        step = self._towards if older else -self._towards
+        step = self._direction if older else -self._direction
         start = self._index(self._found)
         if start is not None:
             start += step
@@ -180,19 +178,18 @@ class HistoryView:
         self._seek(0 if start is None else start, step)
 
     def stop(self) -> None:
-        """Search no further."""
+        """Stop searching."""
         if self.is_searching:
             self.is_searching = False
             self._lay_out()
 
     def close(self) -> None:
-        """Nobody looks any more."""
         self.stop()
         self.changed = lambda: None
         if self._loading is not None:
             self._loading.cancel()
 
-    # Where one is
+    # Position
 
     @property
     def _is_at_end(self) -> bool:
@@ -205,7 +202,7 @@ class HistoryView:
         return self._rows[max(0, min(row, len(self._rows) - 1))][0]
 
     def _index(self, id: int | None) -> int | None:
-        """Where a message is in what is kept; None where it is not."""
+        """The index of a loaded message; None if it is not loaded."""
         return next((at for at, each in enumerate(self._messages) if each.id == id), None)
 
     def _go_to(self, top: int) -> None:
@@ -227,12 +224,12 @@ class HistoryView:
             self._load()
         else:
             self.stop()
-            self._note = f"no {visible(self._wanted)!r}"
+            self._note = f"no {visible(self._pattern)!r}"
         return None
 
     def _matches(self, message: ChatMessage) -> bool:
-        text, wanted = f"{message.sender}: {message.text}", self._wanted
-        return wanted in (text.lower() if wanted == wanted.lower() else text)
+        text, pattern = f"{message.sender}: {message.text}", self._pattern
+        return pattern in (text.lower() if pattern == pattern.lower() else text)
 
     def _show_found(self, id: int) -> None:
         self._found = id
@@ -246,20 +243,19 @@ class HistoryView:
     # Parts
 
     def _load(self, latest: bool = False) -> None:
-        """Have older ones come, or the latest again; while somebody searches, one part after the
-        other."""
+        """Load older messages, or the latest again; during a search, one part after the other."""
         if not self._is_loading and (latest or self._cursor is not None):
-            self._loading = Deferred.fromCoroutine(self._bring(latest))
+            self._loading = Deferred.fromCoroutine(self._load_parts(latest))
 
-    async def _bring(self, latest: bool) -> None:
+    async def _load_parts(self, latest: bool) -> None:
         self._is_loading = True
         try:
             while latest or self._cursor is not None:
                 part = await self._source.part(None if latest else self._cursor)
                 if latest:
-                    self._has_latest(part)
+                    self._set_latest(part)
                 else:
-                    self._has_older(part)
+                    self._add_older(part)
                 latest = False
                 self.changed()
                 if not self.is_searching:
@@ -268,34 +264,34 @@ class HistoryView:
             self.stop()
             self._note = visible(str(problem))
         except CancelledError:
-            pass  # It was left.
+            pass  # The person left the view.
         finally:
             self._is_loading = False
             self.changed()
 
-    def _has_older(self, part: HistoryPart) -> None:
+    def _add_older(self, part: HistoryPart) -> None:
         self._messages[:0] = part.messages
         self._size += _characters(part.messages)
         self._cursor = part.cursor
-        self._come += len(part.messages)
-        self._let_go()
-        # Rows are made when a search is over, which may take thousands of parts.
+        self._loaded += len(part.messages)
+        self._drop_latest()
+        # A search may take thousands of parts, so rows are made only at its end.
         if self.is_searching:
             self._seek(len(part.messages) - 1, -1)
         else:
             self._lay_out()
 
-    def _has_latest(self, part: HistoryPart) -> None:
+    def _set_latest(self, part: HistoryPart) -> None:
         self._messages = [*part.messages]
         self._size = _characters(part.messages)
         self._cursor = part.cursor
-        self._come = len(part.messages)
+        self._loaded = len(part.messages)
         self._lacks_latest, self._found = False, None
         self._lay_out()
         self._go_to(len(self._rows))
 
-    def _let_go(self) -> None:
-        """Keep no more than is read in: the latest go, as somebody reads towards the oldest."""
+    def _drop_latest(self) -> None:
+        """Drop the latest messages beyond the limits, as the person reads towards the oldest."""
         while (count := len(self._messages)) > MOST_MESSAGES or (
             self._size > MOST_CHARACTERS and count > 1
         ):
@@ -307,7 +303,7 @@ class HistoryView:
     # Rows
 
     def _lay_out(self) -> None:
-        """Make the rows of what is kept. What was in the first row of the window stays there."""
+        """Make the rows of the loaded messages; the first row of the window stays the same."""
         before, first = self._at(self._top), self._top
         while first > 0 and self._rows[first - 1][0] == before:
             first -= 1
@@ -338,8 +334,8 @@ _LEAVE = ("q", "Q", "escape", "c-c", "c-d", "c-z")
 def more_application(
     words: str, input: Input, output: Output, style: BaseStyle, type: Callable[[str], None]
 ) -> Application[More]:
-    """Asks whether to go on; a character that is none of the keys leaves, and is given to `type`:
-    somebody has begun with the next line."""
+    """A prompt that asks whether to go on. Any other character leaves and goes to `type`, as the
+    beginning of the next line."""
     keys = KeyBindings()
 
     def leads_to(answer: More) -> Callable[[KeyPressEvent], None]:
@@ -362,7 +358,7 @@ def more_application(
 
     @keys.add(Keys.CPRResponse)
     def late(event: KeyPressEvent) -> None:
-        """An answer that nobody waits for any more; no key."""
+        """Ignore a late answer, which is no key."""
 
     line = Window(FormattedTextControl([("class:status", words)]), height=1)
     return Application(
@@ -379,9 +375,9 @@ def more_application(
 def view_application(
     view: HistoryView, input: Input, output: Output, style: BaseStyle
 ) -> Application[None]:
-    """Shows a view in the whole window, with a line below that says where one is."""
-    wanted = Buffer(multiline=False)
-    wanted_control = BufferControl(wanted, input_processors=[Sanitizer()])
+    """Shows a view in the whole window, above a line with the position."""
+    pattern = Buffer(multiline=False)
+    pattern_control = BufferControl(pattern, input_processors=[Sanitizer()])
     direction = ["/"]
 
     def rows() -> StyleAndTextTuples:
@@ -394,34 +390,21 @@ def view_application(
     def status() -> StyleAndTextTuples:
         return [("class:status", view.status(output.get_size().columns))]
 
-    def mark(line: int, wraps: int) -> StyleAndTextTuples:
+    def prefix(line: int, wraps: int) -> StyleAndTextTuples:
         return [("", direction[0])]
 
     text = Window(FormattedTextControl(rows, focusable=True, show_cursor=False), wrap_lines=False)
-    search = Window(wanted_control, height=1, get_line_prefix=mark)
-    layout = Layout(
-        HSplit(
-            [
-                text,
-                ConditionalContainer(search, Condition(lambda: searching())),
-                ConditionalContainer(
-                    Window(FormattedTextControl(status), height=1),
-                    Condition(lambda: not searching()),
-                ),
-            ]
-        ),
-        text,
-    )
-
-    def searching() -> bool:
-        return layout.has_focus(wanted_control)
-
+    search = Window(pattern_control, height=1, get_line_prefix=prefix)
+    bar = Window(FormattedTextControl(status), height=1)
+    typing = has_focus(pattern)
+    below = [ConditionalContainer(search, typing), ConditionalContainer(bar, ~typing)]
+    layout = Layout(HSplit([text, *below]), text)
     application: Application[None] = Application(
         layout=layout,
         style=style,
         include_default_pygments_style=False,
         clipboard=DummyClipboard(),
-        key_bindings=_view_keys(view, layout, wanted, text, direction),
+        key_bindings=_view_keys(view, layout, pattern, text, direction),
         input=input,
         output=output,
         full_screen=True,
@@ -431,10 +414,10 @@ def view_application(
 
 
 def _view_keys(
-    view: HistoryView, layout: Layout, wanted: Buffer, text: Window, direction: list[str]
+    view: HistoryView, layout: Layout, pattern: Buffer, text: Window, direction: list[str]
 ) -> KeyBindings:
     keys = KeyBindings()
-    typing = Condition(lambda: layout.has_focus(wanted))
+    typing = has_focus(pattern)
 
     def reads(*names: str) -> Callable[[Callable[[KeyPressEvent], object]], None]:
         def bind(act: Callable[[KeyPressEvent], object]) -> None:
@@ -464,19 +447,19 @@ def _view_keys(
     @reads("/", "?", "c-r")
     def ask(event: KeyPressEvent) -> None:
         direction[0] = "?" if event.data == "?" else "/"
-        wanted.reset()
-        layout.focus(wanted)
+        pattern.reset()
+        layout.focus(pattern)
 
     @keys.add("enter", filter=typing)
     def look(event: KeyPressEvent) -> None:
         layout.focus(text)
-        if wanted.text:
-            view.search(wanted.text, older=direction[0] == "/")
+        if pattern.text:
+            view.search(pattern.text, older=direction[0] == "/")
 
     @keys.add("c-c", filter=typing)
     @keys.add("c-g", filter=typing)
     @keys.add("escape", filter=typing)
-    @keys.add("backspace", filter=typing & Condition(lambda: not wanted.text))
+    @keys.add("backspace", filter=typing & Condition(lambda: not pattern.text))
     def leave(event: KeyPressEvent) -> None:
         layout.focus(text)
 

@@ -1,4 +1,4 @@
-"""Interfaces between the app at a terminal, the line in which somebody types, and that terminal."""
+"""Interfaces between the app at a terminal, the editor of its input line, and the terminal."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ class SetAside(Exception):
 
 @dataclass(frozen=True)
 class WindowSize:
-    """How much a window shows."""
-
     columns: int
     rows: int
 
 
 class More(Enum):
-    """The wish of a person who has read a screenful."""
+    """A person's answer after a screenful: another screen, another line, or no more."""
 
     SCREEN = "screen"
     LINE = "line"
@@ -43,31 +41,30 @@ class More(Enum):
 
 @dataclass(frozen=True)
 class InputContext:
-    """Where a line is typed: in `talk` (None: in none), and whether it is `said` there or is a
-    command."""
+    """The `talk` in which a line is typed, if any, and whether it is `said` there or a command."""
 
     talk: Hashable = None
     said: bool = False
 
 
 class ILineOwner(Interface):
-    """For whom a `LineQueue` has lines carried out."""
+    """The owner of a `LineQueue`, which carries out its lines."""
 
     def carry_out(line: QueuedLine) -> Deferred[bool]:
-        """Do what a line says; fires with False when that was the last."""
+        """Carry out a line; fires with False if it was the last."""
 
     def leave() -> None:
-        """End, as the last line was carried out or the person wishes it."""
+        """End the app, after the last line or as the person wishes."""
 
 
 class IHistoryOwner(Interface):
-    """For whom a `History` keeps lines."""
+    """The owner of a `History`."""
 
     def context(line: str, as_text: bool) -> InputContext:
-        """Where a line is typed, alone or (`as_text`) pasted among others."""
+        """The context of a line that is typed alone, or pasted among others (`as_text`)."""
 
     def problem(text: str) -> None:
-        """Show what did not work, in a line."""
+        """Show one line about a failure."""
 
 
 class ITerminalApp(ILineOwner, IHistoryOwner):
@@ -76,25 +73,25 @@ class ITerminalApp(ILineOwner, IHistoryOwner):
     queue: LineQueue = Attribute("The lines that were entered.")
 
     def prompt(columns: int) -> str:
-        """The words before the line, for a terminal of so many columns."""
+        """The text before the line, for a terminal of this width."""
 
     def hint(line: str) -> str:
-        """How the command is used that the text before the cursor begins with."""
+        """The usage of the command that the text before the cursor begins with."""
 
     def completions(line: str) -> Sequence[Completion]:
         """The completions of the text before the cursor."""
 
     def is_command(line: str) -> bool:
-        """Whether a line is a command, and not what somebody says in a talk."""
+        """Whether a line is a command, not a message in a talk."""
 
     def notice(text: str) -> None:
-        """Show words of the client's own."""
+        """Show one or more lines of the client's own."""
 
     def interrupt() -> None:
-        """Give up what is under way."""
+        """Cancel the line that is being carried out."""
 
     def look_back() -> None:
-        """Have somebody read in the conversation."""
+        """Open the history of the conversation."""
 
 
 class ITerminal(Interface):
@@ -104,73 +101,70 @@ class ITerminal(Interface):
         """The next line; None at the end."""
 
     def write(text: str) -> None:
-        """Write text as it is."""
+        """Write text unchanged."""
 
     def echo(on: bool) -> None:
-        """Show what is typed from now on, or hide it."""
+        """Show or hide the text that is typed from now on."""
 
     def interruptible() -> AbstractContextManager[None]:
-        """For as long as Ctrl-C is a wish, and not the end."""
+        """Make Ctrl-C interrupt the app instead of ending the process."""
 
 
 class IPager(Interface):
     """The pager that a person has chosen."""
 
-    command: str = Attribute("What is run.")
+    command: str = Attribute("The shell command.")
 
     def show(text: str) -> Deferred[None]:
-        """Show text; fires when the pager is left, and fails with `PagerFailed`."""
+        """Show text; fires when the person leaves the pager, and fails with `PagerFailed`."""
 
     def end() -> None:
-        """End the pager now, as the client ends."""
+        """End the pager, as the client ends."""
 
 
 class IPrinter(Interface):
-    """Where lines above the prompt are written."""
+    """Writes lines above the prompt."""
 
     def print(lines: Sequence[Fragments]) -> None:
-        """Write lines above the prompt, which stays as it is."""
+        """Write lines above the prompt, which stays unchanged."""
 
 
 class IEditor(IPrinter):
     """Shows one prompt at a time, and lines above it."""
 
     def raw() -> AbstractContextManager[None]:
-        """For as long as nothing but prompts is read: what is typed between two of them, a
-        password perhaps, is not shown by the terminal itself."""
+        """Stop the terminal's own echo: it would show text that is typed between two prompts, such
+        as a password."""
 
     def line() -> Deferred[str]:
-        """What is typed until Enter. Fails with `SetAside`, and with EOFError when nothing can be
-        typed any more."""
+        """Read until Enter. Fails with `SetAside`, and with EOFError at the end of input."""
 
     def password(prompt: Callable[[], str]) -> Deferred[str]:
-        """As `line`, hidden; fails with `PromptCancelled` too, when somebody will not say it.
-        `prompt` gives the words before it, which `redraw` shows anew."""
+        """Read a hidden line; fails with `PromptCancelled` too. `redraw` calls `prompt` again."""
 
     def set_aside() -> None:
-        """Take the prompt away, if there is one; the next `line` goes on with the same text. What
-        was typed of a password is forgotten."""
+        """Remove the prompt, if there is one. The next `line` goes on with the same text; a partly
+        typed password is forgotten."""
 
     def end() -> None:
-        """Leave the prompt, if there is one, as it is: nothing more is asked for."""
+        """Leave the prompt, if there is one, on the screen, and read no more."""
 
     def redraw() -> None:
-        """Draw the prompt anew, as what it tells of has changed."""
+        """Draw the prompt again, as its text has changed."""
 
     def bell() -> None:
-        """Have the terminal ring, or whatever it does instead."""
+        """Ring the terminal's bell."""
 
     def size() -> WindowSize | None:
-        """Columns and rows; None for a terminal that only writes lines, without an end."""
+        """The window's size; None for a terminal that only writes lines."""
 
     def more(words: str) -> Deferred[More]:
-        """Ask, while lines are shown a screenful at a time, whether to go on; only where there is a
-        `size`. A character that leaves and means nothing by itself is the first of the next
-        `line`."""
+        """Ask whether to show another screenful; only where there is a `size`. A character that
+        has no meaning here leaves, and begins the next `line`."""
 
     def look_back(view: HistoryView) -> Deferred[None]:
-        """Have somebody read in a view of the whole window, until they leave it; only where there
-        is a `size`."""
+        """Show a view in the whole window until the person leaves it; only where there is a
+        `size`."""
 
     def lent() -> AbstractContextManager[None]:
-        """For as long as another program has the terminal, as it was before `raw`."""
+        """Lend the terminal to another program, in the state before `raw`."""

@@ -1,21 +1,20 @@
-"""What Enter, Ctrl-C, Ctrl-D and a paste do in the line being typed.
+"""The keys of the line being typed: Enter, Ctrl-C, Ctrl-D and paste.
 
-A server takes lines of 64 KiB (`limits.max_line`), in which a token and two names stand beside the
-text. Somebody may paste several lines at once; they are shown, and sent one after the other when
-Enter is pressed, as a shell does. More than one line may hold is refused as a whole: half of a
-text is nothing that anybody wants to have sent.
+A server takes lines of 64 KiB (`limits.max_line`), which have a token and two names in addition to
+the text. Several pasted lines are shown, and sent one after the other at Enter, as in a shell. Text
+that is too long for a line is refused as a whole, because nobody wants to send half of it.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from prompt_toolkit.application.current import get_app
 from prompt_toolkit.completion import CompleteEvent, get_common_complete_suffix
 from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import Condition, Filter, has_focus
+from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.keys import Keys
@@ -24,14 +23,12 @@ from bbs.ui.interfaces import PromptCancelled
 from bbs.ui.prompts import CLEAR, KeyConfirmation, KeyPress
 from bbs.ui.terminal.interfaces import ITerminalApp
 
-Handler = Callable[[KeyPressEvent], None]
-
 MOST = 64 * 1024 - 1024
-"""Bytes that may be typed before Enter: a line of the server's less the command, token and names,
-of which each has at most 100 characters."""
+"""Bytes that may be typed before Enter: a server's line without the command, token and names, of at
+most 100 characters each."""
 
 Sequences = Sequence[tuple[str, ...]]
-"""Keys by prompt_toolkit's names: each a sequence of them that does the same."""
+"""Alternative key sequences for one action, with prompt_toolkit's names of keys."""
 
 KEYS: Mapping[str, Sequences] = {
     "complete": [("tab",)],
@@ -40,8 +37,7 @@ KEYS: Mapping[str, Sequences] = {
     "suspend": [("c-z",)],
     "history": [("pageup",)],
 }
-"""What keys do here beside what they do in readline, and which do so unless somebody says
-otherwise."""
+"""The actions that readline lacks, and their default keys."""
 
 FULL = "The line is full; what is typed now is left out."
 
@@ -49,39 +45,46 @@ FULL = "The line is full; what is typed now is left out."
 def line_keys(
     app: ITerminalApp, own: Mapping[str, Sequences] = MappingProxyType({})
 ) -> KeyBindings:
-    """The bindings of the line being typed. `own` are somebody's keys for some of `KEYS`, and for
+    """The bindings of the line being typed. `own` are the person's keys for some of `KEYS`, and for
     readline's commands by name."""
     keys = KeyBindings()
-    confirmation = KeyConfirmation()
+    actions = _LineActions(app)
     in_line = has_focus(DEFAULT_BUFFER)
-    full = Condition(lambda: len(get_app().current_buffer.text) >= MOST)
+    is_full = Condition(lambda: len(get_app().current_buffer.text) >= MOST)
     at_end = Condition(lambda: get_app().current_buffer.document.is_cursor_at_the_end)
-
-    def does(name: str, when: Filter) -> Callable[[Handler], None]:
-        def bind(handler: Handler) -> None:
-            for sequence in own.get(name, KEYS[name]):
-                keys.add(*sequence, filter=when)(handler)
-
-        return bind
-
-    for name, sequences in own.items():
+    # Of two bindings of the same keys, the later one counts.
+    for name in own:
         if name not in KEYS:
-            for sequence in sequences:
+            for sequence in own[name]:
                 keys.add(*sequence, filter=in_line)(get_by_name(name))
+    keys.add("enter", filter=in_line)(actions.enter)
+    keys.add(Keys.BracketedPaste, filter=in_line)(actions.paste)
+    keys.add("<any>", filter=in_line & is_full)(actions.refuse)
+    for name in KEYS:
+        for sequence in own.get(name, KEYS[name]):
+            when = in_line & at_end if name == "end" else in_line
+            keys.add(*sequence, filter=when)(getattr(actions, name))
+    return keys
 
-    @keys.add("enter", filter=in_line)
-    def enter(event: KeyPressEvent) -> None:
+
+class _LineActions:
+    """The actions of keys in the line of `app`; those in `KEYS` have their names there."""
+
+    def __init__(self, app: ITerminalApp) -> None:
+        self._app = app
+        self._confirmation = KeyConfirmation()
+
+    def enter(self, event: KeyPressEvent) -> None:
         if problem := too_much(event.current_buffer.text):
-            app.notice(problem)
+            self._app.notice(problem)
         else:
             event.current_buffer.validate_and_handle()
 
-    @does("complete", in_line)
-    def complete(event: KeyPressEvent) -> None:
+    def complete(self, event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.complete_state and len(buffer.complete_state.completions) > 1:
             return buffer.complete_next()
-        # At once, as prompt_toolkit's own would come too late for an Enter right behind it.
+        # At once: prompt_toolkit's own completion would come too late for an Enter right after it.
         asked = CompleteEvent(completion_requested=True)
         found = list(buffer.completer.get_completions(buffer.document, asked))
         buffer.insert_text(get_common_complete_suffix(buffer.document, found))
@@ -91,48 +94,44 @@ def line_keys(
             buffer.insert_text(" ")
         return None
 
-    @keys.add(Keys.BracketedPaste, filter=in_line)
-    def paste(event: KeyPressEvent) -> None:
+    def paste(self, event: KeyPressEvent) -> None:
         buffer, text = event.current_buffer, pasted(event.data)
         if problem := too_much(buffer.text + text):
-            app.notice(problem)
+            self._app.notice(problem)
         else:
             buffer.insert_text(text)
 
-    @keys.add("<any>", filter=in_line & full)
-    def refuse(event: KeyPressEvent) -> None:
-        if confirmation.is_new(KeyPress("<any>", event.current_buffer.text)):
-            app.notice(FULL)
+    def refuse(self, event: KeyPressEvent) -> None:
+        if self._confirmation.is_new(KeyPress("<any>", event.current_buffer.text)):
+            self._app.notice(FULL)
 
-    @does("interrupt", in_line)
-    def give_up(event: KeyPressEvent) -> None:
+    def interrupt(self, event: KeyPressEvent) -> None:
         buffer = event.current_buffer
-        if app.queue.under_way or not buffer.text:
-            app.interrupt()
-        elif confirmation.confirms(KeyPress("c-c", buffer.text)):
+        if self._app.queue.under_way or not buffer.text:
+            self._app.interrupt()
+        elif self._confirmation.confirms(KeyPress("c-c", buffer.text)):
             buffer.reset()
         else:
-            app.notice(CLEAR)
+            self._app.notice(CLEAR)
 
-    @does("end", in_line & at_end)
-    def end(event: KeyPressEvent) -> None:
-        press = KeyPress("c-d", event.current_buffer.text, app.queue.under_way)
-        question = unsent_question(press.line, press.under_way, app.queue.unsent)
-        if not question or confirmation.confirms(press):
-            app.leave()
+    def end(self, event: KeyPressEvent) -> None:
+        queue = self._app.queue
+        press = KeyPress("c-d", event.current_buffer.text, queue.under_way)
+        question = unsent_question(press.line, press.under_way, queue.unsent)
+        if not question or self._confirmation.confirms(press):
+            self._app.leave()
         else:
-            app.notice(question)
+            self._app.notice(question)
 
-    @does("history", in_line)
-    def back(event: KeyPressEvent) -> None:
-        app.look_back()
+    def history(self, event: KeyPressEvent) -> None:
+        self._app.look_back()
 
-    does("suspend", in_line)(_suspend)
-    return keys
+    def suspend(self, event: KeyPressEvent) -> None:
+        event.app.suspend_to_background()
 
 
 def password_keys() -> KeyBindings:
-    """The bindings while a password is typed."""
+    """The bindings of a hidden line."""
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -157,47 +156,38 @@ def password_keys() -> KeyBindings:
     @keys.add("c-q")
     @keys.add("c-x", eager=True)
     def ignore(event: KeyPressEvent) -> None:
-        """Else they accept, quote the next control character, and begin to keep what is typed."""
+        """Readline's keys accept the line, quote the next control character, and record keys."""
 
-    keys.add("c-z")(_suspend)
+    @keys.add("c-z")
+    def suspend(event: KeyPressEvent) -> None:
+        event.app.suspend_to_background()
+
     return keys
 
 
-def _suspend(event: KeyPressEvent) -> None:
-    event.app.suspend_to_background()
-
-
 def unsent_question(line: str, under_way: str, unsent: int) -> str:
-    """What is asked before an end that loses something; empty when nothing is lost."""
-    lost = [
-        *(["the line is not sent"] if line else []),
-        *(["what is under way may not be carried out"] if under_way else []),
-        *([f"{lines_of(unsent)} behind it not sent"] if unsent else []),
-    ]
+    """The question before an end that loses something; empty if nothing is lost."""
+    lost = ["the line is not sent"] if line else []
+    if under_way:
+        lost.append("what is under way may not be carried out")
+    if unsent:
+        lost.append(f"{lines_of(unsent)} behind it not sent")
     return f"Ctrl-D again ends all the same: {', '.join(lost)}." if lost else ""
 
 
 def lines_of(count: int) -> str:
-    """A count of lines, in words."""
     return "1 line" if count == 1 else f"{count} lines"
 
 
-def size(text: str) -> int:
-    """Bytes of `text` on the wire."""
-    return len(text.encode("utf-8", "surrogatepass"))
-
-
 def pasted(text: str) -> str:
-    """`text` from a terminal's clipboard with its line ends as LF, and without those at its end.
-
-    Whoever copies a whole line copies its end too, and means the line.
-    """
+    """`text` from the clipboard with LF as line ends, and without those at its end: a copy of a
+    whole line includes its end, which is not meant as Enter."""
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
 
 
 def too_much(text: str) -> str:
-    """Why `text` cannot be typed at once, in words; empty when it can."""
-    found = size(text)
-    if found <= MOST:
+    """The error for a `text` that is too long for one line; empty if it is not."""
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size <= MOST:
         return ""
-    return f"That is {found:,} bytes; at most {MOST:,} go at once. Nothing was sent."
+    return f"That is {size:,} bytes; at most {MOST:,} go at once. Nothing was sent."

@@ -1,4 +1,4 @@
-"""From a terminal to a conversation on it: everything put together, once in a process."""
+"""Starts the client at a terminal, once in a process."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ from twisted.python.threadpool import ThreadPool
 from bbs.client.client import ServiceClient
 from bbs.core.addresses import Address
 from bbs.core.clock import IReactor, measure_steadily
-from bbs.ui.process import ClientRun, stop_at
-from bbs.ui.terminal import settings
+from bbs.ui.process import ClientRun, settings_file, state_file, stop_at
 from bbs.ui.terminal.app import TerminalApp
 from bbs.ui.terminal.editor import LineEditor
-from bbs.ui.terminal.history import History, HistoryFile, history_path, not_kept
+from bbs.ui.terminal.history import History, HistoryFile, not_kept
 from bbs.ui.terminal.interfaces import IEditor, IPager
 from bbs.ui.terminal.keys import line_keys
 from bbs.ui.terminal.plain import PlainEditor, Terminal
 from bbs.ui.terminal.scrollback import ExternalPager
-from bbs.ui.terminal.settings import Settings
+from bbs.ui.terminal.settings import Settings, read_settings
 from bbs.ui.terminal.theme import Theme, style
 
 
@@ -43,11 +42,10 @@ def run(
     *,
     times: bool = True,
 ) -> str:
-    """Talk with the person at the terminal on standard input and output until that is over.
+    """Run the client on standard input and output, and return the error; empty after success.
 
-    Answers why it could not go on, in a line; empty when it ended well. `password` is for logging
-    in without typing one. `make` makes the client, on a reactor and for the login server. With
-    `times` off no times are shown, whatever the settings say.
+    `password` is for logging in without typing one. `make` creates the client, for a reactor and a
+    login server. With `times` off no times are shown, whatever the settings say.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -59,7 +57,7 @@ def run(
     threads = ThreadPool(0, 1, "history")
     threads.start()
     client = make(reactor, login_server)
-    own, problems = settings.read_settings(settings.settings_path(os.environ))
+    own, problems = read_settings(settings_file(os.environ, "client.toml"))
     editor = partial(_plain if is_dumb_terminal() else _editor, reactor, threads, own)
     app = TerminalApp(
         reactor,
@@ -77,7 +75,7 @@ def run(
         reactor.callWhenRunning(app.problem, problem)
     running = _TerminalRun(client, app)
     running.ended.addCallback(lambda _: reactor.stop())
-    # Give the terminal back at these too: only SIGINT and SIGTERM are the reactor's by itself.
+    # Restore the terminal after these too: the reactor by itself handles only SIGINT and SIGTERM.
     reactor.callWhenRunning(stop_at, reactor, signal.SIGHUP, signal.SIGQUIT)
     reactor.callWhenRunning(running.begin)
     reactor.addSystemEventTrigger("before", "shutdown", running.leave)
@@ -87,14 +85,12 @@ def run(
 
 
 def _pager(own: Settings) -> IPager | None:
-    """The pager of whoever sits there; None where that is the one that is built in."""
+    """The person's pager; None for the one that is built in."""
     command = os.environ.get("PAGER", "") if own.pager is None else own.pager
     return ExternalPager(command, os.environ) if command.strip() else None
 
 
 class _TerminalRun(ClientRun):
-    """The run of an app, from the first prompt on."""
-
     def __init__(self, client: ServiceClient, app: TerminalApp) -> None:
         super().__init__(client)
         self._app = app
@@ -108,15 +104,15 @@ class _TerminalRun(ClientRun):
         self.end("")
 
     def leave(self) -> Deferred[None] | None:
-        """Give the terminal back before the process ends."""
-        self._over = True  # What ends it is a signal: `problem` stays as it is, whatever follows.
+        """Restore the terminal before the process ends."""
+        self._over = True  # A signal ends it: `problem` stays as it is, whatever follows.
         self._app.leave()
         return self._running
 
 
 def _editor(reactor: IReactor, threads: ThreadPool, own: Settings, app: TerminalApp) -> IEditor:
-    """A line with all that prompt_toolkit has."""
-    file = HistoryFile(history_path(os.environ))
+    """An editor with all that prompt_toolkit has."""
+    file = HistoryFile(state_file(os.environ, "history"))
 
     def keep(lines: Sequence[str]) -> Deferred[None]:
         return deferToThreadPool(reactor, threads, file.add, lines)
@@ -138,14 +134,14 @@ def _editor(reactor: IReactor, threads: ThreadPool, own: Settings, app: Terminal
 
 
 def _output() -> Vt100_Output:
-    """Standard output as prompt_toolkit writes to it; without colours where `NO_COLOR` is set."""
+    """Standard output for prompt_toolkit; without colours if `NO_COLOR` is set."""
     output = Vt100_Output.from_pty(sys.stdout, os.environ.get("TERM"), ColorDepth.from_env())
-    # By itself prompt_toolkit asks where the cursor is whenever it draws a prompt; an answer that
-    # comes late would be about a screen that has changed. `ResizablePrompt` asks when it knows.
+    # prompt_toolkit would ask for the cursor's position whenever it draws a prompt; a late answer
+    # would be about another screen. `ResizablePrompt` asks at the right time.
     output.enable_cpr = False
     return output
 
 
 def _plain(reactor: IReactor, threads: ThreadPool, own: Settings, app: TerminalApp) -> IEditor:
-    """A line of the terminal's own."""
+    """An editor for a terminal that edits lines itself."""
     return PlainEditor(Terminal(reactor, app), app)

@@ -1,7 +1,7 @@
-"""Lines on a terminal that can do nothing but write them (`TERM=dumb`).
+"""The editor for a terminal that can only write lines (`TERM=dumb`).
 
-Editing is the terminal's own, and a line comes when Enter is pressed: what Emacs' shell and some
-screen readers have. A message breaks the line being typed; the prompt is then shown again.
+Emacs' shell and some screen readers are such terminals. They edit a line themselves, and send it at
+Enter. A message interrupts the line being typed; the prompt is then shown again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bbs.ui.terminal.history_view import HistoryView
 from bbs.ui.terminal.interfaces import Fragments, IEditor, ITerminal, ITerminalApp, SetAside
 
 PLAIN_COLUMNS = 80
-"""The width that prompts are made for: such a terminal often does not say its own."""
+"""The assumed width, as such a terminal often does not report its own."""
 
 
 def set_mode(descriptor: int, mode: int, on: bool) -> None:
-    """Have the terminal at `descriptor` be in a local mode, as `ECHO`, or not (termios(3))."""
+    """Switch a local mode of a terminal, such as `ECHO` (termios(3))."""
     modes = termios.tcgetattr(descriptor)
     modes[3] = modes[3] | mode if on else modes[3] & ~mode
     termios.tcsetattr(descriptor, termios.TCSADRAIN, modes)
@@ -47,7 +47,7 @@ class Terminal:
         return self._lines.next()
 
     def write(self, text: str) -> None:
-        # The terminal's locale may lack a character that a person wrote.
+        # The terminal's locale may lack some characters.
         sys.stdout.buffer.write(text.encode(sys.stdout.encoding, "replace"))
         sys.stdout.flush()
 
@@ -60,7 +60,7 @@ class Terminal:
             self._reactor.callFromThread(self._app.interrupt)
 
         before = signal.signal(signal.SIGINT, interrupt)
-        set_mode(STDIN, termios.NOFLSH, True)  # else the terminal forgets what was typed so far
+        set_mode(STDIN, termios.NOFLSH, True)  # else Ctrl-C makes the terminal forget the line
         try:
             yield
         finally:
@@ -70,14 +70,14 @@ class Terminal:
 
 @implementer(IEditor)
 class PlainEditor:
-    """Lines of `terminal`, for `app`."""
+    """An editor for `app` on a `terminal` that edits lines itself."""
 
     def __init__(self, terminal: ITerminal, app: ITerminalApp) -> None:
         self._terminal = terminal
         self._app = app
         self._reading = self._hidden = False
         self._words = ""
-        self._before: Callable[[], str] = str
+        self._prompt: Callable[[], str] = str
         self._asked: Deferred[str] | None = None
 
     # IEditor
@@ -107,8 +107,8 @@ class PlainEditor:
         self._stop()
 
     def redraw(self) -> None:
-        """Not alone: the prompt is shown anew with what is printed next. But a question is one."""
-        if self._hidden and self._before() != self._words:
+        """Show a changed question; any other prompt is shown with the next message."""
+        if self._hidden and self._prompt() != self._words:
             self._terminal.write("\n")
             self._show_prompt()
 
@@ -122,7 +122,7 @@ class PlainEditor:
         self._terminal.write("\a")
 
     def size(self) -> None:
-        """None: such a terminal only writes lines."""
+        """Return None: such a terminal only writes lines."""
 
     def more(self, words: str) -> NoReturn:
         raise NotImplementedError
@@ -135,19 +135,19 @@ class PlainEditor:
 
     # Own
 
-    def _ask(self, before: Callable[[], str]) -> Deferred[str]:
-        self._before = before
+    def _ask(self, prompt: Callable[[], str]) -> Deferred[str]:
+        self._prompt = prompt
         self._show_prompt()
         asked: Deferred[str] = Deferred()
         self._asked = asked
         if not self._reading:
-            # A line that was begun for a prompt that is gone is for the one that is there.
+            # A line that was begun for an earlier prompt goes to the present one.
             self._reading = True
             Deferred.fromCoroutine(self._read()).addErrback(self._failed)
         return asked
 
     def _show_prompt(self) -> None:
-        self._words = self._before()
+        self._words = self._prompt()
         self._terminal.write(self._words)
 
     async def _read(self) -> None:

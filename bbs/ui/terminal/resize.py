@@ -1,21 +1,20 @@
-"""A prompt that is drawn anew in its place when the window gets narrower or wider.
+"""A prompt that is redrawn in its place when the window gets narrower or wider.
 
-Most terminals break the lines on the screen anew: a prompt that was one row of 80 columns is two
-rows of 40 then, and who goes up one row to draw it again leaves a copy behind. Some terminals cut
-the lines off instead. Which of both it was, the terminal tells when it is asked for the column of
-the cursor (CPR). From that, from the width and from what was drawn follows how many rows the prompt
-takes now.
+Most terminals rewrap the lines on the screen: a prompt of one row of 80 columns becomes two rows of
+40, and a redraw that starts one row up leaves a copy behind. Other terminals cut the lines off. The
+cursor's column, which a terminal reports on request (CPR), shows which of the two happened. The
+column, the width and the drawn text give the number of rows that the prompt takes now.
 
-An answer is about the screen as it is when the terminal reads the question. So nothing is drawn
-from the question to the answer, and for `PATIENCE` at most: from then on the prompt is drawn as if
-nobody had been asked, and the answer, when it comes, is about another screen and goes nowhere. A
-terminal that has answered before is waited for longer, `TRUST`: it will again, and what is drawn
-without its answer may leave a copy of the prompt behind.
+An answer describes the screen at the time when the terminal reads the question. So nothing is drawn
+between question and answer, for at most `PATIENCE`. After that the prompt is drawn without an
+answer, and a late answer is ignored, as it describes another screen. A terminal that has answered
+before gets longer, `TRUST`: it will answer again, and drawing without the answer may leave a copy
+of the prompt behind.
 
-A terminal may have another width already than the one that it has told of: tmux breaks lines at
-once, and tells a quarter of a second later. So it is asked for its width too, as resize(1) asks for
-it: where is the cursor if it goes as far as it can? Where that is another width than is known, the
-news of it is on its way, and the prompt waits for that.
+A terminal may already have another width than it has reported: tmux rewraps lines at once and
+reports a quarter of a second later. So the question includes the width, in the way of resize(1):
+where is the cursor if it moves as far as it can? If the answer is not the reported width, a report
+is on its way, and the prompt waits for it.
 """
 
 from __future__ import annotations
@@ -31,30 +30,27 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout.screen import Screen
 
 PATIENCE = 0.3
-"""Seconds to wait for an answer: a terminal at the other side of the world takes about as long."""
+"""Seconds to wait for an answer: a terminal on the other side of the world takes about as long."""
 
 TRUST = 2.0
-"""The same of a terminal that has answered: by satellite, or on a machine that is busy."""
+"""Seconds to wait for a terminal that has answered before: by satellite, or on a busy machine."""
 
 FORGOTTEN = 5.0
-"""Seconds after which a question is not expected to be answered any more."""
+"""Seconds after which an answer is no longer expected."""
 
 MOST_UNANSWERED = 3
-"""So many questions without any answer, and the terminal is one that does not answer."""
-
+"""Unanswered questions after which the terminal is asked no more."""
 
 ASK = "\x1b[6n\x1b7\x1b[999;999H\x1b[6n\x1b8"
-"""Where is the cursor? And where, at the end of the screen? It is put back behind that."""
+"""Asks for the cursor's position, and for that of the screen's end; then restores the cursor."""
 
 ANSWERS = 2
-"""How many come to that."""
+"""Answers to `ASK`."""
 
 
 class CursorQueries:
-    """Which of the answers that come are those to the latest question.
-
-    A terminal answers in order. So an answer counts by how many are still to come behind it.
-    """
+    """Matches answers to the latest question: a terminal answers in order, so the number of
+    answers that are still expected identifies each."""
 
     def __init__(self) -> None:
         self._waiting = 0
@@ -71,14 +67,14 @@ class CursorQueries:
         if since > FORGOTTEN:
             self._waiting = 0
         self._waiting += ANSWERS
-        # A window that is drawn to another size has many sizes before there can be an answer.
+        # A window that is dragged has many sizes before there can be an answer.
         if not self._unanswered or since >= self.patience:
             self._unanswered += 1
         self._asked_at = now
 
     def answered(self) -> int | None:
-        """An answer has come: how many are still to come to the latest question; None where it is
-        to one before, or to none."""
+        """Note an answer. Returns how many to the latest question are still expected; None if this
+        one is to an earlier question, or to none."""
         self._unanswered = 0
         self.patience = TRUST
         if not self._waiting:
@@ -88,23 +84,23 @@ class CursorQueries:
 
 
 class ResizablePrompt(Application[str]):
-    """An application below the lines of the screen; `ask` whether the terminal may be asked.
+    """An application below the lines of the screen; `ask`: the terminal may be asked.
 
-    While it is `held` nothing may be written; `let_go` is called when that is over.
+    While it is `held`, nothing may be written; `on_release` is called afterwards.
     """
 
     def __init__(
-        self, *, ask: bool, let_go: Callable[[], None], key_bindings: Any, **options: Any
+        self, *, ask: bool, on_release: Callable[[], None], key_bindings: Any, **options: Any
     ) -> None:
         self.held = False
         self._asks = ask
-        self._let_go = let_go
+        self._on_release = on_release
         self._questions = CursorQueries()
         self._given_up: asyncio.TimerHandle | None = None
         self._column = 0
         answers = KeyBindings()
         answers.add(Keys.CPRResponse, save_before=lambda event: False)(self._answered)
-        # A pasted colour, ESC[31m, reads like a report of a mouse; prompt_toolkit would fail on it.
+        # A pasted colour, ESC[31m, looks like a mouse event, on which prompt_toolkit would fail.
         answers.add(Keys.Vt100MouseEvent)(lambda event: None)
         super().__init__(key_bindings=merge_key_bindings([key_bindings, answers]), **options)
 
@@ -157,14 +153,14 @@ class ResizablePrompt(Application[str]):
         if above is not None:
             self._erase(above)
         self.renderer.erase(leave_alternate_screen=False)
-        self._let_go()
+        self._on_release()
         self._redraw()
 
     def _erase(self, above: int) -> None:
         output, renderer = self.output, self.renderer
         output.cursor_backward(renderer._cursor_pos.x)
         output.cursor_up(above)
-        # Not all of the screen at once from its first row on: tmux keeps what is cleared so.
+        # Clearing the whole screen from its first row on would make tmux keep it as scrollback.
         output.erase_end_of_line()
         output.cursor_down(1)
         output.erase_down()
@@ -173,7 +169,7 @@ class ResizablePrompt(Application[str]):
 
 
 def row_widths(screen: Screen) -> Sequence[Sequence[int]]:
-    """Of each row that was drawn the widths of its characters, up to the last that shows."""
+    """For each drawn row, the widths of its characters up to the last visible one."""
 
     def shown(row: int) -> Iterator[int]:
         cells = screen.data_buffer[row]
@@ -184,16 +180,16 @@ def row_widths(screen: Screen) -> Sequence[Sequence[int]]:
 
 
 def rows_above(rows: Sequence[Sequence[int]], cursor: Point, columns: int, column: int) -> int:
-    """How many rows are above that of the cursor, in a window of `columns`, where the terminal
-    tells the cursor's `column`; `rows` and `cursor` are as they were drawn.
+    """The number of rows above the cursor's in a window of `columns`, given the cursor's reported
+    `column`; `rows` and `cursor` are as they were drawn.
 
-    That is as many as before, where the terminal cut lines off, or tells what fits neither.
+    It is unchanged if the terminal cut lines off, or if the column fits neither case.
     """
-    above = sum(len(_broken(row, columns)) for row in rows[: cursor.y])
+    above = sum(len(_wrap(row, columns)) for row in rows[: cursor.y])
     here = rows[cursor.y] if cursor.y < len(rows) else []
-    # Behind the last character terminals differ: it may stay there, or keep its distance.
+    # Terminals differ for a cursor after the last character: it goes there, or keeps its distance.
     behind = cursor.x - sum(here)
-    ends = [*_broken(_until(here, cursor.x), columns)] if behind < 0 else [*_broken(here, columns)]
+    ends = [*_wrap(_until(here, cursor.x), columns)] if behind < 0 else [*_wrap(here, columns)]
     used = ends[-1]
     places = [
         (len(ends) - 1, min(used, columns - 1)),
@@ -216,8 +212,8 @@ def _until(widths: Sequence[int], column: int) -> Sequence[int]:
     return taken
 
 
-def _broken(widths: Sequence[int], columns: int) -> Sequence[int]:
-    """The columns that each row takes when characters of such widths are broken into rows."""
+def _wrap(widths: Sequence[int], columns: int) -> Sequence[int]:
+    """The columns used in each row when characters of these widths are wrapped."""
     rows = [0]
     for width in widths:
         if rows[-1] + width > columns and rows[-1]:

@@ -1,11 +1,11 @@
-"""What is above the line being typed, and what somebody reads instead of typing.
+"""The output above the line being typed, and the lists and histories that replace that line.
 
-Lines are written in turns, so that typing stays alive. Each time the line is taken off the screen,
-what is new is written, and the line is drawn again below it. With ten thousand messages at once
-that would be all there is; so there is a pause between two turns, and a turn takes only so much.
+Output is written in turns, so that typing stays possible. Each turn removes the input line, writes
+the new lines and draws the input line again. To leave time for anything else during a flood of ten
+thousand messages, turns are limited in size, with a pause between two of them.
 
-A list that is longer than the window, or a conversation from before, is read in place of the line,
-which is put aside meanwhile; what comes is shown afterwards.
+A list that is longer than the window, or the history of a conversation, replaces the input line
+until the person leaves it; new output waits meanwhile.
 """
 
 from __future__ import annotations
@@ -37,17 +37,16 @@ PAUSE = 0.05
 """Seconds from one turn to the next: 20 a second, more than an eye follows."""
 
 TURN = 250
-"""Lines at most in a turn: some milliseconds, so that a key is never waited for."""
+"""Lines at most in a turn: some milliseconds, so that a key never has to wait."""
 
 MOST_HELD = 10_000
 MOST_CHARACTERS = 4 * 1024 * 1024
-"""What is kept of what comes while somebody reads something else, whichever is reached first: they
-may do so for days. The latest stay."""
+"""Lines and characters at most that wait while the person reads something else, which may take
+days. The latest stay."""
 
 
 class Scrollback:
-    """Has `printer` write what was added, in turns; `vocabulary` knows where what is left out is
-    still to be had."""
+    """Output that `printer` writes in turns; `vocabulary` names the command for lines left out."""
 
     def __init__(self, clock: IReactorTime, vocabulary: CommandCatalog, printer: IPrinter) -> None:
         self._vocabulary = vocabulary
@@ -57,12 +56,11 @@ class Scrollback:
         self._turn: IDelayedCall | None = None
         self._last = clock.seconds() - PAUSE
         self._held = False
-        self._size = 0
-        """Characters that have come while it is held, and wait."""
+        self._size = 0  # of the lines that wait while it is held, in characters
         self._left_out = 0
 
     def add(self, fragments: Fragments) -> None:
-        """Show this after all that was added before: at once, if the last turn was a while ago."""
+        """Show lines after those added before: at once, if the last turn was a while ago."""
         self._waiting.append(fragments)
         if self._held:
             self._size += fragment_list_len(list(fragments))
@@ -72,26 +70,26 @@ class Scrollback:
         self._plan()
 
     def hold(self) -> None:
-        """Write nothing until `let_go`: somebody reads something else."""
+        """Write nothing until `release`, while the person reads something else."""
         self._held, self._size = True, sum(fragment_list_len(list(one)) for one in self._waiting)
 
-    def let_go(self) -> None:
-        """Go on with what has come meanwhile."""
+    def release(self) -> None:
+        """Write the lines that waited."""
         self._held = False
-        self._tell_left_out()
+        self._note_left_out()
         self._plan()
 
     def flush(self) -> None:
-        """Write all that is left, now."""
+        """Write all waiting lines now."""
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        self._tell_left_out()
+        self._note_left_out()
         if self._waiting:
             self._printer.print(list(self._waiting))
             self._waiting.clear()
 
-    def _tell_left_out(self) -> None:
+    def _note_left_out(self) -> None:
         if self._left_out:
             count, self._left_out = self._left_out, 0
             history = history_command(self._vocabulary)
@@ -115,17 +113,17 @@ class Scrollback:
 
 
 LESS = "FRX"
-"""How less is to be, where `LESS` does not say: it ends by itself where all is on one screen, and
-leaves it there. git has it so."""
+"""The default of `LESS`, as for git: less ends by itself if all fits on one screen, and leaves it
+there."""
 
 
 class PagerFailed(Exception):
-    """A pager did not show the text; the words say why."""
+    """A pager did not show the text, for the reason in the exception's text."""
 
 
 @implementer(IPager)
 class ExternalPager:
-    """The pager that `command` is, with such an environment."""
+    """The pager that a shell `command` runs, in the environment `environ`."""
 
     def __init__(self, command: str, environ: Mapping[str, str]) -> None:
         self.command = command
@@ -134,7 +132,7 @@ class ExternalPager:
         self._over = False
 
     def show(self, text: str) -> Deferred[None]:
-        """As `IPager` has it; only on asyncio's loop."""
+        """Show text (`IPager`); only on asyncio's loop."""
         return Deferred.fromFuture(asyncio.ensure_future(self._show(text)))
 
     async def _show(self, text: str) -> None:
@@ -144,19 +142,19 @@ class ExternalPager:
                 self._process = process = await asyncio.create_subprocess_shell(
                     self.command, stdin=asyncio.subprocess.PIPE, env=self._environ
                 )
-                if self._over:  # It has begun to run before it was known here.
+                if self._over:  # The client ended while the process started.
                     self.end()
                 await process.communicate(data)
         except OSError as problem:
             raise PagerFailed(problem.strerror or "it could not be started") from problem
         finally:
             self._process = None
-        # A pager that a signal ended was left by Ctrl-C.
+        # A signal means that the person left the pager by Ctrl-C.
         if 0 < (process.returncode or 0) < 128:
             raise PagerFailed(f"exit code {process.returncode}")
 
     def end(self) -> None:
-        """End it now, and whatever is to be shown yet, as the client ends."""
+        """End the pager and every later one, as the client ends."""
         self._over = True
         if self._process is not None:
             with suppress(ProcessLookupError):
@@ -165,8 +163,7 @@ class ExternalPager:
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Ctrl-C is the pager's meanwhile. With a handler, as what is ignored would be ignored by the
-    pager too."""
+    """Leave Ctrl-C to the pager. A handler does that: the pager would inherit an ignored signal."""
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         yield
@@ -199,60 +196,60 @@ class HistorySource:
 
 
 class Overlay:
-    """`editor` shows it, and `above` waits meanwhile. `pager` is somebody's own; None for the one
-    that is built in."""
+    """The lists and histories that `editor` shows instead of the input line, while `scrollback`
+    waits. `pager` is the person's own; None for the one that is built in."""
 
-    def __init__(self, editor: IEditor, above: Scrollback, pager: IPager | None) -> None:
+    def __init__(self, editor: IEditor, scrollback: Scrollback, pager: IPager | None) -> None:
         self._editor = editor
-        self._scrollback = above
+        self._scrollback = scrollback
         self._pager = pager
         self._waiting: deque[Callable[[], Deferred[None]]] = deque()
         self._finished: Deferred[None] | None = None
 
     @property
-    def waits(self) -> bool:
-        """Whether there is something to read."""
+    def is_needed(self) -> bool:
+        """Whether there is something to show."""
         return bool(self._waiting)
 
-    def takes(self, lines: Fragments) -> bool:
-        """Whether lines are more than the window has; they are the next to be read, then."""
+    def add_long(self, lines: Fragments) -> bool:
+        """Add lines if the window is too small for them; returns whether it is."""
         size = self._editor.size()
-        if size is None or not _are_more(split_lines(lines), size):
+        if size is None or _fits(split_lines(lines), size):
             return False
-        self._add(lambda: Deferred.fromCoroutine(self._page(lines)))
+        self._waiting.append(lambda: Deferred.fromCoroutine(self._page(lines)))
         return True
 
-    def look_back(
+    def add_history(
         self, title: str, first: HistoryPart, source: IHistorySource, draw: DrawHistory
     ) -> None:
-        """Have a `HistoryView` be read in next, where there is a window for it."""
+        """Add a `HistoryView`, which is skipped where there is no window for it."""
 
         async def look() -> None:
             size = self._editor.size()
             if size is None:
                 return
             view = HistoryView(title, first, source, draw, size.columns, max(1, size.rows - 1))
-            view.page(-1)  # The end is on the screen already.
+            view.page(-1)  # The last page is on the screen already.
             try:
                 await self._editor.look_back(view)
             finally:
                 view.close()
 
-        self._add(lambda: Deferred.fromCoroutine(look()))
+        self._waiting.append(lambda: Deferred.fromCoroutine(look()))
 
-    async def read(self) -> None:
-        """Have the next be read, until it is left."""
+    async def show(self) -> None:
+        """Show the next list or history until the person leaves it."""
         self._scrollback.flush()
         self._scrollback.hold()
         try:
             await self._waiting[0]()
         except Exception:
-            self._left()
+            self._remove_first()
             raise
-        self._left()
+        self._remove_first()
 
     def finished(self) -> Deferred[None]:
-        """Fires when there is nothing to read any more."""
+        """Fires when there is nothing more to show."""
         if not self._waiting:
             return succeed(None)
         if self._finished is None:
@@ -264,16 +261,13 @@ class Overlay:
         if self._pager is not None:
             self._pager.end()
 
-    def _left(self) -> None:
+    def _remove_first(self) -> None:
         self._waiting.popleft()
         if not self._waiting:
-            self._scrollback.let_go()
+            self._scrollback.release()
             finished, self._finished = self._finished, None
             if finished is not None:
                 finished.callback(None)
-
-    def _add(self, what: Callable[[], Deferred[None]]) -> None:
-        self._waiting.append(what)
 
     async def _page(self, lines: Fragments) -> None:
         if self._pager is not None:
@@ -302,11 +296,11 @@ class Overlay:
             more = await self._editor.more(f"-- more: {shown} of {total} --")
 
 
-def _are_more(lines: Iterable[Fragments], size: WindowSize) -> bool:
-    """Whether they and the prompt are more than a window of such a size has."""
+def _fits(lines: Iterable[Fragments], size: WindowSize) -> bool:
+    """Whether a window of this size has room for the lines and the prompt."""
     room = size.rows
     for line in lines:
         room -= rows(line, size)
         if room <= 0:
-            return True
-    return False
+            return False
+    return True

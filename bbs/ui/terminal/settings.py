@@ -1,8 +1,8 @@
 """The settings of a person's terminal, in a file: `~/.config/bbs/client.toml`.
 
     times = true            # HH:MM before each message
-    bell = "highlight"      # when one is named or written to: off, bell, highlight or both
-    pager = "less -S"       # instead of $PAGER; empty is the one that is built in
+    bell = "highlight"      # for a message to you or with your name: off, bell, highlight or both
+    pager = "less -S"       # instead of $PAGER; empty for the one that is built in
     [colours]
     senders = true          # names of people in colours
     [colours.styles]
@@ -11,7 +11,7 @@
     history = "pageup"
     backward-kill-word = ["c-w", "escape backspace"]
 
-A mistake in it costs what it is in, and no more: it is said, with the name of the setting.
+A mistake affects only its own setting; an error names it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.styles import Style
 
 from bbs.ui.output import visible
-from bbs.ui.process import settings_file
 from bbs.ui.terminal.keys import KEYS, Sequences
 from bbs.ui.terminal.theme import STYLES
 
@@ -38,11 +37,11 @@ T = TypeVar("T")
 _NONE: Mapping[str, object] = MappingProxyType({})
 
 MOST_READ = 1024 * 1024
-"""Bytes of the file that are looked at."""
+"""Bytes of the file that are read."""
 
 
 class Attention(Enum):
-    """The way in which a message that is for the person, or names them, is announced."""
+    """The signal of a message that is for the person alone, or names them."""
 
     OFF = "off"
     BELL = "bell"
@@ -60,8 +59,8 @@ class Attention(Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """`pager` is None where `PAGER` decides. `styles` are prompt_toolkit's, by the names of
-    `layout.STYLES`; `keys` are by what they do (`keys.KEYS`, and readline's names)."""
+    """A person's settings. `pager` is None if `PAGER` decides; `styles` are prompt_toolkit's, by
+    the names in `theme.STYLES`; `keys` go by action (`keys.KEYS`, and readline's names)."""
 
     times: bool = True
     bell: Attention = Attention.HIGHLIGHT
@@ -71,13 +70,8 @@ class Settings:
     keys: Mapping[str, Sequences] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def settings_path(environ: Mapping[str, str]) -> Path:
-    """Where the file is."""
-    return settings_file(environ, "client.toml")
-
-
 def read_settings(path: Path) -> tuple[Settings, Sequence[str]]:
-    """The settings in a file, and in a line each what is wrong in it. It blocks."""
+    """The settings in a file, and a line for each mistake in it. Blocks."""
     try:
         with open(path, "rb") as file:
             members = tomllib.loads(file.read(MOST_READ).decode())
@@ -87,61 +81,61 @@ def read_settings(path: Path) -> tuple[Settings, Sequence[str]]:
         return Settings(), [visible(f"{path}: {problem.strerror or problem}")]
     except UnicodeDecodeError:
         return Settings(), [visible(f"{path}: not UTF-8")]
-    except (
-        ValueError,
-        RecursionError,
-    ) as problem:  # Also a number of more digits than Python takes.
+    except (ValueError, RecursionError) as problem:  # e.g. a number with too many digits for Python
         return Settings(), [visible(f"{path}: {problem}")]
-    reading = _SettingsReader()
-    settings = reading.settings(members)
-    return settings, [visible(f"{path}: {problem}") for problem in reading.problems]
+    reader = _SettingsReader()
+    settings = reader.read(members)
+    return settings, [visible(f"{path}: {problem}") for problem in reader.problems]
 
 
 class _InvalidSetting(Exception):
-    """A value is not one that the setting takes; the text says which it takes."""
+    """The value is invalid; the text says which values are valid."""
 
 
 class _SettingsReader:
-    """One reading of a file; `problems` is what was wrong so far."""
+    """One reading of a file, with the `problems` so far."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def settings(self, members: Mapping[str, object]) -> Settings:
-        colours = self._taken("colours", members.get("colours", {}), _table, _NONE)
-        defaults = Settings()
+    def read(self, members: Mapping[str, object]) -> Settings:
+        colours = self._checked("colours", members.get("colours", {}), _table, _NONE)
+        bell = members.get("bell", "highlight")
         settings = Settings(
-            times=self._taken("times", members.get("times", True), _flag, True),
-            bell=self._taken("bell", members.get("bell", "highlight"), _attention, defaults.bell),
-            pager=self._taken("pager", members.get("pager"), _command, None),
-            senders=self._taken("colours.senders", colours.get("senders", True), _flag, True),
+            times=self._checked("times", members.get("times", True), _flag, True),
+            bell=self._checked("bell", bell, _attention, Attention.HIGHLIGHT),
+            pager=self._checked("pager", members.get("pager"), _command, None),
+            senders=self._checked("colours.senders", colours.get("senders", True), _flag, True),
             styles=self._table("colours.styles", colours.get("styles", {}), _style),
             keys=self._table("keys", members.get("keys", {}), _keys),
         )
-        self._unknown("", members, ("times", "bell", "pager", "colours", "keys"))
-        self._unknown("colours.", colours, ("senders", "styles"))
+        self._report_unknown("", members, ("times", "bell", "pager", "colours", "keys"))
+        self._report_unknown("colours.", colours, ("senders", "styles"))
         return settings
 
-    def _taken(self, name: str, value: object, take: Callable[[object], T], default: T) -> T:
+    def _checked(self, name: str, value: object, check: Callable[[object], T], default: T) -> T:
         try:
-            return take(value)
+            return check(value)
         except _InvalidSetting as problem:
             self.problems.append(f"{name}: {problem}")
             return default
 
-    def _table(self, name: str, value: object, take: Callable[[str, object], T]) -> Mapping[str, T]:
-        taken = {}
-        for key, each in self._taken(name, value, _table, _NONE).items():
+    def _table(
+        self, name: str, value: object, check: Callable[[str, object], T]
+    ) -> Mapping[str, T]:
+        checked = {}
+        for key, each in self._checked(name, value, _table, _NONE).items():
             try:
-                taken[key] = take(key, each)
+                checked[key] = check(key, each)
             except _InvalidSetting as problem:
                 self.problems.append(f"{name}.{key}: {problem}")
-        return MappingProxyType(taken)
+        return MappingProxyType(checked)
 
-    def _unknown(self, prefix: str, members: Mapping[str, object], known: Sequence[str]) -> None:
-        self.problems += [
-            f"{prefix}{name}: no such setting" for name in members if name not in known
-        ]
+    def _report_unknown(
+        self, prefix: str, members: Mapping[str, object], known: Sequence[str]
+    ) -> None:
+        unknown = [name for name in members if name not in known]
+        self.problems += [f"{prefix}{name}: no such setting" for name in unknown]
 
 
 def _flag(value: object) -> bool:
@@ -189,7 +183,7 @@ def _keys(name: str, value: object) -> Sequences:
             raise _InvalidSetting("nothing that a key can do") from None
     values = value if isinstance(value, list) else [value]
     try:
-        # Values without quotes are refused: history = 5 would take the 5 from the keyboard.
+        # Values without quotes are refused: history = 5 would take the key 5 from the keyboard.
         sequences = [tuple(each.split() if isinstance(each, str) else ()) for each in values]
         for sequence in sequences:
             KeyBindings().add(*sequence)

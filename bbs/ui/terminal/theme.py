@@ -1,14 +1,14 @@
-"""How replies, events and the client's own words look above the line being typed, and that line.
+"""The look of replies, events and the client's own words, and of the line being typed.
 
-Plain values in, styled fragments out; nothing here knows a terminal. All names and texts of other
-people go through `visible`, so that nothing in them acts. A clipboard or the history may hold
-characters that act on a terminal; in the line being typed they show as escapes, too, and are sent
-as they were typed.
+Functions here turn plain values into styled fragments and know no terminal. All names and texts of
+other people go through `visible`, so that nothing in them acts on the terminal. Text from the
+clipboard or the history may have such characters too; in the line being typed they show as escapes,
+and are sent as they were typed.
 
-Each name has a colour, the same one every day, that reads on dark and on light. Every colour here
-is in xterm's cube of 216, so that a terminal of 256 colours shows just that, and has a contrast
-(WCAG 2.2, 1.4.3) of at least 4.2 with black and with white: no colour reaches more than 4.58 with
-both. Names are bold besides. Terminals of 16 colours get the nearest of theirs.
+Each name has a constant colour that is readable on dark and on light. Every colour here is in
+xterm's cube of 216, so that a terminal of 256 colours shows exactly that, and has a contrast (WCAG
+2.2, 1.4.3) of at least 4.2 with black and with white: no colour reaches more than 4.58 with both.
+Names are also bold. Terminals of 16 colours show the nearest of theirs.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from bbs.ui.terminal.interfaces import Fragments, WindowSize
 
 
 def rows(line: Fragments, size: WindowSize) -> int:
-    """The rows that a line takes in a window of such a size."""
+    """The rows that a line takes in a window of this size."""
     return max(1, -(-width(fragment_list_to_text(list(line))) // size.columns))
 
 
 def wrapped(line: Fragments, columns: int) -> Sequence[Fragments]:
-    """A line broken into rows of so many columns at most."""
+    """A line wrapped into rows of at most `columns`."""
     rows: list[list[tuple[str, str]]] = [[]]
     room = columns
     for style, text, *_ in line:
@@ -63,7 +63,7 @@ def wrapped(line: Fragments, columns: int) -> Sequence[Fragments]:
 
 
 class Sanitizer(Processor):
-    """Shows the line with `visible_in_line`, and keeps the cursor where the text is."""
+    """Shows the line with `visible_in_line`, and the cursor at the right place in it."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         typed = explode_text_fragments(transformation_input.fragments)
@@ -86,24 +86,15 @@ class Sanitizer(Processor):
 
 
 class PasswordMask(Processor):
-    """Shows nothing, not even how much: a password."""
+    """Shows nothing of a password, not even its length."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         return Transformation([], lambda place: 0, lambda place: 0)
 
 
 PALETTE = (
-    "#af5f5f",
-    "#af5f00",
-    "#5f8700",
-    "#008700",
-    "#00875f",
-    "#008787",
-    "#5f5fff",
-    "#875fd7",
-    "#d700d7",
-    "#d70087",
-    "#af5f87",
+    *("#af5f5f", "#af5f00", "#5f8700", "#008700", "#00875f", "#008787"),
+    *("#5f5fff", "#875fd7", "#d700d7", "#d70087", "#af5f87"),
 )
 
 
@@ -113,9 +104,8 @@ def sender_style(name: str) -> str:
 
 
 class Theme:
-    """How things look to one person: with the times beside them, or not, and names in colours, or
-    not. `wall` is the clock that is stamped by, and `vocabulary` knows the service's
-    presentation."""
+    """The look of one person's output: with times or without, and names in colours (`senders`) or
+    not. `wall` is the clock of the times; `vocabulary` has the service's presentation."""
 
     def __init__(
         self,
@@ -132,7 +122,6 @@ class Theme:
         self._times = Timestamps(wall)
 
     def reply(self, reply: ServiceReply, user: str = "") -> Fragments:
-        """A reply to `user`."""
         style = "" if reply.ok else "class:problem"
         fragments: list[tuple[str, str]] = []
         for entry in reply_entries(self._presentation, reply, user, self._times.since):
@@ -143,22 +132,21 @@ class Theme:
     def message(
         self, user: str, message: ChatMessage, several: bool, highlighted: bool = False
     ) -> Fragments:
-        """A message to `user`, who is one of `several` here or the only one: in the protocol's
-        form, with the sender's name in colour. Of a group's several here may be members."""
+        """A message to `user`, one of `several` here or the only one, in the protocol's form. In a
+        group's message, `user` is named too if there are several, who may all be members."""
         stamp = self._stamp(self._times.stamp(message.time))
         return [*stamp, *self._message(user, message, several, highlighted)]
 
     def event(self, user: str, event: ServiceEvent, several: bool) -> Fragments:
-        """An event of the service's own for `user`, who is one of `several` here or the only
-        one."""
+        """An event for `user`, one of `several` here or the only one."""
         to = [("", " to "), (self._style(user), visible(user))] if several else []
         entry = event_entry(self._presentation, event, self._times.since)
         stamp = self._times.now() if entry.time is None else self._times.stamp(entry.time)
         return [*self._stamp(stamp), ("", entry.text), *to]
 
-    def back_in(self, user: str) -> Callable[[ChatMessage], tuple[str, Fragments]]:
-        """Begins to draw a conversation of `user`'s from before: of each message, in their order,
-        the line of its day, empty where that is the same, and the message."""
+    def history(self, user: str) -> Callable[[ChatMessage], tuple[str, Fragments]]:
+        """A function that draws the earlier messages of `user`, in their order. For each it gives
+        the line of its day, empty if that is the same as before, and the message."""
         times = Timestamps(self._wall)
 
         def draw(message: ChatMessage) -> tuple[str, Fragments]:
@@ -203,7 +191,7 @@ def _day(stamp: Stamp) -> str:
 
 
 def width(text: str) -> int:
-    """The columns that `text` takes, each character drawn for itself."""
+    """The columns that `text` takes if each character is drawn for itself."""
     return sum(max(0, wcwidth(character)) for character in text)
 
 
@@ -220,9 +208,9 @@ STYLES = {
     "status": "reverse",
     "completion-toolbar.completion.current": "reverse",
 }
-"""Without colours, which would have to read on every background; senders have theirs."""
+"""Styles without colours, which would have to be readable on every background."""
 
 
 def style(own: Mapping[str, str]) -> Style:
-    """All styles; those in `own` are somebody's own."""
+    """All styles; `own` are the person's."""
     return Style.from_dict({**STYLES, **own})

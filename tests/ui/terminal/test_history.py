@@ -12,25 +12,21 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from bbs.ui.terminal.history import (
-    KEPT,
-    MOST_READ,
-    History,
-    HistoryFile,
-    history_path,
-    not_kept,
-)
+from bbs.ui.process import state_file
+from bbs.ui.terminal.history import KEPT, MOST_READ, History, HistoryFile, not_kept
 from bbs.ui.terminal.interfaces import IHistoryOwner, InputContext
 
 
 class PlaceTests(SynchronousTestCase):
     def test_by_the_specification(self) -> None:
-        home = {"HOME": "/home/ann"}
-        default = Path("/home/ann/.local/state/bbs/history")
-        self.assertEqual(history_path(home), default)
-        self.assertEqual(history_path(home | {"XDG_STATE_HOME": "not/absolute"}), default)
-        self.assertEqual(history_path(home | {"XDG_STATE_HOME": "/s"}), Path("/s/bbs/history"))
-        self.assertEqual(history_path({}), Path("~/.local/state/bbs/history").expanduser())
+        for environ, folder in (
+            ({"HOME": "/home/ann"}, "/home/ann/.local/state"),
+            ({"HOME": "/home/ann", "XDG_STATE_HOME": "not/absolute"}, "/home/ann/.local/state"),
+            ({"HOME": "/home/ann", "XDG_STATE_HOME": "/s"}, "/s"),
+            ({}, "~/.local/state"),
+        ):
+            wanted = Path(folder).expanduser() / "bbs" / "history"
+            self.assertEqual(state_file(environ, "history"), wanted)
 
 
 class FileTests(SynchronousTestCase):
@@ -152,9 +148,7 @@ class HistoryTests(SynchronousTestCase):
         self.outcome = fail(OSError(28, "No space left on device"))
         self.history.append_string("a")
         self.history.append_string("b")
-        self.assertEqual(
-            self.problems, ["What you type is not kept for another day: No space left on device"]
-        )
+        self.assertEqual(self.problems, ["The history is not saved: No space left on device"])
         self.assertEqual(self.kept, ["a"])
         self.assertEqual(self.history.get_strings(), ["ping", "a", "b"])
 
@@ -175,7 +169,7 @@ class HistoryTests(SynchronousTestCase):
 
     def test_words(self) -> None:
         said = not_kept(OSError("odd"))
-        self.assertEqual(said, "What you type is not kept for another day: odd")
+        self.assertEqual(said, "The history is not saved: odd")
 
     def test_a_mistake_of_our_own_is_not_taken_for_the_files(self) -> None:
         self.outcome = fail(ZeroDivisionError())

@@ -438,7 +438,7 @@ class ScrollbackTests(SynchronousTestCase):
         self.vocabulary.learn(Reply({"status": 0, "commands": [send, history]}), 0.0)
         self.scrollback.hold()
         self.add(*map(str, range(MOST_HELD + 3)))
-        self.scrollback.let_go()
+        self.scrollback.release()
         self.scrollback.flush()
         self.assertEqual(
             self.written[0],
@@ -449,7 +449,7 @@ class ScrollbackTests(SynchronousTestCase):
         long = "x" * (MOST_CHARACTERS // 4)
         self.add("a", *[long] * 4)
         self.written.clear()
-        self.scrollback.let_go()
+        self.scrollback.release()
         self.scrollback.flush()
         self.assertIn("1 came before these", self.written[0])
         self.assertEqual(self.written[1:], [long] * 4)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.ui.terminal.settings import Attention, Settings, read_settings, settings_path
+from bbs.ui.process import settings_file
+from bbs.ui.terminal.settings import Attention, Settings, read_settings
 from bbs.ui.terminal.theme import STYLES, style
 
 ALL = """
@@ -26,14 +27,14 @@ backward-kill-word = ["c-w", "escape backspace"]
 
 class PlaceTests(SynchronousTestCase):
     def test_by_the_specification(self) -> None:
-        home = {"HOME": "/home/ann"}
-        default = Path("/home/ann/.config/bbs/client.toml")
-        self.assertEqual(settings_path(home), default)
-        self.assertEqual(settings_path(home | {"XDG_CONFIG_HOME": "not/absolute"}), default)
-        self.assertEqual(
-            settings_path(home | {"XDG_CONFIG_HOME": "/c"}), Path("/c/bbs/client.toml")
-        )
-        self.assertEqual(settings_path({}), Path("~/.config/bbs/client.toml").expanduser())
+        for environ, folder in (
+            ({"HOME": "/home/ann"}, "/home/ann/.config"),
+            ({"HOME": "/home/ann", "XDG_CONFIG_HOME": "not/absolute"}, "/home/ann/.config"),
+            ({"HOME": "/home/ann", "XDG_CONFIG_HOME": "/c"}, "/c"),
+            ({}, "~/.config"),
+        ):
+            wanted = Path(folder).expanduser() / "bbs" / "client.toml"
+            self.assertEqual(settings_file(environ, "client.toml"), wanted)
 
 
 class SettingsTests(SynchronousTestCase):

@@ -22,7 +22,7 @@ from bbs.ui.output import visible_in_line
 from bbs.ui.terminal import theme
 from bbs.ui.terminal.app import PromptState, prompt_text
 from bbs.ui.terminal.interfaces import Fragments
-from bbs.ui.terminal.keys import MOST, pasted, size, too_much
+from bbs.ui.terminal.keys import MOST, pasted, too_much
 from bbs.ui.terminal.theme import PALETTE, PasswordMask, Sanitizer, Theme, sender_style, width
 from tests.ui.test_conversation import FRIEND, GROUP
 
@@ -102,11 +102,11 @@ class LooksTests(SynchronousTestCase):
         looks = Theme(CommandCatalog(face), lambda: TODAY, shows_times=False)
         early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27))
         self.assertEqual(text(looks.message("ann", early, False)), "<<<bob->ann: hi>>>")
-        self.assertEqual(looks.back_in("ann")(early)[0], "")
-        self.assertEqual(text(looks.back_in("ann")(early)[1]), "<<<bob->ann: hi>>>")
+        self.assertEqual(looks.history("ann")(early)[0], "")
+        self.assertEqual(text(looks.history("ann")(early)[1]), "<<<bob->ann: hi>>>")
 
     def test_a_conversation_from_before(self) -> None:
-        draw = self.looks.back_in("ann")
+        draw = self.looks.history("ann")
         days = [local(2026, 11, 24), local(2026, 11, 24, 15), local(2026, 11, 25)]
         drawn = [draw(ChatMessage(1, "bob", "hi", to="ann", time=day)) for day in days]
         self.assertEqual(
@@ -236,7 +236,8 @@ class PasteTests(SynchronousTestCase):
         )
 
     def test_bytes_that_are_no_text_count_too(self) -> None:
-        self.assertEqual(size("\udcff"), 3)
+        self.assertEqual(too_much("\udcff" * (MOST // 3)), "")
+        self.assertNotEqual(too_much("\udcff" * (MOST // 3 + 1)), "")
 
 
 class LineTests(SynchronousTestCase):

@@ -25,8 +25,7 @@ PARTS = {
     "config": ("bbs.cli.config:main", "check a configuration file"),
 }
 
-INTERRUPTED = 130
-"""128 + SIGINT: what a shell has for a command that Ctrl-C ended."""
+INTERRUPTED = 130  # 128 + SIGINT: what a shell has for a command that Ctrl-C ended
 
 
 @dataclass(frozen=True)

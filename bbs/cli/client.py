@@ -38,11 +38,8 @@ from bbs.ui.script import IScriptConsole, Script
 
 STDOUT = 1
 
-KEEPING = 1.0
-"""Seconds that the end waits until it is kept which service this was."""
-
-MOST_READ = 64 * 1024
-"""Bytes of a password file that are looked at."""
+KEEPING = 1.0  # seconds that the end waits until it is kept which service this was
+MOST_READ = 64 * 1024  # bytes of a password file that are looked at
 
 
 class PasswordFileError(Exception):

@@ -95,8 +95,7 @@ def _named(left: Left) -> str:
     return f"{left.id}'s, as was noticed {at}"
 
 
-EVERYBODY = -1
-"""What `--outdated` alone says: however many they are."""
+EVERYBODY = -1  # what `--outdated` alone says: however many they are
 
 
 def _add_replace_options(parser: argparse.ArgumentParser) -> None:
@@ -177,11 +176,8 @@ WATCHED = 3.0
 """Seconds that a login server on another machine has to show that it lives; its heartbeats come
 each `fleet.heartbeat_interval`, 2 s."""
 
-LOOK = 0.25
-"""Seconds between two looks at that."""
-
-LINES = 100
-"""Servers in a list for people at the most, if not all are asked for."""
+LOOK = 0.25  # seconds between two looks at that
+LINES = 100  # servers in a list for people at the most, if not all are asked for
 
 _STATES = (State.LOST, State.DRAINING, State.LAUNCHING, State.READY, State.WARM)
 """In the order of a list: what somebody has to look at comes first."""

@@ -27,8 +27,7 @@ from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, prepare_fil
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ATTEMPTS = 5
-"""How often a transaction is tried that met a deadlock, or waited for a lock in vain."""
+ATTEMPTS = 5  # how often a transaction is tried that met a deadlock, or waited for a lock in vain
 
 
 def configuration(path: str | None, data: str | None, name: str) -> Configuration:
@@ -140,8 +139,7 @@ def tell(config: Configuration, data: str | None, by: By, what: str, name: str) 
         print(f"{by.address}: cannot write to {path}: {error.strerror}", file=sys.stderr)
 
 
-LOCK = "lock"
-"""What is locked as long as a `NAME up` runs, in its data folder."""
+LOCK = "lock"  # what is locked as long as a `NAME up` runs, in its data folder
 
 
 class InUse(Unusable):

@@ -134,8 +134,7 @@ ACTIONS = {
     "delete": "remove an account, and all that is somebody's",
 }
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-"""The units of `--for`."""
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # the units of `--for`
 
 
 def main(argv: Sequence[str], program: Program) -> int:

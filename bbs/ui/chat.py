@@ -87,11 +87,8 @@ def history_command(vocabulary: CommandCatalog) -> str:
     return next((name for name in histories if name in vocabulary.commands), "")
 
 
-LAST = 20
-"""Messages that a talk begins with: most of a small window."""
-
-_Key = tuple[object, ...]
-"""The identity of a message: its id, or without one its content."""
+LAST = 20  # messages that a talk begins with: most of a small window
+_Key = tuple[object, ...]  # the identity of a message: its id, or without one its content
 
 
 def _key(message: ChatMessage) -> _Key:

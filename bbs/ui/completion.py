@@ -22,8 +22,7 @@ from bbs.ui.interfaces import IConversation
 from bbs.ui.interpreter import HIDDEN, resolve_alias
 from bbs.ui.output import visible
 
-Names = dict[str, None]
-"""Names without repetition, in the order in which they were learned."""
+Names = dict[str, None]  # names without repetition, in the order in which they were learned
 
 MOST_QUESTIONS = 20
 """Commands at most that are sent at a login to fill the cache; a service needs a few."""

@@ -89,14 +89,9 @@ class ServerStatus:
         self._screen.changed()
 
 
-PASSIVE = ("listen", "events")
-"""Commands that a conversation carries out by itself."""
-
-ENDING = ("exit", "quit")
-"""Commands that end the conversation."""
-
-LEAVING = ("logout", "delete")
-"""Commands that log their user out."""
+PASSIVE = ("listen", "events")  # commands that a conversation carries out by itself
+ENDING = ("exit", "quit")  # commands that end the conversation
+LEAVING = ("logout", "delete")  # commands that log their user out
 
 GAVE_UP_PLACE = "Given up waiting for an app server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."

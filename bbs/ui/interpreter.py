@@ -38,8 +38,7 @@ def suggestion(word: str, names: Iterable[str]) -> str:
     return next(iter(get_close_matches(word, [*names], 1, ALIKE)), "")
 
 
-IRREVOCABLE = ("delete",)
-"""Commands that need confirmation when the user's name was not typed."""
+IRREVOCABLE = ("delete",)  # commands that need confirmation when the user's name was not typed
 
 
 async def parse_line(speaker: IConversation, line: str) -> ClientRequest:

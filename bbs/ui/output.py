@@ -29,11 +29,8 @@ from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting,
 from bbs.client.request import CommandInfo
 from bbs.protocols.presentation import Line, Notice, Presentation, member
 
-MOST_TEXT = 4000
-"""Characters shown of an event's text; an ellipsis stands for the rest."""
-
-MOST_REASON = 200
-"""Characters shown of the reason why a list is incomplete."""
+MOST_TEXT = 4000  # characters shown of an event's text; an ellipsis stands for the rest
+MOST_REASON = 200  # characters shown of the reason why a list is incomplete
 
 _UNPRINTABLE = re.compile(
     "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)"  # flags of regions
@@ -49,8 +46,7 @@ _STRAY = re.compile("()(?<![^\x00-\x7f])[\u200c\u200d\ufe0e\ufe0f]+(?!\u20e3)")
 """Joiners and selectors with nothing before them to join or vary; keycaps (1️⃣) begin with a
 digit."""
 
-FORMER = "(no more)"
-"""Follows the name of an account that was deleted."""
+FORMER = "(no more)"  # follows the name of an account that was deleted
 
 OLDER = "(older ones are not shown)"
 """Precedes the last messages of a conversation that has earlier ones."""

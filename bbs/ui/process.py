@@ -149,8 +149,7 @@ def _user_file(environ: Mapping[str, str], variable: str, default: str, name: st
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222
 
-MOST_READ = 64 * 1024
-"""Bytes of the file that are read."""
+MOST_READ = 64 * 1024  # bytes of the file that are read
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.ui.completion import fetch_partners
 from bbs.ui.output import IOutputFormat, help_lines, problem_line
 
-Room = tuple[str, str]
-"""The name of a room's talk, and the room's own."""
+Room = tuple[str, str]  # the name of a room's talk, and the room's own
 
 MessageKey = tuple[str, Room | None, str]
 """The identity of one reader's message: its sender, its room if any, its text."""
@@ -116,8 +115,7 @@ class PendingMessages:
         self._watcher = None
 
 
-SETTLE_TIME = 1.0
-"""Longest wait for messages that are still on their way, in seconds."""
+SETTLE_TIME = 1.0  # longest wait for messages that are still on their way, in seconds
 
 LISTEN_PATIENCE = PATIENCE + WAITING_DEADLINE
 """Longest wait until the client listens for a user, in seconds; an app server may have to start."""

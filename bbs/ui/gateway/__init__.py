@@ -1,8 +1,7 @@
-"""The gateway for people who have nothing but telnet or nc (`docs/telnet.md`).
+"""The gateway for people who use telnet or nc (`docs/telnet.md`).
 
-A `GatewayPeer` knows which of the two is at the other end, and turns its bytes into text and back.
-A `GatewaySession` is one person: a `Conversation` of the client's, the `Keyboard` that makes lines
-of what they type, and the `LineDisplay` with the line that they are typing. `GatewayConnection` is
-the socket under it, with its limits, and `Backpressure` holds up the service where the socket takes
-no more.
+A `GatewayPeer` knows which of the two is at the other end, and converts its bytes to text and back.
+A `GatewaySession` is one person: the client's `Conversation`, the `Keyboard` that turns keys into
+lines, and the `LineDisplay` with the input line. `GatewayConnection` is the socket, with its
+limits, and `Backpressure` stops reading from the service while the socket takes no more output.
 """

@@ -1,10 +1,9 @@
-"""The gateway's connections: their limits, how they end, and the factory that makes them.
+"""The gateway's connections: their limits, their end, and the factory that makes them.
 
-All people of a gateway are on one service, so what one of their clients learns of that all of them
-know. Messages come as fast as the service has them. When their reader's terminal takes no more,
-nothing is read from the servers either, so that they wait there, in the database, and not in the
-gateway's memory. None is lost: a listener that a server gave up meanwhile goes on after the last it
-showed.
+All people of a gateway use one service, so their clients share one catalog of its commands. When a
+person's terminal takes no more output, nothing is read from the servers either: messages then wait
+in the database, not in the gateway's memory. None is lost, as a listener that a server dropped
+meanwhile goes on after the last message it showed.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ from bbs.ui.output import Timestamps
 
 
 class Backpressure:
-    """Makes the endpoints of one client, and can hold up whatever is connected through them."""
+    """Makes the endpoints of one client, and can pause all connections through them."""
 
     def __init__(self, endpoint: Callable[[Address], IStreamClientEndpoint]) -> None:
         self._endpoint = endpoint
@@ -63,13 +62,11 @@ class Backpressure:
         return endpoint
 
     def pause(self) -> None:
-        """Let nothing through from now on."""
         self._paused = True
         for stream in self._streams():
             stream.pauseProducing()
 
     def resume(self) -> None:
-        """Let everything through again."""
         self._paused = False
         for stream in self._streams():
             stream.resumeProducing()
@@ -86,7 +83,7 @@ class Backpressure:
 
 
 def _stream(protocol: IProtocol) -> IStreamTransport | None:
-    """The transport of a protocol, None once it is not connected."""
+    """The transport of a protocol; None after it was disconnected."""
     stream: IStreamTransport | None = getattr(protocol, "transport", None)
     return stream
 
@@ -103,16 +100,16 @@ class _PausableEndpoint:
 
 
 GREETING_PAUSE = 0.2
-"""Seconds in which a telnet client that negotiates by itself does so; then a greeting goes out."""
+"""Seconds before the greeting, in which some telnet clients begin to negotiate."""
 
 PIECE = 64
-"""Bytes of input that are taken at a time: each may be a key, answered by a list or a long row."""
+"""Bytes of input handled at a time: each may be a key, and its output a list or a long row."""
 
 
 @implementer(IAbortable, IGatewayTransport, IHalfCloseableProtocol, IPushProducer)
 class GatewayConnection(Protocol):
-    """One person's connection, of the gateway `factory`, which hears when nothing is left of it.
-    `client` connects through `backpressure`, and `times` writes times for the person."""
+    """One person's connection, which reports its end to `factory`. `client` connects through
+    `backpressure`; `times` formats times for the person."""
 
     def __init__(
         self,
@@ -125,7 +122,7 @@ class GatewayConnection(Protocol):
         times: Timestamps,
     ) -> None:
         self.on_asked: Callable[[], None] | None = None
-        """Called once, when something is asked for: a line is carried out that is not blank."""
+        """Called once, at the first line that is not blank."""
         self._clock = clock
         self._backpressure = backpressure
         self._limits = limits
@@ -141,16 +138,16 @@ class GatewayConnection(Protocol):
         self._taking = self._hastens = False
 
     def end(self, words: str) -> None:
-        """End it, and say why."""
+        """End the connection after some last words."""
         self._session.end(words)
 
     def make_room(self, words: str) -> None:
-        """End it as soon as they are sent why: its place is needed, and nothing was asked."""
+        """End the connection as soon as the words are sent: its place is needed, and it is unused
+        so far."""
         self._hastens = True
         self._session.end(words)
 
     def abort(self) -> None:
-        """End it at once."""
         self._life.abort()
 
     # IGatewayTransport
@@ -178,7 +175,7 @@ class GatewayConnection(Protocol):
         self._stream = self._life.begin(transport, cast("IPushProducer", self))
         if ITCPTransport.providedBy(transport):
             self._take_urgent_bytes()
-        self._watch_silence()
+        self._start_idle_timer()
         self._greeting = self._clock.callLater(GREETING_PAUSE, self._session.begin)
 
     def dataReceived(self, data: bytes) -> None:
@@ -202,13 +199,13 @@ class GatewayConnection(Protocol):
     def writeConnectionLost(self) -> None:
         self._life.output_ended(self.abort)
 
-    # IPushProducer: the transport's word on output
+    # IPushProducer, for the transport's output
 
     def pauseProducing(self) -> None:
         if self._life.block():
             self._backpressure.pause()
             self._session.hold(True)
-            self._steer()
+            self._update_reading()
 
     def resumeProducing(self) -> None:
         if self._life.unblock():
@@ -217,9 +214,9 @@ class GatewayConnection(Protocol):
             self._go_on()
 
     def stopProducing(self) -> None:
-        """Nothing: connectionLost follows."""
+        """Do nothing: connectionLost follows."""
 
-    # Within
+    # Own
 
     def _closed(self, _: None) -> None:
         self._session.forget()
@@ -227,51 +224,46 @@ class GatewayConnection(Protocol):
         self._factory.gone(self)
 
     def _take_urgent_bytes(self) -> None:
-        """Telnet's Synch sends the DM of IAC DM as an urgent byte (RFC 854). Without it in its
-        place, IAC would swallow whatever comes next."""
+        """Receive urgent bytes in line. Telnet's Synch sends the DM of IAC DM as one (RFC 854);
+        without it, IAC would swallow the next byte."""
         handle = connection_state.plain_socket(self.transport)
         if handle is not None:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
-    def _watch_silence(self) -> None:
-        self._idle = self._clock.callLater(self._limits.idle_timeout, self._look_whether_idle)
+    def _start_idle_timer(self) -> None:
+        self._idle = self._clock.callLater(self._limits.idle_timeout, self._end_if_idle)
 
-    def _look_whether_idle(self) -> None:
+    def _end_if_idle(self) -> None:
         if self._session.is_idle:
             self.end(f"Nothing was typed for {self._limits.idle_timeout:g} s. Bye!")
         else:
-            self._watch_silence()
+            self._start_idle_timer()
 
     def _go_on(self) -> None:
-        """Take a piece of what has come, if there is room for what comes of it; the next when
-        others have had their turn. Then read on, or not."""
+        """Handle a piece of input if there is room for its output, and the next one after a turn of
+        the reactor. Then read on, or stop reading."""
         if self._taking:
             return
         self._taking = True
         if self._unread and self._has_room:
             piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
-            if self._session.received(piece):
-                self._typed()
+            if self._session.received(piece) and self._idle is not None and self._idle.active():
+                self._idle.reset(self._limits.idle_timeout)
         self._taking = False
         if self._unread and self._has_room:
-            _stop(self._turn)
+            _cancel(self._turn)
             self._turn = self._clock.callLater(0, self._go_on)
         elif self._life.input.ended and not self._unread:
             self._session.begin()
             self._session.input_ended()
-        self._steer()
-
-    def _typed(self) -> None:
-        if self._idle is not None and self._idle.active():
-            self._idle.reset(self._limits.idle_timeout)
+        self._update_reading()
 
     @property
     def _has_room(self) -> bool:
         life = self._life
         return not (life.blocked or life.phase.closed or self._session.lines.is_full)
 
-    def _steer(self) -> None:
-        """Read on or stop reading, as is right now."""
+    def _update_reading(self) -> None:
         if self._has_room and not self._unread:
             self._life.read_on()
         else:
@@ -279,11 +271,11 @@ class GatewayConnection(Protocol):
 
     def _stop_timers(self) -> None:
         for timer in (self._idle, self._greeting, self._turn):
-            _stop(timer)
+            _cancel(timer)
         self._idle = self._greeting = self._turn = None
 
 
-def _stop(timer: IDelayedCall | None) -> None:
+def _cancel(timer: IDelayedCall | None) -> None:
     if timer is not None and timer.active():
         timer.cancel()
 
@@ -291,30 +283,30 @@ def _stop(timer: IDelayedCall | None) -> None:
 STOPPING = "The gateway stops. Bye!"
 
 DESCRIPTORS = 4
-"""Descriptors of a session in which somebody is logged in: for the person, for requests to the
-login server and to an app server, and for what is listened to."""
+"""Descriptors of a session with a login: for the person, for requests to the login server and to an
+app server, and for listening."""
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Bytes of one reply for one person, all parts together: many people share the memory here."""
+"""Bytes of one reply with all its parts: many people share the memory here."""
 
 _TOO_MANY = TooManyConnections().message
 
 
 class GatewayClient(ServiceClient):
-    """The service for one person at the gateway."""
+    """A client of the service for one person at the gateway."""
 
     _log = Logger()
 
     def request(self, line: str, *, whole: bool = True) -> Deferred[ServiceReply]:
-        """As any client's, but where that fails with `NotTrusted` or `NotSecure` the log has why,
-        as that is the operator's affair, and the reply is that the service is not available."""
+        """Send a request. `NotTrusted` and `NotSecure` are for the operator: they are logged, and
+        the reply is that the service is not available."""
         asking = ServiceClient.request(self, line, whole=whole)
         return asking.addErrback(self._not_trusted)
 
     def listen(
         self, user: str, on_message: Callable[[str, ChatMessage], None], *, after: int | None = None
     ) -> Deferred[None]:
-        """As any client's; the log has it where an app server has no room for the gateway."""
+        """Listen for a user; log that an app server has no room for the gateway."""
         listening = ServiceClient.listen(self, user, on_message, after=after)
         return listening.addErrback(self._turned_away)
 
@@ -339,10 +331,12 @@ class GatewayClient(ServiceClient):
 
 
 class GatewayFactory(Factory):
-    """`secret` is what the login server at `server` believes this gateway by; empty: it is not
-    told for whom the gateway speaks. `endpoint` makes what clients connect through: plain TCP
-    unless given. `door` says who may come in; without one everybody may. `wall` is the clock that
-    people's days go by."""
+    """The factory of a gateway's connections.
+
+    With `secret` the login server at `server` trusts this gateway to say whose requests it passes
+    on; if it is empty, the gateway does not say. `endpoint` makes the endpoints of clients, by
+    default for plain TCP. `door` limits who may connect. `wall` is the clock for people's days.
+    """
 
     noisy = False
 
@@ -374,8 +368,8 @@ class GatewayFactory(Factory):
     def buildProtocol(  # type: ignore[override]
         self, addr: IAddress | None
     ) -> GatewayConnection | connection_state.RejectedConnection | None:
-        """A connection, or what tells the peer that it is one too many; None once `close_all` was
-        called, and where there is room for neither."""
+        """A connection, or one that says that it is one too many; None after `close_all`, and if
+        there is no room even for that."""
         if self._stopping:
             return None
         entry = self._door.enter(host_of(addr), DESCRIPTORS) if self._door else None
@@ -394,14 +388,9 @@ class GatewayFactory(Factory):
             vocabulary=self._vocabulary,
             most=MOST_BYTES,
         )
+        times = Timestamps(self._wall)
         connection = GatewayConnection(
-            self._reactor,
-            client,
-            self._host,
-            backpressure,
-            self._limits,
-            self,
-            Timestamps(self._wall),
+            self._reactor, client, self._host, backpressure, self._limits, self, times
         )
         self._connections[connection] = entry
         if entry is not None:
@@ -410,8 +399,8 @@ class GatewayFactory(Factory):
         return connection
 
     def close_all(self, grace: float) -> Deferred[None]:
-        """Take no new connections, and end those there are, in words; those that are still open
-        after `grace` seconds are aborted. Fires when all are gone."""
+        """Refuse new connections and end the open ones with some words; abort them after `grace`
+        seconds. Fires when all are gone."""
         self._stopping = True
         for turned_away in list(self._turned_away):
             turned_away.abort()
@@ -420,7 +409,7 @@ class GatewayFactory(Factory):
         return self._departure.wait(grace)
 
     def gone(self, connection: GatewayConnection) -> None:
-        """Forget a connection of which nothing is left."""
+        """Forget a connection that is closed completely."""
         entry = self._connections.pop(connection)
         if entry is not None:
             entry.leave()

@@ -1,11 +1,11 @@
-"""The line that somebody types at the gateway, edited by keys. Pure: it draws nothing.
+"""The editor of the input line at the gateway; it draws nothing.
 
 A terminal sends characters and keys. The escape sequences are those of VT100 and its descendants
-(ECMA-48), in either cursor mode; those that mean nothing here are swallowed whole, so that no part
-of them turns up as text. Linux's console has some of its own, `ESC [ [` and a letter. An escape
-before a control character is by itself: Alt with Enter or an arrow is that key.
+(ECMA-48), in either cursor mode. Unknown ones are swallowed whole, so that no part of them appears
+as text. Linux's console has some of its own, `ESC [ [` and a letter. An escape before a control
+character stands alone: Alt with Enter or an arrow is that key.
 
-A position in the line is between characters; characters that take no column of their own, such as
+A position in the line is between characters; characters without a column of their own, such as
 combining marks, stay with the one before them.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from wcwidth import wcwidth
@@ -41,12 +42,11 @@ _SENT: Mapping[EditKey, Sequence[str]] = {
     EditKey.INTERRUPT: ("\x03",),
     EditKey.END_OF_INPUT: ("\x04",),
 }
-"""What a terminal sends for each key, less the `[` or `O` behind an escape."""
+"""The characters that terminals send for each key, without the `[` or `O` after an escape."""
 
 _KEYS = {sent: key for key, each in _SENT.items() for sent in each}
 
-_LONGEST = 32
-"""Characters that an escape sequence may have; more are no key of any terminal."""
+_LONGEST = 32  # characters of an escape sequence; no terminal has a key with more
 
 _TOKEN = re.compile(
     r"(?P<text>[^\x00-\x1f\x7f]+)"
@@ -58,7 +58,7 @@ _TOKEN = re.compile(
 
 
 class KeyReader:
-    """Reads the characters of one terminal, however they are cut."""
+    """Reads keys from pieces of a terminal's output, which may be cut anywhere."""
 
     __slots__ = ("_begun",)
 
@@ -66,7 +66,7 @@ class KeyReader:
         self._begun = ""
 
     def read(self, text: str) -> Iterator[str | EditKey]:
-        """The keys, and what was typed between them as text, which has no control characters."""
+        """The keys, and the text between them, which has no control characters."""
         text = self._begun + text
         position = 0
         while found := _TOKEN.match(text, position):
@@ -82,34 +82,26 @@ class KeyReader:
         self._begun = rest if len(rest) <= _LONGEST else ""
 
 
-MOST_LINES = 100
-"""Lines of one session that can be called back."""
-
-MOST_CHARACTERS = 16 * 1024
-"""Characters of them all, so that a person's history is no way to fill the memory."""
-
-MOST_MARKS = 32
-"""Characters without a column that are taken for one with the character before them."""
+MOST_LINES = 100  # lines in a session's history
+MOST_CHARACTERS = 16 * 1024  # of all these lines, so that a history cannot fill the memory
+MOST_MARKS = 32  # characters without a column that join one character
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class EditBuffer:
-    """One line, with its history. It takes at most `most` bytes as UTF-8: the service's lines are
-    limited in those."""
+    """One line, with its history. It takes at most `_most` bytes as UTF-8, the unit of the
+    service's limit."""
 
-    __slots__ = ("_history", "_most", "_newer", "_place", "overlong", "position", "text")
-
-    def __init__(self, most: int) -> None:
-        self.text = ""
-        self.position = 0
-        self.overlong = False
-        """Whether more was typed than the line takes; then it is not to be used."""
-        self._most = most
-        self._history: list[str] = []
-        self._place = 0
-        self._newer = ""
+    _most: int
+    text: str = ""
+    position: int = 0
+    overlong: bool = False  # more was typed than the line takes, so it must not be used
+    _history: list[str] = field(default_factory=list)
+    _place: int = 0
+    _newer: str = ""
 
     def insert(self, typed: str) -> None:
-        """Put text in at the position, as much of it as there is room for."""
+        """Insert text at the position, as far as it fits."""
         if self.overlong:
             return
         room = self._most - len(self.text.encode())
@@ -119,7 +111,7 @@ class EditBuffer:
         self._set(before + fitting + behind, self.position + len(fitting))
 
     def press(self, key: EditKey) -> None:
-        """Do what a key of editing does; others do nothing."""
+        """Carry out an editing key; others do nothing."""
         text, position = self.text, self.position
         match key:
             case EditKey.LEFT:
@@ -146,7 +138,7 @@ class EditBuffer:
                 self._recall(self._place + 1)
 
     def take(self) -> str:
-        """The line, which begins anew."""
+        """Return the line and begin an empty one."""
         text = self.text
         self._set("", 0)
         self.overlong = False
@@ -154,7 +146,7 @@ class EditBuffer:
         return text
 
     def remember(self, line: str) -> None:
-        """Keep a line for those to come."""
+        """Add a line to the history."""
         back = len(self._history) - self._place
         if line.strip() and self._history[-1:] != [line]:
             self._history.append(line)

@@ -1,11 +1,13 @@
-"""What somebody types, made into lines: by the keys of a telnet, or cut from what a pipe sends.
+"""The input of one person: lines, from the keys of a telnet client or the bytes of a pipe.
 
-Lines wait in a queue for whoever carries them out, one at a time.
+Lines wait in a queue until they are carried out, one at a time.
 """
 
 from __future__ import annotations
 
+from codecs import IncrementalDecoder
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
@@ -24,43 +26,40 @@ from bbs.ui.prompts import (
 )
 
 MOST_WAITING = 64
-"""Complete lines that may wait for their turn before no more is read, as on the other ports."""
+"""Complete lines that may wait before no more is read, as on the other ports."""
 
 InputLine = str | bytes
-"""A pipe's lines are bytes until their turn comes: one before them may change the encoding."""
+"""A pipe's lines are bytes until their turn comes: a line before them may change the encoding."""
 
 
 class Answer(str):
-    """A line that was typed out of sight, as a password: for a question, and for nothing else."""
+    """A line that was typed hidden, as a password; it must not be used for anything else."""
 
     __slots__ = ()
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class InputQueue:
-    """Lines for one reader. While it is `held` none is given out.
+    """Lines for one reader, who gets none while it is `held`.
 
-    It is full when more wait than may, or more than `most` bytes. `on_room` is called when lines
+    It is full with `MOST_WAITING` lines, or more than `_most` bytes. `on_room` is called when lines
     were taken from it.
     """
 
-    __slots__ = ("_ended", "_lines", "_most", "_reader", "_size", "held", "on_room")
-
-    def __init__(self, most: int) -> None:
-        self.on_room: Callable[[], None] = lambda: None
-        self._most = most
-        self._size = 0
-        # No deque: an empty one takes ten times the memory, and most are empty.
-        self._lines: list[InputLine] = []
-        self._reader: Deferred[InputLine | None] | None = None
-        self.held = False
-        self._ended = False
+    _most: int
+    on_room: Callable[[], None] = lambda: None
+    _size: int = 0
+    # No deque: an empty one takes ten times the memory, and most are empty.
+    _lines: list[InputLine] = field(default_factory=list)
+    _reader: Deferred[InputLine | None] | None = None
+    held: bool = False
+    _ended: bool = False
 
     @property
     def is_full(self) -> bool:
         return len(self._lines) >= MOST_WAITING or self._size > self._most
 
     def hold(self, held: bool) -> None:
-        """Give no line out, or go on."""
         self.held = held
         self._give()
 
@@ -76,12 +75,12 @@ class InputQueue:
         self._give()
 
     def end(self) -> None:
-        """No more lines come: the reader gets None behind the last."""
+        """Give the reader None after the last line."""
         self._ended = True
         self._give()
 
     def clear(self) -> int:
-        """Forget what waits: so many lines."""
+        """Drop all lines; returns how many."""
         count = len(self._lines)
         self._lines.clear()
         self._size = 0
@@ -89,7 +88,7 @@ class InputQueue:
         return count
 
     def skip_answers(self) -> int:
-        """Forget the answers that would be next: so many."""
+        """Drop the answers at the front; returns how many."""
         count = 0
         while self._lines and isinstance(self._lines[0], Answer):
             self._take()
@@ -97,14 +96,14 @@ class InputQueue:
         return count
 
     def next(self) -> Deferred[InputLine | None]:
-        """The next line, None behind the last. May be cancelled."""
+        """The next line, None after the last. May be cancelled."""
         reader: Deferred[InputLine | None] = Deferred(self._withdraw)
         self._reader = reader
         self._give()
         return reader
 
     def give_up(self) -> None:
-        """Have the reader fail with `PromptCancelled`, if there is one."""
+        """Make the reader, if there is one, fail with `PromptCancelled`."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.errback(PromptCancelled())
@@ -124,18 +123,16 @@ class InputQueue:
         self._reader = None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class LineCutter:
-    """Cuts bytes at LF. A line over `most` bytes is not kept: None stands in its place."""
+    """Cuts bytes at LF. None takes the place of a line of more than `_most` bytes."""
 
-    __slots__ = ("_begun", "_most", "_overlong")
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._begun = bytearray()
-        self._overlong = False
+    _most: int
+    _begun: bytearray = field(default_factory=bytearray)
+    _overlong: bool = False
 
     def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """The lines that are complete with these bytes, and None as soon as one is too long."""
+        """The lines that these bytes complete, and None as soon as one is too long."""
         *ends, rest = data.split(b"\n")
         for end in ends:
             yield from self._add(end)
@@ -145,7 +142,7 @@ class LineCutter:
         yield from self._add(rest)
 
     def rest(self) -> bytes:
-        """Take what a line has begun with."""
+        """Take the incomplete line."""
         begun = bytes(self._begun)
         self._begun.clear()
         self._overlong = False
@@ -160,11 +157,10 @@ class LineCutter:
                 yield None
 
 
-MOST_SHOWN = 50
-"""Completions that are shown; a service may have thousands of groups."""
+MOST_SHOWN = 50  # completions shown; a service may have thousands of groups
 
 MOST_COMPLETED = 500
-"""Characters before the cursor in which something is completed; behind them is a message."""
+"""Characters before the cursor up to which words are completed; a longer line is a message."""
 
 UNSENT = "Ctrl-D again ends all the same: something is not sent or not answered yet."
 TOO_LONG = "Line too long: over {} bytes. Nothing of it is sent."
@@ -181,52 +177,33 @@ _COMMANDS: Mapping[int, EditKey] = {
 _ARE_YOU_THERE = 0xF6
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Keyboard:
-    """Gives `lines` what comes from `peer`."""
+    """Adds the input from a peer to a queue of lines, of at most `_most` bytes each."""
 
-    __slots__ = (
-        "_answers",
-        "_confirmation",
-        "_cutter",
-        "_decoder",
-        "_hidden",
-        "_keys",
-        "_lines",
-        "_most",
-        "_peer",
-        "_screen",
-        "_session",
-        "_shown",
-        "asked",
-    )
+    _peer: GatewayPeer
+    _screen: GatewayScreen
+    _lines: InputQueue
+    _most: int
+    _session: IGatewaySession
+    asked: bool = False  # a password is asked for right now
+    _answers: int = 0  # passwords that the entered lines will ask for, and that are not typed yet
+    _confirmation: KeyConfirmation = field(default_factory=KeyConfirmation)
+    _keys: KeyReader = field(default_factory=KeyReader)
+    _decoder: IncrementalDecoder = field(init=False)
+    _cutter: LineCutter = field(init=False)
+    _shown: EditBuffer = field(init=False)
+    _hidden: EditBuffer = field(init=False)
 
-    def __init__(
-        self,
-        peer: GatewayPeer,
-        screen: GatewayScreen,
-        lines: InputQueue,
-        most: int,
-        session: IGatewaySession,
-    ) -> None:
-        self.asked = False
-        """Whether a password is asked for right now."""
-        self._answers = 0  # that will be asked for by what was entered, and are not typed yet
-        self._peer = peer
-        self._screen = screen
-        self._lines = lines
-        self._most = most
-        self._session = session
-        self._confirmation = KeyConfirmation()
-        self._keys = KeyReader()
-        self._decoder = peer.encoding.decoder()
-        self._cutter = LineCutter(most)
-        self._shown = EditBuffer(most)
-        self._hidden = EditBuffer(most)
+    def __post_init__(self) -> None:
+        self._decoder = self._peer.encoding.decoder()
+        self._cutter = LineCutter(self._most)
+        self._shown, self._hidden = EditBuffer(self._most), EditBuffer(self._most)
 
     @property
     def visible_line(self) -> EditBuffer | None:
-        """The line being typed, None while it is not to be seen: a password is typed, perhaps
-        before it is asked for. A line that was begun before comes back behind it."""
+        """The line being typed; None while a password is typed, which may be before it is asked
+        for. A line that was begun before that returns afterwards."""
         return None if self._hides else self._shown
 
     @property
@@ -234,8 +211,8 @@ class Keyboard:
         return self.asked or self._answers > 0
 
     def line_is_over(self) -> None:
-        """A line was carried out. Passwords that were typed for it, and that it did not ask for,
-        must not be carried out in their turn."""
+        """Drop the passwords that were typed for a line and that it did not ask for: they must not
+        be carried out as lines."""
         if unasked := self._lines.skip_answers():
             self._screen.show(NOT_SENT.format(unasked))
         if not any(
@@ -244,17 +221,16 @@ class Keyboard:
             self._expect(0)
 
     def remember(self, line: str) -> None:
-        """A line was no password, and can be called back; what follows `login NAME` is left out."""
+        """Add a line to the history, without passwords."""
         self._shown.remember(without_password(line))
 
     def use(self, encoding: Encoding) -> None:
-        """Read another encoding from now on."""
         self._decoder = encoding.decoder()
 
     def typed(self, text: bytes) -> bool:
-        """Take text from the peer; whether there is any."""
+        """Take text from the peer; returns whether there is any."""
         if self._peer.kind is PeerKind.TELNET:
-            # A line may have begun before it was known that this is telnet.
+            # A line may have begun before the peer was known to be telnet.
             for each in self._keys.read(self._decoder.decode(self._cutter.rest() + text)):
                 self._pressed(each)
             return bool(text)
@@ -267,7 +243,7 @@ class Keyboard:
         return bool(text)
 
     def command(self, code: int) -> bool:
-        """Take one of telnet's commands; whether it is a key, as most of them are (RFC 854)."""
+        """Take a telnet command; returns whether it is a key, as most are (RFC 854)."""
         if code == _ARE_YOU_THERE:
             self._screen.show(HERE)
         elif code in _COMMANDS:
@@ -275,7 +251,7 @@ class Keyboard:
         return code in _COMMANDS
 
     def ended(self) -> None:
-        """Nothing more is typed. A pipe's last line may lack its end."""
+        """End the input. A pipe's last line may lack its end."""
         if rest := self._cutter.rest():
             self._lines.add(rest)
         self._lines.end()
@@ -357,7 +333,7 @@ class Keyboard:
                 self._screen.show(UNSENT)
 
     def _complete(self, line: EditBuffer) -> None:
-        """Go on as far as is clear, else show what there is."""
+        """Complete the word as far as is clear, else show the possibilities."""
         begun = line.text[: line.position]
         found = self._session.completions(begun)
         if not found:

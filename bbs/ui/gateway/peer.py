@@ -1,12 +1,12 @@
-"""Who is at the other end: telnet, or a plain pipe such as nc; and bytes as text for either.
+"""The peer at the other end, telnet or a plain pipe such as nc, and its text as bytes.
 
-Neither says so. Telnet clients negotiate first on port 23 alone, if at all, and a pipe must not see
-a byte of negotiation. But telnet ends a line with CR LF or CR NUL, whatever it has agreed on (RFC
-854, and 1123, section 3.3.1), and a pipe sends the line as it was typed, which ends with LF. So the
-first line end tells them apart, and before it a sequence that begins with IAC.
+Neither says what it is. Telnet clients begin to negotiate only on port 23, if at all, and a pipe
+must not get a byte of negotiation. But telnet ends a line with CR LF or CR NUL, whatever it has
+agreed on (RFC 854, and 1123, section 3.3.1), and a pipe sends the line as it was typed, with LF. So
+the first line end tells them apart, or a sequence with IAC before it.
 
-What a terminal cannot show is shown as an escape, such as `\\U0001f600`: nothing is lost silently,
-neither what others wrote in characters that Big5 lacks, nor bytes that are no text.
+Nothing is lost silently: text that a terminal cannot show, such as characters that Big5 lacks or
+malformed bytes, is shown as an escape such as `\\U0001f600`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from twisted.internet.interfaces import IReactorTime
 from wcwidth import wcwidth
@@ -40,14 +40,15 @@ _ERRORS = "backslashreplace"
 
 @dataclass(frozen=True)
 class Encoding:
-    """`name` is IANA's, which CHARSET has (RFC 2066); `columns` counts those of a character."""
+    """A character encoding. `name` is IANA's, as in CHARSET (RFC 2066); `columns` counts those of a
+    character."""
 
     name: str
     codec: str
     columns: Callable[[str], int]
 
     def decoder(self) -> codecs.IncrementalDecoder:
-        """Makes text of bytes that are cut anywhere."""
+        """A decoder of bytes that may be cut anywhere."""
         return codecs.getincrementaldecoder(self.codec)(_ERRORS)
 
     def decode(self, data: bytes) -> str:
@@ -57,7 +58,7 @@ class Encoding:
         return text.encode(self.codec, _ERRORS)
 
     def shown(self, character: str) -> str:
-        """The characters that show one in a line that is edited."""
+        """A character as shown in a line that is edited."""
         return _shown(self.codec, character)
 
     def width(self, text: str) -> int:
@@ -66,47 +67,45 @@ class Encoding:
 
 
 def is_plain(text: str) -> bool:
-    """Whether all of a text is shown as itself, each character in a column, in any encoding: as
-    most that is drawn is, so that nothing has to be asked about each of its characters."""
+    """Whether each character of a text shows as itself in one column, in any encoding. Most drawn
+    text is so, and saves a look at each character."""
     return text.isascii() and text.isprintable()
 
 
 @lru_cache(maxsize=4096)
 def _shown(codec: str, character: str) -> str:
-    # Whenever a line is drawn this is asked about each character of a row.
+    # Cached, as drawing a line needs this for each character of a row.
     return visible_in_line(character).encode(codec, _ERRORS).decode(codec, _ERRORS)
 
 
 UTF8 = Encoding("UTF-8", "utf-8", lambda character: max(0, wcwidth(character)))
 
 BIG5 = Encoding("BIG5", "cp950", lambda character: len(character.encode("cp950", "replace")))
-"""Code page 950 is Big5 with the characters that ETEN added and Windows kept (碁, 銹, 裏, and the
-lines of boxes), which is what the terminals show that people still have. Python's `big5` lacks
-them, and `big5hkscs` lacks ～ and €. A terminal in Big5 draws whatever takes two bytes in two
-columns, lines of boxes too."""
+"""Code page 950 is Big5 with the characters that ETEN added and Windows kept (碁, 銹, 裏, and box
+drawing), as today's terminals show it. Python's `big5` lacks these, and `big5hkscs` lacks ～ and €.
+A terminal in Big5 draws every character of two bytes in two columns, box drawing too."""
 
 _NAMES = {"utf-8": UTF8, "utf8": UTF8, "big5": BIG5, "big-5": BIG5, "cp950": BIG5, "csbig5": BIG5}
 
 
-def named(name: str) -> Encoding | None:
-    """The encoding that somebody calls so, however it is written."""
-    return _NAMES.get(name.lower())
+def named(name: str | bytes) -> Encoding | None:
+    """The encoding with this name, in capitals or not."""
+    text = name if isinstance(name, str) else name.decode("ascii", "replace")
+    return _NAMES.get(text.lower())
 
 
 MOST_SUBNEGOTIATION = 1024
-"""Bytes of a subnegotiation that are kept; a list of all character sets there are is longer, but
-those of one terminal are few."""
+"""Bytes kept of a subnegotiation: enough for a terminal's character sets, not for all there are."""
 
 MOST_NEGOTIATIONS = 500
-"""Sequences that are enough for a minute. A client has some twenty at the beginning,
-and one for each step of a window that is pulled larger."""
+"""Sequences at most in a minute. A client sends some twenty at the beginning, and one for each step
+of a window that is dragged."""
 
-REQUEST, ACCEPTED, REJECTED = 1, 2, 3
-"""What is said about CHARSET (RFC 2066)."""
+REQUEST, ACCEPTED, REJECTED = b"\1", b"\2", b"\3"  # about CHARSET (RFC 2066)
 
 MOST_COLUMNS = 500
-"""Columns, and rows, that are believed; no screen has more, and each column is work whenever a line
-is drawn."""
+"""Largest number of columns, and rows, that is believed: no screen has more, and drawing a line
+takes work for each column."""
 
 _OURS = (options.ECHO, options.SUPPRESS_GO_AHEAD, options.BINARY, options.CHARSET)
 _THEIRS = (options.SUPPRESS_GO_AHEAD, options.BINARY, options.NAWS, options.CHARSET)
@@ -124,7 +123,7 @@ class PeerKind(Enum):
 
 
 class IGatewayTransport(Interface):
-    """The connection to a peer, as what speaks to that peer uses it."""
+    """The connection to a peer."""
 
     def write(data: bytes) -> None:
         """Send bytes, unless the connection has ended."""
@@ -133,57 +132,40 @@ class IGatewayTransport(Interface):
         """End the connection once all is sent."""
 
     def has_asked() -> None:
-        """Note that the peer has asked for something."""
+        """Note that the peer has sent a line that is not blank."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class GatewayPeer:
-    """The other end of one connection, which `transport` leads to. `max_line` is in bytes; whoever
-    begins with a longer line is no telnet at a terminal."""
+    """The other end of one connection. A first line of more than `_room` bytes does not come from
+    telnet at a terminal."""
 
-    __slots__ = (
-        "_after_cr",
-        "_asked_charset",
-        "_clock",
-        "_minute",
-        "_options",
-        "_reader",
-        "_room",
-        "_sequences",
-        "_transport",
-        "columns",
-        "encoding",
-        "is_obtrusive",
-        "kind",
-        "rows",
-    )
+    _transport: IGatewayTransport
+    _room: int
+    _clock: IReactorTime
+    kind: PeerKind = PeerKind.UNKNOWN
+    columns: int = 0  # of its window, at most `MOST_COLUMNS`; 0 if it has not said
+    rows: int = 0
+    encoding: Encoding = UTF8
+    is_obtrusive: bool = False  # it negotiates without end, so nothing more is taken from it
+    _minute: float = field(init=False)  # when the present minute began
+    _sequences: int = 0  # in this minute
+    _reader: TelnetReader = field(default_factory=partial(TelnetReader, MOST_SUBNEGOTIATION))
+    _options: Options = field(default_factory=partial(Options, _OURS, _THEIRS))
+    _asked_charset: bool = False
+    _after_cr: bool = False
 
-    def __init__(self, transport: IGatewayTransport, max_line: int, clock: IReactorTime) -> None:
-        self.kind = PeerKind.UNKNOWN
-        self.columns = 0
-        """Those of its window, `MOST_COLUMNS` at most; 0 where it has not said."""
-        self.rows = 0
-        """The rows of its window, likewise."""
-        self.encoding: Encoding = UTF8
-        self.is_obtrusive = False
-        """Whether it negotiates without an end; then nothing is taken from it any more."""
-        self._transport = transport
-        self._clock = clock
-        self._minute = clock.seconds()  # when it began
-        self._sequences = 0  # in that minute
-        self._reader = TelnetReader(MOST_SUBNEGOTIATION)
-        self._options = Options(_OURS, _THEIRS)
-        self._asked_charset = False
-        self._after_cr = False
-        self._room = max_line  # of the first line, while it has no end
+    def __post_init__(self) -> None:
+        self._minute = self._clock.seconds()
 
     @property
     def edits_here(self) -> bool:
-        """Whether it leaves it to this side to show what is typed."""
+        """Whether the peer leaves echo and editing to this side."""
         return self._options.on(Side.OURS, options.ECHO)
 
     @property
     def settled(self) -> bool:
-        """Whether it has answered whatever it was asked."""
+        """Whether the peer has answered all requests."""
         return self._options.settled
 
     def write(self, text: str) -> None:
@@ -193,7 +175,7 @@ class GatewayPeer:
         return self._transport.write(escaped(self.encoding.encode(text.replace("\n", "\r\n"))))
 
     def receive(self, data: bytes) -> Iterator[bytes | TelnetCommand]:
-        """Its text, in which LF ends a line, and its commands; to be read to the end."""
+        """The peer's text, in which LF ends a line, and its commands; consume the iterator."""
         for token in self._reader.read(data):
             if self.is_obtrusive:
                 return
@@ -212,7 +194,7 @@ class GatewayPeer:
                     yield token
 
     def _look_at(self, text: bytes) -> None:
-        """Go by how the first line ends."""
+        """Tell telnet from a pipe by the end of the first line."""
         end = _LINE_END.search(text)
         self._room -= end.start() if end else len(text)
         if self._room < 0 or (end and end[0] == b"\n"):
@@ -246,7 +228,7 @@ class GatewayPeer:
         self._transport.write(self._options.receive(said))
         if self._options.on(Side.OURS, options.CHARSET) and not could:
             self._asked_charset = True
-            self._transport.write(subnegotiation(options.CHARSET, bytes((REQUEST,)) + _OFFER))
+            self._transport.write(subnegotiation(options.CHARSET, REQUEST + _OFFER))
 
     def _subnegotiate(self, said: Subnegotiation) -> None:
         if said.option == options.NAWS and len(said.data) == 4:
@@ -254,11 +236,11 @@ class GatewayPeer:
             self.rows = min(MOST_COLUMNS, int.from_bytes(said.data[2:], "big"))
         elif said.option == options.CHARSET:
             verb, names = said.data[:1], said.data[1:]
-            if verb == bytes((ACCEPTED,)) and self._asked_charset:
-                self.encoding = _named(names) or self.encoding
-            if verb in (bytes((ACCEPTED,)), bytes((REJECTED,))):
+            if verb == ACCEPTED and self._asked_charset:
+                self.encoding = named(names) or self.encoding
+            if verb in (ACCEPTED, REJECTED):
                 self._asked_charset = False
-            elif verb == bytes((REQUEST,)):
+            elif verb == REQUEST:
                 self._transport.write(subnegotiation(options.CHARSET, self._choose(names)))
 
     def _choose(self, names: bytes) -> bytes:
@@ -267,13 +249,9 @@ class GatewayPeer:
             names = names[len(_TABLE) + 1 :]  # behind it is a version, of one byte
         separator, names = names[:1] or b" ", names[1:]
         for name in names.split(separator):
-            encoding = _named(name)
+            encoding = named(name)
             # Of two requests at once the server's stands (RFC 2066).
             if encoding and not self._asked_charset:
                 self.encoding = encoding
-                return bytes((ACCEPTED,)) + name
-        return bytes((REJECTED,))
-
-
-def _named(name: bytes) -> Encoding | None:
-    return named(name.decode("ascii", "replace"))
+                return ACCEPTED + name
+        return REJECTED

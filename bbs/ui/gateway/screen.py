@@ -1,17 +1,17 @@
-"""What a person at the gateway sees: text, long lists a window at a time, and below it all the line
-being typed.
+"""The screen of a person at the gateway: output, long lists by pages, and the input line below.
 
-Where the terminal leaves editing to the gateway, the line is one row, in which a long line moves
-sideways; so it can be taken away and drawn again whenever something else is to be shown. Where a
-terminal (or a pipe) edits lines itself, nothing but the prompt is ours.
+If the terminal leaves editing to the gateway, the input line is one row, in which a long line
+scrolls sideways; so it can be removed and drawn again around other output. If a terminal or a pipe
+edits lines itself, only the prompt is drawn here.
 
-Long lists come a window at a time where the window's height is known and the line is edited here;
-what is said meanwhile is shown at once, above.
+Long lists come by pages if the window's height is known and the gateway edits the line; messages
+are shown above them at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 from twisted.internet.defer import Deferred
@@ -38,62 +38,53 @@ from bbs.ui.output import (
     waiting_line,
 )
 
-USUAL_COLUMNS = 80
-"""What a terminal has that does not say (RFC 1073 has 0 for that)."""
-
-FEWEST_COLUMNS = 4
-"""A narrower line is drawn as if it had so many: there is nothing to be seen in it anyway."""
-
-MOST_IN_COLUMN = 3
-"""Characters, on average, that share a column: marks without an end are no writing."""
+USUAL_COLUMNS = 80  # assumed of a terminal that has not said (0, RFC 1073)
+FEWEST_COLUMNS = 4  # assumed of narrower ones too, which show nothing useful anyway
+MOST_IN_COLUMN = 3  # characters, on average, that share a column; more marks are no writing
 
 _CLEAR_TO_END = "\x1b[K"
 _CLEAR_BELOW = "\x1b[J"
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class LineDisplay:
-    """One screen. `write` gets what is to appear there, with LF for the end of a line."""
+    """One screen. `_write` gets its output, with LF for the end of a line."""
 
-    __slots__ = ("_column", "_drawn", "_start", "_write", "columns", "edits", "encoding", "rows")
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self.columns = 0
-        self.rows = 0
-        self.edits = False
-        """Whether the line being typed is drawn here."""
-        self.encoding: Encoding = UTF8
-        self._write = write
-        self._drawn = ""
-        self._column = 0
-        self._start = 0
+    _write: Callable[[str], None]
+    columns: int = 0
+    rows: int = 0
+    edits: bool = False  # the input line is drawn here
+    encoding: Encoding = UTF8
+    _drawn: str = ""
+    _column: int = 0
+    _start: int = 0
 
     def show(self, text: str) -> None:
-        """Show lines above the line being typed, which is away until it is drawn again."""
+        """Show lines and remove the input line, until it is drawn again."""
         self.clear()
         self._write(f"{text}\n")
 
     def clear(self) -> None:
-        """Take the line being typed away."""
+        """Remove the input line."""
         if self._drawn:
             self._write(f"\r{_CLEAR_TO_END}" if self.edits else "\n")
         self._forget()
 
     def entered(self) -> None:
-        """The line being typed was ended: it stays, and what follows is below it."""
+        """Leave the input line on the screen, and go on below it."""
         if self.edits:
             self._write("\n")
         self._forget()
 
     def resized(self, columns: int) -> None:
-        """The screen has so many columns now; what a terminal made of the old row is taken away."""
+        """Set the width, and remove what the terminal made of the old row."""
         self.columns = columns
         if self._drawn and self.edits:
             self._write(f"\r{_CLEAR_BELOW}")
             self._forget()
 
     def ring(self) -> None:
-        """Ring the terminal's bell."""
         self._write("\a")
 
     def clear_screen(self) -> None:
@@ -102,8 +93,7 @@ class LineDisplay:
             self._forget()
 
     def draw(self, prompt: str, line: EditBuffer | None) -> None:
-        """Draw the line being typed, where it is not drawn like that already; None: one of which
-        there is nothing to see."""
+        """Draw the input line, unless it is drawn so already; None: a hidden line."""
         if not self.edits:
             if not self._drawn:
                 self._write(prompt)
@@ -122,11 +112,11 @@ class LineDisplay:
 
     @property
     def page_rows(self) -> int:
-        """The rows of a window that is shown pages; 0 for none."""
+        """The rows for a page; 0 if the window has no pages."""
         return self.rows if self.edits else 0
 
     def height(self, line: str) -> int:
-        """How many rows a line takes."""
+        """The rows that a line takes."""
         columns = max(FEWEST_COLUMNS, self.columns or USUAL_COLUMNS)
         return max(1, -(-self._width(line) // columns))
 
@@ -137,8 +127,7 @@ class LineDisplay:
         """The row, and the column of the cursor in it."""
         # The last column stays empty: a character there leaves the cursor in one of two places.
         room = max(FEWEST_COLUMNS, self.columns or USUAL_COLUMNS) - 1
-        # What is typed has half of the row, if it needs that much; of a long prompt the end says
-        # more.
+        # The text has half of the row, if it needs that much; a long prompt shows its end.
         typed = line.text if line else ""
         if len(prompt) + len(typed) <= room and is_plain(prompt) and is_plain(typed):
             if line is None:
@@ -153,25 +142,21 @@ class LineDisplay:
         room -= self._width(prompt)
         if self._fits(text, room):
             self._start = 0
-        elif not self._in_sight(text, position, room):
-            seen = self._fitting(reversed(text[:position]), room // 2)
-            self._start = position - len(seen)
+        else:
+            left = text[self._start : position]
+            if not left or not self._fits(left, room):  # the cursor left the drawn part
+                seen = self._fitting(reversed(text[:position]), room // 2)
+                self._start = position - len(seen)
         before = prompt + "".join(self._fitting(text[self._start : position], room))
         column = self._width(before)
         room -= column - self._width(prompt)
         return before + "".join(self._fitting(text[position:], room)), column
 
-    def _in_sight(self, text: str, position: int, room: int) -> bool:
-        """Whether the cursor is in a row that begins where the last one did, and something that is
-        before it too."""
-        before = text[self._start : position]
-        return bool(before) and self._fits(before, room)
-
     def _fits(self, text: str, room: int) -> bool:
         return len(self._fitting(text, room)) == len(text)
 
     def _fitting(self, characters: Iterable[str], room: int) -> list[str]:
-        """How the first of some characters look, as many as fit in so many columns."""
+        """The looks of the first characters, as many as fit into `room` columns."""
         looks = []
         for character in islice(characters, MOST_IN_COLUMN * room):
             look = self.encoding.shown(character)
@@ -186,8 +171,8 @@ class LineDisplay:
 
 
 def prompt_text(host: str, conversation: Conversation, at_work: bool) -> str:
-    """The words before the line being typed: who speaks to whom, `ann> ` or `ann>bob> `; while a
-    line is carried out, what that waits for."""
+    """The prompt: who speaks to whom, `ann> ` or `ann>bob> `; while a line is carried out, its
+    place in the queue for an app server."""
     if at_work:
         waiting = conversation.status.waiting
         return f"{waiting_line(waiting)} " if waiting else ""
@@ -197,58 +182,55 @@ def prompt_text(host: str, conversation: Conversation, at_work: bool) -> str:
 
 
 class IGatewaySession(Interface):
-    """A session at the gateway, as its screen and its keyboard use it."""
+    """A session at the gateway, for its screen and its keyboard."""
 
     is_busy: bool = Attribute("Whether a line is being carried out.")
-    talks: bool = Attribute("Whether a line that is entered now is said, unless a slash begins it.")
+    talks: bool = Attribute("Whether a line that is entered now is a message (without a slash).")
 
     def prompt() -> tuple[str, EditBuffer | None]:
-        """What stands below everything else: words, and the line being typed."""
+        """The prompt, and the line being typed."""
 
     def hold_lines() -> None:
-        """Hold lines back, or let them go, as pages that are left have it."""
+        """Hold lines back while there are pages to show."""
 
     def replied(request: ClientRequest, reply: ServiceReply) -> None:
-        """Note an answer of the service's that was shown."""
+        """Note a reply that was shown."""
 
     def ask_password(prompt: str) -> Deferred[str]:
-        """As `IScreen` has it."""
+        """Read a password (`IScreen`)."""
 
     def changed() -> None:
-        """As `IScreen` has it."""
+        """Draw the prompt again (`IScreen`)."""
 
     def completions(line: str) -> Sequence[Completion]:
         """The completions of the end of a text."""
 
     def give_up() -> None:
-        """Wait no more for the line that is being carried out."""
+        """Cancel the line that is being carried out."""
 
     def leave() -> None:
         """End the session as the person wishes."""
 
 
-FEWEST_ROWS = 4
-"""Rows of the smallest window in which something is shown by pages."""
+FEWEST_ROWS = 4  # rows of the smallest window with pages
 
 PROMPT = "-- more -- any key goes on, q leaves "
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Pager:
-    """What is left of a list, of which `display` shows pages."""
+    """The rest of a list that is shown by pages."""
 
-    __slots__ = ("_display", "_left")
-
-    def __init__(self, display: LineDisplay) -> None:
-        self._display = display
-        # The last comes first, so that a page is taken off the end.
-        self._left: list[str] = []
+    _display: LineDisplay
+    # In reverse order, so that a page is taken off the end.
+    _left: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self._left)
 
     def begin(self, lines: Sequence[str]) -> Sequence[str]:
-        """What to show of these lines at first; what is left waits for `turn`. Behind a list that
-        is not shown to its end nothing is shown at all."""
+        """The first page of these lines; `turn` gives the rest. Empty if an earlier list is not
+        shown to its end."""
         if self._left:
             self._left[:0] = reversed(lines)
             return ()
@@ -259,7 +241,7 @@ class Pager:
         return self.turn()
 
     def turn(self) -> Sequence[str]:
-        """The next page; all that is left, where the window has no pages any more."""
+        """The next page; all the rest, if the window has no pages any more."""
         room = self._display.page_rows
         count = len(self._left)
         if room >= FEWEST_ROWS:
@@ -267,11 +249,10 @@ class Pager:
         return [self._left.pop() for _ in range(min(count, len(self._left)))]
 
     def leave(self) -> None:
-        """Nobody wants to see the rest."""
         self._left.clear()
 
     def _fitting(self, lines: Sequence[str], rows: int) -> int:
-        """How many lines fit in a window, whose last row is the prompt's."""
+        """How many lines fit into a window with a prompt in the last row."""
         room = rows - 1
         for count, line in enumerate(lines):
             room -= self._display.height(line)
@@ -281,63 +262,43 @@ class Pager:
 
 
 @implementer(IScreen)
+@dataclass(slots=True, eq=False, repr=False)
 class GatewayScreen:
-    """What one person reads on `display`: replies, messages and words, with their times, above the
-    prompt of `session`."""
+    """The output of one person, with times, above the session's prompt."""
 
-    __slots__ = (
-        "_clock",
-        "_over",
-        "_pager",
-        "_session",
-        "_soon",
-        "_times",
-        "_vocabulary",
-        "display",
-        "rings",
-        "stamps",
-    )
+    _clock: IReactorTime
+    _vocabulary: CommandCatalog
+    _times: Timestamps
+    display: LineDisplay
+    _session: IGatewaySession
+    stamps: bool = True  # messages have their time before them
+    rings: bool = False  # the bell rings for a message to the person alone, or with their name
+    _pager: Pager = field(init=False)
+    _soon: IDelayedCall | None = None
+    _over: bool = False
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        vocabulary: CommandCatalog,
-        times: Timestamps,
-        display: LineDisplay,
-        session: IGatewaySession,
-    ) -> None:
-        self.display = display
-        self.stamps = True
-        """Whether what was said has its time before it."""
-        self.rings = False
-        """Whether the bell rings when somebody writes to the person, or names them."""
-        self._clock = clock
-        self._vocabulary = vocabulary
-        self._times = times
-        self._session = session
-        self._pager = Pager(display)
-        self._soon: IDelayedCall | None = None
-        self._over = False
+    def __post_init__(self) -> None:
+        self._pager = Pager(self.display)
 
     def show(self, text: str) -> None:
-        """Show lines above the line being typed."""
+        """Show lines above the input line."""
         if not self._over:
             self.display.show(text)
             self.draw_soon()
 
     def draw_soon(self) -> None:
-        """Draw the line when everything else that is to be shown now has been."""
+        """Draw the input line after all other output of this turn of the reactor."""
         if self._soon is None and not self._over:
             self._soon = self._clock.callLater(0, self.draw)
 
     def draw(self) -> None:
-        """Draw the line being typed as it is."""
+        """Draw the input line."""
         self._cancel()
         if not self._over:
             self.display.draw(*self._session.prompt())
 
     def end(self) -> None:
-        """Nothing is drawn any more."""
+        """Draw nothing from now on."""
         self._over = True
         self._cancel()
 
@@ -368,7 +329,7 @@ class GatewayScreen:
     def event(self, user: str, event: ServiceEvent) -> None:
         entry = event_entry(self._presentation, event, self._times.since)
         if entry.time is None and self.stamps:
-            lines = _beside(self._times.now(), entry.text)
+            lines = _with_time(self._times.now(), entry.text)
         else:
             lines = self._stamped(entry.text, entry.time)
         self.show("\n".join(lines))
@@ -393,11 +354,11 @@ class GatewayScreen:
 
     @property
     def has_pages(self) -> bool:
-        """Whether a list has pages left: then `turn` gets each key."""
+        """Whether a list has more pages; then `turn` gets each key."""
         return bool(self._pager)
 
     def turn(self, pressed: str | EditKey) -> None:
-        """Show the next page of what is left, or leave that."""
+        """Show the next page, or leave the list."""
         if pressed in (EditKey.INTERRUPT, EditKey.END_OF_INPUT, "q", "Q"):
             self.display.clear()
             self._pager.leave()
@@ -411,10 +372,10 @@ class GatewayScreen:
             self._session.hold_lines()
 
     def _stamped(self, line: str, time: float | None) -> Sequence[str]:
-        return _beside(self._times.stamp(time) if self.stamps else Stamp(), line)
+        return _with_time(self._times.stamp(time) if self.stamps else Stamp(), line)
 
 
-def _beside(stamp: Stamp, line: str) -> Sequence[str]:
-    """A line with its time before it, and a line before that where another day begins."""
+def _with_time(stamp: Stamp, line: str) -> Sequence[str]:
+    """A line after its time, and a line for the day before it where another day begins."""
     said = f"{stamp.time} {line}" if stamp.time else line
     return [f"--- {stamp.day} ---", said] if stamp.day else [said]

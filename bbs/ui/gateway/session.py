@@ -1,8 +1,7 @@
-"""One person at the gateway: what they type, and what they are shown.
+"""The session of one person at the gateway.
 
-The conversation is the client's (`bbs.ui.conversation`), as one user at a time. A session reads
-lines for it, one after the other, and has the screen that it shows itself on; while one is carried
-out the next may be typed already.
+The session carries out one line after the other in the client's conversation
+(`bbs.ui.conversation`), as one user at a time; the next line may be typed meanwhile.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from bbs.ui.output import Timestamps, waiting_line
 def gateway_commands(
     peer: GatewayPeer, screen: GatewayScreen, use: Callable[[Encoding], None]
 ) -> Mapping[str, BuiltinCommand]:
-    """The gateway's own commands, by name; `use` is told of another encoding."""
+    """The gateway's own commands, by name; `use` switches to another encoding."""
 
     def encoding(words: Sequence[str]) -> None:
         if len(words) > 1:
@@ -67,7 +66,7 @@ def gateway_commands(
 
 
 def _switched(words: Sequence[str], now: bool) -> bool:
-    """What words after a command switch to; `now`, where there are none."""
+    """The state that the words after a command ask for; `now` if there are none."""
     if not words:
         return now
     if len(words) > 1 or words[0] not in ("on", "off"):
@@ -76,15 +75,15 @@ def _switched(words: Sequence[str], now: bool) -> bool:
 
 
 RATE = Rate(50, UNITS["second"])
-"""Lines in the long run. What the gateway answers by itself nobody else counts, and a blank line
-costs whoever sends it a byte."""
+"""Lines of one person in the long run. No server counts the commands that the gateway answers by
+itself, and a blank line costs its sender only a byte."""
 
 BURST = 300
-"""Lines that are carried out as fast as may be, so that who pastes a page waits for nothing."""
+"""Lines that are carried out without a pause, such as a pasted page."""
 
 
 class LinePace:
-    """The pace of one person."""
+    """The pace at which one person's lines are carried out."""
 
     __slots__ = ("_bucket", "_clock", "_pause")
 
@@ -97,11 +96,11 @@ class LinePace:
     def pauses(self) -> bool:
         return self._pause is not None
 
-    async def keep(self, others: int) -> None:
-        """A line was carried out, behind which `others` wait: be back when the next may be.
+    async def wait(self, others: int) -> None:
+        """Wait after a line until the next may be carried out; `others` are queued.
 
-        Without a turn of the reactor all would be carried out in one, and not these alone: the
-        room that each leaves is taken by what has come and was not read yet.
+        Without a turn of the reactor, all of them would be carried out in one, and more: each makes
+        room for unread input.
         """
         wait = self._bucket.take("")
         if wait or others:
@@ -111,18 +110,15 @@ class LinePace:
             self._pause = None
 
     def end(self) -> None:
-        """Pause no longer."""
         if self._pause is not None:
             self._pause.cancel()
 
 
 NEGOTIATION_DEADLINE = 1.0
-"""Seconds at most that the first line waits for telnet to answer: whether it will hide a password
-should be known before one is asked for."""
+"""Longest wait of the first line for telnet's answers, in seconds: they say whether telnet will
+hide a password."""
 
-
-MOST_FAILURES = 5
-"""Wrong passwords, one after the other, after which a session ends."""
+MOST_FAILURES = 5  # consecutive wrong passwords that end a session
 
 GREETING = """\
 {} Press Enter to begin.
@@ -131,8 +127,8 @@ login NAME to log in, register NAME to make an account; help lists all commands.
 
 @dataclass(frozen=True)
 class Host:
-    """The service that people come to: its name, what they read first, a sentence, and what is
-    shown and done for it where its servers do not tell that."""
+    """The service of a gateway: its name, its greeting of one sentence, and its presentation for
+    servers that do not send one."""
 
     name: str
     greeting: str
@@ -141,8 +137,8 @@ class Host:
 
 @implementer(IGatewaySession)
 class GatewaySession:
-    """One person's session over `transport`, which it closes at its end. `max_line` is in bytes,
-    and `times` writes times for the person."""
+    """One person's session over `transport`, which it closes at its end. `max_line` is in bytes;
+    `times` formats times for the person."""
 
     _log = Logger()
 
@@ -175,14 +171,13 @@ class GatewaySession:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is expected but from the peer: nobody is logged in to whom messages
-        come."""
+        """Whether nobody is logged in to get messages, and no line is carried out."""
         return not (self.is_busy and not self._question) and not self._client.users
 
     # From the connection
 
     def begin(self) -> None:
-        """Greet the peer, if that is not done yet."""
+        """Greet the peer, once."""
         if self._begun:
             return
         self._begun = True
@@ -192,11 +187,11 @@ class GatewaySession:
         )
 
     def received(self, data: bytes) -> bool:
-        """Take bytes from the peer; whether somebody typed some of them."""
+        """Take bytes from the peer; returns whether some of them were typed."""
         typed = False
         for each in self.peer.receive(data):
             self.begin()
-            self._look_at_peer()
+            self._update_from_peer()
             if self._ended:
                 return typed
             if isinstance(each, TelnetCommand):
@@ -204,28 +199,28 @@ class GatewaySession:
             else:
                 typed |= self._keyboard.typed(each)
         self.begin()
-        self._look_at_peer()
+        self._update_from_peer()
         self._screen.draw_soon()
         return typed
 
     def hold(self, blocked: bool) -> None:
-        """Whether the peer takes no more for now; then no line is carried out."""
+        """Hold lines back while the peer takes no more output."""
         self._blocked = blocked
         self.hold_lines()
 
     def input_ended(self) -> None:
-        """The peer sends no more; what it sent is still carried out."""
+        """End the session after the lines that the peer has sent."""
         self._keyboard.ended()
 
     def end(self, words: str) -> None:
-        """End the session, and say why."""
+        """End the session after some last words."""
         if not self._ended:
             self._display.show(words)
             self._transport.close()
             self.close()
 
     def close(self) -> Deferred[None]:
-        """Let go of everything; nothing is shown any more."""
+        """Release everything, and show nothing more."""
         self._ended = True
         self._screen.end()
         if self._negotiation_end is not None and self._negotiation_end.active():
@@ -237,10 +232,10 @@ class GatewaySession:
         return self._conversation.close()
 
     def forget(self) -> None:
-        """Let no part refer to the session, which is closed, and which nobody calls any more.
+        """Break the cycles of references, after `close`.
 
-        Parts that refer to each other wait for the garbage collector. When thousands leave at a
-        time, that holds up everybody else for a second until it has found them all.
+        The garbage collector would have to find them. When thousands leave at a time, that stops
+        everybody else for a second.
         """
         del self._keyboard, self._conversation, self._client, self._screen
         del self._transport, self.peer
@@ -256,12 +251,12 @@ class GatewaySession:
             if not await self._carry_out(text):
                 break
             if not self._ended:
-                await self._pace.keep(len(self.lines))
+                await self._pace.wait(len(self.lines))
         self.end("Bye!")
 
     @property
     def is_busy(self) -> bool:
-        """Whether a line is carried out, or some wait for their turn behind one that was."""
+        """Whether a line is carried out, or lines wait in a pause after one."""
         return self._running is not None or (self._pace.pauses and bool(self.lines))
 
     async def _carry_out(self, line: str) -> bool:
@@ -295,9 +290,9 @@ class GatewaySession:
     def _text(self, line: InputLine) -> str:
         return line if isinstance(line, str) else self.peer.encoding.decode(line)
 
-    # What the peer is
+    # The peer
 
-    def _look_at_peer(self) -> None:
+    def _update_from_peer(self) -> None:
         peer, display = self.peer, self._display
         if peer.kind is PeerKind.TELNET and self._negotiation_end is None:
             self._negotiation_end = self._clock.callLater(NEGOTIATION_DEADLINE, self._negotiated)
@@ -325,19 +320,17 @@ class GatewaySession:
         self.peer.encoding = self._display.encoding = encoding
         self._keyboard.use(encoding)
 
-    # What is drawn
+    # For the screen
 
     def prompt(self) -> tuple[str, EditBuffer | None]:
         if self._screen.has_pages:
             return PROMPT, None
         at_work = self.is_busy or self.lines.held
         if self._question or (at_work and not self._display.edits):
-            words = self._question  # `changed` tells a pipe what is waited for, in lines
+            words = self._question  # a pipe gets its place in the queue in lines, from `changed`
         else:
             words = prompt_text(self._host.name, self._conversation, at_work)
         return words, self._keyboard.visible_line
-
-    # What the screen asks of the session
 
     def replied(self, request: ClientRequest, reply: ServiceReply) -> None:
         if request.name != "login":

@@ -136,8 +136,7 @@ class PromptState:
     elsewhere: int = 0
 
 
-ROOM = 30
-"""Columns left for typing; half of the columns if there are fewer than twice as many."""
+ROOM = 30  # columns left for typing; half of the columns if there are fewer than twice as many
 
 
 def prompt_text(state: PromptState, columns: int) -> str:

@@ -52,13 +52,11 @@ from bbs.ui.terminal.resize import ResizablePrompt
 from bbs.ui.terminal.theme import PasswordMask, Sanitizer
 
 FEW_COLUMNS = 30
-FEW_ROWS = 6
-"""A smaller window has no room for hints."""
+FEW_ROWS = 6  # a smaller window has no room for hints
 
 T = TypeVar("T")
 
-MOST_UNDONE = 100
-"""Edits that can be undone; each needs a copy of the text."""
+MOST_UNDONE = 100  # edits that can be undone; each needs a copy of the text
 
 MOST_KEPT = 256 * 1024
 """Characters in all of these copies, of up to 4 bytes each; the latest copy is always kept."""

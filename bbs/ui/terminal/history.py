@@ -22,11 +22,8 @@ from twisted.python.failure import Failure
 from bbs.ui.prompts import without_password
 from bbs.ui.terminal.interfaces import IHistoryOwner, InputContext
 
-KEPT = 1000
-"""Lines that stay in the file when a client starts; a shell keeps as many."""
-
-MOST_READ = 4 * 1024 * 1024
-"""Bytes at the end of the file that are read; lines may be long."""
+KEPT = 1000  # lines that stay in the file when a client starts; a shell keeps as many
+MOST_READ = 4 * 1024 * 1024  # bytes at the end of the file that are read; lines may be long
 
 
 def not_kept(problem: OSError) -> str:

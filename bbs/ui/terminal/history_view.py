@@ -42,8 +42,7 @@ from bbs.ui.terminal.keys import pasted
 from bbs.ui.terminal.theme import Sanitizer, wrapped
 
 MOST_MESSAGES = 2_000
-MOST_CHARACTERS = 4 * 1024 * 1024
-"""Messages and characters at most that stay loaded."""
+MOST_CHARACTERS = 4 * 1024 * 1024  # messages and characters at most that stay loaded
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from bbs.ui.process import STDIN, LineReader, start_reader
 from bbs.ui.terminal.history_view import HistoryView
 from bbs.ui.terminal.interfaces import Fragments, IEditor, ITerminal, ITerminalApp, SetAside
 
-PLAIN_COLUMNS = 80
-"""The assumed width, as such a terminal often does not report its own."""
+PLAIN_COLUMNS = 80  # the assumed width, as such a terminal often does not report its own
 
 
 def set_mode(descriptor: int, mode: int, on: bool) -> None:

@@ -35,17 +35,13 @@ PATIENCE = 0.3
 TRUST = 2.0
 """Seconds to wait for a terminal that has answered before: by satellite, or on a busy machine."""
 
-FORGOTTEN = 5.0
-"""Seconds after which an answer is no longer expected."""
-
-MOST_UNANSWERED = 3
-"""Unanswered questions after which the terminal is asked no more."""
+FORGOTTEN = 5.0  # seconds after which an answer is no longer expected
+MOST_UNANSWERED = 3  # unanswered questions after which the terminal is asked no more
 
 ASK = "\x1b[6n\x1b7\x1b[999;999H\x1b[6n\x1b8"
 """Asks for the cursor's position, and for that of the screen's end; then restores the cursor."""
 
-ANSWERS = 2
-"""Answers to `ASK`."""
+ANSWERS = 2  # answers to `ASK`
 
 
 class CursorQueries:

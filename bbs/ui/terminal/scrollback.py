@@ -33,11 +33,8 @@ from bbs.ui.terminal.history_view import DrawHistory, HistoryPart, HistoryView, 
 from bbs.ui.terminal.interfaces import Fragments, IEditor, IPager, IPrinter, More, WindowSize
 from bbs.ui.terminal.theme import rows
 
-PAUSE = 0.05
-"""Seconds from one turn to the next: 20 a second, more than an eye follows."""
-
-TURN = 250
-"""Lines at most in a turn: some milliseconds, so that a key never has to wait."""
+PAUSE = 0.05  # seconds from one turn to the next: 20 a second, more than an eye follows
+TURN = 250  # lines at most in a turn: some milliseconds, so that a key never has to wait
 
 MOST_HELD = 10_000
 MOST_CHARACTERS = 4 * 1024 * 1024

@@ -36,8 +36,7 @@ T = TypeVar("T")
 
 _NONE: Mapping[str, object] = MappingProxyType({})
 
-MOST_READ = 1024 * 1024
-"""Bytes of the file that are read."""
+MOST_READ = 1024 * 1024  # bytes of the file that are read
 
 
 class Attention(Enum):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from bbs.client.request import FRAMEWORK
 from bbs.protocols.presentation import Presentation
 from bbs.ui.chat import Partner
 from bbs.ui.completion import fetch_partners, listed_commands, usage
-from bbs.ui.interfaces import BuiltinCommand, IConversation, UsageError
+from bbs.ui.interfaces import BuiltinCommand, UsageError
 from bbs.ui.interpreter import HIDDEN, aliases_of, resolve_alias, unknown_command
 from bbs.ui.output import visible
 
+if TYPE_CHECKING:
+    from bbs.ui.conversation import Conversation
 
-def builtin_commands(conversation: IConversation) -> Sequence[BuiltinCommand]:
+
+def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
     """The commands of every interface; `use` only where several users may be logged in."""
 
     def use(words: Sequence[str]) -> None:
@@ -73,9 +77,8 @@ def _usage_of_talk(presentation: Presentation) -> str:
     return f"talk <{names}>" if all(each.choices for each in talks) else f"talk [<{names}>]"
 
 
-async def _find_partner(conversation: IConversation, words: Sequence[str]) -> Partner:
-    """The partner whom the words after `talk` name; the service is asked, as the cache may lack
-    them."""
+async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Partner:
+    """The partner whom the words after `talk` name, by asking the service."""
     presentation = conversation.client.vocabulary.presentation
     talks = {each.name: each for each in presentation.open_talks}
     user = conversation.current
@@ -117,7 +120,7 @@ SENTENCES: Mapping[str, str] = {
 """One sentence for each of the framework's commands; a service supplies those for its own."""
 
 
-def help_of(conversation: IConversation, word: str) -> Iterator[str]:
+def help_of(conversation: Conversation, word: str) -> Iterator[str]:
     """A command's usage, a sentence and its aliases; `UsageError` for an unknown command."""
     vocabulary = conversation.client.vocabulary
     word = word.removeprefix("/") or "/"
@@ -137,7 +140,7 @@ def help_of(conversation: IConversation, word: str) -> Iterator[str]:
         yield f"In short: {', '.join(map(visible, aliases))}"
 
 
-def help_lines(conversation: IConversation) -> Iterator[str]:
+def help_lines(conversation: Conversation) -> Iterator[str]:
     """All commands of the service and the client, under the service's headings if it has some."""
     groups = conversation.client.vocabulary.presentation.groups
     commands = {each.name: each for each in listed_commands(conversation)}

@@ -97,19 +97,16 @@ def _key(message: ChatMessage) -> _Key:
     return message.sender, message.to, message.group, message.text
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Chat:
-    """The current user's talk, and each user's unread messages."""
+    """The current user's talk, and for each user and partner the number of unread messages."""
 
-    __slots__ = ("_client", "_ended", "_meanwhile", "_screen", "partner", "unread")
-
-    def __init__(self, client: ServiceClient, screen: IScreen) -> None:
-        self.partner: Partner | None = None
-        self.unread: dict[str, Counter[Partner]] = {}
-        """For each user, how many messages each partner wrote since they last talked."""
-        self._client = client
-        self._screen = screen
-        self._meanwhile: Counter[_Key] | None = None
-        self._ended: Partner | None = None
+    _client: ServiceClient
+    _screen: IScreen
+    partner: Partner | None = None
+    unread: dict[str, Counter[Partner]] = field(default_factory=dict)
+    _meanwhile: Counter[_Key] | None = None
+    _ended: Partner | None = None
 
     async def begin(self, user: str, partner: Partner) -> None:
         """Send the lines that follow to `partner`, and show the last earlier messages."""
@@ -128,7 +125,6 @@ class Chat:
         self._screen.changed()
 
     def end(self) -> None:
-        """Treat the lines that follow as commands again."""
         self.partner = self._ended = None
 
     def reject_missed(self, line: str, as_text: bool) -> bool:
@@ -247,7 +243,6 @@ class Chat:
         return partner_of(self._presentation, user, message)
 
     def mark_read(self, user: str, partner: Partner) -> None:
-        """Forget the unread count of a partner."""
         if self.unread.get(user, Counter()).pop(partner, 0):
             self._screen.changed()
 

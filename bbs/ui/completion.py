@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
@@ -18,9 +19,11 @@ from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
 from bbs.protocols.commands import WrongUsage
 from bbs.protocols.presentation import Choices, Presentation, Talk, member
 from bbs.ui.chat import is_said
-from bbs.ui.interfaces import IConversation
 from bbs.ui.interpreter import HIDDEN, resolve_alias
 from bbs.ui.output import visible
+
+if TYPE_CHECKING:
+    from bbs.ui.conversation import Conversation
 
 Names = dict[str, None]  # names without repetition, in the order in which they were learned
 
@@ -135,8 +138,7 @@ def _listed(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | No
 
 
 async def fetch_partners(client: ServiceClient, user: str, talk: Talk) -> Sequence[str] | None:
-    """Ask the service with whom a user may talk; None if it has no such list. Fails as
-    `ServiceClient.ask` does."""
+    """Ask the service for a user's partners; None if it has no list. Fails like `client.ask`."""
     for each in client.vocabulary.presentation.choices:
         if each.name == talk.choices and each.ask:
             return _listed(await client.ask(each.ask, user), each.lists[each.ask], each.key)
@@ -145,15 +147,14 @@ async def fetch_partners(client: ServiceClient, user: str, talk: Talk) -> Sequen
 
 @dataclass(frozen=True)
 class Completion:
-    """A possible replacement (`text`) for the line from `start` on; `meaning` describes it in a
-    word or two."""
+    """A `text` that may replace the line from `start` on, and its `meaning` in a word or two."""
 
     text: str
     start: int
     meaning: str
 
 
-def completions(conversation: IConversation, line: str) -> Sequence[Completion]:
+def completions(conversation: Conversation, line: str) -> Sequence[Completion]:
     """The completions of the last word of `line`, the text before the cursor."""
     start = line.rfind(" ") + 1
     if conversation.talk and is_said(line):
@@ -169,7 +170,7 @@ def completions(conversation: IConversation, line: str) -> Sequence[Completion]:
     ]
 
 
-def hint(conversation: IConversation, line: str) -> str:
+def hint(conversation: Conversation, line: str) -> str:
     """The usage of the command that `line` begins with; in a talk, the line's recipient."""
     talk = conversation.talk
     if talk and (not line.strip(" ") or is_said(line)):
@@ -184,7 +185,7 @@ def hint(conversation: IConversation, line: str) -> str:
     return usage(conversation, info) if info else ""
 
 
-def usage(conversation: IConversation, info: CommandInfo) -> str:
+def usage(conversation: Conversation, info: CommandInfo) -> str:
     """A command's usage; arguments that need not be typed are in brackets or left out."""
     text = visible(info.usage)
     if info.command.takes_user and conversation.alone:
@@ -199,7 +200,7 @@ def usage(conversation: IConversation, info: CommandInfo) -> str:
 
 
 def corrected(
-    conversation: IConversation, request: ClientRequest, reply: ServiceReply
+    conversation: Conversation, request: ClientRequest, reply: ServiceReply
 ) -> ServiceReply:
     """`reply` with the usage replaced by that of `help`, if it is about wrong usage: the server
     does not know which arguments need not be typed here."""
@@ -210,19 +211,19 @@ def corrected(
     return replace(reply, members={**reply.members, "message": message})
 
 
-def listed_commands(conversation: IConversation) -> Iterator[CommandInfo]:
+def listed_commands(conversation: Conversation) -> Iterator[CommandInfo]:
     """The service's commands that `help` lists."""
     commands = conversation.client.vocabulary.commands.values()
     return (info for info in commands if info.name not in HIDDEN)
 
 
-def _commands(conversation: IConversation) -> Mapping[str, str]:
+def _commands(conversation: Conversation) -> Mapping[str, str]:
     service = {each.name: usage(conversation, each) for each in listed_commands(conversation)}
     own = {each.name: each.help for each in conversation.own.values() if each.name not in HIDDEN}
     return service | own
 
 
-def _arguments(conversation: IConversation, words: Sequence[str]) -> Mapping[str, str]:
+def _arguments(conversation: Conversation, words: Sequence[str]) -> Mapping[str, str]:
     """The possible next arguments after `words`, the command and its complete arguments."""
     vocabulary = conversation.client.vocabulary
     name, given, user = resolve_alias(words[0], vocabulary), list(words[1:]), conversation.current
@@ -252,7 +253,7 @@ def _arguments(conversation: IConversation, words: Sequence[str]) -> Mapping[str
     return {**_known(conversation, user, choices), **users}
 
 
-def _choices(conversation: IConversation, command: str, parameter: str) -> Sequence[str]:
+def _choices(conversation: Conversation, command: str, parameter: str) -> Sequence[str]:
     """The choices declared for a command's parameter, else those for any parameter of its name."""
     presentation = conversation.client.vocabulary.presentation
     usual = [each.name for each in presentation.choices if parameter in each.parameters]
@@ -260,7 +261,7 @@ def _choices(conversation: IConversation, command: str, parameter: str) -> Seque
 
 
 def _known(
-    conversation: IConversation, user: str | None, choices: Sequence[str]
+    conversation: Conversation, user: str | None, choices: Sequence[str]
 ) -> Mapping[str, str]:
     """The names of some choices, and their labels; a choice with a leading `-` excludes names."""
     presentation, known = conversation.client.vocabulary.presentation, conversation.known

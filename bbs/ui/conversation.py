@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.defer import CancelledError, Deferred
-from zope.interface import implementer
 
 from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import SentLine
@@ -27,7 +26,7 @@ from bbs.ui import completion
 from bbs.ui.builtins import builtin_commands
 from bbs.ui.chat import Chat, Partner, is_for, is_said
 from bbs.ui.completion import NameCache
-from bbs.ui.interfaces import BuiltinCommand, IConversation, IScreen, PromptCancelled, UsageError
+from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
 from bbs.ui.interpreter import interpret, parse_line
 from bbs.ui.output import event_entry, notices_line, problem_line, visible
 from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords
@@ -46,16 +45,14 @@ class Status:
     waiting: Waiting | None = None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ServerStatus:
-    """The servers of all users here; `screen` shows changes."""
+    """The servers of all users here; the screen shows changes."""
 
-    __slots__ = ("_screen", "_servers", "searching", "waiting")
-
-    def __init__(self, screen: IScreen) -> None:
-        self.waiting: Waiting | None = None
-        self.searching = False  # the login server is away
-        self._screen = screen
-        self._servers: dict[str, Address | None] = {}
+    _screen: IScreen
+    waiting: Waiting | None = None
+    searching: bool = False  # the login server is away
+    _servers: dict[str, Address | None] = field(default_factory=dict)
 
     def of(self, user: str | None) -> Status:
         server = self._servers.get(user or "")
@@ -97,10 +94,12 @@ GAVE_UP_PLACE = "Given up waiting for an app server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
 
-@implementer(IConversation)
 class Conversation:
     """One person's conversation, as any number of users, or (`alone`) as one at a time, whose name
-    is never typed. `own` are further commands of the interface."""
+    is never typed. `own` are further commands of the interface.
+
+    `current` is the user who speaks, if one is logged in; `known` are the names for completion.
+    """
 
     def __init__(
         self,
@@ -134,8 +133,6 @@ class Conversation:
         """The client's own commands, by name; they depend on the service's presentation."""
         return {each.name: each for each in builtin_commands(self)} | dict(self._more_own)
 
-    # State for drawing
-
     @property
     def _presentation(self) -> Presentation:
         return self.client.vocabulary.presentation
@@ -150,6 +147,7 @@ class Conversation:
 
     @property
     def talk(self) -> Partner | None:
+        """The partner who gets the lines that are not commands."""
         return self._chat.partner
 
     @property
@@ -164,14 +162,10 @@ class Conversation:
         return sum(each.total() for user, each in counts if user != self.current)
 
     def completions(self, line: str) -> Sequence[completion.Completion]:
-        """The completions of the last word of `line`."""
         return completion.completions(self, line)
 
     def hint(self, line: str) -> str:
-        """The usage of the command that `line` begins with; empty if there is none."""
         return completion.hint(self, line)
-
-    # Lines
 
     def carry_out(self, line: str, as_text: bool = False) -> Deferred[bool]:
         """Carry out a line; fires with False if it ends the conversation. In a talk, a line
@@ -183,6 +177,7 @@ class Conversation:
         return Deferred.fromCoroutine(self._carry_out(line, as_text))
 
     def end(self) -> None:
+        """End the conversation after the line that is being carried out."""
         self._over = True
 
     def close(self) -> Deferred[None]:
@@ -291,8 +286,6 @@ class Conversation:
         self._sent = True
         return completion.corrected(self, request, await self.client.request(request.line))
 
-    # Users
-
     async def _logged_in(self, user: str, reply: ServiceReply) -> None:
         self.known.begin(user)
         self.become(user)
@@ -336,6 +329,7 @@ class Conversation:
             asking.addErrback(lambda failure: failure.trap(ClientError))
 
     def become(self, user: str | None) -> None:
+        """Speak as another of `users`, or as nobody."""
         self.current = user
         self.end_talk()
 
@@ -345,8 +339,6 @@ class Conversation:
         self._chat.unread.pop(user, None)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
-
-    # Events
 
     def _was_logged_out(self, user: str) -> None:
         if user == self._leaving:
@@ -379,8 +371,6 @@ class Conversation:
                 self._chat.part(user, talk, (name,), user == self.current, unasked=True)
         if event_entry(self._presentation, event).text:
             self.screen.event(user, event)
-
-    # Talking
 
     async def begin_talk(self, partner: Partner) -> None:
         await self._chat.begin(self.current or "", partner)

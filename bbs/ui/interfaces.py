@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
-from zope.interface import Attribute, Interface
+from zope.interface import Interface
 
-from bbs.client.client import ServiceClient
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import ClientRequest
-
-if TYPE_CHECKING:
-    from bbs.ui.chat import Partner
-    from bbs.ui.completion import NameCache
 
 
 class PromptCancelled(Exception):
@@ -34,15 +28,11 @@ class IScreen(Interface):
         """Show the service's answer to a command."""
 
     def message(user: str, message: ChatMessage, for_you: bool) -> None:
-        """Show a message that was pushed to `user`, or that `user` sent elsewhere.
-
-        `for_you`: the message is for `user` alone or names `user` in a group, so the person may
-        want a signal.
-        """
+        """Show a message that was pushed to `user`, or that `user` sent elsewhere. `for_you`: it is
+        for `user` alone or names `user` in a group, so the person may want a signal."""
 
     def past(user: str, messages: Sequence[ChatMessage], older: bool) -> None:
-        """Show at least one earlier message of a conversation of `user`, oldest first; `older`
-        says that there are more before them."""
+        """Show at least one earlier message, oldest first; `older`: there are more before them."""
 
     def event(user: str, event: ServiceEvent) -> None:
         """Show an event for `user` that has a text."""
@@ -61,8 +51,7 @@ class IScreen(Interface):
 
 
 class UsageError(Exception):
-    """A command was typed wrongly. The text is for the person; an empty text means that the
-    command's usage says enough."""
+    """A command was typed wrongly. The text is for the person; empty: show the usage."""
 
 
 @dataclass(frozen=True)
@@ -77,28 +66,3 @@ class BuiltinCommand:
     @property
     def name(self) -> str:
         return self.usage.split()[0]
-
-
-class IConversation(Interface):
-    """A conversation, as completion and the client's own commands see it."""
-
-    alone: bool = Attribute("Whether only one user is here at a time, whose name is never typed.")
-    current: str | None = Attribute("The user who speaks, if one is logged in.")
-    known: NameCache = Attribute("The names that completion knows.")
-    client: ServiceClient = Attribute("The service.")
-    screen: IScreen = Attribute("Where the person reads.")
-    talk: Partner | None = Attribute("The partner who gets the lines that are not commands.")
-    own: Mapping[str, BuiltinCommand] = Attribute("The client's own commands, by name.")
-    users: tuple[str, ...] = Attribute("The users who are logged in here.")
-
-    def become(user: str | None) -> None:
-        """Speak as another of `users`, or as nobody."""
-
-    def begin_talk(partner: Partner) -> Awaitable[None]:
-        """Send the lines that follow to `partner`."""
-
-    def end_talk() -> None:
-        """Treat the lines that follow as commands again."""
-
-    def end() -> None:
-        """End the conversation after the line that is being carried out."""

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from bbs.client.catalog import CommandCatalog
 from bbs.client.request import ClientRequest
-from bbs.ui.interfaces import IConversation, UsageError
+from bbs.ui.interfaces import UsageError
 from bbs.ui.output import visible
 from bbs.ui.prompts import Confirmation, is_password_change, lacks_passwords
+
+if TYPE_CHECKING:
+    from bbs.ui.conversation import Conversation
 
 ALIKE = 0.6
 """Similarity, from 0 to 1, from which a word is suggested for another: `difflib`'s default."""
@@ -26,7 +30,6 @@ def resolve_alias(word: str, vocabulary: CommandCatalog) -> str:
 
 
 def aliases_of(name: str, vocabulary: CommandCatalog) -> list[str]:
-    """The other words that run a command."""
     aliases = vocabulary.presentation.aliases
     return [
         alias for alias in aliases if alias != name and resolve_alias(alias, vocabulary) == name
@@ -41,7 +44,7 @@ def suggestion(word: str, names: Iterable[str]) -> str:
 IRREVOCABLE = ("delete",)  # commands that need confirmation when the user's name was not typed
 
 
-async def parse_line(speaker: IConversation, line: str) -> ClientRequest:
+async def parse_line(speaker: Conversation, line: str) -> ClientRequest:
     """Turn a line into a request to this service; `UsageError` for a malformed line."""
     try:
         return await speaker.client.understand(line)
@@ -49,7 +52,7 @@ async def parse_line(speaker: IConversation, line: str) -> ClientRequest:
         raise UsageError(visible(str(problem))) from None
 
 
-async def interpret(speaker: IConversation, sure: Confirmation, line: str) -> ClientRequest:
+async def interpret(speaker: Conversation, sure: Confirmation, line: str) -> ClientRequest:
     """Turn a line into a request; the current user's name is added where none was typed."""
     for _ in range(2):  # An unknown word may prove an alias once the service's commands are known.
         line = await _without_alias(speaker, line)
@@ -74,7 +77,7 @@ async def interpret(speaker: IConversation, sure: Confirmation, line: str) -> Cl
     return await parse_line(speaker, f"{command} {speaker.current}{space}{rest}")
 
 
-async def _without_alias(speaker: IConversation, line: str) -> str:
+async def _without_alias(speaker: Conversation, line: str) -> str:
     command, space, rest = line.lstrip(" ").partition(" ")
     vocabulary = speaker.client.vocabulary
     if command not in vocabulary.commands and not vocabulary.learned:
@@ -86,15 +89,13 @@ HIDDEN = ("listen", "events", "quit")
 """Commands that help does not list: the client does them by itself, or has a better name."""
 
 
-def unknown_command(conversation: IConversation, word: str) -> str:
-    """The error text for an unknown command, with a suggestion."""
+def unknown_command(conversation: Conversation, word: str) -> str:
     close = similar_command(conversation, word)
     hint = f" Did you mean {visible(close)}?" if close else ""
     return f"Unknown command {visible(word)}.{hint}"
 
 
-def similar_command(conversation: IConversation, word: str) -> str:
-    """The command that is closest to a mistyped word; empty if none is close."""
+def similar_command(conversation: Conversation, word: str) -> str:
     vocabulary = conversation.client.vocabulary
     if vocabulary.is_unlisted(word):
         return ""

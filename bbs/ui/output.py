@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 
 from zope.interface import Interface, implementer
@@ -43,8 +43,7 @@ _UNPRINTABLE = re.compile(
 )
 
 _STRAY = re.compile("()(?<![^\x00-\x7f])[\u200c\u200d\ufe0e\ufe0f]+(?!\u20e3)")
-"""Joiners and selectors with nothing before them to join or vary; keycaps (1️⃣) begin with a
-digit."""
+"""Joiners and selectors with nothing before them; keycaps (1️⃣) begin with a digit."""
 
 FORMER = "(no more)"  # follows the name of an account that was deleted
 
@@ -275,8 +274,7 @@ _MONTHS = [
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 ]
-"""Independent of the locale: all output is in English, and the gateway's locale says nothing about
-its people's."""
+"""Not by the locale: all output is in English, and a gateway's people have other locales."""
 
 
 @dataclass(frozen=True)
@@ -288,23 +286,23 @@ class Stamp:
     time: str = ""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Timestamps:
     """Formats times for one person, in the order in which that person reads them.
 
-    `wall` is the clock, in seconds since the epoch; `zone` is the person's time zone, by default
+    `_wall` is the clock, in seconds since the epoch; `_zone` is the person's time zone, by default
     this machine's.
     """
 
-    __slots__ = ("_day", "_wall", "_zone")
+    _wall: Callable[[], float]
+    _zone: tzinfo | None = None
+    _day: date | None = field(init=False)
 
-    def __init__(self, wall: Callable[[], float], zone: tzinfo | None = None) -> None:
-        self._wall = wall
-        self._zone = zone
+    def __post_init__(self) -> None:
         self._day = self._today()
 
     def stamp(self, seconds: float | None) -> Stamp:
-        """The stamp of the message that is read next; the next call compares its day with this
-        one's."""
+        """The stamp of the next message; the call after it compares its day with this one's."""
         moment = self._moment(seconds)
         if moment is None:
             return Stamp()

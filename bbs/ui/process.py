@@ -101,7 +101,6 @@ class ClientRun:
         self._over = False
 
     async def run(self) -> None:
-        """Do the client's work, and then `end`."""
         raise NotImplementedError
 
     def start(self) -> Deferred[None]:
@@ -129,12 +128,10 @@ def stop_at(reactor: IReactor, *signals: signal.Signals) -> None:
 
 
 def state_file(environ: Mapping[str, str], name: str) -> Path:
-    """The path of a file with the client's state."""
     return _user_file(environ, "XDG_STATE_HOME", ".local/state", name)
 
 
 def settings_file(environ: Mapping[str, str], name: str) -> Path:
-    """The path of a file with the user's settings."""
     return _user_file(environ, "XDG_CONFIG_HOME", ".config", name)
 
 

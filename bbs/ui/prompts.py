@@ -23,11 +23,11 @@ class KeyPress:
     under_way: str = ""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class KeyConfirmation:
     """Remembers the last key press that needed confirmation."""
 
-    def __init__(self) -> None:
-        self._asked: KeyPress | None = None
+    _asked: KeyPress | None = None
 
     def confirms(self, press: KeyPress) -> bool:
         """Whether this press repeats the one before it; if not, ask about it now."""
@@ -47,8 +47,7 @@ QUESTIONS: Mapping[str, tuple[int, int]] = {
     "register": (1, 2),
     "change-password": (0, 3),
 }
-"""For each command: after how many words it asks for passwords, and for how many (old, new, and
-new again)."""
+"""After how many words each command asks for passwords, and for how many (old, new, new again)."""
 
 _WITH_PASSWORD = re.compile(r"\A([ /]*(?:(?:login|register) +[^ ]+|change-password)) .*", re.DOTALL)
 
@@ -71,8 +70,7 @@ def changes_password(line: str) -> bool:
 
 
 def without_password(line: str) -> str:
-    """A line for the history: `login` and `register` end at the name, `change-password` at the
-    command."""
+    """A line for the history: `login` and `register` keep the name, `change-password` nothing."""
     return _WITH_PASSWORD.sub(r"\1", line)
 
 
@@ -120,14 +118,12 @@ async def _ask_word(screen: IScreen, prompt: str) -> str:
     return password
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Confirmation:
     """Requires that a destructive line is typed twice."""
 
-    __slots__ = ("_asked", "_confirmed")
-
-    def __init__(self) -> None:
-        self._asked: tuple[str | None, str] | None = None
-        self._confirmed: tuple[str | None, str] | None = None
+    _asked: tuple[str | None, str] | None = None
+    _confirmed: tuple[str | None, str] | None = None
 
     def next_line(self) -> None:
         """Begin a line, which can confirm only the line directly before it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -30,15 +31,15 @@ MessageKey = tuple[str, Room | None, str]
 """The identity of one reader's message: its sender, its room if any, its text."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class PendingMessages:
     """Messages that are sent and have not arrived at users here. They are counted before they are
     sent, as they may arrive before the reply does."""
 
-    def __init__(self, vocabulary: CommandCatalog) -> None:
-        self._vocabulary = vocabulary
-        self._keys: dict[str, Counter[MessageKey]] = {}
-        self._watched: tuple[str, ...] = ()
-        self._watcher: Deferred[None] | None = None
+    _vocabulary: CommandCatalog
+    _keys: dict[str, Counter[MessageKey]] = field(default_factory=dict)
+    _watched: tuple[str, ...] = ()
+    _watcher: Deferred[None] | None = None
 
     def expect(self, request: ClientRequest, users: Collection[str]) -> None:
         """Count a message that is about to be sent: for its reader, or all `users` in its room."""
@@ -46,7 +47,6 @@ class PendingMessages:
             self._keys.setdefault(reader, Counter())[key] += 1
 
     def withdraw(self, request: ClientRequest, users: Collection[str]) -> None:
-        """Do not count a message that was not sent after all."""
         for reader, key in self._readers(request, users):
             self._take(reader, key)
 
@@ -69,13 +69,11 @@ class PendingMessages:
         self._check()
 
     def discard(self, reader: str) -> None:
-        """Stop waiting for the messages of a reader who has logged out."""
         self._keys.pop(reader, None)
         self._check()
 
     def settled(self, readers: Iterable[str]) -> Deferred[None]:
-        """Fires when these readers have all their messages; for one caller at a time. May be
-        cancelled."""
+        """Fires when these readers have all messages; for one caller at a time, who may cancel."""
         self._watched = tuple(readers)
         if self._are_settled():
             return succeed(None)

@@ -138,12 +138,10 @@ class GatewayConnection(Protocol):
         self._taking = self._hastens = False
 
     def end(self, words: str) -> None:
-        """End the connection after some last words."""
         self._session.end(words)
 
     def make_room(self, words: str) -> None:
-        """End the connection as soon as the words are sent: its place is needed, and it is unused
-        so far."""
+        """End an unused connection, whose place is needed, as soon as the words are sent."""
         self._hastens = True
         self._session.end(words)
 
@@ -215,8 +213,6 @@ class GatewayConnection(Protocol):
 
     def stopProducing(self) -> None:
         """Do nothing: connectionLost follows."""
-
-    # Own
 
     def _closed(self, _: None) -> None:
         self._session.forget()
@@ -330,6 +326,7 @@ class GatewayClient(ServiceClient):
         return ServiceReply({"status": 1, "message": unavailable.message, "code": unavailable.code})
 
 
+@dataclass(eq=False, repr=False)
 class GatewayFactory(Factory):
     """The factory of a gateway's connections.
 
@@ -340,57 +337,46 @@ class GatewayFactory(Factory):
 
     noisy = False
 
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        host: Host,
-        server: Address,
-        secret: str,
-        limits: LineLimits,
-        endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
-        door: Door | None = None,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self._reactor = reactor
-        self._host = host
-        self._server = server
-        self._secret = secret
-        self._limits = limits
-        self._endpoint = endpoint or partial(endpoint_to, reactor)
-        self._vocabulary = CommandCatalog(host.presentation)
-        self._door = door
-        self._wall = wall
+    reactor: IReactorTime
+    host: Host
+    server: Address
+    secret: str
+    limits: LineLimits
+    endpoint: Callable[[Address], IStreamClientEndpoint] | None = None
+    door: Door | None = None
+    wall: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self._vocabulary = CommandCatalog(self.host.presentation)
         self._connections: dict[GatewayConnection, Entry | None] = {}
         self._turned_away: set[connection_state.RejectedConnection] = set()
         self._stopping = False
-        self._departure = connection_state.ConnectionShutdown(reactor, self._connections)
+        self._departure = connection_state.ConnectionShutdown(self.reactor, self._connections)
 
     def buildProtocol(  # type: ignore[override]
         self, addr: IAddress | None
     ) -> GatewayConnection | connection_state.RejectedConnection | None:
-        """A connection, or one that says that it is one too many; None after `close_all`, and if
-        there is no room even for that."""
+        """A connection, or one that says that there are too many; None if not even that fits."""
         if self._stopping:
             return None
-        entry = self._door.enter(host_of(addr), DESCRIPTORS) if self._door else None
-        if self._door and entry is None:
-            if self._door.is_jammed:
+        entry = self.door.enter(host_of(addr), DESCRIPTORS) if self.door else None
+        if self.door and entry is None:
+            if self.door.is_jammed:
                 return None
-            return connection_state.RejectedConnection(
-                self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away
-            )
-        backpressure = Backpressure(self._endpoint)
+            words = f"{_TOO_MANY}\n".encode()
+            return connection_state.RejectedConnection(self.reactor, words, self._turned_away)
+        backpressure = Backpressure(self.endpoint or partial(endpoint_to, self.reactor))
         client = GatewayClient(
-            self._reactor,
-            self._server,
+            self.reactor,
+            self.server,
             backpressure.endpoint,
             origin=self._origin(addr),
             vocabulary=self._vocabulary,
             most=MOST_BYTES,
         )
-        times = Timestamps(self._wall)
+        times = Timestamps(self.wall)
         connection = GatewayConnection(
-            self._reactor, client, self._host, backpressure, self._limits, self, times
+            self.reactor, client, self.host, backpressure, self.limits, self, times
         )
         self._connections[connection] = entry
         if entry is not None:
@@ -399,8 +385,8 @@ class GatewayFactory(Factory):
         return connection
 
     def close_all(self, grace: float) -> Deferred[None]:
-        """Refuse new connections and end the open ones with some words; abort them after `grace`
-        seconds. Fires when all are gone."""
+        """End all connections, abort them after `grace` seconds, and refuse new ones. Fires when
+        all are gone."""
         self._stopping = True
         for turned_away in list(self._turned_away):
             turned_away.abort()
@@ -418,4 +404,4 @@ class GatewayFactory(Factory):
 
     def _origin(self, addr: IAddress | None) -> Origin | None:
         host = host_of(addr)
-        return Origin(host, self._secret) if self._secret and host else None
+        return Origin(host, self.secret) if self.secret and host else None

@@ -57,13 +57,11 @@ _TOKEN = re.compile(
 )
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class KeyReader:
     """Reads keys from pieces of a terminal's output, which may be cut anywhere."""
 
-    __slots__ = ("_begun",)
-
-    def __init__(self) -> None:
-        self._begun = ""
+    _begun: str = ""
 
     def read(self, text: str) -> Iterator[str | EditKey]:
         """The keys, and the text between them, which has no control characters."""
@@ -89,8 +87,7 @@ MOST_MARKS = 32  # characters without a column that join one character
 
 @dataclass(slots=True, eq=False, repr=False)
 class EditBuffer:
-    """One line, with its history. It takes at most `_most` bytes as UTF-8, the unit of the
-    service's limit."""
+    """One line of at most `_most` bytes as UTF-8, the unit of the service's limit; and a history."""
 
     _most: int
     text: str = ""

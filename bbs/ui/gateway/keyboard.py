@@ -142,7 +142,6 @@ class LineCutter:
         yield from self._add(rest)
 
     def rest(self) -> bytes:
-        """Take the incomplete line."""
         begun = bytes(self._begun)
         self._begun.clear()
         self._overlong = False
@@ -211,8 +210,7 @@ class Keyboard:
         return self.asked or self._answers > 0
 
     def line_is_over(self) -> None:
-        """Drop the passwords that were typed for a line and that it did not ask for: they must not
-        be carried out as lines."""
+        """Drop passwords that the line did not ask for: they must not be carried out as lines."""
         if unasked := self._lines.skip_answers():
             self._screen.show(NOT_SENT.format(unasked))
         if not any(

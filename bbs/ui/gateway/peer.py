@@ -40,8 +40,7 @@ _ERRORS = "backslashreplace"
 
 @dataclass(frozen=True)
 class Encoding:
-    """A character encoding. `name` is IANA's, as in CHARSET (RFC 2066); `columns` counts those of a
-    character."""
+    """A character encoding: IANA's `name`, as in CHARSET (RFC 2066), and a character's `columns`."""
 
     name: str
     codec: str
@@ -62,7 +61,6 @@ class Encoding:
         return _shown(self.codec, character)
 
     def width(self, text: str) -> int:
-        """The columns that `text` takes, as `shown` gives it."""
         return len(text) if is_plain(text) else sum(map(self.columns, text))
 
 
@@ -89,7 +87,6 @@ _NAMES = {"utf-8": UTF8, "utf8": UTF8, "big5": BIG5, "big-5": BIG5, "cp950": BIG
 
 
 def named(name: str | bytes) -> Encoding | None:
-    """The encoding with this name, in capitals or not."""
     text = name if isinstance(name, str) else name.decode("ascii", "replace")
     return _NAMES.get(text.lower())
 
@@ -137,8 +134,7 @@ class IGatewayTransport(Interface):
 
 @dataclass(slots=True, eq=False, repr=False)
 class GatewayPeer:
-    """The other end of one connection. A first line of more than `_room` bytes does not come from
-    telnet at a terminal."""
+    """The other end of one connection; a first line of more than `_room` bytes is not telnet's."""
 
     _transport: IGatewayTransport
     _room: int
@@ -165,7 +161,6 @@ class GatewayPeer:
 
     @property
     def settled(self) -> bool:
-        """Whether the peer has answered all requests."""
         return self._options.settled
 
     def write(self, text: str) -> None:

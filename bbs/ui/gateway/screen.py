@@ -66,7 +66,6 @@ class LineDisplay:
         self._write(f"{text}\n")
 
     def clear(self) -> None:
-        """Remove the input line."""
         if self._drawn:
             self._write(f"\r{_CLEAR_TO_END}" if self.edits else "\n")
         self._forget()
@@ -116,7 +115,6 @@ class LineDisplay:
         return self.rows if self.edits else 0
 
     def height(self, line: str) -> int:
-        """The rows that a line takes."""
         columns = max(FEWEST_COLUMNS, self.columns or USUAL_COLUMNS)
         return max(1, -(-self._width(line) // columns))
 
@@ -229,8 +227,7 @@ class Pager:
         return bool(self._left)
 
     def begin(self, lines: Sequence[str]) -> Sequence[str]:
-        """The first page of these lines; `turn` gives the rest. Empty if an earlier list is not
-        shown to its end."""
+        """The first page of these lines; none before an earlier list is shown to its end."""
         if self._left:
             self._left[:0] = reversed(lines)
             return ()
@@ -292,13 +289,11 @@ class GatewayScreen:
             self._soon = self._clock.callLater(0, self.draw)
 
     def draw(self) -> None:
-        """Draw the input line."""
         self._cancel()
         if not self._over:
             self.display.draw(*self._session.prompt())
 
     def end(self) -> None:
-        """Draw nothing from now on."""
         self._over = True
         self._cancel()
 
@@ -349,8 +344,6 @@ class GatewayScreen:
     @property
     def _presentation(self) -> Presentation:
         return self._vocabulary.presentation
-
-    # Pages
 
     @property
     def has_pages(self) -> bool:

@@ -115,8 +115,7 @@ class LinePace:
 
 
 NEGOTIATION_DEADLINE = 1.0
-"""Longest wait of the first line for telnet's answers, in seconds: they say whether telnet will
-hide a password."""
+"""Seconds at most that the first line waits for telnet's answer whether it hides passwords."""
 
 MOST_FAILURES = 5  # consecutive wrong passwords that end a session
 
@@ -127,8 +126,7 @@ login NAME to log in, register NAME to make an account; help lists all commands.
 
 @dataclass(frozen=True)
 class Host:
-    """The service of a gateway: its name, its greeting of one sentence, and its presentation for
-    servers that do not send one."""
+    """A gateway's service; `presentation` is for servers that do not send one."""
 
     name: str
     greeting: str
@@ -174,10 +172,7 @@ class GatewaySession:
         """Whether nobody is logged in to get messages, and no line is carried out."""
         return not (self.is_busy and not self._question) and not self._client.users
 
-    # From the connection
-
     def begin(self) -> None:
-        """Greet the peer, once."""
         if self._begun:
             return
         self._begun = True
@@ -209,11 +204,9 @@ class GatewaySession:
         self.hold_lines()
 
     def input_ended(self) -> None:
-        """End the session after the lines that the peer has sent."""
         self._keyboard.ended()
 
     def end(self, words: str) -> None:
-        """End the session after some last words."""
         if not self._ended:
             self._display.show(words)
             self._transport.close()
@@ -239,8 +232,6 @@ class GatewaySession:
         """
         del self._keyboard, self._conversation, self._client, self._screen
         del self._transport, self.peer
-
-    # Lines
 
     async def _run(self) -> None:
         while (line := await self.lines.next()) is not None:
@@ -290,8 +281,6 @@ class GatewaySession:
     def _text(self, line: InputLine) -> str:
         return line if isinstance(line, str) else self.peer.encoding.decode(line)
 
-    # The peer
-
     def _update_from_peer(self) -> None:
         peer, display = self.peer, self._display
         if peer.kind is PeerKind.TELNET and self._negotiation_end is None:
@@ -319,8 +308,6 @@ class GatewaySession:
     def _use(self, encoding: Encoding) -> None:
         self.peer.encoding = self._display.encoding = encoding
         self._keyboard.use(encoding)
-
-    # For the screen
 
     def prompt(self) -> tuple[str, EditBuffer | None]:
         if self._screen.has_pages:

@@ -87,12 +87,10 @@ class LineQueue:
 
     @property
     def lines(self) -> Iterator[QueuedLine]:
-        """The line that is being carried out, and those that wait."""
         return (line for line in (self.line, *self._lines) if line is not None)
 
     @property
     def unsent(self) -> int:
-        """The number of lines that wait."""
         return len(self._lines)
 
     def add(self, lines: Iterable[QueuedLine]) -> None:
@@ -149,7 +147,6 @@ def prompt_text(state: PromptState, columns: int) -> str:
 
 
 def partner_name(talk: Partner) -> str:
-    """A partner's name in the prompt and in messages."""
     return f"{'#' if talk.is_room else ''}{visible(talk.name)}"
 
 
@@ -431,8 +428,6 @@ class TerminalApp:
 
     def changed(self) -> None:
         self._editor.redraw()
-
-    # Lists and histories
 
     def _show(self, lines: Fragments) -> None:
         """Show lines above the prompt, or page them if they are a long answer."""

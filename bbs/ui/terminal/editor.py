@@ -108,6 +108,12 @@ class LineEditor:
         self._input = input
         self._output = output
         self._style = style
+        self._options: dict[str, Any] = {
+            "input": input,
+            "output": output,
+            "style": style,
+            "include_default_pygments_style": False,
+        }
         self._asks_cursor = ask
         self._history = history
         self._talk = history.talk
@@ -190,12 +196,10 @@ class LineEditor:
         return WindowSize(size.columns, size.rows)
 
     def more(self, words: str) -> Deferred[More]:
-        return self._ask(
-            more_application(words, self._input, self._output, self._style, self._type)
-        )
+        return self._ask(more_application(words, self._type, **self._options))
 
     def look_back(self, view: HistoryView) -> Deferred[None]:
-        return self._ask(view_application(view, self._input, self._output, self._style))
+        return self._ask(view_application(view, **self._options))
 
     @contextmanager
     def lent(self) -> Iterator[None]:
@@ -204,8 +208,6 @@ class LineEditor:
         # The program may have left the cursor inside the last row.
         self._output.write_raw("\r")
         self._output.flush()
-
-    # Own
 
     def _prompt(
         self,
@@ -237,11 +239,8 @@ class LineEditor:
             on_release=self._print_held,
             layout=Layout(HSplit(rows), line),
             clipboard=clipboard,
-            style=self._style,
-            include_default_pygments_style=False,
             key_bindings=keys,
-            input=self._input,
-            output=self._output,
+            **self._options,
         )
 
     @property

@@ -27,7 +27,6 @@ MOST_READ = 4 * 1024 * 1024  # bytes at the end of the file that are read; lines
 
 
 def not_kept(problem: OSError) -> str:
-    """The error for a history file that cannot be used."""
     return f"The history is not saved: {problem.strerror or problem}"
 
 
@@ -93,7 +92,6 @@ class History(history.History):
 
     @property
     def talk(self) -> Hashable:
-        """The talk that the next line would be said in, if any."""
         return self._owner.context("", False).talk
 
     # prompt_toolkit's History
@@ -127,8 +125,6 @@ class History(history.History):
                     new.append(line)
         if new and self._keep is not None:
             self._keep(new).addErrback(self._failed)
-
-    # Own
 
     @property
     def _last(self) -> tuple[InputContext, str]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.clipboard import DummyClipboard
 from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import (
@@ -29,7 +29,6 @@ from prompt_toolkit.layout import (
     Window,
 )
 from prompt_toolkit.output import Output
-from prompt_toolkit.styles import BaseStyle
 from prompt_toolkit.utils import get_cwidth
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import Interface
@@ -99,8 +98,6 @@ class HistoryView:
         self._lay_out()
         self._top = max(0, len(self._rows) - height)
 
-    # Display
-
     def shown(self, columns: int, height: int) -> Sequence[Fragments]:
         """The rows for a window of this size, filled from the bottom."""
         if (columns, height) != (self._columns, self._height):
@@ -137,8 +134,6 @@ class HistoryView:
                 break
         return line[:columns]
 
-    # Keys
-
     def move(self, rows: int) -> None:
         """Go down, or up if `rows` is negative."""
         self._note = ""
@@ -149,11 +144,9 @@ class HistoryView:
         self.move(pages * max(1, self._height - 1))
 
     def oldest(self) -> None:
-        """Go to the first loaded message, and load earlier ones."""
         self.move(-len(self._rows))
 
     def latest(self) -> None:
-        """Go to the end of the conversation."""
         if self._lacks_latest:
             self._load(latest=True)
         self.move(len(self._rows))
@@ -177,7 +170,6 @@ class HistoryView:
         self._seek(0 if start is None else start, step)
 
     def stop(self) -> None:
-        """Stop searching."""
         if self.is_searching:
             self.is_searching = False
             self._lay_out()
@@ -187,8 +179,6 @@ class HistoryView:
         self.changed = lambda: None
         if self._loading is not None:
             self._loading.cancel()
-
-    # Position
 
     @property
     def _is_at_end(self) -> bool:
@@ -208,8 +198,6 @@ class HistoryView:
         self._top = max(0, min(top, len(self._rows) - self._height))
         if self._top < self._height:
             self._load()
-
-    # Searching
 
     def _seek(self, start: int, step: int) -> None:
         at = start
@@ -238,8 +226,6 @@ class HistoryView:
 
     def _marked(self, row: Fragments) -> Fragments:
         return [(f"{fragment[0]} class:found", fragment[1]) for fragment in row]
-
-    # Parts
 
     def _load(self, latest: bool = False) -> None:
         """Load older messages, or the latest again; during a search, one part after the other."""
@@ -299,8 +285,6 @@ class HistoryView:
             self._wrapped.pop(latest.id, None)
             self._lacks_latest = True
 
-    # Rows
-
     def _lay_out(self) -> None:
         """Make the rows of the loaded messages; the first row of the window stays the same."""
         before, first = self._at(self._top), self._top
@@ -330,9 +314,7 @@ _LINE = ("enter", "down")
 _LEAVE = ("q", "Q", "escape", "c-c", "c-d", "c-z")
 
 
-def more_application(
-    words: str, input: Input, output: Output, style: BaseStyle, type: Callable[[str], None]
-) -> Application[More]:
+def more_application(words: str, type: Callable[[str], None], **options: Any) -> Application[More]:
     """A prompt that asks whether to go on. Any other character leaves and goes to `type`, as the
     beginning of the next line."""
     keys = KeyBindings()
@@ -359,21 +341,11 @@ def more_application(
     def late(event: KeyPressEvent) -> None:
         """Ignore a late answer, which is no key."""
 
-    line = Window(FormattedTextControl([("class:status", words)]), height=1)
-    return Application(
-        layout=Layout(line),
-        style=style,
-        include_default_pygments_style=False,
-        key_bindings=keys,
-        input=input,
-        output=output,
-        erase_when_done=True,
-    )
+    layout = Layout(Window(FormattedTextControl([("class:status", words)]), height=1))
+    return Application(layout=layout, key_bindings=keys, erase_when_done=True, **options)
 
 
-def view_application(
-    view: HistoryView, input: Input, output: Output, style: BaseStyle
-) -> Application[None]:
+def view_application(view: HistoryView, output: Output, **options: Any) -> Application[None]:
     """Shows a view in the whole window, above a line with the position."""
     pattern = Buffer(multiline=False)
     pattern_control = BufferControl(pattern, input_processors=[Sanitizer()])
@@ -400,13 +372,11 @@ def view_application(
     layout = Layout(HSplit([text, *below]), text)
     application: Application[None] = Application(
         layout=layout,
-        style=style,
-        include_default_pygments_style=False,
         clipboard=DummyClipboard(),
         key_bindings=_view_keys(view, layout, pattern, text, direction),
-        input=input,
-        output=output,
         full_screen=True,
+        output=output,
+        **options,
     )
     view.changed = application.invalidate
     return application

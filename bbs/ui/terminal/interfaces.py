@@ -133,8 +133,7 @@ class IEditor(IPrinter):
     """Shows one prompt at a time, and lines above it."""
 
     def raw() -> AbstractContextManager[None]:
-        """Stop the terminal's own echo: it would show text that is typed between two prompts, such
-        as a password."""
+        """Stop the terminal's own echo, which would show a password typed between two prompts."""
 
     def line() -> Deferred[str]:
         """Read until Enter. Fails with `SetAside`, and with EOFError at the end of input."""
@@ -163,8 +162,7 @@ class IEditor(IPrinter):
         has no meaning here leaves, and begins the next `line`."""
 
     def look_back(view: HistoryView) -> Deferred[None]:
-        """Show a view in the whole window until the person leaves it; only where there is a
-        `size`."""
+        """Show a view in the whole window until the person leaves it; only with a `size`."""
 
     def lent() -> AbstractContextManager[None]:
         """Lend the terminal to another program, in the state before `raw`."""

@@ -24,8 +24,7 @@ from bbs.ui.prompts import CLEAR, KeyConfirmation, KeyPress
 from bbs.ui.terminal.interfaces import ITerminalApp
 
 MOST = 64 * 1024 - 1024
-"""Bytes that may be typed before Enter: a server's line without the command, token and names, of at
-most 100 characters each."""
+"""Bytes before Enter: a server's line without command, token and names of 100 characters each."""
 
 Sequences = Sequence[tuple[str, ...]]
 """Alternative key sequences for one action, with prompt_toolkit's names of keys."""
@@ -131,7 +130,6 @@ class _LineActions:
 
 
 def password_keys() -> KeyBindings:
-    """The bindings of a hidden line."""
     keys = KeyBindings()
 
     @keys.add("enter")

@@ -143,5 +143,4 @@ def _output() -> Vt100_Output:
 
 
 def _plain(reactor: IReactor, threads: ThreadPool, own: Settings, app: TerminalApp) -> IEditor:
-    """An editor for a terminal that edits lines itself."""
     return PlainEditor(Terminal(reactor, app), app)

@@ -132,8 +132,6 @@ class PlainEditor:
     def lent(self) -> NoReturn:
         raise NotImplementedError
 
-    # Own
-
     def _ask(self, prompt: Callable[[], str]) -> Deferred[str]:
         self._prompt = prompt
         self._show_prompt()

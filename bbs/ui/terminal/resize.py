@@ -124,8 +124,6 @@ class ResizablePrompt(Application[str]):
         if not self.held:
             super()._redraw(render_as_done)
 
-    # Own
-
     def _answered(self, event: KeyPressEvent) -> None:
         column = int(event.data[2:-1].partition(";")[2]) - 1
         left = self._questions.answered()
@@ -140,8 +138,7 @@ class ResizablePrompt(Application[str]):
             self._settle(rows_above(row_widths(drawn), cursor, columns, self._column))
 
     def _settle(self, above: int | None) -> None:
-        """Draw the prompt anew, whose cursor has so many rows `above` its own; None if that is not
-        known."""
+        """Draw the prompt again; `above` is the number of rows above the cursor's, if known."""
         if self._given_up is not None:
             self._given_up.cancel()
             self._given_up = None

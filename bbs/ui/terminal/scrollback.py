@@ -38,8 +38,7 @@ TURN = 250  # lines at most in a turn: some milliseconds, so that a key never ha
 
 MOST_HELD = 10_000
 MOST_CHARACTERS = 4 * 1024 * 1024
-"""Lines and characters at most that wait while the person reads something else, which may take
-days. The latest stay."""
+"""The latest lines that wait while the person reads something else, which may take days."""
 
 
 class Scrollback:
@@ -71,7 +70,6 @@ class Scrollback:
         self._held, self._size = True, sum(fragment_list_len(list(one)) for one in self._waiting)
 
     def release(self) -> None:
-        """Write the lines that waited."""
         self._held = False
         self._note_left_out()
         self._plan()
@@ -110,8 +108,7 @@ class Scrollback:
 
 
 LESS = "FRX"
-"""The default of `LESS`, as for git: less ends by itself if all fits on one screen, and leaves it
-there."""
+"""The default of `LESS`, as git has it: less ends by itself and leaves a single screen there."""
 
 
 class PagerFailed(Exception):
@@ -205,7 +202,6 @@ class Overlay:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is something to show."""
         return bool(self._waiting)
 
     def add_long(self, lines: Fragments) -> bool:

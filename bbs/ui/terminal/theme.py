@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from zlib import crc32
 
@@ -41,7 +42,6 @@ from bbs.ui.terminal.interfaces import Fragments, WindowSize
 
 
 def rows(line: Fragments, size: WindowSize) -> int:
-    """The rows that a line takes in a window of this size."""
     return max(1, -(-width(fragment_list_to_text(list(line))) // size.columns))
 
 
@@ -99,27 +99,21 @@ PALETTE = (
 
 
 def sender_style(name: str) -> str:
-    """prompt_toolkit's style for a name."""
     return f"bold {PALETTE[crc32(name.encode('utf-8', 'replace')) % len(PALETTE)]}"
 
 
+@dataclass
 class Theme:
     """The look of one person's output: with times or without, and names in colours (`senders`) or
     not. `wall` is the clock of the times; `vocabulary` has the service's presentation."""
 
-    def __init__(
-        self,
-        vocabulary: CommandCatalog,
-        wall: Callable[[], float],
-        *,
-        shows_times: bool = True,
-        senders: bool = True,
-    ) -> None:
-        self._vocabulary = vocabulary
-        self._wall = wall
-        self._shows_times = shows_times
-        self._senders = senders
-        self._times = Timestamps(wall)
+    vocabulary: CommandCatalog
+    wall: Callable[[], float]
+    shows_times: bool = True
+    senders: bool = True
+
+    def __post_init__(self) -> None:
+        self._times = Timestamps(self.wall)
 
     def reply(self, reply: ServiceReply, user: str = "") -> Fragments:
         style = "" if reply.ok else "class:problem"
@@ -147,10 +141,10 @@ class Theme:
     def history(self, user: str) -> Callable[[ChatMessage], tuple[str, Fragments]]:
         """A function that draws the earlier messages of `user`, in their order. For each it gives
         the line of its day, empty if that is the same as before, and the message."""
-        times = Timestamps(self._wall)
+        times = Timestamps(self.wall)
 
         def draw(message: ChatMessage) -> tuple[str, Fragments]:
-            stamp = times.stamp(message.time) if self._shows_times else Stamp()
+            stamp = times.stamp(message.time) if self.shows_times else Stamp()
             time = [("class:time", f"{stamp.time} ")] if stamp.time else []
             return _day(stamp), [*time, *self._message(user, message, False, False)]
 
@@ -166,13 +160,13 @@ class Theme:
 
     @property
     def _presentation(self) -> Presentation:
-        return self._vocabulary.presentation
+        return self.vocabulary.presentation
 
     def _style(self, name: str) -> str:
-        return sender_style(name) if self._senders else "bold"
+        return sender_style(name) if self.senders else "bold"
 
     def _stamp(self, stamp: Stamp) -> Sequence[tuple[str, str]]:
-        if not self._shows_times:
+        if not self.shows_times:
             return []
         day = [("class:day", _day(stamp)), ("", "\n")] if stamp.day else []
         return [*day, *([("class:time", f"{stamp.time} ")] if stamp.time else [])]
@@ -191,7 +185,6 @@ def _day(stamp: Stamp) -> str:
 
 
 def width(text: str) -> int:
-    """The columns that `text` takes if each character is drawn for itself."""
     return sum(max(0, wcwidth(character)) for character in text)
 
 

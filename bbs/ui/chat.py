@@ -33,10 +33,6 @@ class Partner:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", self.talk.name)
 
-    @property
-    def is_room(self) -> bool:
-        return self.talk.room
-
 
 def partner_of(presentation: Presentation, user: str, message: ChatMessage) -> Partner:
     """The partner or room of a message, as `user` sees it."""

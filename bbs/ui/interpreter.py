@@ -5,7 +5,6 @@ A command of the service takes precedence over an alias of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,6 @@ from bbs.ui.prompts import Confirmation, is_password_change, lacks_passwords
 
 if TYPE_CHECKING:
     from bbs.ui.conversation import Conversation
-
-ALIKE = 0.6
-"""Similarity, from 0 to 1, from which a word is suggested for another: `difflib`'s default."""
 
 
 def resolve_alias(word: str, vocabulary: CommandCatalog) -> str:
@@ -34,11 +30,6 @@ def aliases_of(name: str, vocabulary: CommandCatalog) -> list[str]:
     return [
         alias for alias in aliases if alias != name and resolve_alias(alias, vocabulary) == name
     ]
-
-
-def suggestion(word: str, names: Iterable[str]) -> str:
-    """The name that is closest to a mistyped word; empty if none is close."""
-    return next(iter(get_close_matches(word, [*names], 1, ALIKE)), "")
 
 
 IRREVOCABLE = ("delete",)  # commands that need confirmation when the user's name was not typed
@@ -100,4 +91,5 @@ def similar_command(conversation: Conversation, word: str) -> str:
     if vocabulary.is_unlisted(word):
         return ""
     listed = [name for name in (*vocabulary.commands, *conversation.own) if name not in HIDDEN]
-    return suggestion(word, [*listed, *vocabulary.presentation.aliases])
+    names = [*listed, *vocabulary.presentation.aliases]
+    return next(iter(get_close_matches(word, names, 1)), "")

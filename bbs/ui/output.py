@@ -120,7 +120,7 @@ def reply_entries(
     the presentation declares is shown even if the reply has other members. A line marks where
     elements of a list are missing. `since` formats times.
     """
-    entries = _entries(presentation, reply, user, since)
+    entries = _Formatter(presentation, user, since).entries(reply)
     listing = presentation.listing(reply.list_name)
     # Only the latest messages of a conversation were requested, so none are missing.
     if not reply.has_more or (listing.recent and not reply.lacking):
@@ -131,65 +131,62 @@ def reply_entries(
     return [*entries, OutputLine(f"(others are not shown{why})")]
 
 
-def _entries(
-    presentation: Presentation, reply: ServiceReply, user: str, since: Callable[[float], str]
-) -> list[OutputLine]:
-    if reply.message is not None:
-        return [OutputLine(visible(reply.message))]
-    if not reply.ok:
-        return [OutputLine("Failed")]
-    members = {name: value for name, value in reply.members.items() if name not in _ASIDE}
-    lists = {name: value for name, value in members.items() if isinstance(value, list)}
-    known = [each.name for each in presentation.lists if each.name in lists]
-    for name in known or (lists if len(lists) == 1 else ()):
-        entries = [_entry(presentation, each, user, since) for each in lists[name]]
-        return entries or [OutputLine(visible(presentation.listing(name).empty) or "Nothing")]
-    return [*map(OutputLine, _members(presentation, reply, members))] or [OutputLine("Success!")]
+@dataclass(frozen=True)
+class _Formatter:
+    """Formats replies to `user`."""
 
+    presentation: Presentation
+    user: str
+    since: Callable[[float], str]
 
-def _members(
-    presentation: Presentation, reply: ServiceReply, members: dict[str, object]
-) -> Iterator[str]:
-    if [*members] == ["app_server"]:
+    def entries(self, reply: ServiceReply) -> list[OutputLine]:
+        if reply.message is not None:
+            return [OutputLine(visible(reply.message))]
+        if not reply.ok:
+            return [OutputLine("Failed")]
+        members = {name: value for name, value in reply.members.items() if name not in _ASIDE}
+        lists = {name: value for name, value in members.items() if isinstance(value, list)}
+        known = [each.name for each in self.presentation.lists if each.name in lists]
+        for name in known or (lists if len(lists) == 1 else ()):
+            empty = visible(self.presentation.listing(name).empty) or "Nothing"
+            return [*map(self._entry, lists[name])] or [OutputLine(empty)]
+        return [*map(OutputLine, self._members(reply, members))] or [OutputLine("Success!")]
+
+    def _members(self, reply: ServiceReply, members: dict[str, object]) -> Iterator[str]:
+        if [*members] == ["app_server"]:
+            try:
+                yield visible(str(reply.app_server))
+                return
+            except BadReply:
+                pass  # Show it like any other value.
+        plain = _Formatter(self.presentation, "", utc)
+        for name, value in members.items():
+            yield f"{visible(name)}: {plain._entry(value).text}"
+
+    def _entry(self, value: object) -> OutputLine:
+        if isinstance(value, str):
+            return OutputLine(visible(value))
+        if isinstance(value, dict):
+            if (said := self._message(value)) is not None:
+                return said
+            event = self.presentation.events.get(str(value.get("event")))
+            for line in (*([event] if event else []), *self.presentation.lines):
+                text: object = line.filled(value, _dated(self.since))
+                if text is not None and not line.text:
+                    text = value.get("text")
+                if isinstance(text, str):
+                    return OutputLine(visible(text), read_time(member(value, line.time)))
+        return OutputLine(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+
+    def _message(self, value: Mapping[str, object]) -> OutputLine | None:
+        chat = self.presentation.chat(value.get("event"))
         try:
-            yield visible(str(reply.app_server))
-            return
+            message = ChatMessage.read(value, chat) if chat else None
         except BadReply:
-            pass  # Show it like any other value.
-    for name, value in members.items():
-        shown = _entry(presentation, value, "", utc).text
-        yield f"{visible(name)}: {shown}"
-
-
-def _entry(
-    presentation: Presentation, value: object, user: str, since: Callable[[float], str]
-) -> OutputLine:
-    if isinstance(value, str):
-        return OutputLine(visible(value))
-    if isinstance(value, dict):
-        if (said := _message(presentation, value, user)) is not None:
-            return said
-        event = presentation.events.get(str(value.get("event")))
-        for line in (*([event] if event else []), *presentation.lines):
-            text: object = line.filled(value, _dated(since))
-            if text is not None and not line.text:
-                text = value.get("text")
-            if isinstance(text, str):
-                return OutputLine(visible(text), read_time(member(value, line.time)))
-    return OutputLine(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
-
-
-def _message(
-    presentation: Presentation, value: Mapping[str, object], user: str
-) -> OutputLine | None:
-    chat = presentation.chat(value.get("event"))
-    if chat is None:
-        return None
-    try:
-        message = ChatMessage.read(value, chat)
-    except BadReply:
-        return None
-    return OutputLine(message_line(presentation, message, user), message.time)
+            return None
+        return message and OutputLine(
+            message_line(self.presentation, message, self.user), message.time
+        )
 
 
 def message_line(presentation: Presentation, message: ChatMessage, user: str = "") -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -129,6 +129,7 @@ class IScriptConsole(Interface):
         """Print a line."""
 
 
+@dataclass(eq=False, repr=False)
 class Script:
     """Carries out the lines of `console`, which prints the output in the format `form`.
 
@@ -136,30 +137,22 @@ class Script:
     `events` turns on output that is off at first: places in the queue for an app server,
     invitations, and messages that a user sent elsewhere. `listen` does nothing more, as a login
     listens already. `password` is for logins and registrations typed without one.
-
-    `refusal` says why the last command was refused, and `first_refusal` why the first refused one
-    was; each is empty if there is none.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        client: ServiceClient,
-        console: IScriptConsole,
-        *,
-        form: IOutputFormat,
-        password: str | None = None,
-    ) -> None:
-        self.refusal = self.first_refusal = ""
-        self._clock = clock
-        self._client = client
-        self._console = console
-        self._form = form
-        self._password = password
-        self._pending = PendingMessages(client.vocabulary)
-        self._leaving = ""
-        client.on_event(self._show_event)
-        client.on_logged_out(self._was_logged_out)
+    _clock: IReactorTime
+    _client: ServiceClient
+    _console: IScriptConsole
+    _: KW_ONLY
+    form: IOutputFormat
+    password: str | None = None
+    refusal: str = ""  # why the last command was refused; empty if it was not
+    first_refusal: str = ""  # why the first refused command was
+    _leaving: str = ""
+
+    def __post_init__(self) -> None:
+        self._pending = PendingMessages(self._client.vocabulary)
+        self._client.on_event(self._show_event)
+        self._client.on_logged_out(self._was_logged_out)
 
     async def run(self) -> None:
         """Run until `exit`, `quit` or the end of input; `Unreachable` if the service is lost."""
@@ -181,20 +174,20 @@ class Script:
         self.refusal = ""
         if name == "help":
             await self._client.learn()
-            self._write(self._form.own(help_lines(self._client.vocabulary.commands.values())))
+            self._write(self.form.own(help_lines(self._client.vocabulary.commands.values())))
         elif name == "events":
-            self._client.on_waiting(lambda waiting: self._write(self._form.waiting(waiting)))
+            self._client.on_waiting(lambda waiting: self._write(self.form.waiting(waiting)))
             self._client.on_sent(
-                lambda user, message: self._write(self._form.message(user, message))
+                lambda user, message: self._write(self.form.message(user, message))
             )
-            self._write(self._form.own(["Success!"]))
+            self._write(self.form.own(["Success!"]))
         elif name == "listen" and listening and len(request.words) <= 3:
             problem = await self._listen(request.user)
-            self._write(self._form.failed(problem) if problem else self._form.own(["Success!"]))
+            self._write(self.form.failed(problem) if problem else self.form.own(["Success!"]))
             self.refusal = str(problem or "")
         else:
-            if self._password and name in ("login", "register") and len(request.words) == 2:
-                request = await self._client.understand(f"{request.line} {self._password}")
+            if self.password and name in ("login", "register") and len(request.words) == 2:
+                request = await self._client.understand(f"{request.line} {self.password}")
             if name in ("logout", "delete") and listening:
                 await self._settle((request.user,))
             await self._ask(request)
@@ -206,10 +199,10 @@ class Script:
         self._leaving = request.user if request.name in ("logout", "delete") else ""
         try:
             reply = await self._client.request(request.line)
-            lines = self._form.reply(reply, request.user)
+            lines = self.form.reply(reply, request.user)
             refusal = "" if reply.ok else reply.message or "Failed"
         except (Lost, BadReply) as failure:
-            lines, refusal = self._form.failed(failure), problem_line(failure)
+            lines, refusal = self.form.failed(failure), problem_line(failure)
         finally:
             self._leaving = ""
         self._write(lines)
@@ -220,7 +213,7 @@ class Script:
             user = request.words[1]
             problem = await self._listen(user)
             if problem is not None:
-                self._write(self._form.aside(user, problem))
+                self._write(self.form.aside(user, problem))
         elif request.name in ("logout", "delete"):
             self._pending.discard(request.user)
         else:
@@ -263,14 +256,14 @@ class Script:
 
     def _show_message(self, user: str, message: ChatMessage) -> None:
         self._pending.arrived(user, message)
-        self._write(self._form.message(user, message))
+        self._write(self.form.message(user, message))
 
     def _show_event(self, user: str, event: ServiceEvent) -> None:
-        self._write(self._form.event(user, event))
+        self._write(self.form.event(user, event))
 
     def _was_logged_out(self, user: str) -> None:
         if user != self._leaving:
-            self._write(self._form.logged_out(user))
+            self._write(self.form.logged_out(user))
 
     def _write(self, lines: Sequence[str]) -> None:
         for line in lines:

@@ -22,17 +22,8 @@ from twisted.internet.interfaces import IReactorTime
 from wcwidth import wcwidth
 from zope.interface import Interface
 
-from bbs.protocols import telnet as options
-from bbs.protocols.telnet import (
-    Negotiation,
-    Options,
-    Side,
-    Subnegotiation,
-    TelnetCommand,
-    TelnetReader,
-    escaped,
-    subnegotiation,
-)
+from bbs.protocols import telnet
+from bbs.protocols.telnet import Negotiation, Options, Side, Subnegotiation, TelnetReader
 from bbs.ui.output import visible_in_line
 
 _ERRORS = "backslashreplace"
@@ -104,8 +95,8 @@ MOST_COLUMNS = 500
 """Largest number of columns, and rows, that is believed: no screen has more, and drawing a line
 takes work for each column."""
 
-_OURS = (options.ECHO, options.SUPPRESS_GO_AHEAD, options.BINARY, options.CHARSET)
-_THEIRS = (options.SUPPRESS_GO_AHEAD, options.BINARY, options.NAWS, options.CHARSET)
+_OURS = (telnet.ECHO, telnet.SUPPRESS_GO_AHEAD, telnet.BINARY, telnet.CHARSET)
+_THEIRS = (telnet.SUPPRESS_GO_AHEAD, telnet.BINARY, telnet.NAWS, telnet.CHARSET)
 _OFFER = b" UTF-8 BIG5"  # its first character separates the names (RFC 2066)
 _LINE_END = re.compile(rb"[\r\n]")
 _TABLE = b"[TTABLE]"  # offers a translation table, which is not taken
@@ -157,7 +148,7 @@ class GatewayPeer:
     @property
     def edits_here(self) -> bool:
         """Whether the peer leaves echo and editing to this side."""
-        return self._options.on(Side.OURS, options.ECHO)
+        return self._options.on(Side.OURS, telnet.ECHO)
 
     @property
     def settled(self) -> bool:
@@ -167,9 +158,11 @@ class GatewayPeer:
         """Send text, in which LF ends a line."""
         if self.kind is not PeerKind.TELNET:
             return self._transport.write(self.encoding.encode(text))
-        return self._transport.write(escaped(self.encoding.encode(text.replace("\n", "\r\n"))))
+        return self._transport.write(
+            telnet.escaped(self.encoding.encode(text.replace("\n", "\r\n")))
+        )
 
-    def receive(self, data: bytes) -> Iterator[bytes | TelnetCommand]:
+    def receive(self, data: bytes) -> Iterator[bytes | telnet.TelnetCommand]:
         """The peer's text, in which LF ends a line, and its commands; consume the iterator."""
         for token in self._reader.read(data):
             if self.is_obtrusive:
@@ -219,24 +212,24 @@ class GatewayPeer:
         return text.replace(b"\r\n", b"\n").replace(b"\r\0", b"\n").replace(b"\r", b"\n")
 
     def _negotiate(self, said: Negotiation) -> None:
-        could = self._options.on(Side.OURS, options.CHARSET)
+        could = self._options.on(Side.OURS, telnet.CHARSET)
         self._transport.write(self._options.receive(said))
-        if self._options.on(Side.OURS, options.CHARSET) and not could:
+        if self._options.on(Side.OURS, telnet.CHARSET) and not could:
             self._asked_charset = True
-            self._transport.write(subnegotiation(options.CHARSET, REQUEST + _OFFER))
+            self._transport.write(telnet.subnegotiation(telnet.CHARSET, REQUEST + _OFFER))
 
     def _subnegotiate(self, said: Subnegotiation) -> None:
-        if said.option == options.NAWS and len(said.data) == 4:
+        if said.option == telnet.NAWS and len(said.data) == 4:
             self.columns = min(MOST_COLUMNS, int.from_bytes(said.data[:2], "big"))
             self.rows = min(MOST_COLUMNS, int.from_bytes(said.data[2:], "big"))
-        elif said.option == options.CHARSET:
+        elif said.option == telnet.CHARSET:
             verb, names = said.data[:1], said.data[1:]
             if verb == ACCEPTED and self._asked_charset:
                 self.encoding = named(names) or self.encoding
             if verb in (ACCEPTED, REJECTED):
                 self._asked_charset = False
             elif verb == REQUEST:
-                self._transport.write(subnegotiation(options.CHARSET, self._choose(names)))
+                self._transport.write(telnet.subnegotiation(telnet.CHARSET, self._choose(names)))
 
     def _choose(self, names: bytes) -> bytes:
         """The answer to a request for one of some character sets."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 
 from twisted.internet.defer import Deferred, succeed
@@ -147,7 +147,7 @@ def prompt_text(state: PromptState, columns: int) -> str:
 
 
 def partner_name(talk: Partner) -> str:
-    return f"{'#' if talk.is_room else ''}{visible(talk.name)}"
+    return f"{'#' if talk.talk.room else ''}{visible(talk.name)}"
 
 
 def _from_long_to_short(state: PromptState) -> Iterator[str]:
@@ -212,39 +212,34 @@ class _Question:
 
 
 @implementer(IScreen, ITerminalApp)
+@dataclass(eq=False, repr=False)
 class TerminalApp:
-    """One person's app. `editor` creates its editor, and `theme` is its look. `password` answers
-    password prompts, if it is not None. `attention` is the signal of a message for the person, and
-    `pager` the person's own, for long lists."""
+    """One person's app, with `theme` as its look. `_password` answers password prompts, if it is
+    not None. `attention` is the signal of a message for the person, and `pager` the person's own,
+    for long lists."""
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        client: ServiceClient,
-        login_server: Address,
-        editor: Callable[[TerminalApp], IEditor],
-        password: str | None = None,
-        *,
-        theme: Theme,
-        attention: Attention = Attention.HIGHLIGHT,
-        pager: IPager | None = None,
-    ) -> None:
-        self._login_server = login_server
-        self._password = password
-        self._client = client
-        self.conversation = Conversation(client, self)
+    _clock: IReactorTime
+    _client: ServiceClient
+    _login_server: Address
+    _make_editor: Callable[[TerminalApp], IEditor]
+    _password: str | None = None
+    _: KW_ONLY
+    theme: Theme
+    attention: Attention = Attention.HIGHLIGHT
+    pager: IPager | None = None
+    _past: tuple[str, Partner] | None = None
+    _looks_back: bool = False
+    _question: _Question | None = None
+    _hidden: bool = False
+    _over: bool = False
+
+    def __post_init__(self) -> None:
+        self.conversation = Conversation(self._client, self)
         self.queue = LineQueue(self)
-        self._editor = editor(self)
-        self._scrollback = Scrollback(clock, client.vocabulary, self._editor)
-        self._overlay = Overlay(self._editor, self._scrollback, pager)
-        self._theme = theme
-        self._attention = attention
-        self._past: tuple[str, Partner] | None = None
-        self._looks_back = False
-        self._question: _Question | None = None
-        self._hidden = False
+        self._editor = self._make_editor(self)
+        self._scrollback = Scrollback(self._clock, self._client.vocabulary, self._editor)
+        self._overlay = Overlay(self._editor, self._scrollback, self.pager)
         self._connecting: Deferred[None] = Deferred()
-        self._over = False
 
     async def run(self) -> None:
         """Run until the person ends it; `Unreachable` if there is no service at the start."""
@@ -381,7 +376,7 @@ class TerminalApp:
     # IScreen
 
     def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
-        self._show(self._theme.reply(reply, request.user))
+        self._show(self.theme.reply(reply, request.user))
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         conversation = self.conversation
@@ -389,9 +384,9 @@ class TerminalApp:
         is_open = user == conversation.current and partner == conversation.talk
         wanted = for_you and (message.group is not None or not is_open)
         several = len(conversation.users) > 1
-        highlighted = wanted and self._attention.highlights
-        self._scrollback.add(self._theme.message(user, message, several, highlighted))
-        if wanted and self._attention.rings:
+        highlighted = wanted and self.attention.highlights
+        self._scrollback.add(self.theme.message(user, message, several, highlighted))
+        if wanted and self.attention.rings:
             self._editor.bell()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
@@ -402,10 +397,10 @@ class TerminalApp:
             words = OLDER if self._editor.size() is None else OLDER_BY_KEY
             self._scrollback.add(theme.notice(words))
         for message in messages:
-            self._scrollback.add(self._theme.message(user, message, several))
+            self._scrollback.add(self.theme.message(user, message, several))
 
     def event(self, user: str, event: ServiceEvent) -> None:
-        self._scrollback.add(self._theme.event(user, event, len(self.conversation.users) > 1))
+        self._scrollback.add(self.theme.event(user, event, len(self.conversation.users) > 1))
 
     def notice(self, text: str) -> None:
         self._show(theme.notice(text))
@@ -453,7 +448,7 @@ class TerminalApp:
 
     async def _look_back(self, user: str, talk: Partner) -> None:
         source = HistorySource(self._client, user, talk)
-        draw = partial(self._theme.history, user)
+        draw = partial(self.theme.history, user)
         try:
             self._overlay.add_history(partner_name(talk), await source.part(None), source, draw)
         except ClientError as problem:

@@ -83,7 +83,6 @@ class HistoryView:
         self._source = source
         self._draw = draw
         self._messages = [*first.messages]
-        self._size = _characters(first.messages)
         self._cursor = first.cursor
         self._loaded = len(first.messages)
         self._lacks_latest = False
@@ -256,7 +255,6 @@ class HistoryView:
 
     def _add_older(self, part: HistoryPart) -> None:
         self._messages[:0] = part.messages
-        self._size += _characters(part.messages)
         self._cursor = part.cursor
         self._loaded += len(part.messages)
         self._drop_latest()
@@ -268,7 +266,6 @@ class HistoryView:
 
     def _set_latest(self, part: HistoryPart) -> None:
         self._messages = [*part.messages]
-        self._size = _characters(part.messages)
         self._cursor = part.cursor
         self._loaded = len(part.messages)
         self._lacks_latest, self._found = False, None
@@ -277,11 +274,12 @@ class HistoryView:
 
     def _drop_latest(self) -> None:
         """Drop the latest messages beyond the limits, as the person reads towards the oldest."""
+        size = sum(len(message.text) for message in self._messages)
         while (count := len(self._messages)) > MOST_MESSAGES or (
-            self._size > MOST_CHARACTERS and count > 1
+            size > MOST_CHARACTERS and count > 1
         ):
             latest = self._messages.pop()
-            self._size -= len(latest.text)
+            size -= len(latest.text)
             self._wrapped.pop(latest.id, None)
             self._lacks_latest = True
 
@@ -303,10 +301,6 @@ class HistoryView:
             self._rows += [(message.id, row) for row in rows]
         same = [row for row, (id, _) in enumerate(self._rows) if id == before]
         self._go_to(same[0] + self._top - first if same else len(self._rows))
-
-
-def _characters(messages: Sequence[ChatMessage]) -> int:
-    return sum(len(message.text) for message in messages)
 
 
 _SCREEN = (" ", "pagedown", "c-v", "c-f")

@@ -34,8 +34,6 @@ from bbs.ui.terminal.theme import STYLES
 
 T = TypeVar("T")
 
-_NONE: Mapping[str, object] = MappingProxyType({})
-
 MOST_READ = 1024 * 1024  # bytes of the file that are read
 
 
@@ -98,8 +96,12 @@ class _SettingsReader:
         self.problems: list[str] = []
 
     def read(self, members: Mapping[str, object]) -> Settings:
-        colours = self._checked("colours", members.get("colours", {}), _table, _NONE)
+        colours = self._checked("colours", members.get("colours", {}), _table, {})
         bell = members.get("bell", "highlight")
+        known = {
+            "": (members, "times bell pager colours keys"),
+            "colours.": (colours, "senders styles"),
+        }
         settings = Settings(
             times=self._checked("times", members.get("times", True), _flag, True),
             bell=self._checked("bell", bell, _attention, Attention.HIGHLIGHT),
@@ -108,8 +110,9 @@ class _SettingsReader:
             styles=self._table("colours.styles", colours.get("styles", {}), _style),
             keys=self._table("keys", members.get("keys", {}), _keys),
         )
-        self._report_unknown("", members, ("times", "bell", "pager", "colours", "keys"))
-        self._report_unknown("colours.", colours, ("senders", "styles"))
+        for prefix, (table, names) in known.items():
+            unknown = [name for name in table if name not in names.split()]
+            self.problems += [f"{prefix}{name}: no such setting" for name in unknown]
         return settings
 
     def _checked(self, name: str, value: object, check: Callable[[object], T], default: T) -> T:
@@ -123,18 +126,12 @@ class _SettingsReader:
         self, name: str, value: object, check: Callable[[str, object], T]
     ) -> Mapping[str, T]:
         checked = {}
-        for key, each in self._checked(name, value, _table, _NONE).items():
+        for key, each in self._checked(name, value, _table, {}).items():
             try:
                 checked[key] = check(key, each)
             except _InvalidSetting as problem:
                 self.problems.append(f"{name}.{key}: {problem}")
         return MappingProxyType(checked)
-
-    def _report_unknown(
-        self, prefix: str, members: Mapping[str, object], known: Sequence[str]
-    ) -> None:
-        unknown = [name for name in members if name not in known]
-        self.problems += [f"{prefix}{name}: no such setting" for name in unknown]
 
 
 def _flag(value: object) -> bool:

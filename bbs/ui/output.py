@@ -180,13 +180,13 @@ class _Formatter:
 
     def _message(self, value: Mapping[str, object]) -> OutputLine | None:
         chat = self.presentation.chat(value.get("event"))
+        if chat is None:
+            return None
         try:
-            message = ChatMessage.read(value, chat) if chat else None
+            message = ChatMessage.read(value, chat)
         except BadReply:
             return None
-        return message and OutputLine(
-            message_line(self.presentation, message, self.user), message.time
-        )
+        return OutputLine(message_line(self.presentation, message, self.user), message.time)
 
 
 def message_line(presentation: Presentation, message: ChatMessage, user: str = "") -> str:

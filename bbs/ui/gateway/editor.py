@@ -87,7 +87,7 @@ MOST_MARKS = 32  # characters without a column that join one character
 
 @dataclass(slots=True, eq=False, repr=False)
 class EditBuffer:
-    """One line of at most `_most` bytes as UTF-8 (the unit of servers' limits), with its history."""
+    """One line of at most `_most` bytes as UTF-8, as servers count them, with its history."""
 
     _most: int
     text: str = ""

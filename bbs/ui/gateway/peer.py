@@ -31,7 +31,7 @@ _ERRORS = "backslashreplace"
 
 @dataclass(frozen=True)
 class Encoding:
-    """A character encoding: IANA's `name`, as in CHARSET (RFC 2066), and a character's `columns`."""
+    """An encoding: IANA's `name`, as in CHARSET (RFC 2066), and the `columns` of a character."""
 
     name: str
     codec: str
@@ -156,11 +156,11 @@ class GatewayPeer:
 
     def write(self, text: str) -> None:
         """Send text, in which LF ends a line."""
-        if self.kind is not PeerKind.TELNET:
-            return self._transport.write(self.encoding.encode(text))
-        return self._transport.write(
-            telnet.escaped(self.encoding.encode(text.replace("\n", "\r\n")))
-        )
+        if self.kind is PeerKind.TELNET:
+            data = telnet.escaped(self.encoding.encode(text.replace("\n", "\r\n")))
+        else:
+            data = self.encoding.encode(text)
+        self._transport.write(data)
 
     def receive(self, data: bytes) -> Iterator[bytes | telnet.TelnetCommand]:
         """The peer's text, in which LF ends a line, and its commands; consume the iterator."""

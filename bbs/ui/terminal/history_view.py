@@ -275,9 +275,7 @@ class HistoryView:
     def _drop_latest(self) -> None:
         """Drop the latest messages beyond the limits, as the person reads towards the oldest."""
         size = sum(len(message.text) for message in self._messages)
-        while (count := len(self._messages)) > MOST_MESSAGES or (
-            size > MOST_CHARACTERS and count > 1
-        ):
+        while len(self._messages) > (MOST_MESSAGES if size <= MOST_CHARACTERS else 1):
             latest = self._messages.pop()
             size -= len(latest.text)
             self._wrapped.pop(latest.id, None)

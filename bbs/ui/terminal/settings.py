@@ -34,6 +34,8 @@ from bbs.ui.terminal.theme import STYLES
 
 T = TypeVar("T")
 
+_NONE: Mapping[str, object] = MappingProxyType({})
+
 MOST_READ = 1024 * 1024  # bytes of the file that are read
 
 
@@ -96,12 +98,8 @@ class _SettingsReader:
         self.problems: list[str] = []
 
     def read(self, members: Mapping[str, object]) -> Settings:
-        colours = self._checked("colours", members.get("colours", {}), _table, {})
+        colours = self._checked("colours", members.get("colours", {}), _table, _NONE)
         bell = members.get("bell", "highlight")
-        known = {
-            "": (members, "times bell pager colours keys"),
-            "colours.": (colours, "senders styles"),
-        }
         settings = Settings(
             times=self._checked("times", members.get("times", True), _flag, True),
             bell=self._checked("bell", bell, _attention, Attention.HIGHLIGHT),
@@ -110,8 +108,11 @@ class _SettingsReader:
             styles=self._table("colours.styles", colours.get("styles", {}), _style),
             keys=self._table("keys", members.get("keys", {}), _keys),
         )
-        for prefix, (table, names) in known.items():
-            unknown = [name for name in table if name not in names.split()]
+        for prefix, table, known in (
+            ("", members, ("times", "bell", "pager", "colours", "keys")),
+            ("colours.", colours, ("senders", "styles")),
+        ):
+            unknown = [name for name in table if name not in known]
             self.problems += [f"{prefix}{name}: no such setting" for name in unknown]
         return settings
 
@@ -126,7 +127,7 @@ class _SettingsReader:
         self, name: str, value: object, check: Callable[[str, object], T]
     ) -> Mapping[str, T]:
         checked = {}
-        for key, each in self._checked(name, value, _table, {}).items():
+        for key, each in self._checked(name, value, _table, _NONE).items():
             try:
                 checked[key] = check(key, each)
             except _InvalidSetting as problem:

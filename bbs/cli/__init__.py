@@ -1,4 +1,4 @@
-"""The command of a service: each of its parts is imported when it is asked for."""
+"""The command line of a service; each part is imported when it runs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ INTERRUPTED = 130  # 128 + SIGINT: what a shell has for a command that Ctrl-C en
 
 @dataclass(frozen=True)
 class Program:
-    """The command `name` of a service, which `service` gives: a part that does not need it, as the
-    client, does not load it. `client` is where its presentation is, as `Service.client` has it."""
+    """The command `name` of a service. Parts that do not need the service, such as the client, do
+    not load it. `client` is the place of its presentation (`Service.client`)."""
 
     name: str
     service: Callable[[], Service]
@@ -39,35 +39,31 @@ class Program:
 
     @property
     def version(self) -> str:
-        """What `--version` says."""
         return f"bbs {__version__}"
 
     def parser(self, part: str, description: str | None) -> argparse.ArgumentParser:
         """A parser for the arguments behind `NAME PART`."""
         parser = argparse.ArgumentParser(prog=f"{self.name} {part}", description=description)
-        self.versioned(parser)
+        self.add_version(parser)
         return parser
 
     def fail(self, part: str, reason: object) -> int:
-        """Say why a part could not do what was asked; returns the exit code."""
+        """Print why a part failed; returns the exit code."""
         print(f"{self.name} {part}: {reason}", file=sys.stderr)
         return 1
 
-    def placed(self, parser: argparse.ArgumentParser) -> None:
-        """Have `parser` know whose database is meant: see `bbs.cli.offline.configuration`."""
+    def add_database(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options that name the database (`bbs.cli.offline.configuration`)."""
         parser.add_argument("--config", help="configuration file (TOML)")
         parser.add_argument("--data", help="folder of a bbs up")
 
-    def versioned(self, parser: argparse.ArgumentParser) -> None:
-        """Have `parser`, of a part or of an action of one, know `--version`."""
+    def add_version(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--version", action="version", version=self.version)
 
 
 def command_line(service: Service) -> Callable[[], int]:
-    """The function behind the console script of `service`: `up`, `client`, `fleet`, `db`, …
-
-    It takes the process's arguments, unless it is given others, and returns the exit code.
-    """
+    """The function for the console script of `service`, with `up`, `client`, `fleet`, `db` and so
+    on. It takes the process's arguments, or those given, and returns the exit code."""
     from bbs.commands.service import UNDECLARED
 
     program = Program(service.name, lambda: service, service.client or UNDECLARED)
@@ -79,7 +75,7 @@ def command_line(service: Service) -> Callable[[], int]:
 
 
 def run(program: Program, arguments: Sequence[str]) -> int:
-    """Run the part that is named first; returns the exit code (2 for wrong usage)."""
+    """Run the part that the first argument names; returns the exit code (2 for wrong usage)."""
     part, *rest = arguments or [""]
     if part in ("--help", "-h"):
         print(_usage(program))
@@ -93,20 +89,20 @@ def run(program: Program, arguments: Sequence[str]) -> int:
     module, _, function = PARTS[part][0].partition(":")
     try:
         code: int = getattr(import_module(module), function)(rest, program)
-    except KeyboardInterrupt:  # before the part itself knows what to do about Ctrl-C
+    except KeyboardInterrupt:  # before the part itself handles Ctrl-C
         return INTERRUPTED
     return code
 
 
 def port(text: str) -> int:
-    """The type of an argument that is a port."""
+    """The argparse type of a port."""
     if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
         return int(text)
     raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
 
 
 def text(argument: str) -> str:
-    """The type of an argument that goes into the database, or to SQLite."""
+    """The argparse type of a text for the database, or for SQLite."""
     try:
         argument.encode()
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
 """`bbs client [HOST [PORT]]`: the client as a command.
 
-Exit codes: 0 well; 1 with one line on standard error when the service cannot be reached, is none or
-was lost for good, the command was interrupted, with `--json` the last command was refused, or with
-`--strict` any was; 2 wrong usage; 130 interrupted before it began (`bbs.cli`).
+Exit codes: 0 success; 1 with one line on standard error if there is no service, it was lost for
+good, the client was interrupted, the last command was refused (with `--json`) or any was (with
+`--strict`); 2 wrong usage; 130 interrupted before it began (`bbs.cli`).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from bbs.ui.script import IScriptConsole, Script
 
 STDOUT = 1
 
-KEEPING = 1.0  # seconds that the end waits until it is kept which service this was
-MOST_READ = 64 * 1024  # bytes of a password file that are looked at
+SAVE_DEADLINE = 1.0  # seconds that the end waits for the last server to be saved
+MOST_READ = 64 * 1024  # bytes of a password file that are read
 
 
 class PasswordFileError(Exception):
-    """The file cannot be used; the text is one line that says why."""
+    """The file cannot be used, for the reason in the text, which is one line."""
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -54,10 +54,10 @@ def main(argv: Sequence[str], program: Program) -> int:
             parser(program).error("argument --ca: says whom --tls trusts, so it needs --tls")
         if options.host is not None and not options.host.strip("[] "):
             parser(program).error("argument HOST: is empty, so it names no server")
-    except SystemExit as end:  # argparse has said why, or shown the help that was asked for
+    except SystemExit as end:  # argparse has printed the error, or the help
         return int(end.code or 0)
     if sys.stdin is None or sys.stdout is None:
-        # Their numbers may be somebody else's by now: the reactor's own, for one.
+        # Another file may have got their descriptors, such as one of the reactor's.
         return _exit_code(program.name, "standard input or output is closed")
     kept = process.state_file(os.environ, "last-host")
     try:
@@ -81,15 +81,14 @@ def main(argv: Sequence[str], program: Program) -> int:
 
 
 def _begin_tracing(name: str) -> str:
-    """Record what is asked, if the environment says where that goes; why not, where that cannot
-    be."""
+    """Trace requests, if the environment names an endpoint; returns the error."""
     if not os.environ.get("BBS_TRACING_ENDPOINT"):
         return ""
     from bbs.config import ConfigError, load
 
-    told = {key: value for key, value in os.environ.items() if key.startswith("BBS_TRACING_")}
+    environ = {key: value for key, value in os.environ.items() if key.startswith("BBS_TRACING_")}
     try:
-        settings = load(None, told).tracing
+        settings = load(None, environ).tracing
         tracing.start(f"{name}-client", settings.endpoint, settings.sample)
     except ConfigError as problem:
         return str(problem)
@@ -105,40 +104,27 @@ def parser(program: Program) -> argparse.ArgumentParser:
         "Talk to a service: at a terminal, or by commands from standard input, one a line; `help` "
         "lists them.",
     )
-    parser.add_argument(
-        "host",
-        metavar="HOST",
-        nargs="?",
-        help="where a login server is; without one the service that was talked to last, else "
-        f"{process.DEFAULT_HOST}",
-    )
-    parser.add_argument(
-        "port",
-        metavar="PORT",
-        nargs="?",
-        type=port,
-        help=f"the port that it listens on ({process.DEFAULT_PORT})",
-    )
-    parser.add_argument("--tls", action="store_true", help="talk by TLS to all its servers")
-    parser.add_argument(
-        "--ca", metavar="FILE", help="whom --tls trusts (PEM), instead of the system's authorities"
-    )
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--no-times", action="store_true", help="show no times, at a terminal")
-    parser.add_argument(
-        "--strict", action="store_true", help="end a script with 1 when any command was refused"
-    )
-    parser.add_argument(
-        "--password-file", metavar="FILE", help="has the password of who logs in without typing one"
-    )
+    add = parser.add_argument
+    help = f"a login server; the default is the last one used, at first {process.DEFAULT_HOST}"
+    add("host", metavar="HOST", nargs="?", help=help)
+    help = f"the port that it listens on ({process.DEFAULT_PORT})"
+    add("port", metavar="PORT", nargs="?", type=port, help=help)
+    add("--tls", action="store_true", help="talk by TLS to all its servers")
+    help = "authorities that --tls trusts (PEM), instead of the system's"
+    add("--ca", metavar="FILE", help=help)
+    add("--json", action="store_true", help="for programs")
+    add("--no-times", action="store_true", help="show no times, at a terminal")
+    add("--strict", action="store_true", help="end a script with 1 if any command was refused")
+    help = "file with the password for logins and registrations that are typed without one"
+    add("--password-file", metavar="FILE", help=help)
     return parser
 
 
 def choose_service(options: argparse.Namespace, kept: Path) -> process.LastServer:
-    """The service that is meant: the one that is named, else the one at `kept`."""
+    """The server that the options name, else the last one, in the file `kept`."""
     ca = os.path.abspath(options.ca) if options.ca else ""
     if options.host:
-        host = options.host.strip("[]")  # As URLs have IPv6 addresses.
+        host = options.host.strip("[]")  # IPv6 addresses, as in URLs
         return process.LastServer(host, options.port or process.DEFAULT_PORT, options.tls, ca)
     service = process.read_last_server(kept)
     if options.tls:
@@ -147,51 +133,47 @@ def choose_service(options: argparse.Namespace, kept: Path) -> process.LastServe
 
 
 class _ClientFactory:
-    """Makes the client of `service`, which is remembered at `kept` once it has answered. `own` is
-    the presentation that the command knows by itself.
+    """Makes the client of `service`, which is saved to `kept` once it has answered. `own` is the
+    command's own presentation.
 
-    :raises TrustUnusable: TLS cannot be had as it was asked for.
+    :raises TrustUnusable: TLS is not available, or its authorities cannot be read.
     """
 
     def __init__(self, service: process.LastServer, kept: Path, own: Presentation) -> None:
         self._own = own
         self._trust = load_trust(service.ca) if service.tls else None
-        # A thread of its own: a slow disk holds up nobody who talks.
-        self._keeping = threading.Thread(
+        # In a thread, so that a slow disk does not hold up the client.
+        self._saving = threading.Thread(
             target=process.keep_last_server, args=(kept, service), daemon=True
         )
         self._name = service.host
 
     def client(self, reactor: IReactor, login_server: Address) -> ServiceClient:
-        """The client, by TLS if that is wanted."""
         endpoint = tls_endpoints(reactor, self._trust, self._name) if self._trust else None
         catalog = CommandCatalog(self._own)
         client = _Client(reactor, login_server, endpoint, vocabulary=catalog)
-        client.keeping = self._keeping
+        client.saving = self._saving
         return client
 
     def end(self) -> None:
-        """Let what is being kept be kept, if that does not take long."""
-        if self._keeping.ident is not None:
-            self._keeping.join(KEEPING)
+        """Wait for the saving, at most `SAVE_DEADLINE`."""
+        if self._saving.ident is not None:
+            self._saving.join(SAVE_DEADLINE)
 
 
 class _Client(ServiceClient):
-    """A client that finds out first whether it has come to the right place."""
+    """A client that checks that it talks to a login server, and then starts the thread `saving`."""
 
-    keeping: threading.Thread
-    """Keeps which service this is."""
+    saving: threading.Thread
 
     def connect(self) -> Deferred[None]:
-        return self.meet().addCallback(lambda _: self.keeping.start())
+        return self.meet().addCallback(lambda _: self.saving.start())
 
 
 def read_password(path: str) -> str:
-    """The password of `--password-file`: the first line of a file that its owner alone may read, as
-    ssh wants it of its keys.
-
-    A pipe (`/dev/fd/…`) has no such rule: nobody else can open it. Raises `PasswordFileError`.
-    """
+    """Read `--password-file`: the first line of a file that only its owner can read, as ssh
+    requires it of its keys. A pipe (`/dev/fd/…`) needs no such rule, as nobody else can open it.
+    Raises `PasswordFileError`."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -215,7 +197,7 @@ def _run_script(
     options: argparse.Namespace,
     make: Callable[[IReactor, Address], ServiceClient],
 ) -> str:
-    # Here, so that importing this module chooses no reactor for anybody.
+    # Imported here, so that importing this module installs no reactor.
     from twisted.internet import reactor as installed
 
     reactor = cast("IReactor", installed)
@@ -232,7 +214,7 @@ def _run_script(
     )
     run.ended.addCallback(lambda _: reactor.stop())
     reactor.callWhenRunning(run.start)
-    # SIGINT and SIGTERM are the reactor's by itself.
+    # The reactor by itself handles SIGINT and SIGTERM.
     reactor.callWhenRunning(stop_at, reactor, signal.SIGHUP)
     reactor.run()
     return run.problem
@@ -240,20 +222,20 @@ def _run_script(
 
 def _exit_code(name: str, problem: str) -> int:
     if problem:
-        with suppress(OSError):  # The terminal may be gone, which then is the problem.
+        with suppress(OSError):  # The problem may be that the terminal is gone.
             sys.stderr.write(f"{name} client: {visible(problem)}\n")
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
-        except OSError:  # Else Python would fail in it as it ends, with an exit code of its own.
+        except OSError:  # Python would fail here too as it ends, with an exit code of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return 1 if problem else 0
 
 
 @implementer(IScriptConsole)
 class ScriptRun(ClientRun):
-    """The run of a script. `problem` says too that its last command was refused (`for_programs`),
-    or which was the first that was (`strict`)."""
+    """The run of a script. `problem` may also be the refusal of the last command (`for_programs`),
+    or that of the first refused one (`strict`)."""
 
     def __init__(
         self,
@@ -293,7 +275,7 @@ class ScriptRun(ClientRun):
         return self._lines.next()
 
     def write(self, line: str) -> None:
-        """Write a line at once; whoever waits for it sees it before the next command goes out."""
+        """Write a line at once, so that it is visible before the next command is sent."""
         left = line.encode() + b"\n"
         try:
             while left:

@@ -21,7 +21,6 @@ def main(argv: Sequence[str], program: Program) -> int:
             case [*_, "--version"]:
                 print(program.version)
             case ["check", path] if not path.startswith("-"):
-                # The environment counts as it does for a server: this is what one would get.
                 return _check(path, program)
             case ["keys"]:
                 print(described(load(None, {})))
@@ -35,10 +34,10 @@ def main(argv: Sequence[str], program: Program) -> int:
 
 
 def _check(path: str, program: Program) -> int:
-    # Here, as the other action needs nothing of what servers are made of.
+    # Imported here, as the other action needs none of the servers' modules.
     from bbs.daemons.config_check import problems
 
-    config = load(path)
+    config = load(path)  # with the environment, as for a server
     found = [*problems(config, program.name)]
     for problem in found:
         print(f"{path}: {problem}", file=sys.stderr)

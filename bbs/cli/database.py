@@ -36,9 +36,9 @@ from bbs.storage.sqlite_backup import CopyRefused, NoDatabase
 DB = "`bbs db`: the version of the database's schema, and the way to today's."
 BACKUP = "`bbs backup FILE`: the database of a running service, in one consistent file."
 RESTORE = """\
-`bbs restore FILE`: put what `bbs backup` has made in the database's place, where no server runs.
+`bbs restore FILE`: replace the database, while no server runs, by a file that `bbs backup` made.
 
-What is in FILE is looked at before anything is replaced, and brought to this program's schema.
+FILE is checked before anything is replaced, and upgraded to this program's schema.
 """
 
 
@@ -46,7 +46,7 @@ def db(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs db`; returns the exit code."""
     parser = program.parser("db", DB)
     parser.add_argument("action", choices=("upgrade", "status"))
-    program.placed(parser)
+    program.add_database(parser)
     options = parser.parse_args(argv)
     try:
         url = configuration(options.config, options.data, program.name).database.url
@@ -74,11 +74,8 @@ def _act(action: str, database: peewee.Database, schema: Schema) -> str:
             f" {there.name} {there.service_from} can work on it, too"
         )
     before, after = migrations.upgrade(database, schema)
-    changes = [
-        _change("schema", before.framework, after.framework),
-        _change(schema.name, before.service, after.service),
-    ]
-    return "; ".join(changes)
+    framework = _change("schema", before.framework, after.framework)
+    return f"{framework}; {_change(schema.name, before.service, after.service)}"
 
 
 def _change(what: str, before: int, after: int) -> str:
@@ -88,10 +85,10 @@ def _change(what: str, before: int, after: int) -> str:
 def backup(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs backup`; returns the exit code."""
     parser = program.parser("backup", BACKUP)
-    help = "where to; it is made for its owner alone"
+    help = "the file to write, which only its owner can read"
     parser.add_argument("file", type=text, metavar="FILE", help=help)
     parser.add_argument("--force", action="store_true", help="replace FILE, if it exists")
-    program.placed(parser)
+    program.add_database(parser)
     options = parser.parse_args(argv)
     by = by_whom(f"{program.name} backup")
     try:
@@ -100,9 +97,9 @@ def backup(argv: Sequence[str], program: Program) -> int:
         if sqlite_backup.is_same(options.file, path):
             raise CopyRefused(f"{options.file} is the database itself")
         if os.path.lexists(options.file):
-            # A copy comes by a renaming: a device, say, would be gone.
+            # The copy is renamed into place, which would replace a device, for example.
             if not os.path.isfile(options.file):
-                raise CopyRefused(f"{options.file} is no file")
+                raise CopyRefused(f"{options.file} is not a regular file")
             if not options.force:
                 raise sqlite_backup.exists(options.file)
         with connected(config.database.url) as database:
@@ -127,22 +124,17 @@ def backup(argv: Sequence[str], program: Program) -> int:
 def file_of(config: Configuration, what: str) -> str:
     """The file of the database.
 
-    :raises CopyRefused: it is a MySQL or MariaDB, which have their own tools for `what` is asked.
+    :raises CopyRefused: it is a MySQL or MariaDB; the text names their own tool for `what`.
     """
-    database = connect_to(config.database.url)
+    database: Any = connect_to(config.database.url)
     if isinstance(database, peewee.SqliteDatabase):
         return str(database.database)
-    there: Any = database
-    login = there.connect_params
-    place = shlex.join(
-        [
-            *("-h", login["host"], "-P", str(login["port"]), "-u", login["user"], "-p"),
-            str(there.database),
-        ]
-    )
-    tool = f"mariadb-dump --single-transaction {place} > FILE"
+    login = database.connect_params
+    place = ["-h", login["host"], "-P", str(login["port"]), "-u", login["user"], "-p"]
+    there = shlex.join([*place, str(database.database)])
+    tool = f"mariadb-dump --single-transaction {there} > FILE"
     if what == "restore":
-        tool = f"mariadb {place} < FILE, into an empty database that no server uses"
+        tool = f"mariadb {there} < FILE, into an empty database that no server uses"
     raise CopyRefused(f"the database is a MySQL or MariaDB, which has its own tool: {tool}")
 
 
@@ -158,9 +150,9 @@ NOTE = "it begins a fleet of its own: {0} fleet adopt makes it the original's ag
 def restore(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs restore`; returns the exit code."""
     parser = program.parser("restore", RESTORE)
-    parser.add_argument("file", type=text, metavar="FILE", help="what bbs backup has made")
+    parser.add_argument("file", type=text, metavar="FILE", help="file that bbs backup made")
     parser.add_argument("--force", action="store_true", help="replace a database that is there")
-    program.placed(parser)
+    program.add_database(parser)
     options = parser.parse_args(argv)
     by = by_whom(f"{program.name} restore")
     try:
@@ -179,26 +171,26 @@ def restore(argv: Sequence[str], program: Program) -> int:
 
 @contextmanager
 def _alone(data: str | None, path: str, name: str) -> Iterator[None]:
-    """Keep every `NAME up` from starting in the folder `data` or beside the database.
+    """Keep every `NAME up` from starting in the folder `data`, or in that of the database.
 
     :raises InUse: one runs.
     :raises Unusable: the folder cannot be used.
     """
     with ExitStack() as held:
         if data is not None:
-            _make_lock(data)
+            _create_lock(data)
             lock, _ = open_folder(data, name)
             held.enter_context(lock)
         folder = os.path.dirname(path)
         if data is None or not sqlite_backup.is_same(data, folder or "."):
-            beside = _lock_of(folder)
-            if beside is not None:
-                held.enter_context(beside)
+            other = _lock_existing(folder)
+            if other is not None:
+                held.enter_context(other)
         yield
 
 
-def _make_lock(data: str) -> None:
-    """The lock in a folder that has none yet is for whoever runs the servers, too."""
+def _create_lock(data: str) -> None:
+    """Create a missing lock file for the owner of the folder, who runs the servers."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     if os.geteuid() == 0 and os.path.isdir(data):
         with suppress(OSError):
@@ -207,13 +199,13 @@ def _make_lock(data: str) -> None:
             os.close(lock)
 
 
-def _lock_of(folder: str) -> IO[str] | None:
-    """The lock of the `NAME up` whose data folder this is, if it is one's."""
+def _lock_existing(folder: str) -> IO[str] | None:
+    """Lock a folder if it is the data folder of a `NAME up`."""
     try:
-        there = os.open(os.path.join(folder, LOCK), os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(os.path.join(folder, LOCK), os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
         return None
-    lock = os.fdopen(there, "a")
+    lock = os.fdopen(descriptor, "a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -229,7 +221,7 @@ def _restore(file: str, path: str, force: bool, by: By, program: Program) -> Non
         raise CopyRefused(f"{file}: no such file")
     if os.path.lexists(path) and not force:
         raise sqlite_backup.exists(path)
-    sqlite_backup.check_alone(path)  # Before anybody waits for what takes long.
+    sqlite_backup.check_alone(path)  # Before the parts that take long.
     with sqlite_backup.part_of(path) as part:
         _prepare(file, part, by, program)
         _give_to_owner(part, path)
@@ -238,7 +230,7 @@ def _restore(file: str, path: str, force: bool, by: By, program: Program) -> Non
 
 
 def _prepare(file: str, part: str, by: By, program: Program) -> None:
-    """Make `part` a copy of `file` that this program can go on with."""
+    """Make `part` a copy of `file`, upgraded to this program's schema."""
     not_ours = CopyRefused(f"{file}: not a database of {program.name}")
     try:
         sqlite_backup.copy(file, part)
@@ -263,5 +255,5 @@ def _give_to_owner(part: str, path: str) -> None:
     if os.geteuid() == 0:
         with suppress(OSError):
             status = os.stat(path if os.path.exists(path) else os.path.dirname(path) or ".")
-            # The folder's owner may have put a link there meanwhile, to a file of root's.
+            # The folder's owner may have replaced it by a link to a file of root's.
             os.chown(part, status.st_uid, status.st_gid, follow_symlinks=False)

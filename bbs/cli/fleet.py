@@ -1,7 +1,6 @@
-"""`bbs fleet`: the app servers that run, one more, one less, others for them; and which fleet this
-is.
+"""`bbs fleet`: list, launch, drain and replace app servers, or adopt a fleet.
 
-It talks to the database alone: whoever keeps the fleet finds there what was asked for.
+It writes requests to the database, where the login server that leads the fleet finds them.
 """
 
 from __future__ import annotations
@@ -12,8 +11,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import peewee
 
 from bbs import __version__
 from bbs.cli import Program
@@ -32,8 +34,7 @@ from bbs.storage.migrations import upgrade
 
 
 def _confirm_adoption(sure: bool) -> None:
-    """Say whose instances would be taken over, and unless it is `sure` already, have whoever is at
-    the terminal type that fleet's id.
+    """Print whose instances would be taken over, and unless `sure`, ask for that fleet's id.
 
     :raises NotCarriedOut: there is nothing to adopt, or the answer is no.
     """
@@ -54,30 +55,28 @@ def _confirm_adoption(sure: bool) -> None:
 
 
 def _nothing_to_adopt() -> str:
-    """Why there is nothing to adopt."""
     id = fleets.fleet_id()
     if not id:
         return "there is nothing to adopt: no login server has started on this database yet"
-    return f"there is nothing to adopt: this is fleet {id}, and no copy of another's database"
+    return f"there is nothing to adopt: this is fleet {id}, and its database is not a copy"
 
 
 def _adoption_notes(adopted: str, before: str) -> Iterator[str]:
-    """Notes for the operator who has `adopted` a fleet that was `before` another."""
+    """Notes for the operator after a fleet with the id `before` adopted the id `adopted`."""
     if adopted == before:
-        return  # Nobody has started on this copy, so nobody has launched anything.
+        return  # No login server has started on this copy, so nothing was launched.
     count = fleets.count_of(before)
     if count:
         yield f"{count} app servers launched as fleet {before} are this fleet's still"
     if not all(is_certainly_dead(sign.identity) for sign in membership.signs().values()):
         yield (
-            f"login servers that run go on as fleet {before} until they are started again: start"
-            " them again now"
+            f"running login servers go on as fleet {before} until they are restarted: restart them"
+            " now"
         )
 
 
 def _fleet_identity(config: Configuration) -> str:
-    """Which fleet this is, and what it may adopt, where app servers outlive login servers and so it
-    matters; else nothing."""
+    """The fleet's id and what it may adopt; empty if app servers end with their login server."""
     id = fleets.fleet_id()
     if not id or not providers.named(config.fleet.provider)[1].outlives:
         return ""
@@ -95,29 +94,26 @@ def _named(left: Left) -> str:
     return f"{left.id}'s, as was noticed {at}"
 
 
-EVERYBODY = -1  # what `--outdated` alone says: however many they are
+ALL = -1  # the value of `--outdated` without a number
 
 
 def _add_replace_options(parser: argparse.ArgumentParser) -> None:
-    """Have `parser` know which are meant."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--outdated",
         metavar="N",
-        type=_how_many,
+        type=_count,
         nargs="?",
-        const=EVERYBODY,
-        help=f"only those that run another version than {__version__}, and N of them at the most,"
-        " those of older versions first: one, to see how the new version does",
+        const=ALL,
+        help=f"only servers of another version than {__version__}, at most N, the oldest first:"
+        " 1 is a trial of the new version",
     )
     which.add_argument(
-        "--cancel",
-        action="store_true",
-        help="let all stay that are to be replaced and do not drain yet",
+        "--cancel", action="store_true", help="keep all that are to be replaced and not draining"
     )
 
 
-def _how_many(text: str) -> int:
+def _count(text: str) -> int:
     try:
         return fleet_admin.count_of(text)
     except ValueError as error:
@@ -125,10 +121,9 @@ def _how_many(text: str) -> int:
 
 
 def _replace(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
-    """Ask for it; what comes of that."""
     if options.cancel:
         return {"asked": "replace-cancel", "servers": fleet_admin.cancel(by)}
-    most = None if options.outdated in (None, EVERYBODY) else options.outdated
+    most = None if options.outdated in (None, ALL) else options.outdated
     version = None if options.outdated is None else __version__
     asked = fleet_admin.replace(by, config.fleet.maximum, version, most)
     return {
@@ -140,26 +135,10 @@ def _replace(config: Configuration, options: argparse.Namespace, by: By) -> dict
     }
 
 
-def _replacement_in_words(result: Mapping[str, Any]) -> str:
-    """What was asked for."""
-    servers = fleet_admin.in_number(len(result["servers"]))
-    if result["asked"] == "replace-cancel":
-        return f"replace taken back: {servers}" if result["servers"] else "nothing to take back"
-    return f"replace asked for: {servers}" if result["servers"] else "nothing to replace"
-
-
-def _replacement_notes(config: Configuration, result: Mapping[str, Any]) -> Iterator[str]:
-    """Notes on a replacement."""
-    if result["asked"] == "replace":
-        said = {name: value for name, value in result.items() if name != "asked"}
-        yield from fleet_admin.notes(Replacement(**said), config.fleet.maximum)
-
-
 def _status_lines(
     found: Sequence[Mapping[str, Any]], login_servers: Sequence[LoginServerRow]
 ) -> Iterator[str]:
-    """Lines below a list of `found` servers: for what a replacement waits, and which versions login
-    servers have."""
+    """Lines below a list of servers: why a replacement waits, and the login servers' versions."""
     delay = fleet_admin.delay(each.figures.get(DELAY, 0) for each in login_servers)
     if delay and any(server["replace_asked"] for server in found):
         yield f"replacing servers waits: {delay}"
@@ -172,46 +151,40 @@ def _status_lines(
         yield f"login servers: {', '.join(versions)}"
 
 
-WATCHED = 3.0
-"""Seconds that a login server on another machine has to show that it lives; its heartbeats come
+HEARTBEAT_DEADLINE = 3.0
+"""Seconds to wait for a sign of life from a login server on another machine; its heartbeats come
 each `fleet.heartbeat_interval`, 2 s."""
 
-LOOK = 0.25  # seconds between two looks at that
-LINES = 100  # servers in a list for people at the most, if not all are asked for
+LOOK = 0.25  # seconds between two looks for one
+LINES = 100  # servers at most in a list for people, without `--all`
 
 _STATES = (State.LOST, State.DRAINING, State.LAUNCHING, State.READY, State.WARM)
-"""In the order of a list: what somebody has to look at comes first."""
+"""The order of a list: servers that need attention come first."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The result of an action, and the state of the fleet after it."""
+
+    result: Any
+    identity: str
+    people: overview.HeadCount
+    login_servers: Sequence[LoginServerRow]
+    refusal: fleet_admin.Hold | None
+    notes: Sequence[str]
 
 
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs fleet`; returns the exit code."""
     options = _parser(program).parse_args(argv)
-    # Before the database is waited for: what is asked for is stamped with when it was.
+    # Before the wait for the database: requests are stamped with the time when they were made.
     by = by_whom(f"{program.name} fleet")
     try:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
-            if options.action == "adopt":
-                _confirm_adoption(options.yes)
-            with database.atomic():
-                result = _ACTIONS[options.action](config, options, by)
-                standing = _fleet_identity(config)
-                refusal = fleet_admin.refusal()
-                people = overview.head_count()
-                login_servers = overview.login_servers()
-            kept = not _is_for_a_keeper(options.action, result) or _is_kept()
-            notes = []
-            if options.action == "adopt":
-                notes = [*_adoption_notes(result["id"], result["before"])]
-            if options.action == "replace":
-                notes = [*_replacement_notes(config, result)]
-        if options.action == "replace":
-            if result["servers"]:
-                count = in_number(len(result["servers"]))
-                tell(config, options.data, by, result["asked"], count)
-        elif options.action != "list":
-            tell(config, options.data, by, options.action, result["id"])
+            outcome = _carry_out(config, options, by, database)
+        _record(config, options, by, outcome.result)
     except fleet_admin.FleetFull:
         return program.fail(
             "fleet", f"fleet.maximum: {config.fleet.maximum} app servers run already"
@@ -220,30 +193,63 @@ def main(argv: Sequence[str], program: Program) -> int:
         return program.fail("fleet", f"no app server {options.id}")
     except (ConfigError, DatabaseRefused, NotCarriedOut) as error:
         return program.fail("fleet", error)
+    _print(outcome, options, f"{program.name} fleet")
+    return 0
+
+
+def _carry_out(
+    config: Configuration, options: argparse.Namespace, by: By, database: peewee.Database
+) -> _Outcome:
+    if options.action == "adopt":
+        _confirm_adoption(options.yes)
+    with database.atomic():
+        result = _ACTIONS[options.action](config, options, by)
+        identity, refusal = _fleet_identity(config), fleet_admin.refusal()
+        people, login_servers = overview.head_count(), overview.login_servers()
+    notes: list[str] = []
+    if options.action == "adopt":
+        notes += _adoption_notes(result["id"], result["before"])
+    if options.action == "replace" and result["asked"] == "replace":
+        asked = {name: value for name, value in result.items() if name != "asked"}
+        notes += fleet_admin.notes(Replacement(**asked), config.fleet.maximum)
+    is_request = options.action == "launch" or (
+        options.action == "replace" and result["asked"] == "replace" and result["servers"]
+    )
+    if is_request and not _has_controller():
+        # The request is in the database all the same, so this is not a failure.
+        notes.append(
+            "no login server runs that would do it: it will be done by the next that starts"
+        )
+    return _Outcome(result, identity, people, login_servers, refusal, notes)
+
+
+def _record(config: Configuration, options: argparse.Namespace, by: By, result: Any) -> None:
+    """Add the action to the security log."""
+    if options.action == "replace":
+        if result["servers"]:
+            tell(config, options.data, by, result["asked"], in_number(len(result["servers"])))
+    elif options.action != "list":
+        tell(config, options.data, by, options.action, result["id"])
+
+
+def _print(outcome: _Outcome, options: argparse.Namespace, command: str) -> None:
+    result = outcome.result
     if options.action == "list":
-        # New lines come before the one that has long been last.
-        lines = [*_status_lines(result, login_servers), _in_words(people)]
-        _print_list(result, options, [*lines, *filter(None, [standing])])
+        # New kinds of lines come before the oldest one, which is expected to be the last.
+        lines = [*_status_lines(result, outcome.login_servers), _in_words(outcome.people)]
+        _print_list(result, options, [*lines, *filter(None, [outcome.identity])])
     else:
         print(json.dumps(result) if options.json else _as_text(result))
-    for note in notes:
-        print(f"{program.name} fleet: {note}", file=sys.stderr)
-    if not kept:
-        # The wish is written down all the same, so this is not a failure.
-        print(
-            f"{program.name} fleet: no login server runs that would do it: it will be done by the"
-            " next that starts",
-            file=sys.stderr,
-        )
-    if refusal:
-        # Beside the list, and not in it: whoever reads that by program reads one of servers.
+    for note in outcome.notes:
+        print(f"{command}: {note}", file=sys.stderr)
+    if refusal := outcome.refusal:
+        # On standard error, as programs read the list of servers on standard output.
         left = min(refusal.until - time.time(), fleet_admin.LONGEST_HOLD)
         seconds = max(0, round(left))
         print(
             f"nothing can be launched: {refusal.reason} (next attempt in {seconds} s, when needed)",
             file=sys.stderr,
         )
-    return 0
 
 
 def _parser(program: Program) -> argparse.ArgumentParser:
@@ -253,8 +259,8 @@ def _parser(program: Program) -> argparse.ArgumentParser:
         ("list", "what runs, and who is where"),
         ("launch", "start one more"),
         ("drain", "move everybody off one, and end it"),
-        ("replace", "launch others in place of those there are, one after the other"),
-        ("adopt", "be the fleet again of whose database this is a copy"),
+        ("replace", "launch new ones in place of those that run, one after the other"),
+        ("adopt", "be the fleet again whose database was copied"),
     ):
         action = actions.add_parser(name, help=help, description=help)
         if name == "drain":
@@ -262,15 +268,15 @@ def _parser(program: Program) -> argparse.ArgumentParser:
         if name == "list":
             action.add_argument("--state", choices=[*map(str, _STATES)], help="only those in it")
             action.add_argument(
-                "--all", action="store_true", help=f"all, also where they are more than {LINES}"
+                "--all", action="store_true", help=f"all, even if there are more than {LINES}"
             )
         if name == "replace":
             _add_replace_options(action)
         if name == "adopt":
             action.add_argument("--yes", action="store_true", help="do not ask")
-        program.placed(action)
+        program.add_database(action)
         action.add_argument("--json", action="store_true", help="for programs")
-        program.versioned(action)
+        program.add_version(action)
     return parser
 
 
@@ -317,7 +323,7 @@ def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[s
     before = fleets.fleet_id()
     try:
         adopted = fleets.adopt(by)
-    except fleets.NothingToAdopt:  # Somebody else has done it meanwhile.
+    except fleets.NothingToAdopt:  # Somebody else did it meanwhile.
         raise NotCarriedOut(_nothing_to_adopt()) from None
     return {"id": adopted.id, "asked": "adopt", "before": before, "noticed": adopted.at}
 
@@ -331,24 +337,17 @@ _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace, By], Any]] =
 }
 
 
-def _is_for_a_keeper(action: str, result: Any) -> bool:
-    """Whether somebody who keeps the fleet has to do something soon."""
-    if action == "replace":
-        return result["asked"] == "replace" and bool(result["servers"])
-    return action == "launch"
+def _has_controller() -> bool:
+    """Whether a login server lives, which then leads the fleet or ensures that another does.
 
-
-def _is_kept() -> bool:
-    """Whether a login server lives, which then keeps the fleet or sees to it that another does.
-
-    On this machine that is known; of others it is believed when one says so within `WATCHED`
-    seconds. Nobody compares clocks, so only a count that moves says anything.
+    For one on this machine that is known; one elsewhere counts if it gives a sign of life within
+    `HEARTBEAT_DEADLINE`. Machines' clocks are not compared, so only a count that changes is a sign.
     """
     before = membership.signs()
     if any(is_certainly_alive(sign.identity) for sign in before.values()):
         return True
     elsewhere = {id for id, sign in before.items() if not is_certainly_dead(sign.identity)}
-    end = time.monotonic() + WATCHED
+    end = time.monotonic() + HEARTBEAT_DEADLINE
     while elsewhere and time.monotonic() < end:
         time.sleep(LOOK)
         for id, sign in membership.signs().items():
@@ -361,20 +360,23 @@ def _as_text(result: Mapping[str, Any]) -> str:
     if result["asked"] == "adopt":
         return f"this is fleet {result['id']} again"
     if result["asked"].startswith("replace"):
-        return _replacement_in_words(result)
+        servers, back = in_number(len(result["servers"])), result["asked"] == "replace-cancel"
+        if not result["servers"]:
+            return "nothing to take back" if back else "nothing to replace"
+        return f"replace taken back: {servers}" if back else f"replace asked for: {servers}"
     return f"{result['asked']} asked for: {result['id']}"
 
 
 def _print_list(
     found: Sequence[Mapping[str, Any]], options: argparse.Namespace, notes: Sequence[str]
 ) -> None:
-    """Print a list, for programs or for people; a line at a time, as it may have thousands."""
+    """Print a list line by line, as it may have thousands."""
     if options.json:
         for number, server in enumerate(found):
             print("[" if not number else ", ", json.dumps(server), sep="", end="")
         print("]" if found else "[]")
         return
-    # Within a state the oldest comes first, as from the database.
+    # Within a state, the oldest stays first, as from the database.
     found = sorted(found, key=lambda server: _STATES.index(server["state"]))
     in_cloud = any(server["instance"] for server in found)
     header = (
@@ -392,10 +394,8 @@ def _print_list(
     if len(found) > LINES:
         states = Counter(server["state"] for server in found)
         said = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
-        more = (
-            "" if options.all else f"; the first {LINES} are shown, --all or --state shows others"
-        )
-        print(f"{len(found)} servers: {said}{more}")
+        more = f"; the first {LINES} are shown, --all or --state shows others"
+        print(f"{len(found)} servers: {said}{'' if options.all else more}")
     marked = sum(server["replace_asked"] for server in found)
     if marked:
         print(f"* {in_number(marked)} to be replaced")
@@ -404,12 +404,11 @@ def _print_list(
 
 
 def _version(server: Mapping[str, Any]) -> str:
-    """Which one it runs, and a mark where another is to be launched for it."""
+    """A server's version, and a mark if it is to be replaced."""
     return (server["version"] or "-") + ("*" if server["replace_asked"] else "")
 
 
 def _in_words(people: overview.HeadCount) -> str:
-    """Who has a place, who listens, and who is merely logged in."""
     placed = "1 person has a place" if people.placed == 1 else f"{people.placed} people have places"
     listen = "1 of them listens" if people.connected == 1 else f"{people.connected} of them listen"
     away = "1 is" if people.away == 1 else f"{people.away} are"
@@ -423,7 +422,7 @@ _CLOUD_HEADER = f"{'INSTANCE':21}{'TYPE':13}{'LAUNCH':>8}{'USD/H':>9}  "
 
 
 def _in_cloud(server: Mapping[str, Any]) -> str:
-    """The columns of a cloud's server; `LAUNCH` is how long it took until it was ready."""
+    """The columns of a server in a cloud; `LAUNCH` is the time until it was ready."""
     seconds, usd = server["launch_time"], server["usd_per_hour"]
     launch = "-" if seconds is None else f"{seconds:.0f}s"
     cost = "-" if usd is None else f"{usd:.4f}"

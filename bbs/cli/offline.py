@@ -1,5 +1,4 @@
-"""What commands share that run without a reactor: the configuration, the database, the data folder,
-and who acts."""
+"""Shared parts of the commands without a reactor: configuration, database, data folder, log."""
 
 from __future__ import annotations
 
@@ -27,13 +26,13 @@ from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, prepare_fil
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ATTEMPTS = 5  # how often a transaction is tried that met a deadlock, or waited for a lock in vain
+ATTEMPTS = 5  # tries of a transaction that meets a deadlock, or waits for a lock in vain
 
 
 def configuration(path: str | None, data: str | None, name: str) -> Configuration:
-    """As `as_written`, with the database's URL itself where the configuration only names it.
+    """Load the configuration (`as_written`), with the database's URL in place of a reference to it.
 
-    :raises ConfigError: something in it is wrong, or the secret cannot be had.
+    :raises ConfigError: it is invalid, or the secret cannot be read.
     """
     config = as_written(path, data, name=name)
     (url,) = references.reveal("database.url", [config.database.url], config.ec2)
@@ -46,10 +45,10 @@ def as_written(
     options: Mapping[str, object] = MappingProxyType({}),
     name: str = "bbs",
 ) -> Configuration:
-    """The configuration in `path`, the environment and `options`; where none of them names a
-    database, it is the one that `NAME up` keeps in the folder `data`, for the service `name`.
+    """Load the configuration from `path`, the environment and `options`. Its default database is
+    that of `NAME up` in the folder `data`, for the service `name`.
 
-    :raises ConfigError: something in it is wrong.
+    :raises ConfigError: it is invalid.
     """
     config = load(path, os.environ, options)
     if data is not None and config.sources["database.url"] == "default":
@@ -62,8 +61,7 @@ def as_written(
 def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     """A connection to the database at `url`, for one thread.
 
-    :raises DatabaseRefused: it cannot be used; or it is a file that does not exist, and nobody
-        asked to `create` it.
+    :raises DatabaseRefused: it cannot be used, or is a missing file that is not to be created.
     """
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
@@ -85,8 +83,7 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
 def carry_out(
     database: peewee.Database, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
 ) -> T:
-    """What `rule` returns, in a transaction of its own; servers that are at work on the same rows
-    are waited for."""
+    """Run `rule` in a transaction of its own, and wait for servers that use the same rows."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with database.atomic():
@@ -98,12 +95,11 @@ def carry_out(
 
 
 class NotCarriedOut(Exception):
-    """The action is not carried out; the text says why."""
+    """The action is not carried out, for the reason in the text."""
 
 
 def type_again(question: str, done: str) -> str:
-    """The line that a person at the terminal types at a question; `done` is what `--yes` does
-    without one.
+    """Ask the person at the terminal for a line; `done` says what `--yes` does without asking.
 
     :raises NotCarriedOut: there is no terminal.
     """
@@ -114,7 +110,7 @@ def type_again(question: str, done: str) -> str:
 
 
 def by_whom(command: str) -> By:
-    """Whoever runs this `command` now: an account of this machine, which need not have a name."""
+    """The operator who runs this `command`: an account of this machine, which may lack a name."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -123,35 +119,34 @@ def by_whom(command: str) -> By:
 
 
 def tell(config: Configuration, data: str | None, by: By, what: str, name: str) -> None:
-    """Add to the security log, where the service has one on this machine, that `by` did `what` to
+    """Add to the security log, if the service has one on this machine, that `by` did `what` to
     `name`. `data` is the folder of a `NAME up`, if one was given."""
     path = config.log.security
     if not path and data is not None:
         path = os.path.join(data, security_log.IN_DATA)
     if not path or not os.path.exists(path):
         return
-    deed = security_log.SecurityEvent(
-        at=by.now, what=what, outcome="done", name=name, by=by.operator
-    )
+    now, operator = by.now, by.operator
+    event = security_log.SecurityEvent(at=now, what=what, outcome="done", name=name, by=operator)
     try:
-        security_log.append(path, deed)
+        security_log.append(path, event)
     except OSError as error:
         print(f"{by.address}: cannot write to {path}: {error.strerror}", file=sys.stderr)
 
 
-LOCK = "lock"  # what is locked as long as a `NAME up` runs, in its data folder
+LOCK = "lock"  # the file in the data folder that a running `NAME up` locks
 
 
 class InUse(Unusable):
-    """Another process has the data folder."""
+    """Another process uses the data folder."""
 
 
 def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
-    """Make the data folder of the service `name`, for this process alone: the lock, which is open
-    as long as it is to be so, and the paths that others could read until now.
+    """Create and lock the data folder of the service `name`; returns the lock, which ends when it
+    is closed, and the paths that others could read until now.
 
-    :raises Unusable: it cannot be written, or it is somebody else's or everybody's.
-    :raises InUse: another `NAME up` has it.
+    :raises Unusable: it is not writable, or others own it or can write to it.
+    :raises InUse: another `NAME up` uses it.
     """
     try:
         mended = make_private(folder, name)
@@ -168,5 +163,4 @@ def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
 
 
 def cannot_write(folder: str, error: OSError) -> Unusable:
-    """What to say of a folder where something cannot be written."""
     return Unusable(f"cannot write to the data folder {folder}: {error.strerror}")

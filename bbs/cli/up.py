@@ -41,7 +41,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)
     survive_hangups()
-    # Whatever is made from now on, by children too, is for this user alone.
+    # New files, those of children too, are for this user alone.
     os.umask(0o077)
     try:
         given = as_written(options.config, options.data, name=program.name)
@@ -57,8 +57,8 @@ def main(argv: Sequence[str], program: Program) -> int:
 
 
 def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    """Overrides of the `given` configuration: the address and the port of the options, which are
-    filled in. A login server by TLS stays one, with its key."""
+    """Overrides of the `given` configuration by the address and port in the options, whose defaults
+    are set here. A login server with TLS keeps it, and its key."""
     wanted = (options.host or "").strip("[]")  # As URLs have IPv6 addresses.
     secure = next((place for place in given.login.listen if place.is_tls), None)
     options.host = wanted or DEFAULT_HOST
@@ -73,8 +73,8 @@ def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, ob
 
 
 def _own_server(config: Configuration, options: argparse.Namespace) -> ServerPlace:
-    """The login server, as its own gateway reaches it: by TLS it trusts that certificate alone,
-    whoever has signed it.
+    """The login server, as its own gateway reaches it; with TLS, the gateway trusts only that
+    server's certificate, whoever signed it.
 
     :raises ConfigError: the certificate cannot be read.
     """
@@ -90,11 +90,10 @@ def _own_server(config: Configuration, options: argparse.Namespace) -> ServerPla
 
 
 def with_faces(config: Configuration, options: argparse.Namespace) -> Configuration:
-    """`config` with what a `bbs up` has beside: a telnet gateway to its own login server, which
-    believes it, and the operators' page on loopback. Where the configuration has a `telnet.listen`
-    or a `web.listen` of its own, that counts.
+    """Add to `config` the defaults of a `bbs up`: a telnet gateway that its login server trusts,
+    and the operators' page on loopback. `telnet.listen` and `web.listen` take precedence.
 
-    :raises Unusable: the operators' password cannot be kept in the data folder.
+    :raises Unusable: the operators' password cannot be written to the data folder.
     """
     given = {key for key, source in config.sources.items() if source != "default"}
     telnet = replace(
@@ -117,8 +116,7 @@ def with_faces(config: Configuration, options: argparse.Namespace) -> Configurat
 def second_choice(
     config: Configuration, options: argparse.Namespace
 ) -> dict[ListeningPlace, ListeningPlace]:
-    """Where to listen instead of what nobody asked for, if somebody has it, as another `bbs up` on
-    this machine may."""
+    """Where to listen if a default address is in use, as by another `bbs up` on this machine."""
     return {
         place: ListeningPlace.at(host, 0)
         for key, places, host in (
@@ -131,11 +129,11 @@ def second_choice(
 
 
 def _operators_password(folder: str) -> str:
-    """The path of the operators' password, which is made up once."""
+    """The path of the operators' password, which is generated once."""
     path = os.path.join(folder, PASSWORD_FILE)
     try:
         if not os.path.exists(path):
-            # Whole or not at all: half a password would keep every later start from its page.
+            # Written as a whole: half a password would disable the page at every later start.
             new = f"{path}.{os.getpid()}"
             write_privately(new, secrets.token_urlsafe(12) + "\n")
             os.replace(new, path)
@@ -145,9 +143,9 @@ def _operators_password(folder: str) -> str:
 
 
 def _with_logs(config: Configuration, options: argparse.Namespace) -> Configuration:
-    """`config`, with a security log in the data folder unless it names one.
+    """Add to `config` a security log in the data folder, unless it names one.
 
-    :raises Unusable: the folder of the logs cannot be made.
+    :raises Unusable: the folder of the logs cannot be created.
     """
     folder = os.path.join(options.data, os.path.dirname(IN_DATA))
     try:

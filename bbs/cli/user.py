@@ -1,4 +1,4 @@
-"""`bbs user`: the people, for operators: who there is and what in numbers, and what can be done."""
+"""`bbs user`: list people and show their figures; suspend, resume, kick or delete one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from bbs.limits.password_hashing import OWASP
 from bbs.rules import accounts, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.names import normalized
-from bbs.rules.user_admin import Done, NoSuchPerson, People, Person
+from bbs.rules.user_admin import Done, NoSuchPerson, Person
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
 from bbs.ui.output import visible
@@ -43,29 +43,10 @@ _ROW = "{:27}{:27}{:11}{:23}{}"
 _HEADER = _ROW.format("CREATED", "SEEN", "STATE", "SERVER", "NAME")
 
 
-def _print_list(part: Callable[[str], People], for_programs: bool) -> None:
-    """Print a list, whose part behind a name `part` gives, as it comes: it may be long."""
-    print("[" if for_programs else _HEADER, end="" if for_programs else "\n")
-    separator, behind = "", ""
-    while True:
-        found = part(behind)
-        for person in found.people:
-            if for_programs:
-                print(f"{separator}{json.dumps(_as_json(person))}", end="")
-                separator = ",\n "
-            else:
-                print(_row(person))
-        if found.more is None:
-            break
-        behind = found.more
-    if for_programs:
-        print("]")
-
-
 def _as_json(person: Person) -> dict[str, object]:
-    """Somebody for programs; times are seconds since the epoch."""
+    """A person for programs; times are seconds since the epoch."""
     suspended = person.suspended
-    told: dict[str, object] = {
+    members: dict[str, object] = {
         "name": person.name,
         "state": person.state,
         "created": person.created,
@@ -76,11 +57,11 @@ def _as_json(person: Person) -> dict[str, object]:
         "suspended": suspended
         and {"since": suspended.since, "until": suspended.until, "reason": suspended.reason},
     }
-    return told if person.counts is None else {**told, "counts": {**person.counts}}
+    return members if person.counts is None else {**members, "counts": {**person.counts}}
 
 
 def _as_text(person: Person) -> str:
-    """Somebody in lines of a name and a value each."""
+    """A person in lines of a name and a value each."""
     lines = [
         ("name", visible(person.name)),
         ("state", person.state),
@@ -96,43 +77,26 @@ def _as_text(person: Person) -> str:
 
 
 def _local_time(seconds: float | None) -> str:
-    """When that is, in ISO 8601 and this machine's own time."""
+    """A time in ISO 8601, in this machine's time zone."""
     if seconds is None:
         return _NONE
     try:
         return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
     except (OverflowError, OSError, ValueError):
-        return "?"  # No clock says so; some row may.
-
-
-def _row(person: Person) -> str:
-    return _ROW.format(
-        _local_time(person.created),
-        _local_time(person.seen),
-        person.state,
-        person.address or _NONE,
-        visible(person.name),
-    )
+        return "?"  # A row may have a time that no calendar has.
 
 
 def _suspended(person: Person) -> str:
-    there = person.suspended
-    if there is None:
+    suspended = person.suspended
+    if suspended is None:
         return "no"
-    until = "until resumed" if there.until is None else f"until {_local_time(there.until)}"
-    why = f": {visible(there.reason)}" if there.reason else ""
-    return f"since {_local_time(there.since)}, {until}{why}"
+    why = f": {visible(suspended.reason)}" if suspended.reason else ""
+    return f"since {_local_time(suspended.since)}, {_end(suspended.until)}{why}"
 
 
-ACTIONS = {
-    "list": "who there is, and who of them is online",
-    "show": "somebody, in numbers",
-    user_admin.PASSWORD: "give somebody another password, and end all sessions of theirs",
-    "suspend": "end all sessions of somebody, who cannot log in until then",
-    "resume": "let somebody log in again",
-    "kick": "end all sessions of somebody, who may log in again",
-    "delete": "remove an account, and all that is somebody's",
-}
+def _end(until: float | None) -> str:
+    return "until resumed" if until is None else f"until {_local_time(until)}"
+
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # the units of `--for`
 
@@ -145,9 +109,10 @@ def main(argv: Sequence[str], program: Program) -> int:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
-            _DEEDS[options.action](_Action(config, options, by, database, program.service()))
+            action, _ = ACTIONS[options.action]
+            action(_Action(config, options, by, database, program.service()))
             sys.stdout.flush()
-    except BrokenPipeError:  # Whoever reads has seen enough.
+    except BrokenPipeError:  # The reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except NoSuchPerson:
         return program.fail("user", visible(f"nobody is called {options.name}"))
@@ -163,33 +128,26 @@ def main(argv: Sequence[str], program: Program) -> int:
 def _parser(program: Program) -> argparse.ArgumentParser:
     parser = program.parser("user", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name, help in ACTIONS.items():
+    for name, (_, help) in ACTIONS.items():
         action = actions.add_parser(name, help=help, description=help)
         if name == "list":
-            action.add_argument("--online", action="store_true", help="only who has a session")
+            action.add_argument("--online", action="store_true", help="only people with a session")
             action.add_argument("--search", default="", metavar="TEXT", help="part of a name")
         else:
-            action.add_argument("name", metavar="NAME", help="who it is")
+            action.add_argument("name", metavar="NAME", help="the person's name")
         if name == "password":
-            action.add_argument(
-                "--password-file", metavar="FILE", help="has it; without, it is asked for"
-            )
+            help = "file with the password; without it, a prompt asks"
+            action.add_argument("--password-file", metavar="FILE", help=help)
         if name == "suspend":
-            action.add_argument(
-                "--for",
-                dest="seconds",
-                type=_duration,
-                metavar="TIME",
-                help="how long: 90s, 30m, 12h, 7d, 4w; without, until resumed",
-            )
-            action.add_argument(
-                "--reason", default="", type=_reason, metavar="TEXT", help="why, for operators"
-            )
+            help = "how long: 90s, 30m, 12h, 7d, 4w; without it, until resumed"
+            action.add_argument("--for", dest="seconds", type=_duration, metavar="TIME", help=help)
+            help = "the reason, for operators"
+            action.add_argument("--reason", default="", type=_reason, metavar="TEXT", help=help)
         if name == "delete":
             action.add_argument("--yes", action="store_true", help="do not ask")
-        program.placed(action)
+        program.add_database(action)
         action.add_argument("--json", action="store_true", help="for programs")
-        program.versioned(action)
+        program.add_version(action)
     return parser
 
 
@@ -199,21 +157,20 @@ def _duration(argument: str) -> float:
         raise argparse.ArgumentTypeError("a time is a number and s, m, h, d or w: 7d")
     seconds = float(int(found[1]) * SECONDS[found[2]])
     if seconds > user_admin.LONGEST:
-        raise argparse.ArgumentTypeError("ten years at most; without, until resumed")
+        raise argparse.ArgumentTypeError("at most ten years; without it, until resumed")
     return seconds
 
 
 def _reason(argument: str) -> str:
-    if len(argument) > user_admin.MOST_REASON:
-        raise argparse.ArgumentTypeError(
-            f"a reason has {user_admin.MOST_REASON} characters at most"
-        )
+    most = user_admin.MOST_REASON
+    if len(argument) > most:
+        raise argparse.ArgumentTypeError(f"a reason has {most} characters at most")
     return text(argument)
 
 
 @dataclass(frozen=True)
 class _Action:
-    """One action of the command, and on what it is carried out."""
+    """One action of the command."""
 
     config: Configuration
     options: argparse.Namespace
@@ -221,24 +178,38 @@ class _Action:
     database: peewee.Database
     service: Service
 
-    def done(self, done: Done, words: str, **members: object) -> None:
-        """Say in `words`, or to programs with `members` beside, that the action is carried out, and
-        write it down."""
+    def report(self, done: Done, words: str, **members: object) -> None:
+        """Report success in `words`, or for programs with more `members`, and log it."""
         name = done.name
         tell(self.config, self.options.data, self.by, self.options.action, name)
-        told = {"name": name, "done": self.options.action, "sessions": done.sessions, **members}
+        result = {"name": name, "done": self.options.action, "sessions": done.sessions, **members}
         ended = f"; {done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"
         words = f"{visible(name)} {words}{ended if done.sessions else ''}"
-        print(json.dumps(told) if self.options.json else words)
+        print(json.dumps(result) if self.options.json else words)
 
 
 def _list(action: _Action) -> None:
-    def part(behind: str) -> user_admin.People:
-        return user_admin.search(
-            action.by.now, action.options.search, online=action.options.online, behind=behind
+    """Print the list in parts, as it may be long."""
+    options = action.options
+    print("[" if options.json else _HEADER, end="" if options.json else "\n")
+    separator, behind = "", ""
+    while True:
+        found = user_admin.search(
+            action.by.now, options.search, online=options.online, behind=behind
         )
-
-    _print_list(part, action.options.json)
+        for person in found.people:
+            if options.json:
+                print(f"{separator}{json.dumps(_as_json(person))}", end="")
+                separator = ",\n "
+            else:
+                times = _local_time(person.created), _local_time(person.seen)
+                address, name = person.address or _NONE, visible(person.name)
+                print(_ROW.format(*times, person.state, address, name))
+        if found.more is None:
+            break
+        behind = found.more
+    if options.json:
+        print("]")
 
 
 def _show(action: _Action) -> None:
@@ -247,22 +218,20 @@ def _show(action: _Action) -> None:
 
 
 def _password(action: _Action) -> None:
-    name = user_admin.show(
-        action.by.now, action.options.name
-    ).name  # Before anybody types one in vain.
+    # Look the person up before anybody types a password in vain.
+    name = user_admin.show(action.by.now, action.options.name).name
     path = action.options.password_file
-    password = read_password(path) if path else _asked(name)
+    password = read_password(path) if path else _ask_password(name)
     accounts.check_password(password, action.config.limits.password_minimum)
-    done = carry_out(
-        action.database, user_admin.set_password, action.by, name, OWASP.hash(password)
-    )
-    action.done(done, "has another password")
+    hashed = OWASP.hash(password)
+    done = carry_out(action.database, user_admin.set_password, action.by, name, hashed)
+    action.report(done, "has another password")
 
 
-def _asked(name: str) -> str:
-    """A password that somebody has typed twice, where nobody sees it."""
+def _ask_password(name: str) -> str:
+    """Read a password twice without showing it."""
     with warnings.catch_warnings():
-        # It would read standard input, and show what is typed.
+        # Without a terminal, getpass would read standard input and show the text.
         warnings.simplefilter("error", getpass.GetPassWarning)
         try:
             password = getpass.getpass(f"New password of {visible(name)}: ")
@@ -277,54 +246,41 @@ def _asked(name: str) -> str:
 
 
 def _suspend(action: _Action) -> None:
-    seconds = action.options.seconds
+    seconds, name, reason = action.options.seconds, action.options.name, action.options.reason
     until = None if seconds is None else action.by.now + seconds
-    done = carry_out(
-        action.database,
-        user_admin.suspend,
-        action.by,
-        action.options.name,
-        until,
-        action.options.reason,
-    )
-    when = "until resumed" if until is None else f"until {_local_time(until)}"
-    action.done(done, f"is suspended {when}", until=until, reason=action.options.reason)
+    done = carry_out(action.database, user_admin.suspend, action.by, name, until, reason)
+    action.report(done, f"is suspended {_end(until)}", until=until, reason=reason)
 
 
 def _resume(action: _Action) -> None:
     done = carry_out(action.database, user_admin.resume, action.by, action.options.name)
-    action.done(done, "may log in again")
+    action.report(done, "may log in again")
 
 
 def _kick(action: _Action) -> None:
     done = carry_out(action.database, user_admin.kick, action.by, action.options.name)
-    action.done(done, "is logged out" if done.sessions else "was not logged in")
+    action.report(done, "is logged out" if done.sessions else "was not logged in")
 
 
 def _delete(action: _Action) -> None:
     name = user_admin.show(action.by.now, action.options.name).name
     if not action.options.yes:
-        _make_sure(name)
+        question = f"Type {visible(name)} again to delete the account: "
+        if normalized(type_again(question, "deletes")) not in (name, normalized(name)):
+            raise NotCarriedOut("not the same: nothing is deleted")
     on_delete = action.service.on_delete
     done, user = carry_out(action.database, user_admin.delete, action.by, name, on_delete)
     while user and not carry_out(action.database, user_admin.go_on_deleting, user, on_delete):
         pass
-    action.done(done, "is deleted")
+    action.report(done, "is deleted")
 
 
-def _make_sure(name: str) -> None:
-    """Have whoever is at the terminal type the name again."""
-    question = f"Type {visible(name)} again to delete the account: "
-    if normalized(type_again(question, "deletes")) not in (name, normalized(name)):
-        raise NotCarriedOut("not the same: nothing is deleted")
-
-
-_DEEDS: Mapping[str, Callable[[_Action], None]] = {
-    "list": _list,
-    "show": _show,
-    "password": _password,
-    "suspend": _suspend,
-    "resume": _resume,
-    "kick": _kick,
-    "delete": _delete,
+ACTIONS: Mapping[str, tuple[Callable[[_Action], None], str]] = {
+    "list": (_list, "who there is, and who of them is online"),
+    "show": (_show, "somebody, in numbers"),
+    user_admin.PASSWORD: (_password, "give somebody another password, and end their sessions"),
+    "suspend": (_suspend, "end somebody's sessions, and refuse logins until they are resumed"),
+    "resume": (_resume, "let somebody log in again"),
+    "kick": (_kick, "end all sessions of somebody, who may log in again"),
+    "delete": (_delete, "remove an account and everything that belongs to it"),
 }

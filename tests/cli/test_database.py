@@ -144,7 +144,7 @@ class BackingUp(CopyCase):
         os.mkfifo(self.file)
         code, output, errors = self.run_it(backup, self.file, "--data", self.data, "--force")
         self.assertEqual((code, output), (1, ""))
-        self.assertEqual(errors, f"bbs backup: {self.file} is no file\n")
+        self.assertEqual(errors, f"bbs backup: {self.file} is not a regular file\n")
         self.assertTrue(stat.S_ISFIFO(os.stat(self.file).st_mode))
 
     def test_a_name_that_is_no_text(self) -> None:

@@ -63,7 +63,7 @@ class Adopting(CommandCase):
         [deed] = self.call(actions, 9)
         self.assertEqual((deed.action, deed.target, deed.address), ("adopt", before, "bbs fleet"))
         self.not_adopted(
-            f"there is nothing to adopt: this is fleet {before}, and no copy of another's database",
+            f"there is nothing to adopt: this is fleet {before}, and its database is not a copy",
             "--yes",
         )
 
@@ -88,7 +88,7 @@ class Adopting(CommandCase):
         told = self.bbs("adopt", "--yes")[2].splitlines()[1:]
         self.assertEqual(len(told), 2, told)
         self.assertIn(f"2 app servers launched as fleet {now} are this fleet's still", told[0])
-        self.assertIn("start them again now", told[1])
+        self.assertIn("restart them now", told[1])
 
     def test_not_where_all_login_servers_are_dead(self) -> None:
         self.copied()
@@ -113,7 +113,7 @@ class Adopting(CommandCase):
         )
         id = self.settle().id
         said = self.not_adopted(
-            f"there is nothing to adopt: this is fleet {id}, and no copy of another's database"
+            f"there is nothing to adopt: this is fleet {id}, and its database is not a copy"
         )
         self.assertEqual(len(said.splitlines()), 1)
         self.assertEqual(self.call(actions, 9), [])

@@ -63,7 +63,11 @@ def main(argv: Sequence[str], program: Program) -> int:
     try:
         service = choose_service(options, kept)
         own = load(program.client) if program.client else Presentation()
-        making = _ClientFactory(service, kept, own)
+        # A thread saves, so that a slow disk does not hold up the client.
+        saving = threading.Thread(
+            target=process.keep_last_server, args=(kept, service), daemon=True
+        )
+        make = _client_factory(service, own, saving)
         password = read_password(options.password_file) if options.password_file else None
     except (PasswordFileError, PresentationUnusable, TrustUnusable) as problem:
         return _exit_code(program.name, str(problem))
@@ -72,10 +76,11 @@ def main(argv: Sequence[str], program: Program) -> int:
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.ui.terminal.main import run as talk
 
-        ended = talk(service.address, password, making.client, times=not options.no_times)
+        ended = talk(service.address, password, make, times=not options.no_times)
     else:
-        ended = _run_script(service.address, password, options, making.client)
-    making.end()
+        ended = _run_script(service.address, password, options, make)
+    if saving.ident is not None:
+        saving.join(SAVE_DEADLINE)
     tracing.end()
     return _exit_code(program.name, ended)
 
@@ -132,37 +137,26 @@ def choose_service(options: argparse.Namespace, kept: Path) -> process.LastServe
     return service
 
 
-class _ClientFactory:
-    """Makes the client of `service`, which is saved to `kept` once it has answered. `own` is the
-    command's own presentation.
+def _client_factory(
+    service: process.LastServer, own: Presentation, saving: threading.Thread
+) -> Callable[[IReactor, Address], ServiceClient]:
+    """A function that makes the client of `service`; `own` is the command's own presentation.
 
     :raises TrustUnusable: TLS is not available, or its authorities cannot be read.
     """
+    trust = load_trust(service.ca) if service.tls else None
 
-    def __init__(self, service: process.LastServer, kept: Path, own: Presentation) -> None:
-        self._own = own
-        self._trust = load_trust(service.ca) if service.tls else None
-        # In a thread, so that a slow disk does not hold up the client.
-        self._saving = threading.Thread(
-            target=process.keep_last_server, args=(kept, service), daemon=True
-        )
-        self._name = service.host
-
-    def client(self, reactor: IReactor, login_server: Address) -> ServiceClient:
-        endpoint = tls_endpoints(reactor, self._trust, self._name) if self._trust else None
-        catalog = CommandCatalog(self._own)
-        client = _Client(reactor, login_server, endpoint, vocabulary=catalog)
-        client.saving = self._saving
+    def make(reactor: IReactor, login_server: Address) -> ServiceClient:
+        endpoint = tls_endpoints(reactor, trust, service.host) if trust else None
+        client = _Client(reactor, login_server, endpoint, vocabulary=CommandCatalog(own))
+        client.saving = saving
         return client
 
-    def end(self) -> None:
-        """Wait for the saving, at most `SAVE_DEADLINE`."""
-        if self._saving.ident is not None:
-            self._saving.join(SAVE_DEADLINE)
+    return make
 
 
 class _Client(ServiceClient):
-    """A client that checks that it talks to a login server, and then starts the thread `saving`."""
+    """A client that checks that it talks to a login server, and then saves which one this is."""
 
     saving: threading.Thread
 

@@ -111,7 +111,9 @@ def backup(argv: Sequence[str], program: Program) -> int:
         with sqlite_backup.part_of(options.file) as part:
             sqlite_backup.copy(path, part)
             sqlite_backup.check(part)
-            length, people = os.path.getsize(part), _people(part)
+            with connected(sqlite_backup.url_of(part)):
+                people: int = User.select().count()
+            length = os.path.getsize(part)
             sqlite_backup.put(part, options.file, over=options.force)
     except (ConfigError, DatabaseRefused, CopyRefused) as error:
         return program.fail("backup", error)
@@ -136,12 +138,6 @@ def file_of(config: Configuration, what: str) -> str:
     if what == "restore":
         tool = f"mariadb {there} < FILE, into an empty database that no server uses"
     raise CopyRefused(f"the database is a MySQL or MariaDB, which has its own tool: {tool}")
-
-
-def _people(path: str) -> int:
-    with connected(sqlite_backup.url_of(path)):
-        count: int = User.select().count()
-    return count
 
 
 NOTE = "it begins a fleet of its own: {0} fleet adopt makes it the original's again"

@@ -97,22 +97,6 @@ def _named(left: Left) -> str:
 ALL = -1  # the value of `--outdated` without a number
 
 
-def _add_replace_options(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--outdated",
-        metavar="N",
-        type=_count,
-        nargs="?",
-        const=ALL,
-        help=f"only servers of another version than {__version__}, at most N, the oldest first:"
-        " 1 is a trial of the new version",
-    )
-    which.add_argument(
-        "--cancel", action="store_true", help="keep all that are to be replaced and not draining"
-    )
-
-
 def _count(text: str) -> int:
     try:
         return fleet_admin.count_of(text)
@@ -126,13 +110,8 @@ def _replace(config: Configuration, options: argparse.Namespace, by: By) -> dict
     most = None if options.outdated in (None, ALL) else options.outdated
     version = None if options.outdated is None else __version__
     asked = fleet_admin.replace(by, config.fleet.maximum, version, most)
-    return {
-        "asked": "replace",
-        "servers": asked.servers,
-        "by_hand": asked.by_hand,
-        "booting": asked.booting,
-        "full": asked.full,
-    }
+    figures = {"by_hand": asked.by_hand, "booting": asked.booting, "full": asked.full}
+    return {"asked": "replace", "servers": asked.servers, **figures}
 
 
 def _status_lines(
@@ -267,11 +246,18 @@ def _parser(program: Program) -> argparse.ArgumentParser:
             action.add_argument("id", help="the app server's id, or the beginning of it")
         if name == "list":
             action.add_argument("--state", choices=[*map(str, _STATES)], help="only those in it")
-            action.add_argument(
-                "--all", action="store_true", help=f"all, even if there are more than {LINES}"
-            )
+            help = f"all, even if there are more than {LINES}"
+            action.add_argument("--all", action="store_true", help=help)
         if name == "replace":
-            _add_replace_options(action)
+            which = action.add_mutually_exclusive_group()
+            help = (
+                f"only servers of another version than {__version__}, at most N, the oldest first"
+            )
+            which.add_argument(
+                "--outdated", metavar="N", type=_count, nargs="?", const=ALL, help=help
+            )
+            help = "keep all that are to be replaced and not draining"
+            which.add_argument("--cancel", action="store_true", help=help)
         if name == "adopt":
             action.add_argument("--yes", action="store_true", help="do not ask")
         program.add_database(action)
@@ -315,10 +301,6 @@ def _launch(config: Configuration, options: argparse.Namespace, by: By) -> dict[
     return {"id": server, "asked": "launch"}
 
 
-def _drain(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
-    return {"id": fleet_admin.drain(by, options.id), "asked": "drain"}
-
-
 def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
     before = fleets.fleet_id()
     try:
@@ -331,7 +313,7 @@ def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[s
 _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace, By], Any]] = {
     "list": _list,
     "launch": _launch,
-    "drain": _drain,
+    "drain": lambda _, options, by: {"id": fleet_admin.drain(by, options.id), "asked": "drain"},
     "replace": _replace,
     "adopt": _adopt,
 }
@@ -386,9 +368,10 @@ def _print_list(
     for server in found if options.all else found[:LINES]:
         taken = f"{server['taken']}/{server['capacity']}"
         listen = "-" if server["connected"] is None else server["connected"]
+        version = (server["version"] or "-") + ("*" if server["replace_asked"] else "")
         print(
             f"{server['id']:34}{server['state']:11}{server['address'] or '-':23}"
-            f"{taken:9}{listen:>6}{server['age']:>7.0f}s  {_version(server):10}"
+            f"{taken:9}{listen:>6}{server['age']:>7.0f}s  {version:10}"
             f"{_in_cloud(server) if in_cloud else ''}{' '.join(server['people'])}"
         )
     if len(found) > LINES:
@@ -401,11 +384,6 @@ def _print_list(
         print(f"* {in_number(marked)} to be replaced")
     for note in notes:
         print(note)
-
-
-def _version(server: Mapping[str, Any]) -> str:
-    """A server's version, and a mark if it is to be replaced."""
-    return (server["version"] or "-") + ("*" if server["replace_asked"] else "")
 
 
 def _in_words(people: overview.HeadCount) -> str:

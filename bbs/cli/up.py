@@ -17,7 +17,7 @@ from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.addresses import Address, ListeningPlace, ServerPlace, reached_at
 from bbs.core.clock import IReactor
-from bbs.daemons.logs import KeptFile, Speaker, observer_of, survive_hangups, written_as
+from bbs.daemons.logs import KeptFile, observer_of, survive_hangups, written_as
 from bbs.daemons.security_log import IN_DATA
 from bbs.scaling.data_folder import PASSWORD_FILE, Unusable, write_privately
 
@@ -27,7 +27,6 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222
 TELNET_PORT = 2323
 WEB_PORT = 22280
-LOOPBACK = "127.0.0.1"
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -107,7 +106,7 @@ def with_faces(config: Configuration, options: argparse.Namespace) -> Configurat
     web = config.web
     if "web.listen" not in given:
         port = WEB_PORT if options.port != WEB_PORT else 0
-        web = replace(web, listen=(ListeningPlace.at(LOOPBACK, port),))
+        web = replace(web, listen=(ListeningPlace.at(DEFAULT_HOST, port),))
     if web.listen and "web.password_file" not in given:
         web = replace(web, password_file=_operators_password(options.data))
     return replace(config, telnet=telnet, web=web)
@@ -121,7 +120,7 @@ def second_choice(
         place: ListeningPlace.at(host, 0)
         for key, places, host in (
             ("telnet.listen", config.telnet.listen, options.host),
-            ("web.listen", config.web.listen, LOOPBACK),
+            ("web.listen", config.web.listen, DEFAULT_HOST),
         )
         if config.sources[key] == "default"
         for place in places
@@ -188,29 +187,15 @@ def _run(
     login_server = LoginServerDaemon(service, config, options.data, reactor, fail)
     gateway = TelnetGateway(service, config, reactor, fail)
     gateway.first = login_server
-
-    def speaker() -> Speaker:
-        return replace(login_server.speaker(), kind="up")
-
-    line = written_as(config.log.format, speaker)
+    line = written_as(config.log.format, lambda: replace(login_server.speaker(), kind="up"))
     globalLogBeginner.beginLoggingTo([observer_of(log, line)], redirectStandardIO=False)
     if mended:
-        Logger("bbs.cli.up").warn(
-            "others could read {paths}; now they cannot", paths=", ".join(mended)
-        )
+        paths = ", ".join(mended)
+        Logger("bbs.cli.up").warn("others could read {paths}; now they cannot", paths=paths)
 
     def ready(_: object) -> None:
-        if failures:
-            return
-        if login_server.page_address:
-            password = config.web.password_file
-            hint = f" (password in {password})" if password else ""
-            print(f"operators' page: {login_server.page_address}{hint}")
-        if gateway.address:
-            print("without a client: telnet {} {}".format(*gateway.address))
-        server = ServerPlace.parse(config.telnet.server)
-        way = f"--tls {server.name}" if server.tls else options.host
-        print(f"{service.name} is ready: {service.name} client {way} {options.port}", flush=True)
+        if not failures:
+            _announce(service.name, config, options, login_server.page_address, gateway.address)
 
     login_server.serving.addCallback(ready)
     for server in (login_server, gateway):
@@ -218,8 +203,24 @@ def _run(
         server.second_choice = second_choice(config, options)
         reactor.callWhenRunning(server.startService)
         reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
-    print(
-        f"{service.name} keeps its data and its log in {os.path.abspath(options.data)}", flush=True
-    )
+    folder = os.path.abspath(options.data)
+    print(f"{service.name} keeps its data and its log in {folder}", flush=True)
     reactor.run()
     return 1 if failures else 0
+
+
+def _announce(
+    name: str,
+    config: Configuration,
+    options: argparse.Namespace,
+    page: str | None,
+    telnet: tuple[str, int] | None,
+) -> None:
+    if page:
+        password = config.web.password_file
+        print(f"operators' page: {page}{f' (password in {password})' if password else ''}")
+    if telnet:
+        print("without a client: telnet {} {}".format(*telnet))
+    server = ServerPlace.parse(config.telnet.server)
+    way = f"--tls {server.name}" if server.tls else options.host
+    print(f"{name} is ready: {name} client {way} {options.port}", flush=True)

@@ -140,10 +140,8 @@ def choose_service(options: argparse.Namespace, kept: Path) -> process.LastServe
 def _client_factory(
     service: process.LastServer, own: Presentation, saving: threading.Thread
 ) -> Callable[[IReactor, Address], ServiceClient]:
-    """A function that makes the client of `service`; `own` is the command's own presentation.
-
-    :raises TrustUnusable: TLS is not available, or its authorities cannot be read.
-    """
+    """A function that makes the client of `service`, with the command's own presentation. Raises
+    `TrustUnusable`."""
     trust = load_trust(service.ca) if service.tls else None
 
     def make(reactor: IReactor, login_server: Address) -> ServiceClient:

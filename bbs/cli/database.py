@@ -124,10 +124,7 @@ def backup(argv: Sequence[str], program: Program) -> int:
 
 
 def file_of(config: Configuration, what: str) -> str:
-    """The file of the database.
-
-    :raises CopyRefused: it is a MySQL or MariaDB; the text names their own tool for `what`.
-    """
+    """The file of the database. Raises `CopyRefused`, which names the tool of MySQL and MariaDB."""
     database: Any = connect_to(config.database.url)
     if isinstance(database, peewee.SqliteDatabase):
         return str(database.database)
@@ -167,11 +164,8 @@ def restore(argv: Sequence[str], program: Program) -> int:
 
 @contextmanager
 def _alone(data: str | None, path: str, name: str) -> Iterator[None]:
-    """Keep every `NAME up` from starting in the folder `data`, or in that of the database.
-
-    :raises InUse: one runs.
-    :raises Unusable: the folder cannot be used.
-    """
+    """Keep every `NAME up` from starting in the folder `data`, or in that of the database. Raises
+    `InUse` if one runs, and `Unusable` for a folder that cannot be used."""
     with ExitStack() as held:
         if data is not None:
             _create_lock(data)

@@ -34,10 +34,7 @@ from bbs.storage.migrations import upgrade
 
 
 def _confirm_adoption(sure: bool) -> None:
-    """Print whose instances would be taken over, and unless `sure`, ask for that fleet's id.
-
-    :raises NotCarriedOut: there is nothing to adopt, or the answer is no.
-    """
+    """Print whose instances would be taken over, and unless `sure`, ask for that fleet's id."""
     left = fleets.waiting_for_adopt()
     if left is None:
         raise NotCarriedOut(_nothing_to_adopt())
@@ -182,7 +179,8 @@ def _carry_out(
     if options.action == "adopt":
         _confirm_adoption(options.yes)
     with database.atomic():
-        result = _ACTIONS[options.action](config, options, by)
+        action, _ = _ACTIONS[options.action]
+        result = action(config, options, by)
         identity, refusal = _fleet_identity(config), fleet_admin.refusal()
         people, login_servers = overview.head_count(), overview.login_servers()
     notes: list[str] = []
@@ -234,13 +232,7 @@ def _print(outcome: _Outcome, options: argparse.Namespace, command: str) -> None
 def _parser(program: Program) -> argparse.ArgumentParser:
     parser = program.parser("fleet", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
-    for name, help in (
-        ("list", "what runs, and who is where"),
-        ("launch", "start one more"),
-        ("drain", "move everybody off one, and end it"),
-        ("replace", "launch new ones in place of those that run, one after the other"),
-        ("adopt", "be the fleet again whose database was copied"),
-    ):
+    for name, (_, help) in _ACTIONS.items():
         action = actions.add_parser(name, help=help, description=help)
         if name == "drain":
             action.add_argument("id", help="the app server's id, or the beginning of it")
@@ -250,9 +242,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
             action.add_argument("--all", action="store_true", help=help)
         if name == "replace":
             which = action.add_mutually_exclusive_group()
-            help = (
-                f"only servers of another version than {__version__}, at most N, the oldest first"
-            )
+            help = f"only versions other than {__version__}, at most N servers, the oldest first"
             which.add_argument(
                 "--outdated", metavar="N", type=_count, nargs="?", const=ALL, help=help
             )
@@ -301,6 +291,10 @@ def _launch(config: Configuration, options: argparse.Namespace, by: By) -> dict[
     return {"id": server, "asked": "launch"}
 
 
+def _drain(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
+    return {"id": fleet_admin.drain(by, options.id), "asked": "drain"}
+
+
 def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
     before = fleets.fleet_id()
     try:
@@ -310,12 +304,12 @@ def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[s
     return {"id": adopted.id, "asked": "adopt", "before": before, "noticed": adopted.at}
 
 
-_ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace, By], Any]] = {
-    "list": _list,
-    "launch": _launch,
-    "drain": lambda _, options, by: {"id": fleet_admin.drain(by, options.id), "asked": "drain"},
-    "replace": _replace,
-    "adopt": _adopt,
+_ACTIONS: Mapping[str, tuple[Callable[[Configuration, argparse.Namespace, By], Any], str]] = {
+    "list": (_list, "what runs, and who is where"),
+    "launch": (_launch, "start one more"),
+    "drain": (_drain, "move everybody off one, and end it"),
+    "replace": (_replace, "launch new ones in place of those that run, one after the other"),
+    "adopt": (_adopt, "be the fleet again whose database was copied"),
 }
 
 

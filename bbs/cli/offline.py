@@ -31,9 +31,7 @@ ATTEMPTS = 5  # tries of a transaction that meets a deadlock, or waits for a loc
 
 def configuration(path: str | None, data: str | None, name: str) -> Configuration:
     """Load the configuration (`as_written`), with the database's URL in place of a reference to it.
-
-    :raises ConfigError: it is invalid, or the secret cannot be read.
-    """
+    Raises `ConfigError`, also for a secret that cannot be read."""
     config = as_written(path, data, name=name)
     (url,) = references.reveal("database.url", [config.database.url], config.ec2)
     return replace(config, database=replace(config.database, url=url))
@@ -46,10 +44,7 @@ def as_written(
     name: str = "bbs",
 ) -> Configuration:
     """Load the configuration from `path`, the environment and `options`. Its default database is
-    that of `NAME up` in the folder `data`, for the service `name`.
-
-    :raises ConfigError: it is invalid.
-    """
+    that of `NAME up` in the folder `data`, for the service `name`. Raises `ConfigError`."""
     config = load(path, os.environ, options)
     if data is not None and config.sources["database.url"] == "default":
         url = f"sqlite:///{quote(os.path.abspath(data))}/{name}.sqlite3"
@@ -59,10 +54,7 @@ def as_written(
 
 @contextmanager
 def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
-    """A connection to the database at `url`, for one thread.
-
-    :raises DatabaseRefused: it cannot be used, or is a missing file that is not to be created.
-    """
+    """Connect one thread to the database at `url`, or raise `DatabaseRefused`."""
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
     if path and not create and not os.path.exists(path):
@@ -100,9 +92,7 @@ class NotCarriedOut(Exception):
 
 def type_again(question: str, done: str) -> str:
     """Ask the person at the terminal for a line; `done` says what `--yes` does without asking.
-
-    :raises NotCarriedOut: there is no terminal.
-    """
+    Raises `NotCarriedOut` without a terminal."""
     if not sys.stdin.isatty():
         raise NotCarriedOut(f"no terminal to ask at: --yes {done} without asking")
     print(question, end="", file=sys.stderr, flush=True)
@@ -143,11 +133,8 @@ class InUse(Unusable):
 
 def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
     """Create and lock the data folder of the service `name`; returns the lock, which ends when it
-    is closed, and the paths that others could read until now.
-
-    :raises Unusable: it is not writable, or others own it or can write to it.
-    :raises InUse: another `NAME up` uses it.
-    """
+    is closed, and the paths that others could read until now. Raises `Unusable` for a folder that
+    is not writable, or that others own or can write to, and `InUse`."""
     try:
         mended = make_private(folder, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -73,10 +73,7 @@ def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, ob
 
 def _own_server(config: Configuration, options: argparse.Namespace) -> ServerPlace:
     """The login server, as its own gateway reaches it; with TLS, the gateway trusts only that
-    server's certificate, whoever signed it.
-
-    :raises ConfigError: the certificate cannot be read.
-    """
+    server's certificate, whoever signed it."""
     place = config.login.listen[0]
     if not place.is_tls:
         return ServerPlace(Address(reached_at(options.host), options.port))
@@ -90,16 +87,10 @@ def _own_server(config: Configuration, options: argparse.Namespace) -> ServerPla
 
 def with_faces(config: Configuration, options: argparse.Namespace) -> Configuration:
     """Add to `config` the defaults of a `bbs up`: a telnet gateway that its login server trusts,
-    and the operators' page on loopback. `telnet.listen` and `web.listen` take precedence.
-
-    :raises Unusable: the operators' password cannot be written to the data folder.
-    """
+    and the operators' page on loopback. `telnet.listen` and `web.listen` take precedence."""
     given = {key for key, source in config.sources.items() if source != "default"}
-    telnet = replace(
-        config.telnet,
-        server=str(_own_server(config, options)),
-        secret=config.telnet.secret or secrets.token_urlsafe(),
-    )
+    secret = config.telnet.secret or secrets.token_urlsafe()
+    telnet = replace(config.telnet, server=str(_own_server(config, options)), secret=secret)
     if "telnet.listen" not in given:
         port = TELNET_PORT if options.port != TELNET_PORT else 0
         telnet = replace(telnet, listen=(ListeningPlace.at(options.host, port),))
@@ -142,10 +133,7 @@ def _operators_password(folder: str) -> str:
 
 
 def _with_logs(config: Configuration, options: argparse.Namespace) -> Configuration:
-    """Add to `config` a security log in the data folder, unless it names one.
-
-    :raises Unusable: the folder of the logs cannot be created.
-    """
+    """Add to `config` a security log in the data folder, unless it names one."""
     folder = os.path.join(options.data, os.path.dirname(IN_DATA))
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)

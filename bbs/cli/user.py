@@ -194,9 +194,8 @@ def _list(action: _Action) -> None:
     print("[" if options.json else _HEADER, end="" if options.json else "\n")
     separator, behind = "", ""
     while True:
-        found = user_admin.search(
-            action.by.now, options.search, online=options.online, behind=behind
-        )
+        search, online = options.search, options.online
+        found = user_admin.search(action.by.now, search, online=online, behind=behind)
         for person in found.people:
             if options.json:
                 print(f"{separator}{json.dumps(_as_json(person))}", end="")

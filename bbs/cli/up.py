@@ -47,7 +47,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         places = overrides(given, options)
         config = as_written(options.config, options.data, places, program.name)
         lock, mended = open_folder(options.data, program.name)
-        config = _with_logs(with_faces(config, options), options)
+        config = _with_logs(with_defaults(config, options), options)
         log = _open_log(config, options.data, program.name)
     except (ConfigError, Unusable) as error:
         return program.fail("up", error)
@@ -85,7 +85,7 @@ def _own_server(config: Configuration, options: argparse.Namespace) -> ServerPla
     return ServerPlace(address, True, os.path.abspath(place.certificate), names[0])
 
 
-def with_faces(config: Configuration, options: argparse.Namespace) -> Configuration:
+def with_defaults(config: Configuration, options: argparse.Namespace) -> Configuration:
     """Add to `config` the defaults of a `bbs up`: a telnet gateway that its login server trusts,
     and the operators' page on loopback. `telnet.listen` and `web.listen` take precedence."""
     given = {key for key, source in config.sources.items() if source != "default"}

@@ -155,7 +155,7 @@ class Chat:
         without those that arrived and were shown meanwhile; returns whether there were any. Two
         partners may have one name: `partner` limits the messages to that one's."""
         try:
-            lines = chat_lines(self._presentation, reply)
+            lines = chat_lines(self._client.vocabulary.presentation, reply)
         except BadReply:
             return False
         unseen = [
@@ -231,12 +231,8 @@ class Chat:
                         self._screen.notice(f"The talk with {visible(partner.name)} has ended.")
                     self._screen.changed()
 
-    @property
-    def _presentation(self) -> Presentation:
-        return self._client.vocabulary.presentation
-
     def _partner_of(self, user: str, message: ChatMessage) -> Partner:
-        return partner_of(self._presentation, user, message)
+        return partner_of(self._client.vocabulary.presentation, user, message)
 
     def mark_read(self, user: str, partner: Partner) -> None:
         if self.unread.get(user, Counter()).pop(partner, 0):

@@ -17,7 +17,7 @@ from bbs.client.echo_filter import partner_name
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
 from bbs.protocols.commands import WrongUsage
-from bbs.protocols.presentation import Choices, Presentation, Talk, member
+from bbs.protocols.presentation import Choices, Talk, member
 from bbs.ui.chat import is_said
 from bbs.ui.interpreter import HIDDEN, resolve_alias
 from bbs.ui.output import visible
@@ -49,7 +49,7 @@ class NameCache:
 
     def questions(self) -> Iterable[str]:
         """The commands whose replies fill the cache at a login, each once."""
-        asks = dict.fromkeys(each.ask for each in self._presentation.choices if each.ask)
+        asks = dict.fromkeys(each.ask for each in self._vocabulary.presentation.choices if each.ask)
         return [*asks][:MOST_QUESTIONS]
 
     def begin(self, user: str) -> None:
@@ -64,7 +64,7 @@ class NameCache:
         if user not in self._own or not reply.ok or not request.is_complete:
             return
         argument = request.argument
-        for each in self._presentation.choices:
+        for each in self._vocabulary.presentation.choices:
             if name in each.lists:
                 self._replace(user, each, _listed(reply, each.lists[name], each.key))
             if name in each.removed_by:
@@ -75,7 +75,7 @@ class NameCache:
     def learn_event(self, user: str, event: ServiceEvent) -> Mapping[str, str]:
         """Learn from an event for a user; returns the names that it removes, by their choices."""
         name, gone = str(event.members.get("event")), dict[str, str]()
-        for each in self._presentation.choices if user in self._own else ():
+        for each in self._vocabulary.presentation.choices if user in self._own else ():
             removed = member(event.members, each.removed_by_events.get(name, ""))
             if isinstance(removed, str):
                 self._remove(user, each, removed)
@@ -87,14 +87,10 @@ class NameCache:
 
     def learn_partner(self, user: str, message: ChatMessage) -> None:
         """Learn the partner in a message for a user: whoever writes may also be written to."""
-        talk = self._presentation.talk(message.talk, message.group is not None)
-        for each in self._presentation.choices if user in self._own else ():
+        talk = self._vocabulary.presentation.talk(message.talk, message.group is not None)
+        for each in self._vocabulary.presentation.choices if user in self._own else ():
             if each.name == talk.choices:
-                self._add(user, each, partner_name(self._presentation, user, message))
-
-    @property
-    def _presentation(self) -> Presentation:
-        return self._vocabulary.presentation
+                self._add(user, each, partner_name(self._vocabulary.presentation, user, message))
 
     def _of(self, user: str, choices: Choices) -> Names:
         where = self._shared if choices.shared else self._own[user]
@@ -111,7 +107,7 @@ class NameCache:
         if not _can_be_typed(name):
             return
         self._of(user, choices)[name] = None
-        for each in self._presentation.choices:
+        for each in self._vocabulary.presentation.choices:
             if each.name == choices.within:
                 self._of(user, each)[name] = None
 

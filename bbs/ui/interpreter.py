@@ -80,12 +80,6 @@ HIDDEN = ("listen", "events", "quit")
 """Commands that help does not list: the client does them by itself, or has a better name."""
 
 
-def unknown_command(conversation: Conversation, word: str) -> str:
-    close = similar_command(conversation, word)
-    hint = f" Did you mean {visible(close)}?" if close else ""
-    return f"Unknown command {visible(word)}.{hint}"
-
-
 def similar_command(conversation: Conversation, word: str) -> str:
     vocabulary = conversation.client.vocabulary
     if vocabulary.is_unlisted(word):

@@ -14,29 +14,20 @@ CLEAR = "Ctrl-C again clears the line."
 HOW_TO_END = "exit or Ctrl-D ends."
 
 
-@dataclass(frozen=True)
-class KeyPress:
-    """A key, and the text and the command that it would lose."""
-
-    key: str
-    line: str
-    under_way: str = ""
-
-
 @dataclass(slots=True, eq=False, repr=False)
 class KeyConfirmation:
-    """Remembers the last key press that needed confirmation."""
+    """Remembers the last key press that needed confirmation: the key, and what it would lose."""
 
-    _asked: KeyPress | None = None
+    _asked: tuple[str, ...] | None = None
 
-    def confirms(self, press: KeyPress) -> bool:
+    def confirms(self, *press: str) -> bool:
         """Whether this press repeats the one before it; if not, ask about it now."""
-        if self.is_new(press):
+        if self.is_new(*press):
             return False
         self._asked = None
         return True
 
-    def is_new(self, press: KeyPress) -> bool:
+    def is_new(self, *press: str) -> bool:
         """Whether this press differs from the last; remembers this one."""
         before, self._asked = self._asked, press
         return press != before

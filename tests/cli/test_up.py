@@ -23,7 +23,7 @@ class FacesCase(SynchronousTestCase):
     def faces(self, host: str = "127.0.0.1", port: int = 22222, **keys: object) -> Configuration:
         self.options = options = argparse.Namespace(host=host, port=port, data=self.data)
         given = {key.replace("__", "."): value for key, value in keys.items()}
-        return up.with_faces(load(None, {}, given), options)
+        return up.with_defaults(load(None, {}, given), options)
 
 
 class Faces(FacesCase):

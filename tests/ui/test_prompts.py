@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.ui.prompts import KeyConfirmation, KeyPress
+from bbs.ui.prompts import KeyConfirmation
 from bbs.ui.terminal.keys import lines_of, unsent_question
 
 
@@ -13,18 +13,17 @@ class ConfirmationTests(SynchronousTestCase):
         self.confirmation = KeyConfirmation()
 
     def test_the_second_press_is_the_answer(self) -> None:
-        press = KeyPress("c-c", "half")
-        answers = [self.confirmation.confirms(press) for _ in range(4)]
+        answers = [self.confirmation.confirms("c-c", "half") for _ in range(4)]
         self.assertEqual(answers, [False, True, False, True])
 
     def test_another_line_is_asked_for_anew(self) -> None:
-        self.confirmation.confirms(KeyPress("c-c", "half"))
-        self.assertFalse(self.confirmation.confirms(KeyPress("c-c", "half a line")))
-        self.assertFalse(self.confirmation.confirms(KeyPress("c-d", "half a line")))
-        self.assertFalse(self.confirmation.confirms(KeyPress("c-d", "half a line", "ping")))
+        self.confirmation.confirms("c-c", "half")
+        self.assertFalse(self.confirmation.confirms("c-c", "half a line"))
+        self.assertFalse(self.confirmation.confirms("c-d", "half a line"))
+        self.assertFalse(self.confirmation.confirms("c-d", "half a line", "ping"))
 
     def test_once(self) -> None:
-        new = [self.confirmation.is_new(KeyPress("x", line)) for line in "aab"]
+        new = [self.confirmation.is_new("x", line) for line in "aab"]
         self.assertEqual(new, [True, False, True])
 
     def test_what_would_be_lost(self) -> None:

@@ -16,14 +16,7 @@ from bbs.ui.gateway.peer import Encoding, GatewayPeer, PeerKind
 from bbs.ui.gateway.screen import GatewayScreen, IGatewaySession
 from bbs.ui.interfaces import PromptCancelled
 from bbs.ui.output import visible
-from bbs.ui.prompts import (
-    CLEAR,
-    HOW_TO_END,
-    KeyConfirmation,
-    KeyPress,
-    count_questions,
-    without_password,
-)
+from bbs.ui.prompts import CLEAR, HOW_TO_END, KeyConfirmation, count_questions, without_password
 
 MOST_WAITING = 64
 """Complete lines that may wait before no more is read, as on the other ports."""
@@ -311,7 +304,7 @@ class Keyboard:
             self._session.give_up()
         elif not line.text:
             self._screen.show(HOW_TO_END)
-        elif self._confirmation.confirms(KeyPress("c-c", line.text)):
+        elif self._confirmation.confirms("c-c", line.text):
             line.take()
         else:
             self._screen.show(CLEAR)
@@ -323,9 +316,8 @@ class Keyboard:
         elif line.position < len(line.text):
             line.press(EditKey.DELETE)
         else:
-            press = KeyPress("c-d", line.text, under_way)
             unsent = line.text or under_way
-            if not unsent or self._confirmation.confirms(press):
+            if not unsent or self._confirmation.confirms("c-d", line.text, under_way):
                 self._session.leave()
             else:
                 self._screen.show(UNSENT)
@@ -346,5 +338,5 @@ class Keyboard:
         else:
             more_than_shown = [f"… {len(texts)} in all"] if len(texts) > MOST_SHOWN else []
             shown = [*map(visible, texts[:MOST_SHOWN]), *more_than_shown]
-            if self._confirmation.is_new(KeyPress("tab", begun)):
+            if self._confirmation.is_new("tab", begun):
                 self._screen.show("  ".join(shown))

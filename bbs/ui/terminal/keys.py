@@ -20,7 +20,7 @@ from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.keys import Keys
 
 from bbs.ui.interfaces import PromptCancelled
-from bbs.ui.prompts import CLEAR, KeyConfirmation, KeyPress
+from bbs.ui.prompts import CLEAR, KeyConfirmation
 from bbs.ui.terminal.interfaces import ITerminalApp
 
 MOST = 64 * 1024 - 1024
@@ -101,23 +101,22 @@ class _LineActions:
             buffer.insert_text(text)
 
     def refuse(self, event: KeyPressEvent) -> None:
-        if self._confirmation.is_new(KeyPress("<any>", event.current_buffer.text)):
+        if self._confirmation.is_new("<any>", event.current_buffer.text):
             self._app.notice(FULL)
 
     def interrupt(self, event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if self._app.queue.under_way or not buffer.text:
             self._app.interrupt()
-        elif self._confirmation.confirms(KeyPress("c-c", buffer.text)):
+        elif self._confirmation.confirms("c-c", buffer.text):
             buffer.reset()
         else:
             self._app.notice(CLEAR)
 
     def end(self, event: KeyPressEvent) -> None:
-        queue = self._app.queue
-        press = KeyPress("c-d", event.current_buffer.text, queue.under_way)
-        question = unsent_question(press.line, press.under_way, queue.unsent)
-        if not question or self._confirmation.confirms(press):
+        line, queue = event.current_buffer.text, self._app.queue
+        question = unsent_question(line, queue.under_way, queue.unsent)
+        if not question or self._confirmation.confirms("c-d", line, queue.under_way):
             self._app.leave()
         else:
             self._app.notice(question)

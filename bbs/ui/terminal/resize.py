@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from prompt_toolkit.application import Application
@@ -182,7 +183,8 @@ def rows_above(rows: Sequence[Sequence[int]], cursor: Point, columns: int, colum
     here = rows[cursor.y] if cursor.y < len(rows) else []
     # Terminals differ for a cursor after the last character: it goes there, or keeps its distance.
     behind = cursor.x - sum(here)
-    ends = [*_wrap(_until(here, cursor.x), columns)] if behind < 0 else [*_wrap(here, columns)]
+    starts = accumulate(here, initial=0)
+    ends = _wrap([width for width, at in zip(here, starts, strict=False) if at < cursor.x], columns)
     used = ends[-1]
     places = [
         (len(ends) - 1, min(used, columns - 1)),
@@ -193,16 +195,6 @@ def rows_above(rows: Sequence[Sequence[int]], cursor: Point, columns: int, colum
         if place == column:
             return above + more
     return cursor.y
-
-
-def _until(widths: Sequence[int], column: int) -> Sequence[int]:
-    found, taken = 0, []
-    for width in widths:
-        if found >= column:
-            break
-        taken.append(width)
-        found += width
-    return taken
 
 
 def _wrap(widths: Sequence[int], columns: int) -> Sequence[int]:

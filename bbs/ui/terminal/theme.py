@@ -28,7 +28,6 @@ from wcwidth import wcwidth
 
 from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
-from bbs.protocols.presentation import Presentation
 from bbs.ui.output import (
     Stamp,
     Timestamps,
@@ -118,7 +117,7 @@ class Theme:
     def reply(self, reply: ServiceReply, user: str = "") -> Fragments:
         style = "" if reply.ok else "class:problem"
         fragments: list[tuple[str, str]] = []
-        for entry in reply_entries(self._presentation, reply, user, self._times.since):
+        for entry in reply_entries(self.vocabulary.presentation, reply, user, self._times.since):
             stamp = [] if entry.time is None else self._stamp(self._times.stamp(entry.time))
             fragments += [*stamp, (style, entry.text), ("", "\n")]
         return fragments[:-1]
@@ -134,7 +133,7 @@ class Theme:
     def event(self, user: str, event: ServiceEvent, several: bool) -> Fragments:
         """An event for `user`, one of `several` here or the only one."""
         to = [("", " to "), (self._style(user), visible(user))] if several else []
-        entry = event_entry(self._presentation, event, self._times.since)
+        entry = event_entry(self.vocabulary.presentation, event, self._times.since)
         stamp = self._times.now() if entry.time is None else self._times.stamp(entry.time)
         return [*self._stamp(stamp), ("", entry.text), *to]
 
@@ -154,13 +153,9 @@ class Theme:
         self, user: str, message: ChatMessage, several: bool, highlighted: bool
     ) -> Sequence[tuple[str, str]]:
         style = self._style(message.sender) + (" class:highlight" if highlighted else "")
-        pieces = message_pieces(self._presentation, message, user)
+        pieces = message_pieces(self.vocabulary.presentation, message, user)
         to = [("", " to "), (self._style(user), visible(user))] if several and message.group else []
         return [*((style if is_sender else "", text) for text, is_sender in pieces), *to]
-
-    @property
-    def _presentation(self) -> Presentation:
-        return self.vocabulary.presentation
 
     def _style(self, name: str) -> str:
         return sender_style(name) if self.senders else "bold"

@@ -19,6 +19,7 @@ from bbs.client.catalog import CommandCatalog
 from bbs.core.errors import WrongCredentials
 from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.terminal.app import LineQueue, QueuedLine, TerminalApp
+from bbs.ui.terminal.editor import PlainEditor
 from bbs.ui.terminal.history_view import HistoryView
 from bbs.ui.terminal.interfaces import (
     Fragments,
@@ -30,7 +31,6 @@ from bbs.ui.terminal.interfaces import (
     SetAside,
     WindowSize,
 )
-from bbs.ui.terminal.plain import PlainEditor
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme
 from tests.client.case import APP_1, LOGIN, ClientTestCase

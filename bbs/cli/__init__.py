@@ -62,8 +62,8 @@ class Program:
 
 
 def command_line(service: Service) -> Callable[[], int]:
-    """The function for the console script of `service`, with `up`, `client`, `fleet`, `db` and so
-    on. It takes the process's arguments, or those given, and returns the exit code."""
+    """The function for the console script of `service` (`up`, `client`, `fleet` and so on), which
+    takes the process's arguments, or those given, and returns the exit code."""
     from bbs.commands.service import UNDECLARED
 
     program = Program(service.name, lambda: service, service.client or UNDECLARED)

@@ -1,8 +1,8 @@
 """`bbs client [HOST [PORT]]`: the client as a command.
 
-Exit codes: 0 success; 1 with one line on standard error if there is no service, it was lost for
-good, the client was interrupted, the last command was refused (with `--json`) or any was (with
-`--strict`); 2 wrong usage; 130 interrupted before it began (`bbs.cli`).
+Exit codes: 0 success; 1 with one line on standard error if the service was not found or was lost
+for good, the client was interrupted, or the last command (with `--json`) or any command (with
+`--strict`) was refused; 2 wrong usage; 130 interrupted before it began (`bbs.cli`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`bbs fleet`: list, launch, drain and replace app servers, or adopt a fleet.
 
-It writes requests to the database, where the login server that leads the fleet finds them.
+The login server that leads the fleet finds the requests in the database.
 """
 
 from __future__ import annotations

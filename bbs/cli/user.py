@@ -278,7 +278,7 @@ ACTIONS: Mapping[str, tuple[Callable[[_Action], None], str]] = {
     "list": (_list, "who there is, and who of them is online"),
     "show": (_show, "somebody, in numbers"),
     user_admin.PASSWORD: (_password, "give somebody another password, and end their sessions"),
-    "suspend": (_suspend, "end somebody's sessions, and refuse logins until they are resumed"),
+    "suspend": (_suspend, "end all sessions of somebody, who cannot log in until resumed"),
     "resume": (_resume, "let somebody log in again"),
     "kick": (_kick, "end all sessions of somebody, who may log in again"),
     "delete": (_delete, "remove an account and everything that belongs to it"),

@@ -2,7 +2,7 @@
 
 `docs/protocol.md`, section 7, has the format for people. Other people write names and texts, so
 nothing in them may act on the terminal: control characters, line ends and characters that reverse
-the writing direction are shown as escapes. So are invisible characters, which could make one name
+the writing direction are shown as escapes, and also invisible characters, which could make one name
 pass for another (Unicode's property Default_Ignorable_Code_Point). Joiners and variation selectors
 stay where they join or vary, as emoji and some scripts need them, and so do the tags in the flag of
 a region.
@@ -116,9 +116,9 @@ def reply_entries(
 ) -> list[OutputLine]:
     """The lines of a reply of any service.
 
-    They are its message; else the elements of its list, one a line; else its members. A list that
-    the presentation declares is shown even if the reply has other members. A line marks where
-    elements of a list are missing. `since` formats times.
+    A reply is shown as its message; else the elements of its list, one a line; else its members. A
+    list that the presentation declares is shown even if the reply has other members. A line marks
+    where elements of a list are missing. `since` formats times.
     """
     entries = _Formatter(presentation, user, since).entries(reply)
     listing = presentation.listing(reply.list_name)

@@ -33,8 +33,8 @@ MessageKey = tuple[str, Room | None, str]
 
 @dataclass(slots=True, eq=False, repr=False)
 class PendingMessages:
-    """Messages that are sent and have not arrived at users here. They are counted before they are
-    sent, as they may arrive before the reply does."""
+    """Messages that are sent and have not arrived at users here, counted before they are sent, as
+    they may arrive before the reply does."""
 
     _vocabulary: CommandCatalog
     _keys: dict[str, Counter[MessageKey]] = field(default_factory=dict)

@@ -33,11 +33,8 @@ class Answer(str):
 
 @dataclass(slots=True, eq=False, repr=False)
 class InputQueue:
-    """Lines for one reader, who gets none while it is `held`.
-
-    It is full with `MOST_WAITING` lines, or more than `_most` bytes. `on_room` is called when lines
-    were taken from it.
-    """
+    """Lines for one reader, who gets none while the queue is `held`. `MOST_WAITING` lines, or more
+    than `_most` bytes, fill it; `on_room` is called when lines were taken."""
 
     _most: int
     on_room: Callable[[], None] = lambda: None

@@ -1,12 +1,12 @@
 """The peer at the other end, telnet or a plain pipe such as nc, and its text as bytes.
 
-Neither says what it is. Telnet clients begin to negotiate only on port 23, if at all, and a pipe
-must not get a byte of negotiation. But telnet ends a line with CR LF or CR NUL, whatever it has
-agreed on (RFC 854, and 1123, section 3.3.1), and a pipe sends the line as it was typed, with LF. So
-the first line end tells them apart, or a sequence with IAC before it.
+Telnet clients begin to negotiate only on port 23, if at all, and a pipe must not get a byte of
+negotiation. The first line end tells them apart, or a sequence with IAC before it: telnet ends a
+line with CR LF or CR NUL, whatever it has agreed on (RFC 854, and 1123, section 3.3.1), and a pipe
+with LF.
 
-Nothing is lost silently: text that a terminal cannot show, such as characters that Big5 lacks or
-malformed bytes, is shown as an escape such as `\\U0001f600`.
+Text that a terminal cannot show, such as characters that Big5 lacks or malformed bytes, is shown as
+an escape such as `\\U0001f600`, so that nothing is lost silently.
 """
 
 from __future__ import annotations

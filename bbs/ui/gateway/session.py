@@ -83,18 +83,14 @@ BURST = 300
 
 
 class LinePace:
-    """The pace at which one person's lines are carried out."""
+    """The pace at which one person's lines are carried out; `pause` fires when one may be."""
 
-    __slots__ = ("_bucket", "_clock", "_pause")
+    __slots__ = ("_bucket", "_clock", "pause")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._bucket = Buckets(RATE, clock, burst=BURST)
-        self._pause: Deferred[None] | None = None
-
-    @property
-    def pauses(self) -> bool:
-        return self._pause is not None
+        self.pause: Deferred[None] | None = None
 
     async def wait(self, others: int) -> None:
         """Wait after a line until the next may be carried out; `others` are queued.
@@ -104,14 +100,14 @@ class LinePace:
         """
         wait = self._bucket.take("")
         if wait or others:
-            self._pause = deferLater(self._clock, wait)
+            self.pause = deferLater(self._clock, wait)
             with suppress(CancelledError):
-                await self._pause
-            self._pause = None
+                await self.pause
+            self.pause = None
 
     def end(self) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
+        if self.pause is not None:
+            self.pause.cancel()
 
 
 NEGOTIATION_DEADLINE = 1.0
@@ -248,7 +244,7 @@ class GatewaySession:
     @property
     def is_busy(self) -> bool:
         """Whether a line is carried out, or lines wait in a pause after one."""
-        return self._running is not None or (self._pace.pauses and bool(self.lines))
+        return self._running is not None or (self._pace.pause is not None and bool(self.lines))
 
     async def _carry_out(self, line: str) -> bool:
         try:

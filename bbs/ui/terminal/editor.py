@@ -13,6 +13,7 @@ import sys
 import termios
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from prompt_toolkit.application import Application, get_app
@@ -384,16 +385,17 @@ class Terminal:
 
 
 @implementer(IEditor)
+@dataclass(eq=False, repr=False)
 class PlainEditor:
-    """An editor for `app` on a `terminal` that edits lines itself."""
+    """An editor for an app on a terminal that edits lines itself."""
 
-    def __init__(self, terminal: ITerminal, app: ITerminalApp) -> None:
-        self._terminal = terminal
-        self._app = app
-        self._reading = self._hidden = False
-        self._words = ""
-        self._prompt: Callable[[], str] = str
-        self._asked: Deferred[str] | None = None
+    _terminal: ITerminal
+    _app: ITerminalApp
+    _reading: bool = False
+    _hidden: bool = False
+    _words: str = ""
+    _prompt: Callable[[], str] = str
+    _asked: Deferred[str] | None = None
 
     # IEditor
 

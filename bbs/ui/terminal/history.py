@@ -1,8 +1,7 @@
 """The history of typed lines, for the arrow keys, kept in a file.
 
-Only its owner can read the file, and it has no passwords. It is read once, before the reactor runs;
-a thread writes it. If it cannot be used, the person is told once, and the history lasts as long as
-the client.
+Only its owner can read the file, which is read once, before the reactor runs, and written by a
+thread, without passwords. If that fails, the person is told once.
 
 Messages in a talk are not written to the file: the arrow keys recall them in that talk only, while
 the client runs. In a talk the arrow keys recall no commands, as Enter would send them to somebody.
@@ -13,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_toolkit import history
@@ -30,11 +30,11 @@ def not_kept(problem: OSError) -> str:
     return f"The history is not saved: {problem.strerror or problem}"
 
 
+@dataclass(frozen=True)
 class HistoryFile:
-    """The file at `path`. Its methods block, and raise OSError."""
+    """The file of the history. The methods block, and raise OSError."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    _path: Path
 
     def read(self) -> list[str]:
         """The lines kept, oldest first; a longer file is cut down."""

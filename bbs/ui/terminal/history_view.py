@@ -1,10 +1,8 @@
 """The view for reading back in a conversation: the messages loaded so far, and the position.
 
-A conversation may have 100,000 messages. They are loaded in parts, latest first, when the person
-gets near the oldest loaded one or searches. Beyond a limit the latest messages are dropped, and
-loaded again when they are wanted.
-
-`HistoryView` knows no terminal: it supplies rows, and has a method for each key.
+A conversation may have 100,000 messages, which are loaded in parts, latest first, when the person
+gets near the oldest loaded one or searches. The latest are dropped beyond a limit, and loaded again
+when they are wanted. `HistoryView` knows no terminal: it has rows, and a method for each key.
 """
 
 from __future__ import annotations
@@ -65,8 +63,8 @@ DrawHistory = Callable[[], Callable[[ChatMessage], tuple[str, Fragments]]]
 
 
 class HistoryView:
-    """A view of the parts of `source`, of which `first` is the latest, in a window of this size. It
-    begins at the end. `title` is the partner; `changed` is called when there is something new."""
+    """A view of the parts of `source`, from the end of `first` (the latest) on, in a window.
+    `title` is the partner; `changed` is called when there is something new."""
 
     def __init__(
         self,
@@ -301,9 +299,11 @@ class HistoryView:
         self._go_to(same[0] + self._top - first if same else len(self._rows))
 
 
-_SCREEN = (" ", "pagedown", "c-v", "c-f")
-_LINE = ("enter", "down")
-_LEAVE = ("q", "Q", "escape", "c-c", "c-d", "c-z")
+_MORE_KEYS = {
+    More.SCREEN: (" ", "pagedown", "c-v", "c-f"),
+    More.LINE: ("enter", "down"),
+    More.LEAVE: ("q", "Q", "escape", "c-c", "c-d", "c-z"),
+}
 
 
 def more_application(words: str, type: Callable[[str], None], **options: Any) -> Application[More]:
@@ -314,7 +314,7 @@ def more_application(words: str, type: Callable[[str], None], **options: Any) ->
     def leads_to(answer: More) -> Callable[[KeyPressEvent], None]:
         return lambda event: event.app.exit(result=answer)
 
-    for names, answer in ((_SCREEN, More.SCREEN), (_LINE, More.LINE), (_LEAVE, More.LEAVE)):
+    for answer, names in _MORE_KEYS.items():
         for name in names:
             keys.add(name, eager=True)(leads_to(answer))
 
@@ -331,7 +331,7 @@ def more_application(words: str, type: Callable[[str], None], **options: Any) ->
 
     @keys.add(Keys.CPRResponse)
     def late(event: KeyPressEvent) -> None:
-        """Ignore a late answer, which is no key."""
+        """Ignore a late answer."""
 
     layout = Layout(Window(FormattedTextControl([("class:status", words)]), height=1))
     return Application(layout=layout, key_bindings=keys, erase_when_done=True, **options)

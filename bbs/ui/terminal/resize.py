@@ -2,19 +2,18 @@
 
 Most terminals rewrap the lines on the screen: a prompt of one row of 80 columns becomes two rows of
 40, and a redraw that starts one row up leaves a copy behind. Other terminals cut the lines off. The
-cursor's column, which a terminal reports on request (CPR), shows which of the two happened. The
-column, the width and the drawn text give the number of rows that the prompt takes now.
+cursor's column, which a terminal reports on request (CPR), tells which happened, and with the width
+and the drawn text the number of rows that the prompt takes now.
 
-An answer describes the screen at the time when the terminal reads the question. So nothing is drawn
-between question and answer, for at most `PATIENCE`. After that the prompt is drawn without an
-answer, and a late answer is ignored, as it describes another screen. A terminal that has answered
-before gets longer, `TRUST`: it will answer again, and drawing without the answer may leave a copy
-of the prompt behind.
+An answer describes the screen at the time of the question, so nothing is drawn in between, for at
+most `PATIENCE`. Then the prompt is drawn without an answer, and a late answer is ignored. A
+terminal that has answered before gets longer (`TRUST`), as drawing without its answer may leave a
+copy of the prompt behind.
 
-A terminal may already have another width than it has reported: tmux rewraps lines at once and
-reports a quarter of a second later. So the question includes the width, in the way of resize(1):
-where is the cursor if it moves as far as it can? If the answer is not the reported width, a report
-is on its way, and the prompt waits for it.
+A terminal's width may have changed before it reports that: tmux rewraps lines at once and reports a
+quarter of a second later. Therefore the question asks for the width too, as resize(1) does: by the
+cursor's position after moving as far as it can. If that is not the reported width, a report is on
+its way, and the prompt waits for it.
 """
 
 from __future__ import annotations

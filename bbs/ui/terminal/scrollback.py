@@ -1,8 +1,8 @@
 """The output above the line being typed, and the lists and histories that replace that line.
 
 Output is written in turns, so that typing stays possible. Each turn removes the input line, writes
-the new lines and draws the input line again. To leave time for anything else during a flood of ten
-thousand messages, turns are limited in size, with a pause between two of them.
+the new lines and draws the input line again. Turns have a limited size and a pause between them,
+to leave time for other work during a flood of ten thousand messages.
 
 A list that is longer than the window, or the history of a conversation, replaces the input line
 until the person leaves it; new output waits meanwhile.
@@ -15,7 +15,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prompt_toolkit.formatted_text import fragment_list_len, fragment_list_to_text, split_lines
 from twisted.internet.defer import Deferred, succeed
@@ -41,19 +41,19 @@ MOST_CHARACTERS = 4 * 1024 * 1024
 """The latest lines that wait while the person reads something else, which may take days."""
 
 
+@dataclass(eq=False, repr=False)
 class Scrollback:
-    """Output that `printer` writes in turns; `vocabulary` names the command for lines left out."""
+    """Output that is printed in turns; the vocabulary names the command for lines left out."""
 
-    def __init__(self, clock: IReactorTime, vocabulary: CommandCatalog, printer: IPrinter) -> None:
-        self._vocabulary = vocabulary
-        self._clock = clock
-        self._printer = printer
-        self._waiting: deque[Fragments] = deque()
-        self._turn: IDelayedCall | None = None
-        self._last = clock.seconds() - PAUSE
-        self._held = False
-        self._size = 0  # of the lines that wait while it is held, in characters
-        self._left_out = 0
+    _clock: IReactorTime
+    _vocabulary: CommandCatalog
+    _printer: IPrinter
+    _waiting: deque[Fragments] = field(default_factory=deque)
+    _turn: IDelayedCall | None = None
+    _last: float = -PAUSE  # time of the last turn
+    _held: bool = False
+    _size: int = 0  # of the lines that wait while it is held, in characters
+    _left_out: int = 0
 
     def add(self, fragments: Fragments) -> None:
         """Show lines after those added before: at once, if the last turn was a while ago."""
@@ -116,14 +116,14 @@ class PagerFailed(Exception):
 
 
 @implementer(IPager)
+@dataclass(eq=False, repr=False)
 class ExternalPager:
-    """The pager that a shell `command` runs, in the environment `environ`."""
+    """The pager that a shell `command` runs, in an environment."""
 
-    def __init__(self, command: str, environ: Mapping[str, str]) -> None:
-        self.command = command
-        self._environ = {"LESS": LESS, **environ}
-        self._process: asyncio.subprocess.Process | None = None
-        self._over = False
+    command: str
+    _environ: Mapping[str, str]
+    _process: asyncio.subprocess.Process | None = None
+    _over: bool = False
 
     def show(self, text: str) -> Deferred[None]:
         """Show text (`IPager`); only on asyncio's loop."""
@@ -133,8 +133,9 @@ class ExternalPager:
         data = text.encode("utf-8", "replace")
         try:
             with _deaf_to_interrupts():
+                environ = {"LESS": LESS, **self._environ}
                 self._process = process = await asyncio.create_subprocess_shell(
-                    self.command, stdin=asyncio.subprocess.PIPE, env=self._environ
+                    self.command, stdin=asyncio.subprocess.PIPE, env=environ
                 )
                 if self._over:  # The client ended while the process started.
                     self.end()
@@ -189,16 +190,16 @@ class HistorySource:
         return HistoryPart(chat_lines(self.client.vocabulary.presentation, reply), reply.cursor)
 
 
+@dataclass(eq=False, repr=False)
 class Overlay:
-    """The lists and histories that `editor` shows instead of the input line, while `scrollback`
-    waits. `pager` is the person's own; None for the one that is built in."""
+    """The lists and histories that the editor shows instead of the input line, while new output
+    waits. The pager is the person's own; None for the one that is built in."""
 
-    def __init__(self, editor: IEditor, scrollback: Scrollback, pager: IPager | None) -> None:
-        self._editor = editor
-        self._scrollback = scrollback
-        self._pager = pager
-        self._waiting: deque[Callable[[], Deferred[None]]] = deque()
-        self._finished: Deferred[None] | None = None
+    _editor: IEditor
+    _scrollback: Scrollback
+    _pager: IPager | None
+    _waiting: deque[Callable[[], Deferred[None]]] = field(default_factory=deque)
+    _finished: Deferred[None] | None = None
 
     @property
     def is_needed(self) -> bool:
@@ -215,7 +216,7 @@ class Overlay:
     def add_history(
         self, title: str, first: HistoryPart, source: IHistorySource, draw: DrawHistory
     ) -> None:
-        """Add a `HistoryView`, which is skipped where there is no window for it."""
+        """Add a `HistoryView`, which is skipped without a window for it."""
 
         async def look() -> None:
             size = self._editor.size()

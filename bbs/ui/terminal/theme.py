@@ -1,8 +1,7 @@
 """The look of replies, events and the client's own words, and of the line being typed.
 
-Functions here turn plain values into styled fragments and know no terminal. All names and texts of
-other people go through `visible`, so that nothing in them acts on the terminal. Text from the
-clipboard or the history may have such characters too; in the line being typed they show as escapes,
+All names and texts of other people go through `visible`, so that nothing in them acts on the
+terminal. Such characters from the clipboard or the history show as escapes in the line being typed,
 and are sent as they were typed.
 
 Each name has a constant colour that is readable on dark and on light. Every colour here is in

@@ -8,7 +8,7 @@ Completion itself sends no requests.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bbs.client.catalog import CommandCatalog
@@ -16,7 +16,6 @@ from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import partner_name
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
-from bbs.protocols.commands import WrongUsage
 from bbs.protocols.presentation import Choices, Talk, member
 from bbs.ui.chat import is_said
 from bbs.ui.interpreter import HIDDEN, resolve_alias
@@ -193,18 +192,6 @@ def usage(conversation: Conversation, info: CommandInfo) -> str:
     elif info.is_same(FRAMEWORK["change-password"].command):
         text = text.replace("<old> <new>", "[<old> <new>]")
     return text
-
-
-def corrected(
-    conversation: Conversation, request: ClientRequest, reply: ServiceReply
-) -> ServiceReply:
-    """`reply` with the usage replaced by that of `help`, if it is about wrong usage: the server
-    does not know which arguments need not be typed here."""
-    info = conversation.client.vocabulary.commands.get(request.name)
-    if info is None or reply.code != WrongUsage.code:
-        return reply
-    message = f"Usage: {usage(conversation, info)}"
-    return replace(reply, members={**reply.members, "message": message})
 
 
 def listed_commands(conversation: Conversation) -> Iterator[CommandInfo]:

@@ -22,8 +22,8 @@ from bbs.client.errors import ClientError, TurnedAway
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id
 from bbs.client.request import FRAMEWORK, ClientRequest
 from bbs.core.addresses import Address
+from bbs.protocols.commands import WrongUsage
 from bbs.protocols.presentation import Presentation, member
-from bbs.ui import completion
 from bbs.ui.chat import Chat, Partner, is_for, is_said
 from bbs.ui.completion import NameCache, fetch_partners, listed_commands, usage
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
@@ -164,12 +164,6 @@ class Conversation:
         counts = self._chat.unread.items()
         return sum(each.total() for user, each in counts if user != self.current)
 
-    def completions(self, line: str) -> Sequence[completion.Completion]:
-        return completion.completions(self, line)
-
-    def hint(self, line: str) -> str:
-        return completion.hint(self, line)
-
     def carry_out(self, line: str, as_text: bool = False) -> Deferred[bool]:
         """Carry out a line; fires with False if it ends the conversation. In a talk, a line
         `as_text` (pasted among others) is a message, whatever it begins with.
@@ -287,7 +281,13 @@ class Conversation:
 
     async def _request(self, request: ClientRequest) -> ServiceReply:
         self._sent = True
-        return completion.corrected(self, request, await self.client.request(request.line))
+        reply = await self.client.request(request.line)
+        info = self.client.vocabulary.commands.get(request.name)
+        if info is None or reply.code != WrongUsage.code:
+            return reply
+        # The server does not know which arguments need not be typed here.
+        message = f"Usage: {usage(self, info)}"
+        return replace(reply, members={**reply.members, "message": message})
 
     async def _logged_in(self, user: str, reply: ServiceReply) -> None:
         self.known.begin(user)

@@ -14,6 +14,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -127,21 +128,16 @@ def stop_at(reactor: IReactor, *signals: signal.Signals) -> None:
             signal.signal(number, lambda number, frame: reactor.callFromThread(reactor.stop))
 
 
-def state_file(environ: Mapping[str, str], name: str) -> Path:
-    return _user_file(environ, "XDG_STATE_HOME", ".local/state", name)
-
-
-def settings_file(environ: Mapping[str, str], name: str) -> Path:
-    return _user_file(environ, "XDG_CONFIG_HOME", ".config", name)
-
-
-def _user_file(environ: Mapping[str, str], variable: str, default: str, name: str) -> Path:
+def _user_file(variable: str, default: str, environ: Mapping[str, str], name: str) -> Path:
     """A path by the XDG Base Directory Specification (0.8): below the folder in `variable` if that
     is absolute, else below the `default` folder in the home."""
     folder = environ.get(variable, "")
     home = environ.get("HOME") or os.path.expanduser("~")
     return Path(folder if os.path.isabs(folder) else f"{home}/{default}") / "bbs" / name
 
+
+state_file = partial(_user_file, "XDG_STATE_HOME", ".local/state")
+settings_file = partial(_user_file, "XDG_CONFIG_HOME", ".config")
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222

@@ -24,6 +24,7 @@ from bbs.client import ServiceReply as Answer
 from bbs.client.catalog import TRUSTED, CommandCatalog
 from bbs.framework import Ask, CommandTable, Reply, Role, Service, success
 from bbs.testing import Link
+from bbs.ui import completion
 from bbs.ui.conversation import Conversation
 from bbs.ui.process import LineReader
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure
@@ -587,7 +588,7 @@ class ConversationTests(Lobby, ConversationCase):
         self.assertIn("* move <user> <game> <note>", self.type("help"))
         self.type("login ann pw")
         self.assertIn("* move [<user>] <game> <note>", self.type("help"))
-        self.assertEqual(self.conversation.hint("move "), "move [<user>] <game> <note>")
+        self.assertEqual(completion.hint(self.conversation, "move "), "move [<user>] <game> <note>")
         self.assertEqual(self.completions("mov"), ["move"])
         self.assertEqual(self.completions("move "), ["ann"])
         self.pass_on()
@@ -599,7 +600,7 @@ class ConversationTests(Lobby, ConversationCase):
 
     def test_usages_are_harmless(self) -> None:
         self.assertIn("* e\\x1bc <user>", self.type("help"))
-        self.assertEqual(self.conversation.hint("e\x1bc"), "e\\x1bc <user>")
+        self.assertEqual(completion.hint(self.conversation, "e\x1bc"), "e\\x1bc <user>")
 
     def test_a_command_of_the_clients_own_comes_first(self) -> None:
         self.assertIn("* talk <friend or group>  (what you type goes there)", self.type("help"))

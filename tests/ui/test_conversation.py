@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
@@ -14,6 +15,7 @@ from bbs.client import Address, ChatMessage, ServiceEvent, Waiting
 from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ServiceReply
 from bbs.client.request import ClientRequest
+from bbs.ui import completion
 from bbs.ui.chat import Partner
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
@@ -99,7 +101,7 @@ class ConversationCase(ClientTestCase):
         return [*self.paper.lines]
 
     def completions(self, line: str) -> list[str]:
-        return [each.text for each in self.conversation.completions(line)]
+        return [each.text for each in completion.completions(self.conversation, line)]
 
 
 class Names(ConversationCase):
@@ -484,7 +486,7 @@ class HelpAndHints(ConversationCase):
 
     def test_hints(self) -> None:
         self.type("login ann pw")
-        hint = self.conversation.hint
+        hint = partial(completion.hint, self.conversation)
         self.assertEqual(hint(""), "")
         self.assertEqual(hint("sen"), "")
         self.assertEqual(hint("send b"), "send [<user>] <friend> <message>")
@@ -541,8 +543,8 @@ class Completing(ConversationCase):
             self.assertEqual(self.completions(line), expected, line)
 
     def test_where_it_stands(self) -> None:
-        (completion,) = self.conversation.completions("send bo")
-        self.assertEqual((completion.start, completion.meaning), (5, "friend"))
+        (found,) = completion.completions(self.conversation, "send bo")
+        self.assertEqual((found.start, found.meaning), (5, "friend"))
 
     def test_not_any_number_of_groups(self) -> None:
         self.make_groups(2000)
@@ -582,7 +584,7 @@ class Completing(ConversationCase):
         self.type("talk bob")
         self.assertEqual(self.completions("se"), [])
         self.assertEqual(self.completions("//se"), [])
-        (first, second) = self.conversation.completions("/se")
+        (first, second) = completion.completions(self.conversation, "/se")
         self.assertEqual((first.text, first.start, second.text), ("send", 1, "send-group"))
         self.assertEqual(self.completions("/send b"), ["bob"])
 
@@ -609,7 +611,9 @@ class OwnCommands(ConversationCase):
         self.assertEqual(self.type("encoding  big5 "), [])
         self.assertEqual(self.given, [["big5"]])
         self.assertEqual(self.type("encoding"), ["! which?"])
-        self.assertEqual(self.conversation.hint("encoding"), "encoding <name>: how text is sent")
+        self.assertEqual(
+            completion.hint(self.conversation, "encoding"), "encoding <name>: how text is sent"
+        )
         self.assertIn("* encoding <name>  (how text is sent)", self.type("help"))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from bbs.board import board
 from bbs.client import BBSClient
 from bbs.framework import CommandTable, Role, Service
+from bbs.ui import completion
 from bbs.ui.chat import Partner
 from bbs.ui.conversation import Conversation
 from tests.client.case import LOGIN
@@ -130,7 +131,7 @@ class TheFirstVersion(ConversationCase):
         for name in ("history", "who", "unfriend", "block"):
             self.assertNotIn(name, " ".join(said))
         self.assertEqual(self.completions("un"), [])
-        self.assertNotIn("w", [each.text for each in self.conversation.completions("")])
+        self.assertNotIn("w", [each.text for each in completion.completions(self.conversation, "")])
 
 
 FRIEND_THEN = replace(FRIEND, history="")

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.client import BBSClient, ServiceEvent
 from bbs.client.catalog import CommandCatalog
 from bbs.framework import Choices, Presentation
+from bbs.ui import completion
 from bbs.ui.chat import Partner
 from bbs.ui.completion import NameCache
 from bbs.ui.output import JSONFormat, Timestamps
@@ -276,7 +277,8 @@ class Talks(FairConversation):
     def test_words_that_say_what_there_is(self) -> None:
         self.assertIn("* talk [<pal or stall>]  (what you type goes there)", self.said_by_help())
         self.assertEqual(
-            self.conversation.hint("talk "), "talk [<pal or stall>]: what you type goes there"
+            completion.hint(self.conversation, "talk "),
+            "talk [<pal or stall>]: what you type goes there",
         )
 
     def said_by_help(self) -> list[str]:
@@ -401,10 +403,10 @@ class Completing(FairConversation):
             self.assertEqual(self.completions(line), expected, line)
 
     def test_what_they_are(self) -> None:
-        (completion,) = self.conversation.completions("haggle te")
-        self.assertEqual(completion.meaning, "a stall")
-        (completion,) = self.conversation.completions("visit g")
-        self.assertEqual(completion.meaning, "place")
+        (found,) = completion.completions(self.conversation, "haggle te")
+        self.assertEqual(found.meaning, "a stall")
+        (found,) = completion.completions(self.conversation, "visit g")
+        self.assertEqual(found.meaning, "place")
 
     def test_by_commands(self) -> None:
         self.type("open hats", "befriend eve", "drop cat", "shut tea")
@@ -474,7 +476,7 @@ class Alone(FairConversation):
     def test_a_command_of_a_name_that_the_client_has_elsewhere(self) -> None:
         self.log_in_here("ann")
         self.assertEqual(self.completions("use "), ["toys", "tea"])
-        self.assertEqual(self.conversation.hint("use "), "use <stall>")
+        self.assertEqual(completion.hint(self.conversation, "use "), "use <stall>")
         self.type("use toys")
         self.assertEqual(self.said("use"), [["ann", "toys"]])
 

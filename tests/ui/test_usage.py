@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bbs.ui import completion
 from tests.ui.test_conversation import ConversationCase
 
 
@@ -9,7 +10,7 @@ class UsageTests(ConversationCase):
     def says_the_same(self, *lines: str) -> None:
         for line in lines:
             (told,) = self.type(line)
-            hint = self.conversation.hint(line)
+            hint = completion.hint(self.conversation, line)
             self.assertEqual(told, f"Usage: {hint}")
             self.assertIn(hint, "\n".join(self.type("help")))
 

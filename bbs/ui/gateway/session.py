@@ -24,7 +24,7 @@ from bbs.core.values import UNITS, Rate
 from bbs.limits.buckets import Buckets
 from bbs.protocols.presentation import Presentation
 from bbs.protocols.telnet import TelnetCommand
-from bbs.ui.completion import Completion
+from bbs.ui.completion import Completion, completions
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.editor import EditBuffer
 from bbs.ui.gateway.keyboard import InputLine, InputQueue, Keyboard
@@ -272,7 +272,7 @@ class GatewaySession:
         self.end("Bye!")
 
     def completions(self, line: str) -> Sequence[Completion]:
-        return self._conversation.completions(line)
+        return completions(self._conversation, line)
 
     def _text(self, line: InputLine) -> str:
         return line if isinstance(line, str) else self.peer.encoding.decode(line)

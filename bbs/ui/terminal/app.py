@@ -29,7 +29,7 @@ from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
 from bbs.ui.chat import Partner, history_command, is_said, partner_of
-from bbs.ui.completion import Completion
+from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.output import OLDER, problem_line, visible
@@ -354,10 +354,10 @@ class TerminalApp:
         return prompt_text(state, columns)
 
     def hint(self, line: str) -> str:
-        return self.conversation.hint(line)
+        return hint(self.conversation, line)
 
     def completions(self, line: str) -> Sequence[Completion]:
-        return self.conversation.completions(line)
+        return completions(self.conversation, line)
 
     def is_command(self, line: str) -> bool:
         return not (self.conversation.talk and is_said(line))

@@ -20,6 +20,7 @@ from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.clipboard import Clipboard, DummyClipboard
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, is_done
@@ -66,7 +67,6 @@ from bbs.ui.terminal.interfaces import (
     ITerminalApp,
     More,
     SetAside,
-    WindowSize,
 )
 from bbs.ui.terminal.keys import password_keys
 from bbs.ui.terminal.resize import ResizablePrompt
@@ -212,9 +212,8 @@ class LineEditor:
         self._output.bell()
         self._output.flush()
 
-    def size(self) -> WindowSize:
-        size = self._output.get_size()
-        return WindowSize(size.columns, size.rows)
+    def size(self) -> Size:
+        return self._output.get_size()
 
     def more(self, words: str) -> Deferred[More]:
         return self._ask(more_application(words, self._type, **self._options))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.formatted_text import OneStyleAndTextTuple
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -23,12 +24,6 @@ Fragments = Sequence[OneStyleAndTextTuple]
 
 class SetAside(Exception):
     """The prompt was taken off the screen before Enter."""
-
-
-@dataclass(frozen=True)
-class WindowSize:
-    columns: int
-    rows: int
 
 
 class More(Enum):
@@ -154,7 +149,7 @@ class IEditor(IPrinter):
     def bell() -> None:
         """Ring the terminal's bell."""
 
-    def size() -> WindowSize | None:
+    def size() -> Size | None:
         """The window's size; None for a terminal that only writes lines."""
 
     def more(words: str) -> Deferred[More]:

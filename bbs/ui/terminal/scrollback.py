@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.formatted_text import fragment_list_len, fragment_list_to_text, split_lines
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -30,7 +31,7 @@ from bbs.ui.chat import Partner, chat_lines, history_command, history_line
 from bbs.ui.output import visible
 from bbs.ui.terminal import theme
 from bbs.ui.terminal.history_view import DrawHistory, HistoryPart, HistoryView, IHistorySource
-from bbs.ui.terminal.interfaces import Fragments, IEditor, IPager, IPrinter, More, WindowSize
+from bbs.ui.terminal.interfaces import Fragments, IEditor, IPager, IPrinter, More
 from bbs.ui.terminal.theme import rows
 
 PAUSE = 0.05  # seconds from one turn to the next: 20 a second, more than an eye follows
@@ -278,7 +279,7 @@ class Overlay:
     async def _page_by_screens(self, lines: Sequence[Fragments]) -> None:
         shown, total, more = 0, len(lines), More.SCREEN
         while more is not More.LEAVE:
-            size = self._editor.size() or WindowSize(80, 24)
+            size = self._editor.size() or Size(24, 80)
             room = size.rows - 1 if more is More.SCREEN else 1
             begin = shown
             while shown < total and (shown == begin or rows(lines[shown], size) <= room):
@@ -290,7 +291,7 @@ class Overlay:
             more = await self._editor.more(f"-- more: {shown} of {total} --")
 
 
-def _fits(lines: Iterable[Fragments], size: WindowSize) -> bool:
+def _fits(lines: Iterable[Fragments], size: Size) -> bool:
     """Whether a window of this size has room for the lines and the prompt."""
     room = size.rows
     for line in lines:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from zlib import crc32
 
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.formatted_text import StyleAndTextTuples, fragment_list_to_text
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.layout.utils import explode_text_fragments
@@ -36,10 +37,10 @@ from bbs.ui.output import (
     visible,
     visible_in_line,
 )
-from bbs.ui.terminal.interfaces import Fragments, WindowSize
+from bbs.ui.terminal.interfaces import Fragments
 
 
-def rows(line: Fragments, size: WindowSize) -> int:
+def rows(line: Fragments, size: Size) -> int:
     return max(1, -(-width(fragment_list_to_text(list(line))) // size.columns))
 
 

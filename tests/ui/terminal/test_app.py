@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -29,7 +30,6 @@ from bbs.ui.terminal.interfaces import (
     ITerminal,
     More,
     SetAside,
-    WindowSize,
 )
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme
@@ -50,7 +50,7 @@ class Typist:
         self.redrawn = self.set_asides = 0
         self.is_raw = self.is_lent = False
         self.bells = 0
-        self.window: WindowSize | None = None
+        self.window: Size | None = None
         self._answer: Deferred[Any] = Deferred()
         self._words: Callable[[], str] | None = None
 
@@ -92,7 +92,7 @@ class Typist:
     def bell(self) -> None:
         self.bells += 1
 
-    def size(self) -> WindowSize | None:
+    def size(self) -> Size | None:
         return self.window
 
     def more(self, words: str) -> Deferred[More]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from prompt_toolkit.data_structures import Size
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,7 +22,7 @@ from bbs.framework import Talk
 from bbs.ui.chat import Partner
 from bbs.ui.terminal.app import OLDER_BY_KEY
 from bbs.ui.terminal.history import InputContext
-from bbs.ui.terminal.interfaces import Fragments, IPager, IPrinter, More, WindowSize
+from bbs.ui.terminal.interfaces import Fragments, IPager, IPrinter, More
 from bbs.ui.terminal.scrollback import (
     MOST_CHARACTERS,
     MOST_HELD,
@@ -36,7 +37,7 @@ from tests.client.case import failure
 from tests.ui.terminal.test_app import FaceCase
 from tests.ui.test_conversation import FRIEND
 
-WINDOW = WindowSize(40, 6)
+WINDOW = Size(6, 40)
 
 
 @implementer(IPager)
@@ -93,14 +94,14 @@ class ScreenfulTests(ReadingCase):
         self.assertEqual(self.typist.asked, "line")
 
     def test_what_has_room_is_not_asked_about(self) -> None:
-        self.typist.window = WindowSize(40, 13)
+        self.typist.window = Size(13, 40)
         self.assertEqual(self.type("receive-post"), ["\n".join(posts(*range(12)))])
-        self.typist.window = WindowSize(40, 12)
+        self.typist.window = Size(12, 40)
         self.type("receive-post")
         self.assertEqual(self.typist.asked, "-- more: 11 of 12 --")
 
     def test_lines_that_are_wider_than_the_window(self) -> None:
-        self.typist.window = WindowSize(8, 6)
+        self.typist.window = Size(6, 8)
         self.assertEqual(self.type("receive-post"), posts(0, 1))
 
     def test_messages_wait_meanwhile(self) -> None:

@@ -113,9 +113,8 @@ class Chat:
             self.partner = partner
             self.mark_read(user, partner)
             name = visible(partner.name)
-            self._screen.notice(
-                f"What you type goes to {name} now. /COMMAND is a command; end ends it."
-            )
+            words = f"What you type goes to {name} now. /COMMAND is a command; end ends it."
+            self._screen.notice(words)
             if before is not None:
                 self.show(user, before, LAST, partner)
         self._screen.changed()
@@ -158,9 +157,9 @@ class Chat:
             lines = chat_lines(self._client.vocabulary.presentation, reply)
         except BadReply:
             return False
-        unseen = [
-            each for each in self._unseen(lines) if partner in (None, self._partner_of(user, each))
-        ]
+        unseen = self._unseen(lines)
+        if partner is not None:
+            unseen = [each for each in unseen if self._partner_of(user, each) == partner]
         shown = unseen[-most:]
         if shown:
             self.mark_read(user, self._partner_of(user, shown[-1]))

@@ -209,9 +209,8 @@ class Conversation:
         if self.talk and is_said(line):
             return await self._say(line[1:] if line.startswith("//") else line)
         if self.talk and line.rstrip(" ") in ENDING:
-            self._confirmation.ask(
-                self.current, line, f"end ends the talk; {line.strip()} once more leaves."
-            )
+            question = f"end ends the talk; {line.strip()} once more leaves."
+            self._confirmation.ask(self.current, line, question)
         line = line.removeprefix("/")
         words = line.split()
         if not words:
@@ -424,9 +423,8 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
         commands.append(BuiltinCommand("use [<user>]", "be another user", use))
     presentation = conversation.client.vocabulary.presentation
     if presentation.open_talks:
-        commands.append(
-            BuiltinCommand(_usage_of_talk(presentation), "what you type goes there", talk)
-        )
+        syntax = _usage_of_talk(presentation)
+        commands.append(BuiltinCommand(syntax, "what you type goes there", talk))
         commands.append(BuiltinCommand("end", "end of talking", end))
     return (
         *commands,

@@ -27,9 +27,7 @@ def resolve_alias(word: str, vocabulary: CommandCatalog) -> str:
 
 def aliases_of(name: str, vocabulary: CommandCatalog) -> list[str]:
     aliases = vocabulary.presentation.aliases
-    return [
-        alias for alias in aliases if alias != name and resolve_alias(alias, vocabulary) == name
-    ]
+    return [each for each in aliases if each != name and resolve_alias(each, vocabulary) == name]
 
 
 IRREVOCABLE = ("delete",)  # commands that need confirmation when the user's name was not typed

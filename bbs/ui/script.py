@@ -19,7 +19,7 @@ from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import SentLine, partner_name
 from bbs.client.errors import BadReply, ClientError, Lost, Unreachable
-from bbs.client.replies import ChatMessage, ServiceEvent
+from bbs.client.replies import ChatMessage
 from bbs.client.request import ClientRequest
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.ui.completion import fetch_partners
@@ -151,7 +151,7 @@ class Script:
 
     def __post_init__(self) -> None:
         self._pending = PendingMessages(self._client.vocabulary)
-        self._client.on_event(self._show_event)
+        self._client.on_event(lambda user, event: self._write(self.form.event(user, event)))
         self._client.on_logged_out(self._was_logged_out)
 
     async def run(self) -> None:
@@ -177,9 +177,7 @@ class Script:
             self._write(self.form.own(help_lines(self._client.vocabulary.commands.values())))
         elif name == "events":
             self._client.on_waiting(lambda waiting: self._write(self.form.waiting(waiting)))
-            self._client.on_sent(
-                lambda user, message: self._write(self.form.message(user, message))
-            )
+            self._client.on_sent(self._show_sent)
             self._write(self.form.own(["Success!"]))
         elif name == "listen" and listening and len(request.words) <= 3:
             problem = await self._listen(request.user)
@@ -256,10 +254,10 @@ class Script:
 
     def _show_message(self, user: str, message: ChatMessage) -> None:
         self._pending.arrived(user, message)
-        self._write(self.form.message(user, message))
+        self._show_sent(user, message)
 
-    def _show_event(self, user: str, event: ServiceEvent) -> None:
-        self._write(self.form.event(user, event))
+    def _show_sent(self, user: str, message: ChatMessage) -> None:
+        self._write(self.form.message(user, message))
 
     def _was_logged_out(self, user: str) -> None:
         if user != self._leaving:

@@ -113,23 +113,20 @@ class GatewayConnection(Protocol):
 
     def __init__(
         self,
-        clock: IReactorTime,
         client: ServiceClient,
-        host: Host,
         backpressure: Backpressure,
-        limits: LineLimits,
         factory: GatewayFactory,
         times: Timestamps,
     ) -> None:
         self.on_asked: Callable[[], None] | None = None
         """Called once, at the first line that is not blank."""
-        self._clock = clock
+        self._clock, self._limits = factory.reactor, factory.limits
         self._backpressure = backpressure
-        self._limits = limits
         self._factory = factory
-        self._life = ConnectionState(clock, limits.write_timeout)
+        self._life = ConnectionState(self._clock, self._limits.write_timeout)
         self._stream: connection_state.IStreamTransport
-        self._session = GatewaySession(clock, client, host, limits.max_line, self, times)
+        max_line = self._limits.max_line
+        self._session = GatewaySession(self._clock, client, factory.host, max_line, self, times)
         self._session.lines.on_room = self._go_on
         self._greeting: IDelayedCall | None = None
         self._turn: IDelayedCall | None = None
@@ -365,19 +362,18 @@ class GatewayFactory(Factory):
                 return None
             words = f"{_TOO_MANY}\n".encode()
             return connection_state.RejectedConnection(self.reactor, words, self._turned_away)
+        host = host_of(addr)
+        origin = Origin(host, self.secret) if self.secret and host else None
         backpressure = Backpressure(self.endpoint or partial(endpoint_to, self.reactor))
         client = GatewayClient(
             self.reactor,
             self.server,
             backpressure.endpoint,
-            origin=self._origin(addr),
+            origin=origin,
             vocabulary=self._vocabulary,
             most=MOST_BYTES,
         )
-        times = Timestamps(self.wall)
-        connection = GatewayConnection(
-            self.reactor, client, self.host, backpressure, self.limits, self, times
-        )
+        connection = GatewayConnection(client, backpressure, self, Timestamps(self.wall))
         self._connections[connection] = entry
         if entry is not None:
             entry.watch(lambda: connection.make_room(_TOO_MANY))
@@ -401,7 +397,3 @@ class GatewayFactory(Factory):
             entry.leave()
         if not self._connections:
             self._departure.all_gone()
-
-    def _origin(self, addr: IAddress | None) -> Origin | None:
-        host = host_of(addr)
-        return Origin(host, self.secret) if self.secret and host else None

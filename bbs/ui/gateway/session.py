@@ -173,9 +173,8 @@ class GatewaySession:
             return
         self._begun = True
         self._screen.show(GREETING.format(self._host.greeting))
-        Deferred.fromCoroutine(self._run()).addErrback(
-            lambda failure: self._log.failure("a session broke off", failure)
-        )
+        running = Deferred.fromCoroutine(self._run())
+        running.addErrback(lambda failure: self._log.failure("a session broke off", failure))
 
     def received(self, data: bytes) -> bool:
         """Take bytes from the peer; returns whether some of them were typed."""

@@ -302,9 +302,8 @@ class TerminalApp:
         if line is not None and line.questions:
             line.questions -= 1
         if question is not None:
-            question.answer.callback(
-                Failure(answer) if isinstance(answer, PromptCancelled) else answer
-            )
+            result = Failure(answer) if isinstance(answer, PromptCancelled) else answer
+            question.answer.callback(result)
         elif isinstance(answer, PromptCancelled):
             self.interrupt()
         elif line is not None:

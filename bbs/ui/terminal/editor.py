@@ -162,9 +162,8 @@ class LineEditor:
         self._lines = self._prompt(line, search, lambda: app.hint(self._before_cursor()), keys)
         password = _line_window(self._password, lambda: self._question(), PasswordMask(), None)
         # What is cut out of a password cannot be pasted again.
-        self._passwords = self._prompt(
-            password, SearchToolbar(), str, password_keys(), clipboard=DummyClipboard()
-        )
+        clipboard = DummyClipboard()
+        self._passwords = self._prompt(password, SearchToolbar(), str, password_keys(), clipboard)
         self._asked: Application[Any] = self._lines
 
     # IEditor
@@ -198,7 +197,7 @@ class LineEditor:
         self._asked.invalidate()
 
     def print(self, lines: Sequence[Fragments]) -> None:
-        if self._is_held:
+        if isinstance(self._asked, ResizablePrompt) and self._asked.held:
             self._waiting += lines
             return
         text = FormattedText(fragment for line in lines for fragment in (*line, ("", "\n")))
@@ -263,10 +262,6 @@ class LineEditor:
             **self._options,
         )
 
-    @property
-    def _is_held(self) -> bool:
-        return isinstance(self._asked, ResizablePrompt) and self._asked.held
-
     def _print_held(self) -> None:
         lines, self._waiting = self._waiting, []
         if lines:
@@ -275,10 +270,8 @@ class LineEditor:
     def _type(self, text: str) -> None:
         """Insert text into the draft of the next `line`."""
         draft = self._draft
-        self._draft = Document(
-            draft.text_before_cursor + text + draft.text_after_cursor,
-            draft.cursor_position + len(text),
-        )
+        whole = draft.text_before_cursor + text + draft.text_after_cursor
+        self._draft = Document(whole, draft.cursor_position + len(text))
 
     def _ask(self, application: Application[T]) -> Deferred[T]:
         if isinstance(application, ResizablePrompt):

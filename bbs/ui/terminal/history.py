@@ -119,16 +119,12 @@ class History(history.History):
         for line in lines:
             place = self._owner.context(line, len(lines) > 1)
             line = line if place.said else without_password(line)
-            if line.strip(" ") and (place, line) != self._last:
+            if line.strip(" ") and [(place, line)] != self._typed[-1:]:
                 self._typed.append((place, line))
                 if not place.said:
                     new.append(line)
         if new and self._keep is not None:
             self._keep(new).addErrback(self._failed)
-
-    @property
-    def _last(self) -> tuple[InputContext, str]:
-        return self._typed[-1] if self._typed else (InputContext(), "")
 
     def _failed(self, failure: Failure) -> Failure | None:
         problem = failure.value

@@ -120,10 +120,9 @@ class HistoryView:
             state = "more is coming"
         elif self._top == 0 and self._cursor is None:
             state = "the beginning"
-        elif self._is_at_end:
+        elif (below := len(self._rows) - self._top - self._height) <= 0:
             state = "newer ones: G" if self._lacks_latest else "the end"
         else:
-            below = len(self._rows) - self._top - self._height
             state = f"{below} {'row' if below == 1 else 'rows'} below"
         for keys in ("  / searches, n goes on, g G ends, q leaves", "  / searches, q leaves", ""):
             line = f"{self._title}: {state}{keys}"
@@ -176,10 +175,6 @@ class HistoryView:
         self.changed = lambda: None
         if self._loading is not None:
             self._loading.cancel()
-
-    @property
-    def _is_at_end(self) -> bool:
-        return self._top + self._height >= len(self._rows)
 
     def _at(self, row: int) -> int:
         """The id of the message in a row."""

@@ -21,10 +21,8 @@ from bbs.ui.output import problem_line, visible
 
 @dataclass(frozen=True)
 class Partner:
-    """A partner in conversation: one person, or a room of several.
-
-    Partners are equal by the talk's name (`kind`), as a service may change its other properties.
-    """
+    """A partner in conversation: one person, or a room of several. Partners are equal by the talk's
+    name (`kind`), as a service may change its other properties."""
 
     talk: Talk = field(compare=False)
     name: str

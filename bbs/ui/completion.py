@@ -8,7 +8,7 @@ Completion itself sends no requests.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bbs.client.catalog import CommandCatalog
@@ -33,13 +33,13 @@ MOST_SHARED = 1000
 """Names at most that are kept of a list that all users share: nobody completes among more."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class NameCache:
     """The names known to each user who is logged in here, and those that all share."""
 
-    def __init__(self, vocabulary: CommandCatalog) -> None:
-        self._vocabulary = vocabulary
-        self._shared: dict[str, Names] = {}
-        self._own: dict[str, dict[str, Names]] = {}
+    _vocabulary: CommandCatalog
+    _shared: dict[str, Names] = field(default_factory=dict)
+    _own: dict[str, dict[str, Names]] = field(default_factory=dict)
 
     def names(self, user: str | None, choices: str) -> Sequence[str]:
         """A user's names for some choices; none for a user who is not logged in here."""

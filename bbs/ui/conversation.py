@@ -41,11 +41,9 @@ from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords
 
 @dataclass(frozen=True)
 class Status:
-    """The connection of the current user.
-
-    `server` serves them, None while it is unknown; `lost` says that there was one. `waiting` is the
-    place in the queue of any login that waits for an app server.
-    """
+    """The connection of the current user. `server` serves them, None while it is unknown; `lost`
+    says that there was one. `waiting` is the place in the queue of any login that waits for an app
+    server."""
 
     server: Address | None = None
     lost: bool = False
@@ -103,10 +101,8 @@ GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
 class Conversation:
     """One person's conversation, as any number of users, or (`alone`) as one at a time, whose name
-    is never typed. `own` are further commands of the interface.
-
-    `current` is the user who speaks, if one is logged in; `known` are the names for completion.
-    """
+    is never typed. `own` are further commands of the interface. `current` is the user who speaks,
+    if one is logged in; `known` are the names for completion."""
 
     def __init__(
         self,
@@ -166,10 +162,8 @@ class Conversation:
 
     def carry_out(self, line: str, as_text: bool = False) -> Deferred[bool]:
         """Carry out a line; fires with False if it ends the conversation. In a talk, a line
-        `as_text` (pasted among others) is a message, whatever it begins with.
-
-        Cancelling stops the wait: it fires with True, and everybody stays logged in.
-        """
+        `as_text` (pasted among others) is a message, whatever it begins with. Cancelling stops the
+        wait: it fires with True, and everybody stays logged in."""
         self._confirmation.next_line()
         return Deferred.fromCoroutine(self._carry_out(line, as_text))
 

@@ -17,12 +17,10 @@ class PromptCancelled(Exception):
 
 
 class IScreen(Interface):
-    """Where one person reads the output of a `Conversation`.
-
-    Other people write the names and texts in replies and messages, so a screen shows them with
-    `bbs.ui.output.visible`; the texts of `notice` and `problem` are safe already. A message is
-    shown with its time where that is known (`bbs.ui.output.Timestamps`) and wanted.
-    """
+    """Where one person reads the output of a `Conversation`. Other people write the names and texts
+    in replies and messages, so a screen shows them with `bbs.ui.output.visible`; the texts of
+    `notice` and `problem` are safe already. A message is shown with its time where that is known
+    (`bbs.ui.output.Timestamps`) and wanted."""
 
     def reply(request: ClientRequest, reply: ServiceReply) -> None:
         """Show the service's answer to a command."""

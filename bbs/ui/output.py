@@ -79,11 +79,9 @@ _JOINING = frozenset("\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe
 
 
 def visible_in_line(character: str) -> str:
-    """A character as shown in a line that is edited, where each is drawn for itself.
-
-    Characters that modify the emoji before them are hidden: terminals differ in whether they draw
-    `👩‍🚀` as one picture or two, and a wrong guess would put the cursor in the wrong column.
-    """
+    """A character as shown in a line that is edited, where each is drawn for itself. Modifiers of
+    an emoji are hidden: terminals differ in whether they draw `👩‍🚀` as one picture or two, and a
+    wrong guess would put the cursor in the wrong column."""
     return "" if character in _JOINING else visible(character)
 
 
@@ -114,12 +112,10 @@ def reply_entries(
     user: str = "",
     since: Callable[[float], str] = utc,
 ) -> list[OutputLine]:
-    """The lines of a reply of any service.
-
-    A reply is shown as its message; else the elements of its list, one a line; else its members. A
-    list that the presentation declares is shown even if the reply has other members. A line marks
-    where elements of a list are missing. `since` formats times.
-    """
+    """The lines of a reply of any service. A reply is shown as its message; else the elements of
+    its list, one a line; else its members. A list that the presentation declares is shown even if
+    the reply has other members. A line marks where elements of a list are missing. `since` formats
+    times."""
     entries = _Formatter(presentation, user, since).entries(reply)
     listing = presentation.listing(reply.list_name)
     # Only the latest messages of a conversation were requested, so none are missing.
@@ -285,11 +281,9 @@ class Stamp:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Timestamps:
-    """Formats times for one person, in the order in which that person reads them.
-
-    `_wall` is the clock, in seconds since the epoch; `_zone` is the person's time zone, by default
-    this machine's.
-    """
+    """Formats times for one person, in the order in which that person reads them. `_wall` is the
+    clock, in seconds since the epoch; `_zone` is the person's time zone, by default this
+    machine's."""
 
     _wall: Callable[[], float]
     _zone: tzinfo | None = None
@@ -304,14 +298,14 @@ class Timestamps:
         if moment is None:
             return Stamp()
         before, self._day = self._day, moment.date()
-        return Stamp("" if self._day == before else _day(moment), f"{moment:%H:%M}")
+        day = f"{_DAYS[moment.weekday()]} {moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+        return Stamp("" if self._day == before else day, f"{moment:%H:%M}")
 
     def now(self) -> Stamp:
         return self.stamp(self._wall())
 
     def since(self, seconds: float) -> str:
-        """A short time: `14:03` today, `25 November 14:03` this year, else only the day; empty for
-        a time outside the calendar."""
+        """`14:03` today, `25 November 14:03` this year, else the day; empty beyond the calendar."""
         moment, today = self._moment(seconds), self._today()
         if moment is None:
             return ""
@@ -332,10 +326,6 @@ class Timestamps:
             return datetime.fromtimestamp(seconds, self._zone)
         except (OverflowError, ValueError, OSError):  # Beyond the calendar, or not a number.
             return None
-
-
-def _day(moment: datetime) -> str:
-    return f"{_DAYS[moment.weekday()]} {moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
 
 
 class IOutputFormat(Interface):

@@ -13,7 +13,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -56,17 +56,17 @@ def start_reader(reactor: IReactorFromThreads, descriptor: int) -> Callable[[], 
     return lambda: deferToThreadPool(reactor, pool, os.read, descriptor, 65536)
 
 
+@dataclass(eq=False, repr=False)
 class LineReader:
     """Cuts pieces of input into lines; bytes that are not UTF-8 become surrogate escapes."""
 
-    def __init__(self, read: Callable[[], Deferred[bytes]]) -> None:
-        self._read = read
-        self._lines: deque[bytes] = deque()
-        self._parts: list[bytes] = []
+    _read: Callable[[], Deferred[bytes]]
+    _lines: deque[bytes] = field(default_factory=deque)
+    _parts: list[bytes] = field(default_factory=list)
 
     async def next(self) -> str | None:
-        """The next line without its end (LF or CR LF), None after the last, which may lack its
-        end. Raises `InputError`."""
+        """The next line without LF or CR LF, which the last may lack; then None. Raises
+        `InputError`."""
         while not self._lines:
             try:
                 piece = await self._read()
@@ -96,8 +96,7 @@ class ClientRun:
 
     def __init__(self, client: ServiceClient) -> None:
         self.problem = "interrupted"
-        self.ended: Deferred[None] = Deferred()
-        """Fires when the run is over and the client is closed."""
+        self.ended: Deferred[None] = Deferred()  # when the client is closed
         self._client = client
         self._over = False
 
@@ -147,8 +146,7 @@ MOST_READ = 64 * 1024  # bytes of the file that are read
 
 @dataclass(frozen=True)
 class LastServer:
-    """The login server that was named last, and whether to use TLS, with the authorities in the
-    file `ca` (empty: the system's)."""
+    """The last login server, and whether by TLS, with authorities in `ca` (empty: the system's)."""
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT

@@ -55,8 +55,7 @@ def count_questions(line: str, users: bool = True) -> int:
 
 
 def changes_password(line: str) -> bool:
-    """Whether a line is, as a command, a change of password: the password that was given for
-    logging in does not answer its questions."""
+    """Whether a line changes a password; the password for logins does not answer its questions."""
     return line.lstrip(" /").partition(" ")[0] == "change-password"
 
 
@@ -83,7 +82,7 @@ def is_password_change(request: ClientRequest) -> bool:
 
 async def with_passwords(screen: IScreen, request: ClientRequest) -> str:
     """Ask for the passwords that a request lacks, and return the whole line. Raises `UsageError`
-    for a malformed password and `PromptCancelled`."""
+    for a malformed password, and `PromptCancelled`."""
     name = visible(request.words[1])
     if is_password_change(request):
         old = await _ask_word(screen, f"Old password for {name}: ")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
@@ -49,13 +49,13 @@ from bbs.ui.gateway.session import GatewaySession, Host
 from bbs.ui.output import Timestamps
 
 
+@dataclass(eq=False, repr=False)
 class Backpressure:
     """Makes the endpoints of one client, and can pause all connections through them."""
 
-    def __init__(self, endpoint: Callable[[Address], IStreamClientEndpoint]) -> None:
-        self._endpoint = endpoint
-        self._connected: list[IProtocol] = []
-        self._paused = False
+    _endpoint: Callable[[Address], IStreamClientEndpoint]
+    _connected: list[IProtocol] = field(default_factory=list)
+    _paused: bool = False
 
     def endpoint(self, address: Address) -> IStreamClientEndpoint:
         endpoint: IStreamClientEndpoint = _PausableEndpoint(self, self._endpoint(address))
@@ -109,7 +109,7 @@ PIECE = 64
 @implementer(IAbortable, IGatewayTransport, IHalfCloseableProtocol, IPushProducer)
 class GatewayConnection(Protocol):
     """One person's connection, which reports its end to `factory`. `client` connects through
-    `backpressure`; `times` formats times for the person."""
+    `backpressure`. `on_asked` is called once, at the first line that is not blank."""
 
     def __init__(
         self,
@@ -119,7 +119,6 @@ class GatewayConnection(Protocol):
         times: Timestamps,
     ) -> None:
         self.on_asked: Callable[[], None] | None = None
-        """Called once, at the first line that is not blank."""
         self._clock, self._limits = factory.reactor, factory.limits
         self._backpressure = backpressure
         self._factory = factory
@@ -276,8 +275,7 @@ def _cancel(timer: IDelayedCall | None) -> None:
 STOPPING = "The gateway stops. Bye!"
 
 DESCRIPTORS = 4
-"""Descriptors of a session with a login: for the person, for requests to the login server and to an
-app server, and for listening."""
+"""Descriptors of a session: for the person, for requests to two servers, and for listening."""
 
 MOST_BYTES = 4 * 1024 * 1024
 """Bytes of one reply with all its parts: many people share the memory here."""

@@ -191,8 +191,8 @@ class Keyboard:
 
     @property
     def visible_line(self) -> EditBuffer | None:
-        """The line being typed; None while a password is typed, which may be before it is asked
-        for. A line that was begun before that returns afterwards."""
+        """The line being typed; None during a password, even before it is asked for. A line that
+        was begun before that returns afterwards."""
         return None if self._hides else self._shown
 
     @property

@@ -86,14 +86,12 @@ MOST_SUBNEGOTIATION = 1024
 """Bytes kept of a subnegotiation: enough for a terminal's character sets, not for all there are."""
 
 MOST_NEGOTIATIONS = 500
-"""Sequences at most in a minute. A client sends some twenty at the beginning, and one for each step
-of a window that is dragged."""
+"""Sequences in a minute: a client sends some twenty at first, and one for each step of a resize."""
 
 REQUEST, ACCEPTED, REJECTED = b"\1", b"\2", b"\3"  # about CHARSET (RFC 2066)
 
 MOST_COLUMNS = 500
-"""Largest number of columns, and rows, that is believed: no screen has more, and drawing a line
-takes work for each column."""
+"""Columns, and rows, at most that are believed: no screen has more, and each costs work to draw."""
 
 _OURS = (telnet.ECHO, telnet.SUPPRESS_GO_AHEAD, telnet.BINARY, telnet.CHARSET)
 _THEIRS = (telnet.SUPPRESS_GO_AHEAD, telnet.BINARY, telnet.NAWS, telnet.CHARSET)

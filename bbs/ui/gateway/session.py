@@ -93,11 +93,9 @@ class LinePace:
         self.pause: Deferred[None] | None = None
 
     async def wait(self, others: int) -> None:
-        """Wait after a line until the next may be carried out; `others` are queued.
-
-        Without a turn of the reactor, all of them would be carried out in one, and more: each makes
-        room for unread input.
-        """
+        """Wait after a line until the next may be carried out; `others` are queued. Without a turn
+        of the reactor, all of them would be carried out in one, and more: each makes room for
+        unread input."""
         wait = self._bucket.take("")
         if wait or others:
             self.pause = deferLater(self._clock, wait)
@@ -220,11 +218,8 @@ class GatewaySession:
         return self._conversation.close()
 
     def forget(self) -> None:
-        """Break the cycles of references, after `close`.
-
-        The garbage collector would have to find them. When thousands leave at a time, that stops
-        everybody else for a second.
-        """
+        """Break the cycles of references, after `close`: when thousands leave at a time, the
+        garbage collector stops everybody else for a second to find them."""
         del self._keyboard, self._conversation, self._client, self._screen
         del self._transport, self.peer
 

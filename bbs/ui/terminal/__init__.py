@@ -1,5 +1,1 @@
-"""`bbs client` at a terminal, on prompt_toolkit: a line to type in, and the output above it.
-
-`bbs.ui.conversation` has the conversation; this package is its display and its keys, and begins in
-`main.py`.
-"""
+"""The display and the keys of `bbs client` at a terminal, on prompt_toolkit (`main.py` first)."""

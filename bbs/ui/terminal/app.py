@@ -53,10 +53,8 @@ from bbs.ui.terminal.theme import Theme, width
 @dataclass
 class QueuedLine:
     """A line that was entered. `as_text`: in a talk it is a message, whatever it begins with.
-
     `questions` counts the passwords that it will ask for and that are not entered yet; `answers`
-    are those that were entered early.
-    """
+    are those that were entered early."""
 
     text: str
     as_text: bool = False

@@ -74,10 +74,8 @@ class HistoryFile:
 
 
 class History(history.History):
-    """The lines for the arrow keys: the earlier `lines`, and those typed now.
-
-    `keep` writes lines to the file; `owner` gets the first failure of that.
-    """
+    """The lines for the arrow keys: the earlier `lines`, and those typed now. `keep` writes lines
+    to the file; `owner` gets the first failure of that."""
 
     def __init__(
         self,

@@ -302,8 +302,7 @@ _MORE_KEYS = {
 
 
 def more_application(words: str, type: Callable[[str], None], **options: Any) -> Application[More]:
-    """A prompt that asks whether to go on. Any other character leaves and goes to `type`, as the
-    beginning of the next line."""
+    """A prompt whether to go on; any other character leaves, and begins the next line by `type`."""
     keys = KeyBindings()
 
     def leads_to(answer: More) -> Callable[[KeyPressEvent], None]:

@@ -137,8 +137,8 @@ class IEditor(IPrinter):
         """Read a hidden line; fails with `PromptCancelled` too. `redraw` calls `prompt` again."""
 
     def set_aside() -> None:
-        """Remove the prompt, if there is one. The next `line` goes on with the same text; a partly
-        typed password is forgotten."""
+        """Remove the prompt, if there is one. The next `line` goes on with its text; a partly typed
+        password is forgotten."""
 
     def end() -> None:
         """Leave the prompt, if there is one, on the screen, and read no more."""

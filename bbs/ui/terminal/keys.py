@@ -1,8 +1,8 @@
 """The keys of the line being typed: Enter, Ctrl-C, Ctrl-D and paste.
 
-A server takes lines of 64 KiB (`limits.max_line`), which have a token and two names in addition to
-the text. Several pasted lines are shown, and sent one after the other at Enter, as in a shell. Text
-that is too long for a line is refused as a whole, because nobody wants to send half of it.
+A server takes lines of 64 KiB (`limits.max_line`), with a token and two names besides the text.
+Several pasted lines are sent one after the other at Enter, as in a shell. Text that is too long for
+a line is refused as a whole, because nobody wants to send half of it.
 """
 
 from __future__ import annotations
@@ -177,8 +177,7 @@ def lines_of(count: int) -> str:
 
 
 def pasted(text: str) -> str:
-    """`text` from the clipboard with LF as line ends, and without those at its end: a copy of a
-    whole line includes its end, which is not meant as Enter."""
+    """`text` from the clipboard with LF as line ends; that of a copied whole line is no Enter."""
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
 
 

@@ -42,10 +42,8 @@ def run(
     times: bool = True,
 ) -> str:
     """Run the client on standard input and output, and return the error; empty after success.
-
     `password` is for logging in without typing one. `make` creates the client, for a reactor and a
-    login server. With `times` off no times are shown, whatever the settings say.
-    """
+    login server. With `times` off no times are shown, whatever the settings say."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
@@ -57,16 +55,14 @@ def run(
     threads.start()
     client = make(reactor, login_server)
     own, problems = read_settings(settings_file(os.environ, "client.toml"))
-    editor = partial(_plain if is_dumb_terminal() else _editor, reactor, threads, own)
+    editor = partial(_editor, reactor, threads, own)
     app = TerminalApp(
         reactor,
         client,
         login_server,
         editor,
         password,
-        theme=Theme(
-            client.vocabulary, time.time, shows_times=times and own.times, senders=own.senders
-        ),
+        theme=Theme(client.vocabulary, time.time, times and own.times, own.senders),
         attention=own.bell,
         pager=_pager(own),
     )
@@ -110,7 +106,8 @@ class _TerminalRun(ClientRun):
 
 
 def _editor(reactor: IReactor, threads: ThreadPool, own: Settings, app: TerminalApp) -> IEditor:
-    """An editor with all that prompt_toolkit has."""
+    if is_dumb_terminal():
+        return PlainEditor(Terminal(reactor, app), app)
     file = HistoryFile(state_file(os.environ, "history"))
 
     def keep(lines: Sequence[str]) -> Deferred[None]:
@@ -139,7 +136,3 @@ def _output() -> Vt100_Output:
     # would be about another screen. `ResizablePrompt` asks at the right time.
     output.enable_cpr = False
     return output
-
-
-def _plain(reactor: IReactor, threads: ThreadPool, own: Settings, app: TerminalApp) -> IEditor:
-    return PlainEditor(Terminal(reactor, app), app)

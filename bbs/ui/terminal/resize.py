@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -44,15 +45,14 @@ ASK = "\x1b[6n\x1b7\x1b[999;999H\x1b[6n\x1b8"
 ANSWERS = 2  # answers to `ASK`
 
 
+@dataclass(eq=False, repr=False)
 class CursorQueries:
-    """Matches answers to the latest question: a terminal answers in order, so the number of
-    answers that are still expected identifies each."""
+    """Matches answers, which come in order, to the latest question by how many are expected."""
 
-    def __init__(self) -> None:
-        self._waiting = 0
-        self._unanswered = 0
-        self._asked_at = 0.0
-        self.patience = PATIENCE
+    _waiting: int = 0
+    _unanswered: int = 0
+    _asked_at: float = 0.0
+    patience: float = PATIENCE
 
     @property
     def may_be_asked(self) -> bool:
@@ -80,10 +80,8 @@ class CursorQueries:
 
 
 class ResizablePrompt(Application[str]):
-    """An application below the lines of the screen; `ask`: the terminal may be asked.
-
-    While it is `held`, nothing may be written; `on_release` is called afterwards.
-    """
+    """An application below the lines of the screen; `ask`: the terminal may be asked. While it is
+    `held`, nothing may be written; `on_release` is called afterwards."""
 
     def __init__(
         self, *, ask: bool, on_release: Callable[[], None], key_bindings: Any, **options: Any
@@ -174,10 +172,8 @@ def row_widths(screen: Screen) -> Sequence[Sequence[int]]:
 
 def rows_above(rows: Sequence[Sequence[int]], cursor: Point, columns: int, column: int) -> int:
     """The number of rows above the cursor's in a window of `columns`, given the cursor's reported
-    `column`; `rows` and `cursor` are as they were drawn.
-
-    It is unchanged if the terminal cut lines off, or if the column fits neither case.
-    """
+    `column`; `rows` and `cursor` are as they were drawn. It is unchanged if the terminal cut lines
+    off, or if the column fits neither case."""
     above = sum(len(_wrap(row, columns)) for row in rows[: cursor.y])
     here = rows[cursor.y] if cursor.y < len(rows) else []
     # Terminals differ for a cursor after the last character: it goes there, or keeps its distance.

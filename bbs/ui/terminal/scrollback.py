@@ -193,8 +193,7 @@ class HistorySource:
 
 @dataclass(eq=False, repr=False)
 class Overlay:
-    """The lists and histories that the editor shows instead of the input line, while new output
-    waits. The pager is the person's own; None for the one that is built in."""
+    """The lists and histories that replace the input line; `_pager` is the person's, if any."""
 
     _editor: IEditor
     _scrollback: Scrollback

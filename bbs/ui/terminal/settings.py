@@ -91,11 +91,11 @@ class _InvalidSetting(Exception):
     """The value is invalid; the text says which values are valid."""
 
 
+@dataclass
 class _SettingsReader:
     """One reading of a file, with the `problems` so far."""
 
-    def __init__(self) -> None:
-        self.problems: list[str] = []
+    problems: list[str] = field(default_factory=list)
 
     def read(self, members: Mapping[str, object]) -> Settings:
         colours = self._checked("colours", members.get("colours", {}), _table, _NONE)

@@ -30,8 +30,7 @@ ATTEMPTS = 5  # tries of a transaction that meets a deadlock, or waits for a loc
 
 
 def configuration(path: str | None, data: str | None, name: str) -> Configuration:
-    """Load the configuration (`as_written`), with the database's URL in place of a reference to it.
-    Raises `ConfigError`, also for a secret that cannot be read."""
+    """Load the configuration (`as_written`), with the database's URL in place of a reference."""
     config = as_written(path, data, name=name)
     (url,) = references.reveal("database.url", [config.database.url], config.ec2)
     return replace(config, database=replace(config.database, url=url))
@@ -91,8 +90,7 @@ class NotCarriedOut(Exception):
 
 
 def type_again(question: str, done: str) -> str:
-    """Ask the person at the terminal for a line; `done` says what `--yes` does without asking.
-    Raises `NotCarriedOut` without a terminal."""
+    """Ask the person at the terminal for a line; `done` says what `--yes` does without asking."""
     if not sys.stdin.isatty():
         raise NotCarriedOut(f"no terminal to ask at: --yes {done} without asking")
     print(question, end="", file=sys.stderr, flush=True)

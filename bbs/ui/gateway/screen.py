@@ -1,11 +1,9 @@
 """The screen of a person at the gateway: output, long lists by pages, and the input line below.
 
 If the terminal leaves editing to the gateway, the input line is one row, in which a long line
-scrolls sideways; so it can be removed and drawn again around other output. If a terminal or a pipe
-edits lines itself, only the prompt is drawn here.
-
-Long lists come by pages if the window's height is known and the gateway edits the line; messages
-are shown above them at once.
+scrolls sideways; so it can be removed and drawn again around other output. Long lists then come by
+pages, if the window's height is known, and messages are shown above them at once. If a terminal or
+a pipe edits lines itself, only the prompt is drawn here.
 """
 
 from __future__ import annotations

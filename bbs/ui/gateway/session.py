@@ -1,7 +1,6 @@
 """The session of one person at the gateway.
 
-The session carries out one line after the other in the client's conversation
-(`bbs.ui.conversation`), as one user at a time; the next line may be typed meanwhile.
+A session carries out one line after the other in a `Conversation`; the next may be typed meanwhile.
 """
 
 from __future__ import annotations

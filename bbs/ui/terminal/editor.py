@@ -60,14 +60,7 @@ from bbs.ui.output import visible
 from bbs.ui.process import STDIN, LineReader, start_reader
 from bbs.ui.terminal.history import History
 from bbs.ui.terminal.history_view import HistoryView, more_application, view_application
-from bbs.ui.terminal.interfaces import (
-    Fragments,
-    IEditor,
-    ITerminal,
-    ITerminalApp,
-    More,
-    SetAside,
-)
+from bbs.ui.terminal.interfaces import Fragments, IEditor, ITerminal, ITerminalApp, More, SetAside
 from bbs.ui.terminal.keys import password_keys
 from bbs.ui.terminal.resize import ResizablePrompt
 from bbs.ui.terminal.theme import PasswordMask, Sanitizer

@@ -11,9 +11,8 @@ terminal that has answered before gets longer (`TRUST`), as drawing without its 
 copy of the prompt behind.
 
 A terminal's width may have changed before it reports that: tmux rewraps lines at once and reports a
-quarter of a second later. Therefore the question asks for the width too, as resize(1) does: by the
-cursor's position after moving as far as it can. If that is not the reported width, a report is on
-its way, and the prompt waits for it.
+quarter of a second later. Therefore the question asks for the width too, as resize(1) does, by the
+cursor's position at the end of the screen. If it is new, a report is on its way: the prompt waits.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ _STATES = (State.LOST, State.DRAINING, State.LAUNCHING, State.READY, State.WARM)
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _FleetReport:
     """The result of an action, and the state of the fleet after it."""
 
     result: Any
@@ -159,8 +159,8 @@ def main(argv: Sequence[str], program: Program) -> int:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
-            outcome = _carry_out(config, options, by, database)
-        _record(config, options, by, outcome.result)
+            report = _carry_out(config, options, by, database)
+        _record(config, options, by, report.result)
     except fleet_admin.FleetFull:
         return program.fail(
             "fleet", f"fleet.maximum: {config.fleet.maximum} app servers run already"
@@ -169,13 +169,13 @@ def main(argv: Sequence[str], program: Program) -> int:
         return program.fail("fleet", f"no app server {options.id}")
     except (ConfigError, DatabaseRefused, NotCarriedOut) as error:
         return program.fail("fleet", error)
-    _print(outcome, options, f"{program.name} fleet")
+    _print(report, options, f"{program.name} fleet")
     return 0
 
 
 def _carry_out(
     config: Configuration, options: argparse.Namespace, by: By, database: peewee.Database
-) -> _Outcome:
+) -> _FleetReport:
     if options.action == "adopt":
         _confirm_adoption(options.yes)
     with database.atomic():
@@ -197,7 +197,7 @@ def _carry_out(
         notes.append(
             "no login server runs that would do it: it will be done by the next that starts"
         )
-    return _Outcome(result, identity, people, login_servers, refusal, notes)
+    return _FleetReport(result, identity, people, login_servers, refusal, notes)
 
 
 def _record(config: Configuration, options: argparse.Namespace, by: By, result: Any) -> None:
@@ -209,17 +209,17 @@ def _record(config: Configuration, options: argparse.Namespace, by: By, result: 
         tell(config, options.data, by, options.action, result["id"])
 
 
-def _print(outcome: _Outcome, options: argparse.Namespace, command: str) -> None:
-    result = outcome.result
+def _print(report: _FleetReport, options: argparse.Namespace, command: str) -> None:
+    result = report.result
     if options.action == "list":
         # New kinds of lines come before the oldest one, which is expected to be the last.
-        lines = [*_status_lines(result, outcome.login_servers), _in_words(outcome.people)]
-        _print_list(result, options, [*lines, *filter(None, [outcome.identity])])
+        lines = [*_status_lines(result, report.login_servers), _in_words(report.people)]
+        _print_list(result, options, [*lines, *filter(None, [report.identity])])
     else:
         print(json.dumps(result) if options.json else _as_text(result))
-    for note in outcome.notes:
+    for note in report.notes:
         print(f"{command}: {note}", file=sys.stderr)
-    if refusal := outcome.refusal:
+    if refusal := report.refusal:
         # On standard error, as programs read the list of servers on standard output.
         left = min(refusal.until - time.time(), fleet_admin.LONGEST_HOLD)
         seconds = max(0, round(left))

@@ -13,7 +13,7 @@ import sys
 import termios
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NoReturn, TypeVar
 
 from prompt_toolkit.application import Application, get_app
@@ -105,36 +105,32 @@ class _Line(Buffer):
 
 
 @implementer(IEditor)
+@dataclass(eq=False, repr=False)
 class LineEditor:
-    """The editor of `app`. `ask`: the terminal may be asked for the cursor's position."""
+    """The editor on prompt_toolkit. `ask`: the terminal may be asked for the cursor's position."""
 
-    def __init__(
-        self,
-        input: Input,
-        output: Output,
-        app: ITerminalApp,
-        *,
-        history: History,
-        keys: KeyBindingsBase,
-        style: BaseStyle,
-        ask: bool,
-    ) -> None:
-        self._input = input
-        self._output = output
-        self._style = style
+    _input: Input
+    _output: Output
+    _app: ITerminalApp
+    _: KW_ONLY
+    history: History
+    keys: KeyBindingsBase
+    style: BaseStyle
+    ask: bool
+    _question: Callable[[], str] = str
+    _task: asyncio.Task[Any] | None = None
+
+    def __post_init__(self) -> None:
         self._options: dict[str, Any] = {
-            "input": input,
-            "output": output,
-            "style": style,
+            "input": self._input,
+            "output": self._output,
+            "style": self.style,
             "include_default_pygments_style": False,
         }
-        self._asks_cursor = ask
-        self._history = history
+        app, history, keys = self._app, self.history, self.keys
         self._talk = history.talk
         self._waiting: list[Fragments] = []
-        self._question: Callable[[], str] = str
         self._draft = Document()
-        self._task: asyncio.Task[Any] | None = None
         self._line = _Line(
             name=DEFAULT_BUFFER,
             history=history,
@@ -183,9 +179,9 @@ class LineEditor:
         self._leave(erase=False)
 
     def redraw(self) -> None:
-        if self._history.talk != self._talk:
+        if self.history.talk != self._talk:
             # The arrow keys go through other lines from now on.
-            self._talk = self._history.talk
+            self._talk = self.history.talk
             self._line.reset(self._line.document)
         self._asked.invalidate()
 
@@ -197,7 +193,7 @@ class LineEditor:
         # run_in_terminal would let the terminal show and interpret keys meanwhile.
         if self._asked.is_running:
             self._asked.renderer.erase()
-        print_formatted_text(self._output, text, self._style, color_depth=self._lines.color_depth)
+        print_formatted_text(self._output, text, self.style, color_depth=self._lines.color_depth)
         self._asked.invalidate()
 
     def bell(self) -> None:
@@ -247,7 +243,7 @@ class LineEditor:
             ConditionalContainer(help, filter=has_room & ~is_done),
         ]
         return ResizablePrompt(
-            ask=self._asks_cursor,
+            ask=self.ask,
             on_release=self._print_held,
             layout=Layout(HSplit(rows), line),
             clipboard=clipboard,

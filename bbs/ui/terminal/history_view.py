@@ -7,8 +7,9 @@ loads them again when they are wanted. It knows no terminal: it has rows, and a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prompt_toolkit.application import Application
@@ -368,42 +369,41 @@ def view_application(view: HistoryView, output: Output, **options: Any) -> Appli
     return application
 
 
+_VIEW_KEYS: Mapping[Sequence[str], Callable[[HistoryView, KeyPressEvent], object]] = {
+    ("up", "k", "y", "c-p"): lambda view, event: view.move(-1),
+    ("down", "j", "e", "enter", "c-n"): lambda view, event: view.move(1),
+    ("pageup", "b", "c-b"): lambda view, event: view.page(-1),
+    ("pagedown", "f", " ", "c-f", "c-v"): lambda view, event: view.page(1),
+    ("home", "g", "<"): lambda view, event: view.oldest(),
+    ("end", "G", ">"): lambda view, event: view.latest(),
+    ("n",): lambda view, event: view.again(older=True),
+    ("N",): lambda view, event: view.again(older=False),
+    ("q", "Q", "c-c", "c-d", "c-g"): lambda view, event: event.app.exit(),
+    ("c-l",): lambda view, event: event.app.renderer.clear(),
+    ("c-z",): lambda view, event: event.app.suspend_to_background(),
+    ("<any>",): lambda view, event: None,
+}
+
+
 def _view_keys(
     view: HistoryView, layout: Layout, pattern: Buffer, text: Window, direction: list[str]
 ) -> KeyBindings:
     keys = KeyBindings()
     typing = has_focus(pattern)
 
-    def reads(*names: str) -> Callable[[Callable[[KeyPressEvent], object]], None]:
-        def bind(act: Callable[[KeyPressEvent], object]) -> None:
-            def pressed(event: KeyPressEvent) -> None:
-                # Any key ends a search that takes long.
-                view.stop()
-                act(event)
-
-            for name in names:
-                keys.add(name, filter=~typing, eager=True)(pressed)
-
-        return bind
-
-    reads("up", "k", "y", "c-p")(lambda event: view.move(-1))
-    reads("down", "j", "e", "enter", "c-n")(lambda event: view.move(1))
-    reads("pageup", "b", "c-b")(lambda event: view.page(-1))
-    reads("pagedown", "f", " ", "c-f", "c-v")(lambda event: view.page(1))
-    reads("home", "g", "<")(lambda event: view.oldest())
-    reads("end", "G", ">")(lambda event: view.latest())
-    reads("n")(lambda event: view.again(older=True))
-    reads("N")(lambda event: view.again(older=False))
-    reads("q", "Q", "c-c", "c-d", "c-g")(lambda event: event.app.exit())
-    reads("c-l")(lambda event: event.app.renderer.clear())
-    reads("c-z")(lambda event: event.app.suspend_to_background())
-    reads("<any>")(lambda event: None)
-
-    @reads("/", "?", "c-r")
-    def ask(event: KeyPressEvent) -> None:
+    def ask(view: HistoryView, event: KeyPressEvent) -> None:
         direction[0] = "?" if event.data == "?" else "/"
         pattern.reset()
         layout.focus(pattern)
+
+    def press(act: Callable[[HistoryView, KeyPressEvent], object], event: KeyPressEvent) -> None:
+        # Any key ends a search that takes long.
+        view.stop()
+        act(view, event)
+
+    for names, act in {**_VIEW_KEYS, ("/", "?", "c-r"): ask}.items():
+        for name in names:
+            keys.add(name, filter=~typing, eager=True)(partial(press, act))
 
     @keys.add("enter", filter=typing)
     def look(event: KeyPressEvent) -> None:

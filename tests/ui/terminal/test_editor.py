@@ -382,6 +382,19 @@ class LineTests(EditorCase):
 
         self.play(scenario)
 
+    def test_set_aside_as_the_loop_ends(self) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
+            line = answer(editor.line())
+            await self.until("ann>")
+            prompt: Any = editor._asked
+            editor.end()
+            # Nobody may be left to retrieve an exception.
+            self.assertIsNone(prompt.future.exception())
+            with self.assertRaises(SetAside):
+                await line
+
+        self.play(scenario)
+
     def test_printed_just_when_enter_is_pressed(self) -> None:
         async def scenario(keys: PipeInput, editor: LineEditor) -> None:
             line = answer(editor.line())

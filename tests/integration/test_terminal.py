@@ -159,7 +159,7 @@ class Typing(TerminalCase):
         await terminal.log_in("ann")
         terminal.type(UP)
         await terminal.prompts(".*> login ann")
-        self.assertEqual(sum("not kept" in line for line in terminal.lines), 1)
+        self.assertEqual(sum("not saved" in line for line in terminal.lines), 1)
 
     async def test_interrupt_and_end(self) -> None:
         """Ctrl-C and Ctrl-D ask before a line is lost."""

@@ -59,13 +59,13 @@ def main(argv: Sequence[str], program: Program) -> int:
     if sys.stdin is None or sys.stdout is None:
         # Another file may have got their descriptors, such as one of the reactor's.
         return _exit_code(program.name, "standard input or output is closed")
-    kept = process.state_file(os.environ, "last-host")
+    path = process.state_file(os.environ, "last-host")
     try:
-        service = choose_service(options, kept)
+        service = choose_service(options, path)
         own = load(program.client) if program.client else Presentation()
         # A thread saves, so that a slow disk does not hold up the client.
         saving = threading.Thread(
-            target=process.keep_last_server, args=(kept, service), daemon=True
+            target=process.save_last_server, args=(path, service), daemon=True
         )
         make = _client_factory(service, own, saving)
         password = read_password(options.password_file) if options.password_file else None
@@ -125,13 +125,13 @@ def parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def choose_service(options: argparse.Namespace, kept: Path) -> process.LastServer:
-    """The server that the options name, else the last one, in the file `kept`."""
+def choose_service(options: argparse.Namespace, path: Path) -> process.LastServer:
+    """The server that the options name, else the last one, in the file at `path`."""
     ca = os.path.abspath(options.ca) if options.ca else ""
     if options.host:
         host = options.host.strip("[]")  # IPv6 addresses, as in URLs
         return process.LastServer(host, options.port or process.DEFAULT_PORT, options.tls, ca)
-    service = process.read_last_server(kept)
+    service = process.read_last_server(path)
     if options.tls:
         service = replace(service, tls=True, ca=ca or service.ca)
     return service

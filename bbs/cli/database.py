@@ -16,12 +16,12 @@ from bbs.cli import Program, text
 from bbs.cli.offline import (
     LOCK,
     InUse,
-    by_whom,
     carry_out,
     configuration,
     connected,
+    get_operator,
     open_folder,
-    tell,
+    record,
 )
 from bbs.config import ConfigError, Configuration
 from bbs.rules import fleets
@@ -90,7 +90,7 @@ def backup(argv: Sequence[str], program: Program) -> int:
     parser.add_argument("--force", action="store_true", help="replace FILE, if it exists")
     program.add_database(parser)
     options = parser.parse_args(argv)
-    by = by_whom(f"{program.name} backup")
+    by = get_operator(f"{program.name} backup")
     try:
         config = configuration(options.config, options.data, program.name)
         path = file_of(config, "backup")
@@ -117,7 +117,7 @@ def backup(argv: Sequence[str], program: Program) -> int:
             sqlite_backup.put(part, options.file, over=options.force)
     except (ConfigError, DatabaseRefused, CopyRefused) as error:
         return program.fail("backup", error)
-    tell(config, options.data, by, "backup", options.file)
+    record(config, options.data, by, "backup", options.file)
     whose = "1 person" if people == 1 else f"{people} people"
     print(f"{options.file}: {length / 2**20:.1f} MiB, {whose}")
     return 0
@@ -147,7 +147,7 @@ def restore(argv: Sequence[str], program: Program) -> int:
     parser.add_argument("--force", action="store_true", help="replace a database that is there")
     program.add_database(parser)
     options = parser.parse_args(argv)
-    by = by_whom(f"{program.name} restore")
+    by = get_operator(f"{program.name} restore")
     try:
         config = configuration(options.config, options.data, program.name)
         path = file_of(config, "restore")
@@ -157,7 +157,7 @@ def restore(argv: Sequence[str], program: Program) -> int:
         return program.fail("restore", f"{error}: stop it first")
     except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
         return program.fail("restore", error)
-    tell(config, options.data, by, "restore", options.file)
+    record(config, options.data, by, "restore", options.file)
     print(f"{options.file} is in the place of {path}; {NOTE.format(program.name)}")
     return 0
 

@@ -19,7 +19,7 @@ import peewee
 
 from bbs import __version__
 from bbs.cli import Program
-from bbs.cli.offline import NotCarriedOut, by_whom, configuration, connected, tell, type_again
+from bbs.cli.offline import NotCarriedOut, ask_line, configuration, connected, get_operator, record
 from bbs.config import ConfigError, Configuration
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets, membership, overview
@@ -47,7 +47,7 @@ def _confirm_adoption(sure: bool) -> None:
     )
     if sure:
         return
-    if type_again(f"Type {left.id} to adopt it: ", "adopts").strip() != left.id:
+    if ask_line(f"Type {left.id} to adopt it: ", "adopts").strip() != left.id:
         raise NotCarriedOut("not the same: nothing is adopted")
 
 
@@ -154,7 +154,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs fleet`; returns the exit code."""
     options = _parser(program).parse_args(argv)
     # Before the wait for the database: requests are stamped with the time when they were made.
-    by = by_whom(f"{program.name} fleet")
+    by = get_operator(f"{program.name} fleet")
     try:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
@@ -204,9 +204,9 @@ def _record(config: Configuration, options: argparse.Namespace, by: By, result: 
     """Add the action to the security log."""
     if options.action == "replace":
         if result["servers"]:
-            tell(config, options.data, by, result["asked"], in_number(len(result["servers"])))
+            record(config, options.data, by, result["asked"], in_number(len(result["servers"])))
     elif options.action != "list":
-        tell(config, options.data, by, options.action, result["id"])
+        record(config, options.data, by, options.action, result["id"])
 
 
 def _print(report: _FleetReport, options: argparse.Namespace, command: str) -> None:

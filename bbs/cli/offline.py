@@ -30,13 +30,13 @@ ATTEMPTS = 5  # tries of a transaction that meets a deadlock, or waits for a loc
 
 
 def configuration(path: str | None, data: str | None, name: str) -> Configuration:
-    """Load the configuration (`as_written`), with the database's URL in place of a reference."""
-    config = as_written(path, data, name=name)
+    """Load the configuration (`load_config`), with the database's URL in place of a reference."""
+    config = load_config(path, data, name=name)
     (url,) = references.reveal("database.url", [config.database.url], config.ec2)
     return replace(config, database=replace(config.database, url=url))
 
 
-def as_written(
+def load_config(
     path: str | None,
     data: str | None,
     options: Mapping[str, object] = MappingProxyType({}),
@@ -89,7 +89,7 @@ class NotCarriedOut(Exception):
     """The action is not carried out, for the reason in the text."""
 
 
-def type_again(question: str, done: str) -> str:
+def ask_line(question: str, done: str) -> str:
     """Ask the person at the terminal for a line; `done` says what `--yes` does without asking."""
     if not sys.stdin.isatty():
         raise NotCarriedOut(f"no terminal to ask at: --yes {done} without asking")
@@ -97,7 +97,7 @@ def type_again(question: str, done: str) -> str:
     return sys.stdin.readline().rstrip("\n")
 
 
-def by_whom(command: str) -> By:
+def get_operator(command: str) -> By:
     """The operator who runs this `command`: an account of this machine, which may lack a name."""
     try:
         user = getpass.getuser()
@@ -106,7 +106,7 @@ def by_whom(command: str) -> By:
     return By(user, command, time.time())
 
 
-def tell(config: Configuration, data: str | None, by: By, what: str, name: str) -> None:
+def record(config: Configuration, data: str | None, by: By, what: str, name: str) -> None:
     """Add to the security log, if the service has one on this machine, that `by` did `what` to
     `name`. `data` is the folder of a `NAME up`, if one was given."""
     path = config.log.security

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import cast
 
 from bbs.cli import Program, port
-from bbs.cli.offline import as_written, cannot_write, open_folder
+from bbs.cli.offline import cannot_write, load_config, open_folder
 from bbs.client.tls import TrustUnusable, names_in
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
@@ -43,9 +43,9 @@ def main(argv: Sequence[str], program: Program) -> int:
     # New files, those of children too, are for this user alone.
     os.umask(0o077)
     try:
-        given = as_written(options.config, options.data, name=program.name)
+        given = load_config(options.config, options.data, name=program.name)
         places = overrides(given, options)
-        config = as_written(options.config, options.data, places, program.name)
+        config = load_config(options.config, options.data, places, program.name)
         lock, mended = open_folder(options.data, program.name)
         config = _with_logs(with_defaults(config, options), options)
         log = _open_log(config, options.data, program.name)

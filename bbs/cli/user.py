@@ -19,12 +19,12 @@ from bbs.cli import Program, text
 from bbs.cli.client import PasswordFileError, read_password
 from bbs.cli.offline import (
     NotCarriedOut,
-    by_whom,
+    ask_line,
     carry_out,
     configuration,
     connected,
-    tell,
-    type_again,
+    get_operator,
+    record,
 )
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
@@ -104,7 +104,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # the units of 
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs user`; returns the exit code."""
     options = _parser(program).parse_args(argv)
-    by = by_whom(f"{program.name} user")
+    by = get_operator(f"{program.name} user")
     try:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
@@ -181,7 +181,7 @@ class _Action:
     def report(self, done: Done, words: str, **members: object) -> None:
         """Report success in `words`, or for programs with more `members`, and log it."""
         name = done.name
-        tell(self.config, self.options.data, self.by, self.options.action, name)
+        record(self.config, self.options.data, self.by, self.options.action, name)
         result = {"name": name, "done": self.options.action, "sessions": done.sessions, **members}
         ended = f"; {done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"
         words = f"{visible(name)} {words}{ended if done.sessions else ''}"
@@ -265,7 +265,7 @@ def _delete(action: _Action) -> None:
     name = user_admin.show(action.by.now, action.options.name).name
     if not action.options.yes:
         question = f"Type {visible(name)} again to delete the account: "
-        if normalized(type_again(question, "deletes")) not in (name, normalized(name)):
+        if normalized(ask_line(question, "deletes")) not in (name, normalized(name)):
             raise NotCarriedOut("not the same: nothing is deleted")
     on_delete = action.service.on_delete
     done, user = carry_out(action.database, user_admin.delete, action.by, name, on_delete)

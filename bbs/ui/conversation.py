@@ -66,19 +66,19 @@ class ServerStatus:
     def forget(self, user: str) -> None:
         self._servers.pop(user, None)
 
-    def waits(self, waiting: Waiting | None) -> None:
+    def set_waiting(self, waiting: Waiting | None) -> None:
         if waiting != self.waiting:
             self.waiting = waiting
             self._screen.changed()
 
-    def searches(self, login_server: Address | None) -> None:
+    def set_searching(self, login_server: Address | None) -> None:
         self.searching = login_server is not None
         if login_server is None:
             self._screen.notice("The login server is there again.")
         else:
             self._screen.problem(f"The login server {login_server} is away. Looking for it…")
 
-    def serves(self, user: str, address: Address | None) -> None:
+    def set_server(self, user: str, address: Address | None) -> None:
         before = self._servers.get(user, address)
         unheard_of = user not in self._servers
         self._servers[user] = address
@@ -124,11 +124,11 @@ class Conversation:
         self._sent = False
         self._over = False
         self._more_own = own
-        client.on_waiting(self._status.waits)
-        client.on_searching(self._status.searches)
+        client.on_waiting(self._status.set_waiting)
+        client.on_searching(self._status.set_searching)
         client.on_event(self._event)
         client.on_sent(self._sent_elsewhere)
-        client.on_serving(self._status.serves)
+        client.on_serving(self._status.set_server)
         client.on_logged_out(self._was_logged_out)
 
     @property
@@ -196,7 +196,7 @@ class Conversation:
         except ClientError as problem:
             self.screen.problem(problem_line(problem))
         finally:
-            self._status.waits(None)
+            self._status.set_waiting(None)
         return not self._over
 
     async def _do(self, line: str) -> None:

@@ -110,13 +110,12 @@ def reply_entries(
     presentation: Presentation,
     reply: ServiceReply,
     user: str = "",
-    since: Callable[[float], str] = utc,
+    format_time: Callable[[float], str] = utc,
 ) -> list[OutputLine]:
     """The lines of a reply of any service. A reply is shown as its message; else the elements of
     its list, one a line; else its members. A list that the presentation declares is shown even if
-    the reply has other members. A line marks where elements of a list are missing. `since` formats
-    times."""
-    entries = _Formatter(presentation, user, since).entries(reply)
+    the reply has other members. A line marks where elements of a list are missing."""
+    entries = _Formatter(presentation, user, format_time).entries(reply)
     listing = presentation.listing(reply.list_name)
     # Only the latest messages of a conversation were requested, so none are missing.
     if not reply.has_more or (listing.recent and not reply.lacking):
@@ -133,7 +132,7 @@ class _Formatter:
 
     presentation: Presentation
     user: str
-    since: Callable[[float], str]
+    format_time: Callable[[float], str]
 
     def entries(self, reply: ServiceReply) -> list[OutputLine]:
         if reply.message is not None:
@@ -167,7 +166,7 @@ class _Formatter:
                 return said
             event = self.presentation.events.get(str(value.get("event")))
             for line in (*([event] if event else []), *self.presentation.lines):
-                text: object = line.filled(value, _dated(self.since))
+                text: object = line.filled(value, _dated(self.format_time))
                 if text is not None and not line.text:
                     text = value.get("text")
                 if isinstance(text, str):
@@ -214,12 +213,12 @@ def message_pieces(
 
 
 def event_entry(
-    presentation: Presentation, event: ServiceEvent, since: Callable[[float], str] = utc
+    presentation: Presentation, event: ServiceEvent, format_time: Callable[[float], str] = utc
 ) -> OutputLine:
     """An event in one line, with its time if the presentation names the member; the text is empty
     if there is nothing to show. An event that is not in the presentation shows its own text."""
     line = presentation.events.get(str(event.members.get("event")), Line())
-    text = line.filled(event.members, _dated(since)) if line.text else event.text
+    text = line.filled(event.members, _dated(format_time)) if line.text else event.text
     text = event.text if text is None else text
     shown = visible(text[:MOST_TEXT])
     if len(text) > MOST_TEXT or len(shown) > MOST_TEXT:
@@ -227,9 +226,9 @@ def event_entry(
     return OutputLine(shown, read_time(member(event.members, line.time)))
 
 
-def _dated(since: Callable[[float], str]) -> Callable[[float], str]:
+def _dated(format_time: Callable[[float], str]) -> Callable[[float], str]:
     """A formatter of times that gives an empty text for those outside the calendar."""
-    return lambda seconds: "" if read_time(seconds) is None else since(seconds)
+    return lambda seconds: "" if read_time(seconds) is None else format_time(seconds)
 
 
 def waiting_line(waiting: Waiting) -> str:
@@ -304,7 +303,7 @@ class Timestamps:
     def now(self) -> Stamp:
         return self.stamp(self._wall())
 
-    def since(self, seconds: float) -> str:
+    def short(self, seconds: float) -> str:
         """`14:03` today, `25 November 14:03` this year, else the day; empty beyond the calendar."""
         moment, today = self._moment(seconds), self._today()
         if moment is None:
@@ -334,13 +333,13 @@ class IOutputFormat(Interface):
     def reply(reply: ServiceReply, user: str = "") -> Sequence[str]:
         """The service's answer to a command, which may be a user's."""
 
-    def own(lines: Sequence[str]) -> Sequence[str]:
+    def succeeded(lines: Sequence[str]) -> Sequence[str]:
         """The client's own answer to a command that succeeded."""
 
     def failed(problem: ClientError) -> Sequence[str]:
         """An error instead of an answer."""
 
-    def aside(user: str, problem: ClientError) -> Sequence[str]:
+    def user_failed(user: str, problem: ClientError) -> Sequence[str]:
         """An error that concerns a user, in addition to an answer."""
 
     def message(user: str, message: ChatMessage) -> Sequence[str]:
@@ -366,13 +365,13 @@ class TextFormat:
     def reply(self, reply: ServiceReply, user: str = "") -> Sequence[str]:
         return reply_lines(self.vocabulary.presentation, reply, user)
 
-    def own(self, lines: Sequence[str]) -> Sequence[str]:
+    def succeeded(self, lines: Sequence[str]) -> Sequence[str]:
         return lines
 
     def failed(self, problem: ClientError) -> Sequence[str]:
         return [problem_line(problem)]
 
-    def aside(self, user: str, problem: ClientError) -> Sequence[str]:
+    def user_failed(self, user: str, problem: ClientError) -> Sequence[str]:
         return [problem_line(problem)]
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
@@ -396,13 +395,13 @@ class JSONFormat:
     def reply(self, reply: ServiceReply, user: str = "") -> Sequence[str]:
         return _json({name: value for name, value in reply.members.items() if name != "token"})
 
-    def own(self, lines: Sequence[str]) -> Sequence[str]:
+    def succeeded(self, lines: Sequence[str]) -> Sequence[str]:
         return _json({"status": 0, "message": "\n".join(lines)})
 
     def failed(self, problem: ClientError) -> Sequence[str]:
         return _json({"status": 1, "message": problem_line(problem)})
 
-    def aside(self, user: str, problem: ClientError) -> Sequence[str]:
+    def user_failed(self, user: str, problem: ClientError) -> Sequence[str]:
         return _json({"event": "problem", "user": user, "message": visible(str(problem))})
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:

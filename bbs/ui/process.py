@@ -172,7 +172,7 @@ def read_last_server(path: Path) -> LastServer:
     return LastServer(address.host, address.port, tls, ca)
 
 
-def keep_last_server(path: Path, service: LastServer) -> None:
+def save_last_server(path: Path, service: LastServer) -> None:
     """Write `service` to `path`, readable by its owner only; failure is ignored. Blocks."""
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:

@@ -174,14 +174,14 @@ class Script:
         self.refusal = ""
         if name == "help":
             await self._client.learn()
-            self._write(self.form.own(help_lines(self._client.vocabulary.commands.values())))
+            self._write(self.form.succeeded(help_lines(self._client.vocabulary.commands.values())))
         elif name == "events":
             self._client.on_waiting(lambda waiting: self._write(self.form.waiting(waiting)))
             self._client.on_sent(self._show_sent)
-            self._write(self.form.own(["Success!"]))
+            self._write(self.form.succeeded(["Success!"]))
         elif name == "listen" and listening and len(request.words) <= 3:
             problem = await self._listen(request.user)
-            self._write(self.form.failed(problem) if problem else self.form.own(["Success!"]))
+            self._write(self.form.failed(problem) if problem else self.form.succeeded(["Success!"]))
             self.refusal = str(problem or "")
         else:
             if self.password and name in ("login", "register") and len(request.words) == 2:
@@ -211,7 +211,7 @@ class Script:
             user = request.words[1]
             problem = await self._listen(user)
             if problem is not None:
-                self._write(self.form.aside(user, problem))
+                self._write(self.form.user_failed(user, problem))
         elif request.name in ("logout", "delete"):
             self._pending.discard(request.user)
         else:

@@ -232,7 +232,7 @@ class Configured(SecretsTestCase):
         """`bbs fleet` and `bbs db` open the database itself."""
         self.put("/bbs/database", MYSQL)
         path = self.write(f'[database]\nurl = "ssm:/bbs/database"\n[ec2]\nregion = "{REGION}"\n')
-        self.assertEqual(offline.as_written(path, None).database.url, "ssm:/bbs/database")
+        self.assertEqual(offline.load_config(path, None).database.url, "ssm:/bbs/database")
         self.assertEqual(offline.configuration(path, None, "bbs").database.url, MYSQL)
 
     def test_imports(self) -> None:

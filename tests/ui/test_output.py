@@ -143,7 +143,7 @@ class ReplyTests(SynchronousTestCase):
         told = reply(friend=friends)
         for shown, when in (
             (reply_lines(told), "2025-11-25T16:00:00Z"),
-            ([each.text for each in reply_entries(told, since=str)], "1764086400.25"),
+            ([each.text for each in reply_entries(told, format_time=str)], "1764086400.25"),
         ):
             self.assertEqual(shown, [line.format(when) for line in lines])
 
@@ -355,12 +355,12 @@ class TimesTests(SynchronousTestCase):
             (NOON + 366 * DAY, "27 November 2027"),
             (1e300, ""),
         ):
-            self.assertEqual(self.times.since(seconds), words)
+            self.assertEqual(self.times.short(seconds), words)
 
     def test_a_clock_that_is_beyond_the_calendar(self) -> None:
         times = Timestamps(lambda: 1e300, UTC)
         self.assertEqual(times.stamp(NOON).time, "12:00")
-        self.assertEqual(times.since(NOON), "26 November 2026")
+        self.assertEqual(times.short(NOON), "26 November 2026")
         self.assertEqual(times.now(), Stamp())
 
 
@@ -379,8 +379,8 @@ class FormTests(SynchronousTestCase):
         )
 
     def test_own_answers(self) -> None:
-        self.assertEqual(self.form.own(["a", "b"]), ['{"status": 0, "message": "a\\nb"}'])
-        self.assertEqual(TextFormat(CommandCatalog(face)).own(["a", "b"]), ["a", "b"])
+        self.assertEqual(self.form.succeeded(["a", "b"]), ['{"status": 0, "message": "a\\nb"}'])
+        self.assertEqual(TextFormat(CommandCatalog(face)).succeeded(["a", "b"]), ["a", "b"])
 
     def test_who_was_logged_out(self) -> None:
         self.assertEqual(self.form.logged_out("ann"), ['{"event": "logout", "user": "ann"}'])
@@ -394,10 +394,10 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(TextFormat(CommandCatalog(face)).failed(Lost("gone")), [lost])
         refused = Refused(Reply({"status": 1, "message": "No\x1b"}))
         self.assertEqual(
-            self.form.aside("ann", refused),
+            self.form.user_failed("ann", refused),
             ['{"event": "problem", "user": "ann", "message": "No\\\\x1b"}'],
         )
-        self.assertEqual(TextFormat(CommandCatalog(face)).aside("ann", refused), ["No\\x1b"])
+        self.assertEqual(TextFormat(CommandCatalog(face)).user_failed("ann", refused), ["No\\x1b"])
 
     def test_events_say_whose_they_are(self) -> None:
         to_bob = {

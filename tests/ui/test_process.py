@@ -108,7 +108,7 @@ class LastTests(SynchronousTestCase):
     def test_kept_and_read(self) -> None:
         self.assertEqual(process.read_last_server(self.path), LastServer("127.0.0.1", 22222))
         for service in (KEPT, LastServer("::1"), LastServer("::1")):
-            process.keep_last_server(self.path, service)
+            process.save_last_server(self.path, service)
             self.assertEqual(process.read_last_server(self.path), service)
         self.assertEqual([each.name for each in self.path.parent.iterdir()], ["last-host"])
 
@@ -123,7 +123,7 @@ class LastTests(SynchronousTestCase):
             self.assertEqual(process.read_last_server(self.path), LastServer())
         self.path.unlink()
         self.path.mkdir()
-        process.keep_last_server(self.path, KEPT)
+        process.save_last_server(self.path, KEPT)
         self.assertEqual(process.read_last_server(self.path), LastServer())
 
     def test_the_state_folder(self) -> None:
@@ -135,7 +135,7 @@ class LastTests(SynchronousTestCase):
             self.assertEqual(process.state_file(environ, "last-host"), Path(folder) / "last-host")
 
     def test_the_service_that_is_meant(self) -> None:
-        process.keep_last_server(self.path, KEPT)
+        process.save_last_server(self.path, KEPT)
         for line, meant in (
             ("", KEPT),
             ("--tls", KEPT),

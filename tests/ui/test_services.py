@@ -770,7 +770,7 @@ class AtTheTerminal(SynchronousTestCase):
             told = {"event": "opened", "at": at, "text": "A stall"}
             self.assertEqual(line(told), f"{time(now)} A stall")
         rain = line({"event": "rain", "since": then})
-        self.assertEqual(rain, f"{time(then)} It rains since {Timestamps(lambda: now).since(then)}")
+        self.assertEqual(rain, f"{time(then)} It rains since {Timestamps(lambda: now).short(then)}")
 
 
 class AtAProgram(Fair, ScriptTestCase):

@@ -122,7 +122,7 @@ class GatewayConnection(Protocol):
         self._clock, self._limits = factory.reactor, factory.limits
         self._backpressure = backpressure
         self._factory = factory
-        self._life = ConnectionState(self._clock, self._limits.write_timeout)
+        self._state = ConnectionState(self._clock, self._limits.write_timeout)
         self._stream: connection_state.IStreamTransport
         max_line = self._limits.max_line
         self._session = GatewaySession(self._clock, client, factory.host, max_line, self, times)
@@ -131,31 +131,31 @@ class GatewayConnection(Protocol):
         self._turn: IDelayedCall | None = None
         self._idle: IDelayedCall | None = None
         self._unread = b""
-        self._taking = self._hastens = False
+        self._is_handling = self._is_urgent = False
 
     def end(self, words: str) -> None:
         self._session.end(words)
 
     def make_room(self, words: str) -> None:
         """End an unused connection, whose place is needed, as soon as the words are sent."""
-        self._hastens = True
+        self._is_urgent = True
         self._session.end(words)
 
     def abort(self) -> None:
-        self._life.abort()
+        self._state.abort()
 
     # IGatewayTransport
 
     def write(self, data: bytes) -> None:
-        if not self._life.phase.closed:
+        if not self._state.phase.closed:
             self._stream.write(data)
 
     def close(self) -> None:
         self._stop_timers()
-        if self._hastens:
-            self._life.leave()
+        if self._is_urgent:
+            self._state.leave()
         else:
-            self._life.close()
+            self._state.close()
 
     def has_asked(self) -> None:
         on_asked, self.on_asked = self.on_asked, None
@@ -166,43 +166,43 @@ class GatewayConnection(Protocol):
 
     def connectionMade(self) -> None:
         transport = cast("ITransport", self.transport)
-        self._stream = self._life.begin(transport, cast("IPushProducer", self))
+        self._stream = self._state.begin(transport, cast("IPushProducer", self))
         if ITCPTransport.providedBy(transport):
             self._take_urgent_bytes()
         self._start_idle_timer()
         self._greeting = self._clock.callLater(GREETING_PAUSE, self._session.begin)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._life.phase.closed:
+        if self._state.phase.closed:
             return
         self._unread += data
         self._go_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._life.lost()
+        self._state.lost()
         self._stop_timers()
         self._session.close().addCallback(self._closed)
 
     # IHalfCloseableProtocol
 
     def readConnectionLost(self) -> None:
-        self._life.input_ended()
-        if not self._life.phase.closed:
+        self._state.input_ended()
+        if not self._state.phase.closed:
             self._go_on()
 
     def writeConnectionLost(self) -> None:
-        self._life.output_ended(self.abort)
+        self._state.output_ended(self.abort)
 
     # IPushProducer, for the transport's output
 
     def pauseProducing(self) -> None:
-        if self._life.block():
+        if self._state.block():
             self._backpressure.pause()
             self._session.hold(True)
             self._update_reading()
 
     def resumeProducing(self) -> None:
-        if self._life.unblock():
+        if self._state.unblock():
             self._backpressure.resume()
             self._session.hold(False)
             self._go_on()
@@ -234,32 +234,32 @@ class GatewayConnection(Protocol):
     def _go_on(self) -> None:
         """Handle a piece of input if there is room for its output, and the next one after a turn of
         the reactor. Then read on, or stop reading."""
-        if self._taking:
+        if self._is_handling:
             return
-        self._taking = True
+        self._is_handling = True
         if self._unread and self._has_room:
             piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
             if self._session.received(piece) and self._idle is not None and self._idle.active():
                 self._idle.reset(self._limits.idle_timeout)
-        self._taking = False
+        self._is_handling = False
         if self._unread and self._has_room:
             _cancel(self._turn)
             self._turn = self._clock.callLater(0, self._go_on)
-        elif self._life.input.ended and not self._unread:
+        elif self._state.input.ended and not self._unread:
             self._session.begin()
             self._session.input_ended()
         self._update_reading()
 
     @property
     def _has_room(self) -> bool:
-        life = self._life
-        return not (life.blocked or life.phase.closed or self._session.lines.is_full)
+        state = self._state
+        return not (state.blocked or state.phase.closed or self._session.lines.is_full)
 
     def _update_reading(self) -> None:
         if self._has_room and not self._unread:
-            self._life.read_on()
+            self._state.read_on()
         else:
-            self._life.stop_reading()
+            self._state.stop_reading()
 
     def _stop_timers(self) -> None:
         for timer in (self._idle, self._greeting, self._turn):

@@ -303,7 +303,7 @@ class GatewayScreen:
     # IScreen
 
     def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
-        entries = reply_entries(self._presentation, reply, request.user, self._times.since)
+        entries = reply_entries(self._presentation, reply, request.user, self._times.short)
         self._page([line for each in entries for line in self._stamped(each.text, each.time)])
         self._session.replied(request, reply)
 
@@ -320,7 +320,7 @@ class GatewayScreen:
         self._page(lines)
 
     def event(self, user: str, event: ServiceEvent) -> None:
-        entry = event_entry(self._presentation, event, self._times.since)
+        entry = event_entry(self._presentation, event, self._times.short)
         if entry.time is None and self.stamps:
             lines = _with_time(self._times.now(), entry.text)
         else:

@@ -117,7 +117,7 @@ class Theme:
     def reply(self, reply: ServiceReply, user: str = "") -> Fragments:
         style = "" if reply.ok else "class:problem"
         fragments: list[tuple[str, str]] = []
-        for entry in reply_entries(self.vocabulary.presentation, reply, user, self._times.since):
+        for entry in reply_entries(self.vocabulary.presentation, reply, user, self._times.short):
             stamp = [] if entry.time is None else self._stamp(self._times.stamp(entry.time))
             fragments += [*stamp, (style, entry.text), ("", "\n")]
         return fragments[:-1]
@@ -133,7 +133,7 @@ class Theme:
     def event(self, user: str, event: ServiceEvent, several: bool) -> Fragments:
         """An event for `user`, one of `several` here or the only one."""
         to = [("", " to "), (self._style(user), visible(user))] if several else []
-        entry = event_entry(self.vocabulary.presentation, event, self._times.since)
+        entry = event_entry(self.vocabulary.presentation, event, self._times.short)
         stamp = self._times.now() if entry.time is None else self._times.stamp(entry.time)
         return [*self._stamp(stamp), ("", entry.text), *to]
 

@@ -173,7 +173,7 @@ def hint(conversation: Conversation, line: str) -> str:
     words = line.lstrip("/").split()
     if not words:
         return ""
-    if own := conversation.own.get(words[0]):
+    if own := conversation.builtins.get(words[0]):
         return f"{own.usage}: {own.help}"
     vocabulary = conversation.client.vocabulary
     info = vocabulary.commands.get(resolve_alias(words[0], vocabulary))
@@ -183,7 +183,7 @@ def hint(conversation: Conversation, line: str) -> str:
 def usage(conversation: Conversation, info: CommandInfo) -> str:
     """A command's usage; arguments that need not be typed are in brackets or left out."""
     text = visible(info.usage)
-    if info.command.takes_user and conversation.alone:
+    if info.command.takes_user and conversation.single_user:
         text = text.replace(" <user>", "", 1)
     elif info.command.takes_user and conversation.current:
         text = text.replace("<user>", "[<user>]", 1)
@@ -202,7 +202,9 @@ def listed_commands(conversation: Conversation) -> Iterator[CommandInfo]:
 
 def _commands(conversation: Conversation) -> Mapping[str, str]:
     service = {each.name: usage(conversation, each) for each in listed_commands(conversation)}
-    own = {each.name: each.help for each in conversation.own.values() if each.name not in HIDDEN}
+    own = {
+        each.name: each.help for each in conversation.builtins.values() if each.name not in HIDDEN
+    }
     return service | own
 
 
@@ -211,7 +213,7 @@ def _arguments(conversation: Conversation, words: Sequence[str]) -> Mapping[str,
     vocabulary = conversation.client.vocabulary
     name, given, user = resolve_alias(words[0], vocabulary), list(words[1:]), conversation.current
     # A service may have commands of these names where the client has none.
-    is_own = name in conversation.own
+    is_own = name in conversation.builtins
     if name == "use" and is_own:
         return {} if given else dict.fromkeys(conversation.users, "user")
     if name == "talk" and is_own:
@@ -224,7 +226,7 @@ def _arguments(conversation: Conversation, words: Sequence[str]) -> Mapping[str,
     if info is None:
         return {}
     users: Mapping[str, str] = {}
-    if info.command.takes_user and not conversation.alone:
+    if info.command.takes_user and not conversation.single_user:
         if given[:1] and given[0] in conversation.users:
             user = given.pop(0)
         elif not given:

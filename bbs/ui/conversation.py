@@ -100,21 +100,21 @@ GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
 
 class Conversation:
-    """One person's conversation, as any number of users, or (`alone`) as one at a time, whose name
-    is never typed. `own` are further commands of the interface. `current` is the user who speaks,
-    if one is logged in; `known` are the names for completion."""
+    """One person's conversation, as any number of users, or one at a time whose name is never typed
+    (`single_user`); `builtins` are further commands of the interface. `current` is the user who
+    speaks, if one is logged in; `known` are the names for completion."""
 
     def __init__(
         self,
         client: ServiceClient,
         screen: IScreen,
         *,
-        alone: bool = False,
-        own: Mapping[str, BuiltinCommand] = MappingProxyType({}),
+        single_user: bool = False,
+        builtins: Mapping[str, BuiltinCommand] = MappingProxyType({}),
     ) -> None:
         self.current: str | None = None
         self.known = NameCache(client.vocabulary)
-        self.alone = alone
+        self.single_user = single_user
         self.client = client
         self.screen = screen
         self._status = ServerStatus(screen)
@@ -123,7 +123,7 @@ class Conversation:
         self._leaving = ""
         self._sent = False
         self._over = False
-        self._more_own = own
+        self._more_builtins = builtins
         client.on_waiting(self._status.set_waiting)
         client.on_searching(self._status.set_searching)
         client.on_event(self._event)
@@ -132,9 +132,9 @@ class Conversation:
         client.on_logged_out(self._was_logged_out)
 
     @property
-    def own(self) -> Mapping[str, BuiltinCommand]:
+    def builtins(self) -> Mapping[str, BuiltinCommand]:
         """The client's own commands, by name; they depend on the service's presentation."""
-        return {each.name: each for each in builtin_commands(self)} | dict(self._more_own)
+        return {each.name: each for each in builtin_commands(self)} | dict(self._more_builtins)
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ class Conversation:
             return
         if words[0].startswith("?"):
             words = ["help", *line.replace("?", " ", 1).split()]
-        own = self.own.get(words[0])
+        own = self.builtins.get(words[0])
         if own is None:
             return await self._ask(line)
         try:
@@ -224,7 +224,7 @@ class Conversation:
     async def _ask(self, line: str) -> None:
         request = await interpret(self, self._confirmation, line)
         name, words = request.name, request.words
-        if name == "login" and self.alone and self.current:
+        if name == "login" and self.single_user and self.current:
             raise UsageError(f"You are logged in as {visible(self.current)}; log out first.")
         if lacks_passwords(request):
             request = await parse_line(self, await with_passwords(self.screen, request))
@@ -413,7 +413,7 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
         conversation.end()
 
     commands = []
-    if not conversation.alone:
+    if not conversation.single_user:
         commands.append(BuiltinCommand("use [<user>]", "be another user", use))
     presentation = conversation.client.vocabulary.presentation
     if presentation.open_talks:
@@ -489,7 +489,7 @@ def help_of(conversation: Conversation, word: str) -> Iterator[str]:
     """A command's usage, a sentence and its aliases; `UsageError` for an unknown command."""
     vocabulary = conversation.client.vocabulary
     word = word.removeprefix("/") or "/"
-    if own := conversation.own.get(word):
+    if own := conversation.builtins.get(word):
         yield own.usage
         yield f"{own.help[:1].upper()}{own.help[1:]}."
         return
@@ -514,12 +514,12 @@ def help_lines(conversation: Conversation) -> Iterator[str]:
     for heading, names in groups.items():
         shown = [commands.pop(name) for name in names if name in commands]
         yield from _indent(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
-    others = [each for each in commands.values() if each.name not in conversation.own]
+    others = [each for each in commands.values() if each.name not in conversation.builtins]
     yield from _indent("Others:" if groups else "", [usage(conversation, each) for each in others])
-    own = [each for each in conversation.own.values() if each.name not in HIDDEN]
+    own = [each for each in conversation.builtins.values() if each.name not in HIDDEN]
     lines = [f"{each.usage}  ({each.help})" for each in own]
     yield from _indent("Of this client:" if groups else "", lines)
-    if conversation.current and not conversation.alone:
+    if conversation.current and not conversation.single_user:
         name = visible(conversation.current)
         yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
 

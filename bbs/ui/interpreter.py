@@ -55,7 +55,7 @@ async def interpret(speaker: Conversation, sure: Confirmation, line: str) -> Cli
     # A typed user name comes first. If too few words follow it, it is an argument instead: a friend
     # who is logged in here too, or the beginning of a text.
     enough = request.is_complete or (is_password_change(request) and lacks_passwords(request))
-    named = not speaker.alone and request.user in speaker.users and enough
+    named = not speaker.single_user and request.user in speaker.users and enough
     if not request.takes_user or named or speaker.current is None:
         return request
     if request.name in IRREVOCABLE:
@@ -82,6 +82,6 @@ def similar_command(conversation: Conversation, word: str) -> str:
     vocabulary = conversation.client.vocabulary
     if vocabulary.is_unlisted(word):
         return ""
-    listed = [name for name in (*vocabulary.commands, *conversation.own) if name not in HIDDEN]
+    listed = [name for name in (*vocabulary.commands, *conversation.builtins) if name not in HIDDEN]
     names = [*listed, *vocabulary.presentation.aliases]
     return next(iter(get_close_matches(word, names, 1)), "")

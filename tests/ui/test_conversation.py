@@ -79,7 +79,7 @@ class ConversationCase(ClientTestCase):
         self.acquaint()
         self.paper = Paper(self.client.vocabulary)
         verifyObject(IScreen, self.paper)
-        self.conversation = Conversation(self.client, self.paper, alone=self.alone)
+        self.conversation = Conversation(self.client, self.paper, single_user=self.alone)
         self.addCleanup(self.conversation.close)
 
     def acquaint(self) -> None:
@@ -600,7 +600,7 @@ class OwnCommands(ConversationCase):
         super().setUp()
         self.given: list[Sequence[str]] = []
         own = BuiltinCommand("encoding <name>", "how text is sent", self.run_own)
-        self.conversation = Conversation(self.client, self.paper, own={"encoding": own})
+        self.conversation = Conversation(self.client, self.paper, builtins={"encoding": own})
 
     def run_own(self, words: Sequence[str]) -> None:
         if not words:
@@ -625,7 +625,7 @@ class Harmless(ConversationCase):
             raise ZeroDivisionError()
 
         own = BuiltinCommand("break", "break", broken)
-        conversation = Conversation(self.client, self.paper, own={"break": own})
+        conversation = Conversation(self.client, self.paper, builtins={"break": own})
         failure: Failure = self.failureResultOf(conversation.carry_out("break"))
         failure.trap(ZeroDivisionError)
 

@@ -157,7 +157,7 @@ class GatewaySession:
         self._negotiates = self._blocked = self._begun = self._ended = False
         self._screen = GatewayScreen(clock, client.vocabulary, times, self._display, self)
         own = gateway_commands(self.peer, self._screen, self._use)
-        self._conversation = Conversation(client, self._screen, alone=True, own=own)
+        self._conversation = Conversation(client, self._screen, single_user=True, builtins=own)
         self._keyboard = Keyboard(self.peer, self._screen, self.lines, max_line, self)
 
     @property

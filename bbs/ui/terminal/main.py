@@ -54,17 +54,17 @@ def run(
     threads = ThreadPool(0, 1, "history")
     threads.start()
     client = make(reactor, login_server)
-    own, problems = read_settings(settings_file(os.environ, "client.toml"))
-    editor = partial(_editor, reactor, threads, own)
+    settings, problems = read_settings(settings_file(os.environ, "client.toml"))
+    editor = partial(_editor, reactor, threads, settings)
     app = TerminalApp(
         reactor,
         client,
         login_server,
         editor,
         password,
-        theme=Theme(client.vocabulary, time.time, times and own.times, own.senders),
-        attention=own.bell,
-        pager=_pager(own),
+        theme=Theme(client.vocabulary, time.time, times and settings.times, settings.senders),
+        attention=settings.bell,
+        pager=_pager(settings),
     )
     for problem in problems:
         reactor.callWhenRunning(app.problem, problem)
@@ -79,9 +79,9 @@ def run(
     return running.problem
 
 
-def _pager(own: Settings) -> IPager | None:
+def _pager(settings: Settings) -> IPager | None:
     """The person's pager; None for the one that is built in."""
-    command = os.environ.get("PAGER", "") if own.pager is None else own.pager
+    command = os.environ.get("PAGER", "") if settings.pager is None else settings.pager
     return ExternalPager(command, os.environ) if command.strip() else None
 
 
@@ -105,7 +105,9 @@ class _TerminalRun(ClientRun):
         return self._running
 
 
-def _editor(reactor: IReactor, threads: ThreadPool, own: Settings, app: TerminalApp) -> IEditor:
+def _editor(
+    reactor: IReactor, threads: ThreadPool, settings: Settings, app: TerminalApp
+) -> IEditor:
     if is_dumb_terminal():
         return PlainEditor(Terminal(reactor, app), app)
     file = HistoryFile(state_file(os.environ, "history"))
@@ -123,8 +125,8 @@ def _editor(reactor: IReactor, threads: ThreadPool, own: Settings, app: Terminal
         _output(),
         app,
         history=history,
-        keys=line_keys(app, own.keys),
-        style=style(own.styles),
+        keys=line_keys(app, settings.keys),
+        style=style(settings.styles),
         ask=True,
     )
 

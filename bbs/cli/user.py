@@ -276,10 +276,10 @@ def _delete(action: _Action) -> None:
 
 ACTIONS: Mapping[str, tuple[Callable[[_Action], None], str]] = {
     "list": (_list, "who there is, and who of them is online"),
-    "show": (_show, "somebody, in numbers"),
-    user_admin.PASSWORD: (_password, "give somebody another password, and end their sessions"),
-    "suspend": (_suspend, "end all sessions of somebody, who cannot log in until resumed"),
-    "resume": (_resume, "let somebody log in again"),
-    "kick": (_kick, "end all sessions of somebody, who may log in again"),
+    "show": (_show, "the state and the figures of one person"),
+    user_admin.PASSWORD: (_password, "set a new password, and end all sessions of the person"),
+    "suspend": (_suspend, "end all sessions of the person, and refuse logins until resumed"),
+    "resume": (_resume, "let the person log in again"),
+    "kick": (_kick, "end all sessions of the person, who may log in again"),
     "delete": (_delete, "remove an account and everything that belongs to it"),
 }

@@ -101,7 +101,7 @@ _TABLE = b"[TTABLE]"  # offers a translation table, which is not taken
 
 
 class PeerKind(Enum):
-    """What is at the other end."""
+    """The kind of client at the other end."""
 
     UNKNOWN = "unknown"
     TELNET = "telnet"

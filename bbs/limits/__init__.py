@@ -1,1 +1,1 @@
-"""Who is counted, and how much is left."""
+"""Limits on connections, attempts and work, each counted by its source."""

@@ -1,7 +1,7 @@
-"""Limits on attempts to log in.
+"""Limits on login attempts.
 
-The most that an attempt may cost is taken before its password is hashed, and the rest is given
-back. So attempts that are sent at once get no further than those that are sent one by one.
+The most that an attempt may cost is taken before its password is hashed, and the rest is given back
+afterwards. Attempts sent all at once therefore get no further than attempts sent one by one.
 """
 
 from __future__ import annotations
@@ -20,114 +20,97 @@ from bbs.limits.connections import counted_as
 from bbs.limits.fair_queue import FairQueue
 
 FACTOR = 10
-"""How many times as often as one name from one address a name may fail from all addresses, and an
-address with all names (`docs/operating.md`)."""
+"""A name may fail ten times as often from all addresses as from one, and an address ten times as
+often with all names as with one (`docs/operating.md`)."""
 
-
-Tell = Callable[[str, str, str], object]
+Report = Callable[[str, str, str], object]
 """Called with each attempt's outcome (`right`, `wrong`, `refused`), address and name."""
 
-_Taken = Sequence[tuple[Buckets, object]]
+_Charges = Sequence[tuple[Buckets, object]]
 
 
 class LoginLimits:
-    """Limits on wrong passwords: for a name from one address, for a name from all addresses, and
-    for an address with all names. Only ten addresses together keep somebody out who is at another.
-    Right ones have a limit too: for a name from one address.
+    """Limits wrong passwords: for a name from one address, for a name from all addresses, and for
+    an address with all names. Locking somebody out who is at another address takes ten addresses.
+    Right passwords have a limit too: for a name from one address. An IPv6 address counts by its
+    /64.
 
-    An IPv6 address counts by its /64.
-
-    :param failed: how many may be wrong, for a name from one address.
-    :param right: how many may be right; None: as many as come.
-    :param clock: one that nobody sets.
+    :param wrong: wrong passwords allowed for a name from one address.
+    :param right: right passwords allowed; None: any number.
+    :param clock: a clock that nobody sets.
     :param queue: where attempts wait for their turn.
     """
 
     def __init__(
-        self,
-        failed: Rate,
-        right: Rate | None,
-        clock: IReactorTime,
-        queue: FairQueue,
-        tell: Tell,
+        self, wrong: Rate, right: Rate | None, clock: IReactorTime, queue: FairQueue, report: Report
     ) -> None:
-        self._by_both = Buckets(failed, clock)
-        self._by_name = Buckets(failed, clock, times=FACTOR)
-        self._by_address = Buckets(failed, clock, times=FACTOR)
+        self._by_both = Buckets(wrong, clock)
+        self._by_name = Buckets(wrong, clock, times=FACTOR)
+        self._by_address = Buckets(wrong, clock, times=FACTOR)
         self._right = Buckets(right, clock) if right else None
         self._queue = queue
-        self._tell = tell
+        self._report = report
 
-    def check(self, name: str, host: str, tell: Tell | None = None) -> None:
-        """Refuse at once an attempt that would be refused when its turn comes.
+    def check(self, name: str, host: str, report: Report | None = None) -> None:
+        """Refuse an attempt now that would be refused when its turn comes.
 
-        :param tell: told of it instead of who is told of other attempts.
-
-        :raises TooManyAttempts: there may be none in the name `name` from `host` (in its usual
-            form) now.
+        :param report: called with the outcome in place of the limits' own.
+        :raises TooManyAttempts: `name` is allowed no attempt now from `host` (in its usual form).
         """
-        failed, right = self._limits(name, host)
-        self._refuse_over((*failed, *right), name, host, tell or self._tell)
+        wrong, right = self._charges(name, host)
+        wait = max(buckets.wait(key) for buckets, key in (*wrong, *right))
+        if wait > 0:
+            (report or self._report)("refused", host, name)
+            raise TooManyAttempts(max(1, math.ceil(wait)))
 
     async def attempt(
         self,
         name: str,
         host: str,
         verify: Callable[[], Coroutine[Deferred[Any], Any, PasswordVerdict]],
-        tell: Tell | None = None,
+        report: Report | None = None,
     ) -> PasswordVerdict:
         """Verify a password when this attempt's turn comes; returns the verdict if it is right.
 
-        :param tell: as in `check`.
-        :raises TooManyAttempts: it is one too many.
+        :param report: as in `check`.
+        :raises TooManyAttempts: there have been too many attempts.
         :raises WrongCredentials: the password is wrong.
-        :raises Unavailable: too many wait.
+        :raises Unavailable: too many attempts wait.
         """
-        begun = False
-        told = tell or self._tell
+        has_begun = False
+        report = report or self._report
 
-        async def in_turn() -> PasswordVerdict:
-            nonlocal begun
-            begun = True
-            failed, right = self._limits(name, host)
-            self._refuse_over((*failed, *right), name, host, told)
-            for buckets, key in (*failed, *right):
+        async def verify_in_turn() -> PasswordVerdict:
+            nonlocal has_begun
+            has_begun = True
+            self.check(name, host, report)
+            wrong, right = self._charges(name, host)
+            for buckets, key in (*wrong, *right):
                 buckets.take(key)
-            # Whatever comes of it if not a verdict, a bug say, counts as both.
+            # An attempt that ends without a verdict, say by a bug, counts as wrong and right.
             verdict = await verify()
-            for buckets, key in failed if verdict.matches else right:
+            for buckets, key in wrong if verdict.matches else right:
                 buckets.give_back(key)
-            told("right" if verdict.matches else "wrong", host, name)
+            report("right" if verdict.matches else "wrong", host, name)
             if not verdict.matches:
                 raise WrongCredentials()
             return verdict
 
         try:
-            return await self._queue.run(host, in_turn)
+            return await self._queue.run(host, verify_in_turn)
         except Unavailable:
-            if not begun:
-                told("refused", host, name)
+            if not has_begun:
+                report("refused", host, name)
             raise
 
     def guess(self, host: str) -> None:
-        """Count a wrong secret that is not a password.
-
-        :raises TooManyAttempts: it is one too many from `host`.
-        """
+        """Count a wrong secret that is not a password; after too many from `host`, raise
+        `TooManyAttempts`."""
         self._by_address.claim(counted_as(host))
 
-    def _limits(self, name: str, host: str) -> tuple[_Taken, _Taken]:
-        """Return what a wrong password costs, and what a right one."""
+    def _charges(self, name: str, host: str) -> tuple[_Charges, _Charges]:
+        """The charges of a wrong password, and of a right one."""
         address = counted_as(host)
-        failed = (
-            (self._by_both, (name, address)),
-            (self._by_name, name),
-            (self._by_address, address),
-        )
-        return failed, [(self._right, (name, address))] if self._right else []
-
-    def _refuse_over(self, limits: _Taken, name: str, host: str, tell: Tell) -> None:
-        wait = max(buckets.wait(key) for buckets, key in limits)
-        if wait > 0:
-            tell("refused", host, name)
-            raise TooManyAttempts(max(1, math.ceil(wait)))
+        both = (name, address)
+        wrong = [(self._by_both, both), (self._by_name, name), (self._by_address, address)]
+        return wrong, [(self._right, both)] if self._right else []

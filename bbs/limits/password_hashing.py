@@ -1,4 +1,4 @@
-"""Passwords, hashed by argon2id on a pool of their own."""
+"""Hashes passwords by argon2id, on threads of their own."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ OWASP = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=T
 
 
 def threads() -> int:
-    """How many hash at once: as many as there are cores."""
+    """How many passwords are hashed at once: as many as there are cores."""
     return os.cpu_count() or 1
 
 
 class Hasher:
-    """Hashes and verifies on `workers`, as many as are asked for: whoever serves strangers has them
-    wait for their turn (`bbs.limits.fair_queue`).
+    """Hashes and verifies passwords on `workers`, without a limit: code that serves strangers has
+    them wait for their turn (`bbs.limits.fair_queue`).
 
-    A name that nobody has costs the same time as a wrong password: it is verified against the hash
-    of a password that nobody knows.
+    An unknown name takes as long as a wrong password: it is verified against the hash of a random
+    password.
     """
 
     def __init__(self, workers: IWorkers, parameters: PasswordHasher = OWASP) -> None:
         self._workers = workers
         self._parameters = parameters
-        self._nobody = parameters.hash(os.urandom(16))
+        self._hash_of_unknown = parameters.hash(os.urandom(16))
 
     async def hash(self, password: str) -> str:
         """The hash to store for `password`."""
@@ -39,10 +39,8 @@ class Hasher:
             return await self._workers.run(self._parameters.hash, password)
 
     async def verify(self, stored: str | None, password: str) -> PasswordVerdict:
-        """Hold `password` against the hash `stored`, None for a user who does not exist.
-
-        One that is longer than anybody's may be is wrong, and no work.
-        """
+        """Compare `password` with the hash `stored`; None for an unknown user. A password that is
+        longer than any may be is wrong, and costs no work."""
         if len(password.encode(errors="replace")) > PASSWORD_BYTES:
             return PasswordVerdict(False)
         with tracing.span("password"):
@@ -50,7 +48,7 @@ class Hasher:
 
     def _verify(self, stored: str | None, password: str) -> PasswordVerdict:
         try:
-            self._parameters.verify(stored or self._nobody, password)
+            self._parameters.verify(stored or self._hash_of_unknown, password)
         except (VerificationError, InvalidHashError):
             return PasswordVerdict(False)
         if stored is None:

@@ -24,10 +24,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IProcessTransport,
-)
+from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -71,12 +68,7 @@ class LocalProvider(Service):
     _log = Logger()
 
     def __init__(
-        self,
-        kit: LaunchKit,
-        *,
-        grace: float = 5.0,
-        own_logs: bool = False,
-        ended_kept: int = 1000,
+        self, kit: LaunchKit, *, grace: float = 5.0, own_logs: bool = False, ended_kept: int = 1000
     ) -> None:
         self.scope = kit.scope
         self._kit = kit

@@ -27,15 +27,7 @@ from bbs.rules import fleet_transitions
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.membership import Observation, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.scaling.fleet_view import (
-    FleetView,
-    Health,
-    Launches,
-    Machine,
-    Orphan,
-    Owner,
-    ServerView,
-)
+from bbs.scaling.fleet_view import FleetView, Health, Launches, Machine, Orphan, Owner, ServerView
 from bbs.scaling.interfaces import IFleetController, IKeepsWarm, IProvider, ProviderUnavailable
 
 if TYPE_CHECKING:

@@ -32,15 +32,7 @@ from typing import ClassVar
 from bbs.core.values import Cause, DrainCause, LossCause, Policy, State, version_order
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.servers import NOT_RUNNING
-from bbs.scaling.fleet_view import (
-    Demand,
-    FleetView,
-    Health,
-    Launches,
-    Machine,
-    Owner,
-    ServerView,
-)
+from bbs.scaling.fleet_view import Demand, FleetView, Health, Launches, Machine, Owner, ServerView
 
 
 def plan(fleet: FleetView, demand: Demand, policy: Policy) -> Plan:

@@ -1,4 +1,4 @@
-"""Decides when to ask a provider again after a call that failed, or whose answer was lost."""
+"""Decides when to ask a provider again after a call that failed or was not answered."""
 
 from __future__ import annotations
 
@@ -16,59 +16,54 @@ if TYPE_CHECKING:
     from bbs.scaling.controller import FleetContext
 
 LONGEST_BACK_OFF = 60.0
-"""Seconds between two tries at the most."""
+"""The longest time in seconds between two tries."""
 
 FAILED_LATELY = 600.0
-"""Seconds after a failed launch in which nothing that can wait is begun: places may be hard to come
-by."""
+"""Seconds after a failed launch in which nothing that can wait is begun: capacity may be scarce."""
 
 REFUSED_RETRY = 60.0
-"""Seconds for which nothing is launched after a launch was refused; doubled each time in a row."""
+"""Seconds without launches after one was refused; doubled for each refusal in a row."""
 
 STAMP_SLACK = 1.0
-"""Seconds by which what is stored of a refusal may be wrong."""
+"""Seconds by which the stored time of a hold may be wrong."""
 
 _log = Logger()
 
 
 def back_off(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: 0, 1, 2, 4, … at most 60."""
+    """Seconds to wait after `failures` failures in a row: 0, 1, 2, 4, … at most 60."""
     return min(2.0 ** min(failures - 1, 10), LONGEST_BACK_OFF) if failures else 0.0
 
 
 class Retries:
-    """Says when to ask about a launch again that was asked about in vain: 1 s later, 2, 4, … at
-    most 60."""
+    """Says when to ask about a launch again after a failed call: 1 s later, 2, 4, … at most 60."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._asked: dict[str, int] = {}
-        self._next: dict[str, float] = {}
+        self._asked: dict[str, tuple[int, float]] = {}
+        """How often each launch was asked about, and when it may be asked about again."""
 
-    def due(self, id: str) -> bool:
+    def is_due(self, id: str) -> bool:
         """Whether it is time to ask about `id`."""
-        return bool(self._reactor.seconds() >= self._next.get(id, 0.0))
+        return id not in self._asked or self._reactor.seconds() >= self._asked[id][1]
 
-    def later(self, id: str) -> None:
+    def postpone(self, id: str) -> None:
         """Note that `id` was asked about, and may have to be again."""
-        self._asked[id] = self._asked.get(id, 0) + 1
-        self._next[id] = self._reactor.seconds() + back_off(self._asked[id])
+        count = self._asked[id][0] + 1 if id in self._asked else 1
+        self._asked[id] = count, self._reactor.seconds() + back_off(count)
 
     def forget(self, id: str) -> None:
-        """Let `id` be asked about at once: something else is asked from now on."""
+        """Let `id` be asked about at once: the next call is a different one."""
         self._asked.pop(id, None)
-        self._next.pop(id, None)
 
-    def keep(self, ids: Collection[str]) -> None:
-        """Forget all but `ids`."""
+    def forget_all_but(self, ids: Collection[str]) -> None:
         self._asked = {id: asked for id, asked in self._asked.items() if id in ids}
-        self._next = {id: moment for id, moment in self._next.items() if id in ids}
 
 
 class LaunchBreaker:
-    """Holds launches back after failures, like a circuit breaker: a moment after a failed launch,
-    and longer after a refused one, which an operator has to act on. The database has the refusal
-    too, so that people who wait are told."""
+    """Holds launches back after failures, like a circuit breaker: briefly after a failed launch,
+    longer after a refused one, which needs an operator. The database has the refusal too, for the
+    people who wait."""
 
     def __init__(self, context: FleetContext) -> None:
         self._me = context.me
@@ -79,9 +74,8 @@ class LaunchBreaker:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: another controller has kept the fleet."""
+        """Begin anew after another controller has led the fleet."""
         self.failures = 0
-        """Launches that failed in a row."""
         self._failed_at = float("-inf")
         self._refusals = 0
         self._held_until = 0.0
@@ -89,7 +83,6 @@ class LaunchBreaker:
 
     @property
     def launches(self) -> Launches:
-        """Whether launches work."""
         if self._left > 0:
             return Launches.REFUSED
         if not self.failures:
@@ -100,8 +93,8 @@ class LaunchBreaker:
         return Launches.FAILED_LATELY if since < FAILED_LATELY else Launches.WORK
 
     def failed(self, began: float) -> None:
-        """Note that a launch has failed that was decided at `began`. Launches that were made
-        together count once."""
+        """Note that a launch failed that was decided at `began`. Launches made together count
+        once."""
         if began > self._failed_at:
             self.failures += 1
             self._failed_at = self._reactor.seconds()
@@ -111,15 +104,14 @@ class LaunchBreaker:
         self.failures = 0
 
     def refused(self) -> None:
-        """Hold launches from now on, as one was refused. Launches that were made together count
-        once."""
+        """Hold launches from now on, as one was refused. Launches made together count once."""
         if self._left <= 0:
             self._refusals += 1
             doubled = REFUSED_RETRY * 2.0 ** min(self._refusals - 1, 10)
             self._held_until = self._reactor.seconds() + min(doubled, LONGEST_HOLD)
 
     async def hold(self, reason: str) -> None:
-        """Write down that launches are refused, for this `reason`, and tell people who wait."""
+        """Write down that launches are refused for this `reason`, and tell people who wait."""
         self.refused()
         _log.critical("nothing can be launched: {reason}", reason=reason)
         self._reason = reason
@@ -145,7 +137,7 @@ class LaunchBreaker:
 
     @property
     def _left(self) -> float:
-        """Seconds until something may be launched; below 0 once it may."""
+        """Seconds until launches are allowed; negative once they are."""
         return self._held_until - self._reactor.seconds()
 
     def _until(self) -> float:

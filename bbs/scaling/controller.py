@@ -1,12 +1,12 @@
 """The fleet's controller: observe, plan, carry out.
 
-Every login server runs a controller, and the one that holds the lease in the database keeps the
-fleet. A round looks at everything, has `bbs.scaling.planner` decide, and acts. A round can be cut
-off between any two steps: the next one, of this controller or its successor, goes on. A launch is
+Every login server runs a controller; the one that holds the lease in the database leads the fleet.
+Each round observes everything, has `bbs.scaling.planner` decide, and acts. A round can be cut off
+between any two steps: the next one, of this controller or its successor, goes on. A launch is
 written down before the provider is asked, and asking again under the same id is harmless.
 
-A round also moves people off servers that drain (`Drainer`) while they serve on, and now and then
-sweeps away what has expired (`Housekeeping`).
+A round also moves people off draining servers (`Drainer`), which serve on meanwhile, and once a
+minute sweeps away what has expired (`Housekeeping`).
 """
 
 from __future__ import annotations
@@ -39,51 +39,51 @@ from bbs.scaling.observer import Ages, FleetObserver, Inventory
 from bbs.scaling.planner import plan
 from bbs.storage.database import Database
 
-GATHER = 0.02
-"""Seconds at least between the beginnings of two rounds, so that many people cause few rounds. A
-round after a quiet time begins at once."""
+ROUND_SPACING = 0.02
+"""Seconds at least between the starts of two rounds, so that many people cause few rounds. After a
+quiet time a round begins at once."""
 
-GATHER_EACH = 40e-6
-"""Seconds between rounds for each server of a large fleet: five times what a round costs for each,
-so that the login server has time for people while many of them come."""
+ROUND_SPACING_PER_SERVER = 40e-6
+"""Seconds between rounds for each server of a large fleet: five times a round's cost for each, so
+that the login server has time for people while many of them come."""
 
-KNOWN_FOR = 60.0
+REREAD_INTERVAL = 60.0
 """Seconds after which every server's whole row is read again, and not only what changes while it
 serves: an operator may have edited it."""
 
-LASTING = 10.0
-"""Seconds for which a replacement must have been held up before operators are told: in any busy
-service people wait for a moment now and then."""
+DELAY_NOTICE = 10.0
+"""Seconds for which a replacement must be held up before operators are told: in any busy service
+people wait for a moment now and then."""
 
-AT_ONCE = 2
+MOVES_AT_ONCE = 2
 """People who are moved at once if nothing is urgent: so few that a server does not feel their new
 connections, and that few suffer if something goes wrong."""
 
-PAUSE = 1.0
+MOVE_PAUSE = 1.0
 """Seconds between two such moves: by then people have usually arrived. A server of a hundred people
 is empty within a minute."""
 
 HOUSEKEEPING_INTERVAL = 60.0
-"""Seconds between sweeps for what has expired."""
+"""Seconds between sweeps for expired rows."""
 
 SWEEPS = 1000
-"""Transactions of one sweep in a row; what is left then is swept the next time."""
+"""Transactions of one sweep in a row; the next sweep does the rest."""
 
 GONE_KEPT = 86400.0
-"""Seconds for which the rows of ended servers are kept: estimates are made from them."""
+"""Seconds for which the rows of ended servers are kept, as estimates are made from them."""
 
 Sweep = Callable[[float], int]
-"""A rule that removes what has expired by now, in seconds since the epoch, and so little of it that
-nobody waits long; called again until it returns 0."""
+"""A rule that removes rows that have expired by now, in seconds since the epoch; so few at a time
+that nobody waits long. It is called again until it returns 0."""
 
 _log = Logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class FleetContext:
-    """Everything that the login server `me` keeps the fleet with. `policy`: the operator's wishes.
+    """All that the login server `me` needs to lead the fleet. `policy`: the operator's wishes.
     `wall`: the clock that stamps rows. `fleet_id`: the fleet that the provider launches for.
-    `traces`: the trace that each launch is part of, by launch id, for the provider."""
+    `traces`: for the provider, the trace that each launch is part of, by launch id."""
 
     me: Member
     database: Database
@@ -98,12 +98,12 @@ class FleetContext:
 
 @implementer(IFleetController)
 class FleetController(Service):
-    """Keeps the fleet while it holds the lease; else watches whoever does.
+    """Leads the fleet while it holds the lease; else watches the controller that does.
 
-    :param workers: has a thread for what would block, however shortly.
-    :param sweeps: what to sweep away, beside what the fleet leaves.
-    :param heartbeat_interval: seconds between rounds, when nothing asks for one sooner.
-    :param tally: what this login server has counted, to tell the others.
+    :param workers: has a thread for blocking calls, however short.
+    :param sweeps: rules for rows that have expired, in addition to the fleet's own.
+    :param heartbeat_interval: seconds between rounds, if nothing asks for one sooner.
+    :param tally: this login server's counts, for the others.
     """
 
     def __init__(
@@ -116,8 +116,7 @@ class FleetController(Service):
         tally: Tally,
     ) -> None:
         self.me = context.me
-        self.keeping = False
-        """Whether this login server holds the lease."""
+        self.is_leader = False
         self._run = context.database.run
         self._provider = context.provider
         self._policy = context.policy
@@ -130,16 +129,16 @@ class FleetController(Service):
         self._watch = Watch()
         self._serving: Mapping[str, ServerRow] = {}
         """The servers whose rows are known, but for what changes while they serve."""
-        self._read_anew = 0.0
-        self._began, self._gather = float("-inf"), GATHER
+        self._reread_at = 0.0
+        self._began, self._spacing = float("-inf"), ROUND_SPACING
         self._last_round: float | None = None
-        # No TimerService: a round can be called for sooner than it is due.
+        # No TimerService: a round can be asked for sooner than it is due.
         self._next: IDelayedCall | None = None
         self._round: Deferred[None] | None = None
-        self._again = False
-        self._blocked = _Blocked()
+        self._wants_another = False
+        self._delay = _Delay()
         self._inventory = Inventory(self._provider, self, self._reactor)
-        # Half of a launch's time is left at least to what another controller began.
+        # A launch that another controller began has at least half of its time left.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
         self._demand = DemandTracker(self._policy, heartbeat_interval, self._reactor)
         self._breaker = LaunchBreaker(context)
@@ -149,7 +148,7 @@ class FleetController(Service):
         )
         self._drainer = Drainer(context)
         self._housekeeping = Housekeeping(context, sweeps)
-        self._notices = Outbox(context, lambda: self.keeping)
+        self._outbox = Outbox(context, self)
 
     # Service
 
@@ -158,7 +157,7 @@ class FleetController(Service):
         self._provider.when_changed = self.look_soon
         self._provider.startService()
         self._news.hear(self)
-        self._notices.startService()
+        self._outbox.startService()
         self._next = self._reactor.callLater(0, self._begin)
 
     def stopService(self) -> Deferred[None]:
@@ -170,12 +169,12 @@ class FleetController(Service):
     async def _finish(self) -> None:
         if self._round:
             await self._round
-        await maybeDeferred(self._notices.stopService)
+        await maybeDeferred(self._outbox.stopService)
         await self._executor.finish()
         await maybeDeferred(self._provider.stopService)
-        if self.keeping and not self._provider.shared:
+        if self.is_leader and not self._provider.shared:
             await self._close_children()
-        with suppress(Unavailable):  # Else the lease lapses by itself.
+        with suppress(Unavailable):  # Without the database the lease lapses by itself.
             await self._run(membership.resign, self.me)
         self._news.gone()
 
@@ -190,93 +189,87 @@ class FleetController(Service):
     # Rounds
 
     def look_soon(self) -> None:
-        """Begin a round at once, or another one after the present round."""
         if self._next is None:
-            self._again = True
+            self._wants_another = True
         elif self.running:
-            soon = self._soon()
+            soon = self._earliest()
             if self._next.getTime() > self._reactor.seconds() + soon:
                 self._next.reset(soon)
 
-    def _soon(self) -> float:
+    def _earliest(self) -> float:
         """Seconds until a round may begin."""
-        return max(0.0, self._began + self._gather - self._reactor.seconds())
+        return max(0.0, self._began + self._spacing - self._reactor.seconds())
 
     def _begin(self) -> None:
-        self._next, self._again = None, False
+        self._next, self._wants_another = None, False
         self._began = self._reactor.seconds()
         self._round = Deferred.fromCoroutine(self._one_round())
         self._round.addErrback(
-            lambda failure: _log.failure("a round of the fleet went wrong", failure=failure)
+            lambda failure: _log.failure("a round of the fleet failed", failure=failure)
         )
         self._round.addCallback(lambda _: self._ended())
 
     def _ended(self) -> None:
         self._round = None
-        if self.running:
-            self._next = self._reactor.callLater(
-                self._soon() if self._again else self._pause(), self._begin
-            )
-
-    def _pause(self) -> float:
-        """Seconds until the next round if nothing asks for one: sooner while people are moved."""
-        pause = self._drainer.pause
-        return min(pause, self._interval) if pause else self._interval
+        if not self.running:
+            return
+        if self._wants_another:
+            pause = self._earliest()
+        else:  # Sooner while people are moved.
+            pause = min(self._drainer.pause or self._interval, self._interval)
+        self._next = self._reactor.callLater(pause, self._begin)
 
     async def _one_round(self) -> None:
         try:
-            if self._began >= self._read_anew:
-                self._read_anew = self._began + KNOWN_FOR
+            if self._began >= self._reread_at:
+                self._reread_at = self._began + REREAD_INTERVAL
                 self._serving = {}
             seen = await self._run(membership.observe, self.me, self._tally, self._serving)
             elapsed = self._elapsed()
             if seen.lease.holder != self.me.id:
-                await self._watch_holder(seen.lease, elapsed)
+                await self._watch_leader(seen.lease, elapsed)
                 return
-            if not self.keeping:
+            if not self.is_leader:
                 await self._run(fleet_transitions.begin, self.me, self._wall())
-                self.keeping = True
-                _log.info("this login server keeps the fleet")
-            await self._keep(seen, elapsed)
+                self.is_leader = True
+                _log.info("this login server leads the fleet")
+            await self._lead(seen, elapsed)
         except Unavailable:
             _log.debug("a round without the database")
         except fleet_transitions.NotLeader:
-            self._deposed()
+            self._step_down()
 
     def _elapsed(self) -> float:
-        """Seconds since the last look, as far as they count as silence of others."""
+        """Seconds since the last round, as far as they count as silence of others."""
         now = self._reactor.seconds()
         last, self._last_round = self._last_round, now
         return 0.0 if last is None else min(now - last, 2 * self._interval)
 
     # The lease
 
-    async def _watch_holder(self, lease: LeaseSeen, elapsed: float) -> None:
-        if self.keeping:
-            self._deposed()
+    async def _watch_leader(self, lease: LeaseSeen, elapsed: float) -> None:
+        if self.is_leader:
+            self._step_down()
         silent = self._watch.silence(lease.holder, lease.beats, elapsed)
         dead = silent > self._policy.lost_after or bool(await self._dead([lease.identity]))
         if dead and await self._run(membership.take_lease, self.me, lease):
-            _log.warn("the fleet's keeper is dead; this login server takes over")
-            self._again = True
+            _log.warn("the fleet's controller is dead; this login server takes over")
+            self._wants_another = True
 
-    def _deposed(self) -> None:
-        self.keeping = False
+    def _step_down(self) -> None:
+        self.is_leader = False
         self._serving = {}
-        self._inventory.forget()
-        self._observer.forget()
-        self._ages.forget()
-        self._demand.forget()
-        self._breaker.forget()
+        for part in (self._inventory, self._observer, self._ages, self._demand, self._breaker):
+            part.forget()
         self._executor.forget()
         for name in (SPARE, DELAY):
             self._tally.figures.pop(name, None)
-        _log.warn("another login server keeps the fleet now")
+        _log.warn("another login server leads the fleet now")
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """The `identities` whose processes, on this machine, are certainly dead. This reads files
         of /proc, so a thread does it; not a database thread, where people's transactions would
-        wait. No thread is asked if there is nobody else."""
+        wait. No thread is needed while there are no others."""
         others = {*identities} - {"", self.me.identity}
         return await self._workers.run(certainly_dead, others) if others else ()
 
@@ -290,12 +283,12 @@ class FleetController(Service):
                 await self._run(fleet_transitions.forget_peer, self.me, peer.id)
         self._watch.keep({peer.id for peer in peers})
 
-    # Keeping the fleet
+    # Leading the fleet
 
-    async def _keep(self, seen: Observation, elapsed: float) -> None:
-        self._notices.look_now(bool(seen.waiting))
+    async def _lead(self, seen: Observation, elapsed: float) -> None:
+        self._outbox.look_now(bool(seen.waiting))
         self._serving = seen.serving
-        self._gather = max(GATHER, GATHER_EACH * len(seen.servers))
+        self._spacing = max(ROUND_SPACING, ROUND_SPACING_PER_SERVER * len(seen.servers))
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
         await self._forget_dead_peers(seen.peers, dead, elapsed)
@@ -309,7 +302,7 @@ class FleetController(Service):
 
         figures = self._tally.figures
         figures[SPARE] = policy.spare
-        figures[DELAY] = self._blocked.lasting(planned.blocker, self._reactor.seconds())
+        figures[DELAY] = self._delay.note(planned.blocker, self._reactor.seconds())
         moved = await self._drainer.move(fleet.servers.values())
         figures[MOVED] = figures.get(MOVED, 0) + moved
         if seen.homeless:
@@ -318,25 +311,25 @@ class FleetController(Service):
             if len(moves) == placement.SETTLED_AT_ONCE:
                 self.look_soon()  # More people may find places.
         await self._breaker.stamp_again()
-        await self._housekeeping.keep()
+        await self._housekeeping.sweep()
 
 
-class _Blocked:
-    """Remembers what has held replacements up, and since when, and logs it once it lasts."""
+class _Delay:
+    """Remembers what holds replacements up and since when, and logs it once it lasts."""
 
     def __init__(self) -> None:
         self._blocker: Blocker | None = None
         self._since = 0.0
-        self._logged = False
+        self._is_logged = False
 
-    def lasting(self, blocker: Blocker | None, now: float) -> int:
-        """The number of the present `blocker`, once it has lasted; else 0."""
+    def note(self, blocker: Blocker | None, now: float) -> int:
+        """Note the present `blocker`; returns its number if it has lasted, else 0."""
         if blocker is not self._blocker:
-            self._blocker, self._since, self._logged = blocker, now, False
-        if blocker is None or now - self._since < LASTING:
+            self._blocker, self._since, self._is_logged = blocker, now, False
+        if blocker is None or now - self._since < DELAY_NOTICE:
             return 0
-        if not self._logged:
-            self._logged = True
+        if not self._is_logged:
+            self._is_logged = True
             _log.warn("replacing servers waits: {reason}", reason=blocker.text)
         return int(blocker)
 
@@ -345,74 +338,64 @@ class Drainer:
     """Moves people off servers: all at once if the server has to go, else a few at a time."""
 
     def __init__(self, context: FleetContext) -> None:
-        self._me = context.me
-        self._run = context.database.run
-        self._news = context.news
-        self._reactor = context.reactor
-        self._wall = context.wall
+        self._context = context
         self._moved_at = float("-inf")
 
     async def move(self, servers: Iterable[ServerView]) -> int:
-        """Move people off those of `servers` that drain; returns how many moved so that fewer
-        servers are needed."""
-        consolidated = 0
+        """Move people off those of `servers` that drain; returns how many were moved for a
+        consolidation."""
+        context, consolidated = self._context, 0
+        run, news, me = context.database.run, context.news, context.me
         for server in servers:
             if server.state is not State.DRAINING or not server.taken:
                 continue
             if not server.could_stay:
-                self._news.moved(await self._run(fleet_transitions.move_off, self._me, server.id))
+                news.moved(await run(fleet_transitions.move_off, me, server.id))
             elif self.pause <= 0:
-                self._moved_at = self._reactor.seconds()
-                replaced = DrainCause.REPLACEMENT in server.causes
-                moves = await self._run(
-                    fleet_transitions.move_some_off,
-                    self._me,
-                    server.id,
-                    AT_ONCE,
-                    self._wall(),
-                    replaced,
+                self._moved_at = context.reactor.seconds()
+                replaced, now = DrainCause.REPLACEMENT in server.causes, context.wall()
+                moves = await run(
+                    fleet_transitions.move_some_off, me, server.id, MOVES_AT_ONCE, now, replaced
                 )
-                self._news.moved(moves)
+                news.moved(moves)
                 consolidated += 0 if replaced else len(moves)
         return consolidated
 
     @property
     def pause(self) -> float:
         """Seconds until people may be moved again without need."""
-        return max(0.0, self._moved_at + PAUSE - self._reactor.seconds())
+        return max(0.0, self._moved_at + MOVE_PAUSE - self._context.reactor.seconds())
 
 
 class Housekeeping:
-    """Sweeps away what has expired, and checks that the database is still the same fleet's.
+    """Removes expired rows, and checks that the database still belongs to this fleet.
 
-    :param sweeps: what to sweep away, beside what the fleet leaves.
+    :param sweeps: rules for rows that have expired, in addition to the fleet's own.
     """
 
     def __init__(self, context: FleetContext, sweeps: Sequence[Sweep]) -> None:
-        self._run = context.database.run
-        self._reactor = context.reactor
-        self._wall = context.wall
-        self._fleet_id = context.fleet_id
+        self._context = context
         self._sweeps = sweeps
         self._last = 0.0
 
-    async def keep(self) -> None:
-        """Keep house, unless that was done lately."""
-        now = self._reactor.seconds()
+    async def sweep(self) -> None:
+        """Sweep, unless that was done within `HOUSEKEEPING_INTERVAL`."""
+        run, wall, mine = self._context.database.run, self._context.wall, self._context.fleet_id
+        now = self._context.reactor.seconds()
         if now - self._last < HOUSEKEEPING_INTERVAL:
             return
         self._last = now
-        fleet = await self._run(fleets.fleet_id)
-        if fleet != self._fleet_id:
+        fleet = await run(fleets.fleet_id)
+        if fleet != mine:
             _log.error(
-                "this is fleet {fleet} now, and this login server launches for fleet {mine}:"
-                " start it again",
+                "this is fleet {fleet} now, but this login server launches for fleet {mine}:"
+                " restart it",
                 fleet=fleet,
-                mine=self._fleet_id,
+                mine=mine,
             )
         for sweep in self._sweeps:
             for _ in range(SWEEPS):
-                if not await self._run(sweep, self._wall()):
+                if not await run(sweep, wall()):
                     break
-        await self._run(fleet_transitions.forget_gone, self._wall(), GONE_KEPT)
-        await self._run(page_history.forget_old_news)
+        await run(fleet_transitions.forget_gone, wall(), GONE_KEPT)
+        await run(page_history.forget_old_news)

@@ -11,60 +11,42 @@ from bbs.rules.fleet_admin import Blocker
 
 
 class Machine(Enum):
-    """The state of a server's machine, as its provider tells."""
+    """The state of a server's machine, by its provider."""
 
-    RUNS = auto()
-    """The machine boots or runs."""
-    STOPPED = auto()
-    """The machine is stopped, and can be started."""
-    ENDED = auto()
-    """The machine has certainly ended."""
-    MISSING = auto()
-    """Lists have lacked the machine for long: dead to people, but it may still run."""
-    UNKNOWN = auto()
-    """A list may be behind, or this provider does not know the machine."""
+    RUNS = auto()  # It boots or runs.
+    STOPPED = auto()  # It can be started.
+    ENDED = auto()  # It has certainly ended.
+    MISSING = auto()  # Lists have lacked it for long: dead to people, but it may still run.
+    UNKNOWN = auto()  # A list may be behind, or this provider does not know the machine.
 
 
 class Health(Enum):
-    """The state of a server, as its heartbeats tell."""
+    """The state of a server, by its heartbeats."""
 
-    UNHEARD = auto()
-    """The server has not reported yet."""
-    UNADDRESSED = auto()
-    """The server has reported, but its address is not known."""
-    BEATING = auto()
-    """The server serves."""
-    SILENT = auto()
-    """No heartbeat has come for longer than `fleet.lost_after`."""
-    LEAVING = auto()
-    """The server has said that it stops."""
+    UNHEARD = auto()  # It has not reported yet.
+    UNADDRESSED = auto()  # It has reported, but its address is unknown.
+    BEATING = auto()  # It serves.
+    SILENT = auto()  # No heartbeat has come for longer than `fleet.lost_after`.
+    LEAVING = auto()  # It has said that it is stopping.
 
 
 class Owner(Enum):
     """Who can launch and end a server."""
 
-    PROVIDER = auto()
-    """This login server's provider."""
-    OPERATOR = auto()
-    """An operator, by hand."""
-    NOBODY = auto()
-    """Nobody yet: an operator asked for the launch, and no provider has taken it on."""
-    ANOTHER = auto()
-    """A provider of another login server, or of an earlier configuration."""
+    PROVIDER = auto()  # This login server's provider.
+    OPERATOR = auto()  # An operator, by hand.
+    NOBODY = auto()  # An operator asked for the launch, and no provider has adopted it yet.
+    ANOTHER = auto()  # A provider of another login server, or of an earlier configuration.
 
 
 class Launches(Enum):
     """Whether launches work."""
 
     WORK = auto()
-    FAILED_LATELY = auto()
-    """The last launch failed, some minutes ago: places may be hard to come by."""
-    BACK_OFF = auto()
-    """The last launch failed just now, and the next one waits."""
-    REFUSED = auto()
-    """The provider refuses launches until an operator has acted."""
-    UNCOUNTED = auto()
-    """The provider has not said yet what runs, so nothing may be added."""
+    FAILED_LATELY = auto()  # The last one failed some minutes ago: capacity may be scarce.
+    BACK_OFF = auto()  # The last one failed just now, and the next one waits.
+    REFUSED = auto()  # The provider refuses launches until an operator has acted.
+    UNCOUNTED = auto()  # The provider has not listed its machines yet, so none may be added.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,9 +55,9 @@ class ServerView:
 
     `taken` of its `capacity` places have people. `age`: seconds since its launch was decided, or
     since it became warm or was resumed. `idle`: seconds since its last person left, 0 while anybody
-    is on it. `causes`: why it drains, or should as soon as that is possible. `pooled`: it was
-    launched for the warm pool. `evidence`: how its machine ended, and `warning`: why its provider
-    will take it away, both in the provider's words. `created`: its row's stamp, by some wall clock.
+    is on it. `causes`: why it drains, or should as soon as possible. `pooled`: it was launched for
+    the warm pool. `evidence`: how its machine ended, and `warning`: why its provider will take it
+    away, both in the provider's words. `created`: its row's stamp, by some wall clock.
     """
 
     id: str
@@ -116,14 +98,14 @@ class ServerView:
 
     @property
     def must_go(self) -> DrainCause | None:
-        """Why the server has to be empty at once; None where it may stay."""
+        """Why the server has to be empty at once; None if it may stay."""
         if DrainCause.OPERATOR in self.causes:
             return DrainCause.OPERATOR
         return DrainCause.WARNED if DrainCause.WARNED in self.causes else None
 
     @property
     def could_stay(self) -> bool:
-        """Whether the server drains but need not: it can take people again."""
+        """Whether the server drains but need not, so it can take people again."""
         return (
             self.state is State.DRAINING
             and bool(self.causes)
@@ -135,15 +117,9 @@ class ServerView:
         """Whether the server is warm, or boots to become so."""
         return self.state is State.WARM or (self.pooled and self.state is State.LAUNCHING)
 
-    @property
-    def may_run(self) -> bool:
-        """Whether the machine may run: only a warm server whose machine has stopped does not."""
-        stands_by = self.state is State.WARM and self.machine is Machine.STOPPED
-        return not (stands_by or self.state is State.GONE)
-
     def free(self, capacity: int) -> int:
-        """Free places, now or once the server has booted. A server says how many places it has when
-        it reports; until then it counts with `capacity`."""
+        """Free places, now or once the server has booted. A server reports its own number of
+        places; until then it counts with `capacity`."""
         places = capacity if self.state is State.LAUNCHING else self.capacity
         return max(0, places - self.taken)
 
@@ -160,7 +136,7 @@ class Orphan:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetView:
-    """The whole fleet: its `servers` by id, without those that are gone, and the `orphans`.
+    """The whole fleet: its `servers` by id, without those that are gone, and its `orphans`.
     `trouble`: why the fleet cannot be seen or told anything now; else None."""
 
     servers: Mapping[str, ServerView] = field(default_factory=dict)
@@ -170,15 +146,16 @@ class FleetView:
 
     @property
     def is_replacing(self) -> bool:
-        """Whether operators asked for another in the place of any server."""
+        """Whether operators have asked to replace any server."""
         return any(DrainCause.REPLACEMENT in s.causes for s in self.servers.values())
 
     @property
-    def beside(self) -> int:
-        """How many machines may run that count to the maximum beside launched and serving servers:
-        orphans, and warm servers that have not stopped yet."""
-        standing = sum(s.state is State.WARM and s.may_run for s in self.servers.values())
-        return standing + sum(orphan.runs for orphan in self.orphans)
+    def other_machines(self) -> int:
+        """Machines that count to the maximum beside those of launched and serving servers: orphans,
+        and warm servers that have not stopped yet."""
+        warm = (s for s in self.servers.values() if s.state is State.WARM)
+        running = sum(s.machine is not Machine.STOPPED for s in warm)
+        return running + sum(orphan.runs for orphan in self.orphans)
 
 
 @dataclass(frozen=True)
@@ -187,7 +164,7 @@ class Demand:
 
     `waiting`: people without a place. People on a lost or draining server are not among them: the
     planner finds them there. `peak`: the most people at once, with a place or waiting, in the last
-    `consolidate_after` seconds; None until it has been watched for so long.
+    `consolidate_after` seconds; None until the fleet has been watched for so long.
     """
 
     waiting: int

@@ -1,9 +1,9 @@
 """The interfaces of a provider of app servers: launch one, list them, end one.
 
-A provider starts app servers somewhere: as child processes (`bbs.scaling.local`), on EC2, in
-memory for tests (`bbs.testing.provider`). It knows nothing of places, people or plans. Every launch
-has an id, made by the fleet before it asks; the id is what makes asking again harmless. Each
-provider passes the contract suite in `bbs/testing/provider_contract.py`.
+A provider starts app servers as child processes (`bbs.scaling.local`), on EC2, or in memory for
+tests (`bbs.testing.provider`). Places, people and plans are not its matter. The fleet makes an id
+for every launch before it asks for it; because of the id, asking again is harmless. Each provider
+passes the contract suite in `bbs/testing/provider_contract.py`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,146 +16,145 @@ from bbs.core.values import Instance
 
 
 class ProviderUnavailable(Exception):
-    """The provider cannot be asked now: out of reach, throttled, or it does not answer in time.
+    """The provider cannot be asked now: out of reach, throttled, or too slow to answer.
 
-    What was asked may have been done all the same. The text is one line for operators.
+    The call may have been carried out all the same. The text is one line for operators.
     """
 
 
 class LaunchFailed(Exception):
-    """A launch did not happen; asked later it may. The text is one line for operators."""
+    """A launch failed; a later try may succeed. The text is one line for operators."""
 
 
 class LaunchRefused(LaunchFailed):
-    """A launch did not happen, and none will until an operator has done what the text says."""
+    """A launch failed, and all will until an operator has done what the text says."""
 
 
 class IProvider(IService):
-    """Starts and ends app servers.
+    """A service that starts and ends app servers.
 
-    It is a service. It launches only between `startService` and `stopService`; what becomes of its
-    instances when it stops is the provider's matter: children end with it, machines in a cloud
-    live on for the next controller of the fleet.
+    A provider launches only between `startService` and `stopService`. Each decides what becomes of
+    its instances when it stops: children end with it, machines in a cloud live on for the next
+    controller of the fleet.
     """
 
     scope: str = Attribute(
-        """Which launches this provider can speak of, e.g. `local:<process identity>`. For a launch
-        that was made under this scope, absence from `list` means something; for one that was made
-        under another scope this provider knows nothing."""
+        """The launches that this provider knows, e.g. `local:<process identity>`. If a launch was
+        made under this scope, its absence from `list` means something; of launches of other scopes
+        this provider knows nothing."""
     )
 
     shared: bool = Attribute(
-        """Whether other processes' providers of this scope have the same launches, and these
-        outlive them all: a cloud. The `list` of such a provider may lag behind the truth for
-        seconds: a launch that it does not show may be there. Where it is not shared, `list` is
-        the truth."""
+        """Whether other processes' providers of this scope have the same launches, which outlive
+        them all, as in a cloud. `list` of a shared provider may be seconds behind: a launch that it
+        does not show may exist. If a provider is not shared, `list` is the truth."""
     )
 
     when_changed: Callable[[], None] | None = Attribute(
-        """Called, without arguments, at once when an instance has started or ended, as far as the
-        provider comes to know of it by itself. It may be called while `launch` or `terminate`
-        still runs. What it raises is logged and goes no further."""
+        """Called without arguments as soon as the provider learns by itself that an instance has
+        started or ended, perhaps while `launch` or `terminate` still runs. An exception of it is
+        logged and goes no further."""
     )
 
     def startService() -> None:
-        """Launches may be asked for from now on."""
+        """Allow launches."""
 
     def stopService() -> Deferred[None] | None:
-        """No more launches; fires when what ends with the provider has ended."""
+        """Allow no more launches; fires when all that ends with the provider has ended."""
 
     def launch(launch_id: str) -> Deferred[None]:
         """Start an app server under `launch_id`: letters, digits, `-` and `_`, at most 64.
 
-        Idempotent by id: asked again, it starts nothing and fires as the first time, also after
-        the instance has ended. The fleet relies on that to find the machine of a server that has
-        served and that lists lack: it asks for the launch again, and then for its end.
+        Idempotent by id: asked again, the provider starts nothing and fires as the first time, even
+        after the instance has ended. The fleet relies on that to find the machine of a server that
+        has served and that lists lack: it asks for the launch again, and then for its end.
 
-        The Deferred fires when the launch is accepted and `list` tells of it, if not at once
-        (`shared`). It fails with `LaunchFailed`, and then this call started nothing; or with
-        `ProviderUnavailable`, and then it may have, and asking again tells.
+        The Deferred fires when the launch is accepted and `list` shows it, perhaps later if
+        `shared`. On `LaunchFailed` this call started nothing. On `ProviderUnavailable` it may have;
+        to find out, ask again.
         """
 
     def list() -> Deferred[Mapping[str, Instance]]:
         """The launches of this provider's scope, by id.
 
-        What has ended stays listed, `alive=False`, for a while that each provider states, bounded
-        in number or time. The mapping is the caller's: it does not change later. It fails with
-        `ProviderUnavailable` when they cannot be had, and then nothing is known of any.
+        Ended launches stay listed with `alive=False`; each provider says how many, or for how long.
+        The mapping belongs to the caller and does not change later. On `ProviderUnavailable`
+        nothing is known of any launch.
         """
 
     def terminate(launch_id: str) -> Deferred[None]:
-        """End the instance of a launch. Idempotent; an unknown id is well ended.
+        """End the instance of a launch. Idempotent; an unknown id counts as ended.
 
-        The Deferred fires when the end is certain without another call: `list` does not show it
-        alive any more, if not at once (`shared`). That can take seconds, so wait for several at
-        once, not one after another. It fails with `ProviderUnavailable`; ask again then.
+        The Deferred fires when the end is certain without another call, and `list` no longer shows
+        the instance alive, perhaps later if `shared`. That can take seconds, so wait for several at
+        once, not one after another. On `ProviderUnavailable`, ask again.
         """
 
 
 class IKeepsWarm(Interface):
-    """A provider that can stop an app server's machine, and start it again faster than another."""
+    """A provider that can stop an app server's machine, and start it faster than a new one."""
 
     def launch_to_stop(launch_id: str) -> Deferred[None]:
-        """As `IProvider.launch`, where the machine will be stopped: not one that cannot be, as a
-        Spot instance."""
+        """Launch as `IProvider.launch` does, on a machine that can be stopped: not a Spot
+        instance, for example."""
 
     def stop(launch_id: str) -> Deferred[None]:
-        """Stop the machine of a launch, which stays: `list` tells of it, `stopped`, and neither
-        alive nor ended. Idempotent. It fails with `ProviderUnavailable`; ask again then, or with
-        `LaunchFailed`: it cannot be stopped, or is not there."""
+        """Stop the machine of a launch but keep it: `list` shows it as `stopped`, neither alive nor
+        ended. Idempotent. On `ProviderUnavailable`, ask again. `LaunchFailed`: the machine cannot
+        be stopped, or is missing."""
 
     def start(launch_id: str) -> Deferred[None]:
-        """Start it again. Idempotent. It fails as `IProvider.launch` does."""
+        """Start the stopped machine. Idempotent. Fails as `IProvider.launch` does."""
 
 
 class IEndsUnlisted(Interface):
-    """A provider that can end a machine of which its list says nothing, by what it calls it: a list
-    may lack one for longer than it should."""
+    """A provider that can end a machine by the provider's own name for it, because its list may
+    lack a machine for longer than it should."""
 
     def end_unlisted(instance_id: str) -> Deferred[None]:
-        """End the machine that `Instance.instance_id` named. Idempotent; one that is not there is
-        well ended. It fails as `IProvider.terminate` does."""
+        """End the machine that `Instance.instance_id` named. Idempotent; a missing machine counts
+        as ended. Fails as `IProvider.terminate` does."""
 
 
 class IHasStrategies(Interface):
-    """A provider that can make a launch by several strategies, one after the other, under another
-    token each: so two controllers that took different ones for one launch would make it twice.
+    """A provider that can make a launch by several strategies, one after the other, each under its
+    own token. Two controllers that took different strategies for one launch would make it twice.
 
-    The fleet writes the strategy of a launch down before it is asked for. Whoever goes on with the
-    launch begins there, and all strategies before it have been refused. A strategy is one line, of
-    at most 200 characters.
+    The fleet therefore writes the strategy of a launch down before the provider asks for it. A
+    controller that takes a launch over begins with that strategy; all earlier ones have been
+    refused. A strategy is one line of at most 200 characters.
     """
 
     write_strategy: Callable[[str, str | None, str], Deferred[None]] | None = Attribute(
-        """Set by the fleet. Called with a launch's id, the strategy that is written down, None if
-        none is, and the one to come; what is to come may be asked for when it has fired. What it
-        fails with is for who called `launch`: then it must not be asked for."""
+        """Set by the fleet. Called with a launch's id, the strategy that is written down (None if
+        none is) and the next one. The provider may use the next one once the Deferred has fired; if
+        it fails, the provider must not, and `launch` fails with the same error."""
     )
 
     def choose_strategies(count: int, to_stop: bool = False) -> Sequence[str]:
-        """The best first strategy for each of so many launches, of those that will be stopped
-        (`IKeepsWarm`) or others."""
+        """The best first strategy for each of `count` launches; `to_stop`: of machines that will be
+        stopped (`IKeepsWarm`)."""
 
     def know_strategies(written: Mapping[str, str], asked: Collection[str]) -> None:
-        """Learn what is written down of launches, by id; for those that are `asked` another
-        controller may have asked. Strategies that this provider has just had written down stay."""
+        """Learn the strategies that are written down, by launch id. Another controller may already
+        have asked for the launches in `asked`. Strategies that this provider has just had written
+        down stay."""
 
     def forget_strategies(kept: Collection[str] = ()) -> None:
-        """Forget all launches but those that are `kept`: they are over, or another controller goes
-        on with them."""
+        """Forget all launches but `kept`: they have ended, or another controller continues them."""
 
 
 class IKeepsLogs(Interface):
-    """A provider whose app servers keep logs on this machine, if it says so."""
+    """A provider whose app servers may keep logs on this machine."""
 
     def reopen_logs() -> None:
-        """Have them go on in the files that are at their places now: others were moved away."""
+        """Have app servers reopen their log files, because the old files were moved away."""
 
 
 class IFleetController(Interface):
-    """This login server's part in keeping the fleet."""
+    """This login server's controller of the fleet."""
 
-    keeping: bool = Attribute("Whether it holds the lease; else another login server does.")
+    is_leader: bool = Attribute("Whether this controller holds the lease, and no other does.")
 
     def look_soon() -> None:
         """Begin a round at once, or another one after the present round."""

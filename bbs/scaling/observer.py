@@ -131,7 +131,7 @@ class FleetObserver:
         self._report_unreachable(servers.values())
         orphans = self._inventory.orphans(servers)
         self._orphans = sum(orphan.runs for orphan in orphans)
-        broker = None if self._context.news.travels else Blocker.BROKER_AWAY
+        broker = None if self._context.news.is_connected else Blocker.BROKER_AWAY
         return FleetView(
             servers=servers,
             orphans=orphans,

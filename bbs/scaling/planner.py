@@ -1,24 +1,24 @@
-"""Decides what the fleet does next: a pure function of what was seen.
+"""Decides what the fleet does next: a pure function of what was observed.
 
-`plan` reads no clock and keeps nothing. Times come in as ages. A controller can die between any two
+`plan` reads no clock and keeps nothing; times come in as ages. A controller can die between any two
 steps of a plan: the next round sees what became of them and plans the rest again.
 
 A server goes `launching -> ready -> draining -> gone`. If it dies or its launch fails it is `lost`
-first, and counts to the maximum until its end is certain. A server of the warm pool goes
-`launching -> warm`, with its machine stopped, until a crowd comes and it is launching again.
+first, and counts to the maximum until its end is certain. A server of the warm pool goes `launching
+-> warm`, with its machine stopped, until a crowd comes and it is launching again.
 
-The phases run one after the other, and each decides about servers that the phases before have left
+The phases run one after the other, and each decides about servers that earlier phases have left
 alone: first what people need, then what can wait. Moving people costs each of them a new
 connection, so consolidations and replacements are done one at a time, and only while nothing else
 is under way:
 
-- If the people of all servers would fit on fewer servers, and have for `consolidate_after` seconds,
-  the emptiest server drains. The highest need in that time counts, so that no server is launched
-  again for people who come back.
-- If operators asked for another server in a server's place, one is launched first, and the old
-  server drains once others have room for its people beside the spare places. No row says which
-  server was launched for which, so the next controller can go on. At the maximum no server can be
-  launched first; then one drains whose people have room on the servers there are.
+- If the people of all servers fit on fewer servers, and have for `consolidate_after` seconds, the
+  emptiest server drains. The highest need in that time counts, so that no server is launched again
+  for people who come back.
+- If operators asked to replace a server, another is launched first, and the old one drains once
+  others have room for its people beside the spare places. No row says which server replaces which,
+  so the next controller can go on. At the maximum none can be launched first; then a server drains
+  whose people have room on the servers there are.
 - The warm pool is filled again.
 """
 
@@ -36,18 +36,18 @@ from bbs.scaling.fleet_view import Demand, FleetView, Health, Launches, Machine,
 
 
 def plan(fleet: FleetView, demand: Demand, policy: Policy) -> Plan:
-    """The plan for `fleet`."""
     draft = Draft(fleet, demand, policy)
     for phase in PHASES:
         phase(draft)
-    return draft.finished()
+    steps = sorted(draft.steps, key=lambda step: step.effect)
+    return Plan(tuple(steps), draft.blocker)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The `steps` to take now: those that give places first, ends last. The maximum holds whatever
-    part of them is taken, in any order. `blocker`: why no server is replaced although one is to be;
-    else None."""
+    """The `steps` to take now, those that give places first and ends last. The maximum holds
+    whatever part of them is taken, in any order. `blocker`: why a replacement has to wait; None if
+    none does."""
 
     steps: tuple[Step, ...] = ()
     blocker: Blocker | None = None
@@ -56,16 +56,11 @@ class Plan:
 class Effect(IntEnum):
     """The effect of a step on the rest of the plan, in the order in which steps are taken."""
 
-    SERVES = auto()
-    """The server takes people."""
-    DRAINS = auto()
-    """The server takes nobody any more."""
-    ADDS = auto()
-    """More servers will serve, or be warm."""
-    PARKS = auto()
-    """The server is warm."""
-    ENDS = auto()
-    """A machine ends, which can take seconds."""
+    SERVES = auto()  # The server takes people.
+    DRAINS = auto()  # The server takes nobody any more.
+    ADDS = auto()  # More servers will serve, or be warm.
+    PARKS = auto()  # The server is warm.
+    ENDS = auto()  # A machine ends, which can take seconds.
 
 
 class Step:
@@ -75,27 +70,23 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Adopt(Step):
-    """Take on `count` launches that operators have asked for."""
+class _Addition(Step):
+    """Adds `count` servers."""
 
     count: int
     effect = Effect.ADDS
 
 
-@dataclass(frozen=True)
-class Launch(Step):
-    """Launch `count` servers."""
-
-    count: int
-    effect = Effect.ADDS
+class Adopt(_Addition):
+    """Take on launches that operators have asked for."""
 
 
-@dataclass(frozen=True)
-class FillPool(Step):
-    """Launch `count` servers for the warm pool."""
+class Launch(_Addition):
+    """Launch servers for people."""
 
-    count: int
-    effect = Effect.ADDS
+
+class FillPool(_Addition):
+    """Launch servers for the warm pool."""
 
 
 @dataclass(frozen=True)
@@ -107,77 +98,69 @@ class MarkReady(Step):
 
 
 @dataclass(frozen=True)
-class Park(Step):
-    """Make the server warm, now that it has booted, and stop its machine."""
-
+class _ServerStep(Step):
     id: str
+
+
+class Park(_ServerStep):
+    """Move the server, now that it has booted, to the warm pool, and stop its machine."""
+
     effect = Effect.PARKS
 
 
-@dataclass(frozen=True)
-class Stop(Step):
-    """Ask again for the machine of a warm server to be stopped."""
+class Stop(_ServerStep):
+    """Ask again to stop the machine of a warm server."""
 
-    id: str
     effect = Effect.PARKS
 
 
-@dataclass(frozen=True)
-class Resume(Step):
+class Resume(_ServerStep):
     """Take the server out of the warm pool, and start its machine if that is stopped."""
 
-    id: str
     effect = Effect.ADDS
 
 
 @dataclass(frozen=True)
-class Drain(Step):
+class Drain(_ServerStep):
     """Place nobody on the server any more, and move its people."""
 
-    id: str
     cause: DrainCause
     effect = Effect.DRAINS
 
 
-@dataclass(frozen=True)
-class Keep(Step):
-    """Place people again on a server that drains: it is there sooner than a new one."""
+class Keep(_ServerStep):
+    """Place people on a draining server again: it is there sooner than a new one."""
 
-    id: str
     effect = Effect.SERVES
 
 
 @dataclass(frozen=True)
-class Lose(Step):
+class Lose(_ServerStep):
     """Give up a dead server: its people need other places."""
 
-    id: str
     cause: LossCause
     effect = Effect.DRAINS
 
 
 @dataclass(frozen=True)
-class End(Step):
+class End(_ServerStep):
     """Terminate the server; then it is gone. A launch has thereby failed, unless it is only late
-    and has reported meanwhile. No `cause`: the server has drained."""
+    and has reported meanwhile. Without a `cause` the server has drained."""
 
-    id: str
     cause: Cause | None = None
     effect = Effect.ENDS
 
 
-@dataclass(frozen=True)
-class EndOrphan(Step):
+class EndOrphan(_ServerStep):
     """Terminate an instance that belongs to no server."""
 
-    id: str
     effect = Effect.ENDS
 
 
 class Draft:
-    """A plan in the making. `serving` are the servers that serve or will, and `pool` those that
-    stand by or boot for that; `unwell` are those of both that are not simply serving. `replaced`
-    are the ready ones that operators asked others for."""
+    """A plan in the making. `serving`: the servers that serve or will; `pool`: those that are warm
+    or boot to become so; `unwell`: those of both that do more than serve; `replaced`: the ready
+    servers that operators asked to replace. `room`: machines that may still be added."""
 
     def __init__(self, fleet: FleetView, demand: Demand, policy: Policy) -> None:
         self.fleet, self.demand, self.policy = fleet, demand, policy
@@ -191,59 +174,46 @@ class Draft:
         self.blocker: Blocker | None = None
         # The ceiling. A server that ends in this round may still run when another is launched, so
         # it counts. Nothing may be added before the provider has said what runs.
-        counted = sum(s.state not in NOT_RUNNING for s in self.all) + fleet.beside
+        counted = sum(s.state not in NOT_RUNNING for s in self.all) + fleet.other_machines
         uncounted = fleet.launches is Launches.UNCOUNTED
         self.room = -1 if uncounted else policy.maximum - counted
         self._steps: dict[str, Step] = {}
-        self._others: list[Step] = []
+        self.general_steps: list[Step] = []  # not about one server
 
     # What is planned
 
     def plan(self, server: ServerView, step: Step) -> None:
-        """Plan this step for a server, and no other."""
+        """Plan this step for a server in place of any other."""
         self._steps.pop(server.id, None)
         self._steps[server.id] = step
 
-    def add(self, step: Step) -> None:
-        """Plan a step that is about no server."""
-        self._others.append(step)
-
     def take(self, wanted: int) -> int:
-        """Take room below the maximum for up to `wanted` more machines; returns for how many."""
+        """Take room for up to `wanted` more machines; returns for how many."""
         taken = max(0, min(wanted, self.room))
         self.room -= taken
         return taken
 
     def unplanned(self, servers: Iterable[ServerView]) -> list[ServerView]:
-        """Those of `servers` that no phase has planned a step for."""
+        """The `servers` that no phase has planned a step for."""
         return [s for s in servers if s.id not in self._steps]
 
     def effect(self, server: ServerView) -> Effect | None:
-        """The effect of the step that is planned for a server; None while there is none."""
+        """The effect of the step that is planned for a server, if any."""
         step = self._steps.get(server.id)
         return step.effect if step else None
 
     def goes(self, server: ServerView) -> bool:
-        """Whether it is planned that the server ends, or drains and then ends."""
+        """Whether the plan ends or drains the server."""
         return self.effect(server) in (Effect.DRAINS, Effect.ENDS)
 
     @property
-    def is_growing(self) -> bool:
-        """Whether it is planned that more servers serve."""
-        return any(step.effect is Effect.ADDS for step in self._planned())
-
-    def finished(self) -> Plan:
-        """The plan."""
-        steps = sorted(self._planned(), key=lambda step: step.effect)
-        return Plan(tuple(steps), self.blocker)
-
-    def _planned(self) -> Iterable[Step]:
-        return (*dict.fromkeys(self._steps.values()), *self._others)
+    def steps(self) -> Iterable[Step]:
+        return (*dict.fromkeys(self._steps.values()), *self.general_steps)
 
     # The state of the fleet after these steps
 
     def balance(self) -> _Balance:
-        """How many places and servers there are, and are missing, after the planned steps."""
+        """The balance of places and servers after the planned steps."""
         homeless, staying, free = self.demand.waiting, 0, 0
         for server in self.serving:
             step = self._steps.get(server.id)
@@ -258,25 +228,25 @@ class Draft:
         return _Balance(homeless, staying, homeless + self.policy.spare - free)
 
     def free(self, servers: Iterable[ServerView]) -> int:
-        """How many places are free on these servers."""
+        """Free places on these servers."""
         return sum(s.free(self.policy.capacity) for s in servers)
 
     def lasting(self) -> list[ServerView]:
         """The ready servers that count when one is to be given up. A server that has been empty for
-        a short time is left out: somebody may have asked for it, and no other server should end for
-        it before the surplus has lasted."""
+        a short time is left out: somebody may have asked for it, and no other should end for it
+        before the surplus has lasted."""
         grace = self.policy.idle_grace
         return [s for s in self.unplanned(self.ready) if s.taken or s.idle >= grace]
 
     def standing_by(self) -> list[ServerView]:
-        """The warm servers, in the order in which they are started: the longest warm first, those
-        that are to be replaced last."""
+        """The stopped servers of the pool in the order in which they are resumed: the longest warm
+        first, those to be replaced last."""
         pool = self.unplanned(s for s in self.pool if s.state is State.WARM)
         warm = [s for s in pool if s.machine is Machine.STOPPED]
         return sorted(warm, key=lambda s: (DrainCause.REPLACEMENT in s.causes, -s.age, s.id))
 
     def booting_to_stand_by(self) -> list[ServerView]:
-        """The servers that boot for the pool, those that will probably serve first first."""
+        """The servers that boot for the pool, the likeliest to serve soon first."""
         booting = [s for s in self.pool if s.state is State.LAUNCHING and not self.goes(s)]
         return sorted(booting, key=lambda s: (s.health is Health.UNHEARD, -s.age, s.id))
 
@@ -284,14 +254,14 @@ class Draft:
         """Whether people of `servers` may be moved without need: no server launches, has failed to,
         or is being emptied."""
         planned = [step for s in servers if (step := self._steps.get(s.id))]
-        only_ends = all(step.effect is Effect.ENDS for step in (*planned, *self._others))
+        only_ends = all(step.effect is Effect.ENDS for step in (*planned, *self.general_steps))
         return only_ends and not any(
             s.state in (State.LAUNCHING, State.LOST) or (s.state is State.DRAINING and s.taken)
             for s in servers
         )
 
     def held_up_by(self) -> Blocker | None:
-        """The first reason why nothing that can wait is begun now."""
+        """The first reason to begin nothing now that can wait."""
         if self.fleet.trouble:
             return self.fleet.trouble
         if self.demand.waiting:
@@ -307,19 +277,19 @@ class Draft:
 @dataclass(frozen=True)
 class _Balance:
     """`homeless` people need a place on a server that stays: those who wait, and those on servers
-    that go. `staying` servers stay. `missing` places are needed beyond what there is, for people
-    and to spare; below 0, places are left."""
+    that go. `staying` servers stay. `missing` places are needed for people and to spare; if
+    negative, places are left over."""
 
     homeless: int
     staying: int
     missing: int
 
 
-# --- each server by itself ---
+# Phases that look at each server by itself
 
 
 def reap(draft: Draft) -> None:
-    """Lose dead servers, and end those that nobody has a place on any more."""
+    """Lose dead servers, and end those that have no people left."""
     for server in draft.unwell:
         match server.state:
             case State.LAUNCHING if server.loss:
@@ -358,7 +328,8 @@ def obey(draft: Draft) -> None:
 
 
 def serve(draft: Draft) -> None:
-    """Have booted servers take people, or stand by; give up those that have not booted in time."""
+    """Have booted servers take people or join the pool; give up those that have not booted in
+    time."""
     timeout = draft.policy.launch_timeout
     booted: list[ServerView] = []
     for server in draft.unplanned(draft.unwell):
@@ -382,22 +353,22 @@ def serve(draft: Draft) -> None:
         draft.plan(server, all_at_once)
 
 
-# --- what people need ---
+# Phases for what people need
 
 
 def adopt(draft: Draft) -> None:
-    """Take on launches that operators have asked for, unless too many servers run already, or one
-    of those launches is given up: its row is closed at once, as nobody has launched it."""
+    """Adopt launches that operators have asked for, unless too many servers run already, or one of
+    those launches is given up: its row is closed at once, as no provider has launched it."""
     launching = (s for s in draft.unwell if s.state is State.LAUNCHING)
     asked = [s for s in launching if s.owner is Owner.NOBODY]
     if asked and draft.room >= 0 and not any(map(draft.effect, asked)):
-        draft.add(Adopt(len(asked)))
+        draft.general_steps.append(Adopt(len(asked)))
 
 
 def keep(draft: Draft) -> None:
     """Keep servers that drain and could stay, rather than launch others: the fullest first, those
-    that are being replaced last. These are kept for people without a place, but not for spare
-    places: their successors bring those. An empty one is not kept: it is being ended."""
+    being replaced last. A server being replaced is kept for people without a place, but not for
+    spare places, which its successor brings. An empty one is not kept: it is being ended."""
     replaced = DrainCause.REPLACEMENT
     draining = (s for s in draft.unwell if s.state is State.DRAINING)
     could_stay = [s for s in draft.unplanned(draining) if s.could_stay]
@@ -408,9 +379,9 @@ def keep(draft: Draft) -> None:
 
 
 def provision(draft: Draft) -> None:
-    """Provide missing places, and servers below the minimum: start warm servers, then take servers
-    that boot for the pool, then launch. Warm servers are started even while launches fail, as they
-    have booted before; while the provider refuses launches it would refuse to start them too."""
+    """Provide missing places, and servers below the minimum: resume warm servers, then take servers
+    that boot for the pool, then launch. Warm servers are resumed even while launches fail, as they
+    have booted before; but a provider that refuses launches would also refuse to start them."""
     launches = draft.fleet.launches
     balance = draft.balance()
     for_places = -(-balance.missing // draft.policy.capacity)
@@ -430,16 +401,16 @@ def provision(draft: Draft) -> None:
     )
     held = failing or launches in (Launches.BACK_OFF, Launches.REFUSED)
     if not held and (count := draft.take(wanted)):
-        draft.add(Launch(count))
+        draft.general_steps.append(Launch(count))
 
 
-# --- what can wait ---
+# Phases for what can wait
 
 
 def end_idle(draft: Draft) -> None:
     """Drain empty servers that nobody needs, the longest idle first. Only ready servers count
-    against the need: a launch may fail, and a working server would have gone for it. While servers
-    are to be replaced, only those of them that are empty go: the others are for their people."""
+    against the need: a launch may fail after a working server has gone for it. During a replacement
+    only empty servers that are to be replaced go: the others are for their people."""
     lasting, policy = draft.lasting(), draft.policy
     empty = (s for s in lasting if not s.taken)
     idle = [s for s in empty if DrainCause.REPLACEMENT in s.causes or not draft.replaced]
@@ -454,9 +425,9 @@ def end_idle(draft: Draft) -> None:
 
 
 def consolidate(draft: Draft) -> None:
-    """Drain the emptiest server, if the others have had room for its people for long. Of equally
-    empty servers the youngest goes: otherwise people would be moved from old servers onto new ones,
-    which are emptied next."""
+    """Drain the emptiest server, if the others have long had room for its people. Of equally empty
+    servers the youngest goes: otherwise people would be moved from old servers onto new ones, which
+    are emptied next."""
     policy, peak = draft.policy, draft.demand.peak
     if not policy.consolidate_after or peak is None or draft.replaced:
         return
@@ -474,12 +445,13 @@ def consolidate(draft: Draft) -> None:
 
 
 def fill_pool(draft: Draft) -> None:
-    """Bring the warm pool to its size, while nobody waits and no server launches for people; end
+    """Bring the warm pool to its size while nobody waits and no server launches for people; end
     warm servers that are to be replaced."""
     launches = draft.fleet.launches
     if draft.demand.waiting or launches in (Launches.REFUSED, Launches.BACK_OFF):
         return
-    if draft.is_growing or any(s.state is State.LAUNCHING for s in draft.serving):
+    grows = any(step.effect is Effect.ADDS for step in draft.steps)
+    if grows or any(s.state is State.LAUNCHING for s in draft.serving):
         return
     warm = draft.standing_by()
     surplus = len(warm) + len(draft.booting_to_stand_by()) - draft.policy.warm
@@ -491,7 +463,7 @@ def fill_pool(draft: Draft) -> None:
                 draft.plan(server, End(server.id, DrainCause.REPLACEMENT))
     staying = sum(not draft.goes(s) for s in draft.pool)
     if count := draft.take(draft.policy.warm - staying):
-        draft.add(FillPool(count))
+        draft.general_steps.append(FillPool(count))
 
 
 def replace(draft: Draft) -> None:
@@ -516,7 +488,7 @@ def replace(draft: Draft) -> None:
             draft.plan(server, Drain(server.id, DrainCause.REPLACEMENT))
             return
         if count <= draft.room:
-            draft.add(Launch(draft.take(count)))
+            draft.general_steps.append(Launch(draft.take(count)))
             return
     for server in in_turn:
         if elsewhere[server.id] >= server.taken + policy.spare:
@@ -526,10 +498,9 @@ def replace(draft: Draft) -> None:
 
 
 def end_orphans(draft: Draft) -> None:
-    """End instances that have had no server for long."""
     for orphan in draft.fleet.orphans:
         if orphan.is_certain:
-            draft.add(EndOrphan(orphan.id))
+            draft.general_steps.append(EndOrphan(orphan.id))
 
 
 PHASES: Sequence[Callable[[Draft], None]] = (
@@ -545,4 +516,3 @@ PHASES: Sequence[Callable[[Draft], None]] = (
     replace,
     end_orphans,
 )
-"""The phases of a plan, in their order."""

@@ -287,7 +287,7 @@ class OfOnesOwn(Machines):
 
         # The next one sees that this one is dead, and does not wait for its lease.
         machine.run("systemctl", "kill", "--signal=KILL", "bbs-login")
-        keeps = "journalctl --unit=bbs-login | grep -c 'this login server keeps the fleet'"
+        keeps = "journalctl --unit=bbs-login | grep -c 'this login server leads the fleet'"
         machine.until("bash", "-c", f"[ $({keeps}) -ge 3 ]")
 
         greeted = machine.run("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/23; head -c 40 <&3")

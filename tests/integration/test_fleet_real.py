@@ -315,7 +315,7 @@ class Keepers(ServiceCase):
         service.port = other
         await service.find_again(ann)
         self.assertEqual(len(second.children()), 1)
-        self.assertIn("this login server keeps the fleet", second.output)
+        self.assertIn("this login server leads the fleet", second.output)
         bob = await service.person("bob")
         self.assertEqual(bob.port, ann.port)
         (server,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "one server")
@@ -335,7 +335,7 @@ class Keepers(ServiceCase):
         other = service.another_port()
         keeper = await service.login_server()
         await eventually(
-            lambda: "this login server keeps the fleet" in keeper.output, "the first one keeps it"
+            lambda: "this login server leads the fleet" in keeper.output, "the first one keeps it"
         )
         second = await service.login_server(other)
         await service.register("ann", "bob")

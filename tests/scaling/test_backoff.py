@@ -47,7 +47,7 @@ class RetryTests(SynchronousTestCase):
     def wait(self, id: str) -> float:
         """Seconds until it is due."""
         seconds = 0.0
-        while not self.retries.due(id):
+        while not self.retries.is_due(id):
             self.clock.advance(0.5)
             seconds += 0.5
         return seconds
@@ -56,26 +56,26 @@ class RetryTests(SynchronousTestCase):
         waits = []
         for _ in range(9):
             waits.append(self.wait("a"))
-            self.retries.later("a")
+            self.retries.postpone("a")
         self.assertEqual(waits, [0, 1, 2, 4, 8, 16, 32, 60, 60])
 
     def test_each_for_itself(self) -> None:
-        self.retries.later("a")
-        self.assertEqual([self.retries.due("a"), self.retries.due("b")], [False, True])
+        self.retries.postpone("a")
+        self.assertEqual([self.retries.is_due("a"), self.retries.is_due("b")], [False, True])
 
     def test_forgetting(self) -> None:
         for id in ("a", "b"):
-            self.retries.later(id)
-        self.retries.keep({"b"})
-        self.assertEqual([self.retries.due("a"), self.retries.due("b")], [True, False])
+            self.retries.postpone(id)
+        self.retries.forget_all_but({"b"})
+        self.assertEqual([self.retries.is_due("a"), self.retries.is_due("b")], [True, False])
 
     def test_something_else_is_asked(self) -> None:
         for _ in range(5):
-            self.retries.later("a")
+            self.retries.postpone("a")
         self.retries.forget("a")
         self.retries.forget("b")  # Of which nothing was asked.
-        self.assertTrue(self.retries.due("a"))
-        self.retries.later("a")
+        self.assertTrue(self.retries.is_due("a"))
+        self.retries.postpone("a")
         self.assertEqual(self.wait("a"), 1)
 
 

@@ -21,8 +21,8 @@ from bbs.testing import MemoryBroker
 class Keeper:
     """Counts how often it was to look."""
 
-    def __init__(self, keeping: bool) -> None:
-        self.keeping = keeping
+    def __init__(self, is_leader: bool) -> None:
+        self.is_leader = is_leader
         self.looks = 0
 
     def look_soon(self) -> None:
@@ -52,7 +52,7 @@ class OneLoginServer(SynchronousTestCase):
     def setUp(self) -> None:
         self.bus = RecordingBus()
         self.news = FleetEvents(self.bus)
-        self.keeper = Keeper(keeping=True)
+        self.keeper = Keeper(is_leader=True)
         self.sought: list[str] = []
         for seeker in ("room", "door"):
             self.news.when_places(partial(self.sought.append, seeker))
@@ -63,7 +63,7 @@ class OneLoginServer(SynchronousTestCase):
         self.assertEqual((self.keeper.looks, self.bus.told, self.sought), (1, [], []))
 
     def test_one_elsewhere_is_hinted_to(self) -> None:
-        self.keeper.keeping = False
+        self.keeper.is_leader = False
         self.news.wanted()
         self.assertEqual((self.keeper.looks, self.bus.told, self.sought), (0, ["waiting"], []))
 
@@ -84,7 +84,7 @@ class OneLoginServer(SynchronousTestCase):
 
     def test_a_hint_is_for_everybody(self) -> None:
         """Also for a keeper that does not keep: whoever does may have gone."""
-        for self.keeper.keeping in (True, False):
+        for self.keeper.is_leader in (True, False):
             self.bus.hint({"event": "anything"})
         self.assertEqual((self.keeper.looks, self.sought), (2, ["room", "door"] * 2))
         self.assertEqual(self.bus.told, [])
@@ -104,7 +104,7 @@ class TwoLoginServers(SynchronousTestCase):
         """Somebody waits at one, the other keeps the fleet; then there is a place."""
         broker, sought = MemoryBroker(), []
         here, there = (FleetEvents(Bus(broker.client(), "bbs")) for _ in range(2))
-        waits, keeps = Keeper(keeping=False), Keeper(keeping=True)
+        waits, keeps = Keeper(is_leader=False), Keeper(is_leader=True)
         here.hear(waits)
         there.hear(keeps)
         here.when_places(lambda: sought.append("here"))

@@ -471,7 +471,7 @@ class Launching(CloudCase):
         successor.on_launch = self.cloud.on_launch
         keeper = self.succeed_by(successor)
         self.pass_time(10)
-        self.assertTrue(keeper.keeping)
+        self.assertTrue(keeper.is_leader)
         self.assertEqual(successor.launched, [id])
         self.assertEqual(self.states(), ["ready", "ready"])
 
@@ -1001,10 +1001,10 @@ class Another(CloudCase):
         globalLogPublisher.addObserver(hear)
         self.addCleanup(globalLogPublisher.removeObserver, hear)
         self.pass_time(HOUSEKEEPING_INTERVAL + 4)
-        self.assertEqual([each for each in told if "start it again" in formatEvent(each)], [])
+        self.assertEqual([each for each in told if "restart it" in formatEvent(each)], [])
         Secret.insert(name=fleets.FLEET, value="0123456789abcdef").execute()
         self.pass_time(HOUSEKEEPING_INTERVAL + 4)
-        [said] = [each for each in told if "start it again" in formatEvent(each)]
+        [said] = [each for each in told if "restart it" in formatEvent(each)]
         self.assertIn("this is fleet 0123456789abcdef now", formatEvent(said))
         self.assertEqual(self.states(), ["ready"])
 

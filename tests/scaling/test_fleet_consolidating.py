@@ -12,7 +12,7 @@ from bbs.core.values import DrainCause, Policy, State
 from bbs.daemons.composition import policy_of
 from bbs.rules import fleet_admin, membership
 from bbs.rules.servers import MOVED, SPARE, figures_of
-from bbs.scaling.controller import AT_ONCE, PAUSE
+from bbs.scaling.controller import MOVES_AT_ONCE, MOVE_PAUSE
 from bbs.scaling.demand import UNKNOWN
 from bbs.storage.models import Lease, LoginServer, Place, Server, User
 from tests.memory_service import POLICY
@@ -88,8 +88,8 @@ class Consolidating(ConsolidatingCase):
             self.service.clock.advance(0.1)
             counts.append(self.moved() - before)
         self.assertEqual(sum(counts), 3)
-        in_a_pause = [sum(counts[at : at + int(PAUSE / 0.1)]) for at in range(len(counts))]
-        self.assertEqual(max(in_a_pause), AT_ONCE)
+        in_a_pause = [sum(counts[at : at + int(MOVE_PAUSE / 0.1)]) for at in range(len(counts))]
+        self.assertEqual(max(in_a_pause), MOVES_AT_ONCE)
 
     def moved(self) -> int:
         """How many people have been moved."""
@@ -228,7 +228,7 @@ class Foreseeing(CloudCase):
         Lease.update(holder="f" * 32, identity="host:elsewhere:1").execute()
         self.service.clock.advance(2.5)
         self.service.settle()
-        self.assertFalse(keeper.keeping)
+        self.assertFalse(keeper.is_leader)
         [row] = LoginServer.select()
         self.service.clock.advance(2.5)
         [row] = LoginServer.select()

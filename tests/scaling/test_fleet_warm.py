@@ -216,7 +216,7 @@ class Waking(WarmCase):
         self.pass_time(6)
         self.assertEqual(peer.heard()[-1]["code"], "unavailable")
         hold = self.successResultOf(self.service.database.run(fleet_admin.refusal))
-        self.assertIn("cannot start what stands by: not allowed", hold.reason if hold else "")
+        self.assertIn("cannot start a warm server: not allowed", hold.reason if hold else "")
         self.assertEqual((self.warm(), self.cloud.count("start")), (id, 1))
         self.cloud.trouble.clear()
         self.pass_time(90)

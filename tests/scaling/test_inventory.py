@@ -59,7 +59,7 @@ def logged(case: SynchronousTestCase) -> list[str]:
 class Controller:
     """Counts how often it is asked for a round."""
 
-    keeping = True
+    is_leader = True
 
     def __init__(self) -> None:
         self.asked = 0

@@ -17,7 +17,7 @@ from bbs.rules.fleet_admin import By
 from bbs.rules.membership import Member
 from bbs.rules.page_history import EventKind
 from bbs.scaling.controller import FleetContext
-from bbs.scaling.events import INTERVAL, FleetEvents, Outbox
+from bbs.scaling.events import LOOK_INTERVAL, FleetEvents, Outbox
 from bbs.storage.models import News, OutboxEntry
 from bbs.testing import MemoryService, Peer
 from bbs.testing.provider import MemoryProvider
@@ -46,9 +46,9 @@ class Heard(SynchronousTestCase):
 
     def out(self, peer: Peer) -> None:
         """Check that the person is told, within the time there is for it, and once."""
-        self.memory.advance(INTERVAL + 0.1)
+        self.memory.advance(LOOK_INTERVAL + 0.1)
         self.assertEqual(peer.events(), [LOGOUT])
-        self.memory.advance(INTERVAL + 0.1)
+        self.memory.advance(LOOK_INTERVAL + 0.1)
         self.assertEqual((peer.events(), self.bob.events()), ([], []))
 
     def test_a_kick(self) -> None:
@@ -92,7 +92,7 @@ class Heard(SynchronousTestCase):
         self.memory.settle()
         self.assertEqual(waiting.heard(), [])
         self.act(user_admin.kick, "ann")
-        self.memory.advance(INTERVAL + 0.1)
+        self.memory.advance(LOOK_INTERVAL + 0.1)
         self.assertEqual([reply["status"] for reply in waiting.heard()], [0])
 
 
@@ -111,7 +111,7 @@ class Taking(DatabaseCase):
     def setUp(self) -> None:
         super().setUp()
         self.bus = RecordingBus()
-        self.keeping = True
+        self.is_leader = True
         self.watch: Clock = self.clock
         self.front = Front(self.database.run)
         database: Any = self.front
@@ -124,7 +124,7 @@ class Taking(DatabaseCase):
             reactor=self.clock,
             wall=self.clock.seconds,
         )
-        self.notices = Outbox(context, lambda: self.keeping)
+        self.notices = Outbox(context, self)
         self.notices.startService()
         self.addCleanup(self.notices.stopService)
 
@@ -138,21 +138,21 @@ class Taking(DatabaseCase):
 
     def test_each_is_told_once(self) -> None:
         self.leave("a", "b", "a")
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual((self.told(), self.bus.told), (["a", "b"], ["free"]))
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual((self.told(), self.bus.told), ([], ["free"]))
 
     def test_more_than_one_look_has(self) -> None:
         channels = [f"c{number}" for number in range(fleet_transitions.NOTICES_AT_ONCE + 1)]
         self.leave(*channels)
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual(self.told(), channels)
 
     def test_only_the_keeper_takes_them(self) -> None:
-        self.keeping = False
+        self.is_leader = False
         self.leave("a")
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual((self.told(), OutboxEntry.select().count()), ([], 1))
 
     def test_one_that_dies_before_it_has_removed_them(self) -> None:
@@ -168,19 +168,19 @@ class Taking(DatabaseCase):
 
         self.front.run = half
         self.leave("a")
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual(self.told(), ["a"])
         self.front.run = run
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual((self.told(), OutboxEntry.select().count()), (["a"], 0))
 
     def test_what_goes_wrong_is_logged_and_tried_again(self) -> None:
         self.front.run = lambda rule, *_: fail(ZeroDivisionError())
         self.leave("a")
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.front.run = self.database.run
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual(self.told(), ["a"])
 
     def test_a_slow_database_is_asked_once_at_a_time(self) -> None:
@@ -191,12 +191,12 @@ class Taking(DatabaseCase):
             return asked[-1]
 
         self.front.run = hang
-        self.clock.pump([INTERVAL] * 3)
+        self.clock.pump([LOOK_INTERVAL] * 3)
         self.notices.look_now()
         self.clock.advance(0)
         self.assertEqual(len(asked), 1)
         asked[0].callback([])
-        self.clock.advance(INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
         self.assertEqual(len(asked), 2)
         asked[1].callback([])
 
@@ -204,7 +204,7 @@ class Taking(DatabaseCase):
         self.notices.stopService()
         self.notices.look_now()
         self.leave("a")
-        self.clock.advance(5 * INTERVAL)
+        self.clock.advance(5 * LOOK_INTERVAL)
         self.assertEqual(self.told(), [])
         self.notices.startService()
 
@@ -245,9 +245,9 @@ class Waiting(SynchronousTestCase):
         self.memory.settle()
         ended = self.memory.wall()
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
-        self.memory.advance(INTERVAL + 0.1)
+        self.memory.advance(LOOK_INTERVAL + 0.1)
         (_, (text, at)) = self.told()
         self.assertEqual(text, "Nobody waits for a place any more.")
-        self.assertLess(at - ended, INTERVAL + 0.1)
+        self.assertLess(at - ended, LOOK_INTERVAL + 0.1)
         self.memory.advance(30.0)
         self.assertEqual(len(self.told()), 2)

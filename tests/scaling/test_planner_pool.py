@@ -197,7 +197,7 @@ class BesideTests(PlannerCase):
     """What runs beside the rows of servers that count."""
 
     def beside(self, *servers, orphans=()):
-        return FleetView(servers={s.id: s for s in servers}, orphans=orphans).beside
+        return FleetView(servers={s.id: s for s in servers}, orphans=orphans).other_machines
 
     def test_nothing(self):
         self.assertEqual(self.beside(), 0)

@@ -286,22 +286,22 @@ class KeepersCase(BadDaysCase):
 class Keepers(KeepersCase):
     def test_one_at_a_time(self) -> None:
         self.rounds(60)
-        self.assertEqual((self.first.keeping, self.second.keeping), (True, False))
+        self.assertEqual((self.first.is_leader, self.second.is_leader), (True, False))
 
     def test_one_that_stops_hands_over(self) -> None:
         self.first.stopService()
         self.rounds(3)
-        self.assertTrue(self.second.keeping)
+        self.assertTrue(self.second.is_leader)
 
     def test_one_that_falls_silent_is_succeeded_and_finds_out(self) -> None:
         self.is_stopped = True
         self.rounds(9)
-        self.assertFalse(self.second.keeping)
+        self.assertFalse(self.second.is_leader)
         self.rounds(5)
-        self.assertTrue(self.second.keeping)
+        self.assertTrue(self.second.is_leader)
         self.go_on()
         self.rounds(3)
-        self.assertFalse(self.first.keeping)
+        self.assertFalse(self.first.is_leader)
 
     def test_an_outage_is_held_against_nobody(self) -> None:
         (server,) = self.service.servers
@@ -312,7 +312,7 @@ class Keepers(KeepersCase):
         self.pass_time(1)
         self.rounds(20)
         self.assertEqual(self.service.provider.alive(), {server})
-        self.assertTrue(self.first.keeping)
+        self.assertTrue(self.first.is_leader)
 
     def test_people_who_wait_at_a_dead_login_server_are_not_launched_for(self) -> None:
         dead = membership.Member(servers.new_id(), "host:elsewhere:2")
@@ -325,7 +325,7 @@ class Keepers(KeepersCase):
         self.is_stopped = True
         Lease.update(identity=dead_identity()).execute()
         self.rounds(3)
-        self.assertTrue(self.second.keeping)
+        self.assertTrue(self.second.is_leader)
 
     def test_a_login_server_whose_process_is_dead_is_forgotten_at_once(self) -> None:
         """And nobody is launched for who waited there."""
@@ -351,7 +351,7 @@ class Keepers(KeepersCase):
         servers.add(f"local:{self.service.me.identity}", 2, self.service.wall())
         self.threads.asked = 0
         self.rounds(3)
-        self.assertTrue(self.first.keeping)
+        self.assertTrue(self.first.is_leader)
         self.assertEqual(self.threads.asked, 0)
 
 

@@ -398,7 +398,7 @@ class Day:
         if self.quiet:
             return
         self.clock.callLater(KILLED_EACH, self._kill)
-        keeper = next((one for one in self.login_servers if one.controller.keeping), None)
+        keeper = next((one for one in self.login_servers if one.controller.is_leader), None)
         if keeper is None:
             return
         keeper.mortal.die()

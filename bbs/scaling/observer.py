@@ -1,14 +1,13 @@
 """Observes the fleet: rows, heartbeats and the provider's list become one view of each server.
 
 A cloud's list hangs, fails and lags behind the truth: a launch that it does not show may be there.
-While no list can be had, nothing is held against any server. Absence counts only when list after
-list has shown it for `CONSISTENCY_GRACE`. Even then it only means that people need another place:
-the machine may still run, and its end is certain when the provider says so.
+Without a list, nothing is held against any server. Absence counts only after lists have shown it
+for `CONSISTENCY_GRACE`. Even then it only means that people need another place: the machine may
+still run, and its end is certain when the provider says so.
 
-A row says when its launch was decided, by the wall clock of whoever decided it. That clock may have
-been set since, or be wrong on another machine. An age is therefore measured by a clock that nobody
-sets, from the moment at which the controller first saw the row. The row's stamp is only a hint of
-how much time had passed by then.
+A row's stamp is by the wall clock of the controller that decided the launch. That clock may have
+been set since, or be wrong. An age is therefore measured by a clock that nobody sets, from when
+this controller first saw the row; the stamp is only a hint of the time before that.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ if TYPE_CHECKING:
     from bbs.scaling.controller import FleetContext
 
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
-"""Seconds between looks at what a cloud has: while all is well, and while something changes.
-Heartbeats cost less, and say which servers are well. To read a list of 200 instances takes 40 ms of
-this process (`ec2/transport.py`)."""
+"""Seconds between looks at a cloud: while all is well, and while something changes. Heartbeats cost
+less, and say which servers are well. Reading a list of 200 instances takes 40 ms of this process
+(`ec2/transport.py`)."""
 
 CONSISTENCY_GRACE = 60.0
-"""Seconds for which a shared provider's list must go on to say what looks like a leak or a loss,
-since the last call that could have changed it."""
+"""Seconds for which a shared provider's lists must show a leak or a loss, since the last call that
+could have changed it."""
 
 PATIENCE = 1.0
 """Seconds for which a round waits for a list; it goes on without, and the list is heard later."""
 
 FIRST_LIST = 30.0
-"""Seconds for which nothing is launched before the first list of a provider that others share. The
-rows do not know of what runs when a fleet has just been adopted, and who waits is to be served also
-where no list can be had for an hour."""
+"""Seconds for which nothing is launched before the first list of a shared provider. Rows do not
+know what runs when a fleet has just been adopted, but people are to be served even if no list comes
+for an hour."""
 
 STALE = 120.0
 """Seconds after which a list is too old for what can wait: four times as old as it gets while all
@@ -61,7 +60,7 @@ _log = Logger()
 
 @dataclass(frozen=True)
 class _Seen:
-    """A view of a server, and what it was made of."""
+    """A view of a server, and its sources."""
 
     row: ServerRow
     instance: Instance
@@ -71,8 +70,8 @@ class _Seen:
 class FleetObserver:
     """Observes the fleet, and remembers it from one look to the next.
 
-    Most servers of a large fleet serve as they did the last time, and their views are kept. Only
-    the age in such a view grows stale, by at most the time for which rows are known; it only tells
+    Most servers of a large fleet serve as they did last time, and their views are reused. Only the
+    age in such a view grows stale, by at most the time for which rows are known; it only tells
     which of several equally empty servers is the youngest.
 
     :param inventory: what the provider has.
@@ -102,11 +101,10 @@ class FleetObserver:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: another controller has kept the fleet."""
+        """Begin anew after another controller has led the fleet."""
         self._seen: dict[str, _Seen] = {}
         self._stopped: set[str] = set()
-        """Warm servers whose machines were stopped when a list last showed them. Nobody else starts
-        them."""
+        """Warm servers whose machines were stopped when last listed. Nobody else starts them."""
         self._unreachable: frozenset[str] = frozenset()
 
     async def look(
@@ -116,12 +114,11 @@ class FleetObserver:
         dead: Collection[str] = (),
         launches: Callable[[], Launches] = lambda: Launches.WORK,
     ) -> FleetView:
-        """The fleet as it is, with a recent list of the provider's if one can be had soon.
+        """The fleet as it is, with a recent list of the provider's if one comes soon.
 
-        :param elapsed: seconds since the last look, as far as they may be held against the silent.
-        :param dead: the processes, by their identities, that are certainly dead.
-        :param launches: whether launches work, as far as earlier ones tell; asked once all has been
-            seen, as one may fail meanwhile.
+        :param elapsed: seconds since the last look, as far as they count as silence.
+        :param dead: identities of processes that are certainly dead.
+        :param launches: whether launches work; asked last, as a launch may fail meanwhile.
         """
         silence = self._heartbeats.silences(seen.beats, elapsed)
         await self._inventory.look(*self._wanted_list(seen, silence))
@@ -142,9 +139,10 @@ class FleetObserver:
     # The provider's list
 
     def _wanted_list(self, seen: Observation, silence: Mapping[str, float]) -> tuple[float, bool]:
-        """How many seconds old the provider's list may be, as a cloud is asked as rarely as need
-        be; and whether to wait for a new one. Nobody waits for it while somebody needs a decision
-        that needs none: a launch, or a server that has reported and whose address is known."""
+        """How many seconds old the provider's list may be, as a cloud is asked as rarely as
+        possible; and whether to wait for a new one. Nobody waits for it while a decision is needed
+        that it would not change: a launch, or a server that has reported and whose address is
+        known."""
         if not self._provider.shared:
             return 0.0, True
         scope, others = self._provider.scope, seen.others
@@ -156,7 +154,7 @@ class FleetObserver:
         # The address of a launch is asked for as soon as it is made, not once it serves.
         if self._inventory.is_behind or any(row.scope == scope for row in lacking):
             return 0.0, wait
-        # Nothing can be wrong with the others, which are most, but that they fall silent.
+        # All that can be wrong with the others, which are most, is that they fall silent.
         ours = [row for row in others if row.scope == scope]
         silent = {id for id, seconds in silence.items() if seconds > 2 * self._interval}
         late = [r for r in seen.servers if r.id in silent and r.scope == scope] if silent else []
@@ -176,7 +174,7 @@ class FleetObserver:
             if not instance or not instance.instance_id:
                 continue
             if row.state is State.WARM:
-                instance = replace(instance, host=None)  # It will be another one.
+                instance = replace(instance, host=None)  # The next start gives it another.
             known = row.instance_id == instance.instance_id or self._inventory.is_another(
                 row.id, row.instance_id
             )
@@ -204,7 +202,7 @@ class FleetObserver:
                 view, self._seen[row.id] = known.view, known
             else:
                 view = self._view(row, instance, dead, silent)
-                # An empty server grows idle, and one that does not serve yet grows old.
+                # The views of empty servers, and of those that do not serve yet, change with time.
                 if instance and beats and row.taken and row.state is State.READY:
                     self._seen[row.id] = _Seen(row, instance, view)
             views[row.id] = view
@@ -232,7 +230,7 @@ class FleetObserver:
             taken=row.taken,
             capacity=row.capacity,
             age=age,
-            # Only its operator ends a server that is run by hand.
+            # A server that is run by hand is ended by its operator alone.
             idle=0.0 if owner is Owner.OPERATOR else idle,
             causes=self._causes(row, instance),
             pooled=row.shelved,
@@ -262,7 +260,7 @@ class FleetObserver:
         return machine
 
     def _warm_machine(self, id: str, instance: Instance | None) -> Machine:
-        """The machine of a warm server. If a list lacks it, earlier lists count."""
+        """The machine of a warm server; if a list lacks it, earlier lists count."""
         machine = self._inventory.machine(id)
         if machine is Machine.STOPPED:
             self._stopped.add(id)
@@ -277,7 +275,7 @@ class FleetObserver:
             return Health.LEAVING
         if silence > self._lost_after:
             return Health.SILENT
-        # The provider tells the address, or the server itself.
+        # The provider knows the address, or the server itself.
         host = row.host if instance is None or instance.host is None else instance.host
         return Health.UNADDRESSED if host is None else Health.BEATING
 
@@ -297,8 +295,8 @@ class FleetObserver:
         return frozenset(causes)
 
     def _report_unreachable(self, servers: Iterable[ServerView]) -> None:
-        """Log once of each server that has served for long without a known address. The server
-        stays, as it beats; but no list is asked for at once because of it, nor waited for."""
+        """Log once of each server that has long served without a known address. The server stays,
+        as it beats; but no list is asked for or waited for because of it."""
         unreachable = frozenset(
             server.id
             for server in servers
@@ -307,28 +305,26 @@ class FleetObserver:
             and server.age > self._launch_timeout
         )
         for id in unreachable - self._unreachable:
-            _log.error("server {server} serves, and nobody knows at which address", server=id)
+            _log.error("server {server} serves, but its address is unknown", server=id)
         self._unreachable = unreachable
 
 
 class Inventory:
-    """Keeps what `provider` has, as its last list said.
+    """Remembers the last list of `provider`.
 
-    :param controller: is asked for a round when a list has come for which nobody waited any more.
+    :param controller: begins a round when a list has come too late for the round that asked.
     """
 
     def __init__(
         self, provider: IProvider, controller: IFleetController, reactor: IReactorTime
     ) -> None:
-        self.instances: Mapping[str, Instance] = {}
-        """By launch id, as last listed."""
+        self.instances: Mapping[str, Instance] = {}  # by launch id
         self._provider = provider
         self._controller = controller
         self._reactor = reactor
         self._listing = False
         self._available = True
-        self._tenure = 0
-        """How often all was forgotten: what was asked for before tells nothing any more."""
+        self._tenure = 0  # Lists asked for in an earlier tenure are ignored.
         self.forget()
 
     def forget(self) -> None:
@@ -342,8 +338,8 @@ class Inventory:
         self._orphans: dict[str, float] = {}
 
     async def look(self, oldest: float, wait: bool = True) -> None:
-        """Have a list no more than `oldest` seconds old, if that can be had soon. Without `wait`, a
-        new list is heard later, if there is one already and others share the provider."""
+        """Get a list at most `oldest` seconds old, if one comes soon. Without `wait`, a new list of
+        a shared provider is heard later, unless it is the first."""
         now = self._reactor.seconds()
         if self._since is None:
             self._since = now
@@ -351,7 +347,7 @@ class Inventory:
         if self._listing or recent:
             return
         if not wait and self._asked_at is not None and self._provider.shared:
-            Deferred.fromCoroutine(self._list()).addBoth(lambda _: self._heard(now))
+            Deferred.fromCoroutine(self._list()).addBoth(self._heard, now)
             return
         listed: Deferred[None] = Deferred()
 
@@ -367,14 +363,14 @@ class Inventory:
         if patience.active():
             patience.cancel()
 
-    def _heard(self, since: float) -> None:
-        # Where none came, another round at once would ask again at once.
+    def _heard(self, _: object, since: float) -> None:
+        # Without a new list, another round at once would ask again at once.
         if self._asked_at is not None and self._asked_at >= since:
             self._controller.look_soon()
 
     @property
     def is_counted(self) -> bool:
-        """Whether it is known how many run, or has been asked for in vain for long enough."""
+        """Whether it is known how many machines run, or the first list is overdue."""
         if not self._provider.shared or self._asked_at is not None:
             return True
         since = self._since
@@ -382,7 +378,7 @@ class Inventory:
 
     @property
     def trouble(self) -> Blocker | None:
-        """Why what the provider has is not known well enough for what can wait."""
+        """Why the list is not good enough for what can wait; None if it is."""
         if not self._available:
             return Blocker.PROVIDER_AWAY
         last = self._asked_at
@@ -392,8 +388,8 @@ class Inventory:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something was launched since the last list, and all that was asked for has been
-        answered: then the next list tells of them all where they are."""
+        """Whether something was launched since the last list, and all calls are answered: then the
+        next list shows all of them."""
         last = self._asked_at
         asked = [moment for id, moment in self._missing.items() if id not in self._void]
         return last is not None and last < max(asked, default=last) < float("inf")
@@ -403,53 +399,49 @@ class Inventory:
         self._missing[launch_id] = float("inf")
         self._void.discard(launch_id)
 
-    def asked(self, launch_id: str, nothing: bool = False) -> None:
-        """Note that a launch was asked for; `nothing` has ever come of it, or can."""
+    def asked(self, launch_id: str, is_void: bool = False) -> None:
+        """Note that a launch was asked for; `is_void`: no instance has come of it, or can."""
         self._missing[launch_id] = self._reactor.seconds()
-        if nothing:
+        if is_void:
             self._void.add(launch_id)
 
     def stopped(self, launch_id: str) -> None:
         """Note that the provider has accepted to stop a machine, before the next list shows it."""
         instance = self.instances.get(launch_id)
         if instance:
-            told = replace(instance, alive=False, stopped=True)
-            self.instances = {**self.instances, launch_id: told}
+            stopped = replace(instance, alive=False, stopped=True)
+            self.instances = {**self.instances, launch_id: stopped}
 
     def machine(self, launch_id: str, spared: bool = False) -> Machine:
-        """The state of a launch's machine. A `spared` one is never missing or ended by absence: it
-        can be asked for again, or its heartbeat shows that it lives."""
+        """The state of a launch's machine. A `spared` machine is never missing or ended by absence:
+        it can be asked for again, or its heartbeat shows that it lives."""
         instance = self.instances.get(launch_id)
         if instance:
             if instance.alive:
                 return Machine.RUNS
             return Machine.STOPPED if is_there(instance) else Machine.ENDED
-        # Also for a spared one: this notes since when it is absent.
-        missing = self._provider.shared and self._is_missing(launch_id)
-        if spared or not self._provider.shared:
+        if not self._provider.shared:
+            return Machine.UNKNOWN
+        absent = 0.0
+        if self._asked_at is not None:  # For a spared one too: this notes since when it is absent.
+            absent = self._asked_at - self._missing.setdefault(launch_id, self._asked_at)
+        if spared:
             return Machine.UNKNOWN
         if launch_id in self._void:
             return Machine.ENDED
-        return Machine.MISSING if missing else Machine.UNKNOWN
-
-    def _is_missing(self, launch_id: str) -> bool:
-        if self._asked_at is None:
-            return False
-        since = self._missing.setdefault(launch_id, self._asked_at)
-        return self._asked_at - since >= CONSISTENCY_GRACE
+        return Machine.MISSING if absent >= CONSISTENCY_GRACE else Machine.UNKNOWN
 
     def is_another(self, launch_id: str, instance_id: str | None) -> bool:
-        """Whether the list has only an instance of this launch that has ended, and is not the one
-        that its server is known to run on: two controllers launched it, and one too many was
-        ended."""
+        """Whether the list has only an ended instance of this launch, other than the one its server
+        runs on: two controllers launched it, and the second instance was ended."""
         instance = self.instances.get(launch_id)
         if instance is None or instance.alive or not instance.instance_id:
             return False
         return instance_id not in (None, instance.instance_id)
 
     def orphans(self, servers: Collection[str]) -> Sequence[Orphan]:
-        """The instances of this fleet that run, or are stopped, and belong to none of `servers`,
-        the ids of those that live. What is known of others than `servers` is forgotten."""
+        """The instances of this fleet that run or are stopped, and belong to none of `servers`, the
+        ids of all live servers. All that is known of other servers is forgotten."""
         self._missing = {id: since for id, since in self._missing.items() if id in servers}
         self._void.intersection_update(servers)
         last = self._asked_at
@@ -466,7 +458,7 @@ class Inventory:
         ]
 
     def orphaned(self, launch_id: str) -> float:
-        """Seconds for which lists have shown that an instance is an orphan, up to the latest."""
+        """Seconds for which lists have shown an instance as an orphan, up to the latest list."""
         latest = self._asked_at or 0.0
         return latest - self._orphans.get(launch_id, latest)
 
@@ -480,21 +472,17 @@ class Inventory:
             for id in self.instances.keys() & self._missing.keys():
                 if self._missing[id] <= asked_at:
                     del self._missing[id]
-            self._noticed(None)
+            if not self._available:
+                _log.info("the provider is back")
+            self._available = True
         except ProviderUnavailable as error:
-            self._noticed(str(error))
+            if self._available:
+                _log.error("the provider is away: {trouble}", trouble=str(error))
+            self._available = False
         except Exception:
-            _log.failure("listing the instances went wrong")
+            _log.failure("could not list the instances")
         finally:
             self._listing = False
-
-    def _noticed(self, trouble: str | None) -> None:
-        if self._available != (trouble is None):
-            self._available = trouble is None
-            if trouble is None:
-                _log.info("the provider is back")
-            else:
-                _log.error("the provider is away: {trouble}", trouble=trouble)
 
 
 def is_there(instance: Instance) -> bool:
@@ -507,8 +495,8 @@ class Ages:
     `reactor`'s clock.
 
     :param wall: the clock that stamps rows.
-    :param most: the greatest age in seconds that a row's stamp is believed for. However wrong a
-        clock is, it cannot make a new launch too old at once.
+    :param most: the greatest age in seconds that a row's stamp is believed for, so that a wrong
+        clock cannot make a new launch too old at once.
     """
 
     def __init__(self, reactor: IReactorTime, wall: Callable[[], float], most: float) -> None:
@@ -518,15 +506,15 @@ class Ages:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: another controller has kept the fleet, and saw what this one did not."""
+        """Begin anew after another controller has led the fleet."""
         self._began: dict[str, float] = {}
         self._idle_since: dict[str, float] = {}
         self.seen: Mapping[str, tuple[float, float]] = {}
-        """The age of each server, and the seconds for which it has been seen to serve nobody, as of
-        the last look."""
+        """The age of each server at the last look, and the seconds for which it has served
+        nobody."""
 
     def see(self, rows: Collection[ServerRow]) -> None:
-        """Look at `rows`, which are all servers as they are now."""
+        """Learn all servers, as they are now."""
         now = self._reactor.seconds()
         before, idle_since = self._began, self._idle_since
         self._began = {
@@ -541,7 +529,7 @@ class Ages:
         self.seen = {id: (now - t, now - idle_since.get(id, now)) for id, t in self._began.items()}
 
     def began(self, id: str) -> float:
-        """When the launch of a server was decided; now, of one that is seen for the first time."""
+        """When the launch of a server was decided; now, if the server is new."""
         return self._began.setdefault(id, self._reactor.seconds())
 
     def begin_anew(self, id: str) -> None:
@@ -549,7 +537,6 @@ class Ages:
         self._began[id] = self._reactor.seconds()
 
     def age(self, id: str) -> float:
-        """Seconds since the launch of a server was decided."""
         return self._reactor.seconds() - self.began(id)
 
     def _hint(self, row: ServerRow) -> float:

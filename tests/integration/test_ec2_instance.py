@@ -32,7 +32,7 @@ class OwnAddress(CloudServiceCase):
         cloud.faults = Faults(no_lists, no_metadata)
         await service.command("fleet", "launch")
         await eventually(
-            lambda: "nobody knows at which address" in service.log(), "it is said", 120.0
+            lambda: "its address is unknown" in service.log(), "it is said", 120.0
         )
         self.assertEqual([each["state"] for each in await service.fleet()], ["launching"])
         cloud.faults = Faults(no_lists)

@@ -339,7 +339,7 @@ class WithoutLists(CloudCase):
 
     def said(self) -> int:
         """How often it is said that nobody knows where a server is."""
-        return sum("nobody knows at which" in event["log_format"] for event in self.logged)
+        return sum("its address is unknown" in event["log_format"] for event in self.logged)
 
     def test_ready_at_its_own_word(self) -> None:
         peer = self.waiting("cat")

@@ -181,12 +181,12 @@ class Machines(InventoryCase):
 
     def test_a_launch_of_which_nothing_came(self) -> None:
         self.inventory.asking("a")
-        self.inventory.asked("a", nothing=True)
+        self.inventory.asked("a", is_void=True)
         self.assertIs(self.machine("a"), Machine.ENDED)
         self.assertIs(self.machine("a", spared=True), Machine.UNKNOWN)
 
     def test_but_something_may_when_it_is_asked_for_again(self) -> None:
-        self.inventory.asked("a", nothing=True)
+        self.inventory.asked("a", is_void=True)
         self.inventory.asking("a")
         self.assertIs(self.machine("a"), Machine.UNKNOWN)
         self.inventory.asked("a")
@@ -208,7 +208,7 @@ class Machines(InventoryCase):
         self.listed()
         self.listed_for(2 * CONSISTENCY_GRACE)
         self.assertIs(self.machine("a"), Machine.UNKNOWN)
-        self.inventory.asked("a", nothing=True)
+        self.inventory.asked("a", is_void=True)
         self.assertIs(self.machine("a"), Machine.UNKNOWN)
         self.listed("a", ended=("b",))
         self.assertEqual([self.machine(id) for id in "ab"], [Machine.RUNS, Machine.ENDED])
@@ -216,7 +216,7 @@ class Machines(InventoryCase):
     def test_forgetting(self) -> None:
         self.listed()
         self.listed_for(2 * CONSISTENCY_GRACE)
-        self.inventory.asked("b", nothing=True)
+        self.inventory.asked("b", is_void=True)
         self.inventory.forget()
         self.listed()
         self.assertEqual([self.machine(id) for id in "ab"], [Machine.UNKNOWN] * 2)
@@ -321,7 +321,7 @@ class Lists(InventoryCase):
         self.listed("a")
         self.assertFalse(self.inventory.is_behind)
         self.inventory.asking("c")
-        self.inventory.asked("c", nothing=True)
+        self.inventory.asked("c", is_void=True)
         self.assertFalse(self.inventory.is_behind)
 
 
@@ -434,6 +434,6 @@ class Orphans(InventoryCase):
     def test_what_is_known_of_other_launches_is_forgotten(self) -> None:
         self.listed()
         for id in "ab":
-            self.inventory.asked(id, nothing=True)
+            self.inventory.asked(id, is_void=True)
         self.orphans("a")
         self.assertEqual([self.machine(id) for id in "ab"], [Machine.ENDED, Machine.UNKNOWN])

@@ -739,7 +739,7 @@ class Nowhere(ObserverCase):
         self.lists(replace(RUNS, host=None))
         self.row = replace(LAUNCHING, port=22223)
         self.lines = logged(self)
-        self.text = "server a serves, and nobody knows at which address"
+        self.text = "server a serves, but its address is unknown"
 
     def test_said_once_when_it_has_lasted(self) -> None:
         age = self.see(self.row).age

@@ -1,5 +1,4 @@
-"""Keeps a data folder for its owner alone: closes what other users could read, or refuses the
-folder."""
+"""Keeps a data folder private: closes files that other users could read, or refuses the folder."""
 
 from __future__ import annotations
 
@@ -22,10 +21,10 @@ def make_private(folder: str, name: str) -> list[str]:
     """Make the data folder of the service `name`, and close it and the service's files in it to
     other users; returns the paths that other users could read.
 
-    Nothing else is touched, as the folder may be one in which its owner has other things. A link is
-    not followed: it may lead to what somebody else wants opened or shut.
+    Other files are left alone, as the folder may be one in which its owner has other things. Links
+    are not followed: they may lead to files that somebody else wants opened or closed.
 
-    :raises Unusable: the folder belongs to another user, or to everybody.
+    :raises Unusable: the folder belongs to another user, or everybody can write to it.
     :raises OSError: it cannot be made or read.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -33,7 +32,7 @@ def make_private(folder: str, name: str) -> list[str]:
 
 
 def write_privately(path: str, text: str) -> None:
-    """Write a new file that only this user may read, and its folder if need be."""
+    """Write a new file that only this user may read, and make its folder if need be."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
@@ -72,7 +71,7 @@ def _mend_all(folder: int, path: str, patterns: tuple[str, ...]) -> Iterator[str
         if not any(fnmatch(entry, pattern) for pattern in patterns):
             continue
         mode = os.stat(entry, dir_fd=folder, follow_symlinks=False).st_mode
-        # A socket or a pipe is an operator's, who has made it for somebody.
+        # An operator has made a socket or a pipe for somebody.
         if not mode & _OTHERS or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             continue
         where = os.path.join(path, entry)
@@ -99,6 +98,6 @@ def _mend(descriptor: int, path: str) -> bool:
     if not status.st_mode & _OTHERS:
         return False
     if status.st_uid != os.geteuid():
-        raise Unusable(f"{path} is somebody else's, and others can read it")
+        raise Unusable(f"{path} belongs to another user, and others can read it")
     os.fchmod(descriptor, 0o700 if stat.S_ISDIR(status.st_mode) else 0o600)
     return True

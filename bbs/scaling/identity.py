@@ -1,13 +1,13 @@
-"""Which fleet, and which process, a login server is.
+"""Identifies a login server's fleet, and its process.
 
-A fleet has an id in its database. A login server finds out at its start whether the database is
-still the same fleet's, or a copy of it.
+A fleet has an id in its database. A login server finds out at its start whether the database still
+belongs to the same fleet, or is a copy.
 
-A process has an identity that another process can check. Whoever keeps the fleet leaves it with its
-lease. A successor on the same machine can then tell that the leader was killed, and need not wait
-until the lease lapses. Elsewhere it cannot tell, and waits. On Linux an identity names the boot,
-the pid namespace, the pid and the time at which the process started: together they never come
-again. `/proc` is documented in proc(5).
+A process has an identity that other processes can check. The fleet's controller stores it with the
+lease. A successor on the same machine can then tell that the controller was killed, and need not
+wait until the lease lapses; on another machine it cannot tell, and waits. On Linux an identity
+consists of the boot, the pid namespace, the pid and the start time of the process: this combination
+never comes again. `/proc` is documented in proc(5).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -34,7 +33,6 @@ LOOK = 0.5
 """Seconds between two looks at heartbeats."""
 
 PROC = Path("/proc")
-"""Where Linux tells of its processes."""
 
 _MARK = secrets.token_hex(8)
 _IDENTITY = re.compile(
@@ -54,10 +52,10 @@ async def find_fleet(
     patience: float,
     outlives: bool,
 ) -> FleetIdentity:
-    """The fleet of the login server on `database`, whose app servers may outlive it, or not.
+    """The fleet of the login server on `database`; `outlives`: its app servers may outlive it.
 
-    If the database is not where it was, an app server that says within `patience` seconds that it
-    lives shows that the database has moved, and is not a copy.
+    If the database is not where it was, a heartbeat of an app server within `patience` seconds
+    shows that the database was moved and not copied.
     """
     beating = False
     if await database.run_patiently(fleets.is_elsewhere):
@@ -66,9 +64,9 @@ async def find_fleet(
     fleet: FleetIdentity = await database.run_patiently(fleets.settle, wall(), beating)
     if fleet.copied and fleet.before and outlives:
         _log.warn(
-            "this database is a copy of fleet {before}'s, or has been moved: it is fleet {fleet}"
-            " now, and what the other has launched is neither counted nor ended, until `fleet"
-            " adopt` says that this is {before} itself",
+            "this database is a copy of fleet {before}'s, or was moved: it is fleet {fleet} now."
+            " Launches of the other are neither counted nor ended until `fleet adopt` says that"
+            " this is {before} itself",
             before=fleet.before.id,
             fleet=fleet.id,
         )
@@ -84,8 +82,8 @@ async def take_over_launches(
     wall: Callable[[], float],
     patience: float,
 ) -> None:
-    """Have `provider` speak of the servers that a version without ids of fleets launched, of those
-    that say within `patience` seconds that they live: of others it is not known whose they are."""
+    """Have `provider` take over the servers that a version without fleet ids launched, if they beat
+    within `patience` seconds; whose the others are is unknown."""
     former: str = getattr(provider, "former_scope", "")
     if not former:
         return
@@ -93,7 +91,7 @@ async def take_over_launches(
     live = await _moved(database, reactor, patience, before, former, enough=len(before))
     if live:
         count = await database.run_patiently(fleets.take_over, former, provider.scope, live, wall())
-        _log.info("{count} servers of before are this fleet's", count=count)
+        _log.info("took over {count} servers of an earlier version", count=count)
 
 
 async def _moved(
@@ -104,13 +102,12 @@ async def _moved(
     scope: str | None,
     enough: int,
 ) -> set[str]:
-    """Those of `before` that have said that they live since: `enough` of them, or those that do
-    within `patience` seconds."""
+    """The servers of `before` whose heartbeats have come since: at most as many as come within
+    `patience` seconds, or until there are `enough`."""
     moved: set[str] = set()
     end = reactor.seconds() + patience
     while len(moved) < min(enough, len(before)) and reactor.seconds() < end:
-        slept: Deferred[None] = deferLater(reactor, LOOK, lambda: None)
-        await slept
+        await deferLater(reactor, LOOK)
         now = await database.run_patiently(fleets.beats, scope)
         moved |= {id for id, count in before.items() if now.get(id, count) != count}
     return moved
@@ -122,10 +119,11 @@ async def _moved(
 def process_identity(proc: Path = PROC) -> str:
     """The identity of this process, the same whenever it is asked; a fork has another.
 
-    So a service asks in `startService`: twistd makes its services before it forks into the
-    background, and the process that made them is soon dead.
+    A service therefore asks in `startService`: twistd makes its services before it forks into the
+    background, and the process that made them soon dies.
 
-    Without Linux's `/proc` it is made of the host's name, the pid and chance, and proves nothing.
+    Without Linux's `/proc` it consists of the host's name, the pid and a random number, and proves
+    nothing.
     """
     machine, stat = _machine(proc), _stat(proc, os.getpid())
     if machine and stat:
@@ -134,17 +132,17 @@ def process_identity(proc: Path = PROC) -> str:
 
 
 def is_certainly_dead(identity: str, proc: Path = PROC) -> bool:
-    """True only if the process of that identity is known to live no more.
+    """Whether the process of that identity is known to be dead.
 
-    False when it lives, and when this process cannot know: it ran on another machine, in another
-    container or on a system without `/proc`, or the text is no identity.
+    False if it lives, or if this process cannot know: it ran on another machine, in another
+    container or on a system without `/proc`, or the identity is malformed.
     """
     match = _IDENTITY.fullmatch(identity)
     if not match or match["machine"] != _machine(proc):
         return False
     pid = int(match["pid"])
     try:
-        # Whether a pid is in use this answers truly even where /proc hides other users' processes.
+        # This knows whether a pid is in use even if /proc hides other users' processes.
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
@@ -153,13 +151,13 @@ def is_certainly_dead(identity: str, proc: Path = PROC) -> bool:
     stat = _stat(proc, pid)
     if stat is None:
         return False
-    # Ended but not waited for by its parent: no thread of it runs any more.
+    # A zombie has ended, and its parent has not waited for it: none of its threads runs.
     zombie = stat.state in "ZX" and stat.threads <= 1
     return zombie or stat.started != match["started"]
 
 
 def is_certainly_alive(identity: str, proc: Path = PROC) -> bool:
-    """True only if the process of that identity is known to live, as it runs on this machine."""
+    """Whether the process of that identity is known to live, as it runs on this machine."""
     match = _IDENTITY.fullmatch(identity)
     if not match or match["machine"] != _machine(proc) or is_certainly_dead(identity, proc):
         return False
@@ -168,14 +166,14 @@ def is_certainly_alive(identity: str, proc: Path = PROC) -> bool:
 
 
 def certainly_dead(identities: Iterable[str]) -> frozenset[str]:
-    """Those of `identities` of which that is known. It reads files: for a thread."""
+    """The `identities` that are certainly dead. This reads files, so call it in a thread."""
     return frozenset(filter(is_certainly_dead, identities))
 
 
 def _machine(proc: Path) -> str:
-    """This boot and pid namespace, or an empty text where they cannot be known."""
+    """This boot and pid namespace; "" if they cannot be known."""
     try:
-        # A /proc of another namespace would speak of other processes.
+        # A /proc of another namespace would show other processes.
         if os.readlink(proc / "self") != str(os.getpid()):
             return ""
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
@@ -189,7 +187,7 @@ def _stat(proc: Path, pid: int) -> _Stat | None:
         text = (proc / str(pid) / "stat").read_text()
     except OSError:
         return None
-    # The second field is the program's name in parentheses, and can hold anything.
+    # The second field is the program's name in parentheses, which can contain anything.
     fields = text.rpartition(")")[2].split()
     return _Stat(state=fields[0], threads=int(fields[17]), started=fields[19])
 

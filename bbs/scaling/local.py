@@ -1,18 +1,17 @@
 """App servers as child processes on this machine.
 
-Each launch is one process. Its standard input is a pipe that nobody writes to: it ends when this
-process does, however that dies, and so tells the child (`bbs.daemons.app`). Its output goes to
-a log file of its own, which only this user may read. The child itself begins another when the file
-is long (`bbs.daemons.logs`). A child that ends is noticed at once, and stays in `list`, not
-alive, until a thousand others have ended after it.
+Each launch is one process. Its standard input is a pipe that ends when this process does, however
+that dies, and so tells the child (`bbs.daemons.app`). Its output goes to a log file of its own,
+which only this user may read; the child itself begins another when the file is long
+(`bbs.daemons.logs`). A child that ends is noticed at once, and stays in `list`, not alive, until a
+thousand others have ended after it.
 
-A log is locked (`flock`, shared) by whoever has it open: the child, until it ends, however that
-happens. So the logs of another login server's children in the same folder are left alone.
+A child holds a lock on its log (`flock`, shared) until it ends, however that happens, so the logs
+of another login server's children in the same folder are left alone.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -20,6 +19,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from errno import EACCES, EISDIR, ENOENT, ENOEXEC, ENOTDIR, EPERM, EROFS
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
@@ -36,31 +36,23 @@ from bbs.core.values import Instance
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, LaunchRefused
 from bbs.scaling.providers import LaunchKit
 
-# Asking again does not help where the program or the folder is wrong; it may where memory,
-# processes or descriptors have run out.
-_FOR_AN_OPERATOR = {
-    errno.ENOENT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOEXEC,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EROFS,
-}
+# The program or the folder is wrong, so asking again does not help. It may if memory, processes or
+# descriptors have run out.
+_NEEDS_OPERATOR = {ENOENT, EACCES, EPERM, ENOEXEC, ENOTDIR, EISDIR, EROFS}
 
 _LOG = re.compile(r"(app-[A-Za-z0-9_-]{1,64}\.log)(\.[0-9]+)?")
-"""A child's log, or one that it had before."""
+"""The log of a child, or an earlier part of it."""
 
 
 @implementer(IProvider, IKeepsLogs)
 class LocalProvider(Service):
     """Launches app servers as children of this process, and ends them with itself.
 
-    A child runs the command of `kit`. Everybody on the machine can read that. Its log is
-    `app-<launch id>.log` in the folder `logs` below the data folder; the folder is made if it is
-    missing. `grace` is how many seconds a child has between SIGTERM and SIGKILL. `own_logs`:
-    whether the command takes an option `--log FILE`, for the log that it keeps itself. `ended_kept`
-    of the children that ended last stay in `list`.
+    A child runs the command of `kit`, which everybody on the machine can read. Its log is
+    `app-<launch id>.log` in the folder `logs` of the data folder, which is made if need be.
+    `grace`: seconds that a child has between SIGTERM and SIGKILL. `own_logs`: the command takes an
+    option `--log FILE`, and the child writes its log itself. `ended_kept`: how many ended children
+    stay in `list`.
     """
 
     shared = False
@@ -83,7 +75,7 @@ class LocalProvider(Service):
     # IProvider
 
     def launch(self, launch_id: str) -> Deferred[None]:
-        """Start a child. Fails with `LaunchRefused` where its program or folder is wrong."""
+        """Start a child. Fails with `LaunchRefused` if its program or folder is wrong."""
         if launch_id in self._children:
             return succeed(None)
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", launch_id):
@@ -93,28 +85,23 @@ class LocalProvider(Service):
         try:
             self._spawn(launch_id)
         except OSError as error:
-            kind = LaunchRefused if error.errno in _FOR_AN_OPERATOR else LaunchFailed
+            kind = LaunchRefused if error.errno in _NEEDS_OPERATOR else LaunchFailed
             return fail(kind(f"cannot start an app server: {error}"))
         return succeed(None)
 
     def list(self) -> Deferred[Mapping[str, Instance]]:
-        """Every child, and the last thousand that have ended."""
-        return succeed(
-            {
-                id: Instance(id, self._kit.host, child.alive, child.detail)
-                for id, child in self._children.items()
-            }
-        )
+        host, children = self._kit.host, self._children.items()
+        return succeed({id: Instance(id, host, each.alive, each.detail) for id, each in children})
 
     def terminate(self, launch_id: str) -> Deferred[None]:
-        """End a child: SIGTERM, after the grace SIGKILL. Fires when it has exited."""
+        """End a child by SIGTERM, and after the grace by SIGKILL. Fires when it has exited."""
         child = self._children.get(launch_id)
         return child.end(self._reactor, self._grace) if child else succeed(None)
 
     # IKeepsLogs
 
     def reopen_logs(self) -> None:
-        """Tell the children that keep their logs, by SIGHUP."""
+        """Send SIGHUP to the children that write their own logs."""
         if self._own_logs:
             for child in self._children.values():
                 child.hang_up()
@@ -133,7 +120,7 @@ class LocalProvider(Service):
         path = os.path.join(self._log_folder, f"app-{launch_id}.log")
         if self._own_logs:
             argv = [*argv, f"--log={path}"]
-        log_file = self._open_log(path)
+        log_file = _open_log(path)
         self._children[launch_id] = child
         trace = self._kit.traceparent(launch_id)
         environ = {**self._environ, tracing.VARIABLE: trace} if trace else self._environ
@@ -148,29 +135,21 @@ class LocalProvider(Service):
         finally:
             os.close(log_file)
         self._log.info("launched {server}: {detail}", server=launch_id, detail=child.detail)
-        self._tell()
-
-    def _open_log(self, path: str) -> int:
-        os.makedirs(self._log_folder, mode=0o700, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        log_file = os.open(path, flags, 0o600)
-        os.fchmod(log_file, 0o600)
-        mark_in_use(log_file)
-        return log_file
+        self._changed()
 
     def _child_ended(self, launch_id: str) -> None:
         child = self._children.pop(launch_id)
         self._log.info("{server} ended: {detail}", server=launch_id, detail=child.detail)
-        # Put back at the end, behind those that ended before it.
+        # It moves to the end, behind those that ended earlier.
         self._children[launch_id] = child
         ended = [id for id, child in self._children.items() if not child.alive]
         for forgotten in ended[: -self._ended_kept]:
             del self._children[forgotten]
-        with self._log.failuresHandled("old logs were not removed"):
+        with self._log.failuresHandled("could not remove old logs"):
             remove_old_logs(self._log_folder, self._kit.logs_kept)
-        self._tell()
+        self._changed()
 
-    def _tell(self) -> None:
+    def _changed(self) -> None:
         if self.when_changed:
             with self._log.failuresHandled("when_changed of the local provider failed"):
                 self.when_changed()
@@ -178,8 +157,8 @@ class LocalProvider(Service):
 
 @contextmanager
 def _hangups_wait() -> Iterator[None]:
-    """Hold SIGHUP back from a child that is started meanwhile, until it can handle it
-    (`bbs.daemons.logs.survive_hangups`): it would die of it before."""
+    """Block SIGHUP for a child that is started meanwhile, until it handles the signal
+    (`bbs.daemons.logs.survive_hangups`): before, it would die of it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
@@ -188,18 +167,18 @@ def _hangups_wait() -> Iterator[None]:
 
 
 class _Child(ProcessProtocol):
-    """One child process: alive until the system says that it has exited."""
+    """A child process: alive until the system says that it has exited."""
+
+    alive = True
+    detail = "starting"
 
     def __init__(self, on_end: Callable[[], None]) -> None:
-        self.alive = True
-        self.detail = "starting"
         self._on_end = on_end
         self._waiting: list[Deferred[None]] = []
         self._kill: IDelayedCall | None = None
 
     def end(self, reactor: IReactor, grace: float) -> Deferred[None]:
-        """Ask the child to end, and make it end when the grace is over. Fires when it has
-        exited."""
+        """Have the child end, by force once the grace is over. Fires when it has exited."""
         if not self.alive:
             return succeed(None)
         if self._kill is None:
@@ -211,7 +190,6 @@ class _Child(ProcessProtocol):
         return exited
 
     def hang_up(self) -> None:
-        """Send SIGHUP, if the child lives."""
         if self.alive:
             self._signal("HUP")
 
@@ -225,7 +203,7 @@ class _Child(ProcessProtocol):
         self.detail = _how_it_ended(reason)
         if self._kill and self._kill.active():
             self._kill.cancel()
-        # A grandchild may hold the other end of standard input; this one is ours to close.
+        # A grandchild may hold the other end of standard input; this end is ours to close.
         self._process.loseConnection()
         self._on_end()
         waiting, self._waiting = self._waiting, []
@@ -233,7 +211,7 @@ class _Child(ProcessProtocol):
             exited.callback(None)
 
     def _signal(self, name: str) -> None:
-        # It can exit before the reactor has told us so.
+        # The child can exit before the reactor notices.
         with suppress(ProcessExitedAlready):
             self._process.signalProcess(name)
 
@@ -258,6 +236,15 @@ def _how_it_ended(reason: Failure) -> str:
 # Logs
 
 
+def _open_log(path: str) -> int:
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    log_file = os.open(path, flags, 0o600)
+    os.fchmod(log_file, 0o600)
+    mark_in_use(log_file)
+    return log_file
+
+
 def mark_in_use(descriptor: int) -> None:
     """Mark the log at `descriptor` as in use, until the last copy of the descriptor is closed."""
     with suppress(OSError):  # Some network file systems have no locks.
@@ -265,15 +252,14 @@ def mark_in_use(descriptor: int) -> None:
 
 
 def remove_old_logs(folder: str, keep: int) -> None:
-    """Remove the logs in `folder` of app servers that have ended, but for the `keep` that were
-    written to last."""
+    """Remove the logs of ended app servers in `folder`, but for the `keep` written to last."""
     files: dict[str, list[str]] = defaultdict(list)
     for entry in os.listdir(folder):
         if matched := _LOG.fullmatch(entry):
             files[matched[1]].append(entry)
     ended = []
     for log in files:
-        with suppress(OSError):  # It is just being moved, or is not ours.
+        with suppress(OSError):  # The log is being moved, or is not ours.
             path = os.path.join(folder, log)
             if not _is_in_use(path):
                 ended.append((os.lstat(path).st_mtime_ns, log))

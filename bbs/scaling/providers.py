@@ -1,12 +1,12 @@
-"""Where app servers come from: the providers that are installed, and what each is given.
+"""The providers of app servers that are installed, and what each is given.
 
-Somebody who starts app servers in another way names a `Provider` in the entry-point group
-`bbs.providers` of a package of their own; `fleet.provider` then takes its name. Those of this
-package, `local`, `none` and `ec2`, are declared alike. Whoever reads a configuration imports these
-declarations, so what does the work is imported when it is needed.
+A package with another way to start app servers names a `Provider` in the entry-point group
+`bbs.providers`; `fleet.provider` then takes its name. The providers of this package, `local`,
+`none` and `ec2`, are declared alike. Every program that reads a configuration imports these
+declarations, so the code that does the work is imported when it is needed.
 
-A login server has `make_provider` make its own. The command, the configuration and the environment
-of app servers are made here as well.
+A login server calls `make_provider`, which also makes the command, the configuration and the
+environment of app servers.
 """
 
 from __future__ import annotations
@@ -45,36 +45,34 @@ _log = Logger()
 
 @dataclass(frozen=True)
 class LaunchKit:
-    """What a provider is made of.
+    """Everything that a provider may need to launch app servers.
 
     :param reactor: the login server's.
-    :param section: the provider's section of the configuration, an instance of its class; None
-        where it has none.
-    :param scope: what `IProvider.scope` may be where the launches end with this process:
-        `NAME:<process identity>`.
-    :param command: the argument list that runs an app server on this machine, from the id that it
-        is launched under. There is no secret in it. Its standard input is to be a pipe to which
-        nobody writes and whose other end this process alone has: the app server ends with it.
+    :param section: the provider's section of the configuration, an instance of its class; None if
+        it has none.
+    :param scope: `NAME:<process identity>`, for `IProvider.scope` if the launches end with this
+        process.
+    :param command: makes, from a launch's id, the argument list that runs an app server on this
+        machine. It holds no secret. The app server's standard input must be a pipe that nobody
+        writes to and whose other end this process alone has: the app server ends with it.
     :param environment: the whole environment of such a process.
-    :param configuration: the TOML text that the option `--config` of `twistd NAME-app` names, for a
-        provider that runs it elsewhere, from the id of the launch. It has secrets in it.
-    :param on_stop: takes a function, and calls it when the login server stops, after the provider
-        has; a Deferred that it returns is waited for.
+    :param configuration: makes, from a launch's id, the TOML text for the option `--config` of
+        `twistd NAME-app`, for a provider that runs it elsewhere. The text holds secrets.
+    :param on_stop: takes a function to call when the login server stops, after the provider has; a
+        Deferred that the function returns is waited for.
     :param service_name: the NAME in `twistd NAME-app`.
-    :param host: what `Instance.host` should be for an app server that `command` runs.
+    :param host: the `Instance.host` of an app server that `command` runs.
     :param data_folder: where this login server keeps its files.
     :param only_here: the keys (`database.url`, `broker.url`) whose values only processes on this
         machine can use.
-    :param logs_kept: of how many app servers that have ended the logs stay, if the provider has
-        these.
+    :param logs_kept: how many logs of ended app servers to keep, if the provider has these logs.
     :param fleet_id: which fleet this is, 16 hex digits. A provider whose launches outlive this
-        process marks each with it, and lists those that have this mark: another fleet, of a copy of
-        the database for one, may launch in the same place.
-    :param other_ids: what has one of these marks is this fleet's as well: it launched so while it
-        was taken for a copy.
-    :param former: whether there may be launches of a version that knew of no such ids.
-    :param traceparent: of which trace a launch is part, from its id: what its app server is to find
-        in its environment as `TRACEPARENT`. "" for none, and then there is to be no such variable.
+        process marks each with it, and lists only launches with this mark: another fleet, e.g. of a
+        copy of the database, may launch in the same place.
+    :param other_ids: other marks of this fleet, which it used while it was taken for a copy.
+    :param former: whether there may be launches of a version that knew no such ids.
+    :param traceparent: gives, from a launch's id, the trace for its app server's environment
+        variable `TRACEPARENT`; "" for none, and then the variable must not be set.
     """
 
     reactor: Any  # An `IReactor`; other people's providers type-check against this.
@@ -100,22 +98,22 @@ class LaunchKit:
 class Provider:
     """A way to start app servers.
 
-    :param name: what `fleet.provider` calls it, and the name of its section: small letters and
+    :param name: the value of `fleet.provider`, and the name of its section: small letters and
         digits.
-    :param section: a frozen dataclass of `setting`s; None for a provider without a section. If it
-        has a method `check`, that is called when the provider is the one in use, and a ValueError
-        of it is told to the operator.
-    :param make: makes the `IProvider`, not started; it may be a coroutine function. It may raise
-        `LaunchRefused`, whose text is told to the operator instead of a start.
+    :param section: a frozen dataclass of `setting`s; None for a provider without a section. Its
+        method `check`, if any, is called when the provider is the one in use; the text of a
+        ValueError is for the operator.
+    :param make: makes the `IProvider`, not started; may be a coroutine function. It may raise
+        `LaunchRefused`, and then the login server prints the text and does not start.
     :param launches: whether it ever launches anything.
-    :param here: whether it runs `LaunchKit.command`, for which a file is written.
-    :param warms: whether what it makes can stop machines and start them again (`IKeepsWarm`), as
-        `fleet.warm` needs.
-    :param check: looks at all that `make` may refuse because of the configuration alone, without
-        the network, for `bbs config check`. It blocks, and raises as `make` does; the kit that it
-        is given can launch nothing.
-    :raises ValueError: the name is none.
-    :raises TypeError: the section is none.
+    :param here: whether it runs `LaunchKit.command`, which needs a file to be written.
+    :param warms: whether it can stop machines and start them again (`IKeepsWarm`), as `fleet.warm`
+        needs.
+    :param check: checks, for `bbs config check`, all that `make` may refuse because of the
+        configuration alone, without the network. It blocks, and raises as `make` does; its kit can
+        launch nothing.
+    :raises ValueError: the name is malformed.
+    :raises TypeError: the section is malformed.
     """
 
     name: str
@@ -129,7 +127,7 @@ class Provider:
 
     @property
     def outlives(self) -> bool:
-        """Whether its app servers go on when the login server that launched them has ended."""
+        """Whether its app servers outlive the login server that launched them."""
         return self.launches and not self.here
 
     def __post_init__(self) -> None:
@@ -145,36 +143,32 @@ def _make_local(kit: LaunchKit) -> IProvider:
     return LocalProvider(kit, own_logs=True)
 
 
-def _make_none(kit: LaunchKit) -> IProvider:
-    return NoProvider(kit.service_name)
-
-
 local = Provider("local", None, _make_local)
-"""App servers as child processes."""
 
-by_hand = Provider("none", None, _make_none, launches=False, here=False)
-"""App servers that operators run themselves."""
+by_hand = Provider(
+    "none", None, lambda kit: NoProvider(kit.service_name), launches=False, here=False
+)
 
 
 def named(name: str) -> tuple[Plugin, Provider]:
-    """The provider that `fleet.provider` calls `name`, and where it comes from.
+    """The provider that `fleet.provider` calls `name`, and the plugin that declares it.
 
-    :raises ConfigError: there is none.
-    :raises PluginUnusable: one that is installed cannot be used.
+    :raises ConfigError: the name is unknown.
+    :raises PluginUnusable: an installed provider cannot be used.
     """
     for plugin, provider in installed_providers():
         if provider.name == name:
             return plugin, provider
-    raise ConfigError(f"fleet.provider: there is no provider {name!r}")
+    raise ConfigError(f"fleet.provider: unknown provider {name!r}")
 
 
 def check(config: Configuration, service_name: str) -> None:
-    """Have the provider that the configuration wants check it, for `bbs config check`: without the
-    network and without a login server. It blocks.
+    """Have the configured provider check the configuration, for `bbs config check`: without the
+    network and without a login server. This blocks.
 
-    :raises ConfigError: something in the configuration is no use for this provider.
-    :raises LaunchRefused: the provider says so.
-    :raises PluginUnusable: one that is installed cannot be used.
+    :raises ConfigError: the configuration does not suit this provider.
+    :raises LaunchRefused: the provider refuses it.
+    :raises PluginUnusable: an installed provider cannot be used.
     """
     _, provider = named(config.fleet.provider)
     _check_warm(config, provider)
@@ -212,16 +206,16 @@ async def make_provider(
     service_name: str = "bbs",
     traces: Mapping[str, str] = MappingProxyType({}),
 ) -> IProvider:
-    """The provider of the login server `me`, not started, as the configuration wants it.
+    """The configured provider of the login server `me`, not started.
 
-    :param brokers: where the broker is, the embedded one too.
+    :param brokers: where the broker is, even the embedded one.
     :param in_thread: does blocking work.
-    :param on_stop: takes what is to be called, in the order last to first, when the server stops.
-    :param fleet: which one it is to launch for.
-    :param traces: of which trace a launch is part, by its id, as far as it is of one.
-    :raises ConfigError: something in the configuration is no use for this provider.
-    :raises LaunchRefused: the provider says so, or a file cannot be written.
-    :raises PluginUnusable: what the provider made is none.
+    :param on_stop: takes a function to call, last to first, when the server stops.
+    :param fleet: the fleet to launch for.
+    :param traces: the traces that launches are part of, by launch id.
+    :raises ConfigError: the configuration does not suit this provider.
+    :raises LaunchRefused: the provider refuses it, or a file cannot be written.
+    :raises PluginUnusable: the provider made something that is not a provider.
     """
     plugin, provider = named(config.fleet.provider)
     _check_warm(config, provider)
@@ -230,13 +224,7 @@ async def make_provider(
     text = configuration_text(config, brokers, listen)
     path = os.path.join(data_folder, "run", f"app-{me.id}.toml")
     if provider.here and provider.launches:
-        try:
-            mended = await in_thread(make_private, data_folder, service_name)
-            await in_thread(write_privately, path, text)
-        except Unusable as error:
-            raise LaunchRefused(str(error)) from error
-        except OSError as error:
-            raise LaunchRefused(f"cannot write {path}: {error.strerror}") from error
+        mended = await in_thread(_write_configuration, data_folder, service_name, path, text)
         if mended:
             _log.warn("others could read {paths}; now they cannot", paths=", ".join(mended))
         on_stop(lambda: in_thread(os.unlink, path))
@@ -247,35 +235,53 @@ async def make_provider(
         return command(path, server_id, service_name, config.log.security)
 
     # Before the provider is started, so that these run after it has stopped, whenever it asks.
-    stops = _Stops()
-    on_stop(stops.run)
-    made = provider.make(
-        LaunchKit(
-            reactor,
-            config.sections().get(provider.name),
-            f"{provider.name}:{me.identity}",
-            command_for,
-            environment(os.environ),
-            lambda server_id: text,
-            stops.add,
-            service_name=service_name,
-            host=nearby[0].interface or nearby[1].interface,
-            data_folder=data_folder,
-            only_here=only_here(config),
-            logs_kept=config.log.keep,
-            fleet_id=fleet.id,
-            other_ids=fleet.others,
-            former=fleet.former,
-            traceparent=lambda server_id: traces.get(server_id, ""),
-        )
+    stops: list[Callable[[], Any]] = []
+    on_stop(lambda: Deferred.fromCoroutine(_stop_all(stops)))
+    kit = LaunchKit(
+        reactor,
+        config.sections().get(provider.name),
+        f"{provider.name}:{me.identity}",
+        command_for,
+        environment(os.environ),
+        lambda server_id: text,
+        stops.append,
+        service_name=service_name,
+        host=nearby[0].interface or nearby[1].interface,
+        data_folder=data_folder,
+        only_here=only_here(config),
+        logs_kept=config.log.keep,
+        fleet_id=fleet.id,
+        other_ids=fleet.others,
+        former=fleet.former,
+        traceparent=lambda server_id: traces.get(server_id, ""),
     )
+    made = provider.make(kit)
     if isawaitable(made):
         made = await made
-    if not IProvider.providedBy(made):
-        raise plugin.unusable(f"it made {made!r}, which is no IProvider")
-    if provider.warms and not IKeepsWarm.providedBy(made):
-        raise plugin.unusable(f"it made {made!r}, which is no IKeepsWarm")
+    for interface in (IProvider, *([IKeepsWarm] if provider.warms else ())):
+        if not interface.providedBy(made):
+            raise plugin.unusable(f"it made {made!r}, which does not provide {interface.__name__}")
     return made
+
+
+def _write_configuration(folder: str, service_name: str, path: str, text: str) -> list[str]:
+    """Write the configuration file of app servers, in a thread; returns the paths in `folder` that
+    other users could read until now."""
+    try:
+        mended = make_private(folder, service_name)
+        write_privately(path, text)
+    except Unusable as error:
+        raise LaunchRefused(str(error)) from error
+    except OSError as error:
+        raise LaunchRefused(f"cannot write {path}: {error.strerror}") from error
+    return mended
+
+
+async def _stop_all(stops: list[Callable[[], Any]]) -> None:
+    """Call the functions, last to first, even if one fails."""
+    while stops:
+        with _log.failuresHandled("a part of the provider did not stop well"):
+            await maybeDeferred(stops.pop())
 
 
 def _check_warm(config: Configuration, provider: Provider) -> None:
@@ -283,24 +289,6 @@ def _check_warm(config: Configuration, provider: Provider) -> None:
         raise ConfigError(
             f"fleet.warm: the provider {provider.name} cannot keep stopped servers: set it to 0"
         )
-
-
-class _Stops:
-    """Calls functions at the end, last to first, whatever becomes of the others."""
-
-    def __init__(self) -> None:
-        self._stops: list[Callable[[], Any]] = []
-
-    def add(self, stop: Callable[[], Any]) -> None:
-        self._stops.append(stop)
-
-    def run(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._run())
-
-    async def _run(self) -> None:
-        while self._stops:
-            with _log.failuresHandled("a part of the provider did not stop well"):
-                await maybeDeferred(self._stops.pop())
 
 
 @implementer(IProvider)
@@ -315,28 +303,24 @@ class NoProvider(Service):
         self._service_name = service_name
 
     def launch(self, launch_id: str) -> Deferred[None]:
-        """Refuse the launch."""
-        how = f"run twistd {self._service_name}-app yourself"
-        return fail(LaunchRefused(f"fleet.provider is none: {how}"))
+        text = f"fleet.provider is none: run twistd {self._service_name}-app yourself"
+        return fail(LaunchRefused(text))
 
     def list(self) -> Deferred[Mapping[str, Instance]]:
-        """Nothing."""
         return succeed({})
 
     def terminate(self, launch_id: str) -> Deferred[None]:
-        """End nothing: a server whose row is gone ends by itself."""
+        """End nothing: a server without a row ends by itself."""
         return succeed(None)
 
 
-# What app servers are given
+# The command, configuration and environment of app servers
 
 
 def command(path: str, server: str, service_name: str = "bbs", security_log: str = "") -> list[str]:
-    """The command that runs the app server `server` with the configuration file `path`; it writes
-    to the same `security_log` as this process, if there is one.
-
-    Its standard input is the pipe that tells it when its parent has died.
-    """
+    """The command that runs the app server `server` with the configuration file `path`, and writes
+    to the same `security_log` as this process, if any. Its standard input is the pipe that tells it
+    when its parent has died."""
     return [
         sys.executable,
         "-c",
@@ -355,9 +339,9 @@ def configuration_text(
     config: Configuration, brokers: tuple[str, ...], listen: tuple[ListeningPlace, ...]
 ) -> str:
     """The configuration of app servers, in place of the file, environment and options that made
-    `config`: the keys that concern them, secrets included.
+    `config`: the keys for app servers, secrets included.
 
-    :param brokers: where the broker is, the embedded one too.
+    :param brokers: where the broker is, even the embedded one.
     :param listen: where they listen.
     """
     used = config.fleet.provider
@@ -368,10 +352,9 @@ def configuration_text(
         broker=replace(config.broker, url=brokers),
         providers={name: each for name, each in config.providers.items() if name == used},
     )
-    # A server that has this key asks for metadata, which only machines on EC2 have.
+    # A server with this key asks for metadata, which only machines on EC2 have.
     without = [] if used == "ec2" else ["ec2.address"]
-    # Servers of before there were these, which an image may still have, refuse what they do not
-    # know.
+    # Older servers, which an image may still have, refuse unknown keys.
     if not config.tracing.endpoint:
         without += ["tracing.endpoint", "tracing.sample"]
     if config.log.format == Configuration().log.format:
@@ -389,8 +372,8 @@ def only_here(config: Configuration) -> tuple[str, ...]:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """A child's environment: without the configuration, which its file has, secrets and all, and
-    without the trace of whoever began this process."""
+    """A child's environment: without the configuration, which its file has with its secrets, and
+    without the trace of the process that began this one."""
     return {
         key: value
         for key, value in environ.items()
@@ -399,5 +382,5 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def absolute(url: str) -> str:
-    """`url`, with the path of an SQLite file made absolute: children may run elsewhere."""
+    """`url`, with the path of an SQLite file made absolute, as children may run elsewhere."""
     return SQLITE + os.path.abspath(url[len(SQLITE) :]) if url.startswith(SQLITE) else url

@@ -25,15 +25,15 @@ from bbs.scaling.events import FleetEvents
 from bbs.storage.database import Database
 
 LOOK_INTERVAL = 1.0
-"""Seconds between looks for a place that no hint has told of; also between `waiting` events."""
+"""Seconds between looks for a place without a hint; also between `waiting` events."""
 
 LOG_INTERVAL = 1.0
-"""Seconds between two lines of the same kind in the log: people come, and go away, as they like."""
+"""Seconds between two lines of the same kind in the log: people come and go as they like."""
 
 _log = Logger()
 
 Finder = Callable[[Look], Awaitable[Search]]
-"""Looks for a place, in the way that `Look` says."""
+"""Looks for a place in the way that `Look` says."""
 
 
 async def nothing() -> None:
@@ -42,8 +42,8 @@ async def nothing() -> None:
 
 @dataclass(eq=False)
 class _Waiter:
-    """Somebody who waits; `row` says so in the database, None for somebody who is online, whom the
-    controller of the fleet sees there without a place."""
+    """A person who waits. `row`: the waiting person's row in the database; None for somebody who is
+    online, whom the controller of the fleet sees there without a place."""
 
     row: str | None
     since: float
@@ -61,9 +61,9 @@ class _Waiter:
 class WaitingRoom:
     """The queue of one login server: first come, first served.
 
-    `patience` is how long one waits at the most, in seconds: a launch's time-out. `wall` stamps
-    since when, for the page. `watchers` are the connections that said `events`. `timing` is told
-    how long each took to get a place.
+    `patience`: the longest wait in seconds, a launch's time-out. `wall` stamps the beginnings of
+    waits, for the page. `watchers`: the connections that said `events`. `timing` learns how long
+    each person took to get a place.
     """
 
     me: Member
@@ -78,12 +78,11 @@ class WaitingRoom:
     def __post_init__(self) -> None:
         self._queue: list[_Waiter] = []
         self._serving = False
-        self._again = False
+        self._looks_again = False
         self._closed = False
         self._given_up = 0
         self._logged: dict[str, float] = {}
-        # No TimerService: there are no looks while nobody waits, and the next is due when this one
-        # has ended.
+        # No TimerService: a look is due only while people wait, counted from the end of the last.
         self._next_look: Any = None
         self.news.when_places(self.look)
 
@@ -96,10 +95,10 @@ class WaitingRoom:
     ) -> Seat:
         """A place for `name`: the one there is, or a new one, in the order in which people came.
 
-        Whoever cancels gives up waiting; `undo` is called if a place had just been found.
+        Cancelling gives up the wait; `undo` is called if a place had just been found.
 
-        :raises Unavailable: none could be had in time, or none can be launched; `Stopping` where
-            nobody waits any more.
+        :raises Unavailable: no place came in time, or none can be launched.
+        :raises Stopping: this login server lets nobody wait any more.
         """
         began = self.timing.seconds()
         with tracing.span("place"):
@@ -131,10 +130,10 @@ class WaitingRoom:
                 impatience.cancel()
 
     def close(self) -> None:
-        """Let nobody wait here any more: this login server stops, and another one is to be asked.
+        """End all waits: this login server stops, and people have to ask another one.
 
-        Who said `events` on the connection is a client that asks again by itself when that ends.
-        Others, which may be of those that ask once, are told.
+        Connections that said `events` belong to clients that ask again by themselves when the
+        connection ends. The others may belong to clients that ask only once, so they are told.
         """
         self._closed = True
         for waiter in [*self._queue]:
@@ -147,24 +146,24 @@ class WaitingRoom:
     def look(self) -> None:
         """Serve the queue, as there may be a place."""
         if self._serving:
-            self._again = True
+            self._looks_again = True
         elif self._queue:
             self._serving = True
-            with tracing.within(None):  # It is for the others too.
+            with tracing.within(None):  # This serves others too.
                 serving = Deferred.fromCoroutine(self._serve())
             serving.addErrback(
-                lambda failure: _log.failure("serving those who wait failed", failure=failure)
+                lambda failure: _log.failure("could not serve the waiting", failure=failure)
             )
 
     async def _serve(self) -> None:
         try:
-            self._again = True
-            while self._again and self._queue:
-                self._again = False
+            self._looks_again = True
+            while self._looks_again and self._queue:
+                self._looks_again = False
                 while self._queue and await self._seat_first(self._queue[0]):
                     pass
-                if not self._again:
-                    # There may be a place by the time that these have asked the database.
+                if not self._looks_again:
+                    # These ask the database, and there may be a place once it has answered.
                     await self._send_away()
                     await self._send_positions()
         finally:
@@ -172,15 +171,15 @@ class WaitingRoom:
             self._look_later()
 
     async def _seat_first(self, waiter: _Waiter) -> bool:
-        """Seat somebody; returns whether to go on with the next: this one has a place, or an answer
-        at least."""
+        """Seat the first person; returns whether to go on with the next, as this one has a place or
+        at least an answer."""
         try:
             with tracing.span("place", waiter.span):
                 search = await waiter.attempt(Look(new=True, waiter=waiter.row))
         except Unavailable:
             return False  # Waiting goes on: the database may be back in time.
         except Exception as error:
-            # Any other error is the answer to this one, and the others go on.
+            # Any other error is the answer to this person, and the others wait on.
             self._leave(waiter)
             if not waiter.seated.called:
                 waiter.seated.errback(error)
@@ -201,7 +200,7 @@ class WaitingRoom:
                 self._strike(waiter.row)
 
     def _enter(self, waiter: _Waiter, name: str) -> None:
-        """Let the fleet know that somebody waits."""
+        """Tell the fleet that somebody waits."""
 
         def entered(_: object) -> None:
             if waiter in self._queue:
@@ -209,33 +208,30 @@ class WaitingRoom:
             else:
                 self._strike(waiter.row)
 
-        def again(failure: Failure) -> None:
-            failure.trap(Unavailable)
-            if waiter in self._queue:
-                self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter, name)
-
-        if waiter.row:
+        if waiter.row is None:
+            self.news.wanted()
+        elif waiter in self._queue:
             span = waiter.span
             trace = span.traceparent if span and span.recorded else ""
-            known = self.database.run(
+            written = self.database.run(
                 membership.wait, self.me, waiter.row, name, waiter.since, trace
             )
-            known.addCallbacks(entered, again)
-        else:
-            self.news.wanted()
+            written.addCallbacks(
+                entered, self._retry_later, errbackArgs=(self._enter, waiter, name)
+            )
+
+    def _retry_later(self, failure: Failure, call: Callable[..., None], *args: Any) -> None:
+        failure.trap(Unavailable)
+        self.reactor.callLater(LOOK_INTERVAL, call, *args)
 
     def _strike(self, row: str | None) -> None:
-        """Remove the `row` of somebody who waits no more: the fleet must not go on making room."""
-
-        def again(failure: Failure) -> None:
-            failure.trap(Unavailable)
-            self.reactor.callLater(LOOK_INTERVAL, self._strike, row)
-
+        """Remove the `row` of a wait that has ended, so that the fleet stops making room for it."""
         if row:
-            self.database.run(membership.stop_waiting, row).addErrback(again)
+            stopped = self.database.run(membership.stop_waiting, row)
+            stopped.addErrback(self._retry_later, self._strike, row)
 
     async def _send_away(self) -> None:
-        """Give up everybody if no server can come before an operator has acted."""
+        """Give up on all people if no server can come before an operator has acted."""
         if not self._queue:
             return
         with suppress(Unavailable):
@@ -252,12 +248,12 @@ class WaitingRoom:
                 self._given_up = 0
             waiter.seated.errback(Unavailable())
 
-    def _is_time_to_log(self, what: str) -> bool:
-        """Whether the log has not had such a line just now."""
+    def _is_time_to_log(self, kind: str) -> bool:
+        """Whether the log has had no line of this `kind` for `LOG_INTERVAL`."""
         now = self.reactor.seconds()
-        if now - self._logged.get(what, float("-inf")) < LOG_INTERVAL:
+        if now - self._logged.get(kind, float("-inf")) < LOG_INTERVAL:
             return False
-        self._logged[what] = now
+        self._logged[kind] = now
         return True
 
     def _look_later(self) -> None:
@@ -278,10 +274,10 @@ class WaitingRoom:
             return
         seconds = None if launches is None else max(0, round(launches.usual - launches.oldest))
         for position, waiter in enumerate(self._queue, 1):
-            news = (position, seconds)
+            event = (position, seconds)
             lately = now - waiter.sent_at < LOOK_INTERVAL
-            if waiter.connection in self.watchers and waiter.sent != news and not lately:
-                waiter.sent, waiter.sent_at = news, now
+            if waiter.connection in self.watchers and waiter.sent != event and not lately:
+                waiter.sent, waiter.sent_at = event, now
                 waiter.connection.send_event(
                     {"event": "waiting", "position": position, "seconds": seconds}
                 )

@@ -189,7 +189,7 @@ class DataFolder(SynchronousTestCase):
     def test_somebody_elses(self) -> None:
         self.fill("bbs.sqlite3")
         self.patch(os, "geteuid", lambda: os.getuid() + 1)
-        self.refused(str(self.folder), "somebody else's")
+        self.refused(str(self.folder), "belongs to another user")
         self.assertEqual(self.mode(), 0o755)
         self.folder.chmod(0o700)
         self.refused(str(self.folder / "bbs.sqlite3"), "somebody else's")

@@ -251,8 +251,8 @@ class Kits(InstalledCase):
         failure = self.failureResultOf(self.make(self.config("nothing")), PluginUnusable)
         self.assertEqual(
             str(failure.value),
-            "plugin nothing of acme-ships (bbs.providers): it made 'no provider', which is no"
-            " IProvider",
+            "plugin nothing of acme-ships (bbs.providers): it made 'no provider', which does not"
+            " provide IProvider",
         )
 
     def test_folder_that_cannot_be_written(self) -> None:
@@ -279,7 +279,7 @@ class Kits(InstalledCase):
         config = Configuration()
         config = replace(config, fleet=replace(config.fleet, provider="aws"))
         failure = self.failureResultOf(self.make(config), ConfigError)
-        self.assertEqual(str(failure.value), "fleet.provider: there is no provider 'aws'")
+        self.assertEqual(str(failure.value), "fleet.provider: unknown provider 'aws'")
 
 
 class Unusable(InstalledCase):

@@ -192,7 +192,7 @@ class DataFolder(SynchronousTestCase):
         self.refused(str(self.folder), "belongs to another user")
         self.assertEqual(self.mode(), 0o755)
         self.folder.chmod(0o700)
-        self.refused(str(self.folder / "bbs.sqlite3"), "somebody else's")
+        self.refused(str(self.folder / "bbs.sqlite3"), "belongs to another user")
         self.assertEqual(self.mode("bbs.sqlite3"), 0o644)
         (self.folder / "bbs.sqlite3").chmod(0o600)
         self.assertEqual(self.open(), [])

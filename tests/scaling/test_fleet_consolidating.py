@@ -12,7 +12,7 @@ from bbs.core.values import DrainCause, Policy, State
 from bbs.daemons.composition import policy_of
 from bbs.rules import fleet_admin, membership
 from bbs.rules.servers import MOVED, SPARE, figures_of
-from bbs.scaling.controller import MOVES_AT_ONCE, MOVE_PAUSE
+from bbs.scaling.controller import MOVE_PAUSE, MOVES_AT_ONCE
 from bbs.scaling.demand import UNKNOWN
 from bbs.storage.models import Lease, LoginServer, Place, Server, User
 from tests.memory_service import POLICY

@@ -1,18 +1,17 @@
-"""EC2's API with Deferreds: methods under EC2's own names.
+"""Calls the EC2 API on the reactor: methods under EC2's own names, which return Deferreds.
 
-A call (`EC2Client`) is a few tries of one exchange over HTTP, on the reactor (`Api`). What
-botocore's standard retry mode (`botocore.retries.standard`) would decide is decided here, by the
-table of `bbs.scaling.ec2.errors`:
+A call of an `EC2Client` is a few tries of one request (`Api`). The client decides what botocore's
+standard retry mode (`botocore.retries.standard`) would, by the table of `bbs.scaling.ec2.errors`:
 
-- What may have been done or not is tried again, up to `TRIES` times, after a moment that doubles
-  and has jitter, with the same parameters and so the same ClientToken. A quota keeps an API that is
-  down from being asked three times as often.
+- A call that may have been done or not is tried again with the same parameters, and so the same
+  ClientToken: up to `TRIES` times, after a pause that doubles and has jitter. A quota keeps an API
+  that is down from being asked three times as often.
 - Each action has a `Throttle`, which lets calls through as fast as EC2 takes them. When EC2
   throttles an action, its throttle closes for this action alone.
-- A try that is not answered in `DEADLINE` is given up, and its connection closed.
+- A try without an answer is given up after `DEADLINE`, and its connection closed.
 
-botocore describes the API and finds credentials in a thread that belongs to the `Api`. Signing,
-asking and reading happen on the reactor.
+botocore describes the API and finds credentials in a thread that belongs to the `Api`. Requests are
+signed and sent, and answers read, on the reactor.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partialmethod
 from typing import Any, NamedTuple, TypeVar
 from xml.etree.ElementTree import Element  # nosec B405 # expat reads it, in `transport`.
 
@@ -41,7 +41,7 @@ from bbs.core.batching import SingleFlight
 from bbs.core.clock import IReactor
 from bbs.core.threads import IWorkers, Workers
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, judge, no_answer, unready
-from bbs.scaling.ec2.transport import MalformedResponse, Transport, error_in, named
+from bbs.scaling.ec2.transport import MalformedResponse, Transport, error_in, network_errors
 
 T = TypeVar("T")
 Answer = Mapping[str, Any]
@@ -55,12 +55,12 @@ QUOTA, QUOTA_OF_A_RETRY = 500, 14
 """As in botocore's standard mode."""
 
 DESCRIBING_PATIENCE, CHANGING_PATIENCE = 10.0, 15.0
-"""Seconds that a call may take once it has begun, with its tries and the time between them."""
+"""Seconds that a call may take once it has begun, with its tries and pauses."""
 
 
 class ThrottleRate(NamedTuple):
-    """The bucket of an action: how many calls at once, and how many a second after that; and for
-    how long a call of it is worth waiting for."""
+    """The bucket of an action: how many calls at once, how many a second after that, and for how
+    many seconds a call is worth waiting for."""
 
     size: int
     refill: float
@@ -80,14 +80,16 @@ RATES: Mapping[str, ThrottleRate] = {
     "StopInstances": _CHANGES,
     "TerminateInstances": ThrottleRate(100, 5.0, CHANGING_PATIENCE),
 }
-"""Every action that is asked. An account has other buckets where somebody has asked AWS for them.
+"""Every action that the fleet uses. An account has other buckets if somebody has asked AWS for
+them.
 
-That of actions that describe is in the text of EC2's guide (named above); those of RunInstances and
-TerminateInstances are in its table, as others quote it. Those of StartInstances and StopInstances
-are assumed: to be as RunInstances', and as any change's. One that is assumed too large costs a
-closed throttle now and then, and one too small a moment for each call beyond it."""
+The bucket of describing actions is in the text of EC2's guide (named at `Throttle`); those of
+RunInstances and TerminateInstances are in its table, as others quote it. Those of StartInstances
+and StopInstances are assumed to be as RunInstances', and as any change's. A bucket assumed too
+large costs a closed throttle now and then; one too small costs a moment for each call beyond it.
+"""
 
-TOGETHER = 10
+ITEMS_PER_TURN = 10
 """Items of a list that are read in one turn of the reactor: an instance takes about 0.15 ms."""
 
 STOPPING = 2.0
@@ -100,13 +102,14 @@ FIRST_CLOSURE, LONGEST_CLOSURE = 1.0, 20.0
 """Seconds for which a throttle is closed."""
 
 EARLY = 15 * 60
-"""Seconds before they expire from which on new ones are fetched, beside the calls that go on with
-the old ones: what botocore does."""
+"""Seconds before keys expire from which new ones are fetched while calls go on with the old ones,
+as in botocore."""
 
 LATE = 60
-"""Seconds before they expire from which on calls wait for new ones."""
+"""Seconds before keys expire from which calls wait for new ones."""
 
 _KEYS = "keys"
+_ALMOST_ONE = 1 - 1e-9  # token, as sums of seconds are not exact
 
 _log = Logger()
 
@@ -117,10 +120,8 @@ def client_for(reactor: IReactor, config: EC2) -> EC2Client:
 
 
 class EC2Client(Service):
-    """Calls the EC2 API. A call fails with `EC2Error`, and can be cancelled.
-
-    A call that is cancelled may have been carried out. Nothing is asked before `startService` or
-    after `stopService`.
+    """Calls the EC2 API. A call fails with `EC2Error`, and can be cancelled, but may have been
+    carried out all the same. Nothing is asked before `startService` or after `stopService`.
 
     :param api: an `IApi`, and a service, which this starts and stops.
     :param jitter: gives numbers from 0 to 1.
@@ -143,38 +144,6 @@ class EC2Client(Service):
         self._calls: set[Deferred[Answer]] = set()
         self._quota = QUOTA
 
-    # EC2's names
-
-    def describe_images(self, **parameters: Any) -> Deferred[Answer]:
-        """DescribeImages."""
-        return self._call("DescribeImages", parameters)
-
-    def describe_instances(self, **parameters: Any) -> Deferred[Answer]:
-        """DescribeInstances, one page of it."""
-        return self._call("DescribeInstances", parameters)
-
-    def describe_launch_template_versions(self, **parameters: Any) -> Deferred[Answer]:
-        """DescribeLaunchTemplateVersions."""
-        return self._call("DescribeLaunchTemplateVersions", parameters)
-
-    def start_instances(self, **parameters: Any) -> Deferred[Answer]:
-        """StartInstances."""
-        return self._call("StartInstances", parameters)
-
-    def stop_instances(self, **parameters: Any) -> Deferred[Answer]:
-        """StopInstances."""
-        return self._call("StopInstances", parameters)
-
-    def run_instances(self, **parameters: Any) -> Deferred[Answer]:
-        """RunInstances. With a ClientToken, or else a lost answer launches twice."""
-        return self._call("RunInstances", parameters)
-
-    def terminate_instances(self, **parameters: Any) -> Deferred[Answer]:
-        """TerminateInstances."""
-        return self._call("TerminateInstances", parameters)
-
-    # Service
-
     def startService(self) -> None:
         Service.startService(self)
         self._api.startService()
@@ -187,9 +156,7 @@ class EC2Client(Service):
         stopped: Deferred[None] = self._api.stopService()
         return stopped
 
-    # A call
-
-    def _call(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
+    def _call(self, action: str, **parameters: Any) -> Deferred[Answer]:
         call = Deferred.fromCoroutine(self._answer(action, parameters))
         self._calls.add(call)
 
@@ -199,35 +166,41 @@ class EC2Client(Service):
 
         return call.addBoth(ended)
 
-    async def _answer(self, action: str, parameters: Mapping[str, Any]) -> Answer:
-        with tracing.span(f"ec2 {action}"):
-            return await self._answered(action, parameters)
+    describe_images = partialmethod(_call, "DescribeImages")
+    describe_instances = partialmethod(_call, "DescribeInstances")  # one page
+    describe_launch_template_versions = partialmethod(_call, "DescribeLaunchTemplateVersions")
+    start_instances = partialmethod(_call, "StartInstances")
+    stop_instances = partialmethod(_call, "StopInstances")
+    terminate_instances = partialmethod(_call, "TerminateInstances")
+    # Needs a ClientToken: without, a lost answer launches twice.
+    run_instances = partialmethod(_call, "RunInstances")
 
-    async def _answered(self, action: str, parameters: Mapping[str, Any]) -> Answer:
-        """Try until there is an answer, an error that stays one, or no patience left."""
+    async def _answer(self, action: str, parameters: Mapping[str, Any]) -> Answer:
+        """Try until there is an answer, a final error, or no patience left."""
         throttle = self._throttles[action]
         ends: float | None = None
         tries, doubtful = 0, False
-        while True:
-            try:
-                self._check_running(action)
-                await throttle.enter(ends)
-                ends = ends or self._reactor.seconds() + throttle.rate.patience
-                answer = await self._try(action, parameters, ends)
-            except EC2Error as error:
-                error.doubtful = doubtful = doubtful or error.doubtful
-                if error.verdict not in LATER:
+        with tracing.span(f"ec2 {action}"):
+            while True:
+                try:
+                    self._check_running(action)
+                    await throttle.enter(ends)
+                    ends = ends or self._reactor.seconds() + throttle.rate.patience
+                    answer = await self._try(action, parameters, ends)
+                except EC2Error as error:
+                    error.doubtful = doubtful = doubtful or error.doubtful
+                    if error.verdict not in LATER:
+                        throttle.answered()
+                    tries += error.verdict is Verdict.AGAIN
+                    pause = self._pause(throttle, error, tries)
+                    if pause is None or ends is None or self._reactor.seconds() + pause >= ends:
+                        raise
+                    _log.debug("{action} failed: {error}", action=action, error=str(error))
+                    await deferLater(self._reactor, pause)
+                else:
                     throttle.answered()
-                tries += error.verdict is Verdict.AGAIN
-                pause = self._pause(throttle, error, tries)
-                if pause is None or ends is None or self._reactor.seconds() + pause >= ends:
-                    raise
-                _log.debug("{action} failed: {error}", action=action, error=str(error))
-                await deferLater(self._reactor, pause)
-            else:
-                throttle.answered()
-                self._quota = min(QUOTA, self._quota + (QUOTA_OF_A_RETRY if tries else 1))
-                return answer
+                    self._quota = min(QUOTA, self._quota + (QUOTA_OF_A_RETRY if tries else 1))
+                    return answer
 
     def _check_running(self, action: str) -> None:
         if not self.running:
@@ -235,26 +208,24 @@ class EC2Client(Service):
 
     async def _try(self, action: str, parameters: Mapping[str, Any], ends: float) -> Answer:
         self._check_running(action)
-        allowed = self._allowed(action, ends)
+        allowed = self._time_allowed(action, ends)
         try:
             await self._api.ready(action).addTimeout(allowed, self._reactor)
         except TimeoutError:
             text = f"{action}: there are no credentials yet after {allowed:.0f} s"
             raise EC2Error(Verdict.UNASKED, "NotReady", text) from None
-        allowed = self._allowed(action, ends)
+        allowed = self._time_allowed(action, ends)
+        asked: Deferred[Answer] = self._api.ask(action, parameters)
         try:
-            answer: Answer = await self._api.ask(action, parameters).addTimeout(
-                allowed, self._reactor
-            )
+            return await asked.addTimeout(allowed, self._reactor)
         except TimeoutError:
             raise no_answer(action, f"nothing in {allowed:.0f} s") from None
-        return answer
 
-    def _allowed(self, action: str, ends: float) -> float:
+    def _time_allowed(self, action: str, ends: float) -> float:
         """Seconds that a try may take from now on."""
         left = ends - self._reactor.seconds()
         if left <= 0:
-            # It waited at the throttle until nobody waited for it any more.
+            # The call has waited at the throttle for longer than anybody waits for it.
             raise EC2Error(Verdict.UNASKED, "TooLate", f"{action}: its turn came too late")
         return float(min(DEADLINE, left))
 
@@ -272,10 +243,10 @@ class EC2Client(Service):
 
 class IApi(Interface):
     """Asks the EC2 API, and makes no decision of its own. Every error is an `EC2Error`, and every
-    Deferred can be cancelled."""
+    call can be cancelled."""
 
     def ready(action: str) -> Deferred[None]:
-        """Fires when what a call needs is there. Nothing was asked if that fails."""
+        """Fires once a call can be made. On failure nothing was asked."""
 
     def ask(action: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
         """Ask once; fires with the answer as boto3 has it, without its ResponseMetadata."""
@@ -285,8 +256,8 @@ class IApi(Interface):
 class Api(Service):
     """Asks the API at the endpoint of a configuration.
 
-    :param wall: seconds since the epoch, as this machine has them.
-    :param find: asks botocore's chain for credentials, and blocks; or else a session of its own.
+    :param wall: seconds since the epoch, by this machine's clock.
+    :param find: asks botocore's chain for credentials, and blocks.
     """
 
     def __init__(
@@ -302,7 +273,7 @@ class Api(Service):
         self._workers: Any = workers or Workers(reactor, "ec2", 1)
         self._wall = wall
         self._shared = SingleFlight()
-        self._credentials = Credentials(self._workers, find or _find)
+        self._credentials = Credentials(self._workers, find or _find_credentials)
         self._description: Any = None
         self._transport: Transport
 
@@ -318,63 +289,59 @@ class Api(Service):
         stopped = DeferredList(ends, consumeErrors=True)
         return stopped.addTimeout(STOPPING, self._reactor).addBoth(lambda _: None)
 
-    # IApi
-
     def ready(self, action: str) -> Deferred[None]:
         return Deferred.fromCoroutine(self._ready(action))
 
     def ask(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
         return Deferred.fromCoroutine(self._ask(action, parameters))
 
-    # A call
-
     async def _ready(self, action: str) -> None:
         if self._description is None:
-            await _found(action, self._shared.join("description", self._describe))
-        await _found(action, self._credentials.current())
+            await _or_unready(action, self._shared.join("description", self._describe))
+        await _or_unready(action, self._credentials.current())
 
     async def _describe(self) -> None:
-        self._description = await self._workers.run(_load, self._config)
+        self._description = await self._workers.run(_load_description, self._config)
         self._transport = Transport(self._reactor, self._description.route)
 
     async def _ask(self, action: str, parameters: Mapping[str, Any]) -> Answer:
-        keys = await _found(action, self._credentials.current())
+        keys = await _or_unready(action, self._credentials.current())
         try:
             return await self._send(action, parameters, keys)
         except EC2Error as error:
             if not error.credentials:
                 raise
-            others = await _found(action, self._credentials.anew(keys))
+            others = await _or_unready(action, self._credentials.renew(keys))
             if others == keys:
                 raise
         return await self._send(action, parameters, others)
 
     async def _send(self, action: str, parameters: Mapping[str, Any], keys: Any) -> Answer:
         request = self._description.request(action, parameters, keys)
-        with named(action):
-            heard = await self._transport.post(request)
-        if 200 <= heard.status < 300:
-            if heard.root is None:
-                raise no_answer(action, heard.problem)
-            return await self._read(action, heard.root)
-        said = error_in(heard.root) if heard.root is not None else None
-        if said is None and 300 <= heard.status < 500 and heard.status != 429:
-            # A proxy's, or a server's that is not EC2.
-            raise no_answer(action, f"HTTP {heard.status}")
-        code, message = said or ("", "")
-        raise judge(action, code, message, heard.status, self._behind(heard.date))
+        with network_errors(action):
+            response = await self._transport.post(request)
+        if 200 <= response.status < 300:
+            if response.root is None:
+                raise no_answer(action, response.problem)
+            return await self._read(action, response.root)
+        found = error_in(response.root) if response.root is not None else None
+        if found is None and 300 <= response.status < 500 and response.status != 429:
+            # A proxy's answer, or that of another server than EC2.
+            raise no_answer(action, f"HTTP {response.status}")
+        code, message = found or ("", "")
+        raise judge(action, code, message, response.status, self._lag(response.date))
 
     async def _read(self, action: str, root: Element) -> Answer:
         answer: dict[str, Any] = {}
         try:
             for number, _ in enumerate(self._description.reader(action).steps(root, answer), 1):
-                if number % TOGETHER == 0:
+                if number % ITEMS_PER_TURN == 0:
                     await deferLater(self._reactor, 0)
         except MalformedResponse as problem:
             raise no_answer(action, str(problem)) from None
         return answer
 
-    def _behind(self, date: str) -> float | None:
+    def _lag(self, date: str) -> float | None:
         """Seconds by which this machine's clock is behind that of an answer."""
         try:
             return parsedate_to_datetime(date).timestamp() - self._wall()
@@ -382,18 +349,18 @@ class Api(Service):
             return None
 
 
-async def _found(action: str, finding: Awaitable[T]) -> T:
+async def _or_unready(action: str, finding: Awaitable[T]) -> T:
     try:
         return await finding
     except CancelledError:
         raise
     except Exception as error:
-        # Not chained: what botocore raises can hold a secret.
+        # Not chained: an error of botocore can hold a secret.
         raise unready(action, error) from None
 
 
-def _load(config: EC2) -> Any:
-    """The description of the API, in a thread: botocore is much to import."""
+def _load_description(config: EC2) -> Any:
+    """The description of the API, in a thread: importing botocore takes long."""
     from bbs.scaling.ec2.service_model import describe
 
     description = describe(config, tuple(RATES))
@@ -404,9 +371,9 @@ def _load(config: EC2) -> Any:
     return description
 
 
-def _find() -> Any:
-    """The credentials of botocore's chain, found in a thread: the environment, files, an instance's
-    profile by IMDSv2, and what else there is."""
+def _find_credentials() -> Any:
+    """The credentials of botocore's chain, in a thread: from the environment, files, an instance's
+    profile by IMDSv2, and so on."""
     from botocore.exceptions import NoCredentialsError
     from botocore.session import Session
 
@@ -421,8 +388,8 @@ def _find() -> Any:
 
 
 class Credentials:
-    """The keys that calls are signed with now, from botocore's chain; renewed in a thread before
-    they expire, and again when EC2 has refused them.
+    """The keys that sign calls, from botocore's chain; renewed in a thread before they expire, and
+    after EC2 has refused them.
 
     :param find: asks botocore's chain for its credentials, and raises what botocore does; blocks.
     """
@@ -439,11 +406,11 @@ class Credentials:
         if self._keys is None or self._expires(LATE):
             await self._shared.join(_KEYS, self._fetch)
         elif self._expires(EARLY) and not self._shared.runs(_KEYS):
-            self._shared.join(_KEYS, self._fetch).addErrback(_log_later)
+            self._shared.join(_KEYS, self._fetch).addErrback(_log_unrenewed)
         return self._keys
 
-    async def anew(self, refused: Any) -> Any:
-        """The keys, after EC2 has refused `refused`: these again, if the chain has no others."""
+    async def renew(self, refused: Any) -> Any:
+        """The keys after EC2 has refused `refused`: the same if the chain has no others."""
         if self._keys == refused:
             self._source = None
             await self._shared.join(_KEYS, self._fetch)
@@ -455,8 +422,12 @@ class Credentials:
         return needed is not None and bool(needed(within))
 
     async def _fetch(self) -> None:
+        def freeze(source: Any) -> tuple[Any, Any]:
+            source = source or self._find()
+            return source, source.get_frozen_credentials()
+
         try:
-            self._source, self._keys = await self._workers.run(_frozen, self._source, self._find)
+            self._source, self._keys = await self._workers.run(freeze, self._source)
         except Exception:
             if self._source is None or self._expires(LATE):
                 # The next call asks the whole chain.
@@ -464,20 +435,11 @@ class Credentials:
             raise
 
 
-def _frozen(source: Any, find: Callable[[], Any]) -> tuple[Any, Any]:
-    source = source or find()
-    return source, source.get_frozen_credentials()
-
-
-def _log_later(failure: Failure) -> None:
+def _log_unrenewed(failure: Failure) -> None:
     failure.trap(Exception)
     if not failure.check(CancelledError):
         kind = failure.value.__class__.__name__
         _log.warn("credentials were not renewed yet: {kind}", kind=kind)
-
-
-_ALMOST = 1 - 1e-9
-"""Of a token, as sums of seconds are not exact."""
 
 
 @dataclass(eq=False)
@@ -490,12 +452,12 @@ class _ThrottledCall:
 
 
 class Throttle:
-    """Lets calls of an action through, in the order in which they came, tries again first.
+    """Lets calls of an action through in the order in which they came, later tries first.
 
     "Request throttling for the Amazon EC2 API" (EC2's developer guide): each action takes a token
     of its own bucket, and is answered with RequestLimitExceeded when that is empty; other actions
     are not affected. A throttle lets as many calls through as that bucket is taken to have, and
-    paces the others. Others in the account ask too: when EC2 throttles all the same, the action is
+    paces the others. Others in the account ask too: if EC2 throttles all the same, the action is
     not asked for a time that doubles as long as EC2 throttles it.
 
     A call that has not begun waits for its turn without end, as the queue moves. Its patience
@@ -512,27 +474,24 @@ class Throttle:
         self._action = action
         self._jitter = jitter
         self._tokens = float(self.rate.size)
-        self._counted = reactor.seconds()
+        self._counted_at = reactor.seconds()
         self._waiting: deque[_ThrottledCall] = deque()
-        self._opens = 0.0
+        self._opens_at = 0.0
         self._closures = 0
-        self._throttled: float | None = None
-        """Since when EC2 throttles, if it does."""
-        self._look: Any = None
+        self._throttled_since: float | None = None
+        self._timer: Any = None
 
     def enter(self, ends: float | None = None) -> Deferred[None]:
-        """Fires when a call may be sent. `ends`: when one is given up that has begun.
-
-        Fails with `EC2Error`, at once, where the throttle stays closed for longer than it has.
-        """
-        through: Deferred[None] = Deferred(self._left)
-        waiter = _ThrottledCall(through, self._reactor.seconds(), ends)
-        if self._hopeless(waiter):
-            return fail(self._throttles())
+        """Fires when a call may be sent. `ends`: when a call that has begun is given up. Fails at
+        once with `EC2Error` if the throttle stays closed for longer."""
+        through: Deferred[None] = Deferred(self._cancelled)
+        call = _ThrottledCall(through, self._reactor.seconds(), ends)
+        if self._is_hopeless(call):
+            return fail(self._closed_error())
         if ends is None:
-            self._waiting.append(waiter)
+            self._waiting.append(call)
         else:
-            self._waiting.appendleft(waiter)
+            self._waiting.appendleft(call)
         self._let_through()
         return through
 
@@ -540,69 +499,60 @@ class Throttle:
         """Close for a while, as EC2 throttled a call. The first of several calls that were under
         way together counts for all."""
         now = self._reactor.seconds()
-        if now < self._opens:
+        if now < self._opens_at:
             return
         closed = min(FIRST_CLOSURE * 2.0**self._closures, LONGEST_CLOSURE)
         closed *= (1 + self._jitter()) / 2
         self._closures += 1
-        self._opens = now + closed
-        if self._throttled is None:
-            self._throttled = now
+        self._opens_at = now + closed
+        if self._throttled_since is None:
+            self._throttled_since = now
         # EC2's bucket is empty, so this one is.
-        self._tokens, self._counted = 0.0, now
+        self._tokens, self._counted_at = 0.0, now
         _log.warn(
             "EC2 throttles {action}: it is not asked for {seconds:.1f} s",
             action=self._action,
             seconds=closed,
         )
-        for waiter in [each for each in self._waiting if self._hopeless(each)]:
-            self._waiting.remove(waiter)
-            waiter.through.errback(self._throttles())
+        for call in [each for each in self._waiting if self._is_hopeless(each)]:
+            self._waiting.remove(call)
+            call.through.errback(self._closed_error())
         self._let_through()
 
     def answered(self) -> None:
         """Note that EC2 answered a call with anything but throttling."""
         self._closures = 0
-        self._throttled = None
+        self._throttled_since = None
 
-    def _hopeless(self, waiter: _ThrottledCall) -> bool:
-        if self._opens <= self._reactor.seconds():
+    def _is_hopeless(self, call: _ThrottledCall) -> bool:
+        if self._opens_at <= self._reactor.seconds():
             return False
-        begins = max(waiter.since, self._throttled or 0.0)
-        ends = begins + self.rate.patience if waiter.ends is None else waiter.ends
-        return self._opens >= ends
+        begins = max(call.since, self._throttled_since or 0.0)
+        return self._opens_at >= (begins + self.rate.patience if call.ends is None else call.ends)
 
-    def _throttles(self) -> EC2Error:
-        closed = self._opens - self._reactor.seconds()
+    def _closed_error(self) -> EC2Error:
+        closed = self._opens_at - self._reactor.seconds()
         text = f"EC2 throttles {self._action}: it is not asked for {closed:.0f} s"
         return EC2Error(Verdict.UNASKED, "Throttled", text)
 
-    def _left(self, through: Deferred[None]) -> None:
-        """Forget a call that was given up."""
-        for waiter in self._waiting:
-            if waiter.through is through:
-                self._waiting.remove(waiter)
-                break
+    def _cancelled(self, through: Deferred[None]) -> None:
+        self._waiting = deque(call for call in self._waiting if call.through is not through)
         self._let_through()
 
     def _let_through(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
         now = self._reactor.seconds()
-        gained = (now - self._counted) * self.rate.refill
-        self._tokens, self._counted = min(self.rate.size, self._tokens + gained), now
+        gained = (now - self._counted_at) * self.rate.refill
+        self._tokens, self._counted_at = min(self.rate.size, self._tokens + gained), now
         ready = []
-        while self._waiting and now >= self._opens and self._tokens >= _ALMOST:
+        while self._waiting and now >= self._opens_at and self._tokens >= _ALMOST_ONE:
             self._tokens -= 1
             ready.append(self._waiting.popleft())
         if self._waiting:
             lacking = (1 - self._tokens) / self.rate.refill
-            later = max(self._opens - now, lacking)
-            self._look = self._reactor.callLater(max(later, 0.0), self._look_again)
-        for waiter in ready:
-            waiter.through.callback(None)
-
-    def _look_again(self) -> None:
-        self._look = None
-        self._let_through()
+            later = max(self._opens_at - now, lacking, 0.0)
+            self._timer = self._reactor.callLater(later, self._let_through)
+        for call in ready:
+            call.through.callback(None)

@@ -1,15 +1,15 @@
-"""One request and its answer over HTTP, on the reactor: sent, and read from XML as it comes.
+"""Sends one request over HTTP on the reactor, and reads the answer from XML as it arrives.
 
-Connections are kept and used again. Twisted's pool would send a request again by itself if a kept
-connection has ended meanwhile. A launch must not be made twice, so the pool is told not to: the
-answer counts as lost, and the caller knows by which token to ask again. A request that is cancelled
-closes its connection.
+Connections are kept and reused. Twisted's pool would send a request again by itself if a kept
+connection has ended. A launch must not be made twice, so the pool is told not to: the answer counts
+as lost, and the caller knows the token to ask again with. Cancelling a request closes its
+connection.
 
-XML is read as it arrives, a piece in each turn of the reactor, by expat, into a tree; a tree is put
-into dictionaries by tables that are made once of botocore's description of the action. A list, such
-as that of the instances, is put there item by item, so that whoever asks can give up its turn in
-between. botocore's own parser does it all at once: measured, 170 ms of a processor for 200
-instances, of which this takes 40, in turns of at most 3.
+expat parses each piece of XML as it arrives, in a turn of the reactor, into a tree; tables made
+once from botocore's description of the action turn the tree into dictionaries. A list, such as that
+of the instances, is converted item by item, so that the caller can yield to the reactor in between.
+botocore's own parser does it all at once: measured, 170 ms of a processor for 200 instances; this
+takes 40, in turns of at most 3.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, TreeBuilder  # nosec B405
 from xml.parsers.expat import ExpatError, ParserCreate, errors  # nosec B407
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import (
     ConnectError,
@@ -31,20 +32,22 @@ from twisted.internet.error import (
     ConnectionClosed,
     ConnectionLost,
 )
-from twisted.internet.interfaces import IConsumer, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
+    FileBodyProducer,
     HTTPConnectionPool,
+    RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
+from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from bbs.core.clock import IReactor
@@ -54,21 +57,19 @@ CONNECT_TIMEOUT = 3.0
 """Seconds until a connection stands; enough for one lost packet."""
 
 KEPT = 30
-"""Seconds for which a connection that nobody uses is kept. A round of the fleet comes sooner."""
+"""Seconds for which an unused connection is kept. A round of the fleet comes sooner."""
 
 MOST_KEPT = 6
 
-
 LONGEST_HEAD = 16384
-"""Bytes of what a proxy says before it lets through."""
+"""Bytes of a proxy's answer before it lets the connection through."""
 
 LONGEST = 2**24
 """Bytes of an answer: 1,000 instances, the most that EC2 puts into one, are six million."""
 
 
 class HttpResponse(NamedTuple):
-    """An answer: its status, the time that EC2 has by its Date, what it says, and if it says
-    nothing, why."""
+    """An answer: its status, EC2's time by its Date, its document, and if it has none, why."""
 
     status: int
     date: str
@@ -77,10 +78,7 @@ class HttpResponse(NamedTuple):
 
 
 class Transport:
-    """Sends requests to one endpoint.
-
-    :param route: how it is reached (`service_model.Route`).
-    """
+    """Sends requests to one endpoint by a `route` (`service_model.Route`)."""
 
     def __init__(self, reactor: IReactor, route: Any) -> None:
         self._pool = HTTPConnectionPool(reactor, persistent=True)
@@ -91,32 +89,28 @@ class Transport:
         self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
 
     async def post(self, request: Any) -> HttpResponse:
-        """Send a request (`service_model.Request`).
+        """Send a request (`service_model.SignedRequest`).
 
-        :raises Exception: whatever of Twisted's says that no answer came.
+        :raises Exception: one of Twisted's: no answer came.
         """
         headers = Headers({name: [value] for name, value in request.headers.items()})
-        body = _Bytes(request.body)
+        body = FileBodyProducer(BytesIO(request.body))
         response = await self._agent.request(b"POST", request.url.encode("ascii"), headers, body)
         reading = _BodyReader()
         response.deliverBody(reading)
         root, problem = await reading.done
-        return HttpResponse(response.code, _date(response), root, problem)
+        dates = response.headers.getRawHeaders(b"date") or [b""]
+        return HttpResponse(response.code, str(dates[0], "latin-1"), root, problem)
 
     def close(self) -> Deferred[None]:
-        """Close the connections that nobody uses."""
+        """Close the unused connections."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
 
-def _date(response: IResponse) -> str:
-    values = response.headers.getRawHeaders(b"date")
-    return str(values[0], "latin-1") if values else ""
-
-
 class _BodyReader(Protocol):
-    """Reads the body of an answer as it comes. `done` fires with the document, or with None and the
-    reason; it fails if the connection does. Cancelling it closes the connection."""
+    """Reads the body of an answer as it arrives. `done` fires with the document, or with None and
+    the reason; it fails if the connection does. Cancelling it closes the connection."""
 
     def __init__(self) -> None:
         self.done: Deferred[tuple[Element | None, str]] = Deferred(lambda _: self._abort())
@@ -134,7 +128,7 @@ class _BodyReader(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:
             return
-        # Without a length nobody knows whether that was all, but XML does.
+        # Without a length only the XML shows whether that was all.
         if not reason.check(ResponseDone, PotentialDataLoss):
             self.done.errback(reason)
             return
@@ -144,34 +138,15 @@ class _BodyReader(Protocol):
             self.done.callback((None, str(problem)))
 
     def _abort(self) -> None:
-        # The response's transport has no way to abort; this ends TCP below TLS, whose own goodbye
-        # would wait for the peer's.
+        # The response's transport cannot abort; this ends TCP below TLS, whose own goodbye would
+        # wait for the peer's.
         transport: Any = self.transport
         transport.stopProducing()
 
 
-@implementer(IBodyProducer)
-class _Bytes:
-    """The body of a request."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.length = len(body)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None: ...
-
-    def resumeProducing(self) -> None: ...
-
-    def stopProducing(self) -> None: ...
-
-
 @implementer(IAgentEndpointFactory)
 class _RouteEndpoints:
-    """Ways to the endpoint: itself, or a tunnel through a proxy; by TLS, if it wants that."""
+    """Connects to the endpoint directly or by a tunnel through a proxy, and by TLS if need be."""
 
     def __init__(self, reactor: IReactor, route: Any) -> None:
         self._reactor = reactor
@@ -194,11 +169,11 @@ class _RouteEndpoints:
 
 
 @contextmanager
-def named(action: str) -> Iterator[None]:
-    """Have an error of the network's be an `EC2Error`."""
+def network_errors(action: str) -> Iterator[None]:
+    """Turn errors of the network into `EC2Error`s."""
     try:
         yield
-    except (ResponseFailed, RequestTransmissionFailed) as error:
+    except (ResponseFailed, RequestGenerationFailed, RequestTransmissionFailed) as error:
         causes = [failure.value for failure in error.reasons]
         if any(isinstance(cause, CancelledError) for cause in causes):
             raise CancelledError from None
@@ -207,9 +182,9 @@ def named(action: str) -> Iterator[None]:
         raise CancelledError from None
     except (ConnectError, OSError) as error:
         # Nothing was sent: there was no connection.
-        told = no_answer(action, _word(error))
-        told.doubtful = False
-        raise told from None
+        unsent = no_answer(action, _word(error))
+        unsent.doubtful = False
+        raise unsent from None
     except ConnectionClosed as error:
         raise no_answer(action, _word(error)) from None
 
@@ -224,7 +199,7 @@ def _word(error: BaseException) -> str:
 
 
 def _openssl(args: Any) -> str:
-    """OpenSSL's: a list of (library, function, reason), which can be empty."""
+    """The reason in an error of OpenSSL: a list of (library, function, reason), perhaps empty."""
     try:
         return str(args[0][0][2])
     except (IndexError, TypeError):
@@ -235,9 +210,9 @@ def _openssl(args: Any) -> str:
 
 
 class ProxyRefuses(ConnectError):
-    """The proxy does not let through."""
+    """The proxy refuses the connection."""
 
-    MESSAGE = "The proxy does not let through"
+    MESSAGE = "The proxy refuses the connection"
 
 
 @implementer(IStreamClientEndpoint)
@@ -245,7 +220,7 @@ class ProxyTunnel:
     """Connects through a proxy.
 
     :param endpoint: the proxy.
-    :param headers: what the proxy wants to be told, as who asks.
+    :param headers: for the proxy, such as credentials.
     """
 
     def __init__(
@@ -269,8 +244,8 @@ class ProxyTunnel:
 
 
 class _Opening(Protocol):
-    """A connection until the proxy has let it through, and what it carries from then on. `opened`
-    fires with that; to cancel it closes the connection."""
+    """A connection until the proxy has let it through, and a relay to the wanted protocol from then
+    on. `opened` fires with that protocol; cancelling it closes the connection."""
 
     def __init__(self, request: bytes, wanted: IProtocolFactory) -> None:
         self.opened: Deferred[Any] = Deferred(lambda _: self._abort())
@@ -301,7 +276,7 @@ class _Opening(Protocol):
             self._abort()
 
     def _go_through(self, rest: bytes) -> None:
-        self._through = self._wanted.buildProtocol(None)  # type: ignore[arg-type]  # nobody asks
+        self._through = self._wanted.buildProtocol(None)  # type: ignore[arg-type]  # unused
         self._through.makeConnection(self.transport)
         self.opened.callback(self._through)
         if rest:
@@ -326,22 +301,22 @@ class MalformedResponse(Exception):
 
 
 class Document:
-    """An XML document that arrives in pieces. A document type, which all attacks by XML need, is
-    refused; what comes is bounded."""
+    """An XML document that arrives in pieces. Its size is bounded, and a document type, which all
+    attacks by XML need, is refused."""
 
     def __init__(self) -> None:
         self._size = 0
         self._builder = TreeBuilder()
         self._parser = ParserCreate("utf-8")
         self._parser.buffer_text = True
-        # From C to C: no name of a namespace, and no call of Python's for an element.
+        # From C to C: no namespaces, and no Python call for each element.
         self._parser.StartElementHandler = self._builder.start
         self._parser.EndElementHandler = self._builder.end
         self._parser.CharacterDataHandler = self._builder.data
         self._parser.StartDoctypeDeclHandler = _refuse_type
 
     def feed(self, data: bytes) -> None:
-        """The next piece.
+        """Parse the next piece.
 
         :raises MalformedResponse: the document is malformed, or too long.
         """
@@ -354,7 +329,7 @@ class Document:
             raise MalformedResponse("NoXML") from None
 
     def root(self) -> Element:
-        """The whole, when all has come.
+        """The whole document, after its last piece.
 
         :raises MalformedResponse: something is missing.
         """
@@ -382,7 +357,7 @@ def _refuse_type(*_: object) -> NoReturn:
 
 
 def error_in(root: Element) -> tuple[str, str] | None:
-    """The code and the message of an error that is answered, or None for another answer."""
+    """The code and the message of an error in an answer; None if the answer has none."""
     error = root.find("Errors/Error")
     if error is None:
         error = root.find("Error")
@@ -392,18 +367,16 @@ def error_in(root: Element) -> tuple[str, str] | None:
 
 
 class ResponseParser:
-    """Reads the answers of an action.
-
-    :param shape: botocore's description of its output (`botocore.model.StructureShape`).
-    """
+    """Reads the answers of an action, by botocore's description of its output
+    (`botocore.model.StructureShape`)."""
 
     def __init__(self, shape: Any) -> None:
         self._fields = _fields(shape, {}) if shape is not None else {}
 
     def steps(self, root: Element, answer: dict[str, Any]) -> Iterator[None]:
-        """Put what is in the tree into `answer`; pauses after each item of a list.
+        """Put the tree into `answer`; pauses after each item of a list.
 
-        :raises MalformedResponse: a value is none of its kind.
+        :raises MalformedResponse: a value is malformed.
         """
         try:
             for child in root:
@@ -445,14 +418,17 @@ def _fields(shape: Any, known: dict[str, _Read]) -> _Fields:
 
 
 def _reader(shape: Any, known: dict[str, _Read]) -> _Read:
-    """What reads a value; `known` has what reads structures by their name, as one may have another
-    of its own kind in it."""
+    """The reader of a value. `known` has the readers of structures by name, as a structure may
+    contain another of its own kind."""
     if shape.serialization.get("flattened") or shape.serialization.get("xmlAttribute"):
         raise NotImplementedError(f"{shape.name}: not in EC2's protocol")
     if shape.type_name == "list":
         return _List(_reader(shape.member, known))
+    if shape.type_name in ("string", "character"):
+        return _text
     if shape.type_name != "structure":
-        return _VALUES[shape.type_name]
+        value = _VALUES[shape.type_name]
+        return lambda node: value(node.text or "")
     if shape.name not in known:
         fields: _Fields = {}
 
@@ -473,36 +449,19 @@ def _text(node: Element) -> str:
     return node.text or ""
 
 
-def _integer(node: Element) -> int:
-    return int(node.text or "")
-
-
-def _number(node: Element) -> float:
-    return float(node.text or "")
-
-
-def _boolean(node: Element) -> bool:
-    return node.text == "true"
-
-
-def _moment(node: Element) -> datetime:
-    """Such as 2026-11-27T22:03:44.000Z; without a zone it is UTC's, as EC2 has no other."""
-    moment = datetime.fromisoformat(node.text or "")
+def _moment(text: str) -> datetime:
+    """Parse e.g. 2026-11-27T22:03:44.000Z. Without a zone it is UTC, as EC2 has no other."""
+    moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _bytes(node: Element) -> bytes:
-    return base64.b64decode(node.text or "")
-
-
-_VALUES: Mapping[str, _Read] = {
-    "blob": _bytes,
-    "boolean": _boolean,
-    "character": _text,
-    "double": _number,
-    "float": _number,
-    "integer": _integer,
-    "long": _integer,
-    "string": _text,
+_VALUES: Mapping[str, Callable[[str], Any]] = {
+    "blob": base64.b64decode,
+    "boolean": "true".__eq__,
+    "double": float,
+    "float": float,
+    "integer": int,
+    "long": int,
     "timestamp": _moment,
 }
+"""How the types of values other than texts are read."""

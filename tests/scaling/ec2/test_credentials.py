@@ -52,7 +52,7 @@ class CredentialsCase(SynchronousTestCase):
         return Deferred.fromCoroutine(self.credentials.current())
 
     def anew(self, refused: Any) -> Deferred[Any]:
-        return Deferred.fromCoroutine(self.credentials.anew(refused))
+        return Deferred.fromCoroutine(self.credentials.renew(refused))
 
     def key(self, call: Deferred[Any]) -> str:
         return str(self.successResultOf(call).access_key)

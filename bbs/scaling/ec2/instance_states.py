@@ -1,6 +1,5 @@
-"""Remembers the fleet's instances on EC2, from answers that can be late or stale. Their prices are
-for orientation; `prices.json` says as of when.
-"""
+"""Remembers the fleet's instances on EC2, from answers that can be late or stale. Also has prices
+of instance types, for orientation; `prices.json` says as of when."""
 
 from __future__ import annotations
 
@@ -18,24 +17,21 @@ from bbs.core.values import Instance
 from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, VERSION_TAG
 
 REMEMBERED = 60.0
-"""Seconds for which an answer counts that EC2's descriptions do not bear out yet."""
+"""Seconds for which an answer counts that EC2's descriptions do not confirm yet."""
 
-LONGEST_REASON = 200
-"""Characters."""
+LONGEST_REASON = 200  # characters
 
 ADDRESS_GRACE = 15.0
-"""Seconds for which an instance may run before EC2 says where it is reached."""
+"""Seconds for which an instance may run before EC2 tells its address."""
 
 _HOSTS = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "dns": "PublicDnsName"}
 
 
 @dataclass(frozen=True)
 class EC2Instance:
-    """An instance, as EC2 described it.
-
-    `fleet_id` and `fleet` are what its tags say: whose it is, and the name for people. `reason` is
-    why it is in its state, in one line, empty where EC2 says nothing.
-    """
+    """An instance, as EC2 described it. `fleet_id` and `fleet` are tags: the fleet it belongs to,
+    and its name for people. `reason`: why it is in its state, in one line; "" if EC2 does not
+    say."""
 
     id: str
     launch_id: str
@@ -52,7 +48,7 @@ class EC2Instance:
 
     @property
     def ends(self) -> bool:
-        """Whether the instance ends or has ended, for good."""
+        """Whether the instance is ending or has ended, for good."""
         return self.state in ("shutting-down", "terminated")
 
     @property
@@ -62,12 +58,12 @@ class EC2Instance:
 
     @property
     def alive(self) -> bool:
-        """Whether the instance boots or runs. A stopped one does neither."""
+        """Whether the instance boots or runs."""
         return self.state in ("pending", "running")
 
 
 def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
-    """The instances in an answer of RunInstances or of DescribeInstances, which has it in
+    """The instances in an answer of RunInstances, or of DescribeInstances, which has them in
     reservations. `address` is the configuration's: public, private or dns."""
     for reservation in answer.get("Reservations", [answer]):
         for described in reservation["Instances"]:
@@ -90,8 +86,8 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
 
 
 def _reason(described: Mapping[str, Any]) -> str:
-    """Why an instance is in its state: who caused that, and what it was. EC2 says only the second
-    if an instance could not boot."""
+    """Why an instance is in its state: who caused it, and how. EC2 says only the second if an
+    instance could not boot."""
     state = described.get("StateReason", {})
     code, message = state.get("Code", ""), state.get("Message", "")
     if code == described["State"]["Name"]:
@@ -106,26 +102,25 @@ def _reason(described: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Known:
-    """An instance, and since when what is known of it. `heard_at`: when EC2 last said anything of
-    it, by this machine's clock. `described`: DescribeInstances has shown it. `changed`: when it was
-    last stopped or started by this provider. `unaddressed`: since when one that was seen to boot
-    has run without an address that people can be told. `why`: why this provider ends it."""
+    """An instance, and since when it is known. `heard_at`: when EC2 last described it, by this
+    machine's clock. `described`: DescribeInstances has shown it. `changed`: when this provider last
+    stopped or started it. `unaddressed`: since when an instance that was seen to boot has run
+    without an address. `why`: why this provider ends it."""
 
     machine: EC2Instance
     heard_at: float
     described: bool
     changed: float = float("-inf")
-    unaddressed: float | None = None
+    unaddressed: float = float("inf")
     why: str = ""
 
 
 class InstanceStates:
-    """Remembers instances. One that was seen to end does not live again, and one that was launched
-    is there, whatever a stale description says.
+    """Remembers instances. An instance that was seen to end does not live again, and one that was
+    launched exists, whatever a stale description says. Instances of other fleets are ignored, so
+    they are never ended.
 
-    Of another fleet nothing is ever known here, and so nothing of it is ended.
-
-    :param ids: the fleet's own.
+    :param ids: the fleet's own ids.
     :param former: the name of the fleet, if it may have instances from before it had an id.
     """
 
@@ -138,7 +133,7 @@ class InstanceStates:
     # What is learned
 
     def launched(self, machine: EC2Instance) -> None:
-        """Learn an instance that RunInstances answered with."""
+        """Learn an instance from an answer of RunInstances."""
         self._learn(machine, described=False)
 
     def described(self, shown: Iterable[EC2Instance]) -> None:
@@ -167,7 +162,7 @@ class InstanceStates:
     def has_ended(self, launch_id: str) -> None:
         """Learn from a launch's token that its instance has ended; EC2 need not show it."""
         if not self.of(launch_id):
-            reason = "EC2 says that it was there, and has ended"
+            reason = "EC2 says that it has ended"
             ended = EC2Instance("", launch_id, "terminated", reason=reason)
             self._known[_ended(launch_id)] = _Known(ended, self._seconds(), described=False)
 
@@ -189,7 +184,7 @@ class InstanceStates:
         self._known[machine.id] = fresh
 
     def explain(self, id: str, why: str) -> None:
-        """Keep why an instance is being ended."""
+        """Note why an instance is being ended."""
         self._known[id] = replace(self._known[id], why=why)
 
     def _is_ours(self, machine: EC2Instance) -> bool:
@@ -200,52 +195,45 @@ class InstanceStates:
     # What is asked
 
     def of(self, launch_id: str) -> list[EC2Instance]:
-        """The instances of a launch, the one that counts first: one, unless a controller died at a
-        bad moment."""
+        """The instances of a launch, the one that counts first: only one, unless a controller died
+        at a bad moment."""
         own = [k.machine for k in self._known.values() if k.machine.launch_id == launch_id]
         return sorted(own, key=_rank)
 
     def just_launched(self, id: str) -> bool:
         """Whether the instance is so new that descriptions may lack it."""
         known = self._known.get(id)
-        return (
-            known is not None
-            and not known.described
-            and self._seconds() - known.heard_at < REMEMBERED
-        )
+        if known is None or known.described:
+            return False
+        return self._seconds() - known.heard_at < REMEMBERED
 
     def surplus(self) -> list[str]:
-        """The ids of instances whose launch has another one already. Those from before the fleet
-        had an id may be another fleet's of its name: they are left."""
+        """The ids of instances whose launch has an earlier one. Instances from before the fleet had
+        an id may belong to another fleet of its name: they are left alone."""
         groups = self._by_launch().values()
         later = (m for group in groups for m in sorted(group, key=_rank)[1:])
         return [m.id for m in later if m.fleet_id and not m.ends]
 
     def without_address(self) -> list[EC2Instance]:
-        """The instances that were seen to boot, and have run for long enough without an address
-        that people can be told. An instance that ran when it was first seen is left out: it may
-        have had an address, and serve."""
-        now = self._seconds()
-        return [
-            known.machine
-            for known in self._known.values()
-            if known.unaddressed is not None and now - known.unaddressed >= ADDRESS_GRACE
-        ]
+        """The instances that were seen to boot, and have run too long without an address. An
+        instance that already ran when first seen is left out: it may have had an address, and
+        serve."""
+        latest = self._seconds() - ADDRESS_GRACE
+        return [known.machine for known in self._known.values() if known.unaddressed <= latest]
 
     def living(self) -> Counter[str]:
-        """How many boot or run in each subnet."""
+        """How many instances boot or run in each subnet."""
         return Counter(k.machine.subnet for k in self._known.values() if k.machine.alive)
 
     def alive(self) -> set[str]:
-        """The ids of the launches that have an instance which boots or runs."""
+        """The ids of launches with an instance that boots or runs."""
         alive = (k.machine.launch_id for k in self._known.values() if k.machine.alive)
         return {id for id in alive if id}
 
     def instances(self) -> dict[str, Instance]:
-        """The instances as `IProvider.list` gives them."""
-        return {
-            id: self._instance(min(group, key=_rank)) for id, group in self._by_launch().items()
-        }
+        """The instances as `IProvider.list` returns them."""
+        groups = self._by_launch().items()
+        return {id: self._instance(min(group, key=_rank)) for id, group in groups}
 
     def _instance(self, machine: EC2Instance) -> Instance:
         known = self._known.get(machine.id)
@@ -274,14 +262,14 @@ class InstanceStates:
         return groups
 
 
-def _unaddressed_since(known: _Known, machine: EC2Instance, now: float) -> float | None:
+def _unaddressed_since(known: _Known, machine: EC2Instance, now: float) -> float:
     if machine.state != "running" or machine.host:
-        return None
+        return float("inf")
     return now if known.machine.state == "pending" else known.unaddressed
 
 
 def _ended(launch_id: str) -> str:
-    """The key of what is known of a launch without its instance; no instance id has a blank."""
+    """The key of an ended launch without an instance; no instance id has a blank."""
     return f"launch {launch_id}"
 
 
@@ -290,7 +278,7 @@ def _rank(machine: EC2Instance) -> tuple[bool, bool, float, str]:
 
 
 def price(kind: str, region: str) -> float | None:
-    """US dollars for an hour of an instance type on demand; None for what the table lacks."""
+    """US dollars for an hour of an instance type on demand; None if the table lacks it."""
     found: float | None = price_table()["regions"].get(region, {}).get(kind)
     return found
 

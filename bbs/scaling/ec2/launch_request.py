@@ -1,18 +1,18 @@
-"""What is asked of EC2 for a launch: pure functions of the configuration, the launch template and
-image as EC2 describes them, and the launch's id.
+"""The requests for a launch: pure functions of the configuration, the launch template and image as
+EC2 describes them, and the launch's id.
 
 RunInstances lays its own parameters over the template's, and then refuses some combinations: a
-network interface beside a subnet or security groups of the instance itself, wherever either stands.
-So a request has to know the template. An interface is given whole, with what the template says of
-it, and so means the same whether EC2 merges it or replaces the template's.
+network interface beside a subnet or security groups of the instance itself, wherever either comes
+from. A request therefore has to know the template. It gives a network interface as a whole, with
+the template's settings, and so means the same whether EC2 merges it or replaces the template's.
 
 An instance boots with user data, made for each launch from a template of its own: a text in which
 `${server_id}`, `${fleet}`, `${service}`, `${config}`, `${config_base64}`, `${region}`,
 `${log_group}` and `${traceparent}` are filled in, and `$$` is a dollar sign; a dollar sign before
-anything else stays as it is. The built-in one is `app-server.sh` beside this package, for Debian
-and Ubuntu; an operator's own is named by `ec2.user_data`. User data can be read by everybody who
-may describe instances in the account, and on the instance. So references to secrets go into it as
-they are (`bbs/config/references.py`), and the instance asks for them.
+anything else stays. The built-in template is `app-server.sh` beside this package, for Debian and
+Ubuntu; `ec2.user_data` names an operator's own. User data can be read on the instance, and by
+everybody who may describe instances in the account. References to secrets therefore go into it as
+they are (`bbs/config/references.py`), and the instance resolves them.
 """
 
 from __future__ import annotations
@@ -40,12 +40,11 @@ Data = Mapping[str, Any]
 FLEET_TAG, LAUNCH_TAG, VERSION_TAG = "bbs:fleet", "bbs:launch", "bbs:version"
 
 FLEET_ID_TAG = "bbs:fleet-id"
-"""The tag that says which fleet an instance belongs to. `FLEET_TAG` has the name that the
-configuration gives the fleet, for people to read: a copy of a fleet's database has the same name,
-and is another fleet."""
+"""The tag with the id of the fleet. `FLEET_TAG` has its configured name, for people to read: a copy
+of the database is another fleet of the same name."""
 
 MAX_BYTES = 16384
-"""EC2 takes so much user data, before it is put into base64."""
+"""EC2's limit for user data, before base64."""
 
 BUILT_IN = "app-server.sh"
 
@@ -53,8 +52,8 @@ _log = Logger()
 
 
 class LaunchStrategy(NamedTuple):
-    """A way to launch: a type, in a subnet (None: the default one, or the template's), as Spot or
-    on demand."""
+    """A way to launch: a type, in a subnet (None: the default or the template's), as Spot or on
+    demand."""
 
     kind: str
     subnet: str | None
@@ -67,10 +66,10 @@ class LaunchStrategy(NamedTuple):
 
 def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[LaunchStrategy]:
     """The strategies in the order in which they are tried: each type in every subnet, then the next
-    type; all of them as Spot first, if that is wanted.
+    type; first all of them as Spot, if configured.
 
-    Types come as the configuration has them, as their price is its author's choice. The subnet with
-    the fewest instances comes first; `living` says how many live in each.
+    Types keep the order of the configuration, whose author knows their price. The subnet with the
+    fewest instances comes first; `living` has their number by subnet.
     """
     subnets: tuple[str | None, ...] = config.subnet_ids or (None,)
     balanced = sorted(subnets, key=lambda subnet: (living or {}).get(subnet or "", 0))
@@ -83,11 +82,11 @@ def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[Lau
 
 
 def token(launch_id: str, strategy: LaunchStrategy) -> str:
-    """The ClientToken, at most 64 characters, which begins as the launch's id does.
+    """The ClientToken, at most 64 characters, beginning with the launch's id.
 
-    EC2 refuses a token that comes with other parameters than before, so each strategy has one. What
-    may change between two controllers, such as the user data, is not in it: the second
-    then learns that the launch exists, instead of making another.
+    EC2 refuses a token with other parameters than before, so each strategy has its own. Parameters
+    that may differ between two controllers, such as the user data, do not change it: the second
+    controller then learns that the launch exists, instead of making another.
     """
     parts = (strategy.kind, strategy.subnet, "spot" if strategy.spot else None)
     digest = hashlib.sha256("/".join((launch_id, *filter(None, parts))).encode()).hexdigest()
@@ -152,7 +151,7 @@ _SPOT = {
 
 
 def no_address(config: EC2, subnet: str) -> str:
-    """Why an instance runs without an address that people can be told, and what to change."""
+    """Why an instance has no address for people, and what to change."""
     where = subnet or "its subnet"
     if config.address == "dns":
         return f"no public address: {where} gives no names; switch on its VPC's DNS hostnames"
@@ -167,30 +166,30 @@ def no_address(config: EC2, subnet: str) -> str:
 
 @dataclass(frozen=True)
 class Basis:
-    """The basis of a launch: the launch template's data as DescribeLaunchTemplateVersions has it,
-    and the image as DescribeImages has it; empty for none, and for an image that only a name in the
-    Systems Manager says."""
+    """The basis of a launch: the launch template's data from DescribeLaunchTemplateVersions, and
+    the image from DescribeImages. Empty if there is none, or if only the Systems Manager knows the
+    image."""
 
     template: Data = field(default_factory=dict)
     image: Data = field(default_factory=dict)
 
 
 def named(config: EC2) -> dict[str, str]:
-    """The launch template and its version, as RunInstances wants them; `NAME:VERSION` in the
-    configuration. No template's name has a colon."""
+    """The launch template and its version, as RunInstances takes them, from `NAME:VERSION` in the
+    configuration. A template's name has no colon."""
     name, _, version = config.launch_template.partition(":")
     by = "LaunchTemplateId" if name.startswith("lt-") else "LaunchTemplateName"
     return {by: name, "Version": version or DEFAULT_VERSION}
 
 
 def image_id(config: EC2, template: Data) -> str:
-    """The image that instances boot: the configuration's before the template's."""
+    """The image to boot: the configuration's before the template's."""
     return config.image_id or str(template.get("ImageId", ""))
 
 
 def mismatch(config: EC2, template: Data) -> str:
     """Why the template and the configuration cannot launch anything together, and what to change;
-    an empty text where they can."""
+    "" if they can."""
     interfaces = template.get("NetworkInterfaces", [])
     primary = _primary(interfaces)
     if not image_id(config, template):
@@ -217,10 +216,10 @@ def mismatch(config: EC2, template: Data) -> str:
 
 
 def network(config: EC2, template: Data, subnet: str | None) -> dict[str, Any]:
-    """The parameters of RunInstances for the network; values that are empty say nothing.
+    """The parameters of RunInstances for the network; empty values are left out later.
 
-    A template with security groups rules out an interface, and an instance then has a public
-    address where its subnet gives one.
+    A template with security groups rules out an interface; an instance then has a public address if
+    its subnet gives one.
     """
     groups = list(config.security_group_ids)
     public = config.address != "private"
@@ -229,7 +228,7 @@ def network(config: EC2, template: Data, subnet: str | None) -> dict[str, Any]:
         return {"SubnetId": subnet, "SecurityGroupIds": groups}
     primary = _primary(interfaces)
     own: dict[str, Any] = {"DeviceIndex": 0, "SubnetId": subnet or primary.get("SubnetId")}
-    # A subnet of one's own gives no public address unless it is asked for.
+    # A subnet that is not a default one gives a public address only if asked.
     own["AssociatePublicIpAddress"] = bool(public and own["SubnetId"])
     own["Groups"] = groups
     own = {key: value for key, value in own.items() if value or key == "DeviceIndex"}
@@ -242,14 +241,14 @@ def _groups(template: Data) -> Any:
 
 
 def _primary(interfaces: Sequence[Data]) -> Data:
-    """The first network interface, empty where there is none."""
+    """The first network interface; empty if there is none."""
     return next((each for each in interfaces if not each.get("DeviceIndex")), {})
 
 
 def volumes(basis: Basis) -> list[dict[str, Any]]:
-    """The block device mapping that has the root volume a gp3, encrypted and deleted with its
-    instance, and else as the image says; what the template says of it wins. An instance store has
-    no volume, and of an image that is not known nothing is said."""
+    """The block device mapping that makes the root volume a gp3, encrypted and deleted with its
+    instance, otherwise as the image has it; the template's settings win. Empty for an instance
+    store, which has no volume, and for an unknown image."""
     root = basis.image.get("RootDeviceName")
     image, template = (_mapping(each, root) for each in (basis.image, basis.template))
     if image is None or "Ebs" not in image or (template is not None and "Ebs" not in template):
@@ -266,7 +265,7 @@ def volumes(basis: Basis) -> list[dict[str, Any]]:
 
 
 _MEANT = ("gp3", "io1", "io2")
-"""Types of volumes that somebody has chosen for an image: others are what images had for long."""
+"""Types of volumes that somebody has chosen for an image; the others are old defaults."""
 
 
 def _of_image(ebs: Data, *, typed: bool) -> dict[str, Any]:
@@ -278,14 +277,14 @@ def _of_image(ebs: Data, *, typed: bool) -> dict[str, Any]:
 
 
 def _mapping(described: Data, device: str | None) -> Data | None:
-    """The mapping of a device in an image or a template, if there is one."""
+    """The mapping of a device in an image or a template, if any."""
     mappings = described.get("BlockDeviceMappings", [])
     return next((each for each in mappings if each.get("DeviceName") == device), None)
 
 
 def metadata(template: Data) -> dict[str, Any]:
-    """The options of an instance's metadata service: tokens are required, and the template says the
-    rest."""
+    """The options of an instance's metadata service: tokens are required; the rest comes from the
+    template."""
     kept = ("HttpPutResponseHopLimit", "HttpProtocolIpv6", "InstanceMetadataTags")
     said = template.get("MetadataOptions", {})
     own = {"HttpTokens": "required", "HttpEndpoint": "enabled"}
@@ -298,20 +297,19 @@ _FIELD = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^}\n]*)\}?)")
 _LONGEST_ID = "i" * 64
 _LONGEST_TRACE = "t" * 55
 _ONLY_HERE = {
-    "database.url": "a file; name a mysql:// one",
-    "broker.url": "the embedded one; name another",
+    "database.url": "a file; name a mysql:// database",
+    "broker.url": "the embedded broker; name another",
 }
 
 
 def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
-    """Gives the function that makes the user data of a launch from the launch's id. The template is
-    read once, and tried.
+    """Return the function that makes the user data of a launch from its id. The template is read
+    once, and tried.
 
-    :raises ConfigError: no app server could boot with it, or reach what only this machine reaches:
-        one line says why.
+    :raises ConfigError: no app server could boot with it, or reach what only this machine can.
     """
     config: EC2 = kit.section
-    # With another API's endpoint the instances may be on this machine too.
+    # At another API's endpoint the instances may be on this machine too.
     if kit.only_here and not config.endpoint_url:
         key = kit.only_here[0]
         raise ConfigError(f"{key}: instances cannot reach {_ONLY_HERE[key]}")
@@ -327,7 +325,7 @@ def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
 
 
 def read_template(path: str) -> str:
-    """The operator's template at `path`, or the built-in one for an empty path.
+    """The operator's template at `path`, or the built-in one if `path` is empty.
 
     :raises ConfigError: it cannot be read.
     """
@@ -338,7 +336,7 @@ def read_template(path: str) -> str:
     except OSError as error:
         raise ConfigError(f"ec2.user_data: {path}: {error.strerror}") from error
     except ValueError as error:  # not UTF-8, or a NUL in the path
-        raise ConfigError(f"ec2.user_data: {path!r} is no text file") from error
+        raise ConfigError(f"ec2.user_data: {path!r} is not a text file") from error
 
 
 def fill_template(
@@ -351,7 +349,7 @@ def fill_template(
 ) -> str:
     """A template with its fields filled in.
 
-    :raises ConfigError: it names a field that there is not, or the result is more than EC2 takes.
+    :raises ConfigError: it has an unknown field, or the result is too long for EC2.
     """
     values = {
         "server_id": server_id,
@@ -385,14 +383,12 @@ def fill_template(
 
 
 def _warn_of_secrets(toml: str) -> None:
-    told = tomllib.loads(toml)
-    for key, urls in (
-        ("database.url", [told["database"]["url"]]),
-        ("broker.url", told["broker"]["url"]),
-    ):
+    config = tomllib.loads(toml)
+    database, brokers = [config["database"]["url"]], config["broker"]["url"]
+    for key, urls in (("database.url", database), ("broker.url", brokers)):
         if any(not is_reference(url) and mask(url) != url for url in urls):
             _log.warn(
                 "the password in {key} is in the instances' user data, where others may read it;"
-                " ssm:/NAME or secretsmanager:NAME would keep it out",
+                " use ssm:/NAME or secretsmanager:NAME instead",
                 key=key,
             )

@@ -1,17 +1,16 @@
-"""Launches instances: one for each launch, by one strategy after the other, whatever answers are
+"""Launches instances: one for each launch, by one strategy after the other, even if answers are
 lost.
 
 A strategy is a type in a subnet, on demand or as Spot. Each has a ClientToken of its own, made from
-the launch's id: whoever asks again for what may exist finds it. The next strategy is tried after a
-clear answer that capacity lacks, and it is written down first (`IHasStrategies`). So whoever goes
-on with the launch asks by the strategy by which there may be an instance. The next strategy waits
-for `SETTLES` where the answer to an earlier try is not known, or another controller's try may be on
-its way still, and EC2 is asked for instances of the launch before. Should a call be carried out
-later than that, and another strategy have been taken, the later instance is ended when both are
-seen.
+the launch's id, so asking again finds an instance that already exists. The next strategy is tried
+after a clear answer that capacity lacks, and is written down first (`IHasStrategies`). A controller
+that continues a launch therefore uses the strategy by which there may be an instance. If the answer
+to an earlier try is unknown, or another controller's try may still be under way, the next strategy
+waits for `SETTLES`, and EC2 is first asked for instances of the launch. If a call is carried out
+even later, after another strategy was taken, the later instance is ended when both are seen.
 
 Spot is asked of RunInstances, not of CreateFleet: that would need a launch template in every
-account, another shape of answers and errors, and gives nothing here for one instance at a time.
+account and has other answers and errors, with no gain for one instance at a time.
 """
 
 from __future__ import annotations
@@ -34,17 +33,15 @@ from bbs.scaling.ec2.instance_states import InstanceStates, machines
 from bbs.scaling.ec2.launch_request import Basis, Data, LaunchStrategy, strategies
 
 SETTLES = 30.0
-"""Seconds for which a call that was given up may still be carried out. Its connection is closed as
-it is given up (`client.DEADLINE`); EC2 does not document it."""
+"""Seconds for which an abandoned call may still be carried out. Its connection is closed at once
+(`client.DEADLINE`); EC2 does not document the time."""
 
 LACK_REMEMBERED = 180.0
-"""Seconds for which a strategy is not tried again that lacked capacity; as long as Karpenter
-remembers it (`UnavailableOfferingsTTL`)."""
+"""Seconds for which a strategy that lacked capacity is not tried again; as long as in Karpenter
+(`UnavailableOfferingsTTL`)."""
 
 TEMPLATE_REMEMBERED = 300.0
-"""Seconds after which a launch asks for the template anew: it may have another default version."""
-
-_LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT)
+"""Seconds after which a launch reads the template anew: it may have another default version."""
 
 _log = Logger()
 
@@ -52,7 +49,7 @@ _log = Logger()
 class InstanceLauncher:
     """Makes launches.
 
-    :param known: gets the instances that are launched, and learns of those that `owner` describes.
+    :param known: learns the instances that are launched, and those that `owner` describes.
     """
 
     def __init__(
@@ -71,13 +68,13 @@ class InstanceLauncher:
         self._sources = LaunchSources(client, config, clock)
         self._placement = LaunchPlacement(config, clock)
         self._written: dict[str, LaunchStrategy] = {}
-        """By launch id, of those of which no instance is known: the strategy that is written down,
-        by which alone there may be one."""
+        """By launch id, while no instance is known: the strategy that is written down, by which
+        alone there may be an instance."""
         self._doubts: dict[str, float] = {}
-        """When somebody last asked for such a launch who did not hear the answer, or may have."""
+        """When such a launch was last asked for without a known answer."""
 
     def choose(self, count: int, spot: bool) -> list[str]:
-        """The best strategy for each of so many launches, where others are made at once."""
+        """The best strategy for each of `count` launches made at once."""
         living, chosen = self._living(), []
         for _ in range(count):
             if strategy := self._placement.next(living, (), spot):
@@ -86,9 +83,9 @@ class InstanceLauncher:
         return chosen
 
     def know(self, written: Mapping[str, str], asked: Collection[str]) -> None:
-        """Learn the strategies that are `written` down of launches, by id; for those that are
-        `asked` another controller may have asked. A strategy that the configuration has no more is
-        not known."""
+        """Learn the strategies that are `written` down, by launch id. Another controller may have
+        asked for the launches in `asked`. Strategies that have left the configuration are
+        ignored."""
         by_name = {str(strategy): strategy for strategy in strategies(self._config)}
         for id, name in written.items():
             if id not in self._written and name in by_name and not self._known.of(id):
@@ -97,18 +94,18 @@ class InstanceLauncher:
                     self._doubts[id] = self._seconds()
 
     def has_strategy(self, launch_id: str) -> bool:
-        """Whether it is known by which strategy there may be an instance of the launch."""
+        """Whether it is known by which strategy the launch may have an instance."""
         return launch_id in self._written
 
     def forget_strategies(self, kept: Collection[str]) -> None:
-        """Forget all but those that are `kept`."""
+        """Forget all launches but `kept`."""
         for id in {*self._written, *self._doubts} - {*kept}:
             self.forget(id)
 
     async def launch(self, launch_id: str, spot: bool = True) -> None:
-        """Have an instance of the launch, or know that there was one; as Spot only with `spot`.
+        """Make an instance of the launch, or learn that it had one; as Spot only with `spot`.
 
-        :raises EC2Error: it is not known whether there is one, or there is none.
+        :raises EC2Error: there is no instance, or nobody knows whether there is.
         """
         basis = await self._sources.get()
         asked_anew = False
@@ -124,7 +121,7 @@ class InstanceLauncher:
             except EC2Error as error:
                 if await self._is_settled(launch_id, error):
                     return
-                if error.verdict in _LACKS:
+                if error.verdict in (Verdict.ELSEWHERE, Verdict.NO_SPOT):
                     _log.info("no {way}: {error}", way=str(strategy), error=str(error))
                     self._placement.lacks(strategy, error)
                     tried.append(strategy)
@@ -145,7 +142,7 @@ class InstanceLauncher:
                     raise
 
     def forget(self, launch_id: str) -> None:
-        """Forget a launch that is ended, or made, or failed."""
+        """Forget a launch that has ended, succeeded or failed."""
         self._written.pop(launch_id, None)
         self._doubts.pop(launch_id, None)
 
@@ -154,13 +151,14 @@ class InstanceLauncher:
         if strategy is None:
             return
         before = self._written.pop(launch_id, None)
-        # Should that fail, it is not known here what is written down.
+        # If that fails, nobody here knows what is written down.
         await self._owner.record_strategy(launch_id, str(before) if before else None, str(strategy))
         self._doubts.pop(launch_id, None)
         self._written[launch_id] = strategy
 
     def _living(self) -> Counter[str]:
-        """How many live in each subnet, or are asked for there at this moment: they spread."""
+        """How many instances live in each subnet, or are being asked for there, so that they
+        spread."""
         living = self._known.living()
         living.update(strategy.subnet or "" for strategy in self._written.values())
         return living
@@ -186,17 +184,13 @@ class InstanceLauncher:
         self._placement.works(strategy)
         for machine in machines(answer, self._config.address):
             self._known.launched(machine)
-            _log.info(
-                "launched {server}: {instance}, {way}",
-                server=launch_id,
-                instance=machine.id,
-                way=str(strategy),
-            )
+            said = {"server": launch_id, "instance": machine.id, "way": str(strategy)}
+            _log.info("launched {server}: {instance}, {way}", **said)
 
     async def _is_settled(self, launch_id: str, error: EC2Error) -> bool:
-        """Whether there is or was an instance of the launch, though a call for it failed.
+        """Whether the launch has or had an instance, although a call for it failed.
 
-        :raises EC2Error: `error`, unless it says something about the launch.
+        :raises EC2Error: `error`, if it says nothing about the launch.
         """
         if error.verdict is Verdict.TOKEN_ENDED:
             self._known.has_ended(launch_id)
@@ -210,16 +204,15 @@ class InstanceLauncher:
         return settled
 
     def _nowhere(self, last: EC2Error) -> EC2Error:
-        """The error for a launch when capacity lacks for every strategy."""
+        """The error for a launch when every strategy lacks capacity."""
         lacking = self._placement.lacking()
         if "," not in lacking:
             return last
-        text = f"EC2 has no capacity: {lacking}"
-        return EC2Error(last.verdict, last.code, text)
+        return EC2Error(last.verdict, last.code, f"EC2 has no capacity: {lacking}")
 
 
 def _undecided(error: EC2Error) -> EC2Error:
-    """A launch was refused now, and an earlier call for it may still be carried out."""
+    """The error for a launch that was refused while an earlier call may still be carried out."""
     text = f"{error}; an earlier call may still be carried out"
     return EC2Error(Verdict.AGAIN, error.code, text)
 
@@ -228,30 +221,29 @@ class ILaunchOwner(Interface):
     """The provider that launches are made for."""
 
     def parameters_of(launch_id: str, strategy: LaunchStrategy, basis: Basis) -> dict[str, Any]:
-        """The parameters of RunInstances for a launch, by a strategy, on a basis."""
+        """The parameters of RunInstances for a launch."""
 
     def describe_launch(launch_id: str) -> Deferred[None]:
         """Describe the instances of a launch."""
 
     def record_strategy(launch_id: str, before: str | None, after: str) -> Deferred[None]:
-        """Write down by which strategy a launch is asked for, and by which it was `before`."""
+        """Write down the strategy of a launch, and the one `before`."""
 
 
 class LaunchPlacement:
-    """Chooses where the next instance is launched: by balance, and not where capacity lacked a
-    moment ago."""
+    """Chooses where to launch next: by balance, and not where capacity lacked a moment ago."""
 
     def __init__(self, config: EC2, clock: IReactorTime) -> None:
         self._config = config
         self._seconds = clock.seconds
         self._lacks: dict[LaunchStrategy, tuple[float, str]] = {}
-        """When each of these was last refused, by the reactor's clock, and how."""
+        """When each strategy was last refused, by the reactor's clock, and how."""
 
     def next(
         self, living: Mapping[str, int], tried: Collection[LaunchStrategy], spot: bool = True
     ) -> LaunchStrategy | None:
-        """The next strategy for a launch that has `tried` these in vain; None when nothing is left.
-        If capacity lacks for all of them, the one that was refused longest ago is tried."""
+        """The next strategy for a launch that has `tried` these in vain; None if none is left. If
+        all lack capacity, the one that was refused longest ago is tried."""
         found = [each for each in strategies(self._config, living) if spot or not each.spot]
         for strategy in found:
             if strategy not in tried and not self._lacks_now(strategy):
@@ -259,8 +251,8 @@ class LaunchPlacement:
         return None if tried else min(found, key=lambda each: self._lacks[each][0])
 
     def lacks(self, strategy: LaunchStrategy, error: EC2Error) -> None:
-        """Note that nothing is to be had by this strategy now, nor by another that fails for the
-        same reason."""
+        """Note that this strategy lacks capacity now, and all others that fail for the same
+        reason."""
         for other in strategies(self._config):
             same_market = error.verdict is Verdict.NO_SPOT and other.spot
             same_subnet = (
@@ -271,17 +263,12 @@ class LaunchPlacement:
                 self._lacks[other] = self._seconds(), error.code
 
     def works(self, strategy: LaunchStrategy) -> None:
-        """Note that something was launched by this strategy."""
         self._lacks.pop(strategy, None)
 
     def lacking(self) -> str:
-        """Every strategy that lacks now, and why, in a line."""
-        said = (
-            f"{strategy} ({self._lacks[strategy][1]})"
-            for strategy in strategies(self._config)
-            if self._lacks_now(strategy)
-        )
-        return ", ".join(said)
+        """Every strategy that lacks capacity now, and why, in a line."""
+        lacking = filter(self._lacks_now, strategies(self._config))
+        return ", ".join(f"{strategy} ({self._lacks[strategy][1]})" for strategy in lacking)
 
     def _lacks_now(self, strategy: LaunchStrategy) -> bool:
         lacked = self._lacks.get(strategy)
@@ -290,7 +277,7 @@ class LaunchPlacement:
 
 class LaunchSources:
     """The launch template and the image that launches are built on, asked of EC2 and remembered. An
-    image stays as it is for ever, a template does not."""
+    image never changes, a template may."""
 
     def __init__(self, client: EC2Client, config: EC2, clock: IReactorTime) -> None:
         self._client = client
@@ -298,15 +285,17 @@ class LaunchSources:
         self._seconds = clock.seconds
         self._shared = SingleFlight()
         self._basis: Basis | None = None
-        self._asked = 0.0
+        self._asked_at = 0.0
         self._images: dict[str, Data] = {}
 
     async def get(self) -> Basis:
-        """The basis of a launch. Where EC2 cannot say it again, it is as it was.
+        """The basis of a launch; an earlier one if EC2 cannot be asked again.
 
-        :raises EC2Error: it cannot be had, or nothing can be launched on it.
+        :raises EC2Error: there is none yet, or nothing can be launched on it.
         """
-        if self._basis is None or self._is_old():
+        age = self._seconds() - self._asked_at
+        is_old = self._config.launch_template and age >= TEMPLATE_REMEMBERED
+        if self._basis is None or is_old:
             try:
                 await self._shared.join("basis", self._ask)
             except EC2Error as error:
@@ -317,32 +306,28 @@ class LaunchSources:
         return self._basis
 
     async def changed(self) -> bool:
-        """Ask for the template anew, as a launch on it was refused; whether it is another now."""
+        """Read the template anew after a refused launch; returns whether it has changed."""
         before = self._basis
         if not self._config.launch_template:
             return False
         await self._shared.join("basis", self._ask)
         return self._basis != before
 
-    def _is_old(self) -> bool:
-        age = self._seconds() - self._asked
-        return bool(self._config.launch_template) and age >= TEMPLATE_REMEMBERED
-
     async def _ask(self) -> None:
         data = await self._template()
         image = await self._image(launch_request.image_id(self._config, data))
-        self._basis, self._asked = Basis(data, image), self._seconds()
+        self._basis, self._asked_at = Basis(data, image), self._seconds()
 
     async def _template(self) -> Data:
         if not self._config.launch_template:
             return {}
-        spoken = launch_request.named(self._config)
+        name = launch_request.named(self._config)
         answer = await self._client.describe_launch_template_versions(
-            Versions=[spoken.pop("Version")], **spoken
+            Versions=[name.pop("Version")], **name
         )
         versions = answer.get("LaunchTemplateVersions")
         if not versions:
-            raise self._refusal("there is no such version of it")
+            raise self._refusal("unknown version")
         data: Data = versions[0]["LaunchTemplateData"]
         if misfit := launch_request.mismatch(self._config, data):
             raise self._refusal(misfit)
@@ -352,9 +337,8 @@ class LaunchSources:
         if image not in self._images and image.startswith("ami-"):
             answer = await self._client.describe_images(ImageIds=[image])
             if not answer["Images"]:
-                where = "ec2.launch_template" if not self._config.image_id else "ec2.image_id"
-                text = f"there is no image {image}: {where}"
-                raise EC2Error(Verdict.REFUSED, "NoImage", text)
+                key = "ec2.image_id" if self._config.image_id else "ec2.launch_template"
+                raise EC2Error(Verdict.REFUSED, "NoImage", f"{key}: unknown image {image}")
             self._images[image] = answer["Images"][0]
         return self._images.get(image, {})
 

@@ -1,9 +1,9 @@
 """App servers as instances on EC2.
 
-A launch is one instance, tagged with the fleet's own id (`bbs:fleet-id`) and the launch's
-(`bbs:launch`). What has another fleet's id, or none, is never looked at, counted or ended.
-`launches.py` launches, `InstanceLifecycle` ends, stops and starts, and `instance_states.py` knows
-what there is. A list describes the whole fleet, one call for each `PAGE` instances.
+A launch is one instance, tagged with the fleet's id (`bbs:fleet-id`) and the launch's
+(`bbs:launch`). Instances of another fleet, or without a fleet, are never read, counted or ended.
+`launches.py` launches, `InstanceLifecycle` ends, stops and starts, and `instance_states.py`
+remembers the instances. A list describes the whole fleet, one call for each `PAGE` instances.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from bbs.scaling.interfaces import (
 )
 
 PAGE = 50
-"""Instances in an answer: so few that each is there well before a call's deadline, also where much
-else is going on, and one that is lost is soon asked for again."""
+"""Instances in an answer: few enough for each answer to come well before a call's deadline, even on
+a busy machine, and to be asked for again soon if it is lost."""
 
 _NOT_DONE = {
     Verdict.REFUSED: LaunchRefused,
@@ -62,18 +62,18 @@ _log = Logger()
 
 @implementer(IProvider, IKeepsWarm, IHasStrategies, IEndsUnlisted, ILaunchOwner)
 class EC2Provider(Service):
-    """Launches app servers as instances, which live on when this stops.
+    """Launches app servers as instances, which outlive this provider.
 
-    What has ended stays listed for as long as EC2 shows it: about an hour.
+    Ended instances stay listed for as long as EC2 shows them: about an hour.
 
-    :param client: its calls; a service of its own.
-    :param user_data: makes the user data of a launch from the launch's id.
+    :param client: makes the calls; a service of its own.
+    :param user_data: makes the user data of a launch from its id.
     :param version: this version, for the tag `bbs:version`.
     :param fleet_id: the fleet's own id, for the tag `bbs:fleet-id`.
     :param other_ids: other ids whose instances are this fleet's too; nothing is launched under
         them.
     :param former: whether the fleet may have instances from before it had an id. Instances with its
-        name and without an id are listed too, and one of these is ended if its launch is to end.
+        name and without an id are then listed too, and ended if their launch is to end.
     """
 
     shared = True
@@ -93,8 +93,7 @@ class EC2Provider(Service):
         former: bool = False,
     ) -> None:
         self.scope = f"ec2:{config.region}:{fleet_id}"
-        self.former_scope = f"ec2:{config.region}:{config.name}"
-        """What `scope` was before a fleet had an id."""
+        self.former_scope = f"ec2:{config.region}:{config.name}"  # from before fleets had ids
         self._reactor = reactor
         self._client = client
         self._config = config
@@ -109,8 +108,7 @@ class EC2Provider(Service):
         self._lifecycle = InstanceLifecycle(reactor, client, self._machines)
         self._launches = InstanceLauncher(client, config, self._machines, reactor, self)
         self._without_address = False
-        self._unseen: set[str] = set()
-        """Launches that were looked for in vain."""
+        self._unseen: set[str] = set()  # launches that were looked for in vain
         self._first_list, self._last_list = 0.0, float("-inf")
         """When the fleet was first and last listed without a gap, by the reactor's clock."""
 
@@ -127,53 +125,53 @@ class EC2Provider(Service):
             return fail(LaunchFailed("the provider is not running"))
         if self._machines.of(launch_id):
             return succeed(None)
-        return self._shared.join(launch_id, lambda: _in_our_words(self._launch(launch_id, spot)))
+        return self._shared.join(
+            launch_id, lambda: _translate_errors(self._launch(launch_id, spot))
+        )
 
     def list(self) -> Deferred[Mapping[str, Instance]]:
-        """What EC2 shows now."""
         return Deferred.fromCoroutine(self._list())
 
     def terminate(self, launch_id: str) -> Deferred[None]:
-        """Terminate the instance of a launch. Fires when EC2 has accepted that: it stops by itself
-        from then on. Several that are asked for together are one call."""
-        return Deferred.fromCoroutine(_in_our_words(self._end_launch(launch_id), {}))
+        """Terminate the instance of a launch. Fires when EC2 has accepted that; the instance then
+        stops by itself. Several terminations asked for together are one call."""
+        return Deferred.fromCoroutine(_translate_errors(self._end_launch(launch_id), {}))
 
     # IEndsUnlisted
 
     def end_unlisted(self, instance_id: str) -> Deferred[None]:
         """Terminate an instance that descriptions lack."""
-        return Deferred.fromCoroutine(_in_our_words(self._lifecycle.end.add(instance_id), {}))
+        return Deferred.fromCoroutine(_translate_errors(self._lifecycle.end.add(instance_id), {}))
 
     # IKeepsWarm
 
     def launch_to_stop(self, launch_id: str) -> Deferred[None]:
-        """Run an instance on demand: a Spot instance that was asked for once cannot be stopped."""
+        """Run an instance on demand: a one-time Spot instance cannot be stopped."""
         return self._ask(launch_id, spot=False)
 
     def stop(self, launch_id: str) -> Deferred[None]:
-        """Stop the instance of a launch. Fires when EC2 has accepted that. One that still boots
-        cannot be stopped yet: `ProviderUnavailable`."""
-        return Deferred.fromCoroutine(_in_our_words(self._stop_launch(launch_id)))
+        """Stop the instance of a launch. Fires when EC2 has accepted that. `ProviderUnavailable`:
+        the instance still boots, and cannot be stopped yet."""
+        return Deferred.fromCoroutine(_translate_errors(self._stop_launch(launch_id)))
 
     def start(self, launch_id: str) -> Deferred[None]:
-        """Start it again. Fires when EC2 has accepted that. One that is still stopping cannot be
-        started yet: `ProviderUnavailable`. Where capacity lacks: `LaunchFailed`."""
+        """Start the instance again. Fires when EC2 has accepted that. `ProviderUnavailable`: it is
+        still stopping, and cannot be started yet. `LaunchFailed`: capacity lacks."""
         if not self.running:
             return fail(LaunchFailed("the provider is not running"))
-        return Deferred.fromCoroutine(_in_our_words(self._start_launch(launch_id)))
+        return Deferred.fromCoroutine(_translate_errors(self._start_launch(launch_id)))
 
     # IHasStrategies
 
     def choose_strategies(self, count: int, to_stop: bool = False) -> Sequence[str]:
-        """By balance, and not where capacity lacked a moment ago."""
+        """Choose by balance, and not where capacity lacked a moment ago."""
         return self._launches.choose(count, spot=not to_stop)
 
     def know_strategies(self, written: Mapping[str, str], asked: Collection[str]) -> None:
-        """Those that the configuration has no more are not known: such a launch is looked for."""
+        """A strategy that has left the configuration is ignored: the launch is looked for."""
         self._launches.know(written, asked)
 
     def forget_strategies(self, kept: Collection[str] = ()) -> None:
-        """Forget all but those that are `kept`."""
         self._launches.forget_strategies(kept)
 
     # ILaunchOwner
@@ -190,28 +188,25 @@ class EC2Provider(Service):
         return self._find.add(launch_id)
 
     def record_strategy(self, launch_id: str, before: str | None, after: str) -> Deferred[None]:
-        return (
-            self.write_strategy(launch_id, before, after) if self.write_strategy else succeed(None)
-        )
-
-    # Beneath
+        write = self.write_strategy
+        return write(launch_id, before, after) if write else succeed(None)
 
     async def _stop_launch(self, launch_id: str) -> None:
-        machine = await self._standing(launch_id)
+        machine = await self._usable_instance(launch_id)
         if not machine.stopped:
             await self._lifecycle.stop.add(machine.id)
-        self._tell()
+        self._notify()
 
     async def _start_launch(self, launch_id: str) -> None:
-        machine = await self._standing(launch_id)
+        machine = await self._usable_instance(launch_id)
         if not machine.alive:
             await self._lifecycle.start.add(machine.id)
-        self._tell()
+        self._notify()
 
-    async def _standing(self, launch_id: str) -> EC2Instance:
+    async def _usable_instance(self, launch_id: str) -> EC2Instance:
         """The instance of a launch.
 
-        :raises LaunchFailed: there is none, or it has ended.
+        :raises LaunchFailed: it is missing, or has ended.
         """
         await self._shared.settled(launch_id)
         own = await self._own(launch_id)
@@ -228,15 +223,15 @@ class EC2Provider(Service):
     # Launching
 
     async def _launch(self, launch_id: str, spot: bool) -> None:
-        if not self._launches.has_strategy(launch_id) and self._may_be_anothers():
+        if not self._launches.has_strategy(launch_id) and self._may_belong_to_another():
             await self._look_for(launch_id)
         if not self._machines.of(launch_id):
             await self._launches.launch(launch_id, spot)
-        self._tell()
+        self._notify()
 
     async def _look_for(self, launch_id: str) -> None:
-        """Look for an instance of a launch; the second time that it cannot be looked for that is
-        let be, as launches may work where descriptions do not."""
+        """Look for an instance of a launch. A second failure in a row is ignored, as launches may
+        work although descriptions do not."""
         try:
             await self._find.add(launch_id)
         except EC2Error:
@@ -245,9 +240,10 @@ class EC2Provider(Service):
                 raise
         self._unseen.discard(launch_id)
 
-    def _may_be_anothers(self) -> bool:
-        """Whether another controller may have made a launch of which no strategy is known, and no
-        list have shown it yet: until this provider has seen the fleet for so long without a gap."""
+    def _may_belong_to_another(self) -> bool:
+        """Whether another controller may have made a launch with no known strategy that lists do
+        not show yet: until this provider has seen the fleet for `REMEMBERED` seconds without a
+        gap."""
         now = self._reactor.seconds()
         seen = self._last_list - self._first_list
         return seen < REMEMBERED or now - self._last_list > REMEMBERED
@@ -255,7 +251,7 @@ class EC2Provider(Service):
     # Looking
 
     async def _list(self) -> Mapping[str, Instance]:
-        await self._shared.join(_FLEET, lambda: _in_our_words(self._describe_fleet(), {}))
+        await self._shared.join(_FLEET, lambda: _translate_errors(self._describe_fleet(), {}))
         return self._machines.instances()
 
     async def _describe_fleet(self) -> None:
@@ -264,33 +260,33 @@ class EC2Provider(Service):
         if now - self._last_list > REMEMBERED:
             self._first_list = now
         self._last_list = now
-        self._tell()
+        self._notify()
         for id in self._machines.surplus():
-            _log.warn("{instance} is the second of its launch, and is ended", instance=id)
+            _log.warn("ending {instance}: its launch has another instance", instance=id)
             self._end_unasked(id)
         if self._config.address != "private":
-            self._end_those_without_address()
+            self._end_unreachable()
 
-    def _end_those_without_address(self) -> None:
-        """People cannot reach them, and no waiting changes that."""
+    def _end_unreachable(self) -> None:
+        """End instances that people cannot reach, however long they wait."""
         for machine in self._machines.without_address():
             why = launch_request.no_address(self._config, machine.subnet)
             say = _log.warn if self._without_address else _log.critical
-            say("{instance} is ended: {why}", instance=machine.id, why=why)
+            say("ending {instance}: {why}", instance=machine.id, why=why)
             self._without_address = True
             self._machines.explain(machine.id, why)
             self._end_unasked(machine.id)
 
     def _end_unasked(self, id: str) -> None:
         self._lifecycle.end.add(id).addCallbacks(
-            lambda _: self._tell(), _log_unended, errbackArgs=(id,)
+            lambda _: self._notify(), _log_unended, errbackArgs=(id,)
         )
 
     async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[EC2Instance]:
         """Every instance of this fleet that the filters let through."""
         found = await self._pages((f"tag:{FLEET_ID_TAG}", self._ids), *filters)
         if self._former:
-            # Among them are those that have an id, and fleets of the same name.
+            # These include instances with an id, and other fleets of the same name.
             named = await self._pages((f"tag:{FLEET_TAG}", [self._config.name]), *filters)
             found = [*found, *(machine for machine in named if not machine.fleet_id)]
         return found
@@ -322,37 +318,37 @@ class EC2Provider(Service):
         for machine in own:
             if not machine.ends:
                 await self._lifecycle.end.add(machine.id)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        """Tell of instances that have started or ended."""
+    def _notify(self) -> None:
+        """Call `when_changed` if instances have started or ended."""
         before, self._alive = self._alive, self._machines.alive()
         if self._alive != before and self.when_changed:
             with _log.failuresHandled("when_changed of the EC2 provider failed"):
                 self.when_changed()
 
 
-async def _in_our_words(
+async def _translate_errors(
     work: Awaitable[None], kinds: Mapping[Verdict, type[Exception]] = _NOT_DONE
 ) -> None:
-    """Do `work`, and put its errors as `IProvider` has them."""
+    """Do `work`, and translate its errors into `IProvider`'s."""
     try:
         await work
     except EC2Error as error:
         raise kinds.get(error.verdict, ProviderUnavailable)(str(error)) from None
     except CancelledError:
-        raise ProviderUnavailable("the login server stops") from None
+        raise ProviderUnavailable("the login server is stopping") from None
 
 
 def _log_unended(failure: Failure, id: str) -> None:
     failure.trap(EC2Error, CancelledError)
-    _log.warn("{instance} was not ended yet: {error}", instance=id, error=str(failure.value))
+    _log.warn("could not end {instance} yet: {error}", instance=id, error=str(failure.value))
 
 
 class InstanceLifecycle:
-    """Ends, stops and starts instances: several in a call, and where one of them spoils it for all,
-    each in its own. `add` to `end`, `stop` or `start` an instance's id: it fires when EC2 has
-    accepted it."""
+    """Ends, stops and starts instances, several in a call; if one of them makes that call fail,
+    each in its own. `add` an instance's id to `end`, `stop` or `start`: it fires when EC2 has
+    accepted."""
 
     def __init__(self, reactor: IReactorTime, client: EC2Client, machines: InstanceStates) -> None:
         self._client = client
@@ -363,14 +359,11 @@ class InstanceLifecycle:
 
     async def _end(self, ids: Sequence[str]) -> Mapping[str, Exception]:
         failed = await self._each(self._client.terminate_instances, ids)
-        still: dict[str, Exception] = {}
-        for id, error in failed.items():
-            unknown = error.verdict is Verdict.NOT_FOUND
-            if unknown and not self._machines.just_launched(id):
+        for id, error in [*failed.items()]:
+            if error.verdict is Verdict.NOT_FOUND and not self._machines.just_launched(id):
                 self._machines.answered(id, "terminated")
-            else:
-                still[id] = error
-        return still
+                del failed[id]
+        return failed
 
     async def _each(
         self, call: Callable[..., Deferred[Answer]], ids: Sequence[str]

@@ -53,7 +53,7 @@ class Launching(ProviderCase):
     def test_no_image(self):
         self.ec2.images = []
         self.assertIn(
-            "no image ami-1", str(self.failureResultOf(self.launch(), LaunchRefused).value)
+            "unknown image ami-1", str(self.failureResultOf(self.launch(), LaunchRefused).value)
         )
         self.assertEqual(self.tried(), [])
 
@@ -175,7 +175,7 @@ class Launching(ProviderCase):
         self.launched("a", other)
         told = self.listed(other)["a"]
         self.assertEqual((told.alive, told.instance_id), (False, ""))
-        self.assertEqual(told.detail, "terminated: EC2 says that it was there, and has ended")
+        self.assertEqual(told.detail, "terminated: EC2 says that it has ended")
         self.launched("b", other)
         self.assertEqual(self.alive(), ["i-2"])
         self.successResultOf(self.end("a", other))

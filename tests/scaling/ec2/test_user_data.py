@@ -129,7 +129,7 @@ class Rules(TemplateTestCase):
         self.assertEqual(str(error), "ec2.user_data: /no/such/file: No such file or directory")
 
     def test_no_text(self) -> None:
-        self.assertEqual(self.refusal(b"\xff"), "ec2.user_data: 'FILE' is no text file")
+        self.assertEqual(self.refusal(b"\xff"), "ec2.user_data: 'FILE' is not a text file")
 
     def test_size(self) -> None:
         """EC2 counts bytes, and takes 16 KiB."""
@@ -216,8 +216,8 @@ class Configurations(TemplateTestCase):
 
     def test_only_this_machine_reaches_it(self) -> None:
         for key, url, right in (
-            ("database.url", "sqlite:///bbs.sqlite3", "cannot reach a file; name a mysql:// one"),
-            ("broker.url", "embedded", "cannot reach the embedded one; name another"),
+            ("database.url", "sqlite:///bbs.sqlite3", "cannot reach a file; name a mysql:// database"),
+            ("broker.url", "embedded", "cannot reach the embedded broker; name another"),
         ):
             options = {key.replace(".", "__"): url}
             error = self.assertRaises(ConfigError, made, configured(**options))

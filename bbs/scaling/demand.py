@@ -1,30 +1,30 @@
 """Follows how many people need places: now, at the most lately, and soon.
 
 `Forecast` says how many places to keep spare, so that nearly nobody waits long. A launch takes a
-boot, say 45 s. A server that is launched for people who come now serves those who come then, so the
-fleet keeps places for people who may come meanwhile. That is an old question of stocks, with the
-boot as lead time and launches as orders: one who comes waits if, in the boot before, the demand
-grew by at least as much as was spare (the base-stock model; Hadley and Whitin, Analysis of
-Inventory Systems, 1963; Silver, Pyke and Thomas, Inventory and Production Management, 2017, ch. 6).
-With demand that grows by `rate` a second, varies by `variance` a second, and boots of `lead`
-seconds, give or take `spread`, what it grows by has
+boot, say 45 s. A server launched for people who come now serves those who come then, so the fleet
+keeps places for people who may come meanwhile. That is an old question of stocks, with the boot as
+lead time and launches as orders: a person waits if, in the boot before, demand grew by at least the
+spare places (the base-stock model; Hadley and Whitin, Analysis of Inventory Systems, 1963; Silver,
+Pyke and Thomas, Inventory and Production Management, 2017, ch. 6). If demand grows by `rate` a
+second, varies by `variance` a second, and boots take `lead` seconds, give or take `spread`, its
+growth has
 
     mean = rate * lead      variance = variance * lead + rate**2 * spread**2
 
-and the spare places are where all but 1 of 100 of a normal distribution of these lie. Its third
-moment, that of comers less that of goers (Skellam, 1946), bends the normal where few come
+and the spare places cover all but 1 of 100 of a normal distribution with these. Its third moment,
+that of arrivals less that of departures (Skellam, 1946), bends the normal if few people come
 (Cornish and Fisher, 1938).
 
-Nothing counts comers and goers by themselves. Several login servers let people in, places go back
-by presence, and whoever keeps the fleet may be new; what each round sees is how many people are
-there. If they come and go independently of each other, the square of its change in a short while is
-on average the number of those who came and of those who went, as a Poisson process has its mean for
-its variance; and if they come in groups it is as much more as the groups are large, as it should
-be. The rate is followed by exponential smoothing as the trend of Holt's method (1957) is, with
-weights by time, as rounds come when they come; its level needs none, as people are counted.
+Nothing counts arrivals and departures by themselves: several login servers let people in, places
+are freed by presence, and the controller may be new. Each round only sees how many people are
+there. If people come and go independently of each other, the square of the change in a short while
+is on average the number of arrivals and departures, as a Poisson process has its mean for its
+variance; if they come in groups it is greater by the size of the groups, as it should be. The rate
+is followed by exponential smoothing, as the trend in Holt's method (1957), with weights by time, as
+rounds are irregular; its level needs none, as people are counted.
 
-A daily profile is not kept: boots take a minute, and a day's slope in it is a few people, which the
-trend has. Nothing foresees a crowd that comes at once.
+There is no daily profile: boots take a minute, in which the slope of a day is a few people, and the
+trend has these. Nothing foresees a crowd that comes at once.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ from bbs.rules.servers import ServerRow
 from bbs.scaling.fleet_view import Demand
 
 SERVED = 0.99
-"""The share of those who come that is to wait no longer than wished for."""
+"""The share of people who are to wait no longer than wished for."""
 
 UNKNOWN = 5
-"""Spare places at the least while little is known: the number that `[fleet] spare` has else."""
+"""Spare places at the least while little is known: the default of `[fleet] spare`."""
 
 FAMILIAR = 120.0
 """Seconds of watching after which `UNKNOWN` no longer counts."""
 
 STEP = 5.0
-"""Seconds at least over which a change is measured: groups come together in it."""
+"""The shortest time in seconds over which a change is measured: groups arrive within it."""
 
 MEMORY = 300.0
-"""Seconds in which what was seen loses two thirds of its weight. A rate that was averaged so is as
-uncertain as one that was counted over twice the time."""
+"""Seconds in which an observation loses two thirds of its weight. A rate averaged like this is as
+uncertain as one counted over twice the time."""
 
 USUAL_STAY = 600.0
-"""Seconds for which somebody is taken to stay, before it has been seen how people come and go."""
+"""Seconds for which people are assumed to stay, before it is known how they come and go."""
 
 PRIOR = 60.0
-"""Seconds of watching that this guess is worth."""
+"""Seconds of watching that this assumption is worth."""
 
 STRANGE = 4.0
-"""Standard deviations beyond which a change counts as so many: one crowd says little of the next,
-and a crowd that comes again and again becomes known all the same."""
+"""Standard deviations at which a change is cut off: one crowd says little about the next, and a
+crowd that comes again and again becomes known all the same."""
 
 UNSEEN_BOOT = 60.0
-"""Seconds that a launch is taken to need where none has been seen."""
+"""Seconds that a launch is assumed to need before one was seen."""
 
 BOOTS = 20
 """How many of the latest boots are remembered."""
@@ -80,7 +80,7 @@ _NORMAL = NormalDist()
 class DemandTracker:
     """Follows the demand, round after round.
 
-    :param policy: what the operator wants.
+    :param policy: the operator's wishes.
     :param interval: seconds between rounds, at the most.
     """
 
@@ -91,7 +91,7 @@ class DemandTracker:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: another controller has kept the fleet, and saw what this one did not."""
+        """Begin anew after another controller has led the fleet."""
         self._peak = Peak(self._wanted.consolidate_after)
         self._forecast: Forecast | None = None
 
@@ -108,12 +108,12 @@ class DemandTracker:
         return Demand(seen.waiting, self._peak.most if self._wanted.consolidate_after else None)
 
     def booted(self, seconds: Iterable[float]) -> None:
-        """Learn that launches took so many `seconds` each until people could be placed."""
+        """Learn how many `seconds` launches took until people could be placed."""
         if self._forecast:
             self._forecast.booted(seconds)
 
     def reset_peak(self) -> None:
-        """Watch the peak anew: a server could not be given up, and is let be for as long again."""
+        """Watch the peak anew: a server could not be given up, and stays for as long again."""
         self._peak.begin_anew()
 
     @property
@@ -125,24 +125,24 @@ class DemandTracker:
 
 
 def _boots(rows: Collection[ServerRow], longest: float) -> Sequence[float]:
-    """How long the launches of these servers took, the latest last; not of those that stood by."""
+    """How long the launches of these servers took, the latest last; not of servers from the warm
+    pool."""
     took = [(row.ready, row.launch_time) for row in rows if row.ready is not None]
     return [time for _, time in sorted(took, key=lambda each: each[0]) if time and time <= longest]
 
 
 class Peak:
-    """Follows the most people that were there at once in the last `window` seconds."""
+    """Follows the most people who were there at once in the last `window` seconds."""
 
     def __init__(self, window: float) -> None:
         self._window = window
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Forget all peaks."""
         self._since: float | None = None
         self._last = 0.0
         self._peaks: deque[tuple[float, int]] = deque()
-        """What may yet be the most: falling, each with when it was seen."""
+        """Candidates for the most, each with its time; falling."""
 
     def see(self, people: int, now: float) -> None:
         """Learn how many `people` are there `now`."""
@@ -152,7 +152,7 @@ class Peak:
         self._last = now
         while self._peaks and self._peaks[-1][1] <= people:
             self._peaks.pop()
-        # Few are kept, however often somebody looks.
+        # Few are kept, however often this is called.
         if self._peaks and now - self._peaks[-1][0] < self._window / 60:
             self._peaks[-1] = now, self._peaks[-1][1]
         else:
@@ -162,7 +162,7 @@ class Peak:
 
     @property
     def most(self) -> int | None:
-        """The most people in the window; None while the window is not over yet."""
+        """The most people in the window; None until the window is over."""
         if self._since is None or self._last - self._since < self._window:
             return None
         return self._peaks[0][1]
@@ -173,7 +173,7 @@ class Forecast:
     nobody sets.
 
     :param wait_target: seconds that nearly all wait at the most.
-    :param interval: between rounds; what is needed is seen so late at the most.
+    :param interval: seconds between rounds: a need is seen that late at the most.
     """
 
     def __init__(self, wait_target: float, interval: float) -> None:
@@ -195,17 +195,14 @@ class Forecast:
             self._variance = 2 * people / USUAL_STAY
             return
         since, before = self._last
-        elapsed = now - since
+        change, elapsed = people - before, now - since
         if elapsed < STEP:
             return
         self._last = now, people
-        self._learn(people - before, elapsed)
-
-    def _learn(self, change: int, elapsed: float) -> None:
         most = 1.0 + STRANGE * sqrt(self._variance * elapsed)
         surprise = max(-most, min(most, change - self._rate * elapsed))
         self._watched += elapsed
-        # Evenly weighted in the beginning, when there is little else.
+        # In the beginning all observations have the same weight.
         share = max(1 - exp(-elapsed / MEMORY), elapsed / (self._watched + PRIOR))
         self._variance += share * (surprise**2 / elapsed - self._variance)
         self._rate += share * surprise / elapsed
@@ -216,19 +213,19 @@ class Forecast:
         if lead <= 0:
             return 0
         mean = self._rate * lead
-        # The rate itself is known only as well as it was counted.
+        # The rate is only as certain as its observations.
         known = min(2 * MEMORY, self._watched + PRIOR)
         variance = self._variance * (lead + lead**2 / known) + (self._rate * spread) ** 2
         deviation = sqrt(variance)
         z = _NORMAL.inv_cdf(SERVED)
         skew = mean / deviation**3 if deviation else 0.0
         bend = (z**2 - 1) / 6 * max(-0.5, min(0.5, skew))
-        # Half a place, as people come whole; and a place for whoever comes.
+        # Half a place, as people come whole; and at least one place for the next person.
         foreseen = ceil(mean + deviation * (z + bend) + 0.5)
         return max(1, foreseen, UNKNOWN if self._watched < FAMILIAR else 0)
 
     def _lead(self) -> tuple[float, float]:
-        """How long a place takes from when it is wanted, beyond what people may wait; and how much
+        """How long a place takes from when it is needed, beyond what people may wait; and how much
         longer or shorter that is."""
         boots = self._boots or (UNSEEN_BOOT,)
         usual = sum(boots) / len(boots)

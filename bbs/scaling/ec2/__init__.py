@@ -14,8 +14,7 @@ from bbs.scaling.providers import LaunchKit, Provider
 if TYPE_CHECKING:
     from bbs.scaling.interfaces import IProvider
 
-_ENDPOINTS = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")
-"""botocore's, in the environment."""
+_ENDPOINTS = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")  # botocore's environment variables
 
 
 def of_its_service(kit: LaunchKit) -> LaunchKit:
@@ -27,7 +26,7 @@ def of_its_service(kit: LaunchKit) -> LaunchKit:
 
 
 async def _make(kit: LaunchKit) -> IProvider:
-    # Here, as all who read a configuration import this module.
+    # Not at the top, as every program that reads a configuration imports this module.
     from bbs import __version__
     from bbs.core.threads import Workers
     from bbs.scaling.ec2.client import client_for
@@ -73,4 +72,3 @@ def _check_tls(config: EC2) -> None:
 
 
 instances = Provider("ec2", EC2, _make, here=False, warms=True, check=_check)
-"""App servers as instances, which outlive the login server."""

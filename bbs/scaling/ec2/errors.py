@@ -1,9 +1,9 @@
-"""What an error of the EC2 API means for whoever asked: one table.
+"""Translates errors of the EC2 API into what the caller should do: one table.
 
 botocore's standard retry mode (`botocore.retries.standard`) knows what is transient and what is
-throttling; a test holds this table against its lists. It does not know what a launch means: it
-would ask again for capacity that lacks where that comes as HTTP 500, and it has no word for an
-operator. The codes are those of "Error codes for the Amazon EC2 API" in EC2's API reference.
+throttling; a test compares this table with its lists. Launches need more: that mode would retry if
+capacity lacks and EC2 says so by HTTP 500, and it has no advice for operators. The codes are those
+of "Error codes for the Amazon EC2 API" in EC2's API reference.
 """
 
 from __future__ import annotations
@@ -13,37 +13,36 @@ from enum import Enum
 
 
 class Verdict(Enum):
-    """What to do about an error."""
+    """The right reaction to an error."""
 
-    UNASKED = "it was not asked, and later it can be"
-    AGAIN = "it may have been done or not: ask again, under the same token"
-    THROTTLED = "it was not done, and this action is not asked for a while"
-    ELSEWHERE = "it was not done, and may be with another instance type or subnet"
-    NO_SPOT = "it was not done, and will not be as Spot"
-    NOT_NOW = "the instance is in a state in which it cannot be done, and may be done later"
-    NOT_FOUND = "there is no such instance, or not yet"
-    TOKEN_USED = "the token stands for another launch that exists"  # nosec B105 # EC2's, no secret.
-    TOKEN_ENDED = "the token's instance was there and has ended"  # nosec B105 # Neither.
-    REFUSED = "it was not done, and will not be until an operator acts"
+    UNASKED = "not asked; ask later"
+    AGAIN = "done or not: ask again, under the same token"
+    THROTTLED = "not done; do not ask for this action for a while"
+    ELSEWHERE = "not done; try another instance type or subnet"
+    NO_SPOT = "not done, and impossible as Spot"
+    NOT_NOW = "impossible in the instance's present state; ask later"
+    NOT_FOUND = "unknown instance, perhaps only for now"
+    TOKEN_USED = "the token belongs to another launch that exists"  # nosec B105 # not a secret
+    TOKEN_ENDED = "the token's instance has ended"  # nosec B105 # not a secret
+    REFUSED = "not done, and impossible until an operator acts"
 
 
 LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
-"""Those that say nothing of the request itself."""
+"""Verdicts that say nothing about the request itself."""
 
 
 class EC2Error(Exception):
-    """The failure of a call of the EC2 API. Its text is one line for operators, free of secrets.
+    """A failed call of the EC2 API. The text is one line for operators, free of secrets.
 
     `doubtful`: the call may have been carried out, by this try or an earlier one. `credentials`: it
-    was refused for them, or for the lack of them.
+    was refused for its credentials, or without any.
     """
 
     def __init__(
         self, verdict: Verdict, code: str, text: str, *, credentials: bool = False
     ) -> None:
         super().__init__(text)
-        self.verdict = verdict
-        self.code = code
+        self.verdict, self.code = verdict, code
         self.doubtful = verdict is Verdict.AGAIN
         self.credentials = credentials
 
@@ -64,7 +63,7 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
     (Verdict.AGAIN, ""): """
         ConcurrentTagAccess InternalError InternalFailure RequestTimeout RequestTimeoutException
         ServerInternal ServiceUnavailable Unavailable""",
-    # PriorRequestNotComplete is among botocore's transient codes, and among the throttling ones.
+    # botocore lists PriorRequestNotComplete both as transient and as throttling.
     (Verdict.THROTTLED, ""): """
         BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete
         ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled
@@ -84,7 +83,7 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
         IncorrectInstanceState IncorrectState InvalidInstanceState InvalidState""",
     (Verdict.NOT_FOUND, ""): "InvalidInstanceID.NotFound",
     (Verdict.TOKEN_USED, ""): "IdempotentParameterMismatch",
-    # Since January 2025; before, EC2 answered with the instance that has ended.
+    # Since January 2025; before, EC2 answered with the ended instance.
     (Verdict.TOKEN_ENDED, ""): "IdempotentInstanceTerminated",
     (Verdict.REFUSED, _RIGHTS): """
         AccessDenied AccessDeniedException OperationNotPermitted UnauthorizedOperation""",
@@ -104,7 +103,7 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
         InvalidLaunchTemplateName.NotFoundException""",
 }
 
-# What prints EC2's codes often says whose fault it was before them, and so does EC2 in some places.
+# Many tools, and EC2 in some places, print whose fault it was before the code.
 _BY_CODE = {
     f"{fault}{code}": meaning
     for meaning, codes in _MEANINGS.items()
@@ -126,11 +125,11 @@ before its own time or after it, and a Date is as old as its answer."""
 def judge(
     action: str, code: str, message: str, status: int, behind: float | None = None
 ) -> EC2Error:
-    """The error for an answer of EC2's that says one.
+    """The error for an error in an answer of EC2.
 
-    :param code: EC2's word for it, "" where the answer has none.
+    :param code: EC2's code; "" if the answer has none.
     :param status: HTTP's.
-    :param behind: seconds by which this machine's clock is behind EC2's, if that is known.
+    :param behind: seconds by which this machine's clock is behind EC2's, if known.
     """
     if code in _BY_CODE:
         verdict, advice = _BY_CODE[code]
@@ -140,12 +139,12 @@ def judge(
         verdict, advice = Verdict.THROTTLED, ""
     else:
         verdict, advice = Verdict.REFUSED, _CONFIGURATION
-    # EC2 says of a request with expired credentials that the request has expired.
+    # If credentials have expired, EC2 says that the request has expired.
     credentials = advice in (_CREDENTIALS, _CLOCK)
-    quotes = advice == _CREDENTIALS  # EC2 can, of the request's authorization.
+    quotes = advice == _CREDENTIALS  # EC2 may quote the request's authorization.
     if credentials and behind is not None:
         if abs(behind) > TOLERANCE:
-            # New ones would not help.
+            # New credentials would not help.
             credentials, advice = False, f"{_clock(behind)}: {_CLOCK}"
         else:
             advice = _CREDENTIALS
@@ -162,29 +161,24 @@ def no_answer(action: str, why: str) -> EC2Error:
 
 
 def unready(action: str, error: Exception) -> EC2Error:
-    """The error for an `error` of botocore's that kept a call from being asked.
+    """The error for an `error` of botocore that prevented a call.
 
     Raises `error` itself unless the network, the machine or the configuration can cause it.
     """
     kind = type(error).__name__
     if isinstance(error, EC2Error):
         return EC2Error(error.verdict, error.code, f"{action}: {error}")
-    # Only a process that has imported botocore already can have one of its errors.
-    from botocore import exceptions as botocore
+    # Not at the top: only a process that has already imported botocore gets its errors.
+    from botocore import exceptions as aws
 
-    away = (
-        OSError,
-        botocore.ConnectionError,
-        botocore.HTTPClientError,
-        botocore.MetadataRetrievalError,
-    )
+    away = (OSError, aws.ConnectionError, aws.HTTPClientError, aws.MetadataRetrievalError)
     lacking = (
-        botocore.NoCredentialsError,
-        botocore.PartialCredentialsError,
-        botocore.CredentialRetrievalError,
-        botocore.ClientError,  # of the service that gives credentials
-        botocore.ProfileNotFound,
-        botocore.TokenRetrievalError,
+        aws.NoCredentialsError,
+        aws.PartialCredentialsError,
+        aws.CredentialRetrievalError,
+        aws.ClientError,  # of the service that gives credentials
+        aws.ProfileNotFound,
+        aws.TokenRetrievalError,
     )
     if isinstance(error, away):
         text = f"{action}: the credentials cannot be asked for: {kind}"
@@ -195,25 +189,20 @@ def unready(action: str, error: Exception) -> EC2Error:
     if isinstance(error, RuntimeError):  # botocore's, of new credentials that have expired
         text = f"{action}: new credentials have expired already; {_CLOCK}"
         return EC2Error(Verdict.REFUSED, "ExpiredCredentials", text, credentials=True)
-    if isinstance(error, botocore.BotoCoreError | ValueError):
+    if isinstance(error, aws.BotoCoreError | ValueError):
         return EC2Error(Verdict.REFUSED, kind, f"{action}: {_line(str(error))}; {_CONFIGURATION}")
     raise error
 
 
 def _clock(behind: float) -> str:
-    seconds = abs(behind)
-    if seconds >= 2 * 86400:
-        span = f"{seconds / 86400:.0f} days"
-    elif seconds >= 2 * 3600:
-        span = f"{seconds / 3600:.0f} h"
-    else:
-        span = f"{seconds / 60:.0f} min"
-    way = "behind" if behind > 0 else "ahead of"
-    return f"this machine's clock is {span} {way} EC2's"
+    seconds, way = abs(behind), "behind" if behind > 0 else "ahead of"
+    units = (("days", 86400), ("h", 3600), ("min", 60))
+    unit, length = next((each for each in units if seconds >= 2 * each[1]), units[-1])
+    return f"this machine's clock is {seconds / length:.0f} {unit} {way} EC2's"
 
 
 def _line(message: str) -> str:
-    # A kilobyte of base64, for sts:DecodeAuthorizationMessage.
+    # What follows is a kilobyte of base64, for sts:DecodeAuthorizationMessage.
     message = message.partition("Encoded authorization failure message")[0]
     line = " ".join(message.split())
     return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "…"

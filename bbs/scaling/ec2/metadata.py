@@ -1,10 +1,11 @@
-"""Asks a machine's metadata of EC2, by IMDSv2.
+"""Asks for a machine's metadata on EC2, by IMDSv2.
 
-The service answers the machine itself alone, at an address of the link, and needs no rights. Each
-question carries a token that was asked for before; a header from elsewhere, or a redirection, gets
-nothing. No proxy is asked, whatever the environment says, and neither token nor answer is logged.
+The service answers only the machine itself, at a link-local address, and needs no rights. Every
+request carries a token that was asked for before; a forged header or a redirection gets nothing. No
+proxy is used, whatever the environment says, and neither token nor answer is logged.
 
-Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+Source:
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
 """
 
 from __future__ import annotations
@@ -32,29 +33,25 @@ ENDPOINT = "http://169.254.169.254"
 
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
-"""Variables of the environment, as the AWS SDKs have them."""
+"""Environment variables of the AWS SDKs."""
 
 CONNECT_TIMEOUT = 1.0
-"""Seconds until the service has accepted a connection; it is on the same host."""
+"""Seconds until the service must accept a connection; it is on the same host."""
 
 TIMEOUT = 2.0
-"""Seconds that one question takes at the most."""
+"""Seconds for one request."""
 
 TOKEN_TTL = 21600
-"""Seconds that a token is asked for: six hours, the longest."""
+"""Seconds for which a token is valid: six hours, the longest."""
 
 TOKEN_USED = TOKEN_TTL / 2
-"""Seconds after which another is asked for, so that none ends under way."""
+"""Seconds after which a token is replaced, so that none expires during a request."""
 
 LONGEST = 65536
-"""Bytes of an answer at the most."""
+"""Bytes of an answer."""
 
-PATHS: Mapping[str, str] = {
-    "public": "public-ipv4",
-    "private": "local-ipv4",
-    "dns": "public-hostname",
-}
-"""Where the addresses are that `ec2.address` names."""
+PATHS = {"public": "public-ipv4", "private": "local-ipv4", "dns": "public-hostname"}
+"""The paths of the addresses that `ec2.address` names."""
 
 REBALANCE = "spot: rebalance recommended"
 
@@ -63,15 +60,16 @@ _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 
 
 class MetadataUnavailable(Exception):
-    """The metadata service does not answer, or not as it should. The text is a line for operators,
-    without any of the answer."""
+    """The metadata service does not answer, or gives a malformed answer. The text is one line for
+    operators, without any of the answer."""
 
 
 class Metadata:
-    """Asks an instance's metadata.
+    """Asks for an instance's metadata.
 
-    Every question can be cancelled, and fails at once then: with `CancelledError`, or with
-    `MetadataUnavailable` if that cuts off a connection.
+    Every request can be cancelled, and then fails at once: with `CancelledError`, or with
+    `MetadataUnavailable` if that cuts off a connection. A method raises `MetadataUnavailable` if
+    the answer is unknown now.
 
     :param endpoint: the service's URL, without a path.
     """
@@ -91,12 +89,9 @@ class Metadata:
         return cls(reactor, environ.get(ENDPOINT_VARIABLE) or ENDPOINT)
 
     async def get(self, path: str) -> str | None:
-        """What is at `path` below `meta-data`, None where there is nothing.
-
-        :raises MetadataUnavailable: it is not known now whether there is.
-        """
+        """The value at `path` below `meta-data`; None if there is none."""
         status, body = await self._ask(path)
-        if status == _UNAUTHORIZED:  # The token has ended before its time.
+        if status == _UNAUTHORIZED:  # The token has expired early.
             self._token = None
             status, body = await self._ask(path)
         if status == _NOT_FOUND:
@@ -106,28 +101,19 @@ class Metadata:
         return body.decode("utf-8", "replace").strip()
 
     async def address(self, which: str) -> str | None:
-        """The instance's address of a kind of `PATHS`; None where it has none.
-
-        :raises MetadataUnavailable: it is not known now.
-        """
+        """The instance's address of a kind of `PATHS`; None if it has none."""
         host = await self.get(PATHS[which])
         if host and not _HOST.fullmatch(host):
-            raise MetadataUnavailable("the metadata service answered what is no address")
+            raise MetadataUnavailable("the metadata service gave a malformed address")
         return host or None
 
     async def is_spot(self) -> bool:
-        """Whether the instance is of Spot capacity, as far as the service says.
-
-        :raises MetadataUnavailable: it is not known now.
-        """
+        """Whether the instance is Spot capacity, as far as the service says."""
         return await self.get("instance-life-cycle") in (None, "spot")
 
     async def notice(self) -> str:
         """Why EC2 will take the instance away, in a few words; "" while it will not. An
-        interruption comes two minutes before, a recommendation sooner, or never.
-
-        :raises MetadataUnavailable: it is not known now.
-        """
+        interruption is announced two minutes before; a recommendation comes sooner, or never."""
         action = await self.get("spot/instance-action")
         if action is not None:
             return _interruption(action)
@@ -151,30 +137,28 @@ class Metadata:
     async def _request(
         self, method: bytes, path: str, headers: Mapping[bytes, bytes]
     ) -> tuple[int, bytes]:
-        asked = Deferred.fromCoroutine(self._exchange(method, path, headers))
-        asked.addTimeout(TIMEOUT, self._reactor)
+        async def exchange() -> tuple[int, bytes]:
+            url = (self._endpoint + path).encode("ascii")
+            sent = Headers({name: [value] for name, value in headers.items()})
+            response: IResponse = await self._agent.request(method, url, sent)
+            body = _Body()
+            response.deliverBody(body)
+            return response.code, await body.received
+
         try:
-            return await asked
+            return await Deferred.fromCoroutine(exchange()).addTimeout(TIMEOUT, self._reactor)
         except CancelledError:
             raise
-        except Exception as error:  # Twisted has a dozen kinds, and their texts may tell too much.
+        except (
+            Exception
+        ) as error:  # Twisted has a dozen kinds, and their texts may reveal too much.
             kind = type(error).__name__
             raise MetadataUnavailable(f"the metadata service does not answer: {kind}") from None
 
-    async def _exchange(
-        self, method: bytes, path: str, headers: Mapping[bytes, bytes]
-    ) -> tuple[int, bytes]:
-        url = (self._endpoint + path).encode("ascii")
-        sent = Headers({name: [value] for name, value in headers.items()})
-        response: IResponse = await self._agent.request(method, url, sent)
-        body = _Body()
-        response.deliverBody(body)
-        return response.code, await body.received
-
 
 def _interruption(action: str) -> str:
-    """`{"action": "terminate", "time": "2017-09-18T08:22:00Z"}` in words; whatever is there, the
-    instance is about to be taken away."""
+    """The words for `{"action": "terminate", "time": "2017-09-18T08:22:00Z"}`. Even a malformed
+    notice means that the instance is about to be taken away."""
     try:
         at = datetime.strptime(json.loads(action)["time"], "%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, TypeError, KeyError):
@@ -184,7 +168,7 @@ def _interruption(action: str) -> str:
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """Connects to addresses without asking a resolver, which would take threads of the reactor."""
+    """Connects to addresses without a resolver, which would take threads of the reactor."""
 
     def __init__(self, reactor: IReactor) -> None:
         self._reactor = reactor
@@ -197,7 +181,7 @@ class _Endpoints:
 
 @implementer(IStreamClientEndpoint)
 class _Quiet:
-    """Connects without two lines in the log for each connection, which Twisted writes."""
+    """Connects without the two log lines that Twisted writes for each connection."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint

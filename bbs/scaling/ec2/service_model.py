@@ -1,7 +1,7 @@
 """Takes from botocore what a call of the EC2 API needs: its description of the service, its
 serializer and signer, its rules for endpoints, and its settings of proxies and authorities.
 
-All of it is loaded in a thread, and this module is imported there: it imports botocore. The
+All of it is loaded in a thread, which imports this module, as that imports botocore. The
 description is 4 MiB of JSON: only the parts that the actions need become objects that stay.
 """
 
@@ -50,8 +50,9 @@ class SignedRequest(NamedTuple):
 
 
 class Route(NamedTuple):
-    """How the endpoint is reached: whom its certificate must be from (`twisted.internet.ssl`'s
-    trust root; None for plain HTTP), and by which proxy, if any, with its headers."""
+    """The way to the endpoint: the authorities that its certificate must be from
+    (`twisted.internet.ssl`'s trust root; None for plain HTTP), and the proxy, if any, with its
+    headers."""
 
     trust: Any
     proxy: str | None
@@ -59,7 +60,7 @@ class Route(NamedTuple):
 
 
 class Description:
-    """What a client needs before the first call."""
+    """All that a client needs before the first call."""
 
     def __init__(self, url: str, region: str, name: str, route: Route, actions: Any) -> None:
         self.url = url
@@ -76,35 +77,35 @@ class Description:
     def request(self, action: str, parameters: Mapping[str, Any], keys: Any) -> SignedRequest:
         """A call, signed with `keys` for this moment.
 
-        :raises EC2Error: the API takes no such parameters.
+        :raises EC2Error: the API does not take such parameters.
         """
         operation, _ = self._actions[action]
-        told = dict(parameters)
-        if action == "RunInstances" and "UserData" in told:
-            # As boto3 does for whoever calls it.
-            told["UserData"] = b64encode(told["UserData"].encode()).decode("ascii")
-        report = self._validator.validate(told, operation.input_shape)  # type: ignore[arg-type]
+        values = dict(parameters)
+        if action == "RunInstances" and "UserData" in values:
+            # As boto3 does for its callers.
+            values["UserData"] = b64encode(values["UserData"].encode()).decode("ascii")
+        report = self._validator.validate(values, operation.input_shape)  # type: ignore[arg-type]
         if report.has_errors():
-            # The report goes on with the value, which can be user data.
+            # Next in the report is the value, which can be user data.
             wrong = report.generate_report().partition(", value")[0]
             text = f"{action}: {' '.join(wrong.split())}; correct [ec2] in the configuration"
             raise EC2Error(Verdict.REFUSED, "ParamValidationError", text)
-        said = self._serializer.serialize_to_request(told, operation)
-        body = urlencode(said["body"], doseq=True).encode("ascii")
-        headers = {**said["headers"], "Host": self._host, "User-Agent": self._agent}
+        serialized = self._serializer.serialize_to_request(values, operation)
+        body = urlencode(serialized["body"], doseq=True).encode("ascii")
+        headers = {**serialized["headers"], "Host": self._host, "User-Agent": self._agent}
         request = AWSRequest(method="POST", url=self.url, headers=headers, data=body)
         SigV4Auth(keys, self._name, self._region).add_auth(request)
         return SignedRequest(self.url, dict(request.headers.items()), body)
 
     def reader(self, action: str) -> ResponseParser:
-        """What reads the answers of an action."""
+        """The parser for the answers of an action."""
         return self._actions[action][1]
 
 
 def describe(config: EC2, actions: Sequence[str]) -> Description:
-    """The description of these `actions`. It blocks.
+    """The description of these `actions`. This blocks.
 
-    :raises Exception: botocore's, for a configuration that it cannot do with.
+    :raises Exception: botocore's, for a configuration that it cannot use.
     """
     session = Session()
     loader = session.get_component("data_loader")
@@ -118,7 +119,7 @@ def describe(config: EC2, actions: Sequence[str]) -> Description:
 
 
 class ServiceModelLoader(JSONFileLoader):
-    """Loads of a service's description what some actions need; everything else as it is."""
+    """Loads only the parts of a service's description that some actions need."""
 
     def __init__(self, actions: Sequence[str]) -> None:
         self._actions = actions
@@ -129,15 +130,15 @@ class ServiceModelLoader(JSONFileLoader):
         for path, opened in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
             if os.path.isfile(path):
                 with opened(path, "rb") as file:
-                    # Each byte a character, or else all would take twice the memory. What is JSON's
-                    # own is ASCII.
+                    # One byte a character: otherwise the text would take twice the memory. JSON's
+                    # own characters are ASCII.
                     return parts(file.read().decode("latin-1"), self._actions)
         return None
 
 
 def parts(text: str, actions: Sequence[str]) -> Any:
-    """Of a service's description, the actions, and the shapes that they lead to. No part of it is
-    decoded for long, so that other threads get on."""
+    """The actions of a service's description, and the shapes that they lead to. Each part is
+    decoded quickly, so that other threads can run."""
     places = dict(_members(text, 0))
     operations = {
         name: _decoded(text, place)
@@ -180,7 +181,7 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 def _members(text: str, at: int) -> Iterator[tuple[str, slice]]:
-    """The members of the object at `at`, and where the value of each is."""
+    """The members of the object at `at`, with the place of each value."""
     decoder = json.JSONDecoder()
     at = _after(text, at, "{")
     while text[at] != "}":
@@ -216,7 +217,7 @@ def _actions(loader: Any, actions: Sequence[str]) -> Any:
     readers = {
         action: ResponseParser(answers.operation_model(action).output_shape) for action in actions
     }
-    # Answers are read by tables, and their shapes are most of the model: calls keep none of them.
+    # Tables read the answers, whose shapes are most of the model: calls need none of them.
     operations = {
         name: {key: value for key, value in operation.items() if key != "output"}
         for name, operation in model["operations"].items()
@@ -226,7 +227,7 @@ def _actions(loader: Any, actions: Sequence[str]) -> Any:
     return {action: (calls.operation_model(action), readers[action]) for action in actions}
 
 
-# Where it is, and how it is reached
+# The endpoint, and the way to it
 
 
 def _endpoint(session: Session, loader: Any, config: EC2) -> tuple[str, str, str]:
@@ -273,14 +274,14 @@ def _route(session: Session, url: str) -> Route:
             raise ValueError("HTTP_PROXY: a proxy is used for https endpoints only; set NO_PROXY")
         return Route(None, None, {})
     if proxy and not proxy.startswith("http:"):
-        raise ValueError("HTTPS_PROXY: a proxy is spoken to by http:// only")
+        raise ValueError("HTTPS_PROXY: a proxy must have an http:// URL")
     if not has_tls():
         raise EC2Error(Verdict.REFUSED, "NoTLS", NEEDS_TLS)
     return Route(_trust(session), proxy, headers)
 
 
 def _trust(session: Session) -> Any:
-    """Whom AWS_CA_BUNDLE or a profile names, or else whom boto3 trusts."""
+    """The authorities that AWS_CA_BUNDLE or a profile names, or else those of boto3."""
     from twisted.internet.ssl import Certificate, trustRootFromCertificates
 
     path = str(session.get_config_variable("ca_bundle") or get_cert_path(True))

@@ -150,8 +150,6 @@ class FleetController(Service):
         self._housekeeping = Housekeeping(context, sweeps)
         self._outbox = Outbox(context, self)
 
-    # Service
-
     def startService(self) -> None:
         Service.startService(self)
         self._provider.when_changed = self.look_soon
@@ -185,8 +183,6 @@ class FleetController(Service):
                 await self._run(fleet_transitions.close, self.me, id, None, "stopped", self._wall())
             except (Unavailable, fleet_transitions.NotLeader):
                 return
-
-    # Rounds
 
     def look_soon(self) -> None:
         if self._next is None:
@@ -245,8 +241,6 @@ class FleetController(Service):
         last, self._last_round = self._last_round, now
         return 0.0 if last is None else min(now - last, 2 * self._interval)
 
-    # The lease
-
     async def _watch_leader(self, lease: LeaseSeen, elapsed: float) -> None:
         if self.is_leader:
             self._step_down()
@@ -282,8 +276,6 @@ class FleetController(Service):
                 _log.warn("login server {login_server} is dead", login_server=peer.id)
                 await self._run(fleet_transitions.forget_peer, self.me, peer.id)
         self._watch.keep({peer.id for peer in peers})
-
-    # Leading the fleet
 
     async def _lead(self, seen: Observation, elapsed: float) -> None:
         self._outbox.look_now(bool(seen.waiting))

@@ -137,8 +137,6 @@ class Executor:
                 call.cancel()
         await DeferredList(list(self._calls.values()))
 
-    # Steps
-
     @singledispatchmethod
     async def _take(self, step: planner.Step, fleet: FleetView) -> None:
         """Take one step of a plan for `fleet`."""
@@ -474,8 +472,6 @@ class Executor:
             _log_failed_call("terminate", id, error)
             return False
         return True
-
-    # Calls
 
     def _take_turn(self, id: str) -> bool:
         """Return whether it is time to ask the provider about `id`, and count that as asked. The

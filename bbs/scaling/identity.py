@@ -42,9 +42,6 @@ _IDENTITY = re.compile(
 _log = Logger()
 
 
-# Fleets
-
-
 async def find_fleet(
     database: Database,
     reactor: IReactorTime,
@@ -111,9 +108,6 @@ async def _moved(
         now = await database.run_patiently(fleets.beats, scope)
         moved |= {id for id, count in before.items() if now.get(id, count) != count}
     return moved
-
-
-# Processes
 
 
 def process_identity(proc: Path = PROC) -> str:

@@ -72,8 +72,6 @@ class LocalProvider(Service):
         self._ended_kept = ended_kept
         self._children: dict[str, _Child] = {}
 
-    # IProvider
-
     def launch(self, launch_id: str) -> Deferred[None]:
         """Start a child. Fails with `LaunchRefused` if its program or folder is wrong."""
         if launch_id in self._children:
@@ -98,15 +96,11 @@ class LocalProvider(Service):
         child = self._children.get(launch_id)
         return child.end(self._reactor, self._grace) if child else succeed(None)
 
-    # IKeepsLogs
-
     def reopen_logs(self) -> None:
         """Send SIGHUP to the children that write their own logs."""
         if self._own_logs:
             for child in self._children.values():
                 child.hang_up()
-
-    # IService
 
     def stopService(self) -> Deferred[None]:
         """End all children at once, and wait until the last has exited."""
@@ -193,8 +187,6 @@ class _Child(ProcessProtocol):
         if self.alive:
             self._signal("HUP")
 
-    # ProcessProtocol
-
     def connectionMade(self) -> None:
         self.detail = f"process {self._process.pid}"
 
@@ -231,9 +223,6 @@ def _how_it_ended(reason: Failure) -> str:
         return f"killed by {signal.Signals(ended.signal).name}"
     except ValueError:
         return f"killed by signal {ended.signal}"
-
-
-# Logs
 
 
 def _open_log(path: str) -> int:

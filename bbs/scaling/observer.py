@@ -136,8 +136,6 @@ class FleetObserver:
             trouble=self._inventory.trouble or broker,
         )
 
-    # The provider's list
-
     def _wanted_list(self, seen: Observation, silence: Mapping[str, float]) -> tuple[float, bool]:
         """How many seconds old the provider's list may be, as a cloud is asked as rarely as
         possible; and whether to wait for a new one. Nobody waits for it while a decision is needed
@@ -184,8 +182,6 @@ class FleetObserver:
             await self._context.database.run(
                 fleet_transitions.note_instances, self._context.me, news
             )
-
-    # The servers
 
     def _views(
         self, rows: Iterable[ServerRow], dead: Collection[str], silence: Mapping[str, float]

@@ -98,44 +98,44 @@ class MarkReady(Step):
 
 
 @dataclass(frozen=True)
-class _ServerStep(Step):
+class ServerStep(Step):
     id: str
 
 
-class Park(_ServerStep):
+class Park(ServerStep):
     """Move the server, now that it has booted, to the warm pool, and stop its machine."""
 
     effect = Effect.PARKS
 
 
-class Stop(_ServerStep):
+class Stop(ServerStep):
     """Ask again to stop the machine of a warm server."""
 
     effect = Effect.PARKS
 
 
-class Resume(_ServerStep):
+class Resume(ServerStep):
     """Take the server out of the warm pool, and start its machine if that is stopped."""
 
     effect = Effect.ADDS
 
 
 @dataclass(frozen=True)
-class Drain(_ServerStep):
+class Drain(ServerStep):
     """Place nobody on the server any more, and move its people."""
 
     cause: DrainCause
     effect = Effect.DRAINS
 
 
-class Keep(_ServerStep):
+class Keep(ServerStep):
     """Place people on a draining server again: it is there sooner than a new one."""
 
     effect = Effect.SERVES
 
 
 @dataclass(frozen=True)
-class Lose(_ServerStep):
+class Lose(ServerStep):
     """Give up a dead server: its people need other places."""
 
     cause: LossCause
@@ -143,7 +143,7 @@ class Lose(_ServerStep):
 
 
 @dataclass(frozen=True)
-class End(_ServerStep):
+class End(ServerStep):
     """Terminate the server; then it is gone. A launch has thereby failed, unless it is only late
     and has reported meanwhile. Without a `cause` the server has drained."""
 
@@ -151,7 +151,7 @@ class End(_ServerStep):
     effect = Effect.ENDS
 
 
-class EndOrphan(_ServerStep):
+class EndOrphan(ServerStep):
     """Terminate an instance that belongs to no server."""
 
     effect = Effect.ENDS
@@ -180,12 +180,15 @@ class Draft:
         self._steps: dict[str, Step] = {}
         self.general_steps: list[Step] = []  # not about one server
 
-    # What is planned
+    def plan(self, step: ServerStep) -> None:
+        """Plan this step for its server in place of any other."""
+        self._steps.pop(step.id, None)
+        self._steps[step.id] = step
 
-    def plan(self, server: ServerView, step: Step) -> None:
-        """Plan this step for a server in place of any other."""
-        self._steps.pop(server.id, None)
-        self._steps[server.id] = step
+    def mark_ready(self, servers: Sequence[ServerView]) -> None:
+        """Plan one step for all these servers."""
+        ids = tuple(sorted(server.id for server in servers))
+        self._steps |= dict.fromkeys(ids, MarkReady(ids))
 
     def take(self, wanted: int) -> int:
         """Take room for up to `wanted` more machines; returns for how many."""
@@ -209,8 +212,6 @@ class Draft:
     @property
     def steps(self) -> Iterable[Step]:
         return (*dict.fromkeys(self._steps.values()), *self.general_steps)
-
-    # The state of the fleet after these steps
 
     def balance(self) -> _Balance:
         """The balance of places and servers after the planned steps."""
@@ -293,17 +294,15 @@ def reap(draft: Draft) -> None:
     for server in draft.unwell:
         match server.state:
             case State.LAUNCHING if server.loss:
-                draft.plan(server, End(server.id, LossCause.FAILED))
-            case State.READY if server.loss:
-                draft.plan(server, Lose(server.id, server.loss))
+                draft.plan(End(server.id, LossCause.FAILED))
             case State.DRAINING if not server.taken:
-                draft.plan(server, End(server.id, _drained_for(server)))
-            case State.DRAINING if server.loss:
-                draft.plan(server, Lose(server.id, server.loss))
+                draft.plan(End(server.id, _drained_for(server)))
+            case State.READY | State.DRAINING if server.loss:
+                draft.plan(Lose(server.id, server.loss))
             case State.LOST:
-                draft.plan(server, End(server.id, server.loss))
+                draft.plan(End(server.id, server.loss))
             case State.WARM if server.machine in (Machine.ENDED, Machine.MISSING):
-                draft.plan(server, End(server.id, LossCause.ENDED))
+                draft.plan(End(server.id, LossCause.ENDED))
 
 
 def _drained_for(server: ServerView) -> Cause | None:
@@ -322,9 +321,9 @@ def obey(draft: Draft) -> None:
         if server.state is State.WARM:
             stale = DrainCause.OUTDATED in server.causes and server.machine is Machine.STOPPED
             if cause := server.must_go or (DrainCause.OUTDATED if stale else None):
-                draft.plan(server, End(server.id, cause))
+                draft.plan(End(server.id, cause))
         elif server.must_go:
-            draft.plan(server, Drain(server.id, server.must_go))
+            draft.plan(Drain(server.id, server.must_go))
 
 
 def serve(draft: Draft) -> None:
@@ -336,21 +335,18 @@ def serve(draft: Draft) -> None:
         if server.state is State.LAUNCHING:
             if server.health is Health.UNHEARD:
                 if server.age > timeout:
-                    draft.plan(server, End(server.id, LossCause.LATE))
+                    draft.plan(End(server.id, LossCause.LATE))
             elif server.pooled:
                 # Nobody is sent there, so its address does not matter.
-                draft.plan(server, Park(server.id))
+                draft.plan(Park(server.id))
             elif server.health is Health.BEATING:
                 # A server without a known address is waited for, however long.
                 booted.append(server)
         elif server.state is State.WARM and server.machine is Machine.RUNS:
             # Somebody else may have started the machine: then it is too old, and ends as well.
             late = server.age > timeout
-            step = End(server.id, DrainCause.UNSTOPPABLE) if late else Stop(server.id)
-            draft.plan(server, step)
-    all_at_once = MarkReady(tuple(sorted(server.id for server in booted)))
-    for server in booted:
-        draft.plan(server, all_at_once)
+            draft.plan(End(server.id, DrainCause.UNSTOPPABLE) if late else Stop(server.id))
+    draft.mark_ready(booted)
 
 
 # Phases for what people need
@@ -375,7 +371,7 @@ def keep(draft: Draft) -> None:
     for server in sorted(could_stay, key=lambda s: (replaced in s.causes, -s.taken, s.id)):
         enough = draft.policy.spare if replaced in server.causes else 0
         if draft.balance().missing > enough:
-            draft.plan(server, Keep(server.id))
+            draft.plan(Keep(server.id))
 
 
 def provision(draft: Draft) -> None:
@@ -393,7 +389,7 @@ def provision(draft: Draft) -> None:
     # These run already, so they take no room.
     claimed = draft.booting_to_stand_by()[: wanted - len(resumed)]
     for server in (*resumed, *claimed):
-        draft.plan(server, Resume(server.id))
+        draft.plan(Resume(server.id))
     wanted -= len(resumed) + len(claimed)
     # A launch that fails in this round holds back the next one from now on.
     failing = any(
@@ -420,7 +416,7 @@ def end_idle(draft: Draft) -> None:
     need = draft.balance().homeless + policy.spare
     for server in sorted(idle, key=lambda s: (-s.idle, s.id)):
         if count > policy.minimum and free - server.capacity >= need:
-            draft.plan(server, Drain(server.id, DrainCause.IDLE))
+            draft.plan(Drain(server.id, DrainCause.IDLE))
             count, free = count - 1, free - server.capacity
 
 
@@ -441,7 +437,7 @@ def consolidate(draft: Draft) -> None:
     room = draft.free(s for s in lasting if s is not emptiest)
     ebbed = max(0, peak - sum(s.taken for s in draft.serving))
     if room >= emptiest.taken + policy.spare + ebbed:
-        draft.plan(emptiest, Drain(emptiest.id, DrainCause.CONSOLIDATION))
+        draft.plan(Drain(emptiest.id, DrainCause.CONSOLIDATION))
 
 
 def fill_pool(draft: Draft) -> None:
@@ -456,11 +452,11 @@ def fill_pool(draft: Draft) -> None:
     warm = draft.standing_by()
     surplus = len(warm) + len(draft.booting_to_stand_by()) - draft.policy.warm
     for server in warm[-surplus:] if surplus > 0 else ():
-        draft.plan(server, End(server.id, DrainCause.SURPLUS))
+        draft.plan(End(server.id, DrainCause.SURPLUS))
     if draft.held_up_by() is None:
         for server in draft.unplanned(warm):
             if DrainCause.REPLACEMENT in server.causes:
-                draft.plan(server, End(server.id, DrainCause.REPLACEMENT))
+                draft.plan(End(server.id, DrainCause.REPLACEMENT))
     staying = sum(not draft.goes(s) for s in draft.pool)
     if count := draft.take(draft.policy.warm - staying):
         draft.general_steps.append(FillPool(count))
@@ -485,14 +481,14 @@ def replace(draft: Draft) -> None:
         wanted = max(server.taken - lasting, server.taken + policy.spare - elsewhere[server.id])
         count = max(-(-wanted // policy.capacity), policy.minimum - (len(draft.ready) - 1))
         if count <= 0:
-            draft.plan(server, Drain(server.id, DrainCause.REPLACEMENT))
+            draft.plan(Drain(server.id, DrainCause.REPLACEMENT))
             return
         if count <= draft.room:
             draft.general_steps.append(Launch(draft.take(count)))
             return
     for server in in_turn:
         if elsewhere[server.id] >= server.taken + policy.spare:
-            draft.plan(server, Drain(server.id, DrainCause.REPLACEMENT))
+            draft.plan(Drain(server.id, DrainCause.REPLACEMENT))
             return
     draft.blocker = Blocker.FULL
 

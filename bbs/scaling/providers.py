@@ -314,9 +314,6 @@ class NoProvider(Service):
         return succeed(None)
 
 
-# The command, configuration and environment of app servers
-
-
 def command(path: str, server: str, service_name: str = "bbs", security_log: str = "") -> list[str]:
     """The command that runs the app server `server` with the configuration file `path`, and writes
     to the same `security_log` as this process, if any. Its standard input is the pipe that tells it

@@ -130,8 +130,6 @@ class InstanceStates:
         self._former = former
         self._known: dict[str, _Known] = {}
 
-    # What is learned
-
     def launched(self, machine: EC2Instance) -> None:
         """Learn an instance from an answer of RunInstances."""
         self._learn(machine, described=False)
@@ -191,8 +189,6 @@ class InstanceStates:
         if machine.fleet_id:
             return machine.fleet_id in self._ids
         return bool(self._former) and machine.fleet == self._former
-
-    # What is asked
 
     def of(self, launch_id: str) -> list[EC2Instance]:
         """The instances of a launch, the one that counts first: only one, unless a controller died

@@ -112,8 +112,6 @@ class EC2Provider(Service):
         self._first_list, self._last_list = 0.0, float("-inf")
         """When the fleet was first and last listed without a gap, by the reactor's clock."""
 
-    # IProvider
-
     def launch(self, launch_id: str) -> Deferred[None]:
         """Run an instance. Fires when EC2 has accepted it."""
         return self._ask(launch_id, spot=True)
@@ -137,13 +135,9 @@ class EC2Provider(Service):
         stops by itself. Several terminations asked for together are one call."""
         return Deferred.fromCoroutine(_translate_errors(self._end_launch(launch_id), {}))
 
-    # IEndsUnlisted
-
     def end_unlisted(self, instance_id: str) -> Deferred[None]:
         """Terminate an instance that descriptions lack."""
         return Deferred.fromCoroutine(_translate_errors(self._lifecycle.end.add(instance_id), {}))
-
-    # IKeepsWarm
 
     def launch_to_stop(self, launch_id: str) -> Deferred[None]:
         """Run an instance on demand: a one-time Spot instance cannot be stopped."""
@@ -161,8 +155,6 @@ class EC2Provider(Service):
             return fail(LaunchFailed("the provider is not running"))
         return Deferred.fromCoroutine(_translate_errors(self._start_launch(launch_id)))
 
-    # IHasStrategies
-
     def choose_strategies(self, count: int, to_stop: bool = False) -> Sequence[str]:
         """Choose by balance, and not where capacity lacked a moment ago."""
         return self._launches.choose(count, spot=not to_stop)
@@ -173,8 +165,6 @@ class EC2Provider(Service):
 
     def forget_strategies(self, kept: Collection[str] = ()) -> None:
         self._launches.forget_strategies(kept)
-
-    # ILaunchOwner
 
     def parameters_of(
         self, launch_id: str, strategy: LaunchStrategy, basis: Basis
@@ -220,8 +210,6 @@ class EC2Provider(Service):
             await self._find.add(launch_id)
         return self._machines.of(launch_id)
 
-    # Launching
-
     async def _launch(self, launch_id: str, spot: bool) -> None:
         if not self._launches.has_strategy(launch_id) and self._may_belong_to_another():
             await self._look_for(launch_id)
@@ -247,8 +235,6 @@ class EC2Provider(Service):
         now = self._reactor.seconds()
         seen = self._last_list - self._first_list
         return seen < REMEMBERED or now - self._last_list > REMEMBERED
-
-    # Looking
 
     async def _list(self) -> Mapping[str, Instance]:
         await self._shared.join(_FLEET, lambda: _translate_errors(self._describe_fleet(), {}))
@@ -307,8 +293,6 @@ class EC2Provider(Service):
     async def _describe_launches(self, launch_ids: Sequence[str]) -> Mapping[str, Exception]:
         self._machines.described(await self._describe((f"tag:{LAUNCH_TAG}", launch_ids)))
         return {}
-
-    # Ending
 
     async def _end_launch(self, launch_id: str) -> None:
         await self._shared.settled(launch_id)

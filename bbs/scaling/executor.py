@@ -13,6 +13,7 @@ before the provider is asked, and the next one before that is tried.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import singledispatchmethod
 from typing import TYPE_CHECKING, Any, cast
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
+@dataclass(eq=False)
 class Executor:
     """Takes the steps of plans.
 
@@ -56,39 +58,29 @@ class Executor:
     :param controller: begins another round soon, when a step wants one.
     """
 
-    def __init__(
-        self,
-        context: FleetContext,
-        inventory: Inventory,
-        ages: Ages,
-        breaker: LaunchBreaker,
-        demand: DemandTracker,
-        controller: IFleetController,
-    ) -> None:
-        self._me = context.me
-        self._run = context.database.run
+    context: FleetContext
+    inventory: Inventory
+    ages: Ages
+    breaker: LaunchBreaker
+    demand: DemandTracker
+    controller: IFleetController
+
+    def __post_init__(self) -> None:
+        context = self.context
+        self._me, self._run, self._news = context.me, context.database.run, context.news
+        self._policy, self._traces = context.policy, context.traces
         self._provider = context.provider
-        warm: Any = context.provider if IKeepsWarm.providedBy(context.provider) else None
+        warm: Any = self._provider if IKeepsWarm.providedBy(self._provider) else None
         self._warm_provider: IKeepsWarm | None = warm
-        has_strategies = IHasStrategies.providedBy(context.provider)
+        has_strategies = IHasStrategies.providedBy(self._provider)
         self._strategies = LaunchStrategies(context) if has_strategies else None
-        self._policy = context.policy
-        self._news = context.news
-        self._reactor = context.reactor
-        self._wall = context.wall
-        self._traces = context.traces
-        self._inventory = inventory
-        self._ages = ages
-        self._breaker = breaker
-        self._demand = demand
-        self._controller = controller
         self._calls: dict[str, Deferred[Any]] = {}
         self._began = 0.0
         self.forget()
 
     def forget(self) -> None:
         """Begin anew after another controller has led the fleet."""
-        self._retries = Retries(self._reactor)
+        self._retries = Retries(self.context.reactor)
         self._accepted: set[str] = set()  # launches that the provider is known to have
         self._own: set[str] = set()  # launches that only this controller can have asked for
         self._given_up: set[str] = set()  # launches that failed, perhaps after this round saw them
@@ -111,7 +103,7 @@ class Executor:
             ids.intersection_update(known)
         for id in self._traces.keys() - known:
             del self._traces[id]
-        listed = self._inventory.instances
+        listed = self.inventory.instances
         launching = [row for row in rows if row.state is State.LAUNCHING]
         self._traces.update((row.id, row.trace) for row in launching if row.trace)
         if self._strategies:
@@ -137,6 +129,10 @@ class Executor:
                 call.cancel()
         await DeferredList(list(self._calls.values()))
 
+    def _apply(self, rule: Callable[..., Any], *details: Any) -> Deferred[Any]:
+        """Run a rule of the leader, now."""
+        return self._run(rule, self._me, *details, self.context.wall())
+
     @singledispatchmethod
     async def _take(self, step: planner.Step, fleet: FleetView) -> None:
         """Take one step of a plan for `fleet`."""
@@ -155,7 +151,7 @@ class Executor:
         # A launch for the warm pool is not part of any trace.
         trace = await self._run(membership.trace_of_who_waits) if tracing.is_on() else ""
         if trace:
-            tracing.past("plan", self._reactor.seconds() - self._began, trace)
+            tracing.past("plan", self.context.reactor.seconds() - self._began, trace)
         await self._add(step.count, fleet.other_machines, trace=trace)
 
     @_take.register
@@ -172,7 +168,7 @@ class Executor:
             self._provider.scope,
             self._policy.capacity,
             self._policy.maximum - beside,
-            self._wall(),
+            self.context.wall(),
             pooled,
             strategies,
             trace,
@@ -191,21 +187,21 @@ class Executor:
         if self._strategies:
             self._strategies.know(ids, strategies)
         for id in ids:
-            self._ages.began(id)
+            self.ages.began(id)
             self._ask(id, pooled)
 
     @_take.register
     async def _mark_ready(self, step: planner.MarkReady, fleet: FleetView) -> None:
-        took = {id: self._ages.age(id) for id in step.ids}
+        took = {id: self.ages.age(id) for id in step.ids}
         booted = []
         for id, seconds in took.items():
-            instance = self._inventory.instances.get(id)
+            instance = self.inventory.instances.get(id)
             # Not by the wall clock: the two stamps differ by the time that the launch took.
             ready = fleet.servers[id].created + seconds
             booted.append((id, instance.host if instance else None, ready))
         moves = await self._run(fleet_transitions.mark_ready, self._me, booted)
-        self._breaker.succeeded()
-        self._demand.booted(took.values())
+        self.breaker.succeeded()
+        self.demand.booted(took.values())
         for id, seconds in took.items():
             if trace := self._traces.get(id):
                 tracing.past("boot", seconds, trace)
@@ -213,13 +209,13 @@ class Executor:
         self._news.moved(moves)
         self._news.ready()
         if fleet.is_replacing:
-            self._controller.look_soon()
+            self.controller.look_soon()
 
     @_take.register
     async def _park(self, step: planner.Park, fleet: FleetView) -> None:
-        if await self._run(fleet_transitions.park, self._me, step.id, self._wall()):
+        if await self._apply(fleet_transitions.park, step.id):
             _log.info("server {server} has booted, and is stopped to stand by", server=step.id)
-            self._ages.begin_anew(step.id)
+            self.ages.begin_anew(step.id)
             self._begin(step.id, self._stop, step.id)
 
     @_take.register
@@ -229,10 +225,10 @@ class Executor:
     @_take.register
     async def _resume(self, step: planner.Resume, fleet: FleetView) -> None:
         server, most = fleet.servers[step.id], self._policy.maximum - fleet.other_machines
-        if await self._run(fleet_transitions.resume, self._me, server.id, most, self._wall()):
+        if await self._apply(fleet_transitions.resume, server.id, most):
             _log.info("server {server} comes out of the warm pool", server=server.id)
             if server.state is State.WARM:
-                self._ages.begin_anew(server.id)
+                self.ages.begin_anew(server.id)
                 self._retries.forget(server.id)
                 self._begin(server.id, self._start, server.id)
 
@@ -240,21 +236,19 @@ class Executor:
     async def _drain(self, step: planner.Drain, fleet: FleetView) -> None:
         server, cause = fleet.servers[step.id], step.cause
         reason = words(cause, server, self._policy)
-        moves = await self._run(
-            fleet_transitions.drain, self._me, server.id, cause, reason, server.taken, self._wall()
-        )
+        moves = await self._apply(fleet_transitions.drain, server.id, cause, reason, server.taken)
         if moves is not None:
             _log.info("server {server} drains: {reason}", server=server.id, reason=reason)
             self._news.moved(moves)
-            self._controller.look_soon()
+            self.controller.look_soon()
         elif cause is DrainCause.CONSOLIDATION:
-            self._demand.reset_peak()
+            self.demand.reset_peak()
         elif cause is DrainCause.REPLACEMENT:
-            self._controller.look_soon()  # Somebody has just come, and counts from now on.
+            self.controller.look_soon()  # Somebody has just come, and counts from now on.
 
     @_take.register
     async def _keep(self, step: planner.Keep, fleet: FleetView) -> None:
-        moves = await self._run(fleet_transitions.keep, self._me, step.id, self._wall())
+        moves = await self._apply(fleet_transitions.keep, step.id)
         _log.info("server {server} is needed after all", server=step.id)
         self._news.moved(moves)
         self._news.ready()
@@ -263,11 +257,8 @@ class Executor:
     async def _lose(self, step: planner.Lose, fleet: FleetView) -> None:
         reason = words(step.cause, fleet.servers[step.id], self._policy)
         _log.warn("server {server} is lost: {reason}", server=step.id, reason=reason)
-        now = self._wall()
-        self._news.moved(
-            await self._run(fleet_transitions.lose, self._me, step.id, step.cause, reason, now)
-        )
-        self._controller.look_soon()
+        self._news.moved(await self._apply(fleet_transitions.lose, step.id, step.cause, reason))
+        self.controller.look_soon()
 
     @_take.register
     async def _end(self, step: planner.End, fleet: FleetView) -> None:
@@ -282,8 +273,7 @@ class Executor:
                 return
         elif cause and server.state is State.WARM:
             # Losing the server first keeps it from being started again meanwhile.
-            now = self._wall()
-            await self._run(fleet_transitions.lose, self._me, server.id, cause, reason, now)
+            await self._apply(fleet_transitions.lose, server.id, cause, reason)
         self._begin(server.id, self._close, server, cause, reason)
 
     @_take.register
@@ -296,7 +286,7 @@ class Executor:
         """Whether a launch has a machine that only has to be started: it came out of the warm pool,
         or somebody has stopped it. Launching again could make a second machine, as EC2 forgets the
         token of a launch before its machine is gone."""
-        is_listed = server.id in self._inventory.instances
+        is_listed = server.id in self.inventory.instances
         is_known = server.instance_id is not None and not is_listed
         return is_known or server.machine is Machine.STOPPED
 
@@ -308,7 +298,7 @@ class Executor:
 
     async def _launch(self, id: str, pooled: bool) -> None:
         failure: LaunchFailed | None = None
-        self._inventory.asking(id)
+        self.inventory.asking(id)
         try:
             with tracing.span("launch", self._traces.get(id)):
                 if pooled and self._warm_provider:
@@ -326,34 +316,32 @@ class Executor:
             return
         finally:
             is_void = id in self._own and id not in self._accepted
-            self._inventory.asked(id, is_void)
+            self.inventory.asked(id, is_void)
         if failure is None:
-            await self._breaker.accepted()
+            await self.breaker.accepted()
         elif isinstance(failure, LaunchRefused):
-            self._breaker.refused()
+            self.breaker.refused()
             await self._fail(id, LossCause.REFUSED, f"refused: {failure}")
-            await self._breaker.hold(str(failure))
+            await self.breaker.hold(str(failure))
         elif id not in self._given_up:
             await self._fail(id, LossCause.FAILED, f"failed: {failure}")
 
     async def _fail(self, id: str, cause: Cause, reason: str) -> bool:
         """Note that a launch has failed. Its row stays until its end is certain. Returns False if
         the launch was only late, and serves after all."""
-        began = self._ages.began(id)
+        began = self.ages.began(id)
         if not await self._give_up(id, cause, reason):
             return False
-        self._breaker.failed(began)
+        self.breaker.failed(began)
         return True
 
     async def _give_up(self, id: str, cause: Cause, reason: str) -> bool:
         """Give up a launch without holding others back. Returns False if it serves after all."""
         if cause is LossCause.LATE:
-            moves = await self._run(fleet_transitions.give_up, self._me, id, reason, self._wall())
+            moves = await self._apply(fleet_transitions.give_up, id, reason)
         else:
-            moves = await self._run(
-                fleet_transitions.lose, self._me, id, cause, reason, self._wall()
-            )
-        self._controller.look_soon()
+            moves = await self._apply(fleet_transitions.lose, id, cause, reason)
+        self.controller.look_soon()
         if moves is None:
             return False
         self._given_up.add(id)
@@ -374,8 +362,8 @@ class Executor:
         except Exception as error:
             _log_failed_call("stop", id, error)
         else:
-            self._breaker.succeeded()
-            self._inventory.stopped(id)
+            self.breaker.succeeded()
+            self.inventory.stopped(id)
 
     async def _start(self, id: str) -> None:
         if not self._warm_provider or not self._take_turn(id):
@@ -383,15 +371,15 @@ class Executor:
         try:
             await self._warm_provider.start(id)
         except LaunchRefused as error:
-            await self._run(fleet_transitions.put_back, self._me, id, self._wall())
-            await self._breaker.hold(f"cannot start a warm server: {error}")
+            await self._apply(fleet_transitions.put_back, id)
+            await self.breaker.hold(f"cannot start a warm server: {error}")
         except LaunchFailed as error:
             # Another server is launched at once: a launch may well work.
             await self._give_up(id, LossCause.UNSTARTABLE, f"cannot be started: {error}")
         except Exception as error:
             _log_failed_call("start", id, error)
         else:
-            await self._breaker.accepted()
+            await self.breaker.accepted()
 
     # Ends, in the background
 
@@ -399,12 +387,9 @@ class Executor:
         """End the machine of a server, if this provider launched it, and close the row."""
         if server.owner is Owner.PROVIDER and not await self._has_ended(server):
             return
-        moves = await self._run(
-            fleet_transitions.close, self._me, server.id, cause, reason, self._wall()
-        )
-        self._news.moved(moves)
+        self._news.moved(await self._apply(fleet_transitions.close, server.id, cause, reason))
         _log.info("server {server} is gone: {reason}", server=server.id, reason=reason)
-        self._controller.look_soon()
+        self.controller.look_soon()
 
     async def _has_ended(self, server: ServerView) -> bool:
         """End the machine of a server; returns whether its end is certain. Until then the server
@@ -412,12 +397,12 @@ class Executor:
         id, provider = server.id, self._provider
         if not provider.shared:
             return await self._terminate(id, provider.terminate, id)
-        machine = self._inventory.machine(id)
+        machine = self.inventory.machine(id)
         if machine not in (Machine.ENDED, Machine.MISSING):
             # Accepted is not done: a later list will show the end.
             await self._terminate(id, provider.terminate, id)
             return False
-        if machine is Machine.ENDED and not self._inventory.is_another(id, server.instance_id):
+        if machine is Machine.ENDED and not self.inventory.is_another(id, server.instance_id):
             return True
         # Lists may be wrong about the machine for long.
         if server.instance_id and IEndsUnlisted.providedBy(provider):
@@ -430,7 +415,7 @@ class Executor:
     async def _find_and_terminate(self, id: str) -> None:
         """End the machine of a server that has served and whose instance was never noted: asked for
         the launch again, the provider finds its machine."""
-        self._inventory.asking(id)
+        self.inventory.asking(id)
         try:
             await self._provider.launch(id)
         except LaunchRefused:
@@ -438,7 +423,7 @@ class Executor:
         except LaunchFailed:
             pass  # No machine, or the strategy of its launch is forgotten.
         finally:
-            self._inventory.asked(id)
+            self.inventory.asked(id)
         await self._provider.terminate(id)
 
     async def _terminate_orphan(self, id: str) -> None:
@@ -447,7 +432,7 @@ class Executor:
             stands = await self._run(fleet_transitions.stands, id)
             if stands is fleet_transitions.Stands.LIVES:
                 return  # Another controller has launched it.
-            instance = self._inventory.instances.get(id)
+            instance = self.inventory.instances.get(id)
             self._explained.add(id)
             _log.warn(
                 "ending {instance} of launch {server}, which has run without a server for"
@@ -455,7 +440,7 @@ class Executor:
                 server=id,
                 instance=(instance.instance_id or instance.detail) if instance else "an instance",
                 launched=instance.launched if instance else None,
-                seconds=round(self._inventory.orphaned(id)),
+                seconds=round(self.inventory.orphaned(id)),
                 why=stands,
             )
         await self._terminate(id, self._provider.terminate, id)

@@ -15,8 +15,7 @@ from bbs.scaling.fleet_view import Launches
 if TYPE_CHECKING:
     from bbs.scaling.controller import FleetContext
 
-LONGEST_BACK_OFF = 60.0
-"""The longest time in seconds between two tries."""
+LONGEST_BACK_OFF = 60.0  # the longest time in seconds between two tries
 
 FAILED_LATELY = 600.0
 """Seconds after a failed launch in which nothing that can wait is begun: capacity may be scarce."""
@@ -24,8 +23,7 @@ FAILED_LATELY = 600.0
 REFUSED_RETRY = 60.0
 """Seconds without launches after one was refused; doubled for each refusal in a row."""
 
-STAMP_SLACK = 1.0
-"""Seconds by which the stored time of a hold may be wrong."""
+STAMP_SLACK = 1.0  # seconds by which the stored time of a hold may be wrong
 
 _log = Logger()
 
@@ -44,7 +42,6 @@ class Retries:
         """How often each launch was asked about, and when it may be asked about again."""
 
     def is_due(self, id: str) -> bool:
-        """Whether it is time to ask about `id`."""
         return id not in self._asked or self._reactor.seconds() >= self._asked[id][1]
 
     def postpone(self, id: str) -> None:

@@ -63,11 +63,8 @@ MOVE_PAUSE = 1.0
 """Seconds between two such moves: by then people have usually arrived. A server of a hundred people
 is empty within a minute."""
 
-HOUSEKEEPING_INTERVAL = 60.0
-"""Seconds between sweeps for expired rows."""
-
-SWEEPS = 1000
-"""Transactions of one sweep in a row; the next sweep does the rest."""
+HOUSEKEEPING_INTERVAL = 60.0  # seconds between sweeps for expired rows
+SWEEPS = 1000  # transactions of one sweep in a row; the next sweep does the rest
 
 GONE_KEPT = 86400.0
 """Seconds for which the rows of ended servers are kept, as estimates are made from them."""
@@ -360,10 +357,8 @@ class Drainer:
 
 
 class Housekeeping:
-    """Removes expired rows, and checks that the database still belongs to this fleet.
-
-    :param sweeps: rules for rows that have expired, in addition to the fleet's own.
-    """
+    """Removes expired rows, by the fleet's own rules and `sweeps`, and checks that the database
+    still belongs to this fleet."""
 
     def __init__(self, context: FleetContext, sweeps: Sequence[Sweep]) -> None:
         self._context = context

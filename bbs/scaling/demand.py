@@ -42,17 +42,10 @@ from bbs.rules.membership import Observation
 from bbs.rules.servers import ServerRow
 from bbs.scaling.fleet_view import Demand
 
-SERVED = 0.99
-"""The share of people who are to wait no longer than wished for."""
-
-UNKNOWN = 5
-"""Spare places at the least while little is known: the default of `[fleet] spare`."""
-
-FAMILIAR = 120.0
-"""Seconds of watching after which `UNKNOWN` no longer counts."""
-
-STEP = 5.0
-"""The shortest time in seconds over which a change is measured: groups arrive within it."""
+SERVED = 0.99  # the share of people who are to wait no longer than wished for
+UNKNOWN = 5  # spare places at the least while little is known: the default of `[fleet] spare`
+FAMILIAR = 120.0  # seconds of watching after which `UNKNOWN` no longer counts
+STEP = 5.0  # the shortest time in seconds over which a change is measured: groups arrive within it
 
 MEMORY = 300.0
 """Seconds in which an observation loses two thirds of its weight. A rate averaged like this is as
@@ -61,28 +54,21 @@ uncertain as one counted over twice the time."""
 USUAL_STAY = 600.0
 """Seconds for which people are assumed to stay, before it is known how they come and go."""
 
-PRIOR = 60.0
-"""Seconds of watching that this assumption is worth."""
+PRIOR = 60.0  # seconds of watching that this assumption is worth
 
 STRANGE = 4.0
 """Standard deviations at which a change is cut off: one crowd says little about the next, and a
 crowd that comes again and again becomes known all the same."""
 
-UNSEEN_BOOT = 60.0
-"""Seconds that a launch is assumed to need before one was seen."""
-
-BOOTS = 20
-"""How many of the latest boots are remembered."""
+UNSEEN_BOOT = 60.0  # seconds that a launch is assumed to need before one was seen
+BOOTS = 20  # how many of the latest boots are remembered
 
 _NORMAL = NormalDist()
 
 
 class DemandTracker:
-    """Follows the demand, round after round.
-
-    :param policy: the operator's wishes.
-    :param interval: seconds between rounds, at the most.
-    """
+    """Follows the demand, round after round. `policy`: the operator's wishes. `interval`: seconds
+    between rounds, at the most."""
 
     def __init__(self, policy: Policy, interval: float, reactor: IReactorTime) -> None:
         self._wanted = policy
@@ -145,7 +131,6 @@ class Peak:
         """Candidates for the most, each with its time; falling."""
 
     def see(self, people: int, now: float) -> None:
-        """Learn how many `people` are there `now`."""
         if self._since is None or now - self._last > self._window:
             self.begin_anew()
             self._since = now
@@ -185,7 +170,6 @@ class Forecast:
         self._rate = self._variance = 0.0
 
     def booted(self, seconds: Iterable[float]) -> None:
-        """Learn how many `seconds` launches took, the latest last."""
         self._boots.extend(seconds)
 
     def see(self, people: int, now: float) -> None:

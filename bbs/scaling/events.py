@@ -29,8 +29,7 @@ from bbs.scaling.interfaces import IFleetController
 if TYPE_CHECKING:
     from bbs.scaling.controller import FleetContext
 
-LOOK_INTERVAL = 1.0
-"""Seconds between looks for notices: an empty look is one read of an index."""
+LOOK_INTERVAL = 1.0  # seconds between looks for notices: an empty look is one read of an index
 
 _log = Logger()
 

@@ -135,7 +135,6 @@ class Executor:
 
     @singledispatchmethod
     async def _take(self, step: planner.Step, fleet: FleetView) -> None:
-        """Take one step of a plan for `fleet`."""
         raise NotImplementedError(step)
 
     @_take.register
@@ -159,7 +158,6 @@ class Executor:
         await self._add(step.count, fleet.other_machines, pooled=True)
 
     async def _add(self, count: int, beside: int, pooled: bool = False, trace: str = "") -> None:
-        """Write down launches, and ask for them."""
         strategies = self._strategies.choose(count, pooled) if self._strategies else ()
         ids: list[str] = await self._run(
             fleet_transitions.add_launches,
@@ -384,7 +382,6 @@ class Executor:
     # Ends, in the background
 
     async def _close(self, server: ServerView, cause: Cause | None, reason: str) -> None:
-        """End the machine of a server, if this provider launched it, and close the row."""
         if server.owner is Owner.PROVIDER and not await self._has_ended(server):
             return
         self._news.moved(await self._apply(fleet_transitions.close, server.id, cause, reason))
@@ -496,11 +493,9 @@ class LaunchStrategies:
         """Launches that are given up but whose machine may have to be found."""
 
     def choose(self, count: int, pooled: bool = False) -> Sequence[str]:
-        """The strategy for each of `count` new launches."""
         return self._provider.choose_strategies(count, pooled)
 
     def know(self, ids: Iterable[str], strategies: Iterable[str]) -> None:
-        """Tell the provider the strategies of launches that have not been asked for yet."""
         self._provider.know_strategies(dict(zip(ids, strategies, strict=False)), ())
 
     def read(self, launches: Collection[ServerRow], own: Collection[str]) -> None:

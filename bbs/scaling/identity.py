@@ -29,8 +29,7 @@ from bbs.rules.fleets import FleetIdentity
 from bbs.scaling.interfaces import IProvider
 from bbs.storage.database import Database
 
-LOOK = 0.5
-"""Seconds between two looks at heartbeats."""
+LOOK = 0.5  # seconds between two looks at heartbeats
 
 PROC = Path("/proc")
 
@@ -126,11 +125,9 @@ def process_identity(proc: Path = PROC) -> str:
 
 
 def is_certainly_dead(identity: str, proc: Path = PROC) -> bool:
-    """Whether the process of that identity is known to be dead.
-
-    False if it lives, or if this process cannot know: it ran on another machine, in another
-    container or on a system without `/proc`, or the identity is malformed.
-    """
+    """Whether the process of that identity is known to be dead. False if it lives, or if this
+    process cannot know: it ran on another machine, in another container or on a system without
+    `/proc`, or the identity is malformed."""
     match = _IDENTITY.fullmatch(identity)
     if not match or match["machine"] != _machine(proc):
         return False

@@ -97,13 +97,11 @@ class LocalProvider(Service):
         return child.end(self._reactor, self._grace) if child else succeed(None)
 
     def reopen_logs(self) -> None:
-        """Send SIGHUP to the children that write their own logs."""
         if self._own_logs:
             for child in self._children.values():
                 child.hang_up()
 
     def stopService(self) -> Deferred[None]:
-        """End all children at once, and wait until the last has exited."""
         Service.stopService(self)
         ends = [self.terminate(launch_id) for launch_id in list(self._children)]
         return DeferredList(ends).addCallback(lambda _: None)

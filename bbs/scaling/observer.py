@@ -60,8 +60,6 @@ _log = Logger()
 
 @dataclass(frozen=True)
 class _Seen:
-    """A view of a server, and its sources."""
-
     row: ServerRow
     instance: Instance
     view: ServerView
@@ -306,10 +304,8 @@ class FleetObserver:
 
 
 class Inventory:
-    """Remembers the last list of `provider`.
-
-    :param controller: begins a round when a list has come too late for the round that asked.
-    """
+    """Remembers the last list of `provider`. If a list comes too late for the round that asked,
+    `controller` begins another."""
 
     def __init__(
         self, provider: IProvider, controller: IFleetController, reactor: IReactorTime
@@ -510,7 +506,6 @@ class Ages:
         nobody."""
 
     def see(self, rows: Collection[ServerRow]) -> None:
-        """Learn all servers, as they are now."""
         now = self._reactor.seconds()
         before, idle_since = self._began, self._idle_since
         self._began = {
@@ -529,7 +524,6 @@ class Ages:
         return self._began.setdefault(id, self._reactor.seconds())
 
     def begin_anew(self, id: str) -> None:
-        """Count the server's age from now on."""
         self._began[id] = self._reactor.seconds()
 
     def age(self, id: str) -> float:

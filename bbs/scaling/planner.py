@@ -71,8 +71,6 @@ class Step:
 
 @dataclass(frozen=True)
 class _Addition(Step):
-    """Adds `count` servers."""
-
     count: int
     effect = Effect.ADDS
 
@@ -186,7 +184,6 @@ class Draft:
         self._steps[step.id] = step
 
     def mark_ready(self, servers: Sequence[ServerView]) -> None:
-        """Plan one step for all these servers."""
         ids = tuple(sorted(server.id for server in servers))
         self._steps |= dict.fromkeys(ids, MarkReady(ids))
 
@@ -197,7 +194,6 @@ class Draft:
         return taken
 
     def unplanned(self, servers: Iterable[ServerView]) -> list[ServerView]:
-        """The `servers` that no phase has planned a step for."""
         return [s for s in servers if s.id not in self._steps]
 
     def effect(self, server: ServerView) -> Effect | None:
@@ -206,7 +202,6 @@ class Draft:
         return step.effect if step else None
 
     def goes(self, server: ServerView) -> bool:
-        """Whether the plan ends or drains the server."""
         return self.effect(server) in (Effect.DRAINS, Effect.ENDS)
 
     @property
@@ -229,7 +224,6 @@ class Draft:
         return _Balance(homeless, staying, homeless + self.policy.spare - free)
 
     def free(self, servers: Iterable[ServerView]) -> int:
-        """Free places on these servers."""
         return sum(s.free(self.policy.capacity) for s in servers)
 
     def lasting(self) -> list[ServerView]:

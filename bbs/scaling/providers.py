@@ -152,10 +152,7 @@ by_hand = Provider(
 
 def named(name: str) -> tuple[Plugin, Provider]:
     """The provider that `fleet.provider` calls `name`, and the plugin that declares it.
-
-    :raises ConfigError: the name is unknown.
-    :raises PluginUnusable: an installed provider cannot be used.
-    """
+    `ConfigError`: the name is unknown. `PluginUnusable`: an installed provider cannot be used."""
     for plugin, provider in installed_providers():
         if provider.name == name:
             return plugin, provider

@@ -32,8 +32,7 @@ LOG_INTERVAL = 1.0
 
 _log = Logger()
 
-Finder = Callable[[Look], Awaitable[Search]]
-"""Looks for a place in the way that `Look` says."""
+Finder = Callable[[Look], Awaitable[Search]]  # looks for a place in the way that `Look` says
 
 
 async def nothing() -> None:

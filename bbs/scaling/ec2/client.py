@@ -49,10 +49,9 @@ Answer = Mapping[str, Any]
 DEADLINE = 8.0
 """Seconds until a try is given up. A launch takes EC2 one to four."""
 
-TRIES = 3
-FIRST_PAUSE = 0.05
+# As in botocore's standard mode; the pause is in seconds.
+TRIES, FIRST_PAUSE = 3, 0.05
 QUOTA, QUOTA_OF_A_RETRY = 500, 14
-"""As in botocore's standard mode."""
 
 DESCRIBING_PATIENCE, CHANGING_PATIENCE = 10.0, 15.0
 """Seconds that a call may take once it has begun, with its tries and pauses."""
@@ -92,21 +91,18 @@ large costs a closed throttle now and then; one too small costs a moment for eac
 ITEMS_PER_TURN = 10
 """Items of a list that are read in one turn of the reactor: an instance takes about 0.15 ms."""
 
-STOPPING = 2.0
-"""Seconds for which stopping waits for a thread that asks for credentials."""
+STOPPING = 2.0  # seconds for which stopping waits for a thread that asks for credentials
 
 METADATA = {"metadata_service_timeout": 2, "metadata_service_num_attempts": 3}
 """How long, in seconds, and how often an instance's metadata are asked at the least."""
 
-FIRST_CLOSURE, LONGEST_CLOSURE = 1.0, 20.0
-"""Seconds for which a throttle is closed."""
+FIRST_CLOSURE, LONGEST_CLOSURE = 1.0, 20.0  # seconds for which a throttle is closed
 
 EARLY = 15 * 60
 """Seconds before keys expire from which new ones are fetched while calls go on with the old ones,
 as in botocore."""
 
-LATE = 60
-"""Seconds before keys expire from which calls wait for new ones."""
+LATE = 60  # seconds before keys expire from which calls wait for new ones
 
 _KEYS = "keys"
 _ALMOST_ONE = 1 - 1e-9  # token, as sums of seconds are not exact
@@ -115,7 +111,6 @@ _log = Logger()
 
 
 def client_for(reactor: IReactor, config: EC2) -> EC2Client:
-    """A client of the API in the region, or at the endpoint, of `config`."""
     return EC2Client(reactor, Api(reactor, config))
 
 
@@ -222,7 +217,6 @@ class EC2Client(Service):
             raise no_answer(action, f"nothing in {allowed:.0f} s") from None
 
     def _time_allowed(self, action: str, ends: float) -> float:
-        """Seconds that a try may take from now on."""
         left = ends - self._reactor.seconds()
         if left <= 0:
             # The call has waited at the throttle for longer than anybody waits for it.
@@ -254,11 +248,8 @@ class IApi(Interface):
 
 @implementer(IApi)
 class Api(Service):
-    """Asks the API at the endpoint of a configuration.
-
-    :param wall: seconds since the epoch, by this machine's clock.
-    :param find: asks botocore's chain for credentials, and blocks.
-    """
+    """Asks the API at the endpoint of a configuration. `wall`: seconds since the epoch, by this
+    machine's clock. `find` asks botocore's chain for credentials, and blocks."""
 
     def __init__(
         self,
@@ -389,10 +380,7 @@ def _find_credentials() -> Any:
 
 class Credentials:
     """The keys that sign calls, from botocore's chain; renewed in a thread before they expire, and
-    after EC2 has refused them.
-
-    :param find: asks botocore's chain for its credentials, and raises what botocore does; blocks.
-    """
+    after EC2 has refused them. `find` asks the chain, blocks, and raises botocore's errors."""
 
     def __init__(self, workers: IWorkers, find: Callable[[], Any]) -> None:
         self._workers = workers

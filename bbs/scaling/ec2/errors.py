@@ -161,10 +161,8 @@ def no_answer(action: str, why: str) -> EC2Error:
 
 
 def unready(action: str, error: Exception) -> EC2Error:
-    """The error for an `error` of botocore that prevented a call.
-
-    Raises `error` itself unless the network, the machine or the configuration can cause it.
-    """
+    """The error for an `error` of botocore that prevented a call. Raises `error` itself unless the
+    network, the machine or the configuration can cause it."""
     kind = type(error).__name__
     if isinstance(error, EC2Error):
         return EC2Error(error.verdict, error.code, f"{action}: {error}")

@@ -16,13 +16,11 @@ from twisted.internet.interfaces import IReactorTime
 from bbs.core.values import Instance
 from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, VERSION_TAG
 
-REMEMBERED = 60.0
-"""Seconds for which an answer counts that EC2's descriptions do not confirm yet."""
+REMEMBERED = 60.0  # seconds for which an answer counts that EC2's descriptions do not confirm yet
 
 LONGEST_REASON = 200  # characters
 
-ADDRESS_GRACE = 15.0
-"""Seconds for which an instance may run before EC2 tells its address."""
+ADDRESS_GRACE = 15.0  # seconds for which an instance may run before EC2 tells its address
 
 _HOSTS = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "dns": "PublicDnsName"}
 
@@ -53,7 +51,6 @@ class EC2Instance:
 
     @property
     def stopped(self) -> bool:
-        """Whether the instance was stopped, and can be started."""
         return self.state in ("stopping", "stopped")
 
     @property
@@ -182,7 +179,6 @@ class InstanceStates:
         self._known[machine.id] = fresh
 
     def explain(self, id: str, why: str) -> None:
-        """Note why an instance is being ended."""
         self._known[id] = replace(self._known[id], why=why)
 
     def _is_ours(self, machine: EC2Instance) -> bool:
@@ -227,7 +223,6 @@ class InstanceStates:
         return {id for id in alive if id}
 
     def instances(self) -> dict[str, Instance]:
-        """The instances as `IProvider.list` returns them."""
         groups = self._by_launch().items()
         return {id: self._instance(min(group, key=_rank)) for id, group in groups}
 

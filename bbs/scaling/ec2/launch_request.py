@@ -43,8 +43,7 @@ FLEET_ID_TAG = "bbs:fleet-id"
 """The tag with the id of the fleet. `FLEET_TAG` has its configured name, for people to read: a copy
 of the database is another fleet of the same name."""
 
-MAX_BYTES = 16384
-"""EC2's limit for user data, before base64."""
+MAX_BYTES = 16384  # EC2's limit for user data, before base64
 
 BUILT_IN = "app-server.sh"
 
@@ -183,7 +182,6 @@ def named(config: EC2) -> dict[str, str]:
 
 
 def image_id(config: EC2, template: Data) -> str:
-    """The image to boot: the configuration's before the template's."""
     return config.image_id or str(template.get("ImageId", ""))
 
 
@@ -216,11 +214,9 @@ def mismatch(config: EC2, template: Data) -> str:
 
 
 def network(config: EC2, template: Data, subnet: str | None) -> dict[str, Any]:
-    """The parameters of RunInstances for the network; empty values are left out later.
-
-    A template with security groups rules out an interface; an instance then has a public address if
-    its subnet gives one.
-    """
+    """The parameters of RunInstances for the network; empty values are left out later. A template
+    with security groups rules out an interface; an instance then has a public address if its subnet
+    gives one."""
     groups = list(config.security_group_ids)
     public = config.address != "private"
     interfaces = template.get("NetworkInterfaces", [])
@@ -241,7 +237,6 @@ def _groups(template: Data) -> Any:
 
 
 def _primary(interfaces: Sequence[Data]) -> Data:
-    """The first network interface; empty if there is none."""
     return next((each for each in interfaces if not each.get("DeviceIndex")), {})
 
 
@@ -277,7 +272,6 @@ def _of_image(ebs: Data, *, typed: bool) -> dict[str, Any]:
 
 
 def _mapping(described: Data, device: str | None) -> Data | None:
-    """The mapping of a device in an image or a template, if any."""
     mappings = described.get("BlockDeviceMappings", [])
     return next((each for each in mappings if each.get("DeviceName") == device), None)
 
@@ -304,10 +298,8 @@ _ONLY_HERE = {
 
 def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
     """Return the function that makes the user data of a launch from its id. The template is read
-    once, and tried.
-
-    :raises ConfigError: no app server could boot with it, or reach what only this machine can.
-    """
+    once, and tried. `ConfigError`: no app server could boot with it, or reach what only this
+    machine can."""
     config: EC2 = kit.section
     # At another API's endpoint the instances may be on this machine too.
     if kit.only_here and not config.endpoint_url:
@@ -325,10 +317,8 @@ def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
 
 
 def read_template(path: str) -> str:
-    """The operator's template at `path`, or the built-in one if `path` is empty.
-
-    :raises ConfigError: it cannot be read.
-    """
+    """The operator's template at `path`, or the built-in one if `path` is empty. `ConfigError`: it
+    cannot be read."""
     if not path:
         return files("bbs.scaling").joinpath(BUILT_IN).read_text("utf-8")
     try:
@@ -347,10 +337,8 @@ def fill_template(
     service_name: str = "bbs",
     traceparent: str = "",
 ) -> str:
-    """A template with its fields filled in.
-
-    :raises ConfigError: it has an unknown field, or the result is too long for EC2.
-    """
+    """A template with its fields filled in. `ConfigError`: it has an unknown field, or the result
+    is too long for EC2."""
     values = {
         "server_id": server_id,
         "fleet": config.name,

@@ -47,10 +47,8 @@ _log = Logger()
 
 
 class InstanceLauncher:
-    """Makes launches.
-
-    :param known: learns the instances that are launched, and those that `owner` describes.
-    """
+    """Makes launches. `known` learns the instances that are launched, and those that `owner`
+    describes."""
 
     def __init__(
         self,
@@ -94,19 +92,15 @@ class InstanceLauncher:
                     self._doubts[id] = self._seconds()
 
     def has_strategy(self, launch_id: str) -> bool:
-        """Whether it is known by which strategy the launch may have an instance."""
         return launch_id in self._written
 
     def forget_strategies(self, kept: Collection[str]) -> None:
-        """Forget all launches but `kept`."""
         for id in {*self._written, *self._doubts} - {*kept}:
             self.forget(id)
 
     async def launch(self, launch_id: str, spot: bool = True) -> None:
         """Make an instance of the launch, or learn that it had one; as Spot only with `spot`.
-
-        :raises EC2Error: there is no instance, or nobody knows whether there is.
-        """
+        `EC2Error`: there is no instance, or nobody knows whether there is."""
         basis = await self._sources.get()
         asked_anew = False
         tried: list[LaunchStrategy] = []
@@ -142,7 +136,6 @@ class InstanceLauncher:
                     raise
 
     def forget(self, launch_id: str) -> None:
-        """Forget a launch that has ended, succeeded or failed."""
         self._written.pop(launch_id, None)
         self._doubts.pop(launch_id, None)
 
@@ -188,10 +181,8 @@ class InstanceLauncher:
             _log.info("launched {server}: {instance}, {way}", **said)
 
     async def _is_settled(self, launch_id: str, error: EC2Error) -> bool:
-        """Whether the launch has or had an instance, although a call for it failed.
-
-        :raises EC2Error: `error`, if it says nothing about the launch.
-        """
+        """Whether the launch has or had an instance, although a call for it failed. Raises `error`
+        if it says nothing about the launch."""
         if error.verdict is Verdict.TOKEN_ENDED:
             self._known.has_ended(launch_id)
         elif error.verdict in LATER:
@@ -218,8 +209,6 @@ def _undecided(error: EC2Error) -> EC2Error:
 
 
 class ILaunchOwner(Interface):
-    """The provider that launches are made for."""
-
     def parameters_of(launch_id: str, strategy: LaunchStrategy, basis: Basis) -> dict[str, Any]:
         """The parameters of RunInstances for a launch."""
 
@@ -289,10 +278,8 @@ class LaunchSources:
         self._images: dict[str, Data] = {}
 
     async def get(self) -> Basis:
-        """The basis of a launch; an earlier one if EC2 cannot be asked again.
-
-        :raises EC2Error: there is none yet, or nothing can be launched on it.
-        """
+        """The basis of a launch; an earlier one if EC2 cannot be asked again. `EC2Error`: there is
+        none yet, or nothing can be launched on it."""
         age = self._seconds() - self._asked_at
         is_old = self._config.launch_template and age >= TEMPLATE_REMEMBERED
         if self._basis is None or is_old:

@@ -31,24 +31,17 @@ from bbs.core.clock import IReactor
 
 ENDPOINT = "http://169.254.169.254"
 
+# Environment variables of the AWS SDKs.
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
-"""Environment variables of the AWS SDKs."""
-
-CONNECT_TIMEOUT = 1.0
-"""Seconds until the service must accept a connection; it is on the same host."""
-
-TIMEOUT = 2.0
-"""Seconds for one request."""
-
-TOKEN_TTL = 21600
-"""Seconds for which a token is valid: six hours, the longest."""
+CONNECT_TIMEOUT = 1.0  # seconds until the service must accept a connection; it is on the same host
+TIMEOUT = 2.0  # seconds for one request
+TOKEN_TTL = 21600  # seconds for which a token is valid: six hours, the longest
 
 TOKEN_USED = TOKEN_TTL / 2
 """Seconds after which a token is replaced, so that none expires during a request."""
 
-LONGEST = 65536
-"""Bytes of an answer."""
+LONGEST = 65536  # bytes of an answer
 
 PATHS = {"public": "public-ipv4", "private": "local-ipv4", "dns": "public-hostname"}
 """The paths of the addresses that `ec2.address` names."""
@@ -193,8 +186,6 @@ class _Quiet:
 
 
 class _Body(Protocol):
-    """Collects the body of an answer, up to `LONGEST` bytes."""
-
     def __init__(self) -> None:
         self.received: Deferred[bytes] = Deferred(lambda _: self._end())
         self._parts: list[bytes] = []

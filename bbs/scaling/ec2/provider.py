@@ -194,10 +194,7 @@ class EC2Provider(Service):
         self._notify()
 
     async def _usable_instance(self, launch_id: str) -> EC2Instance:
-        """The instance of a launch.
-
-        :raises LaunchFailed: it is missing, or has ended.
-        """
+        """The instance of a launch. `LaunchFailed`: it is missing, or has ended."""
         await self._shared.settled(launch_id)
         own = await self._own(launch_id)
         if not own or own[0].ends:
@@ -205,7 +202,6 @@ class EC2Provider(Service):
         return own[0]
 
     async def _own(self, launch_id: str) -> Sequence[EC2Instance]:
-        """The instances of a launch, the one that counts first."""
         if not self._machines.of(launch_id):
             await self._find.add(launch_id)
         return self._machines.of(launch_id)
@@ -269,7 +265,6 @@ class EC2Provider(Service):
         )
 
     async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[EC2Instance]:
-        """Every instance of this fleet that the filters let through."""
         found = await self._pages((f"tag:{FLEET_ID_TAG}", self._ids), *filters)
         if self._former:
             # These include instances with an id, and other fleets of the same name.

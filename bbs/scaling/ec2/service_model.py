@@ -42,8 +42,6 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", r
 
 
 class SignedRequest(NamedTuple):
-    """A call that is signed and can be sent."""
-
     url: str
     headers: Mapping[str, str]
     body: bytes
@@ -75,10 +73,8 @@ class Description:
         self._agent = f"bbs/{__version__} Botocore/{botocore.__version__}"
 
     def request(self, action: str, parameters: Mapping[str, Any], keys: Any) -> SignedRequest:
-        """A call, signed with `keys` for this moment.
-
-        :raises EC2Error: the API does not take such parameters.
-        """
+        """A call, signed with `keys` for this moment. `EC2Error`: the API does not take such
+        parameters."""
         operation, _ = self._actions[action]
         values = dict(parameters)
         if action == "RunInstances" and "UserData" in values:
@@ -98,15 +94,12 @@ class Description:
         return SignedRequest(self.url, dict(request.headers.items()), body)
 
     def reader(self, action: str) -> ResponseParser:
-        """The parser for the answers of an action."""
         return self._actions[action][1]
 
 
 def describe(config: EC2, actions: Sequence[str]) -> Description:
-    """The description of these `actions`. This blocks.
-
-    :raises Exception: botocore's, for a configuration that it cannot use.
-    """
+    """The description of these `actions`. This blocks, and raises botocore's errors for a
+    configuration that it cannot use."""
     session = Session()
     loader = session.get_component("data_loader")
     loader.file_loader = ServiceModelLoader(actions)

@@ -53,16 +53,14 @@ from zope.interface import implementer
 from bbs.core.clock import IReactor
 from bbs.scaling.ec2.errors import no_answer
 
-CONNECT_TIMEOUT = 3.0
-"""Seconds until a connection stands; enough for one lost packet."""
+CONNECT_TIMEOUT = 3.0  # seconds until a connection stands; enough for one lost packet
 
 KEPT = 30
 """Seconds for which an unused connection is kept. A round of the fleet comes sooner."""
 
 MOST_KEPT = 6
 
-LONGEST_HEAD = 16384
-"""Bytes of a proxy's answer before it lets the connection through."""
+LONGEST_HEAD = 16384  # bytes of a proxy's answer before it lets the connection through
 
 LONGEST = 2**24
 """Bytes of an answer: 1,000 instances, the most that EC2 puts into one, are six million."""
@@ -89,10 +87,7 @@ class Transport:
         self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
 
     async def post(self, request: Any) -> HttpResponse:
-        """Send a request (`service_model.SignedRequest`).
-
-        :raises Exception: one of Twisted's: no answer came.
-        """
+        """Send a request (`service_model.SignedRequest`). Errors are Twisted's: no answer came."""
         headers = Headers({name: [value] for name, value in request.headers.items()})
         body = FileBodyProducer(BytesIO(request.body))
         response = await self._agent.request(b"POST", request.url.encode("ascii"), headers, body)
@@ -103,7 +98,6 @@ class Transport:
         return HttpResponse(response.code, str(dates[0], "latin-1"), root, problem)
 
     def close(self) -> Deferred[None]:
-        """Close the unused connections."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
@@ -210,8 +204,6 @@ def _openssl(args: Any) -> str:
 
 
 class ProxyRefuses(ConnectError):
-    """The proxy refuses the connection."""
-
     MESSAGE = "The proxy refuses the connection"
 
 
@@ -316,10 +308,7 @@ class Document:
         self._parser.StartDoctypeDeclHandler = _refuse_type
 
     def feed(self, data: bytes) -> None:
-        """Parse the next piece.
-
-        :raises MalformedResponse: the document is malformed, or too long.
-        """
+        """Parse the next piece. `MalformedResponse`: the document is malformed, or too long."""
         self._size += len(data)
         if self._size > LONGEST:
             raise MalformedResponse("TooLong")
@@ -329,10 +318,7 @@ class Document:
             raise MalformedResponse("NoXML") from None
 
     def root(self) -> Element:
-        """The whole document, after its last piece.
-
-        :raises MalformedResponse: something is missing.
-        """
+        """The whole document, after its last piece. `MalformedResponse`: something is missing."""
         try:
             self._parser.Parse(b"", True)
         except ExpatError as error:
@@ -374,10 +360,8 @@ class ResponseParser:
         self._fields = _fields(shape, {}) if shape is not None else {}
 
     def steps(self, root: Element, answer: dict[str, Any]) -> Iterator[None]:
-        """Put the tree into `answer`; pauses after each item of a list.
-
-        :raises MalformedResponse: a value is malformed.
-        """
+        """Put the tree into `answer`; pauses after each item of a list. `MalformedResponse`: a
+        value is malformed."""
         try:
             for child in root:
                 field = self._fields.get(child.tag)

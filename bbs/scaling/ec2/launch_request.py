@@ -104,16 +104,9 @@ def run_instances(
     """The parameters of RunInstances. The launch template decides what the configuration leaves
     open, but never the instance type, the user data, or what becomes of an instance that powers
     off."""
-    tags = [
-        {"Key": key, "Value": value}
-        for key, value in (
-            ("Name", config.name),
-            (FLEET_TAG, config.name),
-            (FLEET_ID_TAG, fleet_id),
-            (LAUNCH_TAG, launch_id),
-            (VERSION_TAG, version),
-        )
-    ]
+    values = {"Name": config.name, FLEET_TAG: config.name, FLEET_ID_TAG: fleet_id}
+    values |= {LAUNCH_TAG: launch_id, VERSION_TAG: version}
+    tags = [{"Key": key, "Value": value} for key, value in values.items()]
     wanted: dict[str, Any] = {
         "MinCount": 1,
         "MaxCount": 1,
@@ -128,18 +121,15 @@ def run_instances(
         "BlockDeviceMappings": volumes(basis),
         "ImageId": config.image_id,
         "KeyName": config.key_name,
+        "InstanceMarketOptions": _SPOT if strategy.spot else None,
+        "LaunchTemplate": named(config) if config.launch_template else None,
         **network(config, basis.template, strategy.subnet),
     }
-    if strategy.spot:
-        wanted["InstanceMarketOptions"] = _SPOT
-    if config.launch_template:
-        wanted["LaunchTemplate"] = named(config)
     if profile := config.iam_instance_profile:
         wanted["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
     wanted = {key: value for key, value in wanted.items() if value}
     if basis.template.get("DisableApiTermination"):
-        # The fleet ends what it launches.
-        wanted["DisableApiTermination"] = False
+        wanted["DisableApiTermination"] = False  # The fleet ends its own instances.
     return wanted
 
 
@@ -158,9 +148,6 @@ def no_address(config: EC2, subnet: str) -> str:
         f"no public address: switch on auto-assigned public IPv4 addresses for {where}, take the"
         ' security groups out of the launch template, or set ec2.address = "private"'
     )
-
-
-# The launch template and the image
 
 
 @dataclass(frozen=True)
@@ -248,25 +235,22 @@ def volumes(basis: Basis) -> list[dict[str, Any]]:
     image, template = (_mapping(each, root) for each in (basis.image, basis.template))
     if image is None or "Ebs" not in image or (template is not None and "Ebs" not in template):
         return []
-    said = template["Ebs"] if template else {}
+    settings = template["Ebs"] if template else {}
     volume = {
         "VolumeType": "gp3",
         "Encrypted": True,
         "DeleteOnTermination": True,
-        **_of_image(image["Ebs"], typed="VolumeType" not in said),
-        **said,
+        **_of_image(image["Ebs"], typed="VolumeType" not in settings),
+        **settings,
     }
     return [{"DeviceName": root, "Ebs": volume}]
-
-
-_MEANT = ("gp3", "io1", "io2")
-"""Types of volumes that somebody has chosen for an image; the others are old defaults."""
 
 
 def _of_image(ebs: Data, *, typed: bool) -> dict[str, Any]:
     """The settings of an image's root volume that a launch keeps; `typed`: its type too."""
     keys = ["VolumeSize", "KmsKeyId"]
-    if typed and ebs.get("VolumeType") in _MEANT:
+    # Somebody has chosen these types for the image; others are old defaults.
+    if typed and ebs.get("VolumeType") in ("gp3", "io1", "io2"):
         keys += ["VolumeType", "Iops", "Throughput"]
     return {key: ebs[key] for key in keys if key in ebs}
 
@@ -280,12 +264,10 @@ def metadata(template: Data) -> dict[str, Any]:
     """The options of an instance's metadata service: tokens are required; the rest comes from the
     template."""
     kept = ("HttpPutResponseHopLimit", "HttpProtocolIpv6", "InstanceMetadataTags")
-    said = template.get("MetadataOptions", {})
+    options = template.get("MetadataOptions", {})
     own = {"HttpTokens": "required", "HttpEndpoint": "enabled"}
-    return {**{key: said[key] for key in kept if said.get(key)}, **own}
+    return {**{key: options[key] for key in kept if options.get(key)}, **own}
 
-
-# User data
 
 _FIELD = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^}\n]*)\}?)")
 _LONGEST_ID = "i" * 64
@@ -307,13 +289,13 @@ def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
         raise ConfigError(f"{key}: instances cannot reach {_ONLY_HERE[key]}")
     template = read_template(config.user_data)
 
-    def filled(server_id: str, trace: str) -> str:
+    def fill(server_id: str, trace: str) -> str:
         toml = kit.configuration(server_id)
         return fill_template(template, config, server_id, toml, kit.service_name, trace)
 
-    filled(_LONGEST_ID, _LONGEST_TRACE)
+    fill(_LONGEST_ID, _LONGEST_TRACE)
     _warn_of_secrets(kit.configuration(_LONGEST_ID))
-    return lambda server_id: filled(server_id, kit.traceparent(server_id))
+    return lambda server_id: fill(server_id, kit.traceparent(server_id))
 
 
 def read_template(path: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -61,6 +62,7 @@ _log = Logger()
 
 
 @implementer(IProvider, IKeepsWarm, IHasStrategies, IEndsUnlisted, ILaunchOwner)
+@dataclass(eq=False)
 class EC2Provider(Service):
     """Launches app servers as instances, which outlive this provider.
 
@@ -76,32 +78,28 @@ class EC2Provider(Service):
         name and without an id are then listed too, and ended if their launch is to end.
     """
 
-    shared = True
-    when_changed: Callable[[], None] | None = None
-    write_strategy: Callable[[str, str | None, str], Deferred[None]] | None = None
+    reactor: IReactorTime
+    client: EC2Client
+    config: EC2
+    user_data: Callable[[str], str]
+    version: str
+    _: KW_ONLY
+    fleet_id: str
+    other_ids: Sequence[str] = ()
+    former: bool = False
 
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        client: EC2Client,
-        config: EC2,
-        user_data: Callable[[str], str],
-        version: str,
-        *,
-        fleet_id: str,
-        other_ids: Sequence[str] = (),
-        former: bool = False,
-    ) -> None:
-        self.scope = f"ec2:{config.region}:{fleet_id}"
+    when_changed: Callable[[], None] | None = field(default=None, init=False)
+    write_strategy: Callable[[str, str | None, str], Deferred[None]] | None = field(
+        default=None, init=False
+    )
+    shared = True
+
+    def __post_init__(self) -> None:
+        reactor, client, config = self.reactor, self.client, self.config
+        self.scope = f"ec2:{config.region}:{self.fleet_id}"
         self.former_scope = f"ec2:{config.region}:{config.name}"  # from before fleets had ids
-        self._reactor = reactor
-        self._client = client
-        self._config = config
-        self._user_data = user_data
-        self._version = version
-        self._ids = [fleet_id, *other_ids]
-        self._former = former
-        self._machines = InstanceStates(reactor, self._ids, config.name if former else "")
+        self._ids = [self.fleet_id, *self.other_ids]
+        self._machines = InstanceStates(reactor, self._ids, config.name if self.former else "")
         self._alive: set[str] = set()
         self._shared = SingleFlight()
         self._find = Batch(reactor, self._describe_launches)
@@ -169,9 +167,9 @@ class EC2Provider(Service):
     def parameters_of(
         self, launch_id: str, strategy: LaunchStrategy, basis: Basis
     ) -> dict[str, Any]:
-        user_data = self._user_data(launch_id)
+        user_data = self.user_data(launch_id)
         return launch_request.run_instances(
-            self._config, launch_id, strategy, user_data, basis, self._version, self._ids[0]
+            self.config, launch_id, strategy, user_data, basis, self.version, self._ids[0]
         )
 
     def describe_launch(self, launch_id: str) -> Deferred[None]:
@@ -228,7 +226,7 @@ class EC2Provider(Service):
         """Whether another controller may have made a launch with no known strategy that lists do
         not show yet: until this provider has seen the fleet for `REMEMBERED` seconds without a
         gap."""
-        now = self._reactor.seconds()
+        now = self.reactor.seconds()
         seen = self._last_list - self._first_list
         return seen < REMEMBERED or now - self._last_list > REMEMBERED
 
@@ -238,7 +236,7 @@ class EC2Provider(Service):
 
     async def _describe_fleet(self) -> None:
         self._machines.described_all(await self._describe())
-        now = self._reactor.seconds()
+        now = self.reactor.seconds()
         if now - self._last_list > REMEMBERED:
             self._first_list = now
         self._last_list = now
@@ -246,13 +244,13 @@ class EC2Provider(Service):
         for id in self._machines.surplus():
             _log.warn("ending {instance}: its launch has another instance", instance=id)
             self._end_unasked(id)
-        if self._config.address != "private":
+        if self.config.address != "private":
             self._end_unreachable()
 
     def _end_unreachable(self) -> None:
         """End instances that people cannot reach, however long they wait."""
         for machine in self._machines.without_address():
-            why = launch_request.no_address(self._config, machine.subnet)
+            why = launch_request.no_address(self.config, machine.subnet)
             say = _log.warn if self._without_address else _log.critical
             say("ending {instance}: {why}", instance=machine.id, why=why)
             self._without_address = True
@@ -266,9 +264,9 @@ class EC2Provider(Service):
 
     async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[EC2Instance]:
         found = await self._pages((f"tag:{FLEET_ID_TAG}", self._ids), *filters)
-        if self._former:
+        if self.former:
             # These include instances with an id, and other fleets of the same name.
-            named = await self._pages((f"tag:{FLEET_TAG}", [self._config.name]), *filters)
+            named = await self._pages((f"tag:{FLEET_TAG}", [self.config.name]), *filters)
             found = [*found, *(machine for machine in named if not machine.fleet_id)]
         return found
 
@@ -279,8 +277,8 @@ class EC2Provider(Service):
         }
         found: list[EC2Instance] = []
         while True:
-            answer = await self._client.describe_instances(**parameters)
-            found += machines(answer, self._config.address)
+            answer = await self.client.describe_instances(**parameters)
+            found += machines(answer, self.config.address)
             if not answer.get("NextToken"):
                 return found
             parameters["NextToken"] = answer["NextToken"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -94,6 +94,7 @@ class FleetContext:
 
 
 @implementer(IFleetController)
+@dataclass(eq=False)
 class FleetController(Service):
     """Leads the fleet while it holds the lease; else watches the controller that does.
 
@@ -103,15 +104,15 @@ class FleetController(Service):
     :param tally: this login server's counts, for the others.
     """
 
-    def __init__(
-        self,
-        context: FleetContext,
-        *,
-        workers: IWorkers,
-        sweeps: Sequence[Sweep],
-        heartbeat_interval: float,
-        tally: Tally,
-    ) -> None:
+    context: FleetContext
+    _: KW_ONLY
+    workers: IWorkers
+    sweeps: Sequence[Sweep]
+    heartbeat_interval: float
+    tally: Tally
+
+    def __post_init__(self) -> None:
+        context, interval = self.context, self.heartbeat_interval
         self.me = context.me
         self.is_leader = False
         self._run = context.database.run
@@ -120,15 +121,12 @@ class FleetController(Service):
         self._news = context.news
         self._reactor = context.reactor
         self._wall = context.wall
-        self._workers = workers
-        self._interval = heartbeat_interval
-        self._tally = tally
         self._watch = Watch()
         self._serving: Mapping[str, ServerRow] = {}
         """The servers whose rows are known, but for what changes while they serve."""
         self._reread_at = 0.0
         self._began, self._spacing = float("-inf"), ROUND_SPACING
-        self._last_round: float | None = None
+        self._last_round = float("inf")
         # No TimerService: a round can be asked for sooner than it is due.
         self._next: IDelayedCall | None = None
         self._round: Deferred[None] | None = None
@@ -137,14 +135,14 @@ class FleetController(Service):
         self._inventory = Inventory(self._provider, self, self._reactor)
         # A launch that another controller began has at least half of its time left.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
-        self._demand = DemandTracker(self._policy, heartbeat_interval, self._reactor)
+        self._demand = DemandTracker(self._policy, interval, self._reactor)
         self._breaker = LaunchBreaker(context)
-        self._observer = FleetObserver(context, self._inventory, self._ages, heartbeat_interval)
+        self._observer = FleetObserver(context, self._inventory, self._ages, interval)
         self._executor = Executor(
             context, self._inventory, self._ages, self._breaker, self._demand, self
         )
         self._drainer = Drainer(context)
-        self._housekeeping = Housekeeping(context, sweeps)
+        self._housekeeping = Housekeeping(context, self.sweeps)
         self._outbox = Outbox(context, self)
 
     def startService(self) -> None:
@@ -209,7 +207,7 @@ class FleetController(Service):
         if self._wants_another:
             pause = self._earliest()
         else:  # Sooner while people are moved.
-            pause = min(self._drainer.pause or self._interval, self._interval)
+            pause = min(self._drainer.pause or self.heartbeat_interval, self.heartbeat_interval)
         self._next = self._reactor.callLater(pause, self._begin)
 
     async def _one_round(self) -> None:
@@ -217,8 +215,11 @@ class FleetController(Service):
             if self._began >= self._reread_at:
                 self._reread_at = self._began + REREAD_INTERVAL
                 self._serving = {}
-            seen = await self._run(membership.observe, self.me, self._tally, self._serving)
-            elapsed = self._elapsed()
+            seen = await self._run(membership.observe, self.me, self.tally, self._serving)
+            now = self._reactor.seconds()
+            # As far as this time counts as silence of others.
+            elapsed = max(0.0, min(now - self._last_round, 2 * self.heartbeat_interval))
+            self._last_round = now
             if seen.lease.holder != self.me.id:
                 await self._watch_leader(seen.lease, elapsed)
                 return
@@ -231,12 +232,6 @@ class FleetController(Service):
             _log.debug("a round without the database")
         except fleet_transitions.NotLeader:
             self._step_down()
-
-    def _elapsed(self) -> float:
-        """Seconds since the last round, as far as they count as silence of others."""
-        now = self._reactor.seconds()
-        last, self._last_round = self._last_round, now
-        return 0.0 if last is None else min(now - last, 2 * self._interval)
 
     async def _watch_leader(self, lease: LeaseSeen, elapsed: float) -> None:
         if self.is_leader:
@@ -254,7 +249,7 @@ class FleetController(Service):
             part.forget()
         self._executor.forget()
         for name in (SPARE, DELAY):
-            self._tally.figures.pop(name, None)
+            self.tally.figures.pop(name, None)
         _log.warn("another login server leads the fleet now")
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
@@ -262,7 +257,7 @@ class FleetController(Service):
         of /proc, so a thread does it; not a database thread, where people's transactions would
         wait. No thread is needed while there are no others."""
         others = {*identities} - {"", self.me.identity}
-        return await self._workers.run(certainly_dead, others) if others else ()
+        return await self.workers.run(certainly_dead, others) if others else ()
 
     async def _forget_dead_peers(
         self, peers: Sequence[PeerSeen], dead: Collection[str], elapsed: float
@@ -289,7 +284,7 @@ class FleetController(Service):
         planned = plan(fleet, demand, policy)
         await self._executor.carry_out(planned, fleet, self._began)
 
-        figures = self._tally.figures
+        figures = self.tally.figures
         figures[SPARE] = policy.spare
         figures[DELAY] = self._delay.note(planned.blocker, self._reactor.seconds())
         moved = await self._drainer.move(fleet.servers.values())

@@ -28,7 +28,18 @@ def make_private(folder: str, name: str) -> list[str]:
     :raises OSError: it cannot be made or read.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    return [*_made_private(folder, name)]
+    own = (f"{name}.*", "*.sqlite3*", "lock", f"{PASSWORD_FILE}*", "run", "logs")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_mode & stat.S_ISVTX:
+            raise Unusable(f"the data folder {folder} is everybody's: name one of your own")
+        mended = [folder] if _mend(descriptor, folder) else []
+        mended += _mend_all(descriptor, folder, own)
+        for below, patterns in (("run", ("*",)), ("logs", ("app-*.log*", "security.log*"))):
+            mended += _mend_below(descriptor, below, os.path.join(folder, below), patterns)
+        return mended
+    finally:
+        os.close(descriptor)
 
 
 def write_privately(path: str, text: str) -> None:
@@ -36,21 +47,6 @@ def write_privately(path: str, text: str) -> None:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-
-
-def _made_private(folder: str, name: str) -> Iterator[str]:
-    ours = (f"{name}.*", "*.sqlite3*", "lock", f"{PASSWORD_FILE}*", "run", "logs")
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if os.fstat(descriptor).st_mode & stat.S_ISVTX:
-            raise Unusable(f"the data folder {folder} is everybody's: name one of your own")
-        if _mend(descriptor, folder):
-            yield folder
-        yield from _mend_all(descriptor, folder, ours)
-        for below, patterns in (("run", ("*",)), ("logs", ("app-*.log*", "security.log*"))):
-            yield from _mend_below(descriptor, below, os.path.join(folder, below), patterns)
-    finally:
-        os.close(descriptor)
 
 
 def _mend_below(parent: int, name: str, path: str, patterns: tuple[str, ...]) -> Iterator[str]:

@@ -506,10 +506,13 @@ class Ages:
         nobody."""
 
     def see(self, rows: Collection[ServerRow]) -> None:
-        now = self._reactor.seconds()
+        now, wall = self._reactor.seconds(), self._wall()
         before, idle_since = self._began, self._idle_since
         self._began = {
-            row.id: before[row.id] if row.id in before else now - self._hint(row) for row in rows
+            row.id: before[row.id]
+            if row.id in before
+            else now - min(max(0.0, wall - row.created), self._most)
+            for row in rows
         }
         self._idle_since = {
             row.id: idle_since.get(row.id, now)
@@ -528,6 +531,3 @@ class Ages:
 
     def age(self, id: str) -> float:
         return self._reactor.seconds() - self.began(id)
-
-    def _hint(self, row: ServerRow) -> float:
-        return min(max(0.0, self._wall() - row.created), self._most)

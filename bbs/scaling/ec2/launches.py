@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -46,25 +47,21 @@ TEMPLATE_REMEMBERED = 300.0
 _log = Logger()
 
 
+@dataclass(eq=False)
 class InstanceLauncher:
     """Makes launches. `known` learns the instances that are launched, and those that `owner`
     describes."""
 
-    def __init__(
-        self,
-        client: EC2Client,
-        config: EC2,
-        known: InstanceStates,
-        clock: IReactorTime,
-        owner: ILaunchOwner,
-    ) -> None:
-        self._client = client
-        self._config = config
-        self._known = known
-        self._owner = owner
-        self._seconds = clock.seconds
-        self._sources = LaunchSources(client, config, clock)
-        self._placement = LaunchPlacement(config, clock)
+    client: EC2Client
+    config: EC2
+    known: InstanceStates
+    clock: IReactorTime
+    owner: ILaunchOwner
+
+    def __post_init__(self) -> None:
+        self._seconds = self.clock.seconds
+        self._sources = LaunchSources(self.client, self.config, self.clock)
+        self._placement = LaunchPlacement(self.config, self.clock)
         self._written: dict[str, LaunchStrategy] = {}
         """By launch id, while no instance is known: the strategy that is written down, by which
         alone there may be an instance."""
@@ -84,9 +81,9 @@ class InstanceLauncher:
         """Learn the strategies that are `written` down, by launch id. Another controller may have
         asked for the launches in `asked`. Strategies that have left the configuration are
         ignored."""
-        by_name = {str(strategy): strategy for strategy in strategies(self._config)}
+        by_name = {str(strategy): strategy for strategy in strategies(self.config)}
         for id, name in written.items():
-            if id not in self._written and name in by_name and not self._known.of(id):
+            if id not in self._written and name in by_name and not self.known.of(id):
                 self._written[id] = by_name[name]
                 if id in asked:
                     self._doubts[id] = self._seconds()
@@ -145,14 +142,14 @@ class InstanceLauncher:
             return
         before = self._written.pop(launch_id, None)
         # If that fails, nobody here knows what is written down.
-        await self._owner.record_strategy(launch_id, str(before) if before else None, str(strategy))
+        await self.owner.record_strategy(launch_id, str(before) if before else None, str(strategy))
         self._doubts.pop(launch_id, None)
         self._written[launch_id] = strategy
 
     def _living(self) -> Counter[str]:
         """How many instances live in each subnet, or are being asked for there, so that they
         spread."""
-        living = self._known.living()
+        living = self.known.living()
         living.update(strategy.subnet or "" for strategy in self._written.values())
         return living
 
@@ -162,11 +159,11 @@ class InstanceLauncher:
         return doubt is not None and self._seconds() - doubt < SETTLES
 
     async def _run(self, launch_id: str, strategy: LaunchStrategy, basis: Basis) -> None:
-        parameters = self._owner.parameters_of(launch_id, strategy, basis)
+        parameters = self.owner.parameters_of(launch_id, strategy, basis)
         before = self._doubts.get(launch_id)
         self._doubts[launch_id] = self._seconds()
         try:
-            answer = await self._client.run_instances(**parameters)
+            answer = await self.client.run_instances(**parameters)
         except EC2Error as error:
             if not error.doubtful and error.verdict is not Verdict.TOKEN_USED:
                 self._doubts.pop(launch_id, None)
@@ -175,8 +172,8 @@ class InstanceLauncher:
             raise
         self.forget(launch_id)
         self._placement.works(strategy)
-        for machine in machines(answer, self._config.address):
-            self._known.launched(machine)
+        for machine in machines(answer, self.config.address):
+            self.known.launched(machine)
             said = {"server": launch_id, "instance": machine.id, "way": str(strategy)}
             _log.info("launched {server}: {instance}, {way}", **said)
 
@@ -184,12 +181,12 @@ class InstanceLauncher:
         """Whether the launch has or had an instance, although a call for it failed. Raises `error`
         if it says nothing about the launch."""
         if error.verdict is Verdict.TOKEN_ENDED:
-            self._known.has_ended(launch_id)
+            self.known.has_ended(launch_id)
         elif error.verdict in LATER:
             raise error
         elif launch_id in self._doubts:
-            await self._owner.describe_launch(launch_id)
-        settled = bool(self._known.of(launch_id))
+            await self.owner.describe_launch(launch_id)
+        settled = bool(self.known.of(launch_id))
         if settled:
             self.forget(launch_id)
         return settled

@@ -186,21 +186,13 @@ def network_errors(action: str) -> Iterator[None]:
 def _word(error: BaseException) -> str:
     kind = type(error)
     if kind.__module__.startswith("OpenSSL"):
-        return f"TLS: {_openssl(error.args) or kind.__name__}"
+        try:  # a list of (library, function, reason), perhaps empty
+            return f"TLS: {error.args[0][0][2] or kind.__name__}"
+        except (IndexError, TypeError):
+            return f"TLS: {kind.__name__}"
     if kind.__module__.startswith("service_identity"):
         return "TLS: the certificate is for another name"
     return kind.__name__.lstrip("_")
-
-
-def _openssl(args: Any) -> str:
-    """The reason in an error of OpenSSL: a list of (library, function, reason), perhaps empty."""
-    try:
-        return str(args[0][0][2])
-    except (IndexError, TypeError):
-        return ""
-
-
-# Through a proxy
 
 
 class ProxyRefuses(ConnectError):
@@ -283,9 +275,6 @@ class _Opening(Protocol):
     def _abort(self) -> None:
         transport: Any = self.transport
         transport.abortConnection()
-
-
-# XML
 
 
 class MalformedResponse(Exception):

@@ -59,8 +59,8 @@ class Retries:
 
 class LaunchBreaker:
     """Holds launches back after failures, like a circuit breaker: briefly after a failed launch,
-    longer after a refused one, which needs an operator. The database has the refusal too, for the
-    people who wait."""
+    longer after a refused one, which needs an operator. The database has refusals too, for people
+    who wait."""
 
     def __init__(self, context: FleetContext) -> None:
         self._me = context.me
@@ -90,8 +90,7 @@ class LaunchBreaker:
         return Launches.FAILED_LATELY if since < FAILED_LATELY else Launches.WORK
 
     def failed(self, began: float) -> None:
-        """Note that a launch failed that was decided at `began`. Launches made together count
-        once."""
+        """Note that a launch failed, decided at `began`. Launches made together count once."""
         if began > self._failed_at:
             self.failures += 1
             self._failed_at = self._reactor.seconds()
@@ -122,8 +121,8 @@ class LaunchBreaker:
             await self._run(fleet_transitions.refuse, self._me, None, None, self._wall())
 
     async def stamp_again(self) -> None:
-        """Write down again until when launches are held, if the wall clock has been set since:
-        people are sent away until then."""
+        """Store the end of the hold again if the wall clock was set: people are sent away until
+        then."""
         if self._refusals and abs(self._until() - self._stamped) > STAMP_SLACK:
             await self._stamp()
 

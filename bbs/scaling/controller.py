@@ -52,8 +52,8 @@ REREAD_INTERVAL = 60.0
 serves: an operator may have edited it."""
 
 DELAY_NOTICE = 10.0
-"""Seconds for which a replacement must be held up before operators are told: in any busy service
-people wait for a moment now and then."""
+"""Seconds for which a replacement waits before operators are told: in any busy service people wait
+for a moment now and then."""
 
 MOVES_AT_ONCE = 2
 """People who are moved at once if nothing is urgent: so few that a server does not feel their new
@@ -253,9 +253,8 @@ class FleetController(Service):
         _log.warn("another login server leads the fleet now")
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
-        """The `identities` whose processes, on this machine, are certainly dead. This reads files
-        of /proc, so a thread does it; not a database thread, where people's transactions would
-        wait. No thread is needed while there are no others."""
+        """The `identities` whose processes, on this machine, are certainly dead. A thread reads the
+        files of /proc; not a database thread, where people's transactions would wait."""
         others = {*identities} - {"", self.me.identity}
         return await self.workers.run(certainly_dead, others) if others else ()
 
@@ -326,8 +325,7 @@ class Drainer:
         self._moved_at = float("-inf")
 
     async def move(self, servers: Iterable[ServerView]) -> int:
-        """Move people off those of `servers` that drain; returns how many were moved for a
-        consolidation."""
+        """Move people off draining servers; returns how many were moved for a consolidation."""
         context, consolidated = self._context, 0
         run, news, me = context.database.run, context.news, context.me
         for server in servers:
@@ -352,8 +350,7 @@ class Drainer:
 
 
 class Housekeeping:
-    """Removes expired rows, by the fleet's own rules and `sweeps`, and checks that the database
-    still belongs to this fleet."""
+    """Removes expired rows, and checks that the database still belongs to this fleet."""
 
     def __init__(self, context: FleetContext, sweeps: Sequence[Sweep]) -> None:
         self._context = context

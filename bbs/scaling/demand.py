@@ -67,8 +67,7 @@ _NORMAL = NormalDist()
 
 
 class DemandTracker:
-    """Follows the demand, round after round. `policy`: the operator's wishes. `interval`: seconds
-    between rounds, at the most."""
+    """Follows the demand. `policy`: the operator's wishes. `interval`: seconds between rounds."""
 
     def __init__(self, policy: Policy, interval: float, reactor: IReactorTime) -> None:
         self._wanted = policy
@@ -111,8 +110,7 @@ class DemandTracker:
 
 
 def _boots(rows: Collection[ServerRow], longest: float) -> Sequence[float]:
-    """How long the launches of these servers took, the latest last; not of servers from the warm
-    pool."""
+    """How long the launches of servers took, the latest last; not of those from the warm pool."""
     took = [(row.ready, row.launch_time) for row in rows if row.ready is not None]
     return [time for _, time in sorted(took, key=lambda each: each[0]) if time and time <= longest]
 

@@ -76,8 +76,7 @@ class FleetEvents:
     # Events of this login server
 
     def wanted(self) -> None:
-        """Somebody waits, or an operator has asked for something: the controller that leads the
-        fleet, here or elsewhere, looks soon."""
+        """Somebody waits, or an operator wants something: the leading controller looks soon."""
         if self._controller is not None and self._controller.is_leader:
             self._controller.look_soon()
         else:
@@ -105,8 +104,7 @@ class FleetEvents:
                 self._bus.tell(move.channel, {"event": "moved", "app_server": address})
 
     def ended(self, channels: Iterable[str]) -> None:
-        """Sessions of the people of these channels have ended: the app servers look whose, and
-        there may be free places."""
+        """Sessions of these people have ended: app servers look whose, and places may be free."""
         for channel in channels:
             self._bus.tell(channel, {"event": "logout"})
         self._bus.tell_fleet("free")

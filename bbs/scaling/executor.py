@@ -122,8 +122,7 @@ class Executor:
                 self._ask(row.id, server.pooled)
 
     async def finish(self) -> None:
-        """Wait for the calls under way; cancel them if the provider is shared, as others ask
-        again."""
+        """Wait for the calls under way; cancel those that other login servers ask again."""
         if self._provider.shared:
             for call in list(self._calls.values()):
                 call.cancel()
@@ -281,9 +280,9 @@ class Executor:
     # Launches, in the background
 
     def _is_to_start(self, server: ServerView) -> bool:
-        """Whether a launch has a machine that only has to be started: it came out of the warm pool,
-        or somebody has stopped it. Launching again could make a second machine, as EC2 forgets the
-        token of a launch before its machine is gone."""
+        """Whether a launch only needs its machine started: it was warm, or somebody has stopped it.
+        A new launch could make a second machine, as EC2 forgets a token before its machine is
+        gone."""
         is_listed = server.id in self.inventory.instances
         is_known = server.instance_id is not None and not is_listed
         return is_known or server.machine is Machine.STOPPED
@@ -410,8 +409,8 @@ class Executor:
         return await self._terminate(id, provider.terminate, id)
 
     async def _find_and_terminate(self, id: str) -> None:
-        """End the machine of a server that has served and whose instance was never noted: asked for
-        the launch again, the provider finds its machine."""
+        """End the machine of a server whose instance was never noted: asked for the launch again,
+        the provider finds its machine."""
         self.inventory.asking(id)
         try:
             await self._provider.launch(id)
@@ -480,8 +479,7 @@ class Executor:
 
 
 class LaunchStrategies:
-    """Has the strategies of a provider's launches written down while this login server leads the
-    fleet."""
+    """Has a provider's strategies written down while this login server leads the fleet."""
 
     def __init__(self, context: FleetContext) -> None:
         self._provider = cast("IHasStrategies", context.provider)
@@ -499,8 +497,8 @@ class LaunchStrategies:
         self._provider.know_strategies(dict(zip(ids, strategies, strict=False)), ())
 
     def read(self, launches: Collection[ServerRow], own: Collection[str]) -> None:
-        """Tell the provider the strategies in the rows of all `launches` that it may be asked for.
-        Nobody else can have asked for those that are this controller's `own`."""
+        """Tell the provider the strategies in the rows of `launches`. Nobody else can have asked
+        for those that are `own`."""
         ours = {row.id: row.way for row in launches if row.way and row.scope == self._scope}
         self._lost = {row.id for row in launches if row.state is State.LOST}
         self._provider.forget_strategies(ours)

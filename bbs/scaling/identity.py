@@ -98,8 +98,8 @@ async def _moved(
     scope: str | None,
     enough: int,
 ) -> set[str]:
-    """The servers of `before` whose heartbeats have come since: at most as many as come within
-    `patience` seconds, or until there are `enough`."""
+    """The servers of `before` that have beaten since, within `patience` seconds; `enough` will
+    do."""
     moved: set[str] = set()
     end = reactor.seconds() + patience
     while len(moved) < min(enough, len(before)) and reactor.seconds() < end:

@@ -95,8 +95,8 @@ class IKeepsWarm(Interface):
     """A provider that can stop an app server's machine, and start it faster than a new one."""
 
     def launch_to_stop(launch_id: str) -> Deferred[None]:
-        """Launch as `IProvider.launch` does, on a machine that can be stopped: not a Spot
-        instance, for example."""
+        """Launch as `IProvider.launch` does, on a machine that can be stopped (no Spot
+        instance)."""
 
     def stop(launch_id: str) -> Deferred[None]:
         """Stop the machine of a launch but keep it: `list` shows it as `stopped`, neither alive nor
@@ -132,8 +132,7 @@ class IHasStrategies(Interface):
     )
 
     def choose_strategies(count: int, to_stop: bool = False) -> Sequence[str]:
-        """The best first strategy for each of `count` launches; `to_stop`: of machines that will be
-        stopped (`IKeepsWarm`)."""
+        """The best first strategy for each of `count` launches; `to_stop`: as in `IKeepsWarm`."""
 
     def know_strategies(written: Mapping[str, str], asked: Collection[str]) -> None:
         """Learn the strategies that are written down, by launch id. Another controller may already

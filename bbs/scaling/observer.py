@@ -38,8 +38,7 @@ less, and say which servers are well. Reading a list of 200 instances takes 40 m
 (`ec2/transport.py`)."""
 
 CONSISTENCY_GRACE = 60.0
-"""Seconds for which a shared provider's lists must show a leak or a loss, since the last call that
-could have changed it."""
+"""Seconds for which a shared provider's lists must show a leak or a loss since the last call."""
 
 PATIENCE = 1.0
 """Seconds for which a round waits for a list; it goes on without, and the list is heard later."""
@@ -50,8 +49,7 @@ know what runs when a fleet has just been adopted, but people are to be served e
 for an hour."""
 
 STALE = 120.0
-"""Seconds after which a list is too old for what can wait: four times as old as it gets while all
-is well."""
+"""Seconds after which a list is too old for what can wait: four times its age while all is well."""
 
 CANNOT_START = "this fleet cannot start it"
 
@@ -289,8 +287,8 @@ class FleetObserver:
         return frozenset(causes)
 
     def _report_unreachable(self, servers: Iterable[ServerView]) -> None:
-        """Log once of each server that has long served without a known address. The server stays,
-        as it beats; but no list is asked for or waited for because of it."""
+        """Log once of each server that has long served without a known address. No list is asked
+        for at once or waited for because of it."""
         unreachable = frozenset(
             server.id
             for server in servers
@@ -304,8 +302,7 @@ class FleetObserver:
 
 
 class Inventory:
-    """Remembers the last list of `provider`. If a list comes too late for the round that asked,
-    `controller` begins another."""
+    """Remembers the last list of `provider`. `controller` begins a round if one comes too late."""
 
     def __init__(
         self, provider: IProvider, controller: IFleetController, reactor: IReactorTime
@@ -380,8 +377,7 @@ class Inventory:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something was launched since the last list, and all calls are answered: then the
-        next list shows all of them."""
+        """Whether something was launched since the last list, and all calls are answered."""
         last = self._asked_at
         asked = [moment for id, moment in self._missing.items() if id not in self._void]
         return last is not None and last < max(asked, default=last) < float("inf")
@@ -502,8 +498,7 @@ class Ages:
         self._began: dict[str, float] = {}
         self._idle_since: dict[str, float] = {}
         self.seen: Mapping[str, tuple[float, float]] = {}
-        """The age of each server at the last look, and the seconds for which it has served
-        nobody."""
+        """The age of each server at the last look, and how long it had served nobody."""
 
     def see(self, rows: Collection[ServerRow]) -> None:
         now, wall = self._reactor.seconds(), self._wall()

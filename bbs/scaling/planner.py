@@ -246,8 +246,7 @@ class Draft:
         return sorted(booting, key=lambda s: (s.health is Health.UNHEARD, -s.age, s.id))
 
     def is_quiet(self, servers: Sequence[ServerView]) -> bool:
-        """Whether people of `servers` may be moved without need: no server launches, has failed to,
-        or is being emptied."""
+        """Whether nobody of `servers` launches, has failed to, or is being emptied."""
         planned = [step for s in servers if (step := self._steps.get(s.id))]
         only_ends = all(step.effect is Effect.ENDS for step in (*planned, *self.general_steps))
         return only_ends and not any(
@@ -321,8 +320,7 @@ def obey(draft: Draft) -> None:
 
 
 def serve(draft: Draft) -> None:
-    """Have booted servers take people or join the pool; give up those that have not booted in
-    time."""
+    """Have booted servers take people or join the pool; give up those that are late."""
     timeout = draft.policy.launch_timeout
     booted: list[ServerView] = []
     for server in draft.unplanned(draft.unwell):
@@ -435,8 +433,7 @@ def consolidate(draft: Draft) -> None:
 
 
 def fill_pool(draft: Draft) -> None:
-    """Bring the warm pool to its size while nobody waits and no server launches for people; end
-    warm servers that are to be replaced."""
+    """Fill the warm pool while nobody waits; end its surplus, and servers to replace."""
     launches = draft.fleet.launches
     if draft.demand.waiting or launches in (Launches.REFUSED, Launches.BACK_OFF):
         return
@@ -457,8 +454,7 @@ def fill_pool(draft: Draft) -> None:
 
 
 def replace(draft: Draft) -> None:
-    """Drain the next server that is to be replaced, older versions first, or launch its successor;
-    or say what holds that up."""
+    """Drain the next server to replace, older versions first, or launch its successor."""
     marked = [s for s in draft.replaced if s.owner is not Owner.OPERATOR]
     if not marked:
         return

@@ -262,8 +262,7 @@ async def make_provider(
 
 
 def _write_configuration(folder: str, service_name: str, path: str, text: str) -> list[str]:
-    """Write the configuration file of app servers, in a thread; returns the paths in `folder` that
-    other users could read until now."""
+    """Write the file, in a thread; returns the paths in `folder` that others could read."""
     try:
         mended = make_private(folder, service_name)
         write_privately(path, text)
@@ -366,8 +365,7 @@ def only_here(config: Configuration) -> tuple[str, ...]:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """A child's environment: without the configuration, which its file has with its secrets, and
-    without the trace of the process that began this one."""
+    """A child's environment: without the configuration and the trace of this process."""
     return {
         key: value
         for key, value in environ.items()

@@ -41,8 +41,8 @@ async def nothing() -> None:
 
 @dataclass(eq=False)
 class _Waiter:
-    """A person who waits. `row`: the waiting person's row in the database; None for somebody who is
-    online, whom the controller of the fleet sees there without a place."""
+    """A person who waits. `row`: in the database; None for somebody who is online, whom the
+    controller sees there without a place."""
 
     row: str | None
     since: float
@@ -170,8 +170,7 @@ class WaitingRoom:
             self._look_later()
 
     async def _seat_first(self, waiter: _Waiter) -> bool:
-        """Seat the first person; returns whether to go on with the next, as this one has a place or
-        at least an answer."""
+        """Seat the first person; returns whether to go on: this one has a place or an answer."""
         try:
             with tracing.span("place", waiter.span):
                 search = await waiter.attempt(Look(new=True, waiter=waiter.row))

@@ -99,8 +99,7 @@ METADATA = {"metadata_service_timeout": 2, "metadata_service_num_attempts": 3}
 FIRST_CLOSURE, LONGEST_CLOSURE = 1.0, 20.0  # seconds for which a throttle is closed
 
 EARLY = 15 * 60
-"""Seconds before keys expire from which new ones are fetched while calls go on with the old ones,
-as in botocore."""
+"""Seconds before keys expire from which new ones are fetched meanwhile, as in botocore."""
 
 LATE = 60  # seconds before keys expire from which calls wait for new ones
 
@@ -363,8 +362,8 @@ def _load_description(config: EC2) -> Any:
 
 
 def _find_credentials() -> Any:
-    """The credentials of botocore's chain, in a thread: from the environment, files, an instance's
-    profile by IMDSv2, and so on."""
+    """The credentials of botocore's chain (environment, files, an instance's profile, …), in a
+    thread."""
     from botocore.exceptions import NoCredentialsError
     from botocore.session import Session
 
@@ -484,8 +483,8 @@ class Throttle:
         return through
 
     def throttled(self) -> None:
-        """Close for a while, as EC2 throttled a call. The first of several calls that were under
-        way together counts for all."""
+        """Close for a while. The first of several calls that were under way together counts for
+        all."""
         now = self._reactor.seconds()
         if now < self._opens_at:
             return

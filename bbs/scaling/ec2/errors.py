@@ -155,14 +155,12 @@ def judge(
 
 
 def no_answer(action: str, why: str) -> EC2Error:
-    """The error for an answer that is missing or malformed: nobody knows what was done. `why` is a
-    word for it."""
+    """The error for a missing or malformed answer: nobody knows what was done. `why`: one word."""
     return EC2Error(Verdict.AGAIN, why, f"EC2 does not answer {action}: {why}")
 
 
 def unready(action: str, error: Exception) -> EC2Error:
-    """The error for an `error` of botocore that prevented a call. Raises `error` itself unless the
-    network, the machine or the configuration can cause it."""
+    """The error for an error of botocore before a call; raised again if it is a bug."""
     kind = type(error).__name__
     if isinstance(error, EC2Error):
         return EC2Error(error.verdict, error.code, f"{action}: {error}")

@@ -1,5 +1,5 @@
-"""Remembers the fleet's instances on EC2, from answers that can be late or stale. Also has prices
-of instance types, for orientation; `prices.json` says as of when."""
+"""Remembers the fleet's instances on EC2, from answers that can be late or stale. Also has prices,
+for orientation; `prices.json` says as of when."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class EC2Instance:
 
 
 def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
-    """The instances in an answer of RunInstances, or of DescribeInstances, which has them in
-    reservations. `address` is the configuration's: public, private or dns."""
+    """The instances in an answer of RunInstances or DescribeInstances. `address`: the
+    configuration's."""
     for reservation in answer.get("Reservations", [answer]):
         for described in reservation["Instances"]:
             tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
@@ -83,8 +83,7 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
 
 
 def _reason(described: Mapping[str, Any]) -> str:
-    """Why an instance is in its state: who caused it, and how. EC2 says only the second if an
-    instance could not boot."""
+    """Who caused the state of an instance, and how. EC2 says only how if it could not boot."""
     state = described.get("StateReason", {})
     code, message = state.get("Code", ""), state.get("Message", "")
     if code == described["State"]["Name"]:
@@ -187,8 +186,8 @@ class InstanceStates:
         return bool(self._former) and machine.fleet == self._former
 
     def of(self, launch_id: str) -> list[EC2Instance]:
-        """The instances of a launch, the one that counts first: only one, unless a controller died
-        at a bad moment."""
+        """The instances of a launch, the one that counts first. Two if a controller died in
+        between."""
         own = [k.machine for k in self._known.values() if k.machine.launch_id == launch_id]
         return sorted(own, key=_rank)
 
@@ -200,16 +199,15 @@ class InstanceStates:
         return self._seconds() - known.heard_at < REMEMBERED
 
     def surplus(self) -> list[str]:
-        """The ids of instances whose launch has an earlier one. Instances from before the fleet had
-        an id may belong to another fleet of its name: they are left alone."""
+        """The ids of instances whose launch has an earlier one. Instances without a fleet's id are
+        left alone: they may belong to another fleet of the name."""
         groups = self._by_launch().values()
         later = (m for group in groups for m in sorted(group, key=_rank)[1:])
         return [m.id for m in later if m.fleet_id and not m.ends]
 
     def without_address(self) -> list[EC2Instance]:
-        """The instances that were seen to boot, and have run too long without an address. An
-        instance that already ran when first seen is left out: it may have had an address, and
-        serve."""
+        """The instances that have run too long without an address. An instance that already ran
+        when first seen is left out: it may have had an address, and serve."""
         latest = self._seconds() - ADDRESS_GRACE
         return [known.machine for known in self._known.values() if known.unaddressed <= latest]
 

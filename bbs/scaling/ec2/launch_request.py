@@ -51,8 +51,7 @@ _log = Logger()
 
 
 class LaunchStrategy(NamedTuple):
-    """A way to launch: a type, in a subnet (None: the default or the template's), as Spot or on
-    demand."""
+    """A type, in a subnet (None: the default or the template's), as Spot or on demand."""
 
     kind: str
     subnet: str | None
@@ -161,8 +160,7 @@ class Basis:
 
 
 def named(config: EC2) -> dict[str, str]:
-    """The launch template and its version, as RunInstances takes them, from `NAME:VERSION` in the
-    configuration. A template's name has no colon."""
+    """The launch template and its version, for RunInstances. A template's name has no colon."""
     name, _, version = config.launch_template.partition(":")
     by = "LaunchTemplateId" if name.startswith("lt-") else "LaunchTemplateName"
     return {by: name, "Version": version or DEFAULT_VERSION}
@@ -173,8 +171,7 @@ def image_id(config: EC2, template: Data) -> str:
 
 
 def mismatch(config: EC2, template: Data) -> str:
-    """Why the template and the configuration cannot launch anything together, and what to change;
-    "" if they can."""
+    """Why the template and the configuration do not fit, and what to change; "" if they do."""
     interfaces = template.get("NetworkInterfaces", [])
     primary = _primary(interfaces)
     if not image_id(config, template):
@@ -201,9 +198,8 @@ def mismatch(config: EC2, template: Data) -> str:
 
 
 def network(config: EC2, template: Data, subnet: str | None) -> dict[str, Any]:
-    """The parameters of RunInstances for the network; empty values are left out later. A template
-    with security groups rules out an interface; an instance then has a public address if its subnet
-    gives one."""
+    """The parameters for the network; empty values are left out later. A template with security
+    groups rules out an interface; an instance then has a public address if its subnet gives one."""
     groups = list(config.security_group_ids)
     public = config.address != "private"
     interfaces = template.get("NetworkInterfaces", [])
@@ -261,8 +257,7 @@ def _mapping(described: Data, device: str | None) -> Data | None:
 
 
 def metadata(template: Data) -> dict[str, Any]:
-    """The options of an instance's metadata service: tokens are required; the rest comes from the
-    template."""
+    """The options of the metadata service: tokens are required; the rest is from the template."""
     kept = ("HttpPutResponseHopLimit", "HttpProtocolIpv6", "InstanceMetadataTags")
     options = template.get("MetadataOptions", {})
     own = {"HttpTokens": "required", "HttpEndpoint": "enabled"}
@@ -279,9 +274,9 @@ _ONLY_HERE = {
 
 
 def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
-    """Return the function that makes the user data of a launch from its id. The template is read
-    once, and tried. `ConfigError`: no app server could boot with it, or reach what only this
-    machine can."""
+    """Return the function that makes user data from the id of a launch. The template is read once,
+    and tried. `ConfigError`: an app server could not boot with it, or reach what only this machine
+    can."""
     config: EC2 = kit.section
     # At another API's endpoint the instances may be on this machine too.
     if kit.only_here and not config.endpoint_url:
@@ -299,8 +294,7 @@ def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
 
 
 def read_template(path: str) -> str:
-    """The operator's template at `path`, or the built-in one if `path` is empty. `ConfigError`: it
-    cannot be read."""
+    """The operator's template at `path`, or the built-in one; `ConfigError` if it is unreadable."""
     if not path:
         return files("bbs.scaling").joinpath(BUILT_IN).read_text("utf-8")
     try:
@@ -319,8 +313,7 @@ def fill_template(
     service_name: str = "bbs",
     traceparent: str = "",
 ) -> str:
-    """A template with its fields filled in. `ConfigError`: it has an unknown field, or the result
-    is too long for EC2."""
+    """A filled-in template. `ConfigError`: it has an unknown field, or is too long for EC2."""
     values = {
         "server_id": server_id,
         "fleet": config.name,

@@ -49,8 +49,7 @@ _log = Logger()
 
 @dataclass(eq=False)
 class InstanceLauncher:
-    """Makes launches. `known` learns the instances that are launched, and those that `owner`
-    describes."""
+    """Makes launches for `owner`. `known` learns the instances."""
 
     client: EC2Client
     config: EC2
@@ -63,8 +62,7 @@ class InstanceLauncher:
         self._sources = LaunchSources(self.client, self.config, self.clock)
         self._placement = LaunchPlacement(self.config, self.clock)
         self._written: dict[str, LaunchStrategy] = {}
-        """By launch id, while no instance is known: the strategy that is written down, by which
-        alone there may be an instance."""
+        """The strategy that is written down, by launch id, while no instance is known."""
         self._doubts: dict[str, float] = {}
         """When such a launch was last asked for without a known answer."""
 
@@ -147,8 +145,7 @@ class InstanceLauncher:
         self._written[launch_id] = strategy
 
     def _living(self) -> Counter[str]:
-        """How many instances live in each subnet, or are being asked for there, so that they
-        spread."""
+        """How many instances live in each subnet, or are being asked for there."""
         living = self.known.living()
         living.update(strategy.subnet or "" for strategy in self._written.values())
         return living
@@ -178,8 +175,8 @@ class InstanceLauncher:
             _log.info("launched {server}: {instance}, {way}", **said)
 
     async def _is_settled(self, launch_id: str, error: EC2Error) -> bool:
-        """Whether the launch has or had an instance, although a call for it failed. Raises `error`
-        if it says nothing about the launch."""
+        """Whether the launch has an instance, or had, although a call failed. Raises `error` if
+        that says nothing about the launch."""
         if error.verdict is Verdict.TOKEN_ENDED:
             self.known.has_ended(launch_id)
         elif error.verdict in LATER:
@@ -237,8 +234,7 @@ class LaunchPlacement:
         return None if tried else min(found, key=lambda each: self._lacks[each][0])
 
     def lacks(self, strategy: LaunchStrategy, error: EC2Error) -> None:
-        """Note that this strategy lacks capacity now, and all others that fail for the same
-        reason."""
+        """Note that capacity lacks for this strategy, and for all that fail for the same reason."""
         for other in strategies(self._config):
             same_market = error.verdict is Verdict.NO_SPOT and other.spot
             same_subnet = (
@@ -262,8 +258,8 @@ class LaunchPlacement:
 
 
 class LaunchSources:
-    """The launch template and the image that launches are built on, asked of EC2 and remembered. An
-    image never changes, a template may."""
+    """The launch template and the image, asked of EC2 and remembered. An image never changes, a
+    template may."""
 
     def __init__(self, client: EC2Client, config: EC2, clock: IReactorTime) -> None:
         self._client = client

@@ -53,8 +53,8 @@ _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 
 
 class MetadataUnavailable(Exception):
-    """The metadata service does not answer, or gives a malformed answer. The text is one line for
-    operators, without any of the answer."""
+    """The metadata service does not answer, or not well. The text is one line for operators,
+    without any of the answer."""
 
 
 class Metadata:
@@ -75,8 +75,7 @@ class Metadata:
 
     @classmethod
     def from_environ(cls, reactor: IReactor, environ: Mapping[str, str]) -> Metadata | None:
-        """The metadata service that the variables of the AWS SDKs name, or the usual one; None if
-        they disable it."""
+        """The metadata service that the environment names, or the usual one; None if disabled."""
         if environ.get(DISABLED_VARIABLE, "").lower() == "true":
             return None
         return cls(reactor, environ.get(ENDPOINT_VARIABLE) or ENDPOINT)
@@ -150,8 +149,7 @@ class Metadata:
 
 
 def _interruption(action: str) -> str:
-    """The words for `{"action": "terminate", "time": "2017-09-18T08:22:00Z"}`. Even a malformed
-    notice means that the instance is about to be taken away."""
+    """Words for `{"action": "terminate", "time": "2017-09-18T08:22:00Z"}`, even if malformed."""
     try:
         at = datetime.strptime(json.loads(action)["time"], "%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, TypeError, KeyError):

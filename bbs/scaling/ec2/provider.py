@@ -129,8 +129,7 @@ class EC2Provider(Service):
         return Deferred.fromCoroutine(self._list())
 
     def terminate(self, launch_id: str) -> Deferred[None]:
-        """Terminate the instance of a launch. Fires when EC2 has accepted that; the instance then
-        stops by itself. Several terminations asked for together are one call."""
+        """Terminate the instance of a launch. Several calls made together are one call to EC2."""
         return Deferred.fromCoroutine(_translate_errors(self._end_launch(launch_id), {}))
 
     def end_unlisted(self, instance_id: str) -> Deferred[None]:
@@ -142,13 +141,11 @@ class EC2Provider(Service):
         return self._ask(launch_id, spot=False)
 
     def stop(self, launch_id: str) -> Deferred[None]:
-        """Stop the instance of a launch. Fires when EC2 has accepted that. `ProviderUnavailable`:
-        the instance still boots, and cannot be stopped yet."""
+        """Stop the instance of a launch; `ProviderUnavailable` while it boots."""
         return Deferred.fromCoroutine(_translate_errors(self._stop_launch(launch_id)))
 
     def start(self, launch_id: str) -> Deferred[None]:
-        """Start the instance again. Fires when EC2 has accepted that. `ProviderUnavailable`: it is
-        still stopping, and cannot be started yet. `LaunchFailed`: capacity lacks."""
+        """Start the instance again; `ProviderUnavailable` while it is stopping."""
         if not self.running:
             return fail(LaunchFailed("the provider is not running"))
         return Deferred.fromCoroutine(_translate_errors(self._start_launch(launch_id)))
@@ -223,9 +220,8 @@ class EC2Provider(Service):
         self._unseen.discard(launch_id)
 
     def _may_belong_to_another(self) -> bool:
-        """Whether another controller may have made a launch with no known strategy that lists do
-        not show yet: until this provider has seen the fleet for `REMEMBERED` seconds without a
-        gap."""
+        """Whether another controller may have made a launch that lists do not show yet: until this
+        provider has seen the fleet for `REMEMBERED` seconds without a gap."""
         now = self.reactor.seconds()
         seen = self._last_list - self._first_list
         return seen < REMEMBERED or now - self._last_list > REMEMBERED
@@ -323,9 +319,8 @@ def _log_unended(failure: Failure, id: str) -> None:
 
 
 class InstanceLifecycle:
-    """Ends, stops and starts instances, several in a call; if one of them makes that call fail,
-    each in its own. `add` an instance's id to `end`, `stop` or `start`: it fires when EC2 has
-    accepted."""
+    """Ends, stops and starts instances, several in a call, or each in its own if that fails. `add`
+    an id to `end`, `stop` or `start`: it fires when EC2 has accepted."""
 
     def __init__(self, reactor: IReactorTime, client: EC2Client, machines: InstanceStates) -> None:
         self._client = client

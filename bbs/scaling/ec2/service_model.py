@@ -48,9 +48,8 @@ class SignedRequest(NamedTuple):
 
 
 class Route(NamedTuple):
-    """The way to the endpoint: the authorities that its certificate must be from
-    (`twisted.internet.ssl`'s trust root; None for plain HTTP), and the proxy, if any, with its
-    headers."""
+    """The way to the endpoint: whose certificates to trust (`twisted.internet.ssl`'s trust root;
+    None for plain HTTP), and the proxy, if any, with its headers."""
 
     trust: Any
     proxy: str | None
@@ -73,8 +72,7 @@ class Description:
         self._agent = f"bbs/{__version__} Botocore/{botocore.__version__}"
 
     def request(self, action: str, parameters: Mapping[str, Any], keys: Any) -> SignedRequest:
-        """A call, signed with `keys` for this moment. `EC2Error`: the API does not take such
-        parameters."""
+        """A call, signed with `keys` for this moment. `EC2Error`: the parameters are malformed."""
         operation, _ = self._actions[action]
         values = dict(parameters)
         if action == "RunInstances" and "UserData" in values:
@@ -98,8 +96,7 @@ class Description:
 
 
 def describe(config: EC2, actions: Sequence[str]) -> Description:
-    """The description of these `actions`. This blocks, and raises botocore's errors for a
-    configuration that it cannot use."""
+    """The description of these `actions`. This blocks, and may raise botocore's errors."""
     session = Session()
     loader = session.get_component("data_loader")
     loader.file_loader = ServiceModelLoader(actions)

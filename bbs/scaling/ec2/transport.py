@@ -342,15 +342,13 @@ def error_in(root: Element) -> tuple[str, str] | None:
 
 
 class ResponseParser:
-    """Reads the answers of an action, by botocore's description of its output
-    (`botocore.model.StructureShape`)."""
+    """Reads the answers of an action, by botocore's `StructureShape` of its output."""
 
     def __init__(self, shape: Any) -> None:
         self._fields = _fields(shape, {}) if shape is not None else {}
 
     def steps(self, root: Element, answer: dict[str, Any]) -> Iterator[None]:
-        """Put the tree into `answer`; pauses after each item of a list. `MalformedResponse`: a
-        value is malformed."""
+        """Put the tree into `answer`; pauses after each item of a list."""
         try:
             for child in root:
                 field = self._fields.get(child.tag)
@@ -391,8 +389,7 @@ def _fields(shape: Any, known: dict[str, _Read]) -> _Fields:
 
 
 def _reader(shape: Any, known: dict[str, _Read]) -> _Read:
-    """The reader of a value. `known` has the readers of structures by name, as a structure may
-    contain another of its own kind."""
+    """The reader of a value. `known`: the readers of structures, which may contain themselves."""
     if shape.serialization.get("flattened") or shape.serialization.get("xmlAttribute"):
         raise NotImplementedError(f"{shape.name}: not in EC2's protocol")
     if shape.type_name == "list":

@@ -138,10 +138,8 @@ class Executor:
 
     @_take.register
     async def _adopt(self, step: planner.Adopt, fleet: FleetView) -> None:
-        strategies = self._strategies.choose(step.count) if self._strategies else ()
-        ids = await self._run(
-            fleet_transitions.adopt, self._me, self._provider.scope, step.count, strategies
-        )
+        strategies, scope = self._choose_strategies(step.count), self._provider.scope
+        ids = await self._run(fleet_transitions.adopt, self._me, scope, step.count, strategies)
         self._launch_all(ids, strategies)
 
     @_take.register
@@ -157,7 +155,7 @@ class Executor:
         await self._add(step.count, fleet.other_machines, pooled=True)
 
     async def _add(self, count: int, beside: int, pooled: bool = False, trace: str = "") -> None:
-        strategies = self._strategies.choose(count, pooled) if self._strategies else ()
+        strategies = self._choose_strategies(count, pooled)
         ids: list[str] = await self._run(
             fleet_transitions.add_launches,
             self._me,
@@ -178,11 +176,16 @@ class Executor:
             self._traces.update(dict.fromkeys(ids, trace))
         self._launch_all(ids, strategies, pooled)
 
+    def _choose_strategies(self, count: int, pooled: bool = False) -> Sequence[str]:
+        found = self._strategies
+        return found.provider.choose_strategies(count, pooled) if found else ()
+
     def _launch_all(
         self, ids: Collection[str], strategies: Iterable[str], pooled: bool = False
     ) -> None:
         if self._strategies:
-            self._strategies.know(ids, strategies)
+            written = dict(zip(ids, strategies, strict=False))
+            self._strategies.provider.know_strategies(written, ())
         for id in ids:
             self.ages.began(id)
             self._ask(id, pooled)
@@ -262,11 +265,8 @@ class Executor:
         server, cause = fleet.servers[step.id], step.cause
         reason = words(cause, server, self._policy)
         if cause and server.state is State.LAUNCHING:
-            if server.owner is Owner.NOBODY:  # No provider was asked: no other launch is held back.
-                given_up = await self._give_up(server.id, cause, reason)
-            else:
-                given_up = await self._fail(server.id, cause, reason)
-            if not given_up:
+            was_asked = server.owner is not Owner.NOBODY  # Else no other launch is held back.
+            if not await self._give_up(server.id, cause, reason, holds_back=was_asked):
                 return
         elif cause and server.state is State.WARM:
             # Losing the server first keeps it from being started again meanwhile.
@@ -276,8 +276,6 @@ class Executor:
     @_take.register
     async def _end_orphan(self, step: planner.EndOrphan, fleet: FleetView) -> None:
         self._begin(step.id, self._terminate_orphan, step.id)
-
-    # Launches, in the background
 
     def _is_to_start(self, server: ServerView) -> bool:
         """Whether a launch only needs its machine started: it was warm, or somebody has stopped it.
@@ -318,22 +316,15 @@ class Executor:
             await self.breaker.accepted()
         elif isinstance(failure, LaunchRefused):
             self.breaker.refused()
-            await self._fail(id, LossCause.REFUSED, f"refused: {failure}")
+            await self._give_up(id, LossCause.REFUSED, f"refused: {failure}")
             await self.breaker.hold(str(failure))
         elif id not in self._given_up:
-            await self._fail(id, LossCause.FAILED, f"failed: {failure}")
+            await self._give_up(id, LossCause.FAILED, f"failed: {failure}")
 
-    async def _fail(self, id: str, cause: Cause, reason: str) -> bool:
-        """Note that a launch has failed. Its row stays until its end is certain. Returns False if
-        the launch was only late, and serves after all."""
+    async def _give_up(self, id: str, cause: Cause, reason: str, holds_back: bool = True) -> bool:
+        """Give up a launch. Its row stays until its end is certain. `holds_back`: other launches.
+        Returns False if the launch was only late, and serves after all."""
         began = self.ages.began(id)
-        if not await self._give_up(id, cause, reason):
-            return False
-        self.breaker.failed(began)
-        return True
-
-    async def _give_up(self, id: str, cause: Cause, reason: str) -> bool:
-        """Give up a launch without holding others back. Returns False if it serves after all."""
         if cause is LossCause.LATE:
             moves = await self._apply(fleet_transitions.give_up, id, reason)
         else:
@@ -344,9 +335,9 @@ class Executor:
         self._given_up.add(id)
         _log.error("server {server} {reason}", server=id, reason=reason)
         self._news.moved(moves)
+        if holds_back:
+            self.breaker.failed(began)
         return True
-
-    # The warm pool, in the background
 
     async def _stop(self, id: str) -> None:
         if not self._warm_provider or not self._take_turn(id):
@@ -354,8 +345,7 @@ class Executor:
         try:
             await self._warm_provider.stop(id)
         except LaunchFailed as error:
-            reason = f"failed: cannot be stopped: {error}"
-            await self._fail(id, LossCause.FAILED, reason)
+            await self._give_up(id, LossCause.FAILED, f"failed: cannot be stopped: {error}")
         except Exception as error:
             _log_failed_call("stop", id, error)
         else:
@@ -372,13 +362,12 @@ class Executor:
             await self.breaker.hold(f"cannot start a warm server: {error}")
         except LaunchFailed as error:
             # Another server is launched at once: a launch may well work.
-            await self._give_up(id, LossCause.UNSTARTABLE, f"cannot be started: {error}")
+            reason = f"cannot be started: {error}"
+            await self._give_up(id, LossCause.UNSTARTABLE, reason, holds_back=False)
         except Exception as error:
             _log_failed_call("start", id, error)
         else:
             await self.breaker.accepted()
-
-    # Ends, in the background
 
     async def _close(self, server: ServerView, cause: Cause | None, reason: str) -> None:
         if server.owner is Owner.PROVIDER and not await self._has_ended(server):
@@ -482,27 +471,20 @@ class LaunchStrategies:
     """Has a provider's strategies written down while this login server leads the fleet."""
 
     def __init__(self, context: FleetContext) -> None:
-        self._provider = cast("IHasStrategies", context.provider)
-        self._provider.write_strategy = lambda *change: Deferred.fromCoroutine(self._write(*change))
+        self.provider = cast("IHasStrategies", context.provider)
+        self.provider.write_strategy = lambda *change: Deferred.fromCoroutine(self._write(*change))
         self._scope = context.provider.scope
         self._run = context.database.run
         self._me = context.me
-        self._lost: set[str] = set()
-        """Launches that are given up but whose machine may have to be found."""
-
-    def choose(self, count: int, pooled: bool = False) -> Sequence[str]:
-        return self._provider.choose_strategies(count, pooled)
-
-    def know(self, ids: Iterable[str], strategies: Iterable[str]) -> None:
-        self._provider.know_strategies(dict(zip(ids, strategies, strict=False)), ())
+        self._lost: set[str] = set()  # given up, but the machine may have to be found
 
     def read(self, launches: Collection[ServerRow], own: Collection[str]) -> None:
         """Tell the provider the strategies in the rows of `launches`. Nobody else can have asked
         for those that are `own`."""
         ours = {row.id: row.way for row in launches if row.way and row.scope == self._scope}
         self._lost = {row.id for row in launches if row.state is State.LOST}
-        self._provider.forget_strategies(ours)
-        self._provider.know_strategies(ours, ours.keys() - set(own))
+        self.provider.forget_strategies(ours)
+        self.provider.know_strategies(ours, ours.keys() - set(own))
 
     async def _write(self, launch_id: str, before: str | None, strategy: str) -> None:
         try:

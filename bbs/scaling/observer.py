@@ -83,11 +83,8 @@ class FleetObserver:
         self._lost_after = context.policy.lost_after
         self._launch_timeout = context.policy.launch_timeout
         self._can_start = IKeepsWarm.providedBy(context.provider)
-        self._owners = {
-            "": Owner.NOBODY,
-            OPERATOR: Owner.OPERATOR,
-            context.provider.scope: Owner.PROVIDER,
-        }
+        scope = context.provider.scope
+        self._owners = {"": Owner.NOBODY, OPERATOR: Owner.OPERATOR, scope: Owner.PROVIDER}
         self._inventory = inventory
         self._ages = ages
         self._interval = interval
@@ -175,9 +172,8 @@ class FleetObserver:
             if not known or (row.host is None and instance.host is not None):
                 news.append(instance)
         if news:
-            await self._context.database.run(
-                fleet_transitions.note_instances, self._context.me, news
-            )
+            run, me = self._context.database.run, self._context.me
+            await run(fleet_transitions.note_instances, me, news)
 
     def _views(
         self, rows: Iterable[ServerRow], dead: Collection[str], silence: Mapping[str, float]

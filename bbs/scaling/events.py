@@ -4,12 +4,12 @@ The waiting room and the fleet's controller do not know each other: both know `F
 event of this login server is known here at once, and the other login servers hear a hint of it. A
 hint from another one counts as if the event had happened here.
 
-An operator's act on people is in the database, with a notice beside it, as the program that acts
-may know no broker. The controller takes notices from the `Outbox`, has the app servers look whose
-sessions have ended, and then removes the notices. If it dies between the two, its successor tells
-the same again, which does no harm; while the broker is away the app servers look by themselves.
-People wait, leave and are seated at every server, so no single act says whether anybody waits: the
-controller stores for the operators' pages when that begins and ends.
+An operator's act on people is in the database with a notice, as the program that acts may know no
+broker. The controller takes notices from the `Outbox`, has the app servers look whose sessions have
+ended, and then removes the notices. If it dies in between, its successor tells the same again,
+which does no harm; without the broker the app servers look by themselves. No single act says
+whether anybody waits, as people come and go at every server: the controller stores for the
+operators' pages when that begins and ends.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 Each decision is one transaction, which checks the lease again. The provider is then asked in the
 background, so nobody waits for a slow or dead provider. The database always says what is wanted
-before the provider hears of it: a server is launching before it is launched or started, and warm
-before it is stopped. A later round can therefore ask again for whatever the provider has not
-confirmed.
+before the provider hears of it, so a later round can ask again for whatever the provider has not
+confirmed: a server is launching before it is launched or started, and warm before it is stopped.
 
 If a provider has several launch strategies (`IHasStrategies`), a launch's row names its strategy
 before the provider is asked, and the next one before that is tried.

@@ -3,11 +3,10 @@
 A fleet has an id in its database. A login server finds out at its start whether the database still
 belongs to the same fleet, or is a copy.
 
-A process has an identity that other processes can check. The fleet's controller stores it with the
-lease. A successor on the same machine can then tell that the controller was killed, and need not
-wait until the lease lapses; on another machine it cannot tell, and waits. On Linux an identity
-consists of the boot, the pid namespace, the pid and the start time of the process: this combination
-never comes again. `/proc` is documented in proc(5).
+A process has an identity that other processes can check. The controller stores it with the lease,
+so a successor on the same machine can tell that the controller was killed, and need not wait until
+the lease lapses. On Linux an identity consists of the boot, the pid namespace, the pid and the
+start time of the process, which never come together again. `/proc` is documented in proc(5).
 """
 
 from __future__ import annotations
@@ -110,10 +109,8 @@ async def _moved(
 
 
 def process_identity(proc: Path = PROC) -> str:
-    """The identity of this process, the same whenever it is asked; a fork has another.
-
-    A service therefore asks in `startService`: twistd makes its services before it forks into the
-    background, and the process that made them soon dies.
+    """The identity of this process, always the same; a fork has another. A service therefore asks
+    in `startService`: twistd makes its services before it forks into the background.
 
     Without Linux's `/proc` it consists of the host's name, the pid and a random number, and proves
     nothing.

@@ -2,12 +2,11 @@
 
 Each launch is one process. Its standard input is a pipe that ends when this process does, however
 that dies, and so tells the child (`bbs.daemons.app`). Its output goes to a log file of its own,
-which only this user may read; the child itself begins another when the file is long
-(`bbs.daemons.logs`). A child that ends is noticed at once, and stays in `list`, not alive, until a
-thousand others have ended after it.
+which only this user may read; the child begins another when that is long (`bbs.daemons.logs`). An
+ended child stays in `list`, not alive, until a thousand others have ended after it.
 
-A child holds a lock on its log (`flock`, shared) until it ends, however that happens, so the logs
-of another login server's children in the same folder are left alone.
+A child holds a lock on its log (`flock`, shared) until it ends, so the logs of another login
+server's children in the same folder are left alone.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Observes the fleet: rows, heartbeats and the provider's list become one view of each server.
 
-A cloud's list hangs, fails and lags behind the truth: a launch that it does not show may be there.
-Without a list, nothing is held against any server. Absence counts only after lists have shown it
-for `CONSISTENCY_GRACE`. Even then it only means that people need another place: the machine may
-still run, and its end is certain when the provider says so.
+A cloud's list hangs, fails and lags behind the truth. Without a list, nothing is held against any
+server. Absence counts only after lists have shown it for `CONSISTENCY_GRACE`. Even then it only
+means that people need another place: the machine may still run, and its end is certain when the
+provider says so.
 
-A row's stamp is by the wall clock of the controller that decided the launch. That clock may have
-been set since, or be wrong. An age is therefore measured by a clock that nobody sets, from when
-this controller first saw the row; the stamp is only a hint of the time before that.
+A row's stamp is by the wall clock of the controller that decided the launch, which may have been
+set since, or be wrong. An age is therefore measured by a clock that nobody sets, from when this
+controller first saw the row; the stamp is only a hint of the time before that.
 """
 
 from __future__ import annotations

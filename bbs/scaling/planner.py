@@ -8,17 +8,15 @@ first, and counts to the maximum until its end is certain. A server of the warm 
 -> warm`, with its machine stopped, until a crowd comes and it is launching again.
 
 The phases run one after the other, and each decides about servers that earlier phases have left
-alone: first what people need, then what can wait. Moving people costs each of them a new
-connection, so consolidations and replacements are done one at a time, and only while nothing else
-is under way:
+alone: first what people need, then what can wait. Moving people costs each a new connection, so
+servers are consolidated and replaced one at a time, and only while nothing else is under way:
 
 - If the people of all servers fit on fewer servers, and have for `consolidate_after` seconds, the
   emptiest server drains. The highest need in that time counts, so that no server is launched again
   for people who come back.
 - If operators asked to replace a server, another is launched first, and the old one drains once
-  others have room for its people beside the spare places. No row says which server replaces which,
-  so the next controller can go on. At the maximum none can be launched first; then a server drains
-  whose people have room on the servers there are.
+  others have room for its people beside the spare places. At the maximum none can be launched
+  first; then a server drains whose people have room on the servers there are.
 - The warm pool is filled again.
 """
 

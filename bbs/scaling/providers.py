@@ -1,9 +1,8 @@
 """The providers of app servers that are installed, and what each is given.
 
 A package with another way to start app servers names a `Provider` in the entry-point group
-`bbs.providers`; `fleet.provider` then takes its name. The providers of this package, `local`,
-`none` and `ec2`, are declared alike. Every program that reads a configuration imports these
-declarations, so the code that does the work is imported when it is needed.
+`bbs.providers`; `fleet.provider` then takes its name. Every program that reads a configuration
+imports these declarations, so the code that does the work is imported when it is needed.
 
 A login server calls `make_provider`, which also makes the command, the configuration and the
 environment of app servers.

@@ -3,11 +3,11 @@
 A call of an `EC2Client` is a few tries of one request (`Api`). The client decides what botocore's
 standard retry mode (`botocore.retries.standard`) would, by the table of `bbs.scaling.ec2.errors`:
 
-- A call that may have been done or not is tried again with the same parameters, and so the same
-  ClientToken: up to `TRIES` times, after a pause that doubles and has jitter. A quota keeps an API
-  that is down from being asked three times as often.
-- Each action has a `Throttle`, which lets calls through as fast as EC2 takes them. When EC2
-  throttles an action, its throttle closes for this action alone.
+- A call that may have been done or not is tried again under the same ClientToken: up to `TRIES`
+  times, after a pause that doubles and has jitter. A quota keeps an API that is down from being
+  asked three times as often.
+- Each action has a `Throttle`, which lets calls through as fast as EC2 takes them, and closes for
+  this action alone when EC2 throttles it.
 - A try without an answer is given up after `DEADLINE`, and its connection closed.
 
 botocore describes the API and finds credentials in a thread that belongs to the `Api`. Requests are

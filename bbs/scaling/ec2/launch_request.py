@@ -3,16 +3,16 @@ EC2 describes them, and the launch's id.
 
 RunInstances lays its own parameters over the template's, and then refuses some combinations: a
 network interface beside a subnet or security groups of the instance itself, wherever either comes
-from. A request therefore has to know the template. It gives a network interface as a whole, with
-the template's settings, and so means the same whether EC2 merges it or replaces the template's.
+from. A request therefore gives a network interface as a whole, with the template's settings, and so
+means the same whether EC2 merges it or replaces the template's.
 
-An instance boots with user data, made for each launch from a template of its own: a text in which
-`${server_id}`, `${fleet}`, `${service}`, `${config}`, `${config_base64}`, `${region}`,
-`${log_group}` and `${traceparent}` are filled in, and `$$` is a dollar sign; a dollar sign before
-anything else stays. The built-in template is `app-server.sh` beside this package, for Debian and
-Ubuntu; `ec2.user_data` names an operator's own. User data can be read on the instance, and by
-everybody who may describe instances in the account. References to secrets therefore go into it as
-they are (`bbs/config/references.py`), and the instance resolves them.
+An instance boots with user data, made from a template: a text in which `${server_id}`, `${fleet}`,
+`${service}`, `${config}`, `${config_base64}`, `${region}`, `${log_group}` and `${traceparent}` are
+filled in, and `$$` is a dollar sign; a dollar sign before anything else stays. The built-in
+template is `app-server.sh` beside this package, for Debian and Ubuntu; `ec2.user_data` names an
+operator's own. User data can be read on the instance, and by everybody who may describe instances
+in the account. References to secrets therefore go into it as they are (`bbs/config/references.py`),
+and the instance resolves them.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 lost.
 
 A strategy is a type in a subnet, on demand or as Spot. Each has a ClientToken of its own, made from
-the launch's id, so asking again finds an instance that already exists. The next strategy is tried
-after a clear answer that capacity lacks, and is written down first (`IHasStrategies`). A controller
-that continues a launch therefore uses the strategy by which there may be an instance. If the answer
-to an earlier try is unknown, or another controller's try may still be under way, the next strategy
-waits for `SETTLES`, and EC2 is first asked for instances of the launch. If a call is carried out
-even later, after another strategy was taken, the later instance is ended when both are seen.
+the launch's id, so asking again finds an existing instance. The next strategy is tried after a
+clear answer that capacity lacks, and is written down first (`IHasStrategies`), so a controller that
+continues the launch uses the strategy by which there may be an instance. If the answer to an
+earlier try is unknown, or another controller's try may be under way, the next strategy waits for
+`SETTLES`, and EC2 is first asked for instances of the launch. If a call is carried out even later,
+the later instance is ended when both are seen.
 
 Spot is asked of RunInstances, not of CreateFleet: that would need a launch template in every
 account and has other answers and errors, with no gain for one instance at a time.

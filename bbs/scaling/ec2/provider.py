@@ -28,13 +28,7 @@ from bbs.scaling.ec2 import launch_request
 from bbs.scaling.ec2.client import Answer, EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
 from bbs.scaling.ec2.instance_states import REMEMBERED, EC2Instance, InstanceStates, machines
-from bbs.scaling.ec2.launch_request import (
-    FLEET_ID_TAG,
-    FLEET_TAG,
-    LAUNCH_TAG,
-    Basis,
-    LaunchStrategy,
-)
+from bbs.scaling.ec2.launch_request import Basis, LaunchStrategy
 from bbs.scaling.ec2.launches import ILaunchOwner, InstanceLauncher
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
@@ -259,10 +253,12 @@ class EC2Provider(Service):
         )
 
     async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[EC2Instance]:
-        found = await self._pages((f"tag:{FLEET_ID_TAG}", self._ids), *filters)
+        found = await self._pages((f"tag:{launch_request.FLEET_ID_TAG}", self._ids), *filters)
         if self.former:
             # These include instances with an id, and other fleets of the same name.
-            named = await self._pages((f"tag:{FLEET_TAG}", [self.config.name]), *filters)
+            named = await self._pages(
+                (f"tag:{launch_request.FLEET_TAG}", [self.config.name]), *filters
+            )
             found = [*found, *(machine for machine in named if not machine.fleet_id)]
         return found
 
@@ -280,7 +276,9 @@ class EC2Provider(Service):
             parameters["NextToken"] = answer["NextToken"]
 
     async def _describe_launches(self, launch_ids: Sequence[str]) -> Mapping[str, Exception]:
-        self._machines.described(await self._describe((f"tag:{LAUNCH_TAG}", launch_ids)))
+        self._machines.described(
+            await self._describe((f"tag:{launch_request.LAUNCH_TAG}", launch_ids))
+        )
         return {}
 
     async def _end_launch(self, launch_id: str) -> None:

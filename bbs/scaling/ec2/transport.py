@@ -1,15 +1,13 @@
 """Sends one request over HTTP on the reactor, and reads the answer from XML as it arrives.
 
-Connections are kept and reused. Twisted's pool would send a request again by itself if a kept
-connection has ended. A launch must not be made twice, so the pool is told not to: the answer counts
-as lost, and the caller knows the token to ask again with. Cancelling a request closes its
-connection.
+Connections are kept and reused. Twisted's pool would repeat a request if a kept connection has
+ended. A launch must not be made twice, so the pool is told not to: the answer counts as lost, and
+the caller knows the token to ask again with. Cancelling a request closes its connection.
 
-expat parses each piece of XML as it arrives, in a turn of the reactor, into a tree; tables made
-once from botocore's description of the action turn the tree into dictionaries. A list, such as that
-of the instances, is converted item by item, so that the caller can yield to the reactor in between.
-botocore's own parser does it all at once: measured, 170 ms of a processor for 200 instances; this
-takes 40, in turns of at most 3.
+expat parses each piece of XML in the turn in which it arrives; tables made once from botocore's
+description of the action turn the tree into dictionaries, item by item for lists, so that the
+caller can yield to the reactor in between. botocore's own parser does it all at once: measured, 170
+ms of a processor for 200 instances; this takes 40, in turns of at most 3.
 """
 
 from __future__ import annotations
@@ -35,16 +33,7 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    FileBodyProducer,
-    HTTPConnectionPool,
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-)
+from twisted.web import client as http
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
@@ -79,17 +68,17 @@ class Transport:
     """Sends requests to one endpoint by a `route` (`service_model.Route`)."""
 
     def __init__(self, reactor: IReactor, route: Any) -> None:
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool = http.HTTPConnectionPool(reactor, persistent=True)
         self._pool.retryAutomatically = False
         self._pool.cachedConnectionTimeout = KEPT
         self._pool.maxPersistentPerHost = MOST_KEPT
         endpoints = _RouteEndpoints(reactor, route)
-        self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
+        self._agent = http.Agent.usingEndpointFactory(reactor, endpoints, self._pool)
 
     async def post(self, request: Any) -> HttpResponse:
         """Send a request (`service_model.SignedRequest`). Errors are Twisted's: no answer came."""
         headers = Headers({name: [value] for name, value in request.headers.items()})
-        body = FileBodyProducer(BytesIO(request.body))
+        body = http.FileBodyProducer(BytesIO(request.body))
         response = await self._agent.request(b"POST", request.url.encode("ascii"), headers, body)
         reading = _BodyReader()
         response.deliverBody(reading)
@@ -123,7 +112,7 @@ class _BodyReader(Protocol):
         if self.done.called:
             return
         # Without a length only the XML shows whether that was all.
-        if not reason.check(ResponseDone, PotentialDataLoss):
+        if not reason.check(http.ResponseDone, PotentialDataLoss):
             self.done.errback(reason)
             return
         try:
@@ -145,7 +134,7 @@ class _RouteEndpoints:
     def __init__(self, reactor: IReactor, route: Any) -> None:
         self._reactor = reactor
         self._route = route
-        self._policy = BrowserLikePolicyForHTTPS(route.trust) if route.trust else None
+        self._policy = http.BrowserLikePolicyForHTTPS(route.trust) if route.trust else None
 
     def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
         if self._route.proxy:
@@ -167,7 +156,11 @@ def network_errors(action: str) -> Iterator[None]:
     """Turn errors of the network into `EC2Error`s."""
     try:
         yield
-    except (ResponseFailed, RequestGenerationFailed, RequestTransmissionFailed) as error:
+    except (
+        http.ResponseFailed,
+        http.RequestGenerationFailed,
+        http.RequestTransmissionFailed,
+    ) as error:
         causes = [failure.value for failure in error.reasons]
         if any(isinstance(cause, CancelledError) for cause in causes):
             raise CancelledError from None
@@ -253,13 +246,10 @@ class _Opening(Protocol):
         if not end and len(self._head) <= LONGEST_HEAD:
             return
         self._head = b""
-        if end and head[:7] == b"HTTP/1." and head[8:12] == b" 200":
-            self._go_through(rest)
-        else:
+        if not (end and head[:7] == b"HTTP/1." and head[8:12] == b" 200"):
             self.opened.errback(ProxyRefuses())  # type: ignore[no-untyped-call]
             self._abort()
-
-    def _go_through(self, rest: bytes) -> None:
+            return
         self._through = self._wanted.buildProtocol(None)  # type: ignore[arg-type]  # unused
         self._through.makeConnection(self.transport)
         self.opened.callback(self._through)

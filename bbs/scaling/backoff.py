@@ -38,8 +38,7 @@ class Retries:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._asked: dict[str, tuple[int, float]] = {}
-        """How often each launch was asked about, and when it may be asked about again."""
+        self._asked: dict[str, tuple[int, float]] = {}  # how often, and until when not again
 
     def is_due(self, id: str) -> bool:
         return id not in self._asked or self._reactor.seconds() >= self._asked[id][1]
@@ -71,7 +70,6 @@ class LaunchBreaker:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew after another controller has led the fleet."""
         self.failures = 0
         self._failed_at = float("-inf")
         self._refusals = 0
@@ -96,7 +94,6 @@ class LaunchBreaker:
             self._failed_at = self._reactor.seconds()
 
     def succeeded(self) -> None:
-        """Note that a launch has brought a server that serves, or is warm."""
         self.failures = 0
 
     def refused(self) -> None:
@@ -115,7 +112,6 @@ class LaunchBreaker:
         self._news.refused()
 
     async def accepted(self) -> None:
-        """Note that the provider has accepted a launch or a start."""
         if self._refusals:
             self._refusals, self._held_until = 0, 0.0
             await self._run(fleet_transitions.refuse, self._me, None, None, self._wall())

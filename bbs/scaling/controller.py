@@ -98,8 +98,7 @@ class FleetContext:
 class FleetController(Service):
     """Leads the fleet while it holds the lease; else watches the controller that does.
 
-    :param workers: has a thread for blocking calls, however short.
-    :param sweeps: rules for rows that have expired, in addition to the fleet's own.
+    :param sweeps: rules for expired rows, in addition to the fleet's own.
     :param heartbeat_interval: seconds between rounds, if nothing asks for one sooner.
     :param tally: this login server's counts, for the others.
     """
@@ -172,7 +171,6 @@ class FleetController(Service):
         self._news.gone()
 
     async def _close_children(self) -> None:
-        """Close the rows of servers that ended with this process."""
         for id in await self._provider.list():
             try:
                 await self._run(fleet_transitions.close, self.me, id, None, "stopped", self._wall())
@@ -188,7 +186,6 @@ class FleetController(Service):
                 self._next.reset(soon)
 
     def _earliest(self) -> float:
-        """Seconds until a round may begin."""
         return max(0.0, self._began + self._spacing - self._reactor.seconds())
 
     def _begin(self) -> None:

@@ -19,10 +19,9 @@ class Unusable(Exception):
 
 def make_private(folder: str, name: str) -> list[str]:
     """Make the data folder of the service `name`, and close it and the service's files in it to
-    other users; returns the paths that other users could read.
-
-    Other files are left alone, as the folder may be one in which its owner has other things. Links
-    are not followed: they may lead to files that somebody else wants opened or closed.
+    other users; returns the paths that other users could read. Other files are left alone, as the
+    owner may have other things there. Links are not followed: they may lead to files that somebody
+    else wants opened or closed.
 
     :raises Unusable: the folder belongs to another user, or everybody can write to it.
     :raises OSError: it cannot be made or read.

@@ -76,7 +76,6 @@ class DemandTracker:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew after another controller has led the fleet."""
         self._peak = Peak(self._wanted.consolidate_after)
         self._forecast: Forecast | None = None
 
@@ -93,7 +92,6 @@ class DemandTracker:
         return Demand(seen.waiting, self._peak.most if self._wanted.consolidate_after else None)
 
     def booted(self, seconds: Iterable[float]) -> None:
-        """Learn how many `seconds` launches took until people could be placed."""
         if self._forecast:
             self._forecast.booted(seconds)
 
@@ -125,8 +123,7 @@ class Peak:
     def begin_anew(self) -> None:
         self._since: float | None = None
         self._last = 0.0
-        self._peaks: deque[tuple[float, int]] = deque()
-        """Candidates for the most, each with its time; falling."""
+        self._peaks: deque[tuple[float, int]] = deque()  # may become the most; falling
 
     def see(self, people: int, now: float) -> None:
         if self._since is None or now - self._last > self._window:
@@ -153,11 +150,7 @@ class Peak:
 
 class Forecast:
     """Learns how demand moves from how many people there are; times in seconds, of a clock that
-    nobody sets.
-
-    :param wait_target: seconds that nearly all wait at the most.
-    :param interval: seconds between rounds: a need is seen that late at the most.
-    """
+    nobody sets. Nearly all wait `wait_target` at the most; a need is seen as late as `interval`."""
 
     def __init__(self, wait_target: float, interval: float) -> None:
         self._wait_target = wait_target

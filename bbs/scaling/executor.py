@@ -48,14 +48,8 @@ _log = Logger()
 
 @dataclass(eq=False)
 class Executor:
-    """Takes the steps of plans.
-
-    :param inventory: what the provider has.
-    :param ages: since when the controller knows of each launch.
-    :param breaker: learns how launches go.
-    :param demand: learns how long launches took, and that a server could not be given up.
-    :param controller: begins another round soon, when a step wants one.
-    """
+    """Takes the steps of plans. `breaker` and `demand` learn how launches go, and `controller`
+    begins another round soon when a step wants one."""
 
     context: FleetContext
     inventory: Inventory
@@ -78,7 +72,6 @@ class Executor:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew after another controller has led the fleet."""
         self._retries = Retries(self.context.reactor)
         self._accepted: set[str] = set()  # launches that the provider is known to have
         self._own: set[str] = set()  # launches that only this controller can have asked for
@@ -88,7 +81,6 @@ class Executor:
             self._strategies.read((), ())
 
     async def carry_out(self, plan: planner.Plan, fleet: FleetView, began: float) -> None:
-        """Take the steps of `plan`, made for `fleet` in a round that began at `began`."""
         self._began = began
         for step in plan.steps:
             await self._take(step, fleet)
@@ -285,7 +277,6 @@ class Executor:
         return is_known or server.machine is Machine.STOPPED
 
     def _ask(self, id: str, pooled: bool) -> None:
-        """Ask for a launch, unless the provider has confirmed it or it has failed."""
         is_answered = id in self._accepted or id in self._given_up
         if not is_answered and self._retries.is_due(id):
             self._begin(id, self._launch, id, pooled)

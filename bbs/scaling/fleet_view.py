@@ -160,12 +160,9 @@ class FleetView:
 
 @dataclass(frozen=True)
 class Demand:
-    """How many people need a place.
-
-    `waiting`: people without a place. People on a lost or draining server are not among them: the
-    planner finds them there. `peak`: the most people at once, with a place or waiting, in the last
-    `consolidate_after` seconds; None until the fleet has been watched for so long.
-    """
+    """How many people need a place. `waiting`: people without a place; the planner finds those on
+    lost or draining servers itself. `peak`: the most people at once, with a place or waiting, in
+    the last `consolidate_after` seconds; None until the fleet has been watched for so long."""
 
     waiting: int
     peak: int | None = None

@@ -4,9 +4,10 @@ A fleet has an id in its database. A login server finds out at its start whether
 belongs to the same fleet, or is a copy.
 
 A process has an identity that other processes can check. The controller stores it with the lease,
-so a successor on the same machine can tell that the controller was killed, and need not wait until
-the lease lapses. On Linux an identity consists of the boot, the pid namespace, the pid and the
-start time of the process, which never come together again. `/proc` is documented in proc(5).
+so a successor on the same machine can tell that the controller was killed; on another machine it
+waits until the lease lapses. On Linux an identity consists of the boot, the pid namespace, the pid
+and the start time of the process, which never come together again. `/proc` is documented in
+proc(5).
 """
 
 from __future__ import annotations
@@ -47,11 +48,9 @@ async def find_fleet(
     patience: float,
     outlives: bool,
 ) -> FleetIdentity:
-    """The fleet of the login server on `database`; `outlives`: its app servers may outlive it.
-
-    If the database is not where it was, a heartbeat of an app server within `patience` seconds
-    shows that the database was moved and not copied.
-    """
+    """The fleet of the login server on `database`; `outlives`: its app servers may outlive it. If
+    the database is not where it was, a heartbeat within `patience` seconds shows that it was moved
+    and not copied."""
     beating = False
     if await database.run_patiently(fleets.is_elsewhere):
         before = await database.run_patiently(fleets.beats)
@@ -145,7 +144,6 @@ def is_certainly_dead(identity: str, proc: Path = PROC) -> bool:
 
 
 def is_certainly_alive(identity: str, proc: Path = PROC) -> bool:
-    """Whether the process of that identity is known to live, as it runs on this machine."""
     match = _IDENTITY.fullmatch(identity)
     if not match or match["machine"] != _machine(proc) or is_certainly_dead(identity, proc):
         return False

@@ -16,10 +16,8 @@ from bbs.core.values import Instance
 
 
 class ProviderUnavailable(Exception):
-    """The provider cannot be asked now: out of reach, throttled, or too slow to answer.
-
-    The call may have been carried out all the same. The text is one line for operators.
-    """
+    """The provider cannot be asked now: out of reach, throttled, or too slow to answer. The call
+    may have been carried out all the same. The text is one line for operators."""
 
 
 class LaunchFailed(Exception):
@@ -31,12 +29,9 @@ class LaunchRefused(LaunchFailed):
 
 
 class IProvider(IService):
-    """A service that starts and ends app servers.
-
-    A provider launches only between `startService` and `stopService`. Each decides what becomes of
-    its instances when it stops: children end with it, machines in a cloud live on for the next
-    controller of the fleet.
-    """
+    """A service that starts and ends app servers. A provider launches only between `startService`
+    and `stopService`, and decides what becomes of its instances when it stops: children end with
+    it, machines in a cloud live on for the next controller of the fleet."""
 
     scope: str = Attribute(
         """The launches that this provider knows, e.g. `local:<process identity>`. If a launch was
@@ -83,11 +78,12 @@ class IProvider(IService):
         """
 
     def terminate(launch_id: str) -> Deferred[None]:
-        """End the instance of a launch. Idempotent; an unknown id counts as ended.
+        """End the instance of a launch. Idempotent; an unknown id counts as ended. On
+        `ProviderUnavailable`, ask again.
 
         The Deferred fires when the end is certain without another call, and `list` no longer shows
         the instance alive, perhaps later if `shared`. That can take seconds, so wait for several at
-        once, not one after another. On `ProviderUnavailable`, ask again.
+        once.
         """
 
 
@@ -120,9 +116,9 @@ class IHasStrategies(Interface):
     """A provider that can make a launch by several strategies, one after the other, each under its
     own token. Two controllers that took different strategies for one launch would make it twice.
 
-    The fleet therefore writes the strategy of a launch down before the provider asks for it. A
-    controller that takes a launch over begins with that strategy; all earlier ones have been
-    refused. A strategy is one line of at most 200 characters.
+    The fleet therefore stores the strategy of a launch before the provider asks for it, and a
+    controller that takes the launch over begins with it; earlier ones have been refused. A strategy
+    is one line of at most 200 characters.
     """
 
     write_strategy: Callable[[str, str | None, str], Deferred[None]] | None = Attribute(

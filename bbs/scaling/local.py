@@ -48,10 +48,9 @@ class LocalProvider(Service):
     """Launches app servers as children of this process, and ends them with itself.
 
     A child runs the command of `kit`, which everybody on the machine can read. Its log is
-    `app-<launch id>.log` in the folder `logs` of the data folder, which is made if need be.
-    `grace`: seconds that a child has between SIGTERM and SIGKILL. `own_logs`: the command takes an
-    option `--log FILE`, and the child writes its log itself. `ended_kept`: how many ended children
-    stay in `list`.
+    `app-<launch id>.log` in the folder `logs` of the data folder. `grace`: seconds that a child has
+    between SIGTERM and SIGKILL. `own_logs`: the command takes an option `--log FILE`, and the child
+    writes its log itself. `ended_kept`: how many ended children stay in `list`.
     """
 
     shared = False

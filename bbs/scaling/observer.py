@@ -64,15 +64,12 @@ class _Seen:
 
 
 class FleetObserver:
-    """Observes the fleet, and remembers it from one look to the next.
+    """Observes the fleet, and remembers it from one look to the next; `interval`: seconds between
+    heartbeats.
 
     Most servers of a large fleet serve as they did last time, and their views are reused. Only the
     age in such a view grows stale, by at most the time for which rows are known; it only tells
     which of several equally empty servers is the youngest.
-
-    :param inventory: what the provider has.
-    :param ages: since when the controller knows of each launch.
-    :param interval: seconds between heartbeats.
     """
 
     def __init__(
@@ -94,7 +91,6 @@ class FleetObserver:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew after another controller has led the fleet."""
         self._seen: dict[str, _Seen] = {}
         self._stopped: set[str] = set()
         """Warm servers whose machines were stopped when last listed. Nobody else starts them."""
@@ -476,12 +472,8 @@ def is_there(instance: Instance) -> bool:
 
 class Ages:
     """Remembers since when the controller has seen each server, and seen it empty, in seconds of
-    `reactor`'s clock.
-
-    :param wall: the clock that stamps rows.
-    :param most: the greatest age in seconds that a row's stamp is believed for, so that a wrong
-        clock cannot make a new launch too old at once.
-    """
+    `reactor`'s clock. `wall` stamps rows; a stamp is believed for an age of `most` seconds, so that
+    a wrong clock cannot make a new launch too old at once."""
 
     def __init__(self, reactor: IReactorTime, wall: Callable[[], float], most: float) -> None:
         self._reactor = reactor
@@ -490,7 +482,6 @@ class Ages:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew after another controller has led the fleet."""
         self._began: dict[str, float] = {}
         self._idle_since: dict[str, float] = {}
         self.seen: Mapping[str, tuple[float, float]] = {}

@@ -15,8 +15,9 @@ servers are consolidated and replaced one at a time, and only while nothing else
   emptiest server drains. The highest need in that time counts, so that no server is launched again
   for people who come back.
 - If operators asked to replace a server, another is launched first, and the old one drains once
-  others have room for its people beside the spare places. At the maximum none can be launched
-  first; then a server drains whose people have room on the servers there are.
+  others have room for its people beside the spare places. No row says which server replaces which,
+  so the next controller can go on. At the maximum none can be launched first; then a server drains
+  whose people have room on the servers there are.
 - The warm pool is filled again.
 """
 
@@ -177,7 +178,6 @@ class Draft:
         self.general_steps: list[Step] = []  # not about one server
 
     def plan(self, step: ServerStep) -> None:
-        """Plan this step for its server in place of any other."""
         self._steps.pop(step.id, None)
         self._steps[step.id] = step
 
@@ -195,7 +195,6 @@ class Draft:
         return [s for s in servers if s.id not in self._steps]
 
     def effect(self, server: ServerView) -> Effect | None:
-        """The effect of the step that is planned for a server, if any."""
         step = self._steps.get(server.id)
         return step.effect if step else None
 
@@ -207,7 +206,6 @@ class Draft:
         return (*dict.fromkeys(self._steps.values()), *self.general_steps)
 
     def balance(self) -> _Balance:
-        """The balance of places and servers after the planned steps."""
         homeless, staying, free = self.demand.waiting, 0, 0
         for server in self.serving:
             step = self._steps.get(server.id)
@@ -277,9 +275,6 @@ class _Balance:
     missing: int
 
 
-# Phases that look at each server by itself
-
-
 def reap(draft: Draft) -> None:
     """Lose dead servers, and end those that have no people left."""
     for server in draft.unwell:
@@ -339,9 +334,6 @@ def serve(draft: Draft) -> None:
     draft.mark_ready(booted)
 
 
-# Phases for what people need
-
-
 def adopt(draft: Draft) -> None:
     """Adopt launches that operators have asked for, unless too many servers run already, or one of
     those launches is given up: its row is closed at once, as no provider has launched it."""
@@ -388,9 +380,6 @@ def provision(draft: Draft) -> None:
     held = failing or launches in (Launches.BACK_OFF, Launches.REFUSED)
     if not held and (count := draft.take(wanted)):
         draft.general_steps.append(Launch(count))
-
-
-# Phases for what can wait
 
 
 def end_idle(draft: Draft) -> None:

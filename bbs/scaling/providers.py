@@ -160,12 +160,7 @@ def named(name: str) -> tuple[Plugin, Provider]:
 
 def check(config: Configuration, service_name: str) -> None:
     """Have the configured provider check the configuration, for `bbs config check`: without the
-    network and without a login server. This blocks.
-
-    :raises ConfigError: the configuration does not suit this provider.
-    :raises LaunchRefused: the provider refuses it.
-    :raises PluginUnusable: an installed provider cannot be used.
-    """
+    network and without a login server. This blocks. Raises as `make_provider` does."""
     _, provider = named(config.fleet.provider)
     _check_warm(config, provider)
     if provider.check is None:
@@ -331,11 +326,7 @@ def configuration_text(
     config: Configuration, brokers: tuple[str, ...], listen: tuple[ListeningPlace, ...]
 ) -> str:
     """The configuration of app servers, in place of the file, environment and options that made
-    `config`: the keys for app servers, secrets included.
-
-    :param brokers: where the broker is, even the embedded one.
-    :param listen: where they listen.
-    """
+    `config`: the keys for app servers, secrets included. `brokers`: even the embedded one."""
     used = config.fleet.provider
     theirs = replace(
         config,
@@ -355,7 +346,6 @@ def configuration_text(
 
 
 def only_here(config: Configuration) -> tuple[str, ...]:
-    """The keys whose values only processes on this machine can use."""
     bound = {
         "database.url": config.database.url.startswith(SQLITE),
         "broker.url": config.broker.url == ("embedded",),

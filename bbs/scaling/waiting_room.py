@@ -58,12 +58,9 @@ class _Waiter:
 @implementer(IPlacement)
 @dataclass(kw_only=True)
 class WaitingRoom:
-    """The queue of one login server: first come, first served.
-
-    `patience`: the longest wait in seconds, a launch's time-out. `wall` stamps the beginnings of
-    waits, for the page. `watchers`: the connections that said `events`. `timing` learns how long
-    each person took to get a place.
-    """
+    """The queue of one login server: first come, first served. `patience`: the longest wait in
+    seconds, a launch's time-out. `wall` stamps the beginnings of waits, for the page. `watchers`:
+    the connections that said `events`. `timing` learns how long each person took to get a place."""
 
     me: Member
     database: Database
@@ -93,11 +90,10 @@ class WaitingRoom:
         undo: Callable[[], Awaitable[None]] = nothing,
     ) -> Seat:
         """A place for `name`: the one there is, or a new one, in the order in which people came.
+        `Unavailable`: no place came in time, or none can be launched; `Stopping`: nobody may wait
+        here any more.
 
         Cancelling gives up the wait; `undo` is called if a place had just been found.
-
-        :raises Unavailable: no place came in time, or none can be launched.
-        :raises Stopping: this login server lets nobody wait any more.
         """
         began = self.timing.seconds()
         with tracing.span("place"):
@@ -129,11 +125,9 @@ class WaitingRoom:
                 impatience.cancel()
 
     def close(self) -> None:
-        """End all waits: this login server stops, and people have to ask another one.
-
-        Connections that said `events` belong to clients that ask again by themselves when the
-        connection ends. The others may belong to clients that ask only once, so they are told.
-        """
+        """End all waits: this login server stops. Connections that said `events` end too, as their
+        clients then ask another login server by themselves. The others may belong to clients that
+        ask only once, so they are told."""
         self._closed = True
         for waiter in [*self._queue]:
             self._leave(waiter)
@@ -198,8 +192,6 @@ class WaitingRoom:
                 self._strike(waiter.row)
 
     def _enter(self, waiter: _Waiter, name: str) -> None:
-        """Tell the fleet that somebody waits."""
-
         def entered(_: object) -> None:
             if waiter in self._queue:
                 self.news.wanted()

@@ -115,12 +115,8 @@ def client_for(reactor: IReactor, config: EC2) -> EC2Client:
 
 class EC2Client(Service):
     """Calls the EC2 API. A call fails with `EC2Error`, and can be cancelled, but may have been
-    carried out all the same. Nothing is asked before `startService` or after `stopService`.
-
-    :param api: an `IApi`, and a service, which this starts and stops.
-    :param jitter: gives numbers from 0 to 1.
-    :param rates: how fast each action may be asked.
-    """
+    carried out all the same. Nothing is asked before `startService` or after `stopService`. `api`:
+    an `IApi`, and a service of this one. `jitter` gives numbers from 0 to 1."""
 
     def __init__(
         self,
@@ -143,7 +139,6 @@ class EC2Client(Service):
         self._api.startService()
 
     def stopService(self) -> Deferred[None]:
-        """Give up all calls, and close their connections."""
         Service.stopService(self)
         for call in list(self._calls):
             call.cancel()
@@ -223,7 +218,6 @@ class EC2Client(Service):
         return float(min(DEADLINE, left))
 
     def _pause(self, throttle: Throttle, error: EC2Error, tries: int) -> float | None:
-        """Seconds until the next try; None for no more."""
         if error.verdict is Verdict.THROTTLED:
             throttle.throttled()
             return 0.0
@@ -449,8 +443,6 @@ class Throttle:
 
     A call that has not begun waits for its turn without end, as the queue moves. Its patience
     begins with it, or when EC2 begins to throttle.
-
-    :param jitter: gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -507,7 +499,6 @@ class Throttle:
         self._let_through()
 
     def answered(self) -> None:
-        """Note that EC2 answered a call with anything but throttling."""
         self._closures = 0
         self._throttled_since = None
 

@@ -33,10 +33,8 @@ LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
 
 class EC2Error(Exception):
     """A failed call of the EC2 API. The text is one line for operators, free of secrets.
-
-    `doubtful`: the call may have been carried out, by this try or an earlier one. `credentials`: it
-    was refused for its credentials, or without any.
-    """
+    `doubtful`: it may have been carried out, by this try or an earlier one. `credentials`: it was
+    refused for its credentials, or without any."""
 
     def __init__(
         self, verdict: Verdict, code: str, text: str, *, credentials: bool = False
@@ -125,12 +123,8 @@ before its own time or after it, and a Date is as old as its answer."""
 def judge(
     action: str, code: str, message: str, status: int, behind: float | None = None
 ) -> EC2Error:
-    """The error for an error in an answer of EC2.
-
-    :param code: EC2's code; "" if the answer has none.
-    :param status: HTTP's.
-    :param behind: seconds by which this machine's clock is behind EC2's, if known.
-    """
+    """The error for an error in an answer of EC2: its `code` ("" if it has none), and `status` of
+    HTTP. `behind`: seconds by which this machine's clock is behind EC2's, if known."""
     if code in _BY_CODE:
         verdict, advice = _BY_CODE[code]
     elif status >= 500:

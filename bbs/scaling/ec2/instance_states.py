@@ -114,11 +114,8 @@ class _Known:
 class InstanceStates:
     """Remembers instances. An instance that was seen to end does not live again, and one that was
     launched exists, whatever a stale description says. Instances of other fleets are ignored, so
-    they are never ended.
-
-    :param ids: the fleet's own ids.
-    :param former: the name of the fleet, if it may have instances from before it had an id.
-    """
+    they are never ended. `ids`: the fleet's own. `former`: its name, if it may have instances from
+    before it had an id."""
 
     def __init__(self, clock: IReactorTime, ids: Collection[str], former: str = "") -> None:
         self._seconds = clock.seconds

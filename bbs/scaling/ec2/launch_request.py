@@ -64,11 +64,8 @@ class LaunchStrategy(NamedTuple):
 
 def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[LaunchStrategy]:
     """The strategies in the order in which they are tried: each type in every subnet, then the next
-    type; first all of them as Spot, if configured.
-
-    Types keep the order of the configuration, whose author knows their price. The subnet with the
-    fewest instances comes first; `living` has their number by subnet.
-    """
+    type; first all of them as Spot, if configured. Types keep the order of the configuration, whose
+    author knows their price. The subnet with the fewest `living` instances comes first."""
     subnets: tuple[str | None, ...] = config.subnet_ids or (None,)
     balanced = sorted(subnets, key=lambda subnet: (living or {}).get(subnet or "", 0))
     return [
@@ -80,12 +77,10 @@ def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[Lau
 
 
 def token(launch_id: str, strategy: LaunchStrategy) -> str:
-    """The ClientToken, at most 64 characters, beginning with the launch's id.
-
-    EC2 refuses a token with other parameters than before, so each strategy has its own. Parameters
-    that may differ between two controllers, such as the user data, do not change it: the second
-    controller then learns that the launch exists, instead of making another.
-    """
+    """The ClientToken, at most 64 characters, beginning with the launch's id. EC2 refuses a token
+    with other parameters than before, so each strategy has its own. Parameters that may differ
+    between controllers, such as the user data, do not change it: a second controller then learns
+    that the launch exists, instead of making another."""
     parts = (strategy.kind, strategy.subnet, "spot" if strategy.spot else None)
     digest = hashlib.sha256("/".join((launch_id, *filter(None, parts))).encode()).hexdigest()
     return f"{launch_id[:39]}-{digest[:24]}"

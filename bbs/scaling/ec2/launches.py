@@ -63,8 +63,7 @@ class InstanceLauncher:
         self._placement = LaunchPlacement(self.config, self.clock)
         self._written: dict[str, LaunchStrategy] = {}
         """The strategy that is written down, by launch id, while no instance is known."""
-        self._doubts: dict[str, float] = {}
-        """When such a launch was last asked for without a known answer."""
+        self._doubts: dict[str, float] = {}  # when last asked for without a known answer
 
     def choose(self, count: int, spot: bool) -> list[str]:
         """The best strategy for each of `count` launches made at once."""
@@ -189,7 +188,6 @@ class InstanceLauncher:
         return settled
 
     def _nowhere(self, last: EC2Error) -> EC2Error:
-        """The error for a launch when every strategy lacks capacity."""
         lacking = self._placement.lacking()
         if "," not in lacking:
             return last
@@ -219,8 +217,7 @@ class LaunchPlacement:
     def __init__(self, config: EC2, clock: IReactorTime) -> None:
         self._config = config
         self._seconds = clock.seconds
-        self._lacks: dict[LaunchStrategy, tuple[float, str]] = {}
-        """When each strategy was last refused, by the reactor's clock, and how."""
+        self._lacks: dict[LaunchStrategy, tuple[float, str]] = {}  # when refused, and how
 
     def next(
         self, living: Mapping[str, int], tried: Collection[LaunchStrategy], spot: bool = True

@@ -58,14 +58,10 @@ class MetadataUnavailable(Exception):
 
 
 class Metadata:
-    """Asks for an instance's metadata.
-
-    Every request can be cancelled, and then fails at once: with `CancelledError`, or with
-    `MetadataUnavailable` if that cuts off a connection. A method raises `MetadataUnavailable` if
-    the answer is unknown now.
-
-    :param endpoint: the service's URL, without a path.
-    """
+    """Asks for an instance's metadata. Every request can be cancelled, and then fails at once: with
+    `CancelledError`, or with `MetadataUnavailable` if that cuts off a connection. A method raises
+    `MetadataUnavailable` if the answer is unknown now. `endpoint`: the service's URL, without a
+    path."""
 
     def __init__(self, reactor: IReactor, endpoint: str = ENDPOINT) -> None:
         self._reactor = reactor

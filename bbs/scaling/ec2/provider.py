@@ -58,18 +58,13 @@ _log = Logger()
 @implementer(IProvider, IKeepsWarm, IHasStrategies, IEndsUnlisted, ILaunchOwner)
 @dataclass(eq=False)
 class EC2Provider(Service):
-    """Launches app servers as instances, which outlive this provider.
+    """Launches app servers as instances, which outlive this provider. Ended instances stay listed
+    for as long as EC2 shows them: about an hour.
 
-    Ended instances stay listed for as long as EC2 shows them: about an hour.
-
-    :param client: makes the calls; a service of its own.
-    :param user_data: makes the user data of a launch from its id.
-    :param version: this version, for the tag `bbs:version`.
-    :param fleet_id: the fleet's own id, for the tag `bbs:fleet-id`.
-    :param other_ids: other ids whose instances are this fleet's too; nothing is launched under
-        them.
-    :param former: whether the fleet may have instances from before it had an id. Instances with its
-        name and without an id are then listed too, and ended if their launch is to end.
+    `user_data` makes the user data of a launch from its id. `version` and `fleet_id` become tags;
+    `other_ids`: other ids whose instances are this fleet's too. `former`: the fleet may have
+    instances from before it had an id. Instances with its name and without an id are then listed
+    too, and ended if their launch is to end.
     """
 
     reactor: IReactorTime
@@ -105,7 +100,6 @@ class EC2Provider(Service):
         """When the fleet was first and last listed without a gap, by the reactor's clock."""
 
     def launch(self, launch_id: str) -> Deferred[None]:
-        """Run an instance. Fires when EC2 has accepted it."""
         return self._ask(launch_id, spot=True)
 
     def _ask(self, launch_id: str, spot: bool) -> Deferred[None]:
@@ -127,7 +121,6 @@ class EC2Provider(Service):
         return Deferred.fromCoroutine(_translate_errors(self._end_launch(launch_id), {}))
 
     def end_unlisted(self, instance_id: str) -> Deferred[None]:
-        """Terminate an instance that descriptions lack."""
         return Deferred.fromCoroutine(_translate_errors(self._lifecycle.end.add(instance_id), {}))
 
     def launch_to_stop(self, launch_id: str) -> Deferred[None]:
@@ -292,7 +285,6 @@ class EC2Provider(Service):
         self._notify()
 
     def _notify(self) -> None:
-        """Call `when_changed` if instances have started or ended."""
         before, self._alive = self._alive, self._machines.alive()
         if self._alive != before and self.when_changed:
             with _log.failuresHandled("when_changed of the EC2 provider failed"):

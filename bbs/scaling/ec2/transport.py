@@ -194,11 +194,7 @@ class ProxyRefuses(ConnectError):
 
 @implementer(IStreamClientEndpoint)
 class ProxyTunnel:
-    """Connects through a proxy.
-
-    :param endpoint: the proxy.
-    :param headers: for the proxy, such as credentials.
-    """
+    """Connects through the proxy at `endpoint`, which gets the `headers`, e.g. credentials."""
 
     def __init__(
         self, endpoint: IStreamClientEndpoint, host: bytes, port: int, headers: Mapping[str, str]

@@ -16,13 +16,8 @@ if TYPE_CHECKING:
     from bbs.scaling.controller import FleetContext
 
 LONGEST_BACK_OFF = 60.0  # the longest time in seconds between two tries
-
-FAILED_LATELY = 600.0
-"""Seconds after a failed launch in which nothing that can wait is begun: capacity may be scarce."""
-
-REFUSED_RETRY = 60.0
-"""Seconds without launches after one was refused; doubled for each refusal in a row."""
-
+FAILED_LATELY = 600.0  # seconds after a failed launch in which nothing that can wait is begun
+REFUSED_RETRY = 60.0  # seconds without launches after a refused one; doubled for each in a row
 STAMP_SLACK = 1.0  # seconds by which the stored time of a hold may be wrong
 
 _log = Logger()

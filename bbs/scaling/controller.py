@@ -65,13 +65,11 @@ is empty within a minute."""
 
 HOUSEKEEPING_INTERVAL = 60.0  # seconds between sweeps for expired rows
 SWEEPS = 1000  # transactions of one sweep in a row; the next sweep does the rest
-
-GONE_KEPT = 86400.0
-"""Seconds for which the rows of ended servers are kept, as estimates are made from them."""
+GONE_KEPT = 86400.0  # seconds for which rows of ended servers are kept, for estimates
 
 Sweep = Callable[[float], int]
-"""A rule that removes rows that have expired by now, in seconds since the epoch; so few at a time
-that nobody waits long. It is called again until it returns 0."""
+"""A rule that removes some rows that have expired by now, in seconds since the epoch: so few that
+nobody waits long. Repeated until the rule returns 0."""
 
 _log = Logger()
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 
 PASSWORD_FILE = "operator-password"  # nosec B105 # A file's name.
-
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 

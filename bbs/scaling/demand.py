@@ -23,7 +23,7 @@ variance; if they come in groups it is greater by the size of the groups, as it 
 is followed by exponential smoothing, as the trend in Holt's method (1957), with weights by time, as
 rounds are irregular; its level needs none, as people are counted.
 
-There is no daily profile: boots take a minute, in which the slope of a day is a few people, and the
+Days have no profile here: boots take a minute, in which the slope of a day is a few people, and the
 trend has these. Nothing foresees a crowd that comes at once.
 """
 
@@ -51,9 +51,7 @@ MEMORY = 300.0
 """Seconds in which an observation loses two thirds of its weight. A rate averaged like this is as
 uncertain as one counted over twice the time."""
 
-USUAL_STAY = 600.0
-"""Seconds for which people are assumed to stay, before it is known how they come and go."""
-
+USUAL_STAY = 600.0  # seconds that people are assumed to stay, until it is seen
 PRIOR = 60.0  # seconds of watching that this assumption is worth
 
 STRANGE = 4.0
@@ -62,7 +60,6 @@ crowd that comes again and again becomes known all the same."""
 
 UNSEEN_BOOT = 60.0  # seconds that a launch is assumed to need before one was seen
 BOOTS = 20  # how many of the latest boots are remembered
-
 _NORMAL = NormalDist()
 
 

@@ -30,7 +30,6 @@ from bbs.scaling.interfaces import IProvider
 from bbs.storage.database import Database
 
 LOOK = 0.5  # seconds between two looks at heartbeats
-
 PROC = Path("/proc")
 
 _MARK = secrets.token_hex(8)

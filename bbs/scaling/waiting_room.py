@@ -24,11 +24,8 @@ from bbs.rules.servers import new_id
 from bbs.scaling.events import FleetEvents
 from bbs.storage.database import Database
 
-LOOK_INTERVAL = 1.0
-"""Seconds between looks for a place without a hint; also between `waiting` events."""
-
-LOG_INTERVAL = 1.0
-"""Seconds between two lines of the same kind in the log: people come and go as they like."""
+LOOK_INTERVAL = 1.0  # seconds between looks without a hint, and between `waiting` events
+LOG_INTERVAL = 1.0  # seconds between lines of a kind in the log: people come and go as they like
 
 _log = Logger()
 

@@ -46,8 +46,7 @@ from bbs.scaling.ec2.transport import MalformedResponse, Transport, error_in, ne
 T = TypeVar("T")
 Answer = Mapping[str, Any]
 
-DEADLINE = 8.0
-"""Seconds until a try is given up. A launch takes EC2 one to four."""
+DEADLINE = 8.0  # seconds until a try is given up; a launch takes EC2 one to four
 
 # As in botocore's standard mode; the pause is in seconds.
 TRIES, FIRST_PAUSE = 3, 0.05
@@ -88,9 +87,7 @@ and StopInstances are assumed to be as RunInstances', and as any change's. A buc
 large costs a closed throttle now and then; one too small costs a moment for each call beyond it.
 """
 
-ITEMS_PER_TURN = 10
-"""Items of a list that are read in one turn of the reactor: an instance takes about 0.15 ms."""
-
+ITEMS_PER_TURN = 10  # items of a list read in one turn of the reactor; an instance takes 0.15 ms
 STOPPING = 2.0  # seconds for which stopping waits for a thread that asks for credentials
 
 METADATA = {"metadata_service_timeout": 2, "metadata_service_num_attempts": 3}
@@ -102,7 +99,6 @@ EARLY = 15 * 60
 """Seconds before keys expire from which new ones are fetched meanwhile, as in botocore."""
 
 LATE = 60  # seconds before keys expire from which calls wait for new ones
-
 _KEYS = "keys"
 _ALMOST_ONE = 1 - 1e-9  # token, as sums of seconds are not exact
 

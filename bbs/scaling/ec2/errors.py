@@ -192,7 +192,7 @@ def _clock(behind: float) -> str:
 
 
 def _line(message: str) -> str:
-    # What follows is a kilobyte of base64, for sts:DecodeAuthorizationMessage.
+    # Cut off a kilobyte of base64, for sts:DecodeAuthorizationMessage.
     message = message.partition("Encoded authorization failure message")[0]
     line = " ".join(message.split())
     return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "…"

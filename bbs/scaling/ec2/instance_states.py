@@ -17,11 +17,8 @@ from bbs.core.values import Instance
 from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, VERSION_TAG
 
 REMEMBERED = 60.0  # seconds for which an answer counts that EC2's descriptions do not confirm yet
-
 LONGEST_REASON = 200  # characters
-
 ADDRESS_GRACE = 15.0  # seconds for which an instance may run before EC2 tells its address
-
 _HOSTS = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "dns": "PublicDnsName"}
 
 

@@ -44,7 +44,6 @@ FLEET_ID_TAG = "bbs:fleet-id"
 of the database is another fleet of the same name."""
 
 MAX_BYTES = 16384  # EC2's limit for user data, before base64
-
 BUILT_IN = "app-server.sh"
 
 _log = Logger()

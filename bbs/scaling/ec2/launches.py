@@ -41,8 +41,7 @@ LACK_REMEMBERED = 180.0
 """Seconds for which a strategy that lacked capacity is not tried again; as long as in Karpenter
 (`UnavailableOfferingsTTL`)."""
 
-TEMPLATE_REMEMBERED = 300.0
-"""Seconds after which a launch reads the template anew: it may have another default version."""
+TEMPLATE_REMEMBERED = 300.0  # seconds; a template may get another default version
 
 _log = Logger()
 
@@ -94,7 +93,7 @@ class InstanceLauncher:
 
     async def launch(self, launch_id: str, spot: bool = True) -> None:
         """Make an instance of the launch, or learn that it had one; as Spot only with `spot`.
-        `EC2Error`: there is no instance, or nobody knows whether there is."""
+        `EC2Error`: there is none, or it is unknown whether there is."""
         basis = await self._sources.get()
         asked_anew = False
         tried: list[LaunchStrategy] = []

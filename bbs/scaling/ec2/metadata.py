@@ -37,10 +37,7 @@ DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
 CONNECT_TIMEOUT = 1.0  # seconds until the service must accept a connection; it is on the same host
 TIMEOUT = 2.0  # seconds for one request
 TOKEN_TTL = 21600  # seconds for which a token is valid: six hours, the longest
-
-TOKEN_USED = TOKEN_TTL / 2
-"""Seconds after which a token is replaced, so that none expires during a request."""
-
+TOKEN_USED = TOKEN_TTL / 2  # seconds after which a token is replaced, well before it expires
 LONGEST = 65536  # bytes of an answer
 
 PATHS = {"public": "public-ipv4", "private": "local-ipv4", "dns": "public-hostname"}

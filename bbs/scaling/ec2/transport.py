@@ -43,16 +43,11 @@ from bbs.core.clock import IReactor
 from bbs.scaling.ec2.errors import no_answer
 
 CONNECT_TIMEOUT = 3.0  # seconds until a connection stands; enough for one lost packet
-
-KEPT = 30
-"""Seconds for which an unused connection is kept. A round of the fleet comes sooner."""
-
+KEPT = 30  # seconds for which an unused connection is kept; a round comes sooner
 MOST_KEPT = 6
 
 LONGEST_HEAD = 16384  # bytes of a proxy's answer before it lets the connection through
-
-LONGEST = 2**24
-"""Bytes of an answer: 1,000 instances, the most that EC2 puts into one, are six million."""
+LONGEST = 2**24  # bytes of an answer; 1,000 instances, the most that EC2 puts into one, are 6 MB
 
 
 class HttpResponse(NamedTuple):

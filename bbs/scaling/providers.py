@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any
@@ -167,15 +168,12 @@ def check(config: Configuration, service_name: str) -> None:
         return
     text = configuration_text(config, config.broker.url, config.app.listen)
 
-    def nothing_runs(server_id: str) -> list[str]:
-        raise LookupError("nothing is launched to check a configuration")
-
     provider.check(
         LaunchKit(
             None,
             config.sections().get(provider.name),
             f"{provider.name}:check",
-            nothing_runs,
+            partial(_refuse_command, "nothing is launched to check a configuration"),
             {},
             lambda server_id: text,
             lambda stop: None,
@@ -197,12 +195,11 @@ async def make_provider(
     service_name: str = "bbs",
     traces: Mapping[str, str] = MappingProxyType({}),
 ) -> IProvider:
-    """The configured provider of the login server `me`, not started.
+    """The configured provider of the login server `me`, not started, for `fleet`.
 
     :param brokers: where the broker is, even the embedded one.
     :param in_thread: does blocking work.
     :param on_stop: takes a function to call, last to first, when the server stops.
-    :param fleet: the fleet to launch for.
     :param traces: the traces that launches are part of, by launch id.
     :raises ConfigError: the configuration does not suit this provider.
     :raises LaunchRefused: the provider refuses it, or a file cannot be written.
@@ -220,11 +217,11 @@ async def make_provider(
             _log.warn("others could read {paths}; now they cannot", paths=", ".join(mended))
         on_stop(lambda: in_thread(os.unlink, path))
 
-    def command_for(server_id: str) -> list[str]:
-        if not provider.here:
-            raise LookupError(f"the provider {provider.name} was declared with here=False")
-        return command(path, server_id, service_name, config.log.security)
-
+    run: Callable[[str], list[str]] = partial(
+        command, path, service_name=service_name, security_log=config.log.security
+    )
+    if not provider.here:
+        run = partial(_refuse_command, f"{provider.name} was declared with here=False")
     # Before the provider is started, so that these run after it has stopped, whenever it asks.
     stops: list[Callable[[], Any]] = []
     on_stop(lambda: Deferred.fromCoroutine(_stop_all(stops)))
@@ -232,7 +229,7 @@ async def make_provider(
         reactor,
         config.sections().get(provider.name),
         f"{provider.name}:{me.identity}",
-        command_for,
+        run,
         environment(os.environ),
         lambda server_id: text,
         stops.append,
@@ -249,10 +246,18 @@ async def make_provider(
     made = provider.make(kit)
     if isawaitable(made):
         made = await made
+    _check_made(made, provider, plugin)
+    return made
+
+
+def _check_made(made: object, provider: Provider, plugin: Plugin) -> None:
     for interface in (IProvider, *([IKeepsWarm] if provider.warms else ())):
         if not interface.providedBy(made):
             raise plugin.unusable(f"it made {made!r}, which does not provide {interface.__name__}")
-    return made
+
+
+def _refuse_command(reason: str, server_id: str) -> list[str]:
+    raise LookupError(reason)
 
 
 def _write_configuration(folder: str, service_name: str, path: str, text: str) -> list[str]:

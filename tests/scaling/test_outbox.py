@@ -4,7 +4,7 @@ it is done by who may know no broker."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
@@ -18,6 +18,7 @@ from bbs.rules.membership import Member
 from bbs.rules.page_history import EventKind
 from bbs.scaling.controller import FleetContext
 from bbs.scaling.events import LOOK_INTERVAL, FleetEvents, Outbox
+from bbs.scaling.interfaces import IFleetController
 from bbs.storage.models import News, OutboxEntry
 from bbs.testing import MemoryService, Peer
 from bbs.testing.provider import MemoryProvider
@@ -124,7 +125,7 @@ class Taking(DatabaseCase):
             reactor=self.clock,
             wall=self.clock.seconds,
         )
-        self.notices = Outbox(context, self)
+        self.notices = Outbox(context, cast("IFleetController", self))
         self.notices.startService()
         self.addCleanup(self.notices.stopService)
 

@@ -143,8 +143,8 @@ def judge(
         else:
             advice = _CREDENTIALS
     message = "" if quotes else _line(message).rstrip(".")
-    said = ": ".join(filter(None, (code or f"HTTP {status}", message)))
-    text = "; ".join(filter(None, (f"EC2 refuses {action}: {said}", advice)))
+    answer = ": ".join(filter(None, (code or f"HTTP {status}", message)))
+    text = "; ".join(filter(None, (f"EC2 refuses {action}: {answer}", advice)))
     return EC2Error(verdict, code or f"HTTP{status}", text, credentials=credentials)
 
 

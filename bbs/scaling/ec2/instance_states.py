@@ -85,11 +85,11 @@ def _reason(described: Mapping[str, Any]) -> str:
     code, message = state.get("Code", ""), state.get("Message", "")
     if code == described["State"]["Name"]:
         code = message = ""
-    said = (
+    parts = (
         described.get("StateTransitionReason", ""),
         message if code in message else f"{code}: {message}" if message else code,
     )
-    lines = filter(None, (" ".join(each.split()) for each in said))
+    lines = filter(None, (" ".join(each.split()) for each in parts))
     return "; ".join(dict.fromkeys(lines))[:LONGEST_REASON]
 
 

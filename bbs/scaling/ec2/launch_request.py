@@ -262,7 +262,7 @@ _FIELD = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^}\n]*)\}?)")
 _LONGEST_ID = "i" * 64
 _LONGEST_TRACE = "t" * 55
 _ONLY_HERE = {
-    "database.url": "a file; name a mysql:// database",
+    "database.url": "a file; name a mysql:// URL",
     "broker.url": "the embedded broker; name another",
 }
 

@@ -169,8 +169,8 @@ class InstanceLauncher:
         self._placement.works(strategy)
         for machine in machines(answer, self.config.address):
             self.known.launched(machine)
-            said = {"server": launch_id, "instance": machine.id, "way": str(strategy)}
-            _log.info("launched {server}: {instance}, {way}", **said)
+            fields = {"server": launch_id, "instance": machine.id, "way": str(strategy)}
+            _log.info("launched {server}: {instance}, {way}", **fields)
 
     async def _is_settled(self, launch_id: str, error: EC2Error) -> bool:
         """Whether the launch has an instance, or had, although a call failed. Raises `error` if

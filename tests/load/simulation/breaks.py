@@ -169,7 +169,7 @@ def _replace_first() -> AbstractContextManager[object]:
     def at_once(draft: planner.Draft) -> None:
         marked = draft.replaced
         if marked and not draft.held_up_by() and draft.is_quiet(draft.all):
-            draft.plan(marked[0], Drain(marked[0].id, DrainCause.REPLACEMENT))
+            draft.plan(Drain(marked[0].id, DrainCause.REPLACEMENT))
 
     phases = [at_once if phase is planner.replace else phase for phase in planner.PHASES]
     return mock.patch.object(planner, "PHASES", phases)

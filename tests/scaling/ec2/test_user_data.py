@@ -216,7 +216,7 @@ class Configurations(TemplateTestCase):
 
     def test_only_this_machine_reaches_it(self) -> None:
         for key, url, right in (
-            ("database.url", "sqlite:///bbs.sqlite3", "cannot reach a file; name a mysql:// database"),
+            ("database.url", "sqlite:///bbs.sqlite3", "cannot reach a file; name a mysql:// URL"),
             ("broker.url", "embedded", "cannot reach the embedded broker; name another"),
         ):
             options = {key.replace(".", "__"): url}

@@ -154,7 +154,7 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(self.ec2(), [])
         template = self.file("template", "${nonsense}")
         for keys, told in (
-            ({"broker__url": "embedded"}, "broker.url: instances cannot reach the embedded one"),
+            ({"broker__url": "embedded"}, "broker.url: instances cannot reach the embedded broker"),
             ({"database__url": "sqlite:///x"}, "database.url: instances cannot reach a file"),
             ({"ec2__user_data": "/no/file"}, "ec2.user_data: /no/file: No such file or directory"),
             (

@@ -167,10 +167,15 @@ class InstanceLauncher:
             raise
         self.forget(launch_id)
         self._placement.works(strategy)
+        way = str(strategy)
         for machine in machines(answer, self.config.address):
             self.known.launched(machine)
-            fields = {"server": launch_id, "instance": machine.id, "way": str(strategy)}
-            _log.info("launched {server}: {instance}, {way}", **fields)
+            _log.info(
+                "launched {server}: {instance}, {way}",
+                server=launch_id,
+                instance=machine.id,
+                way=way,
+            )
 
     async def _is_settled(self, launch_id: str, error: EC2Error) -> bool:
         """Whether the launch has an instance, or had, although a call failed. Raises `error` if

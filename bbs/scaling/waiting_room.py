@@ -195,27 +195,28 @@ class WaitingRoom:
             else:
                 self._strike(waiter.row)
 
+        def failed(failure: Failure) -> None:
+            failure.trap(Unavailable)
+            if waiter in self._queue:
+                self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter, name)
+
         if waiter.row is None:
             self.news.wanted()
-        elif waiter in self._queue:
-            span = waiter.span
+        else:
+            row, span = waiter.row, waiter.span
             trace = span.traceparent if span and span.recorded else ""
-            written = self.database.run(
-                membership.wait, self.me, waiter.row, name, waiter.since, trace
-            )
-            written.addCallbacks(
-                entered, self._retry_later, errbackArgs=(self._enter, waiter, name)
-            )
-
-    def _retry_later(self, failure: Failure, call: Callable[..., None], *args: Any) -> None:
-        failure.trap(Unavailable)
-        self.reactor.callLater(LOOK_INTERVAL, call, *args)
+            written = self.database.run(membership.wait, self.me, row, name, waiter.since, trace)
+            written.addCallbacks(entered, failed)
 
     def _strike(self, row: str | None) -> None:
         """Remove the `row` of a wait that has ended, so that the fleet stops making room for it."""
+
+        def failed(failure: Failure) -> None:
+            failure.trap(Unavailable)
+            self.reactor.callLater(LOOK_INTERVAL, self._strike, row)
+
         if row:
-            stopped = self.database.run(membership.stop_waiting, row)
-            stopped.addErrback(self._retry_later, self._strike, row)
+            self.database.run(membership.stop_waiting, row).addErrback(failed)
 
     async def _send_away(self) -> None:
         """Give up on all people if no server can come before an operator has acted."""

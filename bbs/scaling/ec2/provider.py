@@ -62,7 +62,7 @@ class EC2Provider(Service):
     for as long as EC2 shows them: about an hour.
 
     `user_data` makes the user data of a launch from its id. `version` and `fleet_id` become tags;
-    `other_ids`: other ids whose instances are this fleet's too. `former`: the fleet may have
+    `other_ids`: ids of other instances of this fleet. `former`: the fleet may have
     instances from before it had an id. Instances with its name and without an id are then listed
     too, and ended if their launch is to end.
     """
@@ -132,7 +132,7 @@ class EC2Provider(Service):
         return Deferred.fromCoroutine(_translate_errors(self._stop_launch(launch_id)))
 
     def start(self, launch_id: str) -> Deferred[None]:
-        """Start the instance again; `ProviderUnavailable` while it is stopping."""
+        """Start it again; `ProviderUnavailable` while it stops, `LaunchFailed` without capacity."""
         if not self.running:
             return fail(LaunchFailed("the provider is not running"))
         return Deferred.fromCoroutine(_translate_errors(self._start_launch(launch_id)))

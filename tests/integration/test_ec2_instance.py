@@ -31,9 +31,7 @@ class OwnAddress(CloudServiceCase):
         no_metadata = Rule("Metadata", hang())
         cloud.faults = Faults(no_lists, no_metadata)
         await service.command("fleet", "launch")
-        await eventually(
-            lambda: "its address is unknown" in service.log(), "it is said", 120.0
-        )
+        await eventually(lambda: "its address is unknown" in service.log(), "it is said", 120.0)
         self.assertEqual([each["state"] for each in await service.fleet()], ["launching"])
         cloud.faults = Faults(no_lists)
         await self.is_let_in(service, "ann")

@@ -112,10 +112,7 @@ class Bus:
         self._stomp.add_listener(tell)
 
     def tell(
-        self,
-        channel: str,
-        event: Mapping[str, object],
-        after: Mapping[int, int] | None = None,
+        self, channel: str, event: Mapping[str, object], after: Mapping[int, int] | None = None
     ) -> None:
         """Hint at `event` to the app servers where somebody listens to `channel`; `after` is, for
         readers of a durable event, the id of the event that was theirs before it."""

@@ -97,11 +97,7 @@ def note_instances(me: Member, instances: Iterable[Instance]) -> None:
     """What the provider calls its launches, and where they are reached, as far as it tells."""
     _check_leader(me)
     for instance in instances:
-        told = {
-            "host": instance.host,
-            "instance_id": instance.instance_id,
-            "kind": instance.kind,
-        }
+        told = {"host": instance.host, "instance_id": instance.instance_id, "kind": instance.kind}
         values = {name: value for name, value in told.items() if value is not None}
         Server.update(values).where(Server.id == instance.launch_id).execute()
 

@@ -172,10 +172,7 @@ def _heard(values: Row) -> HeardServer:
     for name in _FLAGS:
         named[name] = bool(named[name])
     return HeardServer(
-        **named,
-        beats=beats,
-        counts=_counts(counts, messages),
-        figures=json.loads(figures or "{}"),
+        **named, beats=beats, counts=_counts(counts, messages), figures=json.loads(figures or "{}")
     )
 
 

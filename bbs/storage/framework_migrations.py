@@ -33,14 +33,10 @@ FIRST_SERVICE = "bbs"
 def _to_2(migrator: Migrator) -> None:
     """Add the provider's words for an app server, and why it launches none."""
     migrator.add_columns(
-        "server",
-        instance_id=peewee.CharField(64, null=True),
-        kind=peewee.CharField(64, null=True),
+        "server", instance_id=peewee.CharField(64, null=True), kind=peewee.CharField(64, null=True)
     )
     migrator.add_columns(
-        "lease",
-        refusal=peewee.TextField(null=True),
-        refused_until=peewee.DoubleField(null=True),
+        "lease", refusal=peewee.TextField(null=True), refused_until=peewee.DoubleField(null=True)
     )
 
 

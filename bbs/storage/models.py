@@ -130,11 +130,7 @@ class Server(Table):
     cause = _word(20)
 
     class Meta:
-        indexes = (
-            (("state", "taken"), False),
-            (("state", "capacity"), False),
-            (("ready",), False),
-        )
+        indexes = ((("state", "taken"), False), (("state", "capacity"), False), (("ready",), False))
 
 
 class Place(Table):

@@ -59,16 +59,8 @@ class Words(SynchronousTestCase):
             (board.AlreadyMember("go"), "Already a member of go", "already-member"),
             (board.NoSuchTarget(), "No such group exist", "no-such-group"),
             (board.NotMember("go"), "You are not the member of go", "not-member"),
-            (
-                errors.TooManyAttempts(7),
-                "Too many attempts, try again in 7 s",
-                "too-many-attempts",
-            ),
-            (
-                TooManyListeners(16),
-                "You listen on 16 connections already",
-                "too-many-listeners",
-            ),
+            (errors.TooManyAttempts(7), "Too many attempts, try again in 7 s", "too-many-attempts"),
+            (TooManyListeners(16), "You listen on 16 connections already", "too-many-listeners"),
             (errors.Unavailable(), "Service unavailable, try again", "unavailable"),
             (errors.Stopping(), "Service unavailable, try again", "stopping"),
             (Moved(Address("203.0.113.7", 22223)), "Moved to 203.0.113.7:22223", "moved"),

@@ -44,10 +44,7 @@ NONE = {
 }
 """What may come, and the word for it in the log."""
 
-UNTELLABLE = (
-    b'{"event": "wave", "text": 1e999}',
-    b'{"event": "wave", "text": "\\ud800"}',
-)
+UNTELLABLE = (b'{"event": "wave", "text": 1e999}', b'{"event": "wave", "text": "\\ud800"}')
 """What can be read, and not be said."""
 
 

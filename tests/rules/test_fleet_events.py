@@ -170,10 +170,7 @@ class OfOperators(EventsCase):
         server = self.call(fleet_admin.launch, by, 2, 20)
         self.assertEqual(
             self.news(),
-            [
-                Event(K.LAUNCH_ASKED, self.now, server),
-                Event(K.LAUNCHING, self.now, server),
-            ],
+            [Event(K.LAUNCH_ASKED, self.now, server), Event(K.LAUNCHING, self.now, server)],
         )
         self.call(fleet_admin.drain, by, server[:9])
         self.assertEqual(self.news(), [Event(K.DRAIN_ASKED, self.now, server)])

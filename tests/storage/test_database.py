@@ -27,11 +27,7 @@ from bbs.storage.engines import DatabaseRefused, connect_to, without_password
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_suite import ContractEntry, raised
 from bbs.testing.threads import Inline
-from tests.database_case import (
-    fresh_mysql_url,
-    in_c,
-    sqlite_url,
-)
+from tests.database_case import fresh_mysql_url, in_c, sqlite_url
 
 
 class OurContract(DatabaseContract):

@@ -172,8 +172,7 @@ class Upgrading(MigrationCase):
         before = self.schema()
         error = self.assertRaises(DatabaseRefused, self.upgrade)
         self.assertEqual(
-            str(error),
-            "the database has schema 3, newer than this program's 1: upgrade bbs",
+            str(error), "the database has schema 3, newer than this program's 1: upgrade bbs"
         )
         self.assertEqual(self.schema(), before)
         self.assertEqual((migrations.current(self.db).framework, User.select().count()), (3, 1))

@@ -63,11 +63,7 @@ class Exporting:
         _quieten()
         self._counting = _Counting(exporter)
         resource = Resource.create(
-            {
-                "service.name": service,
-                "service.version": __version__,
-                "process.pid": os.getpid(),
-            }
+            {"service.name": service, "service.version": __version__, "process.pid": os.getpid()}
         )
         # It would have a hanging collector keep a process from its end.
         self._provider = TracerProvider(

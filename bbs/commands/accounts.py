@@ -220,5 +220,5 @@ def _count_guess(ask: Ask) -> None:
 
 
 def tell(what: str, outcome: str, address: str, name: str = "") -> None:
-    """Tell of a security event, with a name as somebody gave it: `bbs.core.audit.tell`."""
-    audit.tell(what, outcome, address=address, name=name[:NAME_LENGTH])
+    """Tell of a security event, with a name as somebody gave it: `bbs.core.audit.record`."""
+    audit.record(what, outcome, address=address, name=name[:NAME_LENGTH])

@@ -34,8 +34,7 @@ from bbs.commands.context import (
     failure,
     success,
 )
-from bbs.core import tracing
-from bbs.core.audit import tell
+from bbs.core import audit, tracing
 from bbs.core.errors import Refusal
 from bbs.core.values import Rate, Trouble
 from bbs.limits.buckets import Buckets
@@ -154,7 +153,7 @@ class Dispatcher:
         all such requests of `payer`."""
         charges = self._home.charges
         if wait and payer is not None:
-            tell("work", "delayed", address=connection.peer_host)
+            audit.record("work", "delayed", address=connection.peer_host)
             try:
                 with tracing.span("turn"):
                     await charges.pause(wait)

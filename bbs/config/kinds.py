@@ -290,7 +290,7 @@ shared_secret = hidden(
 )
 told_address = text(
     'where people reach a server, "HOST" or "HOST:PORT", "" for what it finds out',
-    lambda value: not value or bool(Address.told(value, 1)),
+    lambda value: not value or bool(Address.parse_with_default(value, 1)),
 )
 names = texts(name.right, bool)
 names_or_none = texts(name.right, bool, empty=True)

@@ -1,4 +1,4 @@
-"""Work that several ask for at once and that is done once, or in batches."""
+"""Work that is done once for several callers, or in batches."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 GATHER = 0.02
-"""Seconds for which a batch is gathered."""
+"""Seconds to gather a batch."""
 
 LARGEST = 100
 """Keys in a batch."""
 
 
 class SingleFlight:
-    """Work under a key, shared by everybody who asks for it while it runs."""
+    """Work under a key, shared by all callers that ask for it while it runs."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[Deferred[None]]] = {}
 
     def join(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
-        """Begin `work`, unless it runs; the Deferred fires as it does, and cancelling does not end
-        it."""
+        """Begin `work`, unless some runs under `key`; the Deferred fires with its outcome. The
+        work goes on if the Deferred is cancelled."""
         begins = not self.runs(key)
         waiter = self._wait(key)
         if begins:
@@ -52,7 +52,7 @@ class SingleFlight:
 class Batch:
     """Gathers keys for a moment, and then acts on them together.
 
-    :param act: acts on at most `LARGEST` keys; returns the errors of those for which it failed.
+    :param act: acts on at most `LARGEST` keys; returns an error for each key that failed.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Batch:
         self._gathered: dict[str, list[Deferred[None]]] = {}
 
     def add(self, key: str) -> Deferred[None]:
-        """Gather `key`; the Deferred fires when it was acted on."""
+        """Add `key` to the batch; the Deferred fires when `act` is done with it."""
         if not self._gathered:
             self._reactor.callLater(GATHER, self._begin)
         waiter: Deferred[None] = Deferred()

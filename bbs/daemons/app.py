@@ -28,7 +28,7 @@ from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.core import tracing
 from bbs.core.addresses import Address
-from bbs.core.clock import IReactor, lived
+from bbs.core.clock import IReactor, process_age
 from bbs.core.errors import Unavailable
 from bbs.core.values import Tally
 from bbs.daemons.composition import AppServing
@@ -85,7 +85,7 @@ class AppServer(Daemon):
         parent = os.environ.get(tracing.VARIABLE, "")
         if not tracing.is_traceparent(parent):
             parent = ""
-        elif (seconds := lived()) is not None:
+        elif (seconds := process_age()) is not None:
             tracing.past("load", seconds, parent)
         with tracing.span("start", parent):
             await self._begin_parts()
@@ -144,7 +144,7 @@ class AppServer(Daemon):
         if self._launched_as is None:
             told = self.config.app.address
             if told:
-                place = Address.told(told, number)
+                place = Address.parse_with_default(told, number)
             else:
                 place = Address(await self.in_thread(self._address, database.url), number)
             return await database.run_patiently(

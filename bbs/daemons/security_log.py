@@ -61,7 +61,7 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityEvent:
-    """An event of `bbs.core.audit.tell`, `at` when (seconds since the epoch), and how often."""
+    """An event of `bbs.core.audit.record`, `at` when (seconds since the epoch), and how often."""
 
     at: float
     what: str
@@ -168,7 +168,7 @@ class Folding:
 
 
 class SecurityLog(Service):
-    """Writes what is told by `bbs.core.audit.tell`, on a thread of its own.
+    """Writes what is told by `bbs.core.audit.record`, on a thread of its own.
 
     Where the file cannot be written, or not fast enough, events are left out and counted, and the
     count is written when that can be done again. Nothing else is disturbed.

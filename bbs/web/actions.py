@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from bbs import __version__
-from bbs.core.audit import tell
+from bbs.core import audit
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.core.values import Policy
 from bbs.limits.fair_queue import FairQueue
@@ -234,7 +234,7 @@ class Controls:
             action=action,
             target=target,
         )
-        tell(action, "done", address=by.address, name=target, by=by.operator)
+        audit.record(action, "done", address=by.address, name=target, by=by.operator)
         self.on_change()
 
     def by_operator(self, act: Act) -> Responder:

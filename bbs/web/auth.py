@@ -128,7 +128,7 @@ class Operators:
 def _tell(outcome: str, address: str, name: str) -> None:
     # A name that is none is left out: people type their password there, too.
     by = name if outcome == "right" else ""
-    audit.tell("operator-login", outcome, address=address, by=by)
+    audit.record("operator-login", outcome, address=address, by=by)
 
 
 @dataclass

@@ -32,7 +32,7 @@ class Addresses(SynchronousTestCase):
             ("2001:db8::1", "[2001:db8::1]:7"),
             ("[2001:DB8::1]:8", "[2001:DB8::1]:8"),
         ):
-            self.assertEqual(str(Address.told(text, 7)), place)
+            self.assertEqual(str(Address.parse_with_default(text, 7)), place)
         for text in (
             "",
             "h:",
@@ -46,7 +46,7 @@ class Addresses(SynchronousTestCase):
             "0.0.0.0:1",
         ):
             with self.subTest(text):
-                self.assertRaises(ValueError, Address.told, text, 7)
+                self.assertRaises(ValueError, Address.parse_with_default, text, 7)
 
     def test_where_this_machine_reaches_it(self) -> None:
         for host, reached in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")):

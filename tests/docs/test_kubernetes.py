@@ -176,7 +176,7 @@ class Manifests(SynchronousTestCase):
         pods = [f"{app['metadata']['name']}-{number}" for number in range(app["spec"]["replicas"])]
         self.assertEqual(list(services), pods)
         for pod in pods:
-            address = Address.told(told.replace("$(POD)", pod), PLACES["bbs-app"])
+            address = Address.parse_with_default(told.replace("$(POD)", pod), PLACES["bbs-app"])
             self.assertEqual([*services[pod].values()], [address.host])
 
     def loaded(self, container: dict[str, Any]) -> Configuration:

@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.core.audit import tell
+from bbs.core import audit
 from bbs.core.errors import RequestTimedOut, TooManyConnections
 from bbs.core.values import IDoor, IEntry
 from bbs.protocols import connection_state
@@ -435,7 +435,7 @@ class LineConnection:
 
     def time_out(self) -> None:
         """Tell the peer that its line or its first request is late, and close."""
-        tell("request", "timed-out", address=self.peer_host)
+        audit.record("request", "timed-out", address=self.peer_host)
         self._answer(refusal(RequestTimedOut()))
         self.close()
 

@@ -112,6 +112,9 @@ class Workers(Service):
         )
         self._lanes: list[Lane[Any]] = []
 
+    def startService(self) -> None:
+        Service.startService(self)
+
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         for lane in (self._calls, *self._lanes):

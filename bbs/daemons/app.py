@@ -147,11 +147,11 @@ class AppServer(Daemon):
                 place = Address.parse_with_default(told, number)
             else:
                 place = Address(await self.in_thread(self._address, database.url), number)
-            return await database.run_patiently(
+            return await database.run_at_start(
                 membership.join, place.host, place.port, self.config.app.capacity, self.wall()
             )
         host = None if machine is None else await machine.host()
-        if not await database.run_patiently(membership.report, self._launched_as, number, host):
+        if not await database.run_at_start(membership.report, self._launched_as, number, host):
             raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
         if machine is not None:
             machine.joined(database, self._launched_as, number, host)

@@ -25,7 +25,7 @@ from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.servers import OPERATOR
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.engines import home_of
+from bbs.storage.engines import location_digest
 from bbs.storage.models import (
     Lease,
     LoginServer,
@@ -250,7 +250,7 @@ def _is_elsewhere(said: Mapping[str, str]) -> bool:
 
 
 def _home() -> str:
-    return home_of(database.obj)
+    return location_digest(database.obj)
 
 
 def _locked() -> Mapping[str, str]:

@@ -60,10 +60,10 @@ async def find_fleet(
     lives shows that the database has moved, and is not a copy.
     """
     beating = False
-    if await database.run_patiently(fleets.is_elsewhere):
-        before = await database.run_patiently(fleets.beats)
+    if await database.run_at_start(fleets.is_elsewhere):
+        before = await database.run_at_start(fleets.beats)
         beating = bool(await _moved(database, reactor, patience, before, None, enough=1))
-    fleet: FleetIdentity = await database.run_patiently(fleets.settle, wall(), beating)
+    fleet: FleetIdentity = await database.run_at_start(fleets.settle, wall(), beating)
     if fleet.copied and fleet.before and outlives:
         _log.warn(
             "this database is a copy of fleet {before}'s, or has been moved: it is fleet {fleet}"
@@ -89,10 +89,10 @@ async def take_over_launches(
     former: str = getattr(provider, "former_scope", "")
     if not former:
         return
-    before = await database.run_patiently(fleets.beats, former)
+    before = await database.run_at_start(fleets.beats, former)
     live = await _moved(database, reactor, patience, before, former, enough=len(before))
     if live:
-        count = await database.run_patiently(fleets.take_over, former, provider.scope, live, wall())
+        count = await database.run_at_start(fleets.take_over, former, provider.scope, live, wall())
         _log.info("{count} servers of before are this fleet's", count=count)
 
 
@@ -111,7 +111,7 @@ async def _moved(
     while len(moved) < min(enough, len(before)) and reactor.seconds() < end:
         slept: Deferred[None] = deferLater(reactor, LOOK, lambda: None)
         await slept
-        now = await database.run_patiently(fleets.beats, scope)
+        now = await database.run_at_start(fleets.beats, scope)
         moved |= {id for id, count in before.items() if now.get(id, count) != count}
     return moved
 

@@ -1,9 +1,9 @@
-"""The tables that every service has: one schema on SQLite and on MySQL and MariaDB.
+"""The tables that every service has: one schema on SQLite, MySQL and MariaDB.
 
-Names compare byte for byte on both (a binary collation on MySQL). Unique keys decide races; every
-query that a command makes has an index (`tests/integration/test_explain.py` shows the plans).
-A change here needs a step in `bbs/storage/framework_migrations.py`. A service's own tables are its
-own, with a version of their own.
+Names compare byte for byte on all of them (a binary collation on MySQL). Unique keys decide races;
+every query of a command has an index (`tests/integration/test_explain.py` shows the plans). A
+change here needs a step in `bbs/storage/framework_migrations.py`. A service defines its own tables,
+with a version of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ database = peewee.DatabaseProxy()
 
 
 class RisingIdField(peewee.BigAutoField):
-    """A key that never comes back, even when the newest row is deleted: SQLite reuses others."""
+    """A key that is never used again; SQLite reuses other keys when the newest row is deleted."""
 
     def ddl(self, ctx: peewee.Context) -> peewee.NodeList:
         """The column's definition."""
@@ -36,10 +36,9 @@ class Table(peewee.Model):
 
 
 class User(Table):
-    """An account. `channel` is the random part of its topic's name at the broker.
-
-    `seen` is when its user last asked something (seconds since the epoch), to a minute; null for
-    somebody who has not since there is this column."""
+    """An account. `channel` is the random part of its topic's name at the broker. `seen` is when
+    its user last sent a request (seconds since the epoch, to a minute); null if that was before the
+    column existed."""
 
     id = RisingIdField()
     name = peewee.CharField(NAME_LENGTH, unique=True)
@@ -50,8 +49,8 @@ class User(Table):
 
 
 class Suspension(Table):
-    """Nobody logs in as `user`, `since` when and `until` when (seconds since the epoch; null: until
-    operators resume the account), for a `reason` that is for operators alone."""
+    """A suspension: `user` cannot log in from `since` until `until` (seconds since the epoch; null:
+    until operators resume the account). The `reason` is for operators alone."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     user_id: int
@@ -61,7 +60,7 @@ class Suspension(Table):
 
 
 class Session(Table):
-    """A login that has not ended; only the token's digest (SHA-256, hex) is kept."""
+    """A login that has not ended; only the token's digest (SHA-256, hex) is stored."""
 
     digest = peewee.CharField(64, primary_key=True)
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
@@ -70,36 +69,33 @@ class Session(Table):
 
 
 def _count() -> peewee.BigIntegerField:
-    """A count that is 0 in the rows of servers of an older version, which do not know it."""
+    # The defaults are in SQL, as servers of an older version insert rows without these columns.
     return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 def _flag() -> peewee.BooleanField:
-    """A flag that is false in such rows."""
     return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])
 
 
-def _word(length: int) -> peewee.CharField:
-    """A short text that is empty in such rows."""
+def _short_text(length: int) -> peewee.CharField:
     return peewee.CharField(length, default="", constraints=[peewee.SQL("DEFAULT ''")])
 
 
 class Server(Table):
-    """An app server, from the decision to launch it until a while after its end.
+    """An app server, from the decision to launch it until some time after its end.
 
-    `scope` names the provider that can speak of it; `beats` counts its heartbeats, so that whoever
-    watches needs no clock in common with it; `taken` counts its `Place`s and is changed with them,
-    in the same transaction. `instance_id` and `kind` are the provider's words for it. `counts` is
-    what its service counted since it started, by name (JSON), as of its last heartbeat; `messages`
-    is what servers of version 0.1.0 write instead. `figures` is what every server tells of itself
-    beside that, as JSON too. `warned`: why its provider will soon take it away, if it has said so.
-    `shelved`: it is launched to be stopped once it has booted, and started when a crowd comes.
-    `way`: by which of its ways the provider is asked to launch it, in the provider's words; it is
-    written down before the provider asks by it. `version` is that of bbs which it runs, "" of
-    what is older than 0.3.0. `replace_asked`: operators asked for another in its place. `trace`: of
-    whom it is launched for, as W3C's `traceparent`. `cause`: why it drains, or why it was lost or
-    has ended (`bbs.core.values.DrainCause`, `LossCause`), "" where there is nothing to say;
-    `reason` says the same to people, and decides nothing.
+    `scope` names the provider that reports on it. `beats` counts its heartbeats, so that a watcher
+    needs no common clock. `taken` counts its `Place`s and changes in the same transaction.
+    `instance_id` and `kind` are the provider's. `counts` is what its service counted since it
+    started, by name (JSON), as of its last heartbeat; servers of version 0.1.0 write `messages`
+    instead. `figures` is what every server counts, as JSON too. `warned`: why its provider will
+    soon take it away, if the provider has said so. `shelved`: it is in the warm pool: launched to
+    be stopped once it has booted, and started when many users come. `way`: the launch strategy, in
+    the provider's words; it is stored before the provider uses it. `version` is the version of bbs
+    that it runs, "" if older than 0.3.0. `replace_asked`: operators asked for another server in its
+    place. `trace`: the trace of the users whom it is launched for, as W3C's `traceparent`. `cause`:
+    why it drains, was lost or has ended (`bbs.core.values.DrainCause`, `LossCause`), or "";
+    `reason` says so to people, and decides nothing.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -124,22 +120,22 @@ class Server(Table):
     warned = peewee.CharField(200, null=True)
     shelved = _flag()
     way = peewee.CharField(200, null=True)
-    version = _word(40)
+    version = _short_text(40)
     replace_asked = _flag()
-    trace = _word(64)
-    cause = _word(20)
+    trace = _short_text(64)
+    cause = _short_text(20)
 
     class Meta:
         indexes = ((("state", "taken"), False), (("state", "capacity"), False), (("ready",), False))
 
 
 class Place(Table):
-    """A user is online, and has this place. `server` is null while a new one is being found, and
-    for who is `away`: logged in, and without a place until the next command. `asked` counts logins
-    and the like, so that whoever watches the place sees that its user has been there. `moved`: when
-    its user was last moved to another server so that one could end, in seconds since the epoch.
+    """The place of a user who is logged in. `server` is null while a new one is being found, and
+    for a user who is `away`: without a place until the next command. `asked` counts logins and
+    requests for the place, so that a watcher sees that the user has been there. `moved`: when the
+    user was last moved to another server so that one could end, in seconds since the epoch.
 
-    Servers of before there was `away` do not know it, and leave it at 0."""
+    Servers older than the column `away` leave it at 0."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     user_id: int
@@ -154,9 +150,8 @@ class Place(Table):
 
 
 class LoginServer(Table):
-    """A login server that runs. `logins` counts those that it let in since it started, `counts` is
-    what its service counted, and `figures` what it tells beside, as an app server's. `version` is
-    that of bbs which it runs."""
+    """A login server that runs. `logins` counts logins since it started; `counts` and `figures` are
+    as an app server's. `version` is the version of bbs that it runs."""
 
     id = peewee.CharField(32, primary_key=True)
     identity = peewee.CharField(200)
@@ -164,27 +159,25 @@ class LoginServer(Table):
     logins = peewee.BigIntegerField(null=True)
     counts = peewee.TextField(null=True)
     figures = peewee.TextField(null=True)
-    version = _word(40)
+    version = _short_text(40)
 
 
 class Waiter(Table):
-    """Somebody offline who waits at `login_server` for a place, `since` when. The transaction that
-    gives the place removes the row, so nobody is ever counted both here and there. `trace` is of
-    the login that waits, as W3C's `traceparent`."""
+    """A user who has waited at `login_server` for a place since `since`, and is offline. The
+    transaction that gives the place removes the row, so that no user is counted twice. `trace` is
+    that of the login, as W3C's `traceparent`."""
 
     id = peewee.CharField(32, primary_key=True)
     login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")
     name = peewee.CharField(NAME_LENGTH)
     since = peewee.DoubleField(null=True)
-    trace = _word(64)
+    trace = _short_text(64)
 
 
 class Lease(Table):
-    """The lease of the login server that keeps the fleet. The holder counts `beats` up; one that
-    stops counting loses it.
-
-    `refusal` is why its provider launches nothing, and is not asked again before `refused_until`.
-    """
+    """The lease of the login server that controls the fleet. The holder counts `beats` up, and
+    loses the lease if it stops. `refusal` is why its provider launches nothing; it is not asked
+    again before `refused_until`."""
 
     name = peewee.CharField(20, primary_key=True)
     holder = peewee.CharField(32)
@@ -195,11 +188,9 @@ class Lease(Table):
 
 
 class Action(Table):
-    """An act of an operator: `at` when, from which `address`, to which server (`target`) or to
-    which `person` (a name), and how (`detail`).
-
-    A row is written by the transaction that does it, and stays.
-    """
+    """An act of an operator: the time (`at`), the `address` that it came from, the server
+    (`target`) or the `person` (a name) that it concerns, and a `detail`. The transaction of the act
+    writes the row, which stays."""
 
     id = RisingIdField()
     at = peewee.DoubleField()
@@ -212,8 +203,8 @@ class Action(Table):
 
 
 class OutboxEntry(Table):
-    """Something has been done to the user who listens on `channel`: whoever keeps the fleet tells
-    the app servers to look, and removes the row."""
+    """A notice that an operator has done something to the user who listens on `channel`: the
+    fleet's controller tells the app servers to look, and removes the row."""
 
     id = RisingIdField()
     channel = peewee.CharField(32)
@@ -223,8 +214,8 @@ class OutboxEntry(Table):
 
 
 class Point(Table):
-    """One point of the operators' page's last hour: the series of the fleet by name (JSON), or with
-    a `login_server`'s id those of its own. Few are kept."""
+    """One point in the last hour of the operators' page: the series of the fleet by name (JSON), or
+    with a `login_server` (id) its own series. Few are kept."""
 
     id = RisingIdField()
     at = peewee.DoubleField(index=True)
@@ -233,25 +224,25 @@ class Point(Table):
 
 
 class News(Table):
-    """One event of the operators' page, `at` when (seconds since the epoch), stored by the
+    """One event of the operators' page, at the time `at` (seconds since the epoch), stored by the
     transaction that acts. Few are kept.
 
-    `kind` is what happened (`bbs.rules.page_history.EventKind`), to which `server`; `detail` and
-    `number` are what else there is to say. Versions up to 0.3.0 write `text` alone, and read it of
-    every row; it can go when schema 10 is the oldest whose programs can work on the database.
+    `kind` is what happened (`bbs.rules.page_history.EventKind`), to `server`; `detail` and `number`
+    complete the sentence. Versions up to 0.3.0 write `text` alone, and read it of every row; it can
+    go when schema 10 is the oldest whose programs can work on the database.
     """
 
     id = RisingIdField()
     at = peewee.DoubleField()
     text = peewee.TextField()
-    kind = _word(20)
-    server = _word(32)
-    detail = _word(250)
+    kind = _short_text(20)
+    server = _short_text(32)
+    detail = _short_text(250)
     number = peewee.DoubleField(null=True)
 
 
 class Secret(Table):
-    """A secret of the servers of the service (hex)."""
+    """A secret (hex) that the servers of the service share."""
 
     name = peewee.CharField(20, primary_key=True)
     value = peewee.CharField(64)

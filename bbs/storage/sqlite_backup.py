@@ -1,10 +1,10 @@
-"""Backups of an SQLite database: how one is made while servers write, and what must hold before one
-takes the database's place.
+"""Backups of an SQLite database: how to make one while servers write, and the checks before one
+replaces the database.
 
-SQLite's backup begins anew whenever somebody else has written, and so comes to no end where there
-is always somebody (measured: none within the 10 s for which 1,000 transactions a second went on,
-240 MB). Within a transaction that reads it has one moment before it, whatever is written meanwhile:
-1.1 s, and the writers' p99 stayed below half a millisecond.
+SQLite's backup begins anew whenever another connection has written, and so never ends under
+constant writes (measured: not within 10 s of 1,000 transactions a second, 240 MB). Inside a
+transaction that reads, it copies the state at one moment, whatever is written meanwhile: 1.1 s, and
+the writers' p99 stayed below half a millisecond.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from itertools import count
 from urllib.parse import quote
 
 PAGES = 256
-"""Pages (of 4 KiB) that are copied in one step; an interruption is heard between two."""
+"""Pages (of 4 KiB) that are copied in one step; an interruption takes effect between two."""
 
 PAUSE = 0.001
-"""Seconds between two steps, in which whoever serves people has the disk."""
+"""Seconds between two steps, in which the servers have the disk."""
 
 SYNC_EVERY = 16
-"""Steps after which the disk is to have what was copied, 16 MiB: all of it at the end would be a
-burst, behind which the commits of servers wait."""
+"""Steps (16 MiB) after which the copy is synced to the disk: to sync all of it at the end would
+make the commits of servers wait."""
 
 NICENESS = 15
-"""By how much whoever copies stands back for whoever serves people (nice(2))."""
+"""The niceness of a process that copies, so that servers come first (nice(2))."""
 
 BESIDE = ("-wal", "-shm", "-journal")
-"""The files that SQLite puts beside a database, by the ends of their names."""
+"""The suffixes of the files that SQLite puts next to a database."""
 
 TURN = "-turn"
-"""The end of the name of the file by which writers take turns (`bbs.storage.sqlite`)."""
+"""The suffix of the file by which writers take turns (`bbs.storage.sqlite`)."""
 
 PATIENCE = 5.0
-"""Seconds for which a database is waited for that a server has just begun to set right."""
+"""Seconds to wait for a database that a server has just begun to recover."""
 
 
 class CopyRefused(Exception):
@@ -52,8 +52,8 @@ class NoDatabase(CopyRefused):
 
 @contextmanager
 def part_of(path: str) -> Iterator[str]:
-    """The path of a new and empty file beside `path`, for its owner alone; it is gone at the end,
-    unless `put` has made it what it is for.
+    """Make an empty file next to `path`, readable by its owner alone, and yield its path. At the
+    end it is removed, unless `put` has moved it to `path`.
 
     :raises CopyRefused: it cannot be written, or another such command is writing it.
     """
@@ -69,10 +69,10 @@ def part_of(path: str) -> Iterator[str]:
         except OSError as error:
             raise CopyRefused(f"{part}: somebody is writing it already") from error
         if os.fstat(descriptor).st_uid != os.geteuid():
-            # Whoever put it there, in /tmp for one, may have it open, and would read along.
-            raise CopyRefused(f"{part} is somebody else's")
+            # Its owner, for example in /tmp, may have it open, and would read the copy.
+            raise CopyRefused(f"{part} belongs to another user")
         try:
-            # A command that was killed may have left something.
+            # A command that was killed may have left a part.
             os.fchmod(descriptor, 0o600)
             os.ftruncate(descriptor, 0)
             yield part
@@ -87,19 +87,19 @@ def part_of(path: str) -> Iterator[str]:
 
 
 def put(part: str, path: str, *, over: bool) -> None:
-    """Make `part` be `path`, whole and lasting; `over` what is there.
+    """Move `part` to `path`, synced to the disk; `over` replaces an existing file.
 
-    :raises CopyRefused: something is there, and it is not to be replaced.
+    :raises CopyRefused: `path` exists, and is not to be replaced.
     """
     _sync(part)
     if over:
         os.replace(part, path)
     else:
         try:
-            os.link(part, path)  # As no renaming would, it fails where there is something.
+            os.link(part, path)  # Unlike a renaming, this fails if `path` exists.
         except FileExistsError as error:
             raise exists(path) from error
-        except OSError:  # A disk that knows no links.
+        except OSError:  # A file system without links.
             if os.path.lexists(path):
                 raise exists(path) from None
             os.replace(part, path)
@@ -107,12 +107,12 @@ def put(part: str, path: str, *, over: bool) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """Copy the database in the file `source` into the empty file `target`, as it is at one moment.
+    """Copy the database `source` into the empty file `target`, as it is at one moment.
 
-    :raises CopyRefused: `source` is not a database, or there is no room for it.
+    :raises CopyRefused: `source` is not a database, or the disk is full.
     """
     where = source
-    # SQLite's locks on a file go when any descriptor of it is closed: so this one goes last.
+    # Closing any descriptor of a file releases SQLite's locks on it: so this one is closed last.
     written = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
     steps = count(1)
 
@@ -136,9 +136,9 @@ def copy(source: str, target: str) -> None:
 
 
 def check(path: str) -> None:
-    """Look at a database that nobody else has open.
+    """Check the integrity of a database that no other process has open.
 
-    :raises CopyRefused: it is damaged, or none.
+    :raises CopyRefused: it is damaged, or not a database.
     """
     try:
         with closing(_open(path)) as database:
@@ -150,15 +150,13 @@ def check(path: str) -> None:
 
 
 def check_alone(path: str) -> None:
-    """See that nobody has the database `path` open, if there is one.
-
-    :raises CopyRefused: somebody has, on this machine.
-    """
+    """Raise CopyRefused if a process of this machine has the database `path` open."""
     if not os.path.exists(path):
         return
     try:
         with closing(_open(path, 0.0)) as database:
-            # SQLite leaves WAL only for who is alone, and puts what it had beside into the file.
+            # SQLite leaves WAL mode only if no other process has the database open, and then moves
+            # the contents of the WAL into the file.
             database.execute("PRAGMA journal_mode = delete")
             database.execute("BEGIN EXCLUSIVE")
             database.execute("ROLLBACK")
@@ -167,14 +165,14 @@ def check_alone(path: str) -> None:
             raise CopyRefused(f"servers run on {path}: stop them first") from error
         raise _refusal(path, error) from error
     except sqlite3.DatabaseError:
-        pass  # What is there is damaged.
+        pass  # The database is damaged.
 
 
 def make_way(path: str) -> None:
-    """See that another database can come in the place of `path`: nobody has that open, and nothing
-    is left beside it, which would be taken for the other's.
+    """Prepare for another database in the place of `path`: remove the files next to it, which
+    SQLite would take for the new one's.
 
-    :raises CopyRefused: somebody has it open.
+    :raises CopyRefused: a process has the database open.
     """
     check_alone(path)
     for end in BESIDE:
@@ -183,37 +181,35 @@ def make_way(path: str) -> None:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether both are one file."""
+    """Whether both paths are one file."""
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 def url_of(path: str) -> str:
-    """The URL of the database in a file."""
+    """The URL of the SQLite database at `path`."""
     return f"sqlite:///{quote(os.path.abspath(path))}"
 
 
 def exists(path: str) -> CopyRefused:
-    """The refusal to write over what is at `path`."""
+    """Make the refusal to overwrite `path`."""
     return CopyRefused(f"{path} exists: --force replaces it")
 
 
 def cannot_write(path: str, error: OSError) -> CopyRefused:
-    """The refusal for a file that cannot be written."""
+    """Make the refusal for a file that cannot be written."""
     return CopyRefused(f"cannot write {path}: {error.strerror}")
 
 
 def _open(path: str, patience: float = PATIENCE) -> sqlite3.Connection:
-    # A copy that lies on what nobody can write is read as it is, if nothing is beside it.
-    alone = not os.access(os.path.dirname(path) or ".", os.W_OK) and not os.path.exists(
-        path + "-wal"
-    )
-    how = "mode=ro&immutable=1" if alone else "mode=rw"
-    uri = f"file:{quote(os.path.abspath(path))}?{how}"
+    # A copy in a folder that cannot be written, without a WAL, is opened as immutable.
+    read_only = not os.access(os.path.dirname(path) or ".", os.W_OK)
+    mode = "ro&immutable=1" if read_only and not os.path.exists(path + "-wal") else "rw"
+    uri = f"file:{quote(os.path.abspath(path))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
 
 
 def _code(error: sqlite3.Error) -> int:
-    """The kind of it: SQLite's extended codes have it in their lowest byte."""
+    """The primary code, which is the lowest byte of SQLite's extended codes."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF
 

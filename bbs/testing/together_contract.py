@@ -117,7 +117,7 @@ class TogetherContract(DatabaseSuite):
 
         read = read_only(look)
         workers = self._workers(connections=1)
-        run, unhurried = self.database.run, self.database.run_unhurried
+        run, unhurried = self.database.run, self.database.run_untimed
         answers: list[Deferred[Any]] = [
             run(self._add, "1"),
             run(self._add, "2"),

@@ -175,7 +175,7 @@ class BackingUp(CopyCase):
         Path(f"{self.file}.part").write_text("somebody's", encoding="utf-8")
         self.patch(os, "geteuid", lambda: 12345)
         said = self.run_it(backup, self.file, "--data", self.data)
-        self.assertEqual(said, (1, "", f"bbs backup: {self.file}.part is somebody else's\n"))
+        self.assertEqual(said, (1, "", f"bbs backup: {self.file}.part belongs to another user\n"))
         self.assertEqual(Path(f"{self.file}.part").read_text(encoding="utf-8"), "somebody's")
 
     def test_a_full_disk(self) -> None:

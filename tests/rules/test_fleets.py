@@ -9,7 +9,7 @@ from typing import Any
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets
 from bbs.rules.fleets import ELSEWHERE, FORMER, HOME, FleetIdentity, Left, NothingToAdopt
-from bbs.storage.engines import connect_to, home_of
+from bbs.storage.engines import connect_to, location_digest
 from bbs.storage.models import Secret, Server
 from tests.database_case import fresh_mysql_url, on_both_databases
 from tests.rules.fleet_case import FleetCase
@@ -195,7 +195,7 @@ class Homes(FoundCase):
         database = connect_to(url)
         database.connect()
         self.addCleanup(database.close)
-        return home_of(database)
+        return location_digest(database)
 
     def test_a_file_is_where_it_is(self) -> None:
         path = self.url.removeprefix("sqlite:///")
@@ -222,7 +222,7 @@ class Homes(FoundCase):
         many machines, and some have none."""
 
         def home(name: str = "bbs", **said: str) -> str:
-            return home_of(_Said(name, said))
+            return location_digest(_Said(name, said))
 
         where = {"hostname": "a", "port": "3306", "datadir": "/d/"}
         uuid = home(server_uuid="u", **where)

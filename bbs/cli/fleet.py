@@ -21,8 +21,8 @@ from bbs.cli.offline import NotCarriedOut, by_whom, configuration, connected, te
 from bbs.config import ConfigError, Configuration
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets, membership, overview
-from bbs.rules.fleet_admin import DELAY, By, Replacement, in_number
-from bbs.rules.fleets import Left
+from bbs.rules.fleet_admin import DELAY, By, Replacement, count_text
+from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import LoginServerRow
 from bbs.scaling import providers
 from bbs.scaling.ec2.instance_states import price
@@ -88,7 +88,7 @@ def _fleet_identity(config: Configuration) -> str:
     return f"{own}; its database is a copy of fleet {_named(left)}, which waits for fleet adopt"
 
 
-def _named(left: Left) -> str:
+def _named(left: SourceFleet) -> str:
     if left.at is None:
         return f"{left.id}'s"
     at = datetime.fromtimestamp(left.at).astimezone().isoformat(timespec="seconds")
@@ -120,7 +120,7 @@ def _add_replace_options(parser: argparse.ArgumentParser) -> None:
 
 def _how_many(text: str) -> int:
     try:
-        return fleet_admin.count_of(text)
+        return fleet_admin.parse_count(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -143,7 +143,7 @@ def _replace(config: Configuration, options: argparse.Namespace, by: By) -> dict
 
 def _replacement_in_words(result: Mapping[str, Any]) -> str:
     """What was asked for."""
-    servers = fleet_admin.in_number(len(result["servers"]))
+    servers = fleet_admin.count_text(len(result["servers"]))
     if result["asked"] == "replace-cancel":
         return f"replace taken back: {servers}" if result["servers"] else "nothing to take back"
     return f"replace asked for: {servers}" if result["servers"] else "nothing to replace"
@@ -153,7 +153,7 @@ def _replacement_notes(config: Configuration, result: Mapping[str, Any]) -> Iter
     """Notes on a replacement."""
     if result["asked"] == "replace":
         said = {name: value for name, value in result.items() if name != "asked"}
-        yield from fleet_admin.notes(Replacement(**said), config.fleet.maximum)
+        yield from fleet_admin.replacement_notes(Replacement(**said), config.fleet.maximum)
 
 
 def _status_lines(
@@ -161,7 +161,7 @@ def _status_lines(
 ) -> Iterator[str]:
     """Lines below a list of `found` servers: for what a replacement waits, and which versions login
     servers have."""
-    delay = fleet_admin.delay(each.figures.get(DELAY, 0) for each in login_servers)
+    delay = fleet_admin.blocker_text(each.figures.get(DELAY, 0) for each in login_servers)
     if delay and any(server["replace_asked"] for server in found):
         yield f"replacing servers waits: {delay}"
     if login_servers:
@@ -212,7 +212,7 @@ def main(argv: Sequence[str], program: Program) -> int:
                 notes = [*_replacement_notes(config, result)]
         if options.action == "replace":
             if result["servers"]:
-                count = in_number(len(result["servers"]))
+                count = count_text(len(result["servers"]))
                 tell(config, options.data, by, result["asked"], count)
         elif options.action != "list":
             tell(config, options.data, by, options.action, result["id"])
@@ -284,7 +284,7 @@ def _list(config: Configuration, options: argparse.Namespace, by: By) -> list[di
     return [_as_json(listed, now, region) for listed in found]
 
 
-def _as_json(listed: fleet_admin.Listed, now: float, region: str) -> dict[str, object]:
+def _as_json(listed: fleet_admin.ListedServer, now: float, region: str) -> dict[str, object]:
     server = listed.server
     took = server.launch_time
     return {
@@ -402,7 +402,7 @@ def _print_list(
         print(f"{len(found)} servers: {said}{more}")
     marked = sum(server["replace_asked"] for server in found)
     if marked:
-        print(f"* {in_number(marked)} to be replaced")
+        print(f"* {count_text(marked)} to be replaced")
     for note in notes:
         print(note)
 

@@ -33,7 +33,7 @@ from bbs.limits.password_hashing import OWASP
 from bbs.rules import accounts, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.names import normalized
-from bbs.rules.user_admin import Done, NoSuchPerson, People, Person
+from bbs.rules.user_admin import ActionResult, NoSuchPerson, People, Person
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
 from bbs.ui.output import visible
@@ -226,7 +226,7 @@ class _Action:
     database: peewee.Database
     service: Service
 
-    def done(self, done: Done, words: str, **members: object) -> None:
+    def done(self, done: ActionResult, words: str, **members: object) -> None:
         """Say in `words`, or to programs with `members` beside, that the action is carried out, and
         write it down."""
         name = done.name

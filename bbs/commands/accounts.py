@@ -78,7 +78,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
             limits.sessions_per_user,
             ask.home.service.on_login,
         )
-        if isinstance(search, accounts.Begun):
+        if isinstance(search, accounts.LoginResult):
             of_service.update(search.members)
         return search
 

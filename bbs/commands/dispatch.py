@@ -43,7 +43,7 @@ from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, placement
 from bbs.rules.auth import ONE_COMMAND, Caller, Costs, asked_by, costs_of, identify, touch
-from bbs.rules.presence import keep
+from bbs.rules.presence import renew
 from bbs.storage.database import marked_as
 
 T = TypeVar("T")
@@ -297,7 +297,7 @@ class Dispatcher:
     def _touch(self, caller: Caller, command: Command) -> None:
         run = self._home.database.run
         if command.by_itself:
-            noted = run(keep, [caller.session], caller.now)
+            noted = run(renew, [caller.session], caller.now)
         else:
             noted = run(touch, caller.id, caller.session, caller.now)
         noted.addErrback(lambda failure: failure.trap(Refusal))

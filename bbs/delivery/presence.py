@@ -188,7 +188,7 @@ class PresenceTracker(Service):
         sessions = sorted(self._listeners.sessions)
         for begin in range(0, len(sessions), presence.AT_ONCE):
             some = sessions[begin : begin + presence.AT_ONCE]
-            await self._database.run(presence.keep, some, self._wall() + self._ahead)
+            await self._database.run(presence.renew, some, self._wall() + self._ahead)
 
     @staticmethod
     def _make_loop(

@@ -1,21 +1,21 @@
 """The identity of a fleet, and the secrets that its servers share; they never leave the database.
 
-A fleet's id is made with its database, and every machine of it carries the id at its provider. A
-copy of the database is another fleet, as the original may go on: what the original launched is not
-for the copy to end or to count. A database counts as a copy when it is somewhere else than it was
-(`bbs.storage.engines`) and none of its app servers says that it lives. So a database that has moved
-with its servers stays the fleet that it was. If one is taken for a copy by mistake, its servers
-that have rows serve on, and whatever else carries the old id stays until an operator adopts it.
+A fleet's id is made with its database, and all its machines carry the id at their provider. A copy
+of the database is another fleet, as the original may go on: the copy must not end or count what the
+original has launched. A database counts as a copy if its place has changed (`bbs.storage.engines`)
+and none of its app servers beats. A database that has moved with its servers therefore stays the
+same fleet. If one is taken for a copy by mistake, its servers that have rows serve on, and all
+other machines with the old id stay until an operator adopts them.
 
-In a database that was restored from a copy the people are ours, and whatever ran when the copy was
-made belongs to another fleet.
+In a database that was restored from a copy the users are ours, and the servers that ran when the
+copy was made belong to another fleet.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
 import peewee
@@ -38,46 +38,46 @@ from bbs.storage.models import (
 )
 
 HINTS = "hints"
-"""The secret by which servers know each other's hints."""
+"""The secret that proves hints between servers."""
 
 HINT_KEY_BYTES = 32
-"""As long as what SHA-256 makes, as RFC 2104 advises for HMAC."""
+"""The length of a SHA-256 hash, as RFC 2104 advises for HMAC."""
 
 
 def hint_key() -> bytes:
-    """The key that proves hints; whoever asks first makes it."""
+    """The key that proves hints; it is made at the first call."""
     row = Secret.get_or_none(Secret.name == HINTS)
     if row is None:
-        # Of two who make it at once one loses the race, runs again and finds the other's.
-        row = Secret.create(name=HINTS, value=secrets.token_hex(HINT_KEY_BYTES))
+        # If two servers make it at once, one loses the race, runs again and finds the other's.
+        row = Secret.create(name=HINTS, value=token_hex(HINT_KEY_BYTES))
     return bytes.fromhex(row.value)
 
 
 FLEET, HOME, BEFORE, FORMER = "fleet", "fleet home", "fleet before", "fleet former"
-"""Rows of `Secret`: the id; the digest of where the database is, `ELSEWHERE` for one that has been
-restored; the fleet of which it is a copy, with when that was noticed; and the time since which
-there are no more servers of a version that knew of no ids."""
+"""Rows of `Secret`: the id; the digest of the database's place, or `ELSEWHERE` after a restore; the
+fleet that this database is a copy of, and the time at which that was noticed; and the time since
+which no server of a version without ids was launched."""
 
 ELSEWHERE = "elsewhere"
 
 INTERIM = "as "
-"""What the names of more such rows begin with, and an id follows: what was launched under it is the
-fleet's whose id is the value, as a copy of that has launched it that then adopted it."""
+"""The prefix of the names of more such rows, before an id. A copy of a fleet launched servers under
+this id before it adopted the fleet, whose id is the value: they belong to that fleet."""
 
 ID_BYTES = 8
 
 ADOPT = "adopt"
-"""The action, as `Action` has it."""
+"""The name of the action in `Action`."""
 
 
 class NothingToAdopt(Exception):
-    """This database is no copy, or what it was a copy of has been adopted."""
+    """This database is not a copy, or has adopted its source already."""
 
 
 @dataclass(frozen=True)
-class Left:
-    """A fleet of whose database this one is a copy, and when that was noticed (seconds since the
-    epoch; None: it is noticed only now)."""
+class SourceFleet:
+    """The fleet that this database is a copy of, and when that was noticed (seconds since the
+    epoch; None: just now)."""
 
     id: str
     at: float | None
@@ -85,47 +85,47 @@ class Left:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetIdentity:
-    """Which fleet this is: its `id`, 16 hex digits; the `others` under which it has launched before
-    it adopted that one; what it may adopt; and whether servers of it may have been launched by a
-    version that gave them no id. `copied`: it has just been found to be a copy."""
+    """A fleet's identity: its `id`, 16 hex digits; the `others` under which it launched servers
+    before it adopted that id; the fleet `before` that it may adopt. `former`: some of its servers
+    may have no id, by an older version. `copied`: it has just been found to be a copy."""
 
     id: str
     others: tuple[str, ...] = ()
-    before: Left | None = None
+    before: SourceFleet | None = None
     former: bool = False
     copied: bool = False
 
 
 @read_only
 def fleet_id() -> str:
-    """The id; empty before a login server of this version has started."""
-    return _said().get(FLEET, "")
+    """The fleet's id; empty before a login server of this version has started."""
+    return _read_secrets().get(FLEET, "")
 
 
 @read_only
-def waiting_for_adopt() -> Left | None:
-    """What `adopt` would take over; None where there is nothing."""
-    said = _said()
-    return Left(said[FLEET], None) if _is_elsewhere(said) else _left(said)
+def waiting_for_adopt() -> SourceFleet | None:
+    """The fleet that `adopt` would take over, if any."""
+    secrets = _read_secrets()
+    return SourceFleet(secrets[FLEET], None) if _is_elsewhere(secrets) else _source(secrets)
 
 
 @read_only
-def standing() -> tuple[str, Left | None]:
-    """The id, and what has been noticed that may be adopted."""
-    said = _said()
-    return said.get(FLEET, ""), _left(said)
+def id_and_source() -> tuple[str, SourceFleet | None]:
+    """The fleet's id, and the fleet that it may adopt, as far as noticed."""
+    secrets = _read_secrets()
+    return secrets.get(FLEET, ""), _source(secrets)
 
 
 @read_only
 def is_elsewhere() -> bool:
-    """Whether this database is not where it was when its fleet was last looked at."""
-    return _is_elsewhere(_said())
+    """Whether the database's place has changed since the last look at its fleet."""
+    return _is_elsewhere(_read_secrets())
 
 
 @read_only
 def beats(scope: str | None = None) -> Mapping[str, int]:
-    """The heartbeats of app servers that may live, and that a provider launched (under `scope`), by
-    id."""
+    """The counts of heartbeats, by id, of app servers that may live and that a provider launched
+    (under `scope`)."""
     may_live = Server.port.is_null(False) & (Server.state != State.GONE)
     whose = (Server.scope != OPERATOR) if scope is None else (Server.scope == scope)
     return dict(rows(Server.select(Server.id, Server.beats).where(may_live & whose)))
@@ -133,42 +133,40 @@ def beats(scope: str | None = None) -> Mapping[str, int]:
 
 @read_only
 def count_of(fleet: str) -> int:
-    """How many servers live that were launched as `fleet`."""
-    return int(Server.select().where(_of(fleet) & (Server.state != State.GONE)).count())
+    """Count the servers that live and were launched under the id `fleet`."""
+    return int(Server.select().where(_has_id(fleet) & (Server.state != State.GONE)).count())
 
 
 def settle(now: float, beating: bool) -> FleetIdentity:
-    """Which fleet this is from now on, for a login server that starts; `beating`: an app server of
-    it has been seen to live. To be asked again changes nothing."""
-    said, home = _locked(), _home()
-    if FLEET not in said:
-        # Of two who make it at once the one that comes later takes the other's.
-        made = secrets.token_hex(ID_BYTES)
-        Secret.insert(name=FLEET, value=made).on_conflict_ignore().execute()
-        _put(HOME, home)
+    """Determine the fleet's identity when a login server starts; `beating`: an app server of it
+    lives. A second call changes nothing."""
+    secrets, location = _lock_secrets(), location_digest(database.obj)
+    if FLEET not in secrets:
+        # If two servers make it at once, the second one takes the first one's.
+        Secret.insert(name=FLEET, value=token_hex(ID_BYTES)).on_conflict_ignore().execute()
+        _put(HOME, location)
         if Server.select().where(Server.state != State.GONE).exists():
             _put(FORMER, f"{now:.0f}")
-        said = _said()
-    copied = _is_elsewhere(said) and not beating
+        secrets = _read_secrets()
+    copied = _is_elsewhere(secrets) and not beating
     if copied:
-        _begin_anew(said, now)
-    if said.get(HOME) != home:
-        _put(HOME, home)
-    said = _said()
-    id, others = said[FLEET], _others(said[FLEET])
+        _begin_anew(secrets, now)
+    if secrets.get(HOME) != location:
+        _put(HOME, location)
+    secrets = _read_secrets()
+    id, others = secrets[FLEET], _others(secrets[FLEET])
     for other in others:
-        # A login server that had not been started again yet may have launched more of them.
+        # A login server that had not been started again yet may have launched more under this id.
         Server.update(scope=peewee.fn.REPLACE(Server.scope, f":{other}", f":{id}")).where(
-            _of(other)
+            _has_id(other)
         ).execute()
-    return FleetIdentity(
-        id=id, others=others, before=_left(said), former=_former(said), copied=copied
-    )
+    before, former = _source(secrets), _is_former(secrets)
+    return FleetIdentity(id=id, others=others, before=before, former=former, copied=copied)
 
 
 def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) -> int:
-    """Servers that a version without ids launched under `old_scope`, those of `ids`, are spoken of
-    under `new_scope` from now on; returns how many."""
+    """Move servers that a version without ids launched, those of `ids`, from `old_scope` to
+    `new_scope`; returns how many."""
     changed: int = (
         Server.update(scope=new_scope)
         .where((Server.scope == old_scope) & Server.id.in_([*ids]) & (Server.state != State.GONE))
@@ -179,87 +177,76 @@ def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) 
     return changed
 
 
-def adopt(by: By) -> Left:
-    """This is the fleet again of which the database is a copy; returns that. What this has launched
-    under the id that it had meanwhile stays its own.
+def adopt(by: By) -> SourceFleet:
+    """Become the fleet again that this database is a copy of, and return it. Servers launched under
+    the id since then still belong to this fleet.
 
-    :raises NothingToAdopt: it is a copy of none, or has been adopted.
+    :raises NothingToAdopt:
     """
-    said = _locked()
-    left = waiting_for_adopt()
-    if left is None:
+    secrets = _lock_secrets()
+    source = waiting_for_adopt()
+    if source is None:
         raise NothingToAdopt()
-    fleet_admin.record(by, ADOPT, left.id, detail=f"was {said[FLEET]}")
-    if said[FLEET] != left.id:
-        _put(f"{INTERIM}{said[FLEET]}", left.id)
-    _put(FLEET, left.id)
-    _put(HOME, _home())
+    fleet_admin.record(by, ADOPT, source.id, detail=f"was {secrets[FLEET]}")
+    if secrets[FLEET] != source.id:
+        _put(f"{INTERIM}{secrets[FLEET]}", source.id)
+    _put(FLEET, source.id)
+    _put(HOME, location_digest(database.obj))
     Secret.delete().where(Secret.name == BEFORE).execute()
-    return left
+    return source
 
 
-def leave_home() -> None:
-    """This database comes into another one's place: whoever starts on it next finds that it is a
-    copy."""
-    if fleet_id():
-        _put(HOME, ELSEWHERE)
-
-
-def _begin_anew(said: Mapping[str, str], now: float) -> None:
-    """Another id. What the fleet of before may still have to adopt stays so, where that has
-    launched nothing itself."""
-    if BEFORE not in said or Server.select().where(_of(said[FLEET])).exists():
-        _put(BEFORE, f"{said[FLEET]} {now:.0f}")
-    _put(FLEET, secrets.token_hex(ID_BYTES))
+def _begin_anew(secrets: Mapping[str, str], now: float) -> None:
+    """Give the fleet another id. If the old id has launched nothing and had a source to adopt, this
+    remains the source."""
+    if BEFORE not in secrets or Server.select().where(_has_id(secrets[FLEET])).exists():
+        _put(BEFORE, f"{secrets[FLEET]} {now:.0f}")
+    _put(FLEET, token_hex(ID_BYTES))
     Secret.delete().where(Secret.name == FORMER).execute()
 
 
-def _of(fleet: str) -> Any:
-    """Whether a server was launched as `fleet`: its provider's scope ends with the id."""
+def _has_id(fleet: str) -> Any:
+    """Whether a server was launched under the id `fleet`, with which its scope ends."""
     return Server.scope.endswith(f":{fleet}")
 
 
 def _others(fleet: str) -> tuple[str, ...]:
-    """The other ids under which there may be instances of `fleet`."""
-    # Hex digits come before a g.
+    """The other ids that instances of `fleet` may have."""
+    # All hex digits sort before a g.
     mine = Secret.name.between(INTERIM, f"{INTERIM}g") & (Secret.value == fleet)
     names = rows(Secret.select(Secret.name).where(mine).order_by(Secret.name))
     return tuple(name.removeprefix(INTERIM) for (name,) in names)
 
 
-def _former(said: Mapping[str, str]) -> bool:
-    """Whether a server may be there that was launched before there were ids."""
-    if FORMER not in said:
+def _is_former(secrets: Mapping[str, str]) -> bool:
+    """Whether a server may live that was launched without an id."""
+    if FORMER not in secrets:
         return False
-    alive = (Server.state != State.GONE) & (Server.created <= float(said[FORMER]) + 1.0)
+    alive = (Server.state != State.GONE) & (Server.created <= float(secrets[FORMER]) + 1.0)
     if Server.select().where(alive).exists():
         return True
     Secret.delete().where(Secret.name == FORMER).execute()
     return False
 
 
-def _left(said: Mapping[str, str]) -> Left | None:
-    if BEFORE not in said:
+def _source(secrets: Mapping[str, str]) -> SourceFleet | None:
+    if BEFORE not in secrets:
         return None
-    id, _, at = said[BEFORE].partition(" ")
-    return Left(id, float(at))
+    id, _, at = secrets[BEFORE].partition(" ")
+    return SourceFleet(id, float(at))
 
 
-def _is_elsewhere(said: Mapping[str, str]) -> bool:
-    return FLEET in said and said.get(HOME) not in (None, _home())
+def _is_elsewhere(secrets: Mapping[str, str]) -> bool:
+    return FLEET in secrets and secrets.get(HOME) not in (None, location_digest(database.obj))
 
 
-def _home() -> str:
-    return location_digest(database.obj)
-
-
-def _locked() -> Mapping[str, str]:
-    """What is written down, and nobody else changes it meanwhile."""
+def _lock_secrets() -> Mapping[str, str]:
+    """Read the secrets, and lock them against changes."""
     for_update(Secret.select().where(Secret.name == FLEET)).first()
-    return _said()
+    return _read_secrets()
 
 
-def _said() -> dict[str, str]:
+def _read_secrets() -> dict[str, str]:
     names = (FLEET, HOME, BEFORE, FORMER)
     return dict(rows(Secret.select(Secret.name, Secret.value).where(Secret.name.in_(names))))
 
@@ -269,19 +256,20 @@ def _put(name: str, value: str) -> None:
 
 
 RESTORE = "restore"
-"""The action, as `Action` has it."""
+"""The name of the action in `Action`."""
 
 
 def make_ours(by: By, source: str) -> None:
-    """Forget the servers of before, and have the database, restored from `source`, be another
-    fleet's for whoever starts on it.
+    """Forget the old servers in a database that was restored from `source`. The next login server
+    that starts finds that it is a copy.
 
-    People stay logged in, without a place until their next command. What proves hints is made anew,
-    so that no server of before is believed.
+    Users stay logged in, without a place until their next command. The secret that proves hints is
+    made anew, so that hints of the old servers are not believed.
     """
     Place.update(server=None, away=True).execute()
     for model in (Waiter, LoginServer, Lease, Server, OutboxEntry):
         model.delete().execute()
     Secret.delete().where(Secret.name == HINTS).execute()
-    leave_home()
+    if fleet_id():
+        _put(HOME, ELSEWHERE)
     fleet_admin.record(by, RESTORE, detail=source[-250:])

@@ -1,12 +1,12 @@
 """The history of the operators' pages: points of the last hour, and events with their sentences.
 
-Whoever acts stores the event in the same transaction. The next id is found under the lock of the
-fleet's lease (`membership.locked_leader`), which everybody who stores events holds. So events are
-committed in the order of their ids, and a page that reads behind the last id misses none. What no
-rule brings about, such as a broker that is away, is stored by the first login server that sees it.
+A rule stores its events in its own transaction. The next id is found under the lock of the fleet's
+lease (`membership.locked_leader`), which every rule that stores events holds. Therefore events are
+committed in the order of their ids, and a page that reads behind the last id misses none. Events
+outside of rules, such as a lost broker, are stored by the first login server that sees them.
 
-Everybody may read the sentences: people are counted and never named, and a provider is not quoted.
-Of all pages the first whose turn it is writes a point of the fleet; each writes its own beside.
+Everybody may read the sentences: they count users and never name them, and do not quote a provider.
+The first page that is due writes a point of the fleet; each page writes its own points in addition.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LATE = "what happens reaches people late, or not at all"
 
 
 class EventKind(StrEnum):
-    """What happened, as the column has it."""
+    """What happened, as stored."""
 
     LAUNCHING = "launching"
     READY = "ready"
@@ -60,13 +60,13 @@ OPPOSITES = {
     EventKind.DATABASE_AWAY: EventKind.DATABASE_BACK,
     EventKind.BROKER_AWAY: EventKind.BROKER_BACK,
 }
-"""The events that begin something, and what ends each."""
+"""The events that begin a state, each with the event that ends it."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened, `at` when (seconds since the epoch), to which `server` (its id), with the
-    `detail` in words and the `number` that its sentence has."""
+    """An event `at` a time (seconds since the epoch), of a `server` (id), with the `detail` and the
+    `number` in its sentence."""
 
     kind: EventKind
     at: float
@@ -76,7 +76,7 @@ class Event:
 
 
 def sentence(event: Event, counters: Iterable[Counter] = ()) -> str:
-    """Say what happened in a service that counts `counters`."""
+    """Say what happened, in a service with these `counters`."""
     name = f"Server {short(event.server)}"
     why = f": {event.detail}." if event.detail else "."
     match event.kind:
@@ -127,13 +127,13 @@ _OF_SERVICE = {
 
 
 def broker_away(counters: Iterable[Counter], how_late: str) -> str:
-    """Say that the broker is away: what arrives meanwhile does so `how_late`."""
+    """Say that the broker is away, and which things arrive `how_late`."""
     arrivals = " and ".join(each.arrival for each in counters if each.arrival)
     return f"The broker is away: {arrivals + how_late if arrivals else LATE}."
 
 
 def short(server: str) -> str:
-    """A server's id as people tell it from others."""
+    """Shorten a server's id for people."""
     return server[:8]
 
 
@@ -142,32 +142,31 @@ def _people(count: int) -> str:
 
 
 HOUR = 3600.0
-"""Seconds of points that are kept."""
+"""Seconds for which points are kept."""
 
 SLACK = 60.0
 """Seconds more, as clocks differ a little."""
 
 POINTS_READ = 360
-"""Points of a series at the most: an hour's, one each ten seconds."""
+"""Points of a series at the most: those of an hour, one each ten seconds."""
 
 NEWS_KEPT = 100
-"""Events that are kept, the latest."""
+"""The latest events, which are kept."""
 
 AT_ONCE = 500
 """Events that one statement stores: SQLite takes 32,766 values."""
 
 OF_FLEET = ""
-"""Instead of a login server's id: the series of the whole fleet."""
+"""The series of the whole fleet, instead of a login server's id."""
 
 Series = Mapping[str, Any]
-"""What a point says: values by the name of their series, and what else the page makes of it."""
+"""The contents of a point: values by the name of their series, and other members of the page."""
 
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """The row `id` of what happened `at` when (seconds since the epoch). Ids rise. Where an older
-    version has written it, or a newer one with an event of its own, there is no `event`, and `text`
-    says it."""
+    """A stored event with its `id`; ids rise. `at` is seconds since the epoch. If an older version
+    wrote it, or a newer one with a new kind, there is no `event`, only its `text`."""
 
     id: int
     at: float
@@ -177,7 +176,7 @@ class StoredEvent:
 
 @dataclass(frozen=True)
 class Moment:
-    """The point `id`: what was measured `at` when (seconds since the epoch)."""
+    """The point with this `id`, measured `at` a time (seconds since the epoch)."""
 
     id: int
     at: float
@@ -186,8 +185,8 @@ class Moment:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a page begins with, oldest first: the fleet's hour, the one of the login server that
-    this one follows on (its own is yet to come), and the latest news."""
+    """The beginning of a page, oldest first: the fleet's hour, the hour of the login server that
+    this one continues (`own`), and the latest news."""
 
     fleet: tuple[Moment, ...]
     own: tuple[Moment, ...]
@@ -196,10 +195,10 @@ class Remembered:
 
 @long_read
 def recall(me: str, now: float) -> Remembered:
-    """What is remembered for the page of the login server `me`.
+    """Read the history for the page of the login server `me`.
 
-    A login server that starts has a new id. So its own series goes on with that of one which runs
-    no more, and of several with that of the one which was there last.
+    A login server that starts has a new id. Its own series continues that of the login server
+    that stopped last.
     """
     running = LoginServer.select(LoginServer.id)
     gone = (
@@ -226,19 +225,18 @@ def recall(me: str, now: float) -> Remembered:
 def write_points(
     me: str, behind: int, at: float, fleet: Series | None, own: Series
 ) -> tuple[Moment, ...]:
-    """Write down what `me` measured `at` when: its `own` series, and those of the `fleet`, unless
-    somebody has written a point of the fleet behind the id `behind`. What is older than an hour is
-    removed then.
+    """Store a point of `me`, its `own` series measured `at` a time. Also store a point of the
+    `fleet`, unless another page has stored one behind the id `behind`; this removes old points.
 
-    :param fleet: None where the fleet could not be seen.
-    :returns: the fleet's points behind that one, whoever wrote them.
+    :param fleet: None if the fleet could not be observed.
+    :returns: the fleet's points behind that id, of all pages.
     """
     Point.insert(at=at, login_server=me, series=json.dumps(own)).execute()
-    locked_leader()  # Of two pages that look at once, one finds the other's point.
+    locked_leader()  # If two pages do this at once, one finds the other's point.
     written = _series(OF_FLEET, at, behind)
     if written or fleet is None:
         return written
-    # What is far ahead was written by a clock that was wrong, and would stay for long.
+    # Points far in the future were written by a wrong clock, and would stay for long.
     Point.delete().where((Point.at < at - HOUR - SLACK) | (Point.at > at + HOUR)).execute()
     id: int = Point.insert(at=at, login_server=OF_FLEET, series=json.dumps(fleet)).execute()
     return (Moment(id, at, fleet),)
@@ -263,11 +261,11 @@ def _series(login_server: str, now: float, behind: int = 0) -> tuple[Moment, ...
 
 
 def add(*events: Event) -> list[int]:
-    """Store `events`, in the transaction that brings them about; returns their ids."""
+    """Store `events`, in the transaction that causes them; returns their ids."""
     if not events:
         return []
     [(last,)] = _last_id()
-    # From the time, so that ids go on rising where a database takes the place of another.
+    # The ids are based on the time, so that they still rise when another database is restored.
     first = max((last or 0) + 1, int(events[-1].at * 1000))
     ids = [*range(first, first + len(events))]
     for some in peewee.chunked(map(_row, ids, events), AT_ONCE):
@@ -276,13 +274,13 @@ def add(*events: Event) -> list[int]:
 
 
 def goes_on(kind: EventKind) -> bool:
-    """Whether what began as `kind` says has not ended, as far as is stored."""
+    """Whether the state that `kind` begins has not ended, by the stored events."""
     return any(last == kind for _, last in rows(_pair(kind).limit(1)))
 
 
 def add_seen(events: Sequence[Event], behind: int) -> list[int]:
-    """Store what only login servers see, unless another one has said the same: behind the id
-    `behind`, or last of all; returns the ids of the rows that say so."""
+    """Store events that only login servers see, unless another one has stored the same event behind
+    the id `behind`, or as the last of its kind; returns the ids of their rows."""
     locked_leader()
     ids: list[int] = []
     for event in events:
@@ -302,7 +300,7 @@ def news_behind(id: int) -> tuple[StoredEvent, ...]:
 
 
 def forget_old_news() -> int:
-    """Remove all news but the latest, and the beginnings of what goes on; returns how many."""
+    """Remove all news but the latest, and the beginnings of states that last; returns how many."""
     lasting = [
         id for begin in OPPOSITES for id, kind in rows(_pair(begin).limit(1)) if kind == begin
     ]
@@ -325,7 +323,7 @@ _KINDS = {kind.value: kind for kind in EventKind}
 
 
 def _pair(kind: EventKind) -> Any:
-    """The rows of what began or ended as `kind` says, newest first."""
+    """Select the rows that begin or end the state of `kind`, newest first."""
     pair = next(pair for pair in OPPOSITES.items() if kind in pair)
     return News.select(News.id, News.kind).where(News.kind.in_(pair)).order_by(News.id.desc())
 

@@ -168,7 +168,7 @@ class Executor:
     @_take.register
     async def _launch_for_people(self, step: Launch, fleet: FleetView) -> None:
         # A launch for the warm pool is part of nobody's trace.
-        trace = await self._run(membership.trace_of_who_waits) if tracing.is_on() else ""
+        trace = await self._run(membership.oldest_waiter_trace) if tracing.is_on() else ""
         if trace:
             tracing.past("plan", self._reactor.seconds() - self._began, trace)
         await self._add(step.count, fleet.beside, trace=trace)
@@ -461,8 +461,8 @@ class Executor:
     async def _terminate_orphan(self, id: str) -> None:
         """End an instance that belongs to no server, and log why."""
         if id not in self._explained:
-            stands = await self._run(fleet_transitions.stands, id)
-            if stands is fleet_transitions.Stands.LIVES:
+            stands = await self._run(fleet_transitions.ownership, id)
+            if stands is fleet_transitions.Ownership.LIVES:
                 return  # Another controller has launched it meanwhile.
             instance = self._inventory.instances.get(id)
             self._explained.add(id)

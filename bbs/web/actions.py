@@ -31,7 +31,7 @@ from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import accounts, fleet_admin, user_admin
 from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
-from bbs.rules.user_admin import Done, NoSuchPerson, NotSuspended, Person
+from bbs.rules.user_admin import ActionResult, NoSuchPerson, NotSuspended, Person
 from bbs.storage.database import Database
 from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
 from bbs.web.poller import TTLCache
@@ -205,17 +205,17 @@ class Controls:
         asked = await self.database.run(fleet_admin.replace, by, maximum, __version__, most)
         said = "Nothing is to be replaced"
         if asked.servers:
-            count = fleet_admin.in_number(len(asked.servers))
+            count = fleet_admin.count_text(len(asked.servers))
             self.tell_done(by, fleet_admin.REPLACE, count)
             said = f"To be replaced, one after the other: {count}"
-        return done(". ".join([said, *fleet_admin.notes(asked, maximum)]))
+        return done(". ".join([said, *fleet_admin.replacement_notes(asked, maximum)]))
 
     async def keep(self, by: By) -> HttpAnswer:
         """Let those stay that are to be replaced and do not drain yet."""
         kept = await self.database.run(fleet_admin.cancel, by)
         if not kept:
             return done("Nothing is to be replaced any more")
-        count = fleet_admin.in_number(len(kept))
+        count = fleet_admin.count_text(len(kept))
         self.tell_done(by, fleet_admin.CANCEL_REPLACE, count)
         return done(f"Not to be replaced any more: {count}")
 
@@ -284,7 +284,7 @@ def _most(value: object) -> int | None:
     if value is None or value == "":
         return None
     try:
-        return fleet_admin.count_of(str(value))
+        return fleet_admin.parse_count(str(value))
     except ValueError as error:
         raise ActionRejected(400, f"most: {error}") from error
 
@@ -483,7 +483,7 @@ def _nobody() -> ActionRejected:
     return ActionRejected(404, "Nobody has this name")
 
 
-def _sessions(done: Done) -> str:
+def _sessions(done: ActionResult) -> str:
     if not done.sessions:
         return "nobody was logged in"
     return f"{done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"

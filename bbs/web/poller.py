@@ -280,7 +280,7 @@ class Poller(Service):
         }
         silences = self._listening.silences(beats, elapsed)
         self._leases = {id: silences.get(id, 0.0) for id in beats}
-        keeper = -1 if seen.keeper is None else seen.keeper.beats
+        keeper = -1 if seen.leader is None else seen.leader.beats
         self._keeper_silence = self._watch.silence(KEEPER, keeper, elapsed)
         self.tallies.look(now, seen)
         if self._overview:

@@ -283,7 +283,7 @@ class Restoring(CopyCase):
             for model in (LoginServer, Waiter, Lease, OutboxEntry, Server):
                 self.assertEqual(model.select().count(), 0)
             self.assertNotEqual(self.call(fleets.hint_key), key)
-            self.assertEqual(fleets.waiting_for_adopt(), fleets.Left(fleet.id, None))
+            self.assertEqual(fleets.waiting_for_adopt(), fleets.SourceFleet(fleet.id, None))
             [deed] = self.call(fleet_admin.actions, 9)
             self.assertEqual((deed.action, deed.address), ("restore", "bbs restore"))
             self.assertEqual(deed.detail, os.path.basename(self.file))

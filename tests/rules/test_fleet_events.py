@@ -36,7 +36,7 @@ class EventsCase(FleetCase):
 
     def seize(self) -> None:
         """Another login server takes the fleet over."""
-        seen = self.call(membership.seen_lease, membership.KEEPER)
+        seen = self.call(membership.seen_lease, membership.FLEET_LEASE)
         assert seen is not None
         self.call(membership.enroll, TWO)
         self.assertTrue(self.call(membership.take_lease, TWO, seen))

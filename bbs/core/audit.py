@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import LogPublisher
 
-publisher = LogPublisher()
-"""Passes each event to its observers."""
+publisher = LogPublisher()  # Passes each event to its observers.
 
 
 def record(what: str, outcome: str, *, address: str, name: str = "", by: str = "") -> None:

@@ -9,11 +9,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-GATHER = 0.02
-"""Seconds to gather a batch."""
-
-LARGEST = 100
-"""Keys in a batch."""
+GATHER = 0.02  # Seconds to gather a batch.
+LARGEST = 100  # Keys in a batch.
 
 
 class SingleFlight:

@@ -46,8 +46,7 @@ with other load on the machine: with 10, users who have a place wait four to six
 an answer; with 15 under two and a half times. On processors that are busy with other work, 15
 leaves 3.5 % to hashing."""
 
-HELP_AFTER = 0.02
-"""Seconds that a piece waits for busy threads until another thread takes it."""
+HELP_AFTER = 0.02  # Seconds that a piece waits for busy threads until another thread takes it.
 
 _log = Logger()
 
@@ -197,8 +196,7 @@ class Lane(Generic[J]):
         self._leave = leave
         self._background = background
         self._waiting: deque[J] = deque()
-        self._signals: SimpleQueue[bool] = SimpleQueue()
-        """True: something waits. False: end."""
+        self._signals: SimpleQueue[bool] = SimpleQueue()  # True: something waits. False: end.
         self._threads: list[Thread] = []
         self._idle = 0
         self._lock = Lock()

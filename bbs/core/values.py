@@ -17,8 +17,7 @@ RESERVED_EVENTS = ("logout", "moved", "problem", "waiting")
 """Events that no service may send: those of the framework (`docs/protocol.md`, section 4), and one
 that clients make for programs (`docs/terminal.md`)."""
 
-PASSWORD_BYTES = 1024
-"""Bytes in the longest password, in UTF-8."""
+PASSWORD_BYTES = 1024  # Bytes in the longest password, in UTF-8.
 
 UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 """The periods that a rate can be written in, in seconds."""
@@ -52,31 +51,21 @@ class State(StrEnum):
 class Urgency(Enum):
     """How soon users are moved off a server that drains."""
 
-    NOW = auto()
-    """At once: the server has to go."""
-    WHEN_QUIET = auto()
-    """A few at a time, while nothing else is going on: the server could stay."""
+    NOW = auto()  # At once: the server has to go.
+    WHEN_QUIET = auto()  # A few at a time, while nothing else is going on: the server could stay.
 
 
 class DrainCause(StrEnum):
     """Why a server drains, as stored in the database."""
 
-    OPERATOR = "operator"
-    """An operator wants the server empty."""
-    WARNED = "warned"
-    """The provider will take the server away soon."""
-    IDLE = "idle"
-    """The server is empty, and its places are not needed."""
-    CONSOLIDATION = "consolidation"
-    """The users of the server fit on others."""
-    REPLACEMENT = "replacement"
-    """Operators asked for another server in its place."""
-    OUTDATED = "outdated"
-    """The server is warm, and another version launched it."""
-    SURPLUS = "surplus"
-    """The server is warm, and there are more than `fleet.warm` asks for."""
-    UNSTOPPABLE = "unstoppable"
-    """The server is warm, but its machine does not stop."""
+    OPERATOR = "operator"  # An operator wants the server empty.
+    WARNED = "warned"  # The provider will take the server away soon.
+    IDLE = "idle"  # The server is empty, and its places are not needed.
+    CONSOLIDATION = "consolidation"  # The users of the server fit on others.
+    REPLACEMENT = "replacement"  # Operators asked for another server in its place.
+    OUTDATED = "outdated"  # The server is warm, and another version launched it.
+    SURPLUS = "surplus"  # The server is warm, and there are more than `fleet.warm` asks for.
+    UNSTOPPABLE = "unstoppable"  # The server is warm, but its machine does not stop.
 
     @property
     def urgency(self) -> Urgency:
@@ -88,24 +77,16 @@ class DrainCause(StrEnum):
 class LossCause(StrEnum):
     """Why a server is lost, as stored in the database."""
 
-    ENDED = "ended"
-    """The machine has ended."""
-    LEFT = "left"
-    """The server reported that it stops."""
-    SILENT = "silent"
-    """The heartbeat stopped."""
-    FAILED = "failed"
-    """The launch failed."""
-    LATE = "late"
-    """The launch was not ready in time."""
-    REFUSED = "refused"
-    """The provider refused the launch: an operator has to act."""
-    UNSTARTABLE = "unstartable"
-    """The server was warm, and cannot be started."""
+    ENDED = "ended"  # The machine has ended.
+    LEFT = "left"  # The server reported that it stops.
+    SILENT = "silent"  # The heartbeat stopped.
+    FAILED = "failed"  # The launch failed.
+    LATE = "late"  # The launch was not ready in time.
+    REFUSED = "refused"  # The provider refused the launch: an operator has to act.
+    UNSTARTABLE = "unstartable"  # The server was warm, and cannot be started.
 
 
-Cause = DrainCause | LossCause
-"""Why a server ends."""
+Cause = DrainCause | LossCause  # Why a server ends.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,16 +277,11 @@ class Timing:
 class Trouble(StrEnum):
     """Figures in which app servers and login servers count what went wrong since they started."""
 
-    FAILED_LOGINS = "failed_logins"
-    """Passwords that were wrong."""
-    INTERNAL = "errors_internal"
-    """Bugs: `Internal error` with a reference."""
-    UNAVAILABLE = "errors_unavailable"
-    """`Service unavailable, try again`."""
-    ATTEMPTS = "errors_attempts"
-    """`Too many attempts`: requests over a rate."""
-    CONNECTIONS = "errors_connections"
-    """`Too many connections`: connections that were refused."""
+    FAILED_LOGINS = "failed_logins"  # Passwords that were wrong.
+    INTERNAL = "errors_internal"  # Bugs: `Internal error` with a reference.
+    UNAVAILABLE = "errors_unavailable"  # `Service unavailable, try again`.
+    ATTEMPTS = "errors_attempts"  # `Too many attempts`: requests over a rate.
+    CONNECTIONS = "errors_connections"  # `Too many connections`: connections that were refused.
 
 
 ERRORS: Mapping[Trouble, str] = {

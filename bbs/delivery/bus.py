@@ -39,11 +39,8 @@ MAX_HINT = 1 << 21
 """Bytes of a hint that is read: twice what a reply may have (1 MiB), as JSON writes some characters
 in more bytes than one. A line of 64 KiB is 384 KiB at the most."""
 
-MAX_ID = 2**63 - 1
-"""The highest id of an event that the databases can hold."""
-
-LOG_INTERVAL = 1.0
-"""Seconds between lines in the log about malformed hints."""
+MAX_ID = 2**63 - 1  # The highest id of an event that the databases can hold.
+LOG_INTERVAL = 1.0  # Seconds between lines in the log about malformed hints.
 
 OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
 """Called with an event, and with the proved id of the event before it for each reader (the id of a
@@ -57,8 +54,7 @@ _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 _AFTER, _PROOF, _ASKED, _ON, _BUT = "_after", "_proof", "_asked", "_on", "_but"
 """Members of a hint that do not belong to its event."""
 
-_TRACE = "traceparent"
-"""The header with the trace that a hint is part of. Older servers ignore it."""
+_TRACE = "traceparent"  # The header with the trace that a hint is part of. Older servers ignore it.
 
 _SEAL = b', "%s": "' % _PROOF.encode()
 
@@ -98,8 +94,7 @@ class Bus:
         self._me = secrets.token_hex(8)
         self._seconds = seconds
         self._logged_at = float("-inf")
-        self._unlogged = 0
-        """Malformed hints since the last line about them."""
+        self._unlogged = 0  # Malformed hints since the last line about them.
 
     @property
     def connected(self) -> bool:
@@ -216,8 +211,12 @@ class Bus:
             self._unlogged += 1
             return
         self._logged_at, more, self._unlogged = now, self._unlogged, 0
-        text = "discarded a malformed hint on {topic}: {reason}; {more} more since the last one"
-        _log.warn(text, topic=topic, reason=reason, more=more)
+        _log.warn(
+            "discarded a malformed hint on {topic}: {reason}; {more} more since the last line",
+            topic=topic,
+            reason=reason,
+            more=more,
+        )
 
     def _is_proved(self, body: bytes) -> bool:
         content, _, proof = body.rpartition(_SEAL)

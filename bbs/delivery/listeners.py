@@ -53,8 +53,7 @@ LISTENING_CONNECTIONS = 16
 ABOUT_PLACES = ("moved", "logout")
 """Events by which a server tells the others to check where users are served."""
 
-NOTE_DELAY = 0.1
-"""Seconds to gather receipts that are stored together."""
+NOTE_DELAY = 0.1  # Seconds to gather receipts that are stored together.
 
 CHECKED_AT_ONCE = 64
 """Readers who are checked each time, in addition to as many as were stored. Readers who have gone
@@ -101,8 +100,7 @@ class Listeners(Service):
         self._poll_interval = poll_interval
         self._reactor = reactor
         self._audience = Subscribers()
-        self._opening = Subscribers()
-        """Listeners that are about to begin."""
+        self._opening = Subscribers()  # Listeners that are about to begin.
         self.relocation = Relocation(database, self._audience, self)
         self._channels = ChannelSubscriptions(bus, self._handle_hint, self._handle_asked)
         self._due: dict[Listener, tracing.ISpan | None] = {}
@@ -540,8 +538,7 @@ class Relocation:
         self._database = database
         self._audience = audience
         self._listeners = listeners
-        self.server_id: str | None = None
-        """This app server's, once it has joined the fleet."""
+        self.server_id: str | None = None  # This app server's, once it has joined the fleet.
 
     async def check(self, users: Collection[int]) -> None:
         """Check which server serves `users`, and whether their sessions live; tell those who should

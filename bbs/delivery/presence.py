@@ -29,22 +29,16 @@ from bbs.delivery.listeners import Listeners
 from bbs.rules import auth, placement, presence
 from bbs.storage.database import Database
 
-CHECKS = 10
-"""Checks within `place_ttl`: a place goes back late by a tenth of that at the most."""
-
-SHORTEST, LONGEST = 0.2, 30.0
-"""Seconds between two checks, whatever `place_ttl` is."""
-
-RENEWALS = 4
-"""Times that a session of a listener is noted as used within `session_ttl`."""
+CHECKS = 10  # Checks within `place_ttl`: a place goes back late by a tenth of that at the most.
+SHORTEST, LONGEST = 0.2, 30.0  # Seconds between two checks, whatever `place_ttl` is.
+RENEWALS = 4  # Times that a session of a listener is noted as used within `session_ttl`.
 
 RENEWAL_INTERVAL = 30.0
 """Seconds between these notes at the most. The notes are ahead by as much, within `Sessions.slack`:
 when a user has too many sessions, for example by a script that logs in each second, a listener's
 session never seems to be the longest unused."""
 
-STORED_AT_ONCE = 100
-"""Users whose last time here one transaction stores."""
+STORED_AT_ONCE = 100  # Users whose last time here one transaction stores.
 
 _log = Logger()
 
@@ -75,8 +69,7 @@ class PresenceTracker(Service):
         self._seconds = reactor.seconds
         self._wall = wall
         self._ahead = min(auth.Sessions(session_ttl).slack / 2, RENEWAL_INTERVAL)
-        self.server_id: str | None = None
-        """This app server's, once it has joined the fleet."""
+        self.server_id: str | None = None  # This app server's, once it has joined the fleet.
         self._asked: dict[int, float] = {}
         """When users here last sent a request, or stopped to listen."""
         self._seen: dict[int, float] = {}

@@ -126,14 +126,9 @@ class PasswordTooLong(Refusal):
 TOKEN_BYTES = 20
 """Random bytes in a token: 160 bits, where OWASP's session guide asks for 128 at least."""
 
-CHANNEL_BYTES = 16
-"""Random bytes in the name of a topic."""
-
-ENDED_AT_ONCE = 500
-"""Stale sessions that one transaction ends at the most."""
-
-MOST_SESSIONS = 32
-"""Sessions of one user: the default of `[limits] sessions_per_user`."""
+CHANNEL_BYTES = 16  # Random bytes in the name of a topic.
+ENDED_AT_ONCE = 500  # Stale sessions that one transaction ends at the most.
+MOST_SESSIONS = 32  # Sessions of one user: the default of `[limits] sessions_per_user`.
 
 
 def new_channel() -> str:
@@ -234,8 +229,7 @@ def password_hash(name: str) -> str | None:
     return None
 
 
-OnLogin = Callable[[int, float | None], Mapping[str, object]]
-"""`Service.on_login`."""
+OnLogin = Callable[[int, float | None], Mapping[str, object]]  # `Service.on_login`.
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,7 @@ def _holder(token_digest: str) -> peewee.Select:
     )
 
 
-_WIDTH = 8
-"""The number of columns of `_holder`; those of a question follow."""
+_WIDTH = 8  # The number of columns of `_holder`; those of a question follow.
 
 _find_holder: Statement[[str], list[Row]] = Statement(_holder, packed=True)
 
@@ -120,8 +119,7 @@ class Question(Generic[P]):
             return extend_with(_holder(token_digest), *arguments)
 
         first, *others = inspect.signature(extend).parameters.values()
-        self.length = len(others)
-        """The number of its arguments without the caller."""
+        self.length = len(others)  # The number of its arguments without the caller.
         signature = inspect.Signature([first, *others])
         self._of_user: Statement[..., list[Row]] = Statement(of_user, signature)
         self.of_holder: Statement[..., list[Row]] = Statement(of_holder, signature, packed=True)
@@ -219,8 +217,7 @@ def touch(user: int, token_digest: str, now: float) -> None:
     _note_used(token_digest, now)
 
 
-Price = float | Callable[[Any], float]
-"""A fixed price, or a function of what the rule returned."""
+Price = float | Callable[[Any], float]  # A fixed price, or a function of what the rule returned.
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ transaction, the shell and the page use them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -26,33 +26,27 @@ DELAY = "delay"
 
 
 class Blocker(IntEnum):
-    """What holds replacements up. Login servers send each other these numbers, so they stay."""
+    """What holds replacements up, with a `text` for operators. Login servers send each other the
+    numbers, so they stay."""
 
-    PROVIDER_AWAY = 1
-    PROVIDER_SILENT = 2
-    BROKER_AWAY = 3
-    PEOPLE_WAIT = 4
-    REFUSED = 5
-    FAILED_LATELY = 6
-    FULL = 7
+    text: str
 
-    @property
-    def text(self) -> str:
-        """The text for operators."""
-        return _BLOCKER_TEXTS[self]
+    def __new__(cls, number: int, text: str) -> Blocker:
+        member = int.__new__(cls, number)
+        member._value_, member.text = number, text
+        return member
 
+    PROVIDER_AWAY = 1, "the provider is away"
+    PROVIDER_SILENT = 2, "the provider has not said for long what runs"
+    BROKER_AWAY = 3, "the broker is away"
+    PEOPLE_WAIT = 4, "people wait for places"
+    REFUSED = 5, "nothing can be launched"
+    FAILED_LATELY = 6, "a launch has failed lately"
+    FULL = (
+        7,
+        "fleet.maximum leaves no room for one more, and no others for the people of any of them",
+    )
 
-_BLOCKER_TEXTS: Mapping[int, str] = {
-    Blocker.PROVIDER_AWAY: "the provider is away",
-    Blocker.PROVIDER_SILENT: "the provider has not said for long what runs",
-    Blocker.BROKER_AWAY: "the broker is away",
-    Blocker.PEOPLE_WAIT: "people wait for places",
-    Blocker.REFUSED: "nothing can be launched",
-    Blocker.FAILED_LATELY: "a launch has failed lately",
-    Blocker.FULL: (
-        "fleet.maximum leaves no room for one more, and no others for the people of any of them"
-    ),
-}
 
 UNKNOWN_BLOCKER = "see the log of the login server that controls the fleet"
 """The text for operators, for a number that only a newer version knows."""
@@ -123,14 +117,12 @@ def _is_replaceable(row: ServerRow) -> bool:
 def blocker_text(figures: Iterable[int]) -> str:
     """Say what holds replacements up, by the `DELAY` figures of login servers; "" for nothing."""
     number = max(figures, default=0)
-    return _BLOCKER_TEXTS.get(number, UNKNOWN_BLOCKER) if number else ""
+    texts = {blocker.value: blocker.text for blocker in Blocker}
+    return texts.get(number, UNKNOWN_BLOCKER) if number else ""
 
 
 def parse_count(text: str) -> int:
-    """Parse a number of servers, of at most 9 digits.
-
-    :raises ValueError: it is malformed or 0.
-    """
+    """Parse a number of servers, of at most 9 digits; ValueError if it is malformed or 0."""
     if text.isascii() and text.isdigit() and len(text) <= 9 and int(text):
         return int(text)
     raise ValueError("count must be at least 1")
@@ -156,14 +148,9 @@ def replacement_notes(result: Replacement, maximum: int) -> Iterator[str]:
         )
 
 
-LONGEST_HOLD = 600.0
-"""Seconds after a refusal until the provider is asked again, at the most."""
-
-LAUNCHES_AVERAGED = 5
-"""The latest launches whose mean is the estimate for users who wait."""
-
-AT_ONCE = 500
-"""Rows that one statement marks."""
+LONGEST_HOLD = 600.0  # Seconds after a refusal until the provider is asked again, at the most.
+LAUNCHES_AVERAGED = 5  # The latest launches whose mean is the estimate for users who wait.
+AT_ONCE = 500  # Rows that one statement marks.
 
 
 class FleetFull(Exception):
@@ -270,10 +257,7 @@ def listing() -> tuple[ListedServer, ...]:
 
 
 def ask_launch(capacity: int, maximum: int, now: float) -> str:
-    """Store a launch for the fleet's controller; returns its id.
-
-    :raises FleetFull:
-    """
+    """Store a launch for the fleet's controller; returns its id, or raises FleetFull."""
     membership.locked_leader()  # The controller counts under the same lock.
     if servers.running().count() >= maximum:
         raise FleetFull()
@@ -281,10 +265,7 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
 
 
 def ask_drain(beginning: str) -> str:
-    """Ask that the server whose id begins so drains; returns its id.
-
-    :raises NoSuchServer:
-    """
+    """Ask that the server whose id begins so drains; returns its id, or raises NoSuchServer."""
     alive = Server.select(Server.id).where(Server.state != State.GONE)
     ids = [row.id for row in alive if row.id.startswith(beginning)]
     if not beginning or len(ids) != 1:
@@ -313,8 +294,6 @@ def _mark(ids: tuple[str, ...], asked: bool) -> None:
     for some in peewee.chunked(ids, AT_ONCE):
         Server.update(replace_asked=asked).where(Server.id.in_(some)).execute()
 
-
-# --- recorded by the transaction that acts ---
 
 LAUNCH, DRAIN, REPLACE, CANCEL_REPLACE = "launch", "drain", "replace", "replace-cancel"
 
@@ -375,17 +354,10 @@ def actions(most: int) -> list[OperatorAction]:
 def record(
     by: By, action: str, target: str = "", *, person: str | None = None, detail: str | None = None
 ) -> None:
-    """Store an act in its own transaction; an act on servers also as a public event, which needs
-    the lock of the fleet's lease (`bbs.rules.page_history`)."""
-    Action.insert(
-        at=by.now,
-        operator=by.operator,
-        address=by.address,
-        action=action,
-        target=target,
-        person=person,
-        detail=detail,
-    ).execute()
+    """Record an act, in the transaction that performs it. An act on servers is also a public event,
+    which needs the lock of the fleet's lease (`bbs.rules.page_history`)."""
+    row = {"at": by.now, "operator": by.operator, "address": by.address, "action": action}
+    Action.insert(**row, target=target, person=person, detail=detail).execute()
     page_history.add(*events(by.now, action, target, detail))
 
 

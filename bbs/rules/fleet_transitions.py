@@ -6,7 +6,7 @@ also stores the events of the operators' page for its changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from itertools import chain, islice, repeat
@@ -23,8 +23,7 @@ from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server, Waiter
 from bbs.storage.statements import Row, statement
 
-NOTICES_AT_ONCE = 100
-"""Notices that one transaction reads at the most."""
+NOTICES_AT_ONCE = 100  # Notices that one transaction reads at the most.
 
 CAN_WAIT = [cause for cause in DrainCause if cause.urgency is Urgency.WHEN_QUIET]
 """The causes for which a server drains although it could stay."""
@@ -71,9 +70,9 @@ def add_launches(
 
 
 def adopt(me: Member, scope: str, count: int, strategies: Sequence[str] = ()) -> list[str]:
-    """Adopt the first `count` launches that operators have asked for; returns their ids. They use
-    these launch `strategies`, in that order, as far as they go. Operators may have asked for more
-    since the controller counted: these wait for the next round."""
+    """Adopt the first `count` launches that operators have asked for, with these launch
+    `strategies` in that order, as far as they go; returns the ids. If operators have asked for more
+    since the controller counted, these wait for the next round."""
     _check_leader(me)
     asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
     ids = [server.id for server in asked.order_by(Server.created, Server.id).limit(count)]
@@ -88,11 +87,7 @@ def note_strategy(me: Member, server: str, before: str | None, strategy: str) ->
     strategy than `before` is stored, or the server no longer launches."""
     _check_leader(me)
     was = Server.way.is_null() if before is None else Server.way == before
-    return bool(
-        Server.update(way=strategy)
-        .where((Server.id == server) & (Server.state == State.LAUNCHING) & was)
-        .execute()
-    )
+    return _update(_is_launching(server) & was, {"way": strategy})
 
 
 def note_instances(me: Member, instances: Iterable[Instance]) -> None:
@@ -126,9 +121,7 @@ def mark_ready(me: Member, booted: Iterable[tuple[str, str | None, float]]) -> l
     events = []
     for server, host, ready in booted:
         values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
-        launching = (Server.id == server) & (Server.state == State.LAUNCHING)
-        changed = Server.update(values).where(launching).execute()
-        if changed and (row := servers.find(server)):
+        if _update(_is_launching(server), values) and (row := servers.find(server)):
             events.append(_event(row, ready))
     page_history.add(*events)
     return placement.settle()
@@ -136,16 +129,13 @@ def mark_ready(me: Member, booted: Iterable[tuple[str, str | None, float]]) -> l
 
 def park(me: Member, server: str, now: float) -> bool:
     """Mark `server`, which was launched for the warm pool, as warm: it serves nobody until it is
-    started again. False if it is no longer for the pool."""
+    started again. False if it has left the pool."""
     _check_leader(me)
-    shelved = (
-        Server.update(state=State.WARM, host=None, port=None, created=now)
-        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.shelved)
-        .execute()
-    )
-    if shelved:
+    values = {"state": State.WARM, "host": None, "port": None, "created": now}
+    is_parked = _update(_is_launching(server) & Server.shelved, values)
+    if is_parked:
         page_history.add(Event(EventKind.WARM, now, server))
-    return bool(shelved)
+    return is_parked
 
 
 def resume(me: Member, server: str, maximum: int, now: float) -> bool:
@@ -169,12 +159,8 @@ def resume(me: Member, server: str, maximum: int, now: float) -> bool:
 def put_back(me: Member, server: str, now: float) -> None:
     """Mark `server`, which could not be started, as warm again."""
     _check_leader(me)
-    could_not = (
-        Server.update(state=State.WARM, shelved=True, created=now)
-        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
-        .execute()
-    )
-    if could_not:
+    values = {"state": State.WARM, "shelved": True, "created": now}
+    if _update(_is_launching(server) & Server.port.is_null(), values):
         page_history.add(Event(EventKind.WARM, now, server))
 
 
@@ -182,31 +168,24 @@ def lose(me: Member, server: str, cause: Cause, reason: str, now: float) -> list
     """Mark `server` as lost, for this `cause`, and place its users again. The `reason` is text for
     people."""
     _check_leader(me)
-    was = servers.find(server)
-    changed = (
-        Server.update(state=State.LOST, cause=cause, reason=_cut(reason))
-        .where((Server.id == server) & (Server.state != State.GONE))
-        .execute()
-    )
-    if changed and was and was.state is not State.LOST:
-        page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
+    _lose(server, (Server.id == server) & (Server.state != State.GONE), cause, reason, now)
     return placement.vacate(server)
 
 
 def give_up(me: Member, server: str, reason: str, now: float) -> list[placement.Move] | None:
     """Give up the launch of `server`, which is late; None if the server has reported by now."""
     _check_leader(me)
+    is_silent = _is_launching(server) & Server.port.is_null()
+    is_lost = _lose(server, is_silent, LossCause.LATE, reason, now)
+    return placement.vacate(server) if is_lost else None
+
+
+def _lose(server: str, where: Any, cause: Cause, reason: str, now: float) -> bool:
     was = servers.find(server)
-    changed = (
-        Server.update(state=State.LOST, cause=LossCause.LATE, reason=_cut(reason))
-        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
-        .execute()
-    )
-    if not changed:
-        return None
-    if was:
+    changed = _update(where, {"state": State.LOST, "cause": cause, "reason": _cut(reason)})
+    if changed and was and was.state is not State.LOST:
         page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
-    return placement.vacate(server)
+    return changed
 
 
 def drain(
@@ -225,12 +204,8 @@ def drain(
     if cause is DrainCause.CONSOLIDATION and placement.anybody_moved_lately(server, now):
         return None
     was = servers.find(server)
-    changed = (
-        Server.update(state=State.DRAINING, cause=cause, reason=_cut(reason))
-        .where((Server.id == server) & _may_drain(cause, seen))
-        .execute()
-    )
-    if not changed:
+    values = {"state": State.DRAINING, "cause": cause, "reason": _cut(reason)}
+    if not _update((Server.id == server) & _may_drain(cause, seen), values):
         return None
     if was and was.state is not State.DRAINING:
         page_history.add(Event(EventKind.DRAINING, now, server, reason))
@@ -255,7 +230,7 @@ def keep(me: Member, server: str, now: float) -> list[placement.Move]:
         & (Server.taken > 0)
         & ~servers.must_go()
     )
-    if Server.update(state=State.READY, cause="", reason="").where(may_stay).execute():
+    if _update(may_stay, {"state": State.READY, "cause": "", "reason": ""}):
         page_history.add(Event(EventKind.KEPT, now, server))
     return placement.settle()
 
@@ -289,13 +264,10 @@ def close(
     `cause`, the one for which it drained stays."""
     _check_leader(me)
     was = servers.find(server)
-    noted = {"reason": _cut(reason)} | ({} if cause is None else {"cause": cause})
-    Server.update(noted).where(
-        (Server.id == server) & Server.state.not_in([State.LOST, State.GONE])
-    ).execute()
-    Server.update(state=State.GONE, ended=now).where(
-        (Server.id == server) & (Server.state != State.GONE)
-    ).execute()
+    values = {"reason": _cut(reason)} | ({} if cause is None else {"cause": cause})
+    _update((Server.id == server) & Server.state.not_in([State.LOST, State.GONE]), values)
+    ended = {"state": State.GONE, "ended": now}
+    _update((Server.id == server) & (Server.state != State.GONE), ended)
     has_event = was and was.state is State.LOST and was.has_yet_to_serve
     if was and not has_event:
         why = was.reason if was.state is State.LOST else reason
@@ -313,9 +285,6 @@ def forget_peer(me: Member, peer: str) -> None:
     """Remove a dead login server, and with it the users who waited there."""
     _check_leader(me)
     LoginServer.delete().where(LoginServer.id == peer).execute()
-
-
-# --- events of the operators' page ---
 
 
 def begin(me: Member, now: float) -> None:
@@ -366,17 +335,14 @@ def _events_since(then: float, now: float) -> Iterator[Event]:
 
 
 def _event(row: ServerRow, at: float) -> Event:
-    """The event that a server has reached the state in `row`. It does not quote the provider's
-    reason for a failed launch, as everybody may read events."""
+    """The event that a server has reached the state in `row`. Everybody may read events, so the
+    provider's reason for a failed launch is not quoted."""
     if row.state in (State.LOST, State.GONE) and row.has_yet_to_serve:
         return Event(EventKind.FAILED, at, row.id)
     is_launched = row.state is State.READY and row.scope != servers.OPERATOR
     has_reason = row.state not in (State.LAUNCHING, State.READY, State.WARM)
     reason, seconds = row.reason if has_reason else "", row.launch_time if is_launched else None
     return Event(EventKind(row.state.value), at, row.id, reason, seconds)
-
-
-# --- rows that are no longer needed ---
 
 
 @read_only
@@ -403,8 +369,8 @@ def notices() -> list[Row]:
 
 
 def forget_notices(ids: Sequence[int]) -> None:
-    """Remove notices that have been sent. It does no harm if another controller has sent or removed
-    them too."""
+    """Remove notices that have been sent. Another controller may have sent or removed them too,
+    which does no harm."""
     OutboxEntry.delete().where(OutboxEntry.id.in_(ids)).execute()
 
 
@@ -423,5 +389,13 @@ def _check_leader(me: Member) -> None:
 
 
 def _cut(reason: str) -> str:
-    """As much of `reason` as the column holds."""
     return reason[: Server.reason.max_length]
+
+
+def _is_launching(server: str) -> Any:
+    return (Server.id == server) & (Server.state == State.LAUNCHING)
+
+
+def _update(where: Any, values: Mapping[str, object]) -> bool:
+    """Change the row of the server that fulfils `where`; returns whether there was one."""
+    return bool(Server.update(values).where(where).execute())

@@ -37,11 +37,8 @@ from bbs.storage.models import (
     database,
 )
 
-HINTS = "hints"
-"""The secret that proves hints between servers."""
-
-HINT_KEY_BYTES = 32
-"""The length of a SHA-256 hash, as RFC 2104 advises for HMAC."""
+HINTS = "hints"  # The secret that proves hints between servers.
+HINT_KEY_BYTES = 32  # The length of a SHA-256 hash, as RFC 2104 advises for HMAC.
 
 
 def hint_key() -> bytes:
@@ -66,8 +63,7 @@ this id before it adopted the fleet, whose id is the value: they belong to that 
 
 ID_BYTES = 8
 
-ADOPT = "adopt"
-"""The name of the action in `Action`."""
+ADOPT = "adopt"  # The name of the action in `Action`.
 
 
 class NothingToAdopt(Exception):
@@ -255,8 +251,7 @@ def _put(name: str, value: str) -> None:
     Secret.insert(name=name, value=value).on_conflict_replace().execute()
 
 
-RESTORE = "restore"
-"""The name of the action in `Action`."""
+RESTORE = "restore"  # The name of the action in `Action`.
 
 
 def make_ours(by: By, source: str) -> None:

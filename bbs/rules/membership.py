@@ -26,8 +26,7 @@ from bbs.storage.framework_migrations import fill_causes
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
 from bbs.storage.statements import statement
 
-FLEET_LEASE = "fleet"
-"""The name of the lease."""
+FLEET_LEASE = "fleet"  # The name of the lease.
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,6 @@ class Watch:
         """Forget all but `keys`."""
         self._beats = {key: beats for key, beats in self._beats.items() if key in keys}
         self._silence = {key: silence for key, silence in self._silence.items() if key in keys}
-
-
-# --- login servers ---
 
 
 def enroll(me: Member) -> None:
@@ -244,9 +240,6 @@ def seen_lease(name: str) -> LeaseSeen | None:
 @statement
 def _lease(name: str) -> peewee.Select:
     return Lease.select(Lease.holder, Lease.identity, Lease.beats).where(Lease.name == name)
-
-
-# --- app servers ---
 
 
 def report(server: str, port: int, host: str | None = None, version: str = __version__) -> bool:

@@ -19,11 +19,8 @@ from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 
-GONE_SHOWN = 120.0
-"""Seconds for which a server that has ended is still shown."""
-
-NAMES_SHOWN = 2000
-"""Names of users at the most: a longer page would be useless."""
+GONE_SHOWN = 120.0  # Seconds for which a server that has ended is still shown.
+NAMES_SHOWN = 2000  # Names of users at the most: a longer page would be useless.
 
 FAILED_LATELY = 600.0
 """Seconds since the beginning of a launch for which its failure counts: with the default time-out,
@@ -32,8 +29,7 @@ two late launches in a row are within it."""
 FAILURES = (LossCause.FAILED, LossCause.LATE)
 """The causes of a failed launch; refused ones are shown separately."""
 
-LAUNCHES_READ = 10
-"""The latest launches that are checked for failures in a row."""
+LAUNCHES_READ = 10  # The latest launches that are checked for failures in a row.
 
 ACTIONS_SHOWN = 1
 """The latest actions in an overview: when there is a new one, the page reads them all."""

@@ -141,23 +141,12 @@ def _people(count: int) -> str:
     return "1 person waits" if count == 1 else f"{count} people wait"
 
 
-HOUR = 3600.0
-"""Seconds for which points are kept."""
-
-SLACK = 60.0
-"""Seconds more, as clocks differ a little."""
-
-POINTS_READ = 360
-"""Points of a series at the most: those of an hour, one each ten seconds."""
-
-NEWS_KEPT = 100
-"""The latest events, which are kept."""
-
-AT_ONCE = 500
-"""Events that one statement stores: SQLite takes 32,766 values."""
-
-OF_FLEET = ""
-"""The series of the whole fleet, instead of a login server's id."""
+HOUR = 3600.0  # Seconds for which points are kept.
+SLACK = 60.0  # Seconds more, as clocks differ a little.
+POINTS_READ = 360  # Points of a series at the most: those of an hour, one each ten seconds.
+NEWS_KEPT = 100  # The latest events, which are kept.
+AT_ONCE = 500  # Events that one statement stores: SQLite takes 32,766 values.
+OF_FLEET = ""  # The series of the whole fleet, instead of a login server's id.
 
 Series = Mapping[str, Any]
 """The contents of a point: values by the name of their series, and other members of the page."""
@@ -219,9 +208,6 @@ def recall(me: str, now: float) -> Remembered:
     )
 
 
-# --- the last hour ---
-
-
 def write_points(
     me: str, behind: int, at: float, fleet: Series | None, own: Series
 ) -> tuple[Moment, ...]:
@@ -255,9 +241,6 @@ def _series(login_server: str, now: float, behind: int = 0) -> tuple[Moment, ...
     )
     found = [Moment(id, at, json.loads(series)) for id, at, series in rows(latest)]
     return tuple(reversed(found))
-
-
-# --- what happened ---
 
 
 def add(*events: Event) -> list[int]:

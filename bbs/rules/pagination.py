@@ -32,17 +32,10 @@ P = ParamSpec("P")
 Position = Any
 """Where a part ended: the sort key of the rule's rows, a number or a text; None at the start."""
 
-MOST_ENTRIES = 1000
-"""Entries in one reply (`docs/protocol.md`, section 3)."""
-
-MOST_BYTES = 2**20
-"""Bytes of a list in one reply, on the wire."""
-
-PRICED_BYTES = 2**14
-"""Bytes of a reply that cost as much as one command: 1 MiB costs 64."""
-
-ESCAPED = 6
-"""Bytes of one character on the wire at the most: `\\u0007` in JSON."""
+MOST_ENTRIES = 1000  # Entries in one reply (`docs/protocol.md`, section 3).
+MOST_BYTES = 2**20  # Bytes of a list in one reply, on the wire.
+PRICED_BYTES = 2**14  # Bytes of a reply that cost as much as one command: 1 MiB costs 64.
+ESCAPED = 6  # Bytes of one character on the wire at the most: `\\u0007` in JSON.
 
 # As in `bbs.protocols.line`.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -163,14 +156,12 @@ def part_of(rule: Callable[..., object] | None) -> Callable[..., Part] | None:
 
 FIRST = Page()
 
-LIFETIME = 3600
-"""Seconds for which a cursor is valid (`docs/protocol.md`, section 3)."""
+LIFETIME = 3600  # Seconds for which a cursor is valid (`docs/protocol.md`, section 3).
 
 _LABEL = b"cursors of bbs"
 """The label for deriving the key of cursors, as the secret has other uses."""
 
-_PROOF_BYTES = 16
-"""Bytes of the hash in a cursor; RFC 2104 advises at least half of it."""
+_PROOF_BYTES = 16  # Bytes of the hash in a cursor; RFC 2104 advises at least half of it.
 
 
 class CursorExpired(Refusal):

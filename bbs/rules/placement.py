@@ -286,8 +286,7 @@ def _seat_on(server: str | None) -> Seat | None:
     return None
 
 
-MOVED_AGAIN_AFTER = 600.0
-"""Seconds until a user may be moved again for consolidation."""
+MOVED_AGAIN_AFTER = 600.0  # Seconds until a user may be moved again for consolidation.
 
 SETTLED_AT_ONCE = 100
 """Users at the most who get places in one transaction, which must not take long."""

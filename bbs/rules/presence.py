@@ -16,11 +16,7 @@ from bbs.storage.statements import statement
 
 T = TypeVar("T")
 
-AT_ONCE = 500
-"""Users or sessions in one statement at the most."""
-
-
-# --- places ---
+AT_ONCE = 500  # Users or sessions in one statement at the most.
 
 
 @read_only
@@ -67,9 +63,6 @@ def _go_away(users: Sequence[int]) -> peewee.Update:
 @statement
 def _count_fewer(server: str, people: int) -> peewee.Update:
     return Server.update(taken=Server.taken - people).where(Server.id == server)
-
-
-# --- sessions of those who listen ---
 
 
 @dataclass(frozen=True)

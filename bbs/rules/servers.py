@@ -16,17 +16,13 @@ from bbs.storage import models
 from bbs.storage.models import LoginServer, Server
 from bbs.storage.statements import Row, statement
 
-OPERATOR = "operator"
-"""The scope of servers that an operator runs by hand."""
-
-FEW = 128
-"""Rows at the most that are read by their ids; instead of more, all rows are read."""
+OPERATOR = "operator"  # The scope of servers that an operator runs by hand.
+FEW = 128  # Rows at the most that are read by their ids; instead of more, all rows are read.
 
 NOT_RUNNING = (State.WARM, State.GONE)
 """States of servers whose machines do not run, or soon will not."""
 
-CONNECTED = "connected"
-"""The figure of an app server that counts its listeners."""
+CONNECTED = "connected"  # The figure of an app server that counts its listeners.
 
 SPARE, MOVED = "spare", "moved"
 """The figures of the login server that controls the fleet: how many places it keeps free, and how

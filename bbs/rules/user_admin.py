@@ -27,11 +27,8 @@ from bbs.storage.statements import statement
 PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick", "delete"
 """The names of the actions in `Action`."""
 
-PEOPLE_AT_ONCE = 100
-"""Users in one part of a list by default."""
-
-MOST_REASON = 200
-"""Characters of the reason for a suspension that are stored."""
+PEOPLE_AT_ONCE = 100  # Users in one part of a list by default.
+MOST_REASON = 200  # Characters of the reason for a suspension that are stored.
 
 LONGEST = 3650 * 86400.0
 """Seconds of the longest suspension that has an end: dates are limited, too."""

@@ -42,24 +42,16 @@ DEADLINE = 1.4
 """Seconds without an answer to any call of its lane after which a call that does not commit yet is
 given up: users are to hear within 2 s that the database does not answer."""
 
-START_PATIENCE = 10.0
-"""Seconds that a server which starts waits for a busy database."""
-
-START_PAUSE = 0.05
-"""Seconds between two attempts at the start."""
-
-COMMIT_GRACE = 0.4
-"""Seconds more for a commit under way before its outcome counts as unknown."""
-
-CONNECTIONS = 8
-"""Default number of connections to a MySQL."""
+START_PATIENCE = 10.0  # Seconds that a server which starts waits for a busy database.
+START_PAUSE = 0.05  # Seconds between two attempts at the start.
+COMMIT_GRACE = 0.4  # Seconds more for a commit under way before its outcome counts as unknown.
+CONNECTIONS = 8  # Default number of connections to a MySQL.
 
 TOGETHER = 16
 """Calls that wait before another thread is used, on a MySQL: one thread's calls share a
 transaction."""
 
-LOG_INTERVAL = 1.0
-"""Seconds between two lines in the log that the database is away."""
+LOG_INTERVAL = 1.0  # Seconds between two lines in the log that the database is away.
 
 _log = Logger()
 

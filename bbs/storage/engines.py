@@ -21,20 +21,11 @@ from bbs.core.addresses import is_loopback
 from bbs.storage.mysql import CLIENT_ERRORS, MySQLDatabase
 from bbs.storage.sqlite import SqliteDatabase
 
-LOCK_TIMEOUT = 1.4
-"""Seconds that SQLite waits for the lock of another process."""
-
-ANSWER_TIMEOUT = 1.8
-"""Seconds to wait for an answer of MySQL."""
-
-LOCAL = "127.0.0.1"
-"""The host of MySQL, if the URL has none."""
-
-CONNECT_TIMEOUT = 1
-"""Whole seconds to connect to MySQL, as pymysql counts them."""
-
-IN_C = "mysql+mysqlconnector"
-"""The scheme of a URL for MySQL by the driver in C, as in SQLAlchemy."""
+LOCK_TIMEOUT = 1.4  # Seconds that SQLite waits for the lock of another process.
+ANSWER_TIMEOUT = 1.8  # Seconds to wait for an answer of MySQL.
+LOCAL = "127.0.0.1"  # The host of MySQL, if the URL has none.
+CONNECT_TIMEOUT = 1  # Whole seconds to connect to MySQL, as pymysql counts them.
+IN_C = "mysql+mysqlconnector"  # The scheme of a URL for MySQL by the driver in C, as in SQLAlchemy.
 
 _TROUBLE_NAMES = """
     CON_COUNT_ERROR OUT_OF_RESOURCES OUTOFMEMORY OUT_OF_SORTMEMORY DISK_FULL RECORD_FILE_FULL

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from bbs.storage.migrations import Migrator
 
 
-FIRST_SERVICE = "bbs"
-"""The service of every database that is too old to name its service."""
+FIRST_SERVICE = "bbs"  # The service of every database that is too old to name its service.
 
 
 def _to_2(migrator: Migrator) -> None:

@@ -32,8 +32,7 @@ from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, crea
 
 P = ParamSpec("P")
 
-VERSION = 10
-"""The framework's schema that this code works on."""
+VERSION = 10  # The framework's schema that this code works on.
 
 OLDEST = 7
 """The oldest version of the framework's schema whose programs can work on this one. The versions
@@ -48,11 +47,8 @@ TABLE_TIMEOUT = 1
 the table wait behind the change, but no longer than for an answer (1.4 s). Therefore the change
 gives up and is tried again."""
 
-RETRY_DELAY = 0.2
-"""Seconds until it is tried again: in these the other statements go on."""
-
-_LOCKED = (1205, 1213)
-"""MySQL's error numbers of a lock time-out and of a deadlock."""
+RETRY_DELAY = 0.2  # Seconds until it is tried again: in these the other statements go on.
+_LOCKED = (1205, 1213)  # MySQL's error numbers of a lock time-out and of a deadlock.
 
 WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05
 """How often to try to turn an SQLite file to WAL, and the seconds between."""

@@ -12,8 +12,7 @@ import pymysql.constants.ER as mysql_errors
 
 from bbs.storage.transaction_guard import EXCEPTIONS, Prepared, TransactionGuard
 
-CLIENT_ERRORS = range(2000, 3000)
-"""The driver's own errors of a connection."""
+CLIENT_ERRORS = range(2000, 3000)  # The driver's own errors of a connection.
 
 _WANT_TLS = (
     mysql_errors.ACCESS_DENIED_ERROR,  # The user needs TLS.

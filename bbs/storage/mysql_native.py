@@ -30,8 +30,7 @@ _PLUGINS = os.path.join(os.path.dirname(driver.__file__), "mysql", "vendor", "pl
 _MORE_RESULTS = 8
 """A flag of a server's status: another result follows (SERVER_MORE_RESULTS_EXISTS)."""
 
-_NOT_NULL = 1
-"""A flag of a column."""
+_NOT_NULL = 1  # A flag of a column.
 
 _SAME_LITERALS = frozenset((str, int, bool, type(None)))
 """Types of values that the driver writes into statements as PyMySQL does."""
@@ -70,8 +69,7 @@ class NativeConnection:
             use_unicode=True,
             plugin_dir=_PLUGINS,
         )
-        self.has_more = False
-        """Whether another result waits to be read."""
+        self.has_more = False  # Whether another result waits to be read.
         tls: dict[str, Any] = {}
         if "ssl" in options:
             tls = {"ssl_verify_cert": True, "ssl_verify_identity": True}

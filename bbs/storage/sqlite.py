@@ -100,8 +100,7 @@ class SqliteDatabase(TransactionGuard, _TurnTaking):
             connection.executemany(sql, rows)
 
 
-_unlockable: set[str | None] = set()
-"""Files that cannot be locked, as logged."""
+_unlockable: set[str | None] = set()  # Files that cannot be locked, as logged.
 
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 """Transient errors of opening a file."""

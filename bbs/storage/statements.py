@@ -41,12 +41,10 @@ MOST_LENGTHS = 64
 """Plans that a statement keeps, for different lengths of its lists; one more replaces the oldest.
 """
 
-_plans_lock = Lock()
-"""Held while a new plan is stored in place of the oldest."""
+_plans_lock = Lock()  # Held while a new plan is stored in place of the oldest.
 
 _SETS = (set, frozenset)
-_SEVERAL = (list, tuple, *_SETS)
-"""Types of arguments that stand for several values."""
+_SEVERAL = (list, tuple, *_SETS)  # Types of arguments that stand for several values.
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Any
 
 import peewee
 
-EXCEPTIONS: Any = vars(peewee)["__exception_wrapper__"]
-"""Turns a driver's errors into peewee's."""
+EXCEPTIONS: Any = vars(peewee)["__exception_wrapper__"]  # Turns a driver's errors into peewee's.
 
 _CHANGE = re.compile(
     r"[(\s]*(?:WITH\b.*?\)\s*)?(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE)\b",
@@ -37,19 +36,15 @@ class EndsTransaction(Exception):
 class ConnectionState(threading.local):
     """The state of a thread and its connection."""
 
-    in_rule = False
-    """A rule runs, which may share its transaction with others."""
-    reading = False
-    """A rule runs that is marked `read_only`."""
-    wrote = False
-    """A statement has changed something since this was last set to False."""
+    in_rule = False  # A rule runs, which may share its transaction with others.
+    reading = False  # A rule runs that is marked `read_only`.
+    wrote = False  # A statement has changed something since this was last set to False.
 
 
 class TransactionGuard:
     """A mixin for peewee's databases, which knows what each thread does with its connection."""
 
-    packs = False
-    """Whether rows of many columns are faster to read as a text in JSON."""
+    packs = False  # Whether rows of many columns are faster to read as a text in JSON.
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.state = ConnectionState()

@@ -33,14 +33,12 @@ from bbs.storage.sqlite import SqliteDatabase
 ATTEMPTS = 5
 """Attempts for a transaction that lost a race, met a deadlock or waited too long for a lock."""
 
-MOST_TOGETHER = 64
-"""Calls at the most that share a transaction."""
+MOST_TOGETHER = 64  # Calls at the most that share a transaction.
 
 LONGEST_TOGETHER = 0.005
 """Seconds after which a transaction takes no more calls, so that no call waits long for others."""
 
-TRACED_WAIT = 0.001
-"""Seconds in the queue of a thread from which on a trace shows them."""
+TRACED_WAIT = 0.001  # Seconds in the queue of a thread from which on a trace shows them.
 
 _RETRYABLE = (
     mysql_errors.LOCK_DEADLOCK,

@@ -31,8 +31,7 @@ Value = str | int | float | bool
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 """W3C Trace Context, section 3.2, version 00: a trace's id, a span's id, flags. No id is all 0."""
 
-SAMPLED = 1
-"""The flag that the trace is recorded (section 3.2.2.5.1)."""
+SAMPLED = 1  # The flag that the trace is recorded (section 3.2.2.5.1).
 
 NEEDS = "traces need OpenTelemetry: pip install '.[tracing]' in a checkout of bbs"
 """The error if OpenTelemetry is not installed."""

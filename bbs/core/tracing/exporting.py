@@ -35,23 +35,15 @@ from bbs.core.tracing import SAMPLED, ISpan, Value
 if TYPE_CHECKING:
     from bbs.core.clock import IReactor
 
-QUEUE = 4096
-"""Spans that wait to be sent, some 8 MiB; more are lost."""
+QUEUE = 4096  # Spans that wait to be sent, some 8 MiB; more are lost.
 
 BATCH = 512
 """Spans in one request to the collector."""
 
-DELAY = 1.0
-"""Seconds at most that a span waits until it is sent, if the collector keeps up."""
-
-DEADLINE = 5.0
-"""Seconds that a collector has to take a batch, retries included."""
-
-PATIENCE = 1.0
-"""Seconds that a server which stops waits for the collector to take the last spans."""
-
-LOG_INTERVAL = 60.0
-"""Seconds between two lines in the log that spans are lost."""
+DELAY = 1.0  # Seconds at most that a span waits until it is sent, if the collector keeps up.
+DEADLINE = 5.0  # Seconds that a collector has to take a batch, retries included.
+PATIENCE = 1.0  # Seconds that a server which stops waits for the collector to take the last spans.
+LOG_INTERVAL = 60.0  # Seconds between two lines in the log that spans are lost.
 
 _log = Logger()
 

@@ -51,10 +51,8 @@ class Address:
 
     @classmethod
     def parse_with_default(cls, text: str, port: int) -> Address:
-        """Parse `HOST:PORT`, or `HOST` with the default `port`, as an operator wrote it.
-
-        :raises ValueError: it is malformed, or an address to listen on, such as `0.0.0.0`.
-        """
+        """Parse `HOST:PORT`, or `HOST` with the default `port`, as an operator wrote it; ValueError
+        if it is malformed, or an address to listen on, such as `0.0.0.0`."""
         try:
             address = cls(str(ip_address(text)), port)
         except ValueError:
@@ -134,9 +132,7 @@ class ListeningPlace:
     @classmethod
     def parse(cls, text: str) -> ListeningPlace:
         """Parse what Twisted can listen on; ValueError if it is malformed or TLS is not installed.
-
-        Whether the port is free is not checked.
-        """
+        The port may be in use."""
         place = cls(text)
         if place.kind in _OVER_TCP:
             valid = place.port is not None and (not place.is_tls or has_tls())

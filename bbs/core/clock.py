@@ -34,11 +34,8 @@ class IReactor(
     interfaces.IReactorThreads,
     interfaces.IReactorTime,
 ):
-    """Several of Twisted's reactor interfaces in one.
-
-    Only type checkers use it: Twisted's reactors provide each of these interfaces, but do not
-    declare this one.
-    """
+    """Several of Twisted's reactor interfaces in one, for type checkers: Twisted's reactors provide
+    each of these interfaces, but do not declare this one."""
 
 
 def measure_steadily(reactor: interfaces.IReactorTime) -> None:

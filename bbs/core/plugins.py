@@ -39,10 +39,8 @@ class Plugin:
     point: EntryPoint
 
     def use(self, work: Callable[[object], T]) -> T:
-        """Call `work` with the object that the entry point names, and return its result.
-
-        :raises PluginUnusable: it cannot be imported, or `work` raises.
-        """
+        """Call `work` with the object that the entry point names, and return its result;
+        PluginUnusable if it cannot be imported, or `work` raises."""
         try:
             return work(self.point.load())
         except Exception as error:  # A plugin's code may raise anything.

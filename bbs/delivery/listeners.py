@@ -328,10 +328,8 @@ class Listeners(Service):
 
 
 def _send_now(event: Mapping[str, object], connections: Iterable[IConnection]) -> None:
-    """Send a transient event to the connections that read; the others miss it.
-
-    :raises MalformedHint: it cannot be sent.
-    """
+    """Send a transient event to the connections that read; the others miss it. MalformedHint if it
+    cannot be sent."""
     try:
         line = encode(event)
     except (ValueError, RecursionError):
@@ -355,10 +353,8 @@ class Listener:
 
 
 class Subscribers:
-    """The listeners, by user and by connection, in the order in which they came.
-
-    Each operation takes the same time however many there are: many may go at once.
-    """
+    """The listeners, by user and by connection, in the order in which they came. Each operation
+    takes the same time however many there are: many may go at once."""
 
     def __init__(self) -> None:
         self._by_user: dict[int, dict[Listener, None]] = {}

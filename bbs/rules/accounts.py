@@ -21,10 +21,7 @@ from bbs.storage.statements import statement
 
 @read_only
 def own_hash(caller: Caller) -> str:
-    """The stored hash of the caller's password.
-
-    :raises NotLoggedIn: the account is gone.
-    """
+    """The stored hash of the caller's password; NotLoggedIn if the account is gone."""
     for (stored,) in _hash(caller.id):
         return str(stored)
     raise NotLoggedIn()
@@ -175,10 +172,8 @@ def _add_session(token_digest: str, user: int, now: float) -> peewee.Insert:
 
 
 def check_name(name: str) -> str:
-    """Return the form in which the name of a new account is stored.
-
-    :raises InvalidId: the name is malformed.
-    """
+    """Return the form in which the name of a new account is stored; InvalidId if it is
+    malformed."""
     form = normalized(name)
     if not is_valid_name(form):
         raise InvalidId()
@@ -186,11 +181,8 @@ def check_name(name: str) -> str:
 
 
 def check_password(password: str, minimum: int) -> None:
-    """Raise unless a new `password` has at least `minimum` characters and not too many bytes.
-
-    :raises PasswordTooShort:
-    :raises PasswordTooLong:
-    """
+    """Raise PasswordTooShort if a new `password` has fewer than `minimum` characters, or
+    PasswordTooLong."""
     if len(password) < minimum:
         raise PasswordTooShort()
     if len(password.encode(errors="replace")) > PASSWORD_BYTES:
@@ -199,11 +191,8 @@ def check_password(password: str, minimum: int) -> None:
 
 @read_only
 def check_free(name: str) -> None:
-    """Raise unless `name` can be registered. This is also called before the password is hashed.
-
-    :raises InvalidId: the name is malformed.
-    :raises AlreadyUsed: another account has the name.
-    """
+    """Raise InvalidId or AlreadyUsed unless `name` can be registered. Also called before the
+    password is hashed."""
     form = check_name(name)
     # Once, names were stored as they were typed, in any form.
     forms = dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))
@@ -279,8 +268,8 @@ def log_in(
 
 
 def undo_log_in(token_digest: str) -> None:
-    """End a session whose user gave up before the reply, and give the place back if it was the
-    last."""
+    """End a session whose user gave up before the reply, and give the place back without another
+    session."""
     session = Session.get_or_none(Session.digest == token_digest)
     if session is not None:
         session.delete_instance()
@@ -319,10 +308,8 @@ def end_stale_sessions(sessions: Sessions, now: float, most: int = ENDED_AT_ONCE
     """End sessions unused for their time to live, and give back places of users who have no other.
 
     Sessions that were last used in the future, by a clock that was set back since, count as used
-    now: they do not end, and live no longer than others.
-
-    Returns how many sessions it changed, at most `most` of each kind: one transaction must not take
-    long.
+    now: they do not end, and live no longer than others. Returns how many sessions it changed, at
+    most `most` of each kind, as one transaction must not take long.
     """
     ahead = Session.used > now + sessions.slack
     found = rows(Session.select(Session.digest).where(ahead).limit(most))

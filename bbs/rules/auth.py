@@ -172,10 +172,8 @@ def identify(
     first: Question[Any] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Caller:
-    """Find the user of `token`, with the answer to the question `first`, if there is one.
-
-    :raises NotLoggedIn: the token is missing or unknown, or its session has expired.
-    """
+    """Find the user of `token`, with the answer to the question `first`, if there is one;
+    NotLoggedIn if the token is missing or unknown, or its session has expired."""
     token_digest = digest(token or "")
     found = first.of_holder(token_digest, *arguments) if first else _find_holder(token_digest)
     if not found and first and _find_holder(token_digest):

@@ -174,11 +174,8 @@ def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) 
 
 
 def adopt(by: By) -> SourceFleet:
-    """Become the fleet again that this database is a copy of, and return it. Servers launched under
-    the id since then still belong to this fleet.
-
-    :raises NothingToAdopt:
-    """
+    """Become the fleet again that this database is a copy of, and return it, or raise
+    NothingToAdopt. Servers launched under the id since then still belong to this fleet."""
     secrets = _lock_secrets()
     source = waiting_for_adopt()
     if source is None:

@@ -77,10 +77,8 @@ class Observation:
 
 
 class Watch:
-    """Measures how long counts of heartbeats have not changed, by the watcher's own clock.
-
-    Only time during which the watcher looked counts.
-    """
+    """Measures how long counts of heartbeats have not changed, by the watcher's own clock. Only
+    time during which the watcher looked counts."""
 
     def __init__(self) -> None:
         self._beats: dict[str, int] = {}

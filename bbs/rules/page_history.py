@@ -184,11 +184,8 @@ class Remembered:
 
 @long_read
 def recall(me: str, now: float) -> Remembered:
-    """Read the history for the page of the login server `me`.
-
-    A login server that starts has a new id. Its own series continues that of the login server
-    that stopped last.
-    """
+    """Read the history for the page of the login server `me`. A login server that starts has a new
+    id: its own series continues that of the one that stopped last."""
     running = LoginServer.select(LoginServer.id)
     gone = (
         Point.select(Point.login_server)

@@ -84,10 +84,8 @@ class IPlacement(Interface):
         attempt: Callable[[Look], Awaitable[Search]],
         undo: Callable[[], Awaitable[None]] = ...,
     ) -> Seat:
-        """Find a place for `name`, by `attempt`; call `undo` if the connection has gone by then.
-
-        :raises Unavailable: no place became free in time.
-        """
+        """Find a place for `name`, by `attempt`; Unavailable if none became free in time. Call
+        `undo` if the connection has gone by then."""
 
 
 def take(user: int, look: Look) -> Search:

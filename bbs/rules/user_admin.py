@@ -139,10 +139,8 @@ def search(
 
 @long_read
 def show(now: float, name: str, count: Callable[[int], Mapping[str, int]] | None = None) -> Person:
-    """Read the user `name`, with the service's counts, by `count`.
-
-    :raises NoSuchPerson:
-    """
+    """Read the user `name`, with the service's counts, by `count`; NoSuchPerson for an unknown
+    name."""
     stored = _stored(name)
     found = rows(_people().where(User.name == stored))
     if not found or found[0][1] != stored:
@@ -207,10 +205,7 @@ def suspend(by: By, name: str, until: float | None = None, reason: str = "") -> 
 
 
 def resume(by: By, name: str) -> ActionResult:
-    """Let the user log in again.
-
-    :raises NotSuspended: the user can already, at the time in `by`.
-    """
+    """Let the user log in again; NotSuspended if the user can already, at the time in `by`."""
     person = _locked(name)
     there = rows(Suspension.select(Suspension.until).where(Suspension.user == person.id))
     if not there or (there[0][0] is not None and there[0][0] <= by.now):

@@ -82,10 +82,8 @@ def part_of(path: str) -> Iterator[str]:
 
 
 def put(part: str, path: str, *, over: bool) -> None:
-    """Move `part` to `path`, synced to the disk; `over` replaces an existing file.
-
-    :raises CopyRefused: `path` exists, and is not to be replaced.
-    """
+    """Move `part` to `path`, synced to the disk. An existing file is replaced if `over`; otherwise
+    CopyRefused."""
     _sync(part)
     if over:
         os.replace(part, path)
@@ -102,10 +100,8 @@ def put(part: str, path: str, *, over: bool) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """Copy the database `source` into the empty file `target`, as it is at one moment.
-
-    :raises CopyRefused: `source` is not a database, or the disk is full.
-    """
+    """Copy the database `source` into the empty file `target`, as it is at one moment; CopyRefused
+    if `source` is not a database, or the disk is full."""
     where = source
     # Closing any descriptor of a file releases SQLite's locks on it: so this one is closed last.
     written = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
@@ -131,10 +127,8 @@ def copy(source: str, target: str) -> None:
 
 
 def check(path: str) -> None:
-    """Check the integrity of a database that no other process has open.
-
-    :raises CopyRefused: it is damaged, or not a database.
-    """
+    """Check a database that no other process has open; CopyRefused if it is damaged or not a
+    database."""
     try:
         with closing(_open(path)) as database:
             (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
@@ -164,11 +158,8 @@ def check_alone(path: str) -> None:
 
 
 def make_way(path: str) -> None:
-    """Prepare for another database in the place of `path`: remove the files next to it, which
-    SQLite would take for the new one's.
-
-    :raises CopyRefused: a process has the database open.
-    """
+    """Remove the files next to `path`, which SQLite would take for those of the database that is to
+    replace it; CopyRefused if a process has the database open."""
     check_alone(path)
     for end in BESIDE:
         with suppress(FileNotFoundError):

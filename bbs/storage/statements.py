@@ -198,11 +198,8 @@ class _Fresh(NamedTuple):
 
 
 class _Argument(peewee.Node):
-    """A placeholder for an argument in a query.
-
-    peewee knows the conversion of most values. Where it would ask the value itself, `convert` has
-    the conversion.
-    """
+    """A placeholder for an argument in a query. peewee knows the conversion of most values. Where
+    it would ask the value itself, `convert` has the conversion."""
 
     def __init__(self, index: int, item: int | None = None, convert: Convert | None = None) -> None:
         self.index = index

@@ -49,10 +49,8 @@ _log = Logger()
 
 
 class Exporting:
-    """Begins spans of `service`, and sends the recorded ones by `exporter` when they end.
-
-    The methods are those of `bbs.core.tracing`.
-    """
+    """Begins spans of `service`, and sends the recorded ones by `exporter` when they end. The
+    methods are those of `bbs.core.tracing`."""
 
     def __init__(self, service: str, exporter: SpanExporter, sample: float) -> None:
         self._sample = sample

@@ -21,8 +21,7 @@ from weakref import WeakSet
 from twisted.internet import interfaces
 from twisted.internet.base import ReactorBase
 
-_steady: WeakSet[ReactorBase] = WeakSet()
-"""Reactors that use the monotonic clock; `bbs up` has two daemons on one."""
+_steady: WeakSet[ReactorBase] = WeakSet()  # Reactors that use the monotonic clock.
 
 
 class IReactor(

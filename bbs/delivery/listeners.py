@@ -41,18 +41,10 @@ HEARD_AT_ONCE = 50
 """Channels that one turn of the reactor subscribes to: each takes a tenth of a millisecond, and a
 user may be in a thousand groups."""
 
-FETCHED_AT_ONCE = 50
-"""Readers for whom one transaction fetches, so that other readers do not wait for a thousand."""
-
-SAFETY_FACTOR = 5
-"""Polls per look at the database while the broker is connected: only for lost hints."""
-
-LISTENING_CONNECTIONS = 16
-"""Connections of one server on which a user may listen (`docs/protocol.md`)."""
-
-ABOUT_PLACES = ("moved", "logout")
-"""Events by which a server tells the others to check where users are served."""
-
+FETCHED_AT_ONCE = 50  # Readers for whom one transaction fetches, which must be short.
+SAFETY_FACTOR = 5  # Polls per look while the broker is connected: only for lost hints.
+LISTENING_CONNECTIONS = 16  # Connections on which one user may listen (`docs/protocol.md`).
+ABOUT_PLACES = ("moved", "logout")  # They make other servers check where users are served.
 NOTE_DELAY = 0.1  # Seconds to gather receipts that are stored together.
 
 CHECKED_AT_ONCE = 64

@@ -70,15 +70,11 @@ class PresenceTracker(Service):
         self._wall = wall
         self._ahead = min(auth.Sessions(session_ttl).slack / 2, RENEWAL_INTERVAL)
         self.server_id: str | None = None  # This app server's, once it has joined the fleet.
-        self._asked: dict[int, float] = {}
-        """When users here last sent a request, or stopped to listen."""
-        self._seen: dict[int, float] = {}
-        """When users themselves last sent a request, and not their client."""
-        self._gone: dict[int, float] = {}
-        """When users who have just left were last seen, by `wall`, until it is stored."""
+        self._asked: dict[int, float] = {}  # When users here last sent a request or listened.
+        self._seen: dict[int, float] = {}  # When users themselves, not clients, last did.
+        self._gone: dict[int, float] = {}  # When users who left were last seen, by `wall`.
         self._storing = False
-        self._since: dict[int, tuple[int, float]] = {}
-        """`Place.asked` of each user with a place here, and since when it is so."""
+        self._since: dict[int, tuple[int, float]] = {}  # `Place.asked` by user, and since when.
         listeners.on_leaving = self._note_leaving
         # No TimerService: its module loads a state machine for clients, 6 ms of a start.
         check_interval = min(max(place_ttl / CHECKS, SHORTEST), LONGEST)

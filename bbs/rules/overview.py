@@ -26,13 +26,9 @@ FAILED_LATELY = 600.0
 """Seconds since the beginning of a launch for which its failure counts: with the default time-out,
 two late launches in a row are within it."""
 
-FAILURES = (LossCause.FAILED, LossCause.LATE)
-"""The causes of a failed launch; refused ones are shown separately."""
-
+FAILURES = (LossCause.FAILED, LossCause.LATE)  # The causes of failed launches but refused ones.
 LAUNCHES_READ = 10  # The latest launches that are checked for failures in a row.
-
-ACTIONS_SHOWN = 1
-"""The latest actions in an overview: when there is a new one, the page reads them all."""
+ACTIONS_SHOWN = 1  # The latest actions in an overview; if there is a new one, the page reads all.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,7 @@ from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, News, Point
 from bbs.storage.statements import statement
 
-LATE = "what happens reaches people late, or not at all"
-"""The words for a broker that is away, if no counter declares others."""
+LATE = "what happens reaches people late, or not at all"  # For a broker that is away, by default.
 
 
 class EventKind(StrEnum):
@@ -148,8 +147,7 @@ NEWS_KEPT = 100  # The latest events, which are kept.
 AT_ONCE = 500  # Events that one statement stores: SQLite takes 32,766 values.
 OF_FLEET = ""  # The series of the whole fleet, instead of a login server's id.
 
-Series = Mapping[str, Any]
-"""The contents of a point: values by the name of their series, and other members of the page."""
+Series = Mapping[str, Any]  # The contents of a point: values by series, and other members.
 
 
 @dataclass(frozen=True)

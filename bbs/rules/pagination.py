@@ -29,8 +29,7 @@ from bbs.rules.auth import Caller
 
 P = ParamSpec("P")
 
-Position = Any
-"""Where a part ended: the sort key of the rule's rows, a number or a text; None at the start."""
+Position = Any  # The sort key of the rule's rows where a part ended; None at the start.
 
 MOST_ENTRIES = 1000  # Entries in one reply (`docs/protocol.md`, section 3).
 MOST_BYTES = 2**20  # Bytes of a list in one reply, on the wire.
@@ -157,10 +156,7 @@ def part_of(rule: Callable[..., object] | None) -> Callable[..., Part] | None:
 FIRST = Page()
 
 LIFETIME = 3600  # Seconds for which a cursor is valid (`docs/protocol.md`, section 3).
-
-_LABEL = b"cursors of bbs"
-"""The label for deriving the key of cursors, as the secret has other uses."""
-
+_LABEL = b"cursors of bbs"  # Derives the key of cursors: the secret has other uses.
 _PROOF_BYTES = 16  # Bytes of the hash in a cursor; RFC 2104 advises at least half of it.
 
 

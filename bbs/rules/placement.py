@@ -30,8 +30,7 @@ from bbs.storage.statements import statement
 if TYPE_CHECKING:
     from bbs.protocols.line import IConnection
 
-SERVING = (State.READY, State.DRAINING)
-"""States of a server that serves its users; only a ready one takes more."""
+SERVING = (State.READY, State.DRAINING)  # These serve users; only a ready one takes more.
 
 
 @dataclass(frozen=True)
@@ -285,9 +284,7 @@ def _seat_on(server: str | None) -> Seat | None:
 
 
 MOVED_AGAIN_AFTER = 600.0  # Seconds until a user may be moved again for consolidation.
-
-SETTLED_AT_ONCE = 100
-"""Users at the most who get places in one transaction, which must not take long."""
+SETTLED_AT_ONCE = 100  # Users who get places in one transaction, which must be short.
 
 
 @dataclass(frozen=True)

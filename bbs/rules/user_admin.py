@@ -29,9 +29,7 @@ PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick
 
 PEOPLE_AT_ONCE = 100  # Users in one part of a list by default.
 MOST_REASON = 200  # Characters of the reason for a suspension that are stored.
-
-LONGEST = 3650 * 86400.0
-"""Seconds of the longest suspension that has an end: dates are limited, too."""
+LONGEST = 3650 * 86400.0  # Seconds of the longest suspension with an end: dates are limited.
 
 
 class NoSuchPerson(Exception):

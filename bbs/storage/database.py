@@ -46,11 +46,7 @@ START_PATIENCE = 10.0  # Seconds that a server which starts waits for a busy dat
 START_PAUSE = 0.05  # Seconds between two attempts at the start.
 COMMIT_GRACE = 0.4  # Seconds more for a commit under way before its outcome counts as unknown.
 CONNECTIONS = 8  # Default number of connections to a MySQL.
-
-TOGETHER = 16
-"""Calls that wait before another thread is used, on a MySQL: one thread's calls share a
-transaction."""
-
+TOGETHER = 16  # Calls that wait before a MySQL uses another thread: one thread shares them.
 LOG_INTERVAL = 1.0  # Seconds between two lines in the log that the database is away.
 
 _log = Logger()
@@ -100,13 +96,12 @@ class Database:
         self._transactions = Transactions(self.peewee, url, reactor)
         self._deadlines = Deadlines(reactor, DEADLINE, self._check_deadline)
         self._away: set[bool] = set()
-        """The kinds of calls that failed when last tried: False reads, True writes."""
+        """The kinds of calls that failed last: False reads, True writes."""
         self._logged_away = False
         self._logged_at = float("-inf")
         self.on_answer: Callable[[float], None] = lambda seconds: None
         """Called in the span of each answered call, with the seconds that it took since `run`."""
-        self._last_answer: dict[ILane, float] = {}
-        """When the database last answered a call, on each lane."""
+        self._last_answer: dict[ILane, float] = {}  # When the database last answered, by lane.
         self._closed = False
 
         def lane(name: str, threads: int) -> ILane:
@@ -264,7 +259,7 @@ class Deadlines:
         """Calls before their first check, in the order in which they were asked for and so are due;
         some of them have been answered."""
         self._again: list[tuple[float, int, Job]] = []
-        """Calls that were checked, by the time of the next check; a heap."""
+        """Checked calls, by the time of the next check."""
         self._numbers = count()
         self._timer: Any = None
 

@@ -39,8 +39,7 @@ OLDEST = 7
 since then have only added to it, with defaults in SQL. A step that removes something, or changes a
 meaning, raises this to its own number: older servers must then be stopped before the upgrade."""
 
-LOCK_TIMEOUT = 60
-"""Seconds to wait for another server's upgrade, and for locks on tables that servers work on."""
+LOCK_TIMEOUT = 60  # Seconds to wait for another server's upgrade, and for locks on tables.
 
 TABLE_TIMEOUT = 1
 """Seconds that one change of MySQL's schema waits for transactions on the table. New statements on
@@ -49,15 +48,9 @@ gives up and is tried again."""
 
 RETRY_DELAY = 0.2  # Seconds until it is tried again: in these the other statements go on.
 _LOCKED = (1205, 1213)  # MySQL's error numbers of a lock time-out and of a deadlock.
-
-WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05
-"""How often to try to turn an SQLite file to WAL, and the seconds between."""
-
-NAMED = 4
-"""The first version with a row that names the database's service; before it is `FIRST_SERVICE`."""
-
-REACHED = 8
-"""The first version whose rows have both the version reached and the oldest for its programs."""
+WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05  # Attempts to turn an SQLite file to WAL, with a pause (s).
+NAMED = 4  # The first version with a row that names the service, once always `FIRST_SERVICE`.
+REACHED = 8  # The first version whose rows have the reached and the oldest usable version.
 
 
 @dataclass(frozen=True)

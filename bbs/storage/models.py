@@ -12,8 +12,7 @@ import peewee
 
 from bbs.core.values import NAME_LENGTH, State
 
-database = peewee.DatabaseProxy()
-"""The process's one database; `bbs.storage.database.Database` sets it."""
+database = peewee.DatabaseProxy()  # The process's database; `Database` in database.py sets it.
 
 
 class RisingIdField(peewee.BigAutoField):

@@ -27,16 +27,10 @@ _PLUGINS = os.path.join(os.path.dirname(driver.__file__), "mysql", "vendor", "pl
 """The folder in the driver's wheel with authentication plugins that are not built in, such as
 `mysql_native_password`, which most users of a MariaDB need."""
 
-_MORE_RESULTS = 8
-"""A flag of a server's status: another result follows (SERVER_MORE_RESULTS_EXISTS)."""
-
+_MORE_RESULTS = 8  # A flag of the status: more results follow (SERVER_MORE_RESULTS_EXISTS).
 _NOT_NULL = 1  # A flag of a column.
-
-_SAME_LITERALS = frozenset((str, int, bool, type(None)))
-"""Types of values that the driver writes into statements as PyMySQL does."""
-
-_LONGEST_INSERTION = 1024000
-"""Approximate bytes of a statement that inserts many rows, as in PyMySQL."""
+_SAME_LITERALS = frozenset((str, int, bool, type(None)))  # The driver writes these as PyMySQL does.
+_LONGEST_INSERTION = 1024000  # Approximate bytes of a statement with many rows, as in PyMySQL.
 
 _INSERTION = re.compile(
     r"(\s*(?:INSERT|REPLACE)\b[^%]+\bVALUES?\s*)(\(\s*%s\s*(?:,\s*%s\s*)*\))([^%]*)\Z",
@@ -44,8 +38,7 @@ _INSERTION = re.compile(
 )
 """A statement that inserts one row of values: the text before the values, they, the text behind."""
 
-_SYSTEM_ERROR = re.compile(r"\((\d+)\)\Z")
-"""The number of a system error, at the end of a message that a server was not reached."""
+_SYSTEM_ERROR = re.compile(r"\((\d+)\)\Z")  # The number of a system error, in messages.
 
 
 class NativeMySQLDatabase(MySQLDatabase):

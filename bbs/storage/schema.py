@@ -45,8 +45,7 @@ class ServiceVersion(Table):
     reached = _reached()
 
 
-Step = Callable[["Migrator"], None]
-"""Upgrades from version n - 1 to n. A step may be interrupted, and is then run again."""
+Step = Callable[["Migrator"], None]  # Upgrades by one version. It is run again if interrupted.
 
 
 @dataclass(frozen=True)

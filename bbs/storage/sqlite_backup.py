@@ -19,9 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import count
 from urllib.parse import quote
 
-PAGES = 256
-"""Pages (of 4 KiB) that are copied in one step; an interruption takes effect between two."""
-
+PAGES = 256  # Pages (of 4 KiB) copied in one step; an interruption takes effect between two.
 PAUSE = 0.001  # Seconds between two steps, in which the servers have the disk.
 
 SYNC_EVERY = 16
@@ -29,10 +27,7 @@ SYNC_EVERY = 16
 make the commits of servers wait."""
 
 NICENESS = 15  # The niceness of a process that copies, so that servers come first (nice(2)).
-
-BESIDE = ("-wal", "-shm", "-journal")
-"""The suffixes of the files that SQLite puts next to a database."""
-
+BESIDE = ("-wal", "-shm", "-journal")  # Suffixes of the files that SQLite puts next to one.
 TURN = "-turn"  # The suffix of the file by which writers take turns (`bbs.storage.sqlite`).
 PATIENCE = 5.0  # Seconds to wait for a database that a server has just begun to recover.
 

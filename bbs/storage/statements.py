@@ -37,9 +37,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Q = TypeVar("Q", bound=peewee.SelectBase)
 
-MOST_LENGTHS = 64
-"""Plans that a statement keeps, for different lengths of its lists; one more replaces the oldest.
-"""
+MOST_LENGTHS = 64  # Plans that a statement keeps, for lists of different lengths.
 
 _plans_lock = Lock()  # Held while a new plan is stored in place of the oldest.
 

@@ -18,8 +18,7 @@ _CHANGE = re.compile(
 )
 """The beginning of a statement that changes something."""
 
-Prepared = tuple[str, Sequence[Any], bool]
-"""A statement as SQL, its values, and whether it changes anything."""
+Prepared = tuple[str, Sequence[Any], bool]  # SQL, its values, and whether it changes anything.
 
 
 class WritesWhileReading(Exception):

@@ -30,14 +30,9 @@ from bbs.core.threads import ILane
 from bbs.storage.engines import has_not_committed, is_bug, refusal, summary
 from bbs.storage.sqlite import SqliteDatabase
 
-ATTEMPTS = 5
-"""Attempts for a transaction that lost a race, met a deadlock or waited too long for a lock."""
-
+ATTEMPTS = 5  # Attempts of a transaction that lost a race, or waited too long for a lock.
 MOST_TOGETHER = 64  # Calls at the most that share a transaction.
-
-LONGEST_TOGETHER = 0.005
-"""Seconds after which a transaction takes no more calls, so that no call waits long for others."""
-
+LONGEST_TOGETHER = 0.005  # Seconds after which a transaction takes no more calls.
 TRACED_WAIT = 0.001  # Seconds in the queue of a thread from which on a trace shows them.
 
 _RETRYABLE = (

@@ -215,8 +215,7 @@ class _CollectorExporter(OTLPSpanExporter):
     """OpenTelemetry's exporter, which also notes the collector's HTTP status."""
 
     def __init__(self, endpoint: str) -> None:
-        self.status: int | None = None
-        """The HTTP status of the last answer to the last batch; None without an answer."""
+        self.status: int | None = None  # Of the last answer to the last batch; None without one.
         session = Session()
         session.hooks["response"].append(self._note_status)
         super().__init__(endpoint=endpoint, timeout=DEADLINE, session=session)

@@ -24,18 +24,10 @@ from bbs.core.values import State
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.servers import OPERATOR
+from bbs.storage import models
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.engines import location_digest
-from bbs.storage.models import (
-    Lease,
-    LoginServer,
-    OutboxEntry,
-    Place,
-    Secret,
-    Server,
-    Waiter,
-    database,
-)
+from bbs.storage.models import Lease, LoginServer, OutboxEntry, Place, Secret, Server, Waiter
 
 HINTS = "hints"  # The secret that proves hints between servers.
 HINT_KEY_BYTES = 32  # The length of a SHA-256 hash, as RFC 2104 advises for HMAC.
@@ -136,7 +128,7 @@ def count_of(fleet: str) -> int:
 def settle(now: float, beating: bool) -> FleetIdentity:
     """Determine the fleet's identity when a login server starts; `beating`: an app server of it
     lives. A second call changes nothing."""
-    secrets, location = _lock_secrets(), location_digest(database.obj)
+    secrets, location = _lock_secrets(), _location()
     if FLEET not in secrets:
         # If two servers make it at once, the second one takes the first one's.
         Secret.insert(name=FLEET, value=token_hex(ID_BYTES)).on_conflict_ignore().execute()
@@ -184,7 +176,7 @@ def adopt(by: By) -> SourceFleet:
     if secrets[FLEET] != source.id:
         _put(f"{INTERIM}{secrets[FLEET]}", source.id)
     _put(FLEET, source.id)
-    _put(HOME, location_digest(database.obj))
+    _put(HOME, _location())
     Secret.delete().where(Secret.name == BEFORE).execute()
     return source
 
@@ -230,7 +222,14 @@ def _source(secrets: Mapping[str, str]) -> SourceFleet | None:
 
 
 def _is_elsewhere(secrets: Mapping[str, str]) -> bool:
-    return FLEET in secrets and secrets.get(HOME) not in (None, location_digest(database.obj))
+    return FLEET in secrets and secrets.get(HOME) not in (
+        None,
+        _location(),
+    )
+
+
+def _location() -> str:
+    return location_digest(models.database.obj)
 
 
 def _lock_secrets() -> Mapping[str, str]:

@@ -4,7 +4,7 @@ One login server at a time leads the fleet, and runs its controller: it holds th
 are compared: heartbeats are counts, and a watcher measures by its own clock how long a count has
 not changed. Rows name processes by identities, by which a reader judges whether a process is dead.
 A server that takes the lease converts what an older version wrote. `signs` shows which servers
-could lead the fleet, to commands that are no server.
+could lead the fleet, to commands.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _online_waiting() -> peewee.Select:
 
 def wait(me: Member, waiter: str, name: str, now: float, trace: str = "") -> None:
     """Store that `name` waits at `me` for a place since `now`, under the id `waiter`, as part of
-    `trace`. A second call is no error: the outcome of a call that was given up is unknown."""
+    `trace`. It can be called again: the outcome of a call that was given up is unknown."""
     row = {"id": waiter, "login_server": me.id, "name": name, "since": now, "trace": trace}
     Waiter.insert(row).on_conflict("REPLACE").execute()
 
@@ -203,12 +203,9 @@ def stop_waiting(waiter: str) -> None:
 def take_lease(me: Member, lapsed: LeaseSeen) -> bool:
     """Take the lease from a holder whose lease is still as `lapsed`; False if it has changed."""
     row = {"holder": me.id, "identity": me.identity, "beats": lapsed.beats + 1}
-    is_lapsed = (Lease.holder == lapsed.holder) & (Lease.beats == lapsed.beats)
-    taken = (
-        Lease.update(**row, refusal=None, refused_until=None)
-        .where((Lease.name == FLEET_LEASE) & is_lapsed)
-        .execute()
-    )
+    is_unchanged = (Lease.name == FLEET_LEASE) & (Lease.holder == lapsed.holder)
+    is_unchanged &= Lease.beats == lapsed.beats
+    taken = Lease.update(**row, refusal=None, refused_until=None).where(is_unchanged).execute()
     if taken:
         fill_causes()
     return bool(taken)
@@ -242,7 +239,7 @@ def _lease(name: str) -> peewee.Select:
 
 def report(server: str, port: int, host: str | None = None, version: str = __version__) -> bool:
     """Store that a launched server of this `version` serves at `port`, and at `host` if it knows
-    its host; False if it is no longer launching."""
+    its host; False if it does not launch any more."""
     row = {"port": port, "version": version} | ({} if host is None else {"host": host})
     return bool(
         Server.update(beats=Server.beats + 1, **row)

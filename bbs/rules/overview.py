@@ -4,6 +4,7 @@ for all viewers."""
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,7 +132,7 @@ def login_servers() -> tuple[LoginServerRow, ...]:
         LoginServerRow(
             id=row.id,
             logins=row.logins or 0,
-            counts=servers.counts_of(row),
+            counts=json.loads(row.counts or "{}"),
             figures=servers.figures_of(row),
             version=row.version,
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -76,44 +77,32 @@ class Event:
 
 def sentence(event: Event, counters: Iterable[Counter] = ()) -> str:
     """Say what happened, in a service with these `counters`."""
-    name = f"Server {short(event.server)}"
-    why = f": {event.detail}." if event.detail else "."
-    match event.kind:
-        case EventKind.READY if event.number is not None:
-            return f"{name} is ready after {event.number:.1f} s."
-        case EventKind.DRAINING:
-            return f"{name} drains{why}"
-        case EventKind.LOST:
-            return f"{name} is lost{why}"
-        case EventKind.GONE:
-            return f"{name} is gone{why}"
-        case EventKind.LAUNCH_ASKED:
-            return f"An operator asked to start server {short(event.server)}."
-        case EventKind.DRAIN_ASKED:
-            return f"An operator asked to drain server {short(event.server)}."
-        case EventKind.REPLACE_ASKED:
-            return f"An operator asked for others in place of {event.detail}."
-        case EventKind.REPLACE_CANCELLED:
-            return f"An operator asked to keep {event.detail}."
-        case EventKind.PEOPLE_WAIT:
-            return f"{_people(int(event.number or 0))} for a place."
-        case EventKind.BROKER_AWAY:
-            return broker_away(counters, " later")
-        case kind if kind in _OF_SERVER:
-            return f"{name} {_OF_SERVER[kind]}."
-        case kind:
-            return _OF_SERVICE[kind]
+    if event.kind is EventKind.BROKER_AWAY:
+        return broker_away(counters, " later")
+    count = int(event.number or 0)
+    return _SENTENCES[event.kind].format(
+        name=short(event.server),
+        detail=event.detail,
+        why=f": {event.detail}." if event.detail else ".",
+        after="" if event.number is None else f" after {event.number:.1f} s",
+        people="1 person waits" if count == 1 else f"{count} people wait",
+    )
 
 
-_OF_SERVER = {
-    EventKind.LAUNCHING: "is being launched",
-    EventKind.READY: "is ready",
-    EventKind.WARM: "has booted, and stands by",
-    EventKind.KEPT: "is needed after all, and takes people",
-    EventKind.FAILED: "could not be launched",
-}
-
-_OF_SERVICE = {
+_SENTENCES = {
+    EventKind.LAUNCHING: "Server {name} is being launched.",
+    EventKind.READY: "Server {name} is ready{after}.",
+    EventKind.WARM: "Server {name} has booted, and stands by.",
+    EventKind.DRAINING: "Server {name} drains{why}",
+    EventKind.KEPT: "Server {name} is needed after all, and takes people.",
+    EventKind.FAILED: "Server {name} could not be launched.",
+    EventKind.LOST: "Server {name} is lost{why}",
+    EventKind.GONE: "Server {name} is gone{why}",
+    EventKind.LAUNCH_ASKED: "An operator asked to start server {name}.",
+    EventKind.DRAIN_ASKED: "An operator asked to drain server {name}.",
+    EventKind.REPLACE_ASKED: "An operator asked for others in place of {detail}.",
+    EventKind.REPLACE_CANCELLED: "An operator asked to keep {detail}.",
+    EventKind.PEOPLE_WAIT: "{people} for a place.",
     EventKind.NOBODY_WAITS: "Nobody waits for a place any more.",
     EventKind.LAUNCHES_REFUSED: "Nothing can be launched: the provider refuses it.",
     EventKind.LAUNCHES_ACCEPTED: "Servers can be launched again.",
@@ -134,10 +123,6 @@ def broker_away(counters: Iterable[Counter], how_late: str) -> str:
 def short(server: str) -> str:
     """Shorten a server's id for people."""
     return server[:8]
-
-
-def _people(count: int) -> str:
-    return "1 person waits" if count == 1 else f"{count} people wait"
 
 
 HOUR = 3600.0  # Seconds for which points are kept.
@@ -196,11 +181,8 @@ def recall(me: str, now: float) -> Remembered:
         .limit(1)
     )
     before = [name for (name,) in rows(gone)]
-    return Remembered(
-        fleet=_series(OF_FLEET, now),
-        own=_series(before[0], now) if before else (),
-        news=news_behind(0),
-    )
+    own = _series(before[0], now) if before else ()
+    return Remembered(_series(OF_FLEET, now), own, news_behind(0))
 
 
 def write_points(
@@ -279,9 +261,8 @@ def news_behind(id: int) -> tuple[StoredEvent, ...]:
 
 def forget_old_news() -> int:
     """Remove all news but the latest, and the beginnings of states that last; returns how many."""
-    lasting = [
-        id for begin in OPPOSITES for id, kind in rows(_pair(begin).limit(1)) if kind == begin
-    ]
+    latest = {kind: rows(_pair(kind).limit(1)) for kind in OPPOSITES}
+    lasting = [id for begin, found in latest.items() for id, kind in found if kind == begin]
     oldest = News.select(News.id).order_by(News.id.desc()).offset(NEWS_KEPT - 1).limit(1)
     return sum(
         int(News.delete().where((News.id < id) & News.id.not_in(lasting)).execute())
@@ -292,12 +273,10 @@ def forget_old_news() -> int:
 def _stored(
     id: int, at: float, text: str, kind: str, server: str, detail: str, number: float | None
 ) -> StoredEvent:
-    known = _KINDS.get(kind)
-    event = Event(known, at, server, detail, number) if known else None
+    event: Event | None = None
+    with suppress(ValueError):  # An older version has no kind, a newer one may have others.
+        event = Event(EventKind(kind), at, server, detail, number)
     return StoredEvent(id, at, text, event)
-
-
-_KINDS = {kind.value: kind for kind in EventKind}
 
 
 def _pair(kind: EventKind) -> Any:

@@ -34,7 +34,7 @@ Position = Any  # The sort key of the rule's rows where a part ended; None at th
 MOST_ENTRIES = 1000  # Entries in one reply (`docs/protocol.md`, section 3).
 MOST_BYTES = 2**20  # Bytes of a list in one reply, on the wire.
 PRICED_BYTES = 2**14  # Bytes of a reply that cost as much as one command: 1 MiB costs 64.
-ESCAPED = 6  # Bytes of one character on the wire at the most: `\\u0007` in JSON.
+ESCAPED = 6  # Bytes of one character on the wire at the most: `\u0007` in JSON.
 
 # As in `bbs.protocols.line`.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -137,8 +137,8 @@ class PagedRule(Protocol[P]):
 
 
 def paged(rule: Callable[Concatenate[Caller, Page, P], Part]) -> PagedRule[P]:
-    """Mark a rule whose list may be long. The rule gets a `Page` after its caller, and returns
-    `page.part(…)`. It must only read. Other marks of the rule stay in force."""
+    """Mark a rule whose list may be long, and which only reads. The rule gets a `Page` after its
+    caller, and returns `page.part(…)`. Other marks of the rule stay in force."""
 
     @wraps(rule)
     def first(caller: Caller, *args: P.args, **kwargs: P.kwargs) -> Part:

@@ -55,7 +55,7 @@ class ServerRow:
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
-        return ServerRow(**_of(row))
+        return ServerRow(**_named([getattr(row, name) for name in _NAMES]))
 
     @property
     def provider(self) -> str:
@@ -98,20 +98,10 @@ class HeardServer(ServerRow):
     counts: Mapping[str, int]
     figures: Mapping[str, int] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, row: Server) -> HeardServer:
-        return HeardServer(
-            **_of(row), beats=row.beats, counts=counts_of(row), figures=figures_of(row)
-        )
-
     @property
     def connected(self) -> int | None:
         """The number of its listeners, by its last heartbeat; None for an older version."""
         return self.figures.get(CONNECTED)
-
-
-def _of(row: Server) -> dict[str, Any]:
-    return _named([getattr(row, name) for name in _NAMES])
 
 
 def _named(values: Iterable[Any]) -> dict[str, Any]:
@@ -131,20 +121,8 @@ _HEARD = (Server.beats, Server.counts, Server.messages, Server.figures)
 _FLAGS = [column.name for column in _COLUMNS if isinstance(column, peewee.BooleanField)]
 
 
-def counts_of(row: Server | LoginServer) -> Mapping[str, int]:
-    """The counts of a server since it started, by name."""
-    return _counts(row.counts, row.messages if isinstance(row, Server) else None)
-
-
-def _counts(stored: str | None, messages: int | None) -> Mapping[str, int]:
-    if stored is None:  # A server of version 0.1.0.
-        return {} if messages is None else {"messages": messages}
-    counts: dict[str, int] = json.loads(stored)
-    return counts
-
-
-def figures_of(row: Server | LoginServer) -> Mapping[str, int]:
-    """The other figures of a server; empty for an older version."""
+def figures_of(row: LoginServer) -> Mapping[str, int]:
+    """The figures of a login server; empty for an older version."""
     figures: dict[str, int] = json.loads(row.figures or "{}")
     return figures
 
@@ -162,7 +140,9 @@ def _heard(values: Row) -> HeardServer:
     beats, counts, messages, figures = values[len(_NAMES) :]
     for name in _FLAGS:
         named[name] = bool(named[name])
-    counted = _counts(counts, messages)
+    counted = json.loads(counts or "{}")
+    if counts is None and messages is not None:  # A server of version 0.1.0.
+        counted = {"messages": messages}
     return HeardServer(**named, beats=beats, counts=counted, figures=json.loads(figures or "{}"))
 
 

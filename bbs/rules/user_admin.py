@@ -22,7 +22,7 @@ from bbs.rules.fleet_admin import By
 from bbs.rules.names import as_stored, normalized
 from bbs.storage.database import for_update, long_read, rows
 from bbs.storage.models import OutboxEntry, Place, Server, Session, Suspension, User
-from bbs.storage.statements import statement
+from bbs.storage.statements import Row, statement
 
 PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick", "delete"
 """The names of the actions in `Action`."""
@@ -98,9 +98,6 @@ class ActionResult:
     sessions: int
 
 
-# --- what operators see ---
-
-
 @long_read
 def search(
     now: float,
@@ -110,7 +107,7 @@ def search(
     behind: str = "",
     limit: int = PEOPLE_AT_ONCE,
 ) -> People:
-    """Find users with `text` in their names, or only those who are `online`, behind the name
+    """Find users with `text` in their names, all or those who are `online`, behind the name
     `behind`: at most `limit` of them, in the order of their names.
 
     The case of letters is ignored, on SQLite only in ASCII. Without a `text` this uses the index of
@@ -139,11 +136,8 @@ def search(
 def show(now: float, name: str, count: Callable[[int], Mapping[str, int]] | None = None) -> Person:
     """Read the user `name`, with the service's counts, by `count`; NoSuchPerson for an unknown
     name."""
-    stored = _stored(name)
-    found = rows(_people().where(User.name == stored))
-    if not found or found[0][1] != stored:
-        raise NoSuchPerson()
-    person = _person(found[0], now)
+    row = _find(name, lambda stored: rows(_people().where(User.name == stored)))
+    person = _person(row, now)
     return replace(person, counts=dict(count(person.id)) if count else {})
 
 
@@ -250,11 +244,7 @@ def _named_locked(name: str) -> peewee.Select:
 
 def _locked(name: str) -> Caller:
     """Lock the user `name` until the transaction ends: against logins and other operators."""
-    stored = _stored(name)
-    found = _named_locked(stored)
-    if not found or found[0][1] != stored:
-        raise NoSuchPerson()
-    return _as_caller(*found[0])
+    return _as_caller(*_find(name, _named_locked))
 
 
 def _as_caller(user: int, name: str, channel: str, seen: float | None) -> Caller:
@@ -262,12 +252,14 @@ def _as_caller(user: int, name: str, channel: str, seen: float | None) -> Caller
     return Caller(user, name, channel, seen or 0.0)
 
 
-def _stored(name: str) -> str:
-    """The stored form of `name`. The name of a found row must be compared with it again: MySQL
+def _find(name: str, read: Callable[[str], list[Row]]) -> Row:
+    """Find a row with `name` in its second column. The name in the row is compared again: MySQL
     ignores trailing blanks, and a command line does not strip them."""
-    if not _is_text(name):
+    stored = as_stored(name) if _is_text(name) else None
+    found = read(stored) if stored is not None else []
+    if not found or found[0][1] != stored:
         raise NoSuchPerson()
-    return as_stored(name)
+    return found[0]
 
 
 def _end_sessions(by: By, person: Caller, action: str, detail: str | None = None) -> ActionResult:

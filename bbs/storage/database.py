@@ -46,7 +46,7 @@ START_PATIENCE = 10.0  # Seconds that a server which starts waits for a busy dat
 START_PAUSE = 0.05  # Seconds between two attempts at the start.
 COMMIT_GRACE = 0.4  # Seconds more for a commit under way before its outcome counts as unknown.
 CONNECTIONS = 8  # Default number of connections to a MySQL.
-TOGETHER = 16  # Calls that wait before a MySQL uses another thread: one thread shares them.
+TOGETHER = 16  # Calls that wait before another thread is used, on a MySQL.
 LOG_INTERVAL = 1.0  # Seconds between two lines in the log that the database is away.
 
 _log = Logger()

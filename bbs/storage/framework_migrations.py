@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING
 import peewee
 
 from bbs.core.values import NAME_LENGTH, Cause, DrainCause, LossCause, State
-from bbs.storage.models import (
-    Action,
-    LoginServer,
-    News,
-    OutboxEntry,
-    Place,
-    Point,
-    Secret,
-    Server,
-    Suspension,
-    Waiter,
-)
+from bbs.storage import models
+from bbs.storage.models import LoginServer, News, Place, Server, Waiter
 from bbs.storage.schema import SchemaVersion, ServiceVersion, Step
 
 if TYPE_CHECKING:
@@ -43,7 +33,7 @@ def _to_3(migrator: Migrator) -> None:
     migrator.add_columns("server", messages=peewee.BigIntegerField(null=True))
     migrator.add_columns("login_server", logins=peewee.BigIntegerField(null=True))
     migrator.add_columns("waiter", since=peewee.DoubleField(null=True))
-    migrator.create_table(Action)
+    migrator.create_table(models.Action)
 
 
 def _to_4(migrator: Migrator) -> None:
@@ -57,7 +47,7 @@ def _to_4(migrator: Migrator) -> None:
 
 def _to_5(migrator: Migrator) -> None:
     """Add the secret that proves hints."""
-    migrator.create_table(Secret)
+    migrator.create_table(models.Secret)
 
 
 def _to_6(migrator: Migrator) -> None:
@@ -72,7 +62,7 @@ def _to_6(migrator: Migrator) -> None:
         detail=peewee.CharField(250, null=True),
     )
     migrator.create_table(Place)  # For its index: it finds users who wait, and skips those away.
-    for model in (Suspension, OutboxEntry, Point, News):
+    for model in (models.Suspension, models.OutboxEntry, models.Point, News):
         migrator.create_table(model)
 
 

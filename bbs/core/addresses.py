@@ -29,11 +29,9 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Address:
-    """A host name or address, and a TCP port, at which a server is reached.
-
-    As text: `127.0.0.1:22222` or `[::1]:22222`. An app server with an empty `host` is on this
-    machine, at the address by which the peer has reached it.
-    """
+    """A host name or address, and a TCP port, at which a server is reached. As text:
+    `127.0.0.1:22222` or `[::1]:22222`. An app server with an empty `host` is on this machine, at
+    the address by which the peer has reached it."""
 
     host: str
     port: int
@@ -83,11 +81,8 @@ class Address:
 @dataclass(frozen=True)
 class ServerPlace:
     """A login server to connect to: `127.0.0.1:22222`, or with TLS
-    `tls://HOST:PORT?tls_ca=FILE&tls_name=NAME`.
-
-    `ca` is a file of trusted certificates; empty for the system's. The server's certificate may be
-    for `name` in place of the host.
-    """
+    `tls://HOST:PORT?tls_ca=FILE&tls_name=NAME`. `ca` is a file of trusted certificates; empty for
+    the system's. The server's certificate may be for `name` in place of the host."""
 
     address: Address
     tls: bool = False
@@ -118,11 +113,9 @@ class ServerPlace:
 
 @dataclass(frozen=True)
 class ListeningPlace:
-    """An endpoint to listen at, such as `tcp:22222` or `ssl:443:privateKey=…`.
-
-    `text` is as an operator wrote it, in the syntax of Twisted's `serverFromString`: arguments
-    between colons, some of them named, with a backslash before a literal colon.
-    """
+    """An endpoint to listen at, such as `tcp:22222` or `ssl:443:privateKey=…`. `text` is as an
+    operator wrote it, in the syntax of Twisted's `serverFromString`: arguments between colons, some
+    of them named, with a backslash before a literal colon."""
 
     text: str
 
@@ -150,11 +143,9 @@ class ListeningPlace:
 
     @classmethod
     def on_free_port(cls, *places: ListeningPlace) -> ListeningPlace:
-        """A free TCP port at the address of the first of `places` that has one.
-
-        Without such an address it is at all addresses, those of IPv6 too if one of `places` is.
-        If one of `places` uses TLS, so does the new one, with the same key.
-        """
+        """A free TCP port at the address of the first of `places` that has one. Without such an
+        address it is at all addresses, those of IPv6 too if one of `places` is. If one of `places`
+        uses TLS, so does the new one, with the same key."""
         interface = next((place.interface for place in places if place.interface), "")
         if secure := next((place for place in places if place.is_tls), None):
             return secure.moved(interface, 0)
@@ -251,10 +242,8 @@ def reached_at(host: str) -> str:
 
 
 def usual_form(host: str) -> str:
-    """An IP address in its usual form; ValueError for a malformed address.
-
-    An IPv4 address that an IPv6 socket has mapped (RFC 4291, section 2.5.5.2) becomes IPv4 again.
-    The zone is removed: it has a meaning on one machine only.
-    """
+    """An IP address in its usual form; ValueError for a malformed address. An IPv4 address that an
+    IPv6 socket has mapped (RFC 4291, section 2.5.5.2) becomes IPv4 again. The zone is removed: it
+    has a meaning on one machine only."""
     address = ip_address(host.partition("%")[0])
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
@@ -168,33 +168,23 @@ def _answer_calls(calls: Sequence[_Call]) -> None:
 
 
 @implementer(ILane)
+@dataclass(eq=False)
 class Lane(Generic[J]):
-    """The lane that `ILanes.lane` makes.
+    """The lane that `ILanes.lane` makes. Pieces that come in one turn of the reactor wake threads
+    once, at the end of the turn: as many threads as are needed if each does `together` pieces at
+    once. If these stall, others help."""
 
-    Pieces that come in one turn of the reactor wake threads once, at the end of the turn: as many
-    threads as are needed if each does `together` pieces at once. If these stall, others help.
-    """
+    reactor: IReactor
+    name: str
+    work: Work[J]
+    done: Done[J]
+    _: KW_ONLY
+    threads: int = 1
+    together: int = 1
+    leave: Callable[[], None] = lambda: None
+    background: bool = False
 
-    def __init__(
-        self,
-        reactor: IReactor,
-        name: str,
-        work: Work[J],
-        done: Done[J],
-        *,
-        threads: int = 1,
-        together: int = 1,
-        leave: Callable[[], None] = lambda: None,
-        background: bool = False,
-    ) -> None:
-        self._reactor = reactor
-        self._name = name
-        self._work = work
-        self._done = done
-        self._max_threads = threads
-        self._together = together
-        self._leave = leave
-        self._background = background
+    def __post_init__(self) -> None:
         self._waiting: deque[J] = deque()
         self._signals: SimpleQueue[bool] = SimpleQueue()  # True: something waits. False: end.
         self._threads: list[Thread] = []
@@ -208,7 +198,7 @@ class Lane(Generic[J]):
         self._waiting.append(job)
         if not self._wake_scheduled:
             self._wake_scheduled = True
-            self._reactor.callLater(0, self._wake)
+            self.reactor.callLater(0, self._wake)
 
     def end(self) -> None:
         """Let the threads end when they have done what waits. New jobs are not done any more."""
@@ -232,10 +222,10 @@ class Lane(Generic[J]):
         if self._ended:
             return
         busy = self._count_busy()
-        wanted = -(-len(self._waiting) // self._together)
-        if self._together > 1:
+        wanted = -(-len(self._waiting) // self.together)
+        if self.together > 1:
             wanted -= busy  # Busy threads take more by themselves.
-        self._wake_threads(min(wanted, self._max_threads - busy))
+        self._wake_threads(min(wanted, self.threads - busy))
         self._schedule_stall_check()
 
     def _count_busy(self) -> int:
@@ -244,17 +234,17 @@ class Lane(Generic[J]):
 
     def _wake_threads(self, wanted: int) -> None:
         """Wake `wanted` idle threads, or start new ones; none, if it is below 1."""
-        for _ in range(min(wanted - self._idle, self._max_threads - len(self._threads))):
-            thread = Thread(target=self._run_thread, name=self._name, daemon=True)
+        for _ in range(min(wanted - self._idle, self.threads - len(self._threads))):
+            thread = Thread(target=self._run_thread, name=self.name, daemon=True)
             self._threads.append(thread)
             thread.start()
         for _ in range(wanted):
             self._signals.put(True)
 
     def _schedule_stall_check(self) -> None:
-        can_help = self._together > 1 and self._max_threads > 1
+        can_help = self.together > 1 and self.threads > 1
         if self._stall_check is None and can_help and self._waiting:
-            check = self._reactor.callLater(HELP_AFTER, self._check_stall, self._first_job())
+            check = self.reactor.callLater(HELP_AFTER, self._check_stall, self._first_job())
             self._stall_check = check
 
     def _check_stall(self, first: J | None) -> None:
@@ -262,7 +252,7 @@ class Lane(Generic[J]):
         for long, such as a locked row."""
         self._stall_check = None
         stalls = first is not None and self._first_job() is first
-        if stalls and self._count_busy() < self._max_threads:
+        if stalls and self._count_busy() < self.threads:
             self._wake_threads(1)
         self._schedule_stall_check()
 
@@ -272,7 +262,7 @@ class Lane(Generic[J]):
         return None
 
     def _run_thread(self) -> None:
-        if self._background and sys.platform == "linux":
+        if self.background and sys.platform == "linux":
             # On other systems this would apply to the whole process. A filter of system calls may
             # refuse it, in a unit or a container; the work is done all the same.
             with suppress(OSError):
@@ -287,13 +277,13 @@ class Lane(Generic[J]):
                 self._idle -= 1
             while self._waiting:
                 self._work_once()
-        self._leave()
+        self.leave()
 
     def _work_once(self) -> None:
         try:
-            done = self._work(self._waiting)
+            done = self.work(self._waiting)
         except Exception:
-            _log.failure("work of {name} failed and is lost", name=self._name)
+            _log.failure("work of {name} failed and is lost", name=self.name)
         else:
             if done:
-                self._reactor.callFromThread(self._done, done)
+                self.reactor.callFromThread(self.done, done)

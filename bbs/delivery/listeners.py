@@ -203,8 +203,6 @@ class Listeners(Service):
             if impatience.active():
                 impatience.cancel()
 
-    # Hints
-
     def _handle_hint(
         self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
     ) -> None:
@@ -246,8 +244,6 @@ class Listeners(Service):
         others = {each.connection for each in listeners} - {connection}
         if len(others) >= LISTENING_CONNECTIONS:
             raise TooManyListeners(LISTENING_CONNECTIONS)
-
-    # The pump
 
     def _poll(self) -> None:
         self._next_poll = self._reactor.callLater(self._poll_interval, self._poll)
@@ -435,25 +431,20 @@ class ChannelSubscriptions:
             self._subscriptions.pop(channel).unsubscribe()
 
 
+@dataclass(eq=False)
 class Receipts:
     """The last event that each reader was sent, until it is stored and the reader has gone.
 
     :param retry_delay: seconds until the next attempt if the database was away.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        feed: Feed | None,
-        reactor: IReactorTime,
-        retry_delay: float,
-        listeners: Listeners,
-    ) -> None:
-        self._database = database
-        self._feed = feed
-        self._reactor = reactor
-        self._retry_delay = retry_delay
-        self._listeners = listeners
+    database: Database
+    feed: Feed | None
+    reactor: IReactorTime
+    retry_delay: float
+    listeners: Listeners
+
+    def __post_init__(self) -> None:
         self._sent: OrderedDict[int, int] = OrderedDict()
         self._unstored: set[int] = set()
         self._timer: Any = None
@@ -481,7 +472,7 @@ class Receipts:
 
     def _schedule(self, seconds: float) -> None:
         if self._timer is None and not self._stopped:
-            self._timer = self._reactor.callLater(seconds, self._on_timer)
+            self._timer = self.reactor.callLater(seconds, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -495,46 +486,46 @@ class Receipts:
 
     async def _store(self) -> None:
         users, self._unstored = self._unstored, set()
-        if not users or self._feed is None:
+        if not users or self.feed is None:
             return
         cursors = [Cursor(user, self._sent[user]) for user in users]
         try:
-            await self._database.run(self._feed.note, cursors)
+            await self.database.run(self.feed.note, cursors)
         except Unavailable:
             self._unstored |= users
-            self._schedule(self._retry_delay)
+            self._schedule(self.retry_delay)
         else:
             for user in users - self._unstored:
-                if not self._listeners.listens(user):
+                if not self.listeners.listens(user):
                     del self._sent[user]
             self._forget_some(len(users) + CHECKED_AT_ONCE)
 
     def _forget_some(self, count: int) -> None:
         """Check the next `count` readers, and forget those who no longer listen."""
         for user in [*islice(self._sent, count)]:
-            if user in self._unstored or self._listeners.listens(user):
+            if user in self._unstored or self.listeners.listens(user):
                 self._sent.move_to_end(user)
             else:
                 del self._sent[user]
 
 
+@dataclass(eq=False)
 class Relocation:
     """Tells the `audience` of one app server, that of `listeners`, if their sessions have ended or
     another app server serves them."""
 
-    def __init__(self, database: Database, audience: Subscribers, listeners: Listeners) -> None:
-        self._database = database
-        self._audience = audience
-        self._listeners = listeners
-        self.server_id: str | None = None  # This app server's, once it has joined the fleet.
+    database: Database
+    audience: Subscribers
+    listeners: Listeners
+    server_id: str | None = None  # This app server's, once it has joined the fleet.
 
     async def check(self, users: Collection[int]) -> None:
         """Check which server serves `users`, and whether their sessions live; tell those who should
         know. Nothing happens while the database is away: another check follows."""
-        listeners = self._audience.of(users)
+        listeners = self.audience.of(users)
         sessions = {listener.session for listener in listeners}
         try:
-            found = await self._database.run(presence.standings, sessions)
+            found = await self.database.run(presence.standings, sessions)
             await self._place_again(self._announce(listeners, found))
         except Unavailable:
             return
@@ -546,12 +537,12 @@ class Relocation:
         users who are away: they have no place and wait for none."""
         away: dict[int, None] = {}
         for listener in listeners:
-            if listener not in self._audience:
+            if listener not in self.audience:
                 continue
             standing = found.get(listener.session)
             if standing is None:
                 listener.connection.send_event({"event": "logout"})
-                self._listeners.drop([listener])
+                self.listeners.drop([listener])
             elif standing.away:
                 away[listener.user] = None
             else:
@@ -562,12 +553,12 @@ class Relocation:
         """Find places for users who listen and are marked as away; without one they wait."""
         for user in users:
             try:
-                seat = await self._database.run(
+                seat = await self.database.run(
                     placement.come_back, user, self.server_id, stays=True
                 )
             except NotLoggedIn:
                 continue  # The next check tells the listeners.
-            for listener in self._audience.of([user]):
+            for listener in self.audience.of([user]):
                 self._announce_place(listener, seat)
 
     def _announce_place(self, listener: Listener, seat: placement.Seat | None) -> None:

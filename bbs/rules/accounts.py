@@ -304,11 +304,9 @@ def delete(
 
 def end_stale_sessions(sessions: Sessions, now: float, most: int = ENDED_AT_ONCE) -> int:
     """End sessions unused for their time to live, and give back places of users who have no other.
-
     Sessions that were last used in the future, by a clock that was set back since, count as used
     now: they do not end, and live no longer than others. Returns how many sessions it changed, at
-    most `most` of each kind, as one transaction must not take long.
-    """
+    most `most` of each kind, as one transaction must not take long."""
     ahead = Session.used > now + sessions.slack
     found = rows(Session.select(Session.digest).where(ahead).limit(most))
     Session.update(used=now).where(Session.digest.in_([row[0] for row in found]) & ahead).execute()

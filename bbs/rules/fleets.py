@@ -252,11 +252,9 @@ RESTORE = "restore"  # The name of the action in `Action`.
 
 def make_ours(by: By, source: str) -> None:
     """Forget the old servers in a database that was restored from `source`. The next login server
-    that starts finds that it is a copy.
-
-    Users stay logged in, without a place until their next command. The secret that proves hints is
-    made anew, so that hints of the old servers are not believed.
-    """
+    that starts finds that it is a copy. Users stay logged in, without a place until their next
+    command. The secret that proves hints is made anew, so that hints of the old servers are not
+    believed."""
     Place.update(server=None, away=True).execute()
     for model in (Waiter, LoginServer, Lease, Server, OutboxEntry):
         model.delete().execute()

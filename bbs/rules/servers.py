@@ -157,12 +157,10 @@ class LiveServers:
 
 
 def read_again(known: Mapping[str, ServerRow]) -> LiveServers:
-    """Read all servers that live.
-
-    For servers that still serve as when they were `known` (`serving` of the last look), only the
-    columns that change in operation are read, and a server without changes is the same object: in a
-    large fleet most are. Other columns of these (host, the provider's id) stay as `known`.
-    """
+    """Read all servers that live. For servers that still serve as when they were `known` (`serving`
+    of the last look), only the columns that change in operation are read, and a server without
+    changes is the same object: in a large fleet most are. Other columns of these (host, the
+    provider's id) stay as `known`."""
     serving: dict[str, ServerRow] = {}
     beats: dict[str, int] = {}
     unknown: dict[str, int] = {}

@@ -108,11 +108,9 @@ def search(
     limit: int = PEOPLE_AT_ONCE,
 ) -> People:
     """Find users with `text` in their names, all or those who are `online`, behind the name
-    `behind`: at most `limit` of them, in the order of their names.
-
-    The case of letters is ignored, on SQLite only in ASCII. Without a `text` this uses the index of
-    names; with one it reads all names behind `behind`, until it has enough.
-    """
+    `behind`: at most `limit` of them, in the order of their names. The case of letters is ignored,
+    on SQLite only in ASCII. Without a `text` this uses the index of names; with one it reads all
+    names behind `behind`, until it has enough."""
     if not (_is_text(text) and _is_text(behind)):
         return People((), None)
     query = _people()

@@ -133,10 +133,8 @@ class Database:
         return not self._away
 
     def run(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Deferred[T]:
-        """Run `rule(*arguments, **keywords)` in a transaction.
-
-        Fires with what it returns, or fails with what it raised, or with `Unavailable`.
-        """
+        """Run `rule(*arguments, **keywords)` in a transaction. Fires with what it returns, or fails
+        with what it raised, or with `Unavailable`."""
         if self._closed:
             return fail(Unavailable())
         now, writes = self._reactor.seconds(), not is_read_only(rule)
@@ -161,11 +159,9 @@ class Database:
         self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
     ) -> Deferred[T]:
         """Run `rule` in a transaction of its own, at a server's start, when no user waits for it.
-
         If the database is busy, or the rule loses a race, it is tried again for `START_PATIENCE`:
         servers that start together write the same rows. Fails with `DatabaseRefused` if the
-        database cannot be used.
-        """
+        database cannot be used."""
 
         def transaction() -> T:
             until = self._reactor.seconds() + START_PATIENCE
@@ -180,8 +176,6 @@ class Database:
                 time.sleep(START_PAUSE)  # On a thread of the database.
 
         return self.run_untimed(transaction)
-
-    # Answers
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         """Answer calls that have succeeded or failed."""

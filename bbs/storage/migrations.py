@@ -225,7 +225,7 @@ def _check_tables(database: peewee.Database, schema: Schema) -> None:
 def _lacking(tables: Mapping[str, Collection[str]], schema: Schema) -> str | None:
     """The first table or column of the service's models that `tables` lacks."""
     for model in schema.models:
-        table = _name(model)
+        table = model._meta.table_name
         if table not in tables:
             return f"table {table}"
         for column in model._meta.columns:
@@ -250,14 +250,9 @@ _MYSQL_COLUMNS = """\
 SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()"""
 
 
-def _name(model: type[Table]) -> str:
-    name: str = model._meta.table_name
-    return name
-
-
 def _row(tables: Mapping[str, Collection[str]], model: type[Table]) -> Any:
     """The one row of a table, with as many of today's columns as the table has, or None."""
-    columns = tables.get(_name(model), ())
+    columns = tables.get(model._meta.table_name, ())
     there = [field for name, field in model._meta.columns.items() if name in columns]
     return model.select(*there).first() if there else None
 

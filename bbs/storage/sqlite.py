@@ -113,10 +113,8 @@ class _ThreadState(threading.local):
 
 class WriterLock:
     """The lock of one connection for writing to the database `file`; None if it is not shared.
-
     Where no such lock exists, as on some network file systems, writers do not take turns, and only
-    SQLite's own time-out remains.
-    """
+    SQLite's own time-out remains."""
 
     def __init__(self, file: str | None) -> None:
         self._path = f"{file}-turn" if file and fcntl else None

@@ -54,12 +54,10 @@ class Bound:
 
 
 class Statement(Generic[P, T]):
-    """A query with parameters; `statement` makes one.
-
-    A call executes it in the caller's transaction. A query that selects returns its rows, as
-    tuples; an insertion the new key; any other change the number of changed rows. A list among the
-    arguments is for `in_`; None is equal to nothing, as in SQL.
-    """
+    """A query with parameters; `statement` makes one. A call executes it in the caller's
+    transaction. A query that selects returns its rows, as tuples; an insertion the new key; any
+    other change the number of changed rows. A list among the arguments is for `in_`; None is equal
+    to nothing, as in SQL."""
 
     def __init__(
         self,
@@ -231,12 +229,10 @@ class _Default(peewee.Node):
 
 @dataclass(frozen=True)
 class CompiledStatement:
-    """The plan of a statement on one kind of database, for lists of certain lengths.
-
-    `values` are its constant values; `given` and `fresh` say which others go to which places among
-    them. `converters` are for columns of the result that peewee converts after the driver. A
-    `packed` result has one column, with all of them in JSON.
-    """
+    """The plan of a statement on one kind of database, for lists of certain lengths. `values` are
+    its constant values; `given` and `fresh` say which others go to which places among them.
+    `converters` are for columns of the result that peewee converts after the driver. A `packed`
+    result has one column, with all of them in JSON."""
 
     sql: str
     values: Sequence[Any]

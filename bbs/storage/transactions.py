@@ -92,8 +92,6 @@ class Transactions:
         except BaseException as error:
             job.error = error
 
-    # Several at once
-
     def _run_together(self, first: Job, waiting: deque[Job]) -> list[Job]:
         """Run `first` and others that wait in one transaction."""
         jobs: list[Job] = []
@@ -197,8 +195,6 @@ class Transactions:
         except peewee.PeeweeException:
             self._roll_back()
 
-    # One alone
-
     def _run_alone(self, job: Job) -> list[Job]:
         """Run `job` in a transaction of its own, several times if necessary."""
         trouble: BaseException = _Abandoned()
@@ -256,8 +252,6 @@ class Transactions:
             return job.rule(*job.arguments, **job.keywords)
         finally:
             self._database.state.in_rule = False
-
-    # Begin and end
 
     def _begin(self, writes: bool) -> None:
         self._database.connect(reuse_if_open=True)

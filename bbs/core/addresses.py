@@ -124,8 +124,7 @@ class ListeningPlace:
 
     @classmethod
     def parse(cls, text: str) -> ListeningPlace:
-        """Parse what Twisted can listen on; ValueError if it is malformed or TLS is not installed.
-        The port may be in use."""
+        """Parse what Twisted can listen on; ValueError if it is malformed or needs missing TLS."""
         place = cls(text)
         if place.kind in _OVER_TCP:
             valid = place.port is not None and (not place.is_tls or has_tls())
@@ -203,8 +202,7 @@ class ListeningPlace:
         return ListeningPlace(":".join((self.kind, str(port), *kept)))
 
     def with_backlog(self, connections: int) -> ListeningPlace:
-        """The place with a backlog of so many `connections`, unless it has a backlog already or is
-        not a TCP port."""
+        """The place with a backlog of `connections`, if it is a TCP port and has none yet."""
         if self.kind not in _OVER_TCP or self._argument("backlog"):
             return self
         return ListeningPlace(f"{self.text}:backlog={connections}")

@@ -237,7 +237,7 @@ class Counter:
             raise ValueError(f"{self.name}: member must be like waves_per_second: {self.member!r}")
         for text in (self.help, self.arrival):
             if not (isinstance(text, str) and text.isprintable() and len(text) <= 200):
-                raise ValueError(f"{self.name}: must be one line of at most 200: {text!r}")
+                raise ValueError(f"{self.name}: must be one line of at most 200 characters")
         if bool(self.metric) != bool(self.help):
             raise ValueError(f"{self.name}: a metric needs a help, and a help a metric")
 
@@ -263,9 +263,8 @@ class Tally:
 
 @dataclass
 class Timing:
-    """Functions that are called with durations, by the monotonic clock `seconds`; None if nothing
-    measures them. The current trace is then that of the measured work
-    (`bbs.core.tracing.current`)."""
+    """Functions that are called with durations by the monotonic clock `seconds`, if not None. The
+    current trace is then that of the measured work (`bbs.core.tracing.current`)."""
 
     seconds: Callable[[], float]
     requests: Callable[[str, float], None] | None = None
@@ -320,9 +319,7 @@ class IEntry(Interface):
 class IDoor(Interface):
     """Admits connections to one kind of port of a process."""
 
-    is_jammed: bool = Attribute(
-        "Whether there is no room even for a connection that is told so and closed."
-    )
+    is_jammed: bool = Attribute("Whether even a connection that is refused at once has no room.")
 
     def enter(host: str, descriptors: int = 1) -> IEntry | None:
         """Admit a connection from `host` (in its usual form; "" if it has none) that takes so many

@@ -158,8 +158,7 @@ class Bus:
         return self._hear(f"{self._prefix}fleet", lambda news, _: on_hint(news))
 
     async def settle(self, subscriptions: Iterable[ISubscription]) -> None:
-        """Wait until the broker has confirmed `subscriptions`, or cannot. In that case the events
-        still come from the database."""
+        """Wait until the broker has confirmed `subscriptions`, or cannot."""
         await DeferredList([each.confirmed() for each in subscriptions], consumeErrors=True)
 
     def _make_topic(self, channel: str) -> str:

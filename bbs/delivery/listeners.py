@@ -51,11 +51,9 @@ CHECKED_AT_ONCE = 64
 """Readers who are checked each time, in addition to as many as were stored. Readers who have gone
 are then found before others take their place in memory."""
 
-OnNews = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
-"""Called with the users who hear a channel, and the arguments of `bbs.delivery.bus.OnHint`."""
-
+# Called with the users who hear a channel, and as the functions of these names of the bus.
+OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
 OnAsked = Callable[[Collection[int], Mapping[str, Any], str | None], None]
-"""Called with the users who hear a channel, and the arguments of `bbs.delivery.bus.OnAsked`."""
 
 _log = Logger()
 
@@ -193,8 +191,8 @@ class Listeners(Service):
         self._stop_hearing(opening)
 
     async def dismiss(self, patience: float) -> None:
-        """Tell the listeners where to go, as this server stops, and wait until they have gone,
-        `patience` seconds at the most."""
+        """Tell the listeners where to go, and wait until they have gone, at most `patience`
+        seconds."""
         await self.relocation.check([*self._audience.users])
         if self._audience:
             self._when_empty = Deferred()
@@ -316,8 +314,7 @@ class Listeners(Service):
 
 
 def _send_now(event: Mapping[str, object], connections: Iterable[IConnection]) -> None:
-    """Send a transient event to the connections that read; the others miss it. MalformedHint if it
-    cannot be sent."""
+    """Send a transient event to the connections that read, or raise MalformedHint."""
     try:
         line = encode(event)
     except (ValueError, RecursionError):
@@ -390,9 +387,9 @@ def _discard(listeners: dict[K, dict[Listener, None]], key: K, listener: Listene
 class ChannelSubscriptions:
     """Subscribes to each channel once, as long as one user or several hear it."""
 
-    def __init__(self, bus: Bus, on_news: OnNews, on_asked: OnAsked) -> None:
+    def __init__(self, bus: Bus, on_hint: OnHint, on_asked: OnAsked) -> None:
         self._bus = bus
-        self._on_news = on_news
+        self._on_hint = on_hint
         self._on_asked = on_asked
         self._subscriptions: dict[str, ISubscription] = {}
         self._hearers: dict[str, set[int]] = {}
@@ -404,7 +401,7 @@ class ChannelSubscriptions:
         if channel not in self._subscriptions:
             self._subscriptions[channel] = self._bus.hear(
                 channel,
-                lambda hint, after: self._on_news(self._hearers.get(channel, ()), hint, after),
+                lambda hint, after: self._on_hint(self._hearers.get(channel, ()), hint, after),
                 lambda event, but: self._on_asked(self._hearers.get(channel, ()), event, but),
             )
         self._hearers.setdefault(channel, set()).add(user)

@@ -78,12 +78,10 @@ class PresenceTracker(Service):
         listeners.on_leaving = self._note_leaving
         # No TimerService: its module loads a state machine for clients, 6 ms of a start.
         check_interval = min(max(place_ttl / CHECKS, SHORTEST), LONGEST)
+        renewal_interval = min(session_ttl / RENEWALS, RENEWAL_INTERVAL)
         self._loops = [
             (self._make_loop(self._check_places, reactor), check_interval),
-            (
-                self._make_loop(self._renew_sessions, reactor),
-                min(session_ttl / RENEWALS, RENEWAL_INTERVAL),
-            ),
+            (self._make_loop(self._renew_sessions, reactor), renewal_interval),
         ]
         self._ended: list[Deferred[LoopingCall]] = []
 

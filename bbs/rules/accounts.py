@@ -170,8 +170,7 @@ def _add_session(token_digest: str, user: int, now: float) -> peewee.Insert:
 
 
 def check_name(name: str) -> str:
-    """Return the form in which the name of a new account is stored; InvalidId if it is
-    malformed."""
+    """Return the form in which a new account's name is stored; InvalidId if it is malformed."""
     form = normalized(name)
     if not is_valid_name(form):
         raise InvalidId()
@@ -179,8 +178,7 @@ def check_name(name: str) -> str:
 
 
 def check_password(password: str, minimum: int) -> None:
-    """Raise PasswordTooShort if a new `password` has fewer than `minimum` characters, or
-    PasswordTooLong."""
+    """Raise PasswordTooShort for fewer than `minimum` characters, or PasswordTooLong."""
     if len(password) < minimum:
         raise PasswordTooShort()
     if len(password.encode(errors="replace")) > PASSWORD_BYTES:
@@ -189,8 +187,7 @@ def check_password(password: str, minimum: int) -> None:
 
 @read_only
 def check_free(name: str) -> None:
-    """Raise InvalidId or AlreadyUsed unless `name` can be registered. Also called before the
-    password is hashed."""
+    """Raise InvalidId or AlreadyUsed unless `name` can be registered."""
     form = check_name(name)
     # Once, names were stored as they were typed, in any form.
     forms = dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))
@@ -266,8 +263,7 @@ def log_in(
 
 
 def undo_log_in(token_digest: str) -> None:
-    """End a session whose user gave up before the reply, and give the place back without another
-    session."""
+    """End a session whose user left before the reply; without another, the user goes offline."""
     session = Session.get_or_none(Session.digest == token_digest)
     if session is not None:
         session.delete_instance()

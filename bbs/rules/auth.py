@@ -242,9 +242,9 @@ def costs(
         @costs(deliveries=lambda sent: len(sent.readers))
         def send_group(caller, name, text): ...
 
-    A price that depends on the rule's result is known only when the work is done. So calls of such
-    a rule run one after the other for each user, and the next begins when the price of the one
-    before it can be paid.
+    A price that depends on the rule's result is known only when the work is done. Therefore calls
+    of such a rule run one after the other for each user, and the next begins when the price of the
+    one before it can be paid.
     """
 
     def mark(rule: Callable[P, T]) -> Callable[P, T]:

@@ -26,8 +26,7 @@ DELAY = "delay"
 
 
 class Blocker(IntEnum):
-    """What holds replacements up, with a `text` for operators. Login servers send each other the
-    numbers, so they stay."""
+    """What holds replacements up. Login servers send each other the numbers, so they stay."""
 
     text: str
 
@@ -67,9 +66,9 @@ class Replacement:
 def choose(
     servers: Iterable[ServerRow], version: str | None, most: int | None, full: bool = False
 ) -> Replacement:
-    """Choose servers to replace: `most` at the most, older versions first, of those that the fleet
-    launched and that are not to be replaced already. With a `version`, only servers that run
-    another one."""
+    """Choose servers to replace: at most `most`, older versions first, of those that the fleet
+    launched and that are not to be replaced already. With a `version`, only servers of another
+    one."""
     by_hand = booting = 0
     candidates = []
     for row in filter(_is_replaceable, servers):
@@ -300,8 +299,7 @@ LAUNCH, DRAIN, REPLACE, CANCEL_REPLACE = "launch", "drain", "replace", "replace-
 
 @dataclass(frozen=True)
 class By:
-    """The operator who acts, the address or command that the act comes from, and the time (seconds
-    since the epoch)."""
+    """The operator who acts, an address or a command, and the time (seconds since the epoch)."""
 
     operator: str
     address: str

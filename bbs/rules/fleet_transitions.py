@@ -165,8 +165,7 @@ def put_back(me: Member, server: str, now: float) -> None:
 
 
 def lose(me: Member, server: str, cause: Cause, reason: str, now: float) -> list[placement.Move]:
-    """Mark `server` as lost, for this `cause`, and place its users again. The `reason` is text for
-    people."""
+    """Mark `server` as lost, for this `cause` and `reason` (text), and place its users again."""
     _check_leader(me)
     _lose(server, (Server.id == server) & (Server.state != State.GONE), cause, reason, now)
     return placement.vacate(server)
@@ -302,8 +301,7 @@ def begin(me: Member, now: float) -> None:
 
 
 def note_waiting(me: Member, now: float) -> bool:
-    """Store that users begin to wait for places, or that no user waits any more; returns whether
-    one does."""
+    """Store that users begin or cease to wait for places; returns whether one waits."""
     _check_leader(me)
     count = overview.waiting()
     was_waiting = page_history.goes_on(EventKind.PEOPLE_WAIT)
@@ -369,8 +367,7 @@ def notices() -> list[Row]:
 
 
 def forget_notices(ids: Sequence[int]) -> None:
-    """Remove notices that have been sent. Another controller may have sent or removed them too,
-    which does no harm."""
+    """Remove notices that have been sent, perhaps by another controller too."""
     OutboxEntry.delete().where(OutboxEntry.id.in_(ids)).execute()
 
 

@@ -64,8 +64,7 @@ class NothingToAdopt(Exception):
 
 @dataclass(frozen=True)
 class SourceFleet:
-    """The fleet that this database is a copy of, and when that was noticed (seconds since the
-    epoch; None: just now)."""
+    """The fleet that this database copies, and when that was noticed (s, epoch; None: just now)."""
 
     id: str
     at: float | None
@@ -112,8 +111,7 @@ def is_elsewhere() -> bool:
 
 @read_only
 def beats(scope: str | None = None) -> Mapping[str, int]:
-    """The counts of heartbeats, by id, of app servers that may live and that a provider launched
-    (under `scope`)."""
+    """The counts of heartbeats, by id, of launched app servers (under `scope`) that may live."""
     may_live = Server.port.is_null(False) & (Server.state != State.GONE)
     whose = (Server.scope != OPERATOR) if scope is None else (Server.scope == scope)
     return dict(rows(Server.select(Server.id, Server.beats).where(may_live & whose)))
@@ -153,8 +151,7 @@ def settle(now: float, beating: bool) -> FleetIdentity:
 
 
 def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) -> int:
-    """Move servers that a version without ids launched, those of `ids`, from `old_scope` to
-    `new_scope`; returns how many."""
+    """Move servers that an old version launched, of `ids`, to `new_scope`; returns how many."""
     changed: int = (
         Server.update(scope=new_scope)
         .where((Server.scope == old_scope) & Server.id.in_([*ids]) & (Server.state != State.GONE))
@@ -182,8 +179,8 @@ def adopt(by: By) -> SourceFleet:
 
 
 def _begin_anew(secrets: Mapping[str, str], now: float) -> None:
-    """Give the fleet another id. If the old id has launched nothing and had a source to adopt, this
-    remains the source."""
+    """Give the fleet another id. If it launched nothing and had a source to adopt, it keeps the
+    source."""
     if BEFORE not in secrets or Server.select().where(_has_id(secrets[FLEET])).exists():
         _put(BEFORE, f"{secrets[FLEET]} {now:.0f}")
     _put(FLEET, token_hex(ID_BYTES))
@@ -253,8 +250,7 @@ RESTORE = "restore"  # The name of the action in `Action`.
 def make_ours(by: By, source: str) -> None:
     """Forget the old servers in a database that was restored from `source`. The next login server
     that starts finds that it is a copy. Users stay logged in, without a place until their next
-    command. The secret that proves hints is made anew, so that hints of the old servers are not
-    believed."""
+    command. The secret that proves hints is made anew, so that old servers are not believed."""
     Place.update(server=None, away=True).execute()
     for model in (Waiter, LoginServer, Lease, Server, OutboxEntry):
         model.delete().execute()

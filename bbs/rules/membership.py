@@ -92,8 +92,7 @@ class Watch:
         return self._silence[key]
 
     def silences(self, beats: Mapping[str, int], elapsed: float) -> Mapping[str, float]:
-        """Return the seconds of silence of each key whose count has not changed. `beats` has all
-        keys: others are forgotten."""
+        """Return the seconds of silence by key, without keys whose count has just changed."""
         before, silence = self._beats, self._silence
         self._beats = {**beats}
         self._silence = {
@@ -179,7 +178,7 @@ def _online_waiting() -> peewee.Select:
 
 def wait(me: Member, waiter: str, name: str, now: float, trace: str = "") -> None:
     """Store that `name` waits at `me` for a place since `now`, under the id `waiter`, as part of
-    `trace`. It can be called again: the outcome of a call that was given up is unknown."""
+    `trace`. A second call is harmless: the outcome of a call that was given up is unknown."""
     row = {"id": waiter, "login_server": me.id, "name": name, "since": now, "trace": trace}
     Waiter.insert(row).on_conflict("REPLACE").execute()
 
@@ -276,8 +275,8 @@ def warn(server: str, why: str) -> None:
 
 
 def leave(server: str) -> None:
-    """Store that `server` stops. This is ignored for a server of the warm pool: it may come after
-    the start of the machine."""
+    """Store that `server` stops; not for the warm pool, where this may come after the next
+    start."""
     Server.update(leaving=True).where((Server.id == server) & Server.port.is_null(False)).execute()
 
 

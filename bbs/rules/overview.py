@@ -142,8 +142,8 @@ def login_servers() -> tuple[LoginServerRow, ...]:
 
 
 def failures(now: float) -> int:
-    """Count the launches that failed in a row, up to the latest decided one; only those that a
-    provider was asked for."""
+    """Count the launches in a row that failed, from the latest; only those a provider was asked
+    for."""
     decided = (
         Server.select(Server.ready, Server.cause, Server.created)
         .where((Server.state != State.LAUNCHING) & Server.scope.not_in(["", servers.OPERATOR]))

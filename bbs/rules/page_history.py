@@ -65,8 +65,7 @@ OPPOSITES = {
 
 @dataclass(frozen=True)
 class Event:
-    """An event `at` a time (seconds since the epoch), of a `server` (id), with the `detail` and the
-    `number` in its sentence."""
+    """An event `at` a time (s, epoch), of a `server` (id), with a `detail` and a `number`."""
 
     kind: EventKind
     at: float

@@ -42,8 +42,7 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 class Part(dict[str, Any]):
     """The part of a list in one reply: a mapping with its member alone. `last` is the position at
-    which the next part begins, None if nothing follows; `size` is about the bytes of the list on
-    the wire."""
+    which the next part begins, None at the end; `size` is about the bytes on the wire."""
 
     __slots__ = ("last", "size")
 

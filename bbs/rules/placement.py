@@ -64,9 +64,8 @@ class Look:
 
 @dataclass(frozen=True)
 class Search:
-    """The result of looking for a place: a `seat`, or none yet. `online`: the user waits online
-    without a place, and so is counted already as one who needs a place. That is not so for a user
-    who is away or offline."""
+    """The result of looking for a place: a `seat`, or none yet. `online`: the user waits online,
+    and so is counted already as one who needs a place; not so a user who is away or offline."""
 
     seat: Seat | None
     online: bool = False

@@ -108,8 +108,7 @@ def _note_seen(moment: float, user: int) -> peewee.Update:
 
 
 def renew(sessions: Sequence[str], now: float) -> None:
-    """Store that these sessions, `AT_ONCE` at the most, are in use. `User.seen` stays as it is: the
-    user may be absent."""
+    """Store that at most `AT_ONCE` sessions are in use; not `User.seen`, as users may be absent."""
     _renew(sessions, now)
 
 

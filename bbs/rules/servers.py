@@ -64,8 +64,7 @@ class ServerRow:
 
     @property
     def launcher(self) -> str:
-        """The part of its scope after the provider: the identity of the process with which it ends,
-        if there is one."""
+        """The identity in its scope of the process with which it ends, if there is one."""
         return self.scope.partition(":")[2]
 
     @property
@@ -91,8 +90,7 @@ class ServerRow:
 
 @dataclass(frozen=True, kw_only=True)
 class HeardServer(ServerRow):
-    """A server's row with the contents of its last heartbeat, for pages; the fleet's controller
-    does not need these."""
+    """A server's row with its last heartbeat, for pages; the controller does not need these."""
 
     beats: int
     counts: Mapping[str, int]
@@ -158,9 +156,9 @@ class LiveServers:
 
 def read_again(known: Mapping[str, ServerRow]) -> LiveServers:
     """Read all servers that live. For servers that still serve as when they were `known` (`serving`
-    of the last look), only the columns that change in operation are read, and a server without
-    changes is the same object: in a large fleet most are. Other columns of these (host, the
-    provider's id) stay as `known`."""
+    of the last look), only the columns that change in operation are read, and an unchanged server
+    is the same object: most of a large fleet. Their other columns (host, provider's id) stay as
+    `known`."""
     serving: dict[str, ServerRow] = {}
     beats: dict[str, int] = {}
     unknown: dict[str, int] = {}

@@ -83,8 +83,7 @@ class Person:
 
 @dataclass(frozen=True)
 class People:
-    """A part of a list of users, by name; the next part begins behind the name `more`, if it is not
-    None."""
+    """A part of a list of users, by name; the next part begins behind the name `more`, if any."""
 
     people: tuple[Person, ...]
     more: str | None
@@ -132,8 +131,7 @@ def search(
 
 @long_read
 def show(now: float, name: str, count: Callable[[int], Mapping[str, int]] | None = None) -> Person:
-    """Read the user `name`, with the service's counts, by `count`; NoSuchPerson for an unknown
-    name."""
+    """Read the user `name`, with the service's counts by `count`; NoSuchPerson if unknown."""
     row = _find(name, lambda stored: rows(_people().where(User.name == stored)))
     person = _person(row, now)
     return replace(person, counts=dict(count(person.id)) if count else {})

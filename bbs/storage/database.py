@@ -158,10 +158,9 @@ class Database:
     def run_at_start(
         self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
     ) -> Deferred[T]:
-        """Run `rule` in a transaction of its own, at a server's start, when no user waits for it.
-        If the database is busy, or the rule loses a race, it is tried again for `START_PATIENCE`:
-        servers that start together write the same rows. Fails with `DatabaseRefused` if the
-        database cannot be used."""
+        """Run `rule` in a transaction of its own, at a server's start. If the database is busy, or
+        the rule loses a race, it is tried again for `START_PATIENCE`: servers that start together
+        write the same rows. Fails with `DatabaseRefused` if the database cannot be used."""
 
         def transaction() -> T:
             until = self._reactor.seconds() + START_PATIENCE
@@ -219,8 +218,7 @@ class Database:
         return None
 
     def _note_state(self, writes: bool, trouble: str | None) -> None:
-        """Note that the database served a call, or did not, because of `trouble`; log each change
-        once."""
+        """Note that the database served a call, or did not (`trouble`); log each change once."""
         if trouble is not None:
             self._away.add(writes)
         else:

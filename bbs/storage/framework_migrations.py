@@ -67,8 +67,8 @@ def _to_6(migrator: Migrator) -> None:
 
 
 def _to_7(migrator: Migrator) -> None:
-    """Add why a server is kept or given up, its launch strategy, an index of servers with room, and
-    who was moved lately."""
+    """Add why a server is kept or given up, its launch strategy, an index, and who was moved
+    lately."""
     migrator.add_columns("server", warned=Server.warned, shelved=Server.shelved, way=Server.way)
     migrator.add_columns("place", moved=Place.moved)
     migrator.create_table(Server)  # For its index: full servers are not read to find room.

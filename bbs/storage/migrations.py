@@ -189,8 +189,7 @@ def check_owner(there: Versions, schema: Schema) -> None:
 
 
 def check(there: Versions, schema: Schema, version: int = VERSION) -> None:
-    """Raise DatabaseRefused if the database belongs to another service or is too new for this
-    program."""
+    """Raise DatabaseRefused if the database is another service's or too new for this program."""
     check_owner(there, schema)
     if there.framework > version and there.framework_from > version:
         raise DatabaseRefused(

@@ -36,8 +36,7 @@ class Table(peewee.Model):
 
 class User(Table):
     """An account. `channel` is the random part of its topic's name at the broker. `seen` is when
-    its user last sent a request (seconds since the epoch, to a minute); null if that was before the
-    column existed."""
+    its user last sent a request (seconds since the epoch, to a minute); null if not known."""
 
     id = RisingIdField()
     name = peewee.CharField(NAME_LENGTH, unique=True)
@@ -174,9 +173,8 @@ class Waiter(Table):
 
 
 class Lease(Table):
-    """The lease of the login server that controls the fleet. The holder counts `beats` up, and
-    loses the lease if it stops. `refusal` is why its provider launches nothing; it is not asked
-    again before `refused_until`."""
+    """The lease of the login server that controls the fleet. The holder counts `beats` up, or loses
+    it. `refusal` is why its provider launches nothing; it is not asked before `refused_until`."""
 
     name = peewee.CharField(20, primary_key=True)
     holder = peewee.CharField(32)
@@ -188,8 +186,8 @@ class Lease(Table):
 
 class Action(Table):
     """An act of an operator: the time (`at`), the `address` that it came from, the server
-    (`target`) or the `person` (a name) that it concerns, and a `detail`. The transaction of the act
-    writes the row, which stays."""
+    (`target`) or `person` (a name) concerned, and a `detail`. The act's transaction writes the row,
+    which stays."""
 
     id = RisingIdField()
     at = peewee.DoubleField()

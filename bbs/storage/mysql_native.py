@@ -95,8 +95,7 @@ class NativeConnection:
         """Make a cursor, which executes statements."""
         return NativeCursor(self)
 
-    # In older versions the driver's own `commit` holds the interpreter's lock during the wait for
-    # the disk.
+    # The driver's own `commit` held the interpreter's lock for the disk, in older versions.
 
     def commit(self) -> None:
         self.cursor().execute("COMMIT")

@@ -122,8 +122,7 @@ class WriterLock:
         self._waiting: _LockWaiter | None = None
 
     def take(self, patience: float | None) -> bool:
-        """Wait for the lock, at most `patience` seconds, or without limit for None; False if it
-        was not granted."""
+        """Wait for the lock, at most `patience` seconds, or without limit; False if not granted."""
         if self._path is None or self._path in _unlockable or self._descriptor is not None:
             return True
         if self._waiting is None or not self._waiting.resume():
@@ -163,8 +162,7 @@ class WriterLock:
 
 class _LockWaiter:
     """A thread that waits for the lock of `descriptor`, without limit: a connection that has waited
-    too long and comes again finds it still waiting. A lock that is granted when no connection
-    wants it is released."""
+    too long and comes again finds it still waiting. An unwanted lock is released."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

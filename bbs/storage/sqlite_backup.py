@@ -77,8 +77,7 @@ def part_of(path: str) -> Iterator[str]:
 
 
 def put(part: str, path: str, *, over: bool) -> None:
-    """Move `part` to `path`, synced to the disk. An existing file is replaced if `over`; otherwise
-    CopyRefused."""
+    """Move `part` to `path`, synced to the disk; CopyRefused if that exists, unless `over`."""
     _sync(part)
     if over:
         os.replace(part, path)
@@ -122,8 +121,7 @@ def copy(source: str, target: str) -> None:
 
 
 def check(path: str) -> None:
-    """Check a database that no other process has open; CopyRefused if it is damaged or not a
-    database."""
+    """Check a database that no other process uses; CopyRefused if it is damaged or none at all."""
     try:
         with closing(_open(path)) as database:
             (found,) = database.execute("PRAGMA quick_check(1)").fetchone()

@@ -11,9 +11,9 @@
     _names(caller.id, Relationship.FRIEND)  # [("bob",), ("carol",)]
 
 peewee takes some hundred microseconds to turn such a query into SQL and its rows into objects; the
-database itself needs ten. So the function is called with a placeholder for each argument, once for
-each kind of database, and the result is kept: the SQL, the places of the arguments, and peewee's
-conversions of values in both directions.
+database itself needs ten. Therefore the function is called with a placeholder for each argument,
+once for each kind of database, and the result is kept: the SQL, the places of the arguments, and
+peewee's conversions of values in both directions.
 """
 
 from __future__ import annotations
@@ -177,8 +177,7 @@ _PLAIN: tuple[tuple[type[peewee.Field], type], ...] = (
 
 
 class _Parameter(NamedTuple):
-    """The argument at `position`, or the `item` of a list there. `convert` converts the value
-    unless it has the type `plain`."""
+    """The argument at `position`, or its `item`. `convert` is for values not of type `plain`."""
 
     position: int
     item: int | None

@@ -60,8 +60,7 @@ class Transactions:
 
     def work(self, waiting: deque[Job]) -> list[Job]:
         """Run the call that has waited longest, and those behind it that can share its transaction.
-        Returns those that now have a result or an error; a call that was given up before has been
-        answered."""
+        Returns those that now have a result or an error, but none that was given up before."""
         try:
             first = waiting.popleft()
         except IndexError:
@@ -105,8 +104,7 @@ class Transactions:
             # The first one alone finds the cause; the others see whether it lasts.
             self._roll_back()
             return self._run_alone(first)
-        # With this, a transaction that peewee begins within a rule, as `get_or_create` does,
-        # becomes a savepoint.
+        # So a transaction that peewee begins in a rule, as by `get_or_create`, is a savepoint.
         self._database.push_transaction(self)
         try:
             try:

@@ -65,33 +65,23 @@ class Refusal(Exception):
 
 
 class NotLoggedIn(Refusal):
-    """The token is missing, unknown, or its session has ended."""
-
-    text = "Not login yet"
+    text = "Not login yet"  # The token is missing or unknown, or its session has ended.
 
 
 class WrongCredentials(Refusal):
-    """Unknown user or wrong password: the peer is not told which."""
-
-    text = "No such user or password error"
+    text = "No such user or password error"  # The peer is not told which.
 
 
 class TooManyAttempts(Refusal):
-    """A limit on attempts was reached; the text says how long to wait, in whole seconds."""
-
-    text = "Too many attempts, try again in {} s"
+    text = "Too many attempts, try again in {} s"  # Whole seconds.
 
 
 class TooManyConnections(Refusal):
-    """A limit on connections was reached, of this process or of the peer's address."""
-
-    text = "Too many connections"
+    text = "Too many connections"  # Of this process, or of the peer's address.
 
 
 class RequestTimedOut(Refusal):
-    """A connection sent no request in time, or did not finish the line that it began."""
-
-    text = "Request timed out"
+    text = "Request timed out"  # A connection sent no request, or no whole line.
 
 
 class Unavailable(Refusal):

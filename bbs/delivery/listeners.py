@@ -59,8 +59,6 @@ _log = Logger()
 
 
 class TooManyListeners(Refusal):
-    """The user listens on as many connections as are allowed."""
-
     text = "You listen on {} connections already"
     limit = True
 

@@ -91,33 +91,23 @@ def _suspension(user: int, now: float) -> peewee.Select:
 
 
 class RegistrationClosed(Refusal):
-    """Registration is turned off in the configuration."""
-
-    text = "Registration is closed"
+    text = "Registration is closed"  # In the configuration.
 
 
 class InvalidId(Refusal):
-    """The name of a new account is malformed (`is_valid_name`)."""
-
-    text = "Invalid id"
+    text = "Invalid id"  # The name of a new account is malformed (`is_valid_name`).
 
 
 class AlreadyUsed(Refusal):
-    """Another account has the name."""
-
-    text = "{} is already used"
+    text = "{} is already used"  # Another account has the name.
 
 
 class PasswordTooShort(Refusal):
-    """A new password has fewer characters than the configuration requires."""
-
-    text = "Password too short"
+    text = "Password too short"  # It has fewer characters than the configuration requires.
 
 
 class PasswordTooLong(Refusal):
-    """A new password has more than `PASSWORD_BYTES`."""
-
-    text = "Password too long"
+    text = "Password too long"  # It has more than `PASSWORD_BYTES`.
 
 
 TOKEN_BYTES = 20  # Random bytes in a token: 160 bits; OWASP's session guide asks for 128.

@@ -160,9 +160,7 @@ _PROOF_BYTES = 16  # Bytes of the hash in a cursor; RFC 2104 advises at least ha
 
 
 class CursorExpired(Refusal):
-    """The cursor is older than an hour, or of another user, or malformed."""
-
-    text = "Cursor expired, ask again"
+    text = "Cursor expired, ask again"  # After an hour; or it is malformed, or another user's.
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec
+from functools import partial
+from typing import Any
 
 import peewee
 from playhouse.migrate import MySQLMigrator as PlayhouseMySQL
@@ -29,8 +30,6 @@ from bbs.storage.engines import DatabaseRefused
 from bbs.storage.framework_migrations import FIRST_SERVICE, STEPS
 from bbs.storage.models import MODELS, Table
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, create_table
-
-P = ParamSpec("P")
 
 VERSION = 10  # The framework's schema that this code works on.
 
@@ -113,7 +112,7 @@ def upgrade(
     if there := _ready(database, schema, version):
         return there, there
     migrator = migrator_of(database)
-    run_step = _StepRunner(patience, sleep).run
+    run_step = partial(_run_patiently, patience, sleep)
     with (_lock_sqlite if sqlite else _lock_mysql)(database, patience):
         before = current(database)
         check(before, schema, version)
@@ -149,24 +148,20 @@ def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions 
     return there
 
 
-@dataclass(frozen=True)
-class _StepRunner:
-    """Runs steps, with retries for `patience` seconds while older servers work on the tables."""
-
-    patience: float
-    sleep: Callable[[float], object]
-
-    def run(self, step: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
-        until = time.monotonic() + self.patience
-        while True:
-            try:
-                step(*arguments, **keywords)
-                return
-            except peewee.OperationalError as error:
-                is_locked = error.args[:1] in [(code,) for code in _LOCKED]
-                if not is_locked or time.monotonic() > until:
-                    raise
-            self.sleep(RETRY_DELAY)
+def _run_patiently(
+    patience: float, sleep: Callable[[float], object], step: Callable[..., object], *arguments: Any
+) -> None:
+    """Run a step, with retries for `patience` seconds while older servers work on the tables."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            step(*arguments)
+            return
+        except peewee.OperationalError as error:
+            is_locked = error.args[:1] in [(code,) for code in _LOCKED]
+            if not is_locked or time.monotonic() > until:
+                raise
+        sleep(RETRY_DELAY)
 
 
 def _run_service_step(schema: Schema, number: int, migrator: Migrator) -> None:

@@ -199,9 +199,7 @@ def _refusal(path: str, error: sqlite3.Error) -> CopyRefused:
         return CopyRefused(f"cannot write {path}: {os.strerror(errno.ENOSPC)}")
     if code == sqlite3.SQLITE_NOTADB:
         return NoDatabase(f"{path}: not a database")
-    if code == sqlite3.SQLITE_CORRUPT:
-        return CopyRefused(f"{path}: damaged")
-    return CopyRefused(f"{path}: {error}")
+    return CopyRefused(f"{path}: {'damaged' if code == sqlite3.SQLITE_CORRUPT else error}")
 
 
 def _sync(path: str) -> None:

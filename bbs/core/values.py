@@ -91,29 +91,20 @@ Cause = DrainCause | LossCause  # Why a server ends.
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How an operator wants the fleet: `[fleet]` and `[app] capacity` of the configuration.
+    """How an operator wants the fleet: `[fleet]` and `[app] capacity` of the configuration."""
 
-    `minimum` and `maximum` count servers; `spare` counts free places kept ahead of demand;
-    `capacity` is the places of a server that has not reported yet. The rest are seconds: how long
-    an empty server that is not needed lives on, how long a launch may take, and how long a server
-    may be silent.
-
-    With `foresees`, each round computes `spare` anew, so that users wait `wait_target` seconds at
-    the most. `consolidate_after`: seconds for which enough places to fill a server are not needed
-    until the emptiest server drains; 0 for never. `warm` counts stopped instances that are kept.
-    """
-
-    minimum: int
-    maximum: int
-    spare: int
-    capacity: int
-    idle_grace: float
-    launch_timeout: float
-    lost_after: float
-    foresees: bool = False
-    wait_target: float = 1.0
+    minimum: int  # In servers.
+    maximum: int  # In servers.
+    spare: int  # Free places that are kept ahead of demand.
+    capacity: int  # Places of a server that has not reported yet.
+    idle_grace: float  # Seconds that an empty server lives on that is not needed.
+    launch_timeout: float  # Seconds that a launch may take.
+    lost_after: float  # Seconds that a server may be silent.
+    foresees: bool = False  # Each round computes `spare` anew, for `wait_target`.
+    wait_target: float = 1.0  # Seconds that users wait at the most.
+    # Seconds for which places beyond need would fill a server until the emptiest drains; 0: never.
     consolidate_after: float = 0.0
-    warm: int = 0
+    warm: int = 0  # Stopped instances that are kept.
 
 
 @dataclass(frozen=True)

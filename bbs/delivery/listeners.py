@@ -325,14 +325,13 @@ def _send_now(event: Mapping[str, object], connections: Iterable[IConnection]) -
 
 @dataclass(eq=False)
 class Listener:
-    """One user on one connection, who was sent the durable events up to `cursor`. `announced` is
-    the place in the last `moved` event, and `session` the digest of the user's token."""
+    """One user on one connection."""
 
     user: int
     connection: IConnection
-    cursor: Cursor
-    announced: placement.Seat | None = None
-    session: str = ""
+    cursor: Cursor  # The durable events that were sent.
+    announced: placement.Seat | None = None  # The place in the last `moved` event.
+    session: str = ""  # The digest of the user's token.
 
 
 class Subscribers:

@@ -53,14 +53,12 @@ UNKNOWN_BLOCKER = "see the log of the login server that controls the fleet"
 
 @dataclass(frozen=True)
 class Replacement:
-    """The result of a request to replace servers: these `servers` (ids) are replaced. Others that
-    the request means are counted: those run `by_hand` stay; the version of those `booting` is not
-    known yet. `full`: no server can be added before one ends."""
+    """The result of a request to replace servers."""
 
-    servers: tuple[str, ...]
-    by_hand: int = 0
-    booting: int = 0
-    full: bool = False
+    servers: tuple[str, ...]  # The ids of those that are replaced.
+    by_hand: int = 0  # Others that an operator runs by hand: they stay.
+    booting: int = 0  # Others whose version is not known yet.
+    full: bool = False  # No server can be added before one ends.
 
 
 def choose(
@@ -162,16 +160,15 @@ class NoSuchServer(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorAction:
-    """An act of an operator, `at` a time (seconds since the epoch), from an `address`, on a server
-    (`target`, or "") or on a `person` (a name), with a `detail`."""
+    """An act of an operator."""
 
     id: int
-    at: float
+    at: float  # Seconds since the epoch.
     operator: str
     address: str
     action: str
-    target: str
-    person: str | None = None
+    target: str  # A server, or "".
+    person: str | None = None  # The name of a user.
     detail: str | None = None
 
 
@@ -299,11 +296,11 @@ LAUNCH, DRAIN, REPLACE, CANCEL_REPLACE = "launch", "drain", "replace", "replace-
 
 @dataclass(frozen=True)
 class By:
-    """The operator who acts, an address or a command, and the time (seconds since the epoch)."""
+    """The operator who acts."""
 
     operator: str
-    address: str
-    now: float
+    address: str  # Or the command.
+    now: float  # Seconds since the epoch.
 
 
 def launch(by: By, capacity: int, maximum: int) -> str:

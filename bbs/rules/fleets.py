@@ -72,15 +72,13 @@ class SourceFleet:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetIdentity:
-    """A fleet's identity: its `id`, 16 hex digits; the `others` under which it launched servers
-    before it adopted that id; the fleet `before` that it may adopt. `former`: some of its servers
-    may have no id, by an older version. `copied`: it has just been found to be a copy."""
+    """A fleet's identity."""
 
-    id: str
-    others: tuple[str, ...] = ()
-    before: SourceFleet | None = None
-    former: bool = False
-    copied: bool = False
+    id: str  # 16 hex digits.
+    others: tuple[str, ...] = ()  # Ids under which it launched servers before it adopted this one.
+    before: SourceFleet | None = None  # It may adopt this one.
+    former: bool = False  # Some servers may have no id, by an older version.
+    copied: bool = False  # It has just been found to be a copy.
 
 
 @read_only

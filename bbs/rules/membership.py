@@ -58,22 +58,16 @@ class LeaseSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """The fleet at one moment; `servers` and the rest only for its leader.
-
-    `serving` are the servers, by id, that take users and have no other condition, and `others` the
-    rest of them; `beats` are their counts of heartbeats. `waiting` counts users without a place:
-    those who wait for one, and the `homeless`, who are online and lost theirs. Users who are away
-    do not wait.
-    """
+    """The fleet at one moment; all but the lease only for its leader."""
 
     lease: LeaseSeen
     servers: tuple[ServerRow, ...] = ()
-    serving: Mapping[str, ServerRow] = field(default_factory=dict)
-    others: tuple[ServerRow, ...] = ()
-    beats: Mapping[str, int] = field(default_factory=dict)
+    serving: Mapping[str, ServerRow] = field(default_factory=dict)  # As in `LiveServers`.
+    others: tuple[ServerRow, ...] = ()  # As in `LiveServers`.
+    beats: Mapping[str, int] = field(default_factory=dict)  # Counts of heartbeats.
     peers: tuple[PeerSeen, ...] = ()
-    waiting: int = 0
-    homeless: int = 0
+    waiting: int = 0  # Users who wait for a place; not those who are away.
+    homeless: int = 0  # Those of them who are online, and lost their place.
 
 
 class Watch:

@@ -34,55 +34,44 @@ ACTIONS_SHOWN = 1  # The latest actions in an overview; if there is a new one, t
 
 @dataclass(frozen=True, kw_only=True)
 class LoginServerRow:
-    """The counts of a login server since it started: `logins`, those of its service (`counts`), and
-    its other `figures`. `version` is the version of bbs that it runs, "" for a very old one."""
+    """The counts of a login server since it started."""
 
     id: str
     logins: int
-    counts: Mapping[str, int]
+    counts: Mapping[str, int]  # Of its service.
     figures: Mapping[str, int] = field(default_factory=dict)
-    version: str = ""
+    version: str = ""  # Of bbs; "" for a very old one.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """The service at one moment.
-
-    `waiting` counts users who wait for a place; the first of them who is offline has waited since
-    `waiting_since` (seconds since the epoch). `away` counts users who are logged in without a place
-    and do not wait. `connected` counts listeners, by the last heartbeats of the live servers.
-    `usual` is the mean time of recent launches (s), and `failures` how many of the latest failed in
-    a row. `who` has the names of users by server, "" for those without a place; None unless asked
-    for. `leader` leads the fleet. `news` are the events that were asked for. `fleet` is the fleet's
-    id, and `copy_of` the fleet that it may adopt.
-    """
+    """The service at one moment."""
 
     servers: tuple[HeardServer, ...]
     login_servers: tuple[LoginServerRow, ...]
-    waiting: int
-    waiting_since: float | None
-    away: int = 0
-    connected: int = 0
+    waiting: int  # Users who wait for a place.
+    waiting_since: float | None  # When the first offline one came (seconds since the epoch).
+    away: int = 0  # Users who are logged in without a place, and do not wait.
+    connected: int = 0  # Listeners, by the last heartbeats of the live servers.
     refusal: fleet_admin.Hold | None
-    usual: float | None
-    failures: int = 0
+    usual: float | None  # The mean time of recent launches (s).
+    failures: int = 0  # How many of the latest launches failed in a row.
     actions: tuple[fleet_admin.OperatorAction, ...]
-    who: Mapping[str, tuple[str, ...]] | None
+    who: Mapping[str, tuple[str, ...]] | None  # Names by server, "" for none; None: not asked.
     leader: LeaseSeen | None = None
-    news: tuple[StoredEvent, ...] = ()
-    fleet: str = ""
-    copy_of: SourceFleet | None = None
+    news: tuple[StoredEvent, ...] = ()  # The events that were asked for.
+    fleet: str = ""  # The fleet's id.
+    copy_of: SourceFleet | None = None  # The fleet that it may adopt.
 
 
 @dataclass(frozen=True)
 class HeadCount:
-    """Counts of users: with places, of whom `connected` listen; `away`, which means logged in
-    without a place; and `waiting` for one."""
+    """Counts of users."""
 
-    placed: int
-    connected: int
-    away: int
-    waiting: int
+    placed: int  # With a place.
+    connected: int  # Those of them who listen.
+    away: int  # Logged in without a place.
+    waiting: int  # For a place.
 
 
 @long_read

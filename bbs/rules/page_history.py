@@ -65,13 +65,13 @@ OPPOSITES = {
 
 @dataclass(frozen=True)
 class Event:
-    """An event `at` a time (s, epoch), of a `server` (id), with a `detail` and a `number`."""
+    """An event of the operators' page."""
 
     kind: EventKind
-    at: float
-    server: str = ""
-    detail: str = ""
-    number: float | None = None
+    at: float  # Seconds since the epoch.
+    server: str = ""  # Its id.
+    detail: str = ""  # In the sentence.
+    number: float | None = None  # In the sentence.
 
 
 def sentence(event: Event, counters: Iterable[Counter] = ()) -> str:
@@ -136,13 +136,12 @@ Series = Mapping[str, Any]  # The contents of a point: values by series, and oth
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """A stored event with its `id`; ids rise. `at` is seconds since the epoch. If an older version
-    wrote it, or a newer one with a new kind, there is no `event`, only its `text`."""
+    """A stored event. Ids rise."""
 
     id: int
-    at: float
+    at: float  # Seconds since the epoch.
     text: str
-    event: Event | None
+    event: Event | None  # None if another version wrote it, of another kind.
 
 
 @dataclass(frozen=True)
@@ -156,12 +155,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Remembered:
-    """The beginning of a page, oldest first: the fleet's hour, the hour of the login server that
-    this one continues (`own`), and the latest news."""
+    """The beginning of a page, oldest first."""
 
-    fleet: tuple[Moment, ...]
-    own: tuple[Moment, ...]
-    news: tuple[StoredEvent, ...]
+    fleet: tuple[Moment, ...]  # Its last hour.
+    own: tuple[Moment, ...]  # The hour of the login server that this one continues.
+    news: tuple[StoredEvent, ...]  # The latest.
 
 
 @long_read

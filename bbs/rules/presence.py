@@ -67,11 +67,10 @@ def _count_fewer(server: str, people: int) -> peewee.Update:
 
 @dataclass(frozen=True)
 class SessionStanding:
-    """The place of the user of a live session: a `seat`, or None for a user who waits, or who is
-    `away` until the next command."""
+    """The place of the user of a live session."""
 
-    seat: Seat | None
-    away: bool = False
+    seat: Seat | None  # None for a user who waits or is away.
+    away: bool = False  # The user does not wait, until the next command.
 
 
 @read_only

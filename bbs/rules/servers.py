@@ -146,12 +146,11 @@ def _heard(values: Row) -> HeardServer:
 
 @dataclass(frozen=True)
 class LiveServers:
-    """The app servers that live, which includes lost ones that have not ended: by id those that
-    take users and have no other condition, the others, and the counts of heartbeats."""
+    """The app servers that live, which includes lost ones that have not ended."""
 
-    serving: Mapping[str, ServerRow]
-    others: Sequence[ServerRow]
-    beats: Mapping[str, int]
+    serving: Mapping[str, ServerRow]  # By id: they take users, and have no other condition.
+    others: Sequence[ServerRow]  # All others.
+    beats: Mapping[str, int]  # The counts of heartbeats.
 
 
 def read_again(known: Mapping[str, ServerRow]) -> LiveServers:

@@ -42,36 +42,28 @@ class NotSuspended(Exception):
 
 @dataclass(frozen=True)
 class Suspended:
-    """A suspension, from `since` to `until` (seconds since the epoch; None: until operators resume
-    the account), with a `reason` for operators alone."""
+    """A suspension."""
 
-    since: float
-    until: float | None
-    reason: str
+    since: float  # Seconds since the epoch.
+    until: float | None  # As `since`; None: until operators resume the account.
+    reason: str  # For operators alone.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """A user with an account, since `created`; `seen` is when the user last sent a request (both
-    seconds since the epoch), None if that is not known.
-
-    A user who is `online` has `sessions`; one who is `away` has no place on a server, and needs
-    none until the next command. `server`, at `address`, serves the user; None for one who waits.
-    `suspended` is None for users who may log in. `counts` is what the service counts for one user,
-    by name; None if that was not asked for.
-    """
+    """A user with an account."""
 
     id: int
     name: str
-    created: float
-    seen: float | None
-    online: bool
-    away: bool
-    server: str | None
+    created: float  # Seconds since the epoch.
+    seen: float | None  # When the user last sent a request, if known.
+    online: bool  # The user has `sessions`.
+    away: bool  # Online without a place, until the next command.
+    server: str | None  # Serves the user, at `address`; None for one who waits.
     address: str | None
     sessions: int
-    suspended: Suspended | None
-    counts: Mapping[str, int] | None = None
+    suspended: Suspended | None  # None: the user may log in.
+    counts: Mapping[str, int] | None = None  # The service's, by name, if asked for.
 
     @property
     def state(self) -> str:

@@ -54,12 +54,12 @@ REACHED = 8  # The first version whose rows have the reached and the oldest usab
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions of the framework's tables and of the service's, whose name is empty if there is
-    no service yet; and the oldest versions whose programs can work on each."""
+    """The versions of the framework's tables and of the service's."""
 
     framework: int
     service: int
-    name: str = ""
+    name: str = ""  # Of the service, if there is one yet.
+    # The oldest versions whose programs can work on each.
     framework_from: int = field(default=0, compare=False)
     service_from: int = field(default=0, compare=False)
 

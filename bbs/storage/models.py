@@ -47,14 +47,13 @@ class User(Table):
 
 
 class Suspension(Table):
-    """A suspension: `user` cannot log in from `since` until `until` (seconds since the epoch; null:
-    until operators resume the account). The `reason` is for operators alone."""
+    """A suspension: `user` cannot log in."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     user_id: int
-    since = peewee.DoubleField()
-    until = peewee.DoubleField(null=True)
-    reason = peewee.CharField(200, default="")
+    since = peewee.DoubleField()  # Seconds since the epoch.
+    until = peewee.DoubleField(null=True)  # As `since`; null: until operators resume the account.
+    reason = peewee.CharField(200, default="")  # For operators alone.
 
 
 class Session(Table):
@@ -80,48 +79,34 @@ def _short_text(length: int) -> peewee.CharField:
 
 
 class Server(Table):
-    """An app server, from the decision to launch it until some time after its end.
-
-    `scope` names the provider that reports on it. `beats` counts its heartbeats, so that a watcher
-    needs no common clock. `taken` counts its `Place`s and changes in the same transaction.
-    `instance_id` and `kind` are the provider's. `counts` is what its service counted since it
-    started, by name (JSON), as of its last heartbeat; servers of version 0.1.0 write `messages`
-    instead. `figures` is what every server counts, as JSON too. `warned`: why its provider will
-    soon take it away, if the provider has said so. `shelved`: it is in the warm pool: launched to
-    be stopped once it has booted, and started when many users come. `way`: the launch strategy, in
-    the provider's words; it is stored before the provider uses it. `version` is the version of bbs
-    that it runs, "" if older than 0.3.0. `replace_asked`: operators asked for another server in its
-    place. `trace`: the trace of the users whom it is launched for, as W3C's `traceparent`. `cause`:
-    why it drains, was lost or has ended (`bbs.core.values.DrainCause`, `LossCause`), or "";
-    `reason` says so to people, and decides nothing.
-    """
+    """An app server, from the decision to launch it until some time after its end."""
 
     id = peewee.CharField(32, primary_key=True)
     state = peewee.CharField(10, default=State.LAUNCHING)
-    scope = peewee.CharField(200)
+    scope = peewee.CharField(200)  # Names the provider that reports on it.
     host = peewee.CharField(255, null=True)
     port = peewee.IntegerField(null=True)
     capacity = peewee.IntegerField()
-    taken = peewee.IntegerField(default=0)
-    beats = peewee.BigIntegerField(default=0)
+    taken = peewee.IntegerField(default=0)  # Its `Place`s, changed in one transaction with them.
+    beats = peewee.BigIntegerField(default=0)  # Heartbeats: a watcher needs no common clock.
     created = peewee.DoubleField()
     ready = peewee.DoubleField(null=True)
     ended = peewee.DoubleField(null=True)
     leaving = peewee.BooleanField(default=False)
     drain_asked = peewee.BooleanField(default=False)
-    reason = peewee.CharField(200, default="")
-    instance_id = peewee.CharField(64, null=True)
-    kind = peewee.CharField(64, null=True)
-    messages = peewee.BigIntegerField(null=True)
-    counts = peewee.TextField(null=True)
-    figures = peewee.TextField(null=True)
-    warned = peewee.CharField(200, null=True)
-    shelved = _flag()
-    way = peewee.CharField(200, null=True)
-    version = _short_text(40)
-    replace_asked = _flag()
-    trace = _short_text(64)
-    cause = _short_text(20)
+    reason = peewee.CharField(200, default="")  # The `cause` for people; decides nothing.
+    instance_id = peewee.CharField(64, null=True)  # The provider's.
+    kind = peewee.CharField(64, null=True)  # The provider's.
+    messages = peewee.BigIntegerField(null=True)  # By version 0.1.0, instead of `counts`.
+    counts = peewee.TextField(null=True)  # Its service's since it started, by name (JSON).
+    figures = peewee.TextField(null=True)  # Counts that every server has (JSON).
+    warned = peewee.CharField(200, null=True)  # Why the provider will soon take it away.
+    shelved = _flag()  # In the warm pool: stopped after its boot, until many users come.
+    way = peewee.CharField(200, null=True)  # The launch strategy, stored before its use.
+    version = _short_text(40)  # Of bbs; "" if older than 0.3.0.
+    replace_asked = _flag()  # Operators asked for another server in its place.
+    trace = _short_text(64)  # Of the users whom it is launched for: W3C's `traceparent`.
+    cause = _short_text(20)  # Why it drains, or was lost or ended: a `DrainCause` or `LossCause`.
 
     class Meta:
         indexes = ((("state", "taken"), False), (("state", "capacity"), False), (("ready",), False))
@@ -148,54 +133,49 @@ class Place(Table):
 
 
 class LoginServer(Table):
-    """A login server that runs. `logins` counts logins since it started; `counts` and `figures` are
-    as an app server's. `version` is the version of bbs that it runs."""
+    """A login server that runs. `counts` and `figures` are as in `Server`."""
 
     id = peewee.CharField(32, primary_key=True)
     identity = peewee.CharField(200)
     beats = peewee.BigIntegerField(default=0)
-    logins = peewee.BigIntegerField(null=True)
+    logins = peewee.BigIntegerField(null=True)  # Since it started.
     counts = peewee.TextField(null=True)
     figures = peewee.TextField(null=True)
-    version = _short_text(40)
+    version = _short_text(40)  # Of bbs.
 
 
 class Waiter(Table):
-    """A user who has waited at `login_server` for a place since `since`, and is offline. The
-    transaction that gives the place removes the row, so that no user is counted twice. `trace` is
-    that of the login, as W3C's `traceparent`."""
+    """A user who waits offline. The transaction that gives the place removes the row: none counts
+    twice."""
 
     id = peewee.CharField(32, primary_key=True)
-    login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")
+    login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")  # The user waits there.
     name = peewee.CharField(NAME_LENGTH)
-    since = peewee.DoubleField(null=True)
-    trace = _short_text(64)
+    since = peewee.DoubleField(null=True)  # Seconds since the epoch.
+    trace = _short_text(64)  # Of the login, as W3C's `traceparent`.
 
 
 class Lease(Table):
-    """The lease of the login server that controls the fleet. The holder counts `beats` up, or loses
-    it. `refusal` is why its provider launches nothing; it is not asked before `refused_until`."""
+    """The lease of the login server that controls the fleet."""
 
     name = peewee.CharField(20, primary_key=True)
     holder = peewee.CharField(32)
     identity = peewee.CharField(200)
-    beats = peewee.BigIntegerField(default=0)
-    refusal = peewee.TextField(null=True)
-    refused_until = peewee.DoubleField(null=True)
+    beats = peewee.BigIntegerField(default=0)  # The holder counts it up, or loses the lease.
+    refusal = peewee.TextField(null=True)  # Why its provider launches nothing.
+    refused_until = peewee.DoubleField(null=True)  # It is not asked before.
 
 
 class Action(Table):
-    """An act of an operator: the time (`at`), the `address` that it came from, the server
-    (`target`) or `person` (a name) concerned, and a `detail`. The act's transaction writes the row,
-    which stays."""
+    """An act of an operator. Its transaction writes the row, which stays."""
 
     id = RisingIdField()
-    at = peewee.DoubleField()
+    at = peewee.DoubleField()  # Seconds since the epoch.
     operator = peewee.CharField(NAME_LENGTH)
-    address = peewee.CharField(64)
+    address = peewee.CharField(64)  # Where the act came from.
     action = peewee.CharField(20)
-    target = peewee.CharField(32)
-    person = peewee.CharField(NAME_LENGTH, null=True)
+    target = peewee.CharField(32)  # A server.
+    person = peewee.CharField(NAME_LENGTH, null=True)  # The name of a user.
     detail = peewee.CharField(250, null=True)
 
 
@@ -211,31 +191,26 @@ class OutboxEntry(Table):
 
 
 class Point(Table):
-    """One point in the last hour of the operators' page: the series of the fleet by name (JSON), or
-    with a `login_server` (id) its own series. Few are kept."""
+    """One point in the last hour of the operators' page. Few are kept."""
 
     id = RisingIdField()
     at = peewee.DoubleField(index=True)
-    login_server = peewee.CharField(32, default="")
-    series = peewee.TextField()
+    login_server = peewee.CharField(32, default="")  # Its id; "": the fleet's point.
+    series = peewee.TextField()  # By name (JSON).
 
 
 class News(Table):
-    """One event of the operators' page, at the time `at` (seconds since the epoch), stored by the
-    transaction that acts. Few are kept.
-
-    `kind` is what happened (`bbs.rules.page_history.EventKind`), to `server`; `detail` and `number`
-    complete the sentence. Versions up to 0.3.0 write `text` alone, and read it of every row; it can
-    go when schema 10 is the oldest whose programs can work on the database.
-    """
+    """One event of the operators' page, stored by the transaction that acts. Few are kept. Versions
+    up to 0.3.0 write `text` alone, and read it of every row; it can go when schema 10 is the oldest
+    whose programs can work on the database."""
 
     id = RisingIdField()
-    at = peewee.DoubleField()
+    at = peewee.DoubleField()  # Seconds since the epoch.
     text = peewee.TextField()
-    kind = _short_text(20)
-    server = _short_text(32)
-    detail = _short_text(250)
-    number = peewee.DoubleField(null=True)
+    kind = _short_text(20)  # A `bbs.rules.page_history.EventKind`.
+    server = _short_text(32)  # Of which it is told.
+    detail = _short_text(250)  # In the sentence.
+    number = peewee.DoubleField(null=True)  # In the sentence.
 
 
 class Secret(Table):

@@ -228,18 +228,15 @@ class _Default(peewee.Node):
 
 @dataclass(frozen=True)
 class CompiledStatement:
-    """The plan of a statement on one kind of database, for lists of certain lengths. `values` are
-    its constant values; `given` and `fresh` say which others go to which places among them.
-    `converters` are for columns of the result that peewee converts after the driver. A `packed`
-    result has one column, with all of them in JSON."""
+    """The plan of a statement on one kind of database, for lists of certain lengths."""
 
     sql: str
-    values: Sequence[Any]
-    given: Sequence[tuple[int, _Parameter]]
-    fresh: Sequence[tuple[int, _Fresh]]
+    values: Sequence[Any]  # The constant ones; the others are put among them.
+    given: Sequence[tuple[int, _Parameter]]  # Places of arguments.
+    fresh: Sequence[tuple[int, _Fresh]]  # Places of defaults.
     writes: bool
-    converters: Sequence[tuple[int, Convert]]
-    packed: bool
+    converters: Sequence[tuple[int, Convert]]  # For columns that peewee converts after the driver.
+    packed: bool  # The result is one column, with all of them in JSON.
 
     def bind(self, arguments: Sequence[Any]) -> list[Any]:
         """Fill in `arguments`."""

@@ -310,30 +310,24 @@ class CommitState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One call: `rule(*arguments, **keywords)`, asked for at `asked_at`, whose `answer` is awaited.
-
-    A call waits in `lane` until a thread begins with it, at `begun`. In the end it has a `result`
-    or an `error`. A call that `has_deadline` is one transaction; others make their own. Times are
-    in seconds, by the reactor's clock. The call is a part of `span`. `watched`: `Deadlines` checks
-    it. `late`: it was committing at its deadline, and has `COMMIT_GRACE` more.
-    """
+    """One call: `rule(*arguments, **keywords)`. Times are in seconds, by the reactor's clock."""
 
     rule: Callable[..., Any]
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]
-    lane: ILane
+    lane: ILane  # Where it waits for a thread.
     _: KW_ONLY
     asked_at: float
     writes: bool
-    has_deadline: bool = True
-    answer: Deferred[Any] = field(default_factory=Deferred)
-    span: tracing.ISpan | None = field(default_factory=tracing.here)
+    has_deadline: bool = True  # It is one transaction; others make their own.
+    answer: Deferred[Any] = field(default_factory=Deferred)  # The caller awaits this.
+    span: tracing.ISpan | None = field(default_factory=tracing.here)  # The call is a part of it.
     progress: CommitState = CommitState.OPEN
-    begun: float | None = None
-    watched: bool = False
-    late: bool = False
-    result: Any = None
-    error: BaseException | None = None
+    begun: float | None = None  # When a thread began with it.
+    watched: bool = False  # `Deadlines` checks it.
+    late: bool = False  # It was committing at its deadline, and has `COMMIT_GRACE` more.
+    result: Any = None  # What the rule returned.
+    error: BaseException | None = None  # What it raised, or the database.
 
     def trace(self, span: tracing.ISpan, now: float) -> None:
         """Record in `span` where the time went, until `now`."""

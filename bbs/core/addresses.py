@@ -124,7 +124,7 @@ class ListeningPlace:
 
     @classmethod
     def parse(cls, text: str) -> ListeningPlace:
-        """Parse what Twisted can listen on; ValueError if it is malformed or needs missing TLS."""
+        """Parse what Twisted can listen on; ValueError if it is malformed or TLS is missing."""
         place = cls(text)
         if place.kind in _OVER_TCP:
             valid = place.port is not None and (not place.is_tls or has_tls())
@@ -192,11 +192,8 @@ class ListeningPlace:
 
     def moved(self, interface: str, port: int) -> ListeningPlace:
         """A place of this kind, with the same TLS, at another address ("" for all) and port."""
-        kept = [
-            f"{name}={value}"
-            for name, value in self._named()
-            if name not in ("port", "interface", "backlog")
-        ]
+        replaced = ("port", "interface", "backlog")
+        kept = [f"{name}={value}" for name, value in self._named() if name not in replaced]
         if interface:
             kept.insert(0, "interface=" + interface.replace(":", "\\:"))
         return ListeningPlace(":".join((self.kind, str(port), *kept)))

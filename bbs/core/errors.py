@@ -13,11 +13,6 @@ from string import Formatter
 from typing import Any, ClassVar
 
 
-def _kebab_case(name: str) -> str:
-    """`not-in-lobby` for `NotInLobby`; a run of capitals is one word."""
-    return re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
-
-
 def _is_format(text: Any) -> bool:
     try:
         return all(not name or name.isdigit() for _, name, _, _ in Formatter().parse(text))
@@ -56,7 +51,9 @@ class Refusal(Exception):
         if not _is_format(cls.text):
             raise TypeError(f"the text of {cls.__qualname__} may have no braces but {{}}")
         if "text" in cls.__dict__ and "code" not in cls.__dict__:
-            cls.code = _kebab_case(cls.__name__)
+            # `not-in-lobby` for `NotInLobby`; a run of capitals is one word.
+            words = re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__)
+            cls.code = words.lower()
 
     @property
     def message(self) -> str:

@@ -46,8 +46,7 @@ _TROUBLE = frozenset(getattr(mysql_errors, name) for name in _TROUBLE_NAMES.spli
     3024,  # MySQL: max_execution_time
     4031,  # MySQL: nothing was said for too long
 }
-"""Error numbers of a server that has a problem or cannot be reached, while the statement is
-valid."""
+"""Error numbers of a server that has a problem or is away, while the statement is valid."""
 
 
 class DatabaseRefused(Exception):
@@ -56,10 +55,8 @@ class DatabaseRefused(Exception):
 
 def connect_to(url: str) -> peewee.Database:
     """Make the peewee database for `url`: `sqlite:///FILE`, `mysql://user:password@host:port/name`,
-    or `mysql+mysqlconnector://…` for MySQL by a driver in C.
-
-    :raises DatabaseRefused: `url` has another scheme, or the driver is not installed.
-    """
+    or `mysql+mysqlconnector://…` for MySQL by a driver in C. DatabaseRefused for another scheme or
+    a missing driver."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return SqliteDatabase(

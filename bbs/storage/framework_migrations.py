@@ -56,19 +56,15 @@ def _to_6(migrator: Migrator) -> None:
     migrator.add_columns("place", away=Place.away, asked=Place.asked)
     migrator.add_columns("server", figures=peewee.TextField(null=True))
     migrator.add_columns("login_server", figures=peewee.TextField(null=True))
-    migrator.add_columns(
-        "action",
-        person=peewee.CharField(NAME_LENGTH, null=True),
-        detail=peewee.CharField(250, null=True),
-    )
+    person = peewee.CharField(NAME_LENGTH, null=True)
+    migrator.add_columns("action", person=person, detail=peewee.CharField(250, null=True))
     migrator.create_table(Place)  # For its index: it finds users who wait, and skips those away.
     for model in (models.Suspension, models.OutboxEntry, models.Point, News):
         migrator.create_table(model)
 
 
 def _to_7(migrator: Migrator) -> None:
-    """Add why a server is kept or given up, its launch strategy, an index, and who was moved
-    lately."""
+    """Add why a server is kept or drains, its launch strategy, and who was moved lately."""
     migrator.add_columns("server", warned=Server.warned, shelved=Server.shelved, way=Server.way)
     migrator.add_columns("place", moved=Place.moved)
     migrator.create_table(Server)  # For its index: full servers are not read to find room.

@@ -78,13 +78,8 @@ def _versions(tables: Mapping[str, Collection[str]]) -> Versions:
         return Versions(reached, 1, FIRST_SERVICE, reached, 1)
     if service is None:  # A server was killed while it made the tables.
         return Versions(reached, 0, framework_from=framework.version)
-    return Versions(
-        reached,
-        max(service.version, service.reached or 0),
-        service.name,
-        framework.version,
-        service.version,
-    )
+    of_service = max(service.version, service.reached or 0)
+    return Versions(reached, of_service, service.name, framework.version, service.version)
 
 
 def upgrade(

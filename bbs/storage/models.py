@@ -145,8 +145,7 @@ class LoginServer(Table):
 
 
 class Waiter(Table):
-    """A user who waits offline. The transaction that gives the place removes the row: none counts
-    twice."""
+    """A user who waits offline. The transaction that gives the place also removes the row."""
 
     id = peewee.CharField(32, primary_key=True)
     login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")  # The user waits there.

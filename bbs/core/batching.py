@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -46,25 +47,21 @@ class SingleFlight:
             waiter.callback(result)
 
 
+@dataclass(eq=False)
 class Batch:
-    """Gathers keys for a moment, and then acts on them together.
+    """Gathers keys for a moment, and then calls `act` with at most `LARGEST` of them, which returns
+    an error for each key that failed."""
 
-    :param act: acts on at most `LARGEST` keys; returns an error for each key that failed.
-    """
+    reactor: IReactorTime
+    act: Callable[[list[str]], Coroutine[Any, Any, Mapping[str, Exception]]]
 
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        act: Callable[[list[str]], Coroutine[Any, Any, Mapping[str, Exception]]],
-    ) -> None:
-        self._reactor = reactor
-        self._act = act
+    def __post_init__(self) -> None:
         self._gathered: dict[str, list[Deferred[None]]] = {}
 
     def add(self, key: str) -> Deferred[None]:
         """Add `key` to the batch; the Deferred fires when `act` is done with it."""
         if not self._gathered:
-            self._reactor.callLater(GATHER, self._begin)
+            self.reactor.callLater(GATHER, self._begin)
         waiter: Deferred[None] = Deferred()
         self._gathered.setdefault(key, []).append(waiter)
         if len(self._gathered) >= LARGEST:
@@ -74,7 +71,7 @@ class Batch:
     def _begin(self) -> None:
         gathered, self._gathered = self._gathered, {}
         if gathered:
-            Deferred.fromCoroutine(self._act(list(gathered))).addBoth(self._ended, gathered)
+            Deferred.fromCoroutine(self.act(list(gathered))).addBoth(self._ended, gathered)
 
     def _ended(self, result: Any, gathered: Mapping[str, list[Deferred[None]]]) -> None:
         for key, waiters in gathered.items():

@@ -101,7 +101,7 @@ class Policy:
     launch_timeout: float  # Seconds that a launch may take.
     lost_after: float  # Seconds that a server may be silent.
     foresees: bool = False  # Each round computes `spare` anew, for `wait_target`.
-    wait_target: float = 1.0  # Seconds that users wait at the most.
+    wait_target: float = 1.0  # Seconds that users wait at most.
     # Seconds for which places beyond need would fill a server until the emptiest drains; 0: never.
     consolidate_after: float = 0.0
     warm: int = 0  # Stopped instances that are kept.

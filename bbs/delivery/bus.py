@@ -37,7 +37,7 @@ def _reject_constant(constant: str) -> None:
 
 MAX_HINT = 1 << 21
 """Bytes of a hint that is read: twice what a reply may have (1 MiB), as JSON writes some characters
-in more bytes than one. A line of 64 KiB is 384 KiB at the most."""
+in more bytes than one. A line of 64 KiB is 384 KiB at most."""
 
 MAX_ID = 2**63 - 1  # The highest id of an event that the databases can hold.
 LOG_INTERVAL = 1.0  # Seconds between lines in the log about malformed hints.

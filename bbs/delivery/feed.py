@@ -53,7 +53,7 @@ class Feed:
 
     `open(caller, after)` says where listening begins: behind the event with the id `after`, or,
     for None, behind the last that was sent. `fetch(cursors)` returns for each cursor the events
-    behind it, oldest first, `BATCH` at the most. `note(cursors)` stores how far each reader was
+    behind it, oldest first, `BATCH` at most. `note(cursors)` stores how far each reader was
     sent events.
 
     Ids rise in the order in which a reader's events are committed. A rule that stores an event

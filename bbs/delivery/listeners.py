@@ -63,44 +63,32 @@ class TooManyListeners(Refusal):
     limit = True
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Listeners(Service):
-    """The listeners of one app server, and the pump that serves them.
+    """The listeners of one app server, and the pump that serves them."""
 
-    :param feed: the service's durable events, if it has any.
-    :param poll_interval: seconds between looks at the database while the broker is away.
-    :param watchers: the connections that sent `events`, as `ServerContext.watchers`.
-    """
+    database: Database
+    bus: Bus
+    feed: Feed | None
+    poll_interval: float  # Seconds between looks at the database while the broker is away.
+    reactor: IReactorTime
+    watchers: Container[IConnection] = ()  # They sent `events`: as `ServerContext.watchers`.
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        bus: Bus,
-        feed: Feed | None,
-        poll_interval: float,
-        reactor: IReactorTime,
-        watchers: Container[IConnection] = (),
-    ) -> None:
-        self._database = database
-        self._bus = bus
-        self._watchers = watchers
-        self._feed = feed
-        self._poll_interval = poll_interval
-        self._reactor = reactor
+    def __post_init__(self) -> None:
         self._audience = Subscribers()
         self._opening = Subscribers()  # Listeners that are about to begin.
-        self.relocation = Relocation(database, self._audience, self)
-        self._channels = ChannelSubscriptions(bus, self._handle_hint, self._handle_asked)
+        self.relocation = Relocation(self.database, self._audience, self)
+        self._channels = ChannelSubscriptions(self.bus, self._handle_hint, self._handle_asked)
         self._due: dict[Listener, tracing.ISpan | None] = {}
         """Listeners for whom there may be events, in the order of the news, with its spans."""
-        self._receipts = Receipts(database, feed, reactor, poll_interval, self)
+        self._receipts = Receipts(self.database, self.feed, self.reactor, self.poll_interval, self)
         self._pumping = False
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
         self.on_leaving: Callable[[int], None] = lambda user: None
         """Called with users who no longer listen on one of their connections."""
-        bus.on_change(lambda connected: self._check_all())
+        self.bus.on_change(lambda connected: self._check_all())
 
     def listens(self, user: int) -> bool:
         """Whether `user` listens, or is about to."""
@@ -129,7 +117,7 @@ class Listeners(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        self._next_poll = self._reactor.callLater(self._poll_interval, self._poll)
+        self._next_poll = self.reactor.callLater(self.poll_interval, self._poll)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -153,8 +141,8 @@ class Listeners(Service):
         for number, channel in enumerate((caller.channel, *mailbox.channels), 1):
             heard.append(self._channels.hear(channel, user))
             if number % HEARD_AT_ONCE == 0:
-                await deferLater(self._reactor, 0, lambda: None)
-        await self._bus.settle(heard)
+                await deferLater(self.reactor, 0, lambda: None)
+        await self.bus.settle(heard)
 
         def start() -> None:
             self._opening.remove(listener)
@@ -174,7 +162,7 @@ class Listeners(Service):
     async def hear(self, user: int, channel: str) -> None:
         """Subscribe `user` to `channel`, if the user listens here."""
         if self.listens(user):
-            await self._bus.settle([self._channels.hear(channel, user)])
+            await self.bus.settle([self._channels.hear(channel, user)])
 
     def unhear(self, user: int, channel: str) -> None:
         """End the subscription of `user` to `channel`."""
@@ -194,7 +182,7 @@ class Listeners(Service):
         await self.relocation.check([*self._audience.users])
         if self._audience:
             self._when_empty = Deferred()
-            impatience = self._reactor.callLater(patience, self._when_empty.callback, None)
+            impatience = self.reactor.callLater(patience, self._when_empty.callback, None)
             await self._when_empty
             if impatience.active():
                 impatience.cancel()
@@ -207,7 +195,7 @@ class Listeners(Service):
             return
         listeners = self._audience.of(users)
         number = hint.get("id")
-        if self._feed and type(number) is int:
+        if self.feed and type(number) is int:
             event = Stored(number, hint)
             self._mark_due([each for each in listeners if not self._send_next(each, event, after)])
             return
@@ -217,8 +205,8 @@ class Listeners(Service):
         self, users: Collection[int], event: Mapping[str, object], but: str | None
     ) -> None:
         connections = [listener.connection for listener in self._audience.of(users)]
-        asked = [each for each in connections if each in self._watchers]
-        _send_now(event, [each for each in asked if not but or self._bus.mark(each) != but])
+        asked = [each for each in connections if each in self.watchers]
+        _send_now(event, [each for each in asked if not but or self.bus.mark(each) != but])
 
     def _send_next(self, listener: Listener, event: Stored, after: Mapping[str, int]) -> bool:
         """Send the event of a hint, if the reader reads and it is the next one; False if not."""
@@ -242,9 +230,9 @@ class Listeners(Service):
             raise TooManyListeners(LISTENING_CONNECTIONS)
 
     def _poll(self) -> None:
-        self._next_poll = self._reactor.callLater(self._poll_interval, self._poll)
+        self._next_poll = self.reactor.callLater(self.poll_interval, self._poll)
         self._polls += 1
-        if not self._bus.connected or self._polls % SAFETY_FACTOR == 0:
+        if not self.bus.connected or self._polls % SAFETY_FACTOR == 0:
             self._check_all()
         self._start_pump()  # For listeners that still wait because the database was away.
 
@@ -259,10 +247,10 @@ class Listeners(Service):
         self._start_pump()
 
     def _start_pump(self) -> None:
-        if self._feed and self._due and not self._pumping:
+        if self.feed and self._due and not self._pumping:
             self._pumping = True
             with tracing.within(None):  # The pump works for all.
-                self._in_background(self._pump(self._feed))
+                self._in_background(self._pump(self.feed))
 
     async def _pump(self, feed: Feed) -> None:
         try:
@@ -272,7 +260,7 @@ class Listeners(Service):
                 try:
                     # One fetch serves all of them; the first one's trace shows it.
                     with tracing.within(next(filter(None, spans), None)):
-                        fetching = self._database.run(feed.fetch, [*set(asked.values())])
+                        fetching = self.database.run(feed.fetch, [*set(asked.values())])
                     found = await fetching
                 except Unavailable:
                     self._due |= dict.fromkeys(each for each in due if each in self._audience)
@@ -427,15 +415,12 @@ class ChannelSubscriptions:
 
 @dataclass(eq=False)
 class Receipts:
-    """The last event that each reader was sent, until it is stored and the reader has gone.
-
-    :param retry_delay: seconds until the next attempt if the database was away.
-    """
+    """The last event that each reader was sent, until it is stored and the reader has gone."""
 
     database: Database
     feed: Feed | None
     reactor: IReactorTime
-    retry_delay: float
+    retry_delay: float  # Seconds until the next attempt if the database was away.
     listeners: Listeners
 
     def __post_init__(self) -> None:

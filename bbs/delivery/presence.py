@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -29,12 +30,12 @@ from bbs.delivery.listeners import Listeners
 from bbs.rules import auth, placement, presence
 from bbs.storage.database import Database
 
-CHECKS = 10  # Checks within `place_ttl`: a place goes back late by a tenth of that at the most.
+CHECKS = 10  # Checks within `place_ttl`: a place goes back late by a tenth of that at most.
 SHORTEST, LONGEST = 0.2, 30.0  # Seconds between two checks, whatever `place_ttl` is.
 RENEWALS = 4  # Times that a session of a listener is noted as used within `session_ttl`.
 
 RENEWAL_INTERVAL = 30.0
-"""Seconds between these notes at the most. The notes are ahead by as much, within `Sessions.slack`:
+"""Seconds between these notes at most. The notes are ahead by as much, within `Sessions.slack`:
 when a user has too many sessions, for example by a script that logs in each second, a listener's
 session never seems to be the longest unused."""
 
@@ -43,45 +44,34 @@ STORED_AT_ONCE = 100  # Users whose last time here one transaction stores.
 _log = Logger()
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class PresenceTracker(Service):
-    """Watches the places of one app server, and the sessions of its listeners.
+    """Watches the places of one app server, and the sessions of its listeners."""
 
-    :param place_ttl: seconds without a command and without a connection that listens, after which a
-        place goes back.
-    :param session_ttl: seconds that a session lives unused.
-    """
+    database: Database
+    bus: Bus
+    listeners: Listeners
+    place_ttl: float  # Seconds without a command and without listening, until a place goes back.
+    session_ttl: float  # Seconds that a session lives unused.
+    reactor: IReactorTime
+    wall: Callable[[], float]
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        bus: Bus,
-        listeners: Listeners,
-        place_ttl: float,
-        session_ttl: float,
-        reactor: IReactorTime,
-        wall: Callable[[], float],
-    ) -> None:
-        self._database = database
-        self._bus = bus
-        self._listeners = listeners
-        self._ttl = place_ttl
-        self._seconds = reactor.seconds
-        self._wall = wall
-        self._ahead = min(auth.Sessions(session_ttl).slack / 2, RENEWAL_INTERVAL)
+    def __post_init__(self) -> None:
+        self._seconds = self.reactor.seconds
+        self._ahead = min(auth.Sessions(self.session_ttl).slack / 2, RENEWAL_INTERVAL)
         self.server_id: str | None = None  # This app server's, once it has joined the fleet.
         self._asked: dict[int, float] = {}  # When users here last sent a request or listened.
         self._seen: dict[int, float] = {}  # When users themselves, not clients, last did.
         self._gone: dict[int, float] = {}  # When users who left were last seen, by `wall`.
         self._storing = False
         self._since: dict[int, tuple[int, float]] = {}  # `Place.asked` by user, and since when.
-        listeners.on_leaving = self._note_leaving
+        self.listeners.on_leaving = self._note_leaving
         # No TimerService: its module loads a state machine for clients, 6 ms of a start.
-        check_interval = min(max(place_ttl / CHECKS, SHORTEST), LONGEST)
-        renewal_interval = min(session_ttl / RENEWALS, RENEWAL_INTERVAL)
+        check_interval = min(max(self.place_ttl / CHECKS, SHORTEST), LONGEST)
+        renewal_interval = min(self.session_ttl / RENEWALS, RENEWAL_INTERVAL)
         self._loops = [
-            (self._make_loop(self._check_places, reactor), check_interval),
-            (self._make_loop(self._renew_sessions, reactor), renewal_interval),
+            (self._make_loop(self._check_places, self.reactor), check_interval),
+            (self._make_loop(self._renew_sessions, self.reactor), renewal_interval),
         ]
         self._ended: list[Deferred[LoopingCall]] = []
 
@@ -108,7 +98,7 @@ class PresenceTracker(Service):
         """Note that `user` no longer listens on one of their connections."""
         self.note_by_itself(user)
         if user in self._seen:
-            self._gone[user] = self._wall() - (self._seconds() - self._seen[user])
+            self._gone[user] = self.wall() - (self._seconds() - self._seen[user])
             if not self._storing:
                 self._storing = True
                 Deferred.fromCoroutine(self._store_seen()).addErrback(
@@ -122,23 +112,23 @@ class PresenceTracker(Service):
                 for user in some:
                     del self._gone[user]
                 with suppress(Unavailable):  # Then the time is known to a minute.
-                    await self._database.run(presence.note_seen, some)
+                    await self.database.run(presence.note_seen, some)
         finally:
             self._storing = False
 
     async def _check_places(self) -> None:
         if self.server_id is None:
             return
-        held = await self._database.run(presence.held_at, self.server_id)
+        held = await self.database.run(presence.held_at, self.server_id)
         unused = self._find_unused(held)
         if not unused:
             return
         began = self._seconds()
-        left = await self._database.run(presence.leave_unused, self.server_id, unused)
+        left = await self.database.run(presence.leave_unused, self.server_id, unused)
         await self._return_places(left, began)
         if left:
             _log.info("places given back of people who are away: {count}", count=len(left))
-            self._bus.tell_fleet("free")
+            self.bus.tell_fleet("free")
 
     def _find_unused(self, held: Mapping[int, int]) -> dict[int, int]:
         """Return those of the places in `held`, by user, that were not used for `place_ttl`."""
@@ -156,26 +146,26 @@ class PresenceTracker(Service):
         return {
             user: asked
             for user, (asked, since) in self._since.items()
-            if now - max(since, self._asked.get(user, since)) >= self._ttl
-            and not self._listeners.listens(user)
+            if now - max(since, self._asked.get(user, since)) >= self.place_ttl
+            and not self.listeners.listens(user)
         }
 
     async def _return_places(self, left: Collection[int], began: float) -> None:
         """Give places back to users who have sent a request or begun to listen since `began`,
         before others hear that there are free places."""
         for user in left:
-            if self._listeners.listens(user):
-                await self._listeners.relocation.check([user])
+            if self.listeners.listens(user):
+                await self.listeners.relocation.check([user])
             elif self._asked.get(user, began - 1.0) >= began:
                 # The request may have been to log out.
                 with suppress(NotLoggedIn):
-                    await self._database.run(placement.come_back, user, self.server_id)
+                    await self.database.run(placement.come_back, user, self.server_id)
 
     async def _renew_sessions(self) -> None:
-        sessions = sorted(self._listeners.sessions)
+        sessions = sorted(self.listeners.sessions)
         for begin in range(0, len(sessions), presence.AT_ONCE):
             some = sessions[begin : begin + presence.AT_ONCE]
-            await self._database.run(presence.renew, some, self._wall() + self._ahead)
+            await self.database.run(presence.renew, some, self.wall() + self._ahead)
 
     @staticmethod
     def _make_loop(

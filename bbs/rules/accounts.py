@@ -112,7 +112,7 @@ class PasswordTooLong(Refusal):
 
 TOKEN_BYTES = 20  # Random bytes in a token: 160 bits; OWASP's session guide asks for 128.
 CHANNEL_BYTES = 16  # Random bytes in the name of a topic.
-ENDED_AT_ONCE = 500  # Stale sessions that one transaction ends at the most.
+ENDED_AT_ONCE = 500  # Stale sessions that one transaction ends at most.
 MOST_SESSIONS = 32  # Sessions of one user: the default of `[limits] sessions_per_user`.
 
 

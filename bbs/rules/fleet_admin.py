@@ -145,7 +145,7 @@ def replacement_notes(result: Replacement, maximum: int) -> Iterator[str]:
         )
 
 
-LONGEST_HOLD = 600.0  # Seconds after a refusal until the provider is asked again, at the most.
+LONGEST_HOLD = 600.0  # Seconds after a refusal until the provider is asked again, at most.
 LAUNCHES_AVERAGED = 5  # The latest launches whose mean is the estimate for users who wait.
 AT_ONCE = 500  # Rows that one statement marks.
 

@@ -23,7 +23,7 @@ from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server, Waiter
 from bbs.storage.statements import Row, statement
 
-NOTICES_AT_ONCE = 100  # Notices that one transaction reads at the most.
+NOTICES_AT_ONCE = 100  # Notices that one transaction reads at most.
 
 CAN_WAIT = [cause for cause in DrainCause if cause.urgency is Urgency.WHEN_QUIET]
 """The causes for which a server drains although it could stay."""

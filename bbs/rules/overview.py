@@ -21,7 +21,7 @@ from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 
 GONE_SHOWN = 120.0  # Seconds for which a server that has ended is still shown.
-NAMES_SHOWN = 2000  # Names of users at the most: a longer page would be useless.
+NAMES_SHOWN = 2000  # Names of users at most: a longer page would be useless.
 
 FAILED_LATELY = 600.0
 """Seconds since the beginning of a launch for which its failure counts: with the default time-out,
@@ -86,8 +86,8 @@ def head_count() -> HeadCount:
 
 
 @long_read
-def overview(now: float, names: bool, told: int | None = None) -> Overview:
-    """Read everything; also the `names` of users if asked, and the news behind the id `told`."""
+def overview(now: float, names: bool, behind: int | None = None) -> Overview:
+    """Read everything; also the `names` of users if asked, and the news behind the id `behind`."""
     lately = Server.ended.between(now - GONE_SHOWN, now + GONE_SHOWN)  # Clocks may be set back.
     shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
@@ -107,7 +107,7 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
         actions=tuple(fleet_admin.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
         leader=membership.seen_lease(membership.FLEET_LEASE),
-        news=() if told is None else page_history.news_behind(told),
+        news=() if behind is None else page_history.news_behind(behind),
         fleet=fleet,
         copy_of=copy_of,
     )

@@ -126,7 +126,7 @@ def short(server: str) -> str:
 
 HOUR = 3600.0  # Seconds for which points are kept.
 SLACK = 60.0  # Seconds more, as clocks differ a little.
-POINTS_READ = 360  # Points of a series at the most: those of an hour, one each ten seconds.
+POINTS_READ = 360  # Points of a series at most: those of an hour, one each ten seconds.
 NEWS_KEPT = 100  # The latest events, which are kept.
 AT_ONCE = 500  # Events that one statement stores: SQLite takes 32,766 values.
 OF_FLEET = ""  # The series of the whole fleet, instead of a login server's id.

@@ -34,7 +34,7 @@ Position = Any  # The sort key of the rule's rows where a part ended; None at th
 MOST_ENTRIES = 1000  # Entries in one reply (`docs/protocol.md`, section 3).
 MOST_BYTES = 2**20  # Bytes of a list in one reply, on the wire.
 PRICED_BYTES = 2**14  # Bytes of a reply that cost as much as one command: 1 MiB costs 64.
-ESCAPED = 6  # Bytes of one character on the wire at the most: `\u0007` in JSON.
+ESCAPED = 6  # Bytes of one character on the wire at most: `\u0007` in JSON.
 
 # As in `bbs.protocols.line`.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -70,7 +70,7 @@ class Page:
 
     @property
     def bytes(self) -> int:
-        """The bytes of a reply at the most: a rule with long entries need not read more."""
+        """The bytes of a reply at most: a rule with long entries need not read more."""
         return MOST_BYTES
 
     def part(
@@ -89,7 +89,7 @@ class Page:
             them: then the page need not count.
         :param backwards: reverse the entries: the rule reads the latest first, and the reply shows
             the oldest first.
-        :param most: entries at the most, for lists with parts of another size.
+        :param most: entries at most, for lists with parts of another size.
         :raises ValueError: an entry cannot be encoded as JSON.
         """
         entries = [entry for _, entry in rows]

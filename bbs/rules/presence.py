@@ -16,7 +16,7 @@ from bbs.storage.statements import statement
 
 T = TypeVar("T")
 
-AT_ONCE = 500  # Users or sessions in one statement at the most.
+AT_ONCE = 500  # Users or sessions in one statement at most.
 
 
 @read_only

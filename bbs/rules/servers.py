@@ -17,7 +17,7 @@ from bbs.storage.models import LoginServer, Server
 from bbs.storage.statements import Row, statement
 
 OPERATOR = "operator"  # The scope of servers that an operator runs by hand.
-FEW = 128  # Rows at the most that are read by their ids; instead of more, all rows are read.
+FEW = 128  # Rows at most that are read by their ids; instead of more, all rows are read.
 NOT_RUNNING = (State.WARM, State.GONE)  # Their machines do not run, or soon will not.
 CONNECTED = "connected"  # The figure of an app server that counts its listeners.
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, ParamSpec, TypeVar
@@ -234,18 +235,16 @@ class Database:
             _log.info("database is back")
 
 
+@dataclass(eq=False)
 class Deadlines:
-    """Checks each call that is not answered within `patience` seconds.
+    """Calls `check` with each call that is not answered within `patience` seconds, and the time;
+    it returns when to check again, or None."""
 
-    :param check: called with such a call and the time; returns when to check again, or None.
-    """
+    reactor: IReactorTime
+    patience: float
+    check: Callable[[Job, float], float | None]
 
-    def __init__(
-        self, reactor: IReactorTime, patience: float, check: Callable[[Job, float], float | None]
-    ) -> None:
-        self._reactor = reactor
-        self._patience = patience
-        self._check = check
+    def __post_init__(self) -> None:
         self._waiting = 0
         self._first: deque[Job] = deque()
         """Calls before their first check, in the order in which they were asked for and so are due;
@@ -261,10 +260,10 @@ class Deadlines:
         self._first.append(job)
         self._waiting += 1
         if self._timer is None:
-            self._timer = self._reactor.callLater(self._patience, self._on_timer)
+            self._timer = self.reactor.callLater(self.patience, self._on_timer)
 
     def forget(self, job: Job) -> None:
-        """Stop to check `job`, which has been answered."""
+        """Stop checking `job`, which has been answered."""
         if not job.watched:
             return
         job.watched = False
@@ -279,9 +278,9 @@ class Deadlines:
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = self._reactor.seconds()
+        now = self.reactor.seconds()
         for job in self._take_due(now):
-            again = self._check(job, now)
+            again = self.check(job, now)
             if again is None:
                 self.forget(job)
             elif job.watched:
@@ -291,14 +290,14 @@ class Deadlines:
             if self._timer is not None:
                 self._timer.cancel()
             next_due = min(
-                [job.asked_at + self._patience for job in [*self._first][:1]]
+                [job.asked_at + self.patience for job in [*self._first][:1]]
                 + [due for due, _, _ in self._again[:1]]
             )
-            self._timer = self._reactor.callLater(max(0.0, next_due - now), self._on_timer)
+            self._timer = self.reactor.callLater(max(0.0, next_due - now), self._on_timer)
 
     def _take_due(self, now: float) -> list[Job]:
         due = []
-        while self._first and self._first[0].asked_at + self._patience <= now:
+        while self._first and self._first[0].asked_at + self.patience <= now:
             due.append(self._first.popleft())
         while self._again and self._again[0][0] <= now:
             due.append(heappop(self._again)[2])

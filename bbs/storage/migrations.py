@@ -341,9 +341,8 @@ class Migrator(SchemaMigrator):  # type: ignore[misc]
             if isinstance(column, peewee.ForeignKeyField):
                 self._add_reference(table, name, column)
             else:
-                migrate(
-                    self.add_column(table, name, column, allow_not_null=bool(column.constraints))
-                )
+                not_null = bool(column.constraints)
+                migrate(self.add_column(table, name, column, allow_not_null=not_null))
 
     def _add_reference(self, table: str, name: str, column: peewee.ForeignKeyField) -> None:
         migrate(self.alter_add_column(table, name, column))

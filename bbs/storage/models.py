@@ -207,7 +207,7 @@ class News(Table):
     at = peewee.DoubleField()  # Seconds since the epoch.
     text = peewee.TextField()
     kind = _short_text(20)  # A `bbs.rules.page_history.EventKind`.
-    server = _short_text(32)  # Of which it is told.
+    server = _short_text(32)  # Which it is about.
     detail = _short_text(250)  # In the sentence.
     number = peewee.DoubleField(null=True)  # In the sentence.
 

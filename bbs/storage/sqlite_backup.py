@@ -57,7 +57,7 @@ def part_of(path: str) -> Iterator[str]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise CopyRefused(f"{part}: somebody is writing it already") from error
+            raise CopyRefused(f"{part}: another process is writing it") from error
         if os.fstat(descriptor).st_uid != os.geteuid():
             # Its owner, for example in /tmp, may have it open, and would read the copy.
             raise CopyRefused(f"{part} belongs to another user")

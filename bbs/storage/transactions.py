@@ -31,7 +31,7 @@ from bbs.storage.engines import has_not_committed, is_bug, refusal, summary
 from bbs.storage.sqlite import SqliteDatabase
 
 ATTEMPTS = 5  # Attempts of a transaction that lost a race, or waited too long for a lock.
-MOST_TOGETHER = 64  # Calls at the most that share a transaction.
+MOST_TOGETHER = 64  # Calls at most that share a transaction.
 LONGEST_TOGETHER = 0.005  # Seconds after which a transaction takes no more calls.
 TRACED_WAIT = 0.001  # Seconds in the queue of a thread from which on a trace shows them.
 

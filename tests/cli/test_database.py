@@ -196,7 +196,7 @@ class BackingUp(CopyCase):
         with open(f"{self.file}.part", "w", encoding="utf-8") as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             said = self.run_it(backup, self.file, "--data", self.data)
-            reason = f"{self.file}.part: somebody is writing it already"
+            reason = f"{self.file}.part: another process is writing it"
             self.assertEqual(said, (1, "", f"bbs backup: {reason}\n"))
             self.assertTrue(os.path.exists(f"{self.file}.part"))
         # What somebody left who was killed is in nobody's way.

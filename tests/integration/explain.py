@@ -286,7 +286,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             page_history.forget_old_news,
         ],
         PAGE: [
-            lambda: overview(NOW, names=True, told=7),
+            lambda: overview(NOW, names=True, behind=7),
             lambda: page_history.recall(KEEPER.id, NOW),
             lambda: page_history.write_points(KEEPER.id, 7, NOW, {}, {}),
             lambda: page_history.add_seen([Event(EventKind.BROKER_AWAY, NOW)], 7),

@@ -42,8 +42,8 @@ def measure_steadily(reactor: interfaces.IReactorTime) -> None:
 
     All of Twisted's reactors (epoll, poll, select, asyncio) take the time from their own `seconds`
     alone, for `callLater`, `timeout`, `runUntilCurrent` and every `LoopingCall`. The new clock
-    begins at the old one's time, so that calls which are scheduled and times which were noted stay
-    right. A second call does nothing, and neither does one with a test's clock.
+    begins at the old one's time, so that scheduled calls and noted times stay right. This does
+    nothing when called again, or with a test's clock.
     """
     if not isinstance(reactor, ReactorBase) or reactor in _steady:
         return

@@ -88,7 +88,7 @@ class Unavailable(Refusal):
 
 
 class Stopping(Unavailable):
-    """This login server stops: nothing was done. Users who waited there for a place have to ask
-    another login server, or this one after its restart."""
+    """This login server stops. A user who waited there for a place has to ask another login server,
+    or this one after its restart."""
 
     text = Unavailable.text

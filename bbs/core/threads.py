@@ -39,6 +39,7 @@ Work = Callable[[deque[J]], Sequence[J]]
 that are done."""
 
 Done = Callable[[Sequence[J]], None]
+Leave = Callable[[], None]
 
 NICENESS = 15
 """The niceness of background work, of at most 19. Measured on two cores during a hundred logins,
@@ -69,13 +70,7 @@ class ILanes(IWorkers):
     """Does many short pieces of work on other threads, too."""
 
     def lane(
-        name: str,
-        work: Work[J],
-        done: Done[J],
-        *,
-        threads: int = 1,
-        together: int,
-        leave: Callable[[], None],
+        name: str, work: Work[J], done: Done[J], *, threads: int = 1, together: int, leave: Leave
     ) -> ILane:
         """Make a lane with at most `threads` threads. While something waits, they call `work`,
         which does about `together` pieces at once. `done` is called in the reactor's thread with

@@ -155,8 +155,7 @@ class Rate:
         return f"{self.count}/{unit}"
 
 
-SIZES: Mapping[str, int] = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
-"""The units that a size can be written in, in bytes."""
+SIZES: Mapping[str, int] = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}  # Units of sizes.
 
 
 @dataclass(frozen=True)
@@ -258,10 +257,8 @@ class Timing:
     current trace is then that of the measured work (`bbs.core.tracing.current`)."""
 
     seconds: Callable[[], float]
-    requests: Callable[[str, float], None] | None = None
-    """Called for each answered request with its command and seconds."""
-    places: Callable[[float], None] | None = None
-    """Called for each user who got a place, with the seconds that it took."""
+    requests: Callable[[str, float], None] | None = None  # The command, and seconds to its reply.
+    places: Callable[[float], None] | None = None  # Seconds until a user got a place.
 
 
 class Trouble(StrEnum):

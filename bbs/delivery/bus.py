@@ -19,6 +19,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from json import JSONDecoder, JSONEncoder
 from types import MappingProxyType
@@ -70,40 +71,31 @@ class MalformedHint(Exception):
     """A hint is malformed, for the reason given."""
 
 
+@dataclass(eq=False)
 class Bus:
-    """Sends and receives hints of one service through `stomp`.
+    """Sends and receives hints of one service through `stomp`. A channel is a user's
+    (`User.channel`), or one of the service's own, `KIND.NAME`, both of letters and digits."""
 
-    A channel is a user's (`User.channel`), or one of the service's own, `KIND.NAME`, both of
-    letters and digits.
+    stomp: IStomp
+    service: str
+    key: bytes = b""  # Proves hints; without it no hint is proved.
+    seconds: Callable[[], float] = time.monotonic
 
-    :param key: proves hints; without it no hint is proved.
-    :param seconds: a monotonic clock.
-    """
-
-    def __init__(
-        self,
-        stomp: IStomp,
-        service: str,
-        key: bytes = b"",
-        seconds: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._stomp = stomp
-        self._prefix = f"/topic/{service}."
-        self._key = key
+    def __post_init__(self) -> None:
+        self._prefix = f"/topic/{self.service}."
         self._topic = lru_cache(maxsize=4096)(self._make_topic)
         self._me = secrets.token_hex(8)
-        self._seconds = seconds
         self._logged_at = float("-inf")
         self._unlogged = 0  # Malformed hints since the last line about them.
 
     @property
     def connected(self) -> bool:
         """Whether the broker is connected."""
-        return self._stomp.connected
+        return self.stomp.connected
 
     def on_change(self, listener: Callable[[bool], None]) -> None:
         """Call `listener(connected)` whenever the broker is connected or lost."""
-        self._stomp.add_listener(listener)
+        self.stomp.add_listener(listener)
 
     def tell(
         self, channel: str, event: Mapping[str, object], after: Mapping[int, int] | None = None
@@ -111,7 +103,7 @@ class Bus:
         """Hint at `event` to the app servers where somebody listens to `channel`; `after` has, for
         each reader of a durable event, the id of the reader's event before it."""
         topic = self._topic(channel)
-        if not after or not self._key:
+        if not after or not self.key:
             body = _to_json(event).encode()
         else:
             body = self._seal({**event, _AFTER: after})
@@ -138,7 +130,7 @@ class Bus:
     def _publish(self, topic: str, body: bytes) -> None:
         with tracing.span("publish") as span:
             headers = {_TRACE: span.traceparent} if span and span.recorded else None
-            self._stomp.publish(topic, body, headers)
+            self.stomp.publish(topic, body, headers)
 
     def mark(self, connection: object) -> str:
         """Identify `connection` of this server in hints, as long as it is there."""
@@ -146,7 +138,7 @@ class Bus:
 
     def tell_fleet(self, event: str) -> None:
         """Hint to the login servers at news of the fleet: `ready`, `gone`, `free`, …"""
-        self._stomp.publish(f"{self._prefix}fleet", _to_json({"event": event}).encode())
+        self.stomp.publish(f"{self._prefix}fleet", _to_json({"event": event}).encode())
 
     def hear(self, channel: str, on_hint: OnHint, on_asked: OnAsked | None = None) -> ISubscription:
         """Call `on_hint` with hints on `channel`, and `on_asked` with events for those who asked,
@@ -172,7 +164,7 @@ class Bus:
         return b'%s%s%s"}' % (content, _SEAL, self._proof(content))
 
     def _proof(self, content: bytes) -> bytes:
-        return hmac.digest(self._key, content, "sha256").hex().encode()
+        return hmac.digest(self.key, content, "sha256").hex().encode()
 
     def _hear(self, topic: str, on_hint: OnHint, on_asked: OnAsked | None = None) -> ISubscription:
         def handle(message: Message) -> None:
@@ -201,11 +193,11 @@ class Bus:
                 with tracing.span("hint", parent):
                     handle(message)
 
-        return self._stomp.keep_subscribed(topic, handle_in_trace)
+        return self.stomp.keep_subscribed(topic, handle_in_trace)
 
     def _log_malformed(self, topic: str, reason: str) -> None:
         """Log a malformed hint, at most one each `LOG_INTERVAL`."""
-        now = self._seconds()
+        now = self.seconds()
         if now - self._logged_at < LOG_INTERVAL:
             self._unlogged += 1
             return
@@ -219,7 +211,7 @@ class Bus:
 
     def _is_proved(self, body: bytes) -> bool:
         content, _, proof = body.rpartition(_SEAL)
-        return hmac.compare_digest(proof, self._proof(content) + b'"}') if self._key else False
+        return hmac.compare_digest(proof, self._proof(content) + b'"}') if self.key else False
 
 
 def _read(body: bytes) -> dict[str, Any]:

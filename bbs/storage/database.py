@@ -78,14 +78,9 @@ def marked_as(rule: Callable[..., object] | None, other: Callable[P, T]) -> Call
 
 
 class Database:
-    """The one database of a process: peewee's models are bound to it.
-
-    :param url: see `connect_to`.
-    :param workers: their threads run the transactions.
-    :param reactor: the clock of the deadlines.
-    :param connections: the most to a MySQL. An SQLite file has three: one that writes, one that
-        reads, one for long work.
-    """
+    """The one database of a process, at `url` (see `connect_to`): peewee's models are bound to it.
+    Threads of `workers` run the transactions. `connections` are the most to a MySQL; an SQLite file
+    has three: one that writes, one that reads, one for long work."""
 
     def __init__(
         self, url: str, workers: ILanes, reactor: IReactorTime, connections: int = CONNECTIONS

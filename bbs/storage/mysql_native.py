@@ -48,10 +48,7 @@ class NativeMySQLDatabase(MySQLDatabase):
 
 
 class NativeConnection:
-    """A connection as peewee needs it, for one thread.
-
-    :param options: by PyMySQL's names.
-    """
+    """A connection as peewee needs it, for one thread, with `options` by PyMySQL's names."""
 
     def __init__(self, database: str, options: Mapping[str, Any]) -> None:
         self.session: Any = driver.MySQL(

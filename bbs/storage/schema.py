@@ -19,10 +19,6 @@ MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
 """Transactions, and names that compare byte for byte."""
 
 
-def _reached() -> peewee.IntegerField:
-    return peewee.IntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
-
-
 class SchemaVersion(Table):
     """One row: the version that the framework's tables have `reached`, and the oldest `version`
     whose programs can work on them.
@@ -34,7 +30,7 @@ class SchemaVersion(Table):
     """
 
     version = peewee.IntegerField()
-    reached = _reached()
+    reached = peewee.IntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 class ServiceVersion(Table):
@@ -42,7 +38,7 @@ class ServiceVersion(Table):
 
     name = peewee.CharField(NAME_LENGTH, primary_key=True)
     version = peewee.IntegerField()
-    reached = _reached()
+    reached = peewee.IntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 Step = Callable[["Migrator"], None]  # Upgrades by one version. It is run again if interrupted.

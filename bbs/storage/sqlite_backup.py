@@ -42,11 +42,9 @@ class NoDatabase(CopyRefused):
 
 @contextmanager
 def part_of(path: str) -> Iterator[str]:
-    """Make an empty file next to `path`, readable by its owner alone, and yield its path. At the
-    end it is removed, unless `put` has moved it to `path`.
-
-    :raises CopyRefused: it cannot be written, or another such command is writing it.
-    """
+    """Make an empty file next to `path`, readable by its owner alone, and yield its path; at the
+    end remove it, unless `put` has moved it to `path`. CopyRefused if it cannot be written, or
+    another such command is writing it."""
     part = f"{path}.part"
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

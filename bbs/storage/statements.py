@@ -192,14 +192,14 @@ class _Fresh(NamedTuple):
     convert: Convert
 
 
+@dataclass(eq=False, repr=False)
 class _Argument(peewee.Node):
     """A placeholder for an argument in a query. peewee knows the conversion of most values. Where
     it would ask the value itself, `convert` has the conversion."""
 
-    def __init__(self, index: int, item: int | None = None, convert: Convert | None = None) -> None:
-        self.index = index
-        self.item = item
-        self.convert = convert
+    index: int
+    item: int | None = None
+    convert: Convert | None = None
 
     def __bool__(self) -> bool:
         raise TypeError("a statement cannot test its arguments, only put them into the query")
@@ -216,11 +216,11 @@ class _Argument(peewee.Node):
         return ctx.value(_Parameter(self.index, self.item, convert, plain), converter=False)
 
 
+@dataclass(eq=False, repr=False)
 class _Default(peewee.Node):
     """A placeholder for a value that a column's default makes."""
 
-    def __init__(self, fresh: _Fresh) -> None:
-        self.fresh = fresh
+    fresh: _Fresh
 
     def __sql__(self, ctx: Any) -> Any:
         return ctx.value(self.fresh, converter=False)

@@ -45,18 +45,17 @@ _RETRYABLE = (
 _log = Logger()
 
 
+@dataclass(eq=False)
 class Transactions:
-    """Runs calls on `database`, on the calling thread.
+    """Runs calls on `database`, on the calling thread."""
 
-    :param url: the database's, for messages to operators.
-    :param clock: the reactor's.
-    """
+    database: Any
+    url: str  # For messages to operators.
+    clock: IReactorTime
 
-    def __init__(self, database: Any, url: str, clock: IReactorTime) -> None:
-        self._database = database
-        self._url = url
-        self._seconds = clock.seconds
-        self._sqlite = isinstance(database, SqliteDatabase)
+    def __post_init__(self) -> None:
+        self._seconds = self.clock.seconds
+        self._sqlite = isinstance(self.database, SqliteDatabase)
 
     def work(self, waiting: deque[Job]) -> list[Job]:
         """Run the call that has waited longest, and those behind it that can share its transaction.
@@ -68,25 +67,25 @@ class Transactions:
         if not first.has_deadline:
             self._run_without_deadline(first)
             return [first]
-        self._database.state.reading = not first.writes
+        self.database.state.reading = not first.writes
         try:
             return self._run_together(first, waiting) if waiting else self._run_alone(first)
         finally:
-            self._database.state.reading = False
+            self.database.state.reading = False
 
     def hang_up(self) -> None:
         """Close this thread's connection."""
         # A connection that cannot be closed is lost; peewee has forgotten it already.
         with suppress(peewee.PeeweeException, OSError):
-            self._database.close()
+            self.database.close()
 
     def _run_without_deadline(self, job: Job) -> None:
         try:
-            self._database.connect(reuse_if_open=True)
+            self.database.connect(reuse_if_open=True)
             job.result = job.rule(*job.arguments, **job.keywords)
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
             self.hang_up()
-            job.error = refusal(self._url, error)
+            job.error = refusal(self.url, error)
             job.error.__cause__ = error
         except BaseException as error:
             job.error = error
@@ -105,12 +104,12 @@ class Transactions:
             self._roll_back()
             return self._run_alone(first)
         # So a transaction that peewee begins in a rule, as by `get_or_create`, is a savepoint.
-        self._database.push_transaction(self)
+        self.database.push_transaction(self)
         try:
             try:
                 self._run_each(first, waiting, most, jobs)
             finally:
-                self._database.pop_transaction()
+                self.database.pop_transaction()
             self._commit(first.writes, jobs)
         except _Undone as undone:
             _log.debug("transactions are undone: {reason}", reason=summary(undone.__cause__))
@@ -153,20 +152,20 @@ class Transactions:
 
     def _run_plainly(self, job: Job) -> None:
         """Run one of several calls that read, or whose failure undoes all of them."""
-        self._database.state.wrote = False
+        self.database.state.wrote = False
         try:
             job.result = self._call(job)
             job.error = None
         except BaseException as error:
             # After an error, the server may have undone a transaction that writes.
             of_server = isinstance(error, peewee.PeeweeException)
-            if _is_trouble(error) or (job.writes and (of_server or self._database.state.wrote)):
+            if _is_trouble(error) or (job.writes and (of_server or self.database.state.wrote)):
                 raise _Undone from error
             job.error = error
 
     def _execute(self, statement: str) -> None:
         try:
-            self._database.carry_out(statement, (), False)
+            self.database.carry_out(statement, (), False)
         except peewee.PeeweeException as error:
             raise _Undone from error  # SQLite has undone all by itself, as with a full disk.
 
@@ -177,7 +176,7 @@ class Transactions:
         if not begin_commit(jobs):
             raise _Undone
         try:
-            self._database.commit()
+            self.database.commit()
         except Exception as error:
             self._roll_back()
             if has_not_committed(error):
@@ -189,7 +188,7 @@ class Transactions:
 
     def _end_reading(self) -> None:
         try:
-            self._database.end_reading()
+            self.database.end_reading()
         except peewee.PeeweeException:
             self._roll_back()
 
@@ -215,15 +214,15 @@ class Transactions:
 
     def _attempt(self, job: Job) -> Any:
         self._begin(job.writes)
-        self._database.push_transaction(self)
+        self.database.push_transaction(self)
         try:
             result = self._call(job)
         finally:
-            self._database.pop_transaction()
+            self.database.pop_transaction()
         if not job.writes:
             self._end_reading()
         elif begin_commit([job]):
-            self._database.commit()
+            self.database.commit()
         else:
             raise _Abandoned
         return result
@@ -245,25 +244,25 @@ class Transactions:
         return not self._sqlite and attempt == 1
 
     def _call(self, job: Job) -> Any:
-        self._database.state.in_rule = True
+        self.database.state.in_rule = True
         try:
             return job.rule(*job.arguments, **job.keywords)
         finally:
-            self._database.state.in_rule = False
+            self.database.state.in_rule = False
 
     def _begin(self, writes: bool) -> None:
-        self._database.connect(reuse_if_open=True)
+        self.database.connect(reuse_if_open=True)
         if writes:
-            self._database.take_turn()
-            self._database.begin()
+            self.database.take_turn()
+            self.database.begin()
         else:
-            self._database.begin_reading()
+            self.database.begin_reading()
 
     def _roll_back(self) -> None:
-        if not self._sqlite and self._database.state.reading:
+        if not self._sqlite and self.database.state.reading:
             return
         try:
-            self._database.rollback()
+            self.database.rollback()
         except (peewee.PeeweeException, OSError):
             self.hang_up()
 

@@ -71,11 +71,8 @@ def is_installed() -> bool:
 
 def start(service: str, endpoint: str, sample: float = 1.0) -> None:
     """Record spans of `service` from now on, and send them to a collector at `endpoint`, by OTLP
-    over HTTP. Call this after the last fork, as it starts a thread.
-
-    :param sample: the share of the traces begun here that is recorded, from 0 to 1.
-    :raises ImportError: OpenTelemetry is not installed.
-    """
+    over HTTP. `sample` is the share of the traces begun here that is recorded. Call this after the
+    last fork, as it starts a thread. ImportError if OpenTelemetry is not installed."""
     from bbs.core.tracing.exporting import Exporting, collector_at
 
     use(Exporting(service, collector_at(endpoint), sample))

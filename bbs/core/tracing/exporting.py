@@ -35,11 +35,10 @@ from bbs.core.tracing import SAMPLED, ISpan, Value
 if TYPE_CHECKING:
     from bbs.core.clock import IReactor
 
+Values = Mapping[str, Value]
+
 QUEUE = 4096  # Spans that wait to be sent, some 8 MiB; more are lost.
-
-BATCH = 512
-"""Spans in one request to the collector."""
-
+BATCH = 512  # Spans in one request to the collector.
 DELAY = 1.0  # Seconds at most that a span waits until it is sent, if the collector keeps up.
 DEADLINE = 5.0  # Seconds that a collector has to take a batch, retries included.
 PATIENCE = 1.0  # Seconds that a server which stops waits for the collector to take the last spans.
@@ -90,7 +89,7 @@ class Exporting:
         self,
         name: str,
         parent: ISpan | str | None,
-        attributes: Mapping[str, Value],
+        attributes: Values,
         since: int | None = None,
     ) -> _Span | _Unrecorded:
         """Begin a span now, or at `since` (nanoseconds since the epoch)."""
@@ -109,12 +108,7 @@ class Exporting:
         )
 
     def past(
-        self,
-        name: str,
-        parent: ISpan | str,
-        seconds: float,
-        ago: float,
-        attributes: Mapping[str, Value],
+        self, name: str, parent: ISpan | str, seconds: float, ago: float, attributes: Values
     ) -> None:
         if isinstance(parent, _Unrecorded):
             return

@@ -8,12 +8,7 @@ publisher = LogPublisher()  # Passes each event to its observers.
 
 
 def record(what: str, outcome: str, *, address: str, name: str = "", by: str = "") -> None:
-    """Record that `what` was tried, with this `outcome`; never with a password or a token.
-
-    :param what: `login`, `register`, `delete`, `connect`, `work`, …
-    :param outcome: `right`, `wrong`, `refused`, `delayed`, …
-    :param address: of the peer, in its usual form; "" if there is none.
-    :param name: the user's.
-    :param by: the operator who did it.
-    """
+    """Record that `what` (`login`, `register`, `delete`, `connect`, `work`, …) was tried from
+    `address` (in its usual form, "" for none) for the user `name`, with this `outcome` (`right`,
+    `wrong`, `refused`, `delayed`, …), by the operator `by`. Never with a password or a token."""
     publisher({"what": what, "outcome": outcome, "address": address, "name": name, "by": by})

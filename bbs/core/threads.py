@@ -79,9 +79,8 @@ class ILanes(IWorkers):
 
 @implementer(ILanes)
 class Workers(Service):
-    """At most `size` threads for single pieces of work, and the threads of lanes.
-
-    Threads start as they are needed. When the service stops, they end after all work that waits.
+    """At most `size` threads for single pieces of work, and the threads of lanes. Threads start as
+    they are needed. When the service stops, they end after all work that waits.
 
     :param background: whether single pieces run with `NICENESS`. That is for long work outside of
         the interpreter's lock: all threads wait for that lock as long as its holder waits.

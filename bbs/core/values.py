@@ -18,9 +18,8 @@ RESERVED_EVENTS = ("logout", "moved", "problem", "waiting")
 that clients make for programs (`docs/terminal.md`)."""
 
 PASSWORD_BYTES = 1024  # Bytes in the longest password, in UTF-8.
-
+# Periods of rates, in seconds.
 UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
-"""The periods that a rate can be written in, in seconds."""
 
 
 def is_for_threads(work: object) -> bool:

@@ -139,7 +139,7 @@ def give_back(user: int) -> None:
 
 
 def is_row_away(server: str | None, away: bool | None) -> bool:
-    """Whether a row with these values belongs to a user who is away; None: there is no row."""
+    """Whether a row with these values belongs to a user who is away; both None without a row."""
     # Servers older than `away` give such a user a place, and leave the flag as it is.
     return bool(away) and server is None
 
@@ -154,7 +154,7 @@ def come_back(user: int, here: str | None, *, stays: bool = False) -> Seat | Non
     """Find a place for a user who was away: on the server `here` if it is ready and has room, or
     else on another; None if there is none. A user who has a place by now keeps it.
 
-    :param stays: a user who gets no place waits for one from now on, and is no longer away.
+    :param stays: a user who gets no place waits for one from now on, instead of being away.
     :raises NotLoggedIn: the user has gone offline.
     """
     held = _held(user)

@@ -156,7 +156,7 @@ class Database:
     ) -> Deferred[T]:
         """Run `rule` in a transaction of its own, at a server's start. If the database is busy, or
         the rule loses a race, it is tried again for `START_PATIENCE`: servers that start together
-        write the same rows. Fails with `DatabaseRefused` if the database cannot be used."""
+        write the same rows. Fails with `DatabaseRefused`."""
 
         def transaction() -> T:
             until = self._reactor.seconds() + START_PATIENCE

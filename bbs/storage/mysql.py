@@ -38,8 +38,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     def begin_reading(self) -> None:
         """Do nothing: reading needs no transaction."""
 
-    def end_reading(self) -> None:
-        """Do nothing, as `begin_reading`."""
+    end_reading = begin_reading
 
     def _connect(self) -> Any:
         connection = self._connect_plainly()

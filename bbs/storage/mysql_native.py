@@ -71,7 +71,7 @@ class NativeConnection:
                 password=options["password"],
                 database=database,
                 client_flags=options["client_flag"],
-                # In whole seconds; 0 is no limit. 1 s would end before a wait for a lock does.
+                # In whole seconds, 0 without limit: 1 s would end before a wait for a lock does.
                 read_timeout=math.ceil(options["read_timeout"] or 0),
                 write_timeout=math.ceil(options["write_timeout"] or 0),
                 ssl_disabled=options.get("ssl_disabled", False),
@@ -147,7 +147,7 @@ class NativeCursor:
                 self._query(head + b",".join(some) + tail)
 
     def nextset(self) -> bool | None:
-        """Read the result of the next statement; None if there is no other."""
+        """Read the result of the next statement; None after the last."""
         if not self._connection.has_more:
             return None
         with _ERRORS:

@@ -101,9 +101,7 @@ class SqliteDatabase(TransactionGuard, _TurnTaking):
 
 
 _unlockable: set[str | None] = set()  # Files that cannot be locked, as logged.
-
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
-"""Transient errors of opening a file."""
 
 
 class _ThreadState(threading.local):
@@ -113,8 +111,7 @@ class _ThreadState(threading.local):
 
 class WriterLock:
     """The lock of one connection for writing to the database `file`; None if it is not shared.
-    Where no such lock exists, as on some network file systems, writers do not take turns, and only
-    SQLite's own time-out remains."""
+    Without such locks, as on some network file systems, only SQLite's own time-out remains."""
 
     def __init__(self, file: str | None) -> None:
         self._path = f"{file}-turn" if file and fcntl else None
@@ -161,8 +158,8 @@ class WriterLock:
 
 
 class _LockWaiter:
-    """A thread that waits for the lock of `descriptor`, without limit: a connection that has waited
-    too long and comes again finds it still waiting. An unwanted lock is released."""
+    """A thread that waits for the lock of `descriptor`, without limit: a connection that comes
+    again after a time-out finds it still waiting. An unwanted lock is released."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

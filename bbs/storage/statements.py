@@ -55,9 +55,9 @@ class Bound:
 
 class Statement(Generic[P, T]):
     """A query with parameters; `statement` makes one. A call executes it in the caller's
-    transaction. A query that selects returns its rows, as tuples; an insertion the new key; any
-    other change the number of changed rows. A list among the arguments is for `in_`; None is equal
-    to nothing, as in SQL."""
+    transaction. A query that selects returns its rows, as tuples; an insertion the new key; other
+    changes the number of changed rows. A list argument is for `in_`; None is equal to nothing, as
+    in SQL."""
 
     def __init__(
         self,

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from bbs.core.clock import IReactor
 
 Values = Mapping[str, Value]
-
 QUEUE = 4096  # Spans that wait to be sent, some 8 MiB; more are lost.
 BATCH = 512  # Spans in one request to the collector.
 DELAY = 1.0  # Seconds at most that a span waits until it is sent, if the collector keeps up.

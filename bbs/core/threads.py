@@ -206,7 +206,7 @@ class Lane(Generic[J]):
             self._signals.put(False)
 
     def join(self, patience: float | None = None) -> None:
-        """Block until the threads have ended, `patience` seconds at the most, if given."""
+        """Block until the threads have ended, at most `patience` seconds, if given."""
         until = None if patience is None else time.monotonic() + patience
         for thread in self._threads:
             thread.join(None if until is None else max(0.0, until - time.monotonic()))

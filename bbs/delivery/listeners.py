@@ -51,7 +51,7 @@ CHECKED_AT_ONCE = 64
 """Readers who are checked each time, in addition to as many as were stored. Readers who have gone
 are then found before others take their place in memory."""
 
-# Called with the users who hear a channel, and as the functions of these names of the bus.
+# As the functions of these names in the bus, but with the users who hear the channel first.
 OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
 OnAsked = Callable[[Collection[int], Mapping[str, Any], str | None], None]
 

@@ -91,7 +91,7 @@ def _suspension(user: int, now: float) -> peewee.Select:
 
 
 class RegistrationClosed(Refusal):
-    text = "Registration is closed"  # In the configuration.
+    text = "Registration is closed"  # By the configuration.
 
 
 class InvalidId(Refusal):
@@ -179,7 +179,7 @@ def check_password(password: str, minimum: int) -> None:
 def check_free(name: str) -> None:
     """Raise InvalidId or AlreadyUsed unless `name` can be registered."""
     form = check_name(name)
-    # Once, names were stored as they were typed, in any form.
+    # Older names were stored as they were typed, in any form.
     forms = dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))
     if any(_find_user(each) for each in forms):
         raise AlreadyUsed(name)

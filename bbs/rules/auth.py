@@ -181,8 +181,8 @@ def identify(
     if not found or found[0][0] + sessions.ttl < now:
         raise NotLoggedIn()
     used, user, name, channel, seen, away, server, state = found[0][:_WIDTH]
-    # A time in the future is of a clock that has been set back since. An app server keeps sessions
-    # of listeners alive: so the last use of a session is not when its user was last seen.
+    # A time in the future was stored by a clock that was set back since. An app server keeps the
+    # sessions of listeners alive: their last use is not when their users were last seen.
     noted = abs(now - used) <= sessions.slack and abs(now - (seen or 0.0)) <= MOST_SLACK
     return Caller(
         user,

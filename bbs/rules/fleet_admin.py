@@ -299,7 +299,7 @@ class By:
     """The operator who acts."""
 
     operator: str
-    address: str  # Or the command.
+    address: str  # Or the command that acted.
     now: float  # Seconds since the epoch.
 
 

@@ -3,7 +3,7 @@
 A fleet's id is made with its database, and all its machines carry the id at their provider. A copy
 of the database is another fleet, as the original may go on: the copy must not end or count what the
 original has launched. A database counts as a copy if its place has changed (`bbs.storage.engines`)
-and none of its app servers beats. A database that has moved with its servers therefore stays the
+and none of its app servers lives. A database that has moved with its servers therefore stays the
 same fleet. If one is taken for a copy by mistake, its servers that have rows serve on, and all
 other machines with the old id stay until an operator adopts them.
 
@@ -76,7 +76,7 @@ class FleetIdentity:
 
     id: str  # 16 hex digits.
     others: tuple[str, ...] = ()  # Ids under which it launched servers before it adopted this one.
-    before: SourceFleet | None = None  # It may adopt this one.
+    before: SourceFleet | None = None  # The fleet that it may adopt.
     former: bool = False  # Some servers may have no id, by an older version.
     copied: bool = False  # It has just been found to be a copy.
 
@@ -149,7 +149,7 @@ def settle(now: float, beating: bool) -> FleetIdentity:
 
 
 def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) -> int:
-    """Move servers that an old version launched, of `ids`, to `new_scope`; returns how many."""
+    """Move the servers in `ids`, launched by an old version, to `new_scope`; returns how many."""
     changed: int = (
         Server.update(scope=new_scope)
         .where((Server.scope == old_scope) & Server.id.in_([*ids]) & (Server.state != State.GONE))

@@ -17,7 +17,7 @@ from bbs.storage.models import User
 _FORMS = 4 * NAME_LENGTH
 """Characters of the longest name in any form: decomposition makes at most four of one (Unicode
 Standard Annex 15, table 4). To normalize 64 KiB of marks takes a second, so longer texts are not
-normalized: they are no valid names."""
+normalized: they are not valid names."""
 
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"})
 """Control characters, formats (with those that change the direction of writing), surrogates,

@@ -27,7 +27,7 @@ FAILED_LATELY = 600.0
 """Seconds since the beginning of a launch for which its failure counts: with the default time-out,
 two late launches in a row are within it."""
 
-FAILURES = (LossCause.FAILED, LossCause.LATE)  # The causes of failed launches but refused ones.
+FAILURES = (LossCause.FAILED, LossCause.LATE)  # Refused launches are shown separately.
 LAUNCHES_READ = 10  # The latest launches that are checked for failures in a row.
 ACTIONS_SHOWN = 1  # The latest actions in an overview; if there is a new one, the page reads all.
 

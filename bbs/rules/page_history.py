@@ -141,7 +141,7 @@ class StoredEvent:
     id: int
     at: float  # Seconds since the epoch.
     text: str
-    event: Event | None  # None if another version wrote it, of another kind.
+    event: Event | None  # None for a kind of another version.
 
 
 @dataclass(frozen=True)

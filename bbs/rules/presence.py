@@ -1,5 +1,4 @@
-"""The presence of users: places that are unused, and sessions of listeners, as an app server stores
-them."""
+"""Presence of users, as app servers store it: unused places, and sessions of listeners."""
 
 from __future__ import annotations
 
@@ -70,7 +69,7 @@ class SessionStanding:
     """The place of the user of a live session."""
 
     seat: Seat | None  # None for a user who waits or is away.
-    away: bool = False  # The user does not wait, until the next command.
+    away: bool = False  # Without a place until the next command.
 
 
 @read_only

@@ -44,7 +44,7 @@ _TROUBLE = frozenset(getattr(mysql_errors, name) for name in _TROUBLE_NAMES.spli
     1927,  # MariaDB: this connection was killed
     1969,  # MariaDB: max_statement_time
     3024,  # MySQL: max_execution_time
-    4031,  # MySQL: nothing was said for too long
+    4031,  # MySQL: the connection was idle for too long
 }
 """Error numbers of a server that has a problem or is away, while the statement is valid."""
 

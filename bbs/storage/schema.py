@@ -23,10 +23,10 @@ class SchemaVersion(Table):
     """One row: the version that the framework's tables have `reached`, and the oldest `version`
     whose programs can work on them.
 
-    Programs older than 0.3.0 read `version` alone, and start if it is not newer than theirs. They
-    therefore start, and run next to newer ones, if they can work on the tables, and refuse them
-    otherwise. Those programs leave `reached` as it is, 0 in a row that they made: then the tables
-    have the version in `version`.
+    Programs older than 0.3.0 read `version` alone, and start if it is not newer than theirs.
+    Therefore they run next to newer ones if they can work on the tables, and refuse them otherwise.
+    Those programs leave `reached` as it is, 0 in a row that they made: then the tables have the
+    version in `version`.
     """
 
     version = peewee.IntegerField()

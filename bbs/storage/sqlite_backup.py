@@ -27,7 +27,7 @@ SYNC_EVERY = 16
 make the commits of servers wait."""
 
 NICENESS = 15  # The niceness of a process that copies, so that servers come first (nice(2)).
-BESIDE = ("-wal", "-shm", "-journal")  # Suffixes of the files that SQLite puts next to one.
+BESIDE = ("-wal", "-shm", "-journal")  # Suffixes of SQLite's files next to a database.
 TURN = "-turn"  # The suffix of the file by which writers take turns (`bbs.storage.sqlite`).
 PATIENCE = 5.0  # Seconds to wait for a database that a server has just begun to recover.
 

@@ -103,7 +103,7 @@ class Transactions:
             # The first one alone finds the cause; the others see whether it lasts.
             self._roll_back()
             return self._run_alone(first)
-        # So a transaction that peewee begins in a rule, as by `get_or_create`, is a savepoint.
+        # This makes savepoints of transactions that peewee begins in a rule (`get_or_create`).
         self.database.push_transaction(self)
         try:
             try:
@@ -326,7 +326,7 @@ class Job:
     watched: bool = False  # `Deadlines` checks it.
     late: bool = False  # It was committing at its deadline, and has `COMMIT_GRACE` more.
     result: Any = None  # What the rule returned.
-    error: BaseException | None = None  # What it raised, or the database.
+    error: BaseException | None = None  # What the rule or the database raised.
 
     def trace(self, span: tracing.ISpan, now: float) -> None:
         """Record in `span` where the time went, until `now`."""

@@ -13,9 +13,9 @@ copy was made belong to another fleet.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Any
 
 import peewee
@@ -38,7 +38,7 @@ def hint_key() -> bytes:
     row = Secret.get_or_none(Secret.name == HINTS)
     if row is None:
         # If two servers make it at once, one loses the race, runs again and finds the other's.
-        row = Secret.create(name=HINTS, value=token_hex(HINT_KEY_BYTES))
+        row = Secret.create(name=HINTS, value=secrets.token_hex(HINT_KEY_BYTES))
     return bytes.fromhex(row.value)
 
 
@@ -90,15 +90,15 @@ def fleet_id() -> str:
 @read_only
 def waiting_for_adopt() -> SourceFleet | None:
     """The fleet that `adopt` would take over, if any."""
-    secrets = _read_secrets()
-    return SourceFleet(secrets[FLEET], None) if _is_elsewhere(secrets) else _source(secrets)
+    values = _read_secrets()
+    return SourceFleet(values[FLEET], None) if _is_elsewhere(values) else _source(values)
 
 
 @read_only
 def id_and_source() -> tuple[str, SourceFleet | None]:
     """The fleet's id, and the fleet that it may adopt, as far as noticed."""
-    secrets = _read_secrets()
-    return secrets.get(FLEET, ""), _source(secrets)
+    values = _read_secrets()
+    return values.get(FLEET, ""), _source(values)
 
 
 @read_only
@@ -124,27 +124,27 @@ def count_of(fleet: str) -> int:
 def settle(now: float, beating: bool) -> FleetIdentity:
     """Determine the fleet's identity when a login server starts; `beating`: an app server of it
     lives. A second call changes nothing."""
-    secrets, location = _lock_secrets(), _location()
-    if FLEET not in secrets:
+    values, location = _lock_secrets(), _location()
+    if FLEET not in values:
         # If two servers make it at once, the second one takes the first one's.
-        Secret.insert(name=FLEET, value=token_hex(ID_BYTES)).on_conflict_ignore().execute()
+        Secret.insert(name=FLEET, value=secrets.token_hex(ID_BYTES)).on_conflict_ignore().execute()
         _put(HOME, location)
         if Server.select().where(Server.state != State.GONE).exists():
             _put(FORMER, f"{now:.0f}")
-        secrets = _read_secrets()
-    copied = _is_elsewhere(secrets) and not beating
+        values = _read_secrets()
+    copied = _is_elsewhere(values) and not beating
     if copied:
-        _begin_anew(secrets, now)
-    if secrets.get(HOME) != location:
+        _begin_anew(values, now)
+    if values.get(HOME) != location:
         _put(HOME, location)
-    secrets = _read_secrets()
-    id, others = secrets[FLEET], _others(secrets[FLEET])
+    values = _read_secrets()
+    id, others = values[FLEET], _others(values[FLEET])
     for other in others:
         # A login server that had not been started again yet may have launched more under this id.
         Server.update(scope=peewee.fn.REPLACE(Server.scope, f":{other}", f":{id}")).where(
             _has_id(other)
         ).execute()
-    before, former = _source(secrets), _is_former(secrets)
+    before, former = _source(values), _is_former(values)
     return FleetIdentity(id=id, others=others, before=before, former=former, copied=copied)
 
 
@@ -163,25 +163,25 @@ def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) 
 def adopt(by: By) -> SourceFleet:
     """Become the fleet again that this database is a copy of, and return it, or raise
     NothingToAdopt. Servers launched under the id since then still belong to this fleet."""
-    secrets = _lock_secrets()
+    values = _lock_secrets()
     source = waiting_for_adopt()
     if source is None:
         raise NothingToAdopt()
-    fleet_admin.record(by, ADOPT, source.id, detail=f"was {secrets[FLEET]}")
-    if secrets[FLEET] != source.id:
-        _put(f"{INTERIM}{secrets[FLEET]}", source.id)
+    fleet_admin.record(by, ADOPT, source.id, detail=f"was {values[FLEET]}")
+    if values[FLEET] != source.id:
+        _put(f"{INTERIM}{values[FLEET]}", source.id)
     _put(FLEET, source.id)
     _put(HOME, _location())
     Secret.delete().where(Secret.name == BEFORE).execute()
     return source
 
 
-def _begin_anew(secrets: Mapping[str, str], now: float) -> None:
+def _begin_anew(values: Mapping[str, str], now: float) -> None:
     """Give the fleet another id. If it launched nothing and had a source to adopt, it keeps the
     source."""
-    if BEFORE not in secrets or Server.select().where(_has_id(secrets[FLEET])).exists():
-        _put(BEFORE, f"{secrets[FLEET]} {now:.0f}")
-    _put(FLEET, token_hex(ID_BYTES))
+    if BEFORE not in values or Server.select().where(_has_id(values[FLEET])).exists():
+        _put(BEFORE, f"{values[FLEET]} {now:.0f}")
+    _put(FLEET, secrets.token_hex(ID_BYTES))
     Secret.delete().where(Secret.name == FORMER).execute()
 
 
@@ -198,29 +198,26 @@ def _others(fleet: str) -> tuple[str, ...]:
     return tuple(name.removeprefix(INTERIM) for (name,) in names)
 
 
-def _is_former(secrets: Mapping[str, str]) -> bool:
+def _is_former(values: Mapping[str, str]) -> bool:
     """Whether a server may live that was launched without an id."""
-    if FORMER not in secrets:
+    if FORMER not in values:
         return False
-    alive = (Server.state != State.GONE) & (Server.created <= float(secrets[FORMER]) + 1.0)
+    alive = (Server.state != State.GONE) & (Server.created <= float(values[FORMER]) + 1.0)
     if Server.select().where(alive).exists():
         return True
     Secret.delete().where(Secret.name == FORMER).execute()
     return False
 
 
-def _source(secrets: Mapping[str, str]) -> SourceFleet | None:
-    if BEFORE not in secrets:
+def _source(values: Mapping[str, str]) -> SourceFleet | None:
+    if BEFORE not in values:
         return None
-    id, _, at = secrets[BEFORE].partition(" ")
+    id, _, at = values[BEFORE].partition(" ")
     return SourceFleet(id, float(at))
 
 
-def _is_elsewhere(secrets: Mapping[str, str]) -> bool:
-    return FLEET in secrets and secrets.get(HOME) not in (
-        None,
-        _location(),
-    )
+def _is_elsewhere(values: Mapping[str, str]) -> bool:
+    return FLEET in values and values.get(HOME) not in (None, _location())
 
 
 def _location() -> str:

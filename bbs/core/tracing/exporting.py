@@ -85,11 +85,7 @@ class Exporting:
         return random.random() < self._sample  # nosec B311 # Statistics.
 
     def begin(
-        self,
-        name: str,
-        parent: ISpan | str | None,
-        attributes: Values,
-        since: int | None = None,
+        self, name: str, parent: ISpan | str | None, attributes: Values, since: int | None = None
     ) -> _Span | _Unrecorded:
         """Begin a span now, or at `since` (nanoseconds since the epoch)."""
         if isinstance(parent, _Unrecorded):

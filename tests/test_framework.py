@@ -346,7 +346,7 @@ class Declaring(SynchronousTestCase):
 
     def test_counters_that_are_wrong_in_a_service(self) -> None:
         for counters, text in (
-            (("two words",), "a: 'two words' is no name to count by"),
+            (("two words",), "a: malformed name of a counter: 'two words'"),
             (("b", Counter("b")), "a: two counters have the same name"),
             ((WAVES, replace(WAVES, name="b", member="")), "a: two counters have the same metric"),
             (
@@ -416,7 +416,7 @@ class Plugins(InstalledCase):
         for plugin, reason in (
             ("taken", "ValueError: the command ping already exists"),
             ("usage", "ValueError: 'poke user': 'user' is neither <name> nor [<name>]"),
-            ("speechless", "TypeError: Speechless is a refusal without words: it needs a text"),
+            ("speechless", "TypeError: Speechless is a Refusal and needs a text"),
             ("broken", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
             ("other", "TypeError: it is not a CommandTable"),
         ):

@@ -23,8 +23,8 @@ from bbs.cli.offline import NotCarriedOut, ask_line, configuration, connected, g
 from bbs.config import ConfigError, Configuration
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets, membership, overview
-from bbs.rules.fleet_admin import DELAY, By, Replacement, in_number
-from bbs.rules.fleets import Left
+from bbs.rules.fleet_admin import DELAY, By, Replacement, count_text
+from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import LoginServerRow
 from bbs.scaling import providers
 from bbs.scaling.ec2.instance_states import price
@@ -84,7 +84,7 @@ def _fleet_identity(config: Configuration) -> str:
     return f"{own}; its database is a copy of fleet {_named(left)}, which waits for fleet adopt"
 
 
-def _named(left: Left) -> str:
+def _named(left: SourceFleet) -> str:
     if left.at is None:
         return f"{left.id}'s"
     at = datetime.fromtimestamp(left.at).astimezone().isoformat(timespec="seconds")
@@ -96,7 +96,7 @@ ALL = -1  # the value of `--outdated` without a number
 
 def _count(text: str) -> int:
     try:
-        return fleet_admin.count_of(text)
+        return fleet_admin.parse_count(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -115,7 +115,7 @@ def _status_lines(
     found: Sequence[Mapping[str, Any]], login_servers: Sequence[LoginServerRow]
 ) -> Iterator[str]:
     """Lines below a list of servers: why a replacement waits, and the login servers' versions."""
-    delay = fleet_admin.delay(each.figures.get(DELAY, 0) for each in login_servers)
+    delay = fleet_admin.blocker_text(each.figures.get(DELAY, 0) for each in login_servers)
     if delay and any(server["replace_asked"] for server in found):
         yield f"replacing servers waits: {delay}"
     if login_servers:
@@ -188,7 +188,7 @@ def _carry_out(
         notes += _adoption_notes(result["id"], result["before"])
     if options.action == "replace" and result["asked"] == "replace":
         asked = {name: value for name, value in result.items() if name != "asked"}
-        notes += fleet_admin.notes(Replacement(**asked), config.fleet.maximum)
+        notes += fleet_admin.replacement_notes(Replacement(**asked), config.fleet.maximum)
     is_request = options.action == "launch" or (
         options.action == "replace" and result["asked"] == "replace" and result["servers"]
     )
@@ -204,7 +204,7 @@ def _record(config: Configuration, options: argparse.Namespace, by: By, result: 
     """Add the action to the security log."""
     if options.action == "replace":
         if result["servers"]:
-            record(config, options.data, by, result["asked"], in_number(len(result["servers"])))
+            record(config, options.data, by, result["asked"], count_text(len(result["servers"])))
     elif options.action != "list":
         record(config, options.data, by, options.action, result["id"])
 
@@ -262,7 +262,7 @@ def _list(config: Configuration, options: argparse.Namespace, by: By) -> list[di
     return [_as_json(listed, now, region) for listed in found]
 
 
-def _as_json(listed: fleet_admin.Listed, now: float, region: str) -> dict[str, object]:
+def _as_json(listed: fleet_admin.ListedServer, now: float, region: str) -> dict[str, object]:
     server = listed.server
     took = server.launch_time
     return {
@@ -336,7 +336,7 @@ def _as_text(result: Mapping[str, Any]) -> str:
     if result["asked"] == "adopt":
         return f"this is fleet {result['id']} again"
     if result["asked"].startswith("replace"):
-        servers, back = in_number(len(result["servers"])), result["asked"] == "replace-cancel"
+        servers, back = count_text(len(result["servers"])), result["asked"] == "replace-cancel"
         if not result["servers"]:
             return "nothing to take back" if back else "nothing to replace"
         return f"replace taken back: {servers}" if back else f"replace asked for: {servers}"
@@ -375,7 +375,7 @@ def _print_list(
         print(f"{len(found)} servers: {said}{'' if options.all else more}")
     marked = sum(server["replace_asked"] for server in found)
     if marked:
-        print(f"* {in_number(marked)} to be replaced")
+        print(f"* {count_text(marked)} to be replaced")
     for note in notes:
         print(note)
 

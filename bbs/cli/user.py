@@ -33,7 +33,7 @@ from bbs.limits.password_hashing import OWASP
 from bbs.rules import accounts, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.names import normalized
-from bbs.rules.user_admin import Done, NoSuchPerson, Person
+from bbs.rules.user_admin import ActionResult, NoSuchPerson, Person
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
 from bbs.ui.output import visible
@@ -178,7 +178,7 @@ class _Action:
     database: peewee.Database
     service: Service
 
-    def report(self, done: Done, words: str, **members: object) -> None:
+    def report(self, done: ActionResult, words: str, **members: object) -> None:
         """Report success in `words`, or for programs with more `members`, and log it."""
         name = done.name
         record(self.config, self.options.data, self.by, self.options.action, name)

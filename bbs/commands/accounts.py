@@ -72,7 +72,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
 
     async def begin_session(look: placement.Look) -> placement.Search:
         search = await ask.database.run(accounts.log_in, *session, look, most, on_login)
-        if isinstance(search, accounts.Begun):
+        if isinstance(search, accounts.LoginResult):
             of_service.update(search.members)
         return search
 
@@ -195,5 +195,5 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
 
 
 def tell(what: str, outcome: str, address: str, name: str = "") -> None:
-    """Tell the security log of an event (`bbs.core.audit.tell`), with a name as it was given."""
-    audit.tell(what, outcome, address=address, name=name[:NAME_LENGTH])
+    """Tell the security log of an event (`bbs.core.audit.record`), with a name as it was given."""
+    audit.record(what, outcome, address=address, name=name[:NAME_LENGTH])

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bbs.commands.service import Service
-from bbs.core import tracing
+from bbs.core import audit, tracing
 from bbs.core.addresses import Address
-from bbs.core.audit import tell
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.core.values import RESERVED_EVENTS, Tally, Timing, Trouble
 from bbs.delivery.bus import Bus
@@ -247,7 +246,7 @@ def failure(error: Refusal, connection: IConnection, tally: Tally) -> Reply:
         if isinstance(error, kind):
             tally.note(trouble)
     if error.limit:
-        tell("quota", "refused", address=connection.peer_host)
+        audit.record("quota", "refused", address=connection.peer_host)
     if isinstance(error, Moved):
         error = Moved(error.address.seen_from(connection.local_host))
         where["app_server"] = error.address.as_json()

@@ -26,8 +26,7 @@ from zope.interface import implementer
 
 from bbs.commands.accounts import locate
 from bbs.commands.context import Ask, AskLoginServer, Moved, ServerContext, failure, success
-from bbs.core import tracing
-from bbs.core.audit import tell
+from bbs.core import audit, tracing
 from bbs.core.errors import Refusal
 from bbs.core.values import Rate, Trouble
 from bbs.limits.buckets import Buckets
@@ -36,7 +35,7 @@ from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, placement
 from bbs.rules.auth import ONE_COMMAND, Caller, Costs, asked_by, costs_of, identify, touch
-from bbs.rules.presence import keep
+from bbs.rules.presence import renew
 from bbs.storage.database import marked_as
 
 T = TypeVar("T")
@@ -139,7 +138,7 @@ class Dispatcher:
         for all such requests of `payer`."""
         charges = self._home.charges
         if wait and payer is not None:
-            tell("work", "delayed", address=connection.peer_host)
+            audit.record("work", "delayed", address=connection.peer_host)
             try:
                 with tracing.span("turn"):
                     await charges.pause(wait)
@@ -220,7 +219,7 @@ class Dispatcher:
         if caller.touch:
             run = self._home.database.run
             if command.by_itself:
-                noted = run(keep, [caller.session], caller.now)
+                noted = run(renew, [caller.session], caller.now)
             else:
                 noted = run(touch, caller.id, caller.session, caller.now)
             noted.addErrback(lambda failure: failure.trap(Refusal))

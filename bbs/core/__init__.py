@@ -1,1 +1,1 @@
-"""What every room stands on: errors, values, addresses, clocks, threads, batching, tracing."""
+"""What every package needs: errors, values, addresses, clocks, threads, batching, tracing."""

@@ -1,30 +1,28 @@
-"""Work that several ask for at once and that is done once, or in batches."""
+"""Work that is done once for several callers, or in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-GATHER = 0.02
-"""Seconds for which a batch is gathered."""
-
-LARGEST = 100
-"""Keys in a batch."""
+GATHER = 0.02  # Seconds to gather a batch.
+LARGEST = 100  # Keys in a batch.
 
 
 class SingleFlight:
-    """Work under a key, shared by everybody who asks for it while it runs."""
+    """Work under a key, shared by all callers that ask for it while it runs."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[Deferred[None]]] = {}
 
     def join(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
-        """Begin `work`, unless it runs; the Deferred fires as it does, and cancelling does not end
-        it."""
+        """Begin `work`, unless some runs under `key`; the Deferred fires with its outcome. The
+        work goes on if the Deferred is cancelled."""
         begins = not self.runs(key)
         waiter = self._wait(key)
         if begins:
@@ -49,25 +47,21 @@ class SingleFlight:
             waiter.callback(result)
 
 
+@dataclass(eq=False)
 class Batch:
-    """Gathers keys for a moment, and then acts on them together.
+    """Gathers keys for a moment, and then calls `act` with at most `LARGEST` of them, which returns
+    an error for each key that failed."""
 
-    :param act: acts on at most `LARGEST` keys; returns the errors of those for which it failed.
-    """
+    reactor: IReactorTime
+    act: Callable[[list[str]], Coroutine[Any, Any, Mapping[str, Exception]]]
 
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        act: Callable[[list[str]], Coroutine[Any, Any, Mapping[str, Exception]]],
-    ) -> None:
-        self._reactor = reactor
-        self._act = act
+    def __post_init__(self) -> None:
         self._gathered: dict[str, list[Deferred[None]]] = {}
 
     def add(self, key: str) -> Deferred[None]:
-        """Gather `key`; the Deferred fires when it was acted on."""
+        """Add `key` to the batch; the Deferred fires when `act` is done with it."""
         if not self._gathered:
-            self._reactor.callLater(GATHER, self._begin)
+            self.reactor.callLater(GATHER, self._begin)
         waiter: Deferred[None] = Deferred()
         self._gathered.setdefault(key, []).append(waiter)
         if len(self._gathered) >= LARGEST:
@@ -77,7 +71,7 @@ class Batch:
     def _begin(self) -> None:
         gathered, self._gathered = self._gathered, {}
         if gathered:
-            Deferred.fromCoroutine(self._act(list(gathered))).addBoth(self._ended, gathered)
+            Deferred.fromCoroutine(self.act(list(gathered))).addBoth(self._ended, gathered)
 
     def _ended(self, result: Any, gathered: Mapping[str, list[Deferred[None]]]) -> None:
         for key, waiters in gathered.items():

@@ -1,14 +1,13 @@
-"""The reactor, and the two clocks of a process: one to measure by, and one to stamp by.
+"""The reactor, and the two clocks of a process: one for durations, and one for timestamps.
 
-`reactor.seconds` is to measure by: how long something has lasted, and when something is due. Nobody
-sets it. Twisted's own is `time.time`, which an operator or NTP can set, and with it all timers of
-the process: set back an hour, every `callLater` comes an hour late, and every limit and time-out
-lasts an hour longer. `measure_steadily` gives the reactor one that goes by the machine's monotonic
-clock.
+`reactor.seconds` measures durations and time-outs, and nobody sets it. Twisted's own is
+`time.time`, which an operator or NTP can set, and with it all timers of the process: set back an
+hour, every `callLater` comes an hour late, and every limit and time-out lasts an hour longer.
+`measure_steadily` gives the reactor the machine's monotonic clock.
 
-The wall clock (`Daemon.wall`, `Runtime.wall`, `ServerContext.wall`) is to stamp by: when a message
-was stored, or a session used. It is only for what is stored, shown, or compared with what was
-stored; whoever compares bears in mind that it may have been set since, or be another machine's.
+The wall clock (`Daemon.wall`, `Runtime.wall`, `ServerContext.wall`) makes timestamps: when a
+message was stored, or a session used. Use it only for times that are stored, shown, or compared
+with stored ones. A stored time may come from another machine, or from before the clock was set.
 """
 
 from __future__ import annotations
@@ -19,45 +18,32 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from twisted.internet import interfaces
 from twisted.internet.base import ReactorBase
-from twisted.internet.interfaces import (
-    IReactorCore,
-    IReactorFDSet,
-    IReactorPluggableNameResolver,
-    IReactorProcess,
-    IReactorTCP,
-    IReactorThreads,
-    IReactorTime,
-)
 
-_steady: WeakSet[ReactorBase] = WeakSet()
-"""Reactors that go by a clock that nobody sets; `bbs up` has two daemons on its one."""
+_steady: WeakSet[ReactorBase] = WeakSet()  # Reactors that use the monotonic clock.
 
 
 class IReactor(
-    IReactorCore,
-    IReactorFDSet,
-    IReactorPluggableNameResolver,
-    IReactorProcess,
-    IReactorTCP,
-    IReactorThreads,
-    IReactorTime,
+    interfaces.IReactorCore,
+    interfaces.IReactorFDSet,
+    interfaces.IReactorPluggableNameResolver,
+    interfaces.IReactorProcess,
+    interfaces.IReactorTCP,
+    interfaces.IReactorThreads,
+    interfaces.IReactorTime,
 ):
-    """A reactor for what needs more than one of Twisted's interfaces.
-
-    It is for type checkers: Twisted's reactors provide each of these interfaces, but do not declare
-    this one, so nothing asks for it when the program runs.
-    """
+    """Several of Twisted's reactor interfaces in one, for type checkers: Twisted's reactors provide
+    each of these interfaces, but do not declare this one."""
 
 
-def measure_steadily(reactor: IReactorTime) -> None:
-    """Have `reactor` go by a clock that nobody sets, from now on.
+def measure_steadily(reactor: interfaces.IReactorTime) -> None:
+    """Give `reactor` the monotonic clock, from now on.
 
-    All of Twisted's reactors (epoll, poll, select, asyncio) ask their own `seconds` and nothing
-    else for the time: `ReactorBase.callLater`, `timeout` and `runUntilCurrent`, and with them each
-    `LoopingCall` and time-out. The new clock begins where the old one is, so that calls which are
-    due already, and moments that were noted, stay right. Again, or for a clock of tests', it does
-    nothing.
+    All of Twisted's reactors (epoll, poll, select, asyncio) take the time from their own `seconds`
+    alone, for `callLater`, `timeout`, `runUntilCurrent` and every `LoopingCall`. The new clock
+    begins at the old one's time, so that scheduled calls and noted times stay right. This does
+    nothing when called again, or with a test's clock.
     """
     if not isinstance(reactor, ReactorBase) or reactor in _steady:
         return
@@ -69,12 +55,12 @@ def measure_steadily(reactor: IReactorTime) -> None:
 
     pending: Any = reactor.getDelayedCalls()
     reactor.seconds = seconds
-    for call in pending:  # They ask it when they are put off.
+    for call in pending:  # A call uses it when it is delayed.
         call.seconds = seconds
 
 
-def lived() -> float | None:
-    """Seconds since this process was started, to 10 ms; None where Linux does not tell (proc(5),
+def process_age() -> float | None:
+    """Seconds since this process was started, to 10 ms; None where Linux does not say (proc(5),
     `/proc/PID/stat`: `starttime`, in ticks since the boot)."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()

@@ -1,10 +1,9 @@
-"""What a peer may be told went wrong.
+"""Refusals: the errors that a peer is told.
 
-A rule or a handler raises a `Refusal` where it finds that a request cannot be carried out. Its
-class says in `text` what people read and in `code` what programs go by (`docs/protocol.md`,
-section 3). Nothing else of an exception ever reaches a peer. Whoever finds the fault has its
-refusal: those of the command table are there, those of accounts with the accounts. Here are the
-base, and what several rooms raise.
+A rule or a handler raises a `Refusal` if a request cannot be carried out. Its class has a `text`
+for people and a `code` for programs (`docs/protocol.md`, section 3). Nothing else of an exception
+ever reaches a peer. Each package defines its own refusals; this module has their base, and those
+that several packages raise.
 """
 
 from __future__ import annotations
@@ -14,17 +13,11 @@ from string import Formatter
 from typing import Any, ClassVar
 
 
-def _kebab_case(name: str) -> str:
-    """`not-in-lobby` for `NotInLobby`; a run of capitals is one word."""
-    return re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
-
-
 def _is_format(text: Any) -> bool:
     try:
-        names = [name for _, name, _, _ in Formatter().parse(text)]
+        return all(not name or name.isdigit() for _, name, _, _ in Formatter().parse(text))
     except (TypeError, ValueError):
         return False
-    return all(not name or name.isdigit() for name in names)
 
 
 class Refusal(Exception):
@@ -34,13 +27,12 @@ class Refusal(Exception):
             text = "You are in no lobby"
 
     `text` may hold `{}`, which the arguments of the exception fill. `code` is the name of the class
-    in lower-case words joined by hyphens (`not-in-lobby`), unless the class gives another. A
-    subclass that says nothing of its own is told in its base's words and by its base's code.
+    in lower-case words joined by hyphens (`not-in-lobby`), unless the class defines another. A
+    subclass without a `text` has the text and the code of its base.
 
-    `limit` says that the sender has as much as one may have: the security log is told of those.
+    `limit` says that the sender has reached a limit: the security log records these.
 
-    A subclass without any words is a TypeError where it is defined, and so is a refusal of no class
-    of its own where it is made.
+    :raises TypeError: a class without any `text` is defined, or `Refusal` itself is raised.
     """
 
     text: ClassVar[str] = ""
@@ -49,64 +41,54 @@ class Refusal(Exception):
 
     def __init__(self, *arguments: object) -> None:
         if not self.text:
-            raise TypeError("a refusal needs a class of its own, with a text")
+            raise TypeError("derive a class from Refusal and give it a text")
         super().__init__(*arguments)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if not cls.text:
-            raise TypeError(f"{cls.__qualname__} is a refusal without words: it needs a text")
+            raise TypeError(f"{cls.__qualname__} is a Refusal and needs a text")
         if not _is_format(cls.text):
-            raise TypeError(
-                f"the text of {cls.__qualname__} may have {{}} in it, and no other braces"
-            )
+            raise TypeError(f"the text of {cls.__qualname__} may have no braces but {{}}")
         if "text" in cls.__dict__ and "code" not in cls.__dict__:
-            cls.code = _kebab_case(cls.__name__)
+            # `not-in-lobby` for `NotInLobby`; a run of capitals is one word.
+            words = re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__)
+            cls.code = words.lower()
 
     @property
     def message(self) -> str:
-        """What people read."""
+        """The text for people."""
         return self.text.format(*self.args)
 
 
 class NotLoggedIn(Refusal):
-    """The token is missing, unknown, or its session has ended."""
-
-    text = "Not login yet"
+    text = "Not login yet"  # The token is missing or unknown, or its session has ended.
 
 
 class WrongCredentials(Refusal):
-    """No such user, or another password: the peer is not told which."""
-
-    text = "No such user or password error"
+    text = "No such user or password error"  # The peer is not told which.
 
 
 class TooManyAttempts(Refusal):
-    """A limit on attempts; it names the wait in whole seconds."""
-
-    text = "Too many attempts, try again in {} s"
+    text = "Too many attempts, try again in {} s"  # Whole seconds.
 
 
 class TooManyConnections(Refusal):
-    """A limit on connections, of this process or from the peer's address."""
-
-    text = "Too many connections"
+    text = "Too many connections"  # Of this process, or of the peer's address.
 
 
 class RequestTimedOut(Refusal):
-    """A connection asked nothing in time, or did not end the line that it began."""
-
-    text = "Request timed out"
+    text = "Request timed out"  # A connection sent no request, or no whole line.
 
 
 class Unavailable(Refusal):
-    """The database is out of reach, or no app server could be had in time: nothing was done."""
+    """The database is away, or no app server was found in time: nothing was done."""
 
     text = "Service unavailable, try again"
 
 
 class Stopping(Unavailable):
-    """This login server stops, and who waited there for a place has to ask another one, or this one
-    when it is there again: nothing was done."""
+    """This login server stops. A user who waited there for a place has to ask another login server,
+    or this one after its restart."""
 
     text = Unavailable.text

@@ -1,5 +1,5 @@
-"""Plugins: what other distributions add by entry points, and what to tell whoever wrote one that
-imports a private module of ours which has moved."""
+"""Plugins: entry points of other distributions, and advice to the author of one that imports a
+private module of bbs which has moved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PUBLIC_MODULES = ("bbs.framework", "bbs.testing", "bbs.client", "bbs.protocols.stomp")
-"""The modules whose `__all__` is public, as docs/developers/stability.md has them."""
+"""The modules whose `__all__` is public, as listed in docs/developers/stability.md."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
@@ -26,12 +26,12 @@ _STABILITY = "docs/developers/stability.md lists the public names"
 
 
 class PluginUnusable(Exception):
-    """A plugin cannot be used; its text is one line for operators, which names its distribution."""
+    """A plugin cannot be used; the text is one line for operators and names the distribution."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry point of `group` called `name`, of the distribution `distribution`."""
+    """The entry point `name` of `group`, of the distribution `distribution`."""
 
     group: str
     name: str
@@ -39,24 +39,22 @@ class Plugin:
     point: EntryPoint
 
     def use(self, work: Callable[[object], T]) -> T:
-        """Give `work` the object that the entry point names; returns what it makes of that.
-
-        :raises PluginUnusable: it cannot be imported, or `work` raises.
-        """
+        """Call `work` with the object that the entry point names, and return its result;
+        PluginUnusable if it cannot be imported, or `work` raises."""
         try:
             return work(self.point.load())
-        except Exception as error:  # It is other people's code: anything may be wrong with it.
+        except Exception as error:  # A plugin's code may raise anything.
             advice = import_advice(error)
             raise self.unusable(advice or f"{type(error).__name__}: {error}") from error
 
     def unusable(self, reason: str) -> PluginUnusable:
-        """The error that says why this plugin cannot be used."""
+        """Make the error that says why this plugin cannot be used."""
         reason = " ".join(reason.split())
         return PluginUnusable(f"plugin {self.name} of {self.distribution} ({self.group}): {reason}")
 
 
 def plugins(group: str) -> Iterator[Plugin]:
-    """The plugins of an entry-point group, by name; one that is found twice counts once."""
+    """The plugins of an entry-point group, sorted by name; one that is found twice counts once."""
     seen: set[tuple[str, str]] = set()
     found = _installed(group, tuple(sys.path))
     for point in sorted(found, key=lambda point: (point.name, point.value)):
@@ -68,14 +66,14 @@ def plugins(group: str) -> Iterator[Plugin]:
 
 @lru_cache
 def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
-    """The entry points of a group in all distributions in `path`. To read the distributions takes
-    3 ms. Distributions that are installed while a process runs are for the next process."""
+    """The entry points of a group in all distributions in `path`. This takes 3 ms, so it is cached:
+    a distribution that is installed later is found by the next process."""
     return entry_points(group=group)
 
 
 def import_advice(error: BaseException) -> str:
     """Say in one line what to import instead of the private module or name that `error` misses;
-    empty for any other error, and for an import of our own."""
+    empty for any other error, and for imports by bbs itself."""
     module = getattr(error, "name", None) or ""
     line = _importing_line(error)
     is_ours = isinstance(error, ImportError) and f"{module}.".startswith("bbs.")
@@ -84,7 +82,7 @@ def import_advice(error: BaseException) -> str:
     names = _imported_names(line)
     missing = module
     if not isinstance(error, ModuleNotFoundError):
-        # The import ends at the first name that the module lacks.
+        # The import fails at the first name that the module lacks.
         names = [name for name in names if not hasattr(sys.modules.get(module), name)][:1]
         missing = ".".join([module, *names])
     public = {name: _public_name(name, module) for name in names}
@@ -97,28 +95,26 @@ def import_advice(error: BaseException) -> str:
 
 
 def _importing_line(error: BaseException) -> FrameSummary | None:
-    """The line of the program whose import failed."""
-    frames = [each for each in extract_tb(error.__traceback__) if not each.filename.startswith("<")]
-    return frames[-1] if frames else None
+    """The line of code whose import failed."""
+    frames = reversed(extract_tb(error.__traceback__))
+    return next((each for each in frames if not each.filename.startswith("<")), None)
 
 
 def _imported_names(line: FrameSummary | None) -> Sequence[str]:
-    """The names that the statement `from … import` on this line wants."""
+    """The names in the statement `from … import` on this line."""
     if line is None or line.lineno is None:
         return ()
     for node in ast.walk(ast.parse("".join(linecache.getlines(line.filename)))):
-        if isinstance(node, ast.ImportFrom) and line.lineno in _lines(node):
-            return [each.name for each in node.names]
+        if isinstance(node, ast.ImportFrom):
+            last = node.end_lineno or node.lineno
+            if node.lineno <= line.lineno <= last:
+                return [each.name for each in node.names]
     return ()
 
 
-def _lines(node: ast.stmt) -> range:
-    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
-
-
 def _public_name(name: str, old_module: str) -> str:
-    """The public name for what a private module had as `name`; empty where there is none."""
-    # `Reply` is public in two modules: the one around the old place is meant.
+    """The public name for the `name` of a private module; empty if there is none."""
+    # `Reply` is public in two modules: the package of the old module comes first.
     for module in sorted(PUBLIC_MODULES, key=lambda each: not old_module.startswith(f"{each}.")):
         if name in import_module(module).__all__:
             return f"{module}.{name}"

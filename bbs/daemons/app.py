@@ -29,7 +29,7 @@ from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.core import tracing
 from bbs.core.addresses import Address
-from bbs.core.clock import IReactor, lived
+from bbs.core.clock import IReactor, process_age
 from bbs.core.errors import Unavailable
 from bbs.core.values import Tally
 from bbs.daemons.composition import AppServing
@@ -87,7 +87,7 @@ class AppServer(Daemon):
         parent = os.environ.get(tracing.VARIABLE, "")
         if not tracing.is_traceparent(parent):
             parent = ""
-        elif (seconds := lived()) is not None:
+        elif (seconds := process_age()) is not None:
             tracing.past("load", seconds, parent)
         with tracing.span("start", parent):
             await self._begin_parts()
@@ -148,11 +148,11 @@ class AppServer(Daemon):
                 place = Address.told(configured, number)
             else:
                 place = Address(await self.in_thread(self._address, database.url), number)
-            return await database.run_patiently(
+            return await database.run_at_start(
                 membership.join, place.host, place.port, self.config.app.capacity, self.wall()
             )
         host = None if machine is None else await machine.host()
-        if not await database.run_patiently(membership.report, self._launched_as, number, host):
+        if not await database.run_at_start(membership.report, self._launched_as, number, host):
             raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
         if machine is not None:
             machine.joined(database, self._launched_as, number, host)

@@ -93,7 +93,7 @@ class AppServing:
 
     def joined(self, server_id: str) -> None:
         """Serve as a member of the fleet, under this id."""
-        self._parts.server_id = self.listeners.where.server_id = server_id
+        self._parts.server_id = self.listeners.relocation.server_id = server_id
         self.presence.server_id = server_id
 
     def tally(self) -> Tally:

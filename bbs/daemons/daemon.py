@@ -218,14 +218,14 @@ class Daemon(TwistedService):
             _log.warn("{warning}", warning=warning)
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
         schema = self.service.schema
-        _, there = await database.run_unhurried(migrations.upgrade, database.peewee, schema)
+        _, there = await database.run_untimed(migrations.upgrade, database.peewee, schema)
         if newer := migrations.newer(there, schema):
             _log.info("the database is newer, and suits this program: {newer}", newer=newer)
         return database
 
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
         service, config, reactor = self.service, self.config, self.reactor
-        hint_key = await database.run_patiently(fleets.hint_key)
+        hint_key = await database.run_at_start(fleets.hint_key)
         return Runtime(
             service, config, database, stomp, reactor, self.wall, hint_key, self.admission
         )

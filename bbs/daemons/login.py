@@ -90,7 +90,7 @@ class LoginServerDaemon(Daemon):
         brokers = await self._brokers()
         stomp = await self.begin_broker(brokers)
         await self.reach_broker(stomp)
-        await database.run_patiently(membership.enroll, me)
+        await database.run_at_start(membership.enroll, me)
         patience = config.fleet.lost_after
         reactor, wall = self.reactor, self.wall
         fleet = await identity.find_fleet(database, reactor, wall, patience, kind.outlives)

@@ -58,7 +58,7 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityEvent:
-    """An event of `bbs.core.audit.tell`, `at` a time (seconds since the epoch), with its count."""
+    """An event of `bbs.core.audit.record`, with its time (s since the epoch) and count."""
 
     at: float
     what: str
@@ -161,7 +161,7 @@ class Folding:
 
 
 class SecurityLog(Service):
-    """Writes the events of `bbs.core.audit.tell`, on a thread of its own.
+    """Writes the events of `bbs.core.audit.record`, on a thread of its own.
 
     If the file cannot be written, or not fast enough, events are left out. Their count is written
     as soon as that is possible again. Nothing else is disturbed.

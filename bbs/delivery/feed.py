@@ -1,4 +1,4 @@
-"""A service's feed: the durable events that it keeps for listeners."""
+"""The feed of a service: the durable events that it keeps for listeners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bbs.protocols.line.interfaces import encode
 from bbs.rules.auth import Caller
 
 BATCH = 100
-"""Events that one look brings a reader; there is another look while there are more."""
+"""Events that one fetch brings a reader; another fetch follows while there are more."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Mailbox:
-    """Where a user's listening begins, and what it must hear.
+    """Where a user's listening begins, and the channels to hear.
 
-    `resumes`: at an id that the client gave, and not behind what is known to have been sent.
-    `channels` are those beside the user's own, on which the user's events are hinted at.
+    `resumes`: listening begins at an id that the client gave, and not behind the last event that
+    was sent. `channels`, in addition to the user's own, carry hints at the user's events.
     """
 
     cursor: Cursor
@@ -43,7 +43,7 @@ class Stored:
 
     @cached_property
     def line(self) -> bytes:
-        """The event on the wire: made once, however many read it."""
+        """The event on the wire, encoded once for all readers."""
         return encode(self.members)
 
 
@@ -52,17 +52,18 @@ class Feed:
     """The durable events of a service, by three rules, each run in one transaction.
 
     `open(caller, after)` says where listening begins: behind the event with the id `after`, or,
-    for None, behind the last that was sent. `fetch(cursors)` gives for each cursor the events
-    behind it, oldest first, `BATCH` at the most. `note(cursors)` keeps what was sent.
+    for None, behind the last that was sent. `fetch(cursors)` returns for each cursor the events
+    behind it, oldest first, `BATCH` at most. `note(cursors)` stores how far each reader was
+    sent events.
 
-    Ids rise in the order in which a reader's events are committed. Whoever stores an event tells a
-    channel of it afterwards (`Ask.tell`): an event that has an `id`, a whole number, is taken for a
-    hint that the feed has news, and is read there. With the id that was each reader's before it,
-    readers who have just been sent that one need no look.
+    Ids rise in the order in which a reader's events are committed. A rule that stores an event
+    tells a channel of it afterwards (`Ask.tell`): an event with an `id`, a whole number, is a hint
+    that the feed has news, and is read there. If it also carries the id of each reader's event
+    before it, readers who have just been sent that one need no fetch.
 
-    `expire(before)`, if there is one, removes what was stored before (seconds since the epoch) and
-    returns how much it was; it is called every minute until that is 0, for what is older than
-    `[messages] message_retention`.
+    `expire(before)`, if there is one, removes what was stored before this time (seconds since the
+    epoch) and returns how much it was; it is called every minute until that is 0, for what is older
+    than `[messages] message_retention`.
     """
 
     open: Callable[[Caller, int | None], Mailbox]

@@ -1,14 +1,13 @@
-"""Events on their way to connections that listen.
+"""Delivery of events to connections that listen.
 
-Events of the service's feed are durable. Each listener has a cursor, the id of the last of them
-that it was sent. A sign of news (a hint, the clock, a connection that reads again) marks it as due;
-the pump then asks the database what comes after the cursor. A hint's own event is sent at once only
-to a reader whose cursor stands at the event before it, as the hint proves. So an event arrives once
-and in order however it came to be known, a lost hint costs time only, and a connection that does
-not read costs no memory: the database keeps what it has not taken.
+Events of the service's feed are durable. Each listener has a cursor, the id of the last event that
+it was sent. A sign of news (a hint, the clock, a connection that reads again) marks the listener as
+due; the pump then asks the database for the events after the cursor. The event inside a hint is
+sent at once only to a reader whose cursor is at the event before it, as the hint proves. Therefore
+each event arrives once and in order, however it became known. A lost hint costs time only. A
+connection that does not read costs no memory: the database keeps what it has not been sent.
 
-All other events live for the moment: listeners that read get them as they are told, and nobody gets
-them later.
+All other events are transient: they are sent at once to the listeners that read, and never later.
 """
 
 from __future__ import annotations
@@ -24,11 +23,10 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from zope.interface import Interface, implementer
 
 from bbs.core import tracing
 from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
-from bbs.delivery.bus import Bus, NoHint
+from bbs.delivery.bus import Bus, MalformedHint
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
@@ -40,102 +38,64 @@ from bbs.storage.database import Database
 K = TypeVar("K")
 
 HEARD_AT_ONCE = 50
-"""Channels that one turn of the reactor subscribes to: each takes a tenth of a millisecond, and
-somebody may be in a thousand groups."""
+"""Channels that one turn of the reactor subscribes to: each takes a tenth of a millisecond, and a
+user may be in a thousand groups."""
 
-LOOKS_AT_ONCE = 50
-"""Readers for whom one transaction looks, so that others who read wait for no thousand of them."""
+FETCHED_AT_ONCE = 50  # Readers for whom one transaction fetches, which must be short.
+SAFETY_FACTOR = 5  # Polls per look while the broker is connected: only for lost hints.
+LISTENING_CONNECTIONS = 16  # Connections on which one user may listen (`docs/protocol.md`).
+ABOUT_PLACES = ("moved", "logout")  # They make other servers check where users are served.
+NOTE_DELAY = 0.1  # Seconds to gather receipts that are stored together.
 
-SAFETY_FACTOR = 5
-"""While the broker is there, the database is looked at this much more rarely: for lost hints."""
+CHECKED_AT_ONCE = 64
+"""Readers who are checked each time, in addition to as many as were stored. Readers who have gone
+are then found before others take their place in memory."""
 
-LISTENING_CONNECTIONS = 16
-"""Connections of one server on which a user may listen (`docs/protocol.md`)."""
-
-ABOUT_PLACES = ("moved", "logout")
-"""Events by which the servers tell each other to look where users are."""
-
-NOTE_DELAY = 0.1
-"""Seconds in which receipts are gathered before they are written down together."""
-
-LOOKED_AT = 64
-"""Readers who are looked at each time, beside as many as were noted: so readers who have gone since
-are found before others take their place."""
-
-OnNews = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
-"""Called with the users who hear a channel, and the arguments of `bbs.delivery.bus.OnHint`."""
-
+# As the functions of these names in the bus, but with the users who hear the channel first.
+OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
 OnAsked = Callable[[Collection[int], Mapping[str, Any], str | None], None]
-"""Called with the users who hear a channel, and the arguments of `bbs.delivery.bus.OnAsked`."""
 
 _log = Logger()
 
 
 class TooManyListeners(Refusal):
-    """The user listens on as many connections as one may."""
-
     text = "You listen on {} connections already"
     limit = True
 
 
-class IListeners(Interface):
-    """Those who listen at one app server, and those who are about to."""
-
-    def listens(user: int) -> bool:
-        """Whether `user` listens, or is about to."""
-
-    def drop(listeners: Iterable[Listener]) -> None:
-        """End the listening of some of them."""
-
-
-@implementer(IListeners)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Listeners(Service):
-    """The listeners of one app server, and the pump that serves them.
+    """The listeners of one app server, and the pump that serves them."""
 
-    :param feed: the service's durable events, None where it has none.
-    :param poll_interval: seconds between looks while the broker is away.
-    :param watchers: the connections that said `events`: as `ServerContext.watchers`.
-    """
+    database: Database
+    bus: Bus
+    feed: Feed | None
+    poll_interval: float  # Seconds between looks at the database while the broker is away.
+    reactor: IReactorTime
+    watchers: Container[IConnection] = ()  # They sent `events`: as `ServerContext.watchers`.
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        bus: Bus,
-        feed: Feed | None,
-        poll_interval: float,
-        reactor: IReactorTime,
-        watchers: Container[IConnection] = (),
-    ) -> None:
-        self._database = database
-        self._bus = bus
-        self._watchers = watchers
-        self._feed = feed
-        self._poll_interval = poll_interval
-        self._reactor = reactor
+    def __post_init__(self) -> None:
         self._audience = Subscribers()
-        self._opening = Subscribers()
-        """Listeners that are about to begin."""
-        self.where = Relocation(database, self._audience, self)
-        self._channels = ChannelSubscriptions(bus, self._hinted, self._told_those_who_asked)
+        self._opening = Subscribers()  # Listeners that are about to begin.
+        self.relocation = Relocation(self.database, self._audience, self)
+        self._channels = ChannelSubscriptions(self.bus, self._handle_hint, self._handle_asked)
         self._due: dict[Listener, tracing.ISpan | None] = {}
-        """Listeners for whom there may be events, in the order of the news, and its spans."""
-        self._receipts = Receipts(database, feed, reactor, poll_interval, self)
+        """Listeners for whom there may be events, in the order of the news, with its spans."""
+        self._receipts = Receipts(self.database, self.feed, self.reactor, self.poll_interval, self)
         self._pumping = False
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
         self.on_leaving: Callable[[int], None] = lambda user: None
         """Called with users who no longer listen on one of their connections."""
-        bus.on_change(lambda connected: self._look_for_all())
-
-    # IListeners
+        self.bus.on_change(lambda connected: self._check_all())
 
     def listens(self, user: int) -> bool:
+        """Whether `user` listens, or is about to."""
         return user in self._audience.users or user in self._opening.users
 
-    def drop(self, listeners: Iterable[Listener]) -> None:
-        listeners = [*listeners]
+    def drop(self, listeners: Sequence[Listener]) -> None:
+        """End the listening of `listeners`."""
         for listener in listeners:
             self._audience.remove(listener)
             self._due.pop(listener, None)
@@ -145,39 +105,33 @@ class Listeners(Service):
         if self._when_empty and not self._audience and not self._when_empty.called:
             self._when_empty.callback(None)
 
-    # Who is there
-
     @property
     def connected(self) -> int:
-        """How many people listen."""
+        """How many users listen."""
         return len(self._audience.users)
 
     @property
     def sessions(self) -> set[str]:
-        """The sessions of those who listen, or are about to."""
+        """The sessions of users who listen, or are about to."""
         return {each.session for each in (*self._audience, *self._opening)}
-
-    # Service
 
     def startService(self) -> None:
         Service.startService(self)
-        self._next_poll = self._reactor.callLater(self._poll_interval, self._poll)
+        self._next_poll = self.reactor.callLater(self.poll_interval, self._poll)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         self._next_poll.cancel()
         return self._receipts.stop()
 
-    # For the handlers
-
     async def open(
         self, caller: Caller, mailbox: Mailbox, connection: IConnection
     ) -> Callable[[], None]:
-        """Get ready to send `caller`'s events on `connection`; returns a function that begins it.
+        """Prepare to send `caller`'s events on `connection`; returns a function that begins it.
 
-        Comes back when the broker has confirmed what must be heard, or cannot.
+        Waits until the broker has confirmed the subscriptions, or cannot.
 
-        :raises TooManyListeners: the user does so on `LISTENING_CONNECTIONS` others.
+        :raises TooManyListeners: the user listens on `LISTENING_CONNECTIONS` other connections.
         """
         user = caller.id
         self._check_room(user, connection)
@@ -187,13 +141,13 @@ class Listeners(Service):
         for number, channel in enumerate((caller.channel, *mailbox.channels), 1):
             heard.append(self._channels.hear(channel, user))
             if number % HEARD_AT_ONCE == 0:
-                await deferLater(self._reactor, 0, lambda: None)
-        await self._bus.settle(heard)
+                await deferLater(self.reactor, 0, lambda: None)
+        await self.bus.settle(heard)
 
         def start() -> None:
             self._opening.remove(listener)
             replaced = [each for each in self._audience.on(connection) if each.user == user]
-            connection.on_writable = self._wake
+            connection.on_writable = self._start_pump
             if not mailbox.resumes:
                 # The database may lack receipts of a moment ago.
                 last = max(mailbox.cursor.last, self._receipts.last(user))
@@ -201,21 +155,21 @@ class Listeners(Service):
             self._audience.add(listener)
             self.drop(replaced)
             connection.persistent = True
-            self._look([listener])
+            self._mark_due([listener])
 
         return start
 
     async def hear(self, user: int, channel: str) -> None:
-        """Hear `channel` for `user` from now on, if the user listens here."""
+        """Subscribe `user` to `channel`, if the user listens here."""
         if self.listens(user):
-            await self._bus.settle([self._channels.hear(channel, user)])
+            await self.bus.settle([self._channels.hear(channel, user)])
 
     def unhear(self, user: int, channel: str) -> None:
-        """Hear `channel` no more for `user`."""
+        """End the subscription of `user` to `channel`."""
         self._channels.leave_one(user, channel)
 
     def connection_lost(self, connection: IConnection) -> None:
-        """Forget who listened on `connection`, or was about to."""
+        """Remove the listeners on `connection`, and those that were about to begin."""
         opening = self._opening.on(connection)
         for listener in opening:
             self._opening.remove(listener)
@@ -223,49 +177,47 @@ class Listeners(Service):
         self._stop_hearing(opening)
 
     async def dismiss(self, patience: float) -> None:
-        """Tell the listeners where to go, as this server stops, and wait until they have gone,
-        `patience` seconds at the most."""
-        await self.where.look([*self._audience.users])
+        """Tell the listeners where to go, and wait until they have gone, at most `patience`
+        seconds."""
+        await self.relocation.check([*self._audience.users])
         if self._audience:
             self._when_empty = Deferred()
-            impatience = self._reactor.callLater(patience, self._when_empty.callback, None)
+            impatience = self.reactor.callLater(patience, self._when_empty.callback, None)
             await self._when_empty
             if impatience.active():
                 impatience.cancel()
 
-    # Hints
-
-    def _hinted(
+    def _handle_hint(
         self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
     ) -> None:
         if hint.get("event") in ABOUT_PLACES:
-            self._in_background(self.where.look([*users]))
+            self._in_background(self.relocation.check([*users]))
             return
-        concerned = self._audience.of(users)
+        listeners = self._audience.of(users)
         number = hint.get("id")
-        if self._feed and type(number) is int:
+        if self.feed and type(number) is int:
             event = Stored(number, hint)
-            self._look([each for each in concerned if not self._send_told(each, event, after)])
+            self._mark_due([each for each in listeners if not self._send_next(each, event, after)])
             return
-        _send_now(hint, [listener.connection for listener in concerned])
+        _send_now(hint, [listener.connection for listener in listeners])
 
-    def _told_those_who_asked(
+    def _handle_asked(
         self, users: Collection[int], event: Mapping[str, object], but: str | None
     ) -> None:
         connections = [listener.connection for listener in self._audience.of(users)]
-        asked = [each for each in connections if each in self._watchers]
-        _send_now(event, [each for each in asked if not but or self._bus.mark(each) != but])
+        asked = [each for each in connections if each in self.watchers]
+        _send_now(event, [each for each in asked if not but or self.bus.mark(each) != but])
 
-    def _send_told(self, listener: Listener, event: Stored, after: Mapping[str, int]) -> bool:
-        """Send a hint's event to a reader whose next event it is; False if it is not."""
-        next_one = after.get(str(listener.user)) == listener.cursor.last < event.id
-        if not next_one or not listener.connection.writable:
+    def _send_next(self, listener: Listener, event: Stored, after: Mapping[str, int]) -> bool:
+        """Send the event of a hint, if the reader reads and it is the next one; False if not."""
+        is_next = after.get(str(listener.user)) == listener.cursor.last < event.id
+        if not is_next or not listener.connection.writable:
             return False
         self._send_one(listener, event)
         return True
 
     def _stop_hearing(self, gone: Iterable[Listener]) -> None:
-        """Let the users of listeners that are `gone` hear no more, unless they listen elsewhere."""
+        """End the subscriptions of users whose listeners are `gone`, unless others remain."""
         for user in {listener.user for listener in gone}:
             if not self.listens(user):
                 self._channels.leave(user)
@@ -277,41 +229,39 @@ class Listeners(Service):
         if len(others) >= LISTENING_CONNECTIONS:
             raise TooManyListeners(LISTENING_CONNECTIONS)
 
-    # The pump
-
     def _poll(self) -> None:
-        self._next_poll = self._reactor.callLater(self._poll_interval, self._poll)
+        self._next_poll = self.reactor.callLater(self.poll_interval, self._poll)
         self._polls += 1
-        if not self._bus.connected or self._polls % SAFETY_FACTOR == 0:
-            self._look_for_all()
-        self._wake()  # For listeners that the database left waiting, when it was away.
+        if not self.bus.connected or self._polls % SAFETY_FACTOR == 0:
+            self._check_all()
+        self._start_pump()  # For listeners that still wait because the database was away.
 
-    def _look_for_all(self) -> None:
+    def _check_all(self) -> None:
         if self._audience:
-            self._look(self._audience)
-            self._in_background(self.where.look([*self._audience.users]))
+            self._mark_due(self._audience)
+            self._in_background(self.relocation.check([*self._audience.users]))
 
-    def _look(self, listeners: Iterable[Listener]) -> None:
+    def _mark_due(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
             self._due[listener] = tracing.here()
-        self._wake()
+        self._start_pump()
 
-    def _wake(self) -> None:
-        if self._feed and self._due and not self._pumping:
+    def _start_pump(self) -> None:
+        if self.feed and self._due and not self._pumping:
             self._pumping = True
-            with tracing.within(None):  # The pump is for all.
-                self._in_background(self._pump(self._feed))
+            with tracing.within(None):  # The pump works for all.
+                self._in_background(self._pump(self.feed))
 
     async def _pump(self, feed: Feed) -> None:
         try:
-            while due := self._next_due():
+            while due := self._select_due():
                 spans = [self._due.pop(listener) for listener in due]
                 asked = {listener: listener.cursor for listener in due}
                 try:
-                    # As one look is for all of them, it is shown as the first one's.
+                    # One fetch serves all of them; the first one's trace shows it.
                     with tracing.within(next(filter(None, spans), None)):
-                        looked = self._database.run(feed.fetch, [*set(asked.values())])
-                    found = await looked
+                        fetching = self.database.run(feed.fetch, [*set(asked.values())])
+                    found = await fetching
                 except Unavailable:
                     self._due |= dict.fromkeys(each for each in due if each in self._audience)
                     return
@@ -322,10 +272,9 @@ class Listeners(Service):
         finally:
             self._pumping = False
 
-    def _next_due(self) -> list[Listener]:
-        """Return some that are due, so that one transaction does not look up many."""
-        ready = (each for each in self._due if each.connection.writable)
-        return [*islice(ready, LOOKS_AT_ONCE)]
+    def _select_due(self) -> list[Listener]:
+        """Return as many listeners that are due as one transaction serves."""
+        return [*islice((each for each in self._due if each.connection.writable), FETCHED_AT_ONCE)]
 
     def _send(self, listener: Listener, asked: Cursor, events: Sequence[Stored]) -> None:
         for event in events:
@@ -346,43 +295,36 @@ class Listeners(Service):
 
     def _in_background(self, work: Any) -> None:
         Deferred.fromCoroutine(work).addErrback(
-            lambda failure: _log.failure("listening went wrong", failure=failure)
+            lambda failure: _log.failure("delivery of events failed", failure=failure)
         )
 
 
 def _send_now(event: Mapping[str, object], connections: Iterable[IConnection]) -> None:
-    """Send an event that lives for the moment to those that read.
-
-    :raises NoHint: it cannot be sent.
-    """
+    """Send a transient event to the connections that read, or raise MalformedHint."""
     try:
         line = encode(event)
     except (ValueError, RecursionError):
-        # Too deep, a number without end, half a character: JSON to read, and not to say.
-        raise NoHint("it cannot be told on") from None
+        # Nested too deeply, an infinite number, a lone surrogate: the decoder takes these.
+        raise MalformedHint("the event cannot be sent as JSON") from None
     for connection in connections:
-        # A connection that does not read misses such an event, as one that is away.
         if connection.writable:
             connection.send_line(line)
 
 
 @dataclass(eq=False)
 class Listener:
-    """One user on one connection, who was sent the durable events up to `cursor`. `told` is the
-    place that the last `moved` named, and `session` the digest of the token that was shown."""
+    """One user on one connection."""
 
     user: int
     connection: IConnection
-    cursor: Cursor
-    told: placement.Seat | None = None
-    session: str = ""
+    cursor: Cursor  # The durable events that were sent.
+    announced: placement.Seat | None = None  # The place in the last `moved` event.
+    session: str = ""  # The digest of the user's token.
 
 
 class Subscribers:
-    """The listeners, by their users and by their connections, in the order in which they came.
-
-    Nothing here takes longer the more there are: when many go at once, each is one of many.
-    """
+    """The listeners, by user and by connection, in the order in which they came. Each operation
+    takes the same time however many there are: many may go at once."""
 
     def __init__(self) -> None:
         self._by_user: dict[int, dict[Listener, None]] = {}
@@ -411,41 +353,40 @@ class Subscribers:
         return [*self._by_connection.get(connection, ())]
 
     def add(self, listener: Listener) -> None:
-        """Add `listener`."""
         self._by_user.setdefault(listener.user, {})[listener] = None
         self._by_connection.setdefault(listener.connection, {})[listener] = None
 
     def remove(self, listener: Listener) -> None:
         """Remove `listener`, if it is here."""
-        _take_out(self._by_user, listener.user, listener)
-        _take_out(self._by_connection, listener.connection, listener)
+        _discard(self._by_user, listener.user, listener)
+        _discard(self._by_connection, listener.connection, listener)
 
 
-def _take_out(listeners: dict[K, dict[Listener, None]], key: K, listener: Listener) -> None:
-    those = listeners.get(key, {})
-    those.pop(listener, None)
-    if not those:
+def _discard(listeners: dict[K, dict[Listener, None]], key: K, listener: Listener) -> None:
+    remaining = listeners.get(key, {})
+    remaining.pop(listener, None)
+    if not remaining:
         listeners.pop(key, None)
 
 
 class ChannelSubscriptions:
     """Subscribes to each channel once, as long as one user or several hear it."""
 
-    def __init__(self, bus: Bus, on_news: OnNews, on_asked: OnAsked) -> None:
+    def __init__(self, bus: Bus, on_hint: OnHint, on_asked: OnAsked) -> None:
         self._bus = bus
-        self._on_news = on_news
+        self._on_hint = on_hint
         self._on_asked = on_asked
         self._subscriptions: dict[str, ISubscription] = {}
         self._hearers: dict[str, set[int]] = {}
         self._heard_by: dict[int, set[str]] = {}
 
     def hear(self, channel: str, user: int) -> ISubscription:
-        """Have `user` hear `channel` from the broker's confirmation on."""
+        """Subscribe `user` to `channel`."""
         # First, as it raises for a malformed channel.
         if channel not in self._subscriptions:
             self._subscriptions[channel] = self._bus.hear(
                 channel,
-                lambda hint, after: self._on_news(self._hearers.get(channel, ()), hint, after),
+                lambda hint, after: self._on_hint(self._hearers.get(channel, ()), hint, after),
                 lambda event, but: self._on_asked(self._hearers.get(channel, ()), event, but),
             )
         self._hearers.setdefault(channel, set()).add(user)
@@ -453,18 +394,18 @@ class ChannelSubscriptions:
         return self._subscriptions[channel]
 
     def leave(self, user: int) -> None:
-        """Have `user` hear nothing any more."""
+        """End all subscriptions of `user`."""
         for channel in self._heard_by.pop(user, ()):
-            self._stop(channel, user)
+            self._remove(channel, user)
 
     def leave_one(self, user: int, channel: str) -> None:
-        """Have `user` hear `channel` no more."""
+        """End the subscription of `user` to `channel`."""
         heard = self._heard_by.get(user, set())
         if channel in heard:
             heard.remove(channel)
-            self._stop(channel, user)
+            self._remove(channel, user)
 
-    def _stop(self, channel: str, user: int) -> None:
+    def _remove(self, channel: str, user: int) -> None:
         hearers = self._hearers[channel]
         hearers.discard(user)
         if not hearers:
@@ -472,29 +413,21 @@ class ChannelSubscriptions:
             self._subscriptions.pop(channel).unsubscribe()
 
 
+@dataclass(eq=False)
 class Receipts:
-    """The last event that each reader was sent, until it is written down and the reader is gone.
+    """The last event that each reader was sent, until it is stored and the reader has gone."""
 
-    :param retry_delay: seconds after which a database that was away is tried again.
-    """
+    database: Database
+    feed: Feed | None
+    reactor: IReactorTime
+    retry_delay: float  # Seconds until the next attempt if the database was away.
+    listeners: Listeners
 
-    def __init__(
-        self,
-        database: Database,
-        feed: Feed | None,
-        reactor: IReactorTime,
-        retry_delay: float,
-        listeners: IListeners,
-    ) -> None:
-        self._database = database
-        self._feed = feed
-        self._reactor = reactor
-        self._retry_delay = retry_delay
-        self._listeners = listeners
+    def __post_init__(self) -> None:
         self._sent: OrderedDict[int, int] = OrderedDict()
-        self._unnoted: set[int] = set()
-        self._next_note: Any = None
-        self._one_at_a_time = DeferredLock()
+        self._unstored: set[int] = set()
+        self._timer: Any = None
+        self._lock = DeferredLock()
         self._stopped = False
 
     def last(self, user: int) -> int:
@@ -505,116 +438,110 @@ class Receipts:
         """Note that a reader was sent an event."""
         if cursor.last > self._sent.get(cursor.user, 0):
             self._sent[cursor.user] = cursor.last
-            self._unnoted.add(cursor.user)
-            self._note_in(NOTE_DELAY)
+            self._unstored.add(cursor.user)
+            self._schedule(NOTE_DELAY)
 
     def stop(self) -> Deferred[None]:
-        """Write down the last ones; fires when that is done, or cannot be."""
+        """Store the last ones; fires when that is done, or the database is away."""
         self._stopped = True
-        if self._next_note is not None:
-            self._next_note.cancel()
-            self._next_note = None
-        return Deferred.fromCoroutine(self._note())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return self._store_in_turn()
 
-    def _note_in(self, seconds: float) -> None:
-        if self._next_note is None and not self._stopped:
-            self._next_note = self._reactor.callLater(seconds, self._time_to_note)
+    def _schedule(self, seconds: float) -> None:
+        if self._timer is None and not self._stopped:
+            self._timer = self.reactor.callLater(seconds, self._on_timer)
 
-    def _time_to_note(self) -> None:
-        self._next_note = None
-        Deferred.fromCoroutine(self._note()).addErrback(
-            lambda failure: _log.failure("receipts were not written down", failure=failure)
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._store_in_turn().addErrback(
+            lambda failure: _log.failure("receipts were not stored", failure=failure)
         )
 
-    async def _note(self) -> None:
-        # One after the other: the first of two would forget what the second is to note.
-        await self._one_at_a_time.acquire()
-        try:
-            await self._note_what_is_new()
-        finally:
-            self._one_at_a_time.release()
+    def _store_in_turn(self) -> Deferred[None]:
+        # One after the other: the first of two would forget what the second is to store.
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._store()))
 
-    async def _note_what_is_new(self) -> None:
-        users, self._unnoted = self._unnoted, set()
-        if not users or self._feed is None:
+    async def _store(self) -> None:
+        users, self._unstored = self._unstored, set()
+        if not users or self.feed is None:
             return
+        cursors = [Cursor(user, self._sent[user]) for user in users]
         try:
-            await self._database.run(
-                self._feed.note, [Cursor(user, self._sent[user]) for user in users]
-            )
+            await self.database.run(self.feed.note, cursors)
         except Unavailable:
-            self._unnoted |= users
-            self._note_in(self._retry_delay)
+            self._unstored |= users
+            self._schedule(self.retry_delay)
         else:
-            for user in users - self._unnoted:
-                if not self._listeners.listens(user):
+            for user in users - self._unstored:
+                if not self.listeners.listens(user):
                     del self._sent[user]
-            self._forget_some(len(users) + LOOKED_AT)
+            self._forget_some(len(users) + CHECKED_AT_ONCE)
 
     def _forget_some(self, count: int) -> None:
-        """Look at `count` readers, in turn, and forget those who listen no more."""
+        """Check the next `count` readers, and forget those who no longer listen."""
         for user in [*islice(self._sent, count)]:
-            if user in self._unnoted or self._listeners.listens(user):
+            if user in self._unstored or self.listeners.listens(user):
                 self._sent.move_to_end(user)
             else:
                 del self._sent[user]
 
 
+@dataclass(eq=False)
 class Relocation:
-    """Looks where the `audience` of one app server should be, which is that of `listeners`, and
-    whether their sessions live."""
+    """Tells the `audience` of one app server, that of `listeners`, if their sessions have ended or
+    another app server serves them."""
 
-    def __init__(self, database: Database, audience: Subscribers, listeners: IListeners) -> None:
-        self._database = database
-        self._audience = audience
-        self._listeners = listeners
-        self.server_id: str | None = None
-        """This app server's, once it has joined the fleet."""
+    database: Database
+    audience: Subscribers
+    listeners: Listeners
+    server_id: str | None = None  # This app server's, once it has joined the fleet.
 
-    async def look(self, users: Collection[int]) -> None:
-        """Look where `users` are served, and whether their sessions live; tell those who should
-        know. Nothing happens while the database is away: there is always another look."""
-        listeners = self._audience.of(users)
+    async def check(self, users: Collection[int]) -> None:
+        """Check which server serves `users`, and whether their sessions live; tell those who should
+        know. Nothing happens while the database is away: another check follows."""
+        listeners = self.audience.of(users)
         sessions = {listener.session for listener in listeners}
         try:
-            found = await self._database.run(presence.standings, sessions)
-            await self._bring_back(self._tell(listeners, found))
+            found = await self.database.run(presence.standings, sessions)
+            await self._place_again(self._announce(listeners, found))
         except Unavailable:
             return
 
-    def _tell(
+    def _announce(
         self, listeners: Iterable[Listener], found: dict[str, presence.SessionStanding]
     ) -> Collection[int]:
-        """Tell listeners whose session is gone, and those whose user is served elsewhere. Returns
-        the users who have no place and wait for none."""
+        """Tell listeners whose session has ended, or whose user is served elsewhere. Returns the
+        users who are away: they have no place and wait for none."""
         away: dict[int, None] = {}
         for listener in listeners:
-            if listener not in self._audience:
+            if listener not in self.audience:
                 continue
             standing = found.get(listener.session)
             if standing is None:
                 listener.connection.send_event({"event": "logout"})
-                self._listeners.drop([listener])
+                self.listeners.drop([listener])
             elif standing.away:
                 away[listener.user] = None
             else:
-                self._tell_where(listener, standing.seat)
+                self._announce_place(listener, standing.seat)
         return away
 
-    async def _bring_back(self, users: Iterable[int]) -> None:
-        """Give those who listen and have no place, as if they were away, a place or a wait."""
+    async def _place_again(self, users: Iterable[int]) -> None:
+        """Find places for users who listen and are marked as away; without one they wait."""
         for user in users:
             try:
-                seat = await self._database.run(
+                seat = await self.database.run(
                     placement.come_back, user, self.server_id, stays=True
                 )
             except NotLoggedIn:
-                continue  # The next look tells of it.
-            for listener in self._audience.of([user]):
-                self._tell_where(listener, seat)
+                continue  # The next check tells the listeners.
+            for listener in self.audience.of([user]):
+                self._announce_place(listener, seat)
 
-    def _tell_where(self, listener: Listener, seat: placement.Seat | None) -> None:
-        if seat and seat.server != self.server_id and seat != listener.told:
-            listener.told = seat
+    def _announce_place(self, listener: Listener, seat: placement.Seat | None) -> None:
+        if seat and seat.server != self.server_id and seat != listener.announced:
+            listener.announced = seat
             address = seat.address.seen_from(listener.connection.local_host)
             listener.connection.send_event({"event": "moved", "app_server": address.as_json()})

@@ -190,7 +190,7 @@ class Door:
             or self.admission.is_greedy(address, descriptors)
         )
         if crowded or not self.admission.make_place():
-            audit.tell("connect", "refused", address=host)
+            audit.record("connect", "refused", address=host)
             self.admission.when_refused()
             return None
         return Entry(self, address, descriptors)

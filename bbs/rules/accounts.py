@@ -1,4 +1,4 @@
-"""Accounts, their passwords and sessions: who exists, who is logged in, and who may not log in."""
+"""Accounts, with their passwords, sessions and suspensions."""
 
 from __future__ import annotations
 
@@ -21,23 +21,20 @@ from bbs.storage.statements import statement
 
 @read_only
 def own_hash(caller: Caller) -> str:
-    """What the caller's password must match.
-
-    :raises NotLoggedIn: the account is gone.
-    """
+    """The stored hash of the caller's password; NotLoggedIn if the account is gone."""
     for (stored,) in _hash(caller.id):
         return str(stored)
     raise NotLoggedIn()
 
 
 def change_password(caller: Caller, verified: str, new_hash: str) -> None:
-    """Have the caller's password, which matched the hash `verified`, be another; all sessions of
-    the user end but the caller's own, which keeps the place.
+    """Replace the caller's password, which matched the hash `verified`. All sessions of the user
+    end but the caller's own, which keeps the place.
 
-    :raises WrongCredentials: somebody has changed the password since.
-    :raises NotLoggedIn: somebody has ended the caller's session since.
+    :raises WrongCredentials: the password has been changed since.
+    :raises NotLoggedIn: the caller's session has ended since.
     """
-    # Whoever begins or ends a session of the user waits meanwhile.
+    # The lock holds up other transactions that begin or end a session of the user.
     found = _hash_locked(caller.id)
     if not found or not _is_live(caller.session, caller.id):
         raise NotLoggedIn()
@@ -54,8 +51,7 @@ def _hash(user: int) -> peewee.Select:
 
 @statement
 def _hash_locked(user: int) -> peewee.Select:
-    query: peewee.Select = for_update(User.select(User.password_hash).where(User.id == user))
-    return query
+    return for_update(User.select(User.password_hash).where(User.id == user))
 
 
 @statement
@@ -76,92 +72,68 @@ def _end_others(user: int, token_digest: str) -> peewee.Delete:
 
 
 class AccountSuspended(Refusal):
-    """Operators let nobody log in to the account: told to who knows its password alone."""
+    """The account is suspended. The peer has sent the right password: others are not told."""
 
     text = "This account is suspended"
 
 
 def check_not_suspended(user: int, now: float) -> None:
-    """Raise if the account `user` is suspended at `now` (seconds since the epoch). A suspension
-    that has run out is as none.
-
-    :raises AccountSuspended: it is.
-    """
-    if _in_force(user, now):
+    """Raise AccountSuspended if the account is suspended at `now` (seconds since the epoch)."""
+    if _suspension(user, now):
         raise AccountSuspended()
 
 
 @statement
-def _in_force(user: int, now: float) -> peewee.Select:
+def _suspension(user: int, now: float) -> peewee.Select:
     return Suspension.select(Suspension.user).where(
         (Suspension.user == user) & (Suspension.until.is_null() | (Suspension.until > now))
     )
 
 
 class RegistrationClosed(Refusal):
-    """Operators want no new accounts here."""
-
-    text = "Registration is closed"
+    text = "Registration is closed"  # By the configuration.
 
 
 class InvalidId(Refusal):
-    """The name of a new account is none that anybody may have (`is_valid_name`)."""
-
-    text = "Invalid id"
+    text = "Invalid id"  # The name of a new account is malformed (`is_valid_name`).
 
 
 class AlreadyUsed(Refusal):
-    """Another account has the name."""
-
-    text = "{} is already used"
+    text = "{} is already used"  # Another account has the name.
 
 
 class PasswordTooShort(Refusal):
-    """A new password has fewer characters than operators want."""
-
-    text = "Password too short"
+    text = "Password too short"  # It has fewer characters than the configuration requires.
 
 
 class PasswordTooLong(Refusal):
-    """A new password has more bytes than any may have."""
-
-    text = "Password too long"
+    text = "Password too long"  # It has more than `PASSWORD_BYTES`.
 
 
-TOKEN_BYTES = 20
-"""Randomness in a token: 160 bits, where OWASP's session guide asks for 128 at least."""
-
-CHANNEL_BYTES = 16
-"""Randomness in the name of a topic."""
-
-ENDED_AT_ONCE = 500
-"""Stale sessions that one transaction ends at the most."""
-
-MOST_SESSIONS = 32
-"""A user's, unless it is said: the default of `[limits] sessions_per_user`."""
+TOKEN_BYTES = 20  # Random bytes in a token: 160 bits; OWASP's session guide asks for 128.
+CHANNEL_BYTES = 16  # Random bytes in the name of a topic.
+ENDED_AT_ONCE = 500  # Stale sessions that one transaction ends at most.
+MOST_SESSIONS = 32  # Sessions of one user: the default of `[limits] sessions_per_user`.
 
 
 def new_channel() -> str:
-    """The random part of a topic's name: letters and digits only."""
+    """Make the random part of a topic's name, of letters and digits only."""
     return secrets.token_hex(CHANNEL_BYTES)
 
 
 def new_token() -> str:
-    """A token for a session; keep only its digest."""
+    """Make a token for a session; store only its digest."""
     return secrets.token_hex(TOKEN_BYTES)
 
 
 @statement
-def _named(name: str) -> peewee.Select:
+def _find_user(name: str) -> peewee.Select:
     return User.select(User.id, User.password_hash).where(User.name == name)
 
 
 @statement
-def _named_locked(name: str) -> peewee.Select:
-    query: peewee.Select = for_update(
-        User.select(User.id, User.password_hash, User.seen).where(User.name == name)
-    )
-    return query
+def _lock_user(name: str) -> peewee.Select:
+    return for_update(User.select(User.id, User.password_hash, User.seen).where(User.name == name))
 
 
 @statement
@@ -171,28 +143,24 @@ def _add_user(name: str, password_hash: str, channel: str, now: float) -> peewee
 
 @statement
 def _other_sessions(user: int, token_digest: str, kept: int) -> peewee.Select:
-    """Those of `user` beyond the `kept` latest used, the one of `token_digest` apart."""
-    query: peewee.Select = (
+    """Sessions of `user` other than that of `token_digest` and the `kept` latest used ones."""
+    return (
         Session.select(Session.digest)
         .where((Session.user == user) & (Session.digest != token_digest))
         .order_by(Session.used.desc())
         .offset(kept)
         .limit(ENDED_AT_ONCE)
     )
-    return query
 
 
 @statement
 def _add_session(token_digest: str, user: int, now: float) -> peewee.Insert:
-    # Replaced, as an attempt that seemed to fail while it committed may have stored it.
+    # An attempt that seemed to fail during its commit may have stored the row already.
     return Session.insert(digest=token_digest, user=user, used=now).on_conflict_replace()
 
 
 def check_name(name: str) -> str:
-    """The form in which a new account called `name` is stored.
-
-    :raises InvalidId: nobody may be called so.
-    """
+    """Return the form in which a new account's name is stored; InvalidId if it is malformed."""
     form = normalized(name)
     if not is_valid_name(form):
         raise InvalidId()
@@ -200,11 +168,7 @@ def check_name(name: str) -> str:
 
 
 def check_password(password: str, minimum: int) -> None:
-    """Raise unless `password` may become somebody's, of `minimum` characters at least.
-
-    :raises PasswordTooShort: it has fewer.
-    :raises PasswordTooLong: it has more than `PASSWORD_BYTES`.
-    """
+    """Raise PasswordTooShort for fewer than `minimum` characters, or PasswordTooLong."""
     if len(password) < minimum:
         raise PasswordTooShort()
     if len(password.encode(errors="replace")) > PASSWORD_BYTES:
@@ -213,12 +177,11 @@ def check_password(password: str, minimum: int) -> None:
 
 @read_only
 def check_free(name: str) -> None:
-    """Raise unless `name` may be registered, before anybody troubles to hash a password."""
+    """Raise InvalidId or AlreadyUsed unless `name` can be registered."""
     form = check_name(name)
-    # One that is in another form is of a time when names were stored as they were typed.
-    if any(
-        _named(each) for each in dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))
-    ):
+    # Older names were stored as they were typed, in any form.
+    forms = dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))
+    if any(_find_user(each) for each in forms):
         raise AlreadyUsed(name)
 
 
@@ -234,19 +197,18 @@ def register(
 
 @read_only
 def password_hash(name: str) -> str | None:
-    """What the password of `name` must match; None for nobody."""
-    for _, stored in _named(as_stored(name)):
+    """The stored hash of the password of `name`; None for an unknown user."""
+    for _, stored in _find_user(as_stored(name)):
         return str(stored)
     return None
 
 
-OnLogin = Callable[[int, float | None], Mapping[str, object]]
-"""`Service.on_login`."""
+OnLogin = Callable[[int, float | None], Mapping[str, object]]  # `Service.on_login`.
 
 
 @dataclass(frozen=True)
-class Begun(placement.Search):
-    """What a login came to; `members` are the service's of the reply."""
+class LoginResult(placement.Search):
+    """The result of a login; `members` are those that the service adds to the reply."""
 
     members: Mapping[str, object] = field(default_factory=dict)
 
@@ -263,15 +225,15 @@ def log_in(
 ) -> placement.Search:
     """Begin a session and take a place for `name`, whose password matched the hash `verified`.
 
-    Without a place there is no session either. `new_hash` replaces the stored one; `look` as in
-    `places.enter`. Of more than `most_sessions` those longest unused end. `on_login` is called with
-    the user's id, and when the user was last there before; a `Begun` has what it returned.
+    Without a place the session does not begin. `new_hash`, if any, replaces the stored one; `look`
+    as in `placement.enter`. If the user then has more than `most_sessions`, those longest unused
+    end. `on_login` is called with the user's id and when the user was last seen before; its result
+    is in the `LoginResult`.
 
-    :raises WrongCredentials: there is no such user any more, or the password has been changed.
-    :raises AccountSuspended: operators let nobody log in there, perhaps since the password was
-        looked at.
+    :raises WrongCredentials: the user is unknown, or the password has been changed meanwhile.
+    :raises AccountSuspended: the account is suspended, perhaps since the password was checked.
     """
-    found = _named_locked(as_stored(name))
+    found = _lock_user(as_stored(name))
     if not found or found[0][1] != verified:
         raise WrongCredentials()
     user, _, seen = found[0]
@@ -279,19 +241,19 @@ def log_in(
     search = placement.enter(user, look)
     if search.seat:
         _add_session(token_digest, user, now)
-        auth.see(user, now)
-        beyond = _other_sessions(user, token_digest, most_sessions - 1)
-        if beyond:
-            Session.delete().where(Session.digest.in_([row[0] for row in beyond])).execute()
+        auth.note_seen(user, now)
+        excess = _other_sessions(user, token_digest, most_sessions - 1)
+        if excess:
+            Session.delete().where(Session.digest.in_([row[0] for row in excess])).execute()
         if new_hash:
             User.update(password_hash=new_hash).where(User.id == user).execute()
         if on_login:
-            return Begun(search.seat, members=on_login(user, seen))
+            return LoginResult(search.seat, members=on_login(user, seen))
     return search
 
 
 def undo_log_in(token_digest: str) -> None:
-    """End a session whose user gave up before hearing of it, and go offline without another."""
+    """End a session whose user left before the reply; without another, the user goes offline."""
     session = Session.get_or_none(Session.digest == token_digest)
     if session is not None:
         session.delete_instance()
@@ -301,20 +263,20 @@ def undo_log_in(token_digest: str) -> None:
 def log_out(caller: Caller) -> Caller:
     """End all sessions of `caller`, and give the place back."""
     _go_offline(caller.id)
-    auth.see(caller.id, caller.now)
+    auth.note_seen(caller.id, caller.now)
     return caller
 
 
 def delete(
     caller: Caller, on_delete: Callable[[int], int] | None = None, *, begun: bool = False
 ) -> bool:
-    """Log `caller` out and remove the account; the foreign keys take what belongs to it along.
+    """Log `caller` out and remove the account, with the rows that refer to it.
 
-    :param on_delete: called with the user's id, in the same transaction: it removes a part of what
-        is too much for one, and returns how much. While it finds something the account stays.
+    :param on_delete: called with the user's id, in the same transaction: if there is too much for
+        one transaction, it removes a part and returns how much. The account stays until it is 0.
     :param begun: whether this has been called for the caller before.
-    :returns: whether the account is removed; else this is to be called again.
-    :raises NotLoggedIn: somebody else has ended the caller's sessions before it was begun.
+    :returns: whether the account is removed; otherwise this must be called again.
+    :raises NotLoggedIn: the caller's sessions had ended before the first call.
     """
     _lock(caller.id)
     if not begun and not Session.select().where(Session.user == caller.id).exists():
@@ -328,16 +290,12 @@ def delete(
 
 def end_stale_sessions(sessions: Sessions, now: float, most: int = ENDED_AT_ONCE) -> int:
     """End sessions unused for their time to live, and give back places of users who have no other.
-
-    Sessions from the future, which a clock made that has been set back since, count as used now:
-    they are not dead, and live no longer than others.
-
-    Returns how many it changed; `most` of each in one transaction, so that nobody waits long for
-    it.
-    """
+    Sessions that were last used in the future, by a clock that was set back since, count as used
+    now: they do not end, and live no longer than others. Returns how many sessions it changed, at
+    most `most` of each kind, as one transaction must not take long."""
     ahead = Session.used > now + sessions.slack
-    moved = rows(Session.select(Session.digest).where(ahead).limit(most))
-    Session.update(used=now).where(Session.digest.in_([row[0] for row in moved]) & ahead).execute()
+    found = rows(Session.select(Session.digest).where(ahead).limit(most))
+    Session.update(used=now).where(Session.digest.in_([row[0] for row in found]) & ahead).execute()
     unused = Session.used < now - sessions.ttl
     stale = rows(
         Session.select(Session.digest, Session.user, Session.used)
@@ -349,19 +307,19 @@ def end_stale_sessions(sessions: Sessions, now: float, most: int = ENDED_AT_ONCE
     last_used = {user: used for _, user, used in stale}
     for user in sorted(last_used):
         _go_offline_without_session(user)
-        _see_first(user, last_used[user])
-    return len(stale) + len(moved)
+        _note_first_seen(user, last_used[user])
+    return len(stale) + len(found)
 
 
 @statement
-def _see_first(user: int, used: float) -> peewee.Update:
-    """When a session of before there was `User.seen` was last used is all that is known of it."""
+def _note_first_seen(user: int, used: float) -> peewee.Update:
+    # For sessions older than the column `User.seen`: only their last use is known.
     return User.update(seen=used).where((User.id == user) & User.seen.is_null())
 
 
 def _lock(user: int) -> None:
-    """Until the transaction ends nobody else begins or ends a session of `user`, so that who has
-    one has a place, and who has none holds none."""
+    """Lock the sessions of `user` until the transaction ends. A user with a session then always has
+    a place, and a user without one has none."""
     for_update(User.select(User.id).where(User.id == user)).first()
 
 

@@ -1,6 +1,5 @@
-"""Authentication of each request: whom a token belongs to, what a rule asks together with that, and
-what the rule costs.
-"""
+"""Authentication of each request: the user of a token, the question that a rule adds to that query,
+and the costs of the rule."""
 
 from __future__ import annotations
 
@@ -24,17 +23,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TOUCH_SHARE, MOST_SLACK = 0.01, 60.0
-"""A session's last use is noted when the note would move by this share of its life, or by so many
-seconds: reading commands then hardly ever write. Of too many sessions the one longest unused ends,
-so that must not be one which somebody has used all along."""
-
+"""A session's last use is stored when it has changed by this share of its life, or by so many
+seconds: commands that read then rarely write. If a user has too many sessions, the longest unused
+one ends, so a session that is in use must not seem to be that."""
 
 DEFAULT_QUOTAS = Quotas()
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a question found, which was asked with these arguments."""
+    """The result of a question with these arguments."""
 
     question: Question[Any]
     arguments: Sequence[object]
@@ -45,11 +43,11 @@ class _Answer:
 class Caller:
     """The user whose command is carried out, at `now` (seconds since the epoch).
 
-    `channel` is the user's own: what is told there reaches the connections that listen for the
-    user. `quotas` are what operators let each user have. The framework's own are `server`, by which
-    the user is served, when that one is well; `touch`, the digest of a session whose last use is
-    worth noting; and `answer`, to what the rule of the command asks first. `session` is the digest
-    of the token, and `away` tells that the user has no place and waits for none either.
+    `channel` is the user's own: events on it reach the connections that listen for the user.
+    `quotas` are the limits for each user. The others are for the framework: `server` serves the
+    user, or None if it does not run; `touch` is the digest of a session whose last use must be
+    stored; `answer` is the result of the rule's first question; `session` is the digest of the
+    token; `away` says that the user has no place and waits for none.
     """
 
     id: int
@@ -66,20 +64,19 @@ class Caller:
 
 @dataclass(frozen=True)
 class Sessions:
-    """How long sessions live, from `[limits] session_ttl`: seconds unused. And what those may have
-    whose sessions they are."""
+    """The seconds that sessions live unused (`[limits] session_ttl`), and the users' quotas."""
 
     ttl: float
     quotas: Quotas = DEFAULT_QUOTAS
 
     @cached_property
     def slack(self) -> float:
-        """Seconds by which the note of a session's last use may be wrong."""
+        """Seconds by which the stored last use of a session may be wrong."""
         return min(self.ttl * TOUCH_SHARE, MOST_SLACK)
 
 
 def digest(token: str) -> str:
-    """What is stored of a token. It is random and long, so a plain hash gives nothing away."""
+    """The hash of a token, which is stored. Tokens are random and long, so a plain hash is safe."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -102,14 +99,13 @@ def _holder(token_digest: str) -> peewee.Select:
     )
 
 
-_WIDTH = 8
-"""How many columns `_holder` has; those of a question stand behind them."""
+_WIDTH = 8  # The number of columns of `_holder`; those of a question follow.
 
-_who_holds: Statement[[str], list[Row]] = Statement(_holder, packed=True)
+_find_holder: Statement[[str], list[Row]] = Statement(_holder, packed=True)
 
 
 class Question(Generic[P]):
-    """What a rule asks about its caller: `question` makes one."""
+    """A query of a rule about its caller; `question` makes one."""
 
     def __init__(self, extend: Callable[Concatenate[Any, P], peewee.Select]) -> None:
         self.__doc__ = extend.__doc__
@@ -123,15 +119,14 @@ class Question(Generic[P]):
             return extend_with(_holder(token_digest), *arguments)
 
         first, *others = inspect.signature(extend).parameters.values()
-        self.length = len(others)
-        """How many arguments it has, the caller apart."""
+        self.length = len(others)  # The number of its arguments without the caller.
         signature = inspect.Signature([first, *others])
         self._of_user: Statement[..., list[Row]] = Statement(of_user, signature)
         self.of_holder: Statement[..., list[Row]] = Statement(of_holder, signature, packed=True)
-        """Finds it for the holder of a token, behind what `_holder` selects."""
+        """The query for the holder of a token, with the columns of `_holder` first."""
 
     def __call__(self, caller: Caller, *arguments: P.args, **keywords: P.kwargs) -> list[Row]:
-        """What is found, as tuples: known already, if it was asked together with who is asking."""
+        """Return the rows, as tuples; without a query, if `identify` has found them already."""
         known = caller.answer
         if known and not keywords and known.question is self and known.arguments == arguments:
             return known.rows
@@ -139,23 +134,23 @@ class Question(Generic[P]):
 
 
 def question(extend: Callable[Concatenate[Any, P], peewee.Select]) -> Question[P]:
-    """Make a question of a function that adds to a query about the caller, a row of `User` in it,
-    what a rule wants to know first:
+    """Make a question of a function that extends a query with one row of `User`, the caller's, by
+    what a rule needs first:
 
         @question
         def _at_hand(query, name):
             friend = User.alias()
             return query.select_extend(friend.id).left_outer_join(friend, on=(friend.name == name))
 
-    It joins by outer joins, as there must be a row for the caller at least, and is called as
-    `_at_hand(caller, name)`. A rule that `asks` it finds it answered.
+    Use outer joins only, as at least one row must remain for the caller. Call it as
+    `_at_hand(caller, name)`. For a rule that `asks` it, that call needs no query.
     """
     return Question(extend)
 
 
 def asks(first: Question[Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Mark a rule that begins with this question, whose arguments are the first of its own behind
-    the caller: the command asks it together with who is calling."""
+    """Mark a rule that begins with this question. The question's arguments must be the rule's first
+    ones after the caller: one query then finds the caller and the answer."""
 
     def mark(rule: Callable[P, T]) -> Callable[P, T]:
         rule.__bbs_asks__ = first  # type: ignore[attr-defined]
@@ -165,7 +160,7 @@ def asks(first: Question[Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def asked_by(rule: Callable[..., object] | None) -> Question[Any] | None:
-    """The question that `rule` is marked with."""
+    """The question that `rule` is marked with, if any."""
     return getattr(rule, "__bbs_asks__", None)
 
 
@@ -177,16 +172,17 @@ def identify(
     first: Question[Any] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Caller:
-    """Who holds `token`; with the answer to the question `first`, if there is one."""
+    """Find the user of `token`, with the answer to the question `first`, if there is one;
+    NotLoggedIn if the token is missing or unknown, or its session has expired."""
     token_digest = digest(token or "")
-    found = first.of_holder(token_digest, *arguments) if first else _who_holds(token_digest)
-    if not found and first and _who_holds(token_digest):
-        raise LookupError(f"{first.name} found no row for the caller: it joins by outer joins only")
+    found = first.of_holder(token_digest, *arguments) if first else _find_holder(token_digest)
+    if not found and first and _find_holder(token_digest):
+        raise LookupError(f"{first.name} found no row for the caller: use outer joins only")
     if not found or found[0][0] + sessions.ttl < now:
         raise NotLoggedIn()
     used, user, name, channel, seen, away, server, state = found[0][:_WIDTH]
-    # One from the future was noted by a clock that has been set back since. A session that an app
-    # server keeps alive for who listens says nothing of when its user was last there.
+    # A time in the future was stored by a clock that was set back since. An app server keeps the
+    # sessions of listeners alive: their last use is not when their users were last seen.
     noted = abs(now - used) <= sessions.slack and abs(now - (seen or 0.0)) <= MOST_SLACK
     return Caller(
         user,
@@ -198,45 +194,40 @@ def identify(
         _Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
         sessions.quotas,
         token_digest,
-        placement.says_away(server, away),
+        placement.is_row_away(server, away),
     )
 
 
 @statement
-def _see(user: int, now: float) -> peewee.Update:
+def note_seen(user: int, now: float) -> peewee.Update:
+    """Store that `user` was seen `now`."""
     return User.update(seen=now).where(User.id == user)
 
 
 @statement
-def _touch(token_digest: str, now: float) -> peewee.Update:
+def _note_used(token_digest: str, now: float) -> peewee.Update:
     return Session.update(used=now).where(Session.digest == token_digest)
 
 
-def see(user: int, now: float) -> None:
-    """Note that `user` was there."""
-    _see(user, now)
-
-
 def touch(user: int, token_digest: str, now: float) -> None:
-    """Note that a session was used, and that its `user` was there."""
-    _see(user, now)
-    _touch(token_digest, now)
+    """Store that a session was used, and its `user` seen."""
+    note_seen(user, now)
+    _note_used(token_digest, now)
 
 
-Price = float | Callable[[Any], float]
-"""So much, or so much as follows from what the rule returned."""
+Price = float | Callable[[Any], float]  # A fixed price, or a function of what the rule returned.
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What one call costs: in `commands`, of `[limits] commands`, and in `deliveries`."""
+    """The costs of one call: `commands`, of `[limits] commands`, and `deliveries`."""
 
     commands: Price = 1.0
     deliveries: Price = 0.0
 
     @cached_property
     def known(self) -> bool:
-        """Whether all is known beforehand."""
+        """Whether all prices are known before the call."""
         return not (callable(self.commands) or callable(self.deliveries))
 
 
@@ -246,14 +237,14 @@ ONE_COMMAND = Costs()
 def costs(
     *, commands: Price = 1.0, deliveries: Price = 0.0
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Mark a rule with what a call of it costs, where that is more than one command.
+    """Mark a rule with the costs of a call, if these are more than one command.
 
         @costs(deliveries=lambda sent: len(sent.readers))
         def send_group(caller, name, text): ...
 
-    A price that follows from what the rule returned is known only when the work is done. So calls
-    of such a rule are carried out one after the other for each user, and the next begins when what
-    the one before it cost is there.
+    A price that depends on the rule's result is known only when the work is done. Therefore calls
+    of such a rule run one after the other for each user, and the next begins when the price of the
+    one before it can be paid.
     """
 
     def mark(rule: Callable[P, T]) -> Callable[P, T]:
@@ -264,6 +255,6 @@ def costs(
 
 
 def costs_of(rule: Callable[..., object] | None) -> Costs:
-    """What `rule` is marked with."""
+    """The costs that `rule` is marked with."""
     found: Costs = getattr(rule, "__bbs_costs__", ONE_COMMAND)
     return found

@@ -1,14 +1,15 @@
-"""The fleet for operators and for people who wait: estimates, what runs, one more, one less.
+"""What operators see of the fleet and ask of it, and estimates for users who wait.
 
-Which servers are to be replaced when operators ask for that, and what operators are told of it, is
-pure: for the transaction that writes it down, for the shell and for the page.
+The functions that choose the servers to replace, and that describe the choice, are pure: the
+transaction, the shell and the page use them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import peewee
 
@@ -19,84 +20,70 @@ from bbs.rules.servers import OPERATOR, HeardServer, ServerRow
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
 
-REPLACEABLE = (State.LAUNCHING, State.WARM, State.READY, State.DRAINING)
-"""States of servers that another can be launched for: the others end by themselves."""
-
 DELAY = "delay"
-"""The figure of the login server that keeps the fleet: the `Blocker` for which servers that are to
-be replaced are not, 0 where nothing holds that up."""
+"""The figure of the login server that controls the fleet: the `Blocker` that holds replacements up,
+0 for none."""
 
 
 class Blocker(IntEnum):
-    """What holds replacements up, by the numbers that login servers tell each other: they stay."""
+    """What holds replacements up. Login servers send each other the numbers, so they stay."""
 
-    PROVIDER_AWAY = 1
-    PROVIDER_SILENT = 2
-    BROKER_AWAY = 3
-    PEOPLE_WAIT = 4
-    REFUSED = 5
-    FAILED_LATELY = 6
-    FULL = 7
+    text: str
 
-    @property
-    def text(self) -> str:
-        """What operators read of it."""
-        return _TEXTS[self]
+    def __new__(cls, number: int, text: str) -> Blocker:
+        member = int.__new__(cls, number)
+        member._value_, member.text = number, text
+        return member
+
+    PROVIDER_AWAY = 1, "the provider is away"
+    PROVIDER_SILENT = 2, "the provider has not said for long what runs"
+    BROKER_AWAY = 3, "the broker is away"
+    PEOPLE_WAIT = 4, "people wait for places"
+    REFUSED = 5, "nothing can be launched"
+    FAILED_LATELY = 6, "a launch has failed lately"
+    FULL = (
+        7,
+        "fleet.maximum leaves no room for one more, and no others for the people of any of them",
+    )
 
 
-_TEXTS: Mapping[int, str] = {
-    Blocker.PROVIDER_AWAY: "the provider is away",
-    Blocker.PROVIDER_SILENT: "the provider has not said for long what runs",
-    Blocker.BROKER_AWAY: "the broker is away",
-    Blocker.PEOPLE_WAIT: "people wait for places",
-    Blocker.REFUSED: "nothing can be launched",
-    Blocker.FAILED_LATELY: "a launch has failed lately",
-    Blocker.FULL: (
-        "fleet.maximum leaves no room for one more, and no others for the people of any of them"
-    ),
-}
-
-ANOTHER = "the log of the login server that keeps the fleet says for what"
-"""What operators read of a number that only a newer version knows."""
-
-LONGEST = 9
-"""Digits of how many are meant."""
+UNKNOWN_BLOCKER = "see the log of the login server that controls the fleet"
+"""The text for operators, for a number that only a newer version knows."""
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """What comes of asking for `servers` (their ids) to be replaced: so many of others that it
-    concerns are run `by_hand` and stay, and of so many that are `booting` nobody knows yet which
-    version they are. `full`: no server can be added before one ends."""
+    """The result of a request to replace servers."""
 
-    servers: tuple[str, ...]
-    by_hand: int = 0
-    booting: int = 0
-    full: bool = False
+    servers: tuple[str, ...]  # The ids of those that are replaced.
+    by_hand: int = 0  # Others that an operator runs by hand: they stay.
+    booting: int = 0  # Others whose version is not known yet.
+    full: bool = False  # No server can be added before one ends.
 
 
 def choose(
     servers: Iterable[ServerRow], version: str | None, most: int | None, full: bool = False
 ) -> Replacement:
-    """Those that the fleet launched and of which that was not asked yet; those alone that run
-    another `version`, unless it is None, and `most` at the most, those of older versions first."""
+    """Choose servers to replace: at most `most`, older versions first, of those that the fleet
+    launched and that are not to be replaced already. With a `version`, only servers of another
+    one."""
     by_hand = booting = 0
     candidates = []
     for row in filter(_is_replaceable, servers):
-        if version is not None and _boots(row):
+        if version is not None and row.state is State.LAUNCHING and row.port is None:
             booting += 1
         elif row.version != version:
             by_hand += row.scope == OPERATOR
             if row.scope != OPERATOR:
-                # What drains may end by itself.
+                # Draining servers last: they may end by themselves.
                 order = row.state is State.DRAINING, version_order(row.version), row.created
                 candidates.append((order, row.id))
     ids = tuple(id for _, id in sorted(candidates)[:most])
     return Replacement(ids, by_hand, booting, full)
 
 
-def outdated(servers: Iterable[ServerRow], version: str) -> int:
-    """How many of those that would be chosen serve people now."""
+def count_outdated(servers: Iterable[ServerRow], version: str) -> int:
+    """Count the ready servers that `choose` would choose."""
     return sum(
         row.state is State.READY
         and row.version != version
@@ -107,8 +94,7 @@ def outdated(servers: Iterable[ServerRow], version: str) -> int:
 
 
 def servers_asked_to_be_replaced(servers: Iterable[ServerRow]) -> tuple[str, ...]:
-    """The ids of those that are to be replaced, and may stay yet as they do not drain for that; the
-    oldest first."""
+    """The ids of servers that are to be replaced and do not drain for that yet, oldest first."""
     found = [
         row
         for row in servers
@@ -121,49 +107,37 @@ def servers_asked_to_be_replaced(servers: Iterable[ServerRow]) -> tuple[str, ...
 
 def _is_replaceable(row: ServerRow) -> bool:
     leaves = row.replace_asked or row.drain_asked or row.warned is not None
-    return row.state in REPLACEABLE and not leaves
+    # Lost and gone servers end by themselves.
+    return row.state not in (State.LOST, State.GONE) and not leaves
 
 
-def _boots(row: ServerRow) -> bool:
-    """Whether it has not said anything yet."""
-    return row.state is State.LAUNCHING and row.port is None
-
-
-def delay(figures: Iterable[int]) -> str:
-    """What holds replacements up, by what login servers tell of it; "" for nothing."""
+def blocker_text(figures: Iterable[int]) -> str:
+    """Say what holds replacements up, by the `DELAY` figures of login servers; "" for nothing."""
     number = max(figures, default=0)
-    return _TEXTS.get(number, ANOTHER) if number else ""
+    texts = {blocker.value: blocker.text for blocker in Blocker}
+    return texts.get(number, UNKNOWN_BLOCKER) if number else ""
 
 
-def count_of(text: str) -> int:
-    """How many are meant.
-
-    :raises ValueError: it is no number from 1.
-    """
-    if text.isascii() and text.isdigit() and len(text) <= LONGEST and int(text):
+def parse_count(text: str) -> int:
+    """Parse a number of servers, of at most 9 digits; ValueError if it is malformed or 0."""
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text):
         return int(text)
-    raise ValueError("how many is a number from 1")
+    raise ValueError("count must be at least 1")
 
 
-# --- in words ---
-
-
-def in_number(count: int) -> str:
-    """So many servers."""
+def count_text(count: int) -> str:
+    """Say how many servers: "1 server", "2 servers"."""
     return "1 server" if count == 1 else f"{count} servers"
 
 
-def notes(result: Replacement, maximum: int) -> Iterator[str]:
-    """What else is to be known, where the fleet may have `maximum` servers."""
+def replacement_notes(result: Replacement, maximum: int) -> Iterator[str]:
+    """Sentences for operators, where the fleet may have `maximum` servers."""
     if result.by_hand:
         stays = "stays" if result.by_hand == 1 else "stay"
-        yield f"{in_number(result.by_hand)} that an operator runs by hand {stays}"
+        yield f"{count_text(result.by_hand)} that an operator runs by hand {stays}"
     if result.booting:
         boots = "boots" if result.booting == 1 else "boot"
-        yield (
-            f"{in_number(result.booting)} still {boots}, and nobody knows which version: ask again"
-            " later"
-        )
+        yield f"{count_text(result.booting)} still {boots} with an unknown version: ask again later"
     if result.full and result.servers:
         yield (
             f"fleet.maximum: {maximum} app servers run already: each is replaced when its people"
@@ -171,42 +145,36 @@ def notes(result: Replacement, maximum: int) -> Iterator[str]:
         )
 
 
-LONGEST_HOLD = 600.0
-"""Seconds after a refusal for which the provider is not asked again, at the most."""
-
-LAUNCHES_REMEMBERED = 5
-"""How many of the latest launches the estimate for those who wait is the mean of."""
-
-AT_ONCE = 500
-"""Rows that one statement marks."""
+LONGEST_HOLD = 600.0  # Seconds after a refusal until the provider is asked again, at most.
+LAUNCHES_AVERAGED = 5  # The latest launches whose mean is the estimate for users who wait.
+AT_ONCE = 500  # Rows that one statement marks.
 
 
 class FleetFull(Exception):
-    """There are as many app servers as `[fleet] maximum` allows."""
+    """As many app servers run as `[fleet] maximum` allows."""
 
 
 class NoSuchServer(Exception):
-    """No app server that lives has this id, or more than one has one that begins so."""
+    """No live app server has an id that begins so, or several have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorAction:
-    """What an operator did: `at` when (seconds since the epoch), from which `address`, to which
-    server (`target`, else "") or to which `person` (a name), and how (`detail`)."""
+    """An act of an operator."""
 
     id: int
-    at: float
+    at: float  # Seconds since the epoch.
     operator: str
     address: str
     action: str
-    target: str
-    person: str | None = None
+    target: str  # A server, or "".
+    person: str | None = None  # The name of a user.
     detail: str | None = None
 
 
 @dataclass(frozen=True)
 class LaunchTimes:
-    """How long launches took lately (mean of the last, s), and how long the oldest has run (s)."""
+    """Seconds: the mean of the latest launches, and of the oldest under way so far."""
 
     usual: float
     oldest: float
@@ -222,26 +190,26 @@ class Hold:
 
 @read_only
 def launches_under_way(now: float) -> LaunchTimes | None:
-    """What an estimate for those who wait is made from; None where no launch has been measured."""
+    """The launch times for an estimate; None if no launch has been measured."""
     latest = (
         Server.select(Server.ready - Server.created)
         .where(Server.ready.is_null(False))
         .order_by(Server.ready.desc())
-        .limit(LAUNCHES_REMEMBERED)
+        .limit(LAUNCHES_AVERAGED)
     )
     times = [seconds for (seconds,) in rows(latest)]
     if not times:
         return None
     for_people = (Server.state == State.LAUNCHING) & ~Server.shelved
     oldest = Server.select(peewee.fn.MIN(Server.created)).where(for_people).scalar()
-    # A clock that was set back makes the estimate no longer than a launch takes.
+    # If a clock was set back, the estimate is still at most one launch.
     return LaunchTimes(sum(times) / len(times), max(0.0, now - oldest) if oldest else 0.0)
 
 
 @read_only
 def refusal() -> Hold | None:
-    """Why no server can be launched, since the last time that one was; None where one can."""
-    lease = Lease.get_or_none(Lease.name == membership.KEEPER)
+    """Why no server can be launched; None if the provider does not refuse."""
+    lease = Lease.get_or_none(Lease.name == membership.FLEET_LEASE)
     if lease is None or lease.refusal is None or lease.refused_until is None:
         return None
     return Hold(lease.refusal, lease.refused_until)
@@ -249,8 +217,8 @@ def refusal() -> Hold | None:
 
 @read_only
 def is_hopeless(now: float) -> bool:
-    """Whether none is launched for those who wait now: the provider refuses, and none is on its
-    way. Where none can hold for so long, a clock is wrong, and nobody is sent away for it."""
+    """Whether no server will come for users who wait now: the provider refuses, and no launch is
+    under way. A refusal that would last too long comes from a wrong clock, and is ignored."""
     refused = refusal()
     # Twice, as clocks differ a little from each other.
     if refused is None or not 0 < refused.until - now < 2 * LONGEST_HOLD:
@@ -259,16 +227,16 @@ def is_hopeless(now: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """An app server, and the names of those who are on it."""
+class ListedServer:
+    """An app server, and the names of the users on it."""
 
     server: HeardServer
     people: tuple[str, ...]
 
 
 @long_read
-def listing() -> tuple[Listed, ...]:
-    """The servers that live, oldest first, and who is on each."""
+def listing() -> tuple[ListedServer, ...]:
+    """The servers that live, oldest first, with their users."""
     people: dict[str, list[str]] = {}
     query = (
         Place.select(Place.server, User.name)
@@ -279,27 +247,21 @@ def listing() -> tuple[Listed, ...]:
     for server, name in rows(query):
         people.setdefault(server, []).append(name)
     return tuple(
-        Listed(server, tuple(people.get(server.id, ())))
+        ListedServer(server, tuple(people.get(server.id, ())))
         for server in servers.read(servers.living().order_by(Server.created, Server.id))
     )
 
 
 def ask_launch(capacity: int, maximum: int, now: float) -> str:
-    """Write down a launch for whoever keeps the fleet; returns its id.
-
-    :raises FleetFull: no more servers are allowed.
-    """
-    membership.locked_leader()  # Whoever keeps the fleet counts under the same lock.
+    """Store a launch for the fleet's controller; returns its id, or raises FleetFull."""
+    membership.locked_leader()  # The controller counts under the same lock.
     if servers.running().count() >= maximum:
         raise FleetFull()
     return servers.add("", capacity, now)
 
 
 def ask_drain(beginning: str) -> str:
-    """Have everybody moved off the server whose id begins so, which then ends; returns its id.
-
-    :raises NoSuchServer: none that lives has such an id, or several have.
-    """
+    """Ask that the server whose id begins so drains; returns its id, or raises NoSuchServer."""
     alive = Server.select(Server.id).where(Server.state != State.GONE)
     ids = [row.id for row in alive if row.id.startswith(beginning)]
     if not beginning or len(ids) != 1:
@@ -309,8 +271,8 @@ def ask_drain(beginning: str) -> str:
 
 
 def ask_replace(maximum: int, version: str | None, most: int | None) -> Replacement:
-    """Have another server launched in place of each that `replacing.choose` finds."""
-    membership.locked_leader()  # So that of two who ask at once each asks for servers of their own.
+    """Ask for another server in place of each that `choose` finds."""
+    membership.locked_leader()  # So that two operators do not ask for the same servers.
     full = servers.running().count() >= maximum
     chosen = choose(servers.read_all(), version, most, full)
     _mark(chosen.servers, True)
@@ -318,8 +280,7 @@ def ask_replace(maximum: int, version: str | None, most: int | None) -> Replacem
 
 
 def cancel_replace() -> tuple[str, ...]:
-    """Let all stay of which it was asked that they are replaced, but for those that drain for that
-    already; returns their ids."""
+    """Cancel the replacement of servers that do not drain for that yet; returns their ids."""
     ids = servers_asked_to_be_replaced(servers.read_all())
     _mark(ids, False)
     return ids
@@ -330,20 +291,16 @@ def _mark(ids: tuple[str, ...], asked: bool) -> None:
         Server.update(replace_asked=asked).where(Server.id.in_(some)).execute()
 
 
-# --- what operators do is recorded by the transaction that does it ---
-
 LAUNCH, DRAIN, REPLACE, CANCEL_REPLACE = "launch", "drain", "replace", "replace-cancel"
-"""The actions."""
 
 
 @dataclass(frozen=True)
 class By:
-    """Who acts, from where (an address, or the command by which it is done), and when (s since the
-    epoch)."""
+    """The operator who acts."""
 
     operator: str
-    address: str
-    now: float
+    address: str  # Or the command that acted.
+    now: float  # Seconds since the epoch.
 
 
 def launch(by: By, capacity: int, maximum: int) -> str:
@@ -356,7 +313,7 @@ def launch(by: By, capacity: int, maximum: int) -> str:
 
 def drain(by: By, beginning: str) -> str:
     """`ask_drain`, recorded."""
-    membership.locked_leader()  # First of all, as whoever keeps the fleet has it first.
+    membership.locked_leader()  # First of all, as the controller locks it first.
     server = ask_drain(beginning)
     record(by, DRAIN, server)
     return server
@@ -365,11 +322,11 @@ def drain(by: By, beginning: str) -> str:
 def replace(
     by: By, maximum: int, version: str | None = None, most: int | None = None
 ) -> Replacement:
-    """`ask_replace`, recorded where it concerns anybody."""
+    """`ask_replace`, recorded if it finds servers."""
     asked = ask_replace(maximum, version, most)
     if asked.servers:
         what = "" if version is None else f" of other versions than {version}"
-        record(by, REPLACE, detail=f"{in_number(len(asked.servers))}{what}"[:250])
+        record(by, REPLACE, detail=f"{count_text(len(asked.servers))}{what}"[:250])
     return asked
 
 
@@ -378,48 +335,29 @@ def cancel(by: By) -> tuple[str, ...]:
     membership.locked_leader()
     kept = cancel_replace()
     if kept:
-        record(by, CANCEL_REPLACE, detail=in_number(len(kept)))
+        record(by, CANCEL_REPLACE, detail=count_text(len(kept)))
     return kept
 
 
 @long_read
 def actions(most: int) -> list[OperatorAction]:
     """The latest actions, newest first."""
-    latest = Action.select().order_by(Action.id.desc()).limit(most)
-    return [
-        OperatorAction(
-            id=row.id,
-            at=row.at,
-            operator=row.operator,
-            address=row.address,
-            action=row.action,
-            target=row.target,
-            person=row.person,
-            detail=row.detail,
-        )
-        for row in latest
-    ]
+    latest: Any = Action.select().order_by(Action.id.desc()).limit(most).dicts()
+    return [OperatorAction(**row) for row in latest]
 
 
 def record(
     by: By, action: str, target: str = "", *, person: str | None = None, detail: str | None = None
 ) -> None:
-    """Write down what is done, in the transaction that does it; for everybody, where it is done to
-    servers. That takes the lock of the fleet's lease (`bbs.rules.page_history`)."""
-    Action.insert(
-        at=by.now,
-        operator=by.operator,
-        address=by.address,
-        action=action,
-        target=target,
-        person=person,
-        detail=detail,
-    ).execute()
+    """Record an act, in the transaction that performs it. An act on servers is also a public event,
+    which needs the lock of the fleet's lease (`bbs.rules.page_history`)."""
+    row = {"at": by.now, "operator": by.operator, "address": by.address, "action": action}
+    Action.insert(**row, target=target, person=person, detail=detail).execute()
     page_history.add(*events(by.now, action, target, detail))
 
 
 def events(at: float, action: str, target: str, detail: str | None) -> Iterator[Event]:
-    """The event of an action; none of what is for operators alone."""
+    """The event of an action, unless the action is for operators alone."""
     if action in _EVENTS:
         yield Event(_EVENTS[action], at, target, detail or "")
 

@@ -1,13 +1,12 @@
-"""Carries out what the controller of the fleet decides.
+"""The transactions of the fleet's controller.
 
-Every decision's transaction checks the lease again, so a login server that has lost it changes
-nothing more. The same transaction stores what becomes of a server as an event of the operators'
-page.
+Each one checks the lease again, so a login server that has lost it changes nothing more. Each one
+also stores the events of the operators' page for its changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from itertools import chain, islice, repeat
@@ -17,22 +16,21 @@ import peewee
 
 from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
 from bbs.rules import fleet_admin, overview, page_history, placement, servers
-from bbs.rules.membership import KEEPER, Member, locked_leader
+from bbs.rules.membership import FLEET_LEASE, Member, locked_leader
 from bbs.rules.page_history import Event, EventKind, sentence
 from bbs.rules.servers import ServerRow
 from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server, Waiter
 from bbs.storage.statements import Row, statement
 
-NOTICES_AT_ONCE = 100
-"""Notices that are taken at the most in one transaction."""
+NOTICES_AT_ONCE = 100  # Notices that one transaction reads at most.
 
 CAN_WAIT = [cause for cause in DrainCause if cause.urgency is Urgency.WHEN_QUIET]
 """The causes for which a server drains although it could stay."""
 
 
-class Stands(StrEnum):
-    """How it stands with an instance that no server was seen to have."""
+class Ownership(StrEnum):
+    """The owner of an instance that no observed server has, by the servers' rows."""
 
     LIVES = "a server has it"
     CLOSED = "its server was closed"
@@ -40,7 +38,7 @@ class Stands(StrEnum):
 
 
 class NotLeader(Exception):
-    """Another login server has taken the fleet over."""
+    """Another login server controls the fleet now."""
 
 
 def add_launches(
@@ -54,9 +52,13 @@ def add_launches(
     strategies: Sequence[str] = (),
     trace: str = "",
 ) -> list[str]:
-    """Rows for `count` launches, which begin only now that they are written down; for the warm pool
-    if they are to be `pooled`. The launch `strategies` are taken in their order. `trace`: the trace
-    of the people whom the launches are for."""
+    """Add rows for `count` launches, as far as `maximum` allows; the launches begin afterwards.
+
+    :param pooled: they are for the warm pool.
+    :param strategies: launch strategies for the first ones, in order.
+    :param trace: that of the users whom the launches are for.
+    :returns: the ids of the new servers.
+    """
     _check_leader(me)
     room = maximum - servers.running().count()
     ids = [
@@ -68,9 +70,9 @@ def add_launches(
 
 
 def adopt(me: Member, scope: str, count: int, strategies: Sequence[str] = ()) -> list[str]:
-    """Take on the first `count` launches that operators wrote down for whoever keeps the fleet, by
-    these launch `strategies` in the order of what is returned, as far as they go. More may have
-    been written down since these were counted: they wait until they have been counted too."""
+    """Adopt the first `count` launches that operators have asked for, with these launch
+    `strategies` in that order, as far as they go; returns the ids. If operators have asked for more
+    since the controller counted, these wait for the next round."""
     _check_leader(me)
     asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
     ids = [server.id for server in asked.order_by(Server.created, Server.id).limit(count)]
@@ -81,75 +83,64 @@ def adopt(me: Member, scope: str, count: int, strategies: Sequence[str] = ()) ->
 
 
 def note_strategy(me: Member, server: str, before: str | None, strategy: str) -> bool:
-    """The launch of `server` is asked for by another `strategy` from now on. False, and then it
-    must not be: somebody has written down another than `before`, or nobody wants the server any
-    more."""
+    """Store another `strategy` for the launch of `server`. False if it must not be used: another
+    strategy than `before` is stored, or the server no longer launches."""
     _check_leader(me)
     was = Server.way.is_null() if before is None else Server.way == before
-    return bool(
-        Server.update(way=strategy)
-        .where((Server.id == server) & (Server.state == State.LAUNCHING) & was)
-        .execute()
-    )
+    return _update(_is_launching(server) & was, {"way": strategy})
 
 
 def note_instances(me: Member, instances: Iterable[Instance]) -> None:
-    """What the provider calls its launches, and where they are reached, as far as it tells."""
+    """Store the provider's ids and kinds of launches, and their hosts as far as they are known."""
     _check_leader(me)
     for instance in instances:
-        told = {
-            "host": instance.host,
-            "instance_id": instance.instance_id,
-            "kind": instance.kind,
-        }
-        values = {name: value for name, value in told.items() if value is not None}
+        values = {"instance_id": instance.instance_id, "kind": instance.kind}
+        if instance.host is not None:
+            values = {"host": instance.host, **values}
         Server.update(values).where(Server.id == instance.launch_id).execute()
 
 
 def refuse(me: Member, reason: str | None, until: float | None, now: float) -> None:
-    """The provider launches nothing, for a reason that an operator must mend, and is not asked
-    again before `until`; None: it launches."""
+    """Store that the provider launches nothing before `until`, for a `reason` that an operator must
+    resolve; or with None, that it launches again."""
     _check_leader(me)
     was_refused = fleet_admin.refusal() is not None
     if was_refused != (reason is not None):
         refused, accepted = EventKind.LAUNCHES_REFUSED, EventKind.LAUNCHES_ACCEPTED
         page_history.add(Event(accepted if was_refused else refused, now))
-    Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
+    Lease.update(refusal=reason, refused_until=until).where(Lease.name == FLEET_LEASE).execute()
 
 
 def mark_ready(me: Member, booted: Iterable[tuple[str, str | None, float]]) -> list[placement.Move]:
-    """Have people be placed on servers that have `booted`: the id of each, the host at which it is
-    reached (None: as its row says already), and since when it is ready: the time at which it was
-    created, and what was measured since."""
+    """Mark servers as ready, and place users on them.
+
+    :param booted: the id of each server, its host (None: as stored), and the time at which it was
+        ready: the time at which it was created, and the seconds that were measured since.
+    """
     _check_leader(me)
     events = []
     for server, host, ready in booted:
         values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
-        launching = (Server.id == server) & (Server.state == State.LAUNCHING)
-        changed = Server.update(values).where(launching).execute()
-        if changed and (row := servers.find(server)):
+        if _update(_is_launching(server), values) and (row := servers.find(server)):
             events.append(_event(row, ready))
     page_history.add(*events)
     return placement.settle()
 
 
 def park(me: Member, server: str, now: float) -> bool:
-    """`server`, which was launched for the warm pool, is warm: it serves nowhere until it is
-    started again. False if it is wanted after all."""
+    """Mark `server`, which was launched for the warm pool, as warm: it serves nobody until it is
+    started again. False if it has left the pool."""
     _check_leader(me)
-    shelved = (
-        Server.update(state=State.WARM, host=None, port=None, created=now)
-        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.shelved)
-        .execute()
-    )
-    if shelved:
+    values = {"state": State.WARM, "host": None, "port": None, "created": now}
+    is_parked = _update(_is_launching(server) & Server.shelved, values)
+    if is_parked:
         page_history.add(Event(EventKind.WARM, now, server))
-    return bool(shelved)
+    return is_parked
 
 
 def resume(me: Member, server: str, maximum: int, now: float) -> bool:
-    """`server` comes out of the warm pool: one that is warm is launching from `now` on, and one
-    that boots for the pool boots for people. False if `maximum` run already, or it is not there."""
+    """Take `server` out of the warm pool: a warm one is launching from `now` on, and one that boots
+    for the pool boots for users. False if `maximum` run already, or it is not in the pool."""
     _check_leader(me)
     row = Server.get_or_none((Server.id == server) & Server.shelved)
     if row is None or row.state not in (State.WARM, State.LAUNCHING):
@@ -158,7 +149,7 @@ def resume(me: Member, server: str, maximum: int, now: float) -> bool:
     if row.state == State.WARM:
         if servers.running().count() >= maximum:
             return False
-        # It left as it was stopped.
+        # It had reported that it leaves when it was stopped.
         begins = {"state": State.LAUNCHING, "host": None, "created": now, "leaving": False}
         page_history.add(Event(EventKind.LAUNCHING, now, server))
     Server.update(shelved=False, **begins).where(Server.id == server).execute()
@@ -166,69 +157,54 @@ def resume(me: Member, server: str, maximum: int, now: float) -> bool:
 
 
 def put_back(me: Member, server: str, now: float) -> None:
-    """`server`, which was warm, could not be started: it is warm again."""
+    """Mark `server`, which could not be started, as warm again."""
     _check_leader(me)
-    could_not = (
-        Server.update(state=State.WARM, shelved=True, created=now)
-        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
-        .execute()
-    )
-    if could_not:
+    values = {"state": State.WARM, "shelved": True, "created": now}
+    if _update(_is_launching(server) & Server.port.is_null(), values):
         page_history.add(Event(EventKind.WARM, now, server))
 
 
 def lose(me: Member, server: str, cause: Cause, reason: str, now: float) -> list[placement.Move]:
-    """Give up `server`, for this `cause`, and place its people again. `reason` tells people why."""
+    """Mark `server` as lost, for this `cause` and `reason` (text), and place its users again."""
     _check_leader(me)
-    was = servers.find(server)
-    changed = (
-        Server.update(state=State.LOST, cause=cause, reason=_cut(reason))
-        .where((Server.id == server) & (Server.state != State.GONE))
-        .execute()
-    )
-    if changed and was and was.state is not State.LOST:
-        page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
+    _lose(server, (Server.id == server) & (Server.state != State.GONE), cause, reason, now)
     return placement.vacate(server)
 
 
 def give_up(me: Member, server: str, reason: str, now: float) -> list[placement.Move] | None:
-    """Give up the launch of `server`, which is late; None if it has reported by now."""
+    """Give up the launch of `server`, which is late; None if the server has reported by now."""
     _check_leader(me)
+    is_silent = _is_launching(server) & Server.port.is_null()
+    is_lost = _lose(server, is_silent, LossCause.LATE, reason, now)
+    return placement.vacate(server) if is_lost else None
+
+
+def _lose(server: str, where: Any, cause: Cause, reason: str, now: float) -> bool:
     was = servers.find(server)
-    changed = (
-        Server.update(state=State.LOST, cause=LossCause.LATE, reason=_cut(reason))
-        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
-        .execute()
-    )
-    if not changed:
-        return None
-    if was:
+    changed = _update(where, {"state": State.LOST, "cause": cause, "reason": _cut(reason)})
+    if changed and was and was.state is not State.LOST:
         page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
-    return placement.vacate(server)
+    return changed
 
 
 def drain(
     me: Member, server: str, cause: DrainCause, reason: str, seen: int, now: float
 ) -> list[placement.Move] | None:
-    """Place nobody on `server` any more, for this `cause`; `reason` tells people why. For an urgent
-    cause its people move at once, as far as there are places; otherwise nobody moves yet.
+    """Let `server` drain, for this `cause`: it gets no more users. The `reason` is text for people.
+    For an urgent cause its users move at once, as far as there are places; otherwise later.
 
-    Returns the moves, or None if the server is wanted after all. With an urgent cause it drains if
-    it is empty, or if an operator wants it empty or its provider will take it away. With another
-    cause it drains if neither of these is so and no more people are there than were `seen`. A
-    replacement must still be asked for, and a consolidation waits while somebody is there who was
-    moved shortly before `now`.
+    Returns the moves, or None if the server does not drain. For an urgent cause a server drains if
+    it is empty, an operator wants it empty, or its provider will take it away. For another cause it
+    drains if the last two are not so and it has no more users than were `seen`. A replacement must
+    still be asked for, and a consolidation waits while the server has a user who was moved shortly
+    before `now`.
     """
     _check_leader(me)
     if cause is DrainCause.CONSOLIDATION and placement.anybody_moved_lately(server, now):
         return None
     was = servers.find(server)
-    changed = (
-        Server.update(state=State.DRAINING, cause=cause, reason=_cut(reason))
-        .where((Server.id == server) & _may_drain(cause, seen))
-        .execute()
-    )
-    if not changed:
+    values = {"state": State.DRAINING, "cause": cause, "reason": _cut(reason)}
+    if not _update((Server.id == server) & _may_drain(cause, seen), values):
         return None
     if was and was.state is not State.DRAINING:
         page_history.add(Event(EventKind.DRAINING, now, server, reason))
@@ -243,8 +219,8 @@ def _may_drain(cause: DrainCause, seen: int) -> Any:
 
 
 def keep(me: Member, server: str, now: float) -> list[placement.Move]:
-    """Place people again on `server`, which drains but could stay; first those who are online
-    without a place. Nothing happens if it is empty by now: then it is being ended."""
+    """Keep `server`, which drains but could stay; users who wait get places on it. Nothing happens
+    if it is empty by now: then it is being terminated."""
     _check_leader(me)
     may_stay = (
         (Server.id == server)
@@ -253,13 +229,13 @@ def keep(me: Member, server: str, now: float) -> list[placement.Move]:
         & (Server.taken > 0)
         & ~servers.must_go()
     )
-    if Server.update(state=State.READY, cause="", reason="").where(may_stay).execute():
+    if _update(may_stay, {"state": State.READY, "cause": "", "reason": ""}):
         page_history.add(Event(EventKind.KEPT, now, server))
     return placement.settle()
 
 
 def move_off(me: Member, server: str) -> list[placement.Move]:
-    """Move people from `server`, if it drains, as far as there are other places."""
+    """Move users from `server`, if it drains, as far as there are other places."""
     _check_leader(me)
     return placement.move_off(server) if _drains(server) else []
 
@@ -267,14 +243,14 @@ def move_off(me: Member, server: str) -> list[placement.Move]:
 def move_some_off(
     me: Member, server: str, most: int, now: float, again: bool = False
 ) -> list[placement.Move]:
-    """Move `most` people from `server`, if it drains, as far as there are other places, and none
-    whom that has happened to not long before `now`, unless they are to be moved `again`."""
+    """Move up to `most` users from `server`, if it drains, as far as there are other places. Users
+    who were moved shortly before `now` stay, unless they may be moved `again`."""
     _check_leader(me)
     return placement.move_some_off(server, most, now, again) if _drains(server) else []
 
 
 def _drains(server: str) -> bool:
-    """Whether nobody has decided to keep `server` since it was seen to drain."""
+    """Whether `server` still drains, and is not kept by now."""
     drains = (Server.id == server) & (Server.state == State.DRAINING)
     return bool(Server.select().where(drains).exists())
 
@@ -282,57 +258,50 @@ def _drains(server: str) -> bool:
 def close(
     me: Member, server: str, cause: Cause | None, reason: str, now: float
 ) -> list[placement.Move]:
-    """Note that `server` has been terminated: it is gone, and ends itself should it still run. The
+    """Mark `server`, which was terminated, as gone; should it still run, it then ends itself. The
     `cause` and the `reason` are stored unless it was lost: then those of the loss stay. Without a
     `cause`, the one for which it drained stays."""
     _check_leader(me)
     was = servers.find(server)
-    noted = {"reason": _cut(reason)} | ({} if cause is None else {"cause": cause})
-    Server.update(noted).where(
-        (Server.id == server) & Server.state.not_in([State.LOST, State.GONE])
-    ).execute()
-    Server.update(state=State.GONE, ended=now).where(
-        (Server.id == server) & (Server.state != State.GONE)
-    ).execute()
-    is_told = was and was.state is State.LOST and was.has_yet_to_serve
-    if was and not is_told:
+    values = {"reason": _cut(reason)} | ({} if cause is None else {"cause": cause})
+    _update((Server.id == server) & Server.state.not_in([State.LOST, State.GONE]), values)
+    ended = {"state": State.GONE, "ended": now}
+    _update((Server.id == server) & (Server.state != State.GONE), ended)
+    has_event = was and was.state is State.LOST and was.has_yet_to_serve
+    if was and not has_event:
         why = was.reason if was.state is State.LOST else reason
         page_history.add(_event(replace(was, state=State.GONE, reason=why), now))
     return placement.vacate(server)
 
 
 def settle(me: Member) -> list[placement.Move]:
-    """Find places for people who are online without one."""
+    """Find places for users who wait online."""
     _check_leader(me)
     return placement.settle()
 
 
 def forget_peer(me: Member, peer: str) -> None:
-    """A login server is dead: nobody waits there any more."""
+    """Remove a dead login server, and with it the users who waited there."""
     _check_leader(me)
     LoginServer.delete().where(LoginServer.id == peer).execute()
 
 
-# --- what pages show of it ---
-
-
 def begin(me: Member, now: float) -> None:
-    """Store what happened unnoticed before `me` began to keep the fleet: an older version stores
-    nothing, and a keeper that died did not see how things went on."""
+    """Store events that are missing when `me` begins to control the fleet: an older version stores
+    none, and a controller that died has missed what followed."""
     note_waiting(me, now)
     if page_history.goes_on(EventKind.LAUNCHES_REFUSED) and fleet_admin.refusal() is None:
         page_history.add(Event(EventKind.LAUNCHES_ACCEPTED, now))
     kept = page_history.news_behind(0)
     if kept:
-        # By words, as an older version's page tells what it sees in words alone.
-        told = {each.text for each in kept}
-        events = sorted(_since(kept[0].at, now), key=lambda event: event.at)
-        page_history.add(*(event for event in events if sentence(event) not in told))
+        # Compared by text, as an older version's page stores texts alone.
+        stored = {each.text for each in kept}
+        events = sorted(_events_since(kept[0].at, now), key=lambda event: event.at)
+        page_history.add(*(event for event in events if sentence(event) not in stored))
 
 
 def note_waiting(me: Member, now: float) -> bool:
-    """Store that people begin to wait for places, or that nobody waits any more; returns whether
-    somebody does."""
+    """Store that users begin or cease to wait for places; returns whether one waits."""
     _check_leader(me)
     count = overview.waiting()
     was_waiting = page_history.goes_on(EventKind.PEOPLE_WAIT)
@@ -345,12 +314,12 @@ def note_waiting(me: Member, now: float) -> bool:
     return bool(count)
 
 
-def _since(then: float, now: float) -> Iterator[Event]:
-    """The events after `then` that rows tell of: what operators asked for, and to what servers came
-    last. That has a stamp, or may have been just `now`."""
-    for deed in fleet_admin.actions(page_history.NEWS_KEPT):
-        if deed.at > then:
-            yield from fleet_admin.events(deed.at, deed.action, deed.target, deed.detail)
+def _events_since(then: float, now: float) -> Iterator[Event]:
+    """The events after `then` that can be derived from rows: acts of operators, and the last change
+    of each server, which has a timestamp or counts as just `now`."""
+    for act in fleet_admin.actions(page_history.NEWS_KEPT):
+        if act.at > then:
+            yield from fleet_admin.events(act.at, act.action, act.target, act.detail)
     stamps = {
         State.LAUNCHING: Server.created,
         State.WARM: Server.created,
@@ -364,55 +333,41 @@ def _since(then: float, now: float) -> Iterator[Event]:
 
 
 def _event(row: ServerRow, at: float) -> Event:
-    """The event that a server has come to the state in `row`. What a provider says of a launch that
-    failed is not for everybody."""
+    """The event that a server has reached the state in `row`. Everybody may read events, so the
+    provider's reason for a failed launch is not quoted."""
     if row.state in (State.LOST, State.GONE) and row.has_yet_to_serve:
         return Event(EventKind.FAILED, at, row.id)
     is_launched = row.state is State.READY and row.scope != servers.OPERATOR
-    return Event(
-        EventKind(row.state.value),
-        at,
-        row.id,
-        "" if row.state in _WITHOUT_REASON else row.reason,
-        row.launch_time if is_launched else None,
-    )
-
-
-_WITHOUT_REASON = (State.LAUNCHING, State.READY, State.WARM)
-
-
-# --- what has become of servers ---
+    has_reason = row.state not in (State.LAUNCHING, State.READY, State.WARM)
+    reason, seconds = row.reason if has_reason else "", row.launch_time if is_launched else None
+    return Event(EventKind(row.state.value), at, row.id, reason, seconds)
 
 
 @read_only
-def stands(server: str) -> Stands:
-    """Whether the instance of `server` is one that this fleet has."""
+def ownership(server: str) -> Ownership:
+    """Whether this fleet has the instance of `server`."""
     row = Server.get_or_none(Server.id == server)
     if row is None:
-        return Stands.NEVER
-    return Stands.CLOSED if row.state == State.GONE else Stands.LIVES
+        return Ownership.NEVER
+    return Ownership.CLOSED if row.state == State.GONE else Ownership.LIVES
 
 
 def forget_gone(now: float, kept: float) -> int:
-    """Remove the rows of servers that ended more than `kept` seconds ago, or will have by a clock
-    that was wrong; returns how many."""
+    """Remove the rows of servers that ended more than `kept` seconds ago, or as far in the future,
+    by a wrong clock; returns how many."""
     old = (Server.ended < now - kept) | (Server.ended > now + kept)
     removed: int = Server.delete().where((Server.state == State.GONE) & old).execute()
     return removed
 
 
-# --- what has been done to people ---
-
-
 @read_only
 def notices() -> list[Row]:
-    """The oldest notices, each its id and the channel of whom it is about."""
+    """The oldest notices: the id and the user's channel of each."""
     return _oldest_notices(NOTICES_AT_ONCE)
 
 
 def forget_notices(ids: Sequence[int]) -> None:
-    """Remove notices whose people have been told. Another controller may have told them too, or
-    removed the notices first: either does no harm."""
+    """Remove notices that have been sent, perhaps by another controller too."""
     OutboxEntry.delete().where(OutboxEntry.id.in_(ids)).execute()
 
 
@@ -431,5 +386,13 @@ def _check_leader(me: Member) -> None:
 
 
 def _cut(reason: str) -> str:
-    """As much of `reason` as the column holds."""
     return reason[: Server.reason.max_length]
+
+
+def _is_launching(server: str) -> Any:
+    return (Server.id == server) & (Server.state == State.LAUNCHING)
+
+
+def _update(where: Any, values: Mapping[str, object]) -> bool:
+    """Change the row of the server that fulfils `where`; returns whether there was one."""
+    return bool(Server.update(values).where(where).execute())

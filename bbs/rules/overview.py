@@ -1,9 +1,10 @@
-"""The whole service at one moment, as the operators' page shows it: one transaction, once a second
-at the most, however many look."""
+"""The whole service at one moment, for the operators' page: one transaction, at most once a second
+for all viewers."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,92 +13,71 @@ import peewee
 
 from bbs.core.values import LossCause, State, version_order
 from bbs.rules import fleet_admin, fleets, membership, page_history, placement, servers
-from bbs.rules.fleets import Left
+from bbs.rules.fleets import SourceFleet
 from bbs.rules.membership import LeaseSeen
 from bbs.rules.page_history import StoredEvent
 from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 
-GONE_SHOWN = 120.0
-"""Seconds for which a server that has ended is still shown."""
-
-NAMES_SHOWN = 2000
-"""Names of people at the most: a page of more is of use to nobody."""
+GONE_SHOWN = 120.0  # Seconds for which a server that has ended is still shown.
+NAMES_SHOWN = 2000  # Names of users at most: a longer page would be useless.
 
 FAILED_LATELY = 600.0
-"""Seconds since a launch began after which its failure says nothing of the next one any more: two
-that time out in a row, by default, are within it."""
+"""Seconds since the beginning of a launch for which its failure counts: with the default time-out,
+two late launches in a row are within it."""
 
-FAILURES = (LossCause.FAILED, LossCause.LATE)
-"""Why a launch is lost that failed: one that was refused is told of by itself."""
-
-LAUNCHES_READ = 10
-"""The latest launches that are looked at for how many failed in a row."""
-
-ACTIONS_SHOWN = 1
-"""The latest actions that one look brings: where there is another, operators ask for them all."""
+FAILURES = (LossCause.FAILED, LossCause.LATE)  # Refused launches are shown separately.
+LAUNCHES_READ = 10  # The latest launches that are checked for failures in a row.
+ACTIONS_SHOWN = 1  # The latest actions in an overview; if there is a new one, the page reads all.
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoginServerRow:
-    """What a login server has done since it started: `logins` are the people it let in, `counts`
-    what its service counted, by name, and `figures` what it tells of itself beside that. `version`
-    is that of bbs which it runs, "" of an older one than says so."""
+    """The counts of a login server since it started."""
 
     id: str
     logins: int
-    counts: Mapping[str, int]
+    counts: Mapping[str, int]  # Of its service.
     figures: Mapping[str, int] = field(default_factory=dict)
-    version: str = ""
+    version: str = ""  # Of bbs; "" for a very old one.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """What one look showed.
-
-    `waiting` counts people without a place who want one, of whom the first who has none at all came
-    at `waiting_since` (seconds since the epoch); `away` counts those who are logged in and want
-    none, as they are not there; `connected` counts those who listen, as the servers that live told
-    with their last heartbeats. `usual` is what launches took lately (s), and `failures` how many of
-    the latest failed in a row. `who` has
-    the names of people by server, "" for those without a place; None unless they were asked for.
-    `keeper` keeps the fleet. `news` are the events that were asked for. `fleet` is this fleet's id,
-    and `copy_of` what it may adopt.
-    """
+    """The service at one moment."""
 
     servers: tuple[HeardServer, ...]
     login_servers: tuple[LoginServerRow, ...]
-    waiting: int
-    waiting_since: float | None
-    away: int = 0
-    connected: int = 0
+    waiting: int  # Users who wait for a place.
+    waiting_since: float | None  # When the first offline one came (seconds since the epoch).
+    away: int = 0  # Users who are logged in without a place, and do not wait.
+    connected: int = 0  # Listeners, by the last heartbeats of the live servers.
     refusal: fleet_admin.Hold | None
-    usual: float | None
-    failures: int = 0
+    usual: float | None  # The mean time of recent launches (s).
+    failures: int = 0  # How many of the latest launches failed in a row.
     actions: tuple[fleet_admin.OperatorAction, ...]
-    who: Mapping[str, tuple[str, ...]] | None
-    keeper: LeaseSeen | None = None
-    news: tuple[StoredEvent, ...] = ()
-    fleet: str = ""
-    copy_of: Left | None = None
+    who: Mapping[str, tuple[str, ...]] | None  # Names by server, "" for none; None: not asked.
+    leader: LeaseSeen | None = None
+    news: tuple[StoredEvent, ...] = ()  # The events that were asked for.
+    fleet: str = ""  # The fleet's id.
+    copy_of: SourceFleet | None = None  # The fleet that it may adopt.
 
 
 @dataclass(frozen=True)
 class HeadCount:
-    """How many people have places, `connected` of whom listen; how many are `away`, logged in and
-    without one; and how many wait for one."""
+    """Counts of users."""
 
-    placed: int
-    connected: int
-    away: int
-    waiting: int
+    placed: int  # With a place.
+    connected: int  # Those of them who listen.
+    away: int  # Logged in without a place.
+    waiting: int  # For a place.
 
 
 @long_read
 def head_count() -> HeadCount:
-    """Count everybody who is logged in, and who waits for it."""
-    # In one statement: on MySQL another sees who has gone away meanwhile.
+    """Count all users who are logged in or wait for a login."""
+    # In one statement: on MySQL a second one would see later changes.
     placed = peewee.fn.SUM(peewee.Case(None, [(Place.server.is_null(), 0)], 1))
     gone = peewee.fn.SUM(peewee.Case(None, [(placement.is_away(), 1)], 0))
     [(here, there)] = rows(Place.select(placed, gone))
@@ -106,14 +86,13 @@ def head_count() -> HeadCount:
 
 
 @long_read
-def overview(now: float, names: bool, told: int | None = None) -> Overview:
-    """Look at everything; at people's `names` too, if so asked, and at the news behind the id
-    `told`."""
+def overview(now: float, names: bool, behind: int | None = None) -> Overview:
+    """Read everything; also the `names` of users if asked, and the news behind the id `behind`."""
     lately = Server.ended.between(now - GONE_SHOWN, now + GONE_SHOWN)  # Clocks may be set back.
     shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = fleet_admin.launches_under_way(now)
-    fleet, copy_of = fleets.standing()
+    fleet, copy_of = fleets.id_and_source()
     found = servers.read(Server.select().where(shown).order_by(Server.created, Server.id))
     return Overview(
         servers=found,
@@ -127,8 +106,8 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
         failures=failures(now),
         actions=tuple(fleet_admin.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
-        keeper=membership.seen_lease(membership.KEEPER),
-        news=() if told is None else page_history.news_behind(told),
+        leader=membership.seen_lease(membership.FLEET_LEASE),
+        news=() if behind is None else page_history.news_behind(behind),
         fleet=fleet,
         copy_of=copy_of,
     )
@@ -137,23 +116,23 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
 @read_only
 def login_servers() -> tuple[LoginServerRow, ...]:
     """The login servers that run, those of older versions first."""
-    told = (LoginServer.logins, LoginServer.counts, LoginServer.figures, LoginServer.version)
+    columns = (LoginServer.logins, LoginServer.counts, LoginServer.figures, LoginServer.version)
     found = [
         LoginServerRow(
             id=row.id,
             logins=row.logins or 0,
-            counts=servers.counts_of(row),
+            counts=json.loads(row.counts or "{}"),
             figures=servers.figures_of(row),
             version=row.version,
         )
-        for row in LoginServer.select(LoginServer.id, *told)
+        for row in LoginServer.select(LoginServer.id, *columns)
     ]
     return tuple(sorted(found, key=lambda row: (version_order(row.version), row.id)))
 
 
 def failures(now: float) -> int:
-    """How many launches have failed in a row lately, up to the latest that is decided; without
-    those that no provider was ever asked for."""
+    """Count the launches in a row that failed, from the latest; only those a provider was asked
+    for."""
     decided = (
         Server.select(Server.ready, Server.cause, Server.created)
         .where((Server.state != State.LAUNCHING) & Server.scope.not_in(["", servers.OPERATOR]))
@@ -168,23 +147,22 @@ def failures(now: float) -> int:
 
 
 def waiting() -> int:
-    """How many people have no place and want one."""
+    """Count the users who wait for a place."""
     return int(_waiting().count())
 
 
 def away() -> int:
-    """How many people are logged in and have no place, as they have not been there for a while."""
+    """Count the users who are logged in without a place, and do not wait."""
     return int(Place.select().where(placement.is_away()).count())
 
 
 def connected(rows: Iterable[HeardServer]) -> int:
-    """How many people listen at these servers, as far as they live."""
+    """Count the listeners at those of the servers that live."""
     return sum(row.connected or 0 for row in rows if row.state in placement.SERVING)
 
 
 def _waiting() -> Any:
-    """The names of those without a place: who is online and who is offline, and who is told to be
-    both counts once. (Rows are others' from one look to the next.)"""
+    """The names of users who wait, online or offline; a user who is in both tables counts once."""
     homeless = Place.select(User.name).join(User).where(placement.is_waiting())
     return Waiter.select(Waiter.name) | homeless
 

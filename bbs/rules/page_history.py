@@ -1,18 +1,19 @@
 """The history of the operators' pages: points of the last hour, and events with their sentences.
 
-Whoever acts stores the event in the same transaction. The next id is found under the lock of the
-fleet's lease (`membership.locked_leader`), which everybody who stores events holds. So events are
-committed in the order of their ids, and a page that reads behind the last id misses none. What no
-rule brings about, such as a broker that is away, is stored by the first login server that sees it.
+A rule stores its events in its own transaction. The next id is found under the lock of the fleet's
+lease (`membership.locked_leader`), which every rule that stores events holds. Therefore events are
+committed in the order of their ids, and a page that reads behind the last id misses none. Events
+outside of rules, such as a lost broker, are stored by the first login server that sees them.
 
-Everybody may read the sentences: people are counted and never named, and a provider is not quoted.
-Of all pages the first whose turn it is writes a point of the fleet; each writes its own beside.
+Everybody may read the sentences: they count users and never name them, and do not quote a provider.
+The first page that is due writes a point of the fleet; each page writes its own points in addition.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,12 +26,11 @@ from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, News, Point
 from bbs.storage.statements import statement
 
-LATE = "what happens reaches people late, or not at all"
-"""The words for a broker that is away, if no counter declares others."""
+LATE = "what happens reaches people late, or not at all"  # For a broker that is away, by default.
 
 
 class EventKind(StrEnum):
-    """What happened, as the column has it."""
+    """What happened, as stored."""
 
     LAUNCHING = "launching"
     READY = "ready"
@@ -60,61 +60,48 @@ OPPOSITES = {
     EventKind.DATABASE_AWAY: EventKind.DATABASE_BACK,
     EventKind.BROKER_AWAY: EventKind.BROKER_BACK,
 }
-"""The events that begin something, and what ends each."""
+"""The events that begin a state, each with the event that ends it."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened, `at` when (seconds since the epoch), to which `server` (its id), with the
-    `detail` in words and the `number` that its sentence has."""
+    """An event of the operators' page."""
 
     kind: EventKind
-    at: float
-    server: str = ""
-    detail: str = ""
-    number: float | None = None
+    at: float  # Seconds since the epoch.
+    server: str = ""  # Its id.
+    detail: str = ""  # In the sentence.
+    number: float | None = None  # In the sentence.
 
 
 def sentence(event: Event, counters: Iterable[Counter] = ()) -> str:
-    """Say what happened in a service that counts `counters`."""
-    name = f"Server {short(event.server)}"
-    why = f": {event.detail}." if event.detail else "."
-    match event.kind:
-        case EventKind.READY if event.number is not None:
-            return f"{name} is ready after {event.number:.1f} s."
-        case EventKind.DRAINING:
-            return f"{name} drains{why}"
-        case EventKind.LOST:
-            return f"{name} is lost{why}"
-        case EventKind.GONE:
-            return f"{name} is gone{why}"
-        case EventKind.LAUNCH_ASKED:
-            return f"An operator asked to start server {short(event.server)}."
-        case EventKind.DRAIN_ASKED:
-            return f"An operator asked to drain server {short(event.server)}."
-        case EventKind.REPLACE_ASKED:
-            return f"An operator asked for others in place of {event.detail}."
-        case EventKind.REPLACE_CANCELLED:
-            return f"An operator asked to keep {event.detail}."
-        case EventKind.PEOPLE_WAIT:
-            return f"{_people(int(event.number or 0))} for a place."
-        case EventKind.BROKER_AWAY:
-            return broker_away(counters, " later")
-        case kind if kind in _OF_SERVER:
-            return f"{name} {_OF_SERVER[kind]}."
-        case kind:
-            return _OF_SERVICE[kind]
+    """Say what happened, in a service with these `counters`."""
+    if event.kind is EventKind.BROKER_AWAY:
+        return broker_away(counters, " later")
+    count = int(event.number or 0)
+    return _SENTENCES[event.kind].format(
+        name=short(event.server),
+        detail=event.detail,
+        why=f": {event.detail}." if event.detail else ".",
+        after="" if event.number is None else f" after {event.number:.1f} s",
+        people="1 person waits" if count == 1 else f"{count} people wait",
+    )
 
 
-_OF_SERVER = {
-    EventKind.LAUNCHING: "is being launched",
-    EventKind.READY: "is ready",
-    EventKind.WARM: "has booted, and stands by",
-    EventKind.KEPT: "is needed after all, and takes people",
-    EventKind.FAILED: "could not be launched",
-}
-
-_OF_SERVICE = {
+_SENTENCES = {
+    EventKind.LAUNCHING: "Server {name} is being launched.",
+    EventKind.READY: "Server {name} is ready{after}.",
+    EventKind.WARM: "Server {name} has booted, and stands by.",
+    EventKind.DRAINING: "Server {name} drains{why}",
+    EventKind.KEPT: "Server {name} is needed after all, and takes people.",
+    EventKind.FAILED: "Server {name} could not be launched.",
+    EventKind.LOST: "Server {name} is lost{why}",
+    EventKind.GONE: "Server {name} is gone{why}",
+    EventKind.LAUNCH_ASKED: "An operator asked to start server {name}.",
+    EventKind.DRAIN_ASKED: "An operator asked to drain server {name}.",
+    EventKind.REPLACE_ASKED: "An operator asked for others in place of {detail}.",
+    EventKind.REPLACE_CANCELLED: "An operator asked to keep {detail}.",
+    EventKind.PEOPLE_WAIT: "{people} for a place.",
     EventKind.NOBODY_WAITS: "Nobody waits for a place any more.",
     EventKind.LAUNCHES_REFUSED: "Nothing can be launched: the provider refuses it.",
     EventKind.LAUNCHES_ACCEPTED: "Servers can be launched again.",
@@ -127,57 +114,39 @@ _OF_SERVICE = {
 
 
 def broker_away(counters: Iterable[Counter], how_late: str) -> str:
-    """Say that the broker is away: what arrives meanwhile does so `how_late`."""
+    """Say that the broker is away, and which things arrive `how_late`."""
     arrivals = " and ".join(each.arrival for each in counters if each.arrival)
     return f"The broker is away: {arrivals + how_late if arrivals else LATE}."
 
 
 def short(server: str) -> str:
-    """A server's id as people tell it from others."""
+    """Shorten a server's id for people."""
     return server[:8]
 
 
-def _people(count: int) -> str:
-    return "1 person waits" if count == 1 else f"{count} people wait"
+HOUR = 3600.0  # Seconds for which points are kept.
+SLACK = 60.0  # Seconds more, as clocks differ a little.
+POINTS_READ = 360  # Points of a series at most: those of an hour, one each ten seconds.
+NEWS_KEPT = 100  # The latest events, which are kept.
+AT_ONCE = 500  # Events that one statement stores: SQLite takes 32,766 values.
+OF_FLEET = ""  # The series of the whole fleet, instead of a login server's id.
 
-
-HOUR = 3600.0
-"""Seconds of points that are kept."""
-
-SLACK = 60.0
-"""Seconds more, as clocks differ a little."""
-
-POINTS_READ = 360
-"""Points of a series at the most: an hour's, one each ten seconds."""
-
-NEWS_KEPT = 100
-"""Events that are kept, the latest."""
-
-AT_ONCE = 500
-"""Events that one statement stores: SQLite takes 32,766 values."""
-
-OF_FLEET = ""
-"""Instead of a login server's id: the series of the whole fleet."""
-
-Series = Mapping[str, Any]
-"""What a point says: values by the name of their series, and what else the page makes of it."""
+Series = Mapping[str, Any]  # The contents of a point: values by series, and other members.
 
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """The row `id` of what happened `at` when (seconds since the epoch). Ids rise. Where an older
-    version has written it, or a newer one with an event of its own, there is no `event`, and `text`
-    says it."""
+    """A stored event. Ids rise."""
 
     id: int
-    at: float
+    at: float  # Seconds since the epoch.
     text: str
-    event: Event | None
+    event: Event | None  # None for a kind of another version.
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The point `id`: what was measured `at` when (seconds since the epoch)."""
+    """The point with this `id`, measured `at` a time (seconds since the epoch)."""
 
     id: int
     at: float
@@ -186,21 +155,17 @@ class Moment:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a page begins with, oldest first: the fleet's hour, the one of the login server that
-    this one follows on (its own is yet to come), and the latest news."""
+    """The beginning of a page, oldest first."""
 
-    fleet: tuple[Moment, ...]
-    own: tuple[Moment, ...]
-    news: tuple[StoredEvent, ...]
+    fleet: tuple[Moment, ...]  # Its last hour.
+    own: tuple[Moment, ...]  # The hour of the login server that this one continues.
+    news: tuple[StoredEvent, ...]  # The latest.
 
 
 @long_read
 def recall(me: str, now: float) -> Remembered:
-    """What is remembered for the page of the login server `me`.
-
-    A login server that starts has a new id. So its own series goes on with that of one which runs
-    no more, and of several with that of the one which was there last.
-    """
+    """Read the history for the page of the login server `me`. A login server that starts has a new
+    id: its own series continues that of the one that stopped last."""
     running = LoginServer.select(LoginServer.id)
     gone = (
         Point.select(Point.login_server)
@@ -213,32 +178,25 @@ def recall(me: str, now: float) -> Remembered:
         .limit(1)
     )
     before = [name for (name,) in rows(gone)]
-    return Remembered(
-        fleet=_series(OF_FLEET, now),
-        own=_series(before[0], now) if before else (),
-        news=news_behind(0),
-    )
-
-
-# --- the last hour ---
+    own = _series(before[0], now) if before else ()
+    return Remembered(_series(OF_FLEET, now), own, news_behind(0))
 
 
 def write_points(
     me: str, behind: int, at: float, fleet: Series | None, own: Series
 ) -> tuple[Moment, ...]:
-    """Write down what `me` measured `at` when: its `own` series, and those of the `fleet`, unless
-    somebody has written a point of the fleet behind the id `behind`. What is older than an hour is
-    removed then.
+    """Store a point of `me`, its `own` series measured `at` a time. Also store a point of the
+    `fleet`, unless another page has stored one behind the id `behind`; this removes old points.
 
-    :param fleet: None where the fleet could not be seen.
-    :returns: the fleet's points behind that one, whoever wrote them.
+    :param fleet: None if the fleet could not be observed.
+    :returns: the fleet's points behind that id, of all pages.
     """
     Point.insert(at=at, login_server=me, series=json.dumps(own)).execute()
-    locked_leader()  # Of two pages that look at once, one finds the other's point.
+    locked_leader()  # If two pages do this at once, one finds the other's point.
     written = _series(OF_FLEET, at, behind)
     if written or fleet is None:
         return written
-    # What is far ahead was written by a clock that was wrong, and would stay for long.
+    # Points far in the future were written by a wrong clock, and would stay for long.
     Point.delete().where((Point.at < at - HOUR - SLACK) | (Point.at > at + HOUR)).execute()
     id: int = Point.insert(at=at, login_server=OF_FLEET, series=json.dumps(fleet)).execute()
     return (Moment(id, at, fleet),)
@@ -259,15 +217,12 @@ def _series(login_server: str, now: float, behind: int = 0) -> tuple[Moment, ...
     return tuple(reversed(found))
 
 
-# --- what happened ---
-
-
 def add(*events: Event) -> list[int]:
-    """Store `events`, in the transaction that brings them about; returns their ids."""
+    """Store `events`, in the transaction that causes them; returns their ids."""
     if not events:
         return []
     [(last,)] = _last_id()
-    # From the time, so that ids go on rising where a database takes the place of another.
+    # The ids are based on the time, so that they still rise when another database is restored.
     first = max((last or 0) + 1, int(events[-1].at * 1000))
     ids = [*range(first, first + len(events))]
     for some in peewee.chunked(map(_row, ids, events), AT_ONCE):
@@ -276,13 +231,13 @@ def add(*events: Event) -> list[int]:
 
 
 def goes_on(kind: EventKind) -> bool:
-    """Whether what began as `kind` says has not ended, as far as is stored."""
+    """Whether the state that `kind` begins has not ended, by the stored events."""
     return any(last == kind for _, last in rows(_pair(kind).limit(1)))
 
 
 def add_seen(events: Sequence[Event], behind: int) -> list[int]:
-    """Store what only login servers see, unless another one has said the same: behind the id
-    `behind`, or last of all; returns the ids of the rows that say so."""
+    """Store events that only login servers see, unless another one has stored the same event behind
+    the id `behind`, or as the last of its kind; returns the ids of their rows."""
     locked_leader()
     ids: list[int] = []
     for event in events:
@@ -302,10 +257,9 @@ def news_behind(id: int) -> tuple[StoredEvent, ...]:
 
 
 def forget_old_news() -> int:
-    """Remove all news but the latest, and the beginnings of what goes on; returns how many."""
-    lasting = [
-        id for begin in OPPOSITES for id, kind in rows(_pair(begin).limit(1)) if kind == begin
-    ]
+    """Remove all news but the latest, and the beginnings of states that last; returns how many."""
+    latest = {kind: rows(_pair(kind).limit(1)) for kind in OPPOSITES}
+    lasting = [id for begin, found in latest.items() for id, kind in found if kind == begin]
     oldest = News.select(News.id).order_by(News.id.desc()).offset(NEWS_KEPT - 1).limit(1)
     return sum(
         int(News.delete().where((News.id < id) & News.id.not_in(lasting)).execute())
@@ -316,16 +270,14 @@ def forget_old_news() -> int:
 def _stored(
     id: int, at: float, text: str, kind: str, server: str, detail: str, number: float | None
 ) -> StoredEvent:
-    known = _KINDS.get(kind)
-    event = Event(known, at, server, detail, number) if known else None
+    event: Event | None = None
+    with suppress(ValueError):  # An older version has no kind, a newer one may have others.
+        event = Event(EventKind(kind), at, server, detail, number)
     return StoredEvent(id, at, text, event)
 
 
-_KINDS = {kind.value: kind for kind in EventKind}
-
-
 def _pair(kind: EventKind) -> Any:
-    """The rows of what began or ended as `kind` says, newest first."""
+    """Select the rows that begin or end the state of `kind`, newest first."""
     pair = next(pair for pair in OPPOSITES.items() if kind in pair)
     return News.select(News.id, News.kind).where(News.kind.in_(pair)).order_by(News.id.desc())
 

@@ -1,17 +1,16 @@
-"""Lists that are answered in parts, so that no reply is longer than anybody can take.
+"""Lists that are sent in parts, so that no reply is longer than a client can read.
 
     @paged
     @read_only
     def players(caller: Caller, page: Page) -> Part:
         return page.part("player", _players(page.last or 0, page.limit))
 
-The rule reads `page.limit` rows at the most behind the position `page.last`, each with its position
-before it, and the page makes of them what fits into a reply. Where there are others, the reply has
-a cursor for `more`, which calls the rule again where it ended.
+The rule reads at most `page.limit` rows behind the position `page.last`, as pairs of position and
+entry, and the page puts as many as fit into a reply. If there are more, the reply has a cursor for
+the command `more`, which calls the rule again at the next position.
 
-The client keeps the cursor, and no server remembers it. A cursor says itself where its list goes
-on. A keyed hash over that and over whom it was given to shows that a server of this service wrote
-it.
+The client keeps the cursor, and no server stores it. A cursor contains the next position. A keyed
+hash over that and the user's id proves that a server of this service wrote it.
 """
 
 from __future__ import annotations
@@ -30,30 +29,20 @@ from bbs.rules.auth import Caller
 
 P = ParamSpec("P")
 
-Position = Any
-"""Where a part ended: what the rule's rows are in order by, a number or a text. None where the list
-begins."""
+Position = Any  # The sort key of the rule's rows where a part ended; None at the start.
 
-MOST_ENTRIES = 1000
-"""Entries in one reply (`docs/protocol.md`, section 3)."""
+MOST_ENTRIES = 1000  # Entries in one reply (`docs/protocol.md`, section 3).
+MOST_BYTES = 2**20  # Bytes of a list in one reply, on the wire.
+PRICED_BYTES = 2**14  # Bytes of a reply that cost as much as one command: 1 MiB costs 64.
+ESCAPED = 6  # Bytes of one character on the wire at most: `\u0007` in JSON.
 
-MOST_BYTES = 2**20
-"""Bytes of a list in one reply, as it is on the wire."""
-
-PRICED_BYTES = 2**14
-"""Bytes of a reply that cost as much as one command: 1 MiB costs 64."""
-
-ESCAPED = 6
-"""Bytes of a character on the wire at the most: those of `\\u0007`, as JSON has it."""
-
-# As `bbs.protocols.line` writes it.
+# As in `bbs.protocols.line`.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class Part(dict[str, Any]):
-    """What a reply has of a list: its member, and nothing else. `last` is the position from which
-    the next part goes on, None where nothing follows; `size` is about how many bytes the list
-    has on the wire."""
+    """The part of a list in one reply: a mapping with its member alone. `last` is the position at
+    which the next part begins, None at the end; `size` is about the bytes on the wire."""
 
     __slots__ = ("last", "size")
 
@@ -63,28 +52,25 @@ class Part(dict[str, Any]):
         self.size = size
 
     def price(self) -> int:
-        """What it costs, in commands."""
+        """The price, in commands."""
         return max(1, -(-self.size // PRICED_BYTES))
 
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list is wanted: what comes behind the position `last`, at most `most`
-    entries."""
+    """The part of a list to read: at most `most` entries behind the position `last`."""
 
     last: Position = None
     most: int = MOST_ENTRIES
 
     @property
     def limit(self) -> int:
-        """How many rows a rule need read: one more than a reply has, which shows that there are
-        others."""
+        """The number of rows to read: one more than in a reply shows whether more follow."""
         return self.most + 1
 
     @property
     def bytes(self) -> int:
-        """How many bytes a reply has at the most: a rule whose entries are long need read no more
-        behind those that have more together."""
+        """The bytes of a reply at most: a rule with long entries need not read more."""
         return MOST_BYTES
 
     def part(
@@ -96,15 +82,15 @@ class Page:
         backwards: bool = False,
         most: int = MOST_ENTRIES,
     ) -> Part:
-        """The reply's `member`, of rows of a position and an entry each, those nearest to `last`
-        first: as many entries as fit, and one at least.
+        """Make the reply's `member` of rows, each a position and an entry, in the order of reading:
+        as many entries as fit, and at least one.
 
-        :param size: the bytes of all entries as JSON, but for escapes, at least about; a rule that
-            knows spares the page to find out.
-        :param backwards: the entries are told in the other order: the latest are asked for, and
-            read oldest first.
-        :param most: entries, where the list has its own idea of a part.
-        :raises ValueError: an entry is nothing that JSON has.
+        :param size: about the bytes of all entries as JSON, without escapes, if the rule knows
+            them: then the page need not count.
+        :param backwards: reverse the entries: the rule reads the latest first, and the reply shows
+            the oldest first.
+        :param most: entries at most, for lists with parts of another size.
+        :raises ValueError: an entry cannot be encoded as JSON.
         """
         entries = [entry for _, entry in rows]
         del entries[min(most, self.most) :]
@@ -120,7 +106,7 @@ class Page:
 
 
 def _size(entries: Sequence[Any]) -> int:
-    """The bytes of all entries as JSON, but for escapes; of texts about."""
+    """The bytes of all entries as JSON, without escapes; about, for texts."""
     try:
         return len("".join(entries)) + len('"", ') * len(entries)
     except TypeError:
@@ -128,7 +114,7 @@ def _size(entries: Sequence[Any]) -> int:
 
 
 def _fitting(entries: Sequence[object]) -> tuple[int, int]:
-    """How many of `entries` fit, and how many bytes they are."""
+    """The number of `entries` that fit, and their bytes."""
     size, count = len("[]"), 0
     for entry in entries:
         more = len(_to_json(entry).encode()) + (len(", ") if count else 0)
@@ -138,20 +124,20 @@ def _fitting(entries: Sequence[object]) -> tuple[int, int]:
     return count, size
 
 
-# No zope interface: these cannot be generic over a rule's arguments, which type checkers hold here.
+# Not a zope interface, as these cannot be generic over a rule's arguments, for type checkers.
 class PagedRule(Protocol[P]):
-    """A rule that answers in parts: called as a rule it gives the first."""
+    """A rule that returns a list in parts."""
 
     def __call__(self, caller: Caller, *args: P.args, **kwargs: P.kwargs) -> Part:
-        """The first part."""
+        """Return the first part."""
 
     def part(self, caller: Caller, page: Page, *args: P.args, **kwargs: P.kwargs) -> Part:
-        """The part that `page` says."""
+        """Return the part for `page`."""
 
 
 def paged(rule: Callable[Concatenate[Caller, Page, P], Part]) -> PagedRule[P]:
-    """Mark a rule whose list may be long: it is given a `Page` behind its caller, and gives
-    `page.part(…)`. Whatever else it is marked with holds of it too; it only reads."""
+    """Mark a rule whose list may be long, and which only reads. The rule gets a `Page` after its
+    caller, and returns `page.part(…)`. Other marks of the rule stay in force."""
 
     @wraps(rule)
     def first(caller: Caller, *args: P.args, **kwargs: P.kwargs) -> Part:
@@ -162,32 +148,24 @@ def paged(rule: Callable[Concatenate[Caller, Page, P], Part]) -> PagedRule[P]:
 
 
 def part_of(rule: Callable[..., object] | None) -> Callable[..., Part] | None:
-    """What gives any part of a list, if `rule` is marked so: `part(caller, page, *arguments)`."""
+    """The function for any part, if `rule` is `paged`: `part(caller, page, *arguments)`."""
     return getattr(rule, "__bbs_part__", None)
 
 
 FIRST = Page()
 
-
-LIFETIME = 3600
-"""Seconds for which a cursor is good (`docs/protocol.md`, section 3)."""
-
-_LABEL = b"cursors of bbs"
-"""What the key of cursors is derived by: the secret that it comes from has other uses."""
-
-_PROOF_BYTES = 16
-"""Of the hash; RFC 2104 advises half of it at least."""
+LIFETIME = 3600  # Seconds for which a cursor is valid (`docs/protocol.md`, section 3).
+_LABEL = b"cursors of bbs"  # Derives the key of cursors: the secret has other uses.
+_PROOF_BYTES = 16  # Bytes of the hash in a cursor; RFC 2104 advises at least half of it.
 
 
 class CursorExpired(Refusal):
-    """The cursor is older than an hour, or another user's, or none."""
-
-    text = "Cursor expired, ask again"
+    text = "Cursor expired, ask again"  # After an hour; or it is malformed, or another user's.
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """What a cursor stands for: `command` with `arguments`, behind the position `last`."""
+    """The contents of a cursor: `command` with `arguments`, behind the position `last`."""
 
     command: str
     arguments: Sequence[str]
@@ -197,39 +175,35 @@ class Continuation:
 class Cursors:
     """Writes and reads cursors.
 
-    :param secret: what all servers of the service know, and nobody else.
+    :param secret: shared by all servers of the service.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._key = hmac.digest(secret, _LABEL, hashlib.sha256)
 
     def write(self, user: int, where: Continuation, now: float) -> str:
-        """A cursor for `user` (an id), of letters, digits, `-` and `_`, good from `now` on (seconds
-        since the epoch)."""
-        until = int(now) + LIFETIME
-        said = json.dumps(
-            [until, where.last, where.command, *where.arguments],
-            ensure_ascii=False,
-            separators=(",", ":"),
-        ).encode()
-        return urlsafe_b64encode(self._proof(user, said) + said).rstrip(b"=").decode()
+        """Make a cursor for `user` (an id), of letters, digits, `-` and `_`, that is valid for
+        `LIFETIME` from `now` on (seconds since the epoch)."""
+        values = [int(now) + LIFETIME, where.last, where.command, *where.arguments]
+        content = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+        return urlsafe_b64encode(self._proof(user, content) + content).rstrip(b"=").decode()
 
     def read(self, user: int, cursor: str, now: float) -> Continuation:
-        """What `cursor` stands for.
+        """Read the contents of `cursor`.
 
-        :raises CursorExpired: it was not written for `user`, or is no longer good.
+        :raises CursorExpired: it has expired, is malformed, or was written for another user.
         """
         try:
             whole = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         except ValueError:
             raise CursorExpired() from None
-        proof, said = whole[:_PROOF_BYTES], whole[_PROOF_BYTES:]
-        if not hmac.compare_digest(proof, self._proof(user, said)):
+        proof, content = whole[:_PROOF_BYTES], whole[_PROOF_BYTES:]
+        if not hmac.compare_digest(proof, self._proof(user, content)):
             raise CursorExpired()
-        until, last, command, *arguments = json.loads(said)
+        until, last, command, *arguments = json.loads(content)
         if now > until:
             raise CursorExpired()
         return Continuation(command, arguments, last)
 
-    def _proof(self, user: int, said: bytes) -> bytes:
-        return hmac.digest(self._key, b"%d:%b" % (user, said), hashlib.sha256)[:_PROOF_BYTES]
+    def _proof(self, user: int, content: bytes) -> bytes:
+        return hmac.digest(self._key, b"%d:%b" % (user, content), hashlib.sha256)[:_PROOF_BYTES]

@@ -1,5 +1,4 @@
-"""Who is there, of those who have a place on an app server, and whose sessions live: what the app
-server that serves them knows and the database is to know."""
+"""Presence of users, as app servers store it: unused places, and sessions of listeners."""
 
 from __future__ import annotations
 
@@ -9,35 +8,31 @@ from typing import TypeVar
 
 import peewee
 
-from bbs.rules.placement import SERVING, Seat, says_away, seat_of
+from bbs.rules.placement import SERVING, Seat, is_row_away, seat_of
 from bbs.storage.database import for_update, read_only
 from bbs.storage.models import Place, Server, Session, User
 from bbs.storage.statements import statement
 
 T = TypeVar("T")
 
-AT_ONCE = 500
-"""People, or sessions, whom one statement names at the most."""
-
-
-# --- places ---
+AT_ONCE = 500  # Users or sessions in one statement at most.
 
 
 @read_only
 def held_at(server: str) -> dict[int, int]:
-    """Who has a place on `server`, and each one's `Place.asked`."""
+    """The users who have a place on `server`, each with `Place.asked`."""
     return dict(_held_at(server))
 
 
 def leave_unused(server: str, seen: Mapping[int, int]) -> list[int]:
-    """Give back the places of those on `server` who have not asked for theirs since they were
-    `seen`, as in `held_at`: they are away. Returns who they are."""
+    """Give back the places on `server` whose `Place.asked` is still as `seen` (by `held_at`).
+    Returns their users, who are away now."""
     users = []
-    for some in _parts([*seen]):
+    for some in _chunks([*seen]):
         users += [
             user for user, at, asked in _held_locked(some) if (at, asked) == (server, seen[user])
         ]
-    for some in _parts(users):
+    for some in _chunks(users):
         _go_away(some)
     if users:
         _count_fewer(server, len(users))
@@ -51,13 +46,12 @@ def _held_at(server: str) -> peewee.Select:
 
 @statement
 def _held_locked(users: Sequence[int]) -> peewee.Select:
-    # By their users alone, so that a MySQL locks these rows and no others of the server's.
-    query: peewee.Select = for_update(
+    # By users alone, so that a MySQL locks these rows and no others of the server.
+    return for_update(
         Place.select(Place.user, Place.server, Place.asked)
         .where(Place.user.in_(users))
         .order_by(Place.user)
     )
-    return query
 
 
 @statement
@@ -70,38 +64,28 @@ def _count_fewer(server: str, people: int) -> peewee.Update:
     return Server.update(taken=Server.taken - people).where(Server.id == server)
 
 
-# --- sessions of those who listen ---
-
-
 @dataclass(frozen=True)
 class SessionStanding:
-    """Where the user of a session that lives is served: at a `seat`, or nowhere yet; or, `away`,
-    at none until there is a command."""
+    """The place of the user of a live session."""
 
-    seat: Seat | None
-    away: bool = False
+    seat: Seat | None  # None for a user who waits or is away.
+    away: bool = False  # Without a place until the next command.
 
 
 @read_only
 def standings(sessions: Collection[str]) -> dict[str, SessionStanding]:
-    """Of these sessions (digests of their tokens) those that live, and where their users are."""
+    """Find the live ones of these sessions (digests of tokens), and the places of their users."""
     found = {}
-    for some in _parts([*sessions]):
+    for some in _chunks([*sessions]):
         for session, away, server, host, port, state in _standings(some):
             seat = seat_of(server, host, port) if state in SERVING else None
-            found[session] = SessionStanding(seat, says_away(server, away))
+            found[session] = SessionStanding(seat, is_row_away(server, away))
     return found
 
 
 def note_seen(moments: Mapping[int, float]) -> None:
-    """Users were there at these moments (seconds since the epoch)."""
+    """Store when users were last seen (seconds since the epoch)."""
     _note_seen.many((moment, user) for user, moment in sorted(moments.items()))
-
-
-def keep(sessions: Sequence[str], now: float) -> None:
-    """These sessions, `AT_ONCE` at the most, are in use. `User.seen` stays as it is: nobody need
-    sit there."""
-    _keep(sessions, now)
 
 
 @statement
@@ -121,11 +105,16 @@ def _note_seen(moment: float, user: int) -> peewee.Update:
     return User.update(seen=moment).where((User.id == user) & (User.seen < moment))
 
 
+def renew(sessions: Sequence[str], now: float) -> None:
+    """Store that at most `AT_ONCE` sessions are in use; not `User.seen`, as users may be absent."""
+    _renew(sessions, now)
+
+
 @statement
-def _keep(sessions: Sequence[str], now: float) -> peewee.Update:
+def _renew(sessions: Sequence[str], now: float) -> peewee.Update:
     return Session.update(used=now).where(Session.digest.in_(sessions))
 
 
-def _parts(those: Sequence[T]) -> Iterator[Sequence[T]]:
-    for begin in range(0, len(those), AT_ONCE):
-        yield those[begin : begin + AT_ONCE]
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for begin in range(0, len(items), AT_ONCE):
+        yield items[begin : begin + AT_ONCE]

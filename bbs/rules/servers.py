@@ -1,4 +1,4 @@
-"""The app servers' rows: what everybody who deals with servers reads of one, and how one begins."""
+"""The rows of app servers: how they are read, and how one is added."""
 
 from __future__ import annotations
 
@@ -16,27 +16,20 @@ from bbs.storage import models
 from bbs.storage.models import LoginServer, Server
 from bbs.storage.statements import Row, statement
 
-OPERATOR = "operator"
-"""The scope of servers that no provider launched: somebody runs them by hand."""
-
-FEW = 128
-"""Rows at the most that are asked for by their ids: of more, all are read."""
-
-NOT_RUNNING = (State.WARM, State.GONE)
-"""States of servers whose machines do not run, or soon will not."""
-
-CONNECTED = "connected"
-"""The figure of an app server that says how many people listen there."""
+OPERATOR = "operator"  # The scope of servers that an operator runs by hand.
+FEW = 128  # Rows at most that are read by their ids; instead of more, all rows are read.
+NOT_RUNNING = (State.WARM, State.GONE)  # Their machines do not run, or soon will not.
+CONNECTED = "connected"  # The figure of an app server that counts its listeners.
 
 SPARE, MOVED = "spare", "moved"
-"""The figures of the login server that keeps the fleet: how many places it keeps free, and how many
-people it has moved so that fewer servers were needed."""
+"""The figures of the login server that controls the fleet: how many places it keeps free, and how
+many users it has moved for consolidation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerRow:
-    """An app server's row as it was read, without what each heartbeat changes: see
-    `bbs.storage.models.Server`. A `cause` that only a newer version knows is None."""
+    """An app server's row (see `bbs.storage.models.Server`), without the columns that each
+    heartbeat changes. A `cause` that only a newer version knows is None."""
 
     id: str
     state: State
@@ -62,69 +55,55 @@ class ServerRow:
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
-        """The row as a value."""
-        return ServerRow(**_of(row))
+        return ServerRow(**_named([getattr(row, name) for name in _NAMES]))
 
     @property
     def provider(self) -> str:
-        """The kind of provider that launched it, "" before one has taken it on."""
+        """The kind of provider that launched it, "" for a launch that is not adopted yet."""
         return self.scope.partition(":")[0]
 
     @property
     def launcher(self) -> str:
-        """What its scope names after the provider: the identity of the process with which it ends,
-        where there is one."""
+        """The identity in its scope of the process with which it ends, if there is one."""
         return self.scope.partition(":")[2]
 
     @property
     def address(self) -> str | None:
-        """Where people reach it, None until it has said so."""
+        """The address at which users reach it, None until it has reported."""
         return str(Address(self.host or "", self.port)) if self.port else None
 
     @property
     def launch_time(self) -> float | None:
-        """Seconds from the decision to launch it until people could be placed on it."""
+        """Seconds from the decision to launch it until it was ready."""
         return None if self.ready is None else max(0.0, self.ready - self.created)
 
     @property
     def has_yet_to_serve(self) -> bool:
-        """Whether it was launched for people, and has never been ready."""
+        """Whether it was launched for users, and has never been ready."""
         return self.ready is None and not self.shelved
 
     @property
     def free(self) -> int:
-        """Places that somebody may take now."""
+        """Places that users can take now."""
         return max(0, self.capacity - self.taken) if self.state is State.READY else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeardServer(ServerRow):
-    """A server's row with the contents of its last heartbeat, for pages; the fleet's controller
-    does not need these."""
+    """A server's row with its last heartbeat, for pages; the controller does not need these."""
 
     beats: int
     counts: Mapping[str, int]
     figures: Mapping[str, int] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, row: Server) -> HeardServer:
-        return HeardServer(
-            **_of(row), beats=row.beats, counts=counts_of(row), figures=figures_of(row)
-        )
-
     @property
     def connected(self) -> int | None:
-        """How many people listen there, as of its last heartbeat; None of one that does not tell,
-        being older."""
+        """The number of its listeners, by its last heartbeat; None for an older version."""
         return self.figures.get(CONNECTED)
 
 
-def _of(row: Server) -> dict[str, Any]:
-    return _named([getattr(row, name) for name in _NAMES])
-
-
 def _named(values: Iterable[Any]) -> dict[str, Any]:
-    """The values of a row by name, those that are of an enumeration as its members."""
+    """The values of a row by name, with enum members where a column has them."""
     named = dict(zip(_NAMES, values, strict=True))
     named["state"] = State(named["state"])
     named["cause"] = _CAUSES.get(named["cause"])
@@ -140,27 +119,15 @@ _HEARD = (Server.beats, Server.counts, Server.messages, Server.figures)
 _FLAGS = [column.name for column in _COLUMNS if isinstance(column, peewee.BooleanField)]
 
 
-def counts_of(row: Server | LoginServer) -> Mapping[str, int]:
-    """What a server has counted since it started, by name."""
-    return _counts(row.counts, row.messages if isinstance(row, Server) else None)
-
-
-def _counts(told: str | None, messages: int | None) -> Mapping[str, int]:
-    if told is None:  # By a server of version 0.1.0.
-        return {} if messages is None else {"messages": messages}
-    counts: dict[str, int] = json.loads(told)
-    return counts
-
-
-def figures_of(row: Server | LoginServer) -> Mapping[str, int]:
-    """What a server tells of itself beside that; nothing, of one that is older."""
+def figures_of(row: LoginServer) -> Mapping[str, int]:
+    """The figures of a login server; empty for an older version."""
     figures: dict[str, int] = json.loads(row.figures or "{}")
     return figures
 
 
 def read(query: Any) -> tuple[HeardServer, ...]:
-    """The servers that `query` finds, which selects from them alone."""
-    # As the driver gives them: peewee takes ten times as long to make objects of thousands.
+    """Read the servers that `query` finds, which selects from their table alone."""
+    # Straight from the driver: to make peewee's objects of thousands takes ten times as long.
     sql, values = query.select(*_COLUMNS, *_HEARD).sql()
     found = models.database.obj.carry_out(sql, values, False).fetchall()
     return tuple(map(_heard, found))
@@ -171,34 +138,30 @@ def _heard(values: Row) -> HeardServer:
     beats, counts, messages, figures = values[len(_NAMES) :]
     for name in _FLAGS:
         named[name] = bool(named[name])
-    return HeardServer(
-        **named,
-        beats=beats,
-        counts=_counts(counts, messages),
-        figures=json.loads(figures or "{}"),
-    )
+    counted = json.loads(counts or "{}")
+    if counts is None and messages is not None:  # A server of version 0.1.0.
+        counted = {"messages": messages}
+    return HeardServer(**named, beats=beats, counts=counted, figures=json.loads(figures or "{}"))
 
 
 @dataclass(frozen=True)
-class Living:
-    """The app servers that live, those that are lost and not ended yet among them: by id those that
-    take people and with which nothing else is the matter, the others, and how often each has
-    beaten."""
+class LiveServers:
+    """The app servers that live, which includes lost ones that have not ended."""
 
-    serving: Mapping[str, ServerRow]
-    others: Sequence[ServerRow]
-    beats: Mapping[str, int]
+    serving: Mapping[str, ServerRow]  # By id: they take users, and have no other condition.
+    others: Sequence[ServerRow]  # All others.
+    beats: Mapping[str, int]  # The counts of heartbeats.
 
 
-def read_again(known: Mapping[str, ServerRow]) -> Living:
-    """All servers that live. Of those that serve as they did when they were `known` (`serving` of
-    the last look), only what changes meanwhile is read, and one that has not changed is the same
-    object: most of a large fleet, each time. What is written of one that serves for other reasons
-    (where it is reached, what the provider calls it) is read of them as it is `known`."""
+def read_again(known: Mapping[str, ServerRow]) -> LiveServers:
+    """Read all servers that live. For servers that still serve as when they were `known` (`serving`
+    of the last look), only the columns that change in operation are read, and an unchanged server
+    is the same object: most of a large fleet. Their other columns (host, provider's id) stay as
+    `known`."""
     serving: dict[str, ServerRow] = {}
     beats: dict[str, int] = {}
     unknown: dict[str, int] = {}
-    for id, count, taken, asked, serves in _signs():
+    for id, count, taken, asked, serves in _signs_of_life():
         row = known.get(id) if serves else None
         if row is None:
             unknown[id] = count
@@ -207,8 +170,8 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
             same = row.taken == taken and row.replace_asked == asked
             serving[id] = row if same else replace(row, taken=taken, replace_asked=bool(asked))
     others = []
-    for *values, serves in _these([*unknown]):
-        # One may have gone between the two statements, or come.
+    for *values, serves in _read_some([*unknown]):
+        # A server may have gone or come between the two statements.
         if values[0] in unknown:
             row = ServerRow(**_named(values))
             beats[row.id] = unknown[row.id]
@@ -216,31 +179,31 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
                 serving[row.id] = row
             else:
                 others.append(row)
-    return Living(serving, others, beats)
+    return LiveServers(serving, others, beats)
 
 
 def read_all() -> list[ServerRow]:
-    """All servers that live."""
+    """Read all servers that live."""
     return [ServerRow(**_named(values)) for *values, _ in _all()]
 
 
 def find(server: str) -> ServerRow | None:
-    """The row of `server`; None if it does not live."""
+    """Read the row of `server`; None if it does not live."""
     return next((ServerRow(**_named(values)) for *values, _ in _some([server])), None)
 
 
 def must_go() -> Any:
-    """Which servers an operator wants empty, or their provider will take away."""
+    """A condition for servers that an operator wants empty, or their provider will take away."""
     return Server.drain_asked | Server.warned.is_null(False)
 
 
 def _serves() -> Any:
-    """Which servers take people, and nothing else is the matter with them."""
+    """A condition for servers that take users and have no other condition."""
     return (Server.state == State.READY) & ~(Server.leaving | must_go())
 
 
 @statement
-def _signs() -> peewee.Select:
+def _signs_of_life() -> peewee.Select:
     signs = Server.id, Server.beats, Server.taken, Server.replace_asked, _serves()
     return Server.select(*signs).where(Server.state != State.GONE)
 
@@ -257,27 +220,27 @@ def _some(ids: Sequence[str]) -> peewee.Select:
     )
 
 
-def _these(ids: list[str]) -> list[Row]:
-    """The rows of these servers, as far as they live; of all, where these are many."""
+def _read_some(ids: list[str]) -> list[Row]:
+    """Read the rows of these servers, if they live; instead of many, all rows."""
     if len(ids) > FEW:
         return _all()
-    # Of some lengths only, as each is a statement of its own: to ask twice does no harm.
+    # Only powers of two, as each length is another statement: duplicates do no harm.
     length = 1 << max(0, len(ids) - 1).bit_length()
     return _some(ids + ids[:1] * (length - len(ids))) if ids else []
 
 
 def living() -> Any:
-    """The query for the app servers that live, those that are lost and not ended yet among them."""
+    """Select the app servers that live, which includes lost ones that have not ended."""
     return Server.select().where(Server.state != State.GONE)
 
 
 def running() -> Any:
-    """The query for those of them that count to the maximum: all but the warm pool."""
+    """Select the app servers that count towards the maximum: all that live but the warm pool."""
     return Server.select().where(Server.state.not_in(NOT_RUNNING))
 
 
 def new_id() -> str:
-    """An id for a server or a launch: 128 random bits, which no two share."""
+    """Make an id for a server or a launch: 128 random bits, so that no two are equal."""
     return secrets.token_hex(16)
 
 
@@ -289,7 +252,7 @@ def add(
     strategy: str | None = None,
     trace: str = "",
 ) -> str:
-    """A row for a server that is launching, perhaps for the warm pool; returns its id."""
+    """Add a row for a server that is launching, perhaps for the warm pool; returns its id."""
     server = new_id()
     row = {"id": server, "scope": scope, "capacity": capacity, "created": now, "shelved": pooled}
     Server.insert({**row, "way": strategy, "trace": trace}).execute()

@@ -1,9 +1,9 @@
-"""What operators see of people, and do to them.
+"""What operators see of users, and do to them.
 
-They see who there is and how much of what, and never a text. What they do is recorded by the
-transaction that does it, and so is the notice by which the servers come to hear of it: whoever
-keeps the fleet takes it (`bbs.scaling.events`). Two operators who act on one person at the same
-moment do it one after the other, as both lock that person's row first.
+Operators see names and counts, and never a text. The transaction of an act also records it, and
+stores a notice, which the fleet's controller sends to the servers (`bbs.scaling.events`). Two
+operators who act on one user at the same time do so one after the other, as both lock the user's
+row first.
 """
 
 from __future__ import annotations
@@ -22,66 +22,52 @@ from bbs.rules.fleet_admin import By
 from bbs.rules.names import as_stored, normalized
 from bbs.storage.database import for_update, long_read, rows
 from bbs.storage.models import OutboxEntry, Place, Server, Session, Suspension, User
-from bbs.storage.statements import statement
+from bbs.storage.statements import Row, statement
 
 PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick", "delete"
-"""The actions, as `Action` has them."""
+"""The names of the actions in `Action`."""
 
-PEOPLE_AT_ONCE = 100
-"""People in one part of a list, unless more or fewer are asked for."""
-
-MOST_REASON = 200
-"""Characters of the reason for a suspension that are kept."""
-
-
-LONGEST = 3650 * 86400.0
-"""Seconds of the longest suspension that has an end: calendars end, too."""
+PEOPLE_AT_ONCE = 100  # Users in one part of a list by default.
+MOST_REASON = 200  # Characters of the reason for a suspension that are stored.
+LONGEST = 3650 * 86400.0  # Seconds of the longest suspension with an end: dates are limited.
 
 
 class NoSuchPerson(Exception):
-    """Nobody has this name."""
+    """Unknown user name."""
 
 
 class NotSuspended(Exception):
-    """There is no suspension to end."""
+    """The user is not suspended."""
 
 
 @dataclass(frozen=True)
 class Suspended:
-    """Who is kept from logging in: `since` and `until` when (seconds since the epoch; None: until
-    operators resume the account), and why, in words for operators alone."""
+    """A suspension."""
 
-    since: float
-    until: float | None
-    reason: str
+    since: float  # Seconds since the epoch.
+    until: float | None  # As `since`; None: until operators resume the account.
+    reason: str  # For operators alone.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Somebody with an account, since `created`; `seen` is when the person last asked something
-    (both seconds since the epoch), None where that is not known.
-
-    Who is `online` has `sessions`; who is `away` has no place on a server meanwhile, and needs
-    none. `server` is where the place is, at `address`; None for somebody who waits for one.
-    `suspended` is None for who may log in. `counts` is what the service counts of one person, by
-    name; None where that was not asked for.
-    """
+    """A user with an account."""
 
     id: int
     name: str
-    created: float
-    seen: float | None
-    online: bool
-    away: bool
-    server: str | None
+    created: float  # Seconds since the epoch.
+    seen: float | None  # When the user last sent a request, if known.
+    online: bool  # The user has `sessions`.
+    away: bool  # Online without a place, until the next command.
+    server: str | None  # Serves the user, at `address`; None for one who waits.
     address: str | None
     sessions: int
-    suspended: Suspended | None
-    counts: Mapping[str, int] | None = None
+    suspended: Suspended | None  # None: the user may log in.
+    counts: Mapping[str, int] | None = None  # The service's, by name, if asked for.
 
     @property
     def state(self) -> str:
-        """In a word: `online`, `waiting` for a place, `away`, `suspended` or `offline`."""
+        """One of `online`, `waiting` for a place, `away`, `suspended` and `offline`."""
         if self.online:
             return "online" if self.server else "away" if self.away else "waiting"
         return "suspended" if self.suspended else "offline"
@@ -89,22 +75,18 @@ class Person:
 
 @dataclass(frozen=True)
 class People:
-    """A part of a list of people, by name; the next begins behind the name `more`, None where
-    nobody follows."""
+    """A part of a list of users, by name; the next part begins behind the name `more`, if any."""
 
     people: tuple[Person, ...]
     more: str | None
 
 
 @dataclass(frozen=True)
-class Done:
-    """What an operator did: to whom, by the name as it is stored, and how many sessions ended."""
+class ActionResult:
+    """The result of an act: the stored name of the user, and how many sessions ended."""
 
     name: str
     sessions: int
-
-
-# --- what operators see ---
 
 
 @long_read
@@ -116,12 +98,10 @@ def search(
     behind: str = "",
     limit: int = PEOPLE_AT_ONCE,
 ) -> People:
-    """People with `text` in their names, only those who are `online` if so asked, behind the name
-    `behind`: `limit` of them at the most, in the order of their names.
-
-    Large and small letters are the same, on SQLite those of ASCII. Without a text the names' index
-    has them in order; with one all names behind `behind` are looked at, until there are enough.
-    """
+    """Find users with `text` in their names, all or those who are `online`, behind the name
+    `behind`: at most `limit` of them, in the order of their names. The case of letters is ignored,
+    on SQLite only in ASCII. Without a `text` this uses the index of names; with one it reads all
+    names behind `behind`, until it has enough."""
     if not (_is_text(text) and _is_text(behind)):
         return People((), None)
     query = _people()
@@ -134,7 +114,7 @@ def search(
             found |= peewee.fn.INSTR(User.name, form) > 0
         query = query.where(found)
     if online:
-        # Few are online of many: so the database begins with those.
+        # Few users are online: so the database begins with those.
         query = query.where(User.id.in_(Place.select(Place.user)))
     some = [_person(row, now) for row in rows(query.order_by(User.name).limit(limit + 1))]
     more = some[limit - 1].name if len(some) > limit else None
@@ -143,15 +123,9 @@ def search(
 
 @long_read
 def show(now: float, name: str, count: Callable[[int], Mapping[str, int]] | None = None) -> Person:
-    """The person called `name`, with what `count`, the service's, counts of one.
-
-    :raises NoSuchPerson: nobody is called so.
-    """
-    stored = _stored(name)
-    found = rows(_people().where(User.name == stored))
-    if not found or found[0][1] != stored:
-        raise NoSuchPerson()
-    person = _person(found[0], now)
+    """Read the user `name`, with the service's counts by `count`; NoSuchPerson if unknown."""
+    row = _find(name, lambda stored: rows(_people().where(User.name == stored)))
+    person = _person(row, now)
     return replace(person, counts=dict(count(person.id)) if count else {})
 
 
@@ -179,7 +153,7 @@ def _person(row: tuple[Any, ...], now: float) -> Person:
         created=created,
         seen=seen,
         online=placed is not None,
-        away=placement.says_away(server, away),
+        away=placement.is_row_away(server, away),
         server=server,
         address=str(Address(host or "", port)) if port else None,
         sessions=sessions,
@@ -187,59 +161,54 @@ def _person(row: tuple[Any, ...], now: float) -> Person:
     )
 
 
-# --- what they do ---
+# --- what operators do; each function raises NoSuchPerson for an unknown name ---
 
 
-def set_password(by: By, name: str, password_hash: str) -> Done:
-    """Have another password, of this hash, be the person's; all sessions end.
-
-    :raises NoSuchPerson: nobody is called so. So it is with everything that is done.
-    """
+def set_password(by: By, name: str, password_hash: str) -> ActionResult:
+    """Replace the user's password by one with this hash; all sessions end."""
     person = _locked(name)
     User.update(password_hash=password_hash).where(User.id == person.id).execute()
     return _end_sessions(by, person, PASSWORD)
 
 
-def suspend(by: By, name: str, until: float | None = None, reason: str = "") -> Done:
-    """Nobody logs in as this person `until` then (seconds since the epoch; None: until `resume`),
-    for a `reason`, of which `MOST_REASON` characters are kept; all sessions end. It takes the place
-    of a suspension that there is."""
+def suspend(by: By, name: str, until: float | None = None, reason: str = "") -> ActionResult:
+    """Suspend the user `until` then (seconds since the epoch; None: until `resume`), for a `reason`
+    of at most `MOST_REASON` characters; all sessions end. This replaces an earlier suspension."""
     person, reason = _locked(name), reason[:MOST_REASON]
     Suspension.insert(
         user=person.id, since=by.now, until=until, reason=reason
     ).on_conflict_replace().execute()
-    how = "until resumed" if until is None else f"until {_utc(until)}"
+    how = "until resumed"
+    if until is not None:
+        how = f"until {datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}"
     return _end_sessions(by, person, SUSPEND, f"{how}: {reason}" if reason else how)
 
 
-def resume(by: By, name: str) -> Done:
-    """Let the person log in again.
-
-    :raises NotSuspended: the person may, by this operator's time.
-    """
+def resume(by: By, name: str) -> ActionResult:
+    """Let the user log in again; NotSuspended if the user can already, at the time in `by`."""
     person = _locked(name)
     there = rows(Suspension.select(Suspension.until).where(Suspension.user == person.id))
     if not there or (there[0][0] is not None and there[0][0] <= by.now):
         raise NotSuspended()
     Suspension.delete().where(Suspension.user == person.id).execute()
     fleet_admin.record(by, RESUME, person=person.name)
-    return Done(person.name, 0)
+    return ActionResult(person.name, 0)
 
 
-def kick(by: By, name: str) -> Done:
-    """End all sessions of the person, who may log in again."""
+def kick(by: By, name: str) -> ActionResult:
+    """End all sessions of the user, who can log in again."""
     return _end_sessions(by, _locked(name), KICK)
 
 
 def delete(
     by: By, name: str, on_delete: Callable[[int], int] | None = None
-) -> tuple[Done, int | None]:
-    """Remove the account as its user's own `delete` does: in parts, where there is much. All
-    sessions end with the first.
+) -> tuple[ActionResult, int | None]:
+    """Remove the account as the user's own `delete` does: in parts, if there is much. All sessions
+    end with the first part.
 
     :param on_delete: the service's; see `bbs.rules.accounts.delete`.
-    :returns: what was done; and None, or what `go_on_deleting` is called with until it says that
-        all is done.
+    :returns: the result; and None, or the argument of `go_on_deleting`, to be called until that
+        returns True.
     """
     person = _locked(name)
     done = _end_sessions(by, person, DELETE)
@@ -248,60 +217,50 @@ def delete(
 
 
 def go_on_deleting(user: int, on_delete: Callable[[int], int] | None = None) -> bool:
-    """Remove another part of an account that is being deleted; whether it is gone. By its id, as
-    its user may have been quicker, and somebody else have the name."""
+    """Remove another part of an account that is being deleted; returns whether it is gone. This
+    uses the id, as the user may have deleted the account, and another user have the name."""
     found = rows(User.select(User.name, User.channel, User.seen).where(User.id == user))
     return not found or accounts.delete(_as_caller(user, *found[0]), on_delete, begun=True)
 
 
 @statement
 def _named_locked(name: str) -> peewee.Select:
-    query: peewee.Select = for_update(
+    return for_update(
         User.select(User.id, User.name, User.channel, User.seen).where(User.name == name)
     )
-    return query
 
 
 def _locked(name: str) -> Caller:
-    """The person called `name`; until the transaction ends nobody else logs in as that one, or
-    does something to them."""
-    stored = _stored(name)
-    found = _named_locked(stored)
-    if not found or found[0][1] != stored:
-        raise NoSuchPerson()
-    return _as_caller(*found[0])
+    """Lock the user `name` until the transaction ends: against logins and other operators."""
+    return _as_caller(*_find(name, _named_locked))
 
 
 def _as_caller(user: int, name: str, channel: str, seen: float | None) -> Caller:
-    """Somebody in whose place an operator acts: the person was `seen` then, and is not now."""
+    """A caller for a user in whose place an operator acts: `seen` must stay as it was."""
     return Caller(user, name, channel, seen or 0.0)
 
 
-def _stored(name: str) -> str:
-    """What somebody is called whose name was given as `name`. What is found by it is looked at
-    again: to MySQL a name with blanks behind it is the same, and no command line cuts them off."""
-    if not _is_text(name):
+def _find(name: str, read: Callable[[str], list[Row]]) -> Row:
+    """Find a row with `name` in its second column. The name in the row is compared again: MySQL
+    ignores trailing blanks, and a command line does not strip them."""
+    stored = as_stored(name) if _is_text(name) else None
+    found = read(stored) if stored is not None else []
+    if not found or found[0][1] != stored:
         raise NoSuchPerson()
-    return as_stored(name)
+    return found[0]
 
 
-def _end_sessions(by: By, person: Caller, action: str, detail: str | None = None) -> Done:
-    """Log the person out, record it, and leave a notice for the servers where the person is."""
+def _end_sessions(by: By, person: Caller, action: str, detail: str | None = None) -> ActionResult:
+    """Log the user out, record the act, and store a notice for the servers."""
     count = Session.delete().where(Session.user == person.id).execute()
     placement.give_back(person.id)
     fleet_admin.record(by, action, person=person.name, detail=detail)
     OutboxEntry.insert(channel=person.channel).execute()
-    return Done(person.name, count)
-
-
-def _utc(seconds: float) -> str:
-    """When that is, as the record has it: at no place's own time."""
-    at = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    return at.replace("+00:00", "Z")
+    return ActionResult(person.name, count)
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be somebody's name: what a shell or JSON gives may be no characters."""
+    """Whether `text` can be encoded: one from a shell or from JSON may have lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -136,7 +136,7 @@ class Executor:
     @_take.register
     async def _launch_for_people(self, step: planner.Launch, fleet: FleetView) -> None:
         # A launch for the warm pool is not part of any trace.
-        trace = await self._run(membership.trace_of_who_waits) if tracing.is_on() else ""
+        trace = await self._run(membership.oldest_waiter_trace) if tracing.is_on() else ""
         if trace:
             tracing.past("plan", self.context.reactor.seconds() - self._began, trace)
         await self._add(step.count, fleet.other_machines, trace=trace)
@@ -404,8 +404,8 @@ class Executor:
     async def _terminate_orphan(self, id: str) -> None:
         """End an instance that belongs to no server, and log why."""
         if id not in self._explained:
-            stands = await self._run(fleet_transitions.stands, id)
-            if stands is fleet_transitions.Stands.LIVES:
+            stands = await self._run(fleet_transitions.ownership, id)
+            if stands is fleet_transitions.Ownership.LIVES:
                 return  # Another controller has launched it.
             instance = self.inventory.instances.get(id)
             self._explained.add(id)

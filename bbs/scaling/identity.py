@@ -51,10 +51,10 @@ async def find_fleet(
     the database is not where it was, a heartbeat within `patience` seconds shows that it was moved
     and not copied."""
     beating = False
-    if await database.run_patiently(fleets.is_elsewhere):
-        before = await database.run_patiently(fleets.beats)
+    if await database.run_at_start(fleets.is_elsewhere):
+        before = await database.run_at_start(fleets.beats)
         beating = bool(await _moved(database, reactor, patience, before, None, enough=1))
-    fleet: FleetIdentity = await database.run_patiently(fleets.settle, wall(), beating)
+    fleet: FleetIdentity = await database.run_at_start(fleets.settle, wall(), beating)
     if fleet.copied and fleet.before and outlives:
         _log.warn(
             "this database is a copy of fleet {before}'s, or was moved: it is fleet {fleet} now."
@@ -80,10 +80,10 @@ async def take_over_launches(
     former: str = getattr(provider, "former_scope", "")
     if not former:
         return
-    before = await database.run_patiently(fleets.beats, former)
+    before = await database.run_at_start(fleets.beats, former)
     live = await _moved(database, reactor, patience, before, former, enough=len(before))
     if live:
-        count = await database.run_patiently(fleets.take_over, former, provider.scope, live, wall())
+        count = await database.run_at_start(fleets.take_over, former, provider.scope, live, wall())
         _log.info("took over {count} servers of an earlier version", count=count)
 
 
@@ -101,7 +101,7 @@ async def _moved(
     end = reactor.seconds() + patience
     while len(moved) < min(enough, len(before)) and reactor.seconds() < end:
         await deferLater(reactor, LOOK)
-        now = await database.run_patiently(fleets.beats, scope)
+        now = await database.run_at_start(fleets.beats, scope)
         moved |= {id for id, count in before.items() if now.get(id, count) != count}
     return moved
 

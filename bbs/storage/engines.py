@@ -1,7 +1,7 @@
-"""The database engines: how to connect to each, how long one is waited for, what its errors mean,
-and how to tell a database from a copy of it.
+"""The database engines: how to connect to each, with which time-outs, what their errors mean, and
+how to tell a database from a copy of it.
 
-`sqlite.py` and `mysql.py` have the rest in which they differ for their callers.
+`sqlite.py` and `mysql.py` have the other differences between them.
 """
 
 from __future__ import annotations
@@ -21,98 +21,49 @@ from bbs.core.addresses import is_loopback
 from bbs.storage.mysql import CLIENT_ERRORS, MySQLDatabase
 from bbs.storage.sqlite import SqliteDatabase
 
-LOCK_TIMEOUT = 1.4
-"""Seconds that SQLite waits for the lock of another process."""
+LOCK_TIMEOUT = 1.4  # Seconds that SQLite waits for the lock of another process.
+ANSWER_TIMEOUT = 1.8  # Seconds to wait for an answer of MySQL.
+LOCAL = "127.0.0.1"  # The host of MySQL, if the URL has none.
+CONNECT_TIMEOUT = 1  # Whole seconds to connect to MySQL, as pymysql counts them.
+IN_C = "mysql+mysqlconnector"  # The scheme of a URL for MySQL by the driver in C, as in SQLAlchemy.
 
-ANSWER_TIMEOUT = 1.8
-"""Seconds that MySQL is waited for, with a command under way."""
-
-LOCAL = "127.0.0.1"
-"""Where MySQL is, if the URL says no host."""
-
-CONNECT_TIMEOUT = 1
-"""Whole seconds to connect to MySQL, as pymysql counts them."""
-
-IN_C = "mysql+mysqlconnector"
-"""The scheme of a URL for MySQL by the driver in C, as SQLAlchemy has it."""
-
-_TROUBLE = frozenset(
-    (
-        mysql_errors.CON_COUNT_ERROR,
-        mysql_errors.OUT_OF_RESOURCES,
-        mysql_errors.OUTOFMEMORY,
-        mysql_errors.OUT_OF_SORTMEMORY,
-        mysql_errors.DISK_FULL,
-        mysql_errors.RECORD_FILE_FULL,
-        mysql_errors.GET_ERRNO,
-        mysql_errors.ERROR_ON_WRITE,
-        mysql_errors.ERROR_ON_READ,
-        mysql_errors.CANT_LOCK,
-        mysql_errors.CANT_CREATE_THREAD,
-        mysql_errors.OPEN_AS_READONLY,
-        mysql_errors.OPTION_PREVENTS_STATEMENT,
-        mysql_errors.HANDSHAKE_ERROR,
-        mysql_errors.BAD_HOST_ERROR,
-        mysql_errors.ACCESS_DENIED_ERROR,
-        mysql_errors.DBACCESS_DENIED_ERROR,
-        mysql_errors.BAD_DB_ERROR,
-        mysql_errors.HOST_IS_BLOCKED,
-        mysql_errors.HOST_NOT_PRIVILEGED,
-        mysql_errors.SERVER_SHUTDOWN,
-        mysql_errors.NORMAL_SHUTDOWN,
-        mysql_errors.SHUTDOWN_COMPLETE,
-        mysql_errors.FORCING_CLOSE,
-        mysql_errors.ABORTING_CONNECTION,
-        mysql_errors.NEW_ABORTING_CONNECTION,
-        mysql_errors.NET_READ_ERROR,
-        mysql_errors.NET_READ_INTERRUPTED,
-        mysql_errors.NET_ERROR_ON_WRITE,
-        mysql_errors.NET_WRITE_INTERRUPTED,
-        mysql_errors.NET_READ_ERROR_FROM_PIPE,
-        mysql_errors.NET_FCNTL_ERROR,
-        mysql_errors.ERROR_DURING_COMMIT,
-        mysql_errors.ERROR_DURING_ROLLBACK,
-        mysql_errors.TOO_MANY_USER_CONNECTIONS,
-        mysql_errors.USER_LIMIT_REACHED,
-        mysql_errors.LOCK_WAIT_TIMEOUT,
-        mysql_errors.LOCK_TABLE_FULL,
-        mysql_errors.LOCK_DEADLOCK,
-        mysql_errors.CHECKREAD,
-        mysql_errors.QUERY_INTERRUPTED,
-        mysql_errors.UNKNOWN_COM_ERROR,
-        mysql_errors.SERVER_IS_IN_SECURE_AUTH_MODE,
-        1637,  # too many transactions at once
-        1836,  # a server that serves readers only
-        1927,  # MariaDB: this connection was killed
-        1969,  # MariaDB: max_statement_time
-        3024,  # MySQL: max_execution_time
-        4031,  # MySQL: nothing was said for too long
-    )
-)
-"""Error numbers of a server that is in trouble, or cannot be reached, while the statement is in
-order."""
-
-_NOT_COMMITTED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
-"""SQLite's error codes of a commit that has certainly not happened."""
+_TROUBLE_NAMES = """
+    CON_COUNT_ERROR OUT_OF_RESOURCES OUTOFMEMORY OUT_OF_SORTMEMORY DISK_FULL RECORD_FILE_FULL
+    GET_ERRNO ERROR_ON_WRITE ERROR_ON_READ CANT_LOCK CANT_CREATE_THREAD OPEN_AS_READONLY
+    OPTION_PREVENTS_STATEMENT HANDSHAKE_ERROR BAD_HOST_ERROR ACCESS_DENIED_ERROR
+    DBACCESS_DENIED_ERROR BAD_DB_ERROR HOST_IS_BLOCKED HOST_NOT_PRIVILEGED SERVER_SHUTDOWN
+    NORMAL_SHUTDOWN SHUTDOWN_COMPLETE FORCING_CLOSE ABORTING_CONNECTION NEW_ABORTING_CONNECTION
+    NET_READ_ERROR NET_READ_INTERRUPTED NET_ERROR_ON_WRITE NET_WRITE_INTERRUPTED
+    NET_READ_ERROR_FROM_PIPE NET_FCNTL_ERROR ERROR_DURING_COMMIT ERROR_DURING_ROLLBACK
+    TOO_MANY_USER_CONNECTIONS USER_LIMIT_REACHED LOCK_WAIT_TIMEOUT LOCK_TABLE_FULL LOCK_DEADLOCK
+    CHECKREAD QUERY_INTERRUPTED UNKNOWN_COM_ERROR SERVER_IS_IN_SECURE_AUTH_MODE
+"""
+_TROUBLE = frozenset(getattr(mysql_errors, name) for name in _TROUBLE_NAMES.split()) | {
+    1637,  # too many transactions at once
+    1836,  # a server that serves readers only
+    1927,  # MariaDB: this connection was killed
+    1969,  # MariaDB: max_statement_time
+    3024,  # MySQL: max_execution_time
+    4031,  # MySQL: the connection was idle for too long
+}
+"""Error numbers of a server that has a problem or is away, while the statement is valid."""
 
 
 class DatabaseRefused(Exception):
-    """The database cannot be used, for a reason that an operator must mend; one line, no secret."""
+    """The database cannot be used, and an operator must act; the text is one line, no secret."""
 
 
 def connect_to(url: str) -> peewee.Database:
-    """The peewee database at `url` (`sqlite:///FILE`, `mysql://user:password@host:port/name`, or
-    `mysql+mysqlconnector://…` for the same by a driver in C).
-
-    :raises DatabaseRefused: `url` is none of these, or the driver is not installed.
-    """
+    """Make the peewee database for `url`: `sqlite:///FILE`, `mysql://user:password@host:port/name`,
+    or `mysql+mysqlconnector://…` for MySQL by a driver in C. DatabaseRefused for another scheme or
+    a missing driver."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return SqliteDatabase(
             unquote(parts.path[1:]),
             pragmas={
-                # In WAL, which migrations turn on, NORMAL survives the end of any process; only a
-                # power cut may take the last transactions, and never leaves half of one.
+                # In WAL mode, which migrations turn on, NORMAL loses nothing when a process ends.
+                # A power cut may lose the last transactions, and never leaves half of one.
                 "synchronous": "normal",
                 "foreign_keys": 1,
             },
@@ -132,12 +83,12 @@ def connect_to(url: str) -> peewee.Database:
             user=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
             charset="utf8mb4",
-            # For `carry_out_together`; values are never put into statements by hand.
+            # For `carry_out_together`; values are always escaped by the driver.
             client_flag=CLIENT.MULTI_STATEMENTS,
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=ANSWER_TIMEOUT,
             write_timeout=ANSWER_TIMEOUT,
-            # A lock is waited for within the deadline of a command.
+            # Shorter than the deadline of a command.
             init_command="SET SESSION innodb_lock_wait_timeout = 1",
             **options,
         )
@@ -145,13 +96,13 @@ def connect_to(url: str) -> peewee.Database:
 
 
 def prepare_file(url: str) -> str | None:
-    """See that a file of SQLite's that `url` names, and what SQLite puts beside it, is for its
-    owner alone: a new one is made so. Returns what an operator is to be warned of."""
+    """Make an SQLite file that `url` names, if it is missing, so that only its owner can open it
+    and the files that SQLite puts next to it. Returns a warning for operators, if there is one."""
     parts = urlsplit(url)
     path = unquote(parts.path[1:])
     if parts.scheme != "sqlite" or path in ("", ":memory:"):
         return None
-    with suppress(OSError):  # SQLite says what is wrong with it.
+    with suppress(OSError):  # SQLite will report what is wrong with the file.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with suppress(OSError):
         if os.stat(path).st_mode & 0o007:
@@ -160,7 +111,7 @@ def prepare_file(url: str) -> str | None:
 
 
 def _mysql(scheme: str) -> type[MySQLDatabase]:
-    """The kind of database that a URL's scheme asks for; the driver in C need not be installed."""
+    """The class of database for a URL's scheme; the driver in C need not be installed."""
     if scheme != IN_C:
         return MySQLDatabase
     try:
@@ -174,7 +125,7 @@ def _mysql(scheme: str) -> type[MySQLDatabase]:
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be shown."""
+    """Hide the password in `url`."""
     parts = urlsplit(url)
     if parts.password is None:
         return url
@@ -183,12 +134,12 @@ def without_password(url: str) -> str:
 
 
 def refusal(url: str, error: Exception) -> DatabaseRefused:
-    """The refusal that tells an operator why a database cannot be used."""
+    """Make the refusal that tells an operator why a database cannot be used."""
     return DatabaseRefused(f"database {without_password(url)}: {summary(error)}")
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether the statement itself is at fault, and not the database: both call it operational."""
+    """Whether the statement is wrong, rather than the database away: both are OperationalErrors."""
     code = error.args[0] if error.args else None
     if isinstance(error, peewee.OperationalError) and isinstance(code, int) and code > 0:
         return code not in _TROUBLE and code not in CLIENT_ERRORS
@@ -196,35 +147,37 @@ def is_bug(error: BaseException) -> bool:
 
 
 def has_not_committed(error: BaseException) -> bool:
-    """Whether `error`, which a commit raised, says that it has certainly not happened."""
+    """Whether `error`, which a commit raised, proves that nothing was committed."""
     if isinstance(error, peewee.IntegrityError):
         return True
-    return getattr(error.__context__, "sqlite_errorcode", None) in _NOT_COMMITTED
+    code = getattr(error.__context__, "sqlite_errorcode", None)
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
 
 
 def summary(error: BaseException | None) -> str:
-    """The text of an error in one line, for the log."""
+    """The text of an error, as one line for the log."""
     reason = error.args[-1] if error is not None and error.args else type(error).__name__
     return " ".join(str(reason).split())
 
 
 _MYSQL, _MARIADB = ("server_uuid",), ("server_uid", "hostname", "port", "datadir")
-"""Variables that tell a server of MySQL from others, and one of MariaDB."""
+"""Variables that identify a server of MySQL, and one of MariaDB."""
 
 
-def home_of(database: Any) -> str:
-    """A digest (SHA-256, hex) of where `database`, which is connected, is.
+def location_digest(database: Any) -> str:
+    """A digest (SHA-256, hex) of the place of `database`, which is connected.
 
-    A file of SQLite's is where its path, its device and its inode are. MySQL's server has a random
-    UUID in its data directory, which goes where that goes, also to the other machine of an RDS with
-    two. MariaDB has none: its `server_uid`, of late versions, is made of the machine's network card
-    and the port (11.8, `calculate_server_uid` in sql/mysqld.cc). It is the same in containers that
-    have the same address, and `unknown` without a card. Therefore all that MariaDB says counts.
+    An SQLite file is identified by its path, its device and its inode. A MySQL server has a random
+    UUID in its data directory, which moves with the directory, also to the other machine of an RDS
+    with two. MariaDB has no such UUID: in late versions, `server_uid` is made of the machine's
+    network card and the port (11.8, `calculate_server_uid` in sql/mysqld.cc). Containers with the
+    same address have the same one, and without a card it is `unknown`. Therefore the digest of a
+    MariaDB contains several variables.
     """
-    return hashlib.sha256("\n".join(_words(database)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(_location(database)).encode()).hexdigest()
 
 
-def _words(database: Any) -> tuple[str, ...]:
+def _location(database: Any) -> tuple[str, ...]:
     name = str(database.database)
     if isinstance(database, peewee.SqliteDatabase):
         if name in ("", ":memory:"):
@@ -233,6 +186,6 @@ def _words(database: Any) -> tuple[str, ...]:
         return ("file", os.path.realpath(name), str(status.st_dev), str(status.st_ino))
     wanted = ", ".join(f"'{each}'" for each in (*_MYSQL, *_MARIADB))
     cursor = database.execute_sql(f"SHOW VARIABLES WHERE Variable_name IN ({wanted})")
-    said = {str(key): str(value) for key, value in cursor.fetchall()}
-    tells = _MYSQL if said.get(_MYSQL[0]) else _MARIADB
-    return ("server", *(said.get(key, "") for key in tells), name)
+    variables = {str(key): str(value) for key, value in cursor.fetchall()}
+    identifying = _MYSQL if variables.get(_MYSQL[0]) else _MARIADB
+    return ("server", *(variables.get(key, "") for key in identifying), name)

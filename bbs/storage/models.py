@@ -1,9 +1,9 @@
-"""The tables that every service has: one schema on SQLite and on MySQL and MariaDB.
+"""The tables that every service has: one schema on SQLite, MySQL and MariaDB.
 
-Names compare byte for byte on both (a binary collation on MySQL). Unique keys decide races; every
-query that a command makes has an index (`tests/integration/test_explain.py` shows the plans).
-A change here needs a step in `bbs/storage/framework_migrations.py`. A service's own tables are its
-own, with a version of their own.
+Names compare byte for byte on all of them (a binary collation on MySQL). Unique keys decide races;
+every query of a command has an index (`tests/integration/test_explain.py` shows the plans). A
+change here needs a step in `bbs/storage/framework_migrations.py`. A service defines its own tables,
+with a version of their own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import peewee
 
 from bbs.core.values import NAME_LENGTH, State
 
-database = peewee.DatabaseProxy()
-"""The process's one database; `bbs.storage.database.Database` sets it."""
+database = peewee.DatabaseProxy()  # The process's database; `Database` in database.py sets it.
 
 
 class RisingIdField(peewee.BigAutoField):
-    """A key that never comes back, even when the newest row is deleted: SQLite reuses others."""
+    """A key that is never used again; SQLite reuses other keys when the newest row is deleted."""
 
     def ddl(self, ctx: peewee.Context) -> peewee.NodeList:
         """The column's definition."""
@@ -36,10 +35,8 @@ class Table(peewee.Model):
 
 
 class User(Table):
-    """An account. `channel` is the random part of its topic's name at the broker.
-
-    `seen` is when its user last asked something (seconds since the epoch), to a minute; null for
-    somebody who has not since there is this column."""
+    """An account. `channel` is the random part of its topic's name at the broker. `seen` is when
+    its user last sent a request (seconds since the epoch, to a minute); null if not known."""
 
     id = RisingIdField()
     name = peewee.CharField(NAME_LENGTH, unique=True)
@@ -50,18 +47,17 @@ class User(Table):
 
 
 class Suspension(Table):
-    """Nobody logs in as `user`, `since` when and `until` when (seconds since the epoch; null: until
-    operators resume the account), for a `reason` that is for operators alone."""
+    """A suspension: `user` cannot log in."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     user_id: int
-    since = peewee.DoubleField()
-    until = peewee.DoubleField(null=True)
-    reason = peewee.CharField(200, default="")
+    since = peewee.DoubleField()  # Seconds since the epoch.
+    until = peewee.DoubleField(null=True)  # As `since`; null: until operators resume the account.
+    reason = peewee.CharField(200, default="")  # For operators alone.
 
 
 class Session(Table):
-    """A login that has not ended; only the token's digest (SHA-256, hex) is kept."""
+    """A login that has not ended; only the token's digest (SHA-256, hex) is stored."""
 
     digest = peewee.CharField(64, primary_key=True)
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
@@ -70,80 +66,59 @@ class Session(Table):
 
 
 def _count() -> peewee.BigIntegerField:
-    """A count that is 0 in the rows of servers of an older version, which do not know it."""
+    # The defaults are in SQL, as servers of an older version insert rows without these columns.
     return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 def _flag() -> peewee.BooleanField:
-    """A flag that is false in such rows."""
     return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])
 
 
-def _word(length: int) -> peewee.CharField:
-    """A short text that is empty in such rows."""
+def _short_text(length: int) -> peewee.CharField:
     return peewee.CharField(length, default="", constraints=[peewee.SQL("DEFAULT ''")])
 
 
 class Server(Table):
-    """An app server, from the decision to launch it until a while after its end.
-
-    `scope` names the provider that can speak of it; `beats` counts its heartbeats, so that whoever
-    watches needs no clock in common with it; `taken` counts its `Place`s and is changed with them,
-    in the same transaction. `instance_id` and `kind` are the provider's words for it. `counts` is
-    what its service counted since it started, by name (JSON), as of its last heartbeat; `messages`
-    is what servers of version 0.1.0 write instead. `figures` is what every server tells of itself
-    beside that, as JSON too. `warned`: why its provider will soon take it away, if it has said so.
-    `shelved`: it is launched to be stopped once it has booted, and started when a crowd comes.
-    `way`: by which of its ways the provider is asked to launch it, in the provider's words; it is
-    written down before the provider asks by it. `version` is that of bbs which it runs, "" of
-    what is older than 0.3.0. `replace_asked`: operators asked for another in its place. `trace`: of
-    whom it is launched for, as W3C's `traceparent`. `cause`: why it drains, or why it was lost or
-    has ended (`bbs.core.values.DrainCause`, `LossCause`), "" where there is nothing to say;
-    `reason` says the same to people, and decides nothing.
-    """
+    """An app server, from the decision to launch it until some time after its end."""
 
     id = peewee.CharField(32, primary_key=True)
     state = peewee.CharField(10, default=State.LAUNCHING)
-    scope = peewee.CharField(200)
+    scope = peewee.CharField(200)  # Names the provider that reports on it.
     host = peewee.CharField(255, null=True)
     port = peewee.IntegerField(null=True)
     capacity = peewee.IntegerField()
-    taken = peewee.IntegerField(default=0)
-    beats = peewee.BigIntegerField(default=0)
+    taken = peewee.IntegerField(default=0)  # Its `Place`s, changed in one transaction with them.
+    beats = peewee.BigIntegerField(default=0)  # Heartbeats: a watcher needs no common clock.
     created = peewee.DoubleField()
     ready = peewee.DoubleField(null=True)
     ended = peewee.DoubleField(null=True)
     leaving = peewee.BooleanField(default=False)
     drain_asked = peewee.BooleanField(default=False)
-    reason = peewee.CharField(200, default="")
-    instance_id = peewee.CharField(64, null=True)
-    kind = peewee.CharField(64, null=True)
-    messages = peewee.BigIntegerField(null=True)
-    counts = peewee.TextField(null=True)
-    figures = peewee.TextField(null=True)
-    warned = peewee.CharField(200, null=True)
-    shelved = _flag()
-    way = peewee.CharField(200, null=True)
-    version = _word(40)
-    replace_asked = _flag()
-    trace = _word(64)
-    cause = _word(20)
+    reason = peewee.CharField(200, default="")  # The `cause` for people; decides nothing.
+    instance_id = peewee.CharField(64, null=True)  # The provider's.
+    kind = peewee.CharField(64, null=True)  # The provider's.
+    messages = peewee.BigIntegerField(null=True)  # By version 0.1.0, instead of `counts`.
+    counts = peewee.TextField(null=True)  # Its service's since it started, by name (JSON).
+    figures = peewee.TextField(null=True)  # Counts that every server has (JSON).
+    warned = peewee.CharField(200, null=True)  # Why the provider will soon take it away.
+    shelved = _flag()  # In the warm pool: stopped after its boot, until many users come.
+    way = peewee.CharField(200, null=True)  # The launch strategy, stored before its use.
+    version = _short_text(40)  # Of bbs; "" if older than 0.3.0.
+    replace_asked = _flag()  # Operators asked for another server in its place.
+    trace = _short_text(64)  # Of the users whom it is launched for: W3C's `traceparent`.
+    cause = _short_text(20)  # Why it drains, or was lost or ended: a `DrainCause` or `LossCause`.
 
     class Meta:
-        indexes = (
-            (("state", "taken"), False),
-            (("state", "capacity"), False),
-            (("ready",), False),
-        )
+        indexes = ((("state", "taken"), False), (("state", "capacity"), False), (("ready",), False))
 
 
 class Place(Table):
-    """A user is online, and has this place. `server` is null while a new one is being found, and
-    for who is `away`: logged in, and without a place until the next command. `asked` counts logins
-    and the like, so that whoever watches the place sees that its user has been there. `moved`: when
-    its user was last moved to another server so that one could end, in seconds since the epoch.
+    """The place of a user who is logged in. `server` is null while a new one is being found, and
+    for a user who is `away`: without a place until the next command. `asked` counts logins and
+    requests for the place, so that a watcher sees that the user has been there. `moved`: when the
+    user was last moved to another server so that one could end, in seconds since the epoch.
 
-    Servers of before there was `away` do not know it, and leave it at 0."""
+    Servers older than the column `away` leave it at 0."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     user_id: int
@@ -158,66 +133,54 @@ class Place(Table):
 
 
 class LoginServer(Table):
-    """A login server that runs. `logins` counts those that it let in since it started, `counts` is
-    what its service counted, and `figures` what it tells beside, as an app server's. `version` is
-    that of bbs which it runs."""
+    """A login server that runs. `counts` and `figures` are as in `Server`."""
 
     id = peewee.CharField(32, primary_key=True)
     identity = peewee.CharField(200)
     beats = peewee.BigIntegerField(default=0)
-    logins = peewee.BigIntegerField(null=True)
+    logins = peewee.BigIntegerField(null=True)  # Since it started.
     counts = peewee.TextField(null=True)
     figures = peewee.TextField(null=True)
-    version = _word(40)
+    version = _short_text(40)  # Of bbs.
 
 
 class Waiter(Table):
-    """Somebody offline who waits at `login_server` for a place, `since` when. The transaction that
-    gives the place removes the row, so nobody is ever counted both here and there. `trace` is of
-    the login that waits, as W3C's `traceparent`."""
+    """A user who waits offline. The transaction that gives the place also removes the row."""
 
     id = peewee.CharField(32, primary_key=True)
-    login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")
+    login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")  # The user waits there.
     name = peewee.CharField(NAME_LENGTH)
-    since = peewee.DoubleField(null=True)
-    trace = _word(64)
+    since = peewee.DoubleField(null=True)  # Seconds since the epoch.
+    trace = _short_text(64)  # Of the login, as W3C's `traceparent`.
 
 
 class Lease(Table):
-    """The lease of the login server that keeps the fleet. The holder counts `beats` up; one that
-    stops counting loses it.
-
-    `refusal` is why its provider launches nothing, and is not asked again before `refused_until`.
-    """
+    """The lease of the login server that controls the fleet."""
 
     name = peewee.CharField(20, primary_key=True)
     holder = peewee.CharField(32)
     identity = peewee.CharField(200)
-    beats = peewee.BigIntegerField(default=0)
-    refusal = peewee.TextField(null=True)
-    refused_until = peewee.DoubleField(null=True)
+    beats = peewee.BigIntegerField(default=0)  # The holder counts it up, or loses the lease.
+    refusal = peewee.TextField(null=True)  # Why its provider launches nothing.
+    refused_until = peewee.DoubleField(null=True)  # It is not asked before.
 
 
 class Action(Table):
-    """An act of an operator: `at` when, from which `address`, to which server (`target`) or to
-    which `person` (a name), and how (`detail`).
-
-    A row is written by the transaction that does it, and stays.
-    """
+    """An act of an operator. Its transaction writes the row, which stays."""
 
     id = RisingIdField()
-    at = peewee.DoubleField()
+    at = peewee.DoubleField()  # Seconds since the epoch.
     operator = peewee.CharField(NAME_LENGTH)
-    address = peewee.CharField(64)
+    address = peewee.CharField(64)  # Where the act came from.
     action = peewee.CharField(20)
-    target = peewee.CharField(32)
-    person = peewee.CharField(NAME_LENGTH, null=True)
+    target = peewee.CharField(32)  # A server.
+    person = peewee.CharField(NAME_LENGTH, null=True)  # The name of a user.
     detail = peewee.CharField(250, null=True)
 
 
 class OutboxEntry(Table):
-    """Something has been done to the user who listens on `channel`: whoever keeps the fleet tells
-    the app servers to look, and removes the row."""
+    """A notice that an operator has done something to the user who listens on `channel`: the
+    fleet's controller tells the app servers to look, and removes the row."""
 
     id = RisingIdField()
     channel = peewee.CharField(32)
@@ -227,35 +190,30 @@ class OutboxEntry(Table):
 
 
 class Point(Table):
-    """One point of the operators' page's last hour: the series of the fleet by name (JSON), or with
-    a `login_server`'s id those of its own. Few are kept."""
+    """One point in the last hour of the operators' page. Few are kept."""
 
     id = RisingIdField()
     at = peewee.DoubleField(index=True)
-    login_server = peewee.CharField(32, default="")
-    series = peewee.TextField()
+    login_server = peewee.CharField(32, default="")  # Its id; "": the fleet's point.
+    series = peewee.TextField()  # By name (JSON).
 
 
 class News(Table):
-    """One event of the operators' page, `at` when (seconds since the epoch), stored by the
-    transaction that acts. Few are kept.
-
-    `kind` is what happened (`bbs.rules.page_history.EventKind`), to which `server`; `detail` and
-    `number` are what else there is to say. Versions up to 0.3.0 write `text` alone, and read it of
-    every row; it can go when schema 10 is the oldest whose programs can work on the database.
-    """
+    """One event of the operators' page, stored by the transaction that acts. Few are kept. Versions
+    up to 0.3.0 write `text` alone, and read it of every row; it can go when schema 10 is the oldest
+    whose programs can work on the database."""
 
     id = RisingIdField()
-    at = peewee.DoubleField()
+    at = peewee.DoubleField()  # Seconds since the epoch.
     text = peewee.TextField()
-    kind = _word(20)
-    server = _word(32)
-    detail = _word(250)
-    number = peewee.DoubleField(null=True)
+    kind = _short_text(20)  # A `bbs.rules.page_history.EventKind`.
+    server = _short_text(32)  # Which it is about.
+    detail = _short_text(250)  # In the sentence.
+    number = peewee.DoubleField(null=True)  # In the sentence.
 
 
 class Secret(Table):
-    """A secret of the servers of the service (hex)."""
+    """A secret (hex) that the servers of the service share."""
 
     name = peewee.CharField(20, primary_key=True)
     value = peewee.CharField(64)

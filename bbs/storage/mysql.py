@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: how a connection is set up, and how statements go together."""
+"""MySQL and MariaDB: how to connect, and how to send several statements at once."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import pymysql.constants.ER as mysql_errors
 
 from bbs.storage.transaction_guard import EXCEPTIONS, Prepared, TransactionGuard
 
-CLIENT_ERRORS = range(2000, 3000)
-"""The driver's own errors of a connection."""
+CLIENT_ERRORS = range(2000, 3000)  # The driver's own errors of a connection.
 
 _WANT_TLS = (
-    mysql_errors.ACCESS_DENIED_ERROR,  # to a user of whom TLS is required
-    2061,  # by the driver in C: a password that may not go over a plain connection
-    3159,  # a server where nothing may
+    mysql_errors.ACCESS_DENIED_ERROR,  # The user needs TLS.
+    2061,  # The driver in C may not send the password over a plain connection.
+    3159,  # The server accepts no plain connections.
 )
-"""Errors of a server that wants TLS; 1045 is a wrong password's too."""
+"""Errors of a server that requires TLS; 1045 (ACCESS_DENIED_ERROR) also means a wrong password."""
 
 _ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
 
 
 class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
-    """MySQL or MariaDB, where each statement sees what is committed when it begins."""
+    """MySQL or MariaDB, where each statement sees what was committed before it began."""
 
     # A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends.
     field_types = peewee.MySQLDatabase.field_types | {"TEXT": "MEDIUMTEXT"}
@@ -34,20 +33,19 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     packs = True  # The driver takes 4 µs for the description of each column of a result.
 
     def take_turn(self) -> None:
-        """Do nothing: writers wait for rows, and at the server."""
+        """Do nothing: writers wait at the server, for rows."""
 
     def begin_reading(self) -> None:
-        """Do nothing: reading takes no transaction."""
+        """Do nothing: reading needs no transaction."""
 
-    def end_reading(self) -> None:
-        """Do nothing, likewise."""
+    end_reading = begin_reading
 
     def _connect(self) -> Any:
         connection = self._connect_plainly()
         try:
             with connection.cursor() as cursor:
-                # A transaction that runs again must see what it lost to, and readers lock nothing.
-                # (The variable for it has two names: MariaDB's was another before 11.1.)
+                # A transaction that runs again must see what the winner wrote, and readers lock
+                # nothing. (The variable for it has another name in MariaDB before 11.1.)
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         except BaseException:
             connection.close()
@@ -55,13 +53,13 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         return connection
 
     def _connect_plainly(self) -> Any:
-        """Connect without TLS where the options say so, unless the server wants it: the driver
-        prefers TLS, which is no use where nothing leaves this machine."""
+        """Connect without TLS if the options say so and the server allows it. By default the driver
+        prefers TLS, which is useless on a connection within this machine."""
         plain = self.connect_params
         try:
             return self._open()
         except (RuntimeError, pymysql.OperationalError) as error:
-            # (The driver has no number for what it cannot do without TLS.)
+            # (The driver raises a RuntimeError without a number if it cannot go on without TLS.)
             wants_tls = isinstance(error, RuntimeError) or error.args[0] in _WANT_TLS
             if not wants_tls or not plain.get("ssl_disabled"):
                 raise
@@ -76,7 +74,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         return super()._connect()  # type: ignore[misc]
 
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
-        """Carry out a statement; gives the cursor, with all that the database has to say."""
+        """Execute a statement; returns the cursor with the whole result."""
         if self.query_hooks:
             return super().carry_out(sql, values, writes)
         if writes:
@@ -90,7 +88,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     def carry_out_together(
         self, statements: Sequence[Prepared], results: Sequence[Callable[[Any], Any]]
     ) -> list[Any]:
-        """Carry out statements in one round trip; what `results` make of the cursor at each."""
+        """Execute statements in one round trip; returns what `results` read from the cursor."""
         if self.query_hooks:
             return super().carry_out_together(statements, results)
         if any(writes for _, _, writes in statements):
@@ -106,7 +104,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
                     found.append(result(cursor))
                     cursor.nextset()
             except BaseException:
-                # What is left must not be found by the next statement on this connection.
+                # The next statement on this connection must not find the other results.
                 with suppress(Exception):
                     while cursor.nextset():
                         pass
@@ -114,11 +112,11 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         return found
 
     def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Carry out a change for each of the rows of values: an insertion in one statement."""
+        """Execute a change for each row of values; insertions become one statement."""
         self.note_change()
         with EXCEPTIONS:
             cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
-            if _ON_DUPLICATE in sql:  # The driver knows no values behind those of a row.
+            if _ON_DUPLICATE in sql:  # The driver accepts no values behind those of a row.
                 for row in rows:
                     cursor.execute(sql, row)
             else:

@@ -1,5 +1,4 @@
-"""The schema of a service: its tables at a version, the versions that are stored, and how a table
-is made."""
+"""The schema of a service: its tables at a version, and the tables that store versions."""
 
 from __future__ import annotations
 
@@ -17,47 +16,43 @@ if TYPE_CHECKING:
     from bbs.storage.migrations import Migrator
 
 MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
-"""Rows with transactions, and names that compare byte for byte."""
-
-
-def _reached() -> peewee.IntegerField:
-    return peewee.IntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
+"""Transactions, and names that compare byte for byte."""
 
 
 class SchemaVersion(Table):
-    """One row: which version the framework's tables have `reached`, and the oldest `version` whose
-    programs can work on them.
+    """One row: the version that the framework's tables have `reached`, and the oldest `version`
+    whose programs can work on them.
 
-    Programs older than 0.3.0 read `version` alone, and start where it is not newer than theirs. So
-    older programs start, and run beside newer ones, on what they can work on, and refuse the rest.
-    These programs leave `reached` as it is, at 0 in a row of their own: then the tables are of
-    `version`.
+    Programs older than 0.3.0 read `version` alone, and start if it is not newer than theirs.
+    Therefore they run next to newer ones if they can work on the tables, and refuse them otherwise.
+    Those programs leave `reached` as it is, 0 in a row that they made: then the tables have the
+    version in `version`.
     """
 
     version = peewee.IntegerField()
-    reached = _reached()
+    reached = peewee.IntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 class ServiceVersion(Table):
-    """One row: whose database this is, and the two versions of that service's tables."""
+    """One row: the service that the database belongs to, and the two versions of its tables."""
 
     name = peewee.CharField(NAME_LENGTH, primary_key=True)
     version = peewee.IntegerField()
-    reached = _reached()
+    reached = peewee.IntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
-Step = Callable[["Migrator"], None]
-"""From version n - 1 to n. A step must bear being run again after it was cut off half-way."""
+Step = Callable[["Migrator"], None]  # Upgrades by one version. It is run again if interrupted.
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The tables of a service: `models`, in an order in which they can be made, at `version`, to
-    which `steps` lead from the versions before (`{2: step, …}`). Programs of the versions from
-    `oldest` on can work on them, too, and run beside those of this one; 0: only this one's.
+    """The tables of a service: `models`, in an order in which they can be made, at `version`.
+
+    `steps` upgrade from each version to the next (`{2: step, …}`). Programs of the versions from
+    `oldest` on can work on the tables too, and run next to those of `version`; 0: only the latter.
 
     :raises ValueError: a version lacks its step or has one that is not a function, `oldest` is
-        newer than the version, or a table is taken, or stands before one that it refers to.
+        newer than `version`, or a table is taken or comes before one that it refers to.
     """
 
     name: str
@@ -73,7 +68,7 @@ class Schema:
                 f"{self.name}: schema {self.version} needs a step to each version from 2 on"
             )
         if not 0 <= self.oldest <= self.version:
-            raise ValueError(f"{self.name}: {self.oldest} is no version from 1 to {self.version}")
+            raise ValueError(f"{self.name}: oldest must be 0 to {self.version}: {self.oldest}")
         framework: tuple[type[Table], ...] = (*MODELS, SchemaVersion, ServiceVersion)
         there: list[type[Table]] = [*framework]
         for model in self.models:
@@ -89,15 +84,15 @@ class Schema:
                 raise ValueError(f"{self.name}: {table} refers to {other}, which comes before it")
         for number, step in self.steps.items():
             if not is_for_threads(step):
-                raise ValueError(f"{self.name}: the step to {number} is no plain function")
+                raise ValueError(f"{self.name}: migration {number} must be a plain function")
 
 
 def create_table(database: Any, table: Any) -> None:
-    """Make a table with its indexes, as far as they are not there."""
+    """Create a table and its indexes, unless they exist."""
     mysql = isinstance(database, peewee.MySQLDatabase)
     table._meta.table_settings = MYSQL_TABLES if mysql else None
     table._schema.create_table(safe=True)
-    # One by one: of a creation that was cut off, a table may be there without its indexes.
+    # One by one: after an interrupted creation a table may exist without its indexes.
     there = {index.name for index in database.get_indexes(table._meta.table_name)}
     for index in table._meta.fields_to_index():
         if index._name not in there:

@@ -1,10 +1,10 @@
-"""SQLite, whose processes on one machine take turns to write.
+"""SQLite, where the processes of one machine take turns to write.
 
-SQLite has a writer that finds the database locked sleep and try again, so the one that waits
-longest may wait again, up to its time-out. An `flock` on a file beside the database is had as soon
-as it is free, and the kernel takes it back when its holder dies. Measured with ten processes that
-write: the longest wait fell from 33 to 7 ms, and from 105 to 6 for the longer writes to a group of
-eight.
+In SQLite a writer that finds the database locked sleeps and tries again, so the one that waits
+longest may wait again, up to its time-out. An `flock` on a file next to the database is granted as
+soon as it is free, and the kernel releases it when its holder dies. Measured with ten processes
+that write: the longest wait fell from 33 to 7 ms, and from 105 to 6 ms for the longer writes to a
+group of eight.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _log = Logger()
 
 
 class _TurnTaking(peewee.SqliteDatabase):
-    """Takes the lock for writing as a transaction begins, when its turn has come: to take it at the
-    first write instead would fail where two that have read both write."""
+    """Locks the database for writing when a transaction begins. To lock it at the first write would
+    fail if two transactions have read and then both write."""
 
     def __init__(self, database: str, **options: Any) -> None:
-        self._own = _OfThread(database if database not in ("", ":memory:") else None)
+        self._thread = _ThreadState(database if database not in ("", ":memory:") else None)
         super().__init__(database, **options)
 
     def begin(self, lock_type: str | None = None) -> None:
-        if not self._own.turn.take(self.timeout):
+        if not self._thread.lock.take(self.timeout):
             error = sqlite3.OperationalError("database is locked")
             error.sqlite_errorcode = sqlite3.SQLITE_BUSY
             with EXCEPTIONS:
@@ -48,11 +48,11 @@ class _TurnTaking(peewee.SqliteDatabase):
         try:
             super().begin(lock_type or "IMMEDIATE")
         except BaseException:
-            self._own.turn.give_back()
+            self._thread.lock.give_back()
             raise
 
     def begin_reading(self) -> None:
-        """Begin a transaction that waits for nobody, as it only reads."""
+        """Begin a transaction that only reads, and so does not wait for writers."""
         super().begin("DEFERRED")
 
     def end_reading(self) -> None:
@@ -61,29 +61,29 @@ class _TurnTaking(peewee.SqliteDatabase):
 
     def commit(self) -> None:
         super().commit()
-        self._own.turn.give_back()
+        self._thread.lock.give_back()
 
     def rollback(self) -> None:
         try:
             super().rollback()
         finally:
-            self._own.turn.give_back()
+            self._thread.lock.give_back()
 
     def take_turn(self) -> None:
-        """Wait until nobody else writes, as long as it takes, on a thread that may."""
+        """Wait for the lock, without limit; not on the main thread, which must not block."""
         if threading.current_thread() is not threading.main_thread():
-            self._own.turn.take(None)
+            self._thread.lock.take(None)
 
     def _close(self, connection: Any) -> None:
         super()._close(connection)  # type: ignore[misc]
-        self._own.turn.give_back()
+        self._thread.lock.give_back()
 
 
 class SqliteDatabase(TransactionGuard, _TurnTaking):
     """SQLite, by the standard library's driver."""
 
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
-        """Carry out a statement; gives the cursor, with all that the database has to say."""
+        """Execute a statement; returns the cursor with the whole result."""
         if self.query_hooks:
             return super().carry_out(sql, values, writes)
         if writes:
@@ -93,31 +93,25 @@ class SqliteDatabase(TransactionGuard, _TurnTaking):
             return connection.execute(sql, values)
 
     def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Carry out a change for each of the rows of values."""
+        """Execute a change for each row of values."""
         self.note_change()
         connection: Any = self._state.conn  # type: ignore[attr-defined]
         with EXCEPTIONS:
             connection.executemany(sql, rows)
 
 
-_without: set[str | None] = set()
-"""Files for which the log says that there are no turns."""
-
-_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
-"""Errors of opening a file that pass."""
+_unlockable: set[str | None] = set()  # Files that cannot be locked, as logged.
+_TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 
-class _OfThread(threading.local):
+class _ThreadState(threading.local):
     def __init__(self, file: str | None) -> None:
-        self.turn = WriterLock(file)
+        self.lock = WriterLock(file)
 
 
 class WriterLock:
-    """One connection's turn to write to the database `file`; None for one that nobody shares.
-
-    Where there is no such lock, as on some network file systems, nobody takes turns. SQLite's own
-    time-out is left then.
-    """
+    """The lock of one connection for writing to the database `file`; None if it is not shared.
+    Without such locks, as on some network file systems, only SQLite's own time-out remains."""
 
     def __init__(self, file: str | None) -> None:
         self._path = f"{file}-turn" if file and fcntl else None
@@ -125,9 +119,8 @@ class WriterLock:
         self._waiting: _LockWaiter | None = None
 
     def take(self, patience: float | None) -> bool:
-        """Wait for the turn, at most `patience` seconds, or as long as it takes for None; False
-        if it did not come."""
-        if self._path is None or self._path in _without or self._descriptor is not None:
+        """Wait for the lock, at most `patience` seconds, or without limit; False if not granted."""
+        if self._path is None or self._path in _unlockable or self._descriptor is not None:
             return True
         if self._waiting is None or not self._waiting.resume():
             try:
@@ -145,38 +138,37 @@ class WriterLock:
             else:
                 self._descriptor = descriptor
                 return True
-        self._descriptor = self._waiting.had(patience)
+        self._descriptor = self._waiting.wait(patience)
         if self._descriptor is None:
             return False
         self._waiting = None
         return True
 
     def _do_without(self, error: OSError) -> bool:
-        if error.errno not in _PASSING and self._path not in _without:
-            _without.add(self._path)
+        if error.errno not in _TRANSIENT and self._path not in _unlockable:
+            _unlockable.add(self._path)
             _log.warn("writers take no turns: {error}", error=str(error))
         return True
 
     def give_back(self) -> None:
-        """Give back the turn, if it was had."""
+        """Release the lock, if it is held."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 class _LockWaiter:
-    """A thread that waits for the lock of `descriptor`. Nothing ends that sooner: a connection that
-    has waited too long and comes again finds it still waiting. A turn that comes when nobody wants
-    it is given back."""
+    """A thread that waits for the lock of `descriptor`, without limit: a connection that comes
+    again after a time-out finds it still waiting. An unwanted lock is released."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._ended = Event()
         self._deciding = Lock()
         self._wanted = True
-        Thread(target=self._wait, name="turn", daemon=True).start()
+        Thread(target=self._lock_file, name="turn", daemon=True).start()
 
-    def _wait(self) -> None:
+    def _lock_file(self) -> None:
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         with self._deciding:
@@ -185,13 +177,13 @@ class _LockWaiter:
                 os.close(self._descriptor)
 
     def resume(self) -> bool:
-        """Wait again; False if the turn came meanwhile, and was given back."""
+        """Want the lock again; False if it was granted meanwhile, and released."""
         with self._deciding:
             self._wanted = not self._ended.is_set()
             return self._wanted
 
-    def had(self, patience: float | None) -> int | None:
-        """Return the descriptor, if the lock was had in time."""
+    def wait(self, patience: float | None) -> int | None:
+        """Return the descriptor, if the lock was granted in time."""
         self._ended.wait(patience)
         with self._deciding:
             self._wanted = self._ended.is_set()

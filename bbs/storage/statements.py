@@ -10,10 +10,10 @@
 
     _names(caller.id, Relationship.FRIEND)  # [("bob",), ("carol",)]
 
-peewee takes some hundred microseconds to make SQL of such a query and objects of its rows, of which
-the database itself needs ten. So the function is called with a stand-in for each argument, once for
-each kind of database, and the plan is kept: the SQL, where arguments go, and what peewee does with
-values on their way in and out.
+peewee takes some hundred microseconds to turn such a query into SQL and its rows into objects; the
+database itself needs ten. Therefore the function is called with a placeholder for each argument,
+once for each kind of database, and the result is kept: the SQL, the places of the arguments, and
+peewee's conversions of values in both directions.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import update_wrapper
 from threading import Lock
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
@@ -36,33 +37,27 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Q = TypeVar("Q", bound=peewee.SelectBase)
 
-MOST_LENGTHS = 64
-"""For how many lengths of its lists a statement is kept; with one more the oldest goes."""
+MOST_LENGTHS = 64  # Plans that a statement keeps, for lists of different lengths.
 
-_keeping = Lock()
-"""Held for a moment when a plan is kept, and another goes for it."""
+_plans_lock = Lock()  # Held while a new plan is stored in place of the oldest.
 
 _SETS = (set, frozenset)
-
-_SEVERAL = (list, tuple, *_SETS)
-"""Types of the arguments that stand for several values."""
+_SEVERAL = (list, tuple, *_SETS)  # Types of arguments that stand for several values.
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A statement with its arguments, to be carried out by `together`."""
+    """A statement with its arguments, for `together`."""
 
     plan: CompiledStatement
     values: Sequence[Any]
 
 
 class Statement(Generic[P, T]):
-    """A query whose arguments are left open; `statement` makes one.
-
-    A call carries it out in the caller's transaction. A query that selects gives its rows, as
-    tuples; an insertion the new key; any other change the number of rows that it changed. A list
-    among the arguments is one for `in_`; None is equal to nothing, as in SQL.
-    """
+    """A query with parameters; `statement` makes one. A call executes it in the caller's
+    transaction. A query that selects returns its rows, as tuples; an insertion the new key; other
+    changes the number of changed rows. A list argument is for `in_`; None is equal to nothing, as
+    in SQL."""
 
     def __init__(
         self,
@@ -70,11 +65,7 @@ class Statement(Generic[P, T]):
         signature: inspect.Signature | None = None,
         packed: bool = False,
     ) -> None:
-        self.__doc__ = build.__doc__
-        self.__name__ = build.__name__
-        self.__qualname__ = build.__qualname__
-        self.__module__ = build.__module__
-        self.__wrapped__ = build
+        update_wrapper(self, build)
         self._build = build
         self._signature = signature or inspect.signature(build)
         self._length = len(self._signature.parameters)
@@ -87,14 +78,14 @@ class Statement(Generic[P, T]):
         return cast("T", plan.result(cursor))
 
     def of(self, *args: P.args, **kwargs: P.kwargs) -> Bound:
-        """Give this statement these arguments, for `together`."""
+        """Bind the statement to arguments, for `together`."""
         return Bound(*self._bind(args, kwargs))
 
     def many(self, each: Iterable[Sequence[Any]]) -> None:
-        """Carry out a change once for each of these tuples of arguments."""
+        """Execute a change once for each tuple of arguments."""
         rows = [*each]
         if len(rows) == 1 or any(isinstance(value, _SEVERAL) for value in (rows or [()])[0]):
-            for row in rows:  # The lists of another may be of other lengths.
+            for row in rows:  # Lists may have different lengths in each row.
                 self(*row)  # type: ignore[call-arg]
         elif rows:
             plan, _ = self._bind(rows[0], {})
@@ -103,7 +94,7 @@ class Statement(Generic[P, T]):
     def _bind(
         self, args: Sequence[Any], named: Mapping[str, Any]
     ) -> tuple[CompiledStatement, list[Any]]:
-        """Find the plan for these arguments, and the values that it is carried out with."""
+        """Find the plan for these arguments, and the values for its SQL."""
         if named or len(args) != self._length:
             bound = self._signature.bind(*args, **named)
             bound.apply_defaults()
@@ -120,9 +111,9 @@ class Statement(Generic[P, T]):
         return plan, plan.bind(args)
 
     def _compile(self, key: Any, args: Sequence[Any]) -> CompiledStatement:
-        # Two threads may both come here at first: they come to the same.
+        # Two threads may do this at once: their plans are equal.
         plan = compile_query(self._build, args, self._packed and models.database.obj.packs)
-        with _keeping:
+        with _plans_lock:
             while len(self._plans) >= MOST_LENGTHS:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = plan
@@ -136,14 +127,14 @@ def statement(build: Callable[P, peewee._WriteQuery]) -> Statement[P, int]: ...
 def statement(build: Callable[P, Any]) -> Statement[P, Any]:
     """Make a statement of `build`, which returns a peewee query for its arguments.
 
-    `build` is called with stand-ins, so it may only place its arguments, never look at them.
+    `build` is called with placeholders, so it can only put its arguments into the query.
     """
     return Statement(build)
 
 
 def together(*statements: Bound) -> list[Any]:
-    """Carry out statements one after the other, in one round trip where the database is far; gives
-    the result of each. No statement sees what another found."""
+    """Execute statements one after the other, in one round trip to a MySQL; returns the result of
+    each. No statement can use what another found."""
     results: list[Any] = models.database.obj.carry_out_together(
         [(each.plan.sql, each.values, each.plan.writes) for each in statements],
         [each.plan.result for each in statements],
@@ -152,11 +143,10 @@ def together(*statements: Bound) -> list[Any]:
 
 
 def by_index(query: Q, *fields: peewee.Field) -> Q:
-    """Have `query`, which selects from one table, find its rows by the index of these columns.
+    """Make `query`, which selects from one table, find its rows by the index of these columns.
 
-    For the latest of few among many: where `ORDER BY id DESC LIMIT n` is asked for, MariaDB would
-    rather read all of the table from its end until it has found as many, whatever is in it. SQLite
-    takes the index without being told.
+    This is for the latest few rows of a large table: for `ORDER BY id DESC LIMIT n`, MariaDB would
+    read the table from its end until it has found enough. SQLite uses the index by itself.
 
     :raises LookupError: the table has no such index.
     """
@@ -183,13 +173,11 @@ _PLAIN: tuple[tuple[type[peewee.Field], type], ...] = (
     (peewee.CharField, str),
     (peewee.TextField, str),
 )
-"""Kinds of columns whose values peewee leaves as they are when they are of this type, and as every
-driver gives them."""
+"""Types of columns, each with the type of values that neither peewee nor a driver converts."""
 
 
 class _Parameter(NamedTuple):
-    """The value of the argument at a `position`, or the `item` of a list there. It goes through
-    `convert` unless it is of the type `plain`."""
+    """The argument at `position`, or its `item`. `convert` is for values not of type `plain`."""
 
     position: int
     item: int | None
@@ -198,29 +186,26 @@ class _Parameter(NamedTuple):
 
 
 class _Fresh(NamedTuple):
-    """A value that a column's default makes, each time anew."""
+    """A value that a column's default makes anew for each execution."""
 
     make: Callable[[], Any]
     convert: Convert
 
 
+@dataclass(eq=False, repr=False)
 class _Argument(peewee.Node):
-    """Stands in a query for an argument.
+    """A placeholder for an argument in a query. peewee knows the conversion of most values. Where
+    it would ask the value itself, `convert` has the conversion."""
 
-    peewee knows what a value goes through on its way into the database. Where it would ask the
-    value itself, `convert` says so.
-    """
-
-    def __init__(self, index: int, item: int | None = None, convert: Convert | None = None) -> None:
-        self.index = index
-        self.item = item
-        self.convert = convert
+    index: int
+    item: int | None = None
+    convert: Convert | None = None
 
     def __bool__(self) -> bool:
-        raise TypeError("a statement places its arguments, and does not look at them")
+        raise TypeError("a statement cannot test its arguments, only put them into the query")
 
     def __str__(self) -> str:
-        raise TypeError("a statement places its arguments, and makes no text of them")
+        raise TypeError("a statement cannot format its arguments, only put them into the query")
 
     def __format__(self, how: str) -> str:
         return str(self)
@@ -231,11 +216,11 @@ class _Argument(peewee.Node):
         return ctx.value(_Parameter(self.index, self.item, convert, plain), converter=False)
 
 
+@dataclass(eq=False, repr=False)
 class _Default(peewee.Node):
-    """Stands in an insertion for the value that a column's default makes."""
+    """A placeholder for a value that a column's default makes."""
 
-    def __init__(self, fresh: _Fresh) -> None:
-        self.fresh = fresh
+    fresh: _Fresh
 
     def __sql__(self, ctx: Any) -> Any:
         return ctx.value(self.fresh, converter=False)
@@ -243,20 +228,15 @@ class _Default(peewee.Node):
 
 @dataclass(frozen=True)
 class CompiledStatement:
-    """A statement on one kind of database, for lists of certain lengths.
-
-    `values` are what stays the same of its values; `given` and `fresh` say what goes to which place
-    among them. `converters` are for the columns of the result that drivers do not give as peewee
-    would. A `packed` result has one column, which is all of them in JSON.
-    """
+    """The plan of a statement on one kind of database, for lists of certain lengths."""
 
     sql: str
-    values: Sequence[Any]
-    given: Sequence[tuple[int, _Parameter]]
-    fresh: Sequence[tuple[int, _Fresh]]
+    values: Sequence[Any]  # The constant ones; the others are put among them.
+    given: Sequence[tuple[int, _Parameter]]  # Places of arguments.
+    fresh: Sequence[tuple[int, _Fresh]]  # Places of defaults.
     writes: bool
-    converters: Sequence[tuple[int, Convert]]
-    packed: bool
+    converters: Sequence[tuple[int, Convert]]  # For columns that peewee converts after the driver.
+    packed: bool  # The result is one column, with all of them in JSON.
 
     def bind(self, arguments: Sequence[Any]) -> list[Any]:
         """Fill in `arguments`."""
@@ -289,8 +269,8 @@ class CompiledStatement:
 def compile_query(
     build: Callable[..., Any], arguments: Sequence[Any], packed: bool = False
 ) -> CompiledStatement:
-    """Compile the query that `build` makes of stand-ins, on the database that peewee's models are
-    bound to. Of `arguments` only the lengths of lists matter."""
+    """Compile the query that `build` makes of placeholders, on the database that peewee's models
+    are bound to. Only the lengths of lists matter in `arguments`."""
     query: Any = build(
         *(
             [_Argument(index, item) for item in range(len(value))]
@@ -300,12 +280,13 @@ def compile_query(
         )
     )
     if not hasattr(query, "sql"):
-        raise TypeError(f"{build.__qualname__} gives no query of peewee's: {type(query).__name__}")
+        kind = type(query).__name__
+        raise TypeError(f"{build.__qualname__} must return a query of peewee, not {kind}")
     if isinstance(query, peewee.Insert):
         _prepare_insertion(query)
     elif isinstance(query, peewee.Update):
         changes: Any = query
-        _tell_columns(changes._update, query.table)
+        _set_columns(changes._update, query.table)
     writes = not isinstance(query, peewee.SelectBase)
     columns: Sequence[Any] = () if writes else query._returning
     packed = packed and all(map(_is_same_in_json, columns))
@@ -325,12 +306,12 @@ def compile_query(
 
 
 def _prepare_insertion(query: Any) -> None:
-    """Tell each value of an insertion its column, and have missing defaults made anew each time."""
+    """Set the column of each placeholder, and let missing defaults be made for each execution."""
     conflict = query._on_conflict
     if conflict is not None and isinstance(conflict._update, MutableMapping):
-        _tell_columns(conflict._update, query.table)
+        _set_columns(conflict._update, query.table)
     if isinstance(query._insert, (peewee.SelectBase, peewee.SQL)):
-        return  # It inserts what another query selects.
+        return  # The values come from another query.
     rows: Any = query._insert
     if isinstance(rows, Mapping):
         rows = [rows]
@@ -340,13 +321,13 @@ def _prepare_insertion(query: Any) -> None:
             for row in rows
         ]
     for row in rows:
-        _tell_columns(row, query.table)
+        _set_columns(row, query.table)
         for field, default in query.get_default_data().items():
             if callable(default) and field not in row and field.name not in row:
                 row[field] = _Default(_Fresh(default, field.db_value))
 
 
-def _tell_columns(values: MutableMapping[Any, Any], table: Any) -> None:
+def _set_columns(values: MutableMapping[Any, Any], table: Any) -> None:
     for key, value in values.items():
         if isinstance(value, _Argument):
             column = getattr(table, key) if isinstance(key, str) else key
@@ -354,7 +335,7 @@ def _tell_columns(values: MutableMapping[Any, Any], table: Any) -> None:
 
 
 def _is_same_in_json(column: Any) -> bool:
-    """Whether JSON gives back the values of a column as they are."""
+    """Whether the values of a column are unchanged after JSON."""
     node = _unwrapped(column)
     return isinstance(node, peewee.BooleanField) or _plain_type(node) is not None
 
@@ -366,7 +347,7 @@ def _unwrapped(column: Any) -> Any:
 
 
 def _converter(column: Any) -> Convert | None:
-    """Return what peewee would do with the values of a column that a query selects."""
+    """Return peewee's conversion for a column that a query selects."""
     node = _unwrapped(column)
     called: Any = node if isinstance(node, peewee.Function) else None
     if called and called._coerce and called.arguments:
@@ -378,7 +359,7 @@ def _converter(column: Any) -> Convert | None:
 
 
 def _plain_type(field: Any) -> type | None:
-    """Return the type of the values of `field`, if peewee leaves those as they are."""
+    """Return the type of the values of `field`, if peewee does not convert these."""
     while isinstance(field, peewee.ForeignKeyField):
         field = field.rel_field
     kind: Any = type(field)

@@ -386,9 +386,9 @@ class DatabaseContract(TogetherContract):
             self.clock.advance(10 * DEADLINE)
             return self._add("go")
 
-        self.assertEqual(self.successResultOf(self.database.run_unhurried(work)), "go")
+        self.assertEqual(self.successResultOf(self.database.run_untimed(work)), "go")
         self.assertEqual(self._stored(), ["go"])
-        self.failureResultOf(self.database.run_unhurried(lambda: 1 / 0), ZeroDivisionError)
+        self.failureResultOf(self.database.run_untimed(lambda: 1 / 0), ZeroDivisionError)
 
     def test_unhurried_work_that_fails_is_told_in_one_line(self) -> None:
         """The line has no secret in it."""
@@ -396,11 +396,11 @@ class DatabaseContract(TogetherContract):
         def work() -> None:
             raise self.lost()
 
-        error = self.failureResultOf(self.database.run_unhurried(work), DatabaseRefused).value
+        error = self.failureResultOf(self.database.run_untimed(work), DatabaseRefused).value
         self.assertTrue(str(error).startswith("database "))
         self.assertNotIn("\n", str(error))
         self.away()
-        error = self.failureResultOf(self.database.run_unhurried(work), DatabaseRefused).value
+        error = self.failureResultOf(self.database.run_untimed(work), DatabaseRefused).value
         self.assertIn(": nobody there", str(error))
 
 

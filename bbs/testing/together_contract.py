@@ -109,7 +109,7 @@ class TogetherContract(DatabaseSuite):
 
         read = read_only(look)
         workers = self._workers(connections=1)
-        run, unhurried = self.database.run, self.database.run_unhurried
+        run, unhurried = self.database.run, self.database.run_untimed
         answers: list[Any] = [run(self._add, "1"), run(self._add, "2"), run(read), run(read)]
         answers += [unhurried(look), unhurried(self._add, "3"), run(self._add, "4")]
         answers.append(unhurried(look))

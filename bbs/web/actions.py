@@ -23,11 +23,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from bbs import __version__
-from bbs.core.audit import tell
+from bbs.core import audit
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.rules import accounts, fleet_admin, user_admin
 from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
-from bbs.rules.user_admin import Done, NoSuchPerson, NotSuspended, Person
+from bbs.rules.user_admin import ActionResult, NoSuchPerson, NotSuspended, Person
 from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
 from bbs.web.context import PageContext
 from bbs.web.poller import TTLCache
@@ -188,17 +188,17 @@ class Controls:
         asked = await self.context.database.run(fleet_admin.replace, by, maximum, __version__, most)
         said = "Nothing is to be replaced"
         if asked.servers:
-            count = fleet_admin.in_number(len(asked.servers))
+            count = fleet_admin.count_text(len(asked.servers))
             self.report(by, fleet_admin.REPLACE, count)
             said = f"To be replaced, one after the other: {count}"
-        return success(". ".join([said, *fleet_admin.notes(asked, maximum)]))
+        return success(". ".join([said, *fleet_admin.replacement_notes(asked, maximum)]))
 
     async def cancel_replacement(self, by: By) -> HttpAnswer:
         """Let the servers stay that are to be replaced and do not drain yet."""
         kept = await self.context.database.run(fleet_admin.cancel, by)
         if not kept:
             return success("Nothing is to be replaced any more")
-        count = fleet_admin.in_number(len(kept))
+        count = fleet_admin.count_text(len(kept))
         self.report(by, fleet_admin.CANCEL_REPLACE, count)
         return success(f"Not to be replaced any more: {count}")
 
@@ -216,7 +216,7 @@ class Controls:
             action=action,
             target=target,
         )
-        tell(action, "done", address=by.address, name=target, by=by.operator)
+        audit.record(action, "done", address=by.address, name=target, by=by.operator)
         self.context.on_change()
 
     def by_operator(self, act: Act) -> Responder:
@@ -267,7 +267,7 @@ def _replacement_limit(value: object) -> int | None:
     if value is None or value == "":
         return None
     try:
-        return fleet_admin.count_of(str(value))
+        return fleet_admin.parse_count(str(value))
     except ValueError as error:
         raise ActionRejected(400, f"most: {error}") from error
 
@@ -422,7 +422,7 @@ def _name(fields: Mapping[str, object]) -> str:
     return str(name)
 
 
-def _sessions(done: Done) -> str:
+def _sessions(done: ActionResult) -> str:
     if not done.sessions:
         return "nobody was logged in"
     return f"{done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"

@@ -129,7 +129,7 @@ class Operators:
 def _tell(outcome: str, address: str, name: str) -> None:
     # Without the name if the login failed: people type their password there, too.
     by = name if outcome == "right" else ""
-    audit.tell("operator-login", outcome, address=address, by=by)
+    audit.record("operator-login", outcome, address=address, by=by)
 
 
 @dataclass

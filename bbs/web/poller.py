@@ -231,7 +231,7 @@ class Poller(Service):
         }
         silences = self._server_watch.silences(beats, elapsed)
         self._leases = {id: silences.get(id, 0.0) for id in beats}
-        controller = -1 if seen.keeper is None else seen.keeper.beats
+        controller = -1 if seen.leader is None else seen.leader.beats
         self._controller_silence = self._controller_watch.silence("controller", controller, elapsed)
         self.rates.look(now, seen)
         if self._overview:

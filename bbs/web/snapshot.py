@@ -230,9 +230,9 @@ def _replacing(seen: Overview) -> dict[str, int | str | None]:
     """How many servers run another version, how many are to be replaced, and what that waits
     for."""
     asked = len(fleet_admin.servers_asked_to_be_replaced(seen.servers))
-    delay = fleet_admin.delay(each.figures.get(DELAY, 0) for each in seen.login_servers)
+    delay = fleet_admin.blocker_text(each.figures.get(DELAY, 0) for each in seen.login_servers)
     return {
-        "outdated": fleet_admin.outdated(seen.servers, __version__),
+        "outdated": fleet_admin.count_outdated(seen.servers, __version__),
         "asked": asked,
         "waits_for": (delay or None) if asked else None,
     }

@@ -153,7 +153,7 @@ class OnLogin(RulesCase):
             return {"a": 1}
 
         begun = self.log_in_with(hook)
-        assert isinstance(begun, accounts.Begun)
+        assert isinstance(begun, accounts.LoginResult)
         self.assertEqual(begun.members, {"a": 1})
         User.update(seen=400.0).execute()
         self.log_in_with(hook)

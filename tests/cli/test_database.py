@@ -175,7 +175,7 @@ class BackingUp(CopyCase):
         Path(f"{self.file}.part").write_text("somebody's", encoding="utf-8")
         self.patch(os, "geteuid", lambda: 12345)
         said = self.run_it(backup, self.file, "--data", self.data)
-        self.assertEqual(said, (1, "", f"bbs backup: {self.file}.part is somebody else's\n"))
+        self.assertEqual(said, (1, "", f"bbs backup: {self.file}.part belongs to another user\n"))
         self.assertEqual(Path(f"{self.file}.part").read_text(encoding="utf-8"), "somebody's")
 
     def test_a_full_disk(self) -> None:
@@ -196,7 +196,7 @@ class BackingUp(CopyCase):
         with open(f"{self.file}.part", "w", encoding="utf-8") as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             said = self.run_it(backup, self.file, "--data", self.data)
-            reason = f"{self.file}.part: somebody is writing it already"
+            reason = f"{self.file}.part: another process is writing it"
             self.assertEqual(said, (1, "", f"bbs backup: {reason}\n"))
             self.assertTrue(os.path.exists(f"{self.file}.part"))
         # What somebody left who was killed is in nobody's way.
@@ -283,7 +283,7 @@ class Restoring(CopyCase):
             for model in (LoginServer, Waiter, Lease, OutboxEntry, Server):
                 self.assertEqual(model.select().count(), 0)
             self.assertNotEqual(self.call(fleets.hint_key), key)
-            self.assertEqual(fleets.waiting_for_adopt(), fleets.Left(fleet.id, None))
+            self.assertEqual(fleets.waiting_for_adopt(), fleets.SourceFleet(fleet.id, None))
             [deed] = self.call(fleet_admin.actions, 9)
             self.assertEqual((deed.action, deed.address), ("restore", "bbs restore"))
             self.assertEqual(deed.detail, os.path.basename(self.file))

@@ -358,7 +358,7 @@ class Fleet(CommandCase):
         membership.enroll(membership.Member("l" * 32, process_identity()))
         code, output, errors = self.bbs("replace", "--outdated", "2")
         self.assertEqual((code, output), (0, "replace asked for: 2 servers\n"))
-        self.assertIn("1 server still boots, and nobody knows which version", errors)
+        self.assertIn("1 server still boots with an unknown version", errors)
         self.assertEqual(self.asked(), "cd")
         self.assertEqual(
             json.loads(self.bbs("replace", "--outdated", "--json")[1]),

@@ -19,7 +19,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.core.audit import tell
+from bbs.core import audit
 from bbs.core.clock import IReactor
 from bbs.daemons.security_log import Bounds, Folding, SecurityEvent, SecurityLog, append
 
@@ -174,7 +174,7 @@ class Writing(TestCase):
             return write(descriptor, data)
 
         self.patch(os, "write", watched)
-        tell("login", "right", address="192.0.2.1", name="ann")
+        audit.record("login", "right", address="192.0.2.1", name="ann")
         await self.until(lambda: self.path.stat().st_size)
         self.assertEqual(self.lines(), ['what=login outcome=right address=192.0.2.1 name="ann"'])
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
@@ -184,7 +184,7 @@ class Writing(TestCase):
     async def test_what_was_told_before_the_end_is_written(self) -> None:
         log = self.begin()
         for _ in range(3):
-            tell("login", "refused", address="192.0.2.1")
+            audit.record("login", "refused", address="192.0.2.1")
         await log.stopService()
         self.assertEqual(
             self.lines(),
@@ -193,14 +193,14 @@ class Writing(TestCase):
                 'what=login outcome=refused address=192.0.2.1 count=2 name=""',
             ],
         )
-        tell("login", "right", address="192.0.2.1", name="ann")
+        audit.record("login", "right", address="192.0.2.1", name="ann")
         self.assertEqual(len(self.lines()), 2)
 
     async def test_what_was_refused_is_counted_by_itself(self) -> None:
         """Nothing else need happen for the count to be written."""
         self.begin()
         for _ in range(5):
-            tell("connect", "refused", address="192.0.2.1")
+            audit.record("connect", "refused", address="192.0.2.1")
         await self.until(lambda: "count=4" in self.path.read_text())
 
     def dropped(self) -> list[int]:
@@ -217,10 +217,10 @@ class Writing(TestCase):
         with self.path.open() as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             for number in range(100):
-                tell("login", "right", address="192.0.2.1", name=str(number))
+                audit.record("login", "right", address="192.0.2.1", name=str(number))
             self.assertEqual(self.lines(), [])
         await self.until(self.dropped)
-        tell("login", "right", address="192.0.2.1", name="last")
+        audit.record("login", "right", address="192.0.2.1", name="last")
         await self.until(lambda: self.is_written('"last"'))
         (count,) = self.dropped()
         written = len(self.lines()) - 1
@@ -232,7 +232,7 @@ class Writing(TestCase):
         log = self.begin(leaving=0.05)
         with self.path.open() as other:
             fcntl.flock(other, fcntl.LOCK_EX)
-            tell("login", "right", address="192.0.2.1")
+            audit.record("login", "right", address="192.0.2.1")
             await log.stopService()
         await self.until(
             lambda: "security-log" not in {each.name for each in threading.enumerate()}
@@ -249,14 +249,14 @@ class Writing(TestCase):
         globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]
         self.addCleanup(globalLogPublisher.removeObserver, observer)  # type: ignore[arg-type]
         self.begin(interval=0.02)
-        tell("login", "right", address="192.0.2.1", name="first")
+        audit.record("login", "right", address="192.0.2.1", name="first")
         await self.until(lambda: said)
         for number in range(2):
-            tell("login", "right", address="192.0.2.1", name=str(number))
+            audit.record("login", "right", address="192.0.2.1", name=str(number))
         await self.until(lambda: self.tries > 2)
         self.path.unlink()
         await self.until(lambda: self.path.exists() and self.lines())
-        tell("login", "right", address="192.0.2.1", name="last")
+        audit.record("login", "right", address="192.0.2.1", name="last")
         await self.until(lambda: self.is_written('"last"'))
         (count,) = self.dropped()
         self.assertEqual(count + len(self.lines()) - 1, 4)
@@ -265,7 +265,7 @@ class Writing(TestCase):
     async def test_it_is_kept_to_its_size(self) -> None:
         self.begin(length=2000)
         for number in range(200):
-            tell("login", "wrong", address="192.0.2.1", name=str(number))
+            audit.record("login", "wrong", address="192.0.2.1", name=str(number))
             if number % 10 == 9:
                 await self.until(partial(self.is_written, f'"{number}"'))
         self.assertEqual(

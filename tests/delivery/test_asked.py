@@ -61,8 +61,7 @@ class Told(AskedCase):
         self.befriend()
         [invited], [accepted] = bob.heard(), ann.heard()
         self.assertEqual(
-            [*invited.items()],
-            [("event", "invite"), ("from", "ann"), ("text", "ann invites you")],
+            [*invited.items()], [("event", "invite"), ("from", "ann"), ("text", "ann invites you")]
         )
         self.assertEqual(
             [*accepted.items()],

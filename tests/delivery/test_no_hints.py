@@ -16,38 +16,35 @@ from tests.delivery.test_hints import HintsCase
 DEEP = b"[" * 100_000
 
 NONE = {
-    b"": "no JSON in UTF-8",
-    b"hello": "no JSON in UTF-8",
-    b'{"event": "wave"': "no JSON in UTF-8",
-    b'{"event": "\xff"}': "no JSON in UTF-8",
-    b'{"event": "wave", "text": NaN}': "no JSON in UTF-8",
-    b'{"event": "wave", "id": %s}' % (b"9" * 5000): "no JSON in UTF-8",
-    b'{"event": "wave", "text": %s' % DEEP: "too deep",
-    DEEP: "too deep",
-    b'{"event": "wave", "text": "%s"}' % (b"a" * MAX_HINT): "too long",
-    b"[]": "no object",
-    b'"wave"': "no object",
-    b"null": "no object",
-    b"{}": "its event",
-    b'{"event": 7}': "its event",
-    b'{"event": null}': "its event",
-    b'{"event": ["moved"]}': "its event",
-    b'{"event": {"moved": 1}}': "its event",
-    b'{"event": "message", "id": %d}' % (MAX_ID + 1): "its id",
-    b'{"event": "message", "id": -1}': "its id",
-    b'{"event": "message", "id": true}': "its id",
-    b'{"event": "message", "id": 1, "_after": 7}': "its _after",
-    b'{"event": "message", "id": 1, "_after": ["7"]}': "its _after",
-    b'{"event": "message", "id": 1, "_after": {"7": "8"}}': "its _after",
-    b'{"event": "message", "id": 1, "_after": {"7": true}}': "its _after",
-    b'{"event": "message", "id": 1, "_after": {"7": %d}}' % (MAX_ID + 1): "its _after",
+    b"": "not JSON in UTF-8",
+    b"hello": "not JSON in UTF-8",
+    b'{"event": "wave"': "not JSON in UTF-8",
+    b'{"event": "\xff"}': "not JSON in UTF-8",
+    b'{"event": "wave", "text": NaN}': "not JSON in UTF-8",
+    b'{"event": "wave", "id": %s}' % (b"9" * 5000): "not JSON in UTF-8",
+    b'{"event": "wave", "text": %s' % DEEP: "nested too deeply",
+    DEEP: "nested too deeply",
+    b'{"event": "wave", "text": "%s"}' % (b"a" * MAX_HINT): "longer than",
+    b"[]": "not a JSON object",
+    b'"wave"': "not a JSON object",
+    b"null": "not a JSON object",
+    b"{}": "missing name of the event",
+    b'{"event": 7}': "missing name of the event",
+    b'{"event": null}': "missing name of the event",
+    b'{"event": ["moved"]}': "missing name of the event",
+    b'{"event": {"moved": 1}}': "missing name of the event",
+    b'{"event": "message", "id": %d}' % (MAX_ID + 1): "malformed id",
+    b'{"event": "message", "id": -1}': "malformed id",
+    b'{"event": "message", "id": true}': "malformed id",
+    b'{"event": "message", "id": 1, "_after": 7}': "malformed _after",
+    b'{"event": "message", "id": 1, "_after": ["7"]}': "malformed _after",
+    b'{"event": "message", "id": 1, "_after": {"7": "8"}}': "malformed _after",
+    b'{"event": "message", "id": 1, "_after": {"7": true}}': "malformed _after",
+    b'{"event": "message", "id": 1, "_after": {"7": %d}}' % (MAX_ID + 1): "malformed _after",
 }
 """What may come, and the word for it in the log."""
 
-UNTELLABLE = (
-    b'{"event": "wave", "text": 1e999}',
-    b'{"event": "wave", "text": "\\ud800"}',
-)
+UNTELLABLE = (b'{"event": "wave", "text": 1e999}', b'{"event": "wave", "text": "\\ud800"}')
 """What can be read, and not be said."""
 
 
@@ -138,4 +135,4 @@ class Passing(HintsCase):
             with capturedLogs() as logs:
                 self.deliver(Message(topic, {}, body))
             (reason,) = [event["reason"] for event in logs if "reason" in event]
-            self.assertIn("cannot be told", reason)
+            self.assertIn("cannot be sent", reason)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
 from bbs.delivery.feed import Cursor, Feed
-from bbs.delivery.listeners import LOOKED_AT, NOTE_DELAY, IListeners, Listener, Receipts
+from bbs.delivery.listeners import CHECKED_AT_ONCE, NOTE_DELAY, Listeners, Receipts
 from bbs.storage.database import Database
 
 RETRY_DELAY = 5.0
@@ -28,15 +27,11 @@ class Noting:
         return fail(Unavailable()) if self.away else succeed(rule(*arguments))
 
 
-@implementer(IListeners)
 class Listening(set[int]):
     """Users who listen."""
 
     def listens(self, user: int) -> bool:
         return user in self
-
-    def drop(self, listeners: Iterable[Listener]) -> None:
-        self.difference_update(listener.user for listener in listeners)
 
 
 class Remembering(SynchronousTestCase):
@@ -51,7 +46,7 @@ class Remembering(SynchronousTestCase):
             Feed(rule, rule, self.note),
             self.clock,
             RETRY_DELAY,
-            self.listening,
+            cast("Listeners", self.listening),
         )
 
     def note(self, cursors: Sequence[Cursor]) -> None:
@@ -74,7 +69,7 @@ class Remembering(SynchronousTestCase):
 
     def test_who_goes_later(self) -> None:
         """Everybody who was ever served would be too many to remember."""
-        users = range(1, 10 * LOOKED_AT)
+        users = range(1, 10 * CHECKED_AT_ONCE)
         for user in users:
             self.listening.add(user)
             self.send(user, 7)

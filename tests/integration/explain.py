@@ -147,7 +147,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
     def listening() -> object:
         cursor = Cursor(ann().id, 0)
         messages.note_delivered([Cursor(ann().id, 10)])
-        presence.keep([auth.digest(TOKEN)], NOW)
+        presence.renew([auth.digest(TOKEN)], NOW)
         presence.note_seen({1: NOW})
         return messages.fetch([cursor]), presence.standings([auth.digest(TOKEN)])
 
@@ -219,7 +219,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         return placement.come_back(user, "server0")
 
     def take_over() -> object:
-        lapsed = membership.seen_lease(membership.KEEPER)
+        lapsed = membership.seen_lease(membership.FLEET_LEASE)
         assert lapsed is not None
         return membership.take_lease(KEEPER, lapsed)
 
@@ -236,7 +236,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: membership.wait(KEEPER, "another", "user0", NOW),
             lambda: fleet_admin.launches_under_way(NOW),
             lambda: fleet_admin.is_hopeless(NOW),
-            membership.trace_of_who_waits,
+            membership.oldest_waiter_trace,
             lambda: membership.stop_waiting("waiter"),
         ],
         "an app server": [
@@ -280,7 +280,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: fleet_transitions.note_instances(
                 KEEPER, [Instance("server0", "host", True, "", "i-1")]
             ),
-            lambda: fleet_transitions.stands("server0"),
+            lambda: fleet_transitions.ownership("server0"),
             lambda: fleet_transitions.park(KEEPER, "launching", NOW),
             lambda: fleet_transitions.put_back(KEEPER, "launching", NOW),
             lambda: [
@@ -294,7 +294,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             page_history.forget_old_news,
         ],
         PAGE: [
-            lambda: overview(NOW, names=True, told=7),
+            lambda: overview(NOW, names=True, behind=7),
             lambda: page_history.recall(KEEPER.id, NOW),
             lambda: page_history.write_points(KEEPER.id, 7, NOW, {}, {}),
             lambda: page_history.add_seen([Event(EventKind.BROKER_AWAY, NOW)], 7),

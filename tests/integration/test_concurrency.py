@@ -550,7 +550,7 @@ class Capacity(ContestCase):
                 for user in users[:10]:
                     self.call(placement.enter, user, Look(new=True))
                 Server.update(cause=DrainCause.CONSOLIDATION).execute()
-                lapsed = self.call(membership.seen_lease, membership.KEEPER)
+                lapsed = self.call(membership.seen_lease, membership.FLEET_LEASE)
                 outcomes = together(
                     once(membership.take_lease, (one, two)[turn % 2], lapsed),
                     each(

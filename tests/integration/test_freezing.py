@@ -77,7 +77,7 @@ class FreezingCase(MySQLCase):
         workers.startService()
         self.addCleanup(workers.stopService)
         database = Database(url, workers, reactor, connections=self.connections)
-        await database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
+        await database.run_untimed(migrations.upgrade, database.peewee, board.schema)
         return database
 
     def freeze(self) -> None:

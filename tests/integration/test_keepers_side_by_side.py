@@ -142,7 +142,7 @@ class ByTurns(MigrationCase):
 
     def take_the_lease(self) -> None:
         """Today's keeper takes it from 0.3.0's."""
-        lease = self.call(membership.seen_lease, membership.KEEPER)
+        lease = self.call(membership.seen_lease, membership.FLEET_LEASE)
         assert lease
         self.assertIs(self.call(membership.take_lease, ME, lease), True)
         self.assertEqual(self.call(membership.observe, ME, Tally()).lease.holder, ME.id)

@@ -81,7 +81,7 @@ class MySQLCase(TestCase):
         workers.startService()
         self.addCleanup(workers.stopService)
         database = Database(url, workers, reactor, connections=CONNECTIONS)
-        await database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
+        await database.run_untimed(migrations.upgrade, database.peewee, board.schema)
         # Several threads have their connection.
         busy = [database.run(statement("SELECT SLEEP(0.05)")) for _ in range(CONNECTIONS)]
         await gatherResults(busy)
@@ -347,7 +347,7 @@ class Refusals(MySQLCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         database = Database(url, workers, reactor)
-        opening = database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
+        opening = database.run_untimed(migrations.upgrade, database.peewee, board.schema)
         refused = await self.assertFailure(opening, DatabaseRefused)
         await self.assertFailure(database.run(count), Unavailable)
         ended = run_here("db", "status", environ={"BBS_DATABASE_URL": url})
@@ -376,7 +376,7 @@ class Refusals(MySQLCase):
         url = self.by_driver(fresh_mysql_url())
         database = await self.open(url)
         execute_once(url, "UPDATE schema_version SET version = 99")
-        opening = database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
+        opening = database.run_untimed(migrations.upgrade, database.peewee, board.schema)
         refused = await self.assertFailure(opening, DatabaseRefused)
         self.assertEqual(
             str(refused),

@@ -44,14 +44,7 @@ class Registering(RulesCase):
         self.refused_name("ann is already used", "ann")
 
     def test_names_compare_byte_for_byte(self) -> None:
-        names = [
-            "ann",
-            "Ann",
-            "änn",
-            "ANN",
-            "ann.",
-            "аnn",
-        ]
+        names = ["ann", "Ann", "änn", "ANN", "ann.", "аnn"]
         for name in names:
             self.register(name)
         self.assertEqual([user.name for user in User.select().order_by(User.id)], names)

@@ -36,7 +36,7 @@ class EventsCase(FleetCase):
 
     def seize(self) -> None:
         """Another login server takes the fleet over."""
-        seen = self.call(membership.seen_lease, membership.KEEPER)
+        seen = self.call(membership.seen_lease, membership.FLEET_LEASE)
         assert seen is not None
         self.call(membership.enroll, TWO)
         self.assertTrue(self.call(membership.take_lease, TWO, seen))
@@ -170,10 +170,7 @@ class OfOperators(EventsCase):
         server = self.call(fleet_admin.launch, by, 2, 20)
         self.assertEqual(
             self.news(),
-            [
-                Event(K.LAUNCH_ASKED, self.now, server),
-                Event(K.LAUNCHING, self.now, server),
-            ],
+            [Event(K.LAUNCH_ASKED, self.now, server), Event(K.LAUNCHING, self.now, server)],
         )
         self.call(fleet_admin.drain, by, server[:9])
         self.assertEqual(self.news(), [Event(K.DRAIN_ASKED, self.now, server)])

@@ -100,8 +100,7 @@ class AServersLife(FleetCase):
         self.call(fleet_transitions.mark_ready, ONE, [(server, "203.0.113.7", self.now)])
         row = self.row(server)
         self.assertEqual(
-            (row.state, row.host, row.port, row.ready),
-            (State.READY, "203.0.113.7", 4711, self.now),
+            (row.state, row.host, row.port, row.ready), (State.READY, "203.0.113.7", 4711, self.now)
         )
 
     def test_several_ready_at_once(self) -> None:

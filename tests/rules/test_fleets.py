@@ -8,8 +8,8 @@ from typing import Any
 
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets
-from bbs.rules.fleets import ELSEWHERE, FORMER, HOME, FleetIdentity, Left, NothingToAdopt
-from bbs.storage.engines import connect_to, home_of
+from bbs.rules.fleets import ELSEWHERE, FORMER, HOME, FleetIdentity, NothingToAdopt, SourceFleet
+from bbs.storage.engines import connect_to, location_digest
 from bbs.storage.models import Secret, Server
 from tests.database_case import fresh_mysql_url, on_both_databases
 from tests.rules.fleet_case import FleetCase
@@ -53,7 +53,8 @@ class Settled(FoundCase):
         second = self.settle()
         self.assertNotEqual(first.id, second.id)
         self.assertEqual(
-            second, FleetIdentity(id=second.id, before=Left(first.id, round(self.now)), copied=True)
+            second,
+            FleetIdentity(id=second.id, before=SourceFleet(first.id, round(self.now)), copied=True),
         )
         # Who starts at the same moment finds what the other has found.
         third = self.settle()
@@ -115,8 +116,8 @@ class Settled(FoundCase):
 
 @on_both_databases
 class Adopted(FoundCase):
-    def adopt(self) -> Left:
-        left: Left = self.call(fleets.adopt, BY)
+    def adopt(self) -> SourceFleet:
+        left: SourceFleet = self.call(fleets.adopt, BY)
         return left
 
     def nothing_to_adopt(self) -> None:
@@ -127,7 +128,7 @@ class Adopted(FoundCase):
         self.nothing_to_adopt()
         self.move()
         second = self.settle()
-        self.assertEqual(self.adopt(), Left(first.id, round(self.now)))
+        self.assertEqual(self.adopt(), SourceFleet(first.id, round(self.now)))
         self.assertEqual(self.settle(), FleetIdentity(id=first.id, others=(second.id,)))
         self.nothing_to_adopt()
         [deed] = self.call(fleet_admin.actions, 9)
@@ -165,8 +166,8 @@ class Adopted(FoundCase):
     def test_before_anybody_has_started_on_it(self) -> None:
         first = self.settle()
         self.call(fleets.make_ours, BY, "monday.sqlite3")
-        self.assertEqual(self.call(fleets.waiting_for_adopt), Left(first.id, None))
-        self.assertEqual(self.adopt(), Left(first.id, None))
+        self.assertEqual(self.call(fleets.waiting_for_adopt), SourceFleet(first.id, None))
+        self.assertEqual(self.adopt(), SourceFleet(first.id, None))
         self.assertEqual(self.settle(), first)
 
     def test_nothing_where_there_is_no_fleet_yet(self) -> None:
@@ -185,7 +186,7 @@ class Restored(FoundCase):
             self.call(fleets.make_ours, BY, "monday.sqlite3")
         second = self.settle()
         self.assertTrue(second.copied)
-        self.assertEqual(second.before, Left(first.id, round(self.now)))
+        self.assertEqual(second.before, SourceFleet(first.id, round(self.now)))
 
 
 class Homes(FoundCase):
@@ -195,7 +196,7 @@ class Homes(FoundCase):
         database = connect_to(url)
         database.connect()
         self.addCleanup(database.close)
-        return home_of(database)
+        return location_digest(database)
 
     def test_a_file_is_where_it_is(self) -> None:
         path = self.url.removeprefix("sqlite:///")
@@ -222,7 +223,7 @@ class Homes(FoundCase):
         many machines, and some have none."""
 
         def home(name: str = "bbs", **said: str) -> str:
-            return home_of(_Said(name, said))
+            return location_digest(_Said(name, said))
 
         where = {"hostname": "a", "port": "3306", "datadir": "/d/"}
         uuid = home(server_uuid="u", **where)

@@ -201,11 +201,7 @@ class LoginServers(FleetCase):
             row = {"id": id, "scope": "test", "capacity": 1, "created": 0.0, **values}
             Server.insert(row).execute()
 
-    RIGHT: ClassVar = {
-        "kept": None,
-        "drains": DrainCause.OPERATOR,
-        "new": DrainCause.REPLACEMENT,
-    }
+    RIGHT: ClassVar = {"kept": None, "drains": DrainCause.OPERATOR, "new": DrainCause.REPLACEMENT}
     """What these come to."""
 
     def test_whoever_finds_the_lease_free_puts_right_what_an_older_version_left(self) -> None:

@@ -251,7 +251,7 @@ class Listening(AwayCase):
         seen = self.now
         for _ in range(3):
             self.clock.advance(0.9 * SESSIONS.ttl)
-            self.call(presence.keep, [kept], self.now)
+            self.call(presence.renew, [kept], self.now)
             self.call(accounts.end_stale_sessions, SESSIONS, self.now)
         self.assertEqual([row.digest for row in Session.select()], [kept])
         self.assertEqual(User.get().seen, seen)
@@ -279,7 +279,7 @@ class Seen(AwayCase):
         self.account("ann")
         token = self.log_in("ann")
         self.clock.advance(auth.MOST_SLACK)
-        self.call(presence.keep, [digest(token)], self.now)
+        self.call(presence.renew, [digest(token)], self.now)
         self.assertIsNone(self.caller(token).touch)
         self.clock.advance(1)
         ann = self.caller(token)
@@ -301,7 +301,7 @@ class Seen(AwayCase):
         token = self.log_in("ann")
         began = self.now
         self.clock.advance(10)
-        self.call(presence.keep, [digest(token)], self.now)
+        self.call(presence.renew, [digest(token)], self.now)
         self.clock.advance(SESSIONS.ttl + 1)
         self.call(accounts.end_stale_sessions, SESSIONS, self.now)
         self.assertEqual((self.seen(), Session.select().count()), (began, 0))

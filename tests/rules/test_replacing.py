@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules.fleet_admin import ANOTHER, Blocker, delay
+from bbs.rules.fleet_admin import UNKNOWN_BLOCKER, Blocker, blocker_text
 
 
 class WhatHoldsThemUp(SynchronousTestCase):
@@ -22,8 +22,10 @@ class WhatHoldsThemUp(SynchronousTestCase):
         }
         self.assertEqual({int(each): each.text for each in Blocker}, told)
         for number, text in told.items():
-            self.assertEqual(delay([0, number]), text)
+            self.assertEqual(blocker_text([0, number]), text)
 
     def test_nothing_and_what_only_a_newer_version_knows(self) -> None:
-        self.assertEqual([delay([]), delay([0, 0])], ["", ""])
-        self.assertEqual([delay([8]), delay([0, 99])], [ANOTHER, ANOTHER])
+        self.assertEqual([blocker_text([]), blocker_text([0, 0])], ["", ""])
+        self.assertEqual(
+            [blocker_text([8]), blocker_text([0, 99])], [UNKNOWN_BLOCKER, UNKNOWN_BLOCKER]
+        )

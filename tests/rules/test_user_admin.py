@@ -6,7 +6,7 @@ from bbs.board import board, friends, groups, messages, posts
 from bbs.core.errors import NotLoggedIn
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, user_admin
 from bbs.rules.fleet_admin import By, OperatorAction
-from bbs.rules.user_admin import Done, NoSuchPerson, Suspended
+from bbs.rules.user_admin import ActionResult, NoSuchPerson, Suspended
 from bbs.storage.models import Action, OutboxEntry, Place, Suspension, User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
@@ -162,14 +162,16 @@ class Doing(PeopleCase):
 
     def test_another_password(self) -> None:
         token, channel = self.somebody()
-        self.assertEqual(self.call(user_admin.set_password, self.by, "ann", "new"), Done("ann", 1))
+        self.assertEqual(
+            self.call(user_admin.set_password, self.by, "ann", "new"), ActionResult("ann", 1)
+        )
         self.assertEqual(self.call(accounts.password_hash, "ann"), "new")
         self.has_left(token)
         self.was_recorded("password", None, channel)
 
     def test_a_suspension(self) -> None:
         token, channel = self.somebody()
-        self.assertEqual(self.call(user_admin.suspend, self.by, "ann"), Done("ann", 1))
+        self.assertEqual(self.call(user_admin.suspend, self.by, "ann"), ActionResult("ann", 1))
         self.has_left(token)
         self.was_recorded("suspend", "until resumed", channel)
         ann = self.shown("ann")
@@ -209,7 +211,7 @@ class Doing(PeopleCase):
         self.call(user_admin.suspend, self.by, "ann")
         Action.delete().execute()
         OutboxEntry.delete().execute()
-        self.assertEqual(self.call(user_admin.resume, self.by, "ann"), Done("ann", 0))
+        self.assertEqual(self.call(user_admin.resume, self.by, "ann"), ActionResult("ann", 0))
         self.was_recorded("resume", None, None)
         self.assertEqual(Suspension.select().count(), 0)
         self.failureResultOf(
@@ -220,7 +222,7 @@ class Doing(PeopleCase):
     def test_a_kick(self) -> None:
         token, channel = self.somebody()
         other, self.seen = self.log_in("ann"), self.now
-        self.assertEqual(self.call(user_admin.kick, self.by, "ann"), Done("ann", 2))
+        self.assertEqual(self.call(user_admin.kick, self.by, "ann"), ActionResult("ann", 2))
         self.has_left(token)
         self.is_out(other)
         self.was_recorded("kick", None, channel)
@@ -237,7 +239,7 @@ class Doing(PeopleCase):
     def test_a_deletion(self) -> None:
         token, channel = self.somebody()
         done = self.call(user_admin.delete, self.by, "ann", board.on_delete)
-        self.assertEqual(done, (Done("ann", 1), None))
+        self.assertEqual(done, (ActionResult("ann", 1), None))
         self.has_left(token)
         self.assertEqual(User.select().count(), 0)
         self.was_recorded("delete", None, channel)
@@ -247,7 +249,7 @@ class Doing(PeopleCase):
         left = [3, 2, 1, 0]
         done, user = self.call(user_admin.delete, self.by, "ann", lambda user: left.pop(0))
         assert user is not None
-        self.assertEqual(done, Done("ann", 1))
+        self.assertEqual(done, ActionResult("ann", 1))
         self.has_left(token)
         # Whoever comes back meanwhile is out again.
         again = self.log_in("ann")

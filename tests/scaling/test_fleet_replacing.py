@@ -10,7 +10,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleet_transitions
-from bbs.rules.fleet_admin import DELAY, Blocker, By, Replacement, delay
+from bbs.rules.fleet_admin import DELAY, Blocker, By, Replacement, blocker_text
 from bbs.rules.servers import MOVED, figures_of
 from bbs.storage.models import LoginServer, Place, Server
 from tests.memory_service import POLICY
@@ -64,7 +64,7 @@ class ReplacingCase(CloudCase):
 
     def told(self) -> str:
         """What the keeper tells everybody of what it waits for."""
-        return delay(figures_of(row).get(DELAY, 0) for row in LoginServer.select())
+        return blocker_text(figures_of(row).get(DELAY, 0) for row in LoginServer.select())
 
     def logged(self) -> list[str]:
         """What is logged from now on."""

@@ -27,7 +27,7 @@ from playwright.sync_api import Page, expect
 from bbs.board import board
 from bbs.board.models import Inbox
 from bbs.cli.offline import connected
-from bbs.rules.membership import KEEPER
+from bbs.rules.membership import FLEET_LEASE
 from bbs.storage import migrations
 from bbs.storage.models import (
     Action,
@@ -92,7 +92,7 @@ def an_id(number: int) -> str:
 def fill(now: float) -> None:
     """The fleet as it begins, with a keeper that is elsewhere."""
     LoginServer.insert(id="elsewhere", identity="", logins=0).execute()
-    Lease.insert(name=KEEPER, holder="elsewhere", identity="").execute()
+    Lease.insert(name=FLEET_LEASE, holder="elsewhere", identity="").execute()
     for number, (_, people, _, _, _, age) in enumerate(FLEET):
         if age > 10.0:
             launch(number, now - age)
@@ -226,7 +226,7 @@ def move_on(step: int) -> None:
     LoginServer.update(logins=LoginServer.logins + step % 2).where(
         LoginServer.id == "elsewhere"
     ).execute()
-    Lease.update(beats=Lease.beats + 1).where(Lease.name == KEEPER).execute()
+    Lease.update(beats=Lease.beats + 1).where(Lease.name == FLEET_LEASE).execute()
 
 
 @contextmanager
@@ -324,7 +324,7 @@ def cry(page: Page, pictures: dict[str, bytes]) -> None:
             change(number, state="gone", ended=time.time(), reason="refused: no credit")
     Lease.update(
         refusal="You have exceeded your maximum vCPU limit", refused_until=time.time() + 60
-    ).where(Lease.name == KEEPER).execute()
+    ).where(Lease.name == FLEET_LEASE).execute()
     expect(page.locator("#alarm")).not_to_be_empty()
     page.evaluate("scrollTo(0, 0)")
     pictures["alarm"] = page.screenshot(clip={"x": 0, "y": 0, "width": WIDE, "height": 330})

@@ -27,11 +27,7 @@ from bbs.storage.engines import DatabaseRefused, connect_to, without_password
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_suite import ContractEntry, raised
 from bbs.testing.threads import Inline
-from tests.database_case import (
-    fresh_mysql_url,
-    in_c,
-    sqlite_url,
-)
+from tests.database_case import fresh_mysql_url, in_c, sqlite_url
 
 
 class OurContract(DatabaseContract):
@@ -64,7 +60,7 @@ class OurContract(DatabaseContract):
             if busy:
                 raise busy.pop()
 
-        self.successResultOf(self.database.run_patiently(rule))
+        self.successResultOf(self.database.run_at_start(rule))
         self.assertEqual(self._stored(), ["go"])
 
     def test_servers_that_start_together_write_the_same(self) -> None:
@@ -75,7 +71,7 @@ class OurContract(DatabaseContract):
             if lost:
                 raise lost.pop()
 
-        self.successResultOf(self.database.run_patiently(rule))
+        self.successResultOf(self.database.run_at_start(rule))
         self.assertEqual(self._stored(), ["go"])
 
     def test_but_not_for_ever(self) -> None:
@@ -86,7 +82,7 @@ class OurContract(DatabaseContract):
             self.clock.advance(0.6 * START_PATIENCE)
             raise self.busy()
 
-        self.failureResultOf(self.database.run_patiently(rule), DatabaseRefused)
+        self.failureResultOf(self.database.run_at_start(rule), DatabaseRefused)
         self.assertEqual(len(tried), 2)
         self.assertEqual(self._stored(), [])
 
@@ -98,7 +94,7 @@ class OurContract(DatabaseContract):
             self.clock.advance(1.0)
             self.database.peewee.execute_sql("SELECT no_function(1)")
 
-        self.failureResultOf(self.database.run_patiently(rule))
+        self.failureResultOf(self.database.run_at_start(rule))
         self.assertEqual(len(tried), 1)
         self.assertEqual(self._stored(), [])
 
@@ -163,7 +159,7 @@ class OnSQLite(OurContract, SynchronousTestCase):
     def test_a_folder_that_is_not_there(self) -> None:
         self.open_another("sqlite:////no/such/folder/bbs.sqlite3")
         self._unavailable(self.database.run(self._add, "go"))
-        error = self.failureResultOf(self.database.run_unhurried(self._add, "go"), DatabaseRefused)
+        error = self.failureResultOf(self.database.run_untimed(self._add, "go"), DatabaseRefused)
         self.assertEqual(
             str(error.value),
             "database sqlite:////no/such/folder/bbs.sqlite3: unable to open database file",
@@ -174,7 +170,7 @@ class OnSQLite(OurContract, SynchronousTestCase):
         with open(url.removeprefix("sqlite:///"), "w") as file:
             file.write("something else\n" * 1000)
         self.open_another(url)
-        error = self.failureResultOf(self.database.run_unhurried(self._add, "go"), DatabaseRefused)
+        error = self.failureResultOf(self.database.run_untimed(self._add, "go"), DatabaseRefused)
         self.assertEqual(str(error.value), f"database {url}: file is not a database")
 
     def open_another(self, url: str) -> None:
@@ -224,7 +220,7 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
         def work() -> None:
             raise raised(pymysql.OperationalError(1045, "Access\ndenied"))
 
-        error = self.failureResultOf(self.database.run_unhurried(work), DatabaseRefused).value
+        error = self.failureResultOf(self.database.run_untimed(work), DatabaseRefused).value
         self.assertEqual(str(error), f"database {without_password(self.url)}: Access denied")
 
 

@@ -172,8 +172,7 @@ class Upgrading(MigrationCase):
         before = self.schema()
         error = self.assertRaises(DatabaseRefused, self.upgrade)
         self.assertEqual(
-            str(error),
-            "the database has schema 3, newer than this program's 1: upgrade bbs",
+            str(error), "the database has schema 3, newer than this program's 1: upgrade bbs"
         )
         self.assertEqual(self.schema(), before)
         self.assertEqual((migrations.current(self.db).framework, User.select().count()), (3, 1))
@@ -341,7 +340,7 @@ class TheStepsThatThereAre(MigrationCase):
 
         before, after = migrations.upgrade(self.db, board.schema, sleep=get_on)
         self.assertEqual((before.framework, after.framework), (7, migrations.VERSION))
-        self.assertEqual(waited, [migrations.AGAIN] if self.on_mysql else [])
+        self.assertEqual(waited, [migrations.RETRY_DELAY] if self.on_mysql else [])
         self.assertEqual(self.schema(), self.today)
 
     def test_a_step_that_was_cut_off_is_taken_again(self) -> None:
@@ -388,7 +387,7 @@ class Together(MigrationCase):
         """Whoever waits says so in one line."""
         self.upgrade()
         self.upgrading()
-        waiting = self.database.run_unhurried(self.upgrade, 2, patience=0)
+        waiting = self.database.run_untimed(self.upgrade, 2, patience=0)
         error = self.failureResultOf(waiting, DatabaseRefused).value
         reason = "another server has been upgrading the schema for 0 s"
         expected = reason if self.on_mysql else f"database {self.url}: database is locked"

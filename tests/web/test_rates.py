@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
 from bbs.core.values import Counter, DrainCause, State
-from bbs.rules.fleet_admin import ANOTHER, Blocker, Hold
-from bbs.rules.fleets import Left
+from bbs.rules.fleet_admin import UNKNOWN_BLOCKER, Blocker, Hold
+from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import OPERATOR, HeardServer
 from bbs.web.context import ServiceInfo
@@ -322,7 +322,7 @@ class Snapshots(SynchronousTestCase):
         for figures, reason in (
             ({"delay": 7}, Blocker.FULL.text),
             ({"delay": 0}, None),
-            ({"delay": 98}, ANOTHER),
+            ({"delay": 98}, UNKNOWN_BLOCKER),
         ):
             fleet = replace(waits, login_servers=(replace(keeper, figures=figures),))
             self.assertEqual(self.shown(fleet)["replacing"]["waits_for"], reason)
@@ -332,7 +332,7 @@ class Snapshots(SynchronousTestCase):
 
     def test_which_fleet_it_is_is_for_operators_where_it_matters(self) -> None:
         clouds = replace(INFO, outlives=True)
-        fleet = replace(QUIET, fleet="a1", copy_of=Left("b2", 9.0))
+        fleet = replace(QUIET, fleet="a1", copy_of=SourceFleet("b2", 9.0))
         for info, operator, told in (
             (clouds, "liz", {"id": "a1", "copy_of": "b2"}),
             (clouds, None, None),

@@ -1,9 +1,10 @@
-"""Spans by OpenTelemetry, and their way to a collector. Loaded only where tracing is on.
+"""Spans of OpenTelemetry, and their export to a collector. Loaded only if tracing is on.
 
 OpenTelemetry's batch processor sends them, from a thread of its own. Its queue holds `QUEUE` spans;
-more are lost. Nobody waits for a collector that is slow, hangs or is gone. Instead of its warnings,
-one for each batch, this server's log has a line at most every `TOLD_EVERY` seconds: how many spans
-were lost, and the collector's HTTP status, as its text may hold what was sent.
+more are lost. Nothing waits for a collector that is slow, hangs or is gone. OpenTelemetry would
+log a warning for each batch. Instead, this server's log has a line at most every `LOG_INTERVAL`
+seconds: how many spans were lost, and the collector's HTTP status. The text of the collector's
+answer is not logged, as it may hold what was sent.
 """
 
 from __future__ import annotations
@@ -34,48 +35,37 @@ from bbs.core.tracing import SAMPLED, ISpan, Value
 if TYPE_CHECKING:
     from bbs.core.clock import IReactor
 
-QUEUE = 4096
-"""Spans that wait to be sent, some 8 MiB; more are lost."""
-
-BATCH = 512
-"""Spans in one request to the collector."""
-
-DELAY = 1.0
-"""Seconds at most that a span waits until it is sent, if the collector keeps up."""
-
-DEADLINE = 5.0
-"""Seconds that a collector has to take a batch, tries again included."""
-
-PATIENCE = 1.0
-"""Seconds that a server which stops waits for the collector to take what there is."""
-
-TOLD_EVERY = 60.0
-"""Seconds between two lines in the log that spans are lost."""
+Values = Mapping[str, Value]
+QUEUE = 4096  # Spans that wait to be sent, some 8 MiB; more are lost.
+BATCH = 512  # Spans in one request to the collector.
+DELAY = 1.0  # Seconds at most that a span waits until it is sent, if the collector keeps up.
+DEADLINE = 5.0  # Seconds that a collector has to take a batch, retries included.
+PATIENCE = 1.0  # Seconds that a server which stops waits for the collector to take the last spans.
+LOG_INTERVAL = 60.0  # Seconds between two lines in the log that spans are lost.
 
 _log = Logger()
 
 
 class Exporting:
-    """Begins spans of `service`, and has those that are over and recorded sent by `exporter`."""
+    """Begins spans of `service`, and sends the recorded ones by `exporter` when they end. The
+    methods are those of `bbs.core.tracing`."""
 
     def __init__(self, service: str, exporter: SpanExporter, sample: float) -> None:
         self._sample = sample
-        _quieten()
-        self._counting = _Counting(exporter)
+        # Without a handler OpenTelemetry's warnings go to standard error, one for each batch.
+        logger = logging.getLogger("opentelemetry")
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+        self._counting = _CountingExporter(exporter)
         resource = Resource.create(
-            {
-                "service.name": service,
-                "service.version": __version__,
-                "process.pid": os.getpid(),
-            }
+            {"service.name": service, "service.version": __version__, "process.pid": os.getpid()}
         )
-        # It would have a hanging collector keep a process from its end.
         self._provider = TracerProvider(
             resource=resource,
-            sampler=ALWAYS_ON,  # What is not recorded does not come there.
-            shutdown_on_exit=False,
+            sampler=ALWAYS_ON,  # Spans that are not recorded never get there.
+            shutdown_on_exit=False,  # A collector that hangs would keep the process from ending.
         )
-        self._provider.add_span_processor(_Ended(self._counting))
+        self._provider.add_span_processor(_EndedSpanCounter(self._counting))
         self._provider.add_span_processor(
             BatchSpanProcessor(
                 self._counting,
@@ -87,42 +77,34 @@ class Exporting:
         self._tracer = self._provider.get_tracer("bbs", __version__)
 
     def admitted(self, traceparent: str, trusted: bool) -> str:
-        """See `bbs.core.tracing.admitted`."""
-        # Not by its id, which is the stranger's choice as well.
-        recorded = _is_recorded(traceparent) and (trusted or self._draw())
+        # Sampling does not use the trace's id: the peer may have chosen that as well.
+        recorded = _is_recorded(traceparent) and (trusted or self._is_sampled())
         return f"{traceparent[:-2]}{SAMPLED if recorded else 0:02x}"
 
-    def _draw(self) -> bool:
+    def _is_sampled(self) -> bool:
         return random.random() < self._sample  # nosec B311 # Statistics.
 
     def begin(
-        self,
-        name: str,
-        parent: ISpan | str | None,
-        attributes: Mapping[str, Value],
-        since: int | None = None,
+        self, name: str, parent: ISpan | str | None, attributes: Values, since: int | None = None
     ) -> _Span | _Unrecorded:
-        """A span that has begun now, or at `since` (nanoseconds since the epoch)."""
+        """Begin a span now, or at `since` (nanoseconds since the epoch)."""
         if isinstance(parent, _Unrecorded):
             return parent
         if isinstance(parent, str) and parent and not _is_recorded(parent):
             return _Unrecorded(parent)
-        if not parent and not self._draw():
-            return _Unrecorded(_unrecorded_trace())
+        if not parent and not self._is_sampled():
+            # A valid id is not all 0.
+            trace_id = random.getrandbits(128) or 1  # nosec B311 # It protects no secret.
+            span_id = random.getrandbits(64) or 1  # nosec B311
+            return _Unrecorded(f"00-{trace_id:032x}-{span_id:016x}-00")
         context = trace.set_span_in_context(_span_of(parent))
         return _Span(
             self._tracer.start_span(name, context, attributes=attributes, start_time=since)
         )
 
     def past(
-        self,
-        name: str,
-        parent: ISpan | str,
-        seconds: float,
-        ago: float,
-        attributes: Mapping[str, Value],
+        self, name: str, parent: ISpan | str, seconds: float, ago: float, attributes: Values
     ) -> None:
-        """See `bbs.core.tracing.past`."""
         if isinstance(parent, _Unrecorded):
             return
         until = time.time_ns() - int(ago * 1e9)
@@ -133,14 +115,13 @@ class Exporting:
         self._provider.force_flush()
 
     def stop(self, reactor: IReactor) -> Deferred[None]:
-        """See `bbs.core.tracing.stop`."""
         stopped: Deferred[None] = Deferred()
 
         def fire() -> None:
             if not stopped.called:
                 if impatience.active():
                     impatience.cancel()
-                self._counting.tell_last()
+                self._counting.log_last()
                 stopped.callback(None)
 
         impatience = reactor.callLater(PATIENCE, fire)
@@ -148,7 +129,6 @@ class Exporting:
         return stopped
 
     def end(self) -> None:
-        """See `bbs.core.tracing.end`."""
         self._shut_down().join(PATIENCE)
 
     def _shut_down(self, then: Callable[[], object] = lambda: None) -> Thread:
@@ -158,7 +138,7 @@ class Exporting:
             finally:
                 then()
 
-        # Its own, and no worker's: those are waited for.
+        # Not a worker's thread: those are waited for.
         thread = Thread(target=shut_down, name="end-of-tracing", daemon=True)
         thread.start()
         return thread
@@ -166,7 +146,7 @@ class Exporting:
 
 @implementer(ISpan)
 class _Span:
-    """A span of OpenTelemetry's."""
+    """A recorded span."""
 
     __slots__ = ("span",)
     recorded = True
@@ -191,8 +171,8 @@ class _Span:
 
 @implementer(ISpan)
 class _Unrecorded:
-    """All spans of a trace that is not recorded. Its context travels, so that other processes do
-    not record it either. It costs a fiftieth of a recorded one."""
+    """Any span of a trace that is not recorded. Its context is passed on, so that other processes
+    do not record the trace either. Such a span costs a fiftieth of a recorded one."""
 
     __slots__ = ("traceparent",)
     recorded = False
@@ -214,30 +194,22 @@ def _is_recorded(traceparent: str) -> bool:
     return bool(int(traceparent[-2:], 16) & SAMPLED)
 
 
-def _unrecorded_trace() -> str:
-    # An id of all zeros is none.
-    trace_id = random.getrandbits(128) or 1  # nosec B311 # Nothing is kept secret by it.
-    span_id = random.getrandbits(64) or 1  # nosec B311
-    return f"00-{trace_id:032x}-{span_id:016x}-00"
-
-
 def collector_at(endpoint: str) -> SpanExporter:
     """Make the exporter to a collector at `endpoint` (OTLP's specification, "Endpoint URLs for
     OTLP/HTTP"); OTEL_EXPORTER_OTLP_HEADERS may have a credential for it."""
-    return _Collector(f"{endpoint.rstrip('/')}/v1/traces")
+    return _CollectorExporter(f"{endpoint.rstrip('/')}/v1/traces")
 
 
-class _Collector(OTLPSpanExporter):
-    """OpenTelemetry's own, which keeps to itself what it was answered."""
+class _CollectorExporter(OTLPSpanExporter):
+    """OpenTelemetry's exporter, which also notes the collector's HTTP status."""
 
     def __init__(self, endpoint: str) -> None:
-        self.status: int | None = None
-        """HTTP's, of the last answer to the last batch; None: there was no answer."""
+        self.status: int | None = None  # Of the last answer to the last batch; None without one.
         session = Session()
-        session.hooks["response"].append(self._answered)
+        session.hooks["response"].append(self._note_status)
         super().__init__(endpoint=endpoint, timeout=DEADLINE, session=session)
 
-    def _answered(self, response: Response, *_: object, **__: object) -> None:
+    def _note_status(self, response: Response, *_: object, **__: object) -> None:
         self.status = response.status_code
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -257,29 +229,29 @@ def _span_of(parent: ISpan | str | None) -> trace.Span:
     return trace.NonRecordingSpan(context)
 
 
-class _Ended(SpanProcessor):
+class _EndedSpanCounter(SpanProcessor):
     """Counts the spans that are to be sent."""
 
-    def __init__(self, counting: _Counting) -> None:
+    def __init__(self, counting: _CountingExporter) -> None:
         self._counting = counting
 
     def on_end(self, span: ReadableSpan) -> None:
         self._counting.ended += 1
         if self._counting.ended % BATCH == 0:
-            self._counting.look()
+            self._counting.log_lost()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return True  # Older versions' own says nothing, and then the others are not asked.
+        return True  # In older versions the base returns None: other processors are not flushed.
 
 
-class _Counting(SpanExporter):
-    """Sends by another exporter, and tells the log of what was lost, but not of each batch."""
+class _CountingExporter(SpanExporter):
+    """Sends by another exporter, and logs how many spans were lost, but not for each batch."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self.ended = 0
         self._exporter = exporter
-        self._sent = self._refused = self._told = 0
-        self._told_at = float("-inf")
+        self._sent = self._refused = self._logged = 0
+        self._logged_at = float("-inf")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._exporter.export(spans)
@@ -287,7 +259,7 @@ class _Counting(SpanExporter):
             self._sent += len(spans)
         else:
             self._refused += len(spans)
-            self.look()
+            self.log_lost()
         return result
 
     def shutdown(self) -> None:
@@ -302,25 +274,17 @@ class _Counting(SpanExporter):
         waiting = self.ended - self._sent - self._refused
         return self._refused + max(0, waiting - QUEUE - BATCH)
 
-    def look(self) -> None:
-        """Say how many are lost, if that has grown and has not been said just now."""
+    def log_lost(self) -> None:
+        """Log how many are lost, if the number has grown and was not logged just now."""
         now, lost = time.monotonic(), self.lost
-        if lost > self._told and now - self._told_at >= TOLD_EVERY:
-            self._told, self._told_at = lost, now
+        if lost > self._logged and now - self._logged_at >= LOG_INTERVAL:
+            self._logged, self._logged_at = lost, now
             status = getattr(self._exporter, "status", None)
-            why = f": it answered with HTTP status {status}" if status else ""
-            _log.warn("the collector of traces lacks {lost} spans by now{why}", lost=lost, why=why)
+            why = f": the collector answered with HTTP status {status}" if status else ""
+            _log.warn("{lost} spans were not exported so far{why}", lost=lost, why=why)
 
-    def tell_last(self) -> None:
-        """This process ends: what has not been sent is lost too."""
+    def log_last(self) -> None:
+        """Log how many are lost at the end of the process, with those that have not been sent."""
         lost = self.ended - self._sent
         if lost > 0:
-            _log.info("the collector of traces has not got {lost} spans", lost=lost)
-
-
-def _quieten() -> None:
-    """Have OpenTelemetry's own loggers say nothing: without a handler their warnings go to standard
-    error, one for each batch."""
-    logger = logging.getLogger("opentelemetry")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
+            _log.info("{lost} spans were not exported", lost=lost)

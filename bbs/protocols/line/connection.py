@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.core.audit import tell
+from bbs.core import audit
 from bbs.core.errors import Refusal, RequestTimedOut, TooManyConnections
 from bbs.core.values import IDoor, IEntry
 from bbs.protocols import connection_state
@@ -403,7 +403,7 @@ class LineConnection:
 
     def time_out(self) -> None:
         """Tell the peer that its line or its first request is late, and close."""
-        tell("request", "timed-out", address=self.peer_host)
+        audit.record("request", "timed-out", address=self.peer_host)
         self._answer(refusal(RequestTimedOut()))
         self.close()
 

@@ -31,7 +31,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.core.audit import tell
+from bbs.core import audit
 from bbs.core.errors import TooManyConnections
 from bbs.core.values import IDoor
 from bbs.protocols.connection_state import OpenDoor, RejectedConnection, host_of
@@ -254,7 +254,7 @@ class BrokerConnection(StompPeer):
             )
         else:
             # A stranger, who may come again and again.
-            tell("broker", "refused", address=self._host())
+            audit.record("broker", "refused", address=self._host())
         headers["message"] = reason
         if frame is not None and "receipt" in frame.headers:
             headers["receipt-id"] = frame.headers["receipt"]

@@ -504,5 +504,5 @@ class Refused(SynchronousTestCase):
                 pass
             exporting.flush()
         self.assertEqual(
-            said, ["the collector of traces lacks 1 spans by now: it answered with HTTP status 404"]
+            said, ["1 spans were not exported so far: the collector answered with HTTP status 404"]
         )

@@ -81,7 +81,7 @@ def _warm() -> AbstractContextManager[object]:
 
 def _stands() -> AbstractContextManager[object]:
     return mock.patch.object(
-        fleet_transitions, "stands", lambda server: fleet_transitions.Stands.NEVER
+        fleet_transitions, "ownership", lambda server: fleet_transitions.Ownership.NEVER
     )
 
 

@@ -118,7 +118,7 @@ class LoginServer:
     async def _start(self) -> None:
         database, policy = self._as_any(self.database), self._fleet.policy
         me = membership.Member(self.id, f"host:{self.id}:1", self._version)
-        await database.run_patiently(membership.enroll, me)
+        await database.run_at_start(membership.enroll, me)
         patience = policy.lost_after
         found = await identity.find_fleet(database, self.mortal, self.wall, patience, True)
         self._fleet.founded(found)

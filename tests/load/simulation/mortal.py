@@ -104,8 +104,8 @@ class MortalDatabase:
             return self._database.run(rule, *arguments)
         return self._mortal.ask(lambda: self._run(rule, *arguments))
 
-    def run_patiently(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """As `Database.run_patiently`: it is tried until it succeeds."""
+    def run_at_start(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """As `Database.run_at_start`: it is tried until it succeeds."""
         return self._mortal.ask(lambda: self._database.run(rule, *arguments))
 
     def _run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:

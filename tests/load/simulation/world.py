@@ -166,7 +166,7 @@ class World:
         with (
             mock.patch.object(servers, "new_id", new_id),
             mock.patch.object(waiting_room, "new_id", new_id),
-            mock.patch.object(fleets, "home_of", lambda database: database.home),
+            mock.patch.object(fleets, "location_digest", lambda database: database.home),
             mock.patch.object(fleets, "secrets", Secrets(self.seed)),
             mock.patch.object(accounts, "secrets", Secrets(-self.seed - 1)),
             self.breaks.taken_out(),

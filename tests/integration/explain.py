@@ -1,9 +1,10 @@
-"""How each database finds what each command asks for.
+"""How each database finds the rows of each command.
 
-    python -m tests.integration.explain docs/queries.md
+    python -m tests.integration.explain [FILE]
 
-writes the plans down, of SQLite and, where `tests/services/start` has started one, of MariaDB. They
-are of a service with some thousands of people, as a planner treats small tables differently.
+writes `queries.md` beside this module: every statement with its plan on SQLite and, where
+`tests/services/start` has started one, on MariaDB. The plans are of a service with some thousands
+of people, as a planner treats small tables differently.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
 
 SESSIONS = auth.Sessions(ttl=1000.0)
 TOKEN = "token of user0"
+QUERIES = Path(__file__).with_name("queries.md")
 BY = fleet_admin.By("operator", "127.0.0.1", NOW)
 
 GROWING = {
@@ -414,14 +416,14 @@ def _aliases(sql: str) -> dict[str, str]:
 HEAD = f"""\
 # Queries
 
-Every statement that a command runs, and how each database finds its rows, in a service of {PEOPLE}
-people. `python -m tests.integration.explain docs/queries.md` writes this file anew, and
+This list has every statement that a command runs, and how each database finds its rows, in a
+service of {PEOPLE} people. `python -m tests.integration.explain` writes it anew.
 `tests/integration/test_explain.py` fails when a statement reads the whole of a table that grows.
 
-Insertions are left out, as they look for nothing but their own key. Every command that takes
-`<user>` begins with the first statement of *{GUARD}*, or with one that has it and what the command
-asks first. On MySQL and MariaDB some statements end in `FOR UPDATE`, and those that say who asks
-give one column, with all of theirs in JSON.
+Insertions are left out: they look only for their own key. Every command that takes `<user>` begins
+with the first statement of *{GUARD}*, or with that statement joined to the command's first
+question. On MySQL and MariaDB some statements end in `FOR UPDATE`, and the statement that
+identifies the caller gives one column of JSON.
 """
 
 
@@ -461,15 +463,15 @@ def _readable(text: str, sql: str) -> str:
     return re.sub(r"\((\?, ){2,}\?\)", "(?, …)", text)
 
 
-def main(path: str) -> None:
+def main(path: Path = QUERIES) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {"SQLite": plans(f"sqlite:///{folder}/bbs.sqlite3")}
     try:
         found["MariaDB"] = plans(fresh_mysql_url())
     except SkipTest as reason:
         print(f"SQLite alone: {reason}", file=sys.stderr)
-    Path(path).write_text(report(found))
+    path.write_text(report(found))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*map(Path, sys.argv[1:]))

@@ -204,7 +204,7 @@ class Page(SynchronousTestCase):
         other = "b\n<!-- table: y -->\n<!-- end -->\n"
         page.write_text(f"a\n<!-- table: x -->\nold\n<!-- end -->\n{other}")
         for _ in range(2):
-            report.write({"x": r"| \1 |"}, page)
+            report.write({"x": r"| \1 |"}, [page])
         self.assertEqual(
             page.read_text(),
             f"a\n<!-- table: x -->\n\n| \\1 |\n\n<!-- end -->\n{other}",
@@ -213,13 +213,25 @@ class Page(SynchronousTestCase):
     def test_a_table_without_marks_is_no_silent_loss(self) -> None:
         page = Path(self.mktemp())
         page.write_text("nothing\n")
-        self.assertRaises(Failed, report.write, {"x": "table"}, page)
+        self.assertRaises(Failed, report.write, {"x": "table"}, [page])
 
-    def test_the_page_has_all_tables(self) -> None:
-        page = Path(self.mktemp())
-        page.write_text(report.PAGE.read_text())
-        names = ("goals", SQLITE, MARIADB, "hashing", "logins", "many", "sizes")
-        report.write(dict.fromkeys(names, "table"), page)
+    def test_the_pages_have_all_tables(self) -> None:
+        pages = [Path(self.mktemp()), Path(self.mktemp())]
+        for page, real in zip(pages, (report.PAGE, report.RESULTS), strict=True):
+            page.write_text(real.read_text())
+        names = ("goals", "summary", SQLITE, MARIADB, "hashing", "logins", "many", "sizes")
+        report.write(dict.fromkeys(names, "table"), pages)
+        found = "".join(page.read_text() for page in pages)
+        self.assertEqual(found.count("\ntable\n"), len(names))
+
+    def test_the_summary_is_of_sixteen_connections_that_stay(self) -> None:
+        found = [
+            Figures("post", connections, fresh, (round(cpu=cpu),))
+            for connections, fresh, cpu in ((1, False, 1.0), (16, True, 1.0), (16, False, 36.0))
+        ]
+        heading, rows = report.summary_rows({"A": found, "B": found})
+        self.assertEqual([len(heading), *map(len, rows)], [9, 9])
+        self.assertEqual((rows[0][0], rows[0][4], rows[0][8]), ("post", "36", "36"))
 
     def test_numbers(self) -> None:
         found = [*map(report.number, (0.0, 0.0412, 1.0, 8.04, 58.25, 123.4, 51234.0, math.inf))]

@@ -3,8 +3,8 @@
     python -m tests.load.bench [--quick] [--json FILE] [--only COMMAND] [--compare REF]
 
 The service runs on SQLite and its own broker; then, where `tests/services/start` has started them,
-on MariaDB and ActiveMQ. docs/benchmarks.md says what the figures mean; a whole run writes them
-there.
+on MariaDB and ActiveMQ. docs/benchmarks.md says what the figures mean. A whole run writes the main
+ones there, and all of them to results.md beside this program.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ def main(argv: Sequence[str]) -> int:
     partial = options.quick or options.only or options.embedded or options.connections
     if options.write or (options.write is None and not partial and not options.compare):
         if options.only:
-            # Of a part of what there are goals for, the table of goals would say too little.
+            # These two tables are of all commands.
             tables.pop("goals", None)
+            tables.pop("summary", None)
         report.write(tables)
     return 1 if run.refused else 0
 
@@ -157,10 +158,12 @@ class Run:
         return every
 
     def tables(self, before: str) -> dict[str, str]:
-        """Markdown, by the names that the tables have in docs/benchmarks.md."""
+        """Markdown by the names of the tables in docs/benchmarks.md and results.md."""
         tables = {}
         if not self._options.compare:
             tables["goals"] = report.markdown(*report.goal_rows(self.checks()))
+            every = {name: [each[0] for each in found] for name, found in self.figures.items()}
+            tables["summary"] = report.markdown(*report.summary_rows(every))
         for name, found in self.figures.items():
             rows = [report.command_row(figures[0]) for figures in found]
             if rows:

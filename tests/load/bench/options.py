@@ -62,7 +62,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--write",
         action=argparse.BooleanOptionalAction,
-        help="put the tables into docs/benchmarks.md; only a whole run does so unless told",
+        help="write the tables to docs/benchmarks.md and results.md; without this option only a"
+        " whole run does",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""The tables: as they come on a terminal, and in docs/benchmarks.md, between their marks."""
+"""The tables on a terminal, in docs/benchmarks.md and in results.md, between their marks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from statistics import median
 
 from tests.load.bench import compare
 from tests.load.bench.figures import Figures, ratio
-from tests.load.bench.goals import Check
+from tests.load.bench.goals import CONNECTIONS, Check
 from tests.load.bench.logins import Storms
 from tests.load.bench.many import Both
 from tests.load.bench.processes import Failed
 from tests.paths import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
+RESULTS = Path(__file__).with_name("results.md")
 
 Row = Sequence[str]
 
@@ -231,6 +232,19 @@ def goal_rows(checks: Mapping[str, Iterable[Check]]) -> tuple[Row, list[Row]]:
     return heading, [(*what, *row, *[""] * (width - len(row))) for what, row in rows.items()]
 
 
+def summary_rows(figures: Mapping[str, Iterable[Figures]]) -> tuple[Row, list[Row]]:
+    """The main figures of each command over `CONNECTIONS` that stay, for each service."""
+    heading = ["command"]
+    rows: dict[str, list[str]] = {}
+    for service, found in figures.items():
+        heading += [f"{service}: a second", "p50 ms", "p99 ms", "CPU µs"]
+        for each in found:
+            if each.connections == CONNECTIONS and not each.fresh:
+                own = [number(each.middle(name)) for name in ("rate", "p50", "p99", "cpu")]
+                rows.setdefault(each.command, []).extend(own)
+    return heading, [(command, *row) for command, row in rows.items()]
+
+
 def markdown(heading: Row, rows: Iterable[Row]) -> str:
     """A table; columns of numbers are to the right."""
     marks = ["---" if place == 0 else "---:" for place in range(len(heading))]
@@ -250,17 +264,23 @@ def aligned(heading: Row, row: Row) -> str:
     return "  ".join([f"{row[0]:<{widths[0]}}", *words[1:]])
 
 
-def write(tables: Mapping[str, str], page: Path = PAGE) -> None:
-    """Put `tables` in `page`, each between the marks of its name.
+def write(tables: Mapping[str, str], pages: Sequence[Path] = (PAGE, RESULTS)) -> None:
+    """Put each of `tables` between the marks of its name, in the page that has them.
 
-    :raises Failed: the page has no such marks.
+    :raises Failed: no page has such marks, or they are there twice.
     """
-    text = page.read_text()
+    texts = {page: page.read_text() for page in pages}
     for name, table in tables.items():
         marks = re.compile(
             rf"(<!-- table: {re.escape(name)} -->\n).*?(^<!-- end -->$)", re.DOTALL | re.MULTILINE
         )
-        if len(marks.findall(text)) != 1:
-            raise Failed(f"{page} has no table {name}, or several")
-        text = marks.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)  # type: ignore[misc]
-    page.write_text(text)
+        found = [page for page, text in texts.items() for _ in marks.finditer(text)]
+        if len(found) != 1:
+            raise Failed(f"the table {name} has {len(found)} places in {[*map(str, pages)]}")
+        between = f"\n{table}\n\n"
+        texts[found[0]] = marks.sub(
+            lambda mark, between=between: f"{mark[1]}{between}{mark[2]}",  # type: ignore[misc]
+            texts[found[0]],
+        )
+    for page, text in texts.items():
+        page.write_text(text)

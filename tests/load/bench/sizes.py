@@ -168,9 +168,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--embedded", action="store_true", help="SQLite and the own broker alone")
     parser.add_argument("--only", metavar="WORD", default="", help="contents with it in their name")
     parser.add_argument("--json", metavar="FILE", help="write the figures and all rounds there")
-    parser.add_argument(
-        "--write", action="store_true", help="put the table into docs/benchmarks.md"
-    )
+    parser.add_argument("--write", action="store_true", help="write the table to results.md")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     before = report.machine()

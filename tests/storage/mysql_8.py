@@ -1,8 +1,8 @@
 """What MySQL 8 refuses of what MariaDB takes, as far as a text shows it.
 
-No MySQL 8 can be had where the tests run: docs/storage.md says what stands in for one. This is the
-part of it that looks at statements. It knows what the documentation of MySQL 8.0 and 8.4 says, and
-is no parser: it may take a word for a name that is none, and then the list of words has to tell.
+No MySQL 8 can be had where the tests run. docs/decisions/0003-one-schema-two-databases.md says what
+stands in for one. This part looks at statements. It knows the documentation of MySQL 8.0 and 8.4,
+and does not parse: where it takes a word for a name by mistake, correct the list of words.
 """
 
 from __future__ import annotations

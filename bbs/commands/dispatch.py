@@ -48,7 +48,7 @@ Payer = Hashable | None  # None for nobody
 
 COMMANDS_AT_ONCE = 1000
 DELIVERIES_AT_ONCE = 5000
-"""The bursts of a user who asked for little before (`docs/operators.md`)."""
+"""The bursts of a user who asked for little before (`docs/protocol.md`)."""
 
 KNOWN_TOKENS = 20_000  # tokens whose users are remembered; an app server has ten users
 FAULTS = ("internal-error", "unavailable")  # codes of replies where the service is at fault

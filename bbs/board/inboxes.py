@@ -2,8 +2,8 @@
 
 Each user has a row with these numbers, which changes in the transaction that changes what they
 count. A transaction that adds to an inbox holds its row from then on, which `bbs/board/messages.py`
-needs. Several rows are locked in the order of their key, so that two transactions do not wait for
-each other. (With several commands in one transaction they may, and are tried again.)
+needs. Several rows are locked in the order of their key, so that two transactions cannot
+deadlock. (With several commands in one transaction they may, and are tried again.)
 """
 
 from __future__ import annotations

@@ -46,8 +46,12 @@ database."""
 
 
 COLUMNS = (
-    *(MessageRow.id, MessageRow.sender, MessageRow.target),
-    *(MessageRow.to_group, MessageRow.text, MessageRow.stored),
+    MessageRow.id,
+    MessageRow.sender,
+    MessageRow.target,
+    MessageRow.to_group,
+    MessageRow.text,
+    MessageRow.stored,
 )
 """The columns of a message as `event` takes them."""
 

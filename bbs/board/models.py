@@ -177,9 +177,16 @@ class Delivery(Table):
         primary_key = peewee.CompositeKey("user", "message")
 
 
+# In the order in which they can be made.
 MODELS: tuple[type[Table], ...] = (
-    *(Relationship, Block, PostRow, Group),  # In the order in which they can be made.
-    *(Membership, MessageRow, Inbox, Delivery),
+    Relationship,
+    Block,
+    PostRow,
+    Group,
+    Membership,
+    MessageRow,
+    Inbox,
+    Delivery,
 )
 
 

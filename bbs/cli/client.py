@@ -115,7 +115,7 @@ def parser(program: Program) -> argparse.ArgumentParser:
     help = f"the port that it listens on ({process.DEFAULT_PORT})"
     add("port", metavar="PORT", nargs="?", type=port, help=help)
     add("--tls", action="store_true", help="talk by TLS to all its servers")
-    help = "authorities that --tls trusts (PEM), instead of the system's"
+    help = "certificates that --tls trusts (PEM), instead of the system's authorities"
     add("--ca", metavar="FILE", help=help)
     add("--json", action="store_true", help="for programs")
     add("--no-times", action="store_true", help="show no times, at a terminal")

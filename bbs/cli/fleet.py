@@ -242,7 +242,9 @@ def _parser(program: Program) -> argparse.ArgumentParser:
             action.add_argument("--all", action="store_true", help=help)
         if name == "replace":
             which = action.add_mutually_exclusive_group()
-            help = f"only versions other than {__version__}, at most N servers, the oldest first"
+            help = (
+                f"only versions other than {__version__}, oldest versions first, N servers at most"
+            )
             which.add_argument(
                 "--outdated", metavar="N", type=_count, nargs="?", const=ALL, help=help
             )

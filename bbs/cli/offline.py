@@ -53,7 +53,8 @@ def load_config(
 
 @contextmanager
 def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
-    """Connect one thread to the database at `url`, or raise `DatabaseRefused`."""
+    """Connect one thread to the database at `url`. Raises `DatabaseRefused`, also for an SQLite
+    file that does not exist, unless it is to be created."""
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
     if path and not create and not os.path.exists(path):

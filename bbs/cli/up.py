@@ -24,6 +24,7 @@ from bbs.scaling.data_folder import PASSWORD_FILE, Unusable, write_privately
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
 
 DEFAULT_HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"  # The operators' page, whatever DEFAULT_HOST is.
 DEFAULT_PORT = 22222
 TELNET_PORT = 2323
 WEB_PORT = 22280
@@ -97,7 +98,7 @@ def with_defaults(config: Configuration, options: argparse.Namespace) -> Configu
     web = config.web
     if "web.listen" not in given:
         port = WEB_PORT if options.port != WEB_PORT else 0
-        web = replace(web, listen=(ListeningPlace.at(DEFAULT_HOST, port),))
+        web = replace(web, listen=(ListeningPlace.at(LOOPBACK, port),))
     if web.listen and "web.password_file" not in given:
         web = replace(web, password_file=_operators_password(options.data))
     return replace(config, telnet=telnet, web=web)
@@ -111,7 +112,7 @@ def second_choice(
         place: ListeningPlace.at(host, 0)
         for key, places, host in (
             ("telnet.listen", config.telnet.listen, options.host),
-            ("web.listen", config.web.listen, DEFAULT_HOST),
+            ("web.listen", config.web.listen, LOOPBACK),
         )
         if config.sources[key] == "default"
         for place in places

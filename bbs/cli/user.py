@@ -1,4 +1,4 @@
-"""`bbs user`: list people and show their figures; suspend, resume, kick or delete one."""
+"""`bbs user`: list people, show one; set a password; suspend, resume, kick or delete one."""
 
 from __future__ import annotations
 
@@ -278,7 +278,10 @@ ACTIONS: Mapping[str, tuple[Callable[[_Action], None], str]] = {
     "list": (_list, "who there is, and who of them is online"),
     "show": (_show, "the state and the figures of one person"),
     user_admin.PASSWORD: (_password, "set a new password, and end all sessions of the person"),
-    "suspend": (_suspend, "end all sessions of the person, and refuse logins until resumed"),
+    "suspend": (
+        _suspend,
+        "end all sessions of the person, and refuse logins for a time or until resumed",
+    ),
     "resume": (_resume, "let the person log in again"),
     "kick": (_kick, "end all sessions of the person, who may log in again"),
     "delete": (_delete, "remove an account and everything that belongs to it"),

@@ -117,9 +117,8 @@ def _mebibytes(size: int) -> str:
 
 
 def _part_request(role: Role, user: str, cursor: str) -> ClientRequest:
-    return make_request(
-        CommandInfo(Command("more <user> <cursor>", role), harmless=True), user, cursor
-    )
+    info = CommandInfo(Command("more <user> <cursor>", role), harmless=True)
+    return ClientRequest.parse(f"more {user} {cursor}", {"more": info})
 
 
 _Asking = Coroutine[Deferred[Any], Any, ServiceReply]
@@ -216,7 +215,8 @@ class ServiceClient(Generic[R]):
         self._learner.begin()
 
     def meet(self) -> Deferred[None]:
-        """Connect, and wait for an answer; fails with `NoService` within 10 s."""
+        """Connect, and wait for an answer; fails with `NoService`, within 10 s, if that is not a
+        login server."""
         return Deferred.fromCoroutine(self._meet())
 
     async def _meet(self) -> None:
@@ -454,12 +454,12 @@ class ServiceClient(Generic[R]):
         """Have `on_message` called with the user's name and each message for the user, once.
 
         The first messages are those that no connection of the user's has been sent. With `after`,
-        at the first call for a user, they are all those behind that id.
+        at the first call for a user, they are all those behind that id, also those sent already.
 
         Fires when this client gets all messages that are sent from then on. Listening then goes on
-        until the user is logged out; only the first call after a login needs `on_message`. Fails
-        with `Refused` for a user who is not logged in, and with `TurnedAway` when the server has no
-        room; otherwise it waits for a server as long as necessary. Listening goes on after
+        until the user is logged out; only the `on_message` of the first call after a login is used.
+        Fails with `Refused` for a user who is not logged in, and with `TurnedAway` when the server
+        has no room; otherwise it waits for a server as long as necessary. Listening goes on after
         `TurnedAway`, which is tried again, and after cancellation.
         """
         local = self._users.get(user)

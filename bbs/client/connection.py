@@ -108,7 +108,8 @@ class ServerConnection(Protocol):
         return asked.addBoth(answered)
 
     def _trace_line(self, trace: str) -> bytes:
-        """Begin to name the next request's trace (protocol.md, section 8); return the line."""
+        """Make the line that names the next request's trace (protocol.md, section 8), and expect
+        its reply."""
 
         def received(reply: ServiceReply) -> None:
             if reply.code == UnknownCommand.code:  # This server keeps no traces, as others may.
@@ -197,7 +198,7 @@ class ServerConnection(Protocol):
                 return self._too_long()
             if not self._line_received(line):
                 self.heard = line[:MOST_HEARD]
-                return self._end(f"{self.address} sent a malformed line")
+                return self._end(f"{self.address} sent a malformed line, or a reply to no request")
         if rest:
             self._parts.append(rest)
             self._size += len(rest)

@@ -170,7 +170,9 @@ class UserListener:
             refusal = await self._router.locate(self._user)
         except errors.ClientError as error:
             user, problem = self._user.name, str(error)
-            self._log.info("no server for {user} to listen: {problem}", user=user, problem=problem)
+            self._log.info(
+                "no server at which to listen for {user}: {problem}", user=user, problem=problem
+            )
         else:
             if refusal is not None:
                 self._end_if_final(refusal)

@@ -75,17 +75,17 @@ class Router:
         connection = await self.connections.to(self._login_server)
         try:
             await connection.ask(b"ping\n", PROBE_DEADLINE)
-        except TurnedAway:
+        except TurnedAway:  # It is a login server, without room.
             raise
         except (Lost, Unreachable) as problem:
             if connection.heard.startswith(_TLS_RECORDS):
-                said = "it speaks TLS; try --tls"
+                said = "it speaks TLS, and this client did not"
             elif connection.heard:
                 said = f"it says {connection.heard.rstrip().decode('utf-8', 'replace')!r}"
             elif connection.was_silent:
                 said = "it says nothing"
             else:
-                said = "it closed the connection; try --tls"
+                said = "it closed the connection, and may want TLS"
             raise NoService(f"{self._login_server} is not a login server: {said}") from problem
 
     async def carry(self, request: ClientRequest, user: LocalUser | None) -> ServiceReply:

@@ -21,7 +21,8 @@ from weakref import WeakSet
 from twisted.internet import interfaces
 from twisted.internet.base import ReactorBase
 
-_steady: WeakSet[ReactorBase] = WeakSet()  # Reactors that use the monotonic clock.
+_steady: WeakSet[ReactorBase] = WeakSet()
+"""Reactors that use the monotonic clock already: `bbs up` has two daemons on one reactor."""
 
 
 class IReactor(

@@ -135,7 +135,7 @@ class Workers(Service):
         return lane
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # The result may be a secret.
 class _Call:
     """A single piece of work, and its result."""
 

@@ -226,7 +226,10 @@ class Counter:
             raise ValueError(f"{self.name}: member must be like waves_per_second: {self.member!r}")
         for text in (self.help, self.arrival):
             if not (isinstance(text, str) and text.isprintable() and len(text) <= 200):
-                raise ValueError(f"{self.name}: must be one line of at most 200 characters")
+                raise ValueError(
+                    f"{self.name}: help and arrival must be one line of at most 200 characters:"
+                    f" {text!r}"
+                )
         if bool(self.metric) != bool(self.help):
             raise ValueError(f"{self.name}: a metric needs a help, and a help a metric")
 
@@ -252,8 +255,9 @@ class Tally:
 
 @dataclass
 class Timing:
-    """Functions that are called with durations by the monotonic clock `seconds`, if not None. The
-    current trace is then that of the measured work (`bbs.core.tracing.current`)."""
+    """Functions that are called with durations, unless they are None. `seconds` is the monotonic
+    clock that measures them. The current trace is then that of the measured work
+    (`bbs.core.tracing.current`)."""
 
     seconds: Callable[[], float]
     requests: Callable[[str, float], None] | None = None  # The command, and seconds to its reply.

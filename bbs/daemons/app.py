@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service as TwistedService
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.internet.task import deferLater
@@ -256,7 +256,9 @@ class OwnInstance(TwistedService):
 
     def startService(self) -> None:
         TwistedService.startService(self)
-        self._decided.addTimeout(PATIENCE, self._reactor).addErrback(lambda _: None)
+        decided = self._decided.addTimeout(PATIENCE, self._reactor)
+        # Not a CancelledError: then the start that waits for the address must end.
+        decided.addErrback(lambda failure: failure.trap(TimeoutError))
         self._begin(self._find())
 
     def stopService(self) -> Deferred[Any]:

@@ -224,7 +224,7 @@ class SecurityLog(Service):
         return stopped
 
     def note(self, event: dict[str, Any]) -> None:
-        """Take an event of `tell`, to be written."""
+        """Take an event of `bbs.core.audit.record`, to be written."""
         name = event["name"][: NAME_LENGTH + 1]
         happened = SecurityEvent(at=self._now(), **{**event, "name": name})
         with self._changed:

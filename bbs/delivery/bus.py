@@ -71,7 +71,7 @@ class MalformedHint(Exception):
     """A hint is malformed, for the reason given."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # It has the hint key.
 class Bus:
     """Sends and receives hints of one service through `stomp`. A channel is a user's
     (`User.channel`), or one of the service's own, `KIND.NAME`, both of letters and digits."""

@@ -43,7 +43,7 @@ user may be in a thousand groups."""
 
 FETCHED_AT_ONCE = 50  # Readers for whom one transaction fetches, which must be short.
 SAFETY_FACTOR = 5  # Polls per look while the broker is connected: only for lost hints.
-LISTENING_CONNECTIONS = 16  # Connections on which one user may listen (`docs/protocol.md`).
+LISTENING_CONNECTIONS = 16  # Of one user, on one server (`docs/protocol.md`).
 ABOUT_PLACES = ("moved", "logout")  # They make other servers check where users are served.
 NOTE_DELAY = 0.1  # Seconds to gather receipts that are stored together.
 

@@ -69,7 +69,7 @@ class IPausablePort(Interface):
     def startReading() -> None: ...
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Admission:
     """Admits the connections of one process, over all its ports.
 
@@ -171,7 +171,7 @@ class Admission:
 
 
 @implementer(IDoor)
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Door:
     """One kind of port of a process, which counts its connections by address."""
 
@@ -197,7 +197,7 @@ class Door:
 
 
 @implementer(IEntry)
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Entry:
     """One admitted connection. `address`: the key that it counts under; None if it does not."""
 

@@ -37,7 +37,7 @@ and 2,000 of these in a row would make everybody wait."""
 _log = Logger()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class FairQueue:
     """Queues jobs by address. `at_once` run at the same time, `MOST_OF_AN_ADDRESS` of one address.
 
@@ -45,7 +45,7 @@ class FairQueue:
     address with the most jobs loses its newest, so an address with few always gets in.
 
     :param per_address: jobs of one address that may wait, unless it is trusted.
-    :param clock: continues in the reactor's next turn.
+    :param clock: schedules the rest for the reactor's next turn.
     """
 
     at_once: int

@@ -177,7 +177,8 @@ def check_password(password: str, minimum: int) -> None:
 
 @read_only
 def check_free(name: str) -> None:
-    """Raise InvalidId or AlreadyUsed unless `name` can be registered."""
+    """Raise InvalidId or AlreadyUsed unless `name` can be registered. Called before the password is
+    hashed, which takes long."""
     form = check_name(name)
     # Older names were stored as they were typed, in any form.
     forms = dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))

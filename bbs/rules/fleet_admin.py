@@ -122,7 +122,7 @@ def parse_count(text: str) -> int:
     """Parse a number of servers, of at most 9 digits; ValueError if it is malformed or 0."""
     if text.isascii() and text.isdigit() and len(text) <= 9 and int(text):
         return int(text)
-    raise ValueError("count must be at least 1")
+    raise ValueError("must be a number from 1 to 999999999")
 
 
 def count_text(count: int) -> str:

@@ -367,7 +367,8 @@ def notices() -> list[Row]:
 
 
 def forget_notices(ids: Sequence[int]) -> None:
-    """Remove notices that have been sent, perhaps by another controller too."""
+    """Remove notices that have been sent. Another controller may have sent or removed them too,
+    which does no harm."""
     OutboxEntry.delete().where(OutboxEntry.id.in_(ids)).execute()
 
 

@@ -3,8 +3,8 @@
 One login server at a time leads the fleet, and runs its controller: it holds the lease. No clocks
 are compared: heartbeats are counts, and a watcher measures by its own clock how long a count has
 not changed. Rows name processes by identities, by which a reader judges whether a process is dead.
-A server that takes the lease converts what an older version wrote. `signs` shows which servers
-could lead the fleet, to commands.
+A server that takes the lease converts what an older version wrote. Commands read from `signs` which
+servers could lead the fleet.
 """
 
 from __future__ import annotations
@@ -269,8 +269,8 @@ def warn(server: str, why: str) -> None:
 
 
 def leave(server: str) -> None:
-    """Store that `server` stops; not for the warm pool, where this may come after the next
-    start."""
+    """Store that `server` stops. Ignored for one that has not reported since its last start: it may
+    say so late, from before it was stopped for the warm pool."""
     Server.update(leaving=True).where((Server.id == server) & Server.port.is_null(False)).execute()
 
 

@@ -37,10 +37,10 @@ class LoginServerRow:
     """The counts of a login server since it started."""
 
     id: str
-    logins: int
+    logins: int  # People it let in.
     counts: Mapping[str, int]  # Of its service.
-    figures: Mapping[str, int] = field(default_factory=dict)
-    version: str = ""  # Of bbs; "" for a very old one.
+    figures: Mapping[str, int] = field(default_factory=dict)  # Every server has these.
+    version: str = ""  # Of bbs; "" before 0.3.0.
 
 
 @dataclass(frozen=True, kw_only=True)

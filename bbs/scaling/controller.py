@@ -92,7 +92,7 @@ class FleetContext:
 
 
 @implementer(IFleetController)
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class FleetController(Service):
     """Leads the fleet while it holds the lease; else watches the controller that does.
 

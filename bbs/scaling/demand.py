@@ -23,8 +23,8 @@ variance; if they come in groups it is greater by the size of the groups, as it 
 is followed by exponential smoothing, as the trend in Holt's method (1957), with weights by time, as
 rounds are irregular; its level needs none, as people are counted.
 
-Days have no profile here: boots take a minute, in which the slope of a day is a few people, and the
-trend has these. Nothing foresees a crowd that comes at once.
+There is no daily profile: within a boot of a minute, a day's slope is a few people, which the trend
+covers. Nothing predicts a crowd that comes at once.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ class Peak:
     def begin_anew(self) -> None:
         self._since: float | None = None
         self._last = 0.0
-        self._peaks: deque[tuple[float, int]] = deque()  # may become the most; falling
+        # Candidates for the peak, falling, with their times.
+        self._peaks: deque[tuple[float, int]] = deque()
 
     def see(self, people: int, now: float) -> None:
         if self._since is None or now - self._last > self._window:
@@ -147,7 +148,8 @@ class Peak:
 
 class Forecast:
     """Learns how demand moves from how many people there are; times in seconds, of a clock that
-    nobody sets. Nearly all wait `wait_target` at the most; a need is seen as late as `interval`."""
+    nobody sets. Nearly all wait `wait_target` at the most; a need is noticed up to `interval`
+    seconds late."""
 
     def __init__(self, wait_target: float, interval: float) -> None:
         self._wait_target = wait_target

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Executor:
     """Takes the steps of plans. `breaker` and `demand` learn how launches go, and `controller`
     begins another round soon when a step wants one."""
@@ -312,8 +312,8 @@ class Executor:
             await self._give_up(id, LossCause.FAILED, f"failed: {failure}")
 
     async def _give_up(self, id: str, cause: Cause, reason: str, holds_back: bool = True) -> bool:
-        """Give up a launch. Its row stays until its end is certain. `holds_back`: other launches.
-        Returns False if the launch was only late, and serves after all."""
+        """Give up a launch. Its row stays until its end is certain. `holds_back`: the failure
+        delays other launches. Returns False if the launch was only late, and serves after all."""
         began = self.ages.began(id)
         if cause is LossCause.LATE:
             moves = await self._apply(fleet_transitions.give_up, id, reason)
@@ -502,11 +502,14 @@ _WORDS: Mapping[Cause, str] = {
     LossCause.SILENT: "silent for more than {policy.lost_after:g} s",
     LossCause.LATE: "failed: not ready in {policy.launch_timeout:g} s",
 }
-"""Login servers of 0.3.0 tell causes apart by these words."""
 
 
 def words(cause: Cause | None, server: ServerView, policy: Policy) -> str:
-    """The words in which people read why `server` is given up, lost or ended."""
+    """The words in which people read why `server` is given up, lost or ended.
+
+    Login servers of 0.3.0, and `fill_causes` of the migrations, tell causes by how these texts
+    begin, and those in `_launch`, `_stop` and `_start`.
+    """
     if cause is not None and cause in _WORDS:
         return _WORDS[cause].format(server=server, policy=policy)
     match cause, server.state:
@@ -528,6 +531,6 @@ def _log_failed_call(what: str, id: str, error: Exception) -> None:
     """Log that the provider refused or failed a call about a launch, or did not answer."""
     if isinstance(error, ProviderUnavailable | LaunchRefused | CancelledError):
         reason = str(error)
-        _log.warn("could not {what} {server}: {reason}", what=what, server=id, reason=reason)
+        _log.warn("no success yet: {what} {server}: {reason}", what=what, server=id, reason=reason)
     else:
-        _log.failure("could not {what} {server}", what=what, server=id)
+        _log.failure("no success yet: {what} {server}", what=what, server=id)

@@ -1,9 +1,10 @@
 """App servers as child processes on this machine.
 
-Each launch is one process. Its standard input is a pipe that ends when this process does, however
-that dies, and so tells the child (`bbs.daemons.app`). Its output goes to a log file of its own,
-which only this user may read; the child begins another when that is long (`bbs.daemons.logs`). An
-ended child stays in `list`, not alive, until a thousand others have ended after it.
+Each launch is one process. Its standard input is a pipe that nobody writes to. The pipe ends when
+this process does, however that dies, and so tells the child (`bbs.daemons.app`). Its output goes to
+a log file of its own, which only this user may read; the child begins another when that is long
+(`bbs.daemons.logs`). A child's end is noticed at once; it stays in `list`, not alive, until a
+thousand others have ended after it.
 
 A child holds a lock on its log (`flock`, shared) until it ends, so the logs of another login
 server's children in the same folder are left alone.
@@ -48,9 +49,10 @@ class LocalProvider(Service):
     """Launches app servers as children of this process, and ends them with itself.
 
     A child runs the command of `kit`, which everybody on the machine can read. Its log is
-    `app-<launch id>.log` in the folder `logs` of the data folder. `grace`: seconds that a child has
-    between SIGTERM and SIGKILL. `own_logs`: the command takes an option `--log FILE`, and the child
-    writes its log itself. `ended_kept`: how many ended children stay in `list`.
+    `app-<launch id>.log` in the folder `logs` of the data folder, made if missing. `grace`: seconds
+    that a child has between SIGTERM and SIGKILL. `own_logs`: the command takes an option `--log
+    FILE`, and the child writes its log itself. `ended_kept`: how many ended children stay in
+    `list`.
     """
 
     shared = False

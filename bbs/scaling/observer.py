@@ -38,7 +38,8 @@ less, and say which servers are well. Reading a list of 200 instances takes 40 m
 (`ec2/transport.py`)."""
 
 CONSISTENCY_GRACE = 60.0
-"""Seconds for which a shared provider's lists must show a leak or a loss since the last call."""
+"""Seconds for which lists of a shared provider must show what looks like a leak or a loss, counted
+from the last call that could have changed it."""
 
 PATIENCE = 1.0
 """Seconds for which a round waits for a list; it goes on without, and the list is heard later."""
@@ -294,7 +295,8 @@ class FleetObserver:
 
 
 class Inventory:
-    """Remembers the last list of `provider`. `controller` begins a round if one comes too late."""
+    """Remembers the last list of `provider`. If a list comes after its round stopped waiting,
+    `controller` begins another round."""
 
     def __init__(
         self, provider: IProvider, controller: IFleetController, reactor: IReactorTime
@@ -369,7 +371,8 @@ class Inventory:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something was launched since the last list, and all calls are answered."""
+        """Whether something was launched since the last list, and all calls are answered: the next
+        list then shows where all of it is."""
         last = self._asked_at
         asked = [moment for id, moment in self._missing.items() if id not in self._void]
         return last is not None and last < max(asked, default=last) < float("inf")

@@ -242,7 +242,8 @@ class Draft:
         return sorted(booting, key=lambda s: (s.health is Health.UNHEARD, -s.age, s.id))
 
     def is_quiet(self, servers: Sequence[ServerView]) -> bool:
-        """Whether nobody of `servers` launches, has failed to, or is being emptied."""
+        """Whether people of `servers` may be moved without need: none of these launches, is lost or
+        is being emptied, and only ends are planned."""
         planned = [step for s in servers if (step := self._steps.get(s.id))]
         only_ends = all(step.effect is Effect.ENDS for step in (*planned, *self.general_steps))
         return only_ends and not any(
@@ -420,7 +421,8 @@ def consolidate(draft: Draft) -> None:
 
 
 def fill_pool(draft: Draft) -> None:
-    """Fill the warm pool while nobody waits; end its surplus, and servers to replace."""
+    """Fill the warm pool while nobody waits and no server launches for people; end its surplus, and
+    warm servers to replace."""
     launches = draft.fleet.launches
     if draft.demand.waiting or launches in (Launches.REFUSED, Launches.BACK_OFF):
         return

@@ -208,8 +208,8 @@ class News(Table):
     text = peewee.TextField()
     kind = _short_text(20)  # A `bbs.rules.page_history.EventKind`.
     server = _short_text(32)  # Which it is about.
-    detail = _short_text(250)  # In the sentence.
-    number = peewee.DoubleField(null=True)  # In the sentence.
+    detail = _short_text(250)  # Put into the sentence, as `number` is.
+    number = peewee.DoubleField(null=True)
 
 
 class Secret(Table):

@@ -45,7 +45,7 @@ _RETRYABLE = (
 _log = Logger()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # The URL may have a password.
 class Transactions:
     """Runs calls on `database`, on the calling thread."""
 
@@ -307,7 +307,7 @@ class CommitState(Enum):
     ABANDONED = "abandoned"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)  # Arguments may be tokens or hashes.
 class Job:
     """One call: `rule(*arguments, **keywords)`. Times are in seconds, by the reactor's clock."""
 

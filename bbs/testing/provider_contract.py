@@ -58,7 +58,7 @@ class ProviderContract(_Case):
         self.addCleanup(provider.stopService)
         return provider
 
-    async def launched(self, *launch_ids: str) -> Any:
+    async def _launched(self, *launch_ids: str) -> Any:
         """A provider that runs until the test is over, with these launches."""
         provider = self.started()
         await gatherResults([provider.launch(launch_id) for launch_id in launch_ids])
@@ -114,7 +114,7 @@ class ProviderContract(_Case):
 
     async def test_list_is_the_callers(self) -> None:
         """The returned list does not change later."""
-        provider = await self.launched("a")
+        provider = await self._launched("a")
         before = await provider.list()
         await provider.launch("b")
         await provider.terminate("a")
@@ -132,14 +132,14 @@ class ProviderContract(_Case):
 
     async def test_launch_is_idempotent_after_the_end(self) -> None:
         """An id whose instance has ended starts no other."""
-        provider = await self.launched("a")
+        provider = await self._launched("a")
         await provider.terminate("a")
         await provider.launch("a")
         self.assert_ended(await provider.list(), "a")
 
     async def test_terminate(self) -> None:
         """Once `terminate` fires the instance is not alive, and the others are."""
-        provider = await self.launched("a", "b", "c")
+        provider = await self._launched("a", "b", "c")
         self.assertIs(await provider.terminate("b"), None)
         listed = await provider.list()
         self.assert_ended(listed, "b")
@@ -147,7 +147,7 @@ class ProviderContract(_Case):
 
     async def test_terminate_is_idempotent(self) -> None:
         """A second call succeeds, at the same time or later, and so does one for an unknown id."""
-        provider = await self.launched("a")
+        provider = await self._launched("a")
         await gatherResults([provider.terminate("a"), provider.terminate("a")])
         await provider.terminate("a")
         await provider.terminate("unknown")
@@ -155,7 +155,7 @@ class ProviderContract(_Case):
 
     async def test_ends_by_itself(self) -> None:
         """An instance that ends by itself is reported, and listed as ended with how it did."""
-        provider = await self.launched("a", "b")
+        provider = await self._launched("a", "b")
         alive = (await provider.list())["a"].detail
         self.end_instance(provider, "a")
         listed = await self.until(provider, lambda listed: not listed["a"].alive)
@@ -215,14 +215,16 @@ class WarmContract(ProviderContract):
     """The promises of `IKeepsWarm`, in addition to those of `IProvider`."""
 
     async def until_it_runs(self, provider: Any, launch_id: str) -> None:
-        """Wait until a launched instance can be stopped; a provider may need time for that."""
+        """Wait until a launched instance can be stopped. Returns at once; override it if your
+        provider needs time for that."""
 
     async def until_it_stands(self, provider: Any, launch_id: str) -> None:
-        """Wait until a stopped instance can be started; a provider may need time for that."""
+        """Wait until a stopped instance can be started. Returns at once; override it if your
+        provider needs time for that."""
 
     async def stopped(self, *launch_ids: str) -> Any:
         """A provider with these launches, the first of them stopped."""
-        provider = await self.launched(*launch_ids)
+        provider = await self._launched(*launch_ids)
         await self.until_it_runs(provider, launch_ids[0])
         self.assertIs(await provider.stop(launch_ids[0]), None)
         return provider
@@ -291,7 +293,7 @@ class WarmContract(ProviderContract):
         self.assertEqual(await provider.list(), {})
 
     async def test_tells_of_stops_and_starts(self) -> None:
-        provider = await self.launched("a")
+        provider = await self._launched("a")
         await self.until_it_runs(provider, "a")
         calls: list[int] = []
         provider.when_changed = lambda: calls.append(len(calls))

@@ -29,7 +29,7 @@ class Inline:
 
 
 @implementer(ILane)
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class InlineLane(Generic[J]):
     """The lane of `Inline`."""
 

@@ -127,7 +127,7 @@ class Conversation:
         client.on_waiting(self._status.set_waiting)
         client.on_searching(self._status.set_searching)
         client.on_event(self._event)
-        client.on_sent(self._sent_elsewhere)
+        client.on_sent(self._show_message)
         client.on_serving(self._status.set_server)
         client.on_logged_out(self._was_logged_out)
 
@@ -353,9 +353,9 @@ class Conversation:
         if message.sender == user and self.client.was_said_here(message):
             self.known.learn_partner(user, message)
         else:
-            self._sent_elsewhere(user, message)
+            self._show_message(user, message)
 
-    def _sent_elsewhere(self, user: str, message: ChatMessage) -> None:
+    def _show_message(self, user: str, message: ChatMessage) -> None:
         self.known.learn_partner(user, message)
         self.screen.message(user, message, is_for(user, message))
         self._chat.count(user, message, user == self.current)

@@ -232,7 +232,7 @@ class Script:
         try:
             await listening.addTimeout(LISTEN_PATIENCE, self._clock)
         except TimeoutError:
-            raise Unreachable(f"no server to listen for {user} at") from None
+            raise Unreachable(f"no server at which to listen for {user}") from None
         except ClientError as problem:
             return problem
         return None

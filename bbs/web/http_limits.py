@@ -58,7 +58,7 @@ TIMED_OUT = (
     b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Connection: close\r\nContent-Length: 18\r\n\r\nRequest timed out\n"
 )
-"""The answer to half a request. An idle peer gets no answer: it has not failed."""
+"""The answer to a request that does not end in time. An idle peer gets none: it has not failed."""
 
 HEADERS = (
     (

@@ -173,7 +173,9 @@ class Branch(Resource):
 
     # Twisted's own answer to HEAD has a body here, and Twisted logs that each time.
     def getChild(self, path: bytes, request: Any) -> Resource:
-        return ReadResource(_not_found)
+        found = ReadResource(_not_found)
+        found.isLeaf = True  # Else a path of 16,000 parts would make as many resources.
+        return found
 
 
 class ReadResource(Branch):

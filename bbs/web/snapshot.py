@@ -3,8 +3,9 @@
 Only operators see the names of people and what a provider says of a launch, which names the account
 and the roles of a cloud.
 
-There is an alarm only while people wait and too little is launched for them: then operators need to
-act. Everything here is pure: the caller passes in what is known, and nothing reads a clock.
+There is an alarm while operators need to act: while no login server controls the fleet, or people
+wait and too little is launched for them. Everything here is pure: the caller passes in what is
+known, and nothing reads a clock.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
     ),
     Cause.REFUSED: (
         "People wait for a place, and the provider launches nothing",
-        "Correct what the provider names, or run an app server by hand. The provider is asked"
+        "Fix what the provider complains about, or run an app server by hand. The provider is asked"
         " again by itself.",
     ),
     Cause.MAXIMUM: (
@@ -135,6 +136,7 @@ class Measured:
     errors: Mapping[str, int] = field(default_factory=dict)
     controller_silence: float = 0.0
     per_second: Mapping[str, float]
+    # A function: of thousands of servers few are shown.
     rates_of_server: Callable[[str], Mapping[str, float | None]]
     leases: Mapping[str, float]
     launches: int

@@ -193,8 +193,11 @@ class StrangerTests(TLSCase):
                 "it says 'HTTP/1.1 400 Bad Request'",
             ),
             ({"answer": b"\x1b]0;x\x07\n"}, "it says '\\x1b]0;x\\x07'"),
-            ({"answer": b"\x15\x03\x01\0\2\2F", "ends": True}, "it speaks TLS; try --tls"),
-            ({"ends": True}, "it closed the connection; try --tls"),
+            (
+                {"answer": b"\x15\x03\x01\0\2\2F", "ends": True},
+                "it speaks TLS, and this client did not",
+            ),
+            ({"ends": True}, "it closed the connection, and may want TLS"),
         ):
             self.assertIn(said, await self.told(**what))
 
@@ -224,7 +227,7 @@ class StrangerTests(TLSCase):
         self.addCleanup(client.close)
         with self.assertRaises(NoService) as refused:
             await client.meet()
-        self.assertIn("it closed the connection; try --tls", str(refused.exception))
+        self.assertIn("it closed the connection, and may want TLS", str(refused.exception))
 
 
 class FileTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import globalLogPublisher
 
 from bbs.config import load
@@ -120,6 +120,13 @@ class Addresses(MachineTestCase):
         self.reactor.away = False
         self.reactor.pass_time(3 * AGAIN + 2)
         self.assertEqual(self.host, "198.51.100.7")
+
+    def test_a_start_that_is_cancelled_meanwhile(self) -> None:
+        """The app server stops before the metadata have answered: its start ends."""
+        self.reactor.away = True
+        host = self.start()
+        host.cancel()
+        self.failureResultOf(host, CancelledError)
 
     def test_no_such_address(self) -> None:
         """Nobody waits for what the instance does not have; it may be given one later."""

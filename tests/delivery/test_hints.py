@@ -113,6 +113,14 @@ class Proved(HintsCase):
         self.assertEqual(self.looks, [])
 
 
+class Secret(HintsCase):
+    def test_the_key_is_in_no_text(self) -> None:
+        """Whatever knows the bus may be logged."""
+        home = self.service.login.home
+        for known in (home, home.bus):
+            self.assertNotIn(repr(home.bus.key), repr(known))
+
+
 class Late(HintsCase):
     """A lost, late or doubled hint makes no gap, and nothing comes twice."""
 

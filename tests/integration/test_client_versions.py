@@ -212,7 +212,7 @@ class VersionsCase(SharedCase):
         for line, shown in (
             ("w", "bob  online"),
             ("msg bob by another name", "Success!"),
-            ("help who", "Tells which of your friends are online, and when the others were here"),
+            ("help who", "which of your friends are online, and when the others were"),
             ("help send", "In short: msg"),
             ("help talk", "talk <friend or group>"),
             ("help", "send-group [<user>] <group> <message>"),

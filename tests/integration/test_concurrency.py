@@ -52,6 +52,11 @@ class ContestCase(RulesCase):
             self.taken(server.id)
 
 
+def make_inbox(user: int) -> None:
+    """`inboxes.make`, by a name that processes can pass to each other."""
+    inboxes.make(user)
+
+
 @on_both_databases
 class Contests(ContestCase):
     """Exactly one of two wins, and the other is told why it did not."""
@@ -60,7 +65,7 @@ class Contests(ContestCase):
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):
                 name = f"user{number}"
-                register = once(accounts.register, name, "hash", self.now, inboxes.make)
+                register = once(accounts.register, name, "hash", self.now, make_inbox)
                 outcomes = together(register, register)
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} is already used"])
         self.assertEqual(User.select().count(), ROUNDS)

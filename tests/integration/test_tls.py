@@ -59,7 +59,7 @@ class Up(ServiceCase):
         self.assertRegex(client.output, r"\A(Success!\n){3}127\.0\.0\.1:\d+\n\Z")
         for options, told in (
             (("--tls",), "its certificate is self-signed and not trusted"),
-            ((), "is not a login server: it closed the connection; try --tls"),
+            ((), "is not a login server: it closed the connection, and may want TLS"),
         ):
             client = await self.client(service, *options)
             self.assertEqual((client.exit_code, client.output), (1, ""))

@@ -216,6 +216,11 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
         tried: list[None] = []
         self.assertEqual(self._call(rule), "go")
 
+    def test_no_text_of_its_parts_has_the_password(self) -> None:
+        for name, part in vars(self.database).items():
+            if name != "url":
+                self.assertNotIn(self.url, repr(part))
+
     def test_trouble_shows_no_password(self) -> None:
         def work() -> None:
             raise raised(pymysql.OperationalError(1045, "Access\ndenied"))

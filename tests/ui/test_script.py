@@ -266,7 +266,9 @@ class ListeningTests(ScriptTestCase):
         self.network.down.add(APP_1)
         self.type("login ann 1")
         self.network.advance(260.1)
-        self.assertEqual(self.problem(self.ended, Unreachable), "no server to listen for ann at")
+        self.assertEqual(
+            self.problem(self.ended, Unreachable), "no server at which to listen for ann"
+        )
 
     def test_messages_are_printed_as_they_come(self) -> None:
         self.people("ann", "bob")

@@ -296,7 +296,7 @@ class Outdated(PageCase):
             reply = self.liz.post("/servers/replace", body, Content_Type="application/json")
             self.assertEqual(
                 (reply.code, reply.json["message"]),
-                (400, "most: count must be at least 1"),
+                (400, "most: must be a number from 1 to 999999999"),
                 most,
             )
         self.assertEqual((self.marked(), self.asked), ([], 0))

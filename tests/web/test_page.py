@@ -10,6 +10,8 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import getChildForRequest
+from twisted.web.test.requesthelper import DummyRequest
 
 from bbs import __version__
 from bbs.config import load
@@ -106,6 +108,13 @@ class Reading(PageCase):
             self.assertEqual((reply.code, reply.body), (404, ""), path)
         for path in ("/servers/a", "/servers/", "/servers/a/drain/b"):
             self.assertEqual(self.browser().post(path).code, 404, path)
+
+    def test_a_path_of_many_parts_costs_what_one_of_few_does(self) -> None:
+        """A stranger may ask for one: no resource is made for each part."""
+        request = DummyRequest([b"a"] * 8000)
+        found = getChildForRequest(self.page.site.resource, request)
+        self.assertTrue(found.isLeaf)
+        self.assertEqual(len(request.postpath), 7999)
 
     def test_methods(self) -> None:
         for path, method, allow in (

@@ -23,7 +23,7 @@ complete -c bbs -n '__fish_seen_subcommand_from up' -l port -x -d port
 
 complete -c bbs -n '__fish_seen_subcommand_from client' -a '(__fish_print_hostnames)'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l tls -d 'talk by TLS to all its servers'
-complete -c bbs -n '__fish_seen_subcommand_from client' -l ca -r -F -d 'authorities that --tls trusts (PEM)'
+complete -c bbs -n '__fish_seen_subcommand_from client' -l ca -r -F -d 'certificates that --tls trusts (PEM)'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l json -d 'for programs'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l no-times -d 'show no times, at a terminal'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l strict -d 'end a script with 1 when any command was refused'
@@ -34,7 +34,7 @@ complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subco
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a drain -d 'move everybody off one, and end it'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a adopt -d 'be the fleet again whose database was copied'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a replace -d 'launch new ones in place of those that run'
-complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from replace' -l outdated -d 'only those of other versions, and so many'
+complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from replace' -l outdated -d 'only other versions, N servers at most'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from replace' -l cancel -d 'let them stay'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from adopt' -l yes -d 'do not ask'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from list' -l all -d 'all of them'

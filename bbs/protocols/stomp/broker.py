@@ -486,7 +486,8 @@ class BrokerService(Service):
         self._waiters = Waiters()
 
     def when_listening(self) -> Deferred[str]:
-        """Fires with `url` when the broker listens; fails as its endpoint (CannotListenError)."""
+        """Fires with `url` when the broker listens; fails with the endpoint's
+        error, such as CannotListenError."""
         if self._failure is not None:
             return fail(self._failure)
         listens = succeed(None) if self.url is not None else self._waiters.wait()

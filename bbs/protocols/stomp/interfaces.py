@@ -72,7 +72,8 @@ class IStomp(Interface):
     connected: bool = Attribute("Whether there is a connection that a broker has accepted.")
 
     def when_connected() -> Deferred[None]:
-        """Fires with a connection, or fails with StompDisconnected if the client is stopped."""
+        """Fires when there is a connection, at once if there is one; fails with StompDisconnected
+        if the client is stopped first."""
 
     def add_listener(on_change: Callable[[bool], None]) -> None:
         """Call `on_change(connected)` at each change from now on. Before the call with True, all

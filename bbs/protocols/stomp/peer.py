@@ -91,7 +91,7 @@ class StompPeer(Protocol):
         """Beat every `send` s, and expect the peer at least every `expect` s, beginning with the
         frame that is being received; 0 is never."""
         if send:
-            # Twice as often as agreed, as a timer may be late.
+            # Twice as often as agreed, as a timer may be late, and whatever else is written.
             self._beat = LoopingCall(self._send_beat)
             self._beat.clock = self.clock
             self._beat.start(send / 2, now=False)

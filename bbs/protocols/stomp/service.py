@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTCP, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -231,11 +231,8 @@ class StompService(Service):
             await deferLater(self._reactor, self._pause(failures))
 
     async def _shake_hands(self, broker: Broker, connection: StompConnection) -> None:
-        factory = Factory()
-        factory.noisy = False
-        factory.protocol = lambda: connection
         try:
-            await broker.endpoint(self._reactor).connect(factory)
+            await broker.endpoint(self._reactor).connect(_ConnectionFactory(connection))
         except CancelledError:
             raise
         except Exception as error:
@@ -310,6 +307,19 @@ class StompService(Service):
 
         asked = connection.request("SUBSCRIBE", headers)
         asked.addCallbacks(lambda _: subscription.answered(None), refused)
+
+
+class _ConnectionFactory(Factory):
+    """Makes the one connection that it was given."""
+
+    noisy = False
+
+    def __init__(self, connection: StompConnection) -> None:
+        self._connection = connection
+
+    # Not Twisted's own, which has the connection refer to its factory: a cycle for each attempt.
+    def buildProtocol(self, addr: IAddress | None) -> StompConnection:
+        return self._connection
 
 
 @implementer(ISubscription)

@@ -46,7 +46,7 @@ TEMPLATE_REMEMBERED = 300.0  # seconds; a template may get another default versi
 _log = Logger()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class InstanceLauncher:
     """Makes launches for `owner`. `known` learns the instances."""
 
@@ -61,7 +61,8 @@ class InstanceLauncher:
         self._sources = LaunchSources(self.client, self.config, self.clock)
         self._placement = LaunchPlacement(self.config, self.clock)
         self._written: dict[str, LaunchStrategy] = {}
-        """The strategy that is written down, by launch id, while no instance is known."""
+        """The strategy that is written down, by launch id, while no instance is known: the only one
+        by which there may be an instance."""
         self._doubts: dict[str, float] = {}  # when last asked for without a known answer
 
     def choose(self, count: int, spot: bool) -> list[str]:

@@ -134,9 +134,8 @@ class Metadata:
             return await Deferred.fromCoroutine(exchange()).addTimeout(TIMEOUT, self._reactor)
         except CancelledError:
             raise
-        except (
-            Exception
-        ) as error:  # Twisted has a dozen kinds, and their texts may reveal too much.
+        except Exception as error:
+            # Twisted has a dozen kinds, and their texts may reveal too much.
             kind = type(error).__name__
             raise MetadataUnavailable(f"the metadata service does not answer: {kind}") from None
 

@@ -56,15 +56,15 @@ _log = Logger()
 
 
 @implementer(IProvider, IKeepsWarm, IHasStrategies, IEndsUnlisted, ILaunchOwner)
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class EC2Provider(Service):
     """Launches app servers as instances, which outlive this provider. Ended instances stay listed
     for as long as EC2 shows them: about an hour.
 
-    `user_data` makes the user data of a launch from its id. `version` and `fleet_id` become tags;
-    `other_ids`: ids of other instances of this fleet. `former`: the fleet may have
-    instances from before it had an id. Instances with its name and without an id are then listed
-    too, and ended if their launch is to end.
+    `user_data` makes the user data of a launch from its id. `version` and `fleet_id` become tags.
+    `other_ids`: other fleet ids whose instances belong to this fleet too; nothing is launched under
+    them. `former`: the fleet may have instances from before it had an id. Instances with its name
+    and without an id are then listed too, and ended if their launch is to end.
     """
 
     reactor: IReactorTime
@@ -117,7 +117,8 @@ class EC2Provider(Service):
         return Deferred.fromCoroutine(self._list())
 
     def terminate(self, launch_id: str) -> Deferred[None]:
-        """Terminate the instance of a launch. Several calls made together are one call to EC2."""
+        """Terminate the instance of a launch. Fires when EC2 has accepted that: the instance then
+        stops by itself. Several calls made together are one call to EC2."""
         return Deferred.fromCoroutine(_translate_errors(self._end_launch(launch_id), {}))
 
     def end_unlisted(self, instance_id: str) -> Deferred[None]:

@@ -1,7 +1,8 @@
 """The history of typed lines, for the arrow keys, kept in a file.
 
 Only its owner can read the file, which is read once, before the reactor runs, and written by a
-thread, without passwords. If that fails, the person is told once.
+thread, without passwords. If that fails, the person is told once,
+and the history lasts as long as the client.
 
 Messages in a talk are not written to the file: the arrow keys recall them in that talk only, while
 the client runs. In a talk the arrow keys recall no commands, as Enter would send them to somebody.

@@ -33,10 +33,11 @@ KEYS: Mapping[str, Sequences] = {
     "complete": [("tab",)],
     "interrupt": [("c-c",)],
     "end": [("c-d",)],
-    "suspend": [("c-z",)],
     "history": [("pageup",)],
+    "suspend": [("c-z",)],
 }
-"""The actions that readline lacks, and their default keys."""
+"""The actions that readline lacks, and their default keys. If a person gives two of them the same
+keys, the later one counts."""
 
 FULL = "The line is full; what is typed now is left out."
 
@@ -153,7 +154,8 @@ def password_keys() -> KeyBindings:
     @keys.add("c-q")
     @keys.add("c-x", eager=True)
     def ignore(event: KeyPressEvent) -> None:
-        """Readline's keys accept the line, quote the next control character, and record keys."""
+        """Ignore readline's keys that would accept the line, quote the next control character, or
+        record keys."""
 
     @keys.add("c-z")
     def suspend(event: KeyPressEvent) -> None:

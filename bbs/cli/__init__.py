@@ -98,7 +98,7 @@ def port(text: str) -> int:
     """The argparse type of a port."""
     if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
         return int(text)
-    raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
 
 
 def text(argument: str) -> str:

@@ -51,7 +51,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     try:
         options = parser(program).parse_args(argv)
         if options.ca and not options.tls:
-            parser(program).error("argument --ca: says whom --tls trusts, so it needs --tls")
+            parser(program).error("argument --ca: needs --tls")
         if options.host is not None and not options.host.strip("[] "):
             parser(program).error("argument HOST: is empty, so it names no server")
     except SystemExit as end:  # argparse has printed the error, or the help

@@ -33,7 +33,7 @@ from bbs.storage.models import User
 from bbs.storage.schema import Schema
 from bbs.storage.sqlite_backup import CopyRefused, NoDatabase
 
-DB = "`bbs db`: the version of the database's schema, and the way to today's."
+DB = "`bbs db`: show the version of the database's schema, or upgrade it."
 BACKUP = "`bbs backup FILE`: the database of a running service, in one consistent file."
 RESTORE = """\
 `bbs restore FILE`: replace the database, while no server runs, by a file that `bbs backup` made.
@@ -137,7 +137,7 @@ def file_of(config: Configuration, what: str) -> str:
     raise CopyRefused(f"the database is a MySQL or MariaDB, which has its own tool: {tool}")
 
 
-NOTE = "it begins a fleet of its own: {0} fleet adopt makes it the original's again"
+NOTE = "it is a new fleet now: {0} fleet adopt makes it the original one again"
 
 
 def restore(argv: Sequence[str], program: Program) -> int:
@@ -158,7 +158,7 @@ def restore(argv: Sequence[str], program: Program) -> int:
     except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
         return program.fail("restore", error)
     record(config, options.data, by, "restore", options.file)
-    print(f"{options.file} is in the place of {path}; {NOTE.format(program.name)}")
+    print(f"restored {options.file} to {path}; {NOTE.format(program.name)}")
     return 0
 
 

@@ -41,8 +41,8 @@ def _confirm_adoption(sure: bool) -> None:
     print(
         f"This database is a copy of fleet {_named(left)}. Adopted, it is fleet {left.id} again:"
         " instances that this fleet has launched count, and those without a server here are ended."
-        " Where the original goes on, these are its servers: see first that no login server of the"
-        " original runs, or will.",
+        " If the original still runs, these are its servers: first make sure that none of its login"
+        " servers runs or will be started.",
         file=sys.stderr,
     )
     if sure:
@@ -163,10 +163,11 @@ def main(argv: Sequence[str], program: Program) -> int:
         _record(config, options, by, report.result)
     except fleet_admin.FleetFull:
         return program.fail(
-            "fleet", f"fleet.maximum: {config.fleet.maximum} app servers run already"
+            "fleet",
+            f"fleet.maximum ({config.fleet.maximum}) is reached: raise it, or drain a server first",
         )
     except fleet_admin.NoSuchServer:
-        return program.fail("fleet", f"no app server {options.id}")
+        return program.fail("fleet", f"there is no app server {options.id!r}: see bbs fleet list")
     except (ConfigError, DatabaseRefused, NotCarriedOut) as error:
         return program.fail("fleet", error)
     _print(report, options, f"{program.name} fleet")
@@ -194,9 +195,7 @@ def _carry_out(
     )
     if is_request and not _has_controller():
         # The request is in the database all the same, so this is not a failure.
-        notes.append(
-            "no login server runs that would do it: it will be done by the next that starts"
-        )
+        notes.append("no login server is running: the next one to start will do this")
     return _FleetReport(result, identity, people, login_servers, refusal, notes)
 
 
@@ -311,7 +310,7 @@ _ACTIONS: Mapping[str, tuple[Callable[[Configuration, argparse.Namespace, By], A
     "launch": (_launch, "start one more"),
     "drain": (_drain, "move everybody off one, and end it"),
     "replace": (_replace, "launch new ones in place of those that run, one after the other"),
-    "adopt": (_adopt, "be the fleet again whose database was copied"),
+    "adopt": (_adopt, "make a copied database the original fleet again"),
 }
 
 
@@ -340,7 +339,7 @@ def _as_text(result: Mapping[str, Any]) -> str:
     if result["asked"].startswith("replace"):
         servers, back = count_text(len(result["servers"])), result["asked"] == "replace-cancel"
         if not result["servers"]:
-            return "nothing to take back" if back else "nothing to replace"
+            return "no server was to be replaced" if back else "nothing to replace"
         return f"replace taken back: {servers}" if back else f"replace asked for: {servers}"
     return f"{result['asked']} asked for: {result['id']}"
 

@@ -115,7 +115,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     except BrokenPipeError:  # The reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except NoSuchPerson:
-        return program.fail("user", visible(f"nobody is called {options.name}"))
+        return program.fail("user", f'there is no account "{visible(options.name)}"')
     except user_admin.NotSuspended:
         return program.fail("user", visible(f"{options.name} is not suspended"))
     except Refusal as error:
@@ -154,7 +154,9 @@ def _parser(program: Program) -> argparse.ArgumentParser:
 def _duration(argument: str) -> float:
     found = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", argument, re.ASCII)
     if not found:
-        raise argparse.ArgumentTypeError("a time is a number and s, m, h, d or w: 7d")
+        raise argparse.ArgumentTypeError(
+            f"{argument!r} is not a time: write a number and s, m, h, d or w, such as 7d"
+        )
     seconds = float(int(found[1]) * SECONDS[found[2]])
     if seconds > user_admin.LONGEST:
         raise argparse.ArgumentTypeError("at most ten years; without it, until resumed")
@@ -236,9 +238,11 @@ def _ask_password(name: str) -> str:
             password = getpass.getpass(f"New password of {visible(name)}: ")
             again = getpass.getpass("The same again: ")
         except (getpass.GetPassWarning, EOFError):
-            raise NotCarriedOut("no terminal to ask at: name a --password-file") from None
+            raise NotCarriedOut(
+                "there is no terminal to ask for the password: use --password-file FILE"
+            ) from None
     if password != again:
-        raise NotCarriedOut("the two are not the same")
+        raise NotCarriedOut("the two passwords differ")
     if not password or " " in password:
         raise NotCarriedOut("a password is one word")
     return password

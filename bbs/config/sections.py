@@ -97,11 +97,13 @@ class Fleet:
         kinds.whole_or(AUTO, 0),
     )
     wait_target: float = _local(
-        1.0, "s that 99 of 100 who come wait at most, as far as foresight can", kinds.seconds()
+        1.0,
+        "s that 99 of 100 logins wait at most, as far as demand can be forecast",
+        kinds.seconds(),
     )
     consolidate_after: float = _local(
         120.0,
-        "s of a server's worth of places beyond need until the emptiest drains; 0: never",
+        "s that a server's places must be surplus until the emptiest drains; 0: never",
         kinds.seconds(zero=True),
     )
     warm: int = _local(0, "stopped instances kept for a crowd (ec2)", kinds.whole(0))
@@ -242,7 +244,7 @@ class Telnet:
     )
     secret: str = setting(
         "",
-        "the same at both: the login server believes the gateway whose address people have",
+        "shared with servers, which then believe the gateway's addresses of people",
         kind=kinds.shared_secret,
     )
 

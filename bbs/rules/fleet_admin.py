@@ -140,8 +140,8 @@ def replacement_notes(result: Replacement, maximum: int) -> Iterator[str]:
         yield f"{count_text(result.booting)} still {boots} with an unknown version: ask again later"
     if result.full and result.servers:
         yield (
-            f"fleet.maximum: {maximum} app servers run already: each is replaced when its people"
-            " have room on others"
+            f"fleet.maximum ({maximum}) is reached: each server is replaced once its people fit on"
+            " the others"
         )
 
 

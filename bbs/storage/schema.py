@@ -81,7 +81,9 @@ class Schema:
             lacking = [each for each in model._meta.refs.values() if each not in there]
             if lacking:
                 other = lacking[0].__name__
-                raise ValueError(f"{self.name}: {table} refers to {other}, which must come before it")
+                raise ValueError(
+                    f"{self.name}: {table} refers to {other}, which must come before it"
+                )
         for number, step in self.steps.items():
             if not is_for_threads(step):
                 raise ValueError(f"{self.name}: migration {number} must be a plain function")

@@ -468,7 +468,8 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
         ways = ", or ".join(f"talk {each} {shown}" for each in names)
         raise UsageError(f"Both a {' and a '.join(names)}: {ways}")
     if not found:
-        raise UsageError(f"{shown} is no {' or '.join(map(visible, wanted))} of {visible(user)}.")
+        kinds = " or ".join(map(visible, wanted))
+        raise UsageError(f"{visible(user)} has no {kinds} named {shown}.")
     return Partner(found[0], name)
 
 

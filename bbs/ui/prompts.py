@@ -97,7 +97,7 @@ async def with_passwords(screen: IScreen, request: ClientRequest) -> str:
 async def _ask_new(screen: IScreen, prompt: str, done: str) -> str:
     password = await _ask_word(screen, prompt)
     if await screen.ask_password(AGAIN) != password:
-        raise UsageError(f"These are two passwords; nothing was {done}.")
+        raise UsageError(f"The two passwords differ; nothing was {done}.")
     return password
 
 

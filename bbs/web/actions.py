@@ -95,7 +95,7 @@ def require_page(respond: Responder) -> Responder:
         origin, host = request.getHeader(b"Origin"), request.getHeader(b"Host")
         is_foreign = origin is not None and origin.partition(b"://")[2] != host
         if is_foreign or request.getHeader(b"X-BBS") is None:
-            raise ActionRejected(403, "Refused: this is not the page's own request")
+            raise ActionRejected(403, "Refused: this is not the page's own request (header X-BBS)")
         return await respond(request)
 
     return answer_errors(check)
@@ -165,7 +165,9 @@ class Controls:
                 fleet_admin.launch, by, policy.capacity, policy.maximum
             )
         except FleetFull as error:
-            reason = f"fleet.maximum: {policy.maximum} app servers run already"
+            reason = (
+                f"fleet.maximum ({policy.maximum}) is reached: raise it, or drain a server first"
+            )
             raise ActionRejected(409, reason) from error
         self.report(by, fleet_admin.LAUNCH, server)
         return success(f"Server {server} is being started")

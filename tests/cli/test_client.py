@@ -52,7 +52,7 @@ class UsageTests(SynchronousTestCase):
         for port in ("0", "65536", "-1", "http", "", "1.5", "²"):
             code, errors = self.outcome("--", "localhost", port)
             self.assertEqual(code, 2)
-            self.assertIn("a port is a number from 1 to 65535", errors)
+            self.assertIn("is not a port: a number from 1 to 65535", errors)
 
     def test_a_host_that_is_none(self) -> None:
         for host in ("", " ", "[]"):

@@ -258,7 +258,7 @@ class Restoring(CopyCase):
         self.back_up()
         self.call(messages.send, ann, "bob", "too late")
         told = self.restore()
-        self.assertIn("begins a fleet of its own: bbs fleet adopt", told)
+        self.assertIn("is a new fleet now: bbs fleet adopt", told)
         self.assertEqual(len(told.splitlines()), 1)
         with self.there():
             self.assertEqual(Server.select().count(), 0)

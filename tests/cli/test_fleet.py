@@ -22,9 +22,7 @@ from bbs.storage.models import LoginServer, Place, Server, User
 from tests.cli.case import CommandCase
 from tests.database_case import on_both_databases
 
-NOBODY = (
-    "bbs fleet: no login server runs that would do it: it will be done by the next that starts\n"
-)
+NOBODY = "bbs fleet: no login server is running: the next one to start will do this\n"
 
 
 @on_both_databases
@@ -265,7 +263,7 @@ class Fleet(CommandCase):
     def test_a_fleet_that_is_full(self) -> None:
         os.environ["BBS_FLEET_MAXIMUM"] = "1"
         self.bbs("launch")
-        told = "bbs fleet: fleet.maximum: 1 app servers run already\n"
+        told = "bbs fleet: fleet.maximum (1) is reached: raise it, or drain a server first\n"
         self.assertEqual(self.bbs("launch"), (1, "", told))
         self.assertEqual(Server.select().count(), 1)
 
@@ -374,13 +372,13 @@ class Fleet(CommandCase):
         Server.update(draining).where(Server.id == "b" * 32).execute()
         self.assertEqual(self.bbs("replace", "--cancel"), (0, "replace taken back: 1 server\n", ""))
         self.assertEqual(self.asked(), "b")
-        self.assertEqual(self.bbs("replace", "--cancel"), (0, "nothing to take back\n", ""))
+        self.assertEqual(self.bbs("replace", "--cancel"), (0, "no server was to be replaced\n", ""))
         self.assertEqual(next(each.action for each in self.call(actions, 9)), "replace-cancel")
 
     def test_a_replacement_in_a_fleet_that_is_full(self) -> None:
         os.environ["BBS_FLEET_MAXIMUM"] = "1"
         self.server("a" * 32)
-        self.assertIn("fleet.maximum: 1 app servers run already: each", self.bbs("replace")[2])
+        self.assertIn("fleet.maximum (1) is reached: each", self.bbs("replace")[2])
 
     def test_a_replacement_where_nobody_keeps_the_fleet(self) -> None:
         self.assertEqual(self.bbs("replace"), (0, "nothing to replace\n", ""))
@@ -395,7 +393,10 @@ class Fleet(CommandCase):
 
     def test_a_drain_of_nothing(self) -> None:
         self.server("a" * 32)
-        self.assertEqual(self.bbs("drain", "c"), (1, "", "bbs fleet: no app server c\n"))
+        self.assertEqual(
+            self.bbs("drain", "c"),
+            (1, "", "bbs fleet: there is no app server 'c': see bbs fleet list\n"),
+        )
 
     def test_a_database_that_is_away(self) -> None:
         os.environ["BBS_DATABASE_URL"] = "mysql://user:secret@127.0.0.1:1/bbs"

@@ -57,7 +57,7 @@ class Adopting(CommandCase):
         code, output, errors = self.bbs("adopt", "--yes")
         self.assertEqual((code, output), (0, f"this is fleet {before} again\n"))
         self.assertIn(f"a copy of fleet {before}'s, as was noticed 20", errors)
-        self.assertIn("no login server of the original runs", errors)
+        self.assertIn("none of its login servers runs", errors)
         self.assertEqual(len(errors.splitlines()), 1)
         self.assertEqual(fleets.fleet_id(), before)
         [deed] = self.call(actions, 9)

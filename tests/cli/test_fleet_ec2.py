@@ -114,7 +114,7 @@ class FleetCommand(RulesCase):
         self.assertEqual(
             err.splitlines(),
             [
-                "bbs fleet: fleet.maximum: 2 app servers run already",
-                "bbs fleet: no app server nothing",
+                "bbs fleet: fleet.maximum (2) is reached: raise it, or drain a server first",
+                "bbs fleet: there is no app server 'nothing': see bbs fleet list",
             ],
         )

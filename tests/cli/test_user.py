@@ -150,7 +150,7 @@ class Looking(UserCase):
             (lines["name"], lines["state"], lines["suspended"]), ("ann", "offline", "no")
         )
         self.assertEqual((lines["friends"], lines["seen"]), ("0", "-"))
-        self.failed("nobody is called bob", "show", "bob")
+        self.failed('there is no account "bob"', "show", "bob")
 
     def test_what_people_have_typed_acts_on_no_terminal(self) -> None:
         self.somebody(BELL)
@@ -160,7 +160,7 @@ class Looking(UserCase):
             self.assertNotRegex(text, "[\x00-\x09\x0b-\x1f\u202e]")
         code, output, errors = self.bbs("show", "\x1b[2J")
         self.assertEqual((code, output), (1, ""))
-        self.assertEqual(errors, "bbs user: nobody is called \\x1b[2J\n")
+        self.assertEqual(errors, 'bbs user: there is no account "\\x1b[2J"\n')
 
     def test_times_are_this_machines_own(self) -> None:
         self.somebody("ann")
@@ -234,7 +234,7 @@ class Doing(UserCase):
         self.assertEqual(self.said("delete", "ann", "--yes"), "ann is deleted; 1 session ended\n")
         self.is_out("delete")
         self.assertEqual(User.select().count(), 0)
-        self.failed("nobody is called ann", "delete", "ann", "--yes")
+        self.failed('there is no account "ann"', "delete", "ann", "--yes")
 
     def test_a_deletion_in_parts(self) -> None:
         self.somebody("ann", 1)
@@ -279,7 +279,7 @@ class Passwords(UserCase):
     def test_what_is_none(self) -> None:
         self.somebody("ann")
         for typed, reason in (
-            (("one", "two"), "the two are not the same"),
+            (("one", "two"), "the two passwords differ"),
             (("", ""), "a password is one word"),
             (("two words", "two words"), "a password is one word"),
             (("x" * 1025, "x" * 1025), "Password too long"),
@@ -293,7 +293,7 @@ class Passwords(UserCase):
 
     def test_of_nobody_none_is_asked_for(self) -> None:
         self.at_a_terminal()
-        self.failed("nobody is called bob", "password", "bob")
+        self.failed('there is no account "bob"', "password", "bob")
 
     def test_without_a_terminal(self) -> None:
         self.somebody("ann")
@@ -303,7 +303,11 @@ class Passwords(UserCase):
             return "shown"
 
         self.patch(getpass, "getpass", warn)
-        self.failed("no terminal to ask at: name a --password-file", "password", "ann")
+        self.failed(
+            "there is no terminal to ask for the password: use --password-file FILE",
+            "password",
+            "ann",
+        )
 
     def test_from_a_file(self) -> None:
         self.somebody("ann")

@@ -238,7 +238,10 @@ class Changes(ServiceCase):
         process = service.bbs("fleet", "launch", "--config", service.config)
         await process.ended(START_TIMEOUT)
         self.assertEqual(process.exit_code, 1)
-        self.assertEqual(process.errors, "bbs fleet: fleet.maximum: 3 app servers run already\n")
+        self.assertEqual(
+            process.errors,
+            "bbs fleet: fleet.maximum (3) is reached: raise it, or drain a server first\n",
+        )
         for token in (reply["token"], *(person.token for person in people[1:])):
             self.assertEqual((await login.ask("logout", token))["message"], "Bye!")
         (left,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "the minimum is left")

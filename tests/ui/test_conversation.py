@@ -214,7 +214,7 @@ class Passwords(ConversationCase):
         self.paper.passwords = ["new", "new", "new", "old"]
         self.assertEqual(self.type("register dan"), ["Success!"])
         self.assertTrue(self.is_password("dan", "new"))
-        different = "! These are two passwords; nothing was registered."
+        different = "! The two passwords differ; nothing was registered."
         self.assertEqual(self.type("register eve"), [different])
         self.assertNotIn("eve", self.users())
 
@@ -283,9 +283,9 @@ class Talking(ConversationCase):
         self.assertEqual(self.type("hello"), ["! Not sent: hello (bob is not online)"])
 
     def test_neither_friend_nor_group(self) -> None:
-        self.assertEqual(self.type("talk cat"), ["! cat is no friend or group of ann."])
-        self.assertEqual(self.type("talk group bob"), ["! bob is no group of ann."])
-        self.assertEqual(self.type("talk friend chess"), ["! chess is no friend of ann."])
+        self.assertEqual(self.type("talk cat"), ["! ann has no friend or group named cat."])
+        self.assertEqual(self.type("talk group bob"), ["! ann has no group named bob."])
+        self.assertEqual(self.type("talk friend chess"), ["! ann has no friend named chess."])
         self.assertIsNone(self.conversation.talk)
 
     def test_both(self) -> None:

@@ -546,7 +546,7 @@ class NewPasswords(PeopleCase):
 
     def test_two_that_differ(self) -> None:
         self.paper.passwords = ["pw", "new", "old"]
-        different = ["! These are two passwords; nothing was changed."]
+        different = ["! The two passwords differ; nothing was changed."]
         self.assertEqual(self.type("change-password"), different)
         self.assertTrue(self.is_password("ann", "pw"))
 

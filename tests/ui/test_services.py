@@ -187,8 +187,8 @@ class Talks(FairConversation):
         self.assertIsNone(self.conversation.talk)
 
     def test_neither_of_them(self) -> None:
-        self.assertEqual(self.type("talk dan"), ["! dan is no pal or stall of ann."])
-        self.assertEqual(self.type("talk stall bob"), ["! bob is no stall of ann."])
+        self.assertEqual(self.type("talk dan"), ["! ann has no pal or stall named dan."])
+        self.assertEqual(self.type("talk stall bob"), ["! ann has no stall named bob."])
 
     def test_both(self) -> None:
         self.replies["pals"] = {"pal": ["toys"]}

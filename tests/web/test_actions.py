@@ -14,7 +14,7 @@ from bbs.web.auth import IDLE
 from tests.memory_service import POLICY
 from tests.web.case import AwayCase, Browser, PageCase
 
-NOT_THE_PAGE = "Refused: this is not the page's own request"
+NOT_THE_PAGE = "Refused: this is not the page's own request (header X-BBS)"
 UNKNOWN = "No such operator or password error"
 
 
@@ -374,7 +374,7 @@ class AtTheMaximum(PageCase):
         reply = self.operator().post("/servers")
         self.assertEqual(
             (reply.code, reply.json["message"]),
-            (409, "fleet.maximum: 1 app servers run already"),
+            (409, "fleet.maximum (1) is reached: raise it, or drain a server first"),
         )
         self.assertEqual((Action.select().count(), self.asked), (0, 0))
 
@@ -382,8 +382,8 @@ class AtTheMaximum(PageCase):
         Server.update(version="0.2.0").execute()
         self.assertEqual(
             self.operator().post("/servers/replace").json["message"],
-            "To be replaced, one after the other: 1 server. fleet.maximum: 1 app servers run"
-            " already: each is replaced when its people have room on others",
+            "To be replaced, one after the other: 1 server. fleet.maximum (1) is"
+            " reached: each server is replaced once its people fit on the others",
         )
 
 

@@ -32,7 +32,7 @@ complete -c bbs -n '__fish_seen_subcommand_from client' -l password-file -r -F -
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a list -d 'what runs, and who is where'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a launch -d 'start one more'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a drain -d 'move everybody off one, and end it'
-complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a adopt -d 'be the fleet again whose database was copied'
+complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a adopt -d 'make a copied database the original fleet again'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a replace -d 'launch new ones in place of those that run'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from replace' -l outdated -d 'only other versions, N servers at most'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from replace' -l cancel -d 'let them stay'

@@ -196,4 +196,4 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
 
 def tell(what: str, outcome: str, address: str, name: str = "") -> None:
     """Tell the security log of an event (`bbs.core.audit.record`), with a name as it was given."""
-    audit.record(what, outcome, address=address, name=name[: NAME_LENGTH + 1])
+    audit.record(what, outcome, address=address, name=name[:NAME_LENGTH])

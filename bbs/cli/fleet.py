@@ -161,14 +161,9 @@ def main(argv: Sequence[str], program: Program) -> int:
             upgrade(database, program.service().schema)
             report = _carry_out(config, options, by, database)
         _record(config, options, by, report.result)
-    except fleet_admin.FleetFull:
-        return program.fail(
-            "fleet",
-            f"fleet.maximum ({config.fleet.maximum}) is reached: raise it, or drain a server first",
-        )
     except fleet_admin.NoSuchServer:
         return program.fail("fleet", f"there is no app server {options.id!r}: see bbs fleet list")
-    except (ConfigError, DatabaseRefused, NotCarriedOut) as error:
+    except (ConfigError, DatabaseRefused, NotCarriedOut, fleet_admin.FleetFull) as error:
         return program.fail("fleet", error)
     _print(report, options, f"{program.name} fleet")
     return 0

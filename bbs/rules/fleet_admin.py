@@ -151,7 +151,7 @@ AT_ONCE = 500  # Rows that one statement marks.
 
 
 class FleetFull(Exception):
-    """As many app servers run as `[fleet] maximum` allows."""
+    """As many app servers run as `[fleet] maximum` allows; its text says what to do."""
 
 
 class NoSuchServer(Exception):
@@ -256,7 +256,7 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
     """Store a launch for the fleet's controller; returns its id, or raises FleetFull."""
     membership.locked_leader()  # The controller counts under the same lock.
     if servers.running().count() >= maximum:
-        raise FleetFull()
+        raise FleetFull(f"fleet.maximum ({maximum}) is reached: raise it, or drain a server first")
     return servers.add("", capacity, now)
 
 

@@ -165,10 +165,7 @@ class Controls:
                 fleet_admin.launch, by, policy.capacity, policy.maximum
             )
         except FleetFull as error:
-            reason = (
-                f"fleet.maximum ({policy.maximum}) is reached: raise it, or drain a server first"
-            )
-            raise ActionRejected(409, reason) from error
+            raise ActionRejected(409, str(error)) from error
         self.report(by, fleet_admin.LAUNCH, server)
         return success(f"Server {server} is being started")
 

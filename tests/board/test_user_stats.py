@@ -109,14 +109,7 @@ class Waiting(RulesCase):
         first = self.send(100.0)
         numbers = range(first + 1, first + 1 + user_stats.MOST_COUNTED)
         sent = [(number, "ann", "bob", False, "hello", 200.0) for number in numbers]
-        fields = (
-            MessageRow.id,
-            MessageRow.sender,
-            MessageRow.target,
-            MessageRow.to_group,
-            MessageRow.text,
-        )
-        add(MessageRow, sent, *fields, MessageRow.stored)
+        add(MessageRow, sent, *messages.COLUMNS)
         theirs = [(self.bob.id, number) for number in numbers]
         add(Delivery, theirs, Delivery.user, Delivery.message)
         self.expect(self.bob, None, 1000, 0)

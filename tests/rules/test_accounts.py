@@ -403,14 +403,7 @@ class Deleting(RulesCase):
         self.befriend(ann, bob)
         many = range(1, messages.FORGOTTEN_AT_ONCE + 1)
         rows = [(number, "bob", "ann", False, "12", 0.0) for number in many]
-        fields = (
-            MessageRow.id,
-            MessageRow.sender,
-            MessageRow.target,
-            MessageRow.to_group,
-            MessageRow.text,
-        )
-        add(MessageRow, rows, *fields, MessageRow.stored)
+        add(MessageRow, rows, *messages.COLUMNS)
         add(Delivery, [(ann.id, number) for number in many], Delivery.user, Delivery.message)
         Inbox.update(waiting=2 * len(many)).where(Inbox.user == ann.id).execute()
         self.call(messages.send, bob, "ann", "333")

@@ -36,7 +36,7 @@ KEPT, SILENCE_KEPT = 86400.0, 3600.0
 PATIENCE = 120.0
 """Seconds that a source has for its answer."""
 
-OURS = "bbs"
+OURS = "txbbs"
 
 Audit = Callable[[str, str], Any]
 """What a source says of requirements: pip-audit's JSON; None if it cannot be had."""

@@ -83,7 +83,7 @@ def fresh_mysql_url() -> str:
 
 
 def in_c(url: str) -> str:
-    """The same MySQL, by the driver in C: `bbs[fast-mysql]`."""
+    """The same MySQL, by the driver in C: `txbbs[fast-mysql]`."""
     return url.replace("mysql:", f"{IN_C}:", 1)
 
 

@@ -27,9 +27,7 @@ from bbs.client.connection import endpoint_to
 from bbs.client.errors import NotSecure
 from bbs.core.addresses import Address, has_tls
 
-NOT_INSTALLED = (
-    "TLS needs packages that are not installed: pip install '.[tls]' in a checkout of bbs"
-)
+NOT_INSTALLED = "TLS needs packages that are not installed: pip install 'txbbs[tls] >= 0.4'"
 
 _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 

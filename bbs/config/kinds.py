@@ -183,8 +183,7 @@ def _is_database(url: str) -> bool:
     )
     if right and parts.scheme == _MYSQL_IN_C and find_spec("_mysql_connector") is None:
         raise NotInstalled(
-            f"{_MYSQL_IN_C}:// needs a driver in C:"
-            " pip install '.[fast-mysql]' in a checkout of bbs"
+            f"{_MYSQL_IN_C}:// needs a driver in C: pip install 'txbbs[fast-mysql] >= 0.4'"
         )
     return right
 
@@ -228,7 +227,7 @@ def _read_brokers(value: object) -> tuple[str, ...]:
     return ("embedded",) if value in embedded else named_brokers.read(value)
 
 
-_ENDPOINT = 'an endpoint such as "tcp:22222" ("ssl:…" where bbs[tls] is installed)'
+_ENDPOINT = 'an endpoint such as "tcp:22222" ("ssl:…" where txbbs[tls] is installed)'
 _ESCAPES = "% escapes for special characters in USER and PASSWORD"
 _REFERENCE = '"ssm:/NAME" or "secretsmanager:NAME" where it is kept'
 
@@ -241,7 +240,7 @@ endpoints = several(Kind(_ENDPOINT, _read_endpoint))
 endpoints_or_none = several(Kind(f'{_ENDPOINT}, "" for none', _read_endpoint), empty=True)
 name = text("a text that is not empty", bool)
 server = text(
-    'where a server is, such as "127.0.0.1:22222" or "[::1]:22222", or by TLS, where bbs[tls] is'
+    'where a server is, such as "127.0.0.1:22222" or "[::1]:22222", or by TLS, where txbbs[tls] is'
     ' installed, "tls://HOST:PORT?tls_ca=FILE&tls_name=NAME"',
     lambda value: bool(ServerPlace.parse(value)),
 )
@@ -281,13 +280,13 @@ collector_or_none = text(
 share = _number("a number from 0 to 1", lambda found: 0 <= found <= 1)
 database_url = text(
     f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES};'
-    f' "{_MYSQL_IN_C}://…" where bbs[fast-mysql] is installed), or {_REFERENCE}',
+    f' "{_MYSQL_IN_C}://…" where txbbs[fast-mysql] is installed), or {_REFERENCE}',
     _is_database,
     secret=True,
 )
 named_brokers = several(
     text(
-        '"embedded" alone, "stomp://USER:PASSWORD@HOST:61613" or, where bbs[tls] is installed,'
+        '"embedded" alone, "stomp://USER:PASSWORD@HOST:61613" or, where txbbs[tls] is installed,'
         f' "stomp+ssl://…" ({_ESCAPES}), or {_REFERENCE}',
         _is_broker,
         secret=True,

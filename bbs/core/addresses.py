@@ -219,7 +219,7 @@ class ListeningPlace:
 
 
 def has_tls() -> bool:
-    """Whether what TLS needs is installed (`bbs[tls]`)."""
+    """Whether what TLS needs is installed (`txbbs[tls]`)."""
     return find_spec("OpenSSL") is not None and find_spec("service_identity") is not None
 
 

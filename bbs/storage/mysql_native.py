@@ -1,4 +1,4 @@
-"""MySQL by a driver in C: `mysql+mysqlconnector://`, if `bbs[fast-mysql]` is installed.
+"""MySQL by a driver in C: `mysql+mysqlconnector://`, if `txbbs[fast-mysql]` is installed.
 
 The driver is the extension module of mysql-connector-python, taken directly, as its manual offers
 "for performance reasons" (chapters 8.2 and 11): in processor time a row of six columns by its key

@@ -44,7 +44,7 @@ class CheckTests(SynchronousTestCase):
 
     def test_keys_of_tls(self) -> None:
         if not addresses.has_tls():
-            raise self.skipTest("TLS needs bbs[tls]")
+            raise self.skipTest("TLS needs txbbs[tls]")
         place = f"ssl:1:privateKey={self.folder}/none.pem"
         for key in ("login", "app", "telnet", "web"):
             (problem,) = self.problems(**{f"{key}__listen": place})
@@ -61,7 +61,7 @@ class CheckTests(SynchronousTestCase):
 
     def test_whom_the_gateway_trusts(self) -> None:
         if not addresses.has_tls():
-            raise self.skipTest("TLS needs bbs[tls]")
+            raise self.skipTest("TLS needs txbbs[tls]")
         server = f"tls://h:1?tls_ca={self.folder}/none.pem"
         told = f"telnet.server: {self.folder}/none.pem: No such file or directory"
         self.assertEqual(self.problems(telnet__server=server), [told])
@@ -119,7 +119,7 @@ class CheckTests(SynchronousTestCase):
                 self.problems(tracing__endpoint=collector),
                 [
                     "tracing.endpoint: traces need OpenTelemetry:"
-                    " pip install '.[tracing]' in a checkout of bbs"
+                    " pip install 'txbbs[tracing] >= 0.4'"
                 ],
             )
             self.assertEqual(self.problems(), [])

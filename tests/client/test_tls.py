@@ -45,7 +45,7 @@ class TLSCase(TestCase):
     timeout = 30
 
     if not addresses.has_tls():
-        skip = "TLS needs bbs[tls], which is not installed"
+        skip = "TLS needs txbbs[tls], which is not installed"
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -232,7 +232,7 @@ class StrangerTests(TLSCase):
 
 class FileTests(SynchronousTestCase):
     if not addresses.has_tls():
-        skip = "TLS needs bbs[tls], which is not installed"
+        skip = "TLS needs txbbs[tls], which is not installed"
 
     def refusal(self, path: str) -> str:
         return str(self.assertRaises(TrustUnusable, load_trust, path))

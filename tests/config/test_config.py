@@ -384,7 +384,7 @@ class Refusals(ConfigTestCase):
                 told = self.refusal(login__listen="ssl:443:privateKey=k")
                 self.assertIn("login.listen must be an endpoint", told)
                 told = self.refusal(broker__url="stomp+ssl://h")
-                self.assertIn("where bbs[tls] is installed", told)
+                self.assertIn("where txbbs[tls] is installed", told)
                 self.load(login__listen="tcp:1", broker__url="stomp://h")
 
     def test_a_driver_that_is_not_installed(self) -> None:
@@ -393,7 +393,7 @@ class Refusals(ConfigTestCase):
         with mock.patch.dict(sys.modules, {"_mysql_connector": None}):
             told = self.refusal(database__url=url)
         self.assertIn("database.url: mysql+mysqlconnector:// needs", told)
-        self.assertIn("pip install '.[fast-mysql]'", told)
+        self.assertIn("pip install 'txbbs[fast-mysql] >= 0.4'", told)
         self.assertNotIn("s3cret", told)
         self.load(database__url=url.replace("+mysqlconnector", ""))
 

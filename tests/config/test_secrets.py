@@ -127,7 +127,7 @@ class Refusals(SecretsTestCase):
         self.put("/bbs/database", MYSQL.replace("mysql:", "mysql+mysqlconnector:"))
         with mock.patch.dict(sys.modules, {"_mysql_connector": None}):
             refusal = self.refusal("database.url", "ssm:/bbs/database")
-        self.assertIn("pip install '.[fast-mysql]'", refusal)
+        self.assertIn("pip install 'txbbs[fast-mysql] >= 0.4'", refusal)
         self.assertNotIn("s3cret", refusal)
 
     def test_something_else(self) -> None:

@@ -108,10 +108,10 @@ class Recipe(ScriptTestCase):
         """An archive for a wheel, and the SHA-256 that was said of it."""
         folder = Path(self.mktemp())
         folder.mkdir()
-        (folder / "bbs-1.0-py3-none-any.whl").write_bytes(wheel)
+        (folder / "txbbs-1.0-py3-none-any.whl").write_bytes(wheel)
         file = (folder / name).absolute()
         made = subprocess.run(
-            [str(IMAGE / "bundle.sh"), str(folder / "bbs-1.0-py3-none-any.whl"), str(file)],
+            [str(IMAGE / "bundle.sh"), str(folder / "txbbs-1.0-py3-none-any.whl"), str(file)],
             check=True,
             capture_output=True,
             text=True,
@@ -134,21 +134,21 @@ class Recipe(ScriptTestCase):
         self.assertEqual(
             told,
             [
-                "BBS_WHEEL=bbs-1.0-py3-none-any.whl",
+                "BBS_WHEEL=txbbs-1.0-py3-none-any.whl",
                 f"BBS_WHEEL_SHA256={hashlib.sha256(b'wheel').hexdigest()}",
             ],
         )
 
     def test_reasons(self) -> None:
         """A script that cannot install says why, in a line, before it has done anything."""
-        right = {"BBS_WHEEL": "/no/bbs-1.0-py3-none-any.whl", "BBS_WHEEL_SHA256": "0" * 64}
+        right = {"BBS_WHEEL": "/no/txbbs-1.0-py3-none-any.whl", "BBS_WHEEL_SHA256": "0" * 64}
         for given, reason in (
             ({"BBS_WHEEL": ""}, "BBS_WHEEL does not say where the wheel is"),
             ({"BBS_WHEEL_SHA256": "0" * 63}, "BBS_WHEEL_SHA256 has to be 64 hexadecimal digits"),
-            ({"BBS_WHEEL": "/tmp/other-1.0.whl"}, "'other-1.0.whl' is no wheel of bbs"),
+            ({"BBS_WHEEL": "/tmp/other-1.0.whl"}, "'other-1.0.whl' is not a wheel of txbbs"),
             (
                 {"BBS_WHEEL": "https://bucket.example/bbs.whl?X-Amz-A=b/bbs-1.whl"},
-                "'bbs.whl' is no wheel of bbs",
+                "'bbs.whl' is not a wheel of txbbs",
             ),
         ):
             done = subprocess.run(

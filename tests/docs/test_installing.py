@@ -1,4 +1,5 @@
-"""What documents and messages say of how bbs is installed: the `bbs` of PyPI is somebody else's."""
+"""How documents, messages and examples say that bbs is installed: as `txbbs`. The `bbs` of the
+package index is another project."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.paths import CHECKOUT
 
-FROM_AN_INDEX = re.compile(r"pip install(?: --\S+)* ['\"]?bbs(?![\w.-]|\[[a-z,-]+\] @)[^'\"`\s]*")
-"""`pip install` with bbs by its name alone, with extras and a version or without."""
-
-FORBIDDEN = "`pip install bbs` gets you that"
-"""The one place that says what one gets."""
+ANOTHER = re.compile(
+    r"""pip install (?:--\S+ )*['"]?bbs(?![\w.-]|\[[a-z,-]+\] @)[^'"`\s]*"""
+    r"""|dependencies = \[(?:[^\]]*, )?"bbs(?![\w-])[^"]*\""""
+)
+"""What would install the other project: `bbs` by its name alone, with extras and a version or
+without, and a dependency on it."""
 
 
 def texts() -> Iterator[Path]:
@@ -25,16 +27,17 @@ def texts() -> Iterator[Path]:
         ("deploy", "*.md"),
         ("docs", "*.md"),
         ("examples", "*.md"),
+        ("examples", "*.toml"),
     ):
         yield from sorted((CHECKOUT / folder).rglob(pattern))
 
 
 class Installing(SynchronousTestCase):
-    def test_nobody_is_sent_to_an_index(self) -> None:
+    def test_nobody_gets_another_project(self) -> None:
         found = {
             str(path.relative_to(CHECKOUT)): match[0]
             for path in texts()
-            for match in FROM_AN_INDEX.finditer(path.read_text("utf-8").replace(FORBIDDEN, ""))
+            for match in ANOTHER.finditer(path.read_text("utf-8"))
         }
         self.assertEqual(found, {})
 
@@ -44,11 +47,15 @@ class Installing(SynchronousTestCase):
             "pip install bbs examples/lobby",
             "pip install 'bbs[tls]==0.3.0'",
             "pip install --quiet 'bbs[tracing]'",
+            'dependencies = ["bbs"]',
+            'dependencies = ["peewee >= 4.0", "bbs >= 0.3"]',
         ):
-            self.assertTrue(FROM_AN_INDEX.search(line), line)
+            self.assertTrue(ANOTHER.search(line), line)
         for line in (
             "pip install '.[tls]'",
-            "pip install dist/bbs-*.whl",
-            "pip install 'bbs[tls] @ https://wheels.example/bbs-0.3.0-py3-none-any.whl'",
+            "pip install 'txbbs[tls] >= 0.4'",
+            "pip install dist/txbbs-*.whl",
+            'dependencies = ["txbbs >= 0.4", "bbs-poke"]',
+            "pip install 'txbbs[tls] @ https://wheels.example/txbbs-0.4.0-py3-none-any.whl'",
         ):
-            self.assertFalse(FROM_AN_INDEX.search(line), line)
+            self.assertFalse(ANOTHER.search(line), line)

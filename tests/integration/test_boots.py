@@ -50,7 +50,7 @@ export BBS_WHEEL
 # Refused, with a reason, and nothing was changed.
 refused bash /root/bundle/install.sh
 BBS_WHEEL_SHA256=${BBS_WHEEL_SHA256//[0-9]/f} refused bash /root/bundle/install.sh
-BBS_WHEEL_SHA256=$BBS_WHEEL_SHA256 BBS_WHEEL=/root/no/bbs-1.0-py3-none-any.whl \\
+BBS_WHEEL_SHA256=$BBS_WHEEL_SHA256 BBS_WHEEL=/root/no/txbbs-1.0-py3-none-any.whl \\
     refused bash /root/bundle/install.sh
 test ! -e /opt/bbs
 
@@ -84,7 +84,7 @@ def image() -> Image:
             ],
         )
         run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, source)
-        (wheel,) = folder.glob("bbs-*.whl")
+        (wheel,) = folder.glob("txbbs-*.whl")
         bundle = folder / "bundle.tar.gz"
         run(CHECKOUT / "deploy/image/bundle.sh", wheel, bundle)
         files = {

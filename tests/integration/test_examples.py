@@ -46,11 +46,12 @@ atexit.register(_environments.close)
 
 @cache
 def installed() -> Path:
-    """The `bin` folder of an environment with wheels of bbs and of the examples, made once."""
+    """The `bin` folder of an environment with the examples, made once. They are asked for by name,
+    and no index is: all that pip finds is their wheels and ours."""
     folder = Path(tempfile.mkdtemp(prefix="bbs-examples-"))
     atexit.register(shutil.rmtree, folder)
     ignored = shutil.ignore_patterns("__pycache__", "dropin.cache", "_trial_temp*", "*.egg-info")
-    sources = [folder / "bbs", *(folder / each.name for each in examples())]
+    sources = [folder / "txbbs", *(folder / each.name for each in examples())]
     copy_checkout(sources[0])
     for example in examples():
         shutil.copytree(example, folder / example.name, ignore=ignored)
@@ -58,7 +59,8 @@ def installed() -> Path:
     wheels = build(bin_folder, folder / "wheels", *sources)
     for source in sources:
         shutil.rmtree(source)
-    install(bin_folder, *wheels)
+    names = [each.name.split("-")[0] for each in wheels if not each.name.startswith("txbbs-")]
+    install(bin_folder, "--no-index", "--find-links", folder / "wheels", *names)
     return bin_folder
 
 
@@ -79,6 +81,19 @@ class Alone(SynchronousTestCase):
             imported = re.findall(r"^\s*(?:from|import) (bbs[\w.]*)", file.read_text(), re.M)
             allowed = PUBLIC if file.name.startswith("test_") else {"bbs.framework"}
             self.assertLessEqual(set(imported), allowed, file)
+
+    def test_they_need_txbbs(self) -> None:
+        """`bbs` on the package index is another project: nobody is to get that one."""
+        code = """
+from importlib.metadata import distributions
+for each in distributions():
+    if each.name.startswith("bbs"):
+        print(each.name, [need for need in each.requires or () if "bbs" in need])
+"""
+        said = run(installed() / "python", "-c", code, cwd=installed()).splitlines()
+        self.assertEqual(len(said), len(examples()))
+        for line in said:
+            self.assertRegex(line, r"^bbs-[a-z-]+ \['txbbs>=0.4'\]$")
 
     def test_their_own_tests(self) -> None:
         bin_folder = installed()

@@ -430,7 +430,7 @@ class Encrypted(MySQLCase):
 
 
 class InC(MySQLCase):
-    """The same by the driver in C: `bbs[fast-mysql]`."""
+    """The same by the driver in C: `txbbs[fast-mysql]`."""
 
     def by_driver(self, url: str) -> str:
         return in_c(url)

@@ -83,7 +83,7 @@ class Packaging(SynchronousTestCase):
             run(bin_folder / "twistd", command, "--help", cwd=self.folder)
         self.assertTrue((bin_folder / "bbs").exists())
 
-        uninstall(bin_folder, "bbs")
+        uninstall(bin_folder, "txbbs")
         for offered in (self.twistd_help(bin_folder), self.twistd_help(bin_folder)):
             self.assertNotIn("bbs", offered)
         self.assertFalse((bin_folder / "bbs").exists())

@@ -66,7 +66,7 @@ class URLs(SynchronousTestCase):
         with mock.patch.dict(sys.modules, {"_mysql_connector": None}):
             sys.modules.pop("bbs.storage.mysql_native", None)
             error = self.assertRaises(DatabaseRefused, connect_to, url)
-        self.assertIn("pip install '.[fast-mysql]'", str(error))
+        self.assertIn("pip install 'txbbs[fast-mysql] >= 0.4'", str(error))
         for unwanted in ("\n", "secret"):
             self.assertNotIn(unwanted, str(error))
 

@@ -207,7 +207,7 @@ class ByPyMySQL(SynchronousTestCase):
 
 
 class ByC(ByPyMySQL):
-    """The driver in C: `bbs[fast-mysql]`."""
+    """The driver in C: `txbbs[fast-mysql]`."""
 
     def url(self) -> str:
         return in_c(fresh_mysql_url())

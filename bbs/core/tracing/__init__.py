@@ -33,7 +33,7 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 SAMPLED = 1  # The flag that the trace is recorded (section 3.2.2.5.1).
 
-NEEDS = "traces need OpenTelemetry: pip install '.[tracing]' in a checkout of bbs"
+NEEDS = "traces need OpenTelemetry: pip install 'txbbs[tracing] >= 0.4'"
 """The error if OpenTelemetry is not installed."""
 
 VARIABLE = "TRACEPARENT"

@@ -111,9 +111,7 @@ _BY_CODE = {
 
 LONGEST_MESSAGE = 300
 
-NEEDS_TLS = (
-    "ec2: TLS needs packages that are not installed: pip install '.[tls]' in a checkout of bbs"
-)
+NEEDS_TLS = "ec2: TLS needs packages that are not installed: pip install 'txbbs[tls] >= 0.4'"
 
 TOLERANCE = 240.0
 """Seconds by which this machine's clock may be wrong. EC2 refuses what was signed five minutes

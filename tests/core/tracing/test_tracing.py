@@ -104,7 +104,7 @@ class NotInstalled(SynchronousTestCase):
             )
         )
         (reason,) = reasons
-        self.assertIn("pip install '.[tracing]'", reason)
+        self.assertIn("pip install 'txbbs[tracing] >= 0.4'", reason)
 
     def test_an_app_server_does(self) -> None:
         """People wait for it."""
@@ -114,7 +114,7 @@ class NotInstalled(SynchronousTestCase):
             self.start(server)
         self.assertEqual((server.begun, reasons), (True, []))
         (line,) = (str(formatEvent(event)) for event in logs)
-        self.assertIn("pip install '.[tracing]'", line)
+        self.assertIn("pip install 'txbbs[tracing] >= 0.4'", line)
 
     def test_app_servers_are_told_only_where_there_is_one(self) -> None:
         """Older ones refuse what they do not know."""

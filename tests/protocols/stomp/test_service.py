@@ -211,7 +211,7 @@ class TLSTests(StompCase):
     """A broker that is reached by TLS shows that it has the name in its URL."""
 
     if not has_tls():
-        skip = "TLS needs bbs[tls], which is not installed"
+        skip = "TLS needs txbbs[tls], which is not installed"
 
     def is_believed(self, name: str) -> bool:
         """Whether the client talks to a broker whose certificate, trusted here, has that name."""

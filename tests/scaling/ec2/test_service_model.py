@@ -355,7 +355,7 @@ class Endpoints(ByImages):
     def test_no_tls(self) -> None:
         """Without what TLS needs an https endpoint is refused, and http is not."""
         with LACKING:
-            self.assertIn("pip install '.[tls]'", self.refused())
+            self.assertIn("pip install 'txbbs[tls] >= 0.4'", self.refused())
             service_model.describe(replace(CONFIG, endpoint_url="http://h"), ["DescribeImages"])
 
 
@@ -372,7 +372,7 @@ class AtStart(Described):
         self.check(CONFIG)
         with LACKING:
             with self.assertRaisesRegex(
-                ConfigError, r"^ec2: TLS needs .*pip install '\.\[tls\]' in a checkout of bbs$"
+                ConfigError, r"^ec2: TLS needs .*pip install 'txbbs\[tls\] >= 0\.4'$"
             ):
                 self.check(CONFIG)
             self.check(replace(CONFIG, endpoint_url="http://127.0.0.1:9"))

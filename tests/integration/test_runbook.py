@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectError
 
 from bbs import __version__
 from tests.cloud import Cloud
+from tests.cloud.cloud import USER_DATA
 from tests.docs.runbook import RUNBOOK, Block, blocks
 from tests.integration.runbook_machine import WITHIN, Machine, ProcessUnit
 from tests.integration.service import (
@@ -30,7 +31,7 @@ from tests.integration.service import (
 )
 from tests.integration.test_ec2_service import CloudService
 from tests.load.faults.machine import Disk
-from tests.load.rolling.versions import BEFORE, unpack, user_data
+from tests.load.rolling.versions import BEFORE, unpack
 from tests.paths import CHECKOUT
 from tests.services import OwnActiveMQ, OwnMariaDB
 from tests.services.servers import ActiveMQ, free_port, write_private
@@ -284,7 +285,9 @@ class OnManyMachines(RunbookCase):
             (machine.folder / "opt/bbs").unlink()
             (machine.folder / "opt/bbs").symlink_to(f"bbs-{BEFORE}")
         # Instances have the version that is on the login server: that is what an image is for.
-        boots = user_data().replace("exec twistd", f"exec {first.folder}/opt/bbs/bin/twistd")
+        boots = USER_DATA.read_text("utf-8").replace(
+            "exec twistd", f"exec {first.folder}/opt/bbs/bin/twistd"
+        )
         self.assertIn("/opt/bbs/bin/twistd", boots)
         (first.folder / "user_data").write_text(boots)
         self.configure(first, user_data=str(first.folder / "user_data"))

@@ -81,7 +81,8 @@ class SideBySide(ServiceCase):
         before = await self.login_server(BEFORE, old)
         first = await self.app_server(BEFORE)
         await self.ready(1)
-        self.assertEqual(self.rows("SELECT version FROM schema_version"), [(7,)])
+        versions = "SELECT version, reached FROM schema_version"
+        self.assertEqual(self.rows(versions), [(7, 8)])
         await its.register(*PEOPLE)
         people = [await its.person(name, old) for name in PEOPLE[:2]]
 
@@ -89,11 +90,9 @@ class SideBySide(ServiceCase):
         today = await self.login_server(__version__, new)
         second = await self.app_server(__version__)
         await self.ready(2)
+        self.assertEqual(self.rows(versions), [(7, migrations.VERSION)])
         self.assertEqual(
-            self.rows("SELECT version, reached FROM schema_version"), [(7, migrations.VERSION)]
-        )
-        self.assertEqual(
-            sorted(self.rows("SELECT version FROM login_server")), [("",), (__version__,)]
+            sorted(self.rows("SELECT version FROM login_server")), [(BEFORE,), (__version__,)]
         )
         for name, port in (("carol", new), ("dave", old)):
             people.append(await its.person(name, port))
@@ -159,5 +158,5 @@ class SideBySide(ServiceCase):
             database.execute("UPDATE schema_version SET version = 99, reached = 99")
             database.commit()
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        await self.refuses(BEFORE, 7)
+        await self.refuses(BEFORE, 8)
         await self.refuses(__version__, migrations.VERSION)

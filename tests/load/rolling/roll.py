@@ -12,19 +12,19 @@ from twisted.internet.task import deferLater
 from bbs import __version__
 from bbs.core.addresses import Address
 from bbs.core.values import State
+from tests.cloud.cloud import USER_DATA
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,
     Process,
     as_toml,
-    connect,
     eventually,
     mysql_rows,
     together,
 )
 from tests.load.rolling.balancer import Balancer, Target
 from tests.load.rolling.people import Counts, Person, all_heard, befriended, counted
-from tests.load.rolling.versions import BEFORE, environ, unpack, user_data
+from tests.load.rolling.versions import BEFORE, environ, unpack
 from tests.paths import CHECKOUT
 from tests.services.servers import free_port
 
@@ -100,8 +100,6 @@ class Rolling:
         address = Address("127.0.0.1", self._balancer.start())
         logins = [await self._login_server(BEFORE) for _ in range(2)]
         await self._all_ready(BEFORE)
-        # Of version 0.2.0 one that comes later is not ready before it hears that a place is free.
-        await self._come_and_go(logins[0].target.port)
         for login in logins:
             await self._is_ready(login)
         self._story.add(f"two login servers and {self._numbers.servers} app servers of {BEFORE}")
@@ -110,20 +108,11 @@ class Rolling:
         for person in self._people:
             person.talk()
         for place, login in enumerate(logins):
-            # One of before has no way to say at /ready that it is to stop: the operator tells the
-            # balancer.
-            logins[place] = await self._login_server(__version__)
-            await self._is_ready(logins[place])
-            self._balancer.targets.remove(login.target)
-            await self._end(login)
+            logins[place] = await self._replaced(login)
             self._story.add(f"login server {place + 1} is of {__version__}")
         await self._replace_all()
         for place, login in enumerate(logins):
-            # And once more as from now on: by SIGTERM alone.
-            logins[place] = await self._login_server(__version__)
-            await self._is_ready(logins[place])
-            await self._end(login)
-            self._balancer.targets.remove(login.target)
+            await self._replaced(login)
             self._story.add(f"login server {place + 1} is another of {__version__}")
         await together(person.hush() for person in self._people)
         await eventually(lambda: all_heard(self._people), "all has arrived", FOR_ALL)
@@ -137,14 +126,13 @@ class Rolling:
         found.logged_out += await self._sessions() - before
         return found
 
-    async def _come_and_go(self, port: int) -> None:
-        """Somebody takes a place, and gives it back."""
-        wire = await connect(port)
-        await wire.ask("register", "first", "password")
-        reply = await wire.ask("login", "first", "password")
-        self._service.case.assertEqual(reply["status"], 0, reply)
-        await wire.ask("logout", reply["token"])
-        wire.close()
+    async def _replaced(self, login: Login) -> Login:
+        """Start a login server of today, and end `login` when the new one is ready."""
+        new = await self._login_server(__version__)
+        await self._is_ready(new)
+        await self._end(login)
+        self._balancer.targets.remove(login.target)
+        return new
 
     async def _come(self, address: Address) -> None:
         count, interval = self._numbers.people, self._numbers.interval
@@ -181,15 +169,12 @@ class Rolling:
 
     def _only(self, version: str) -> dict[str, object]:
         """What a login server of `version` is told: app servers boot from the image of their own
-        version, and an older one would refuse a key that it does not know."""
+        version."""
         image = self._service.folder / f"user-data-{version}"
         path = environ(self._trees[version])["PYTHONPATH"]
-        first, rest = user_data().split("umask 077\n")
+        first, rest = USER_DATA.read_text("utf-8").split("umask 077\n")
         image.write_text(f"{first}umask 077\nexport PYTHONPATH='{path}'\n{rest}")
-        told: dict[str, object] = {"ec2.user_data": str(image)}
-        if version == __version__:
-            told["login.drain_delay"] = DRAIN_DELAY
-        return told
+        return {"ec2.user_data": str(image), "login.drain_delay": DRAIN_DELAY}
 
     async def _end(self, login: Login) -> None:
         """By SIGTERM; it takes no new connection from the moment in which it is not ready."""
@@ -212,8 +197,7 @@ class Rolling:
         while reactor.seconds() < until:
             rows = self._rows("SELECT * FROM server WHERE state <> 'gone'")
             ready = sum(row["state"] == State.READY for row in rows)
-            # Before there were versions nobody said which.
-            there = {row.get("version") or BEFORE for row in rows}
+            there = {row["version"] for row in rows}
             if ready >= self._numbers.servers and there == {version}:
                 return
             await deferLater(reactor, LOOK)

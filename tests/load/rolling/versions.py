@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZipFile
 
-from tests.cloud.cloud import USER_DATA
 from tests.paths import CHECKOUT
 
-BEFORE = "0.2.0"
+BEFORE = "0.3.0"
 """The version before this one."""
 
 WHEELS = CHECKOUT / "tests/fixtures/versions"
@@ -29,10 +28,3 @@ def environ(tree: Path) -> Mapping[str, str]:
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     others = [path for path in inherited if path and Path(path) != CHECKOUT]
     return {"PYTHONPATH": os.pathsep.join([str(tree), *others])}
-
-
-def user_data() -> str:
-    """That of the tests' cloud, as both versions fill it in: `BEFORE` knows nothing of traces, and
-    refuses a field that it does not know."""
-    lines = USER_DATA.read_text(encoding="utf-8").splitlines(keepends=True)
-    return "".join(line for line in lines if "${traceparent}" not in line)

@@ -111,17 +111,21 @@ clean:
 	$(PYTHON) tests/services/stop --forget
 	rm -rf $(VENV) .coverage* _trial_temp* .mypy_cache .ruff_cache .hypothesis build *.egg-info
 
+# Up to 0.3.0 the distribution was called bbs, and has the same files.
+INSTALL = $(BIN)/pip uninstall -qq --yes bbs && \
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable
+
 # Made again only when what is to be installed changed.
 $(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) .
 	touch $@
 
 $(VENV)/installed-for-tests: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[test,tls,fast-mysql,tracing]
+	$(INSTALL) .[test,tls,fast-mysql,tracing]
 	touch $@ $(VENV)/installed
 
 $(VENV)/installed-for-docs: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[docs]
+	$(INSTALL) .[docs]
 	touch $@ $(VENV)/installed
 
 $(BIN)/pip:

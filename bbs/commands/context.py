@@ -21,10 +21,9 @@ from bbs.storage.database import Database
 
 if TYPE_CHECKING:
     from bbs.commands.dispatch import CostLimits
-    from bbs.limits.buckets import Buckets
     from bbs.limits.fair_queue import FairQueue
-    from bbs.limits.logins import LoginLimits
     from bbs.limits.password_hashing import Hasher
+    from bbs.limits.rate_limits import Buckets, LoginLimits
 
 TROUBLES = (
     (WrongCredentials, Trouble.FAILED_LOGINS),

@@ -29,8 +29,8 @@ from bbs.commands.context import Ask, AskLoginServer, Moved, ServerContext, fail
 from bbs.core import audit, tracing
 from bbs.core.errors import Refusal
 from bbs.core.values import Rate, Trouble
-from bbs.limits.buckets import Buckets
 from bbs.limits.connections import Networks, counted_as
+from bbs.limits.rate_limits import Buckets
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, placement

@@ -23,11 +23,10 @@ from bbs.core.values import Policy, Quotas, Tally, Timing, Trouble
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
 from bbs.delivery.presence import PresenceTracker
-from bbs.limits.buckets import Buckets
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.fair_queue import FairQueue
-from bbs.limits.logins import LoginLimits
 from bbs.limits.password_hashing import Hasher, threads
+from bbs.limits.rate_limits import Buckets, LoginLimits
 from bbs.protocols.line import IConnection, LineFactory, LineLimits
 from bbs.protocols.stomp import IStomp
 from bbs.rules import accounts, auth

@@ -21,8 +21,8 @@ from twisted.internet.interfaces import IReactorTime
 from bbs.core import audit
 from bbs.core.values import NAME_LENGTH, Rate
 from bbs.limits.fair_queue import FairQueue
-from bbs.limits.logins import LoginLimits
 from bbs.limits.password_hashing import Hasher
+from bbs.limits.rate_limits import LoginLimits
 from bbs.rules.accounts import new_token
 from bbs.rules.auth import digest
 

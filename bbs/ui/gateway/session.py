@@ -20,7 +20,7 @@ from bbs.client.replies import ServiceReply
 from bbs.client.request import ClientRequest
 from bbs.core.errors import WrongCredentials
 from bbs.core.values import UNITS, Rate
-from bbs.limits.buckets import Buckets
+from bbs.limits.rate_limits import Buckets
 from bbs.protocols.presentation import Presentation
 from bbs.protocols.telnet import TelnetCommand
 from bbs.ui.completion import Completion, completions

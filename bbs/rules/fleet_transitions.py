@@ -15,7 +15,7 @@ from typing import Any
 import peewee
 
 from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
-from bbs.rules import fleet_admin, overview, page_history, placement, servers
+from bbs.rules import fleet_admin, page_history, placement, servers
 from bbs.rules.membership import FLEET_LEASE, Member, locked_leader
 from bbs.rules.page_history import Event, EventKind, sentence
 from bbs.rules.servers import ServerRow
@@ -303,7 +303,7 @@ def begin(me: Member, now: float) -> None:
 def note_waiting(me: Member, now: float) -> bool:
     """Store that users begin or cease to wait for places; returns whether one waits."""
     _check_leader(me)
-    count = overview.waiting()
+    count = placement.count_waiting()
     was_waiting = page_history.goes_on(EventKind.PEOPLE_WAIT)
     if count and not was_waiting:
         since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()

@@ -7,7 +7,6 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import peewee
 
@@ -82,7 +81,7 @@ def head_count() -> HeadCount:
     gone = peewee.fn.SUM(peewee.Case(None, [(placement.is_away(), 1)], 0))
     [(here, there)] = rows(Place.select(placed, gone))
     listen = connected(servers.read(servers.living()))
-    return HeadCount(int(here or 0), listen, int(there or 0), waiting())
+    return HeadCount(int(here or 0), listen, int(there or 0), placement.count_waiting())
 
 
 @long_read
@@ -97,7 +96,7 @@ def overview(now: float, names: bool, behind: int | None = None) -> Overview:
     return Overview(
         servers=found,
         login_servers=login_servers(),
-        waiting=waiting(),
+        waiting=placement.count_waiting(),
         waiting_since=since,
         away=away(),
         connected=connected(found),
@@ -146,11 +145,6 @@ def failures(now: float) -> int:
     return sum(1 for _ in found)
 
 
-def waiting() -> int:
-    """Count the users who wait for a place."""
-    return int(_waiting().count())
-
-
 def away() -> int:
     """Count the users who are logged in without a place, and do not wait."""
     return int(Place.select().where(placement.is_away()).count())
@@ -159,12 +153,6 @@ def away() -> int:
 def connected(rows: Iterable[HeardServer]) -> int:
     """Count the listeners at those of the servers that live."""
     return sum(row.connected or 0 for row in rows if row.state in placement.SERVING)
-
-
-def _waiting() -> Any:
-    """The names of users who wait, online or offline; a user who is in both tables counts once."""
-    homeless = Place.select(User.name).join(User).where(placement.is_waiting())
-    return Waiter.select(Waiter.name) | homeless
 
 
 def _who() -> dict[str, tuple[str, ...]]:
@@ -178,6 +166,6 @@ def _who() -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for server, name in rows(placed):
         found.setdefault(server, []).append(name)
-    for (name,) in rows(_waiting().limit(NAMES_SHOWN)):
+    for (name,) in rows(placement.waiting_names().limit(NAMES_SHOWN)):
         found.setdefault("", []).append(name)
     return {server: tuple(sorted(names)) for server, names in found.items()}

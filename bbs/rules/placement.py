@@ -193,6 +193,18 @@ def is_waiting() -> peewee.Expression:
     return Place.server.is_null() & (Place.away == False)  # noqa: E712 - it is SQL
 
 
+def waiting_names() -> Any:
+    """A query for the names of users who wait, online or offline; a user who is in both tables
+    counts once."""
+    homeless = Place.select(User.name).join(User).where(is_waiting())
+    return Waiter.select(Waiter.name) | homeless
+
+
+def count_waiting() -> int:
+    """Count the users who wait for a place."""
+    return int(waiting_names().count())
+
+
 def is_away() -> peewee.Expression:
     """A condition for rows of users who are away."""
     return Place.server.is_null() & (Place.away == True)  # noqa: E712 - it is SQL

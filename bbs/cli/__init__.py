@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +27,13 @@ PARTS = {
     "config": ("bbs.cli.config:main", "check a configuration file"),
 }
 
+MOST_READ = 64 * 1024  # bytes of a password file that are read
+
 INTERRUPTED = 130  # 128 + SIGINT: what a shell has for a command that Ctrl-C ended
+
+
+class PasswordFileError(Exception):
+    """The file cannot be used, for the reason in the text, which is one line."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,27 @@ def text(argument: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("not UTF-8") from None
     return argument
+
+
+def read_password(path: str) -> str:
+    """Read `--password-file`: the first line of a file that only its owner can read, as ssh
+    requires it of its keys. A pipe (`/dev/fd/…`) needs no such rule, as nobody else can open it.
+    Raises `PasswordFileError`."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise PasswordFileError(f"{path}: others may read it; chmod 600 {path}")
+            content = file.read(MOST_READ)
+    except OSError as problem:
+        raise PasswordFileError(f"{path}: {problem.strerror}") from problem
+    try:
+        password = content.decode().partition("\n")[0].rstrip("\r")
+    except UnicodeDecodeError:
+        raise PasswordFileError(f"{path}: not UTF-8") from None
+    if not password or " " in password:
+        raise PasswordFileError(f"{path}: a password is one word, in the first line")
+    return password
 
 
 def _usage(program: Program) -> str:

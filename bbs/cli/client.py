@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import stat
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from bbs.cli import Program, port
+from bbs.cli import PasswordFileError, Program, port, read_password
 from bbs.client.catalog import CommandCatalog
 from bbs.client.client import ServiceClient
 from bbs.client.tls import TrustUnusable, load_trust, tls_endpoints
@@ -39,11 +38,6 @@ from bbs.ui.script import IScriptConsole, Script
 STDOUT = 1
 
 SAVE_DEADLINE = 1.0  # seconds that the end waits for the last server to be saved
-MOST_READ = 64 * 1024  # bytes of a password file that are read
-
-
-class PasswordFileError(Exception):
-    """The file cannot be used, for the reason in the text, which is one line."""
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -160,27 +154,6 @@ class _Client(ServiceClient):
 
     def connect(self) -> Deferred[None]:
         return self.meet().addCallback(lambda _: self.saving.start())
-
-
-def read_password(path: str) -> str:
-    """Read `--password-file`: the first line of a file that only its owner can read, as ssh
-    requires it of its keys. A pipe (`/dev/fd/…`) needs no such rule, as nobody else can open it.
-    Raises `PasswordFileError`."""
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise PasswordFileError(f"{path}: others may read it; chmod 600 {path}")
-            content = file.read(MOST_READ)
-    except OSError as problem:
-        raise PasswordFileError(f"{path}: {problem.strerror}") from problem
-    try:
-        password = content.decode().partition("\n")[0].rstrip("\r")
-    except UnicodeDecodeError:
-        raise PasswordFileError(f"{path}: not UTF-8") from None
-    if not password or " " in password:
-        raise PasswordFileError(f"{path}: a password is one word, in the first line")
-    return password
 
 
 def _run_script(

@@ -15,8 +15,7 @@ from datetime import datetime
 
 import peewee
 
-from bbs.cli import Program, text
-from bbs.cli.client import PasswordFileError, read_password
+from bbs.cli import PasswordFileError, Program, read_password, text
 from bbs.cli.offline import (
     NotCarriedOut,
     ask_line,

@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from bbs.board.client import face
-from bbs.cli.client import PasswordFileError, ScriptRun, read_password
+from bbs.cli import PasswordFileError, read_password
+from bbs.cli.client import ScriptRun
 from bbs.client import (
     BadReply,
     ChatMessage,

@@ -322,7 +322,7 @@ def installed_providers() -> Iterator[tuple[Plugin, Any]]:
     """
     sections = dict(OWN_SECTIONS)
     names: dict[str, str] = {}
-    found = sorted(plugins(PROVIDERS), key=lambda each: each.distribution != "bbs")
+    found = sorted(plugins(PROVIDERS), key=lambda each: not each.point.module.startswith("bbs."))
     for plugin in found:
         provider = plugin.use(_check)
         name: str = provider.name

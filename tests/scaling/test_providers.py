@@ -330,7 +330,7 @@ class Unusable(InstalledCase):
             self.clean_site()
             section = "EC2" if name == "ec2" else "None"
             refusal = self.refused("aaa", self.provider(name, section), "aaa")
-            self.assertEqual(refusal, f"bbs already has a provider {name}")
+            self.assertEqual(refusal, f"txbbs already has a provider {name}")
 
     def test_name_twice(self) -> None:
         self.install("acme-one", "one = acme_one:it", acme_one=self.provider("ships"))

@@ -32,8 +32,8 @@ from bbs.protocols.stomp import IStomp
 from bbs.rules import accounts, auth
 from bbs.rules.membership import Member
 from bbs.rules.servers import CONNECTED
-from bbs.scaling.controller import FleetContext, FleetController, Sweep
-from bbs.scaling.events import FleetEvents
+from bbs.scaling.controller import FleetController, Sweep
+from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.interfaces import IProvider
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage.database import Database

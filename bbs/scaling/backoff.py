@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.rules import fleet_transitions
 from bbs.rules.fleet_admin import LONGEST_HOLD
+from bbs.scaling.events import FleetContext
 from bbs.scaling.fleet_view import Launches
-
-if TYPE_CHECKING:
-    from bbs.scaling.controller import FleetContext
 
 LONGEST_BACK_OFF = 60.0  # the longest time in seconds between two tries
 FAILED_LATELY = 600.0  # seconds after a failed launch in which nothing that can wait is begun

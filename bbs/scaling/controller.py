@@ -13,31 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
 from bbs.core.threads import IWorkers
-from bbs.core.values import DrainCause, Policy, State, Tally
+from bbs.core.values import DrainCause, State, Tally
 from bbs.rules import fleet_transitions, fleets, membership, page_history, placement
 from bbs.rules.fleet_admin import DELAY, Blocker
-from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
+from bbs.rules.membership import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, SPARE, ServerRow
 from bbs.scaling.backoff import LaunchBreaker
 from bbs.scaling.demand import DemandTracker
-from bbs.scaling.events import FleetEvents, Outbox
+from bbs.scaling.events import FleetContext, Outbox
 from bbs.scaling.executor import Executor
 from bbs.scaling.fleet_view import ServerView
 from bbs.scaling.identity import certainly_dead
-from bbs.scaling.interfaces import IFleetController, IProvider
+from bbs.scaling.interfaces import IFleetController
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
 from bbs.scaling.planner import plan
-from bbs.storage.database import Database
 
 ROUND_SPACING = 0.02
 """Seconds at least between the starts of two rounds, so that many people cause few rounds. After a
@@ -72,23 +71,6 @@ Sweep = Callable[[float], int]
 nobody waits long. Repeated until the rule returns 0."""
 
 _log = Logger()
-
-
-@dataclass(frozen=True, kw_only=True)
-class FleetContext:
-    """All that the login server `me` needs to lead the fleet. `policy`: the operator's wishes.
-    `wall`: the clock that stamps rows. `fleet_id`: the fleet that the provider launches for.
-    `traces`: for the provider, the trace that each launch is part of, by launch id."""
-
-    me: Member
-    database: Database
-    provider: IProvider
-    policy: Policy
-    news: FleetEvents
-    reactor: IReactorTime
-    wall: Callable[[], float]
-    fleet_id: str = ""
-    traces: dict[str, str] = field(default_factory=dict)
 
 
 @implementer(IFleetController)

@@ -15,19 +15,21 @@ operators' pages when that begins and ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core.errors import Unavailable
+from bbs.core.values import Policy
 from bbs.rules import fleet_transitions
+from bbs.rules.membership import Member
 from bbs.rules.placement import Move
-from bbs.scaling.interfaces import IFleetController
-
-if TYPE_CHECKING:
-    from bbs.scaling.controller import FleetContext
+from bbs.scaling.interfaces import IFleetController, IProvider
+from bbs.storage.database import Database
 
 LOOK_INTERVAL = 1.0  # seconds between looks for notices: an empty look is one read of an index
 
@@ -120,6 +122,23 @@ class FleetEvents:
     def _look_for_places(self) -> None:
         for look in self._listeners:
             look()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetContext:
+    """All that the login server `me` needs to lead the fleet. `policy`: the operator's wishes.
+    `wall`: the clock that stamps rows. `fleet_id`: the fleet that the provider launches for.
+    `traces`: for the provider, the trace that each launch is part of, by launch id."""
+
+    me: Member
+    database: Database
+    provider: IProvider
+    policy: Policy
+    news: FleetEvents
+    reactor: IReactorTime
+    wall: Callable[[], float]
+    fleet_id: str = ""
+    traces: dict[str, str] = field(default_factory=dict)
 
 
 class Outbox(Service):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatchmethod
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
@@ -28,6 +28,7 @@ from bbs.rules.servers import ServerRow
 from bbs.scaling import planner
 from bbs.scaling.backoff import LaunchBreaker, Retries
 from bbs.scaling.demand import DemandTracker
+from bbs.scaling.events import FleetContext
 from bbs.scaling.fleet_view import FleetView, Health, Machine, Owner, ServerView
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
@@ -39,9 +40,6 @@ from bbs.scaling.interfaces import (
     ProviderUnavailable,
 )
 from bbs.scaling.observer import Ages, Inventory
-
-if TYPE_CHECKING:
-    from bbs.scaling.controller import FleetContext
 
 _log = Logger()
 

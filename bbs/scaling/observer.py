@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -26,11 +25,9 @@ from bbs.rules import fleet_transitions
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.membership import Observation, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.scaling.events import FleetContext
 from bbs.scaling.fleet_view import FleetView, Health, Launches, Machine, Orphan, Owner, ServerView
 from bbs.scaling.interfaces import IFleetController, IKeepsWarm, IProvider, ProviderUnavailable
-
-if TYPE_CHECKING:
-    from bbs.scaling.controller import FleetContext
 
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
 """Seconds between looks at a cloud: while all is well, and while something changes. Heartbeats cost

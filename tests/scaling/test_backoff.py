@@ -20,8 +20,7 @@ from bbs.scaling.backoff import (
     Retries,
     back_off,
 )
-from bbs.scaling.controller import FleetContext
-from bbs.scaling.events import FleetEvents
+from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.fleet_view import Launches
 from bbs.storage.database import Database
 from bbs.testing.provider import MemoryProvider

@@ -17,8 +17,7 @@ from bbs.rules import fleet_transitions, membership
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.membership import LeaseSeen, Member, Observation
 from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.scaling.controller import FleetContext
-from bbs.scaling.events import FleetEvents
+from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.fleet_view import (
     FleetView,
     Health,

@@ -16,8 +16,7 @@ from bbs.rules import fleet_transitions, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.membership import Member
 from bbs.rules.page_history import EventKind
-from bbs.scaling.controller import FleetContext
-from bbs.scaling.events import LOOK_INTERVAL, FleetEvents, Outbox
+from bbs.scaling.events import LOOK_INTERVAL, FleetContext, FleetEvents, Outbox
 from bbs.scaling.interfaces import IFleetController
 from bbs.storage.models import News, OutboxEntry
 from bbs.testing import MemoryService, Peer

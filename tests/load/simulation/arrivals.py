@@ -30,8 +30,8 @@ from bbs.board import board
 from bbs.core.values import Policy, State, Tally, Timing
 from bbs.rules import membership, placement
 from bbs.rules.placement import Look, Search
-from bbs.scaling.controller import FleetContext, FleetController
-from bbs.scaling.events import FleetEvents
+from bbs.scaling.controller import FleetController
+from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database

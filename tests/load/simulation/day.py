@@ -31,8 +31,8 @@ from bbs.core.errors import Refusal
 from bbs.core.values import Instance, Policy, State, Tally, Timing
 from bbs.rules import membership, placement, servers
 from bbs.rules.placement import Look, Search
-from bbs.scaling.controller import FleetContext, FleetController
-from bbs.scaling.events import FleetEvents
+from bbs.scaling.controller import FleetController
+from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import rows

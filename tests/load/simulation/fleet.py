@@ -15,9 +15,9 @@ from bbs.core.values import Policy, Tally, Timing
 from bbs.rules import fleets, membership, servers
 from bbs.rules.servers import running
 from bbs.scaling import identity
-from bbs.scaling.controller import FleetContext, FleetController
+from bbs.scaling.controller import FleetController
 from bbs.scaling.ec2.provider import EC2Provider
-from bbs.scaling.events import FleetEvents
+from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database

@@ -28,8 +28,8 @@ from bbs.board import board
 from bbs.core.values import Policy, State, Tally
 from bbs.delivery.bus import Bus
 from bbs.rules.membership import Member
-from bbs.scaling.controller import FleetContext, FleetController
-from bbs.scaling.events import FleetEvents
+from bbs.scaling.controller import FleetController
+from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.observer import SETTLED_INTERVAL
 from bbs.storage import migrations, models
 from bbs.storage.database import Database

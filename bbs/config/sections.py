@@ -316,13 +316,13 @@ PROVIDERS = "bbs.providers"
 
 
 def installed_providers() -> Iterator[tuple[Plugin, Any]]:
-    """The installed providers, each with its plugin; those of this distribution come first.
+    """The installed providers, each with its plugin; our own come first.
 
     :raises PluginUnusable: one of them cannot be used, or its name is taken.
     """
     sections = dict(OWN_SECTIONS)
     names: dict[str, str] = {}
-    found = sorted(plugins(PROVIDERS), key=lambda each: not each.point.module.startswith("bbs."))
+    found = sorted(plugins(PROVIDERS), key=lambda each: not each.point.value.startswith("bbs."))
     for plugin in found:
         provider = plugin.use(_check)
         name: str = provider.name

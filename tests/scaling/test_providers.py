@@ -311,6 +311,14 @@ class Unusable(InstalledCase):
     def test_names_nothing(self) -> None:
         self.assertIn("AttributeError: ", self.refused("acme-bad", "that = 1"))
 
+    def test_names_no_module(self) -> None:
+        """The value of an entry point may be any text."""
+        for text in ("acme-bad:it", "acme_bad:", ""):
+            self.clean_site()
+            self.install("acme-bad", f"it = {text}", acme_bad="it = 1")
+            error = self.assertRaises(ConfigError, load, None, {})
+            self.assertIn("plugin it of acme-bad (bbs.providers): ", str(error))
+
     def test_no_provider(self) -> None:
         self.assertEqual(self.refused("acme-bad", "it = 1"), "TypeError: 1 is not a Provider")
 

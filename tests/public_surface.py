@@ -10,24 +10,29 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 
+from zope.interface.interface import InterfaceClass, Method
+
 MODULES = ("bbs.framework", "bbs.client", "bbs.protocols.stomp", "bbs.testing")
 
-Parameter = tuple[str, bool, bool]
-"""Its name, whether a call may give it by its place, and whether it may be left out."""
+Parameter = tuple[str, str, bool]
+"""Its name, its kind as `inspect.Parameter` calls it, and whether it may be left out."""
 
 Surface = Mapping[str, Sequence[Parameter]]
 """Public names, and public attributes of public classes, by their dotted names; of each the
-parameters, if it can be called."""
+parameters, if it can be called. The attributes of interfaces are behind `()`."""
 
 
 def surface() -> Surface:
-    found = {}
+    found: dict[str, Sequence[Parameter]] = {}
     for path in MODULES:
         module = importlib.import_module(path)
         for name in module.__all__:
             public = getattr(module, name)
             found[f"{path}.{name}"] = _parameters(public)
-            if inspect.isclass(public):
+            if isinstance(public, InterfaceClass):
+                for attribute, declared in public.namesAndDescriptions(all=True):
+                    found[f"{path}.{name}().{attribute}"] = _declared(declared)
+            elif inspect.isclass(public):
                 for attribute in dir(public):
                     if not attribute.startswith("_"):
                         value = getattr(public, attribute, None)
@@ -40,11 +45,18 @@ def _parameters(public: object) -> Sequence[Parameter]:
         signature = inspect.signature(public)  # type: ignore[arg-type]
     except (TypeError, ValueError):  # No callable, or one in C.
         return []
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [
-        (each.name, each.kind in places, each.default is not each.empty or each.kind in variable)
+        (each.name, each.kind.name, each.default is not each.empty)
         for each in signature.parameters.values()
+    ]
+
+
+def _declared(declared: object) -> Sequence[Parameter]:
+    """The parameters of a method of an interface."""
+    if not isinstance(declared, Method):
+        return []
+    return [
+        (name, "POSITIONAL_OR_KEYWORD", name in declared.optional) for name in declared.positional
     ]
 
 

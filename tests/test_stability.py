@@ -13,75 +13,123 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import public_surface
-from tests.load.rolling.versions import environ, unpack
+from tests.load.rolling.versions import BEFORE, environ, unpack
 from tests.public_surface import Parameter, Surface, surface
 
 IN_INSTANCES = {"bbs.protocols.stomp.StompService.last_error"}
 """Attributes that were properties, and are set by a constructor now."""
 
+NEW_DEFAULTS: set[str] = set()
+"""Configuration keys with another default than before; NEWS names them."""
 
-def broken(before: Surface, today: Surface) -> Sequence[str]:
-    """The names that are gone, or cannot be called in every way in which they could be."""
-    return [
+
+def broken(before: Surface, today: Surface) -> set[str]:
+    """The names that are gone, or take fewer arguments than they did, or need more; and what an
+    interface asks anew of those who implement it."""
+    return {
         name
         for name, parameters in before.items()
         if name not in today or not _takes(today[name], parameters)
-    ]
+    } | {
+        name
+        for name in today.keys() - before.keys()
+        if "()." in name and name.partition("()")[0] in before
+    }
 
 
 def _takes(today: Sequence[Parameter], before: Sequence[Parameter]) -> bool:
-    places, old_places = (
-        [name for name, has_place, _ in each if has_place] for each in (today, before)
+    places, old_places = _places(today), _places(before)
+    if "VAR_POSITIONAL" not in _kinds(before):
+        places = places[: len(old_places)]  # The rest is new, and stands behind.
+    return (
+        places == old_places
+        and _kinds(before) <= _kinds(today)
+        and _keywords(before) <= _keywords(today)
+        and _needed(today) <= _needed(before)
     )
-    names, old_names = ({name for name, _, _ in each} for each in (today, before))
-    needed, old_needed = (
-        {name for name, _, is_optional in each if not is_optional} for each in (today, before)
-    )
-    return places[: len(old_places)] == old_places and old_names <= names and needed <= old_needed
 
 
-def run(*arguments: str, tree: Path | None = None) -> str:
-    """What Python prints, with the code in `tree` or else with today's."""
-    environment = environ(tree) if tree else {}
-    return subprocess.run(
-        [sys.executable, "-P", *arguments],
-        env={**os.environ, **environment},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
+def _places(parameters: Sequence[Parameter]) -> list[str]:
+    return [name for name, kind, _ in parameters if kind.startswith("POSITIONAL")]
+
+
+def _keywords(parameters: Sequence[Parameter]) -> set[str]:
+    return {name for name, kind, _ in parameters if kind.endswith(("OR_KEYWORD", "KEYWORD_ONLY"))}
+
+
+def _needed(parameters: Sequence[Parameter]) -> set[str]:
+    return {
+        name
+        for name, kind, is_optional in parameters
+        if not is_optional and not kind.startswith("VAR")
+    }
+
+
+def _kinds(parameters: Sequence[Parameter]) -> set[str]:
+    """The kinds of those that take any number of arguments."""
+    return {kind for _, kind, _ in parameters if kind.startswith("VAR")}
 
 
 class Stability(SynchronousTestCase):
     """The promise is between a version and the next one."""
 
+    def before(self, *arguments: str) -> str:
+        """What Python prints with the code of the version before."""
+        return self.run_python(*arguments, **environ(unpack(Path(self.mktemp()).absolute())))
+
+    def run_python(self, *arguments: str, **environment: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-P", *arguments],
+            env={**os.environ, **environment},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout
+
+    def test_the_version_before(self) -> None:
+        self.assertEqual(self.before("-m", "bbs", "--version"), f"bbs {BEFORE}\n")
+
     def test_names(self) -> None:
-        before = json.loads(run(public_surface.__file__, tree=unpack(self.folder())))
+        before = json.loads(self.before(public_surface.__file__))
         self.assertIn("bbs.framework.Service", before)
-        self.assertEqual(set(broken(before, surface())), IN_INSTANCES)
+        self.assertEqual(broken(before, surface()), IN_INSTANCES)
 
     def test_configuration(self) -> None:
-        """Each key is there, with the default that it had."""
-        command = ("-m", "bbs", "config", "keys")
-        before = tomllib.loads(run(*command, tree=unpack(self.folder())))
-        today = tomllib.loads(run(*command))
-        for section, keys in before.items():
-            self.assertEqual({**today[section], **keys}, today[section])
-
-    def folder(self) -> Path:
-        return Path(self.mktemp()).absolute()
+        keys = ("-m", "bbs", "config", "keys")
+        before, today = (
+            tomllib.loads(text) for text in (self.before(*keys), self.run_python(*keys))
+        )
+        changed = {
+            f"{section}.{key}"
+            for section, values in before.items()
+            for key, default in values.items()
+            if today[section][key] != default
+        }
+        self.assertEqual(changed, NEW_DEFAULTS)
 
     def test_what_is_found(self) -> None:
-        before = {"name": [("first", True, False), ("second", True, True), ("third", False, True)]}
-        for today, is_right in (
-            ([("first", True, False), ("second", True, True), ("third", False, True)], True),
-            ([("first", True, True), ("second", True, True), ("third", False, True)], True),
-            ([*before["name"], ("fourth", True, True)], True),
-            ([*before["name"], ("fourth", True, False)], False),
-            ([("zeroth", True, True), *before["name"]], False),
-            (before["name"][:2], False),
-            ([("first", True, False), ("second", True, False), ("third", False, True)], False),
-            ([("first", True, False), ("second", False, True), ("third", False, True)], False),
+        first, second = ("first", "POSITIONAL_OR_KEYWORD", False), ("second", "KEYWORD_ONLY", True)
+        rest, new = ("rest", "VAR_POSITIONAL", False), ("new", "POSITIONAL_OR_KEYWORD", True)
+        before = [first, second]
+        for today in (
+            before,
+            [("first", "POSITIONAL_OR_KEYWORD", True), second],
+            [first, new, second],
+            [first, rest, second],
         ):
-            self.assertEqual(broken(before, {"name": today}), [] if is_right else ["name"], today)
-        self.assertEqual(broken(before, {}), ["name"])
+            self.assertEqual(broken({"name": before}, {"name": today}), set(), today)
+        for today in (
+            [first],
+            [new, first, second],
+            [first, ("second", "KEYWORD_ONLY", False)],
+            [first, second, ("third", "KEYWORD_ONLY", False)],
+            [("first", "POSITIONAL_ONLY", False), second],
+            [("first", "KEYWORD_ONLY", False), second],
+        ):
+            self.assertEqual(broken({"name": before}, {"name": today}), {"name"}, today)
+        self.assertEqual(broken({"name": [first, rest]}, {"name": [first, new, rest]}), {"name"})
+        self.assertEqual(broken({"name": [first, rest]}, {"name": [first]}), {"name"})
+        self.assertEqual(broken({"name": []}, {}), {"name"})
+        interface: Surface = {"IName": [], "IName().method": []}
+        self.assertEqual(broken(interface, {**interface, "IName().other": []}), {"IName().other"})
+        self.assertEqual(broken({}, interface), set())

@@ -118,8 +118,8 @@ def _mysql(scheme: str) -> type[MySQLDatabase]:
         from bbs.storage.mysql_native import NativeMySQLDatabase
     except ImportError as error:
         raise DatabaseRefused(
-            f"database.url: {IN_C}:// needs a driver in C: pip install"
-            f" 'txbbs[fast-mysql] >= 0.4' ({error})"
+            f"database.url: {IN_C}:// needs a driver in C:"
+            f" pip install 'txbbs[fast-mysql] >= 0.4' ({error})"
         ) from error
     return NativeMySQLDatabase
 

@@ -11,6 +11,7 @@ import kubernetes_validate
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs import __version__
 from bbs.config import ConfigError, Configuration, load
 from bbs.core.addresses import Address
 from tests.paths import CHECKOUT
@@ -52,6 +53,11 @@ class Manifests(SynchronousTestCase):
         applied = re.findall(r"-f deploy/kubernetes/(\w+)\.yaml", page)
         self.assertEqual(applied, [*FILES])
         self.assertEqual({path.stem for path in FOLDER.glob("*.yaml")}, {*FILES})
+
+    def test_version(self) -> None:
+        """The images are of this version."""
+        for name, _, container in self.workloads():
+            self.assertEqual(container["image"].rpartition(":")[2], __version__, name)
 
     def test_schema(self) -> None:
         """Each is what Kubernetes takes, and has no field that it does not know."""

@@ -1,5 +1,5 @@
-"""Rate limits: token buckets, which limit how much each key may do at once and over time, and what
-they limit login attempts to.
+"""Rate limits: token buckets, which limit how much a key may do at once and over time, and the
+limits on login attempts, which are made of them.
 
 Names, addresses and users are all counted here. The `limits` package is not used: it reads the wall
 clock, which an operator may set back an hour, keeps a thread, and can only refuse. These buckets
@@ -29,6 +29,13 @@ MOST_OF_A_KEY = NAME_LENGTH + 1
 
 SLACK = 1e-6
 """Seconds of floating-point error to allow for after thousands of additions."""
+
+FACTOR = 10
+"""A name may fail ten times as often from all addresses as from one, and an address ten times as
+often with all names as with one (`docs/operating.md`)."""
+
+Report = Callable[[str, str, str], object]
+"""Called with each attempt's outcome (`right`, `wrong`, `refused`), address and name."""
 
 
 class Buckets:
@@ -110,13 +117,6 @@ def _shortened(key: Hashable) -> Hashable:
         return key[:MOST_OF_A_KEY]
     return tuple(map(_shortened, key)) if isinstance(key, tuple) else key
 
-
-FACTOR = 10
-"""A name may fail ten times as often from all addresses as from one, and an address ten times as
-often with all names as with one (`docs/operating.md`)."""
-
-Report = Callable[[str, str, str], object]
-"""Called with each attempt's outcome (`right`, `wrong`, `refused`), address and name."""
 
 _Charges = Sequence[tuple[Buckets, object]]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs import cli
 from bbs.__main__ import main
 from bbs.board.daemons import app, login, telnet
+from bbs.cli import PasswordFileError, read_password
 from bbs.framework import Service
 
 DAEMONS = (login, app, telnet)
@@ -99,3 +102,40 @@ class Parts(SynchronousTestCase):
             self.assertEqual(cli.run(cli.Program("lobby", lambda: Service("lobby")), ["--help"]), 0)
         self.assertIn("usage: lobby COMMAND", output.getvalue())
         self.assertNotIn("bbs", output.getvalue())
+
+
+class PasswordFileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def write(self, content: bytes, mode: int = 0o600) -> str:
+        self.path.write_bytes(content)
+        self.path.chmod(mode)
+        return str(self.path)
+
+    def refusal(self, path: str) -> str:
+        return str(self.assertRaises(PasswordFileError, read_password, path))
+
+    def test_its_first_line(self) -> None:
+        for content in (b"secr\xc3\xa9t", b"secr\xc3\xa9t\n", b"secr\xc3\xa9t\r\nmore\n"):
+            self.assertEqual(read_password(self.write(content)), "secrét")
+
+    def test_only_its_owner_may_read_it(self) -> None:
+        for mode in (0o640, 0o604, 0o602, 0o610):
+            path = self.write(b"secret", mode)
+            self.assertEqual(self.refusal(path), f"{path}: others may read it; chmod 600 {path}")
+
+    def test_no_password_in_it(self) -> None:
+        for content in (b"", b"\nsecret", b"two words"):
+            self.assertIn("a password is one word", self.refusal(self.write(content)))
+        self.assertIn("not UTF-8", self.refusal(self.write(b"\xff")))
+
+    def test_no_file(self) -> None:
+        self.assertIn("No such file", self.refusal(str(self.path)))
+
+    def test_a_pipe(self) -> None:
+        end, start = os.pipe()
+        self.addCleanup(os.close, end)
+        os.write(start, b"secret\n")
+        os.close(start)
+        self.assertEqual(read_password(f"/dev/fd/{end}"), "secret")

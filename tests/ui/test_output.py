@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from bbs.board.client import face
-from bbs.cli import PasswordFileError, read_password
 from bbs.cli.client import ScriptRun
 from bbs.client import (
     BadReply,
@@ -569,40 +567,3 @@ class ProgramTests(ClientTestCase):
     def test_none_is_made_up(self) -> None:
         self.play("login ann\n", programs=False)
         self.assertEqual(self.printed, ["Usage: login <id> <password>"])
-
-
-class PasswordFileTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.path = Path(self.mktemp())
-
-    def write(self, content: bytes, mode: int = 0o600) -> str:
-        self.path.write_bytes(content)
-        self.path.chmod(mode)
-        return str(self.path)
-
-    def refusal(self, path: str) -> str:
-        return str(self.assertRaises(PasswordFileError, read_password, path))
-
-    def test_its_first_line(self) -> None:
-        for content in (b"secr\xc3\xa9t", b"secr\xc3\xa9t\n", b"secr\xc3\xa9t\r\nmore\n"):
-            self.assertEqual(read_password(self.write(content)), "secrét")
-
-    def test_only_its_owner_may_read_it(self) -> None:
-        for mode in (0o640, 0o604, 0o602, 0o610):
-            path = self.write(b"secret", mode)
-            self.assertEqual(self.refusal(path), f"{path}: others may read it; chmod 600 {path}")
-
-    def test_no_password_in_it(self) -> None:
-        for content in (b"", b"\nsecret", b"two words"):
-            self.assertIn("a password is one word", self.refusal(self.write(content)))
-        self.assertIn("not UTF-8", self.refusal(self.write(b"\xff")))
-
-    def test_no_file(self) -> None:
-        self.assertIn("No such file", self.refusal(str(self.path)))
-
-    def test_a_pipe(self) -> None:
-        end, start = os.pipe()
-        self.addCleanup(os.close, end)
-        os.write(start, b"secret\n")
-        os.close(start)
-        self.assertEqual(read_password(f"/dev/fd/{end}"), "secret")

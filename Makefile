@@ -111,8 +111,8 @@ clean:
 	$(PYTHON) tests/services/stop --forget
 	rm -rf $(VENV) .coverage* _trial_temp* .mypy_cache .ruff_cache .hypothesis build *.egg-info
 
-# Up to 0.3.0 the distribution was called bbs, and has the same files.
-INSTALL = $(BIN)/pip uninstall -qq --yes bbs && \
+# Up to 0.3.0 the distribution was called bbs, with the same files, which it would remove later.
+INSTALL = rm -rf bbs.egg-info && $(BIN)/pip uninstall -qq --yes bbs && \
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable
 
 # Made again only when what is to be installed changed.

@@ -63,8 +63,7 @@ brought() {
     fail "BBS_WHEEL_SHA256 has to be 64 hexadecimal digits"
 name=${BBS_WHEEL%%\?*}
 name=${name##*/}
-# Up to 0.3.0 the wheels were called bbs.
-[[ $name =~ ^(tx)?bbs-[0-9][^-/]*-py3-none-any\.whl$ ]] || fail "'$name' is not a wheel of txbbs"
+[[ $name =~ ^txbbs-[0-9][^-/]*-py3-none-any\.whl$ ]] || fail "'$name' is not a wheel of txbbs"
 
 packages ca-certificates curl python3-venv
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||

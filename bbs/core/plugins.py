@@ -1,5 +1,5 @@
 """Plugins: entry points of other distributions, and advice to the author of one that imports a
-private module of bbs which has moved."""
+private module of bbs which has moved, or needs the distribution `bbs`, which is another project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import (
+    EntryPoint,
+    EntryPoints,
+    PackageNotFoundError,
+    distribution,
+    entry_points,
+)
 from traceback import FrameSummary, extract_tb
 from typing import TypeVar
 
@@ -69,6 +75,24 @@ def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
     """The entry points of a group in all distributions in `path`. This takes 3 ms, so it is cached:
     a distribution that is installed later is found by the next process."""
     return entry_points(group=group)
+
+
+def name_clash() -> str:
+    """Say that the distribution `bbs` is installed too, and what to do; empty if it is not.
+
+    Up to 0.3.0 it was this one, and on PyPI it is another project: both have files in the places of
+    ours. It comes with a plugin that depends on `bbs`, or stays after an upgrade.
+    """
+    try:
+        other = distribution("bbs")
+    except PackageNotFoundError:
+        return ""
+    if not any(path.parts[0] == "bbs" for path in other.files or ()):
+        return ""
+    return (
+        f"the distribution bbs {other.version} is installed too, with files in the places of ours:"
+        " pip uninstall bbs, then install txbbs with --force-reinstall --no-deps"
+    )
 
 
 def import_advice(error: BaseException) -> str:

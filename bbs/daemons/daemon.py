@@ -31,7 +31,7 @@ from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor, measure_steadily
 from bbs.core.errors import Refusal
-from bbs.core.plugins import PluginUnusable
+from bbs.core.plugins import PluginUnusable, name_clash
 from bbs.core.threads import Workers
 from bbs.daemons.composition import Runtime, admission_of
 from bbs.daemons.logs import Speaker
@@ -96,6 +96,8 @@ class Daemon(TwistedService):
         on_failure: Callable[[str], None],
     ) -> None:
         self.name = f"{service.name}-{self.kind}"
+        if clash := name_clash():
+            _log.warn("{clash}", clash=clash)
         self.service = service
         self.config = config
         # Before anything gets `reactor.seconds` to measure by.

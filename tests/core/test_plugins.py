@@ -8,7 +8,7 @@ import bbs.framework
 from bbs.board import board
 from bbs.commands.common import all_commands
 from bbs.config import ConfigError, load
-from bbs.core.plugins import PluginUnusable, import_advice
+from bbs.core.plugins import PluginUnusable, import_advice, name_clash
 from tests.installed import InstalledCase, install
 
 STABILITY = "docs/developers/stability.md lists the public names"
@@ -66,3 +66,28 @@ class InAPlugin(InstalledCase):
         error = self.assertRaises(ConfigError, load, None, {})
         advice = "bbs.values has moved: use bbs.framework.Instance"
         self.assertEqual(str(error), f"plugin kite of bbs-kite (bbs.providers): {advice}")
+
+
+class NameClash(InstalledCase):
+    """The distribution `bbs` beside this one, which is called `txbbs`."""
+
+    def install_bbs(self, *files: str) -> None:
+        install(self.site, "bbs", {})
+        record = "".join(f"{file},,\n" for file in files)
+        (self.site / "bbs-1.0.dist-info/RECORD").write_text(record)
+
+    def test_none(self) -> None:
+        self.assertEqual(name_clash(), "")
+
+    def test_another_project(self) -> None:
+        self.install_bbs("bbs/__init__.py", "bbs-1.0.dist-info/RECORD")
+        self.assertEqual(
+            name_clash(),
+            "the distribution bbs 1.0 is installed too, with files in the places of ours:"
+            " pip uninstall bbs, then install txbbs with --force-reinstall --no-deps",
+        )
+
+    def test_one_without_files(self) -> None:
+        """Whoever needs `bbs` may be given an empty one that needs `txbbs`."""
+        self.install_bbs("bbs-1.0.dist-info/RECORD")
+        self.assertEqual(name_clash(), "")

@@ -38,10 +38,10 @@ def memory_service(
     return MemoryService(service, config=configuration(policy, gateway_secret), provider=provider)
 
 
-def another_keeper(
+def another_controller(
     service: MemoryService, identity: str, provider: MemoryProvider, policy: Policy = POLICY
 ) -> FleetController:
-    """The keeper of another login server on the database of `service`, where nobody waits."""
+    """The controller of another login server on the database of `service`, where nobody waits."""
     ground = Runtime(
         board,
         configuration(policy),

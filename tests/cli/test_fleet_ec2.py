@@ -15,7 +15,7 @@ from bbs.storage.models import Server
 from tests.cli.case import BOARD
 from tests.database_case import RulesCase
 
-KEEPER = membership.Member("1" * 32, "somewhere")
+CONTROLLER = membership.Member("1" * 32, "somewhere")
 
 
 class FleetCommand(RulesCase):
@@ -86,10 +86,10 @@ class FleetCommand(RulesCase):
         self.assertEqual(server["usd_per_hour"], price("t3.micro", "us-east-1"))
 
     def test_why_nothing_can_be_launched(self) -> None:
-        self.call(membership.enroll, KEEPER)
-        self.call(membership.observe, KEEPER, Tally())
+        self.call(membership.enroll, CONTROLLER)
+        self.call(membership.observe, CONTROLLER, Tally())
         now = time.time()
-        self.call(fleet_transitions.refuse, KEEPER, "over quota", now + 100, now)
+        self.call(fleet_transitions.refuse, CONTROLLER, "over quota", now + 100, now)
         code, out, err = self.run_command("list", "--json")
         self.assertEqual((code, json.loads(out)), (0, []))
         self.assertRegex(

@@ -39,7 +39,7 @@ APP_3 = Address("127.0.0.1", 20003)
 MUCH = Rate(1000, 60.0)
 CONFIG = Configuration(
     app=App(capacity=10),
-    # The keeper looks when something has happened, and seldom else: no test waits for it.
+    # The controller looks when something has happened, and seldom else: no test waits for it.
     fleet=Fleet(minimum=1, maximum=5, spare=0, heartbeat_interval=20.0, lost_after=60.0),
     # What a test holds back on its way is nothing that a server could have heard.
     limits=Limits(failed_logins=MUCH, registrations=MUCH, logins=MUCH, first_request=1e6),

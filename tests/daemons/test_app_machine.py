@@ -161,7 +161,7 @@ class Addresses(MachineTestCase):
         self.assertEqual((self.host, self.door.rules), ("203.0.113.1", ["report"]))
 
     def test_ready_at_its_own_word(self) -> None:
-        """The keeper that has no list leaves the address that the server has told."""
+        """The controller that has no list leaves the address that the server has told."""
         self.paths["public-ipv4"] = PUBLIC
         self.join(self.start())
         self.call(fleet_transitions.mark_ready, ONE, [(self.launch_id, None, self.now)])

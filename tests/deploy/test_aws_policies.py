@@ -163,7 +163,7 @@ class PolicyTestCase(MotoCase):
         return provider
 
     def a_life(self, config: EC2) -> None:
-        """Launch an instance, look at it, stop, start and end it; another keeper ends another
+        """Launch an instance, look at it, stop, start and end it; another controller ends another
         one's. What that asks for is recorded once for all tests."""
         if config not in self.lives:
             before, self.calls = self.calls, []
@@ -236,7 +236,8 @@ class LoginServer(PolicyTestCase):
     """The role of the login server."""
 
     def test_allows_what_it_does(self) -> None:
-        """Every call that a keeper of the fleet makes, and no statement is there for nothing."""
+        """Every call that a controller of the fleet makes, and no statement is there for
+        nothing."""
         self.a_life(self.config)
         self.a_life(replace(self.config, address="private"))
         self.from_a_template()

@@ -128,8 +128,8 @@ class Statements(RolesCase):
 
 class LoginServer(RolesCase):
     def test_allows_what_it_does(self) -> None:
-        """Each call of a keeper, each secret, and what user data and the log shipper ask for; and
-        no statement is there for nothing."""
+        """Each call of a controller, each secret, and what user data and the log shipper ask for;
+        and no statement is there for nothing."""
         self.a_life(self.config)
         self.a_life(replace(self.config, spot=True))
         used = self.assert_allowed(self.login)

@@ -61,7 +61,7 @@ from bbs.storage.database import Database
 from bbs.storage.models import Place, Server, Session, User
 from tests.database_case import fresh_mysql_url
 from tests.integration.contestants import patient
-from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
+from tests.integration.populated import CONTROLLER, NOW, PEOPLE, fill
 
 SESSIONS = auth.Sessions(ttl=1000.0)
 TOKEN = "token of user0"
@@ -223,10 +223,10 @@ def background() -> dict[str, list[Callable[[], object]]]:
     def take_over() -> object:
         lapsed = membership.seen_lease(membership.FLEET_LEASE)
         assert lapsed is not None
-        return membership.take_lease(KEEPER, lapsed)
+        return membership.take_lease(CONTROLLER, lapsed)
 
     def drain(server: str, cause: DrainCause) -> object:
-        return fleet_transitions.drain(KEEPER, server, cause, "", 10, NOW)
+        return fleet_transitions.drain(CONTROLLER, server, cause, "", 10, NOW)
 
     return {
         GUARD: [
@@ -235,7 +235,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "a login that is given up": [lambda: accounts.undo_log_in(auth.digest(TOKEN))],
         "people who wait": [
-            lambda: membership.wait(KEEPER, "another", "user0", NOW),
+            lambda: membership.wait(CONTROLLER, "another", "user0", NOW),
             lambda: fleet_admin.launches_under_way(NOW),
             lambda: fleet_admin.is_hopeless(NOW),
             membership.oldest_waiter_trace,
@@ -254,51 +254,51 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: fleets.settle(NOW, beating=False),
             lambda: fleets.take_over("ec2:here:bbs", "ec2:here:1", ["server0"], NOW),
         ],
-        "the keeper of the fleet": [
+        "the controller of the fleet": [
             take_over,
-            lambda: membership.observe(KEEPER, Tally()),
-            lambda: fleet_transitions.add_launches(KEEPER, 1, "", 10, 1000, NOW),
+            lambda: membership.observe(CONTROLLER, Tally()),
+            lambda: fleet_transitions.add_launches(CONTROLLER, 1, "", 10, 1000, NOW),
             lambda: fleet_transitions.note_strategy(
-                KEEPER, "launching", None, "t3.micro in subnet-1"
+                CONTROLLER, "launching", None, "t3.micro in subnet-1"
             ),
-            lambda: fleet_transitions.mark_ready(KEEPER, [("launching", "host", NOW)]),
+            lambda: fleet_transitions.mark_ready(CONTROLLER, [("launching", "host", NOW)]),
             lambda: [fleet_admin.ask_drain("server2"), drain("server2", DrainCause.OPERATOR)],
-            lambda: fleet_transitions.move_off(KEEPER, "server3"),
+            lambda: fleet_transitions.move_off(CONTROLLER, "server3"),
             lambda: [
                 drain("server5", DrainCause.CONSOLIDATION),
-                fleet_transitions.move_some_off(KEEPER, "server5", 2, NOW),
-                fleet_transitions.keep(KEEPER, "server5", NOW),
+                fleet_transitions.move_some_off(CONTROLLER, "server5", 2, NOW),
+                fleet_transitions.keep(CONTROLLER, "server5", NOW),
             ],
             lambda: [
                 Server.update(replace_asked=True).where(Server.id == "server6").execute(),
                 drain("server6", DrainCause.REPLACEMENT),
-                fleet_transitions.move_some_off(KEEPER, "server6", 2, NOW, again=True),
+                fleet_transitions.move_some_off(CONTROLLER, "server6", 2, NOW, again=True),
             ],
-            lambda: fleet_transitions.lose(KEEPER, "server0", LossCause.SILENT, "", NOW),
-            lambda: fleet_transitions.give_up(KEEPER, "launching", "", NOW),
-            lambda: fleet_transitions.close(KEEPER, "server1", LossCause.ENDED, "", NOW),
-            lambda: fleet_transitions.settle(KEEPER),
-            lambda: fleet_transitions.refuse(KEEPER, "over quota", 1.0, NOW),
+            lambda: fleet_transitions.lose(CONTROLLER, "server0", LossCause.SILENT, "", NOW),
+            lambda: fleet_transitions.give_up(CONTROLLER, "launching", "", NOW),
+            lambda: fleet_transitions.close(CONTROLLER, "server1", LossCause.ENDED, "", NOW),
+            lambda: fleet_transitions.settle(CONTROLLER),
+            lambda: fleet_transitions.refuse(CONTROLLER, "over quota", 1.0, NOW),
             lambda: fleet_transitions.note_instances(
-                KEEPER, [Instance("server0", "host", True, "", "i-1")]
+                CONTROLLER, [Instance("server0", "host", True, "", "i-1")]
             ),
             lambda: fleet_transitions.ownership("server0"),
-            lambda: fleet_transitions.park(KEEPER, "launching", NOW),
-            lambda: fleet_transitions.put_back(KEEPER, "launching", NOW),
+            lambda: fleet_transitions.park(CONTROLLER, "launching", NOW),
+            lambda: fleet_transitions.put_back(CONTROLLER, "launching", NOW),
             lambda: [
                 Server.update(shelved=True).where(Server.id == "launching").execute(),
-                fleet_transitions.resume(KEEPER, "launching", 1000, NOW),
+                fleet_transitions.resume(CONTROLLER, "launching", 1000, NOW),
             ],
             lambda: [user_admin.kick(BY, "user0"), fleet_transitions.notices()],
             lambda: fleet_transitions.forget_notices([1, 2]),
-            lambda: fleet_transitions.begin(KEEPER, NOW),
-            lambda: fleet_transitions.note_waiting(KEEPER, NOW),
+            lambda: fleet_transitions.begin(CONTROLLER, NOW),
+            lambda: fleet_transitions.note_waiting(CONTROLLER, NOW),
             page_history.forget_old_news,
         ],
         PAGE: [
             lambda: overview(NOW, names=True, behind=7),
-            lambda: page_history.recall(KEEPER.id, NOW),
-            lambda: page_history.write_points(KEEPER.id, 7, NOW, {}, {}),
+            lambda: page_history.recall(CONTROLLER.id, NOW),
+            lambda: page_history.write_points(CONTROLLER.id, 7, NOW, {}, {}),
             lambda: page_history.add_seen([Event(EventKind.BROKER_AWAY, NOW)], 7),
             lambda: user_admin.search(NOW, "user1"),
             lambda: user_admin.show(NOW, "user1", board.person),

@@ -21,7 +21,7 @@ from bbs.storage.models import MODELS, LoginServer, Place, Server, Session, User
 
 NOW = 1_000_000.0
 PEOPLE = 3000
-KEEPER = membership.Member("keeper", "")
+CONTROLLER = membership.Member("controller", "")
 
 
 def fill(database: Database) -> None:
@@ -49,9 +49,9 @@ def fill(database: Database) -> None:
         [(first,)] = rows(Group.select(Group.id).order_by(Group.id).limit(1))
         _insert(MessageRow, [_message(number, users, first) for number in range(2 * PEOPLE)])
         _insert(Delivery, _deliveries(users))
-        membership.enroll(KEEPER)
-        membership.observe(KEEPER, Tally())
-        membership.wait(KEEPER, "waiter", f"user{PEOPLE - 1}", NOW)
+        membership.enroll(CONTROLLER)
+        membership.observe(CONTROLLER, Tally())
+        membership.wait(CONTROLLER, "waiter", f"user{PEOPLE - 1}", NOW)
         LoginServer.insert(id="other", identity="").execute()
         Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
     if isinstance(database.peewee, peewee.MySQLDatabase):

@@ -395,7 +395,7 @@ class Capacity(ContestCase):
             self.account(f"user{number}")
         return [user.id for user in User.select().order_by(User.id)]
 
-    def keeper(self) -> membership.Member:
+    def controller(self) -> membership.Member:
         """Who keeps the fleet."""
         one = membership.Member("1", "")
         self.call(membership.enroll, one)
@@ -484,7 +484,7 @@ class Capacity(ContestCase):
 
     def test_a_server_drains_while_people_leave(self) -> None:
         users = self.users(20)
-        one = self.keeper()
+        one = self.controller()
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
@@ -508,7 +508,7 @@ class Capacity(ContestCase):
     def test_a_server_is_given_up_while_people_leave_and_come(self) -> None:
         """A few of its people move at once; whoever keeps it after all has it as it is then."""
         users = self.users(20)
-        one = self.keeper()
+        one = self.controller()
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
@@ -545,9 +545,9 @@ class Capacity(ContestCase):
                 Server.delete().execute()
 
     def test_the_lease_is_taken_while_people_come_and_go(self) -> None:
-        """And what an older version's keeper left in the servers' rows is put right."""
+        """And what an older version's controller left in the servers' rows is put right."""
         users = self.users(20)
-        one, two = self.keeper(), membership.Member("2", "")
+        one, two = self.controller(), membership.Member("2", "")
         self.call(membership.enroll, two)
         with contestants(self.database, 2) as together:
             for turn in range(ROUNDS // 2):
@@ -571,8 +571,8 @@ class Capacity(ContestCase):
                 Server.delete().execute()
 
     def test_who_waits_online_is_settled_once(self) -> None:
-        """By whoever comes first: the keeper, or the user who asks where to go."""
-        one = self.keeper()
+        """By whoever comes first: the controller, or the user who asks where to go."""
+        one = self.controller()
         users = self.users(10)
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
@@ -588,8 +588,8 @@ class Capacity(ContestCase):
                 Server.delete().execute()
 
     def test_never_above_the_maximum(self) -> None:
-        """The keeper and an operator launch at the same moment."""
-        one = self.keeper()
+        """The controller and an operator launch at the same moment."""
+        one = self.controller()
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
                 launching = once(fleet_transitions.add_launches, one, 2, "test", 1, 3, self.now)

@@ -98,7 +98,7 @@ class Copies(CloudServiceCase):
             await self.commanded(one, "backup", file)
             await self.commanded(other, "restore", file)
 
-        # A backup has no servers, so the original's are strays, which are given a minute.
+        # A backup has no servers, so the original's are orphans, which are given a minute.
         within = 0.0 if not LONG else 150.0
         await self.check(copy, within, *await self.services(Cloud(boot_seconds=0.5), mysql=False))
 

@@ -41,10 +41,10 @@ class FaultsCase(TestCase):
             key: tuple(value) if isinstance(value, list) else value for key, value in told.items()
         }
         self.config = EC2(**values)
-        self.provider = self.keeper()
+        self.provider = self.controller()
         self.assertEqual(await self.provider.list(), {})
 
-    def keeper(self, fleet_id=FLEET_ID, client=None, **changes):
+    def controller(self, fleet_id=FLEET_ID, client=None, **changes):
         """One more provider of the fleet."""
         config = replace(self.config, **changes)
         client = client or self.client()
@@ -70,7 +70,7 @@ class FaultsCase(TestCase):
         return [call for call in self.cloud.calls if call.action == action]
 
     def until(self, ask, ids):
-        """Ask for each id as the fleet's keeper does: until there is an answer."""
+        """Ask for each id as the fleet's controller does: until there is an answer."""
 
         async def one(id):
             while True:
@@ -97,11 +97,11 @@ class Answers(FaultsCase):
         self.assertEqual(self.alive(), [])
 
     async def test_successor(self):
-        """The keeper dies before it hears that it has launched; its successor asks again."""
+        """The controller dies before it hears that it has launched; its successor asks again."""
         self.cloud.faults = Faults(Rule("RunInstances", lost(), times=3))
         with self.assertRaises(ProviderUnavailable):
             await self.provider.launch("a")
-        await self.keeper().launch("a")
+        await self.controller().launch("a")
         self.assertEqual(self.alive(), ["a"])
 
     async def test_no_capacity(self):
@@ -113,7 +113,7 @@ class Answers(FaultsCase):
                 where={"InstanceType": "t3.micro"},
             )
         )
-        await self.keeper(instance_type=("t3.micro", "t3.small")).launch("a")
+        await self.controller(instance_type=("t3.micro", "t3.small")).launch("a")
         (machine,) = self.cloud.instances(alive=True)
         self.assertEqual((machine.kind, machine.subnet_id), ("t3.small", self.cloud.subnet_ids[0]))
         self.assertEqual(len(self.called("RunInstances")), 3)
@@ -136,7 +136,7 @@ class Answers(FaultsCase):
     async def test_describing_hangs(self):
         """Lists that hang keep no instance from its end, and stopping waits for none."""
         client = self.client()
-        provider = self.keeper(client=client)
+        provider = self.controller(client=client)
         await provider.launch("a")
         self.cloud.faults = Faults(Rule("DescribeInstances", hang()))
         hanging = [
@@ -160,14 +160,14 @@ class Answers(FaultsCase):
 
     async def test_everything(self):
         """Every call fails, is late or loses its answer with a probability of 0.3, and between
-        them keepers change: each launch is one instance, and each end an end."""
+        them controllers change: each launch is one instance, and each end an end."""
         self.cloud.faults = Faults(*everything(0.3))
         ids = [f"launch-{number}" for number in range(10)]
         for part in (ids[:5], ids[3:]):
-            provider = self.keeper()
+            provider = self.controller()
             await self.until(provider.launch, part)
             self.assertEqual(self.alive(), sorted(set(ids[: ids.index(part[-1]) + 1])))
-        provider = self.keeper()
+        provider = self.controller()
         await self.until(provider.terminate, ids)
         self.assertEqual(self.alive(), [])
 

@@ -24,7 +24,7 @@ class OwnAddress(CloudServiceCase):
             lambda: any(
                 each.action == "DescribeInstances" and each.answer == "" for each in cloud.calls
             ),
-            "its keeper has seen its fleet, which is empty",
+            "its controller has seen its fleet, which is empty",
             60.0,
         )
         no_lists = Rule("DescribeInstances", error("UnauthorizedOperation"))

@@ -113,7 +113,7 @@ class EC2ProviderContract(WarmContract, MotoCase):
         self.ec2.deregister_image(ImageId=self.config.image_id)
 
     async def until(self, provider, holds):
-        """It tells of what a list shows; so the fleet's keeper asks it time and again."""
+        """It tells of what a list shows; so the fleet's controller asks it time and again."""
         while not holds(listed := await provider.list()):
             await deferLater(reactor, 0.05)
         return listed

@@ -1,4 +1,4 @@
-"""The shelf on a cloud (`tests/cloud`): instances that have booted once, are stopped, and are
+"""The warm pool on a cloud (`tests/cloud`): instances that have booted once, are stopped, and are
 started when a crowd comes."""
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ BOOT = 2.0
 
 
 class Warm(CloudServiceCase, WebCase):
-    """A shelf of two."""
+    """A warm pool of two."""
 
     async def test_a_crowd(self) -> None:
         """What stands by is started before anything is launched, is ready sooner than that would
-        be, and the shelf is filled again."""
+        be, and the warm pool is filled again."""
         cloud = Cloud(boot_seconds=BOOT, start_seconds=0.0)
         await cloud.start()
         self.addCleanup(cloud.stop)
@@ -36,11 +36,11 @@ class Warm(CloudServiceCase, WebCase):
             return [machine.state for machine in cloud.instances(alive=True)].count("stopped") == 2
 
         await eventually(stand_by, "two stand by", 60.0)
-        shelf = {machine.instance_id for machine in cloud.instances(alive=True)}
+        pool = {machine.instance_id for machine in cloud.instances(alive=True)}
         listed = await service.fleet_is(
             lambda servers: [each["state"] for each in servers] == ["warm", "warm"], "two are warm"
         )
-        self.assertEqual({each["instance"] for each in listed}, shelf)
+        self.assertEqual({each["instance"] for each in listed}, pool)
         state = await self.until(web, lambda state: len(state["servers"]) == 2, "the page has them")
         self.assertEqual([each["state"] for each in state["servers"]], ["warm", "warm"])
         self.assertEqual((state["free_places"], service.asked("RunInstances")), (0, 2))
@@ -48,9 +48,9 @@ class Warm(CloudServiceCase, WebCase):
         people = await together(service.person(name) for name in names)
         self.assertEqual(
             {person.wire.transport.getPeer().host for person in people},
-            {one.address for one in cloud.instances() if one.instance_id in shelf},
+            {one.address for one in cloud.instances() if one.instance_id in pool},
         )
-        started = [each for each in await service.fleet() if each["instance"] in shelf]
+        started = [each for each in await service.fleet() if each["instance"] in pool]
         self.assertEqual([each["state"] for each in started], ["ready", "ready"])
         took = [each["launch_time"] for each in started]
         print(f"launched: {BOOT:g} s and more; started: {took} s")

@@ -67,7 +67,7 @@ class Where(WaysCase):
 
     async def test_spot(self):
         """Spot first; where there is none, or no more, on demand."""
-        provider = self.keeper(spot=True)
+        provider = self.controller(spot=True)
         await provider.launch("a")
         self.assertTrue(self.only().spot)
         told = await self.listed("a", lambda told: "running" in told.detail, provider)
@@ -78,14 +78,14 @@ class Where(WaysCase):
         await provider.launch("b")
         self.cloud.faults = Faults()
         self.cloud.launches.spot_limit = 1
-        another = self.keeper(spot=True)
+        another = self.controller(spot=True)
         await another.launch("c")
         spot = [machine.spot for machine in self.cloud.instances(alive=True)]
         self.assertEqual(spot, [True, False, False])
         self.assertEqual(self.alive(), ["a", "b", "c"])
 
     async def test_spot_taken_away(self):
-        provider = self.keeper(spot=True)
+        provider = self.controller(spot=True)
         await provider.launch("a")
         await self.listed("a", lambda told: "running" in told.detail, provider)
         self.cloud.interrupt(self.only().instance_id, seconds=0.1)
@@ -113,7 +113,7 @@ class Templates(WaysCase):
         )
 
     def templated(self, name, **changes):
-        return self.keeper(launch_template=name, image_id="", **changes)
+        return self.controller(launch_template=name, image_id="", **changes)
 
     async def test_every_shape(self):
         """With groups, with an interface, with neither; for public addresses and private ones."""
@@ -192,19 +192,19 @@ class Tokens(WaysCase):
     async def test_every_way(self):
         """Accepted again, with other parameters, ended, forgotten: never two that live."""
         await self.provider.launch("a")
-        await self.keeper().launch("a")
+        await self.controller().launch("a")
         self.assertEqual(self.alive(), ["a"])
-        other = self.keeper(key_name="another")
+        other = self.controller(key_name="another")
         await other.launch("a")
         self.assertEqual(self.alive(), ["a"])
         await self.cloud.terminate(self.only().instance_id)
-        successor = self.keeper()
+        successor = self.controller()
         await successor.launch("a")
         self.assertFalse((await successor.list())["a"].alive)
         await successor.launch("b")
         self.assertEqual(self.alive(), ["b"])
         self.cloud.launches.forget()
-        await self.keeper().launch("b")
+        await self.controller().launch("b")
         self.assertLessEqual(len(self.alive()), 2)
         await self.until(self.provider.terminate, ["b"])
         await self.listed("b", lambda told: not told.alive)
@@ -225,7 +225,7 @@ class TwoFleets(WaysCase):
     """Two fleets of one name in one account and region."""
 
     async def test_touch_nothing_of_each_other(self):
-        copy = self.keeper(fleet_id=OTHER_FLEET)
+        copy = self.controller(fleet_id=OTHER_FLEET)
         await gatherResults([self.provider.launch("a"), copy.launch("b")])
         self.assertEqual(set(await self.provider.list()), {"a"})
         self.assertEqual(set(await copy.list()), {"b"})
@@ -274,7 +274,7 @@ class Instances(WaysCase):
         await self.cloud.stop_instance(self.only().instance_id)
         told = await self.listed("a", lambda told: told.stopped)
         self.assertIn("User initiated", told.detail)
-        await self.keeper().terminate("a")
+        await self.controller().terminate("a")
         self.assertEqual(self.alive(), [])
 
     async def test_why_a_boot_came_to_nothing(self):

@@ -297,24 +297,24 @@ class Waiting(ServiceCase):
             self.assertGreaterEqual(told[0]["seconds"], 0)
 
 
-class Keepers(ServiceCase):
+class Controllers(ServiceCase):
     """Several login servers, one of which keeps the fleet."""
 
     async def test_take_over_and_back(self) -> None:
         service = self.big_service(fleet={"minimum": 1, "spare": 0, "heartbeat_interval": 0.5})
         first, other = service.port, service.another_port()
-        keeper = await service.login_server()
+        controller = await service.login_server()
         await service.fleet_is(
             lambda fleet: [each["state"] for each in fleet] == ["ready"], "one is ready"
         )
         second = await service.login_server(other)
         await service.register("ann", "bob")
         ann = await service.person("ann", other)
-        (child,) = keeper.children()
+        (child,) = controller.children()
         self.assertEqual(second.children(), [])
-        await keeper.kill()
-        # The keeper's children go, and with them ann's server: the second has a new one.
-        await eventually(lambda: not lives(child), "the keeper's child ends")
+        await controller.kill()
+        # The controller's children go, and with them ann's server: the second has a new one.
+        await eventually(lambda: not lives(child), "the controller's child ends")
         service.port = other
         await service.find_again(ann)
         self.assertEqual(len(second.children()), 1)
@@ -323,7 +323,7 @@ class Keepers(ServiceCase):
         self.assertEqual(bob.port, ann.port)
         (server,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "one server")
         self.assertEqual((server["state"], server["people"]), ("ready", ["ann", "bob"]))
-        # A keeper that is stopped says so, and its people move.
+        # A controller that is stopped says so, and its people move.
         third = await service.login_server(first)
         await second.end()
         service.port = first
@@ -331,22 +331,24 @@ class Keepers(ServiceCase):
         self.assertEqual(len(third.children()), 1)
 
     async def test_waiting_at_one_that_does_not_keep(self) -> None:
-        """For the keeper's launch; and where the keeper dies in the middle of it, for one's own."""
+        """For the controller's launch; and where the controller dies in the middle of it, for one's
+        own."""
         service = self.big_service(
             app={"capacity": 1}, fleet={"minimum": 0, "spare": 0, "heartbeat_interval": 0.5}
         )
         other = service.another_port()
-        keeper = await service.login_server()
+        controller = await service.login_server()
         await eventually(
-            lambda: "this login server leads the fleet" in keeper.output, "the first one keeps it"
+            lambda: "this login server leads the fleet" in controller.output,
+            "the first one keeps it",
         )
         second = await service.login_server(other)
         await service.register("ann", "bob")
         await service.person("ann", other)
-        self.assertEqual((len(keeper.children()), len(second.children())), (1, 0))
+        self.assertEqual((len(controller.children()), len(second.children())), (1, 0))
         waiting = run(service.person("bob", other))
-        await eventually(lambda: len(keeper.children()) == 2, "a launch is under way")
-        await keeper.kill()
+        await eventually(lambda: len(controller.children()) == 2, "a launch is under way")
+        await controller.kill()
         await waiting
         self.assertGreaterEqual(len(second.children()), 1)
 

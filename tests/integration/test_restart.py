@@ -137,7 +137,8 @@ class Restart(ServiceCase):
         self.assertEqual(up.children(), [])
 
     async def test_an_app_server_that_is_told_twice(self) -> None:
-        """By an operator, and by the fleet's keeper which sees it go: it is no bug of its own."""
+        """By an operator, and by the fleet's controller which sees it go: it is no bug of its
+        own."""
         service = self.service()
         up = await service.up()
         _, bob = await self.conversation(service)

@@ -106,11 +106,11 @@ class SideBySide(ServiceCase):
         await self.all_talk(people, "side by side")
 
         # The one that keeps the fleet stops, and its app server; today's take over.
-        keeper = "SELECT identity FROM lease WHERE name = 'fleet'"
-        [(held,)] = self.rows(keeper)
+        controller = "SELECT identity FROM lease WHERE name = 'fleet'"
+        [(held,)] = self.rows(controller)
         await before.end()
         await eventually(
-            lambda: self.rows(keeper) not in ([], [(held,)]), "another keeps the fleet"
+            lambda: self.rows(controller) not in ([], [(held,)]), "another keeps the fleet"
         )
         third = await self.app_server(__version__)
         await self.ready(3)

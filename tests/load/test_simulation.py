@@ -1,4 +1,4 @@
-"""The keepers on a cloud that fails in every way: see `tests/load/simulation`."""
+"""The controllers on a cloud that fails in every way: see `tests/load/simulation`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class FleetCase(RulesCase):
         Server.delete().execute()
 
     def keep(self, me: Member = ONE) -> None:
-        """Make `me` the keeper."""
+        """Make `me` the controller."""
         self.call(membership.enroll, me)
         self.assertEqual(self.call(membership.observe, me, Tally()).lease.holder, me.id)
 
@@ -46,7 +46,7 @@ class FleetCase(RulesCase):
     def states(self) -> list[State]:
         return [State(row.state) for row in Server.select().order_by(Server.created, Server.id)]
 
-    def not_keeper(self, rule: Callable[..., Any], *arguments: Any) -> None:
+    def not_controller(self, rule: Callable[..., Any], *arguments: Any) -> None:
         before = self.everything()
         self.failureResultOf(self.database.run(rule, *arguments), fleet_transitions.NotLeader)
         self.assertEqual(self.everything(), before)

@@ -157,9 +157,9 @@ class OfServers(EventsCase):
         """As the lease is another's by now."""
         server = self.started()
         self.seize()
-        self.not_keeper(fleet_transitions.lose, ONE, server, LossCause.SILENT, "", self.now)
-        self.not_keeper(fleet_transitions.begin, ONE, self.now)
-        self.not_keeper(fleet_transitions.note_waiting, ONE, self.now)
+        self.not_controller(fleet_transitions.lose, ONE, server, LossCause.SILENT, "", self.now)
+        self.not_controller(fleet_transitions.begin, ONE, self.now)
+        self.not_controller(fleet_transitions.note_waiting, ONE, self.now)
         self.expect()
 
 

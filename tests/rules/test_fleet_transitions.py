@@ -1,4 +1,4 @@
-"""What the keeper of the fleet decides, and that nobody else does."""
+"""What the controller of the fleet decides, and that nobody else does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.rules.fleet_case import ONE, TWO, FleetCase
 
 
 @on_both_databases
-class NotTheKeeper(FleetCase):
+class NotTheController(FleetCase):
     def test_whoever_has_lost_the_lease_changes_nothing(self) -> None:
         self.keep()
         server = self.ready_server(capacity=1)
@@ -26,26 +26,26 @@ class NotTheKeeper(FleetCase):
             lambda: self.call(membership.resign, TWO),
         ):
             lose_it()
-            self.not_keeper(fleet_transitions.add_launches, ONE, 1, "test", 1, 20, self.now)
-            self.not_keeper(fleet_transitions.adopt, ONE, "test", 1)
-            self.not_keeper(fleet_transitions.note_strategy, ONE, server, None, "a way")
-            self.not_keeper(fleet_transitions.mark_ready, ONE, [(server, None, self.now)])
-            self.not_keeper(fleet_transitions.lose, ONE, server, LossCause.SILENT, "", self.now)
-            self.not_keeper(fleet_transitions.give_up, ONE, server, "", self.now)
+            self.not_controller(fleet_transitions.add_launches, ONE, 1, "test", 1, 20, self.now)
+            self.not_controller(fleet_transitions.adopt, ONE, "test", 1)
+            self.not_controller(fleet_transitions.note_strategy, ONE, server, None, "a way")
+            self.not_controller(fleet_transitions.mark_ready, ONE, [(server, None, self.now)])
+            self.not_controller(fleet_transitions.lose, ONE, server, LossCause.SILENT, "", self.now)
+            self.not_controller(fleet_transitions.give_up, ONE, server, "", self.now)
             for cause in DrainCause:
-                self.not_keeper(fleet_transitions.drain, ONE, server, cause, "", 9, self.now)
-            self.not_keeper(fleet_transitions.keep, ONE, server, self.now)
-            self.not_keeper(fleet_transitions.move_some_off, ONE, server, 2, self.now)
-            self.not_keeper(fleet_transitions.close, ONE, server, None, "", self.now)
-            self.not_keeper(fleet_transitions.settle, ONE)
-            self.not_keeper(fleet_transitions.refuse, ONE, "no", 1.0, self.now)
-            self.not_keeper(
+                self.not_controller(fleet_transitions.drain, ONE, server, cause, "", 9, self.now)
+            self.not_controller(fleet_transitions.keep, ONE, server, self.now)
+            self.not_controller(fleet_transitions.move_some_off, ONE, server, 2, self.now)
+            self.not_controller(fleet_transitions.close, ONE, server, None, "", self.now)
+            self.not_controller(fleet_transitions.settle, ONE)
+            self.not_controller(fleet_transitions.refuse, ONE, "no", 1.0, self.now)
+            self.not_controller(
                 fleet_transitions.note_instances, ONE, [Instance(server, "h", True, "")]
             )
-            self.not_keeper(fleet_transitions.forget_peer, ONE, TWO.id)
-            self.not_keeper(fleet_transitions.park, ONE, server, self.now)
-            self.not_keeper(fleet_transitions.resume, ONE, server, 20, self.now)
-            self.not_keeper(fleet_transitions.put_back, ONE, server, self.now)
+            self.not_controller(fleet_transitions.forget_peer, ONE, TWO.id)
+            self.not_controller(fleet_transitions.park, ONE, server, self.now)
+            self.not_controller(fleet_transitions.resume, ONE, server, 20, self.now)
+            self.not_controller(fleet_transitions.put_back, ONE, server, self.now)
 
 
 @on_both_databases
@@ -182,7 +182,7 @@ class AServersLife(FleetCase):
         self.assertEqual(self.standing(server), (State.DRAINING, "warned", "it ends soon"))
 
     def test_why_it_goes_is_read_as_a_value(self) -> None:
-        """By the keeper and by pages; None where a newer version has written another."""
+        """By the controller and by pages; None where a newer version has written another."""
         server = self.start()
         for cause in (*DrainCause, *LossCause):
             Server.update(state=State.DRAINING, cause=cause).execute()
@@ -462,7 +462,7 @@ class Replacing(FleetCase):
 
 
 @on_both_databases
-class TheShelf(FleetCase):
+class WarmPool(FleetCase):
     """Servers that were launched to be stopped, and stand by."""
 
     def setUp(self) -> None:
@@ -470,7 +470,7 @@ class TheShelf(FleetCase):
         self.keep()
 
     def shelved(self) -> str:
-        """One that boots for the shelf."""
+        """One that boots for the warm pool."""
         [server] = self.call(fleet_transitions.add_launches, ONE, 1, "test", 2, 20, self.now, True)
         return server
 
@@ -506,7 +506,7 @@ class TheShelf(FleetCase):
         self.assertIs(self.call(fleet_transitions.resume, ONE, server, 20, self.now), False)
         self.assertEqual(self.row(server).state, State.LAUNCHING)
 
-    def test_it_comes_off_the_shelf(self) -> None:
+    def test_it_comes_out_of_the_pool(self) -> None:
         server = self.warm()
         self.clock.advance(70)
         self.assertIs(self.call(fleet_transitions.resume, ONE, server, 20, self.now), True)

@@ -40,7 +40,7 @@ class LoginServers(FleetCase):
         self.assertEqual(beats, [1, 2, 3])
         self.assertEqual(self.call(membership.observe, ONE, Tally()).peers[0].beats, 3)
 
-    def test_the_keeper_sees_everything(self) -> None:
+    def test_the_controller_sees_everything(self) -> None:
         self.keep()
         for name in ("ann", "bob", "eve"):
             self.account(name)
@@ -74,7 +74,7 @@ class LoginServers(FleetCase):
         self.assertEqual(seen.waiting, 0)
 
     def look(self, before: Observation | None = None) -> Observation:
-        """What the keeper sees, who has seen it `before`."""
+        """What the controller sees, who has seen it `before`."""
         known = {} if before is None else before.serving
         return self.call(membership.observe, ONE, Tally(), known)
 
@@ -190,7 +190,7 @@ class LoginServers(FleetCase):
         self.assertEqual(seized, [True, False])
 
     def stale(self) -> None:
-        """Servers as an older version's keeper leaves them, which knows no causes: one that it
+        """Servers as an older version's controller leaves them, which knows no causes: one that it
         keeps, one that it drains for another reason, and one that it was the first to drain."""
         rows: dict[str, dict[str, str]] = {
             "kept": {"state": State.READY, "cause": DrainCause.CONSOLIDATION},

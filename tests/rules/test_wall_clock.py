@@ -18,7 +18,7 @@ from bbs.scaling.interfaces import LaunchRefused
 from bbs.storage.models import Lease, Server, Session
 from bbs.testing.provider import MemoryProvider
 from tests.database_case import SESSIONS, RulesCase
-from tests.memory_service import POLICY, another_keeper, memory_service
+from tests.memory_service import POLICY, another_controller, memory_service
 from tests.rules.fleet_case import ONE, FleetCase
 
 HOUR = 3600.0
@@ -183,7 +183,7 @@ class SetBack(SynchronousTestCase):
         self.service.advance(5)
         self.assertEqual(self.login("eve"), [0])
 
-    def test_a_keeper_whose_clock_is_wrong_takes_over(self) -> None:
+    def test_a_controller_whose_clock_is_wrong_takes_over(self) -> None:
         """It gives what another has launched half of its time at least, and no more than all."""
         self.service.boots = False
         self.service.database.run(fleet_admin.ask_launch, 2, 20, self.service.wall())
@@ -191,7 +191,7 @@ class SetBack(SynchronousTestCase):
         self.service.advance(5)
         lease = Lease.get()
         self.service.set_ahead = self.ahead
-        other = another_keeper(self.service, "host:other:1", self.service.provider, self.policy)
+        other = another_controller(self.service, "host:other:1", self.service.provider, self.policy)
         self.service.database.run(membership.enroll, other.me)
         seen = membership.LeaseSeen(lease.holder, lease.identity, lease.beats)
         taken = self.service.database.run(membership.take_lease, other.me, seen)

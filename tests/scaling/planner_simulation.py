@@ -1,7 +1,7 @@
 """A simulated fleet on which the planner's steps are acted.
 
 People come and go; servers boot, fail to boot, die, fall silent, leave; operators drain servers,
-and ask for others in their place; machines do not stop or start as they are told; keepers die
+and ask for others in their place; machines do not stop or start as they are told; controllers die
 between two steps. What holds always is checked after each step.
 """
 
@@ -122,7 +122,7 @@ class Server:
 
 @dataclass
 class Simulation:
-    """A fleet, the people who want places on it, and a keeper who acts on the plan.
+    """A fleet, the people who want places on it, and a controller who acts on the plan.
 
     `boots`: whether what is launched from now on does; `stops` and `starts`: whether machines do as
     they are told. `most`: the most that ran at once.
@@ -200,7 +200,7 @@ class Simulation:
         server = servers[index % len(servers)]
         if how == "stopped":
             # Such as serve do not stop by themselves here; and somebody else who starts a machine
-            # beyond the maximum is nobody that the keeper could have kept from it.
+            # beyond the maximum is nobody that the controller could have kept from it.
             room = len(self.running()) < self.policy.maximum
             if server.state is not State.WARM or not room:
                 return
@@ -223,7 +223,7 @@ class Simulation:
         for server in self.servers.values():
             server.marked = server.state is State.DRAINING and server.marked
 
-    # The keeper
+    # The controller
 
     def place(self):
         """Place those who wait, and move those who should, onto the fullest with room, and last
@@ -265,7 +265,7 @@ class Simulation:
         )
 
     def round(self, steps_until_death=None):
-        """See, plan, act; the keeper may die after some steps. What was seen and planned."""
+        """See, plan, act; the controller may die after some steps. What was seen and planned."""
         fleet, demand = self.fleet(), self.demand()
         planned = plan(fleet, demand, self.policy)
         for step in planned.steps[:steps_until_death]:
@@ -276,8 +276,8 @@ class Simulation:
         return fleet, demand, planned
 
     def next_round(self, steps_until_death=None):
-        """The keeper's next one: a second later, and after longer where the last two had the same
-        plan and nobody moves."""
+        """The controller's next one: a second later, and after longer where the last two had the
+        same plan and nobody moves."""
         last = self.history[-2:]
         changes = len(last) < 2 or last[0] != last[1] or self.moved_now
         self.pass_time(1.0 if changes else QUIET_PAUSE)
@@ -412,7 +412,7 @@ EVENTS = st.one_of(
     ),
     st.tuples(st.just("boots"), st.booleans()),
     st.tuples(st.just("lists_come"), st.booleans()),
-    st.tuples(st.just("keeper_dies"), st.integers(0, 3)),
+    st.tuples(st.just("controller_dies"), st.integers(0, 3)),
 )
 POOL_EVENTS = st.one_of(
     EVENTS,
@@ -436,9 +436,9 @@ def sequences(events):
 
 
 def happens(simulation, event):
-    """Let one thing happen, and the keeper make a round. What it saw and planned."""
+    """Let one thing happen, and the controller make a round. What it saw and planned."""
     match event:
-        case ("keeper_dies", steps):
+        case ("controller_dies", steps):
             return simulation.round(steps)
         case ("boots" | "stops" | "starts" | "trouble", value):
             setattr(simulation, event[0], value)

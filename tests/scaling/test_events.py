@@ -18,7 +18,7 @@ from bbs.testing import MemoryBroker
 
 
 @implementer(IFleetController)
-class Keeper:
+class Controller:
     """Counts how often it was to look."""
 
     def __init__(self, is_leader: bool) -> None:
@@ -52,22 +52,22 @@ class OneLoginServer(SynchronousTestCase):
     def setUp(self) -> None:
         self.bus = RecordingBus()
         self.news = FleetEvents(self.bus)
-        self.keeper = Keeper(is_leader=True)
+        self.controller = Controller(is_leader=True)
         self.sought: list[str] = []
         for seeker in ("room", "door"):
             self.news.when_places(partial(self.sought.append, seeker))
-        self.news.hear(self.keeper)
+        self.news.hear(self.controller)
 
-    def test_a_keeper_here_looks_when_somebody_waits(self) -> None:
+    def test_a_controller_here_looks_when_somebody_waits(self) -> None:
         self.news.wanted()
-        self.assertEqual((self.keeper.looks, self.bus.told, self.sought), (1, [], []))
+        self.assertEqual((self.controller.looks, self.bus.told, self.sought), (1, [], []))
 
     def test_one_elsewhere_is_hinted_to(self) -> None:
-        self.keeper.is_leader = False
+        self.controller.is_leader = False
         self.news.wanted()
-        self.assertEqual((self.keeper.looks, self.bus.told, self.sought), (0, ["waiting"], []))
+        self.assertEqual((self.controller.looks, self.bus.told, self.sought), (0, ["waiting"], []))
 
-    def test_before_there_is_a_keeper(self) -> None:
+    def test_before_there_is_a_controller(self) -> None:
         FleetEvents(self.bus).wanted()
         self.assertEqual(self.bus.told, ["waiting"])
 
@@ -76,17 +76,17 @@ class OneLoginServer(SynchronousTestCase):
             tell()
             self.assertEqual((self.bus.told.pop(), self.sought), (event, ["room", "door"]))
             self.sought.clear()
-        self.assertEqual(self.keeper.looks, 0)
+        self.assertEqual(self.controller.looks, 0)
 
     def test_stopping_is_for_the_others(self) -> None:
         self.news.gone()
-        self.assertEqual((self.bus.told, self.sought, self.keeper.looks), (["gone"], [], 0))
+        self.assertEqual((self.bus.told, self.sought, self.controller.looks), (["gone"], [], 0))
 
     def test_a_hint_is_for_everybody(self) -> None:
-        """Also for a keeper that does not keep: whoever does may have gone."""
-        for self.keeper.is_leader in (True, False):
+        """Also for a controller that does not keep: whoever does may have gone."""
+        for self.controller.is_leader in (True, False):
             self.bus.hint({"event": "anything"})
-        self.assertEqual((self.keeper.looks, self.sought), (2, ["room", "door"] * 2))
+        self.assertEqual((self.controller.looks, self.sought), (2, ["room", "door"] * 2))
         self.assertEqual(self.bus.told, [])
 
     def test_people_are_told_where_they_are_served(self) -> None:
@@ -104,7 +104,7 @@ class TwoLoginServers(SynchronousTestCase):
         """Somebody waits at one, the other keeps the fleet; then there is a place."""
         broker, sought = MemoryBroker(), []
         here, there = (FleetEvents(Bus(broker.client(), "bbs")) for _ in range(2))
-        waits, keeps = Keeper(is_leader=False), Keeper(is_leader=True)
+        waits, keeps = Controller(is_leader=False), Controller(is_leader=True)
         here.hear(waits)
         there.hear(keeps)
         here.when_places(lambda: sought.append("here"))

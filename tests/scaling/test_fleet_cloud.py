@@ -34,7 +34,7 @@ from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Secret, Server, User
 from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
-from tests.memory_service import POLICY, another_keeper, memory_service
+from tests.memory_service import POLICY, another_controller, memory_service
 
 UNAVAILABLE = {
     "status": 1,
@@ -126,7 +126,7 @@ class CloudCase(SynchronousTestCase):
     """A service on a cloud, with one app server."""
 
     policy: Policy = POLICY
-    keeper: FleetController | None = None
+    controller: FleetController | None = None
     """The login server that has followed the service's own."""
     numbers = itertools.count(2)
 
@@ -145,12 +145,12 @@ class CloudCase(SynchronousTestCase):
 
     def succeed_by(self, successor: CloudInMemory) -> FleetController:
         """Another login server, which asks `successor`, keeps the fleet from now on."""
-        before = self.keeper or self.service.login.controller
+        before = self.controller or self.service.login.controller
         before.stopService()
         identity = f"host:nowhere:{next(self.numbers)}"
-        self.keeper = another_keeper(self.service, identity, successor, self.policy)
-        self.keeper.startService()
-        return self.keeper
+        self.controller = another_controller(self.service, identity, successor, self.policy)
+        self.controller.startService()
+        return self.controller
 
     def pass_time(self, seconds: float) -> None:
         """Every server that runs beats meanwhile."""
@@ -469,9 +469,9 @@ class Launching(CloudCase):
         [id] = {row.id for row in Server.select().where(Server.state == State.LAUNCHING)}
         successor = CloudInMemory(self.cloud.account)
         successor.on_launch = self.cloud.on_launch
-        keeper = self.succeed_by(successor)
+        controller = self.succeed_by(successor)
         self.pass_time(10)
-        self.assertTrue(keeper.is_leader)
+        self.assertTrue(controller.is_leader)
         self.assertEqual(successor.launched, [id])
         self.assertEqual(self.states(), ["ready", "ready"])
 
@@ -705,18 +705,18 @@ class Unlisted(CloudCase):
         self.assertEqual(Server.get_by_id(self.server).state, State.DRAINING)
 
 
-class Strays(CloudCase):
+class Orphans(CloudCase):
     policy = replace(POLICY, maximum=2)
 
     def setUp(self) -> None:
         super().setUp()
-        self.launch_unseen("stray")
+        self.launch_unseen("orphan")
 
     def test_an_instance_without_a_server_is_ended_after_the_grace(self) -> None:
         self.pass_time(CONSISTENCY_GRACE - 4)
-        self.assertIn("stray", self.cloud.alive())
+        self.assertIn("orphan", self.cloud.alive())
         self.pass_time(SETTLED_INTERVAL + 10)
-        self.assertNotIn("stray", self.cloud.alive())
+        self.assertNotIn("orphan", self.cloud.alive())
         self.assertEqual(self.states(), ["ready"])
 
     def test_until_then_it_counts_to_the_maximum(self) -> None:
@@ -747,11 +747,11 @@ class Strays(CloudCase):
         self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL + 90)
         said = [formatEvent(event) for event in told if "without a server" in formatEvent(event)]
         self.assertEqual(len(said), 2, said)
-        stray, other = sorted(said, key=lambda line: closed in line)
+        orphan, other = sorted(said, key=lambda line: closed in line)
         self.assertRegex(
-            stray,
-            r"\Aending i-stra of launch stray, which has run without a server for \d\d s: no server"
-            r" of this fleet has it, or had it lately\Z",
+            orphan,
+            r"\Aending i-orph of launch orphan, which has run without a server for \d\d s:"
+            r" no server of this fleet has it, or had it lately\Z",
         )
         self.assertIn(f"{closed}, which has run", other)
         self.assertTrue(other.endswith(": its server was closed"), other)
@@ -764,36 +764,36 @@ class Strays(CloudCase):
             lists.append(self.service.clock.seconds())
             if lists[-1] - lists[0] >= CONSISTENCY_GRACE:
                 now = self.service.wall()
-                row = Server(id="stray", scope=self.cloud.scope, capacity=2, created=now)
+                row = Server(id="orphan", scope=self.cloud.scope, capacity=2, created=now)
                 row.save(force_insert=True)
                 self.cloud.on_list = lambda: None
 
         self.cloud.on_list = appear
         self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL + 10)
         self.assertEqual(self.states(), ["ready", "launching"])
-        self.assertIn("stray", self.cloud.alive())
-        Server.delete().where(Server.id == "stray").execute()
+        self.assertIn("orphan", self.cloud.alive())
+        Server.delete().where(Server.id == "orphan").execute()
         self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL)
-        self.assertNotIn("stray", self.cloud.alive())
+        self.assertNotIn("orphan", self.cloud.alive())
 
     def test_those_that_may_be_another_fleets_are_neither_counted_nor_ended(self) -> None:
-        self.cloud.anothers.add("stray")
+        self.cloud.anothers.add("orphan")
         self.service.people("ann", "bob")
         self.pass_time(SETTLED_INTERVAL)
         peer = self.waiting("cat")
         self.pass_time(10)
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
         self.pass_time(2 * CONSISTENCY_GRACE)
-        self.assertIn("stray", self.cloud.alive())
+        self.assertIn("orphan", self.cloud.alive())
         self.assertEqual(self.cloud.count("terminate"), 0)
 
     def test_one_that_cannot_be_ended_is_tried_again(self) -> None:
         self.cloud.trouble["terminate"] = AWAY
         self.pass_time(CONSISTENCY_GRACE + 60)
-        self.assertIn("stray", self.cloud.alive())
+        self.assertIn("orphan", self.cloud.alive())
         self.cloud.trouble.clear()
         self.pass_time(60)
-        self.assertNotIn("stray", self.cloud.alive())
+        self.assertNotIn("orphan", self.cloud.alive())
 
 
 class Asked(CloudCase):
@@ -809,7 +809,7 @@ class Asked(CloudCase):
 
     def test_what_was_asked_for_while_a_round_looked_waits_for_the_next(self) -> None:
         """Where that would be one too many, until the instance has ended."""
-        self.launch_unseen("stray")
+        self.launch_unseen("orphan")
         self.cloud.trouble["terminate"] = AWAY
         self.pass_time(8)
         lists = self.cloud.count("list")
@@ -959,7 +959,7 @@ class SeveralWays(CloudCase):
 
 
 class NotSeenYet(CloudCase):
-    """A keeper that has just come, to a fleet that may have more than its rows say."""
+    """A controller that has just come, to a fleet that may have more than its rows say."""
 
     policy = replace(POLICY, maximum=2)
 

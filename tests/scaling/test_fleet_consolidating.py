@@ -1,4 +1,4 @@
-"""The keeper gives up servers whose people fit elsewhere, and moves those few by few."""
+"""The controller gives up servers whose people fit elsewhere, and moves those few by few."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Consolidating(ConsolidatingCase):
         self.pass_time(2)
         self.assertEqual(Server.get(Server.id == draining.id).taken, 0)
 
-    def test_a_new_keeper_waits_anew_and_goes_on_with_what_drains(self) -> None:
+    def test_a_new_controller_waits_anew_and_goes_on_with_what_drains(self) -> None:
         self.fill_another(5)
         self.go("p0", "p1", "p2", "q0", "q1")
         self.pass_time(AFTER - 20)
@@ -212,7 +212,7 @@ class Foreseeing(CloudCase):
         self.assertGreater(self.spare(), 10)
         self.assertLess(self.spare(), 25)
 
-    def test_a_new_keeper_knows_boots_and_how_many_there_are(self) -> None:
+    def test_a_new_controller_knows_boots_and_how_many_there_are(self) -> None:
         self.service.people(*(f"p{number}" for number in range(16)))
         Server.update(ready=Server.created + 170.0).execute()
         successor = CloudInMemory(self.cloud.account)
@@ -224,11 +224,11 @@ class Foreseeing(CloudCase):
 
     def test_who_keeps_the_fleet_no_more_says_nothing_of_it(self) -> None:
         self.pass_time(4)
-        keeper = self.service.login.controller
+        controller = self.service.login.controller
         Lease.update(holder="f" * 32, identity="host:elsewhere:1").execute()
         self.service.clock.advance(2.5)
         self.service.settle()
-        self.assertFalse(keeper.is_leader)
+        self.assertFalse(controller.is_leader)
         [row] = LoginServer.select()
         self.service.clock.advance(2.5)
         [row] = LoginServer.select()

@@ -1,4 +1,4 @@
-"""The keeper launches others in place of servers that operators want replaced, one by one."""
+"""The controller launches others in place of servers that operators want replaced, one by one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ReplacingCase(CloudCase):
             self.assertEqual(self.service.at_home(token).ask(f"who {token}")["status"], 0)
 
     def told(self) -> str:
-        """What the keeper tells everybody of what it waits for."""
+        """What the controller tells everybody of what it waits for."""
         return blocker_text(figures_of(row).get(DELAY, 0) for row in LoginServer.select())
 
     def logged(self) -> list[str]:
@@ -133,7 +133,7 @@ class Replacing(ReplacingCase):
         self.assertGreaterEqual(len(stay), SERVERS - 1)
         self.assertEqual(len(self.rows()), SERVERS)
 
-    def test_another_keeper_goes_on(self) -> None:
+    def test_another_controller_goes_on(self) -> None:
         """Killed at any moment; the launch for the first is not made twice."""
         self.ask()
         for _ in range(20):
@@ -141,8 +141,8 @@ class Replacing(ReplacingCase):
             successor = CloudInMemory(self.cloud.account)
             successor.launched = self.cloud.launched
             successor.on_launch = self.cloud.on_launch
-            keeper = self.succeed_by(successor)
-        self.addCleanup(keeper.stopService)
+            controller = self.succeed_by(successor)
+        self.addCleanup(controller.stopService)
         self.follow(120)
         self.assertFalse({row.id for row in self.rows()} & self.old)
         self.assertEqual(len(self.rows()), SERVERS)

@@ -1,4 +1,4 @@
-"""The shelf: stopped machines that are started when a crowd comes."""
+"""The warm pool: stopped machines that are started when a crowd comes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.scaling.observer import CONSISTENCY_GRACE
 from bbs.storage.models import Server
 from bbs.testing.provider import MemoryProvider, WarmMemoryProvider
-from tests.memory_service import POLICY, another_keeper, memory_service
+from tests.memory_service import POLICY, another_controller, memory_service
 from tests.scaling.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
 
 
@@ -147,7 +147,7 @@ class Waking(WarmCase):
         self.assertEqual((row.state, row.shelved, row.leaving), (State.READY, False, False))
         self.assertEqual(self.cloud.count("start"), 1)
         self.pass_time(20)
-        # The shelf is filled again.
+        # The warm pool is filled again.
         self.assertEqual(self.states(), ["ready", "ready", "warm"])
         self.assertEqual(self.cloud.count("launch"), launches + 1)
 
@@ -196,7 +196,7 @@ class Waking(WarmCase):
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
         self.assertEqual(Server.get(Server.id == id).state, State.READY)
 
-    def test_another_keeper_goes_on(self) -> None:
+    def test_another_controller_goes_on(self) -> None:
         id = self.warm()
         self.cloud.trouble["start"] = AWAY
         self.crowd("ann", "bob", "cat")
@@ -206,10 +206,10 @@ class Waking(WarmCase):
         launches = self.cloud.count("launch")
         self.pass_time(30)
         self.assertEqual(Server.get(Server.id == id).state, State.READY)
-        # One for the shelf.
+        # One for the warm pool.
         self.assertEqual(self.cloud.count("launch"), launches + 1)
 
-    def test_a_refusal_is_for_an_operator_and_the_shelf_stays(self) -> None:
+    def test_a_refusal_is_for_an_operator_and_the_warm_pool_stays(self) -> None:
         id = self.warm()
         self.cloud.trouble["start"] = LaunchRefused("not allowed: ec2:StartInstances")
         peer = self.crowd("ann", "bob", "cat")
@@ -235,7 +235,7 @@ class AtTheMaximum(WarmCase):
         self.pass_time(4)
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
         self.pass_time(60)
-        # Now there is no room to fill the shelf.
+        # Now there is no room to fill the warm pool.
         self.assertEqual(self.states(), ["ready", "ready"])
         self.assertEqual(len(self.cloud.alive()), 2)
 
@@ -315,15 +315,15 @@ class Ending(WarmCase):
         id = self.warm()
         self.service.login.controller.stopService()
         self.service.settle()
-        keeper = another_keeper(
+        controller = another_controller(
             self.service, "host:other:2", self.cloud, replace(self.policy, warm=0)
         )
-        keeper.startService()
+        controller.startService()
         self.pass_time(90)
         self.assertEqual(self.states(), ["ready"])
         self.assertEqual(Server.get(Server.id == id).reason, "beyond fleet.warm")
         self.assertEqual(self.cloud.standing(), set())
-        keeper.stopService()
+        controller.stopService()
         self.service.settle()
 
 
@@ -350,8 +350,8 @@ class Stopped(WarmCase):
         self.pass_time(20)
         self.assertEqual(Server.get(Server.id == id).state, State.READY)
 
-    def test_a_stray_that_is_stopped_is_ended(self) -> None:
-        self.launch_unseen("stray")
-        self.successResultOf(self.cloud.stop_quietly("stray"))
+    def test_an_orphan_that_is_stopped_is_ended(self) -> None:
+        self.launch_unseen("orphan")
+        self.successResultOf(self.cloud.stop_quietly("orphan"))
         self.pass_time(CONSISTENCY_GRACE + 40)
-        self.assertNotIn("stray", self.cloud.standing() | self.cloud.alive())
+        self.assertNotIn("orphan", self.cloud.standing() | self.cloud.alive())

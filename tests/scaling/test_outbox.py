@@ -69,7 +69,7 @@ class Heard(SynchronousTestCase):
         self.out(self.ann)
 
     def test_a_round_takes_them_too(self) -> None:
-        """So what is done by the page is heard at once: it has the keeper look."""
+        """So what is done by the page is heard at once: it has the controller look."""
         self.act(user_admin.kick, "ann")
         self.memory.login.news.wanted()
         self.memory.settle()
@@ -149,7 +149,7 @@ class Taking(DatabaseCase):
         self.clock.advance(LOOK_INTERVAL)
         self.assertEqual(self.told(), channels)
 
-    def test_only_the_keeper_takes_them(self) -> None:
+    def test_only_the_controller_takes_them(self) -> None:
         self.is_leader = False
         self.leave("a")
         self.clock.advance(LOOK_INTERVAL)

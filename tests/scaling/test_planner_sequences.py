@@ -302,7 +302,8 @@ class ReplacingSequenceTests(SynchronousTestCase):
     )
     @settings(phases=QUICK)
     def test_it_grows_by_one_and_everybody_moves_once(self, policy, people, deaths):
-        """Where nobody comes or goes, nothing fails and there is room; whenever the keeper dies."""
+        """Where nobody comes or goes, nothing fails and there is room; whenever the controller
+        dies."""
         policy = replace(policy, consolidate_after=0.0, warm=0, idle_grace=30.0, maximum=50)
         simulation = Simulation(policy)
         simulation.arrive(people)

@@ -217,7 +217,7 @@ class Kits(InstalledCase):
         self.stop()
         self.assertFalse(os.path.exists(path))
 
-    def test_a_shelf_needs_a_provider_that_stops_machines(self) -> None:
+    def test_a_warm_pool_needs_a_provider_that_stops_machines(self) -> None:
         config = self.config("ships", fleet__warm="2")
         told = "fleet.warm: the provider ships cannot keep stopped servers: set it to 0"
         with self.assertRaises(ConfigError) as refused:

@@ -1,9 +1,9 @@
 """Pictures of the operators' page: `python -m tests.screens.web`, from the project's folder.
 
 A real login server serves the page, on a database in which the rows of twelve app servers, in every
-state, are made up and kept moving; a keeper of the fleet that is somewhere else leaves them to it.
-The hour before and its events are made up too, as another login server would have left them. They
-go to `docs/screens`.
+state, are made up and kept moving; a controller of the fleet that is somewhere else leaves them to
+it. The hour before and its events are made up too, as another login server would have left them.
+They go to `docs/screens`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def an_id(number: int) -> str:
 
 
 def fill(now: float) -> None:
-    """The fleet as it begins, with a keeper that is elsewhere."""
+    """The fleet as it begins, with a controller that is elsewhere."""
     LoginServer.insert(id="elsewhere", identity="", logins=0).execute()
     Lease.insert(name=FLEET_LEASE, holder="elsewhere", identity="").execute()
     for number, (_, people, _, _, _, age) in enumerate(FLEET):

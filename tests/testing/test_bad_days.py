@@ -1,4 +1,5 @@
-"""What becomes of people when the database is away for a while, or a keeper of the fleet dies."""
+"""What becomes of people when the database is away for a while, or a controller of the fleet
+dies."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from bbs.testing.provider import MemoryProvider
 from bbs.testing.service import HINT_KEY, QUICK
 from bbs.testing.threads import Inline
 from tests.faulty_database import Disk
-from tests.memory_service import POLICY, another_keeper, configuration
+from tests.memory_service import POLICY, another_controller, configuration
 from tests.slow_service import SlowService
 
 P = ParamSpec("P")
@@ -215,7 +216,7 @@ def dead_identity() -> str:
     return subprocess.check_output([sys.executable, "-c", program], text=True).strip()
 
 
-class KeepersCase(BadDaysCase):
+class ControllersCase(BadDaysCase):
     """Two login servers over one database; the first keeps the fleet, by the clock of a process
     that can be stopped."""
 
@@ -250,7 +251,7 @@ class KeepersCase(BadDaysCase):
         super().setUp()
         self.pass_time(0.2)
         self.provider = MemoryProvider("memory of the second")
-        self.second = another_keeper(
+        self.second = another_controller(
             self.service, "host:elsewhere:1", self.provider, replace(POLICY, minimum=0)
         )
         self.second.startService()
@@ -261,9 +262,9 @@ class KeepersCase(BadDaysCase):
     def first(self) -> FleetController:
         return self.service.login.controller
 
-    def stop(self, keeper: FleetController) -> None:
-        if keeper.running:
-            keeper.stopService()
+    def stop(self, controller: FleetController) -> None:
+        if controller.running:
+            controller.stopService()
 
     def pass_time(self, seconds: float) -> None:
         """Let a moment pass for both, unless the process of the first is stopped."""
@@ -283,7 +284,7 @@ class KeepersCase(BadDaysCase):
         self.process.advance(self.service.clock.seconds() - self.process.seconds())
 
 
-class Keepers(KeepersCase):
+class Controllers(ControllersCase):
     def test_one_at_a_time(self) -> None:
         self.rounds(60)
         self.assertEqual((self.first.is_leader, self.second.is_leader), (True, False))
@@ -355,7 +356,7 @@ class Keepers(KeepersCase):
         self.assertEqual(self.threads.asked, 0)
 
 
-class Sweeping(KeepersCase):
+class Sweeping(ControllersCase):
     retention = 10.0
 
     def test_what_has_expired_is_swept_away(self) -> None:

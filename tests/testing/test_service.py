@@ -445,7 +445,7 @@ class OtherPeoplesCommands(ServiceCase):
 
 
 class Fleet(ServiceCase):
-    """The keeper and the waiting room, on a provider in memory."""
+    """The controller and the waiting room, on a provider in memory."""
 
     def test_a_login_that_finds_no_room_waits_while_others_are_served(self) -> None:
         self.service.people("ann", "bob")

@@ -344,7 +344,7 @@ class Outdated(PageCase):
         self.assertEqual(told, [{"what": "replace", **who}, {"what": "replace-cancel", **who}])
 
     def test_it_is_done(self) -> None:
-        """By the fleet's keeper, and each server once."""
+        """By the fleet's controller, and each server once."""
         self.liz.post("/servers/replace")
         self.pass_time(60)
         self.liz.connect()

@@ -13,7 +13,7 @@ from bbs.storage.models import Lease, LoginServer, News, Point, Server
 from bbs.testing import MemoryProvider
 from bbs.web.history import MOST_PLOTTED, chosen
 from bbs.web.page import OperatorsPage
-from tests.memory_service import another_keeper
+from tests.memory_service import another_controller
 from tests.web.case import AwayCase, Browser, PageCase, Watcher
 
 
@@ -139,17 +139,17 @@ class Restarting(MemoryCase):
 
 
 class WhenItHappened(MemoryCase):
-    def test_what_an_older_keeper_did(self) -> None:
+    def test_what_an_older_controller_did(self) -> None:
         """It stored nothing: whoever follows tells it, as it begins."""
         self.pass_time(2)
         ended = self.service.wall() - 1
         row = {"id": "older", "scope": "x", "state": "gone", "capacity": 1, "created": 1.0}
         Server.insert(row | {"ready": 2.0, "ended": ended, "reason": "drained"}).execute()
-        keeper = another_keeper(self.service, "other", MemoryProvider())
-        Lease.update(holder=keeper.me.id, identity="other").execute()
-        self.service.database.run(membership.enroll, keeper.me)
-        keeper.startService()
-        self.addCleanup(lambda: self.successResultOf(keeper.stopService()))
+        controller = another_controller(self.service, "other", MemoryProvider())
+        Lease.update(holder=controller.me.id, identity="other").execute()
+        self.service.database.run(membership.enroll, controller.me)
+        controller.startService()
+        self.addCleanup(lambda: self.successResultOf(controller.stopService()))
         self.pass_time(2)
         row_of_it = News.get(News.server == "older")
         self.assertEqual((row_of_it.text, row_of_it.at), ("Server older is gone: drained.", ended))
@@ -405,7 +405,7 @@ class HowMuch(MemoryCase):
         wrote = [rule for rule in rules if rule.__module__ == page_history.__name__]
         self.assertEqual(wrote, [page_history.write_points] * 3)
 
-    def test_the_keeper_removes_what_is_too_old(self) -> None:
+    def test_the_controller_removes_what_is_too_old(self) -> None:
         """Also where nobody has a page."""
         self.stop_page()
         events = [Event(EventKind.GONE, 1.0, f"s{number}") for number in range(2 * NEWS_KEPT)]

@@ -274,8 +274,8 @@ class Snapshots(SynchronousTestCase):
 
     def test_places_that_are_to_be_kept_free(self) -> None:
         """As configured, or as whichever login server says that keeps the fleet."""
-        keeper = LoginServerRow(id="a", logins=1, counts={}, figures={"spare": 17, "moved": 4})
-        fleet = replace(QUIET, login_servers=(replace(keeper, id="b", figures={}), keeper))
+        controller = LoginServerRow(id="a", logins=1, counts={}, figures={"spare": 17, "moved": 4})
+        fleet = replace(QUIET, login_servers=(replace(controller, id="b", figures={}), controller))
         for foresees, spare in ((False, POLICY.spare), (True, 17)):
             info = replace(INFO, policy=replace(POLICY, foresees=foresees))
             shown: Any = snapshot(self.view(fleet), info, None)
@@ -315,19 +315,19 @@ class Snapshots(SynchronousTestCase):
             self.assertEqual((shown["outdated"], shown["asked"]), (outdated, marked), server)
 
     def test_for_what_a_replacement_waits(self) -> None:
-        keeper = LoginServerRow(id="a", logins=1, counts={}, figures={"delay": 7})
+        controller = LoginServerRow(id="a", logins=1, counts={}, figures={"delay": 7})
         waits = replace(
-            QUIET, servers=(replace(SERVER, replace_asked=True),), login_servers=(keeper,)
+            QUIET, servers=(replace(SERVER, replace_asked=True),), login_servers=(controller,)
         )
         for figures, reason in (
             ({"delay": 7}, Blocker.FULL.text),
             ({"delay": 0}, None),
             ({"delay": 98}, UNKNOWN_BLOCKER),
         ):
-            fleet = replace(waits, login_servers=(replace(keeper, figures=figures),))
+            fleet = replace(waits, login_servers=(replace(controller, figures=figures),))
             self.assertEqual(self.shown(fleet)["replacing"]["waits_for"], reason)
         self.assertIsNone(self.shown(replace(waits, servers=()))["replacing"]["waits_for"])
-        calm = replace(waits, login_servers=(replace(keeper, figures={}),))
+        calm = replace(waits, login_servers=(replace(controller, figures={}),))
         self.assertNotEqual(essence(self.view(waits)), essence(self.view(calm)))
 
     def test_which_fleet_it_is_is_for_operators_where_it_matters(self) -> None:

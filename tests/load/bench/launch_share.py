@@ -4,7 +4,7 @@
 
 A login server on MariaDB and ActiveMQ, and the cloud of `tests/cloud`, whose RunInstances answers
 at once and whose instances are processes of this machine. Again and again, at any moment of the
-keeper's rounds, somebody logs in for whom there is no app server. Told are
+controller's rounds, somebody logs in for whom there is no app server. Told are
 
 - `call`: from the login to RunInstances,
 - `start`: from the end of the boot until the app server listens, which is mostly Python's start,

@@ -1,4 +1,4 @@
-"""The fleet's keepers on a cloud that fails in every way, on a clock that costs no time.
+"""The fleet's controllers on a cloud that fails in every way, on a clock that costs no time.
 
     python -m tests.load.simulation --rounds 1000 --seed 1  # rounds of faults; a seed replays them
     python -m tests.load.simulation --breaks --rounds 200   # what notices that a protection is out
@@ -6,9 +6,9 @@
     python -m tests.load.simulation.day --servers 1000      # a day of a large fleet
     python -m tests.load.simulation.round_cost              # what a round costs
 
-Keepers, steps, provider, rules, waiting rooms and database are the real ones; EC2, the app servers
-on its machines, the people and the clock are not. Everything that happens by chance comes from the
-seed: the same seed is the same story.
+Controllers, steps, provider, rules, waiting rooms and database are the real ones; EC2, the app
+servers on its machines, the people and the clock are not. Everything that happens by chance comes
+from the seed: the same seed is the same story.
 
 In a round people come and go while calls fail, are throttled or lose their answers, lists are bad,
 clocks wrong, capacity lacks and the launch template changes; login servers die between any two

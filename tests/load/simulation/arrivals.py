@@ -2,7 +2,7 @@
 
     python -m tests.load.simulation.arrivals [--seed N] [--load NAME ...] [--people N] [--jobs N]
 
-Prints a table as Markdown, in some twenty minutes on two cores. Keeper, rules, waiting room and
+Prints a table as Markdown, in some twenty minutes on two cores. Controller, rules, waiting room and
 database are the real ones, on a cloud without faults and a clock that costs no time. Boots take
 45 s, give or take 10; ten people go to a server; who comes stays for ten minutes on average, by an
 exponential distribution. Beside what was used stands the least that could be: servers that are

@@ -234,8 +234,8 @@ BREAKS: Mapping[str, Break] = {
     ),
     "look": Break("what may have been launched is not looked for", _look, ("token",)),
     "template": Break("a request does not suit the launch template", _template),
-    # Covered by each other: an instance is ended as a stray only after a look at its server's row.
-    "stands": Break("strays are ended without a look at the rows", _stands, ("warm",)),
+    # Covered by each other: an orphan is ended only after a look at its server's row.
+    "stands": Break("orphans are ended without a look at the rows", _stands, ("warm",)),
     "warm": Break("what stands by is taken for what nobody owns", _warm, ("stands",)),
     "warm-runs": Break("what stands by is taken for stopped before it is", _warm_runs),
     "warm-spot": Break("what stands by is launched as Spot, and cannot stop", _warm_spot),

@@ -91,7 +91,7 @@ def what_is_wrong(fleet: Fleet) -> list[str]:
             wrong.append(f"{row.id} is {row.state}")
         if row.replace_asked and not full:
             wrong.append(f"{row.id} is to be replaced still")
-    wrong += _of_the_shelf(fleet, [*rows.values()], full)
+    wrong += _of_the_pool(fleet, [*rows.values()], full)
     wrong += [
         f"{row.id} is not where it is said to be"
         for row in ready
@@ -119,12 +119,12 @@ def what_is_wrong(fleet: Fleet) -> list[str]:
     return [f"{fleet.name}: {text}" for text in wrong]
 
 
-def _of_the_shelf(fleet: Fleet, servers: Sequence[Server], full: bool) -> list[str]:
-    """The shelf is full, if there is room to boot one for it, and all on it is stopped."""
+def _of_the_pool(fleet: Fleet, servers: Sequence[Server], full: bool) -> list[str]:
+    """The warm pool is full, if there is room to boot one for it, and all on it is stopped."""
     warm = {row.id for row in servers if row.state == State.WARM}
     alive = fleet.world.cloud.alive()
     wrong = [
-        f"{machine.launch_id} runs on the shelf"
+        f"{machine.launch_id} runs in the warm pool"
         for machine in alive
         if machine.owner is fleet and machine.launch_id in warm
     ]

@@ -1,4 +1,4 @@
-"""A cloud like EC2, with its faults, and a plain provider through which one keeper sees it.
+"""A cloud like EC2, with its faults, and a plain provider through which one controller sees it.
 
 What it has in common with EC2: a launch's id is its idempotency token and its tag; a call that was
 not answered may have been carried out, now or later; what is listed lags behind what is; what has
@@ -257,7 +257,8 @@ class Cloud:
 
 @implementer(IProvider)
 class CloudProvider(Service):
-    """One keeper's provider. `mortal` decides whether the keeper lives to ask, and to hear."""
+    """One controller's provider. `mortal` decides whether the controller lives to ask, and to
+    hear."""
 
     scope = SCOPE
     shared = True

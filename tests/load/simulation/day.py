@@ -2,12 +2,12 @@
 
     python -m tests.load.simulation.day [--servers 1000] [--hours 24] [--seed 1]
 
-Real keeper, rules and waiting room of two login servers, SQLite in memory, a cloud and app servers
-that are simulated. Of the machines one in a hundred dies; at noon, with the most people, a third of
-them at once (an availability zone); in the fifth hour the cloud lists nothing; each two hours the
-keeper is killed. People come by a Poisson process whose rate follows the hour, and stay for four
-hours on average. All app servers beat in one statement each `INTERVAL` seconds, as 5,000 that beat
-each 2 s would be 216 million events: who is silent is noticed as much later.
+Real controller, rules and waiting room of two login servers, SQLite in memory, a cloud and app
+servers that are simulated. Of the machines one in a hundred dies; at noon, with the most people, a
+third of them at once (an availability zone); in the fifth hour the cloud lists nothing; each two
+hours the controller is killed. People come by a Poisson process whose rate follows the hour, and
+stay for four hours on average. All app servers beat in one statement each `INTERVAL` seconds, as
+5,000 that beat each 2 s would be 216 million events: who is silent is noticed as much later.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class DayClock(FastClock):
 
 
 class RoundsTimed(Mortal):
-    """A login server whose keeper's rounds are timed."""
+    """A login server whose controller's rounds are timed."""
 
     def callLater(self, delay: float, call: Callable[..., Any], *args: Any) -> Any:
         self._clock.timing = call.__name__ == "_begin"
@@ -196,7 +196,7 @@ class Hints:
 
 
 class LoginServer:
-    """A login server's keeper and waiting room."""
+    """A login server's controller and waiting room."""
 
     def __init__(self, day: Day) -> None:
         self.mortal = RoundsTimed(day.clock, day.chance, None)
@@ -398,11 +398,11 @@ class Day:
         if self.quiet:
             return
         self.clock.callLater(KILLED_EACH, self._kill)
-        keeper = next((one for one in self.login_servers if one.controller.is_leader), None)
-        if keeper is None:
+        controller = next((one for one in self.login_servers if one.controller.is_leader), None)
+        if controller is None:
             return
-        keeper.mortal.die()
-        self.login_servers.remove(keeper)
+        controller.mortal.die()
+        self.login_servers.remove(controller)
         self.clock.callLater(10.0, lambda: self.login_servers.append(LoginServer(self)))
         for user in self._asks:  # Some of them asked that one; to ask twice does no harm.
             self.clock.callLater(self.chance.uniform(1.0, 3.0), self._ask, user)

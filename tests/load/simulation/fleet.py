@@ -93,7 +93,8 @@ class Hints:
 
 
 class LoginServer:
-    """A login server's keeper and waiting room, from when it has found out of which fleet it is."""
+    """A login server's controller and waiting room, from when it has found out of which fleet it
+    is."""
 
     def __init__(self, fleet: Fleet, life: int | None) -> None:
         world = fleet.world

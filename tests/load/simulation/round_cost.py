@@ -1,4 +1,4 @@
-"""What one round of the fleet's keeper costs this process, by the number of servers.
+"""What one round of the fleet's controller costs this process, by the number of servers.
 
     python -m tests.load.simulation.round_cost [--database mysql]
 

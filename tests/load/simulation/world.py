@@ -92,7 +92,7 @@ class World:
         self.clocks = Random(-seed - 1)
         self.clocks_are_right = self.clocks.random() < 0.5
         """Whether the wall clocks of login servers are, in this round."""
-        # And so have the shelf and Spot instances.
+        # And so have the warm pool and Spot instances.
         self.extras = Random(f"extras {seed}")
         self._replacing = Random(f"replacing all {seed}")
         self.born: dict[str, float] = {}

@@ -40,16 +40,16 @@ class ProviderCase(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.ec2 = MemoryEC2()
-        self.provider = self.keeper()
+        self.provider = self.controller()
         self.client = self.latest
-        # It has kept the fleet for a while: no launch is another keeper's.
+        # It has kept the fleet for a while: no launch is another controller's.
         for _ in range(2):
             self.listed()
             self.clock.advance(REMEMBERED - GATHER)
         self.listed()
         self.ec2.calls.clear()
 
-    def keeper(
+    def controller(
         self, *, fleet_id=FLEET_ID, other_ids=(), former=False, user_data="data of {}", **changes
     ):
         """One more provider of the fleet."""

@@ -1,4 +1,5 @@
-"""Launches that one keeper begins and another goes on with: made once, whatever way they went."""
+"""Launches that one controller begins and another goes on with: made once, whatever way they
+went."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ class HandedOn(ProviderCase):
         return succeed(None)
 
     def successor(self, **changes):
-        """Another keeper's provider, which knows what is written down, and nothing else."""
-        successor = self.keeper(**changes)
+        """Another controller's provider, which knows what is written down, and nothing else."""
+        successor = self.controller(**changes)
         successor.write_strategy = self.write
         successor.know_strategies(self.written, set(self.written))
         return successor
@@ -57,7 +58,7 @@ class HandedOn(ProviderCase):
         self.lost()
         self.failureResultOf(self.launch("a"), ProviderUnavailable)
         self.ec2.hidden = {"i-1"}
-        successor = self.keeper()
+        successor = self.controller()
         self.ec2.instances[self.ec2.launch("x")]["SubnetId"] = "s-1"
         self.listed(successor)
         successor.know_strategies(self.written, {"a"})

@@ -68,7 +68,7 @@ class WithoutAddress(ProviderCase):
         logs = capturedLogs()
         self.said = logs.__enter__()
         self.addCleanup(logs.__exit__, None, None, None)
-        self.provider = self.keeper(address="public")
+        self.provider = self.controller(address="public")
 
     def critical(self):
         return [event for event in self.said if event["log_level"] is LogLevel.critical]
@@ -111,7 +111,7 @@ class WithoutAddress(ProviderCase):
         self.assertTrue(self.listed()["a"].alive)
 
     def test_seen_late(self):
-        """One that was not seen to boot may serve: it is left to the fleet's keeper."""
+        """One that was not seen to boot may serve: it is left to the fleet's controller."""
         self.ec2.become(self.ec2.launch("a"), "running")
         self.listed()
         self.clock.advance(instance_states.ADDRESS_GRACE)
@@ -128,7 +128,7 @@ class WithoutAddress(ProviderCase):
         self.assertFalse(self.listed()["a"].alive)
 
     def test_names(self):
-        self.provider = self.keeper(address="dns")
+        self.provider = self.controller(address="dns")
         self.boots("a")
         self.clock.advance(instance_states.ADDRESS_GRACE)
         self.listed()
@@ -195,7 +195,7 @@ class Stopped(ProviderCase):
         """To ask for its launch starts nothing."""
         self.stands()
         self.launched()
-        self.launched("a", self.keeper())
+        self.launched("a", self.controller())
         self.assertEqual(len(self.ec2.instances), 1)
         self.assertEqual(self.states(), {"a": (False, True)})
 
@@ -252,14 +252,14 @@ class Stopped(ProviderCase):
 
     def test_of_another_fleet(self):
         self.runs()
-        other = self.keeper(fleet_id="f" * 16)
+        other = self.controller(fleet_id="f" * 16)
         self.failureResultOf(self.stop("a", other), LaunchFailed)
         self.assertEqual(self.alive(), ["i-1"])
 
     def test_looked_for(self):
         """A successor that has listed nothing yet finds it by its tag."""
         self.stands()
-        self.successResultOf(self.start("a", self.keeper()))
+        self.successResultOf(self.start("a", self.controller()))
         self.assertEqual(self.alive(), ["i-1"])
 
     def test_several_in_one_call(self):

@@ -129,7 +129,7 @@ class Balance(ProviderCase):
 
     def test_one_way(self):
         """Where there is but one, EC2's own words are told."""
-        only = self.keeper(instance_type=("t3.micro",), subnet_ids=("s-1",))
+        only = self.controller(instance_type=("t3.micro",), subnet_ids=("s-1",))
         self.ec2.lacks = {("t3.micro", "s-1", False)}
         failed = self.failureResultOf(self.launch("a", only), LaunchFailed)
         self.assertIn("EC2 refuses RunInstances", str(failed.value))
@@ -140,7 +140,7 @@ class Balance(ProviderCase):
         self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch("b"), ProviderUnavailable)
         self.ec2.hidden = {"i-2"}
-        successor = self.keeper()
+        successor = self.controller()
         self.listed(successor)
         self.launched("b", successor)
         self.assertEqual(self.alive(), ["i-1", "i-2"])
@@ -151,7 +151,7 @@ class Spot(ProviderCase):
 
     def setUp(self):
         super().setUp()
-        self.spot = self.keeper(spot=True)
+        self.spot = self.controller(spot=True)
 
     def asked(self):
         """What was asked for: type, subnet, and whether as Spot."""
@@ -207,7 +207,7 @@ class Spot(ProviderCase):
             "MaxSpotInstanceCountExceeded",
             "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
         ):
-            provider = self.keeper(spot=True)
+            provider = self.controller(spot=True)
             self.ec2.calls.clear()
             self.ec2.errors["run_instances"] = [client_error(code)]
             self.launched(code[:9], provider)
@@ -229,7 +229,7 @@ class Templates(ProviderCase):
 
     def templated(self, **changes):
         changes = {"launch_template": "bbs:3", "image_id": "", "address": "public", **changes}
-        return self.keeper(**changes)
+        return self.controller(**changes)
 
     def test_asked_once(self):
         self.ec2.template = self.GROUPS

@@ -151,16 +151,17 @@ class Launching(ProviderCase):
         self.assertEqual(len(self.tried()), 2)
 
     def test_token_used(self):
-        """A launch that another version of this keeper made with other user data is that launch."""
+        """A launch that another version of this controller made with other user data is that
+        launch."""
         self.launched()
-        self.launched("a", self.keeper(user_data="other {}"))
+        self.launched("a", self.controller(user_data="other {}"))
         self.assertEqual(len(self.alive()), 1)
 
     def test_token_used_and_not_shown(self):
         """It exists, and is not shown yet: nothing is launched by another way."""
         self.launched()
         self.ec2.hidden = {"i-1"}
-        other = self.keeper(user_data="other {}")
+        other = self.controller(user_data="other {}")
         self.failureResultOf(self.launch("a", other), ProviderUnavailable)
         self.ec2.hidden.clear()
         self.launched("a", other)
@@ -171,7 +172,7 @@ class Launching(ProviderCase):
         self.launched()
         self.ec2.become("i-1", "terminated")
         self.ec2.hidden = {"i-1"}
-        other = self.keeper()
+        other = self.controller()
         self.launched("a", other)
         told = self.listed(other)["a"]
         self.assertEqual((told.alive, told.instance_id), (False, ""))
@@ -186,11 +187,11 @@ class Launching(ProviderCase):
         self.launched()
         self.ec2.become("i-1", "terminated", "User initiated")
         self.ec2.hidden = {"i-1"}
-        other = self.keeper()
+        other = self.controller()
         self.launched("a", other)
         self.ec2.hidden.clear()
         self.assertEqual(self.listed(other)["a"].detail, "i-1 terminated: User initiated")
-        another = self.keeper()
+        another = self.controller()
         self.ec2.hidden = {"i-1"}
         self.launched("a", another)
         self.clock.advance(instance_states.REMEMBERED)
@@ -203,7 +204,7 @@ class Launching(ProviderCase):
         self.ec2.become("i-1", "terminated")
         self.ec2.forget_tokens()
         self.ec2.hidden = {"i-1"}
-        other = self.keeper()
+        other = self.controller()
         self.launched("a", other)
         self.ec2.hidden.clear()
         self.assertEqual(self.listed(other)["a"].instance_id, "i-2")
@@ -211,27 +212,28 @@ class Launching(ProviderCase):
         self.assertEqual(self.alive(), [])
 
     def test_token_accepted_again(self):
-        """A keeper that knows nothing asks again, and is answered with the instance there is."""
+        """A controller that knows nothing asks again, and is answered with the instance there
+        is."""
         self.launched()
         self.ec2.hidden = {"i-1"}
-        self.launched("a", self.keeper())
+        self.launched("a", self.controller())
         self.ec2.hidden.clear()
         self.assertEqual(len(self.tried()), 2)
         self.assertEqual(self.alive(), ["i-1"])
 
     def test_successor(self):
-        """A keeper that knows nothing asks again under the same token."""
+        """A controller that knows nothing asks again under the same token."""
         self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch(), ProviderUnavailable)
-        self.launched("a", self.keeper())
+        self.launched("a", self.controller())
         self.assertEqual(len(self.alive()), 1)
 
     def test_anothers_launches(self):
-        """A keeper that has not seen the fleet for long looks first for what it is to launch: by
-        the balance that it sees it would take another way."""
+        """A controller that has not seen the fleet for long looks first for what it is to launch:
+        by the balance that it sees it would take another way."""
         for launch_id in "abc":
             self.launched(launch_id)
-        successor = self.keeper()
+        successor = self.controller()
         launches = [successor.launch(launch_id) for launch_id in "bcd"]
         self.clock.pump([GATHER, 0.05])
         for launch in launches:
@@ -243,8 +245,8 @@ class Launching(ProviderCase):
         self.assertEqual(len(self.ec2.named("describe_instances")), 1)
 
     def test_lists_fail_while_launches_work(self):
-        """A keeper that can see nothing launches all the same, when it is asked again."""
-        successor = self.keeper()
+        """A controller that can see nothing launches all the same, when it is asked again."""
+        successor = self.controller()
         self.ec2.errors["describe_instances"] = [no_answer() for _ in range(6)]
         self.failureResultOf(self.launch("a", successor), ProviderUnavailable)
         self.launched("a", successor)
@@ -384,7 +386,7 @@ class Fleets(ProviderCase):
         self.assertEqual(self.provider.former_scope, "ec2:us-east-1:bbs")
 
     def test_see_nothing_of_each_other(self):
-        other = self.keeper(fleet_id=self.OTHER)
+        other = self.controller(fleet_id=self.OTHER)
         self.launched("a")
         self.launched("b", other)
         self.assertEqual(set(self.listed()), {"a"})
@@ -397,9 +399,9 @@ class Fleets(ProviderCase):
     def test_under_another_id(self):
         """What a copy launched that was adopted then is the fleet's as well; it launches under the
         one id alone."""
-        interim = self.keeper(fleet_id=self.OTHER)
+        interim = self.controller(fleet_id=self.OTHER)
         self.launched("a", interim)
-        adopted = self.keeper(other_ids=(self.OTHER,))
+        adopted = self.controller(other_ids=(self.OTHER,))
         self.assertEqual(set(self.listed(adopted)), {"a"})
         self.successResultOf(self.end("a", adopted))
         self.assertEqual(self.alive(), [])
@@ -410,11 +412,11 @@ class Fleets(ProviderCase):
         """What descriptions lack is ended by its id, and so is what is not there."""
         self.launched("a")
         self.ec2.unlisted = {"i-1"}
-        keeper = self.keeper()
-        self.successResultOf(self.end("a", keeper))
+        controller = self.controller()
+        self.successResultOf(self.end("a", controller))
         self.assertEqual(self.alive(), ["i-1"])
         for instance_id in ("i-1", "i-2"):
-            ended = keeper.end_unlisted(instance_id)
+            ended = controller.end_unlisted(instance_id)
             self.clock.advance(GATHER)
             self.successResultOf(ended)
         self.assertEqual(self.alive(), [])
@@ -422,7 +424,7 @@ class Fleets(ProviderCase):
     def test_launch_of_the_original(self):
         """A copy that asks for a launch that the original has made is not given its instance."""
         self.launched("a")
-        copy = self.keeper(fleet_id=self.OTHER)
+        copy = self.controller(fleet_id=self.OTHER)
         self.failureResultOf(self.launch("a", copy), ProviderUnavailable)
         self.assertEqual(self.listed(copy), {})
         self.successResultOf(self.end("a", copy))
@@ -442,7 +444,7 @@ class Fleets(ProviderCase):
         """Instances from before fleets had ids are not looked at, unless there may be some."""
         self.ec2.launch("a", fleet_id="")
         self.assertEqual(self.listed(), {})
-        former = self.keeper(former=True)
+        former = self.controller(former=True)
         self.ec2.launch("b", fleet_id="", fleet="other")
         self.ec2.launch("c", fleet_id=self.OTHER)
         self.ec2.launch("d")
@@ -453,7 +455,7 @@ class Fleets(ProviderCase):
 
     def test_second_without_id(self):
         """Of two instances of a launch only one that is certainly this fleet's is ended unasked."""
-        former = self.keeper(former=True)
+        former = self.controller(former=True)
         self.ec2.launch("a", fleet_id="")
         self.ec2.launch("a", fleet_id="")
         self.ec2.launch("a")

@@ -26,7 +26,7 @@ OLDER = "0.3.0"
 
 ME = Member("today's", "here")
 
-PROGRAM = Path(__file__).with_name("older_keeper.py")
+PROGRAM = Path(__file__).with_name("older_controller.py")
 
 WORDS = "spot: it is taken back at 12:00"
 """Why a provider takes a server away, in its own."""
@@ -49,7 +49,7 @@ CONSOLIDATED, REPLACED = "consolidated: 1 people fit elsewhere", "replaced: 1 pe
 
 
 class Older:
-    """A process that keeps the fleet by the rules of 0.3.0: `older_keeper.py`."""
+    """A process that keeps the fleet by the rules of 0.3.0: `older_controller.py`."""
 
     def __init__(self, tree: Path, url: str) -> None:
         self._process = subprocess.Popen(
@@ -141,7 +141,7 @@ class ByTurns(MigrationCase):
         self.assertEqual((before.framework, after.framework), (8, migrations.VERSION))
 
     def take_the_lease(self) -> None:
-        """Today's keeper takes it from 0.3.0's."""
+        """Today's controller takes it from 0.3.0's."""
         lease = self.call(membership.seen_lease, membership.FLEET_LEASE)
         assert lease
         self.assertIs(self.call(membership.take_lease, ME, lease), True)
@@ -210,7 +210,7 @@ class ByTurns(MigrationCase):
     # The operators' pages
 
     def takes_over(self) -> None:
-        """Today's keeper takes the lease, and begins."""
+        """Today's controller takes the lease, and begins."""
         self.take_the_lease()
         self.call(fleet_transitions.begin, ME, 50.0)
 
@@ -221,7 +221,7 @@ class ByTurns(MigrationCase):
             for each in page_history.news_behind(0)
         ]
 
-    def test_what_an_older_keeper_does_is_told_by_its_successor(self) -> None:
+    def test_what_an_older_controller_does_is_told_by_its_successor(self) -> None:
         """It stores no events, and in this fleet only today's login servers have pages."""
         self.upgrade_to_today()
         self.call(page_history.add, Event(EventKind.BROKER_AWAY, 0.5))
@@ -249,7 +249,7 @@ class ByTurns(MigrationCase):
         self.takes_over()
         self.assertEqual(self.texts(), told)
 
-    def test_an_older_page_beside_a_keeper_of_today(self) -> None:
+    def test_an_older_page_beside_a_controller_of_today(self) -> None:
         """It tells once more what it sees, and has all that is stored in words."""
         self.upgrade_to_today()
         self.takes_over()

@@ -1,6 +1,6 @@
 """Whoever keeps the fleet by the rules of the older version that this Python finds, beside a test.
 
-    python -P older_keeper.py URL ID
+    python -P older_controller.py URL ID
 
 The tables are made unless they are there, and the first line says where the code is. Then each
 line that comes is a rule and its arguments, in JSON (`["keep", "a server's id"]`): one of `main`'s,

@@ -6,10 +6,17 @@ import subprocess
 import sys
 
 from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from tests.paths import CHECKOUT
 
 # Tests make much that lives on, such as modules and compiled statements. With the usual threshold
 # the search for cycles in it takes a twentieth of the fast tests' time.
 gc.set_threshold(10_000, 10, 10)
+
+# Hypothesis reads all modules for constants to try. In the folder of a run it would find none that
+# an earlier run has read.
+set_hypothesis_home_dir(CHECKOUT / ".hypothesis")
 
 # A property is tried with a few examples, and with many by `make soak`. How long a machine takes
 # for one shows nothing: it may have much else to do.

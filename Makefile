@@ -18,7 +18,9 @@ BIN = $(VENV)/bin
 # Tests in tests/integration/ start real servers; all others are fast.
 modules = $(sort $(subst /,.,$(patsubst %.py,%,$(1))))
 ALL = $(shell find tests -name 'test_*.py')
-FAST = $(call modules,$(filter-out tests/integration/%,$(ALL)))
+# Those of deploy/ are last: they load a thousand modules, and each module costs every later test.
+FAST = $(call modules,$(filter-out tests/integration/% tests/deploy/%,$(ALL))) \
+	$(call modules,$(filter tests/deploy/%,$(ALL)))
 JOBS = 2
 # They mostly wait for servers that start, so they run side by side; attackers take what there is of
 # the machine, and run alone. What they reach is not measured, as that halves the speed of servers.

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 import bbs.framework
 from bbs.board import board
 from bbs.commands.common import all_commands
 from bbs.config import ConfigError, load
+from bbs.core.clock import IReactor
 from bbs.core.plugins import PluginUnusable, import_advice, name_clash
+from bbs.daemons.telnet import TelnetGateway
 from tests.installed import InstalledCase, install
 
 STABILITY = "docs/developers/stability.md lists the public names"
@@ -91,3 +97,9 @@ class NameClash(InstalledCase):
         """Whoever needs `bbs` may be given an empty one that needs `txbbs`."""
         self.install_bbs("bbs-1.0.dist-info/RECORD")
         self.assertEqual(name_clash(), "")
+
+    def test_a_server_says_so(self) -> None:
+        self.install_bbs("bbs/__init__.py")
+        with capturedLogs() as events:
+            TelnetGateway(board, load(None, {}), cast("IReactor", Clock()), self.fail)
+        self.assertEqual([formatEvent(event) for event in events], [name_clash()])

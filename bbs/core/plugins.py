@@ -81,7 +81,7 @@ def name_clash() -> str:
     """Say that the distribution `bbs` is installed too, and what to do; empty if it is not.
 
     Up to 0.3.0 it was this one, and on PyPI it is another project: both have files in the places of
-    ours. It comes with a plugin that depends on `bbs`, or stays after an upgrade.
+    ours. A plugin that depends on `bbs` brings it, or an upgrade has left it.
     """
     try:
         other = distribution("bbs")

@@ -104,12 +104,16 @@ class Buckets:
         whole seconds."""
         wait = self.wait(key, cost)
         if wait > 0:
-            raise TooManyAttempts(max(1, math.ceil(wait)))
+            raise _too_many(wait)
         self.take(key, cost)
 
     def _time_left(self, full_at: float, cost: float, now: float) -> float:
         missing = max(full_at - now, 0.0) + cost * self._interval - self._depth
         return min(missing, full_at - now) if missing > SLACK and full_at > now else 0.0
+
+
+def _too_many(wait: float) -> TooManyAttempts:
+    return TooManyAttempts(max(1, math.ceil(wait)))
 
 
 def _shortened(key: Hashable) -> Hashable:
@@ -157,7 +161,7 @@ class LoginLimits:
         wait = max(buckets.wait(key) for buckets, key in (*wrong, *right))
         if wait > 0:
             (report or self._report)("refused", host, name)
-            raise TooManyAttempts(max(1, math.ceil(wait)))
+            raise _too_many(wait)
 
     async def attempt(
         self,

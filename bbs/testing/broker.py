@@ -28,10 +28,13 @@ class MemoryBroker:
 
     Confirmations come at once, and messages too, one after the other: a message that a subscriber
     sends while it gets one is delivered after it returns.
+
+    :ivar published: how many messages its clients have sent.
     """
 
     def __init__(self) -> None:
         self.present = True
+        self.published = 0
         self._clients: list[_MemoryClient] = []
         self._undelivered: deque[Message] = deque()
         self._delivering = False
@@ -122,6 +125,7 @@ class _MemoryClient:
             # Raises FrameError for what cannot be written to a real broker.
             encode(Frame("SEND", headers, body))
         if self.connected:
+            self._broker.published += 1
             headers = {**(headers or {}), "destination": destination}
             self._broker.deliver(Message(destination, headers, body))
         return self.connected

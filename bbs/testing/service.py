@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 
 from bbs.commands.service import Service
 from bbs.config import Configuration, Limits
+from bbs.core.threads import ILanes
 from bbs.core.values import Rate
 from bbs.daemons.composition import AppServing, LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
@@ -138,6 +139,8 @@ class MemoryService:
     :param url: the database, by default a new one in memory. One of an older version is upgraded.
         Only one at a time may be open.
     :param start: the time at the start, in seconds since the epoch, for a database with a history.
+    :param workers: the threads of the database; by default there are none, and each call is
+        carried out at once.
     :ivar set_ahead: seconds by which somebody has set the wall clock ahead of `clock` (below 0:
         back).
     """
@@ -150,13 +153,14 @@ class MemoryService:
         provider: MemoryProvider | None = None,
         url: str = IN_MEMORY,
         start: float = START,
+        workers: ILanes | None = None,
     ) -> None:
         self.config = config or Configuration(
             limits=Limits(logins=ALL_AT_ONCE, commands=ALL_AT_ONCE, deliveries=ALL_AT_ONCE)
         )
         self.clock = Clock()
         self.clock.advance(start)
-        self.database = Database(url, Inline(), self.clock)
+        self.database = Database(url, workers or Inline(), self.clock)
         self.database.peewee.connect(reuse_if_open=True)
         if url == IN_MEMORY:
             _make_tables(self.database.peewee, service.schema)

@@ -199,6 +199,39 @@ class Page(SynchronousTestCase):
             ],
         )
 
+    def test_what_is_much_worse_than_on_the_page_is_told(self) -> None:
+        def checks(*reached: float) -> dict[str, list[Check]]:
+            goals = [("post", "× echo", 20, False), ("post", "of echo", 0.1, True)]
+            found = [
+                Check(*goal, value, value) for goal, value in zip(goals, reached[:2], strict=True)
+            ]
+            none_refused = Check("everything", "refused", 0.0, False, reached[2], reached[2])
+            return {SQLITE: found[:1], MARIADB: [*found, none_refused]}
+
+        page = Path(self.mktemp())
+        page.write_text("<!-- table: goals -->\n<!-- end -->\n")
+        self.assertEqual([*report.worsened(checks(99.0, 0.0, 1.0), report.reached(page))], [])
+        table = report.markdown(*report.goal_rows(checks(18.6, 0.05, 0.0)))
+        report.write({"goals": table}, [page])
+        before = report.reached(page)
+        for reached in ((20.4, 0.0451, 0.0), (1.0, 1.0, 0.0)):
+            self.assertEqual([*report.worsened(checks(*reached), before)], [])
+        self.assertEqual(
+            [*report.worsened(checks(30.1, 0.04, 3.0), before)],
+            [
+                "post on SQLite: 30.1 × echo, 18.6 in docs/benchmarks.md (+62 %)",
+                "post on MariaDB: 30.1 × echo, 18.6 in docs/benchmarks.md (+62 %)",
+                "post on MariaDB: 0.04 of echo, 0.05 in docs/benchmarks.md (-20 %)",
+                "everything on MariaDB: 3 refused, 0 in docs/benchmarks.md",
+            ],
+        )
+
+    def test_the_page_has_what_was_reached(self) -> None:
+        found = report.reached()
+        for service in (SQLITE, MARIADB):
+            self.assertGreater(found[service, "send", "× echo"], 1)
+            self.assertEqual(found[service, "everything", "refused"], 0)
+
     def test_tables_are_put_between_their_marks(self) -> None:
         page = Path(self.mktemp())
         other = "b\n<!-- table: y -->\n<!-- end -->\n"

@@ -44,6 +44,9 @@ def main(argv: Sequence[str]) -> int:
     for name in ("hashing", "goals"):
         if name in tables:
             print(f"\n{tables[name]}")
+    if "goals" in tables:
+        for line in report.worsened(run.checks(), report.reached()):
+            print(f"worse: {line}")
     print(f"\n{time.monotonic() - started:.0f} s in all")
     if options.json:
         text = json.dumps({"machine": before, **run.as_json()}, indent=1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +21,9 @@ from tests.paths import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
 RESULTS = Path(__file__).with_name("results.md")
+
+WORSE = 0.1
+"""A run tells of a figure that is worse by more than this share than the table of goals says."""
 
 Row = Sequence[str]
 
@@ -232,6 +236,39 @@ def goal_rows(checks: Mapping[str, Iterable[Check]]) -> tuple[Row, list[Row]]:
     return heading, [(*what, *row, *[""] * (width - len(row))) for what, row in rows.items()]
 
 
+def reached(page: Path = PAGE) -> Mapping[tuple[str, str, str], float]:
+    """The figures that the table of goals on `page` says were reached, by service, what is measured
+    and the figure's name."""
+    found: dict[tuple[str, str, str], float] = {}
+    table = _table("goals").search(page.read_text())
+    lines = re.findall(r"^\|(.*)\|$", table[0] if table else "", re.MULTILINE)
+    rows = [[cell.strip(" *") for cell in line.split("|")] for line in lines]
+    for row in rows[2:]:
+        for place in range(2, len(row), 3):
+            with contextlib.suppress(ValueError):  # Not every service has all goals.
+                service = rows[0][place].removesuffix(": goal")
+                found[service, row[0], row[1]] = float(row[place + 1])
+    return found
+
+
+def worsened(
+    checks: Mapping[str, Iterable[Check]], before: Mapping[tuple[str, str, str], float]
+) -> Iterator[str]:
+    """Say of each figure of a goal that is worse by more than `WORSE` than it was `before`."""
+    for service, found in checks.items():
+        for each in found:
+            was = before.get((service, each.what, each.figure))
+            if was is None:
+                continue
+            worse = was * (1 - WORSE) if each.at_least else was * (1 + WORSE)
+            if (each.reached < worse) if each.at_least else (each.reached > worse):
+                change = f" ({100 * (each.reached / was - 1):+.0f} %)" if was else ""
+                yield (
+                    f"{each.what} on {service}: {number(each.reached)} {each.figure},"
+                    f" {number(was)} in docs/{PAGE.name}{change}"
+                )
+
+
 def summary_rows(figures: Mapping[str, Iterable[Figures]]) -> tuple[Row, list[Row]]:
     """The main figures of each command over `CONNECTIONS` that stay, for each service."""
     heading = ["command"]
@@ -271,9 +308,7 @@ def write(tables: Mapping[str, str], pages: Sequence[Path] = (PAGE, RESULTS)) ->
     """
     texts = {page: page.read_text() for page in pages}
     for name, table in tables.items():
-        marks = re.compile(
-            rf"(<!-- table: {re.escape(name)} -->\n).*?(^<!-- end -->$)", re.DOTALL | re.MULTILINE
-        )
+        marks = _table(name)
         found = [page for page, text in texts.items() for _ in marks.finditer(text)]
         if len(found) != 1:
             raise Failed(f"the table {name} has {len(found)} places in {[*map(str, pages)]}")
@@ -284,3 +319,10 @@ def write(tables: Mapping[str, str], pages: Sequence[Path] = (PAGE, RESULTS)) ->
         )
     for page, text in texts.items():
         page.write_text(text)
+
+
+def _table(name: str) -> re.Pattern[str]:
+    """Finds the table of that name in the text of a page, with its marks."""
+    return re.compile(
+        rf"(<!-- table: {re.escape(name)} -->\n).*?(^<!-- end -->$)", re.DOTALL | re.MULTILINE
+    )

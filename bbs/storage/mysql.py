@@ -21,6 +21,8 @@ _WANT_TLS = (
 )
 """Errors of a server that requires TLS; 1045 (ACCESS_DENIED_ERROR) also means a wrong password."""
 
+_RETURNING_SINCE = (10, 5)  # The version of MariaDB; MySQL has no version from 10 on.
+
 _ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
 
 
@@ -31,6 +33,8 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     field_types = peewee.MySQLDatabase.field_types | {"TEXT": "MEDIUMTEXT"}
 
     packs = True  # The driver takes 4 µs for the description of each column of a result.
+    ordered_join = "STRAIGHT_JOIN"
+    inserts_in_bulk = True
 
     def take_turn(self) -> None:
         """Do nothing: writers wait at the server, for rows."""
@@ -80,10 +84,13 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         if writes:
             self.note_change()
         connection: Any = self._state.conn  # type: ignore[attr-defined]
-        with EXCEPTIONS:
+        try:
             cursor = connection.cursor()
             cursor.execute(sql, values)
-            return cursor
+        except Exception:
+            with EXCEPTIONS:
+                raise
+        return cursor
 
     def carry_out_together(
         self, statements: Sequence[Prepared], results: Sequence[Callable[[Any], Any]]
@@ -110,6 +117,19 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
                         pass
                 raise
         return found
+
+    def returning_keys(
+        self, sql: str, key: str, count: int
+    ) -> tuple[str, Callable[[Any], list[int]]]:
+        """Extend an insertion of `count` rows, so that a function reads their keys (of the column
+        `key`) from its cursor."""
+        version: Any = self.server_version
+        if version >= _RETURNING_SINCE:
+            return f"{sql} RETURNING `{key}`", lambda cursor: [key for (key,) in cursor.fetchall()]
+        # MySQL knows the number of rows before it inserts them, and gives them keys in steps of the
+        # same size, without a gap (manual, "InnoDB AUTO_INCREMENT Lock Modes").
+        [(step,)] = self.carry_out("SELECT @@auto_increment_increment", (), False).fetchall()
+        return sql, lambda cursor: [cursor.lastrowid + step * row for row in range(count)]
 
     def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Execute a change for each row of values; insertions become one statement."""

@@ -89,8 +89,11 @@ class SqliteDatabase(TransactionGuard, _TurnTaking):
         if writes:
             self.note_change()
         connection: Any = self._state.conn  # type: ignore[attr-defined]
-        with EXCEPTIONS:
+        try:
             return connection.execute(sql, values)
+        except Exception:
+            with EXCEPTIONS:
+                raise
 
     def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Execute a change for each row of values."""

@@ -44,6 +44,8 @@ class TransactionGuard:
     """A mixin for peewee's databases, which knows what each thread does with its connection."""
 
     packs = False  # Whether rows of many columns are faster to read as a text in JSON.
+    ordered_join = "CROSS JOIN"  # A join that reads its left side first.
+    inserts_in_bulk = False  # Whether one statement for many rows is worth it.
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.state = ConnectionState()

@@ -14,13 +14,15 @@ fires with what the rule returns. Its guarantees:
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import update_wrapper
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import peewee
 from twisted.internet.defer import Deferred, fail
@@ -28,7 +30,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core import tracing
-from bbs.core.errors import Unavailable
+from bbs.core.errors import Refusal, Unavailable
 from bbs.core.threads import ILane, ILanes
 from bbs.storage import models
 from bbs.storage.engines import connect_to, is_bug, summary
@@ -36,6 +38,7 @@ from bbs.storage.sqlite import SqliteDatabase
 from bbs.storage.transactions import Job, Transactions
 
 P = ParamSpec("P")
+C = TypeVar("C")
 T = TypeVar("T")
 Q = TypeVar("Q")
 
@@ -75,6 +78,69 @@ def marked_as(rule: Callable[..., object] | None, other: Callable[P, T]) -> Call
     if rule is not None and not is_read_only(rule):
         return other
     return long_read(other) if getattr(rule, "__bbs_long__", False) else read_only(other)
+
+
+class BulkRule(Generic[P, C, T]):
+    """A rule that is carried out for several callers at once; `bulk` makes one. A call is for one
+    caller."""
+
+    def __init__(
+        self, check: Callable[P, C], carry_out: Callable[[Sequence[C]], Sequence[T]]
+    ) -> None:
+        update_wrapper(self, carry_out)
+        self.__wrapped__ = check  # Its signature is the rule's.
+        self._check = check
+        self._carry_out = carry_out
+
+    def __call__(self, *arguments: P.args, **keywords: P.kwargs) -> T:
+        [result] = self._carry_out([self._check(*arguments, **keywords)])
+        return result
+
+    def each(self, calls: Sequence[tuple[Any, ...]]) -> list[T | Refusal]:
+        """Carry out several calls, each a tuple of arguments. A call that is refused before
+        anything is written has its refusal as the result. If this raises, nothing must remain of
+        it, and each call can be made alone."""
+        checked = attempt_each(self._check, calls)
+        accepted = [each for each in checked if not isinstance(each, Refusal)]
+        results = iter(self._carry_out(accepted) if accepted else ())
+        return [each if isinstance(each, Refusal) else next(results) for each in checked]
+
+
+def bulk(
+    check: Callable[P, C],
+) -> Callable[[Callable[[Sequence[C]], Sequence[T]]], BulkRule[P, C, T]]:
+    """Make a rule that serves all callers who wait for it at the same time by a few statements,
+    instead of a few for each:
+
+        def _check(caller, name, text):
+            ...  # raise a Refusal, or return what the rule needs of this call
+            return Letter(caller, friend, text)
+
+        @bulk(_check)
+        def send(letters):
+            numbers = _add.each([(letter.friend, letter.text) for letter in letters])
+            return [...]  # a result for each
+
+    `check` is called for each caller, and may only read. The function then carries out all calls
+    that were not refused. It is the same for one call and for many: if it raises an error for
+    several, the transaction is undone, and each call is made alone, so the error then concerns one.
+    """
+    return lambda carry_out: BulkRule(check, carry_out)
+
+
+class EachAlone(Exception):
+    """Raised by a rule that takes many: these calls are to be made one by one."""
+
+
+def attempt_each(rule: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> list[T | Refusal]:
+    """Call `rule`, which only reads, with each tuple of arguments; returns results and refusals."""
+    results: list[T | Refusal] = []
+    for call in calls:
+        try:
+            results.append(rule(*call))
+        except Refusal as refusal:
+            results.append(refusal)
+    return results
 
 
 class Database:
@@ -321,6 +387,14 @@ def byte_length(text: Any) -> Any:
     if isinstance(models.database.obj, SqliteDatabase):
         return peewee.fn.LENGTH(peewee.Cast(text, "BLOB"))
     return peewee.fn.OCTET_LENGTH(text)
+
+
+def gathered(*columns: Any) -> Any:
+    """In a query with GROUP BY, the list of the group's rows, in no order: one value to read in the
+    place of many rows. An entry is a list of the values of `columns`, each a number or a text."""
+    sqlite = isinstance(models.database.obj, SqliteDatabase)
+    gather = peewee.fn.json_group_array if sqlite else peewee.fn.JSON_ARRAYAGG
+    return gather(peewee.fn.JSON_ARRAY(*columns)).python_value(json.loads)
 
 
 def last_key() -> Any:

@@ -35,10 +35,20 @@ if TYPE_CHECKING:
     from bbs.rules.accounts import new_channel
     from bbs.rules.auth import Caller, asks, costs, question
     from bbs.rules.names import as_stored, is_valid_name, normalized
-    from bbs.rules.pagination import Page, Part, paged
+    from bbs.rules.pagination import ListCall, Page, Part, paged
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
-    from bbs.storage.database import byte_length, for_update, last_key, long_read, read_only, rows
+    from bbs.storage.database import (
+        EachAlone,
+        bulk,
+        byte_length,
+        for_update,
+        gathered,
+        last_key,
+        long_read,
+        read_only,
+        rows,
+    )
     from bbs.storage.migrations import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.statements import by_index, statement, together
@@ -58,10 +68,12 @@ _WHERE = {
     "bbs.rules.accounts": "new_channel",
     "bbs.rules.auth": "Caller asks costs question",
     "bbs.rules.names": "as_stored is_valid_name normalized",
-    "bbs.rules.pagination": "Page Part paged",
+    "bbs.rules.pagination": "ListCall Page Part paged",
     "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
     "bbs.scaling.providers": "LaunchKit Provider",
-    "bbs.storage.database": "byte_length for_update last_key long_read read_only rows",
+    "bbs.storage.database": (
+        "EachAlone bulk byte_length for_update gathered last_key long_read read_only rows"
+    ),
     "bbs.storage.migrations": "Migrator",
     "bbs.storage.models": "Place RisingIdField Table User",
     "bbs.storage.statements": "by_index statement together",
@@ -80,6 +92,7 @@ __all__ = [
     "CommandTable",
     "Counter",
     "Cursor",
+    "EachAlone",
     "Feed",
     "IProvider",
     "Instance",
@@ -88,6 +101,7 @@ __all__ = [
     "LaunchRefused",
     "Legacy",
     "Line",
+    "ListCall",
     "Listing",
     "Mailbox",
     "Migrator",
@@ -112,11 +126,13 @@ __all__ = [
     "app_server",
     "as_stored",
     "asks",
+    "bulk",
     "by_index",
     "byte_length",
     "command_line",
     "costs",
     "for_update",
+    "gathered",
     "is_valid_name",
     "last_key",
     "login_server",

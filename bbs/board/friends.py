@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import peewee
 
 from bbs.board import blocks, errors, inboxes, relationships
-from bbs.board.models import Relationship
+from bbs.board.models import Relationship, padded
 from bbs.framework import (
     Caller,
+    ListCall,
     Page,
     Part,
     Place,
     User,
     as_stored,
     asks,
+    bulk,
     costs,
+    gathered,
     paged,
     read_only,
     statement,
@@ -28,6 +31,10 @@ MOST_INVITATIONS = 100  # unanswered invitations of one user
 
 ONLINE, OFFLINE = "online", "offline"
 """The phases of a position in `who`: friends online come first."""
+
+MOST_LISTED = 2000
+"""Friends of several callers that one query finds. It has to read them all to group them; where
+there are more, each caller's are found by a query that ends with the reply's."""
 
 AROUND = 64
 """Bytes of a friend on the wire in addition to the name: 40 for names of members, 18 for a time."""
@@ -110,9 +117,17 @@ def invitations(caller: Caller, page: Page) -> Part:
 
 @paged
 @read_only
-def friends(caller: Caller, page: Page) -> Part:
-    found = _names(caller.id, Relationship.FRIEND, page.last or 0, page.limit)
-    return page.part("friend", found)
+@bulk(ListCall)
+def friends(calls: Sequence[ListCall]) -> list[Part]:
+    if len(calls) > 1 and all(page.last is None for _, page in calls):
+        users = padded([caller.id for caller, _ in calls])
+        found: dict[int, list[Any]] = dict(_all_names(users, Relationship.FRIEND, MOST_LISTED))
+        if sum(map(len, found.values())) < MOST_LISTED:
+            return [page.part("friend", sorted(found.get(user.id, ()))) for user, page in calls]
+    return [
+        page.part("friend", _names(user.id, Relationship.FRIEND, page.last or 0, page.limit))
+        for user, page in calls
+    ]
 
 
 @paged
@@ -190,6 +205,21 @@ def _one_of_many(user: int, kind: str, before: int) -> peewee.Select:
 def _names(user: int, kind: str, last: int, limit: int) -> peewee.Select:
     people = Relationship.select(Relationship.id, User.name)
     return _related(people.join(User, on=(Relationship.other == User.id)), user, kind, last, limit)
+
+
+@statement
+def _all_names(users: Sequence[int], kind: str, limit: int) -> peewee.Select:
+    """The whole lists of several users, `limit` entries in all."""
+    some = (
+        Relationship.select(Relationship.user, Relationship.id, User.name)
+        .join(User, on=(Relationship.other == User.id))
+        .where(Relationship.user.in_(users) & (Relationship.kind == kind))
+        .limit(limit)
+        .alias("some")
+    )
+    entries = gathered(some.c.id, some.c.name)
+    found: peewee.Select = Relationship.select(some.c.user_id, entries).from_(some)
+    return found.group_by(some.c.user_id)
 
 
 @statement

@@ -27,10 +27,10 @@ def lock(users: Sequence[int]) -> Mapping[int, int]:
     return dict(_lock(padded(users))) if users else {}
 
 
-def statements_to_add(readers: Sequence[int], size: int) -> list[Any]:
-    """Statements for `together` that add `size` bytes to the inboxes of `readers`, and lock
-    them."""
-    return [_raise.of(padded(each), size) for each in chunks(readers, RAISED_AT_ONCE)]
+def statements_to_add(sizes: Mapping[int, int]) -> list[Any]:
+    """Statements for `together` that add bytes to the inboxes of users, and lock them."""
+    several = [*map(padded, chunks(sorted(sizes), RAISED_AT_ONCE))]
+    return [_raise.of(each, [sizes[user] for user in each]) for each in several]
 
 
 def statements_to_read(readers: Sequence[int]) -> list[Any]:
@@ -77,8 +77,9 @@ def _lock(users: Sequence[int]) -> peewee.Select:
 
 
 @statement
-def _raise(readers: Sequence[int], size: int) -> peewee.Update:
-    return Inbox.update(waiting=Inbox.waiting + size).where(Inbox.user.in_(readers))
+def _raise(users: Sequence[int], sizes: Sequence[int]) -> peewee.Update:
+    size = peewee.Case(Inbox.user, [*zip(users, sizes, strict=True)])
+    return Inbox.update(waiting=Inbox.waiting + size).where(Inbox.user.in_(users))
 
 
 @statement

@@ -7,26 +7,37 @@ when they are old, and deliveries of somebody who leaves."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import Any, NamedTuple
 
 import peewee
 
 from bbs.board import blocks, errors, groups, inboxes, models, relationships
-from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, Relationship
+from bbs.board.models import (
+    Delivery,
+    Group,
+    Inbox,
+    Membership,
+    MessageRow,
+    Relationship,
+    padded,
+)
 from bbs.framework import (
     BATCH,
     Caller,
     Cursor,
+    EachAlone,
     Mailbox,
     Place,
     Stored,
     User,
     as_stored,
     asks,
+    bulk,
     costs,
-    last_key,
     question,
     read_only,
     rows,
@@ -39,6 +50,8 @@ FORGOTTEN_AT_ONCE = 1000  # deliveries of somebody who leaves that one transacti
 EXPIRED_AT_ONCE = 2000
 """Deliveries that one transaction removes with old messages: each of them may change an inbox, and
 a transaction has little more than a second for all."""
+
+DELIVERED_AT_ONCE = 1000  # deliveries of several messages to groups that one transaction adds
 
 MOST_FOLLOWED = 100
 """The most readers of a message for whom `Sent.after` is known; more of them look in the
@@ -82,11 +95,30 @@ def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     return found
 
 
-@costs(deliveries=1)
-@asks(addressee)
-def send(caller: Caller, name: str, text: str) -> Sent:
-    """Store a message to the friend `name`."""
-    name = as_stored(name)
+class _Letter(NamedTuple):
+    """A message of `caller` to a friend, the `reader`, or to a `group`."""
+
+    caller: Caller
+    target: str
+    text: str
+    size: int  # In bytes.
+    channel: str
+    reader: int = 0
+    group: int | None = None
+
+    def row(self) -> tuple[Any, ...]:
+        """What is stored of it."""
+        to_group = self.group is not None
+        whose = self.caller.id, None if to_group else self.reader, self.group
+        return (self.caller.name, self.target, to_group, self.text, self.caller.now, *whose)
+
+    def event(self, number: int) -> Stored:
+        """What its readers get, once it is stored with this id."""
+        return event(number, *self.row()[:5])
+
+
+def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
+    name, size = as_stored(name), len(text.encode())
     [(friend, channel, stands, online, blocked_by, waiting)] = addressee(caller, name)
     if friend is None:
         raise errors.NoSuchFriend()
@@ -96,26 +128,62 @@ def send(caller: Caller, name: str, text: str) -> Sent:
         raise errors.NotFriends(name)
     if online is None:
         raise errors.NotOnline(name)
-    if waiting + len(text.encode()) > caller.quotas.inbox:
+    if waiting + size > caller.quotas.inbox:
         raise errors.InboxFull(name)
-    number, after = _store_for_one(caller, name, text, friend)
-    return Sent(channel, event(number, caller.name, name, False, text, caller.now), after)
+    return _Letter(caller, name, text, size, channel, reader=friend)
 
 
-@costs(deliveries=lambda sent: max(1, sent.tried))
-@asks(groups.named)
-def send_group(caller: Caller, name: str, text: str) -> Sent:
-    """Store a message to every member of the group `name` who is online and has room for it."""
-    name = as_stored(name, Group.name)
+@costs(deliveries=1)
+@asks(addressee)
+@bulk(_to_friend)
+def send(letters: Sequence[_Letter]) -> list[Sent]:
+    """Store messages, each to a friend."""
+    readers = [[each.reader] for each in letters]
+    pairs = [(each.caller.id, each.reader) for each in letters]
+    stored = _store(letters, readers, relationships.kind_of.of_each(pairs))
+    # Others may have done something between the check and the lock.
+    for letter, kinds in zip(letters, stored.found[0], strict=True):
+        if kinds != [(Relationship.FRIEND,)]:
+            blocks.check(letter.caller, letter.reader, letter.target)
+            raise errors.NotFriends(letter.target)
+        if stored.waiting[letter.reader] > letter.caller.quotas.inbox:
+            raise errors.InboxFull(letter.target)
+    return _deliver(stored, letters, readers)
+
+
+def _to_group(caller: Caller, name: str, text: str) -> _Letter:
+    name, size = as_stored(name, Group.name), len(text.encode())
     [(group, random, membership)] = groups.named(caller, name)
     if group is None:
         raise errors.NoSuchTarget()
     if membership is None:
         raise errors.NotMember(name)
-    online = [member for (member,) in _online(group)]
-    number, after, readers = _store_for_many(caller, name, text, group, online)
-    stored = event(number, caller.name, name, True, text, caller.now)
-    return Sent(groups.channel_of(random), stored, after, readers, len(online))
+    return _Letter(caller, name, text, size, groups.channel_of(random), group=group)
+
+
+@costs(deliveries=lambda sent: max(1, sent.tried))
+@asks(groups.named)
+@bulk(_to_group)
+def send_group(letters: Sequence[_Letter]) -> list[Sent]:
+    """Store messages, each for every member of a group who is online and has room for it."""
+    online: dict[int | None, list[int]] = {each.group: [] for each in letters}
+    for group, member in _online(padded([*online])):
+        online[group].append(member)
+    members = [online[each.group] for each in letters]
+    if len(letters) > 1 and sum(map(len, members)) > DELIVERED_AT_ONCE:
+        raise EachAlone()
+    stored = _store(letters, members)
+    full = {
+        member for member, size in stored.waiting.items() if size > letters[0].caller.quotas.inbox
+    }
+    if full and len(letters) > 1:
+        raise EachAlone()
+    if full:
+        together(*inboxes.statements_to_add(dict.fromkeys(full, -letters[0].size)))
+    readers = [[member for member in each if member not in full] for each in members]
+    sent = _deliver(stored, letters, readers)
+    _remove.many((each.event.id,) for each in sent if not each.readers)
+    return [replace(each, tried=len(tried)) for each, tried in zip(sent, members, strict=True)]
 
 
 @read_only
@@ -146,50 +214,54 @@ def note_delivered(cursors: Sequence[Cursor]) -> None:
     inboxes.note_delivered({cursor.user: cursor.last for cursor in cursors})
 
 
-def _store_for_one(
-    caller: Caller, target: str, text: str, reader: int
-) -> tuple[int, Mapping[int, int]]:
-    """Store a message for the friend `reader`; returns its id, and the id of the one before it."""
-    [add_bytes] = inboxes.statements_to_add([reader], len(text.encode()))
-    _, [(_, waiting, last)], number, _, kinds = together(
-        add_bytes,
-        _last.of([reader]),
-        _add.of(caller.name, target, False, text, caller.now, caller.id, reader, None),
-        _add_delivery_of_last.of(reader),
-        relationships.kind_of.of(caller.id, reader),
+class _Stored(NamedTuple):
+    """Stored messages: their ids, and for each reader the bytes that wait now and the id of the
+    message before them; no ids if there are many readers. `found` is the result of other looks."""
+
+    numbers: Sequence[int]
+    waiting: Mapping[int, int]
+    last: dict[int, int | None] | None
+    found: Sequence[Any]
+
+
+def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks: Any) -> _Stored:
+    """Lock the inboxes of the `readers` of each letter, add to them, and store the letters; `looks`
+    are statements of the caller's, executed behind the lock."""
+    sizes: Counter[int] = Counter()
+    for letter, several in zip(letters, readers, strict=True):
+        for reader in several:
+            sizes[reader] += letter.size
+    adds = inboxes.statements_to_add(sizes)
+    is_followed = len(sizes) <= MOST_FOLLOWED
+    finds = [_last.of_each([(each,) for each in sizes])]
+    if not is_followed:
+        finds = inboxes.statements_to_read([*sizes])
+    rows = [each.row() for each in letters]
+    *results, numbers = together(*adds, *finds, *looks, _add.of_each(rows))
+    found = [row for rows in results[len(adds) : len(adds) + len(finds)] for row in rows]
+    if is_followed:
+        found = [row for rows in found for row in rows]
+    last = {row[0]: row[2] for row in found} if is_followed else None
+    return _Stored(numbers, {row[0]: row[1] for row in found}, last, results[-len(looks) :])
+
+
+def _deliver(
+    stored: _Stored, letters: Sequence[_Letter], readers: Sequence[Sequence[int]]
+) -> list[Sent]:
+    """Deliver stored messages, each to its readers."""
+    sent = []
+    for letter, number, several in zip(letters, stored.numbers, readers, strict=True):
+        after = {}
+        if stored.last is not None:
+            after = {reader: stored.last[reader] or 0 for reader in several}
+            stored.last.update(dict.fromkeys(several, number))
+        sent.append(Sent(letter.channel, letter.event(number), after, len(several), len(several)))
+    _add_delivery.many(
+        (reader, number)
+        for number, several in zip(stored.numbers, readers, strict=True)
+        for reader in several
     )
-    if kinds != [(Relationship.FRIEND,)]:
-        # The friendship has ended since the check, perhaps by a block.
-        blocks.check(caller, reader, target)
-        raise errors.NotFriends(target)
-    if waiting > caller.quotas.inbox:
-        # Somebody else has filled the inbox since the check: this transaction is undone.
-        raise errors.InboxFull(target)
-    return number, {reader: last or 0}
-
-
-def _store_for_many(
-    caller: Caller, target: str, text: str, group: int, members: Sequence[int]
-) -> tuple[int, Mapping[int, int], int]:
-    """Store a message for those of `members` who have room for it; returns its id, the ids of the
-    ones before it, and how many those members are."""
-    size = len(text.encode())
-    is_followed = len(members) <= MOST_FOLLOWED
-    raising = inboxes.statements_to_add(members, size)
-    looks = [_last.of(members)] if is_followed else inboxes.statements_to_read(members)
-    add = _add.of(caller.name, target, True, text, caller.now, caller.id, None, group)
-    stored = together(*raising, *looks, add)
-    number = stored[-1]
-    found = [row for rows in stored[len(raising) : -1] for row in rows]
-    full = {row[0] for row in found if row[1] > caller.quotas.inbox}
-    if full:
-        together(*inboxes.statements_to_add(sorted(full), -size))
-    readers = [member for member in members if member not in full]
-    if not readers:
-        _remove(number)
-    _add_delivery.many((reader, number) for reader in readers)
-    after = {row[0]: row[2] or 0 for row in found if row[0] not in full} if is_followed else {}
-    return number, after, len(readers)
+    return sent
 
 
 def event(
@@ -258,16 +330,18 @@ def _few_readers(messages: Sequence[int], readers: int) -> tuple[Sequence[int], 
 
 
 @statement
-def _online(group: int) -> peewee.Select:
-    members = Membership.select(Membership.user).join(Place, on=(Place.user == Membership.user))
-    return members.where(Membership.group == group).order_by(Membership.user)
+def _online(groups: Sequence[int | None]) -> peewee.Select:
+    """The members of these groups who are online, each after its group."""
+    members = Membership.select(Membership.group, Membership.user)
+    placed = members.join(Place, on=(Place.user == Membership.user))
+    return placed.where(Membership.group.in_(groups)).order_by(Membership.user)
 
 
 @statement
-def _last(readers: Sequence[int]) -> peewee.Select:
+def _last(reader: int) -> peewee.Select:
     own = Delivery.select(Delivery.message).where(Delivery.user == Inbox.user)
     last = own.order_by(Delivery.message.desc()).limit(1)
-    return Inbox.select(Inbox.user, Inbox.waiting, last).where(Inbox.user.in_(readers))
+    return Inbox.select(Inbox.user, Inbox.waiting, last).where(Inbox.user == reader)
 
 
 @statement
@@ -301,11 +375,6 @@ def _remove(number: int) -> peewee.Delete:
 @statement
 def _add_delivery(reader: int, number: int) -> peewee.Insert:
     return Delivery.insert(user=reader, message=number)
-
-
-@statement
-def _add_delivery_of_last(reader: int) -> peewee.Insert:
-    return Delivery.insert(user=reader, message=last_key())
 
 
 @statement

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 
@@ -14,12 +15,11 @@ from bbs.framework import (
     Part,
     Quotas,
     User,
-    asks,
+    bulk,
     byte_length,
     costs,
     long_read,
     paged,
-    question,
     statement,
     together,
 )
@@ -48,21 +48,30 @@ more to remove, and the next post goes on."""
 OLDEST_AT_ONCE = 8  # posts that are looked at first when the oldest are removed
 
 
-@question
-def _kept(query: peewee.ModelSelect[User]) -> peewee.Select:
-    return query.select_extend(Inbox.posts, Inbox.post_bytes).left_outer_join(
-        Inbox, on=(Inbox.user == User.id)
+class _NewPost(NamedTuple):
+    caller: Caller
+    text: str
+
+
+@bulk(_NewPost)
+def post(posts: Sequence[_NewPost]) -> list[None]:
+    """Publish texts, each to its author's friends. Beyond the quota, an author's oldest go."""
+    counts: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
+    for caller, text in posts:
+        counts[caller.id] += 1
+        sizes[caller.id] += len(text.encode())
+    authors = sorted(counts)
+    _, _, counted = together(
+        _count.of(authors, [counts[each] for each in authors], [sizes[each] for each in authors]),
+        _add.of_each([(caller.id, text, caller.now) for caller, text in posts]),
+        _counted.of_each([(author,) for author in authors]),
     )
-
-
-@asks(_kept)
-def post(caller: Caller, text: str) -> None:
-    """Publish `text` to the caller's friends. Beyond the quota, the oldest posts go."""
-    size = len(text.encode())
-    [(count, kept)] = _kept(caller)
-    together(_count.of(caller.id, 1, size), _add.of(caller.id, text, caller.now))
-    if count >= caller.quotas.posts or kept + size > caller.quotas.post_bytes:
-        _remove_oldest(caller.id, caller.quotas)
+    quotas = posts[0].caller.quotas
+    for author, [(count, size)] in zip(authors, counted, strict=True):
+        if count > quotas.posts or size > quotas.post_bytes:
+            _remove_oldest(author, count, size, quotas)
+    return [None] * len(posts)
 
 
 @paged
@@ -157,10 +166,9 @@ def _texts_of(numbers: Sequence[int], most_bytes: int) -> tuple[list[Row], int]:
     return found, min(asked, len(numbers))
 
 
-def _remove_oldest(author: int, quotas: Quotas) -> None:
-    """Remove the author's oldest posts beyond the quotas, `MOST_REMOVED` at the most, but never the
-    newest post."""
-    [(count, size)] = _counted(author)
+def _remove_oldest(author: int, count: int, size: int, quotas: Quotas) -> None:
+    """Remove the oldest of the author's `count` posts, of `size` bytes, beyond the quotas:
+    `MOST_REMOVED` at the most, but never the newest post."""
     removed = freed = last = 0
     at_once = OLDEST_AT_ONCE
     while oldest := _oldest(author, last, at_once):
@@ -175,7 +183,7 @@ def _remove_oldest(author: int, quotas: Quotas) -> None:
             continue
         break
     if removed:
-        together(_remove.of(author, last), _count.of(author, -removed, -freed))
+        together(_remove.of(author, last), _count.of([author], [-removed], [-freed]))
 
 
 @statement
@@ -184,10 +192,11 @@ def _add(author: int, text: str, stored: float) -> peewee.Insert:
 
 
 @statement
-def _count(author: int, count: int, size: int) -> peewee.Update:
-    return Inbox.update(posts=Inbox.posts + count, post_bytes=Inbox.post_bytes + size).where(
-        Inbox.user == author
-    )
+def _count(authors: Sequence[int], counts: Sequence[int], sizes: Sequence[int]) -> peewee.Update:
+    count = peewee.Case(Inbox.user, [*zip(authors, counts, strict=True)])
+    size = peewee.Case(Inbox.user, [*zip(authors, sizes, strict=True)])
+    changes = Inbox.update(posts=Inbox.posts + count, post_bytes=Inbox.post_bytes + size)
+    return changes.where(Inbox.user.in_(authors))
 
 
 @statement

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, maybeDeferred
@@ -34,9 +34,19 @@ from bbs.limits.rate_limits import Buckets
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, placement
-from bbs.rules.auth import ONE_COMMAND, Caller, Costs, asked_by, costs_of, identify, touch
+from bbs.rules.auth import (
+    ONE_COMMAND,
+    Asked,
+    Caller,
+    Costs,
+    asked_by,
+    costs_of,
+    identify,
+    identify_each,
+    touch,
+)
 from bbs.rules.presence import renew
-from bbs.storage.database import marked_as
+from bbs.storage.database import attempt_each, is_read_only, marked_as
 
 T = TypeVar("T")
 
@@ -72,7 +82,7 @@ class Dispatcher:
 
     def __init__(self, home: ServerContext) -> None:
         self._home = home
-        self._guards = {command.name: self._guard(command) for command in home.table}
+        self._guards = {command.name: _guard(command, home) for command in home.table}
         self._costs = {command.name: costs_of(command.rule) for command in home.table}
 
     # IRequestHandler
@@ -180,34 +190,6 @@ class Dispatcher:
             self._count_bug(error)
             raise
 
-    def _guard(self, command: Command) -> Callable[[Request, float], _Outcome]:
-        """Make the transaction of a command that takes a token."""
-        home, rule = self._home, command.rule
-        sessions, served = home.sessions, command.served_by(home.role)
-        app = home.app if home.role is Role.APP else None
-        place = app if served and command.role is Role.APP else None
-        note = None
-        if app is not None:
-            note = app.presence.note_by_itself if command.by_itself else app.presence.note
-        question = asked_by(rule) if served else None
-        length = question.length if question else 0
-
-        def guard(request: Request, now: float) -> _Outcome:
-            if question is None or request.usage_error:
-                caller = identify(request.token, sessions, now)
-            else:
-                first = request.arguments[:length]
-                caller = identify(request.token, sessions, now, question, first)
-            if note is not None:
-                note(caller.id)
-            if request.usage_error:
-                raise WrongUsage(command.usage)
-            if not served or (place and (not caller.server or caller.server != place.server_id)):
-                return _Outcome(caller, False)
-            return _Outcome(caller, True, rule(caller, *request.arguments) if rule else None)
-
-        return marked_as(rule, guard)
-
     def _reply_to(self, outcome: _Outcome, request: Request, connection: IConnection) -> Answer:
         caller, command = outcome.caller, request.command
         # For its own commands, an app server gives users who were away a place.
@@ -276,6 +258,80 @@ class Dispatcher:
         """Count an error, which the connection logs; a peer that has gone is not an error."""
         if not isinstance(error, CancelledError):
             self._home.tally.note(Trouble.INTERNAL)
+
+
+def _guard(command: Command, home: ServerContext) -> Callable[[Request, float], _Outcome]:
+    return marked_as(command.rule, _Guard(command, home))
+
+
+class _Guard:
+    """The transaction of a command that takes a token, for one request or for several."""
+
+    __name__ = "guard"  # In traces.
+
+    def __init__(self, command: Command, home: ServerContext) -> None:
+        self._usage = command.usage
+        self._sessions = home.sessions
+        self._served = command.served_by(home.role)
+        self._rule = command.rule if self._served else None
+        self._first = asked_by(self._rule)
+        self._asked = self._first.length if self._first else 0
+        app = home.app if home.role is Role.APP else None
+        self._place = app if self._served and command.role is Role.APP else None
+        self._note: Callable[[int], object] = lambda user: None
+        if app is not None:
+            self._note = app.presence.note_by_itself if command.by_itself else app.presence.note
+        if self._rule is None or is_read_only(self._rule) or hasattr(self._rule, "each"):
+            self.each = self._each
+
+    def __call__(self, request: Request, now: float) -> _Outcome:
+        first = None if request.usage_error else self._first
+        arguments = request.arguments[: self._asked] if first else ()
+        caller = identify(request.token, self._sessions, now, first, arguments)
+        self._note(caller.id)
+        if request.usage_error:
+            raise WrongUsage(self._usage)
+        if not self._is_here(caller):
+            return _Outcome(caller, False)
+        return _Outcome(caller, True, self._rule and self._rule(caller, *request.arguments))
+
+    def _each(self, calls: Sequence[tuple[Request, float]]) -> list[_Outcome | Refusal]:
+        """Find all users by one query, and carry out their requests: by one call, if the rule takes
+        many; otherwise it only reads."""
+        outcomes: list[Any] = [None] * len(calls)
+        whole = []
+        for index, (request, _) in enumerate(calls):
+            if request.usage_error:
+                [outcomes[index]] = attempt_each(self, [calls[index]])
+            else:
+                whole.append(index)
+        several = [calls[index] for index in whole]
+        length = self._asked
+        asked = [Asked(each.token, now, each.arguments[:length]) for each, now in several]
+        here: list[tuple[int, Caller]] = []
+        found = identify_each(asked, self._sessions, self._first)
+        for index, caller in zip(whole, found, strict=True):
+            outcomes[index] = caller
+            if isinstance(caller, Caller):
+                self._note(caller.id)
+                outcomes[index] = _Outcome(caller, self._is_here(caller))
+                if outcomes[index].served:
+                    here.append((index, caller))
+        if self._rule is None or not here:
+            return outcomes
+        rows = [(caller, *calls[index][0].arguments) for index, caller in here]
+        takes_many: Any = getattr(self._rule, "each", None)
+        results = takes_many(rows) if takes_many else attempt_each(self._rule, rows)
+        for (index, caller), result in zip(here, results, strict=True):
+            refused = isinstance(result, Refusal)
+            outcomes[index] = result if refused else _Outcome(caller, True, result)
+        return outcomes
+
+    def _is_here(self, caller: Caller) -> bool:
+        """Whether this server carries the command out for the caller."""
+        place = self._place
+        is_placed = place is None or (caller.server and caller.server == place.server_id)
+        return self._served and bool(is_placed)
 
 
 def begin(coroutine: Coroutine[Deferred[Any], Any, T]) -> T | Deferred[T]:

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 import peewee
 
@@ -132,6 +132,13 @@ class Question(Generic[P]):
             return known.rows
         return [row[1:] for row in self._of_user(caller.id, *arguments, **keywords)]
 
+    def each(self, calls: Sequence[tuple[Any, ...]]) -> list[list[Row]]:
+        """Return the rows for each of several callers, with the arguments, by one query at most."""
+        if all(known and known.question is self for known in [call[0].answer for call in calls]):
+            return [self(*call) for call in calls]  # type: ignore[call-arg]
+        found = self._of_user.each([(caller.id, *arguments) for caller, *arguments in calls])
+        return [[row[1:] for row in rows] for rows in found]
+
 
 def question(extend: Callable[Concatenate[Any, P], peewee.Select]) -> Question[P]:
     """Make a question of a function that extends a query with one row of `User`, the caller's, by
@@ -164,6 +171,15 @@ def asked_by(rule: Callable[..., object] | None) -> Question[Any] | None:
     return getattr(rule, "__bbs_asks__", None)
 
 
+class Asked(NamedTuple):
+    """What one request says of its user: the `token`, at `now` (seconds since the epoch), and the
+    arguments of its rule's first question."""
+
+    token: str | None
+    now: float
+    arguments: tuple[Any, ...] = ()
+
+
 @read_only
 def identify(
     token: str | None,
@@ -174,12 +190,38 @@ def identify(
 ) -> Caller:
     """Find the user of `token`, with the answer to the question `first`, if there is one;
     NotLoggedIn if the token is missing or unknown, or its session has expired."""
-    token_digest = digest(token or "")
-    found = first.of_holder(token_digest, *arguments) if first else _find_holder(token_digest)
+    [caller] = identify_each([Asked(token, now, arguments)], sessions, first)
+    if isinstance(caller, NotLoggedIn):
+        raise caller
+    return caller
+
+
+def identify_each(
+    asked: Sequence[Asked], sessions: Sessions, first: Question[Any] | None = None
+) -> list[Caller | NotLoggedIn]:
+    """Find the users of several tokens by one query, each as `identify` does."""
+    digests = [digest(each.token or "") for each in asked]
+    find = first.of_holder if first else _find_holder
+    calls = zip(digests, asked, strict=True)
+    found = find.each([(token_digest, *each.arguments) for token_digest, each in calls])
+    return [
+        _caller(each, token_digest, rows, sessions, first)
+        for each, token_digest, rows in zip(asked, digests, found, strict=True)
+    ]
+
+
+def _caller(
+    asked: Asked,
+    token_digest: str,
+    found: list[Row],
+    sessions: Sessions,
+    first: Question[Any] | None,
+) -> Caller | NotLoggedIn:
+    now = asked.now
     if not found and first and _find_holder(token_digest):
         raise LookupError(f"{first.name} found no row for the caller: use outer joins only")
     if not found or found[0][0] + sessions.ttl < now:
-        raise NotLoggedIn()
+        return NotLoggedIn()
     used, user, name, channel, seen, away, server, state = found[0][:_WIDTH]
     # A time in the future was stored by a clock that was set back since. An app server keeps the
     # sessions of listeners alive: their last use is not when their users were last seen.
@@ -191,7 +233,7 @@ def identify(
         now,
         server if state in placement.SERVING else None,
         None if noted else token_digest,
-        _Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
+        _Answer(first, asked.arguments, [row[_WIDTH:] for row in found]) if first else None,
         sessions.quotas,
         token_digest,
         placement.is_row_away(server, away),

@@ -22,7 +22,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, cast
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, cast
 
 from bbs.core.errors import Refusal
 from bbs.rules.auth import Caller
@@ -124,6 +124,13 @@ def _fitting(entries: Sequence[object]) -> tuple[int, int]:
     return count, size
 
 
+class ListCall(NamedTuple):
+    """One call of a rule for lists that takes many callers: `@paged @bulk(ListCall)`."""
+
+    caller: Caller
+    page: Page
+
+
 # Not a zope interface, as these cannot be generic over a rule's arguments, for type checkers.
 class PagedRule(Protocol[P]):
     """A rule that returns a list in parts."""
@@ -144,6 +151,11 @@ def paged(rule: Callable[Concatenate[Caller, Page, P], Part]) -> PagedRule[P]:
         return rule(caller, FIRST, *args, **kwargs)
 
     first.part = first.__bbs_part__ = rule  # type: ignore[attr-defined]
+    takes_many: Any = getattr(rule, "each", None)
+    if takes_many:
+        first.each = lambda calls: takes_many(  # type: ignore[attr-defined]
+            [(caller, FIRST, *arguments) for caller, *arguments in calls]
+        )
     return cast("PagedRule[P]", first)
 
 

@@ -25,7 +25,8 @@ T = TypeVar("T")
 TOUCH_SHARE, MOST_SLACK = 0.01, 60.0
 """A session's last use is stored when it has changed by this share of its life, or by so many
 seconds: commands that read then rarely write. If a user has too many sessions, the longest unused
-one ends, so a session that is in use must not seem to be that."""
+one ends, so a session that is in use must not seem to be that: its next use after a login of its
+user, which sets `User.seen`, is stored as well."""
 
 DEFAULT_QUOTAS = Quotas()
 
@@ -223,9 +224,9 @@ def _caller(
     if not found or found[0][0] + sessions.ttl < now:
         return NotLoggedIn()
     used, user, name, channel, seen, away, server, state = found[0][:_WIDTH]
-    # A time in the future was stored by a clock that was set back since. An app server keeps the
-    # sessions of listeners alive: their last use is not when their users were last seen.
-    noted = abs(now - used) <= sessions.slack and abs(now - (seen or 0.0)) <= MOST_SLACK
+    # A time far in the future was stored by a clock that was set back since. An app server keeps
+    # the sessions of listeners alive: their last use is not when their users were last seen.
+    noted = _is_near(seen, now) and max(now - sessions.slack, seen) <= used <= now + MOST_SLACK
     return Caller(
         user,
         name,
@@ -247,14 +248,33 @@ def note_seen(user: int, now: float) -> peewee.Update:
 
 
 @statement
-def _note_used(token_digest: str, now: float) -> peewee.Update:
-    return Session.update(used=now).where(Session.digest == token_digest)
+def _times(token_digest: str) -> peewee.Select:
+    return Session.select(Session.used, User.seen).join(User).where(Session.digest == token_digest)
+
+
+@statement
+def _note_used(token_digest: str, used: float) -> peewee.Update:
+    return Session.update(used=used).where(Session.digest == token_digest)
 
 
 def touch(user: int, token_digest: str, now: float) -> None:
-    """Store that a session was used, and its `user` seen."""
-    note_seen(user, now)
-    _note_used(token_digest, now)
+    """Store that a session was used, and its `user` seen.
+
+    What is stored as its last use is not before the user's last login, even if the login server's
+    clock is ahead. `User.seen` stays if it is right to a minute: otherwise two sessions in use
+    would each be behind it after every touch of the other.
+    """
+    for used, seen in _times(token_digest):
+        if not _is_near(seen, now):
+            note_seen(user, now)
+            seen = now
+        # The session of a listener is ahead, and stays so.
+        _note_used(token_digest, max(now, seen, used if _is_near(used, now) else now))
+
+
+def _is_near(moment: float | None, now: float) -> bool:
+    """Whether a stored time is `now` to a minute."""
+    return moment is not None and abs(now - moment) <= MOST_SLACK
 
 
 Price = float | Callable[[Any], float]  # A fixed price, or a function of what the rule returned.

@@ -489,6 +489,14 @@ class ManyLogins(PresenceCase):
         ann = Session.user == User.get(User.name == "ann")
         self.assertEqual(Session.select().where(ann).count(), accounts.MOST_SESSIONS)
 
+    def test_sessions_in_use_stay(self) -> None:
+        """At the app server and at the login server, whatever logs in beside them."""
+        at_login = self.service.people("ann")["ann"]
+        for _ in range(accounts.MOST_SESSIONS + 13):
+            self.service.people("ann")
+            self.assertEqual(self.ask("ann")["status"], 0)
+            self.assertEqual(self.service.peer().ask(f"locate {at_login}")["status"], 0)
+
 
 class OtherSessions(PresenceCase):
     """ann listens with two sessions."""

@@ -12,7 +12,7 @@ from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, Pos
 from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.core.values import State
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, auth, placement
+from bbs.rules import accounts, auth, placement, presence
 from bbs.rules.placement import Look
 from bbs.storage.models import Place, Server, Session, User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
@@ -233,6 +233,91 @@ class LoggingIn(RulesCase):
         self.attempt(digest="1" * 64)
         self.call(accounts.undo_log_in, "1" * 64)
         self.assertEqual(self.caller(token).server, self.server)
+
+
+@on_both_databases
+class InUse(RulesCase):
+    """Sessions that are used while their user logs in very often."""
+
+    logins = 45  # More than a user may have sessions.
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.account("ann")
+        self.stored = 0  # How often a use of a session was stored.
+
+    def use(self, *tokens: str) -> None:
+        """Send a request of each of these sessions."""
+        for token in tokens:
+            caller = self.caller(token)
+            if caller.touch:
+                self.stored += 1
+                self.call(auth.touch, caller.id, caller.session, caller.now)
+
+    def log_in_at(self, ahead: float) -> None:
+        """Log in at a server whose clock is ahead of that of the others."""
+        digest, look = auth.digest(accounts.new_token()), Look(new=True)
+        self.call(accounts.log_in, "ann", "hash of ann", digest, None, self.now + ahead, look)
+
+    def test_they_stay(self) -> None:
+        unused, *used = (self.log_in("ann") for _ in range(3))
+        for _ in range(self.logins):
+            self.use(*used)
+            self.clock.advance(0.01)
+            self.log_in("ann")
+        self.use(*used)
+        self.assertLessEqual(self.stored, 2 * self.logins)
+        self.refused("Not login yet", auth.identify, unused, SESSIONS, self.now)
+
+    def test_they_stay_if_clocks_differ(self) -> None:
+        for ahead in (-40.0, -0.5, 0.5, 40.0):
+            self.stored = 0
+            token = self.log_in("ann")
+            for _ in range(self.logins):
+                self.log_in_at(ahead)
+                for _ in range(3):
+                    self.clock.advance(0.01)
+                    self.use(token)
+            self.assertLessEqual(self.stored, self.logins, ahead)
+
+    def test_a_login_is_noted_once(self) -> None:
+        tokens = [self.log_in("ann") for _ in range(3)]
+        self.clock.advance(1)
+        self.log_in("ann")
+        for _ in range(50):
+            for token in tokens:
+                self.clock.advance(0.01)
+                self.use(token)
+        self.assertEqual(self.stored, 3)
+
+    def test_their_uses_are_noted_as_rarely_as_that_of_one(self) -> None:
+        tokens = [self.log_in("ann") for _ in range(2)]
+        minutes = 20
+        for _ in range(60 * minutes):
+            for token in tokens:
+                self.clock.advance(0.5)
+                self.use(token)
+        of_each = 60 * minutes / (SESSIONS.slack + 1)
+        # That `User.seen` is stored, once a minute, is noted as a login is.
+        self.assertLessEqual(self.stored, 2 * of_each + minutes)
+
+    def test_after_a_clock_was_set_back(self) -> None:
+        tokens = [self.log_in("ann") for _ in range(2)]
+        for back in (30.0, 3600.0):
+            self.stored = 0
+            User.update(seen=self.now + back).execute()
+            Session.update(used=self.now + back - 1).execute()
+            for _ in range(3):
+                self.use(*tokens)
+            self.assertEqual(self.stored, 2)
+
+    def test_that_of_a_listener_stays_ahead(self) -> None:
+        token = self.log_in("ann")
+        self.clock.advance(auth.MOST_SLACK + 1)
+        ahead = self.now + SESSIONS.slack / 2
+        self.call(presence.renew, [auth.digest(token)], ahead)
+        self.use(token)
+        self.assertEqual((User.get().seen, Session.get().used), (self.now, ahead))
 
 
 @on_both_databases

@@ -84,6 +84,14 @@ class Load(SynchronousTestCase):
         job = people(measure.CIRCLES).job("login", 3)
         self.assertEqual({talk["port"] for talk in job["talks"]}, {LOGIN})
 
+    def test_whoever_logs_in_has_no_token_that_is_used(self) -> None:
+        """Otherwise it ends when the user has too many sessions."""
+        everybody = people(measure.CIRCLES)
+        lines = [talk["lines"][0] for talk in everybody.job("login", 100)["talks"]]
+        names = {line.split()[1] for line in lines}
+        self.assertEqual(len(names), 100)
+        self.assertEqual(names & {each.name for each in everybody.everybody}, set())
+
 
 class Server(socketserver.ThreadingTCPServer):
     """Answers `refuse`, and tells whoever listens what is sent, which it answers only then."""

@@ -16,8 +16,9 @@ from tests.load.bench.people import HASHING, LINES, UNTIL_RECEIVED, Circles, Peo
 from tests.load.bench.processes import Running, Tool
 from tests.services import environment
 
-CIRCLES = Circles(5, 11, 10, 10, range(1, 5), range(5))
-"""Everybody has ten friends and, of these, a hundred posts to read; a group has ten members."""
+CIRCLES = Circles(5, 11, 10, 10, range(1, 5), range(5), visitors=100)
+"""Everybody has ten friends and, of these, a hundred posts to read; a group has ten members. Of 100
+connections that log in, each has a user of its own."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ LINES: Mapping[str, str] = {
     "send": "send {user} {friend} " + TEXT,
     "send-group": "send-group {user} {group} " + TEXT,
     "register": "register new{{}} " + PASSWORD,
-    "login": "login {name} " + PASSWORD,
+    "login": "login {visitor} " + PASSWORD,
 }
 """What is sent for each command; `{{}}` becomes a number that no other line has."""
 
@@ -49,6 +49,9 @@ class Circles:
     The first `members` of each circle are in its group, and are those who send in what follows.
     People of the circles `ask` send all commands but `post`, which people of the first one send.
     Messages that must be received go between people of the circles `correspond`.
+
+    Those who log in are `visitors`, who belong to no circle: a user can have few sessions only, and
+    the tokens of the others must stay.
     """
 
     circles: int
@@ -57,6 +60,11 @@ class Circles:
     posts: int
     ask: range
     correspond: range
+    visitors: int = 0
+
+    def visitor(self, number: int) -> str:
+        """The name of a visitor; they take turns if there are fewer."""
+        return f"visitor{number % max(self.visitors, 1)}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class People:
 
     def __init__(self, circles: Circles, everybody: Sequence[Person], login: int) -> None:
         self.everybody = everybody
+        self._circles = circles
         self._login = login
         self._senders = [each for each in everybody if each.number < circles.members]
         self._authors = self._of(range(1))
@@ -98,7 +107,7 @@ class People:
             ports.append(self._login if command in HASHING else at.port)
             words = {
                 "user": user.token,
-                "name": user.name,
+                "visitor": self._circles.visitor(number),
                 "friend": self.friend(user).name,
                 "group": f"group{user.circle}",
                 "author": author.token,
@@ -125,14 +134,16 @@ class People:
 
 
 def settle(load: Tool, login: Running, circles: Circles) -> People:
-    """Register everybody of a new service, log them in, and do what they did before.
+    """Register everybody of a new service, and fill it with what people of circles did before.
 
     They log in one after the other, the first of each circle before the second of any: so where a
     circle has as many people as there are app servers, each server has one of each circle.
     """
     places = [(n, circle) for n in range(circles.size) for circle in range(circles.circles)]
     names = [f"person{circle}-{n}" for n, circle in places]
-    ask_all(load, [(login.port, f"register {name} {PASSWORD}") for name in names])
+    visitors = [circles.visitor(number) for number in range(circles.visitors)]
+    registered = [(login.port, f"register {name} {PASSWORD}") for name in names + visitors]
+    ask_all(load, registered)
     logins = [(login.port, f"login {name} {PASSWORD}") for name in names]
     replies = ask_all(load, logins, width=1)
     everybody = [

@@ -65,32 +65,35 @@ class Buckets:
         self._depth = self._interval * (rate.count * times if burst is None else burst)
         self._most = most
         # Seconds since the epoch would leave floating point no room for the spans added to them.
-        seconds = clock.seconds
-        start = seconds()
-        self._seconds: Callable[[], float] = lambda: seconds() - start
+        self._seconds = clock.seconds
+        self._start = clock.seconds()
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def wait(self, key: Hashable, cost: float = 1.0) -> float:
         """Seconds until `key` has `cost` tokens; 0.0 if it has them now. A cost above `burst` needs
         a full bucket."""
-        return self._time_left(self._full_at.get(_shortened(key), 0.0), cost, self._seconds())
+        full_at = self._full_at.get(key if isinstance(key, int) else _shortened(key))
+        if full_at is None:
+            return 0.0
+        return self._time_left(full_at, cost, self._seconds() - self._start)
 
     def take(self, key: Hashable, cost: float = 1.0) -> float:
         """Take `cost` tokens, even if the bucket has to fill first; returns the seconds until then.
         Callers that already wait for the same key come first."""
-        now = self._seconds()
+        now = self._seconds() - self._start
         if not isinstance(key, int):
             key = _shortened(key)
-        full_at = self._full_at.get(key, 0.0)
+        buckets = self._full_at
+        full_at = buckets.get(key, now)
         left = self._time_left(full_at, cost, now)
-        self._full_at[key] = max(full_at, now) + cost * self._interval
-        self._full_at.move_to_end(key)
+        buckets[key] = (full_at if full_at > now else now) + cost * self._interval
+        buckets.move_to_end(key)
         # Forget full buckets, and those longest unused if there are too many.
-        while self._full_at:
-            oldest, full_at = next(iter(self._full_at.items()))
-            if full_at > now and len(self._full_at) <= self._most:
+        while buckets:
+            oldest = next(iter(buckets))
+            if buckets[oldest] > now and len(buckets) <= self._most:
                 break
-            del self._full_at[oldest]
+            del buckets[oldest]
         return left
 
     def give_back(self, key: Hashable, cost: float = 1.0) -> None:
@@ -108,8 +111,10 @@ class Buckets:
         self.take(key, cost)
 
     def _time_left(self, full_at: float, cost: float, now: float) -> float:
-        missing = max(full_at - now, 0.0) + cost * self._interval - self._depth
-        return min(missing, full_at - now) if missing > SLACK and full_at > now else 0.0
+        if full_at <= now:
+            return 0.0
+        missing = full_at - now + cost * self._interval - self._depth
+        return min(missing, full_at - now) if missing > SLACK else 0.0
 
 
 def _too_many(wait: float) -> TooManyAttempts:

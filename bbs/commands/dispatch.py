@@ -13,11 +13,12 @@ meanwhile.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -136,33 +137,30 @@ class Dispatcher:
         self, request: Received, token: str | None, costs: Costs, connection: IConnection
     ) -> Answer:
         """Charge a request, and carry it out when it is paid for."""
-        payer, wait = self._home.charges.charge(token, connection.peer_host, costs)
-        if not wait and costs.known:
+        charges = self._home.charges
+        payer, wait = charges.charge(token, connection.peer_host, costs)
+        if wait:
+            return begin(self._wait(request, connection, costs, payer, wait))
+        if costs.known:
             return self._carry_out(request, connection)
-        return begin(self._wait_turn(request, connection, costs, payer, wait))
+        work = partial(self._carry_out, request, connection)
+        return charges.in_turn(token if payer is None else payer, work)
 
-    async def _wait_turn(
+    async def _wait(
         self, request: Received, connection: IConnection, costs: Costs, payer: Payer, wait: float
     ) -> Reply:
-        """Carry out a request `wait` seconds later; one whose cost is not known beforehand waits
-        for all such requests of `payer`."""
+        """Carry out a request for which `payer` has the tokens in `wait` seconds."""
         charges = self._home.charges
-        if wait and payer is not None:
-            audit.record("work", "delayed", address=connection.peer_host)
-            try:
-                with tracing.span("turn"):
-                    await charges.pause(wait)
-            except CancelledError:
-                charges.give_back(payer, costs)
-                raise
-
-        async def work() -> Reply:
-            answer = self._carry_out(request, connection)
-            return await answer if isinstance(answer, Deferred) else answer
-
-        if costs.known or isinstance(request, Refusal):
-            return await work()
-        return await charges.in_turn(request.token if payer is None else payer, work)
+        audit.record("work", "delayed", address=connection.peer_host)
+        try:
+            with tracing.span("turn"):
+                await charges.pause(wait)
+        except CancelledError:
+            charges.give_back(payer, costs)
+            raise
+        work = partial(self._carry_out, request, connection)
+        answer = work() if costs.known else charges.in_turn(payer, work)
+        return await answer if isinstance(answer, Deferred) else answer
 
     def _carry_out(self, request: Received, connection: IConnection) -> Answer:
         if isinstance(request, Refusal):
@@ -408,7 +406,8 @@ class CostLimits:
         self.trusted = trusted
         self._clock = clock
         self._users: OrderedDict[str, int] = OrderedDict()  # by token, the longest known first
-        self._turns: dict[Hashable, DeferredLock] = {}
+        self._turns: dict[Hashable, deque[Deferred[None]]] = {}
+        """Those whose work of unknown cost is being done, with the turns of what waits for it."""
 
     def charge(self, token: str | None, host: str, costs: Costs) -> tuple[Payer, float]:
         """Take the cost of a request with `token` from `host`, as far as it is known beforehand.
@@ -439,45 +438,70 @@ class CostLimits:
                 self._users.popitem(last=False)
             self._users[token] = user
         if callable(costs.commands):
-            self._commands.take(user, costs.commands(result) - 1)
+            self._settle(user, costs.commands(result) - 1.0)
         if callable(costs.deliveries):
             self._deliveries.take(user, costs.deliveries(result))
 
-    async def in_turn(
-        self, payer: Hashable, work: Callable[[], Coroutine[Deferred[Any], Any, T]]
-    ) -> T:
+    def _settle(self, user: int, rest: float) -> None:
+        """Take the rest of a price in commands, one of which was taken before; or give that back,
+        if it was too much."""
+        if rest > 0.0:
+            self._commands.take(user, rest)
+        elif rest < 0.0:
+            self._commands.give_back(user, -rest)
+
+    def in_turn(self, payer: Hashable, work: Callable[[], Any]) -> Deferred[Reply]:
         """Do `work`, whose cost is not known beforehand, when all earlier work of `payer` is done
-        and paid for.
+        and paid for. Nearly always that is now.
 
         Work that has begun goes on to its end even if its peer is gone, and keeps its turn until
         then: otherwise a peer that hangs up would not pay.
         """
-        turn = self._turns.setdefault(payer, DeferredLock())
+        if payer in self._turns or self._debt(payer):
+            return Deferred.fromCoroutine(self._wait_turn(payer, work))
+        self._turns[payer] = deque()
+        return self._begin(payer, work)
+
+    async def _wait_turn(self, payer: Hashable, work: Callable[[], Any]) -> Reply:
         with tracing.span("turn"):
-            await turn.acquire()
+            if payer in self._turns:
+                turn: Deferred[None] = Deferred(self._turns[payer].remove)  # If it is cancelled.
+                self._turns[payer].append(turn)
+                await turn
+            else:
+                self._turns[payer] = deque()
             try:
-                wait = max(self._commands.wait(payer, 0), self._deliveries.wait(payer, 0))
-                if wait:
-                    await self.pause(wait)
+                debt = self._debt(payer)
+                if debt:
+                    await self.pause(debt)
             except BaseException:
-                self._give_back_turn(payer, turn)
+                self._end_turn(payer)
                 raise
-        heard: Deferred[T] = Deferred()
+        return await self._begin(payer, work)
 
-        def done(result: T | Failure) -> None:
-            self._give_back_turn(payer, turn)
-            if not heard.called:
-                heard.callback(result)
-            elif isinstance(result, Failure):
-                _log.failure("a request of a peer that is gone failed", failure=result)
+    def _begin(self, payer: Hashable, work: Callable[[], Any]) -> Deferred[Reply]:
+        """Begin `work`, whose turn it is; what a peer cancels is only that it hears of the end."""
+        heard: Deferred[Reply] = Deferred()
+        maybeDeferred(work).addBoth(self._ended, payer, heard)
+        return heard
 
-        Deferred.fromCoroutine(work()).addBoth(done)
-        return await heard
+    def _ended(self, result: Reply | Failure, payer: Hashable, heard: Deferred[Reply]) -> None:
+        self._end_turn(payer)
+        if not heard.called:
+            heard.callback(result)
+        elif isinstance(result, Failure):
+            _log.failure("a request of a peer that is gone failed", failure=result)
 
-    def _give_back_turn(self, payer: Hashable, turn: DeferredLock) -> None:
-        turn.release()
-        if not turn.locked:
-            self._turns.pop(payer, None)
+    def _end_turn(self, payer: Hashable) -> None:
+        waiting = self._turns[payer]
+        if waiting:
+            waiting.popleft().callback(None)
+        else:
+            del self._turns[payer]
+
+    def _debt(self, payer: Hashable) -> float:
+        """Seconds until `payer` can pay what is done already."""
+        return max(self._commands.wait(payer, 0.0), self._deliveries.wait(payer, 0.0))
 
     def pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self._clock, seconds, lambda: None)

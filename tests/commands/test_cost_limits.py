@@ -139,6 +139,91 @@ class UsersPay(ChargingCase):
         self.assertEqual(done, 6)
 
 
+class InTurn(ChargingCase):
+    """Calls whose cost shows later are carried out one after the other, for each user."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ask(f"look {self.ann}")
+        self.ask(f"look {self.bob}")
+        self.slow = self.service.slow
+        self.slow.hold()
+
+    def begin(self, line: str) -> Peer:
+        """Ask on a new connection."""
+        peer = self.come()
+        peer.say(line)
+        return peer
+
+    def leave(self, peer: Peer) -> None:
+        peer.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def under_way(self) -> list[str]:
+        """What is carried out now: the first argument of each call."""
+        return [call.arguments[0].arguments[0] for call in self.slow.waiting]
+
+    def test_whatever_the_connection(self) -> None:
+        peers = [self.begin(f"shout {self.ann} {number}") for number in range(1, 6)]
+        self.begin(f"shout {self.bob} 99")
+        self.assertEqual(self.under_way(), ["1", "99"])
+        self.slow.waiting.pop().go_on()
+        for number, peer in enumerate(peers, 1):
+            self.assertEqual(self.under_way(), [str(number)])
+            self.assertEqual(peer.heard(), [])
+            self.slow.go_on()
+            self.assertEqual([each["readers"] for each in peer.heard()], [number])
+        self.begin(f"read {self.ann} 7")
+        self.assertEqual(self.under_way(), ["7"])
+
+    def test_other_commands_do_not_wait(self) -> None:
+        self.begin(f"shout {self.ann} 1")
+        self.slow.hold_no_more()
+        self.assertEqual(self.ask(f"look {self.ann}", 10), 10)
+        self.assertEqual(self.ask(f"read {self.ann} 1"), 0)
+
+    def test_who_leaves_while_waiting_gives_way(self) -> None:
+        peers = [self.begin(f"shout {self.ann} {number}") for number in (1, 2, 3)]
+        self.leave(peers[1])
+        self.slow.go_on()
+        self.assertEqual(self.under_way(), ["3"])
+
+    def test_who_leaves_while_the_one_before_is_paid_gives_way(self) -> None:
+        self.slow.hold_no_more()
+        self.ask(f"shout {self.ann} {DELIVERIES_AT_ONCE + 500}")
+        first, second = (self.begin(f"shout {self.ann} {number}") for number in (1, 2))
+        self.leave(first)
+        self.assertEqual(self.later(0.9, second), 0)
+        self.assertEqual(self.later(0.2, second), 1)
+
+    def test_one_that_fails_gives_way(self) -> None:
+        first, second, third = (self.begin(f"shout {self.ann} {number}") for number in (1, 2, 3))
+        self.slow.waiting.pop().fail(ZeroDivisionError())
+        self.assertEqual([each["code"] for each in first.heard()], ["internal-error"])
+        self.leave(second)
+        self.slow.waiting.pop().fail(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.slow.go_on()
+        self.assertEqual(len(third.heard()), 1)
+
+    def test_when_several_end_at_once(self) -> None:
+        """Each peer asks again as soon as it is answered."""
+        peers = [self.begin(f"shout {self.ann} {readers}") for readers in (1000, 4500)]
+        for peer in peers:
+            peer.say(f"shout {self.ann} 1000")
+        self.slow.hold_no_more()
+        self.slow.go_on()
+        self.assertEqual([len(peer.heard()) for peer in peers], [1, 1])
+        self.later(1.1)
+        self.assertEqual(sum(len(peer.heard()) for peer in peers), 1)
+        self.later(2)
+        self.assertEqual(sum(len(peer.heard()) for peer in peers), 1)
+
+    def test_what_costs_less_is_given_back(self) -> None:
+        self.slow.hold_no_more()
+        many = 2 * COMMANDS_AT_ONCE
+        self.assertEqual(self.ask(f"read {self.ann} 0", many), many)
+
+
 class Trusted(UsersPay):
     """Who is trusted pays for nothing as an address, and the same as a user."""
 

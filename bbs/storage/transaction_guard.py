@@ -38,6 +38,7 @@ class ConnectionState(threading.local):
     in_rule = False  # A rule runs, which may share its transaction with others.
     reading = False  # A rule runs that is marked `read_only`.
     wrote = False  # A statement has changed something since this was last set to False.
+    begins = False  # A transaction begins with the next statement (MySQL).
 
 
 class TransactionGuard:

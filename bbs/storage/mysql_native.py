@@ -123,8 +123,10 @@ class NativeCursor:
 
     def execute(self, sql: str, values: Sequence[Any] | None = None) -> None:
         """Execute a statement, or several with `;` between them, and read the first result."""
-        with _ERRORS:
+        try:  # A `with` would cost 0.1 µs where nothing is raised.
             self._query(sql.encode() if values is None else self._fill_in(sql.encode(), values))
+        except driver.MySQLError as error:
+            raise _as_pymysql(error) from error
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Execute a statement for each row of values; insertions become one statement."""
@@ -150,8 +152,10 @@ class NativeCursor:
         """Read the result of the next statement; None after the last."""
         if not self._connection.has_more:
             return None
-        with _ERRORS:
+        try:
             self._read_next()
+        except driver.MySQLError as error:
+            raise _as_pymysql(error) from error
         return True
 
     def fetchone(self) -> tuple[Any, ...] | None:

@@ -91,7 +91,7 @@ soak: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.load.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
 	$(BIN)/python -m tests.load.attacks --seconds 15 --seed $(SEED) --self-test
 	$(BIN)/python -m tests.integration.containers --build
-	for database in sqlite mysql; do \
+	for database in sqlite mysql mysql-in-python; do \
 		$(BIN)/python -m tests.load.faults --database $$database --migrations && \
 		$(BIN)/python -m tests.load.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
 			|| exit 1; \

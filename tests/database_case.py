@@ -2,7 +2,8 @@
 
 `on_both_databases` makes a second class of the same tests, which runs on the MySQL or MariaDB at
 `BBS_TEST_MYSQL_URL`, and is skipped without one: in a new database of this process, emptied before
-each test.
+each test. It is reached by the driver in C. What the other one has to be held to as well is in
+`tests/storage/`, `tests/integration/test_mysql.py` and `test_freezing.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import secrets
 import sys
 from typing import ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 from bbs.board import board, friends
 from bbs.commands.service import Service
@@ -73,18 +75,19 @@ def sqlite_url(folder: str) -> str:
     return f"sqlite:///{os.path.abspath(folder)}/bbs.sqlite3"
 
 
-def fresh_mysql_url() -> str:
-    """A new database without tables on the tests' server, until the process ends."""
+def fresh_mysql_url(driver: str = IN_C) -> str:
+    """A new database without tables on the tests' server, until the process ends. `driver` is the
+    URL's scheme."""
     server = needed("BBS_TEST_MYSQL_URL")
     name = f"bbs_test_{secrets.token_hex(8)}"
     execute_once(server, f"CREATE DATABASE {name}")
     atexit.register(execute_once, server, f"DROP DATABASE IF EXISTS {name}")
-    return f"{server.rpartition('/')[0]}/{name}"
+    return by_driver(f"{server.rpartition('/')[0]}/{name}", driver)
 
 
-def in_c(url: str) -> str:
-    """The same MySQL, by the driver in C: `txbbs[fast-mysql]`."""
-    return url.replace("mysql:", f"{IN_C}:", 1)
+def by_driver(url: str, driver: str) -> str:
+    """The same MySQL, by the driver that this scheme names."""
+    return urlsplit(url)._replace(scheme=driver).geturl()
 
 
 def execute_once(url: str, statement: str) -> None:

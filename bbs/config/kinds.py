@@ -21,7 +21,7 @@ from bbs.core.values import UNITS, Rate, Size
 
 T = TypeVar("T")
 
-_MYSQL_IN_C = "mysql+mysqlconnector"
+_MYSQL_IN_C, _MYSQL_IN_PYTHON = "mysql+mysqlconnector", "mysql+pymysql"
 _LONGEST = 1e9  # s, some thirty years: a longer time-out is a slip of the keyboard
 
 
@@ -176,7 +176,7 @@ def _is_database(url: str) -> bool:
     parts = _split(url)
     options = parse_qs(parts.query, keep_blank_values=True)
     right = (
-        parts.scheme in ("mysql", _MYSQL_IN_C)
+        parts.scheme in ("mysql", _MYSQL_IN_C, _MYSQL_IN_PYTHON)
         and bool(parts.username and parts.hostname)
         and re.fullmatch("/[^/]+", parts.path) is not None
         and options.keys() <= {"tls_ca"}
@@ -280,7 +280,8 @@ collector_or_none = text(
 share = _number("a number from 0 to 1", lambda found: 0 <= found <= 1)
 database_url = text(
     f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES};'
-    f' "{_MYSQL_IN_C}://…" where txbbs[fast-mysql] is installed), or {_REFERENCE}',
+    f' "{_MYSQL_IN_PYTHON}://…", or "{_MYSQL_IN_C}://…" where txbbs[fast-mysql] is installed),'
+    f" or {_REFERENCE}",
     _is_database,
     secret=True,
 )

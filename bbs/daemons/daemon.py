@@ -219,6 +219,7 @@ class Daemon(TwistedService):
         if warning := await workers.run(engines.prepare_file, url):
             _log.warn("{warning}", warning=warning)
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
+        _log.info("the database's driver is {driver}", driver=database.driver)
         schema = self.service.schema
         _, there = await database.run_untimed(migrations.upgrade, database.peewee, schema)
         if newer := migrations.newer(there, schema):

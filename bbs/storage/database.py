@@ -190,6 +190,12 @@ class Database:
         self._transactions.hang_up()
 
     @property
+    def driver(self) -> str:
+        """The name and version of the driver, for operators."""
+        database: Any = self.peewee
+        return str(database.driver)
+
+    @property
     def available(self) -> bool:
         """Whether the database serves both reads and writes, which a full disk refuses."""
         return not self._away

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import peewee
 import pymysql.constants.ER as mysql_errors
 from pymysql.constants import CLIENT
+from twisted.logger import Logger
 
 from bbs.core.addresses import is_loopback
 from bbs.storage.mysql import CLIENT_ERRORS, MySQLDatabase
@@ -25,7 +26,11 @@ LOCK_TIMEOUT = 1.4  # Seconds that SQLite waits for the lock of another process.
 ANSWER_TIMEOUT = 1.8  # Seconds to wait for an answer of MySQL.
 LOCAL = "127.0.0.1"  # The host of MySQL, if the URL has none.
 CONNECT_TIMEOUT = 1  # Whole seconds to connect to MySQL, as pymysql counts them.
-IN_C = "mysql+mysqlconnector"  # The scheme of a URL for MySQL by the driver in C, as in SQLAlchemy.
+
+# Schemes of URLs for MySQL, named as in SQLAlchemy.
+BY_ANY = "mysql"  # By the driver in C, if it is installed, else by PyMySQL.
+IN_C = "mysql+mysqlconnector"
+IN_PYTHON = "mysql+pymysql"
 
 _TROUBLE_NAMES = """
     CON_COUNT_ERROR OUT_OF_RESOURCES OUTOFMEMORY OUT_OF_SORTMEMORY DISK_FULL RECORD_FILE_FULL
@@ -48,6 +53,8 @@ _TROUBLE = frozenset(getattr(mysql_errors, name) for name in _TROUBLE_NAMES.spli
 }
 """Error numbers of a server that has a problem or is away, while the statement is valid."""
 
+_log = Logger()
+
 
 class DatabaseRefused(Exception):
     """The database cannot be used, and an operator must act; the text is one line, no secret."""
@@ -55,8 +62,8 @@ class DatabaseRefused(Exception):
 
 def connect_to(url: str) -> peewee.Database:
     """Make the peewee database for `url`: `sqlite:///FILE`, `mysql://user:password@host:port/name`,
-    or `mysql+mysqlconnector://…` for MySQL by a driver in C. DatabaseRefused for another scheme or
-    a missing driver."""
+    or the same with the scheme `IN_C` or `IN_PYTHON`, which name the driver. DatabaseRefused for
+    another scheme or a missing driver."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return SqliteDatabase(
@@ -69,7 +76,7 @@ def connect_to(url: str) -> peewee.Database:
             },
             timeout=LOCK_TIMEOUT,
         )
-    if parts.scheme in ("mysql", IN_C):
+    if parts.scheme in (BY_ANY, IN_C, IN_PYTHON):
         options: dict[str, Any] = {}
         tls_ca = parse_qs(parts.query).get("tls_ca")
         if tls_ca:
@@ -112,15 +119,21 @@ def prepare_file(url: str) -> str | None:
 
 def _mysql(scheme: str) -> type[MySQLDatabase]:
     """The class of database for a URL's scheme; the driver in C need not be installed."""
-    if scheme != IN_C:
+    if scheme == IN_PYTHON:
         return MySQLDatabase
     try:
         from bbs.storage.mysql_native import NativeMySQLDatabase
-    except ImportError as error:
-        raise DatabaseRefused(
-            f"database.url: {IN_C}:// needs a driver in C:"
-            f" pip install 'txbbs[fast-mysql] >= 0.4' ({error})"
-        ) from error
+    except Exception as error:  # A broken binary may raise anything.
+        if scheme == IN_C:
+            raise DatabaseRefused(
+                f"database.url: {IN_C}:// needs a driver in C:"
+                f" pip install 'txbbs[fast-mysql] >= 0.4' ({summary(error)})"
+            ) from error
+        if not isinstance(error, ModuleNotFoundError):
+            _log.warn(
+                "the driver in C is unusable, PyMySQL is used: {reason}", reason=summary(error)
+            )
+        return MySQLDatabase
     return NativeMySQLDatabase
 
 

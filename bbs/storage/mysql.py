@@ -38,6 +38,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     # A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends.
     field_types = peewee.MySQLDatabase.field_types | {"TEXT": "MEDIUMTEXT"}
 
+    driver = f"PyMySQL {pymysql.VERSION_STRING}"
     packs = True  # The driver takes 4 µs for the description of each column of a result.
     ordered_join = "STRAIGHT_JOIN"
     inserts_in_bulk = True

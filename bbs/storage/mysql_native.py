@@ -1,11 +1,13 @@
-"""MySQL by a driver in C: `mysql+mysqlconnector://`, if `txbbs[fast-mysql]` is installed.
+"""MySQL by a driver in C, if `txbbs[fast-mysql]` is installed: `mysql://` prefers it, and
+`mysql+mysqlconnector://` demands it.
 
 The driver is the extension module of mysql-connector-python, taken directly, as its manual offers
 "for performance reasons" (chapters 8.2 and 11): in processor time a row of six columns by its key
 takes 13 µs, where PyMySQL takes 35 and mysql-connector's own cursor 31; ten rows 16, 64 and 40.
 
 Callers see PyMySQL's interface: its errors, with their numbers, its counts of rows, and `%s` and
-`%%` in statements. This is a module of its own, as the driver need not be installed.
+`%%` in statements. This is a module of its own, as the driver need not be installed: importing it
+raises ImportError without the driver, and with one that is too old.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import _mysql_connector as driver
@@ -21,6 +24,12 @@ import pymysql
 from pymysql.err import error_map
 
 from bbs.storage.mysql import MySQLDatabase
+
+_NAME = "mysql-connector-python"
+_VERSION = version(_NAME)
+_OLDEST = (9, 2)  # As in setup.cfg: from it on, connections stop waiting for an answer.
+if tuple(map(int, _VERSION.split(".")[:2])) < _OLDEST:
+    raise ImportError(f"{_NAME} {_VERSION} is older than {'.'.join(map(str, _OLDEST))}")
 
 _PLUGINS = os.path.join(os.path.dirname(driver.__file__), "mysql", "vendor", "plugin")
 """The folder in the driver's wheel with authentication plugins that are not built in, such as
@@ -42,6 +51,8 @@ _SYSTEM_ERROR = re.compile(r"\((\d+)\)\Z")  # The number of a system error, in m
 
 class NativeMySQLDatabase(MySQLDatabase):
     """MySQL or MariaDB, by the driver in C."""
+
+    driver = f"{_NAME} {_VERSION}"
 
     def _open(self) -> NativeConnection:
         return NativeConnection(self.database, self.connect_params)

@@ -82,6 +82,8 @@ class _TurnTaking(peewee.SqliteDatabase):
 class SqliteDatabase(TransactionGuard, _TurnTaking):
     """SQLite, by the standard library's driver."""
 
+    driver = f"SQLite {sqlite3.sqlite_version}"
+
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
         """Execute a statement; returns the cursor with the whole result."""
         if self.query_hooks:

@@ -44,6 +44,7 @@ class ConnectionState(threading.local):
 class TransactionGuard:
     """A mixin for peewee's databases, which knows what each thread does with its connection."""
 
+    driver: str  # Its name and version, for the log.
     packs = False  # Whether rows of many columns are faster to read as a text in JSON.
     ordered_join = "CROSS JOIN"  # A join that reads its left side first.
     inserts_in_bulk = False  # Whether one statement for many rows is worth it.

@@ -341,7 +341,7 @@ class Refusals(ConfigTestCase):
                 '"mysql://u:p@h"', '"mysql://u:p@h/a/b"', '"mysql://u:p@h/b?ssl=1"', "1",
                 '"mysql://u:p@h:0/b"', '"mysql://u:p@h:99999/b"', '"mysql://u:p#q@h/b"',
                 '"postgres://u:p@h/b"', '["sqlite:///x"]', '"mysql://[/b"',
-                '"mysql+mysqlconnector://h/b"', '"mysql+pymysql://u:p@h/b"',
+                '"mysql+mysqlconnector://h/b"', '"mysql+pymysql://h/b"', '"mysql+aiomysql://u:p@h/b"',
             ),
             "broker.url": (
                 '""', "[]", '"stomp:h"', '"stomp://"', '"amqp://h"', '"stomp://h:0"',
@@ -365,6 +365,7 @@ class Refusals(ConfigTestCase):
                 '"sqlite:////var/lib/bbs.sqlite3"', '"mysql://u@[::1]/b"',
                 '"mysql://u:p%2F@h:3306/b?tls_ca=/etc/ca.pem"',
                 '"mysql+mysqlconnector://u:p%2F@h:3306/b?tls_ca=/etc/ca.pem"',
+                '"mysql+pymysql://u:p%2F@h:3306/b?tls_ca=/etc/ca.pem"',
             ),
             "broker.url": ('["embedded"]', '"stomp+ssl://u:p@h:61612"', '"stomp://h/vhost"'),
             "fleet.idle_grace": ("0", "0.0", "1000000000"),
@@ -392,10 +393,11 @@ class Refusals(ConfigTestCase):
         url = "mysql+mysqlconnector://u:s3cret@h/b"
         with mock.patch.dict(sys.modules, {"_mysql_connector": None}):
             told = self.refusal(database__url=url)
+            for other in ("", "+pymysql"):
+                self.load(database__url=url.replace("+mysqlconnector", other))
         self.assertIn("database.url: mysql+mysqlconnector:// needs", told)
         self.assertIn("pip install 'txbbs[fast-mysql] >= 0.4'", told)
         self.assertNotIn("s3cret", told)
-        self.load(database__url=url.replace("+mysqlconnector", ""))
 
     def test_impossible_together(self) -> None:
         self.assertEqual(

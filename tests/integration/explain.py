@@ -58,6 +58,7 @@ from bbs.rules.page_history import Event, EventKind
 from bbs.rules.pagination import Page
 from bbs.storage import migrations
 from bbs.storage.database import Database
+from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import Place, Server, Session, User
 from tests.database_case import fresh_mysql_url
 from tests.integration.contestants import patient
@@ -467,7 +468,7 @@ def main(path: Path = QUERIES) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {"SQLite": plans(f"sqlite:///{folder}/bbs.sqlite3")}
     try:
-        found["MariaDB"] = plans(fresh_mysql_url())
+        found["MariaDB"] = plans(fresh_mysql_url(IN_PYTHON))
     except SkipTest as reason:
         print(f"SQLite alone: {reason}", file=sys.stderr)
     path.write_text(report(found))

@@ -39,6 +39,8 @@ from twisted.trial.unittest import TestCase
 
 from bbs.__main__ import main
 from bbs.config import load, to_toml
+from bbs.storage.engines import IN_C
+from tests.database_case import by_driver
 from tests.services import needed
 from tests.services.servers import free_port
 
@@ -584,22 +586,23 @@ class ServiceCase(TestCase):
         self.addCleanup(lambda: run(service.remove()))
         return service
 
-    def big_service(self, **sections: Mapping[str, object]) -> Service:
-        """A service on MariaDB, in a database of its own, and ActiveMQ."""
+    def big_service(self, driver: str = IN_C, **sections: Mapping[str, object]) -> Service:
+        """A service on MariaDB, in a database of its own, and ActiveMQ. `driver` is the scheme of
+        the database's URL."""
         return self.service(
             **{
-                "database": {"url": self.mysql_database()},
+                "database": {"url": self.mysql_database(driver)},
                 "broker": {"url": needed("BBS_TEST_ACTIVEMQ_URL")},
                 **sections,
             }
         )
 
-    def mysql_database(self) -> str:
+    def mysql_database(self, driver: str = IN_C) -> str:
         """The URL of an empty database at the shared server, removed at the end of the test."""
         url, name = needed("BBS_TEST_MYSQL_URL"), f"bbs_{secrets.token_hex(6)}"
         mysql(url, f"CREATE DATABASE {name}")
         self.addCleanup(mysql, url, f"DROP DATABASE {name}")
-        return url.rpartition("/")[0] + f"/{name}"
+        return by_driver(url.rpartition("/")[0] + f"/{name}", driver)
 
 
 def mysql(url: str, statement: str) -> tuple[Any, ...]:

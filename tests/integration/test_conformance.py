@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.storage.engines import IN_C, IN_PYTHON
 from tests.integration.service import Service
 from tests.integration.shared import SharedCase, forget_everybody
 from tests.paths import CONFORMANCE
@@ -73,10 +75,19 @@ class Conformance(SharedCase):
         service = await self.shared()
         await self.check_each(service)
 
-    async def test_mariadb(self) -> None:
-        service = self.big_service()
-        await service.login_server()
+    async def check_on_mariadb(self, driver: str, name: str) -> None:
+        """The scripts, and the line in the log that tells by what the database is reached."""
+        service = self.big_service(driver)
+        login = await service.login_server()
+        said = re.findall(r"the database's driver is (.*)", login.output)
+        self.assertEqual([each.partition(" ")[0] for each in said], [name])
         await self.check_each(service)
+
+    async def test_mariadb(self) -> None:
+        await self.check_on_mariadb(IN_C, "mysql-connector-python")
+
+    async def test_mariadb_in_python(self) -> None:
+        await self.check_on_mariadb(IN_PYTHON, "PyMySQL")
 
     async def check_each(self, service: Service) -> None:
         """The scripts for which one app server does."""

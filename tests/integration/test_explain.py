@@ -9,6 +9,7 @@ from bbs.board import board
 from bbs.commands.common import all_commands
 from bbs.protocols.commands import Role
 from bbs.storage import models
+from bbs.storage.engines import IN_PYTHON
 from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
 from tests.integration.explain import (
     ALL_OF_IT,
@@ -87,7 +88,7 @@ class PlansCase(SynchronousTestCase):
         self.assertEqual(written, today, "python -m tests.integration.explain writes it anew")
 
     def test_mysql(self) -> None:
-        found = plans(fresh_mysql_url())
+        found = plans(fresh_mysql_url(IN_PYTHON))
         self.check(found)
         for section in found.values():
             for plan in (plan for listed in section.values() for plan in listed):

@@ -21,7 +21,7 @@ from bbs.core.errors import Refusal, Unavailable
 from bbs.core.threads import Workers
 from bbs.storage import migrations
 from bbs.storage.database import Database, read_only
-from tests.database_case import execute_once
+from tests.database_case import by_driver, execute_once
 from tests.integration.test_mysql import AT_ONCE, CONNECTIONS, InC, MySQLCase, add, count
 from tests.services import OwnMariaDB
 from tests.services.server import freeze, thaw
@@ -68,7 +68,8 @@ class FreezingCase(MySQLCase):
         self.addCleanup(self.thaw)
         name = f"bbs_{secrets.token_hex(6)}"
         execute_once(self.own.url, f"CREATE DATABASE {name}")
-        self.database = await self.open(self.by_driver(f"{self.own.url.rpartition('/')[0]}/{name}"))
+        url = by_driver(f"{self.own.url.rpartition('/')[0]}/{name}", self.driver)
+        self.database = await self.open(url)
         self.safe = {f"safe {number}" for number in range(MANY)}
         await gatherResults([self.database.run(add, name) for name in self.safe])
 

@@ -29,8 +29,8 @@ from bbs.core.errors import Unavailable
 from bbs.core.threads import Workers
 from bbs.storage import migrations
 from bbs.storage.database import Database, for_update, read_only
-from bbs.storage.engines import DatabaseRefused, connect_to
-from tests.database_case import execute_once, fresh_mysql_url, in_c
+from bbs.storage.engines import IN_C, IN_PYTHON, DatabaseRefused, connect_to
+from tests.database_case import by_driver, execute_once, fresh_mysql_url
 from tests.integration.in_process import run_here
 from tests.integration.test_stomp_tls import certificate
 from tests.services import OwnMariaDB, OwnServer, common_mariadb
@@ -70,10 +70,7 @@ class MySQLCase(TestCase):
     """A test with a database as a server has it: threads, and the real clock."""
 
     timeout = 120
-
-    def by_driver(self, url: str) -> str:
-        """`url`, for the driver that is tested."""
-        return url
+    driver = IN_PYTHON
 
     async def open(self, url: str) -> Database:
         """The database at `url`, its schema up to date."""
@@ -130,7 +127,7 @@ class Outages(MySQLCase):
         await own.start()
         name = f"bbs_{secrets.token_hex(6)}"
         execute_once(own.url, f"CREATE DATABASE {name}")
-        database = await self.open(self.by_driver(f"{own.url.rpartition('/')[0]}/{name}"))
+        database = await self.open(by_driver(f"{own.url.rpartition('/')[0]}/{name}", self.driver))
         await database.run(add, "before")
         return own, database
 
@@ -191,7 +188,7 @@ class Sessions(MySQLCase):
     """What each connection is set to, and what happens to it."""
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
-        self.url = self.by_driver(fresh_mysql_url())
+        self.url = fresh_mysql_url(self.driver)
         self.database = await self.open(self.url)
 
     async def test_settings(self) -> None:
@@ -322,7 +319,7 @@ class Refusals(MySQLCase):
 
     def wrong(self, user: str, password: str, name: str) -> str:
         """The tests' database, with something wrong in its URL."""
-        url = self.by_driver(fresh_mysql_url())
+        url = fresh_mysql_url(self.driver)
         scheme, _, rest = url.partition("://")
         credentials, _, place = rest.rpartition("@")
         right_user, _, right_password = credentials.partition(":")
@@ -370,10 +367,10 @@ class Refusals(MySQLCase):
     async def test_nobody_listens(self) -> None:
         own = OwnMariaDB()
         self.addCleanup(own.remove)
-        await self.check(self.by_driver(own.url), "Connection refused")
+        await self.check(by_driver(own.url, self.driver), "Connection refused")
 
     async def test_a_newer_schema(self) -> None:
-        url = self.by_driver(fresh_mysql_url())
+        url = fresh_mysql_url(self.driver)
         database = await self.open(url)
         execute_once(url, "UPDATE schema_version SET version = 99")
         opening = database.run_untimed(migrations.upgrade, database.peewee, board.schema)
@@ -387,7 +384,7 @@ class Refusals(MySQLCase):
 
 class Bugs(MySQLCase):
     async def test_a_mistake_in_a_statement_is_an_error(self) -> None:
-        database = await self.open(self.by_driver(fresh_mysql_url()))
+        database = await self.open(fresh_mysql_url(self.driver))
         await self.assertFailure(
             database.run(statement("SELECT no_column FROM chat_group")), peewee.OperationalError
         )
@@ -418,7 +415,7 @@ class Encrypted(MySQLCase):
         right = certificate("localhost", WithCertificate(own.server.folder).certificate)
         wrong = certificate("localhost", f"{own.server.folder}/wrong.pem")
         await own.start()
-        url = self.by_driver(own.url)
+        url = by_driver(own.url, self.driver)
         by_name = url.replace("127.0.0.1", "localhost")
         database = connect_to(f"{by_name}?tls_ca={right}")
         database.connect()
@@ -428,12 +425,24 @@ class Encrypted(MySQLCase):
         for other in (f"{by_name}?tls_ca={wrong}", f"{url}?tls_ca={right}"):
             self.assertRaises(peewee.OperationalError, connect_to(other).connect)
 
+    async def test_a_user_who_has_to_use_it(self) -> None:
+        """Though nobody can listen between here and this machine."""
+        own = OwnWithCertificate()
+        self.addCleanup(own.remove)
+        certificate("localhost", WithCertificate(own.server.folder).certificate)
+        await own.start()
+        execute_once(own.url, "ALTER USER CURRENT_USER() REQUIRE SSL")
+        database = connect_to(by_driver(own.url, self.driver))
+        database.connect()
+        self.addCleanup(database.close)
+        ((_, cipher),) = database.execute_sql("SHOW STATUS LIKE 'Ssl_cipher'").fetchall()
+        self.assertNotEqual(cipher, "")
+
 
 class InC(MySQLCase):
     """The same by the driver in C: `txbbs[fast-mysql]`."""
 
-    def by_driver(self, url: str) -> str:
-        return in_c(url)
+    driver = IN_C
 
 
 class OutagesInC(InC, Outages):

@@ -18,6 +18,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from bbs.storage.engines import IN_C
+from tests.database_case import by_driver
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,
@@ -281,7 +283,7 @@ class DatabaseAway(WebCase):
         await mariadb.start()
         name = f"bbs_{secrets.token_hex(6)}"
         mysql(mariadb.url, f"CREATE DATABASE {name}")
-        url = f"{mariadb.url.rpartition('/')[0]}/{name}"
+        url = by_driver(f"{mariadb.url.rpartition('/')[0]}/{name}", IN_C)
         service = self.paged(database={"url": url, "pool_size": 2})
         process = await service.login_server()
         web = await self.page_of(process)

@@ -23,11 +23,17 @@ from bbs.storage.database import (
     is_read_only,
     read_only,
 )
-from bbs.storage.engines import DatabaseRefused, connect_to, without_password
+from bbs.storage.engines import (
+    IN_C,
+    IN_PYTHON,
+    DatabaseRefused,
+    connect_to,
+    without_password,
+)
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_suite import ContractEntry, raised
 from bbs.testing.threads import Inline
-from tests.database_case import fresh_mysql_url, in_c, sqlite_url
+from tests.database_case import fresh_mysql_url, sqlite_url
 
 
 class OurContract(DatabaseContract):
@@ -181,7 +187,7 @@ class OnSQLite(OurContract, SynchronousTestCase):
 
 class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
     def database_url(self) -> str:
-        return fresh_mysql_url()
+        return fresh_mysql_url(IN_PYTHON)
 
     def busy(self) -> Exception:
         return self.passing()[0]
@@ -233,7 +239,7 @@ class OnMySQLInC(OnMySQL):
     """By the driver in C."""
 
     def database_url(self) -> str:
-        return in_c(fresh_mysql_url())
+        return fresh_mysql_url(IN_C)
 
 
 class Deadlines(SynchronousTestCase):

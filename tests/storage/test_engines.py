@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import peewee
 import pymysql
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.storage.engines import IN_C, DatabaseRefused, connect_to, prepare_file, without_password
+from bbs.storage.engines import (
+    IN_C,
+    IN_PYTHON,
+    DatabaseRefused,
+    connect_to,
+    prepare_file,
+    without_password,
+)
 from bbs.storage.mysql import MySQLDatabase
 from bbs.storage.sqlite import SqliteDatabase
 from tests.database_case import sqlite_url
+from tests.paths import CHECKOUT
+
+C_MODULES = ("_mysql_connector", "bbs.storage.mysql_native")
 
 
 class URLs(SynchronousTestCase):
@@ -49,26 +63,16 @@ class URLs(SynchronousTestCase):
         self.assertEqual({key: parameters[key] for key in expected}, expected)
         self.assertNotIn("ssl", parameters)
 
-    def test_mysql_in_c(self) -> None:
-        """It is asked for in the same words."""
+    def test_each_driver_is_asked_in_the_same_words(self) -> None:
         for rest in (
             "user:p%3Ass@db.example:3307/name?tls_ca=/etc/ca.pem",
             "user@127.0.0.1/name",
             "user@db.example/name",
         ):
-            plain, in_c = connect_to(f"mysql://{rest}"), connect_to(f"{IN_C}://{rest}")
+            in_python, in_c = connect_to(f"{IN_PYTHON}://{rest}"), connect_to(f"{IN_C}://{rest}")
             self.assertIsInstance(in_c, MySQLDatabase)
-            self.assertIsNot(type(in_c), type(plain))
-            self.assertEqual(in_c.connect_params, plain.connect_params)
-
-    def test_mysql_in_c_that_is_not_installed(self) -> None:
-        url = f"{IN_C}://user:secret@host/name"
-        with mock.patch.dict(sys.modules, {"_mysql_connector": None}):
-            sys.modules.pop("bbs.storage.mysql_native", None)
-            error = self.assertRaises(DatabaseRefused, connect_to, url)
-        self.assertIn("pip install 'txbbs[fast-mysql] >= 0.4'", str(error))
-        for unwanted in ("\n", "secret"):
-            self.assertNotIn(unwanted, str(error))
+            self.assertIsNot(type(in_c), type(in_python))
+            self.assertEqual(in_c.connect_params, in_python.connect_params)
 
     def test_neither(self) -> None:
         error = self.assertRaises(DatabaseRefused, connect_to, "postgres://user:secret@host/name")
@@ -83,9 +87,87 @@ class URLs(SynchronousTestCase):
             ("mysql://us%40er:@host/name?tls_ca=x", "mysql://us%40er:***@host/name?tls_ca=x"),
             ("mysql://user@host/name", "mysql://user@host/name"),
             (f"{IN_C}://user:secret@host/name", f"{IN_C}://user:***@host/name"),
+            (f"{IN_PYTHON}://user:secret@host/name", f"{IN_PYTHON}://user:***@host/name"),
             ("sqlite:///bbs.sqlite3", "sqlite:///bbs.sqlite3"),
         ):
             self.assertEqual(without_password(url), shown)
+
+
+class Drivers(SynchronousTestCase):
+    """Which driver a URL for MySQL is given, by what is installed."""
+
+    REST = "user:secret@host/name"
+
+    def install(self, module: str | None, version: str = "26.10.0") -> None:
+        """Have only this text as the driver in C, and one of that version; None for no driver."""
+        folder = Path(self.mktemp()).absolute()
+        about = folder / "mysql_connector_python-1.dist-info" / "METADATA"
+        about.parent.mkdir(parents=True)
+        about.write_text(f"Name: mysql-connector-python\nVersion: {version}\n")
+        modules = {name: each for name, each in sys.modules.items() if name not in C_MODULES}
+        if module is None:
+            modules["_mysql_connector"] = None  # type: ignore[assignment]
+        else:
+            (folder / "_mysql_connector.py").write_text(module)
+        self.patch(sys, "path", [str(folder), *sys.path])
+        patched = mock.patch.dict(sys.modules, modules, clear=True)
+        patched.start()
+        self.addCleanup(patched.stop)
+
+    def used(self) -> tuple[str, list[str]]:
+        """The driver for `mysql://`, and what the log says of it."""
+        with capturedLogs() as log:
+            database: Any = connect_to(f"mysql://{self.REST}")
+        return database.driver, [formatEvent(event) for event in log]
+
+    def refused(self) -> str:
+        """Why there is no database by the driver in C."""
+        refusal = str(self.assertRaises(DatabaseRefused, connect_to, f"{IN_C}://{self.REST}"))
+        self.assertIn("pip install 'txbbs[fast-mysql] >= 0.4'", refusal)
+        for unwanted in ("\n", "secret"):
+            self.assertNotIn(unwanted, refusal)
+        return refusal
+
+    def test_in_c_where_it_is_installed(self) -> None:
+        named: Any = connect_to(f"{IN_C}://{self.REST}")
+        self.assertEqual(self.used(), (named.driver, []))
+        self.assertRegex(named.driver, r"^mysql-connector-python \d+\.\d+")
+
+    def test_pymysql_where_it_is_asked_for(self) -> None:
+        database: Any = connect_to(f"{IN_PYTHON}://{self.REST}")
+        self.assertEqual(database.driver, f"PyMySQL {pymysql.VERSION_STRING}")
+
+    def test_not_installed(self) -> None:
+        """As by a plain `pip install`: nobody is warned."""
+        self.install(None)
+        self.assertEqual(self.used(), (f"PyMySQL {pymysql.VERSION_STRING}", []))
+        self.refused()
+
+    def test_broken(self) -> None:
+        """The service starts all the same, and one line says why it is slower."""
+        for error in ("ImportError", "SystemError"):
+            self.install(f"raise {error}('undefined symbol:\\n mysql_init')")
+            driver, log = self.used()
+            self.assertEqual(driver, f"PyMySQL {pymysql.VERSION_STRING}")
+            self.assertEqual(
+                log,
+                ["the driver in C is unusable, PyMySQL is used: undefined symbol: mysql_init"],
+            )
+            self.assertIn("undefined symbol: mysql_init", self.refused())
+
+    def test_too_old(self) -> None:
+        """The oldest that is used is the oldest that `txbbs[fast-mysql]` installs."""
+        setup = configparser.ConfigParser()
+        setup.read(CHECKOUT / "setup.cfg", "utf-8")
+        extra = setup["options.extras_require"]["fast-mysql"]
+        oldest = re.findall(r"mysql-connector-python >= (\d+)\.(\d+)$", extra, re.MULTILINE)
+        [(major, minor)] = [map(int, each) for each in oldest]
+        self.install("", f"{major}.{minor - 1}.9")
+        driver, log = self.used()
+        self.assertEqual(driver, f"PyMySQL {pymysql.VERSION_STRING}")
+        reason = f"mysql-connector-python {major}.{minor - 1}.9 is older than {major}.{minor}"
+        self.assertEqual(log, [f"the driver in C is unusable, PyMySQL is used: {reason}"])
+        self.assertIn(reason, self.refused())
 
 
 class Locks(SynchronousTestCase):
@@ -124,7 +206,7 @@ class Settings(SynchronousTestCase):
         connection = mock.MagicMock()
         trouble = pymysql.OperationalError(1193, "Unknown system variable")
         connection.cursor.return_value.__enter__.return_value.execute.side_effect = trouble
-        database = connect_to("mysql://host/name")
+        database = connect_to(f"{IN_PYTHON}://host/name")
         with mock.patch("pymysql.connect", return_value=connection):
             self.assertRaises(peewee.OperationalError, database.connect)
         connection.close.assert_called_once_with()
@@ -135,7 +217,7 @@ class Settings(SynchronousTestCase):
         for code in (3159, 2061):
             server = mock.MagicMock(server_version="11.8.9-MariaDB")
             connect = mock.Mock(side_effect=[pymysql.OperationalError(code, ""), server])
-            database = connect_to("mysql://127.0.0.1/name")
+            database = connect_to(f"{IN_PYTHON}://127.0.0.1/name")
             with mock.patch("pymysql.connect", connect):
                 database.connect()
             self.addCleanup(database.close)
@@ -147,7 +229,7 @@ class Settings(SynchronousTestCase):
     def test_a_server_that_cannot_serve_is_asked_once(self) -> None:
         """Nor is TLS spoken from then on: with it the server would not have served either."""
         connect = mock.Mock(side_effect=pymysql.OperationalError(1040, "Too many connections"))
-        database = connect_to("mysql://127.0.0.1/name")
+        database = connect_to(f"{IN_PYTHON}://127.0.0.1/name")
         with mock.patch("pymysql.connect", connect):
             self.assertRaises(peewee.OperationalError, database.connect)
         self.assertEqual(connect.call_count, 1)

@@ -7,10 +7,8 @@ import signal
 import sqlite3
 from itertools import cycle
 from typing import Any, ClassVar
-from unittest import mock
 
 import peewee
-import pymysql
 from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
@@ -211,13 +209,21 @@ class Upgrading(MigrationCase):
 
     def test_the_connection_is_as_before(self) -> None:
         """Its deadlines hold again, and so do foreign keys."""
-        with mock.patch("pymysql.connect", wraps=pymysql.connect) as connect:
-            self.upgrade()
+        seen: list[tuple[int, float | None]] = []
+
+        def look(migrator: object = None) -> None:
+            if self.on_mysql:
+                [(number,)] = self.db.execute_sql("SELECT CONNECTION_ID()").fetchall()
+                seen.append((number, self.db.connect_params["read_timeout"]))
+
+        self.upgrade()
+        look()
+        self.upgrade(2, to_2=look)
+        look()
         self.assertFalse(self.db.is_closed())
         if self.on_mysql:
-            self.assertEqual(self.db.connect_params["read_timeout"], PATIENCE)
-            deadlines = [call.kwargs["read_timeout"] for call in connect.call_args_list]
-            self.assertEqual(deadlines, [None, PATIENCE])
+            self.assertEqual([deadline for _, deadline in seen], [PATIENCE, None, PATIENCE])
+            self.assertEqual(len({number for number, _ in seen}), 3)
         else:
             self.assertEqual(self.db.pragma("busy_timeout"), 1000 * LOCK_TIMEOUT)
             self.assertEqual(self.db.pragma("foreign_keys"), 1)

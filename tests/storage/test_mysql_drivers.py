@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.storage.engines import connect_to, is_bug
+from bbs.storage.engines import IN_C, IN_PYTHON, connect_to, is_bug
 from bbs.storage.mysql import MySQLDatabase
-from tests.database_case import fresh_mysql_url, in_c
+from tests.database_case import fresh_mysql_url
 
 TABLE = """
 CREATE TABLE thing (
@@ -22,18 +24,20 @@ ADD = "INSERT INTO thing (name, note) VALUES (%s, %s)"
 
 
 class ByPyMySQL(SynchronousTestCase):
-    db: MySQLDatabase
+    driver = IN_PYTHON
 
     def setUp(self) -> None:
-        database = connect_to(self.url())
-        assert isinstance(database, MySQLDatabase)
-        self.db = database
-        self.db.connect()
+        self.url = fresh_mysql_url(self.driver)
+        self.db = self.connect()
         self.addCleanup(self.db.close)
         self.db.execute_sql(TABLE)
 
-    def url(self) -> str:
-        return fresh_mysql_url()
+    def connect(self) -> MySQLDatabase:
+        """A connection to the test's database, for this thread."""
+        database = connect_to(self.url)
+        assert isinstance(database, MySQLDatabase)
+        database.connect()
+        return database
 
     def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return [*self.db.carry_out(sql, values, False).fetchall()]
@@ -176,6 +180,44 @@ class ByPyMySQL(SynchronousTestCase):
             self.assertIsInstance(error.args[-1], str)
             self.assertNotEqual(error.args[-1], "")
 
+    def test_a_lock_that_is_not_given_back(self) -> None:
+        """The server's error arrives, before the driver stops waiting for an answer."""
+        self.change(ADD, "a", None)
+        holder = self.connect()
+        self.addCleanup(holder.close)
+        with holder.atomic():
+            holder.execute_sql("UPDATE thing SET note = 'held'")
+            error = self.error("UPDATE thing SET note = 'mine'")
+        self.assertIs(type(error), peewee.OperationalError)
+        self.assertEqual((error.args[0], is_bug(error)), (1205, False))
+        self.assertEqual(self.change("UPDATE thing SET note = 'mine'"), 1)
+
+    def test_a_deadlock(self) -> None:
+        """One of the two is told so, and the other one goes on."""
+        for name in "ab":
+            self.change(ADD, name, None)
+        both_hold_one = threading.Barrier(2)
+
+        def lock(first: str, second: str) -> Any:
+            database = self.connect()
+            try:
+                with database.atomic():
+                    for name in (first, second):
+                        sql = "UPDATE thing SET note = %s WHERE name = %s"
+                        database.carry_out(sql, (first, name), True)
+                        if name == first:
+                            both_hold_one.wait(10)
+                return None
+            except peewee.OperationalError as error:
+                return error
+            finally:
+                database.close()
+
+        with ThreadPoolExecutor(2) as executor:
+            errors = [each for each in executor.map(lock, "ab", "ba") if each is not None]
+        self.assertEqual([(each.args[0], is_bug(each)) for each in errors], [(1213, False)])
+        self.assertEqual(len(set(self.ask("SELECT note FROM thing"))), 1)
+
     def test_a_connection_that_the_server_closed(self) -> None:
         error = self.error("KILL CONNECTION_ID()")
         error = self.error("SELECT 1")
@@ -209,5 +251,4 @@ class ByPyMySQL(SynchronousTestCase):
 class ByC(ByPyMySQL):
     """The driver in C: `txbbs[fast-mysql]`."""
 
-    def url(self) -> str:
-        return in_c(fresh_mysql_url())
+    driver = IN_C

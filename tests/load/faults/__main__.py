@@ -12,6 +12,7 @@ from twisted.logger import globalLogBeginner
 
 from tests.load.faults.migrations import cut_everywhere
 from tests.load.faults.run import Plan, carry_out
+from tests.load.faults.world import DRIVERS
 from tests.services import needed
 
 
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--faults", type=int, default=None, help="how many (100)")
     parser.add_argument("--seconds", type=float, help="no fault begins later")
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn (%(default)s)")
-    parser.add_argument("--database", choices=("sqlite", "mysql"), default="sqlite")
+    parser.add_argument("--database", choices=("sqlite", *DRIVERS), default="sqlite")
     parser.add_argument("--only", nargs="+", default=[], metavar="KIND", help="such as kill, disk")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--every", type=int, default=1, help="or at one of so many (%(default)s)")
     options = parser.parse_args(arguments)
     if options.migrations:
-        server = needed("BBS_TEST_MYSQL_URL") if options.database == "mysql" else ""
+        server = needed("BBS_TEST_MYSQL_URL") if options.database in DRIVERS else ""
         cuts = cut_everywhere(options.database, server, options.seed, options.every)
         print(cuts.text())
         raise SystemExit(bool(cuts.complaints))

@@ -22,8 +22,9 @@ from random import Random
 from typing import Any
 
 from bbs.storage.engines import connect_to
-from tests.database_case import execute_once
+from tests.database_case import by_driver, execute_once
 from tests.load.faults.upgrade import ABOUT, DONE
+from tests.load.faults.world import DRIVERS
 from tests.paths import CHECKOUT
 from tests.storage.test_upgrade_0_1_0 import FIXTURES, load_dump
 
@@ -68,7 +69,7 @@ class Old:
         self.url = (
             f"sqlite:///{self._file}"
             if self._sqlite
-            else f"{server.rpartition('/')[0]}/{self._name}"
+            else by_driver(f"{server.rpartition('/')[0]}/{self._name}", DRIVERS[database])
         )
         self.config = folder / "bbs.toml"
         self.config.write_text(f'[database]\nurl = "{self.url}"\n')

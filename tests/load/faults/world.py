@@ -17,6 +17,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
 from bbs.client import Address
+from bbs.storage.engines import IN_C, IN_PYTHON
+from tests.database_case import by_driver
 from tests.integration.service import ANY_RATE, BIN, Process, Service, eventually, run
 from tests.load.faults.figures import Figures
 from tests.load.faults.machine import Clock, Disk
@@ -59,13 +61,17 @@ class Scene:
             raise AssertionError(f"{first!r} is not {second!r} {what}")
 
 
+DRIVERS = {"mysql": IN_C, "mysql-in-python": IN_PYTHON}
+"""How a service reaches its MariaDB, for each name of such a database."""
+
+
 class World:
     """Everything that runs, in a folder of its own."""
 
     def __init__(self, database: str, folder: Path, figures: Figures) -> None:
         self.figures = figures
         self._folder = folder
-        big = database == "mysql"
+        big = database in DRIVERS
         self.disk = Disk(folder / "disk", SERVICE_DISK)
         self.database_disk = Disk(folder / "database", DATABASE_DISK) if big else self.disk
         self.clocks = [Clock(folder / f"clock-{number}") for number in range(2 if big else 1)]
@@ -82,7 +88,7 @@ class World:
             "web": {"listen": f"tcp:{free_port()}:interface=127.0.0.1"} if not big else {},
         }
         if self.database and self.broker:
-            own["database"] = {"url": self.database.own.url}
+            own["database"] = {"url": by_driver(self.database.own.url, DRIVERS[database])}
             own["broker"] = {"url": self.broker.own.url}
         self.service = Service(Scene(self.disk.folder), {**SECTIONS, **own})
         if self.database:

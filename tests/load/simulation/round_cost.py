@@ -33,10 +33,11 @@ from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.observer import SETTLED_INTERVAL
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
+from bbs.storage.engines import IN_C, IN_PYTHON
 from bbs.storage.models import Server
 from bbs.testing import MemoryBroker
 from bbs.testing.threads import Inline
-from tests.database_case import fresh_mysql_url, in_c
+from tests.database_case import fresh_mysql_url
 from tests.load.simulation.breaks import Breaks
 from tests.load.simulation.cloud import SCOPE, Cloud, CloudProvider, Machine
 
@@ -48,8 +49,8 @@ TOLD = '{"messages": 12345, "logins": 678}'
 
 URLS: Mapping[str, Callable[[], str]] = {
     "sqlite": lambda: "sqlite:///:memory:",
-    "mysql": fresh_mysql_url,
-    "mysql-in-c": lambda: in_c(fresh_mysql_url()),
+    "mysql": lambda: fresh_mysql_url(IN_C),
+    "mysql-in-python": lambda: fresh_mysql_url(IN_PYTHON),
 }
 
 

@@ -54,6 +54,9 @@ class NativeMySQLDatabase(MySQLDatabase):
 
     driver = f"{_NAME} {_VERSION}"
 
+    # A row of 14 columns as a text saves 3 µs here, and costs the server 5.
+    packs = False
+
     def _open(self) -> NativeConnection:
         return NativeConnection(self.database, self.connect_params)
 

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.storage import models
 from bbs.storage.database import for_update
-from bbs.storage.engines import connect_to
+from bbs.storage.engines import IN_C, IN_PYTHON, connect_to
 from bbs.storage.models import Table
 from bbs.storage.schema import create_table
 from bbs.storage.statements import MOST_LENGTHS, Statement, statement
@@ -240,7 +240,7 @@ class Compiled(SynchronousTestCase):
             )
         )
         sqlite = self.database(sqlite_url(self.mktemp()))
-        mysql = self.database(fresh_mysql_url())
+        mysql = self.database(fresh_mysql_url(IN_PYTHON))
         for round, database in enumerate((sqlite, mysql, sqlite, mysql)):
             models.database.initialize(database)
             add(f"{round}")
@@ -308,8 +308,10 @@ class Odd(Table):
 class PackedOnMySQL(SynchronousTestCase):
     """Rows that come as a text in JSON are the same rows."""
 
+    driver = IN_PYTHON
+
     def setUp(self) -> None:
-        database = connect_to(fresh_mysql_url())
+        database = connect_to(fresh_mysql_url(self.driver))
         models.database.initialize(database)
         database.connect()
         self.addCleanup(database.close)
@@ -361,3 +363,9 @@ class PackedOnMySQL(SynchronousTestCase):
 
     def test_no_rows(self) -> None:
         self.assertEqual(self.same([Being.name]), [])
+
+
+class PackedOnMySQLInC(PackedOnMySQL):
+    """And where they come as they are, as by the driver in C."""
+
+    driver = IN_C

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.load.bench import compare, many, measure, report
 from tests.load.bench.figures import Cost, Figures, Round, summary
-from tests.load.bench.goals import MARIADB, SQLITE, Check, checks
+from tests.load.bench.goals import IN_PYTHON, MARIADB, SQLITE, Check, checks
 from tests.load.bench.load import Run
 from tests.load.bench.people import IN_TURN, UNTIL_RECEIVED, Circles, People, Person
 from tests.load.bench.processes import Failed, Form
@@ -186,6 +186,12 @@ class Goals(SynchronousTestCase):
         cpu, rate = checks(MARIADB, found)
         self.assertTrue(cpu.holds(cpu.reached) and rate.holds(rate.reached))
 
+    def test_by_pymysql_a_command_may_cost_half_as_much_again(self) -> None:
+        found = [Figures("post", 16, False, (round(cpu=36.0),))]
+        for one, other in zip(checks(MARIADB, found), checks(IN_PYTHON, found), strict=True):
+            factor = 1 / 1.5 if one.at_least else 1.5
+            self.assertAlmostEqual(other.goal, factor * one.goal)
+
     def test_the_tail_is_that_of_a_hundred_connections(self) -> None:
         [tail] = checks(SQLITE, [Figures("post", 100, False, (round(p99=4.0), round(p99=6.0)))])
         self.assertEqual((tail.reached, tail.worst), (5.0, 6.0))
@@ -260,7 +266,8 @@ class Page(SynchronousTestCase):
         pages = [Path(self.mktemp()), Path(self.mktemp())]
         for page, real in zip(pages, (report.PAGE, report.RESULTS), strict=True):
             page.write_text(real.read_text())
-        names = ("goals", "summary", SQLITE, MARIADB, "hashing", "logins", "many", "sizes")
+        names = [SQLITE, MARIADB, IN_PYTHON, "goals", "goals by PyMySQL", "summary"]
+        names += ["hashing", "logins", "many", "sizes"]
         report.write(dict.fromkeys(names, "table"), pages)
         found = "".join(page.read_text() for page in pages)
         self.assertEqual(found.count("\ntable\n"), len(names))
@@ -306,6 +313,14 @@ class Compared(SynchronousTestCase):
             self.assertEqual((root / "file").read_text(), "1")
             self.assertEqual(Form(root=root).environment()["PYTHONPATH"], str(root))
         self.assert_gone()
+
+    def test_an_older_one_is_asked_for_pymysql_as_it_knows_it(self) -> None:
+        old = self.folder / "bbs" / "storage" / "engines.py"
+        old.parent.mkdir(parents=True)
+        old.write_text('IN_C = "mysql+mysqlconnector"\n')
+        schemes = ("mysql+mysqlconnector", "mysql+pymysql")
+        self.assertEqual([*map(Form().scheme, schemes)], [*schemes])
+        self.assertEqual([*map(Form(root=self.folder).scheme, schemes)], [schemes[0], "mysql"])
 
     def test_nothing_is_left_at_ctrl_c(self) -> None:
         def interrupted() -> None:

@@ -3,8 +3,8 @@
     python -m tests.load.bench [--quick] [--json FILE] [--only COMMAND] [--compare REF]
 
 The service runs on SQLite and its own broker; then, where `tests/services/start` has started them,
-on MariaDB and ActiveMQ. docs/benchmarks.md says what the figures mean. A whole run writes the main
-ones there, and all of them to results.md beside this program.
+on MariaDB and ActiveMQ, by each of its drivers. docs/benchmarks.md says what the figures mean. A
+whole run writes the main ones there, and all of them to results.md beside this program.
 """
 
 from __future__ import annotations
@@ -20,11 +20,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bbs.storage import engines
 from tests.load.bench import compare, logins, many, processes, report, sizes
 from tests.load.bench.figures import Figures
-from tests.load.bench.goals import MARIADB, SQLITE, Check, checks, none_refused
+from tests.load.bench.goals import IN_PYTHON, MARIADB, SQLITE, Check, checks, none_refused
 from tests.load.bench.measure import Bench, Means, prepare
-from tests.load.bench.options import CONNECTIONS, LOGINS, MANY, QUICK_CONNECTIONS, pace_of, parser
+from tests.load.bench.options import (
+    CONNECTIONS,
+    DRIVERS,
+    LOGINS,
+    MANY,
+    QUICK_CONNECTIONS,
+    pace_of,
+    parser,
+)
 from tests.load.bench.people import HASHING, LINES
 from tests.services import environment
 
@@ -41,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         if options.sizes:
             run.taken["sizes"] = sizes.run(Path(folder), options.quick, options.embedded)
     tables = run.tables(before)
-    for name in ("hashing", "goals"):
+    for name in ("hashing", "goals", "goals by PyMySQL"):
         if name in tables:
             print(f"\n{tables[name]}")
     if "goals" in tables:
@@ -52,11 +61,12 @@ def main(argv: Sequence[str]) -> int:
         text = json.dumps({"machine": before, **run.as_json()}, indent=1)
         Path(options.json).write_text(text + "\n")
     partial = options.quick or options.only or options.embedded or options.connections
+    partial = partial or options.driver
     if options.write or (options.write is None and not partial and not options.compare):
-        if options.only:
-            # These two tables are of all commands.
-            tables.pop("goals", None)
-            tables.pop("summary", None)
+        if options.only or options.driver:
+            # These tables are of all commands, on all databases.
+            for name in ("goals", "goals by PyMySQL", "summary"):
+                tables.pop(name, None)
         report.write(tables)
     return 1 if run.refused else 0
 
@@ -69,6 +79,8 @@ class Run:
         self._folder = folder
         self._pace = pace_of(options)
         self._many_seconds = options.many_seconds or (2.0 if options.quick else 12.0)
+        self.drivers: dict[str, str] = {}
+        """The driver's name and version, for each MariaDB that was measured."""
         self.figures: dict[str, list[tuple[Figures, ...]]] = {}
         self.storms: dict[str, logins.Storms] = {}
         self.many: list[many.Both] = []
@@ -90,7 +102,7 @@ class Run:
             if options.compare:
                 root = stack.enter_context(compare.checkout(options.compare, folder))
                 forms.append(processes.Form(root=root))
-            for name in databases(options.embedded):
+            for name in databases(options):
                 self._service(name, means, forms)
             if self._wanted(MANY):
                 self._many(means)
@@ -102,16 +114,20 @@ class Run:
     def _service(self, name: str, means: Means, forms: Sequence[processes.Form]) -> None:
         options = self._options
         commands = [each for each in LINES if not options.only or each in options.only]
-        if not commands and not self._wanted(LOGINS):
+        logs_in = self._wanted(LOGINS) and name != IN_PYTHON
+        if not commands and not logs_in:
             return
         heading = report.COMPARED if options.compare else report.COMMANDS
-        print(f"\n{name}\n{report.columns(heading)}", flush=True)
+        if name in SCHEMES:
+            self.drivers[name] = driver_of(SCHEMES[name])
+        by = self.drivers.get(name, "")
+        print(f"\n{name}{by and ': '}{by}\n{report.columns(heading)}", flush=True)
         with contextlib.ExitStack() as stack:
             services = [
                 prepare(
                     means.load,
                     stack.enter_context(started(name, self._folder / f"{name}-{number}", form)),
-                    mysql=name == MARIADB,
+                    mysql=name in SCHEMES,
                 )
                 for number, form in enumerate(forms)
             ]
@@ -123,7 +139,7 @@ class Run:
                 found.append(figures)
                 make = report.compared_row if options.compare else report.command_row
                 self._print(heading, make(*figures), figures)
-            if self._wanted(LOGINS):
+            if logs_in:
                 print(f"\n{report.columns(report.STORMS)}", flush=True)
                 storms = self.storms[name] = logins.measure(means, services[0])
                 self.refused += storms.refused
@@ -164,9 +180,14 @@ class Run:
         """Markdown by the names of the tables in docs/benchmarks.md and results.md."""
         tables = {}
         if not self._options.compare:
-            tables["goals"] = report.markdown(*report.goal_rows(self.checks()))
-            every = {name: [each[0] for each in found] for name, found in self.figures.items()}
-            tables["summary"] = report.markdown(*report.summary_rows(every))
+            every = self.checks()
+            if in_python := every.pop(IN_PYTHON, None):
+                by_pymysql = report.goal_rows({IN_PYTHON: in_python})
+                tables["goals by PyMySQL"] = report.markdown(*by_pymysql)
+            tables["goals"] = report.markdown(*report.goal_rows(every))
+            first = {name: [each[0] for each in found] for name, found in self.figures.items()}
+            first.pop(IN_PYTHON, None)
+            tables["summary"] = report.markdown(*report.summary_rows(first))
         for name, found in self.figures.items():
             rows = [report.command_row(figures[0]) for figures in found]
             if rows:
@@ -186,7 +207,7 @@ class Run:
             tables["many"] = report.markdown(report.MANY, map(report.many_row, self.many))
         if "sizes" in self.taken:
             tables["sizes"] = sizes.table(self.taken["sizes"])
-        stamp, pace = report.stamp(before), self._pace
+        stamp, pace = report.stamp(before, *self.drivers.values()), self._pace
         how = {
             "logins": f"; {pace.rounds} rounds of {pace.logins:g} s",
             "many": f"; {pace.rounds} rounds, {self._many_seconds:g} s in all",
@@ -200,6 +221,7 @@ class Run:
     def as_json(self) -> dict[str, Any]:
         """Everything that was found."""
         return {
+            "drivers": self.drivers,
             "commits": [compare.describe(each) for each in ("HEAD", self._options.compare) if each],
             "services": {
                 name: [[each.as_json() for each in figures] for figures in found]
@@ -211,16 +233,25 @@ class Run:
         }
 
 
-def databases(embedded: bool) -> Iterator[str]:
-    """Those that there are here."""
+SCHEMES = {MARIADB: engines.IN_C, IN_PYTHON: engines.IN_PYTHON}
+
+
+def databases(options: argparse.Namespace) -> Iterator[str]:
+    """Those that there are here, and are wanted."""
     yield SQLITE
     found = environment()
-    if embedded:
+    if options.embedded:
         return
     if found.get("BBS_TEST_MYSQL_URL") and found.get("BBS_TEST_ACTIVEMQ_URL"):
-        yield MARIADB
+        yield from (DRIVERS[driver] for driver in options.driver or DRIVERS)
     else:
         print("\nno MariaDB and ActiveMQ: run tests/services/start", file=sys.stderr)
+
+
+def driver_of(scheme: str) -> str:
+    """The name and version of the driver that URLs of this scheme are given."""
+    database: Any = engines.connect_to(f"{scheme}://127.0.0.1/")
+    return str(database.driver)
 
 
 @contextlib.contextmanager
@@ -231,9 +262,9 @@ def started(name: str, folder: Path, form: processes.Form) -> Iterator[processes
         with processes.embedded(folder, form) as login:
             yield login
     else:
-        found = environment()
+        found, scheme = environment(), form.scheme(SCHEMES[name])
         with (
-            processes.own_database(found["BBS_TEST_MYSQL_URL"]) as url,
+            processes.own_database(found["BBS_TEST_MYSQL_URL"], scheme) as url,
             processes.external(folder, url, found["BBS_TEST_ACTIVEMQ_URL"], form) as login,
         ):
             yield login

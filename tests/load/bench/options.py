@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tests.load.bench.goals import IN_PYTHON, MARIADB
 from tests.load.bench.measure import Pace
 from tests.load.bench.people import LINES
 
@@ -12,6 +13,9 @@ CONNECTIONS = (1, 16, 100)
 PACE = Pace(rounds=3, goal_rounds=5, echo=0.2, command=0.35, logins=1.5, limit=130.0)
 QUICK = Pace(rounds=1, goal_rounds=1, echo=0.1, command=0.2, logins=0.5, limit=20.0)
 QUICK_CONNECTIONS = (16,)
+
+DRIVERS = {"c": MARIADB, "pymysql": IN_PYTHON}
+"""What is measured of MariaDB, as `--driver` names it."""
 
 LOGINS, MANY = "logins", "many"
 """What is measured beside the commands, as `--only` names it."""
@@ -45,6 +49,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="so many rounds of everything")
     parser.add_argument("--embedded", action="store_true", help="SQLite and the own broker alone")
+    parser.add_argument(
+        "--driver",
+        choices=DRIVERS,
+        action="append",
+        help="MariaDB by this one (again for more), instead of by each of them",
+    )
     parser.add_argument(
         "--compare", metavar="REF", help="run the code of that commit, too; commands alone"
     )

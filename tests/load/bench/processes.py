@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 
+from bbs.storage.engines import BY_ANY, IN_C
 from tests.paths import CHECKOUT
 from tests.services.servers import free_port, write_private
 
@@ -88,6 +89,12 @@ class Form:
         """The limits that another load than people's would meet, of those that its code knows."""
         sections = (self.root / "bbs/config/sections.py").read_text("utf-8")
         return (key for key in RATES if f"    {key}: Rate" in sections)
+
+    def scheme(self, driver: str) -> str:
+        """The scheme of a URL by which its code reaches a MySQL by that driver. One that knows none
+        for PyMySQL has no other driver for the plain one."""
+        engines = (self.root / "bbs/storage/engines.py").read_text("utf-8")
+        return driver if f'"{driver}"' in engines else BY_ANY
 
     def environment(self) -> dict[str, str]:
         """What its processes are started with. By the one path Python finds the code, and twistd
@@ -255,8 +262,9 @@ def external(folder: Path, database: str, broker: str, form: Form = ORDINARY) ->
 
 
 @contextlib.contextmanager
-def own_database(url: str) -> Iterator[str]:
-    """The URL of a new database beside the one at `url`, which is dropped again."""
+def own_database(url: str, driver: str = IN_C) -> Iterator[str]:
+    """The URL of a new database beside the one at `url`, which is dropped again; `driver` is its
+    scheme."""
     parts = urlsplit(url)
     name = f"bbs_bench_{secrets.token_hex(6)}"
     connection = pymysql.connect(
@@ -268,7 +276,7 @@ def own_database(url: str) -> Iterator[str]:
     with connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
         try:
-            yield parts._replace(path=f"/{name}").geturl()
+            yield parts._replace(scheme=driver, path=f"/{name}").geturl()
         finally:
             connection.ping(reconnect=True)
             cursor.execute(f"DROP DATABASE {name}")

@@ -45,9 +45,9 @@ def machine() -> str:
     )
 
 
-def stamp(machine: str) -> str:
-    """What figures were measured on, and of what."""
-    return f"{machine}; commit {compare.describe('HEAD')}"
+def stamp(machine: str, *drivers: str) -> str:
+    """What figures were measured on, and of what, with these drivers of MariaDB."""
+    return "; ".join((machine, f"commit {compare.describe('HEAD')}", *drivers))
 
 
 def number(value: float) -> str:

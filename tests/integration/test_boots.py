@@ -60,6 +60,9 @@ before=$(stat --format %y /opt/bbs/bin/twistd)
 bash /root/bundle/install.sh
 test "$before" = "$(stat --format %y /opt/bbs/bin/twistd)"
 /opt/bbs/bin/bbs --version
+
+# A mysql:// URL would be given the driver in C.
+/opt/bbs/bin/python -c 'import bbs.storage.mysql_native'
 """
 
 

@@ -40,6 +40,7 @@ def hold(podman: Podman, *, built: bool) -> None:
     service = Service(podman)
     told("up", service.up)
     is_hardened(service)
+    has_driver_in_c(service)
     talk(service)
     service.stop()
     told("down", lambda: service.compose("down", "--volumes"))
@@ -249,6 +250,13 @@ except OSError as error:
     root = "read-only" if error.errno == 30 else error
 print(os.getuid(), status["CapBnd"].strip(), status["NoNewPrivs"].strip(), root)
 """
+
+
+def has_driver_in_c(service: Service) -> None:
+    """The database is reached in the fastest way, though its URL does not ask for it."""
+    for name in ("login", *APPS.values()):
+        if "the database's driver is mysql-connector-python" not in service.log(name):
+            raise Failed(f"{name}: {service.log(name)}")
 
 
 @contextmanager

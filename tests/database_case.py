@@ -12,8 +12,12 @@ import atexit
 import os
 import secrets
 import sys
-from typing import ClassVar, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+from unittest import mock
 from urllib.parse import urlsplit
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, friends
 from bbs.commands.service import Service
@@ -88,6 +92,27 @@ def fresh_mysql_url(driver: str = IN_C) -> str:
 def by_driver(url: str, driver: str) -> str:
     """The same MySQL, by the driver that this scheme names."""
     return urlsplit(url)._replace(scheme=driver).geturl()
+
+
+def install_driver_in_c(
+    case: SynchronousTestCase, module: str | None, version: str = "26.10.0"
+) -> None:
+    """Until the end of the test, have only a driver in C of this text and version; None for none
+    at all."""
+    folder = Path(case.mktemp()).absolute()
+    about = folder / "mysql_connector_python-1.dist-info" / "METADATA"
+    about.parent.mkdir(parents=True)
+    about.write_text(f"Name: mysql-connector-python\nVersion: {version}\n")
+    loaded = ("_mysql_connector", "bbs.storage.mysql_native")
+    modules: dict[str, Any] = {key: each for key, each in sys.modules.items() if key not in loaded}
+    if module is None:
+        modules["_mysql_connector"] = None
+    else:
+        (folder / "_mysql_connector.py").write_text(module)
+    case.patch(sys, "path", [str(folder), *sys.path])
+    patched = mock.patch.dict(sys.modules, modules, clear=True)
+    patched.start()
+    case.addCleanup(patched.stop)
 
 
 def execute_once(url: str, statement: str) -> None:

@@ -23,6 +23,7 @@ from bbs.daemons.telnet import trust
 from bbs.scaling import providers
 from bbs.scaling.interfaces import LaunchFailed
 from bbs.scaling.providers import SQLITE
+from bbs.storage.engines import DatabaseRefused, connect_to
 from bbs.web.auth import PasswordFileUnusable, read_passwords
 
 REASONS = (CannotStart, ConfigError, LaunchFailed, PluginUnusable)
@@ -86,6 +87,10 @@ def _database(config: Configuration) -> Iterator[str]:
         if not os.path.isdir(folder) and not os.path.isdir(os.path.dirname(folder)):
             yield f"database.url: {url}: unable to open database file: no folder {folder}"
     elif not references.needed((url,)):
+        try:
+            connect_to(url)
+        except DatabaseRefused as refused:  # The driver that it demands is broken or too old.
+            yield str(refused)
         for ca in parse_qs(urlsplit(url).query).get("tls_ca", ()):
             if problem := _unreadable(ca):
                 yield f"database.url: tls_ca: {ca}: {problem}"

@@ -18,6 +18,7 @@ from bbs.core import addresses
 from bbs.daemons import config_check
 from bbs.daemons.app import EMBEDDED
 from tests.cli.case import BOARD
+from tests.database_case import install_driver_in_c
 
 if addresses.has_tls():
     from tests.certificates import certificate
@@ -131,6 +132,15 @@ class CheckTests(SynchronousTestCase):
         url = f"mysql://u:secret@h/n?tls_ca={self.folder}/no.pem"
         told = f"database.url: tls_ca: {self.folder}/no.pem: No such file or directory"
         self.assertEqual(self.problems(database__url=url), [told])
+
+    def test_a_driver_that_is_broken(self) -> None:
+        """It prevents the start of those who demand it."""
+        install_driver_in_c(self, "raise ImportError('undefined symbol')")
+        (problem,) = self.problems(database__url="mysql+mysqlconnector://u:s3cret@h/b")
+        self.assertRegex(problem, r"\Adatabase.url: mysql.mysqlconnector:// .*undefined symbol")
+        self.assertNotIn("s3cret", problem)
+        for scheme in ("mysql", "mysql+pymysql"):
+            self.assertEqual(self.problems(database__url=f"{scheme}://u:s3cret@h/b"), [])
 
     def test_secrets_that_nobody_can_ask_for(self) -> None:
         told = f"broker.url: ssm:/bbs/broker: {references.NEEDS_BOTO3}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,10 +24,8 @@ from bbs.storage.engines import (
 )
 from bbs.storage.mysql import MySQLDatabase
 from bbs.storage.sqlite import SqliteDatabase
-from tests.database_case import sqlite_url
+from tests.database_case import install_driver_in_c, sqlite_url
 from tests.paths import CHECKOUT
-
-C_MODULES = ("_mysql_connector", "bbs.storage.mysql_native")
 
 
 class URLs(SynchronousTestCase):
@@ -98,22 +95,6 @@ class Drivers(SynchronousTestCase):
 
     REST = "user:secret@host/name"
 
-    def install(self, module: str | None, version: str = "26.10.0") -> None:
-        """Have only this text as the driver in C, and one of that version; None for no driver."""
-        folder = Path(self.mktemp()).absolute()
-        about = folder / "mysql_connector_python-1.dist-info" / "METADATA"
-        about.parent.mkdir(parents=True)
-        about.write_text(f"Name: mysql-connector-python\nVersion: {version}\n")
-        modules = {name: each for name, each in sys.modules.items() if name not in C_MODULES}
-        if module is None:
-            modules["_mysql_connector"] = None  # type: ignore[assignment]
-        else:
-            (folder / "_mysql_connector.py").write_text(module)
-        self.patch(sys, "path", [str(folder), *sys.path])
-        patched = mock.patch.dict(sys.modules, modules, clear=True)
-        patched.start()
-        self.addCleanup(patched.stop)
-
     def used(self) -> tuple[str, list[str]]:
         """The driver for `mysql://`, and what the log says of it."""
         with capturedLogs() as log:
@@ -139,14 +120,14 @@ class Drivers(SynchronousTestCase):
 
     def test_not_installed(self) -> None:
         """As by a plain `pip install`: nobody is warned."""
-        self.install(None)
+        install_driver_in_c(self, None)
         self.assertEqual(self.used(), (f"PyMySQL {pymysql.VERSION_STRING}", []))
         self.refused()
 
     def test_broken(self) -> None:
         """The service starts all the same, and one line says why it is slower."""
         for error in ("ImportError", "SystemError"):
-            self.install(f"raise {error}('undefined symbol:\\n mysql_init')")
+            install_driver_in_c(self, f"raise {error}('undefined symbol:\\n mysql_init')")
             driver, log = self.used()
             self.assertEqual(driver, f"PyMySQL {pymysql.VERSION_STRING}")
             self.assertEqual(
@@ -162,7 +143,7 @@ class Drivers(SynchronousTestCase):
         extra = setup["options.extras_require"]["fast-mysql"]
         oldest = re.findall(r"mysql-connector-python >= (\d+)\.(\d+)$", extra, re.MULTILINE)
         [(major, minor)] = [map(int, each) for each in oldest]
-        self.install("", f"{major}.{minor - 1}.9")
+        install_driver_in_c(self, "", f"{major}.{minor - 1}.9")
         driver, log = self.used()
         self.assertEqual(driver, f"PyMySQL {pymysql.VERSION_STRING}")
         reason = f"mysql-connector-python {major}.{minor - 1}.9 is older than {major}.{minor}"

@@ -30,6 +30,7 @@ from bbs.board.models import Group, MessageRow, PostRow, Relationship
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.core.threads import Done, ILane, ILanes, Work
 from bbs.storage.database import rows
+from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import User
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import ALL_AT_ONCE
@@ -561,7 +562,7 @@ def main(path: Path = TABLES) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = [costs_on_sqlite(Path(folder))]
     try:
-        found.append(costs_on_mysql(fresh_mysql_url()))
+        found.append(costs_on_mysql(fresh_mysql_url(IN_PYTHON)))
     except SkipTest as reason:
         print(f"MariaDB's columns stay as they are: {reason}", file=sys.stderr)
     written = read(path.read_text()) if path.exists() else {}

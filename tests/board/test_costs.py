@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.commands.common import all_commands
+from bbs.storage.engines import IN_C, IN_PYTHON
 from tests.board.costs import (
     ONE,
     PROGRAM,
@@ -20,7 +21,7 @@ from tests.board.costs import (
     read,
     report,
 )
-from tests.database_case import fresh_mysql_url, in_c
+from tests.database_case import fresh_mysql_url
 
 AS_MEANT = f"If this is as meant, `{PROGRAM}` writes the page, and the commit's message says so."
 
@@ -45,11 +46,11 @@ class CostsCase(SynchronousTestCase):
         self.check(costs_on_sqlite(folder))
 
     def test_mysql(self) -> None:
-        self.check(costs_on_mysql(fresh_mysql_url()))
+        self.check(costs_on_mysql(fresh_mysql_url(IN_PYTHON)))
 
     def test_mysql_by_the_driver_in_c(self) -> None:
         """Some of its packets have a few bytes more or less than PyMySQL's."""
-        found = costs_on_mysql(in_c(fresh_mysql_url()))
+        found = costs_on_mysql(fresh_mysql_url(IN_C))
         self.check(
             {
                 section: {row: without(costs, "MariaDB: bytes") for row, costs in listed.items()}

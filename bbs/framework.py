@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bbs.daemons.plugin import app_server, login_server, telnet_gateway
     from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
-    from bbs.protocols.line import Reply
+    from bbs.protocols.line import EncodedList, Reply, encode_entry
     from bbs.protocols.presentation import (
         ChatEvent,
         Choices,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         EachAlone,
         bulk,
         byte_length,
+        cached_rows,
         for_update,
         gathered,
         last_key,
@@ -63,7 +64,7 @@ _WHERE = {
     "bbs.daemons.plugin": "app_server login_server telnet_gateway",
     "bbs.delivery.feed": "BATCH Cursor Feed Mailbox Stored",
     "bbs.protocols.commands": "Command CommandTable Role WrongUsage",
-    "bbs.protocols.line": "Reply",
+    "bbs.protocols.line": "EncodedList Reply encode_entry",
     "bbs.protocols.presentation": "ChatEvent Choices Legacy Line Listing Notice Presentation Talk",
     "bbs.rules.accounts": "new_channel",
     "bbs.rules.auth": "Caller asks costs question",
@@ -72,7 +73,8 @@ _WHERE = {
     "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
     "bbs.scaling.providers": "LaunchKit Provider",
     "bbs.storage.database": (
-        "EachAlone bulk byte_length for_update gathered last_key long_read read_only rows"
+        "EachAlone bulk byte_length cached_rows for_update gathered last_key long_read read_only"
+        " rows"
     ),
     "bbs.storage.migrations": "Migrator",
     "bbs.storage.models": "Place RisingIdField Table User",
@@ -93,6 +95,7 @@ __all__ = [
     "Counter",
     "Cursor",
     "EachAlone",
+    "EncodedList",
     "Feed",
     "IProvider",
     "Instance",
@@ -129,8 +132,10 @@ __all__ = [
     "bulk",
     "by_index",
     "byte_length",
+    "cached_rows",
     "command_line",
     "costs",
+    "encode_entry",
     "for_update",
     "gathered",
     "is_valid_name",

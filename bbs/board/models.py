@@ -30,7 +30,8 @@ MariaDB makes a table of a list, and no longer uses an index for it."""
 
 LAST_ID = 2**63 - 1  # the largest id: behind every user and every message
 
-VERSION = 3  # of these tables
+VERSION = 4  # of these tables
+OLDEST = 3  # version whose programs can work on them
 
 
 def chunks(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
@@ -81,7 +82,7 @@ class PostRow(Table):
     """A text that the author's friends may read. `stored` is in seconds since the epoch, and null
     for the posts of versions that did not keep it."""
 
-    id = peewee.BigAutoField()
+    id = RisingIdField()  # Servers cache posts by it.
     author = peewee.ForeignKeyField(User, on_delete="CASCADE")
     text = peewee.TextField()
     stored = peewee.DoubleField(null=True)
@@ -230,7 +231,12 @@ def _to_3(migrator: Migrator) -> None:
         migrator.create_table(model)
 
 
-STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3}  # the migration to each version
+def _to_4(migrator: Migrator) -> None:
+    """Let no id of a post be used again."""
+    migrator.rebuild_table(PostRow)
+
+
+STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3, 4: _to_4}  # the migration to each version
 
 MESSAGES_AT_ONCE = 5000  # ids of messages that one statement changes, or looks through
 MEMBERS_AT_ONCE = 250  # memberships in one statement; SQLite limits the depth of an expression

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import peewee
@@ -11,13 +11,18 @@ import peewee
 from bbs.board.models import LENGTHS, Inbox, PostRow, Relationship, chunks, padded
 from bbs.framework import (
     Caller,
+    EncodedList,
+    ListCall,
     Page,
     Part,
     Quotas,
     User,
     bulk,
     byte_length,
+    cached_rows,
     costs,
+    encode_entry,
+    gathered,
     long_read,
     paged,
     statement,
@@ -26,7 +31,9 @@ from bbs.framework import (
 
 Row = tuple[Any, ...]  # a post: its id, its author, its text, and when it was stored
 
-FEW = 128  # posts of friends that are simply read, if there are no more of them
+MOST_IDS = 2000
+"""Posts whose ids one query finds. It has to read them all to group them by reader; a reader whose
+friends have more gets the latest by a search."""
 
 AROUND = 96
 """Bytes of a post on the wire in addition to its text and to the author's name, at 4 a character:
@@ -77,17 +84,67 @@ def post(posts: Sequence[_NewPost]) -> list[None]:
 @paged
 @costs(commands=Part.price)
 @long_read
-def friends_posts(caller: Caller, page: Page) -> Part:
-    """The latest of what the caller's friends have posted, oldest first."""
-    found = _few(caller.id, Relationship.FRIEND, FEW + 1) if page.last is None else []
-    searched_to = None
-    if page.last is not None or len(found) > FEW:
-        found, searched_to = _of_many(caller.id, page)
+@bulk(ListCall)
+def friends_posts(calls: Sequence[ListCall]) -> list[Part]:
+    """The latest of what each caller's friends have posted, oldest first."""
+    most = min(page.most for _, page in calls)
+    found = _ids_for([caller.id for caller, page in calls if page.last is None], most)
+    wanted = sorted({number for numbers in found.values() for number in numbers}, reverse=True)
+    encoded = cached_rows(PostRow, wanted, _encoded)
+    parts = []
+    for caller, page in calls:
+        numbers = found.get(caller.id)
+        part = None if numbers is None else _part(sorted(numbers, reverse=True), encoded, page)
+        parts.append(_latest_part(caller, page) if part is None else part)
+    return parts
+
+
+def _part(numbers: Sequence[int], encoded: Mapping[int, bytes], page: Page) -> Part | None:
+    """The posts with these ids, latest first, as far as they are encoded and fit into a reply; None
+    if there is none to begin with."""
+    entries: list[Any] = [encoded.get(number) for number in numbers]
+    if None in entries:
+        del entries[entries.index(None) :]
+        if not entries:
+            return None
+    size = sum(map(len, entries)) + len(", ") * len(entries)
+    while size > page.bytes and len(entries) > 1:
+        size -= len(entries.pop()) + len(", ")
+    last = numbers[len(entries) - 1] if len(entries) < len(numbers) else None
+    return Part("post", EncodedList([each for each in reversed(entries) if each]), last, size)
+
+
+def _ids_for(readers: Sequence[int], most: int) -> dict[int, list[int]]:
+    """The ids of all posts of the friends of each reader, in no order; without the readers for whom
+    there are more than `most`."""
+    if not readers:
+        return {}
+    found: dict[int, list[int]] = dict(_ids(padded(readers), Relationship.FRIEND, MOST_IDS))
+    if sum(map(len, found.values())) == MOST_IDS:
+        if len(readers) == 1:
+            return {}
+        return {key: ids for each in readers for key, ids in _ids_for([each], most).items()}
+    several = ((reader, found.get(reader, [])) for reader in readers)
+    return {reader: numbers for reader, numbers in several if len(numbers) <= most}
+
+
+def _encoded(numbers: Sequence[int]) -> dict[int, bytes]:
+    """The first of these posts, up to the bytes of a reply and a little more, as they go over the
+    wire; empty for a post that is gone."""
+    found, count = _texts_of(numbers, Page().bytes)
+    return dict.fromkeys(numbers[:count], b"") | {
+        row[0]: encode_entry(_entry(*row)) for row in found
+    }
+
+
+def _entry(number: int, author: str, text: str, stored: float | None) -> dict[str, object]:
+    return {"id": author, "message": text, "post": number, "time": stored}
+
+
+def _latest_part(caller: Caller, page: Page) -> Part:
+    found, searched_to = _of_many(caller.id, page)
     found.sort(reverse=True)
-    rows = [
-        (number, {"id": author, "message": text, "post": number, "time": stored})
-        for number, author, text, stored in found
-    ]
+    rows = [(row[0], _entry(*row)) for row in found]
     size = sum([len(text.encode()) + 4 * len(author) + AROUND for _, author, text, _ in found])
     part = page.part("post", rows, size=size, backwards=True)
     if part.last is None:
@@ -99,12 +156,11 @@ def _of_many(reader: int, page: Page) -> tuple[list[Row], int | None]:
     """The latest posts of the reader's friends behind the part before, at least as many as a part
     may have. Also the id to which the search went, if there may be others behind it: a post may be
     removed before its text is read, so that the posts alone do not tell."""
-    names: dict[int, str] = dict(_friends(reader, Relationship.FRIEND))
+    friends = [friend for (friend,) in _friends(reader, Relationship.FRIEND)]
     below = page.last or (_newest()[0][0] or 0) + 1
-    numbers = _latest([*names], below, page.limit)
-    texts, count = _texts_of(numbers, page.bytes)
+    numbers = _latest(friends, below, page.limit)
+    found, count = _texts_of(numbers, page.bytes)
     others = count < len(numbers) or len(numbers) == page.limit
-    found = [(number, names[by], *post) for number, by, *post in texts]
     return found, numbers[count - 1] if others else None
 
 
@@ -220,20 +276,23 @@ def _remove(author: int, last: int) -> peewee.Delete:
 
 
 @statement
-def _few(reader: int, kind: str, limit: int) -> peewee.Select:
-    return (
-        PostRow.select(PostRow.id, User.name, PostRow.text, PostRow.stored)
-        .join(Relationship, on=(Relationship.other == PostRow.author))
-        .join(User, on=(PostRow.author == User.id))
-        .where((Relationship.user == reader) & (Relationship.kind == kind))
+def _ids(readers: Sequence[int], kind: str, limit: int) -> peewee.Select:
+    """The ids of posts of friends by reader, `limit` in all."""
+    some = (
+        Relationship.select(Relationship.user, PostRow.id)
+        .join(PostRow, on=(PostRow.author == Relationship.other))
+        .where(Relationship.user.in_(readers) & (Relationship.kind == kind))
         .limit(limit)
+        .alias("some")
     )
+    found: peewee.Select = Relationship.select(some.c.user_id, gathered(some.c.id)).from_(some)
+    return found.group_by(some.c.user_id)
 
 
 @statement
 def _friends(reader: int, kind: str) -> peewee.Select:
-    people = Relationship.select(User.id, User.name).join(User, on=(Relationship.other == User.id))
-    return people.where((Relationship.user == reader) & (Relationship.kind == kind))
+    own = (Relationship.user == reader) & (Relationship.kind == kind)
+    return Relationship.select(Relationship.other).where(own)
 
 
 @statement
@@ -249,5 +308,6 @@ def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee
 
 @statement
 def _texts(numbers: Sequence[int]) -> peewee.Select:
-    posts = PostRow.select(PostRow.id, PostRow.author, PostRow.text, PostRow.stored)
-    return posts.where(PostRow.id.in_(numbers)).order_by(PostRow.id.desc())
+    posts = PostRow.select(PostRow.id, User.name, PostRow.text, PostRow.stored)
+    named = posts.join(User, on=(PostRow.author == User.id))
+    return named.where(PostRow.id.in_(numbers)).order_by(PostRow.id.desc())

@@ -85,6 +85,7 @@ board = Service(
     models=models.MODELS,
     version=models.VERSION,
     steps=models.STEPS,
+    oldest=models.OLDEST,
     feed=Feed(
         messages.open_mailbox, messages.fetch, messages.note_delivered, expire=messages.expire
     ),

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import ChainMap, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from heapq import heappop, heappush
@@ -51,6 +51,8 @@ START_PAUSE = 0.05  # Seconds between two attempts at the start.
 COMMIT_GRACE = 0.4  # Seconds more for a commit under way before its outcome counts as unknown.
 CONNECTIONS = 8  # Default number of connections to a MySQL.
 TOGETHER = 16  # Calls that wait before another thread is used, on a MySQL.
+MOST_CACHED = 20_000  # Rows of a table that a thread caches, and as many more as a rule needs.
+LONGEST_CACHED = 2048  # Bytes of a cached row.
 LOG_INTERVAL = 1.0  # Seconds between two lines in the log that the database is away.
 
 _log = Logger()
@@ -397,10 +399,38 @@ def byte_length(text: Any) -> Any:
 
 def gathered(*columns: Any) -> Any:
     """In a query with GROUP BY, the list of the group's rows, in no order: one value to read in the
-    place of many rows. An entry is a list of the values of `columns`, each a number or a text."""
+    place of many rows. Of one column an entry is the value, of several a list of these; they must
+    be numbers or texts."""
     sqlite = isinstance(models.database.obj, SqliteDatabase)
     gather = peewee.fn.json_group_array if sqlite else peewee.fn.JSON_ARRAYAGG
-    return gather(peewee.fn.JSON_ARRAY(*columns)).python_value(json.loads)
+    entry = columns[0] if len(columns) == 1 else peewee.fn.JSON_ARRAY(*columns)
+    return gather(entry).python_value(json.loads)
+
+
+def cached_rows(
+    table: type[models.Table],
+    keys: Iterable[int],
+    make: Callable[[Sequence[int]], Mapping[int, bytes]],
+) -> Mapping[int, bytes]:
+    """Return what `make` makes of rows of `table` that never change, by their keys. It is called
+    for the keys that the cache lacks, and may leave out rows that are gone; the result has other
+    keys too. No key may be used again (`RisingIdField`).
+
+    Each thread has a cache, as long as its connection lasts: another database server may not have
+    the latest rows. Only rules marked as `read_only` use it: others see rows that may be undone.
+    """
+    state = models.database.obj.state
+    if not state.reading:
+        return make([*keys])
+    cache: dict[int, bytes] = state.caches.setdefault(table, {})
+    if len(cache) > MOST_CACHED:
+        cache.clear()
+    missing = [key for key in keys if key not in cache]
+    if not missing:
+        return cache
+    made = make(missing)
+    cache.update((key, each) for key, each in made.items() if len(each) <= LONGEST_CACHED)
+    return ChainMap(cache, dict(made))
 
 
 def last_key() -> Any:

@@ -351,9 +351,26 @@ class Migrator(SchemaMigrator):  # type: ignore[misc]
         """Create the table of `model` and its indexes, unless they exist."""
         create_table(self.database, model)
 
+    def rebuild_table(self, model: type[Table]) -> None:
+        """Make the table of `model` anew with the same rows, where its columns are the same but for
+        what SQLite cannot alter, such as `RisingIdField`. MySQL needs no change for that."""
+
 
 class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
-    pass
+    def rebuild_table(self, model: type[Table]) -> None:
+        table = model._meta.table_name
+        for index in self.database.get_indexes(table):
+            if index.sql:  # Not one that SQLite makes by itself.
+                self.database.execute_sql(f'DROP INDEX "{index.name}"')
+        columns = ", ".join(f'"{each.name}"' for each in self.database.get_columns(table))
+        # Otherwise other tables would refer to the renamed one (sqlite.org/lang_altertable.html).
+        self.database.pragma("legacy_alter_table", 1)
+        self.database.execute_sql(f'ALTER TABLE "{table}" RENAME TO "{table}_before"')
+        self.database.pragma("legacy_alter_table", 0)
+        create_table(self.database, model)
+        copied = f'INSERT INTO "{table}" ({columns}) SELECT {columns} FROM "{table}_before"'
+        self.database.execute_sql(copied)
+        self.database.execute_sql(f'DROP TABLE "{table}_before"')
 
 
 class _MySQLMigrator(Migrator, PlayhouseMySQL):  # type: ignore[misc]

@@ -74,7 +74,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
 
     def _close(self, connection: Any) -> None:
         self.state.begins = False
-        super()._close(connection)  # type: ignore[misc]
+        super()._close(connection)
 
     def take_turn(self) -> None:
         """Do nothing: writers wait at the server, for rows."""

@@ -40,6 +40,10 @@ class ConnectionState(threading.local):
     wrote = False  # A statement has changed something since this was last set to False.
     begins = False  # A transaction begins with the next statement (MySQL).
 
+    def __init__(self) -> None:
+        self.caches: dict[Any, dict[int, bytes]] = {}
+        """What was made of rows that never change, by table and key: `cached_rows`."""
+
 
 class TransactionGuard:
     """A mixin for peewee's databases, which knows what each thread does with its connection."""
@@ -67,6 +71,10 @@ class TransactionGuard:
         if self.state.in_rule:
             raise EndsTransaction()
         super().rollback()  # type: ignore[misc]
+
+    def _close(self, connection: Any) -> None:
+        self.state.caches.clear()
+        super()._close(connection)  # type: ignore[misc]
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Execute a statement that peewee has made."""

@@ -518,7 +518,7 @@ class Db(CommandCase):
         told = (
             f"{without_password(self.url)}: schema {VERSION}, this program's is {VERSION};"
             f" bbs {board.version}, this program's is {board.version};"
-            f" programs of schema {OLDEST} and bbs {board.version} can work on it, too\n"
+            f" programs of schema {OLDEST} and bbs {board.oldest} can work on it, too\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
 
@@ -542,7 +542,8 @@ class Db(CommandCase):
         execute_once(self.url, "UPDATE schema_version SET version = 99")
         told = (
             f"{without_password(self.url)}: schema 99, this program's is {VERSION};"
-            f" bbs {board.version}, this program's is {board.version}\n"
+            f" bbs {board.version}, this program's is {board.version};"
+            f" programs of schema 99 and bbs {board.oldest} can work on it, too\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
         self.assertEqual(

@@ -6,6 +6,21 @@ both ways and endings. Neither knows what a request means.
 """
 
 from bbs.protocols.line.connection import LineFactory
-from bbs.protocols.line.interfaces import IConnection, IRequestHandler, LineLimits, Reply
+from bbs.protocols.line.interfaces import (
+    EncodedList,
+    IConnection,
+    IRequestHandler,
+    LineLimits,
+    Reply,
+    encode_entry,
+)
 
-__all__ = ["IConnection", "IRequestHandler", "LineFactory", "LineLimits", "Reply"]
+__all__ = [
+    "EncodedList",
+    "IConnection",
+    "IRequestHandler",
+    "LineFactory",
+    "LineLimits",
+    "Reply",
+    "encode_entry",
+]

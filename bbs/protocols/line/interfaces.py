@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -103,10 +104,48 @@ class IRequestHandler(Interface):
         """Forget `connection`, whose peer is gone. Called once for each."""
 
 
+class EncodedList(Sequence[Any]):
+    """A list in a reply whose entries are encoded already, each by `encode_entry`: for entries that
+    are sent often and never change. Who reads an entry gets it decoded."""
+
+    def __init__(self, entries: Sequence[bytes]) -> None:
+        self.entries = entries
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self.entries[index]
+        return [*map(json.loads, found)] if isinstance(index, slice) else json.loads(found)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and [*self] == [*other]
+
+    def __repr__(self) -> str:
+        return repr([*self])
+
+
 # One for all calls: json.dumps with arguments makes an encoder for each.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def encode(body: Mapping[str, object]) -> bytes:
     """Make the line of a reply or an event; ValueError or TypeError if JSON cannot express it."""
+    for value in body.values():
+        if type(value) is EncodedList:
+            members = b", ".join(
+                b"%b: %b" % (encode_entry(name), _part(body[name])) for name in body
+            )
+            return b"{%b}\n" % members
     return (_to_json(body) + "\n").encode()
+
+
+def encode_entry(entry: object) -> bytes:
+    """Encode one entry of an `EncodedList`; raises as `encode` does."""
+    return _to_json(entry).encode()
+
+
+def _part(value: object) -> bytes:
+    if isinstance(value, EncodedList):
+        return b"[%b]" % b", ".join(value.entries)
+    return encode_entry(value)

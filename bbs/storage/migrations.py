@@ -362,14 +362,15 @@ class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
         for index in self.database.get_indexes(table):
             if index.sql:  # Not one that SQLite makes by itself.
                 self.database.execute_sql(f'DROP INDEX "{index.name}"')
-        columns = ", ".join(f'"{each.name}"' for each in self.database.get_columns(table))
+        names = [column.name for column in self.database.get_columns(table)]
         # Otherwise other tables would refer to the renamed one (sqlite.org/lang_altertable.html).
         self.database.pragma("legacy_alter_table", 1)
         self.database.execute_sql(f'ALTER TABLE "{table}" RENAME TO "{table}_before"')
         self.database.pragma("legacy_alter_table", 0)
         create_table(self.database, model)
-        copied = f'INSERT INTO "{table}" ({columns}) SELECT {columns} FROM "{table}_before"'
-        self.database.execute_sql(copied)
+        before = peewee.Table(f"{table}_before")
+        rows = before.select(*[getattr(before.c, name) for name in names])
+        model.insert_from(rows, [model._meta.columns[name] for name in names]).execute()
         self.database.execute_sql(f'DROP TABLE "{table}_before"')
 
 

@@ -186,8 +186,10 @@ class Ask:
         after: Mapping[int, int] | None = None,
         *,
         asked: bool = False,
+        here: bool = False,
     ) -> None:
-        """Tell `event` to the connections that listen to `channel`, at all servers.
+        """Tell `event` to the connections that listen to `channel`, at all servers: to those of
+        this server directly, to others by the broker.
 
         An event has the members `event`, its name, and `text`, which clients show if they do not
         know the event. A channel is a user's (`Caller.channel`, `User.channel`), or one of the
@@ -201,9 +203,13 @@ class Ask:
         kept whatever members it has, and is dropped if it is too long. If the channel is the
         caller's own, the connection of this request does not get the event: it already knows.
 
+        With `here` the broker is not asked: all who are to have the event have their places on this
+        server, as the transaction saw them. A reader who has just moved elsewhere gets a durable
+        event when listening there begins, or with the next look at the database.
+
         :raises ValueError: `channel` is malformed, `after` is not a mapping, the event has no name
             or a name of the framework's own (`moved`, `logout`, `waiting`, `problem`), or an event
-            without an `id` is longer than 2 MiB on the wire.
+            for other servers without an `id` is longer than 2 MiB on the wire.
         """
         name = event.get("event")
         if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
@@ -212,9 +218,18 @@ class Ask:
             raise ValueError(f"after must map readers to ids, and is {after!r}")
         if asked:
             own = self.caller is not None and channel == self.caller.channel
-            self.home.bus.tell_asked(channel, event, self.connection if own else None)
+            # A user listens where the user's place is, or has been told to go there.
+            here = here or (own and self._is_callers_place())
+            self.home.bus.tell_asked(channel, event, self.connection if own else None, here=here)
         else:
-            self.home.bus.tell(channel, event, after)
+            self.home.bus.tell(channel, event, after, here=here)
+
+    def _is_callers_place(self) -> bool:
+        """Whether this server serves the caller."""
+        parts = self.home.parts
+        if isinstance(parts, LoginServerParts) or parts.server_id is None:
+            return False
+        return parts.server_id == self.user.server
 
     async def hear(self, channel: str) -> None:
         """Have the connections that listen for the caller hear `channel`, one of the service's own,

@@ -3,6 +3,9 @@
 A hint says that the database has news, so that something happens at once that would happen later
 anyway. A lost hint costs time and nothing else, and no server waits for one to be confirmed.
 
+Listeners on the server that has the news are told directly, without the broker. Each hint names the
+bus that published it, which passes over its own hints when the broker returns them.
+
 A hint at a durable event may say which event came before it for each reader. Such a hint proves
 that a server of this service sent it, by a keyed hash; the key is in the database and never at the
 broker. A hostile broker can hold hints back and wake readers, and no more.
@@ -41,14 +44,15 @@ MAX_HINT = 1 << 21
 in more bytes than one. A line of 64 KiB is 384 KiB at most."""
 
 MAX_ID = 2**63 - 1  # The highest id of an event that the databases can hold.
+FAILED = "telling those who listen here failed"  # The sender need not know.
 LOG_INTERVAL = 1.0  # Seconds between lines in the log about malformed hints.
 
 OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
 """Called with an event, and with the proved id of the event before it for each reader (the id of a
 user). May raise `MalformedHint`."""
 
-OnAsked = Callable[[Mapping[str, Any], str | None], None]
-"""Called with an event for those who asked, and the `mark` of a connection that is left out."""
+OnAsked = Callable[[Mapping[str, Any], object | None], None]
+"""Called with an event for those who asked, and a connection that is left out."""
 
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
@@ -84,7 +88,11 @@ class Bus:
     def __post_init__(self) -> None:
         self._prefix = f"/topic/{self.service}."
         self._topic = lru_cache(maxsize=4096)(self._make_topic)
+        # The name of this bus in `_BUT`, a member that older servers do not pass on to clients.
         self._me = secrets.token_hex(8)
+        self._own = f'"{_BUT}": "{self._me}"'.encode()  # Within a text the quotes are escaped.
+        self._here: dict[str, dict[ISubscription, tuple[OnHint, OnAsked | None]]] = {}
+        """What `hear` was given on this server, by topic."""
         self._logged_at = float("-inf")
         self._unlogged = 0  # Malformed hints since the last line about them.
 
@@ -98,52 +106,85 @@ class Bus:
         self.stomp.add_listener(listener)
 
     def tell(
-        self, channel: str, event: Mapping[str, object], after: Mapping[int, int] | None = None
+        self,
+        channel: str,
+        event: Mapping[str, object],
+        after: Mapping[int, int] | None = None,
+        *,
+        here: bool = False,
     ) -> None:
-        """Hint at `event` to the app servers where somebody listens to `channel`; `after` has, for
-        each reader of a durable event, the id of the reader's event before it."""
+        """Tell `event` to those who hear `channel`: directly on this server, and by a hint on the
+        others, unless all who are to have it are `here`. `after` has, for each reader of a durable
+        event, the id of the reader's event before it."""
         topic = self._topic(channel)
+        body = None if here else self._encode(event, after)
+        if listening := self._here.get(topic):
+            before = {str(user): last for user, last in after.items()} if after else _NOTHING
+            for on_hint, _ in [*listening.values()]:
+                with _log.failuresHandled(FAILED):
+                    on_hint(event, before)
+        if body is not None:
+            self._publish(topic, body)
+
+    def _encode(self, event: Mapping[str, object], after: Mapping[int, int] | None) -> bytes:
+        """Make the hint at `event`; ValueError if nobody would read it."""
         if not after or not self.key:
-            body = _to_json(event).encode()
+            body = _to_json({**event, _BUT: self._me}).encode()
         else:
-            body = self._seal({**event, _AFTER: after})
+            body = self._seal({**event, _AFTER: after, _BUT: self._me})
         if len(body) > MAX_HINT and _is_id(event.get("id")):
             # A short hint wakes the readers too, and the database has the rest.
-            body = _to_json({name: event[name] for name in ("event", "id")}).encode()
+            short = {"event": event["event"], "id": event["id"], _BUT: self._me}
+            body = _to_json(short).encode()
         if len(body) > MAX_HINT:
             raise ValueError(f"an event of {len(body)} bytes: no reader takes more than {MAX_HINT}")
-        self._publish(topic, body)
+        return body
 
     def tell_asked(
-        self, channel: str, event: Mapping[str, object], but: object | None = None
+        self,
+        channel: str,
+        event: Mapping[str, object],
+        but: object | None = None,
+        *,
+        here: bool = False,
     ) -> None:
-        """Send `event` to the connections that listen to `channel` and asked for events, except
+        """Tell `event`, as `tell` does, to those connections alone that asked for events, except
         the connection `but` of this server. An event longer than `MAX_HINT` is dropped."""
         topic = self._topic(channel)
-        hint = {"event": event["event"], "id": 0, _ASKED: event, _ON: topic}
-        if but is not None:
-            hint[_BUT] = self.mark(but)
-        body = self._seal(hint)
-        if len(body) <= MAX_HINT:
-            self._publish(topic, body)
+        for _, on_asked in [*self._here.get(topic, {}).values()]:
+            if on_asked is not None:
+                with _log.failuresHandled(FAILED):
+                    on_asked(event, but)
+        if not here:
+            hint = {"event": event["event"], "id": 0, _ASKED: event, _ON: topic, _BUT: self._me}
+            body = self._seal(hint)
+            if len(body) <= MAX_HINT:
+                self._publish(topic, body)
 
     def _publish(self, topic: str, body: bytes) -> None:
         with tracing.span("publish") as span:
             headers = {_TRACE: span.traceparent} if span and span.recorded else None
             self.stomp.publish(topic, body, headers)
 
-    def mark(self, connection: object) -> str:
-        """Identify `connection` of this server in hints, as long as it is there."""
-        return f"{self._me}.{id(connection):x}"
-
     def tell_fleet(self, event: str) -> None:
         """Hint to the login servers at news of the fleet: `ready`, `gone`, `free`, …"""
         self.stomp.publish(f"{self._prefix}fleet", _to_json({"event": event}).encode())
 
     def hear(self, channel: str, on_hint: OnHint, on_asked: OnAsked | None = None) -> ISubscription:
-        """Call `on_hint` with hints on `channel`, and `on_asked` with events for those who asked,
-        from the broker's confirmation on."""
-        return self._hear(self._topic(channel), on_hint, on_asked)
+        """Call `on_hint` with hints on `channel`, and `on_asked` with events for those who asked:
+        from now on with those of this server, and from the broker's confirmation on with all."""
+        topic = self._topic(channel)
+        subscription = self._hear(topic, on_hint, on_asked)
+        self._here.setdefault(topic, {})[subscription] = on_hint, on_asked
+        return subscription
+
+    def leave(self, subscription: ISubscription) -> None:
+        """End a subscription that `hear` returned."""
+        subscription.unsubscribe()
+        listening = self._here[subscription.destination]
+        del listening[subscription]
+        if not listening:
+            del self._here[subscription.destination]
 
     def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> ISubscription:
         """Call `on_hint` with news of the fleet."""
@@ -171,7 +212,8 @@ class Bus:
             try:
                 hint = _read(message.body)
                 after, proof = hint.pop(_AFTER, None), hint.pop(_PROOF, None)
-                asked, on, but = (hint.pop(member, None) for member in (_ASKED, _ON, _BUT))
+                asked, on = hint.pop(_ASKED, None), hint.pop(_ON, None)
+                hint.pop(_BUT, None)
                 if after is not None and not _is_after(after):
                     raise MalformedHint(f"malformed {_AFTER}")
                 proved = proof is not None and self._is_proved(message.body)
@@ -180,12 +222,14 @@ class Bus:
                 elif not proved or on != topic:
                     raise MalformedHint(f"no valid proof of {_ASKED}")
                 elif on_asked is not None:
-                    on_asked(asked, but)
+                    on_asked(asked, None)
             except MalformedHint as error:
                 self._log_malformed(topic, str(error))
 
         def handle_in_trace(message: Message) -> None:
-            """Handle a hint as a part of its sender's trace."""
+            """Handle a hint as a part of its sender's trace, unless this bus has published it."""
+            if self._own in message.body:
+                return
             parent = message.headers.get(_TRACE, "")
             if not parent or not tracing.is_traceparent(parent):
                 handle(message)

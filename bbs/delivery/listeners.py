@@ -26,7 +26,7 @@ from twisted.logger import Logger
 
 from bbs.core import tracing
 from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
-from bbs.delivery.bus import Bus, MalformedHint
+from bbs.delivery.bus import MAX_HINT, Bus, MalformedHint
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
@@ -53,7 +53,7 @@ are then found before others take their place in memory."""
 
 # As the functions of these names in the bus, but with the users who hear the channel first.
 OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
-OnAsked = Callable[[Collection[int], Mapping[str, Any], str | None], None]
+OnAsked = Callable[[Collection[int], Mapping[str, Any], object | None], None]
 
 _log = Logger()
 
@@ -199,14 +199,16 @@ class Listeners(Service):
             event = Stored(number, hint)
             self._mark_due([each for each in listeners if not self._send_next(each, event, after)])
             return
-        _send_now(hint, [listener.connection for listener in listeners])
+        if listeners:
+            _send_now(_encode_now(hint), [listener.connection for listener in listeners])
 
     def _handle_asked(
-        self, users: Collection[int], event: Mapping[str, object], but: str | None
+        self, users: Collection[int], event: Mapping[str, object], but: object | None
     ) -> None:
         connections = [listener.connection for listener in self._audience.of(users)]
-        asked = [each for each in connections if each in self.watchers]
-        _send_now(event, [each for each in asked if not but or self.bus.mark(each) != but])
+        readers = [each for each in connections if each in self.watchers and each is not but]
+        if readers and len(line := _encode_now(event)) <= MAX_HINT:
+            _send_now(line, readers)
 
     def _send_next(self, listener: Listener, event: Stored, after: Mapping[str, int]) -> bool:
         """Send the event of a hint, if the reader reads and it is the next one; False if not."""
@@ -299,13 +301,17 @@ class Listeners(Service):
         )
 
 
-def _send_now(event: Mapping[str, object], connections: Iterable[IConnection]) -> None:
-    """Send a transient event to the connections that read, or raise MalformedHint."""
+def _encode_now(event: Mapping[str, object]) -> bytes:
+    """Make the line of a transient event, or raise MalformedHint."""
     try:
-        line = encode(event)
+        return encode(event)
     except (ValueError, RecursionError):
         # Nested too deeply, an infinite number, a lone surrogate: the decoder takes these.
         raise MalformedHint("the event cannot be sent as JSON") from None
+
+
+def _send_now(line: bytes, connections: Iterable[IConnection]) -> None:
+    """Send a transient event to the connections that read."""
     for connection in connections:
         if connection.writable:
             connection.send_line(line)
@@ -410,7 +416,7 @@ class ChannelSubscriptions:
         hearers.discard(user)
         if not hearers:
             del self._hearers[channel]
-            self._subscriptions.pop(channel).unsubscribe()
+            self._bus.leave(self._subscriptions.pop(channel))
 
 
 @dataclass(eq=False)

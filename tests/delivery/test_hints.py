@@ -16,13 +16,13 @@ from tests.slow_service import SlowService
 
 
 class HintsCase(SynchronousTestCase):
-    """ann writes to bob, who listens; the broker holds back what it is given."""
+    """ann writes to bob, who listens at another app server; the broker holds back what it is
+    given."""
 
     def setUp(self) -> None:
-        self.service = SlowService()
+        self.service = SlowService(config=configuration(replace(POLICY, capacity=1)))
         self.addCleanup(self.service.close)
         self.tokens = self.service.people("ann", "bob", "eve")
-        self.peer = self.service.at_home(self.tokens["ann"])
         self.ask(f"invite {self.tokens['ann']} bob")
         self.ask(f"accept-invite {self.tokens['bob']} ann")
         self.listener = self.listen("bob")
@@ -39,15 +39,17 @@ class HintsCase(SynchronousTestCase):
         self.service.slow.asked.clear()
 
     def ask(self, line: str) -> None:
-        self.assertEqual(self.peer.ask(line)["status"], 0)
+        """Ask at the app server of the token in `line`."""
+        peer = self.service.at_home(line.split(" ")[1])
+        self.assertEqual(peer.ask(line)["status"], 0)
 
     def listen(self, name: str) -> Peer:
         return self.service.listening(self.tokens[name])
 
     def send(self, text: str) -> Message:
-        """Have ann send `text`; the hint of it. There is another for her own connections."""
+        """Have ann send `text`; the hint of it."""
         self.ask(f"send {self.tokens['ann']} bob {text}")
-        hint, _ = self.held
+        [hint] = self.held
         self.held.clear()
         return hint
 

@@ -52,7 +52,9 @@ class Reading(SynchronousTestCase):
     def setUp(self) -> None:
         self.broker = MemoryBroker()
         self.clock = Clock()
-        self.bus = Bus(self.broker.client(), "bbs", b"key", self.clock.seconds)
+        self.bus, self.sender = (
+            Bus(self.broker.client(), "bbs", b"key", self.clock.seconds) for _ in range(2)
+        )
         self.heard: list[Any] = []
         self.bus.hear("a", lambda hint, after: self.heard.append((hint, after)))
 
@@ -97,12 +99,12 @@ class Reading(SynchronousTestCase):
         """A line of control characters, in which JSON writes six bytes for each, and readers."""
         event = {"event": "message", "id": 2, "message": "\x01" * 65536}
         after = dict.fromkeys(range(MAX_ID - 1000, MAX_ID), MAX_ID)
-        self.bus.tell("a", event, after)
+        self.sender.tell("a", event, after)
         ((hint, proved),) = self.heard
         self.assertEqual((hint, len(proved)), (event, 1000))
 
     def test_one_that_would_be_too_long_is_told_without_its_text(self) -> None:
-        self.bus.tell("a", {"event": "message", "id": 2, "message": "a" * MAX_HINT}, {1: 1})
+        self.sender.tell("a", {"event": "message", "id": 2, "message": "a" * MAX_HINT}, {1: 1})
         self.assertEqual(self.heard, [({"event": "message", "id": 2}, {})])
 
 

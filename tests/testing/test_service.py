@@ -248,7 +248,7 @@ class OlderClients(ServiceCase):
 class SocialCommands(ServiceCase):
     def setUp(self) -> None:
         super().setUp()
-        self.tokens = self.service.people("ann", "bob")
+        self.tokens = dict(self.service.people("ann", "bob"))
         self.peer = self.at_home(self.tokens["ann"])
 
     def ask(self, line: str) -> dict[str, Any]:
@@ -366,12 +366,10 @@ class SocialCommands(ServiceCase):
         self.assertFalse(listener.protocol.persistent)
 
     def test_without_the_broker_messages_come_within_the_poll_interval(self) -> None:
-        self.befriend()
-        listener = self.peer_of("bob")
-        listener.ask(f"listen {self.tokens['bob']}")
+        listener = self.friend_elsewhere("carol")
         self.service.broker.away()
         listener.heard()
-        self.ask("send ann bob hello")
+        self.ask("send ann carol hello")
         self.assertEqual(listener.heard(), [])
         self.service.clock.advance(2.0)
         self.assertEqual([event["message"] for event in listener.heard()], ["hello"])
@@ -380,12 +378,10 @@ class SocialCommands(ServiceCase):
         self.assertEqual(listener.heard(), [])
 
     def test_a_lost_hint_costs_time_only(self) -> None:
-        self.befriend()
-        listener = self.peer_of("bob")
-        listener.ask(f"listen {self.tokens['bob']}")
+        listener = self.friend_elsewhere("carol")
         home = self.service.serving(self.tokens["ann"]).serving.home
-        home.bus.tell = lambda *_: None  # type: ignore[method-assign]
-        self.ask("send ann bob hello")
+        home.bus.tell = lambda *_, **__: None  # type: ignore[method-assign]
+        self.ask("send ann carol hello")
         self.assertEqual(listener.heard(), [])
         for _ in range(5):
             self.service.clock.advance(2.0)
@@ -406,6 +402,15 @@ class SocialCommands(ServiceCase):
 
     def peer_of(self, name: str) -> Peer:
         return self.at_home(self.tokens[name])
+
+    def friend_elsewhere(self, name: str) -> Peer:
+        """A friend of ann, who listens at another app server."""
+        self.tokens |= self.service.people(name)
+        self.ask(f"invite ann {name}")
+        peer = self.peer_of(name)
+        self.assertEqual(peer.ask(f"accept-invite {self.tokens[name]} ann"), SUCCESS)
+        peer.ask(f"listen {self.tokens[name]}")
+        return peer
 
 
 class OtherPeoplesCommands(ServiceCase):

@@ -161,7 +161,7 @@ class Requests(SynchronousTestCase):
         service = replace(board, commands=(*board.commands, FAILING))
         self.service = memory_service(service, gateway_secret=SECRET)
         self.addCleanup(self.service.close)
-        self.tokens = self.service.people("ann", "bob")
+        self.tokens = dict(self.service.people("ann", "bob"))
 
     def within(self, top: ReadableSpan) -> list[str]:
         """What `top` has directly in it, by name."""
@@ -251,16 +251,24 @@ class Requests(SynchronousTestCase):
         for name in ("launch", "boot"):
             self.assertEqual(trace_of(self.spans.one(name)), "1" * 32)
 
-    def test_a_message_is_followed_to_its_reader(self) -> None:
-        ann, bob = (
-            self.service.at_home(self.tokens["ann"]),
-            self.service.listening(self.tokens["bob"]),
-        )
-        ann.ask(f"invite {self.tokens['ann']} bob")
-        ann.ask(f"accept-invite {self.tokens['bob']} ann")
+    def send_to(self, name: str) -> None:
+        """Have ann send a message to `name`, who listens."""
+        ann, reader = self.tokens["ann"], self.tokens[name]
+        listener = self.service.listening(reader)
+        self.service.at_home(ann).ask(f"invite {ann} {name}")
+        self.service.at_home(reader).ask(f"accept-invite {reader} ann")
         self.spans.clear()
-        ann.ask(f"send {self.tokens['ann']} bob hello")
-        self.assertEqual([each["message"] for each in bob.events()], ["hello"])
+        self.service.at_home(ann).ask(f"send {ann} {name} hello")
+        self.assertEqual([each["message"] for each in listener.events()], ["hello"])
+
+    def test_a_message_to_a_reader_here_is_delivered_by_its_sender(self) -> None:
+        self.send_to("bob")
+        self.assertEqual(parent_of(self.spans.one("deliver")), id_of(self.spans.one("send")))
+        self.assertEqual(self.spans.named("hint"), [])
+
+    def test_a_message_is_followed_to_its_reader(self) -> None:
+        self.tokens |= self.service.people("eve")  # At another app server.
+        self.send_to("eve")
         send, deliver = self.spans.one("send"), self.spans.one("deliver")
         (hint,) = (span for span in self.spans.named("hint") if id_of(span) == parent_of(deliver))
         (publish,) = (

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from bbs.core.addresses import is_loopback
 from bbs.storage.mysql import CLIENT_ERRORS, MySQLDatabase
-from bbs.storage.sqlite import SqliteDatabase
+from bbs.storage.sqlite import WAL_PRAGMAS, SqliteDatabase
 
 LOCK_TIMEOUT = 1.4  # Seconds that SQLite waits for the lock of another process.
 ANSWER_TIMEOUT = 1.8  # Seconds to wait for an answer of MySQL.
@@ -73,6 +73,7 @@ def connect_to(url: str) -> peewee.Database:
                 # A power cut may lose the last transactions, and never leaves half of one.
                 "synchronous": "normal",
                 "foreign_keys": 1,
+                **WAL_PRAGMAS,
             },
             timeout=LOCK_TIMEOUT,
         )

@@ -73,23 +73,25 @@ COLUMNS = (
 class Sent:
     """A stored message: the event for its readers, and the channel to hint it on. `after` has the
     id of each reader's message before it (0: none), if they are not too many. `readers` counts
-    them, `tried` the inboxes that were looked at. A message without readers is not kept."""
+    them, `tried` the inboxes that were looked at; `is_here`: all of them have their places on the
+    sender's server. A message without readers is not kept."""
 
     channel: str
     event: Stored
     after: Mapping[int, int]
     readers: int = field(default=1, compare=False)
     tried: int = field(default=1, compare=False)
+    is_here: bool = field(default=False, compare=False)
 
 
 @question
 def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """The person called `name`, as `relationships.with_correspondent` finds them, and the bytes
-    that wait for them."""
-    other = User.alias()
+    """The person called `name`, as `relationships.with_correspondent` finds them, the server of
+    their place, and the bytes that wait for them."""
+    other, place = User.alias(), Place.alias()
     found: peewee.Select = (
-        relationships.with_correspondent(query, name, other)
-        .select_extend(Inbox.waiting)
+        relationships.with_correspondent(query, name, other, place)
+        .select_extend(place.server, Inbox.waiting)
         .left_outer_join(Inbox, on=(Inbox.user == other.id))
     )
     return found
@@ -103,6 +105,7 @@ class _Letter(NamedTuple):
     text: str
     size: int  # In bytes.
     channel: str
+    is_here: bool  # All readers have their places on the caller's server, which may be None.
     reader: int = 0
     group: int | None = None
 
@@ -119,7 +122,7 @@ class _Letter(NamedTuple):
 
 def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
     name, size = as_stored(name), len(text.encode())
-    [(friend, channel, stands, online, blocked_by, waiting)] = addressee(caller, name)
+    [(friend, channel, stands, online, blocked_by, server, waiting)] = addressee(caller, name)
     if friend is None:
         raise errors.NoSuchFriend()
     if blocked_by is not None:
@@ -130,7 +133,8 @@ def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
         raise errors.NotOnline(name)
     if waiting + size > caller.quotas.inbox:
         raise errors.InboxFull(name)
-    return _Letter(caller, name, text, size, channel, reader=friend)
+    is_here = server is not None and server == caller.server
+    return _Letter(caller, name, text, size, channel, is_here, reader=friend)
 
 
 @costs(deliveries=1)
@@ -158,7 +162,7 @@ def _to_group(caller: Caller, name: str, text: str) -> _Letter:
         raise errors.NoSuchTarget()
     if membership is None:
         raise errors.NotMember(name)
-    return _Letter(caller, name, text, size, groups.channel_of(random), group=group)
+    return _Letter(caller, name, text, size, groups.channel_of(random), False, group=group)
 
 
 @costs(deliveries=lambda sent: max(1, sent.tried))
@@ -167,8 +171,10 @@ def _to_group(caller: Caller, name: str, text: str) -> _Letter:
 def send_group(letters: Sequence[_Letter]) -> list[Sent]:
     """Store messages, each for every member of a group who is online and has room for it."""
     online: dict[int | None, list[int]] = {each.group: [] for each in letters}
-    for group, member in _online(padded([*online])):
+    servers: dict[int | None, set[str | None]] = {each.group: set() for each in letters}
+    for group, member, server in _online(padded([*online])):
         online[group].append(member)
+        servers[group].add(server)
     members = [online[each.group] for each in letters]
     if len(letters) > 1 and sum(map(len, members)) > DELIVERED_AT_ONCE:
         raise EachAlone()
@@ -183,7 +189,10 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
     readers = [[member for member in each if member not in full] for each in members]
     sent = _deliver(stored, letters, readers)
     _remove.many((each.event.id,) for each in sent if not each.readers)
-    return [replace(each, tried=len(tried)) for each, tried in zip(sent, members, strict=True)]
+    return [
+        replace(each, tried=len(tried), is_here=servers[letter.group] == {letter.caller.server})
+        for each, letter, tried in zip(sent, letters, members, strict=True)
+    ]
 
 
 @read_only
@@ -255,7 +264,8 @@ def _deliver(
         if stored.last is not None:
             after = {reader: stored.last[reader] or 0 for reader in several}
             stored.last.update(dict.fromkeys(several, number))
-        sent.append(Sent(letter.channel, letter.event(number), after, len(several), len(several)))
+        stored_event, count = letter.event(number), len(several)
+        sent.append(Sent(letter.channel, stored_event, after, count, count, letter.is_here))
     _add_delivery.many(
         (reader, number)
         for number, several in zip(stored.numbers, readers, strict=True)
@@ -331,8 +341,8 @@ def _few_readers(messages: Sequence[int], readers: int) -> tuple[Sequence[int], 
 
 @statement
 def _online(groups: Sequence[int | None]) -> peewee.Select:
-    """The members of these groups who are online, each after its group."""
-    members = Membership.select(Membership.group, Membership.user)
+    """The members of these groups who are online, each after its group, with the server."""
+    members = Membership.select(Membership.group, Membership.user, Place.server)
     placed = members.join(Place, on=(Place.user == Membership.user))
     return placed.where(Membership.group.in_(groups)).order_by(Membership.user)
 

@@ -17,17 +17,17 @@ def correspondent(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     blocked them. What does not apply is None, and all is if nobody has the name."""
     other, own = User.alias(), Block.alias()
     found: peewee.Select = (
-        with_correspondent(query, name, other)
+        with_correspondent(query, name, other, Place.alias())
         .select_extend(own.id)
         .left_outer_join(own, on=((own.user == User.id) & (own.other == other.id)))
     )
     return found
 
 
-def with_correspondent(query: Any, name: str, other: Any) -> Any:
+def with_correspondent(query: Any, name: str, other: Any, place: Any) -> Any:
     """The question of `correspondent` without its last column; the caller may add more about
-    `other`."""
-    place, theirs = Place.alias(), Block.alias()
+    `other`, and about their `place`."""
+    theirs = Block.alias()
     return (
         query.select_extend(other.id, other.channel, Relationship.kind, place.user, theirs.id)
         .left_outer_join(other, on=(other.name == name))

@@ -35,7 +35,7 @@ async def hint(ask: Ask, sent: messages.Sent) -> Reply:
     """Hint a stored message: the app servers of its readers look for it."""
     ask.count(MESSAGES)
     if sent.readers:
-        await ask.tell(sent.channel, sent.event.members, sent.after)
+        await ask.tell(sent.channel, sent.event.members, sent.after, here=sent.is_here)
     return success()
 
 

@@ -222,7 +222,7 @@ class Ask:
             here = here or (own and self._is_callers_place())
             self.home.bus.tell_asked(channel, event, self.connection if own else None, here=here)
         else:
-            self.home.bus.tell(channel, event, after, here=here)
+            self.home.bus.tell(channel, event, after, here=here, asking=self.connection)
 
     def _is_callers_place(self) -> bool:
         """Whether this server serves the caller."""

@@ -32,6 +32,7 @@ from twisted.internet.defer import DeferredList
 from twisted.logger import Logger
 
 from bbs.core import tracing
+from bbs.protocols.line import IConnection
 from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
 
 
@@ -47,11 +48,11 @@ MAX_ID = 2**63 - 1  # The highest id of an event that the databases can hold.
 FAILED = "telling those who listen here failed"  # The sender need not know.
 LOG_INTERVAL = 1.0  # Seconds between lines in the log about malformed hints.
 
-OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
-"""Called with an event, and with the proved id of the event before it for each reader (the id of a
-user). May raise `MalformedHint`."""
+OnHint = Callable[[Mapping[str, Any], Mapping[str, int], IConnection | None], None]
+"""Called with an event, with the proved id of the event before it for each reader (the id of a
+user), and with the connection whose request is being answered. May raise `MalformedHint`."""
 
-OnAsked = Callable[[Mapping[str, Any], object | None], None]
+OnAsked = Callable[[Mapping[str, Any], IConnection | None], None]
 """Called with an event for those who asked, and a connection that is left out."""
 
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
@@ -112,17 +113,19 @@ class Bus:
         after: Mapping[int, int] | None = None,
         *,
         here: bool = False,
+        asking: IConnection | None = None,
     ) -> None:
         """Tell `event` to those who hear `channel`: directly on this server, and by a hint on the
         others, unless all who are to have it are `here`. `after` has, for each reader of a durable
-        event, the id of the reader's event before it."""
+        event, the id of the reader's event before it. The connection `asking`, whose request is
+        being answered, gets the event behind the reply."""
         topic = self._topic(channel)
         body = None if here else self._encode(event, after)
         if listening := self._here.get(topic):
             before = {str(user): last for user, last in after.items()} if after else _NOTHING
             for on_hint, _ in [*listening.values()]:
                 with _log.failuresHandled(FAILED):
-                    on_hint(event, before)
+                    on_hint(event, before, asking)
         if body is not None:
             self._publish(topic, body)
 
@@ -144,7 +147,7 @@ class Bus:
         self,
         channel: str,
         event: Mapping[str, object],
-        but: object | None = None,
+        but: IConnection | None = None,
         *,
         here: bool = False,
     ) -> None:
@@ -188,7 +191,7 @@ class Bus:
 
     def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> ISubscription:
         """Call `on_hint` with news of the fleet."""
-        return self._hear(f"{self._prefix}fleet", lambda news, _: on_hint(news))
+        return self._hear(f"{self._prefix}fleet", lambda news, *_: on_hint(news))
 
     async def settle(self, subscriptions: Iterable[ISubscription]) -> None:
         """Wait until the broker has confirmed `subscriptions`, or cannot."""
@@ -218,7 +221,7 @@ class Bus:
                     raise MalformedHint(f"malformed {_AFTER}")
                 proved = proof is not None and self._is_proved(message.body)
                 if asked is None:
-                    on_hint(hint, after if proved and after else _NOTHING)
+                    on_hint(hint, after if proved and after else _NOTHING, None)
                 elif not proved or on != topic:
                     raise MalformedHint(f"no valid proof of {_ASKED}")
                 elif on_asked is not None:

@@ -51,7 +51,7 @@ class Changing(PasswordsCase):
         hints: list[object] = []
         bus = self.service.serving(self.tokens[0]).serving.home.bus
         channel = User.get(User.name == "ann").channel
-        bus.hear(channel, lambda hint, after: hints.append(hint))
+        bus.hear(channel, lambda hint, *_: hints.append(hint))
         listener = self.service.listening(self.tokens[0])
         self.change("wrong", "another")
         self.assertEqual(hints, [])

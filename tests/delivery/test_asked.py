@@ -251,7 +251,7 @@ class OnTheBus(SynchronousTestCase):
         told: list[object] = []
         bus.hear("a", lambda *hint: hints.append(hint))
         bus.hear("b", lambda *hint: hints.append(hint), lambda *each: told.append(each))
-        me = object()
+        me: Any = object()
         for channel in ("a", "b"):
             bus.tell_asked(channel, {"event": "wave", "id": 7}, me)
         self.assertEqual((hints, told), ([], [({"event": "wave", "id": 7}, me)]))

@@ -103,21 +103,32 @@ class Messages(HereCase):
         self.assertHeard(["e4", "e5"], ann, *self.bobs, self.carol)
 
     def test_what_the_broker_gets(self) -> None:
-        """One hint a message, and none for the sender's own connections, which are here."""
+        """A hint if readers are at another server, and none for the sender's own connections."""
         own = self.listen("ann", events=True)
         self.hold()
-        for line in ("send ann bob one", "send ann carol one", "send-group ann with-bob one"):
+        for line, hints in (
+            ("send ann bob one", 0),
+            ("send ann carol one", 1),
+            ("send-group ann with-bob one", 0),
+            ("send-group ann with-carol one", 1),
+        ):
             self.ask(line)
-            self.assertEqual(
-                [json.loads(each.body)["event"] for each in self.published()], ["message"]
-            )
+            published = [json.loads(each.body)["event"] for each in self.published()]
+            self.assertEqual(published, ["message"] * hints, line)
         told = [(each["event"], each["message"]) for each in own.heard()]
-        self.assertEqual(told, [("sent", "one"), ("sent", "one"), ("message", "one")])
+        self.assertEqual(told, [("sent", "one")] * 2 + [("message", "one")] * 2)
+
+    def test_behind_the_reply_on_the_connection_of_the_request(self) -> None:
+        ann = self.listen("ann", events=True)
+        ann.say(f"send-group {self.tokens['ann']} with-bob one")
+        reply, event = ann.heard()
+        self.assertEqual((reply["status"], event["message"]), (0, "one"))
 
     def test_a_hint_of_its_own_that_is_changed_wakes_readers(self) -> None:
         """So a broker can make a server look, and no more."""
+        self.ask("join-group bob with-carol")
         self.hold()
-        self.ask("send ann bob one")
+        self.ask("send-group ann with-carol one")
         [hint] = self.published()
         self.assertHeard(["one"], *self.bobs)
         body = json.loads(hint.body)
@@ -203,7 +214,9 @@ class OnTheBus(SynchronousTestCase):
     def test_who_has_left_hears_nothing(self) -> None:
         bus = Bus(MemoryBroker().client(), "bbs", b"key")
         heard: list[object] = []
-        first, second = (bus.hear("a", lambda event, after: heard.append(after)) for _ in range(2))
+        first, second = (
+            bus.hear("a", lambda event, after, _: heard.append(after)) for _ in range(2)
+        )
         bus.tell("a", {"event": "wave", "id": 8}, {1: 7})
         self.assertEqual(heard, [{"1": 7}, {"1": 7}])
         bus.leave(first)

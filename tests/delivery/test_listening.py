@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.models import Group
 from bbs.delivery.feed import Cursor
 from bbs.delivery.listeners import LISTENING_CONNECTIONS, Listener, Subscribers
+from bbs.protocols.stomp.interfaces import Message
 from bbs.storage.models import User
 from bbs.testing import Peer
 from tests.slow_service import SlowService
@@ -135,12 +135,12 @@ class Hearing(ListeningCase):
         """Who has left is no reader: that is decided where messages are stored."""
         ann, bob = self.listen("ann"), self.listen("bob")
         self.ask("ann", "leave-group {} chess", ann)
-        self.service.hints.holds = True
         self.ask("bob", "send-group {} chess e4", bob)
-        [hint, *_] = self.service.hints.held
-        channel = User.get(User.name == "ann").channel
-        for topic in (f"/topic/bbs.user.{channel}", hint.destination):
-            self.service.broker.deliver(replace(hint, destination=topic))
+        channels = User.get(User.name == "ann").channel, Group.get(Group.name == "chess").channel
+        for kind, channel in zip(("user", "group"), channels, strict=True):
+            hint = b'{"event": "message", "id": 1}'
+            topic = f"/topic/bbs.{kind}.{channel}"
+            self.service.broker.deliver(Message(topic, {}, hint))
         self.service.settle()
         self.assertEqual([len(each.events()) for each in (ann, bob)], [0, 1])
 

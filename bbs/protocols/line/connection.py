@@ -135,8 +135,8 @@ class LineConnection:
     """
 
     __slots__ = (
-        *("_asked", "_buffer", "_entry", "_factory", "_pumping", "_request", "_state"),
-        *("_tail_since", "_timer", "_transport"),
+        *("_asked", "_buffer", "_entry", "_factory", "_following", "_pumping", "_request"),
+        *("_state", "_tail_since", "_timer", "_transport"),
         *("local_host", "on_writable", "peer_host", "persistent"),
     )
 
@@ -149,6 +149,7 @@ class LineConnection:
         self._state = connection_state.ConnectionState(factory.clock, factory.limits.write_timeout)
         self._buffer = LineBuffer(factory.limits)
         self._request: Deferred[Reply] | None = None  # the one in progress
+        self._following: tuple[Callable[[], object], ...] = ()  # calls behind its reply
         self._pumping = False
         self._timer: interfaces.IDelayedCall | None = None  # for silence
         self._tail_since: float | None = None  # when a line without an end began
@@ -170,6 +171,9 @@ class LineConnection:
     def send_line(self, line: bytes) -> None:
         if not self._state.phase.closed:
             self._transport.write(line)
+
+    def after_reply(self, send: Callable[[], object]) -> None:
+        self._following = (*self._following, send)
 
     def vouch(self) -> None:
         self._entry.vouch()
@@ -384,9 +388,10 @@ class LineConnection:
         self._transport.write(line)
         if reply.close:
             self._state.finish()
-        if reply.after is not None:
+        following, self._following = self._following, ()
+        for call in following if reply.after is None else (*following, reply.after):
             try:
-                reply.after()
+                call()
             except Exception:
                 # The reply is sent, so the peer hears nothing of this bug.
                 _log.failure("What was to follow a reply failed")

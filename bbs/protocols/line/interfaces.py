@@ -67,6 +67,9 @@ class IConnection(Interface):
     def send_line(line: bytes) -> None:
         """Send an event, as a line from `encode`."""
 
+    def after_reply(send: Callable[[], object]) -> None:
+        """Call `send` behind the reply to the request in progress, unless the peer goes before."""
+
     def vouch() -> None:
         """Trust the peer: from now on its connection is not counted by its address."""
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         cached_rows,
         for_update,
         gathered,
+        has_round_trips,
         last_key,
         long_read,
         read_only,
@@ -73,8 +74,8 @@ _WHERE = {
     "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
     "bbs.scaling.providers": "LaunchKit Provider",
     "bbs.storage.database": (
-        "EachAlone bulk byte_length cached_rows for_update gathered last_key long_read read_only"
-        " rows"
+        "EachAlone bulk byte_length cached_rows for_update gathered has_round_trips last_key"
+        " long_read read_only rows"
     ),
     "bbs.storage.migrations": "Migrator",
     "bbs.storage.models": "Place RisingIdField Table User",
@@ -138,6 +139,7 @@ __all__ = [
     "encode_entry",
     "for_update",
     "gathered",
+    "has_round_trips",
     "is_valid_name",
     "last_key",
     "login_server",

@@ -22,6 +22,7 @@ from bbs.framework import (
     bulk,
     costs,
     gathered,
+    has_round_trips,
     paged,
     read_only,
     statement,
@@ -119,7 +120,7 @@ def invitations(caller: Caller, page: Page) -> Part:
 @read_only
 @bulk(ListCall)
 def friends(calls: Sequence[ListCall]) -> list[Part]:
-    if len(calls) > 1 and all(page.last is None for _, page in calls):
+    if len(calls) > 1 and has_round_trips() and all(page.last is None for _, page in calls):
         users = padded([caller.id for caller, _ in calls])
         found: dict[int, list[Any]] = dict(_all_names(users, Relationship.FRIEND, MOST_LISTED))
         if sum(map(len, found.values())) < MOST_LISTED:

@@ -117,7 +117,8 @@ class _Letter(NamedTuple):
 
     def event(self, number: int) -> Stored:
         """What its readers get, once it is stored with this id."""
-        return event(number, *self.row()[:5])
+        caller, to_group = self.caller, self.group is not None
+        return event(number, caller.name, self.target, to_group, self.text, caller.now)
 
 
 def _to_friend(caller: Caller, name: str, text: str) -> _Letter:

@@ -7,12 +7,14 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
+from typing import Any
 
 from bbs import __version__
 from bbs.commands import accounts
 from bbs.commands.context import Ask, success
 from bbs.commands.service import Service, ServiceUnusable, usage_of
 from bbs.core import tracing
+from bbs.core.errors import Refusal
 from bbs.core.plugins import plugins
 from bbs.delivery.bus import MAX_ID
 from bbs.delivery.feed import Cursor, Feed, Mailbox
@@ -130,6 +132,17 @@ class Pagination:
         def first(caller: Caller, *arguments: str) -> Part:
             return add_cursor(caller, name, arguments, part(caller, FIRST, *arguments))
 
+        takes_many: Any = getattr(part, "each", None)
+
+        def each(calls: Sequence[tuple[Any, ...]]) -> list[Part | Refusal]:
+            found = takes_many([(caller, FIRST, *arguments) for caller, *arguments in calls])
+            return [
+                part if isinstance(part, Refusal) else add_cursor(caller, name, arguments, part)
+                for part, (caller, *arguments) in zip(found, calls, strict=True)
+            ]
+
+        if takes_many:
+            first.each = each  # type: ignore[attr-defined]
         return replace(command, rule=first)
 
     def more(self) -> Command:

@@ -217,19 +217,16 @@ class Ask:
         if after is not None and not isinstance(after, Mapping):
             raise ValueError(f"after must map readers to ids, and is {after!r}")
         if asked:
-            own = self.caller is not None and channel == self.caller.channel
-            # A user listens where the user's place is, or has been told to go there.
-            here = here or (own and self._is_callers_place())
+            own = False
+            if self.caller is not None and channel == self.caller.channel:
+                own, place = True, self.caller.server
+                # A user listens where the user's place is, or has been told to go there.
+                here = here or (
+                    place is not None and place == getattr(self.home.parts, "server_id", None)
+                )
             self.home.bus.tell_asked(channel, event, self.connection if own else None, here=here)
         else:
             self.home.bus.tell(channel, event, after, here=here, asking=self.connection)
-
-    def _is_callers_place(self) -> bool:
-        """Whether this server serves the caller."""
-        parts = self.home.parts
-        if isinstance(parts, LoginServerParts) or parts.server_id is None:
-            return False
-        return parts.server_id == self.user.server
 
     async def hear(self, channel: str) -> None:
         """Have the connections that listen for the caller hear `channel`, one of the service's own,

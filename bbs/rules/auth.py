@@ -191,7 +191,9 @@ def identify(
 ) -> Caller:
     """Find the user of `token`, with the answer to the question `first`, if there is one;
     NotLoggedIn if the token is missing or unknown, or its session has expired."""
-    [caller] = identify_each([Asked(token, now, arguments)], sessions, first)
+    token_digest = digest(token or "")
+    found = first.of_holder(token_digest, *arguments) if first else _find_holder(token_digest)
+    caller = _caller(Asked(token, now, arguments), token_digest, found, sessions, first)
     if isinstance(caller, NotLoggedIn):
         raise caller
     return caller
@@ -226,7 +228,8 @@ def _caller(
     used, user, name, channel, seen, away, server, state = found[0][:_WIDTH]
     # A time far in the future was stored by a clock that was set back since. An app server keeps
     # the sessions of listeners alive: their last use is not when their users were last seen.
-    noted = _is_near(seen, now) and max(now - sessions.slack, seen) <= used <= now + MOST_SLACK
+    earliest = max(now - sessions.slack, seen or 0.0)
+    noted = abs(now - (seen or 0.0)) <= MOST_SLACK and earliest <= used <= now + MOST_SLACK
     return Caller(
         user,
         name,
@@ -237,7 +240,7 @@ def _caller(
         _Answer(first, asked.arguments, [row[_WIDTH:] for row in found]) if first else None,
         sessions.quotas,
         token_digest,
-        placement.is_row_away(server, away),
+        server is None and bool(away),  # As `placement.is_row_away` has it.
     )
 
 

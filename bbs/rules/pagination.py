@@ -21,7 +21,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, cast
 
 from bbs.core.errors import Refusal
@@ -63,7 +63,7 @@ class Page:
     last: Position = None
     most: int = MOST_ENTRIES
 
-    @property
+    @cached_property
     def limit(self) -> int:
         """The number of rows to read: one more than in a reply shows whether more follow."""
         return self.most + 1

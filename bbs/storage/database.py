@@ -207,7 +207,7 @@ class Database:
         with what it raised, or with `Unavailable`."""
         if self._closed:
             return fail(Unavailable())
-        now, writes = self._reactor.seconds(), not is_read_only(rule)
+        now, writes = self._reactor.seconds(), not getattr(rule, "__bbs_read_only__", False)
         lane = self._writing if writes else self._reading
         if getattr(rule, "__bbs_long__", False):
             lane = self._taking_long
@@ -405,6 +405,12 @@ def gathered(*columns: Any) -> Any:
     gather = peewee.fn.json_group_array if sqlite else peewee.fn.JSON_ARRAYAGG
     entry = columns[0] if len(columns) == 1 else peewee.fn.JSON_ARRAY(*columns)
     return gather(entry).python_value(json.loads)
+
+
+def has_round_trips() -> bool:
+    """Whether each statement is a round trip to a server, so that one for many callers is faster,
+    even if it does more than one for each would."""
+    return not isinstance(models.database.obj, SqliteDatabase)
 
 
 def cached_rows(

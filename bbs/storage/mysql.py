@@ -42,6 +42,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     packs = True  # The driver takes 4 µs for the description of each column of a result.
     ordered_join = "STRAIGHT_JOIN"
     inserts_in_bulk = True
+    fewest_in_bulk = 2
 
     def begin(self) -> None:  # type: ignore[override]
         """Begin a transaction with the next statement, which saves a round trip."""

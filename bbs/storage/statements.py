@@ -102,7 +102,7 @@ class Statement(Generic[P, T]):
 
     def of_each(self, rows: Sequence[Sequence[Any]]) -> Bound:
         """Bind the statement to several tuples of arguments, for `together`."""
-        bulk = self._bulk_plan(rows)
+        bulk = self._bulk_plan(rows) if len(rows) > 1 else None
         if bulk is not None:
             return bulk.bind(rows)
         several = [self._bind(row, {}) for row in rows]
@@ -155,7 +155,7 @@ class Statement(Generic[P, T]):
 
     def _bulk_plan(self, rows: Sequence[Sequence[Any]]) -> _BulkPlan | None:
         """Find or make the plan for several tuples of arguments at once; None if there is none."""
-        if len(rows) < 2:
+        if len(rows) < models.database.obj.fewest_in_bulk:
             return None
         kinds = {(*map(type, row),) for row in rows}
         if len(kinds) > 1:

@@ -122,7 +122,7 @@ class Transactions:
 
     def _run_each(self, first: Job, waiting: deque[Job], most: int, jobs: list[Job]) -> None:
         until = time.monotonic() + LONGEST_TOGETHER
-        taken = [first]
+        taken = [first, *_take(waiting, first.writes, most - 1)]
         while taken:
             most -= len(taken)
             # A call that was given up would undo all the others.

@@ -24,7 +24,7 @@ from bbs.commands.common import all_commands
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, paged, read_only
 from bbs.protocols.commands import CommandTable as Table
-from bbs.rules.auth import costs_of
+from bbs.rules.auth import costs_of, identify
 from bbs.rules.pagination import LIFETIME, Continuation, CursorExpired, Cursors
 from bbs.storage.models import User
 from bbs.testing import MemoryService
@@ -268,6 +268,18 @@ class LongLists(ServedCase):
         self.relate(self.users(1000), Relationship.FRIEND)
         names = [f"u{number}" for number in range(1000)]
         self.assertEqual([*self.parts("list-friend", "friend")], [names])
+
+    def test_several_who_wait_get_what_one_gets(self) -> None:
+        self.relate(self.users(1001), Relationship.FRIEND)
+        home = self.service.serving(self.ann).serving.home
+        caller = self.successResultOf(
+            home.database.run(identify, self.ann, home.sessions, home.wall())
+        )
+        rule: Any = next(each.rule for each in home.table if each.name == "list-friend")
+        alone = self.successResultOf(home.database.run(rule, caller))
+        self.assertEqual((len(alone["friend"]), "more" in alone), (1000, True))
+        several = self.successResultOf(home.database.run(read_only(rule.each), [(caller,)] * 16))
+        self.assertEqual(several, [alone] * 16)
 
     def test_posts_latest_first_and_each_part_oldest_first(self) -> None:
         one, other, stranger = self.users(3)

@@ -121,6 +121,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
         """Execute a statement; returns the cursor with the whole result."""
         if self.query_hooks:
+            self._begin_now()
             return super().carry_out(sql, values, writes)
         if writes:
             self.note_change()

@@ -3,7 +3,7 @@
 `on_both_databases` makes a second class of the same tests, which runs on the MySQL or MariaDB at
 `BBS_TEST_MYSQL_URL`, and is skipped without one: in a new database of this process, emptied before
 each test. It is reached by the driver in C. What the other one has to be held to as well is in
-`tests/storage/`, `tests/integration/test_mysql.py` and `test_freezing.py`.
+`tests/storage/`, `tests/integration/test_mysql.py` and `test_freezing.py`. `on_every_driver` makes a third class, of PyMySQL.
 """
 
 from __future__ import annotations
@@ -23,13 +23,20 @@ from bbs.board import board, friends
 from bbs.commands.service import Service
 from bbs.rules.auth import Caller
 from bbs.storage.database import Database
-from bbs.storage.engines import IN_C, connect_to
+from bbs.storage.engines import IN_C, IN_PYTHON, connect_to
 from bbs.storage.models import MODELS
 from bbs.testing import rules
 from bbs.testing.rules import SESSIONS, START
 from tests.services import needed
 
-__all__ = ["SESSIONS", "START", "DatabaseCase", "RulesCase", "on_both_databases"]
+__all__ = [
+    "SESSIONS",
+    "START",
+    "DatabaseCase",
+    "RulesCase",
+    "on_both_databases",
+    "on_every_driver",
+]
 
 _Case = TypeVar("_Case", bound="type[DatabaseCase]")
 
@@ -61,16 +68,34 @@ class OnMySQL(DatabaseCase):
     def migrate(self, service: Service | None = None) -> None:
         if OnMySQL.shared_url is None:
             super().migrate(service)
-            OnMySQL.shared_url = self.url
+            OnMySQL.shared_url = by_driver(self.url, IN_C)
         empty_tables(self.database)
+
+
+class OnMySQLInPython(OnMySQL):
+    """The same by PyMySQL."""
+
+    def database_url(self) -> str:
+        return by_driver(super().database_url(), IN_PYTHON)
 
 
 def on_both_databases(case: _Case) -> _Case:
     """Run the tests of `case` on MySQL too, as a class beside it, named `…OnMySQL`."""
-    name = f"{case.__name__}OnMySQL"
-    members = {"__module__": case.__module__, "__qualname__": name, "__doc__": case.__doc__}
-    setattr(sys.modules[case.__module__], name, type(name, (OnMySQL, case), members))
+    _add_class(case, OnMySQL)
     return case
+
+
+def on_every_driver(case: _Case) -> _Case:
+    """Run the tests of `case` on MySQL too, by each driver, as classes beside it."""
+    _add_class(case, OnMySQL)
+    _add_class(case, OnMySQLInPython)
+    return case
+
+
+def _add_class(case: type[DatabaseCase], where: type[OnMySQL]) -> None:
+    name = f"{case.__name__}{where.__name__}"
+    members = {"__module__": case.__module__, "__qualname__": name, "__doc__": case.__doc__}
+    setattr(sys.modules[case.__module__], name, type(name, (where, case), members))
 
 
 def sqlite_url(folder: str) -> str:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, update_wrapper
 from itertools import chain, islice
@@ -45,6 +46,8 @@ T = TypeVar("T")
 Q = TypeVar("Q", bound=peewee.SelectBase)
 
 MOST_LENGTHS = 64  # Plans that a statement keeps, for lists of different lengths.
+
+MOST_AT_ONCE = 256  # Tuples of arguments in one statement at most; SQLite allows it 500 parts.
 
 _plans_lock = Lock()  # Held while a new plan is stored in place of the oldest.
 
@@ -104,7 +107,15 @@ class Statement(Generic[P, T]):
         """Bind the statement to several tuples of arguments, for `together`."""
         bulk = self._bulk_plan(rows) if len(rows) > 1 else None
         if bulk is not None:
-            return bulk.bind(rows)
+            starts = range(0, len(rows), MOST_AT_ONCE)
+            bound = [bulk.bind(rows[start : start + MOST_AT_ONCE]) for start in starts]
+            if len(bound) == 1:
+                return bound[0]
+            return Bound(
+                [part for each in bound for part in each.parts],
+                [reader for each in bound for reader in each.readers],
+                lambda found: [*chain.from_iterable(found)],
+            )
         several = [self._bind(row, {}) for row in rows]
         parts = [(plan.sql, values, plan.writes) for plan, values in several]
         return Bound(parts, [plan.read for plan, _ in several], list)
@@ -497,12 +508,22 @@ def _compile_bulk(build: Callable[..., Any], row: Sequence[Any], packed: bool) -
         plan = _compile(build, row, row, False)
         head, _, values = plan.sql.rpartition(" VALUES ")
         key = made.table._meta.primary_key
-        if made._on_conflict is None and head and isinstance(key, peewee.AutoField):
+        is_plain = made._on_conflict is None and head and isinstance(key, peewee.AutoField)
+        if is_plain and _makes_one_key(made, key):
             return _BulkInsertion(head, values, plan.bind, key.column_name)
     if isinstance(query, peewee.Select) and _is_joinable(query):
         kinds = [*map(type, row)]
-        return _BulkSelect(query, asked, kinds, packed and _is_packable(made._returning))
+        with suppress(_NoColumnHere):
+            return _BulkSelect(query, asked, kinds, packed and _is_packable(made._returning))
     return None
+
+
+def _makes_one_key(query: Any, key: peewee.Field) -> bool:
+    """Whether an insertion is of one row, whose `key` the database makes."""
+    rows = [query._insert] if isinstance(query._insert, Mapping) else [*query._insert]
+    columns = rows[0] if isinstance(rows[0], Mapping) else query._columns
+    names = [getattr(column, "name", column) for column in columns]
+    return len(rows) == 1 and key.name not in names
 
 
 def _is_joinable(query: Any) -> bool:
@@ -514,8 +535,18 @@ def _is_joinable(query: Any) -> bool:
     return (
         not any(each is not None and each is not False for each in (*limits, *others))
         and len(query._from_list) == 1
+        and _keeps_first(query._from_list[0])
         and all(isinstance(_unwrapped(column), plain) for column in query._returning)
     )
+
+
+def _keeps_first(source: Any) -> bool:
+    """Whether each row of a join has one of its first table, which right joins do not promise."""
+    if not isinstance(source, peewee.Join):
+        return True
+    sides: Any = source
+    kept = (peewee.JOIN.INNER, peewee.JOIN.LEFT_OUTER, peewee.JOIN.CROSS)
+    return sides.join_type in kept and _keeps_first(sides.lhs) and _keeps_first(sides.rhs)
 
 
 @dataclass(frozen=True)
@@ -563,7 +594,24 @@ class _AskedArgument(_Argument):
         self.asked = asked
 
     def _write(self, parameter: _Parameter, ctx: Any) -> Any:
+        if ctx._sql[-1] in _NUMBERS or _is_in_derived_table(ctx):
+            raise _NoColumnHere()
         return ctx.literal(self.asked.column(parameter))
+
+
+_NUMBERS = (" LIMIT ", " OFFSET ")  # A value follows, and no column.
+
+
+class _NoColumnHere(Exception):
+    """An argument is where a query cannot have a column of another table."""
+
+
+def _is_in_derived_table(ctx: Any) -> bool:
+    """Whether peewee is writing a subquery that is one of the tables of a join: such a subquery
+    sees no other table of the join. A subquery in the condition of a join passes for one, too."""
+    sources = [each for each in ctx.stack if each.scope == peewee.SCOPE_SOURCE]
+    is_table = any(not each.in_projection for each in sources)
+    return is_table and ctx.scope != peewee.SCOPE_SOURCE
 
 
 class _BulkSelect:

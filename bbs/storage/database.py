@@ -104,8 +104,11 @@ class BulkRule(Generic[P, C, T]):
         it, and each call can be made alone."""
         checked = attempt_each(self._check, calls)
         accepted = [each for each in checked if not isinstance(each, Refusal)]
-        results = iter(self._carry_out(accepted) if accepted else ())
-        return [each if isinstance(each, Refusal) else next(results) for each in checked]
+        results = self._carry_out(accepted) if accepted else ()
+        if len(results) != len(accepted):
+            raise ValueError(f"{len(results)} results of {len(accepted)} calls")
+        following = iter(results)
+        return [each if isinstance(each, Refusal) else next(following) for each in checked]
 
 
 def bulk(

@@ -122,7 +122,7 @@ class Transactions:
 
     def _run_each(self, first: Job, waiting: deque[Job], most: int, jobs: list[Job]) -> None:
         until = time.monotonic() + LONGEST_TOGETHER
-        taken = [first, *_take(waiting, first.writes, most - 1)]
+        taken = [first, *_take_alike(waiting, first)]
         while taken:
             most -= len(taken)
             # A call that was given up would undo all the others.
@@ -292,17 +292,32 @@ def _take(waiting: deque[Job], writes: bool, most: int) -> list[Job]:
     return taken
 
 
+def _take_alike(waiting: deque[Job], first: Job) -> list[Job]:
+    """Take the calls right behind `first` that are one call with it. All others may be taken up by
+    other threads while that is carried out, as it may have to wait for a lock."""
+    taken: list[Job] = []
+    while first.is_for_many and len(taken) < MOST_IN_BULK - 1:
+        following = _take(waiting, first.writes, 1)
+        if following and not (following[0].is_for_many and following[0].rule == first.rule):
+            waiting.appendleft(following.pop())
+        if not following:
+            break
+        taken += following
+    return taken
+
+
 def _by_rule(jobs: list[Job]) -> deque[list[Job]]:
     """Put together the calls of each rule that takes many; all others are alone."""
     groups: deque[list[Job]] = deque()
     open_groups: dict[object, list[Job]] = {}
     for job in jobs:
+        if not job.is_for_many:
+            groups.append([job])
+            continue
         group = open_groups.get(job.rule)
         if group is None or len(group) == MOST_IN_BULK:
-            group = []
+            group = open_groups[job.rule] = []
             groups.append(group)
-            if hasattr(job.rule, "each") and not job.keywords:
-                open_groups[job.rule] = group
         group.append(job)
     return groups
 
@@ -355,6 +370,11 @@ class Job:
     late: bool = False  # It was committing at its deadline, and has `COMMIT_GRACE` more.
     result: Any = None  # What the rule returned.
     error: BaseException | None = None  # What the rule or the database raised.
+
+    @property
+    def is_for_many(self) -> bool:
+        """Whether its rule takes it together with others."""
+        return hasattr(self.rule, "each") and not self.keywords
 
     def trace(self, span: tracing.ISpan, now: float) -> None:
         """Record in `span` where the time went, until `now`."""

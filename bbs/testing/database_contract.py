@@ -14,7 +14,7 @@ which asks for one method more. `raised` (`database_suite.py`) makes of a driver
 makes of it. The tests take no time and need no threads: the clock is the test's.
 
 This module has the promises to one call; `together_contract.py` has those to calls at the same
-time.
+time, and `bulk_contract.py` those to calls of rules that take many.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from bbs.core.errors import Unavailable
 from bbs.storage.database import COMMIT_GRACE, DEADLINE, for_update, read_only, rows
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.transactions import ATTEMPTS
+from bbs.testing.bulk_contract import BAD, SIXTEEN, BulkContract
 from bbs.testing.database_suite import ContractEntry, EntryRefused, Later
-from bbs.testing.together_contract import TogetherContract
 
 
-class DatabaseContract(TogetherContract):
+class DatabaseContract(BulkContract):
     """The promises of the database on every back-end: mix it into a
     `twisted.trial.unittest.SynchronousTestCase` with the first two methods of `DatabaseSuite`."""
 
@@ -429,6 +429,23 @@ class ContendedDatabaseContract(DatabaseContract):
             self.assertEqual([self.successResultOf(each) for each in answers], [first, 2, last])
             self.assertEqual(self._stored()[-3:], [first, "go", last])
             self._other().execute_sql("DELETE FROM contract_entry WHERE name = 'go'")
+        self.assertEqual(self.told, [])
+
+    def test_one_call_for_many_that_met_it(self) -> None:
+        """All are carried out again, and nothing twice; also if one of them meets it again."""
+        for error in self.passing():
+            for again in (0, 1):
+                self.batches.clear()
+                errors = [error] * (1 + again)
+
+                def fail(names: Sequence[str], errors: list[Exception] = errors) -> None:
+                    if errors and BAD in names:
+                        raise errors.pop()
+
+                answers = self._call_all(self._bulk_rule(after=fail))
+                self._added([answers[name] for name in SIXTEEN])
+                self.assertEqual(len(self.batches), 1 + len(SIXTEEN) + again)
+                self._forget_all()
         self.assertEqual(self.told, [])
 
     def test_but_not_for_ever(self) -> None:

@@ -20,6 +20,9 @@ MANY = 40
 
 Rule = Callable[[], Any]
 
+Asked = Rule | tuple[Any, ...]
+"""A rule without arguments, or a rule and its arguments."""
+
 
 class TogetherContract(DatabaseSuite):
     """The promises to calls that are carried out together."""
@@ -27,15 +30,20 @@ class TogetherContract(DatabaseSuite):
     _tried = 0
 
     def _together(
-        self, *rules: Rule, prepare: Callable[[], object] = lambda: None
+        self, *rules: Asked, prepare: Callable[[], object] = lambda: None
     ) -> list[Deferred[Any]]:
         """Ask for all of these calls before any is carried out; returns their answers. `prepare` is
         called once the database is open."""
         workers = self._workers()
         prepare()
-        answers = [self.database.run(rule) for rule in rules]
+        answers = [self._ask(rule) for rule in rules]
         workers.work_together()
         return answers
+
+    def _ask(self, asked: Asked) -> Deferred[Any]:
+        rule, *arguments = asked if isinstance(asked, tuple) else (asked,)
+        answer: Deferred[Any] = self.database.run(rule, *arguments)
+        return answer
 
     def _workers(self, connections: int = 8) -> Later:
         # However slow the machine is, all that wait are taken up together.
@@ -235,13 +243,13 @@ class TogetherContract(DatabaseSuite):
     # One that is given up
 
     def _victim_and_others(
-        self, victim: Rule, *others: Rule
+        self, victim: Asked, *others: Asked
     ) -> tuple[Later, Deferred[Any], list[Deferred[Any]]]:
         """Ask for a call and, half a deadline later, for others."""
         workers = self._workers()
-        given_up = self.database.run(victim)
+        given_up = self._ask(victim)
         self.clock.advance(DEADLINE / 2)
-        return workers, given_up, [self.database.run(rule) for rule in others]
+        return workers, given_up, [self._ask(rule) for rule in others]
 
     def test_given_up_before_they_begin(self) -> None:
         """A call that was given up is not carried out. The others are still one commit."""

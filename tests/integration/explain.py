@@ -38,6 +38,7 @@ from bbs.board.models import (
     PostRow,
     Relationship,
 )
+from bbs.core.errors import Refusal
 from bbs.core.values import DrainCause, Instance, LossCause, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import (
@@ -126,7 +127,9 @@ class Plan:
 Plans = Mapping[str, Mapping[str, list[Plan]]]
 """By section (`COMMANDS` or `BACKGROUND`) and command."""
 
-COMMANDS, BACKGROUND, GUARD = "Commands", "In the background", "any command with a token"
+COMMANDS, MANY = "Commands", "Commands of many at the same moment"
+
+BACKGROUND, GUARD = "In the background", "any command with a token"
 
 
 def commands() -> dict[str, list[Callable[[], object]]]:
@@ -210,6 +213,38 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             *guarded(accounts.own_hash),
             *guarded(accounts.change_password, "hash", "new hash"),
         ],
+    }
+
+
+def many() -> dict[str, list[Callable[[], object]]]:
+    """What commands run for sixteen callers who wait together, where that is something else."""
+
+    def together(
+        rule: Any, calls: Sequence[tuple[object, ...]], users: int = 0
+    ) -> list[Callable[[], object]]:
+        """Calls of as many users, from the number `users` on."""
+        first = asked_by(rule)
+        length = first.length if first else 0
+
+        def run() -> object:
+            asked = [
+                auth.Asked(f"token of user{number}", NOW, call[:length])
+                for number, call in enumerate(calls, users)
+            ]
+            callers = auth.identify_each(asked, SESSIONS, first)
+            results = rule.each([(who, *call) for who, call in zip(callers, calls, strict=True)])
+            assert not any(isinstance(each, Refusal) for each in results), results
+            return results
+
+        return [run]
+
+    letters = [(f"user{number + 1}", "hello") for number in range(21, 37)]
+    return {
+        GUARD: [lambda: auth.identify_each([auth.Asked(TOKEN, NOW)] * 16, SESSIONS)],
+        "list-friend": together(friends.friends, [()] * 16),
+        "post": together(posts.post, [("hello",)] * 16),
+        "send": together(messages.send, letters, 21),
+        "send-group": together(messages.send_group, [("group0", "hello")] * 16),
     }
 
 
@@ -343,7 +378,7 @@ def plans(url: str) -> Plans:
     try:
         migrations.upgrade(database.peewee, board.schema)
         fill(database)
-        work = {COMMANDS: commands(), BACKGROUND: background()}
+        work = {COMMANDS: commands(), MANY: many(), BACKGROUND: background()}
         return {section: explain(database, rules) for section, rules in work.items()}
     finally:
         database.peewee.close()
@@ -423,8 +458,9 @@ service of {PEOPLE} people. `python -m tests.integration.explain` writes it anew
 
 Insertions are left out: they look only for their own key. Every command that takes `<user>` begins
 with the first statement of *{GUARD}*, or with that statement joined to the command's first
-question. On MySQL and MariaDB some statements end in `FOR UPDATE`, and the statement that
-identifies the caller gives one column of JSON.
+question. Where commands wait together, the arguments of each are a row of `asked`. On MySQL and
+MariaDB some statements end in `FOR UPDATE`, and the statement that identifies the caller gives one
+column of JSON.
 """
 
 
@@ -432,18 +468,18 @@ def report(found: Mapping[str, Plans]) -> str:
     """The plans of several databases, by their names, as Markdown."""
     lines = [HEAD]
     first = next(iter(found.values()))
-    guard = first[BACKGROUND][GUARD][0].sql
+    guards = {first[section][GUARD][0].sql for section in (MANY, BACKGROUND)}
     for section, listed in first.items():
         lines.append(f"## {section}\n")
         for name, own in listed.items():
-            numbers = [n for n, plan in enumerate(own) if name == GUARD or plan.sql != guard]
+            numbers = [n for n, plan in enumerate(own) if name == GUARD or plan.sql not in guards]
             if numbers:
                 lines += [f"### {name}\n", "```"]
             for number in numbers:
                 lines.append(_readable(own[number].sql, own[number].sql))
                 for database, parts in found.items():
                     plan = parts[section][name][number]
-                    steps = "; ".join(_readable(step.text, plan.sql) for step in plan.steps)
+                    steps = _readable("; ".join(step.text for step in plan.steps), plan.sql)
                     lines.append(f"    {database:9}{steps}")
             if numbers:
                 lines.append("```\n")
@@ -461,7 +497,19 @@ def _readable(text: str, sql: str) -> str:
         introduced = table if often == 1 else f"{table} AS {name}"
         text = re.sub(rf"\b{table} AS {alias}\b", introduced, text)
         text = re.sub(rf"\b{alias}\b", name, text)
-    return re.sub(r"\((\?, ){2,}\?\)", "(?, …)", text)
+    for long, short in _SHORTER:
+        text = long.sub(short, text)
+    return text
+
+
+_SHORTER = (
+    (re.compile(r"\((\?, ){2,}\?\)"), "(?, …)"),
+    (re.compile(r"( UNION ALL SELECT \d+(, \?)*)+\)"), " UNION ALL …)"),
+    (re.compile(r"( WHEN \? THEN \?){2,}"), " WHEN ? THEN ? …"),
+    (re.compile(r"(; UNION ALL; SCAN CONSTANT ROW)+"), "; …"),
+    (re.compile(r"(; - - \(No tables used\)){2,}"), "; …"),
+)
+"""What is long in statements and plans, and how it is shown."""
 
 
 def main(path: Path = QUERIES) -> None:

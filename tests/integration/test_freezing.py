@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import secrets
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, cast
 
 from twisted.internet import reactor
@@ -20,7 +20,8 @@ from bbs.core.clock import IReactor
 from bbs.core.errors import Refusal, Unavailable
 from bbs.core.threads import Workers
 from bbs.storage import migrations
-from bbs.storage.database import Database, read_only
+from bbs.storage.database import BulkRule, Database, bulk, read_only
+from bbs.storage.statements import statement
 from tests.database_case import by_driver, execute_once
 from tests.integration.test_mysql import AT_ONCE, CONNECTIONS, InC, MySQLCase, add, count
 from tests.services import OwnMariaDB
@@ -44,6 +45,22 @@ class BadName(Refusal):
 def add_and_refuse(name: str) -> None:
     add(name)
     raise BadName()
+
+
+_add = statement(lambda name: Group.insert(name=name, channel=""))
+
+
+def _check(name: str) -> str:
+    if name.endswith("7"):
+        raise BadName()
+    return name
+
+
+@bulk(_check)
+def add_all(names: Sequence[str]) -> Sequence[str]:
+    """Add the names of all who wait by one statement, but for those that are bad."""
+    _add.each([(name,) for name in names])
+    return names
 
 
 @read_only
@@ -114,7 +131,13 @@ class Together(FreezingCase):
         so is whoever comes a little later.
 
         On a slow machine some may have had a transaction before."""
-        timed = [Deferred.fromCoroutine(self.timed(self.database.run(rule))) for rule in rules]
+        answers = [
+            self.database.run(rule.func, *rule.args)
+            if isinstance(rule, partial)
+            else self.database.run(rule)
+            for rule in rules
+        ]
+        timed = [Deferred.fromCoroutine(self.timed(answer)) for answer in answers]
         outcomes = await gatherResults(timed)
         refused = [result for result, _ in outcomes if result is not None]
         self.assertTrue(refused)
@@ -157,6 +180,39 @@ class Together(FreezingCase):
         self.assertLess(acknowledged, {*self.carried_out})
         self.assertIn(await self.goes_on(), (acknowledged, {*self.carried_out}))
 
+    def adding_many(self, then: Callable[[], None]) -> BulkRule[[int], str, str]:
+        """A rule that adds for all who wait, and once does something else then."""
+        once = [then]
+
+        @bulk(lambda number: f"unsafe {number}")
+        def add_all(names: Sequence[str]) -> Sequence[str]:
+            _add.each([(name,) for name in names])
+            self.carried_out += names
+            if once and len(names) > 1:
+                once.pop()()
+            return names
+
+        return add_all
+
+    async def test_in_one_call_for_many(self) -> None:
+        """Nothing is stored of what one statement of theirs wrote."""
+
+        def freeze() -> None:
+            self.freeze()
+            add("never")
+
+        rule = self.adding_many(freeze)
+        acknowledged = await self.acknowledged(*[partial(rule, n) for n in range(MANY)])
+        self.assertLess(acknowledged, {*self.carried_out})
+        self.assertEqual(await self.goes_on(), acknowledged)
+
+    async def test_at_the_commit_of_one_call_for_many(self) -> None:
+        """All is stored, or nothing: nobody was told which."""
+        rule = self.adding_many(self.freeze)
+        acknowledged = await self.acknowledged(*[partial(rule, n) for n in range(MANY)])
+        self.assertLess(acknowledged, {*self.carried_out})
+        self.assertIn(await self.goes_on(), (acknowledged, {*self.carried_out}))
+
 
 class Load:
     """Callers who each store one name after the other, until told to stop."""
@@ -174,7 +230,9 @@ class Load:
         while not self._stopping:
             number += 1
             name = f"{caller}-{number}"
-            rule = add_and_refuse if number % 5 == 0 else add
+            rule: Callable[[str], object] = add_all if number % 3 else add
+            if number % 5 == 0:
+                rule = add_and_refuse
             try:
                 await self._database.run(rule, name)
             except Unavailable:

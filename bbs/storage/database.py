@@ -98,6 +98,9 @@ class BulkRule(Generic[P, C, T]):
         [result] = self._carry_out([self._check(*arguments, **keywords)])
         return result
 
+    def __reduce__(self) -> str:
+        return self._carry_out.__qualname__  # Another process finds it by its name, as a function.
+
     def each(self, calls: Sequence[tuple[Any, ...]]) -> list[T | Refusal]:
         """Carry out several calls, each a tuple of arguments. A call that is refused before
         anything is written has its refusal as the result. If this raises, nothing must remain of

@@ -6,6 +6,7 @@ beside.
 
 from __future__ import annotations
 
+import pickle
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
     START_PATIENCE,
+    bulk,
     for_update,
     is_read_only,
     read_only,
@@ -245,6 +247,21 @@ class OnMySQLInC(OnMySQL):
 class Deadlines(SynchronousTestCase):
     def test_the_answer_comes_within_two_seconds(self) -> None:
         self.assertLess(DEADLINE + COMMIT_GRACE, 2.0)
+
+
+@bulk(lambda name: name)
+def greet(names: Sequence[str]) -> list[str]:
+    """Greet everybody."""
+    return [f"hello {name}" for name in names]
+
+
+class RulesThatTakeMany(SynchronousTestCase):
+    def test_one_passes_for_a_function(self) -> None:
+        """It is called for one, has a name and a text, and other processes find it by the name."""
+        rule: Any = greet
+        self.assertEqual(rule("ann"), "hello ann")
+        self.assertEqual((rule.__name__, rule.__doc__), ("greet", "Greet everybody."))
+        self.assertIs(pickle.loads(pickle.dumps(rule)), rule)
 
 
 class ReadOnly(SynchronousTestCase):

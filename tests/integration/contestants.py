@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +75,11 @@ def each(*calls: tuple[Any, ...]) -> Programme:
     return partial(_each, calls)
 
 
+def batches(*calls: Sequence[tuple[Any, ...]]) -> Programme:
+    """Run several rules that wait together, and then the next ones; gives the outcomes of all."""
+    return partial(_batches, calls)
+
+
 @contextmanager
 def contestants(database: Database, count: int) -> Iterator[Callable[..., list[Any]]]:
     """`together(*programmes)` for `count` programmes: threads on MySQL, processes on SQLite, where
@@ -97,7 +102,7 @@ def _together(
 def _in_thread(database: Database, barrier: threading.Barrier, programme: Programme) -> Any:
     database.peewee.connect(reuse_if_open=True)
     barrier.wait(60)
-    return programme(partial(_call, database))
+    return programme(_Thread(database))
 
 
 @cache
@@ -127,11 +132,32 @@ def _in_process(url: str, programme: Programme) -> Any:
     return _in_thread(_database, _barrier, programme)
 
 
-def _call(database: Database, rule: Callable[..., object], *arguments: object) -> Outcome:
-    """As a thread of the database's carries out a call: several may do so at the same time."""
-    no_lane: Any = None
-    job = Job(rule, arguments, {}, no_lane, asked_at=0.0, writes=not is_read_only(rule))
-    Transactions(database.peewee, database.url, cast("IReactorTime", Patience())).work(deque([job]))
+@dataclass(frozen=True)
+class _Thread:
+    """Carries out calls as a thread of the database does: several may do so at the same time."""
+
+    database: Database
+
+    def __call__(self, rule: Callable[..., object], *arguments: object) -> Outcome:
+        [outcome] = self.together((rule, *arguments))
+        return outcome
+
+    def together(self, *calls: tuple[Any, ...]) -> list[Outcome]:
+        """Carry out calls that wait at the same time."""
+        no_lane: Any = None
+        jobs = [
+            Job(rule, tuple(some), {}, no_lane, asked_at=0.0, writes=not is_read_only(rule))
+            for rule, *some in calls
+        ]
+        clock = cast("IReactorTime", Patience())
+        transactions = Transactions(self.database.peewee, self.database.url, clock)
+        waiting = deque(jobs)
+        while waiting:
+            transactions.work(waiting)
+        return [_outcome(job) for job in jobs]
+
+
+def _outcome(job: Job) -> Outcome:
     if job.error is None:
         return Outcome(SUCCESS, job.result)
     if not isinstance(job.error, Refusal):
@@ -145,3 +171,7 @@ def _once(rule: Callable[..., object], arguments: tuple[object, ...], call: Call
 
 def _each(calls: tuple[tuple[Any, ...], ...], call: Call) -> list[Outcome]:
     return [call(*one) for one in calls]
+
+
+def _batches(calls: tuple[Sequence[tuple[Any, ...]], ...], call: Any) -> list[Outcome]:
+    return [outcome for some in calls for outcome in call.together(*some)]

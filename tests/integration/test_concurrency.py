@@ -15,7 +15,7 @@ from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, membership, placement
 from bbs.rules.auth import Caller
 from bbs.rules.placement import Look
-from bbs.storage.database import read_only
+from bbs.storage.database import read_only, rows
 from bbs.storage.models import Place, Server, Session, Suspension, User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.integration.contestants import (
@@ -23,6 +23,7 @@ from tests.integration.contestants import (
     SUCCESS,
     Call,
     Outcome,
+    batches,
     contestants,
     each,
     once,
@@ -665,6 +666,44 @@ class Messages(ContestCase):
         for member in members:
             self.assertEqual(Following(member, len(ids))(self.outcome), ids)
         self.assertEqual(Delivery.select().count(), len(ids) * self.many)
+
+    def test_batches_that_overlap(self) -> None:
+        """Each message names the one before it of each reader, whoever has stored that."""
+        people = self.people(*[f"user{number}" for number in range(8)])
+        self.call(groups.create, people[0], "crowd")
+        for number, person in enumerate(people):
+            for other in people[:number]:
+                self.befriend(person, other)
+            if number:
+                self.call(groups.join, person, "crowd")
+        programmes = [
+            batches(*[self.letters(people, first, turn) for turn in range(10)])
+            for first in range(self.many)
+        ]
+        with contestants(self.database, self.many) as together:
+            outcomes = [one for programme in together(*programmes) for one in programme]
+        self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
+        sent = [outcome.value for outcome in outcomes]
+        for person in people:
+            delivered = Delivery.select(Delivery.message).where(Delivery.user == person.id)
+            ids = [number for (number,) in rows(delivered.order_by(Delivery.message))]
+            before = dict(zip(ids, [0, *ids], strict=False))
+            told = {
+                each.event.id: each.after[person.id] for each in sent if person.id in each.after
+            }
+            self.assertEqual(told, before)
+            self.assertEqual(Inbox.get(Inbox.user == person.id).waiting, len(ids))
+
+    def letters(self, people: list[Caller], first: int, turn: int) -> list[tuple[Any, ...]]:
+        """Sixteen messages to friends, and some to a group between them."""
+        wanted: list[tuple[Any, ...]] = []
+        for number in range(16):
+            sender = people[(first + number) % 8]
+            reader = people[(first + number + 1 + (number + turn) % 7) % 8]
+            wanted.append((messages.send, sender, reader.name, "x"))
+            if number % 4 == turn % 4:
+                wanted.append((messages.send_group, sender, "crowd", "y"))
+        return wanted
 
     def test_sending_to_somebody_who_deletes_the_account(self) -> None:
         ann = self.person("ann")

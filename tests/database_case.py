@@ -3,7 +3,8 @@
 `on_both_databases` makes a second class of the same tests, which runs on the MySQL or MariaDB at
 `BBS_TEST_MYSQL_URL`, and is skipped without one: in a new database of this process, emptied before
 each test. It is reached by the driver in C. What the other one has to be held to as well is in
-`tests/storage/`, `tests/integration/test_mysql.py` and `test_freezing.py`. `on_every_driver` makes a third class, of PyMySQL.
+`tests/storage/`, `tests/integration/test_mysql.py` and `test_freezing.py`; `on_every_driver` makes
+a third class of it.
 """
 
 from __future__ import annotations

@@ -187,6 +187,7 @@ class Lane(Generic[J]):
         self._wake_scheduled = False
         self._ended = False
         self._stall_check: Any = None
+        self._can_help = self.together > 1 and self.threads > 1
 
     def put(self, job: J) -> None:
         self._waiting.append(job)
@@ -236,8 +237,7 @@ class Lane(Generic[J]):
             self._signals.put(True)
 
     def _schedule_stall_check(self) -> None:
-        can_help = self.together > 1 and self.threads > 1
-        if self._stall_check is None and can_help and self._waiting:
+        if self._stall_check is None and self._can_help and self._waiting and not self._ended:
             check = self.reactor.callLater(HELP_AFTER, self._check_stall, self._first_job())
             self._stall_check = check
 
@@ -281,3 +281,5 @@ class Lane(Generic[J]):
         else:
             if done:
                 self.reactor.callFromThread(self.done, done)
+            if self._waiting and self._can_help and self._stall_check is None:
+                self.reactor.callFromThread(self._schedule_stall_check)

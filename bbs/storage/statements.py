@@ -31,7 +31,7 @@ from functools import partial, update_wrapper
 from itertools import chain, islice
 from operator import attrgetter, itemgetter
 from threading import Lock
-from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import peewee
 
@@ -83,7 +83,7 @@ class Statement(Generic[P, T]):
         self._packed = packed
         self._plans: dict[Any, CompiledStatement] = {}
         """By the types of the arguments, without those that are lists; for these by lengths."""
-        self._bulk_plans: dict[Any, _BulkPlan | None] = {}
+        self._bulk_plans: dict[Any, _BulkInsertion | _BulkSelect | None] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         plan, values = self._bind(args, kwargs)
@@ -164,7 +164,7 @@ class Statement(Generic[P, T]):
             self._keep(self._plans, key, plan)
         return plan, flat
 
-    def _bulk_plan(self, rows: Sequence[Sequence[Any]]) -> _BulkPlan | None:
+    def _bulk_plan(self, rows: Sequence[Sequence[Any]]) -> _BulkInsertion | _BulkSelect | None:
         """Find or make the plan for several tuples of arguments at once; None if there is none."""
         if len(rows) < models.database.obj.fewest_in_bulk:
             return None
@@ -488,14 +488,9 @@ def _plain_type(field: Any) -> type | None:
     return None
 
 
-class _BulkPlan(Protocol):
-    """How a statement is executed for several tuples of arguments, of the same types, at once."""
-
-    def bind(self, rows: Sequence[Sequence[Any]]) -> Bound:
-        """Bind it to these tuples; its result has one for each of them."""
-
-
-def _compile_bulk(build: Callable[..., Any], row: Sequence[Any], packed: bool) -> _BulkPlan | None:
+def _compile_bulk(
+    build: Callable[..., Any], row: Sequence[Any], packed: bool
+) -> _BulkInsertion | _BulkSelect | None:
     """Compile the query that `build` makes for several tuples of arguments of the types of `row`;
     None if these have to be executed one by one."""
     if any(isinstance(value, _SEVERAL) for value in row):

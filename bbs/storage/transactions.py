@@ -71,7 +71,8 @@ class Transactions:
             return [first]
         self.database.state.reading = not first.writes
         try:
-            return self._run_together(first, waiting) if waiting else self._run_alone(first)
+            has_company = waiting and not first.alone
+            return self._run_together(first, waiting) if has_company else self._run_alone(first)
         finally:
             self.database.state.reading = False
 
@@ -116,8 +117,12 @@ class Transactions:
         except _Undone as undone:
             _log.debug("transactions are undone: {reason}", reason=summary(undone.__cause__))
             self._roll_back()
-            for job in jobs:
-                self._run_alone(job)
+            # One of them may wait for a lock again: other threads can take the others.
+            first, *others = jobs
+            for job in others:
+                job.alone, job.begun = True, None
+            waiting.extendleft(reversed(others))
+            return self._run_alone(first)
         return jobs
 
     def _run_each(self, first: Job, waiting: deque[Job], most: int, jobs: list[Job]) -> None:
@@ -285,7 +290,7 @@ def _take(waiting: deque[Job], writes: bool, most: int) -> list[Job]:
             job = waiting.popleft()
         except IndexError:
             break  # The queue is empty, or another thread was quicker.
-        if not job.has_deadline or job.writes is not writes:
+        if not job.has_deadline or job.alone or job.writes is not writes:
             waiting.appendleft(job)
             break
         taken.append(job)
@@ -368,6 +373,7 @@ class Job:
     begun: float | None = None  # When a thread began with it.
     watched: bool = False  # `Deadlines` checks it.
     late: bool = False  # It was committing at its deadline, and has `COMMIT_GRACE` more.
+    alone: bool = False  # A transaction that it shared was undone.
     result: Any = None  # What the rule returned.
     error: BaseException | None = None  # What the rule or the database raised.
 

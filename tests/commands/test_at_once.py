@@ -16,11 +16,12 @@ from bbs.board import board
 from bbs.board.models import Delivery, Inbox, MessageRow, PostRow
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.storage.database import rows
+from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import Place, Server, User
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import ALL_AT_ONCE
 from tests.board.costs import CountedLanes
-from tests.database_case import fresh_mysql_url, in_c, sqlite_url
+from tests.database_case import fresh_mysql_url, sqlite_url
 
 ROUNDS = int(os.environ.get("BBS_TEST_ROUNDS", "1"))
 """How often what is drawn at random is drawn. `make soak` takes more."""
@@ -333,4 +334,4 @@ class OnMySQLInC(OnSQLite):
     """By the driver in C."""
 
     def url(self) -> str:
-        return in_c(fresh_mysql_url())
+        return fresh_mysql_url(IN_PYTHON)

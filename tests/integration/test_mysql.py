@@ -28,7 +28,7 @@ from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.threads import Workers
 from bbs.storage import migrations
-from bbs.storage.database import Database, for_update, read_only
+from bbs.storage.database import Database, bulk, for_update, read_only
 from bbs.storage.engines import IN_C, IN_PYTHON, DatabaseRefused, connect_to
 from tests.database_case import by_driver, execute_once, fresh_mysql_url
 from tests.integration.in_process import run_here
@@ -300,6 +300,31 @@ class Sessions(MySQLCase):
             [self.database.run(lock, "go", "chess"), self.database.run(lock, "chess", "go")]
         )
         self.assertEqual(len(tried), 3)
+
+    async def test_a_lock_that_one_of_sixteen_waits_for(self) -> None:
+        """The others share its call; they are soon made alone, on the other threads."""
+        names = [f"group {number}" for number in range(16)]
+        for name in names:
+            await self.database.run(add, name)
+        locked = connect_to(self.url)
+        locked.connect()
+        locked.begin()
+        locked.execute_sql("SELECT id FROM chat_group WHERE name = 'group 6' FOR UPDATE")
+
+        @bulk(str)
+        def change(several: Sequence[str]) -> Sequence[str]:
+            for name in several:
+                Group.update(channel="changed").where(Group.name == name).execute()
+            return several
+
+        timed = [self.timed(self.database.run(change, name)) for name in names]
+        outcomes = await gatherResults([Deferred.fromCoroutine(each) for each in timed])
+        locked.rollback()
+        locked.close()
+        refused = [
+            name for name, (result, _) in zip(names, outcomes, strict=True) if result != name
+        ]
+        self.assertEqual(refused, ["group 6"])
 
     async def test_what_a_rule_that_failed_held_is_free(self) -> None:
         await self.database.run(add, "go")

@@ -16,7 +16,6 @@ from bbs.board import board
 from bbs.board.models import Delivery, Inbox, MessageRow, PostRow
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.storage.database import rows
-from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import Place, Server, User
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import ALL_AT_ONCE
@@ -329,9 +328,3 @@ class OnMySQL(OnSQLite):
     def url(self) -> str:
         return fresh_mysql_url()
 
-
-class OnMySQLInC(OnSQLite):
-    """By the driver in C."""
-
-    def url(self) -> str:
-        return fresh_mysql_url(IN_PYTHON)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import peewee
 
 from bbs.board import friends, posts
 from bbs.board.models import PostRow
+from bbs.framework import read_only
 from bbs.rules import auth
 from tests.database_case import RulesCase, on_both_databases
 
@@ -55,6 +59,27 @@ class Posts(RulesCase):
         for author, text in ((self.eve, "1"), (self.ann, "2"), (self.bob, "mine"), (self.eve, "3")):
             self.call(posts.post, author, text)
         self.assertEqual(self.read(self.bob), [("eve", "1"), ("ann", "2"), ("eve", "3")])
+
+    def test_what_is_gone_is_not_shown_and_its_id_is_nobody_elses(self) -> None:
+        for text in ("one", "two"):
+            self.call(posts.post, self.ann, text)
+        self.assertEqual(self.read(self.bob), [("ann", "one"), ("ann", "two")])
+        newest = PostRow.select(peewee.fn.MAX(PostRow.id)).scalar()
+        PostRow.delete().where(PostRow.id == newest).execute()
+        self.assertEqual(self.read(self.bob), [("ann", "one")])
+        self.call(posts.post, self.ann, "three")
+        self.assertEqual(self.read(self.bob), [("ann", "one"), ("ann", "three")])
+
+    def test_many_readers_at_once(self) -> None:
+        """Each gets what each alone gets, also of what was read before."""
+        self.befriend(self.eve, self.bob)
+        callers = [self.ann, self.bob, self.eve]
+        for round in range(3):
+            self.call(posts.post, self.eve, f"of eve {round}")
+            alone = [self.call(posts.friends_posts, caller)["post"] for caller in callers]
+            every: Any = posts.friends_posts
+            together = self.call(read_only(every.each), [(caller,) for caller in callers])
+            self.assertEqual([part["post"] for part in together], alone)
 
     def test_earlier_ones_of_a_new_friend(self) -> None:
         self.call(posts.post, self.eve, "before")

@@ -17,6 +17,7 @@ from bbs.framework import (
     Part,
     Quotas,
     User,
+    asks,
     bulk,
     byte_length,
     cached_rows,
@@ -25,6 +26,7 @@ from bbs.framework import (
     gathered,
     long_read,
     paged,
+    question,
     statement,
     together,
 )
@@ -48,6 +50,10 @@ too wide. The first never is."""
 
 FIRST_TEXTS = LENGTHS[2]  # texts that are read before it is known how long they are
 
+NEAR, NEAR_BYTES = 100, 2**22
+"""Posts, and their bytes, that an author may publish by other transactions between the question and
+the lock. Who is so near to a quota is counted again behind the lock."""
+
 MOST_REMOVED = 500
 """Old posts that one new post removes at the most. Operators may lower the limit: then there are
 more to remove, and the next post goes on."""
@@ -58,24 +64,41 @@ OLDEST_AT_ONCE = 8  # posts that are looked at first when the oldest are removed
 class _NewPost(NamedTuple):
     caller: Caller
     text: str
+    size: int  # In bytes.
+    is_near: bool  # The author may have as many as the quotas allow.
 
 
-@bulk(_NewPost)
+@question
+def _kept(query: peewee.ModelSelect[User]) -> peewee.Select:
+    return query.select_extend(Inbox.posts, Inbox.post_bytes).left_outer_join(
+        Inbox, on=(Inbox.user == User.id)
+    )
+
+
+def _check(caller: Caller, text: str) -> _NewPost:
+    [(count, size)] = _kept(caller)
+    quotas, own = caller.quotas, len(text.encode())
+    is_near = count + NEAR >= quotas.posts or size + own + NEAR_BYTES >= quotas.post_bytes
+    return _NewPost(caller, text, own, is_near)
+
+
+@asks(_kept)
+@bulk(_check)
 def post(posts: Sequence[_NewPost]) -> list[None]:
     """Publish texts, each to its author's friends. Beyond the quota, an author's oldest go."""
-    counts: Counter[int] = Counter()
+    counts = Counter(each.caller.id for each in posts)
     sizes: Counter[int] = Counter()
-    for caller, text in posts:
-        counts[caller.id] += 1
-        sizes[caller.id] += len(text.encode())
+    for each in posts:
+        sizes[each.caller.id] += each.size
     authors = sorted(counts)
-    _, _, counted = together(
+    near = sorted({each.caller.id for each in posts if each.is_near})
+    *_, counted = together(
         _count.of(authors, [counts[each] for each in authors], [sizes[each] for each in authors]),
-        _add.of_each([(caller.id, text, caller.now) for caller, text in posts]),
-        _counted.of_each([(author,) for author in authors]),
+        _add.of_each([(each.caller.id, each.text, each.caller.now) for each in posts]),
+        _counted.of_each([(author,) for author in near]),
     )
     quotas = posts[0].caller.quotas
-    for author, [(count, size)] in zip(authors, counted, strict=True):
+    for author, [(count, size)] in zip(near, counted, strict=True):
         if count > quotas.posts or size > quotas.post_bytes:
             _remove_oldest(author, count, size, quotas)
     return [None] * len(posts)

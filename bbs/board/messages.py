@@ -7,7 +7,6 @@ when they are old, and deliveries of somebody who leaves."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -237,10 +236,10 @@ class _Stored(NamedTuple):
 def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks: Any) -> _Stored:
     """Lock the inboxes of the `readers` of each letter, add to them, and store the letters; `looks`
     are statements of the caller's, executed behind the lock."""
-    sizes: Counter[int] = Counter()
+    sizes: dict[int, int] = {}
     for letter, several in zip(letters, readers, strict=True):
         for reader in several:
-            sizes[reader] += letter.size
+            sizes[reader] = sizes.get(reader, 0) + letter.size
     adds = inboxes.statements_to_add(sizes)
     is_followed = len(sizes) <= MOST_FOLLOWED
     finds = [_last.of_each([(each,) for each in sizes])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -86,14 +85,14 @@ def _check(caller: Caller, text: str) -> _NewPost:
 @bulk(_check)
 def post(posts: Sequence[_NewPost]) -> list[None]:
     """Publish texts, each to its author's friends. Beyond the quota, an author's oldest go."""
-    counts = Counter(each.caller.id for each in posts)
-    sizes: Counter[int] = Counter()
+    added: dict[int, tuple[int, int]] = {}  # Posts and bytes, by author.
     for each in posts:
-        sizes[each.caller.id] += each.size
-    authors = sorted(counts)
+        count, size = added.get(each.caller.id, (0, 0))
+        added[each.caller.id] = count + 1, size + each.size
+    authors = sorted(added)
     near = sorted({each.caller.id for each in posts if each.is_near})
     *_, counted = together(
-        _count.of(authors, [counts[each] for each in authors], [sizes[each] for each in authors]),
+        _count.of(authors, *zip(*(added[author] for author in authors), strict=True)),
         _add.of_each([(each.caller.id, each.text, each.caller.now) for each in posts]),
         _counted.of_each([(author,) for author in near]),
     )

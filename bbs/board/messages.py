@@ -247,11 +247,12 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
         finds = inboxes.statements_to_read([*sizes])
     rows = [each.row() for each in letters]
     *results, numbers = together(*adds, *finds, *looks, _add.of_each(rows))
-    found = [row for rows in results[len(adds) : len(adds) + len(finds)] for row in rows]
+    others = len(adds) + len(finds)
+    found = [row for rows in results[len(adds) : others] for row in rows]
     if is_followed:
         found = [row for rows in found for row in rows]
     last = {row[0]: row[2] for row in found} if is_followed else None
-    return _Stored(numbers, {row[0]: row[1] for row in found}, last, results[-len(looks) :])
+    return _Stored(numbers, {row[0]: row[1] for row in found}, last, results[others:])
 
 
 def _deliver(
@@ -262,7 +263,8 @@ def _deliver(
     for letter, number, several in zip(letters, stored.numbers, readers, strict=True):
         after = {}
         if stored.last is not None:
-            after = {reader: stored.last[reader] or 0 for reader in several}
+            # Of a reader who is gone there is none; the delivery then fails, and all runs again.
+            after = {reader: stored.last.get(reader) or 0 for reader in several}
             stored.last.update(dict.fromkeys(several, number))
         stored_event, count = letter.event(number), len(several)
         sent.append(Sent(letter.channel, stored_event, after, count, count, letter.is_here))

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import (
-        EachAlone,
         bulk,
         byte_length,
         cached_rows,
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from bbs.storage.migrations import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.statements import by_index, statement, together
+    from bbs.storage.transactions import EachAlone
 
 _WHERE = {
     "bbs.cli": "command_line",
@@ -74,12 +74,13 @@ _WHERE = {
     "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
     "bbs.scaling.providers": "LaunchKit Provider",
     "bbs.storage.database": (
-        "EachAlone bulk byte_length cached_rows for_update gathered has_round_trips last_key"
+        "bulk byte_length cached_rows for_update gathered has_round_trips last_key"
         " long_read read_only rows"
     ),
     "bbs.storage.migrations": "Migrator",
     "bbs.storage.models": "Place RisingIdField Table User",
     "bbs.storage.statements": "by_index statement together",
+    "bbs.storage.transactions": "EachAlone",
 }
 
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}

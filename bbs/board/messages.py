@@ -50,7 +50,7 @@ EXPIRED_AT_ONCE = 2000
 """Deliveries that one transaction removes with old messages: each of them may change an inbox, and
 a transaction has little more than a second for all."""
 
-DELIVERED_AT_ONCE = 1000  # deliveries of several messages to groups that one transaction adds
+DELIVERED_AT_ONCE = 1000  # deliveries of several messages to groups that one call adds
 
 MOST_FOLLOWED = 100
 """The most readers of a message for whom `Sent.after` is known; more of them look in the
@@ -145,12 +145,14 @@ def send(letters: Sequence[_Letter]) -> list[Sent]:
     readers = [[each.reader] for each in letters]
     pairs = [(each.caller.id, each.reader) for each in letters]
     stored = _store(letters, readers, relationships.kind_of.of_each(pairs))
+    room = stored.room(letters[0].caller.quotas.inbox)
     # Others may have done something between the check and the lock.
     for letter, kinds in zip(letters, stored.found[0], strict=True):
         if kinds != [(Relationship.FRIEND,)]:
             blocks.check(letter.caller, letter.reader, letter.target)
             raise errors.NotFriends(letter.target)
-        if stored.waiting[letter.reader] > letter.caller.quotas.inbox:
+        room[letter.reader] -= letter.size
+        if room[letter.reader] < 0:
             raise errors.InboxFull(letter.target)
     return _deliver(stored, letters, readers)
 
@@ -179,14 +181,17 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
     if len(letters) > 1 and sum(map(len, members)) > DELIVERED_AT_ONCE:
         raise EachAlone()
     stored = _store(letters, members)
-    full = {
-        member for member, size in stored.waiting.items() if size > letters[0].caller.quotas.inbox
-    }
-    if full and len(letters) > 1:
-        raise EachAlone()
-    if full:
-        together(*inboxes.statements_to_add(dict.fromkeys(full, -letters[0].size)))
-    readers = [[member for member in each if member not in full] for each in members]
+    room = stored.room(letters[0].caller.quotas.inbox)
+    refused: dict[int, int] = {}  # Bytes that were added to a full inbox.
+    readers = []
+    for letter, several in zip(letters, members, strict=True):
+        readers.append([member for member in several if room.get(member, 0) >= letter.size])
+        for member in readers[-1]:
+            room[member] -= letter.size
+        for member in {*several} - {*readers[-1]}:
+            refused[member] = refused.get(member, 0) - letter.size
+    if refused:
+        together(*inboxes.statements_to_add(refused))
     sent = _deliver(stored, letters, readers)
     _remove.many((each.event.id,) for each in sent if not each.readers)
     return [
@@ -224,13 +229,18 @@ def note_delivered(cursors: Sequence[Cursor]) -> None:
 
 
 class _Stored(NamedTuple):
-    """Stored messages: their ids, and for each reader the bytes that wait now and the id of the
-    message before them; no ids if there are many readers. `found` is the result of other looks."""
+    """Stored messages: their ids, and for each reader the bytes that waited before and the id of
+    the message before them; no ids if there are many readers. `found` is the result of other
+    looks."""
 
     numbers: Sequence[int]
-    waiting: Mapping[int, int]
+    waiting_before: Mapping[int, int]
     last: dict[int, int | None] | None
     found: Sequence[Any]
+
+    def room(self, quota: int) -> dict[int, int]:
+        """The bytes for which there was room in each inbox."""
+        return {reader: quota - size for reader, size in self.waiting_before.items()}
 
 
 def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks: Any) -> _Stored:
@@ -241,7 +251,7 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
         for reader in several:
             sizes[reader] = sizes.get(reader, 0) + letter.size
     adds = inboxes.statements_to_add(sizes)
-    is_followed = len(sizes) <= MOST_FOLLOWED
+    is_followed = max(map(len, readers)) <= MOST_FOLLOWED
     finds = [_last.of_each([(each,) for each in sizes])]
     if not is_followed:
         finds = inboxes.statements_to_read([*sizes])
@@ -252,7 +262,8 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
     if is_followed:
         found = [row for rows in found for row in rows]
     last = {row[0]: row[2] for row in found} if is_followed else None
-    return _Stored(numbers, {row[0]: row[1] for row in found}, last, results[others:])
+    waited = {row[0]: row[1] - sizes[row[0]] for row in found}
+    return _Stored(numbers, waited, last, results[others:])
 
 
 def _deliver(

@@ -10,6 +10,7 @@ import peewee
 from bbs.board.models import LENGTHS, Inbox, PostRow, Relationship, chunks, padded
 from bbs.framework import (
     Caller,
+    EachAlone,
     EncodedList,
     ListCall,
     Page,
@@ -113,22 +114,26 @@ def friends_posts(calls: Sequence[ListCall]) -> list[Part]:
     found = _ids_for([caller.id for caller, page in calls if page.last is None], most)
     wanted = sorted({number for numbers in found.values() for number in numbers}, reverse=True)
     encoded = cached_rows(PostRow, wanted, _encoded)
-    parts = []
-    for caller, page in calls:
-        numbers = found.get(caller.id)
-        part = None if numbers is None else _part(sorted(numbers, reverse=True), encoded, page)
-        parts.append(_latest_part(caller, page) if part is None else part)
-    return parts
+    parts = [_part(found.get(caller.id), encoded, page) for caller, page in calls]
+    size = sum(part.size for part in parts if part)
+    is_long = size > Page().bytes or any(part is None or part.last for part in parts)
+    if is_long and len(calls) > 1:
+        raise EachAlone()  # Nobody is to wait for the long lists of others.
+    return [
+        part or _latest_part(caller, page)
+        for part, (caller, page) in zip(parts, calls, strict=True)
+    ]
 
 
-def _part(numbers: Sequence[int], encoded: Mapping[int, bytes], page: Page) -> Part | None:
-    """The posts with these ids, latest first, as far as they are encoded and fit into a reply; None
-    if there is none to begin with."""
+def _part(ids: Sequence[int] | None, encoded: Mapping[int, bytes], page: Page) -> Part | None:
+    """The posts with these ids, the latest that are encoded and fit into a reply; None if there is
+    none to begin with."""
+    numbers = sorted(ids or (), reverse=True)
     entries: list[Any] = [encoded.get(number) for number in numbers]
     if None in entries:
         del entries[entries.index(None) :]
-        if not entries:
-            return None
+    if ids is None or (numbers and not entries):
+        return None
     size = sum(map(len, entries)) + len(", ") * len(entries)
     while size > page.bytes and len(entries) > 1:
         size -= len(entries.pop()) + len(", ")

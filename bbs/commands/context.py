@@ -202,6 +202,7 @@ class Ask:
         With `asked` the event goes only to those of the connections that said `events`, is never
         kept whatever members it has, and is dropped if it is too long. If the channel is the
         caller's own, the connection of this request does not get the event: it already knows.
+        Otherwise it gets the event behind the reply, if that comes at once.
 
         With `here` the broker is not asked: all who are to have the event have their places on this
         server, as the transaction saw them. A reader who has just moved elsewhere gets a durable

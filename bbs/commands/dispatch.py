@@ -47,7 +47,7 @@ from bbs.rules.auth import (
     touch,
 )
 from bbs.rules.presence import renew
-from bbs.storage.database import attempt_each, is_read_only, marked_as
+from bbs.storage.database import attempt_each, marked_as
 
 T = TypeVar("T")
 
@@ -279,7 +279,7 @@ class _Guard:
         self._note: Callable[[int], object] = lambda user: None
         if app is not None:
             self._note = app.presence.note_by_itself if command.by_itself else app.presence.note
-        if self._rule is None or is_read_only(self._rule) or hasattr(self._rule, "each"):
+        if self._rule is None or hasattr(self._rule, "each"):
             self.each = self._each
 
     def __call__(self, request: Request, now: float) -> _Outcome:
@@ -294,8 +294,7 @@ class _Guard:
         return _Outcome(caller, True, self._rule and self._rule(caller, *request.arguments))
 
     def _each(self, calls: Sequence[tuple[Request, float]]) -> list[_Outcome | Refusal]:
-        """Find all users by one query, and carry out their requests: by one call, if the rule takes
-        many; otherwise it only reads."""
+        """Find all users by one query, and carry out their requests by one call of the rule."""
         outcomes: list[Any] = [None] * len(calls)
         whole = []
         for index, (request, _) in enumerate(calls):
@@ -318,8 +317,8 @@ class _Guard:
         if self._rule is None or not here:
             return outcomes
         rows = [(caller, *calls[index][0].arguments) for index, caller in here]
-        takes_many: Any = getattr(self._rule, "each", None)
-        results = takes_many(rows) if takes_many else attempt_each(self._rule, rows)
+        rule: Any = self._rule
+        results = rule.each(rows)
         for (index, caller), result in zip(here, results, strict=True):
             refused = isinstance(result, Refusal)
             outcomes[index] = result if refused else _Outcome(caller, True, result)

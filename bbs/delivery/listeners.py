@@ -215,8 +215,8 @@ class Listeners(Service):
             event = Stored(number, hint)
             self._mark_due([each for each in listeners if not self._send_next(each, event, after)])
             return
-        if listeners:
-            _send_now(_encode_now(hint), [listener.connection for listener in listeners])
+        if listeners and len(line := _encode_now(hint)) <= MAX_HINT:
+            _send_now(line, [listener.connection for listener in listeners])
 
     def _handle_asked(
         self, users: Collection[int], event: Mapping[str, object], but: IConnection | None

@@ -51,8 +51,9 @@ START_PAUSE = 0.05  # Seconds between two attempts at the start.
 COMMIT_GRACE = 0.4  # Seconds more for a commit under way before its outcome counts as unknown.
 CONNECTIONS = 8  # Default number of connections to a MySQL.
 TOGETHER = 16  # Calls that wait before another thread is used, on a MySQL.
-MOST_CACHED = 20_000  # Rows of a table that a thread caches, and as many more as a rule needs.
-LONGEST_CACHED = 2048  # Bytes of a cached row.
+MOST_CACHED = 1 << 23  # Bytes that a thread caches of a table, and what one rule adds to them.
+LONGEST_CACHED = 2048  # Bytes of a row that is cached.
+AROUND_CACHED = 150  # Bytes that Python needs for one, beside its own.
 LOG_INTERVAL = 1.0  # Seconds between two lines in the log that the database is away.
 
 _log = Logger()
@@ -134,10 +135,6 @@ def bulk(
     several, the transaction is undone, and each call is made alone, so the error then concerns one.
     """
     return lambda carry_out: BulkRule(check, carry_out)
-
-
-class EachAlone(Exception):
-    """Raised by a rule that takes many: these calls are to be made one by one."""
 
 
 def attempt_each(rule: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> list[T | Refusal]:
@@ -434,15 +431,23 @@ def cached_rows(
     state = models.database.obj.state
     if not state.reading:
         return make([*keys])
-    cache: dict[int, bytes] = state.caches.setdefault(table, {})
-    if len(cache) > MOST_CACHED:
-        cache.clear()
+    cache: RowCache = state.caches.setdefault(table, RowCache())
+    if cache.size > MOST_CACHED:
+        cache = state.caches[table] = RowCache()
     missing = [key for key in keys if key not in cache]
     if not missing:
         return cache
     made = make(missing)
-    cache.update((key, each) for key, each in made.items() if len(each) <= LONGEST_CACHED)
+    kept = {key: row for key, row in made.items() if len(row) <= LONGEST_CACHED}
+    cache.update(kept)
+    cache.size += sum(map(len, kept.values())) + AROUND_CACHED * len(kept)
     return ChainMap(cache, dict(made))
+
+
+class RowCache(dict[int, bytes]):
+    """What was made of the rows of a table, by their keys; `size` is about the bytes in memory."""
+
+    size = 0
 
 
 def last_key() -> Any:

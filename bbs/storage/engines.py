@@ -32,6 +32,10 @@ BY_ANY = "mysql"  # By the driver in C, if it is installed, else by PyMySQL.
 IN_C = "mysql+mysqlconnector"
 IN_PYTHON = "mysql+pymysql"
 
+_SESSION = "SET SESSION innodb_lock_wait_timeout = 1, group_concat_max_len = 16777216"
+"""Waits for locks are shorter than the deadline of a command. MariaDB cuts JSON_ARRAYAGG silently
+at a length that is 1 MiB by default, and less where somebody has set it (`gathered`)."""
+
 _TROUBLE_NAMES = """
     CON_COUNT_ERROR OUT_OF_RESOURCES OUTOFMEMORY OUT_OF_SORTMEMORY DISK_FULL RECORD_FILE_FULL
     GET_ERRNO ERROR_ON_WRITE ERROR_ON_READ CANT_LOCK CANT_CREATE_THREAD OPEN_AS_READONLY
@@ -96,8 +100,7 @@ def connect_to(url: str) -> peewee.Database:
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=ANSWER_TIMEOUT,
             write_timeout=ANSWER_TIMEOUT,
-            # Shorter than the deadline of a command.
-            init_command="SET SESSION innodb_lock_wait_timeout = 1",
+            init_command=_SESSION,
             **options,
         )
     raise DatabaseRefused(f"database.url: neither sqlite:/// nor mysql://, but {parts.scheme!r}")

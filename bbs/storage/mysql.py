@@ -68,6 +68,16 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         if self._take_begin():
             peewee.MySQLDatabase.begin(self)
 
+    def _execute_first(self, cursor: Any, sql: str, values: Sequence[Any]) -> None:
+        """Execute the first statements of a transaction, behind its beginning."""
+        try:
+            cursor.execute(_BEGIN + sql, values)
+        except pymysql.Error:
+            self.state.begins = False  # Other errors are of a value, and nothing was sent.
+            raise
+        self.state.begins = False
+        cursor.nextset()
+
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Execute a statement that peewee has made."""
         self._begin_now()
@@ -128,9 +138,8 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         connection: Any = self._state.conn  # type: ignore[attr-defined]
         try:
             cursor = connection.cursor()
-            if self._take_begin():
-                cursor.execute(_BEGIN + sql, values)
-                cursor.nextset()
+            if self.state.begins:
+                self._execute_first(cursor, sql, values)
             else:
                 cursor.execute(sql, values)
         except Exception:
@@ -146,16 +155,16 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
             return super().carry_out_together(statements, results)
         if any(writes for _, _, writes in statements):
             self.note_change()
-        begins = self._take_begin()
-        whole = (_BEGIN if begins else "") + ";".join(sql for sql, _, _ in statements)
+        whole = ";".join(sql for sql, _, _ in statements)
         values = [value for _, own, _ in statements for value in own]
         found = []
         with EXCEPTIONS:
             cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
-            cursor.execute(whole, values)
             try:
-                if begins:
-                    cursor.nextset()
+                if self.state.begins:
+                    self._execute_first(cursor, whole, values)
+                else:
+                    cursor.execute(whole, values)
                 for result in results:
                     found.append(result(cursor))
                     cursor.nextset()

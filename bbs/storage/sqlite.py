@@ -35,9 +35,9 @@ except ImportError:  # Not a POSIX system.
     fcntl = None  # type: ignore[assignment]
 
 WAL_SIZE = 4 << 20  # Bytes of the WAL from which on it is copied into the database.
-WAL_GROWTH = (
-    1 << 20
-)  # More bytes after which that is tried again, for example if a reader was late.
+WAL_GROWTH = 1 << 20
+"""More bytes after which that is tried again, for example if a reader was late."""
+
 COMMITS = 8  # Commits between looks at the size of the WAL: each lets other threads go first.
 
 WAL_PRAGMAS = {

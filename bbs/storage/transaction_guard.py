@@ -13,7 +13,7 @@ import peewee
 EXCEPTIONS: Any = vars(peewee)["__exception_wrapper__"]  # Turns a driver's errors into peewee's.
 
 _CHANGE = re.compile(
-    r"[(\s]*(?:WITH\b.*?\)\s*)?(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE)\b",
+    r"(?:[(\s]|--[^\n]*\n|/\*.*?\*/)*(?:WITH\b.*?\)\s*)?(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE)\b",
     re.IGNORECASE | re.DOTALL,
 )
 """The beginning of a statement that changes something."""
@@ -41,7 +41,7 @@ class ConnectionState(threading.local):
     begins = False  # A transaction begins with the next statement (MySQL).
 
     def __init__(self) -> None:
-        self.caches: dict[Any, dict[int, bytes]] = {}
+        self.caches: dict[Any, Any] = {}
         """What was made of rows that never change, by table and key: `cached_rows`."""
 
 

@@ -117,6 +117,8 @@ class Transactions:
         except _Undone as undone:
             _log.debug("transactions are undone: {reason}", reason=summary(undone.__cause__))
             self._roll_back()
+            if not jobs:
+                return []
             # One of them may wait for a lock again: other threads can take the others.
             first, *others = jobs
             for job in others:
@@ -135,23 +137,37 @@ class Transactions:
             groups = _by_rule(taken)
             try:
                 while groups and not (jobs and time.monotonic() > until):
-                    self._run_group(groups.popleft(), jobs)
+                    apart = self._run_group(groups.popleft(), jobs)
+                    groups.extendleft([job] for job in reversed(apart))
             finally:
                 waiting.extendleft(job for group in reversed(groups) for job in reversed(group))
             taken = [] if time.monotonic() > until else _take(waiting, first.writes, most)
 
-    def _run_group(self, group: list[Job], jobs: list[Job]) -> None:
-        """Run the calls of one rule."""
-        jobs += group
+    def _run_group(self, group: list[Job], jobs: list[Job]) -> list[Job]:
+        """Run the calls of one rule, and add them to `jobs`; returns those that have to be run one
+        by one."""
         for job in group:
             job.begun = self._seconds()
-        if len(group) > 1:
-            self._run_in_bulk(group)
-        else:
+        if len(group) == 1:
+            jobs += group
             self._run_plainly(group[0])
+            return []
+        undone = jobs + group  # If it fails after it has written.
+        try:
+            is_done = self._run_in_bulk(group)
+        except _Undone:
+            jobs[:] = undone
+            raise
+        if is_done:
+            jobs += group
+            return []
+        for job in group:
+            job.apart = True
+        return group
 
-    def _run_in_bulk(self, jobs: list[Job]) -> None:
-        """Run several calls of a rule that takes many. If that fails, each shows its own error."""
+    def _run_in_bulk(self, jobs: list[Job]) -> bool:
+        """Run several calls of a rule that takes many. Returns False if that failed, and nothing
+        was written: each call alone shows its own error."""
         rule: Any = jobs[0].rule
         self.database.state.wrote = False
         try:
@@ -161,10 +177,12 @@ class Transactions:
                 if isinstance(result, Refusal):
                     job.result, job.error = None, result
         except BaseException as error:
+            if not isinstance(error, (EachAlone, Refusal, peewee.PeeweeException)):
+                _log.warn("calls are made one by one: {error}", error=repr(error))
             if self._must_undo(error, jobs[0]):
                 raise _Undone from error
-            for job in jobs:
-                self._run_plainly(job)
+            return False
+        return True
 
     def _run_plainly(self, job: Job) -> None:
         """Run one of several calls, whose failure undoes all of them if it wrote."""
@@ -374,13 +392,14 @@ class Job:
     watched: bool = False  # `Deadlines` checks it.
     late: bool = False  # It was committing at its deadline, and has `COMMIT_GRACE` more.
     alone: bool = False  # A transaction that it shared was undone.
+    apart: bool = False  # Its rule could not take it together with others.
     result: Any = None  # What the rule returned.
     error: BaseException | None = None  # What the rule or the database raised.
 
     @property
     def is_for_many(self) -> bool:
         """Whether its rule takes it together with others."""
-        return hasattr(self.rule, "each") and not self.keywords
+        return hasattr(self.rule, "each") and not (self.keywords or self.apart)
 
     def trace(self, span: tracing.ISpan, now: float) -> None:
         """Record in `span` where the time went, until `now`."""
@@ -417,6 +436,10 @@ def _reopen(jobs: list[Job]) -> None:
     with _lock:
         for job in jobs:
             job.progress = CommitState.OPEN
+
+
+class EachAlone(Exception):
+    """Raised by a rule that takes many: these calls are to be made one by one."""
 
 
 class _Abandoned(Exception):

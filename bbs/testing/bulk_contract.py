@@ -12,9 +12,9 @@ import peewee
 from twisted.internet.defer import Deferred
 
 from bbs.storage import transactions
-from bbs.storage.database import DEADLINE, BulkRule, EachAlone, bulk, read_only
+from bbs.storage.database import DEADLINE, BulkRule, bulk, read_only
 from bbs.storage.transaction_guard import WritesWhileReading
-from bbs.storage.transactions import MOST_IN_BULK
+from bbs.storage.transactions import MOST_IN_BULK, EachAlone
 from bbs.testing.database_suite import ContractEntry, EntryRefused
 from bbs.testing.together_contract import TogetherContract
 

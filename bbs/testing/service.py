@@ -176,9 +176,9 @@ class MemoryService:
         self.provider.on_launch = self._launched
         self.me = membership.Member(new_id(), "host:nowhere:1")
         self._service = service
-        hasher, workers = Hasher(Inline(), QUICK), Inline()
+        hasher = Hasher(Inline(), QUICK)
         self.login = LoginServing(
-            self._runtime(), me=self.me, hasher=hasher, provider=self.provider, workers=workers
+            self._runtime(), me=self.me, hasher=hasher, provider=self.provider, workers=Inline()
         )
         self._started = False
 

@@ -327,4 +327,3 @@ def _line(command: str, number: int, chance: random.Random) -> str:
 class OnMySQL(OnSQLite):
     def url(self) -> str:
         return fresh_mysql_url()
-

@@ -173,6 +173,8 @@ class LineConnection:
             self._transport.write(line)
 
     def after_reply(self, send: Callable[[], object]) -> None:
+        if not self._following:
+            self._factory.clock.callLater(0, self._send_following)
         self._following = (*self._following, send)
 
     def vouch(self) -> None:
@@ -388,8 +390,15 @@ class LineConnection:
         self._transport.write(line)
         if reply.close:
             self._state.finish()
+        if reply.after is not None:
+            self._following = (*self._following, reply.after)
+        if self._following:
+            self._send_following()
+
+    def _send_following(self) -> None:
+        """Make the calls that follow a reply, or that did not come in this turn of the reactor."""
         following, self._following = self._following, ()
-        for call in following if reply.after is None else (*following, reply.after):
+        for call in following:
             try:
                 call()
             except Exception:

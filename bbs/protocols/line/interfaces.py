@@ -68,7 +68,8 @@ class IConnection(Interface):
         """Send an event, as a line from `encode`."""
 
     def after_reply(send: Callable[[], object]) -> None:
-        """Call `send` behind the reply to the request in progress, unless the peer goes before."""
+        """Call `send` behind the reply, if that comes in this turn of the reactor, or else in the
+        next turn."""
 
     def vouch() -> None:
         """Trust the peer: from now on its connection is not counted by its address."""

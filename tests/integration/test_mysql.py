@@ -195,6 +195,7 @@ class Sessions(MySQLCase):
         for sql, expected in (
             ("SELECT @@session.transaction_isolation", "READ-COMMITTED"),
             ("SELECT @@session.innodb_lock_wait_timeout", 1),
+            ("SELECT @@session.group_concat_max_len", 1 << 24),
             ("SELECT @@session.character_set_client", "utf8mb4"),
             ("SELECT @@session.character_set_connection", "utf8mb4"),
             ("SELECT @@session.character_set_results", "utf8mb4"),

@@ -145,14 +145,13 @@ def send(letters: Sequence[_Letter]) -> list[Sent]:
     readers = [[each.reader] for each in letters]
     pairs = [(each.caller.id, each.reader) for each in letters]
     stored = _store(letters, readers, relationships.kind_of.of_each(pairs))
-    room = stored.room(letters[0].caller.quotas.inbox)
     # Others may have done something between the check and the lock.
     for letter, kinds in zip(letters, stored.found[0], strict=True):
         if kinds != [(Relationship.FRIEND,)]:
             blocks.check(letter.caller, letter.reader, letter.target)
             raise errors.NotFriends(letter.target)
-        room[letter.reader] -= letter.size
-        if room[letter.reader] < 0:
+        stored.room[letter.reader] -= letter.size
+        if stored.room[letter.reader] < 0:
             raise errors.InboxFull(letter.target)
     return _deliver(stored, letters, readers)
 
@@ -181,7 +180,7 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
     if len(letters) > 1 and sum(map(len, members)) > DELIVERED_AT_ONCE:
         raise EachAlone()
     stored = _store(letters, members)
-    room = stored.room(letters[0].caller.quotas.inbox)
+    room = stored.room
     refused: dict[int, int] = {}  # Bytes that were added to a full inbox.
     readers = []
     for letter, several in zip(letters, members, strict=True):
@@ -229,18 +228,14 @@ def note_delivered(cursors: Sequence[Cursor]) -> None:
 
 
 class _Stored(NamedTuple):
-    """Stored messages: their ids, and for each reader the bytes that waited before and the id of
-    the message before them; no ids if there are many readers. `found` is the result of other
-    looks."""
+    """Stored messages: their ids, and for each reader the bytes for which there was room before and
+    the id of the message before; no such ids if a message has many readers. `found` has the results
+    of other looks."""
 
     numbers: Sequence[int]
-    waiting_before: Mapping[int, int]
+    room: dict[int, int]
     last: dict[int, int | None] | None
     found: Sequence[Any]
-
-    def room(self, quota: int) -> dict[int, int]:
-        """The bytes for which there was room in each inbox."""
-        return {reader: quota - size for reader, size in self.waiting_before.items()}
 
 
 def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks: Any) -> _Stored:
@@ -262,8 +257,9 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
     if is_followed:
         found = [row for rows in found for row in rows]
     last = {row[0]: row[2] for row in found} if is_followed else None
-    waited = {row[0]: row[1] - sizes[row[0]] for row in found}
-    return _Stored(numbers, waited, last, results[others:])
+    quota = letters[0].caller.quotas.inbox
+    room = {row[0]: quota - row[1] + sizes[row[0]] for row in found}
+    return _Stored(numbers, room, last, results[others:])
 
 
 def _deliver(

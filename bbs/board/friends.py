@@ -34,8 +34,8 @@ ONLINE, OFFLINE = "online", "offline"
 """The phases of a position in `who`: friends online come first."""
 
 MOST_LISTED = 2000
-"""Friends of several callers that one query finds. It has to read them all to group them; where
-there are more, each caller's are found by a query that ends with the reply's."""
+"""Friends of several callers that one query finds, as the database reads all of them to group them.
+With more, one query for each caller reads as many as the reply has."""
 
 AROUND = 64
 """Bytes of a friend on the wire in addition to the name: 40 for names of members, 18 for a time."""

@@ -270,7 +270,7 @@ def _deliver(
     for letter, number, several in zip(letters, stored.numbers, readers, strict=True):
         after = {}
         if stored.last is not None:
-            # Of a reader who is gone there is none; the delivery then fails, and all runs again.
+            # A reader who is gone has none; the delivery then fails, and all runs again.
             after = {reader: stored.last.get(reader) or 0 for reader in several}
             stored.last.update(dict.fromkeys(several, number))
         stored_event, count = letter.event(number), len(several)

@@ -34,8 +34,8 @@ from bbs.framework import (
 Row = tuple[Any, ...]  # a post: its id, its author, its text, and when it was stored
 
 MOST_IDS = 2000
-"""Posts whose ids one query finds. It has to read them all to group them by reader; a reader whose
-friends have more gets the latest by a search."""
+"""Posts whose ids one query finds, as the database reads all of them to group them by reader. A
+reader whose friends have more gets the latest by a search."""
 
 AROUND = 96
 """Bytes of a post on the wire in addition to its text and to the author's name, at 4 a character:
@@ -52,7 +52,7 @@ FIRST_TEXTS = LENGTHS[2]  # texts that are read before it is known how long they
 
 NEAR, NEAR_BYTES = 100, 2**22
 """Posts, and their bytes, that an author may publish by other transactions between the question and
-the lock. Who is so near to a quota is counted again behind the lock."""
+the lock. The posts of an author who is so near to a quota are counted again behind the lock."""
 
 MOST_REMOVED = 500
 """Old posts that one new post removes at the most. Operators may lower the limit: then there are

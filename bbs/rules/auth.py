@@ -263,8 +263,8 @@ def _note_used(token_digest: str, used: float) -> peewee.Update:
 def touch(user: int, token_digest: str, now: float) -> None:
     """Store that a session was used, and its `user` seen.
 
-    What is stored as its last use is not before the user's last login, even if the login server's
-    clock is ahead. `User.seen` stays if it is right to a minute: otherwise two sessions in use
+    The stored last use is not before the user's last login, even if the login server's clock is
+    ahead. `User.seen` stays if it is right to a minute: otherwise two sessions in use
     would each be behind it after every touch of the other.
     """
     for used, seen in _times(token_digest):

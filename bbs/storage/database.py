@@ -131,8 +131,8 @@ def bulk(
             return [...]  # a result for each
 
     `check` is called for each caller, and may only read. The function then carries out all calls
-    that were not refused. It is the same for one call and for many: if it raises an error for
-    several, the transaction is undone, and each call is made alone, so the error then concerns one.
+    that were not refused. One call and many take the same way: if the function raises an error for
+    several, anything written is undone, and each call is made alone: the error then concerns one.
     """
     return lambda carry_out: BulkRule(check, carry_out)
 
@@ -402,8 +402,8 @@ def byte_length(text: Any) -> Any:
 
 def gathered(*columns: Any) -> Any:
     """In a query with GROUP BY, the list of the group's rows, in no order: one value to read in the
-    place of many rows. Of one column an entry is the value, of several a list of these; they must
-    be numbers or texts."""
+    place of many rows. An entry is the value of one column, or a list of the values of several.
+    They must be numbers or texts."""
     sqlite = isinstance(models.database.obj, SqliteDatabase)
     gather = peewee.fn.json_group_array if sqlite else peewee.fn.JSON_ARRAYAGG
     entry = columns[0] if len(columns) == 1 else peewee.fn.JSON_ARRAY(*columns)
@@ -421,9 +421,8 @@ def cached_rows(
     keys: Iterable[int],
     make: Callable[[Sequence[int]], Mapping[int, bytes]],
 ) -> Mapping[int, bytes]:
-    """Return what `make` makes of rows of `table` that never change, by their keys. It is called
-    for the keys that the cache lacks, and may leave out rows that are gone; the result has other
-    keys too. No key may be used again (`RisingIdField`).
+    """Return what `make` makes of rows of `table` that never change, by their keys. `make` gets the
+    keys that the cache lacks, and may leave out rows that are gone; the result has other keys too. No key may be used again (`RisingIdField`).
 
     Each thread has a cache, as long as its connection lasts: another database server may not have
     the latest rows. Only rules marked as `read_only` use it: others see rows that may be undone.

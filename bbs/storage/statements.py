@@ -82,7 +82,7 @@ class Statement(Generic[P, T]):
         self._length = len(self._signature.parameters)
         self._packed = packed
         self._plans: dict[Any, CompiledStatement] = {}
-        """By the types of the arguments, without those that are lists; for these by lengths."""
+        """Keys are the types of the arguments, and for lists the lengths too."""
         self._bulk_plans: dict[Any, _BulkInsertion | _BulkSelect | None] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -563,8 +563,8 @@ class _BulkInsertion:
 
 
 class _AskedColumns(peewee.Node):
-    """The table `asked` in a query: a number and the arguments of each of several calls. It has the
-    columns that the query uses, each converted in one way."""
+    """The table `asked` in a query: a number and the arguments of each of several calls. Its
+    columns are those that the query uses, each converted in one way."""
 
     def __init__(self) -> None:
         self.parameters: list[_Parameter] = []

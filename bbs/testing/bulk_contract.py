@@ -40,7 +40,7 @@ class BulkContract(TogetherContract):
         before: Callable[[Sequence[str]], object] = lambda names: None,
         after: Callable[[Sequence[str]], object] = lambda names: None,
     ) -> Adding:
-        """A rule that stores names, each for a caller. It calls `before` and `after` it writes."""
+        """A rule that stores names, each for a caller. The rule calls `before` and `after` it writes."""
 
         def checked(name: str) -> str:
             check(name)
@@ -106,7 +106,7 @@ class BulkContract(TogetherContract):
         self.assertEqual(self.batches, [[BAD], OTHERS[:1]])
 
     def test_more_than_a_rule_takes(self) -> None:
-        """They are several calls of it, in their order, and still one commit."""
+        """They become several calls of the rule, in their order, and still one commit."""
         names = [str(number) for number in range(2 * MOST_IN_BULK + 3)]
         commits: list[None] = []
         count = partial(self.at_commit, lambda: commits.append(None))
@@ -218,7 +218,7 @@ class BulkContract(TogetherContract):
         self._check_others(answers)
 
     def test_what_breaks_a_constraint(self) -> None:
-        """By what is stored already."""
+        """The names are stored already."""
         self._call(self._add, BAD)
         answers = self._call_all(self._bulk_rule())
         self.failureResultOf(answers[BAD], peewee.IntegrityError)
@@ -226,7 +226,7 @@ class BulkContract(TogetherContract):
         self._at_rest()
 
     def test_what_another_of_the_calls_stores(self) -> None:
-        """It counts, and the later call fails."""
+        """The first of the same names counts, and the later call fails."""
         rule = self._bulk_rule()
         first, second, third = self._together((rule, "twice"), (rule, "twice"), (rule, "once"))
         self.assertEqual(self.successResultOf(first), "twice")
@@ -376,7 +376,7 @@ class BulkContract(TogetherContract):
         self._at_rest()
 
     def test_calls_that_no_longer_fit_into_the_time(self) -> None:
-        """They are put back, keep their order, and are carried out next."""
+        """Calls that are put back keep their order, and are carried out next."""
         one, other = self._bulk_rule(), self._bulk_rule()
         rules: list[Any] = []
         for number in range(MOST_IN_BULK + 4):

@@ -110,7 +110,7 @@ class IRequestHandler(Interface):
 
 class EncodedList(Sequence[Any]):
     """A list in a reply whose entries are encoded already, each by `encode_entry`: for entries that
-    are sent often and never change. Who reads an entry gets it decoded."""
+    are sent often and never change. An entry is decoded when it is read."""
 
     def __init__(self, entries: Sequence[bytes]) -> None:
         self.entries = entries

@@ -422,7 +422,8 @@ def cached_rows(
     make: Callable[[Sequence[int]], Mapping[int, bytes]],
 ) -> Mapping[int, bytes]:
     """Return what `make` makes of rows of `table` that never change, by their keys. `make` gets the
-    keys that the cache lacks, and may leave out rows that are gone; the result has other keys too. No key may be used again (`RisingIdField`).
+    keys that the cache lacks, and may leave out rows that are gone; the result has other keys, too.
+    No key may be used again (`RisingIdField`).
 
     Each thread has a cache, as long as its connection lasts: another database server may not have
     the latest rows. Only rules marked as `read_only` use it: others see rows that may be undone.

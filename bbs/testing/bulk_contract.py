@@ -40,7 +40,7 @@ class BulkContract(TogetherContract):
         before: Callable[[Sequence[str]], object] = lambda names: None,
         after: Callable[[Sequence[str]], object] = lambda names: None,
     ) -> Adding:
-        """A rule that stores names, each for a caller. The rule calls `before` and `after` it writes."""
+        """A rule that stores names, each for a caller, and calls `before` and `after` it writes."""
 
         def checked(name: str) -> str:
             check(name)

@@ -252,21 +252,23 @@ def _texts_of(numbers: Sequence[int], most_bytes: int) -> tuple[list[Row], int]:
 def _remove_oldest(author: int, count: int, size: int, quotas: Quotas) -> None:
     """Remove the oldest of the author's `count` posts, of `size` bytes, beyond the quotas:
     `MOST_REMOVED` at the most, but never the newest post."""
-    removed = freed = last = 0
-    at_once = OLDEST_AT_ONCE
-    while oldest := _oldest(author, last, at_once):
+    removed: list[int] = []
+    freed, at_once = 0, OLDEST_AT_ONCE
+    while oldest := _oldest(author, removed[-1] if removed else 0, at_once):
         for number, length in oldest:
-            left = count - removed
+            left = count - len(removed)
             fit = left <= quotas.posts and size - freed <= quotas.post_bytes
-            if left <= 1 or fit or removed == MOST_REMOVED:
+            if left <= 1 or fit or len(removed) == MOST_REMOVED:
                 break
-            removed, freed, last = removed + 1, freed + length, number
+            removed.append(number)
+            freed += length
         else:
             at_once *= 2
             continue
         break
     if removed:
-        together(_remove.of(author, last), _count.of([author], [-removed], [-freed]))
+        removals = [_remove.of(padded(some)) for some in chunks(removed, LENGTHS[-1])]
+        together(*removals, _count.of([author], [-len(removed)], [-freed]))
 
 
 @statement
@@ -298,8 +300,9 @@ def _oldest(author: int, last: int, limit: int) -> peewee.Select:
 
 
 @statement
-def _remove(author: int, last: int) -> peewee.Delete:
-    return PostRow.delete().where((PostRow.author == author) & (PostRow.id <= last))
+def _remove(numbers: Sequence[int]) -> peewee.Delete:
+    # By their ids alone: in a range of them MariaDB locks the posts of other authors, too.
+    return PostRow.delete().where(PostRow.id.in_(numbers))
 
 
 @statement

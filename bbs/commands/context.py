@@ -202,7 +202,7 @@ class Ask:
         With `asked` the event goes only to those of the connections that said `events`, is never
         kept whatever members it has, and is dropped if it is too long. If the channel is the
         caller's own, the connection of this request does not get the event: it already knows.
-        Otherwise it gets the event behind the reply, if that comes at once.
+        The connections of this server get the event behind the reply, if that comes at once.
 
         With `here` the broker is not asked: all who are to have the event have their places on this
         server, as the transaction saw them. A reader who has just moved elsewhere gets a durable
@@ -225,7 +225,8 @@ class Ask:
                 here = here or (
                     place is not None and place == getattr(self.home.parts, "server_id", None)
                 )
-            self.home.bus.tell_asked(channel, event, self.connection if own else None, here=here)
+            but = self.connection if own else None
+            self.home.bus.tell_asked(channel, event, but, here=here, asking=self.connection)
         else:
             self.home.bus.tell(channel, event, after, here=here, asking=self.connection)
 

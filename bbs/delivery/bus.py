@@ -48,9 +48,9 @@ MAX_ID = 2**63 - 1  # The highest id of an event that the databases can hold.
 FAILED = "telling those who listen here failed"  # The sender need not know.
 LOG_INTERVAL = 1.0  # Seconds between lines in the log about malformed hints.
 
-OnHint = Callable[[Mapping[str, Any], Mapping[str, int], IConnection | None], None]
-"""Called with an event, with the proved id of the event before it for each reader (the id of a
-user), and with the connection whose request is being answered. May raise `MalformedHint`."""
+OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
+"""Called with an event, and with the proved id of the event before it for each reader (the id of a
+user). May raise `MalformedHint`."""
 
 OnAsked = Callable[[Mapping[str, Any], IConnection | None], None]
 """Called with an event for those who asked, and a connection that is left out."""
@@ -117,15 +117,13 @@ class Bus:
     ) -> None:
         """Tell `event` to those who hear `channel`: directly on this server, and by a hint on the
         others, unless all who are to have it are `here`. `after` has, for each reader of a durable
-        event, the id of the reader's event before it. The connection `asking`, whose request is
-        being answered, gets the event behind the reply."""
+        event, the id of the reader's event before it. They are told here when the connection
+        `asking`, if there is one, has the reply to its request."""
         topic = self._topic(channel)
         body = None if here else self._encode(event, after)
-        if listening := self._here.get(topic):
+        if topic in self._here:
             before = {str(user): last for user, last in after.items()} if after else _NOTHING
-            for on_hint, _ in [*listening.values()]:
-                with _log.failuresHandled(FAILED):
-                    on_hint(event, before, asking)
+            self._tell_here(topic, lambda on_hint, _: on_hint(event, before), asking)
         if body is not None:
             self._publish(topic, body)
 
@@ -150,19 +148,36 @@ class Bus:
         but: IConnection | None = None,
         *,
         here: bool = False,
+        asking: IConnection | None = None,
     ) -> None:
         """Tell `event`, as `tell` does, to those connections alone that asked for events, except
         the connection `but` of this server. An event longer than `MAX_HINT` is dropped."""
         topic = self._topic(channel)
-        for _, on_asked in [*self._here.get(topic, {}).values()]:
-            if on_asked is not None:
-                with _log.failuresHandled(FAILED):
-                    on_asked(event, but)
+        if topic in self._here:
+            self._tell_here(topic, lambda _, on_asked: on_asked and on_asked(event, but), asking)
         if not here:
             hint = {"event": event["event"], "id": 0, _ASKED: event, _ON: topic, _BUT: self._me}
             body = self._seal(hint)
             if len(body) <= MAX_HINT:
                 self._publish(topic, body)
+
+    def _tell_here(
+        self,
+        topic: str,
+        tell: Callable[[OnHint, OnAsked | None], object],
+        asking: IConnection | None,
+    ) -> None:
+        span = tracing.here()
+
+        def tell_all() -> None:
+            for listening in [*self._here.get(topic, {}).values()]:
+                with tracing.within(span), _log.failuresHandled(FAILED):
+                    tell(*listening)
+
+        if asking is None:
+            tell_all()
+        else:
+            asking.after_reply(tell_all)
 
     def _publish(self, topic: str, body: bytes) -> None:
         with tracing.span("publish") as span:
@@ -191,7 +206,7 @@ class Bus:
 
     def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> ISubscription:
         """Call `on_hint` with news of the fleet."""
-        return self._hear(f"{self._prefix}fleet", lambda news, *_: on_hint(news))
+        return self._hear(f"{self._prefix}fleet", lambda news, _: on_hint(news))
 
     async def settle(self, subscriptions: Iterable[ISubscription]) -> None:
         """Wait until the broker has confirmed `subscriptions`, or cannot."""
@@ -221,7 +236,7 @@ class Bus:
                     raise MalformedHint(f"malformed {_AFTER}")
                 proved = proof is not None and self._is_proved(message.body)
                 if asked is None:
-                    on_hint(hint, after if proved and after else _NOTHING, None)
+                    on_hint(hint, after if proved and after else _NOTHING)
                 elif not proved or on != topic:
                     raise MalformedHint(f"no valid proof of {_ASKED}")
                 elif on_asked is not None:

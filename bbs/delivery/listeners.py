@@ -52,7 +52,7 @@ CHECKED_AT_ONCE = 64
 are then found before others take their place in memory."""
 
 # As the functions of these names in the bus, but with the users who hear the channel first.
-OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int], IConnection | None], None]
+OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
 OnAsked = Callable[[Collection[int], Mapping[str, Any], IConnection | None], None]
 
 _log = Logger()
@@ -188,28 +188,12 @@ class Listeners(Service):
                 impatience.cancel()
 
     def _handle_hint(
-        self,
-        users: Collection[int],
-        hint: Mapping[str, object],
-        after: Mapping[str, int],
-        asking: IConnection | None,
+        self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
     ) -> None:
         if hint.get("event") in ABOUT_PLACES:
             self._in_background(self.relocation.check([*users]))
             return
         listeners = self._audience.of(users)
-        own = [each for each in listeners if each.connection is asking]
-        if asking is not None and own:
-            asking.after_reply(lambda: self._tell(own, hint, after))
-            listeners = [each for each in listeners if each.connection is not asking]
-        self._tell(listeners, hint, after)
-
-    def _tell(
-        self,
-        listeners: Sequence[Listener],
-        hint: Mapping[str, object],
-        after: Mapping[str, int],
-    ) -> None:
         number = hint.get("id")
         if self.feed and type(number) is int:
             event = Stored(number, hint)
@@ -408,7 +392,7 @@ class ChannelSubscriptions:
         if channel not in self._subscriptions:
             self._subscriptions[channel] = self._bus.hear(
                 channel,
-                lambda *hint: self._on_hint(self._hearers.get(channel, ()), *hint),
+                lambda hint, after: self._on_hint(self._hearers.get(channel, ()), hint, after),
                 lambda event, but: self._on_asked(self._hearers.get(channel, ()), event, but),
             )
         self._hearers.setdefault(channel, set()).add(user)

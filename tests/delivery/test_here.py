@@ -124,6 +124,26 @@ class Messages(HereCase):
         reply, event = ann.heard()
         self.assertEqual((reply["status"], event["message"]), (0, "one"))
 
+    def test_behind_the_reply_on_every_connection(self) -> None:
+        """A person may have both, and reads them in the order in which they come."""
+        ann = self.service.at_home(self.tokens["ann"])
+        written: list[str] = []
+
+        def note(peer: Peer, name: str) -> None:
+            write = peer.transport.write
+
+            def noted(data: bytes) -> None:
+                written.append(name)
+                write(data)
+
+            self.patch(peer.transport, "write", noted)
+
+        for peer, name in ((ann, "the reply"), (self.bobs[0], "the event")):
+            note(peer, name)
+        for line in ("send {} bob one", "send-group {} with-bob two"):
+            ann.say(line.format(self.tokens["ann"]))
+        self.assertEqual(written, ["the reply", "the event"] * 2)
+
     def test_a_hint_of_its_own_that_is_changed_wakes_readers(self) -> None:
         """So a broker can make a server look, and no more."""
         self.ask("join-group bob with-carol")
@@ -214,9 +234,7 @@ class OnTheBus(SynchronousTestCase):
     def test_who_has_left_hears_nothing(self) -> None:
         bus = Bus(MemoryBroker().client(), "bbs", b"key")
         heard: list[object] = []
-        first, second = (
-            bus.hear("a", lambda event, after, _: heard.append(after)) for _ in range(2)
-        )
+        first, second = (bus.hear("a", lambda event, after: heard.append(after)) for _ in range(2))
         bus.tell("a", {"event": "wave", "id": 8}, {1: 7})
         self.assertEqual(heard, [{"1": 7}, {"1": 7}])
         bus.leave(first)

@@ -56,7 +56,7 @@ class Reading(SynchronousTestCase):
             Bus(self.broker.client(), "bbs", b"key", self.clock.seconds) for _ in range(2)
         )
         self.heard: list[Any] = []
-        self.bus.hear("a", lambda hint, after, _: self.heard.append((hint, after)))
+        self.bus.hear("a", lambda hint, after: self.heard.append((hint, after)))
 
     def come(self, body: bytes) -> list[str]:
         """Something comes; the lines in the log that are about it."""

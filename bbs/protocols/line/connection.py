@@ -84,6 +84,7 @@ class LineFactory(Factory):
         self._door = door or connection_state.OpenDoor()
         self._turned_away: set[connection_state.RejectedConnection] = set()
         self._stopping = False
+        self._late: list[LineConnection] = []  # with calls for the next turn of the reactor
         self._departure = connection_state.ConnectionShutdown(reactor, self.connections)
 
     def buildProtocol(self, address: interfaces.IAddress) -> interfaces.IProtocol | None:  # type: ignore[override]
@@ -118,6 +119,17 @@ class LineFactory(Factory):
             _log.failure("The end of a connection was not dealt with")
         if not self.connections:
             self._departure.all_gone()
+
+    def send_following_soon(self, connection: LineConnection) -> None:
+        """Call `send_following` of `connection` in the next turn of the reactor."""
+        if not self._late:
+            self.clock.callLater(0, self._send_late)
+        self._late.append(connection)
+
+    def _send_late(self) -> None:
+        late, self._late = self._late, []
+        for connection in late:
+            connection.send_following()
 
     def _close_if_idle(self, connection: LineConnection) -> None:
         self.connections.renew(connection)
@@ -174,7 +186,7 @@ class LineConnection:
 
     def after_reply(self, send: Callable[[], object]) -> None:
         if not self._following:
-            self._factory.clock.callLater(0, self._send_following)
+            self._factory.send_following_soon(self)
         self._following = (*self._following, send)
 
     def vouch(self) -> None:
@@ -393,9 +405,9 @@ class LineConnection:
         if reply.after is not None:
             self._following = (*self._following, reply.after)
         if self._following:
-            self._send_following()
+            self.send_following()
 
-    def _send_following(self) -> None:
+    def send_following(self) -> None:
         """Make the calls that follow a reply, or that did not come in this turn of the reactor."""
         following, self._following = self._following, ()
         for call in following:

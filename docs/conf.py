@@ -65,6 +65,7 @@ nitpick_ignore = [
         "bbs.testing.service.MemoryAppServer",
         "bbs.core.values.Instance",
         "bbs.storage.statements.Bound",
+        "bbs.storage.database.BulkRule",
         "bbs.storage.statements.Statement",
         "bbs.core.threads.ILanes",
     )

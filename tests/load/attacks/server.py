@@ -34,6 +34,10 @@ DEFENDED: Mapping[str, object] = {
 }
 """The configuration; everything else is as operators have it who say nothing."""
 
+NO_DESCRIPTOR = "Could not reserve EMFILE recovery file descriptor"
+"""What Twisted logs when all descriptors are in use and another thread was quicker to take the one
+that it had kept: it turns newcomers away with the next."""
+
 TROUBLE = ("Traceback", "Unhandled", "Internal error")
 """What no log may have in it."""
 
@@ -70,7 +74,11 @@ class Target:
     def trouble(self) -> list[str]:
         """What no log may have in it: how each such entry begins, and how it ends."""
         entries = ENTRY.split(self.logs())
-        found = [each.split() for each in entries if any(word in each for word in TROUBLE)]
+        found = [
+            each.split()
+            for each in entries
+            if any(word in each for word in TROUBLE) and NO_DESCRIPTOR not in each
+        ]
         return [" ".join([*words[:12], "…", *words[-50:]]) for words in found]
 
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, friends
+from bbs.board.models import Delivery, Inbox, MessageRow
 from bbs.commands.service import Service
 from bbs.rules.auth import Caller
 from bbs.storage.database import Database
@@ -55,6 +56,17 @@ class RulesCase(DatabaseCase, rules.RulesCase):
         """Make two people friends."""
         self.call(friends.invite, one, other.name)
         self.call(friends.accept, other, one.name)
+
+    def waiting_bytes(self, caller: Caller) -> int:
+        """The bytes that wait for somebody, as they are counted; fails unless they are that."""
+        inbox = Inbox.get(Inbox.user == caller.id)
+        there = (
+            MessageRow.select(MessageRow.text)
+            .join(Delivery)
+            .where((Delivery.user == caller.id) & (MessageRow.id > inbox.delivered))
+        )
+        self.assertEqual(inbox.waiting, sum(len(each.text.encode()) for each in there))
+        return int(inbox.waiting)
 
 
 class OnMySQL(DatabaseCase):

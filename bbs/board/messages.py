@@ -247,8 +247,9 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
             sizes[reader] = sizes.get(reader, 0) + letter.size
     adds = inboxes.statements_to_add(sizes)
     is_followed = max(map(len, readers)) <= MOST_FOLLOWED
-    finds = [_last.of_each([(each,) for each in sizes])]
-    if not is_followed:
+    if is_followed:
+        finds = [_last.of_each([(each,) for each in sizes])]
+    else:
         finds = inboxes.statements_to_read([*sizes])
     rows = [each.row() for each in letters]
     *results, numbers = together(*adds, *finds, *looks, _add.of_each(rows))

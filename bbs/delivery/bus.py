@@ -117,8 +117,8 @@ class Bus:
     ) -> None:
         """Tell `event` to those who hear `channel`: directly on this server, and by a hint on the
         others, unless all who are to have it are `here`. `after` has, for each reader of a durable
-        event, the id of the reader's event before it. They are told here when the connection
-        `asking`, if there is one, has the reply to its request."""
+        event, the id of the reader's event before it. Those on this server are told when the
+        connection `asking`, if there is one, has the reply to its request."""
         topic = self._topic(channel)
         body = None if here else self._encode(event, after)
         if topic in self._here:

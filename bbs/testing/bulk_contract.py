@@ -106,7 +106,7 @@ class BulkContract(TogetherContract):
         self.assertEqual(self.batches, [[BAD], OTHERS[:1]])
 
     def test_more_than_a_rule_takes(self) -> None:
-        """They become several calls of the rule, in their order, and still one commit."""
+        """More calls than a rule takes become several calls of it, in order, and one commit."""
         names = [str(number) for number in range(2 * MOST_IN_BULK + 3)]
         commits: list[None] = []
         count = partial(self.at_commit, lambda: commits.append(None))

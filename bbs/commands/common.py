@@ -132,13 +132,12 @@ class Pagination:
         def first(caller: Caller, *arguments: str) -> Part:
             return add_cursor(caller, name, arguments, part(caller, FIRST, *arguments))
 
-        takes_many: Any = getattr(part, "each", None)
+        takes_many: Any = getattr(rule, "each", None)
 
         def each(calls: Sequence[tuple[Any, ...]]) -> list[Part | Refusal]:
-            found = takes_many([(caller, FIRST, *arguments) for caller, *arguments in calls])
             return [
                 part if isinstance(part, Refusal) else add_cursor(caller, name, arguments, part)
-                for part, (caller, *arguments) in zip(found, calls, strict=True)
+                for part, (caller, *arguments) in zip(takes_many(calls), calls, strict=True)
             ]
 
         if takes_many:

@@ -26,7 +26,13 @@ LOGIN = 1
 def people(circles: Circles, servers: int = 1) -> People:
     """Everybody of `circles`, at servers whose ports are 100 and more."""
     everybody = [
-        Person(f"person{circle}-{n}", circle, n, f"token{circle}-{n}", 100 + n % servers)
+        Person(
+            f"person{circle}-{n}",
+            circle,
+            n,
+            f"token{circle}-{n}",
+            100 + n * servers // circles.size,
+        )
         for circle in range(circles.circles)
         for n in range(circles.size)
     ]
@@ -42,13 +48,13 @@ def senders(job: dict[str, Any], command: str) -> set[int]:
 
 class Load(SynchronousTestCase):
     def test_who_posts_is_read_by_nobody_who_reads(self) -> None:
-        for circles in (measure.CIRCLES, many.CIRCLES):
+        for circles in (measure.CIRCLES, many.TEN.circles, many.TWO.circles):
             everybody = people(circles)
             for connections in (1, 16, 100, 1000):
                 authors = senders(everybody.job("post", connections), "post")
                 readers = senders(everybody.job("receive-post", connections), "receive-post")
                 self.assertEqual(authors & readers, set())
-        turn = people(many.CIRCLES).job(IN_TURN, 100)
+        turn = people(many.TEN.circles).job(IN_TURN, 100)
         self.assertEqual(senders(turn, "post") & senders(turn, "receive-post"), set())
 
     def test_whoever_is_outside_the_group_sends_nothing(self) -> None:
@@ -61,12 +67,19 @@ class Load(SynchronousTestCase):
         ]
         self.assertEqual([line for line in lines if "-10 " in line], [])
 
-    def test_ten_servers_have_equally_many_connections(self) -> None:
-        everybody = people(many.CIRCLES, many.SERVERS)
-        for command, connections in many.LOADS:
-            job = everybody.job(command, connections)
-            ports = Counter(talk["port"] for talk in job["talks"])
-            self.assertEqual([*ports.values()], [connections // 10] * 10, command)
+    def test_several_servers_have_equally_many_connections(self) -> None:
+        for several in (many.TEN, many.TWO):
+            everybody, servers = people(several.circles, several.servers), several.servers
+            for command, connections in many.LOADS:
+                job = everybody.job(command, connections)
+                ports = Counter(talk["port"] for talk in job["talks"])
+                self.assertEqual([*ports.values()], [connections // servers] * servers, command)
+
+    def test_people_of_several_servers_write_to_another_one(self) -> None:
+        for several in (many.TEN, many.TWO):
+            found = people(several.circles, several.servers)
+            for each in found.everybody:
+                self.assertNotEqual(each.port, found.friend(each).port)
 
     def test_who_is_to_receive_listens_and_nobody_else(self) -> None:
         everybody = people(measure.CIRCLES)
@@ -266,7 +279,7 @@ class Page(SynchronousTestCase):
         for page, real in zip(pages, (report.PAGE, report.RESULTS), strict=True):
             page.write_text(real.read_text())
         names = [SQLITE, MARIADB, IN_PYTHON, "goals", "goals by PyMySQL", "summary"]
-        names += ["hashing", "logins", "many", "sizes"]
+        names += ["hashing", "logins", "many", "two", "sizes"]
         report.write(dict.fromkeys(names, "table"), pages)
         found = "".join(page.read_text() for page in pages)
         self.assertEqual(found.count("\ntable\n"), len(names))

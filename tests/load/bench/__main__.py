@@ -102,10 +102,13 @@ class Run:
             if options.compare:
                 root = stack.enter_context(compare.checkout(options.compare, folder))
                 forms.append(processes.Form(root=root))
-            for name in databases(options):
+            measured = [*databases(options)]
+            for name in measured:
                 self._service(name, means, forms)
             if self._wanted(MANY):
-                self._many(means)
+                for several in (many.TEN, many.TWO):
+                    if several.database in measured:
+                        self._many(means, several)
 
     def _wanted(self, what: str) -> bool:
         only = self._options.only
@@ -145,9 +148,9 @@ class Run:
                 self.refused += storms.refused
                 print(report.aligned(report.STORMS, report.storm_row(name, storms)), flush=True)
 
-    def _many(self, means: Means) -> None:
-        print(f"\n{many.SERVERS} app servers on one SQLite file\n{report.columns(report.MANY)}")
-        for both in many.measure(self._folder, means, self._many_seconds):
+    def _many(self, means: Means, of: many.Several) -> None:
+        print(f"\n{of.servers} app servers on one {of.database}\n{report.columns(report.MANY)}")
+        for both in many.measure(self._folder, means, of, started, self._many_seconds):
             self.many.append(both)
             self._print(report.MANY, report.many_row(both), [both])
 
@@ -167,12 +170,13 @@ class Run:
         for name, storms in self.storms.items():
             every[name] += storms.checks()
         for both in self.many:
-            every.setdefault(SQLITE, []).extend(both.checks())
+            if both.of == many.TEN:  # The goals are for these.
+                every.setdefault(SQLITE, []).extend(both.checks())
         for name in every:
             found = [figures[0] for figures in self.figures.get(name, ())]
             refused = sum(each.refused for each in found)
             refused += self.storms[name].refused if name in self.storms else 0
-            refused += sum(both.refused for both in self.many) if name == SQLITE else 0
+            refused += sum(both.refused for both in self.many if both.of.database == name)
             every[name].append(none_refused(refused))
         return every
 
@@ -203,14 +207,17 @@ class Run:
         if self.storms:
             rows = [report.storm_row(*each) for each in self.storms.items()]
             tables["logins"] = report.markdown(report.STORMS, rows)
-        if self.many:
-            tables["many"] = report.markdown(report.MANY, map(report.many_row, self.many))
+        for of, name in ((many.TEN, "many"), (many.TWO, "two")):
+            if rows := [report.many_row(both) for both in self.many if both.of == of]:
+                tables[name] = report.markdown(report.MANY, rows)
         if "sizes" in self.taken:
             tables["sizes"] = sizes.table(self.taken["sizes"])
         stamp, pace = report.stamp(before, *self.drivers.values()), self._pace
         how = {
             "logins": f"; {pace.rounds} rounds of {pace.logins:g} s",
-            "many": f"; {pace.rounds} rounds, {self._many_seconds:g} s in all",
+            **dict.fromkeys(
+                ("many", "two"), f"; {pace.rounds} rounds, {self._many_seconds:g} s in all"
+            ),
             "sizes": "",
         }
         words = f"; {pace.words()}"

@@ -53,7 +53,7 @@ TAIL_CONNECTIONS, TAIL = 100, 5.0
 """p99 over so many connections that stay, as a multiple of p50."""
 
 MANY_SHARE, MANY_P99 = 0.8, 50.0
-"""Ten app servers on one SQLite file: their rate as a share of one's, and ms."""
+"""Several app servers on one database: their rate as a share of one's, and ms."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         action="append",
         choices=(*LINES, LOGINS, MANY),
         help=f"this alone (again for more): a command, {LOGINS} (who waits while a hundred log"
-        f" in), {MANY} (ten app servers)",
+        f" in), {MANY} (several app servers)",
     )
     parser.add_argument(
         "--connections",
@@ -62,7 +62,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         "--many-seconds",
         type=float,
         metavar="S",
-        help="seconds that ten app servers are under load (default: 12; quick: 2)",
+        help="seconds that several app servers are under load (default: 12; quick: 2)",
     )
     parser.add_argument(
         "--sizes",

@@ -51,7 +51,8 @@ class Circles:
     Messages that must be received go between people of the circles `correspond`.
 
     Those who log in are `visitors`, who belong to no circle: a user can have few sessions only, and
-    the tokens of the others must stay.
+    the tokens of the others must stay. People write to the one who is `apart` places further in
+    their circle.
     """
 
     circles: int
@@ -61,6 +62,7 @@ class Circles:
     ask: range
     correspond: range
     visitors: int = 0
+    apart: int = 1
 
     def visitor(self, number: int) -> str:
         """The name of a visitor; they take turns if there are fewer."""
@@ -121,9 +123,9 @@ class People:
         return job(ports, lines, fresh=fresh, listens=[*listens.values()])
 
     def friend(self, person: Person) -> Person:
-        """The next of the same circle, who sends as well."""
+        """The one of the same circle to whom this person writes, who sends as well."""
         circle = self._of(range(person.circle, person.circle + 1))
-        return circle[(person.number + 1) % len(circle)]
+        return circle[(person.number + self._circles.apart) % len(circle)]
 
     def _of(self, circles: range) -> list[Person]:
         return [each for each in self._senders if each.circle in circles]

@@ -189,7 +189,7 @@ MANY: Row = (
     "command",
     "connections",
     "one server: a second",
-    "ten: a second",
+    "several: a second",
     "of one's",
     "worst",
     "p50 ms",
@@ -201,7 +201,7 @@ MANY: Row = (
 
 
 def many_row(both: Both) -> Row:
-    """Ten app servers, and one."""
+    """Several app servers, and one."""
     return (
         both.command,
         str(both.connections),

@@ -11,10 +11,9 @@ from twisted.internet.defer import Deferred
 
 from bbs.commands.context import Ask, success
 from bbs.core import audit
-from bbs.core.addresses import usual_form
+from bbs.core.addresses import counted_as, usual_form
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.core.values import NAME_LENGTH
-from bbs.limits.connections import counted_as
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
 from bbs.rules import accounts, auth, placement

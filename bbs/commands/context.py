@@ -54,7 +54,7 @@ class AccountLimits:
     """Limits on the requests of strangers to a login server.
 
     `queue` gives turns to the hashing of passwords. `registrations` are counted by address, as
-    `bbs.limits.connections.counted_as` gives it; `password_minimum` is in characters.
+    `bbs.core.addresses.counted_as` gives it; `password_minimum` is in characters.
     """
 
     queue: FairQueue

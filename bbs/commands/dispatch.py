@@ -28,9 +28,10 @@ from zope.interface import implementer
 from bbs.commands.accounts import locate
 from bbs.commands.context import Ask, AskLoginServer, Moved, ServerContext, failure, success
 from bbs.core import audit, tracing
+from bbs.core.addresses import counted_as
 from bbs.core.errors import Refusal
 from bbs.core.values import Rate, Trouble
-from bbs.limits.connections import Networks, counted_as
+from bbs.limits.connections import Networks
 from bbs.limits.rate_limits import Buckets
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply

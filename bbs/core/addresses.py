@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import parse_qs, quote, urlsplit
 
 _OVER_TCP = {
@@ -25,6 +26,32 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+IPV6_WIDTHS = (48, 56, 64)
+"""Bits of the networks by which limits count an IPv6 address: a site has a /48 or a /56, and a host
+has all addresses of its /64 (RFC 6177). Those of an IPv4 address have 16, 24 and 32."""
+
+
+@lru_cache(maxsize=4096)
+def networks(host: str) -> tuple[str, str, str]:
+    """The networks of an address in its usual form (`usual_form`), or of what `counted_as` made of
+    it, the widest first (`IPV6_WIDTHS`). All are "" without an address."""
+    if not host:
+        return "", "", ""
+    if ":" not in host:
+        return f"{host.rsplit('.', 2)[0]}.0.0/16", f"{host.rsplit('.', 1)[0]}.0/24", host
+    number = int(IPv6Address(host.partition("/")[0]))
+    wide, middle, narrow = (
+        f"{IPv6Address(number >> 128 - bits << 128 - bits)}/{bits}" for bits in IPV6_WIDTHS
+    )
+    return wide, middle, narrow
+
+
+def counted_as(host: str) -> str:
+    """The key under which limits count an address in its usual form: the narrowest of its
+    `networks`."""
+    return networks(host)[2] if ":" in host else host
 
 
 @dataclass(frozen=True)

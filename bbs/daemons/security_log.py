@@ -26,10 +26,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core import audit
+from bbs.core.addresses import counted_as
 from bbs.core.clock import IReactor
 from bbs.core.values import NAME_LENGTH
 from bbs.daemons.logs import SharedFile, call_on_hangup, utc_text
-from bbs.limits.connections import counted_as
 
 IN_DATA = os.path.join("logs", "security.log")  # in the data folder of a `bbs up`
 

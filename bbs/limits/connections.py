@@ -7,12 +7,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from bbs.core import audit
+from bbs.core.addresses import counted_as
 from bbs.core.values import IDoor, IEntry
 
 RESERVED = 128
@@ -22,9 +23,6 @@ broker and log files, and two for each child. If there are few, half are kept.""
 OVERSHOOT = 100
 """Connections that Twisted may still accept in one turn after it was told to stop
 (`twisted.internet.tcp.Port.numberAccepts`)."""
-
-IPV6_PREFIX = 64
-"""Bits of an IPv6 address that are counted: a host has all addresses of its /64 (RFC 6177)."""
 
 SHARE = 4
 """One address may use 1/4 of the descriptors, over all ports."""
@@ -52,14 +50,6 @@ class Networks:
     def _look_up(self, host: str) -> bool:
         address = ip_address(host)
         return any(address in network for network in self._networks)
-
-
-def counted_as(host: str) -> str:
-    """The key under which an address in its usual form (`usual_form`) is counted."""
-    if ":" not in host:
-        return host
-    prefix = int(IPv6Address(host)) >> (128 - IPV6_PREFIX) << (128 - IPV6_PREFIX)
-    return f"{IPv6Address(prefix)}/{IPV6_PREFIX}"
 
 
 class IPausablePort(Interface):

@@ -16,8 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.core import tracing
+from bbs.core.addresses import counted_as
 from bbs.core.errors import Refusal, Unavailable
-from bbs.limits.connections import Networks, counted_as
+from bbs.limits.connections import Networks
 
 T = TypeVar("T")
 

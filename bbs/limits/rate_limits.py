@@ -16,9 +16,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from bbs.core.addresses import counted_as
 from bbs.core.errors import TooManyAttempts, Unavailable, WrongCredentials
 from bbs.core.values import NAME_LENGTH, PasswordVerdict, Rate
-from bbs.limits.connections import counted_as
 from bbs.limits.fair_queue import FairQueue
 
 MOST_KEYS = 100_000

@@ -93,8 +93,14 @@ def _to_10(migrator: Migrator) -> None:
     migrator.add_columns("news", **added, number=News.number)
 
 
+def _to_11(migrator: Migrator) -> None:
+    """Add where users log in from."""
+    migrator.add_columns("place", origin=Place.origin)
+    migrator.create_table(models.KnownNetwork)
+
+
 STEPS: Mapping[int, Step] = dict(
-    enumerate((_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8, _to_9, _to_10), start=2)
+    enumerate((_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8, _to_9, _to_10, _to_11), start=2)
 )
 """Each step by the version that it leads to."""
 

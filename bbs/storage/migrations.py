@@ -31,7 +31,7 @@ from bbs.storage.framework_migrations import FIRST_SERVICE, STEPS
 from bbs.storage.models import MODELS, Table
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, create_table
 
-VERSION = 10  # The framework's schema that this code works on.
+VERSION = 11  # The framework's schema that this code works on.
 
 OLDEST = 7
 """The oldest version of the framework's schema whose programs can work on this one. The versions

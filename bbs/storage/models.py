@@ -117,6 +117,8 @@ class Place(Table):
     for a user who is `away`: without a place until the next command. `asked` counts logins and
     requests for the place, so that a watcher sees that the user has been there. `moved`: when the
     user was last moved to another server so that one could end, in seconds since the epoch.
+    `origin` is the address that the login came from, as limits count it
+    (`bbs.core.addresses.counted_as`); "" for a trusted one, and by a server older than the column.
 
     Servers older than the column `away` leave it at 0."""
 
@@ -127,9 +129,23 @@ class Place(Table):
     away = _flag()
     asked = _count()
     moved = peewee.DoubleField(null=True)
+    origin = _short_text(64)
 
     class Meta:
         indexes = ((("server", "away"), False),)
+
+
+class KnownNetwork(Table):
+    """A network that a user has logged in from: a right password or a device token proved it. The
+    latest few of each user are kept; the limits on logins let them in before strangers."""
+
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    user_id: int
+    network = peewee.CharField(64)  # One of `bbs.core.addresses.networks`, of the middle width.
+    used = peewee.DoubleField()  # Seconds since the epoch, to a day.
+
+    class Meta:
+        primary_key = peewee.CompositeKey("user", "network")
 
 
 class LoginServer(Table):
@@ -225,6 +241,7 @@ MODELS: tuple[type[Table], ...] = (
     Session,
     Server,
     Place,
+    KnownNetwork,
     LoginServer,
     Waiter,
     Lease,

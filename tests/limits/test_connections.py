@@ -11,7 +11,8 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from bbs.limits.connections import GRACE, Admission, Entry, IPausablePort, Networks, counted_as
+from bbs.core.addresses import counted_as, networks
+from bbs.limits.connections import GRACE, Admission, Entry, IPausablePort, Networks
 
 TRUSTED = Networks([ip_network("127.0.0.0/8"), ip_network("::1")])
 
@@ -36,6 +37,13 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(counted_as("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64")
         self.assertEqual(counted_as("2001:db8:1:2::1"), "2001:db8:1:2::/64")
         self.assertNotEqual(counted_as("2001:db8:1:3::1"), counted_as("2001:db8:1:2::1"))
+
+    def test_the_networks_of_an_address(self) -> None:
+        self.assertEqual(networks("192.0.2.7"), ("192.0.0.0/16", "192.0.2.0/24", "192.0.2.7"))
+        wide, middle, narrow = "2001:db8:1::/48", "2001:db8:1:200::/56", "2001:db8:1:234::/64"
+        self.assertEqual(networks("2001:db8:1:234::5"), (wide, middle, narrow))
+        self.assertEqual(networks(narrow), (wide, middle, narrow))
+        self.assertEqual(networks(""), ("", "", ""))
 
     def test_who_is_trusted(self) -> None:
         for host in ("127.0.0.1", "127.200.3.4", "::1"):

@@ -262,6 +262,7 @@ class TheStepsThatThereAre(MigrationCase):
         },
         9: {"server": ["cause"]},
         10: {"news": ["kind", "server", "detail", "number"]},
+        11: {"place": ["origin"], "known_network": []},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 

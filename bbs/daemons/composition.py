@@ -60,7 +60,7 @@ class Runtime:
     admission: Admission | None = None
 
     def bus(self) -> Bus:
-        return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds)
+        return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds, self.wall)
 
 
 class AppServing:

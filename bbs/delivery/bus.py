@@ -6,13 +6,17 @@ anyway. A lost hint costs time and nothing else, and no server waits for one to 
 Listeners on the server that has the news are told directly, without the broker. Each hint names the
 bus that published it, which passes over its own hints when the broker returns them.
 
-A hint at a durable event may say which event came before it for each reader. Such a hint proves
-that a server of this service sent it, by a keyed hash; the key is in the database and never at the
-broker. A hostile broker can hold hints back and wake readers, and no more.
+Each hint proves that a server of this service sent it, by a keyed hash; the key is in the database
+and never at the broker. A hostile broker can hold hints back and make servers look into the
+database, and no more: what nothing proves reaches no client.
+
+A hint at a durable event may say which event came before it for each reader, and nobody is sent
+such an event twice. Any other hint is bound to its topic and to the time at which it was sent, and
+counts once, so that nobody can send it again.
 
 An event for only those connections that asked for events is inside a hint with the id 0, which no
-durable event has; it carries a proof too. An older server looks into the database, as for any
-other hint, and sends its clients nothing that they have not asked for.
+durable event has. An older server looks into the database, as for any other hint, and sends its
+clients nothing that they have not asked for.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from json import JSONDecoder, JSONEncoder
 from types import MappingProxyType
 from typing import Any
@@ -45,12 +50,19 @@ MAX_HINT = 1 << 21
 in more bytes than one. A line of 64 KiB is 384 KiB at most."""
 
 MAX_ID = 2**63 - 1  # The highest id of an event that the databases can hold.
+MAX_AGE = 60.0
+"""Seconds by which the clocks of two servers may differ, and a hint may be late. A hint arrives
+within milliseconds, or not at all; a clock that nobody sets is wrong by a minute after a month.
+Nonces are remembered as long: 0.2 KiB for each hint at a transient event."""
+
 FAILED = "telling those who listen here failed"  # The sender need not know.
+UNPROVED = "not proved, too old or a repetition"  # What makes an event no client's.
 LOG_INTERVAL = 1.0  # Seconds between lines in the log about malformed hints.
 
-OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
-"""Called with an event, and with the proved id of the event before it for each reader (the id of a
-user). May raise `MalformedHint`."""
+OnHint = Callable[[Mapping[str, Any], Mapping[str, int], bool], None]
+"""Called with an event, with the proved id of the event before it for each reader (the id of a
+user), and whether clients may be sent the event as it is: a server of the service has just told it,
+for the first time. Otherwise it is only a reason to look. May raise `MalformedHint`."""
 
 OnAsked = Callable[[Mapping[str, Any], IConnection | None], None]
 """Called with an event for those who asked, and a connection that is left out."""
@@ -58,7 +70,11 @@ OnAsked = Callable[[Mapping[str, Any], IConnection | None], None]
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
 _AFTER, _PROOF, _ASKED, _ON, _BUT = "_after", "_proof", "_asked", "_on", "_but"
-"""Members of a hint that do not belong to its event."""
+"""Members of a hint that do not belong to its event. Servers of version 0.3.0 pass none of them on
+to clients."""
+
+_NONCE = re.compile(r"[0-9a-f]{16}\.[0-9]+\.([0-9]{1,12})")
+"""The name of a bus, a number that it has used once, and the time in seconds since the epoch."""
 
 _TRACE = "traceparent"  # The header with the trace that a hint is part of. Older servers ignore it.
 
@@ -73,7 +89,7 @@ _log = Logger()
 
 
 class MalformedHint(Exception):
-    """A hint is malformed, for the reason given."""
+    """A hint is malformed, or asks for more than it proves, for the reason given."""
 
 
 @dataclass(eq=False, repr=False)  # It has the hint key.
@@ -85,13 +101,17 @@ class Bus:
     service: str
     key: bytes = b""  # Proves hints; without it no hint is proved.
     seconds: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self._prefix = f"/topic/{self.service}."
         self._topic = lru_cache(maxsize=4096)(self._make_topic)
-        # The name of this bus in `_BUT`, a member that older servers do not pass on to clients.
+        # The name of this bus, which no bus had before.
         self._me = secrets.token_hex(8)
-        self._own = f'"{_BUT}": "{self._me}"'.encode()  # Within a text the quotes are escaped.
+        self._own = f'"{_BUT}": "{self._me}.'.encode()  # Within a text the quotes are escaped.
+        self._sent = count(1)
+        self._seen: dict[int, set[str]] = {}
+        """Nonces of hints that came, by the second in which they were sent."""
         self._here: dict[str, dict[ISubscription, tuple[OnHint, OnAsked | None]]] = {}
         """What `hear` was given on this server, by topic."""
         self._logged_at = float("-inf")
@@ -120,23 +140,21 @@ class Bus:
         event, the id of the reader's event before it. Those on this server are told when the
         connection `asking`, if there is one, has the reply to its request."""
         topic = self._topic(channel)
-        body = None if here else self._encode(event, after)
+        body = None if here else self._encode(topic, event, after)
         if topic in self._here:
             before = {str(user): last for user, last in after.items()} if after else _NOTHING
-            self._tell_here(topic, lambda on_hint, _: on_hint(event, before), asking)
+            self._tell_here(topic, lambda on_hint, _: on_hint(event, before, True), asking)
         if body is not None:
             self._publish(topic, body)
 
-    def _encode(self, event: Mapping[str, object], after: Mapping[int, int] | None) -> bytes:
+    def _encode(
+        self, topic: str, event: Mapping[str, object], after: Mapping[int, int] | None
+    ) -> bytes:
         """Make the hint at `event`; ValueError if nobody would read it."""
-        if not after or not self.key:
-            body = _to_json({**event, _BUT: self._me}).encode()
-        else:
-            body = self._seal({**event, _AFTER: after, _BUT: self._me})
+        body = self._seal({**event, _AFTER: after} if after else {**event, _ON: topic})
         if len(body) > MAX_HINT and _is_id(event.get("id")):
             # A short hint wakes the readers too, and the database has the rest.
-            short = {"event": event["event"], "id": event["id"], _BUT: self._me}
-            body = _to_json(short).encode()
+            body = self._seal({"event": event["event"], "id": event["id"]})
         if len(body) > MAX_HINT:
             raise ValueError(f"an event of {len(body)} bytes: no reader takes more than {MAX_HINT}")
         return body
@@ -156,8 +174,7 @@ class Bus:
         if topic in self._here:
             self._tell_here(topic, lambda _, on_asked: on_asked and on_asked(event, but), asking)
         if not here:
-            hint = {"event": event["event"], "id": 0, _ASKED: event, _ON: topic, _BUT: self._me}
-            body = self._seal(hint)
+            body = self._seal({"event": event["event"], "id": 0, _ASKED: event, _ON: topic})
             if len(body) <= MAX_HINT:
                 self._publish(topic, body)
 
@@ -190,7 +207,9 @@ class Bus:
 
     def hear(self, channel: str, on_hint: OnHint, on_asked: OnAsked | None = None) -> ISubscription:
         """Call `on_hint` with hints on `channel`, and `on_asked` with events for those who asked:
-        from now on with those of this server, and from the broker's confirmation on with all."""
+        from now on with those of this server, and from the broker's confirmation on with all. Hear
+        a channel once at a time: a second subscription gets the same hints, as ones that came
+        before."""
         topic = self._topic(channel)
         subscription = self._hear(topic, on_hint, on_asked)
         self._here.setdefault(topic, {})[subscription] = on_hint, on_asked
@@ -206,7 +225,7 @@ class Bus:
 
     def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> ISubscription:
         """Call `on_hint` with news of the fleet."""
-        return self._hear(f"{self._prefix}fleet", lambda news, _: on_hint(news))
+        return self._hear(f"{self._prefix}fleet", lambda news, *_: on_hint(news))
 
     async def settle(self, subscriptions: Iterable[ISubscription]) -> None:
         """Wait until the broker has confirmed `subscriptions`, or cannot."""
@@ -218,8 +237,10 @@ class Bus:
         return self._prefix + (channel if "." in channel else f"user.{channel}")
 
     def _seal(self, hint: Mapping[str, object]) -> bytes:
-        """Encode `hint` with its proof."""
+        """Encode `hint` with a nonce, which has the time, and its proof."""
         content = _to_json(hint)[:-1].encode()
+        # Appended, as a copy of the hint with one more member would take a microsecond.
+        content = b'%s, %s%d.%d"' % (content, self._own, next(self._sent), self.wall())
         return b'%s%s%s"}' % (content, _SEAL, self._proof(content))
 
     def _proof(self, content: bytes) -> bytes:
@@ -230,15 +251,18 @@ class Bus:
             try:
                 hint = _read(message.body)
                 after, proof = hint.pop(_AFTER, None), hint.pop(_PROOF, None)
-                asked, on = hint.pop(_ASKED, None), hint.pop(_ON, None)
-                hint.pop(_BUT, None)
+                asked, on, nonce = (hint.pop(each, None) for each in (_ASKED, _ON, _BUT))
                 if after is not None and not _is_after(after):
                     raise MalformedHint(f"malformed {_AFTER}")
                 proved = proof is not None and self._is_proved(message.body)
+                if proved and after:
+                    on_hint(hint, after, False)
+                    return
+                is_new = proved and on == topic and self._is_new(nonce)
                 if asked is None:
-                    on_hint(hint, after if proved and after else _NOTHING)
-                elif not proved or on != topic:
-                    raise MalformedHint(f"no valid proof of {_ASKED}")
+                    on_hint(hint, _NOTHING, is_new)
+                elif not is_new or not _is_event(asked):
+                    raise MalformedHint(f"{_ASKED} is {UNPROVED}")
                 elif on_asked is not None:
                     on_asked(asked, None)
             except MalformedHint as error:
@@ -257,6 +281,24 @@ class Bus:
 
         return self.stomp.keep_subscribed(topic, handle_in_trace)
 
+    def _is_new(self, nonce: object) -> bool:
+        """Whether a proved hint with this nonce was sent at most `MAX_AGE` ago, and comes for the
+        first time. Those of servers up to version 0.3.0 have no number and no time."""
+        found = _NONCE.fullmatch(nonce) if isinstance(nonce, str) else None
+        if found is None:
+            return False
+        nonce, sent, now = found[0], int(found[1]), self.wall()
+        if abs(now - sent) > MAX_AGE:
+            return False
+        if sent not in self._seen:
+            oldest = now - MAX_AGE
+            self._seen = {at: seen for at, seen in self._seen.items() if at >= oldest}
+            self._seen[sent] = set()
+        if nonce in self._seen[sent]:
+            return False
+        self._seen[sent].add(nonce)
+        return True
+
     def _log_malformed(self, topic: str, reason: str) -> None:
         """Log a malformed hint, at most one each `LOG_INTERVAL`."""
         now = self.seconds()
@@ -265,7 +307,7 @@ class Bus:
             return
         self._logged_at, more, self._unlogged = now, self._unlogged, 0
         _log.warn(
-            "discarded a malformed hint on {topic}: {reason}; {more} more since the last line",
+            "discarded a hint on {topic}: {reason}; {more} more since the last line",
             topic=topic,
             reason=reason,
             more=more,
@@ -299,6 +341,10 @@ def _read(body: bytes) -> dict[str, Any]:
 
 def _is_id(value: object) -> bool:
     return type(value) is int and 0 <= value <= MAX_ID
+
+
+def _is_event(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("event"), str)
 
 
 def _is_after(value: object) -> bool:

@@ -26,7 +26,8 @@ from twisted.logger import Logger
 
 from bbs.core import tracing
 from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
-from bbs.delivery.bus import MAX_HINT, Bus, MalformedHint
+from bbs.core.values import RESERVED_EVENTS
+from bbs.delivery.bus import MAX_HINT, UNPROVED, Bus, MalformedHint
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
@@ -44,7 +45,10 @@ user may be in a thousand groups."""
 FETCHED_AT_ONCE = 50  # Readers for whom one transaction fetches, which must be short.
 SAFETY_FACTOR = 5  # Polls per look while the broker is connected: only for lost hints.
 LISTENING_CONNECTIONS = 16  # Of one user, on one server (`docs/protocol.md`).
-ABOUT_PLACES = ("moved", "logout")  # They make other servers check where users are served.
+ABOUT_PLACES = ("moved", "logout")
+"""Hints that make servers check where users are served. The events of these names are made of what
+the check finds, and of nothing that a hint says."""
+
 NOTE_DELAY = 0.1  # Seconds to gather receipts that are stored together.
 
 CHECKED_AT_ONCE = 64
@@ -52,7 +56,7 @@ CHECKED_AT_ONCE = 64
 are then found before others take their place in memory."""
 
 # As the functions of these names in the bus, but with the users who hear the channel first.
-OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
+OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int], bool], None]
 OnAsked = Callable[[Collection[int], Mapping[str, Any], IConnection | None], None]
 
 _log = Logger()
@@ -83,6 +87,8 @@ class Listeners(Service):
         """Listeners for whom there may be events, in the order of the news, with its spans."""
         self._receipts = Receipts(self.database, self.feed, self.reactor, self.poll_interval, self)
         self._pumping = False
+        self._unsure: dict[int, None] = {}  # Users whom hints about places were for.
+        self._checking = False
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
@@ -188,23 +194,31 @@ class Listeners(Service):
                 impatience.cancel()
 
     def _handle_hint(
-        self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
+        self,
+        users: Collection[int],
+        hint: Mapping[str, object],
+        after: Mapping[str, int],
+        is_new: bool,
     ) -> None:
         if hint.get("event") in ABOUT_PLACES:
-            self._in_background(self.relocation.check([*users]))
+            self._check_soon(users)
             return
+        _check_name(hint)
         listeners = self._audience.of(users)
         number = hint.get("id")
         if self.feed and type(number) is int:
             event = Stored(number, hint)
             self._mark_due([each for each in listeners if not self._send_next(each, event, after)])
             return
+        if not is_new:
+            raise MalformedHint(f"the event is {UNPROVED}")
         if listeners and len(line := _encode_now(hint)) <= MAX_HINT:
             _send_now(line, [listener.connection for listener in listeners])
 
     def _handle_asked(
         self, users: Collection[int], event: Mapping[str, object], but: IConnection | None
     ) -> None:
+        _check_name(event)
         connections = [listener.connection for listener in self._audience.of(users)]
         readers = [each for each in connections if each in self.watchers and each is not but]
         if readers and len(line := _encode_now(event)) <= MAX_HINT:
@@ -242,6 +256,22 @@ class Listeners(Service):
         if self._audience:
             self._mark_due(self._audience)
             self._in_background(self.relocation.check([*self._audience.users]))
+
+    def _check_soon(self, users: Iterable[int]) -> None:
+        """Check where `users` are served. One check is under way at a time, however many hints ask
+        for it: anybody with the broker's credential can send these."""
+        self._unsure |= dict.fromkeys(users)
+        if self._unsure and not self._checking:
+            self._checking = True
+            self._in_background(self._check_unsure())
+
+    async def _check_unsure(self) -> None:
+        try:
+            while users := [*self._unsure]:
+                self._unsure.clear()
+                await self.relocation.check(users)
+        finally:
+            self._checking = False
 
     def _mark_due(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
@@ -299,6 +329,13 @@ class Listeners(Service):
         Deferred.fromCoroutine(work).addErrback(
             lambda failure: _log.failure("delivery of events failed", failure=failure)
         )
+
+
+def _check_name(event: Mapping[str, object]) -> None:
+    """Raise MalformedHint for an event that only the client's own server makes, which asks the
+    database first."""
+    if event.get("event") in RESERVED_EVENTS:
+        raise MalformedHint(f"no server tells others of {event['event']}")
 
 
 def _encode_now(event: Mapping[str, object]) -> bytes:
@@ -392,7 +429,7 @@ class ChannelSubscriptions:
         if channel not in self._subscriptions:
             self._subscriptions[channel] = self._bus.hear(
                 channel,
-                lambda hint, after: self._on_hint(self._hearers.get(channel, ()), hint, after),
+                lambda *hint: self._on_hint(self._hearers.get(channel, ()), *hint),
                 lambda event, but: self._on_asked(self._hearers.get(channel, ()), event, but),
             )
         self._hearers.setdefault(channel, set()).add(user)

@@ -238,7 +238,7 @@ class ClientTestCase(SynchronousTestCase):
 
     @property
     def bus(self) -> Bus:
-        return Bus(self.service.broker.client(), self.service.login.home.service.name)
+        return self.service.login.home.bus
 
     # What there is
 

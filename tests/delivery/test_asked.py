@@ -181,6 +181,20 @@ class Hints(AskedCase):
         self.deliver(self.invitation())
         self.assertEqual([each["from"] for each in self.bob.heard()], ["carol"])
 
+    def test_one_that_is_sent_again(self) -> None:
+        """Once it counts, and after a minute not at all."""
+        first, late = self.invitation(), self.service.hints.held
+        for seconds in (0.0, 0.0, 50.0, 100.0):
+            self.service.set_ahead += seconds
+            self.deliver(first)
+        self.assertEqual([each["from"] for each in self.bob.heard()], ["carol"])
+        self.tokens |= self.service.people("dan")
+        late.clear()
+        self.ask("invite dan bob", self.service.at_home(self.tokens["dan"]))
+        self.service.set_ahead += 100.0
+        self.deliver(late.pop())
+        self.assertEqual(self.bob.heard(), [])
+
     def test_to_servers_of_before_it_is_a_reason_to_look(self) -> None:
         """An event with an id they look for in the database, and tell nobody."""
         told = json.loads(self.invitation().body)

@@ -234,7 +234,7 @@ class OnTheBus(SynchronousTestCase):
     def test_who_has_left_hears_nothing(self) -> None:
         bus = Bus(MemoryBroker().client(), "bbs", b"key")
         heard: list[object] = []
-        first, second = (bus.hear("a", lambda event, after: heard.append(after)) for _ in range(2))
+        first, second = (bus.hear("a", lambda _, after, __: heard.append(after)) for _ in range(2))
         bus.tell("a", {"event": "wave", "id": 8}, {1: 7})
         self.assertEqual(heard, [{"1": 7}, {"1": 7}])
         bus.leave(first)

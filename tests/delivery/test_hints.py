@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+import tracemalloc
+from collections.abc import Mapping
 from dataclasses import replace
 
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import messages
+from bbs.core.values import RESERVED_EVENTS
+from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import LISTENING_CONNECTIONS
 from bbs.protocols.stomp.interfaces import Message
-from bbs.testing import Peer
+from bbs.rules import presence
+from bbs.testing import MemoryBroker, Peer
+from bbs.testing.service import HINT_KEY
 from tests.memory_service import POLICY, configuration
 from tests.slow_service import SlowService
 
@@ -52,6 +61,11 @@ class HintsCase(SynchronousTestCase):
         [hint] = self.held
         self.held.clear()
         return hint
+
+    def channel(self, name: str) -> str:
+        query = f"SELECT channel FROM user WHERE name = '{name}'"
+        (found,) = self.service.database.peewee.execute_sql(query).fetchone()
+        return str(found)
 
     def heard(self, peer: Peer | None = None) -> list[object]:
         return [event["message"] for event in (peer or self.listener).heard()]
@@ -145,6 +159,16 @@ class Late(HintsCase):
         self.deliver(one)
         self.assertEqual(self.heard(), ["one", "two"])
 
+    def test_one_that_comes_again_long_after(self) -> None:
+        """Wherever the reader stands: behind it, or before it again, as the reader wished."""
+        one, two = self.send("one"), self.send("two")
+        self.service.advance(100.0)
+        again = self.service.at_home(self.tokens["bob"])
+        again.ask(f"listen {self.tokens['bob']} 0")
+        for hint in (one, two, one, two):
+            self.deliver(hint)
+        self.assertEqual((self.heard(), self.heard(again)), (["one", "two"], ["one", "two"]))
+
     def test_one_that_comes_while_somebody_looks(self) -> None:
         """What the look brings has been sent by then."""
         one, two = self.send("one"), self.send("two")
@@ -193,17 +217,141 @@ class Lying(HintsCase):
         self.deliver(replace(hint, destination=topic))
         self.assertEqual((self.heard(), self.heard(eve)), ([], []))
 
-    def channel(self, name: str) -> str:
-        query = f"SELECT channel FROM user WHERE name = '{name}'"
-        (found,) = self.service.database.peewee.execute_sql(query).fetchone()
-        return str(found)
+    def test_that_sessions_have_ended(self) -> None:
+        """A server looks which, and has one look under way however often it is told to."""
+        topic = "/topic/bbs.user." + self.channel("bob")
+        self.service.slow.hold(presence.standings)
+        moved = {"event": "moved", "app_server": {"host": "127.6.6.6", "port": 666}}
+        for hint in (moved, {"event": "logout"}) * 100:
+            self.deliver(Message(topic, {}, json.dumps(hint).encode()))
+        self.assertEqual(len(self.service.slow.calls(presence.standings)), 1)
+        self.service.slow.go_on()
+        self.assertEqual(len(self.service.slow.calls(presence.standings)), 2)
+        self.assertEqual(self.listener.heard(), [])
+
+
+class Transient(HintsCase):
+    """Events that no database has: clients are sent what a server has just sealed, once."""
+
+    WAVE: Mapping[str, object] = {"event": "wave", "text": "ann waves"}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bus = self.service.serving(self.tokens["ann"]).serving.home.bus
+
+    def sealed(self, event: Mapping[str, object] = WAVE, name: str = "bob") -> Message:
+        """The hint of ann's server at `event` for `name`."""
+        self.bus.tell(self.channel(name), event)
+        return self.held.pop()
+
+    def by_key(self, **members: object) -> Message:
+        """A hint with these members and a right proof."""
+        content = json.dumps({**self.WAVE, **members})[:-1].encode()
+        proof = hmac.digest(HINT_KEY, content, "sha256").hex()
+        body = b'%s, "_proof": "%s"}' % (content, proof.encode())
+        return Message(f"/topic/bbs.user.{self.channel('bob')}", {}, body)
+
+    def assertDiscarded(self, *hints: Message, reason: str = "not proved") -> None:
+        for hint in hints:
+            self.service.advance(1.0)
+            with capturedLogs() as logs:
+                self.deliver(hint)
+            self.assertEqual(self.listener.heard(), [], hint.body)
+            reasons = [each["reason"] for each in logs if "reason" in each]
+            self.assertIn(reason, str(reasons), hint.body)
 
     def test_members_of_hints_reach_nobody(self) -> None:
-        """An event that lives for the moment is told without them."""
-        topic = "/topic/bbs.user." + self.channel("bob")
-        event = {"event": "wave", "text": "ann waves"}
-        self.deliver(Message(topic, {}, json.dumps({**event, "_after": {}, "_proof": ""}).encode()))
-        self.assertEqual(self.listener.heard(), [event])
+        self.deliver(self.sealed())
+        self.assertEqual(self.listener.heard(), [self.WAVE])
+
+    def test_what_nobody_sealed(self) -> None:
+        hint = self.sealed()
+        seal = {name: value for name, value in json.loads(hint.body).items() if name[0] == "_"}
+        message = {"event": "message", "from": "ann", "to": "bob", "message": "pay eve"}
+        for event in (self.WAVE, message, {**message, "id": "2"}, {**self.WAVE, "text": "else"}):
+            for members in ({}, {**seal, "_proof": "0" * 64}, {**seal, "_after": {}}):
+                self.assertDiscarded(replace(hint, body=json.dumps({**event, **members}).encode()))
+
+    def test_what_is_sent_again(self) -> None:
+        hint = self.sealed()
+        self.deliver(hint)
+        self.assertEqual(self.listener.heard(), [self.WAVE])
+        for seconds in (0.0, 30.0, 28.0, 2.0, 1000.0):
+            self.service.set_ahead += seconds
+            self.assertDiscarded(hint, reason="repetition")
+
+    def test_the_same_event_of_a_server_again(self) -> None:
+        for _ in range(3):
+            self.deliver(self.sealed())
+        self.assertEqual(self.listener.heard(), [self.WAVE] * 3)
+
+    def test_on_the_topic_of_somebody_else(self) -> None:
+        self.assertDiscarded(
+            replace(self.sealed(name="eve"), destination=self.sealed().destination)
+        )
+
+    def test_of_a_server_whose_clock_is_wrong(self) -> None:
+        """By a minute at most it counts; the time is in whole seconds."""
+        for ahead, counts in ((59, True), (-59, True), (61, False), (-61, False), (1e9, False)):
+            self.service.set_ahead = ahead
+            hint = self.sealed()
+            self.service.set_ahead = 0.0
+            self.deliver(hint)
+            self.assertEqual(len(self.listener.heard()), counts, ahead)
+
+    def test_that_was_held_back(self) -> None:
+        soon, late = self.sealed(), self.sealed()
+        self.service.advance(58.0)
+        self.deliver(soon)
+        self.assertEqual(self.listener.heard(), [self.WAVE])
+        self.service.advance(4.0)
+        self.assertDiscarded(late)
+
+    def test_of_a_server_of_before(self) -> None:
+        """Nothing says when it was sent: up to version 0.3.0 it was sealed for those who asked, and
+        up to now not at all. A message comes at once all the same."""
+        topic = f"/topic/bbs.user.{self.channel('bob')}"
+        for but in ("0123456789abcdef", "0123456789abcdef.7f0000000000", None, 7, ["x"]):
+            self.assertDiscarded(self.by_key(_on=topic, _but=but))
+        message = self.send("one")
+        members = json.loads(message.body)
+        del members["_proof"]
+        self.deliver(self.by_key(**{**members, "_but": "0123456789abcdef"}))
+        self.assertEqual((self.heard(), self.looks), (["one"], []))
+
+    def test_what_a_server_says_of_itself_alone(self) -> None:
+        """Not even with the key."""
+        for name in RESERVED_EVENTS:
+            asked = {"event": "wave", "id": 0, "_asked": {"event": name, "position": 1}}
+            topic = f"/topic/bbs.user.{self.channel('bob')}"
+            but = f"0123456789abcdef.1.{self.service.wall():.0f}"
+            self.assertDiscarded(self.by_key(**asked, _on=topic, _but=but), reason=name)
+            if name in ("moved", "logout"):
+                self.deliver(self.sealed({"event": name}))
+                self.assertEqual(self.listener.heard(), [])
+            else:
+                self.assertDiscarded(self.sealed({"event": name}), reason=name)
+                self.assertDiscarded(self.sealed({"event": name, "id": 7}), reason=name)
+
+    def test_nonces_are_forgotten(self) -> None:
+        """Once the time in a hint says that it is too old, nobody need remember that it came."""
+        broker, wall = MemoryBroker(), Clock()
+        bus, sender = (
+            Bus(broker.client(), "bbs", b"key", wall.seconds, wall.seconds) for _ in range(2)
+        )
+        heard: list[bool] = []
+        bus.hear("a", lambda event, after, is_new: heard.append(is_new))
+        sizes = []
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for _ in range(12):
+            for _ in range(1000):
+                sender.tell("a", self.WAVE)
+            wall.advance(61.0)
+            self.assertEqual((len(heard), all(heard)), (1000, True))
+            heard.clear()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+        self.assertLess(max(sizes[1:]) - sizes[0], 100_000)
 
 
 class Many(SynchronousTestCase):

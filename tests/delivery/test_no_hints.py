@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+from itertools import count
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -11,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.delivery.bus import MAX_HINT, MAX_ID, Bus
 from bbs.protocols.stomp.interfaces import Message
 from bbs.testing import MemoryBroker
+from bbs.testing.service import HINT_KEY
 from tests.delivery.test_hints import HintsCase
 
 DEEP = b"[" * 100_000
@@ -56,7 +59,7 @@ class Reading(SynchronousTestCase):
             Bus(self.broker.client(), "bbs", b"key", self.clock.seconds) for _ in range(2)
         )
         self.heard: list[Any] = []
-        self.bus.hear("a", lambda hint, after: self.heard.append((hint, after)))
+        self.bus.hear("a", lambda hint, after, _: self.heard.append((hint, after)))
 
     def come(self, body: bytes) -> list[str]:
         """Something comes; the lines in the log that are about it."""
@@ -111,6 +114,8 @@ class Reading(SynchronousTestCase):
 class Passing(HintsCase):
     """On an app server: who listens is told nothing, and what is next comes."""
 
+    numbers = count(1)
+
     def test_nothing_comes_of_any(self) -> None:
         topic = self.send("one").destination
         for body in (*NONE, *UNTELLABLE):
@@ -126,15 +131,22 @@ class Passing(HintsCase):
         topic = self.send("one").destination
         for depth in range(100, 1200, 50):
             text = b"[" * depth + b"]" * depth
-            self.deliver(Message(topic, {}, b'{"event": "wave", "text": %s}' % text))
+            self.deliver(self.sealed(topic, b'{"event": "wave", "text": %s' % text))
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertTrue(all(event["event"] == "wave" for event in self.listener.heard()))
+
+    def sealed(self, topic: str, content: bytes) -> Message:
+        """A hint by somebody with the key."""
+        nonce = f"0123456789abcdef.{next(self.numbers)}.{self.service.wall():.0f}"
+        content += f', "_on": "{topic}", "_but": "{nonce}"'.encode()
+        proof = hmac.digest(HINT_KEY, content, "sha256").hex()
+        return Message(topic, {}, b'%s, "_proof": "%s"}' % (content, proof.encode()))
 
     def test_what_cannot_be_told_is_a_line(self) -> None:
         topic = self.send("one").destination
         for body in UNTELLABLE:
             self.service.clock.advance(1)
             with capturedLogs() as logs:
-                self.deliver(Message(topic, {}, body))
+                self.deliver(self.sealed(topic, body.removesuffix(b"}")))
             (reason,) = [event["reason"] for event in logs if "reason" in event]
             self.assertIn("cannot be sent", reason)

@@ -18,7 +18,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from tests.load.attacks import dialects, lying, sentinels
+from tests.load.attacks import dialects, forging, lying, sentinels
 from tests.load.attacks.attacker import NICENESS
 from tests.load.attacks.dialects import Dialect
 from tests.load.attacks.mutations import cut_up
@@ -174,6 +174,8 @@ async def fuzz(job: dict[str, Any]) -> dict[str, object]:
     """Do a job."""
     if job["dialect"] == "lying broker":
         return await lying.fuzz(job)
+    if job["dialect"] == forging.FORGING:
+        return await forging.forge(job)
     made = {
         "login": lambda: dialects.line(dialects.LOGIN, job["tokens"]),
         "app": lambda: dialects.line(dialects.APP, job["tokens"]),

@@ -63,6 +63,11 @@ class Wire:
             raise ConnectionError(f"{line.split()[0]}: {body['message']}")
         return body
 
+    async def read(self) -> dict[str, Any]:
+        """The next event; an empty one at the end."""
+        event: dict[str, Any] = json.loads(await self._reader.readline() or "{}")
+        return event
+
     def close(self) -> None:
         self._writer.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.load.attacks import watch
 from tests.load.attacks.filling import PASSWORD, Template
+from tests.load.attacks.forging import FORGING
 from tests.load.attacks.server import Target, attacked
 from tests.load.attacks.tools import Tool, tool
 from tests.load.attacks.values import KINDS, YARDSTICK, Attack, Memory, Outcome, Plan, Waits
@@ -157,6 +158,9 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
     job: dict[str, Any] = {"seed": plan.seed, "seconds": plan.during + attack.lead + SLACK}
     if not attack.dialect:
         return {**job, "floods": [_flood(each, ports, tokens) for each in attack.floods]}
+    if attack.dialect == FORGING:
+        job["credential"], job["broker"] = target.broker()
+        return {**job, "dialect": FORGING, "channels": target.channels(), "port": target.login}
     job |= {"dialect": attack.dialect, "inputs": plan.inputs, "seconds": plan.patience}
     if attack.dialect == "stomp":
         job["credential"], ports["stomp"] = target.broker()

@@ -7,6 +7,9 @@ pass for another (Unicode's property Default_Ignorable_Code_Point). Joiners and 
 stay where they join or vary, as emoji and some scripts need them, and so do the tags in the flag of
 a region.
 
+A line that people said begins with a name, or as the service's presentation has it. An event that
+is not a message begins with `MARK`, and so does any other text that could pass for a message.
+
 For programs (`--json`), each reply and event is one line of JSON, as on the wire
 (`docs/protocol.md`, sections 3 and 4) with two differences: replies lack their `token`, and
 messages and the service's own events have a member `user`, their recipient. All of it is ASCII, so
@@ -44,6 +47,9 @@ _UNPRINTABLE = re.compile(
 
 _STRAY = re.compile("()(?<![^\x00-\x7f])[\u200c\u200d\ufe0e\ufe0f]+(?!\u20e3)")
 """Joiners and selectors with nothing before them; keycaps (1️⃣) begin with a digit."""
+
+MARK = " * "
+"""Precedes events of the service. No name has a space, so no line of a person's begins like it."""
 
 FORMER = "(no more)"  # follows the name of an account that was deleted
 
@@ -136,7 +142,7 @@ class _Formatter:
 
     def entries(self, reply: ServiceReply) -> list[OutputLine]:
         if reply.message is not None:
-            return [OutputLine(visible(reply.message))]
+            return [OutputLine(marked(self.presentation, visible(reply.message)))]
         if not reply.ok:
             return [OutputLine("Failed")]
         members = {name: value for name, value in reply.members.items() if name not in _ASIDE}
@@ -162,15 +168,16 @@ class _Formatter:
         if isinstance(value, str):
             return OutputLine(visible(value))
         if isinstance(value, dict):
-            if (said := self._message(value)) is not None:
-                return said
+            if (message := self._message(value)) is not None:
+                return message
             event = self.presentation.events.get(str(value.get("event")))
             for line in (*([event] if event else []), *self.presentation.lines):
                 text: object = line.filled(value, _dated(self.format_time))
                 if text is not None and not line.text:
                     text = value.get("text")
                 if isinstance(text, str):
-                    return OutputLine(visible(text), read_time(member(value, line.time)))
+                    said = f"{MARK if line is event else ''}{visible(text)}"
+                    return OutputLine(said, read_time(member(value, line.time)))
         return OutputLine(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
     def _message(self, value: Mapping[str, object]) -> OutputLine | None:
@@ -212,18 +219,33 @@ def message_pieces(
                 yield visible(piece), False
 
 
+def marked(presentation: Presentation, text: str) -> str:
+    """A visible `text` of the service, with `MARK` if it has the form of a person's message."""
+    for talk in presentation.talks:
+        literals, at = [*map(visible, _PLACES.split(talk.line)[::2])], 0
+        for literal in literals:
+            at = text.find(literal, at)
+            if at < 0:
+                break
+            at += len(literal)
+        if at >= 0 and text.startswith(literals[0]) and text.endswith(literals[-1]):
+            return f"{MARK}{text}"
+    return text
+
+
 def event_entry(
     presentation: Presentation, event: ServiceEvent, format_time: Callable[[float], str] = utc
 ) -> OutputLine:
-    """An event in one line, with its time if the presentation names the member; the text is empty
-    if there is nothing to show. An event that is not in the presentation shows its own text."""
+    """An event in one line behind `MARK`, with its time if the presentation names the member; the
+    text is empty if there is nothing to show. An event that is not in the presentation shows its
+    own text."""
     line = presentation.events.get(str(event.members.get("event")), Line())
     text = line.filled(event.members, _dated(format_time)) if line.text else event.text
     text = event.text if text is None else text
     shown = visible(text[:MOST_TEXT])
     if len(text) > MOST_TEXT or len(shown) > MOST_TEXT:
         shown = f"{shown[:MOST_TEXT]}…"
-    return OutputLine(shown, read_time(member(event.members, line.time)))
+    return OutputLine(shown and f"{MARK}{shown}", read_time(member(event.members, line.time)))
 
 
 def _dated(format_time: Callable[[float], str]) -> Callable[[float], str]:
@@ -239,7 +261,8 @@ def waiting_line(waiting: Waiting) -> str:
 def notices_line(presentation: Presentation, reply: ServiceReply) -> str:
     """The notices in a reply to `login`; empty if there are none."""
     counts = [(each, read_id(member(reply.members, each.member))) for each in presentation.notices]
-    return "; ".join(_notice(each, count) for each, count in counts if count)
+    words = "; ".join(_notice(each, count) for each, count in counts if count)
+    return marked(presentation, words)
 
 
 def _notice(notice: Notice, count: int) -> str:
@@ -369,10 +392,10 @@ class TextFormat:
         return lines
 
     def failed(self, problem: ClientError) -> Sequence[str]:
-        return [problem_line(problem)]
+        return [marked(self.vocabulary.presentation, problem_line(problem))]
 
     def user_failed(self, user: str, problem: ClientError) -> Sequence[str]:
-        return [problem_line(problem)]
+        return self.failed(problem)
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
         return [message_line(self.vocabulary.presentation, message)]

@@ -257,7 +257,7 @@ class Lobby(ExamplesCase):
         shown = "\n".join(bob.lines).replace("[<user>]", "<user>")
         self.assertIn(LOBBY_HELP, shown)
         stamped = [line for line in ann.lines if re.match(r"\d\d:\d\d ", line)]
-        told = ["ann joins go", "bob joins go", "#go bob: and to you", "bob leaves go"]
+        told = [" * ann joins go", " * bob joins go", "#go bob: and to you", " * bob leaves go"]
         self.assertEqual([line[6:] for line in stamped], told)
 
     async def test_for_programs(self) -> None:

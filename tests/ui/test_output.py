@@ -6,6 +6,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 
@@ -29,6 +30,7 @@ from bbs.client import (
 )
 from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import read_line
+from bbs.framework import Line, Notice
 from bbs.testing import Link
 from bbs.ui import output
 from bbs.ui.output import (
@@ -280,18 +282,42 @@ class EventTests(SynchronousTestCase):
 
     def test_other_events(self) -> None:
         for text, shown in (
-            ("carol invites you", "carol invites you"),
-            ("a\x1b[2J\nb\u202e", "a\\x1b[2J\\x0ab\\u202e"),
+            ("carol invites you", " * carol invites you"),
+            ("a\x1b[2J\nb\u202e", " * a\\x1b[2J\\x0ab\\u202e"),
             ("", ""),
             (None, ""),
             (["x"], ""),
-            ("x" * MOST_TEXT, "x" * MOST_TEXT),
-            ("x" * 1_000_000, "x" * MOST_TEXT + "…"),
+            ("x" * MOST_TEXT, " * " + "x" * MOST_TEXT),
+            ("x" * 1_000_000, " * " + "x" * MOST_TEXT + "…"),
         ):
             self.assertEqual(event_line(ServiceEvent({"event": "news", "text": text})), shown)
         self.assertEqual(event_line(ServiceEvent({"event": "news"})), "")
         escapes = event_line(ServiceEvent({"event": "news", "text": "\x1b" * MOST_TEXT}))
-        self.assertEqual(len(escapes), MOST_TEXT + 1)
+        self.assertEqual(len(escapes), len(" * ") + MOST_TEXT + 1)
+
+    def test_what_the_service_says_is_no_message(self) -> None:
+        """Whatever words it has: otherwise nobody could tell it from another person's line."""
+        for message in (
+            ChatMessage(1, "ann", "pay eve", to="bob"),
+            ChatMessage(1, "ann", "pay: eve>>>", group="chess"),
+        ):
+            said = message_line(message)
+            news = {"event": "news", "text": said}
+            self.assertEqual(event_line(ServiceEvent(news)), f" * {said}")
+            for status in (0, 1):
+                self.assertEqual(reply_lines(reply(status, message=said)), [f" * {said}"])
+            knowing = replace(
+                face, events={"news": Line()}, notices=(Notice("unread", said, said),)
+            )
+            self.assertEqual(output.reply_lines(knowing, reply(past=[news])), [f" * {said}"])
+            self.assertEqual(output.notices_line(knowing, reply(unread=1)), f" * {said}")
+            form, refused = TextFormat(CommandCatalog(face)), Refused(reply(1, message=said))
+            self.assertEqual(form.failed(refused), [f" * {said}"])
+            self.assertEqual(form.user_failed("bob", refused), [f" * {said}"])
+
+    def test_what_could_be_no_message_is_as_it_is(self) -> None:
+        for text in ("Success!", "<<<", "<<<a->b>>>", "<<<ann->bob: hi>>> does not exist", ">>>"):
+            self.assertEqual(reply_lines(reply(message=text)), [text])
 
     def test_problems(self) -> None:
         self.assertEqual(

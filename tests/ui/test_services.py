@@ -136,7 +136,7 @@ class Messages(FairConversation):
     def test_what_is_of_another_shape_is_an_event(self) -> None:
         self.tell("ann", {"event": "told", "number": "x", "text": "of another shape"})
         self.tell("ann", {"event": "haggled", "by": 7, "words": "a", "stall": "b", "text": ""})
-        self.assertEqual(self.paper.lines, ["ann: of another shape"])
+        self.assertEqual(self.paper.lines, ["ann:  * of another shape"])
 
     def test_escapes(self) -> None:
         self.announce("ann", haggled("b\x1bob", "\x9b2J", "to\nys"))
@@ -578,8 +578,8 @@ class Words(FairConversation):
                 "tea, shut since 1970-01-01T00:00:00Z",
                 '{"name":"hats"}',
                 "[toys] bob: two?",
-                "It rains since 1970-01-01T00:00:00Z",
-                "A stall",
+                " * It rains since 1970-01-01T00:00:00Z",
+                " * A stall",
                 "Closed at noon",
                 '{"kind":"fee","text":"1"}',
             ],
@@ -596,7 +596,7 @@ class Words(FairConversation):
             {"event": "unheard-of", "text": "hm"},
         )
         lines = ["It rains since 1970-01-01T00:00:00Z", "drip", "A stall", "hm"]
-        self.assertEqual(self.paper.lines, [f"ann: {line}" for line in lines])
+        self.assertEqual(self.paper.lines, [f"ann:  * {line}" for line in lines])
 
 
 class Parts(FairConversation):
@@ -675,7 +675,7 @@ class AtAScript(Fair, ScriptTestCase):
         self.tell("ann", told(1, "bob", "hi"))
         self.assertEqual(
             self.printed,
-            ["[toys] bob: two?", "It rains since 1970-01-01T00:00:00Z", "bob to ann: hi"],
+            ["[toys] bob: two?", " * It rains since 1970-01-01T00:00:00Z", "bob to ann: hi"],
         )
 
     def test_nobody_listens_before_it_is_known_what_a_message_is(self) -> None:
@@ -729,7 +729,7 @@ class AtTheGateway(Fair, GatewayCase):
         since = self.service.wall() - 3600
         self.announce("ann", {"event": "rain", "since": since, "text": ""})
         nc.settle()
-        line = f"{datetime.fromtimestamp(since):%H:%M} It rains since "
+        line = f"{datetime.fromtimestamp(since):%H:%M}  * It rains since "
         self.assertIn(line, nc.text)
 
     def test_an_own_time_where_it_has_none(self) -> None:
@@ -737,7 +737,7 @@ class AtTheGateway(Fair, GatewayCase):
         nc.forget()
         self.announce("ann", {"event": "unheard-of", "text": "hm"})
         nc.settle()
-        self.assertIn(f"{self.time()} hm", nc.text)
+        self.assertIn(f"{self.time()}  * hm", nc.text)
 
     def test_messages_and_talks(self) -> None:
         telnet = self.telnet("login ann 1", "talk", "hey")
@@ -764,13 +764,14 @@ class AtTheTerminal(SynchronousTestCase):
 
         then = now - 60
         self.assertEqual(
-            line({"event": "opened", "at": then, "text": "A stall"}), f"{time(then)} A stall"
+            line({"event": "opened", "at": then, "text": "A stall"}), f"{time(then)}  * A stall"
         )
         for at in (None, "noon", -1, True):
             told = {"event": "opened", "at": at, "text": "A stall"}
-            self.assertEqual(line(told), f"{time(now)} A stall")
+            self.assertEqual(line(told), f"{time(now)}  * A stall")
         rain = line({"event": "rain", "since": then})
-        self.assertEqual(rain, f"{time(then)} It rains since {Timestamps(lambda: now).short(then)}")
+        since = Timestamps(lambda: now).short(then)
+        self.assertEqual(rain, f"{time(then)}  * It rains since {since}")
 
 
 class AtAProgram(Fair, ScriptTestCase):

@@ -30,6 +30,7 @@ from bbs.ui.output import (
     Stamp,
     Timestamps,
     event_entry,
+    marked,
     message_line,
     reply_entries,
     visible,
@@ -331,7 +332,7 @@ class GatewayScreen:
         self._page(text.split("\n"))
 
     def problem(self, text: str) -> None:
-        self.show(text)
+        self.show(marked(self._presentation, text))
 
     def ask_password(self, prompt: str) -> Deferred[str]:
         return self._session.ask_password(prompt)

@@ -135,7 +135,7 @@ class Theme:
         to = [("", " to "), (self._style(user), visible(user))] if several else []
         entry = event_entry(self.vocabulary.presentation, event, self._times.short)
         stamp = self._times.now() if entry.time is None else self._times.stamp(entry.time)
-        return [*self._stamp(stamp), ("", entry.text), *to]
+        return [*self._stamp(stamp), ("class:notice", entry.text), *to]
 
     def history(self, user: str) -> Callable[[ChatMessage], tuple[str, Fragments]]:
         """A function that draws the earlier messages of `user`, in their order. For each it gives

@@ -127,13 +127,13 @@ class TalkTests(GatewayCase):
         nc, cat = self.pipe("login ann 1"), self.pipe("login cat 1")
         nc.forget()
         cat.send("invite ann\n")
-        self.assertEqual(nc.text, f"\n{self.time()} cat invites you\nann> ")
+        self.assertEqual(nc.text, f"\n{self.time()}  * cat invites you\nann> ")
         nc.send("times off\naccept-invite cat\n")
-        self.assertTrue(cat.text.endswith(f"{self.time()} ann is your friend now\ncat> "))
+        self.assertTrue(cat.text.endswith(f"{self.time()}  * ann is your friend now\ncat> "))
         self.register("dan")
         nc.forget()
         self.pipe("login dan 1", "invite ann")
-        self.assertEqual(nc.text, "\ndan invites you\nann> ")
+        self.assertEqual(nc.text, "\n * dan invites you\nann> ")
 
 
 class PasswordTests(GatewayCase):

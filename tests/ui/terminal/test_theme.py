@@ -155,8 +155,9 @@ class LooksTests(SynchronousTestCase):
 
     def test_events(self) -> None:
         event = ServiceEvent({"event": "news", "text": "the \x07 end"})
-        self.assertEqual(text(self.looks.event("ann", event, False)), "15:00 the \\x07 end")
-        self.assertEqual(text(self.looks.event("ann", event, True)), "15:00 the \\x07 end to ann")
+        shown = "15:00  * the \\x07 end"
+        self.assertEqual(text(self.looks.event("ann", event, False)), shown)
+        self.assertEqual(text(self.looks.event("ann", event, True)), f"{shown} to ann")
 
     def test_own_words(self) -> None:
         self.assertEqual(theme.notice("a\nb"), [("class:notice", "a\nb")])

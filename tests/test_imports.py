@@ -90,6 +90,10 @@ class Loads(SynchronousTestCase):
         known = {f"bbs.core.{each}" for each in ("addresses", "audit", "errors", "values")}
         ours = {*known, "bbs.protocols.stomp", *doors}
         self.check(broker, ours, {*HEAVY, REACTOR})
+        # What stomper needs of it has the name of a module of Python's own.
+        packages = {name.partition(".")[0] for name in client | broker}
+        self.assertEqual(packages & {"future", "past", "libfuturize", "libpasteurize"}, set())
+        self.assertIn("stomper", packages)
 
     def test_a_client_of_the_service(self) -> None:
         (loaded,) = self.loaded("import bbs.client")

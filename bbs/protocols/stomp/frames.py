@@ -3,8 +3,10 @@
 STOMP 1.0, 1.1 and 1.2 (https://stomp.github.io/stomp-specification-1.2.html). `FrameCutter` takes
 bytes in any segmentation; `encode` is the way back. Neither uses a socket or a reactor.
 
-`stomper` (0.4.3) gives the list of commands, and `stomper.Frame.pack()`, which lays the frame out.
-The rest of it is not correct enough, so this module does the rest itself:
+`stomper` (0.4.3) gives the list of commands, and `stomper.Frame.pack()`, which lays the frame out:
+`_pack` is the only place that calls it. It is never given bytes of a peer's to read, and its own
+dependency `future` is not even imported on Python 3. The rest of it is not correct enough, so this
+module does the rest itself:
 
 * `Frame.pack()` escapes nothing: it gets headers that are escaped for the version.
 * Its bodies are text: it gets an empty body, and the bytes are put in before the NUL.
@@ -71,21 +73,27 @@ def encode(frame: Frame, version: str = "1.2") -> bytes:
     Raises FrameError for an unknown command, and for a header that cannot be written in `version`:
     a line end in 1.0, a carriage return in 1.1, a NUL in any.
     """
-    packer = stomper.Frame()
-    try:
-        packer.cmd = frame.command
-    except stomper.FrameError:
-        raise FrameError(f"no such command: {frame.command[:40]!r}") from None
     escapes = _ESCAPES["1.0" if frame.command in _HANDSHAKE else version]
     headers = dict(frame.headers)
     if frame.body or "content-length" in headers:
         headers["content-length"] = str(len(frame.body))
-    packer.headers = {
+    written = {
         _escape(name, escapes, "\r\n\0:"): _escape(value, escapes, "\r\n\0")
         for name, value in headers.items()
     }
-    head: bytes = packer.pack().removesuffix("\0\n").encode()
-    return head + frame.body + b"\0\n"
+    return _pack(frame.command, written) + frame.body + b"\0\n"
+
+
+def _pack(command: str, headers: Mapping[str, str]) -> bytes:
+    """Lay out the head of a frame, with `headers` that are escaped."""
+    packer = stomper.Frame()
+    try:
+        packer.cmd = command
+    except stomper.FrameError:
+        raise FrameError(f"no such command: {command[:40]!r}") from None
+    packer.headers = headers
+    head: str = packer.pack().removesuffix("\0\n")
+    return head.encode()
 
 
 def encode_plain_send(destination: str, body: bytes) -> bytes:

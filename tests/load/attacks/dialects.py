@@ -122,6 +122,11 @@ FRAMES = (
     "DISCONNECT\nreceipt:x\n\n\0",
     "SEND\ndestination:/topic/fuzz\ntransaction:{i}\ncontent-length:{i}\n\nx\0",
     "MESSAGE\nmessage-id:1\n\n\0",
+    "SEND\r\ndestination:{d}\r\nx:\\c\\r\\n\\\\ \\q\r\nx:again\r\n\r\nhello\0\r\n",
+    "SEND\ndestination:{d}\nlong:" + "y" * 3000 + "\nreceipt:" + "z" * 3000 + "\n\nhello\0",
+    "SUBSCRIBE\nid:\\c{i}\ndestination:/topic/fuzz\nack:client-individual\n\n\0",
+    "SEND\ndestination:/topic/fuzz\ncontent-length:99999999999\n\n\0",
+    "".join(f"{name}:{name}\n" for name in ("SEND\ndestination", *range(300))) + "\n\0",
     "\n\n\n",
 )
 

@@ -14,7 +14,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -104,7 +104,7 @@ def forged(topic: str, number: int) -> Iterator[bytes]:
         yield _encode({"event": "notice", "id": 0, "_asked": own, **seal})
 
 
-def _encode(hint: dict[str, object]) -> bytes:
+def _encode(hint: Mapping[str, object]) -> bytes:
     return json.dumps(hint).encode()
 
 

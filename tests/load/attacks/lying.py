@@ -36,12 +36,20 @@ FRAMES = (
     HEAD + "\n[]\0",
     HEAD + '\n{"event": "message", "id": {i}, "_after": {"1": {i}}, "_proof": "00"}\0',
     HEAD + '\n{"event": {"event": []}}\0',
+    HEAD + 'x:\\c\\n\\\\\nx:again\n\n{"event": "message", "id": {i}}\0',
+    HEAD.replace("\n", "\r\n") + "long:" + "y" * 3000 + "\r\n\r\nnull\0\r\n",
     "MESSAGE\nsubscription:none\nmessage-id:{i}\ndestination:/topic/x\n\nnull\0",
     "RECEIPT\nreceipt-id:{i}\n\n\0",
     "RECEIPT\n\n\0",
     "\n",
 )
-FATAL = ("ERROR\nmessage:no\n\nno\0", "CONNECTED\nversion:1.2\n\n\0", "SEND\ndestination:/x\n\n\0")
+FATAL = (
+    "ERROR\nmessage:no\n\nno\0",
+    "CONNECTED\nversion:1.2\n\n\0",
+    "SEND\ndestination:/x\n\n\0",
+    HEAD + "x:\\q\n\n{}\0",
+    HEAD + "content-length:{i}\n\n{}\0",
+)
 """What a client has to end its connection for; it comes back a while later."""
 
 
@@ -104,7 +112,7 @@ async def _lie(job: dict[str, Any], found: Counter[str], over: float) -> None:
         for writer, subscriptions in [*_broker.clients.items()]:
             if writer.is_closing():
                 continue
-            pieces = [_input(chance, subscriptions) for _ in range(PIECE)]
+            pieces = [nearly_a_frame(chance, subscriptions) for _ in range(PIECE)]
             found["inputs"] += PIECE
             for piece in cut_up(chance, b"".join(pieces)):
                 writer.write(piece)
@@ -115,7 +123,8 @@ async def _lie(job: dict[str, Any], found: Counter[str], over: float) -> None:
         await asyncio.sleep(0.005)
 
 
-def _input(chance: random.Random, subscriptions: list[tuple[str, str]]) -> bytes:
+def nearly_a_frame(chance: random.Random, subscriptions: list[tuple[str, str]]) -> bytes:
+    """What a lying broker sends a client with these subscriptions."""
     text = chance.choice(FATAL) if chance.random() < RARE else chance.choice(FRAMES)
     ident, destination = chance.choice(subscriptions or [("1", "/topic/x")])
     text = text.replace("{s}", ident).replace("{d}", destination)

@@ -159,6 +159,16 @@ class LooksTests(SynchronousTestCase):
         self.assertEqual(text(self.looks.event("ann", event, False)), shown)
         self.assertEqual(text(self.looks.event("ann", event, True)), f"{shown} to ann")
 
+    def test_no_person_has_the_style_of_an_event(self) -> None:
+        """Where a long one wraps, its next rows have no mark."""
+        event = ServiceEvent({"event": "news", "text": "the end"})
+        message = ChatMessage(1, "bob", "the end", "ann")
+        for said, styles in (
+            (self.looks.event("ann", event, False), {"class:notice"}),
+            (self.looks.message("ann", message, False), {""}),
+        ):
+            self.assertEqual({style for style, words, *_ in said if "the end" in words}, styles)
+
     def test_own_words(self) -> None:
         self.assertEqual(theme.notice("a\nb"), [("class:notice", "a\nb")])
         self.assertEqual(theme.problem("a"), [("class:problem", "a")])

@@ -8,7 +8,8 @@ stay where they join or vary, as emoji and some scripts need them, and so do the
 a region.
 
 A line that people said begins with a name, or as the service's presentation has it. An event that
-is not a message begins with `MARK`, and so does any other text that could pass for a message.
+is not a message begins with `MARK` where people read it at once, and so does any other text that
+could pass for a message. Programs read what scripts print, so there only the latter has it.
 
 For programs (`--json`), each reply and event is one line of JSON, as on the wire
 (`docs/protocol.md`, sections 3 and 4) with two differences: replies lack their `token`, and
@@ -176,7 +177,7 @@ class _Formatter:
                 if text is not None and not line.text:
                     text = value.get("text")
                 if isinstance(text, str):
-                    said = f"{MARK if line is event else ''}{visible(text)}"
+                    said = marked(self.presentation, visible(text))
                     return OutputLine(said, read_time(member(value, line.time)))
         return OutputLine(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
@@ -234,9 +235,13 @@ def marked(presentation: Presentation, text: str) -> str:
 
 
 def event_entry(
-    presentation: Presentation, event: ServiceEvent, format_time: Callable[[float], str] = utc
+    presentation: Presentation,
+    event: ServiceEvent,
+    format_time: Callable[[float], str] = utc,
+    *,
+    mark: str = MARK,
 ) -> OutputLine:
-    """An event in one line behind `MARK`, with its time if the presentation names the member; the
+    """An event in one line behind `mark`, with its time if the presentation names the member; the
     text is empty if there is nothing to show. An event that is not in the presentation shows its
     own text."""
     line = presentation.events.get(str(event.members.get("event")), Line())
@@ -245,7 +250,7 @@ def event_entry(
     shown = visible(text[:MOST_TEXT])
     if len(text) > MOST_TEXT or len(shown) > MOST_TEXT:
         shown = f"{shown[:MOST_TEXT]}…"
-    return OutputLine(shown and f"{MARK}{shown}", read_time(member(event.members, line.time)))
+    return OutputLine(shown and f"{mark}{shown}", read_time(member(event.members, line.time)))
 
 
 def _dated(format_time: Callable[[float], str]) -> Callable[[float], str]:
@@ -401,8 +406,9 @@ class TextFormat:
         return [message_line(self.vocabulary.presentation, message)]
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
-        line = event_entry(self.vocabulary.presentation, event).text
-        return [line] if line else []
+        presentation = self.vocabulary.presentation
+        line = event_entry(presentation, event, mark="").text
+        return [marked(presentation, line)] if line else []
 
     def logged_out(self, user: str) -> Sequence[str]:
         return []  # The reply to the next command says so; the format has no line of its own.

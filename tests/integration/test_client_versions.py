@@ -33,9 +33,6 @@ OLDER = "0.3.0"
 EXAMPLES = "0c6d60d9ae97de72e59cc13834cb813a6c82c78e"
 """A commit that has the examples as they were with that version."""
 
-MARK = " * "
-"""What clients of today put before events, and those of that version do not."""
-
 SCRIPT_TIMEOUT = 60.0
 
 TODAY: Mapping[str, str] = {}
@@ -411,8 +408,7 @@ class OlderLobby(VersionsCase):
         ]
         told = ["ann is ready in chess", "ann joins chess", "ann leaves chess"]
         for paths, program in ((older(), BIN / "bbs"), (TODAY, BIN / "bbs"), (TODAY, lobby())):
-            printed = await self.printed(service, paths, script, program=program)
-            lines = [each.removeprefix(MARK) for each in printed.splitlines()]
+            lines = (await self.printed(service, paths, script, program=program)).splitlines()
             self.assertEqual(sorted(each for each in lines if each in told), told)
             self.assertEqual([each for each in lines if each not in told], expected)
 
@@ -502,8 +498,7 @@ class OlderNotes(VersionsCase):
         told = {"<<<ann->bob: hello>>>", "ann rolls 6 for you"}
         said = []
         for paths, program in ((older(), BIN / "bbs"), (TODAY, BIN / "bbs"), (TODAY, notes())):
-            printed = await self.printed(service, paths, script, program=program)
-            lines = [each.removeprefix(MARK) for each in printed.splitlines()]
+            lines = (await self.printed(service, paths, script, program=program)).splitlines()
             self.assertEqual({each for each in lines if each in told}, told)
             said.append([re.sub(r"\d+", "…", each) for each in lines if each not in told])
         self.assertEqual(said[1:], [said[0]] * 2)

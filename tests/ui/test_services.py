@@ -578,8 +578,8 @@ class Words(FairConversation):
                 "tea, shut since 1970-01-01T00:00:00Z",
                 '{"name":"hats"}',
                 "[toys] bob: two?",
-                " * It rains since 1970-01-01T00:00:00Z",
-                " * A stall",
+                "It rains since 1970-01-01T00:00:00Z",
+                "A stall",
                 "Closed at noon",
                 '{"kind":"fee","text":"1"}',
             ],
@@ -675,7 +675,7 @@ class AtAScript(Fair, ScriptTestCase):
         self.tell("ann", told(1, "bob", "hi"))
         self.assertEqual(
             self.printed,
-            ["[toys] bob: two?", " * It rains since 1970-01-01T00:00:00Z", "bob to ann: hi"],
+            ["[toys] bob: two?", "It rains since 1970-01-01T00:00:00Z", "bob to ann: hi"],
         )
 
     def test_nobody_listens_before_it_is_known_what_a_message_is(self) -> None:

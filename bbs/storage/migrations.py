@@ -26,9 +26,10 @@ from playhouse.migrate import MySQLMigrator as PlayhouseMySQL
 from playhouse.migrate import SchemaMigrator, migrate
 from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
 
+from bbs.core.values import NAME_LENGTH
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.framework_migrations import FIRST_SERVICE, STEPS
-from bbs.storage.models import MODELS, Table
+from bbs.storage.models import MODELS, Table, User
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, create_table
 
 VERSION = 11  # The framework's schema that this code works on.
@@ -48,6 +49,7 @@ gives up and is tried again."""
 RETRY_DELAY = 0.2  # Seconds until it is tried again: in these the other statements go on.
 _LOCKED = (1205, 1213)  # MySQL's error numbers of a lock time-out and of a deadlock.
 WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05  # Attempts to turn an SQLite file to WAL, with a pause (s).
+LARGEST_VERSION = 2**31 - 1  # That the columns have room for on MySQL.
 NAMED = 4  # The first version with a row that names the service, once always `FIRST_SERVICE`.
 REACHED = 8  # The first version whose rows have the reached and the oldest usable version.
 
@@ -65,21 +67,52 @@ class Versions:
 
 
 def current(database: peewee.Database) -> Versions:
-    """Read the versions of the tables in `database`, 0 for none."""
-    return _versions(_tables(database))
+    """Read the versions of the tables in `database`, 0 for none. DatabaseRefused if they are
+    malformed."""
+    return _versions(database, _tables(database))
 
 
-def _versions(tables: Mapping[str, Collection[str]]) -> Versions:
-    framework, service = _row(tables, SchemaVersion), _row(tables, ServiceVersion)
+def _versions(database: peewee.Database, tables: Mapping[str, Collection[str]]) -> Versions:
+    framework = _stored(database, tables, SchemaVersion)
     if framework is None:
         return Versions(0, 0)
-    reached = max(framework.version, framework.reached or 0)
+    _, version, reached = framework
+    reached = max(version, reached)
     if reached < NAMED:
         return Versions(reached, 1, FIRST_SERVICE, reached, 1)
+    service = _stored(database, tables, ServiceVersion)
     if service is None:  # A server was killed while it made the tables.
-        return Versions(reached, 0, framework_from=framework.version)
-    of_service = max(service.version, service.reached or 0)
-    return Versions(reached, of_service, service.name, framework.version, service.version)
+        return Versions(reached, 0, framework_from=version)
+    name, oldest, latest = service
+    return Versions(reached, max(oldest, latest), name, version, oldest)
+
+
+def _stored(
+    database: Any, tables: Mapping[str, Collection[str]], model: type[Table]
+) -> tuple[str, int, int] | None:
+    """The one row of a table of versions, as a name ("" if the table has none), the oldest usable
+    version and the reached one (0 if it is not stored); None without a row. SQLite stores any value
+    in any column, and a model would fail at one of another type."""
+    table = model._meta.table_name
+    if table not in tables:
+        return None
+    columns = [each for each in ("name", "version", "reached") if each in tables[table]]
+    stored = peewee.Table(table)
+    wanted = [getattr(stored.c, each) for each in columns] or [peewee.SQL("NULL")]
+    rows = [*stored.select(*wanted).limit(2).tuples().execute(database)]
+    if not rows:
+        return None
+    row = dict(zip(columns, rows[0], strict=False))
+    name, version, reached = row.get("name", ""), row.get("version"), row.get("reached") or 0
+    if (
+        len(rows) > 1
+        or not (isinstance(name, str) and name.isprintable() and len(name) <= NAME_LENGTH)
+        or not (type(version) is int and 1 <= version <= LARGEST_VERSION)
+        or not (type(reached) is int and 0 <= reached <= LARGEST_VERSION)
+    ):
+        found = f"{rows[0]!r:.60}" if len(rows) == 1 else "several rows"
+        raise DatabaseRefused(f"the database has a malformed version in {table}: {found}")
+    return name, version, reached
 
 
 def upgrade(
@@ -111,6 +144,8 @@ def upgrade(
     with (_lock_sqlite if sqlite else _lock_mysql)(database, patience):
         before = current(database)
         check(before, schema, version)
+        if not (before.framework and before.service):
+            _check_empty(database)
         if before.framework == 0:
             for model in (*MODELS, SchemaVersion, ServiceVersion):
                 create_table(database, model)
@@ -133,7 +168,7 @@ def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions 
     """The versions in `database` if there is certainly nothing to do; otherwise None."""
     try:
         tables = _tables(database)
-        there = _versions(tables)
+        there = _versions(database, tables)
         enough = there.framework >= version and there.service >= schema.version
         if not enough or _lacking(tables, schema) is not None:
             return None
@@ -201,6 +236,16 @@ def newer(there: Versions, schema: Schema) -> str:
     )
 
 
+def _check_empty(database: peewee.Database) -> None:
+    """Refuse a database with users and without a version: today's would be wrong for its tables."""
+    there = "user" in _tables(database)
+    if there and User.select(peewee.SQL("1")).tuples().first():
+        raise DatabaseRefused(
+            "the database has a table user with rows, and no version of bbs: it is another"
+            " program's, or damaged"
+        )
+
+
 def _check_tables(database: peewee.Database, schema: Schema) -> None:
     """Refuse a database that lacks a column of a model: its version was not raised."""
     lacking = _lacking(_tables(database), schema)
@@ -237,13 +282,6 @@ SELECT made.name, had.name FROM sqlite_master AS made JOIN pragma_table_info(mad
 WHERE made.type = 'table'"""
 _MYSQL_COLUMNS = """\
 SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()"""
-
-
-def _row(tables: Mapping[str, Collection[str]], model: type[Table]) -> Any:
-    """The one row of a table, with as many of today's columns as the table has, or None."""
-    columns = tables.get(model._meta.table_name, ())
-    there = [field for name, field in model._meta.columns.items() if name in columns]
-    return model.select(*there).first() if there else None
 
 
 def _stamp(version: int, oldest: int) -> None:

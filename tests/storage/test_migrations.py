@@ -193,6 +193,35 @@ class Upgrading(MigrationCase):
         rows = self.db.execute_sql("SELECT id, version FROM schema_version").fetchall()
         self.assertEqual([*rows], [(1, 9)])
 
+    def test_malformed_versions(self) -> None:
+        """They are refused in words, at every start."""
+        migrations.upgrade(self.db, board.schema)
+        any_value = () if self.on_mysql else ("'eleven'", "3.5", "x'0b'", str(2**40))
+        for table in ("schema_version", "service_version"):
+            for version in ("0", "-5", *any_value):
+                self.db.execute_sql(f"UPDATE {table} SET version = {version}")
+                for read in (migrations.current, self.to_today):
+                    error = self.assertRaises(DatabaseRefused, read, self.db)
+                    self.assertIn(f"malformed version in {table}: (", str(error))
+            self.db.execute_sql(f"UPDATE {table} SET version = 1")
+        self.db.execute_sql("INSERT INTO schema_version (version, reached) VALUES (1, 1)")
+        error = self.assertRaises(DatabaseRefused, migrations.current, self.db)
+        told = "the database has a malformed version in schema_version: several rows"
+        self.assertEqual(str(error), told)
+
+    def test_users_without_a_version(self) -> None:
+        """Nobody knows which steps their tables need."""
+        for table in ("service_version", "schema_version"):
+            migrations.upgrade(self.db, board.schema)
+            self.add_user(table)
+            self.db.execute_sql(f"DELETE FROM {table}")
+            error = self.assertRaises(DatabaseRefused, self.to_today, self.db)
+            self.assertIn("no version of bbs", str(error))
+            User.delete().execute()
+
+    def to_today(self, database: Any) -> None:
+        migrations.upgrade(database, board.schema)
+
     def test_what_a_step_of_several_is_good_for(self) -> None:
         """Of one that is cut off behind a step, the next goes on with the one after it."""
         self.upgrade(8, oldest=8)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
@@ -28,13 +29,18 @@ from bbs.rules import fleets
 from bbs.rules.fleet_admin import By
 from bbs.scaling.data_folder import Unusable
 from bbs.storage import migrations, sqlite_backup
-from bbs.storage.engines import DatabaseRefused, connect_to, without_password
+from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, summary, without_password
+from bbs.storage.migrations import Versions
 from bbs.storage.models import User
 from bbs.storage.schema import Schema
-from bbs.storage.sqlite_backup import CopyRefused, NoDatabase
+from bbs.storage.sqlite_backup import CHECKSUM, CopyRefused, NoDatabase
 
 DB = "`bbs db`: show the version of the database's schema, or upgrade it."
-BACKUP = "`bbs backup FILE`: the database of a running service, in one consistent file."
+BACKUP = """\
+`bbs backup FILE`: the database of a running service, in one consistent file.
+
+FILE.sha256 gets its checksum, which `bbs restore` and `sha256sum -c` compare.
+"""
 RESTORE = """\
 `bbs restore FILE`: replace the database, while no server runs, by a file that `bbs backup` made.
 
@@ -96,31 +102,63 @@ def backup(argv: Sequence[str], program: Program) -> int:
         path = file_of(config, "backup")
         if sqlite_backup.is_same(options.file, path):
             raise CopyRefused(f"{options.file} is the database itself")
-        if os.path.lexists(options.file):
-            # The copy is renamed into place, which would replace a device, for example.
-            if not os.path.isfile(options.file):
-                raise CopyRefused(f"{options.file} is not a regular file")
-            if not options.force:
-                raise sqlite_backup.exists(options.file)
+        _check_target(options.file, options.force)
+        schema = program.service().schema
         with connected(config.database.url) as database:
             versions = migrations.current(database)
-            migrations.check_owner(versions, program.service().schema)
+            migrations.check_owner(versions, schema)
             if not versions.framework:
                 raise CopyRefused(f"{path}: not a database of {program.name}")
         os.nice(sqlite_backup.NICENESS)
         with sqlite_backup.part_of(options.file) as part:
             sqlite_backup.copy(path, part)
-            sqlite_backup.check(part)
+            sqlite_backup.check(part, options.file)
             with connected(sqlite_backup.url_of(part)):
                 people: int = User.select().count()
-            length = os.path.getsize(part)
+            doubt = _doubt(part, options.file, versions, schema)
+            length, digest = os.path.getsize(part), sqlite_backup.digest_of(part)
+            with suppress(FileNotFoundError):  # Never one checksum next to another backup.
+                os.unlink(options.file + CHECKSUM)
             sqlite_backup.put(part, options.file, over=options.force)
+        sqlite_backup.write_checksum(options.file, digest)
     except (ConfigError, DatabaseRefused, CopyRefused) as error:
         return program.fail("backup", error)
     record(config, options.data, by, "backup", options.file)
     whose = "1 person" if people == 1 else f"{people} people"
     print(f"{options.file}: {length / 2**20:.1f} MiB, {whose}")
-    return 0
+    return program.fail("backup", f"restore would refuse this copy: {doubt}") if doubt else 0
+
+
+def _check_target(file: str, force: bool) -> None:
+    """Raise CopyRefused if the backup `file` or its checksum must not be written."""
+    for path in (file, file + CHECKSUM):
+        # The copy is renamed into place, which would replace a device, for example.
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise sqlite_backup.not_regular(path)
+    if not force:
+        if os.path.lexists(file):
+            raise sqlite_backup.exists(file)
+        sqlite_backup.read_checksum(file)  # Of a backup that is gone, and not somebody's file.
+
+
+def _doubt(part: str, file: str, there: Versions, schema: Schema) -> CopyRefused | None:
+    """Why `restore` would refuse the copy `part`, as far as that is known before an upgrade."""
+    try:
+        sqlite_backup.check_objects(part, file)
+        if there.framework == migrations.VERSION and there.service == schema.version:
+            sqlite_backup.compare(part, _definitions(schema), file)
+        sqlite_backup.check_rows(part, file)
+    except CopyRefused as error:
+        return error
+    return None
+
+
+def _definitions(schema: Schema) -> Mapping[str, str]:
+    """The tables that this program makes."""
+    with connected("sqlite:///:memory:", create=True) as database:
+        migrations.upgrade(database, schema)
+        made: Any = database
+        return sqlite_backup.definitions(made.connection())
 
 
 def file_of(config: Configuration, what: str) -> str:
@@ -152,12 +190,15 @@ def restore(argv: Sequence[str], program: Program) -> int:
         config = configuration(options.config, options.data, program.name)
         path = file_of(config, "restore")
         with _alone(options.data, path, program.name):
-            _restore(options.file, path, options.force, by, program)
+            is_proved = _restore(options.file, path, options.force, by, program)
     except InUse as error:
         return program.fail("restore", f"{error}: stop it first")
     except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
         return program.fail("restore", error)
     record(config, options.data, by, "restore", options.file)
+    if not is_proved:
+        reason = f"there is no {options.file}{CHECKSUM}, so a changed text would not be noticed"
+        print(f"{program.name} restore: {reason}", file=sys.stderr)
     print(f"restored {options.file} to {path}; {NOTE.format(program.name)}")
     return 0
 
@@ -204,7 +245,8 @@ def _lock_existing(folder: str) -> IO[str] | None:
     return lock
 
 
-def _restore(file: str, path: str, force: bool, by: By, program: Program) -> None:
+def _restore(file: str, path: str, force: bool, by: By, program: Program) -> bool:
+    """Replace the database at `path`; returns whether a checksum proved `file`."""
     if sqlite_backup.is_same(file, path):
         raise CopyRefused(f"{file} is the database itself")
     if not os.path.exists(file):
@@ -213,31 +255,58 @@ def _restore(file: str, path: str, force: bool, by: By, program: Program) -> Non
         raise sqlite_backup.exists(path)
     sqlite_backup.check_alone(path)  # Before the parts that take long.
     with sqlite_backup.part_of(path) as part:
-        _prepare(file, part, by, program)
+        is_proved = _prepare(file, part, by, program)
         _give_to_owner(part, path)
         sqlite_backup.make_way(path)
         sqlite_backup.put(part, path, over=force)
+    return is_proved
 
 
-def _prepare(file: str, part: str, by: By, program: Program) -> None:
-    """Make `part` a copy of `file`, upgraded to this program's schema."""
+def _prepare(file: str, part: str, by: By, program: Program) -> bool:
+    """Make `part` a copy of `file`, upgraded to this program's schema, if it is whole; returns
+    whether a checksum proves that."""
     not_ours = CopyRefused(f"{file}: not a database of {program.name}")
+    expected = sqlite_backup.read_checksum(file)
     try:
-        sqlite_backup.copy(file, part)
+        found = sqlite_backup.copy_file(file, part)
     except NoDatabase:
         raise not_ours from None
-    sqlite_backup.check(part)
+    if expected not in (None, found):
+        raise CopyRefused(f"{file}: damaged: {file}{CHECKSUM} has another checksum")
+    sqlite_backup.check_objects(part, file)
+    sqlite_backup.check(part, file)
     schema = program.service().schema
+    made = _definitions(schema)
     try:
-        with connected(sqlite_backup.url_of(part)) as database:
+        with connected(sqlite_backup.url_of(part)) as opened:
+            database: Any = opened
+            for setting in sqlite_backup.WARY:
+                database.execute_sql(f"PRAGMA {setting}")
             there = migrations.current(database)
-            if not there.framework:
+            if not there.framework or not there.name:
                 raise not_ours
             migrations.check(there, schema)
-            migrations.upgrade(database, schema)
+            if there.framework < migrations.VERSION or there.service < schema.version:
+                _upgrade(database, schema, file)
+        is_newer = bool(migrations.newer(there, schema))
+        sqlite_backup.compare(part, made, file, is_newer=is_newer)
+        sqlite_backup.check_rows(part, file)
+        with connected(sqlite_backup.url_of(part)) as database:
             carry_out(database, fleets.make_ours, by, os.path.basename(file))
     except DatabaseRefused as error:
         raise CopyRefused(f"{file}: {error}") from error
+    return expected is not None
+
+
+def _upgrade(database: peewee.Database, schema: Schema, file: str) -> None:
+    try:
+        migrations.upgrade(database, schema)
+    except DatabaseRefused:
+        raise
+    except Exception as error:  # A step finds other tables than those of its version.
+        if isinstance(error, peewee.PeeweeException) and not is_bug(error):
+            raise
+        raise CopyRefused(f"{file}: its tables cannot be upgraded: {summary(error)}") from error
 
 
 def _give_to_owner(part: str, path: str) -> None:

@@ -1,6 +1,11 @@
 """Backups of an SQLite database: how to make one while servers write, and the checks before one
 replaces the database.
 
+A backup may come from anywhere. So `copy_file` takes its bytes, and SQLite opens only this copy: no
+journal next to the file is played back. A copy with more than tables and indexes is refused before
+anything else in it is read, so that no trigger runs. The checksum next to a backup finds every
+changed byte. The other checks find what would trouble a server, and no text that became another.
+
 SQLite's backup begins anew whenever another connection has written, and so never ends under
 constant writes (measured: not within 10 s of 1,000 transactions a second, 240 MB). Inside a
 transaction that reads, it copies the state at one moment, whatever is written meanwhile: 1.1 s, and
@@ -11,12 +16,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
+import re
 import sqlite3
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from itertools import count
+from typing import BinaryIO
 from urllib.parse import quote
 
 PAGES = 256  # Pages (of 4 KiB) copied in one step; an interruption takes effect between two.
@@ -30,6 +39,32 @@ NICENESS = 15  # The niceness of a process that copies, so that servers come fir
 BESIDE = ("-wal", "-shm", "-journal")  # Suffixes of SQLite's files next to a database.
 TURN = "-turn"  # The suffix of the file by which writers take turns (`bbs.storage.sqlite`).
 PATIENCE = 5.0  # Seconds to wait for a database that a server has just begun to recover.
+CHECKSUM = ".sha256"  # The suffix of the file with the checksum of a backup, for `sha256sum -c`.
+CHUNK = 1 << 20  # Bytes that are read at a time.
+MAGIC = b"SQLite format 3\0"  # How every database begins (sqlite.org/fileformat.html).
+
+OWN_TABLES = ("sqlite_sequence", "sqlite_stat1", "sqlite_stat4")
+"""Tables that SQLite makes by itself, or when an operator types ANALYZE."""
+
+CLAUSES = re.compile(
+    r"\b(AS|AUTOINCREMENT|CHECK|COLLATE|CONFLICT|DEFERRED|GENERATED|ROWID|STRICT)\b", re.IGNORECASE
+)
+"""Words of a table's definition that its pragmas do not show."""
+
+TYPES: Mapping[str, str] = {
+    "BIGINT": "integer",
+    "INTEGER": "integer",
+    "REAL": "real",
+    "SMALLINT": "integer",
+    "TEXT": "text",
+    "VARCHAR": "text",
+}
+"""What SQLite stores in columns of these types; elsewhere it would take any value in them."""
+
+WARY = ("trusted_schema = off", "cell_size_check = on", "mmap_size = 0")
+"""Settings of a connection to a file that may come from anywhere (sqlite.org/security.html)."""
+
+LARGEST = 2**62  # No id is larger, and behind 2**63 - 1 SQLite makes no more.
 
 
 class CopyRefused(Exception):
@@ -60,9 +95,12 @@ def part_of(path: str) -> Iterator[str]:
             # Its owner, for example in /tmp, may have it open, and would read the copy.
             raise CopyRefused(f"{part} belongs to another user")
         try:
-            # A command that was killed may have left a part.
+            # A command that was killed may have left a part, and what SQLite had next to it.
             os.fchmod(descriptor, 0o600)
             os.ftruncate(descriptor, 0)
+            for end in (*BESIDE, TURN):
+                with suppress(FileNotFoundError):
+                    os.unlink(part + end)
             yield part
         except OSError as error:
             raise cannot_write(part, error) from error
@@ -118,15 +156,205 @@ def copy(source: str, target: str) -> None:
         os.close(written)
 
 
-def check(path: str) -> None:
-    """Check a database that no other process uses; CopyRefused if it is damaged or none at all."""
+def copy_file(source: str, target: str) -> str:
+    """Copy the bytes of the backup `source` into the empty file `target`, and return their SHA-256
+    in hex. CopyRefused if `source` is not a file, or not as long as it says, or has a journal."""
+    for end in ("-wal", "-journal"):
+        with suppress(FileNotFoundError):
+            if os.stat(source + end).st_size:
+                raise CopyRefused(
+                    f"{source}{end} has changes that are not in {source}: bbs backup copies both"
+                )
+    digest = hashlib.sha256()
+    with _open_regular(source) as file, open(target, "wb") as copied:
+        size = os.fstat(file.fileno()).st_size
+        _check_length(source, file.read(100), size)
+        file.seek(0)
+        room = os.statvfs(target)
+        if size > room.f_bavail * room.f_frsize:
+            raise cannot_write(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            copied.write(chunk)
+    return digest.hexdigest()
+
+
+def _check_length(source: str, header: bytes, size: int) -> None:
+    if not header.startswith(MAGIC):
+        raise NoDatabase(f"{source}: not a database")
+    page = int.from_bytes(header[16:18], "big")
+    length = (page if page > 1 else 1 << 16) * int.from_bytes(header[28:32], "big")
+    if length != size:
+        raise CopyRefused(f"{source}: damaged: it has {size} bytes, and should have {length}")
+
+
+def _open_regular(path: str) -> BinaryIO:
     try:
-        with closing(_open(path)) as database:
-            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        raise _refusal(path, error) from error
-    if found != "ok":
-        raise CopyRefused(f"{path}: damaged: {' '.join(str(found).split())[:200]}")
+        # Whoever opens a FIFO otherwise waits for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CopyRefused(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise not_regular(path)
+    return open(descriptor, "rb")
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 of a file, in hex."""
+    with _open_regular(path) as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def write_checksum(path: str, digest: str) -> None:
+    """Write the checksum of the backup `path` next to it, in place of one that is there."""
+    name = os.path.basename(path)
+    escaped = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
+    line = f"{'' if name == escaped else chr(92)}{digest}  {escaped}\n"  # As sha256sum does it.
+    with part_of(path + CHECKSUM) as part:
+        with open(part, "wb") as file:
+            file.write(os.fsencode(line))
+        put(part, path + CHECKSUM, over=True)
+
+
+def read_checksum(path: str) -> str | None:
+    """The checksum next to the backup `path`, if there is one; CopyRefused if it is malformed."""
+    if not os.path.lexists(path + CHECKSUM):
+        return None
+    with _open_regular(path + CHECKSUM) as file:
+        found = re.match(rb"\\?([0-9a-fA-F]{64}) [ *][^\n]+\n?\Z", file.read(1 << 16))
+    if found is None:
+        raise CopyRefused(f"{path}{CHECKSUM}: malformed: not the checksum of one file")
+    return found[1].decode().lower()
+
+
+def check_objects(path: str, name: str) -> None:
+    """Check that a copy, which messages call `name`, has tables and indexes alone: CopyRefused if
+    it has what SQLite would run or call. Nothing else may be read before."""
+    with _opened(path, name) as database:
+        # SQLite obeys `sql`, whatever `type` says that it is.
+        made = database.execute(
+            "SELECT type, name FROM sqlite_master WHERE NOT ("
+            " type = 'table' AND sql LIKE 'CREATE TABLE %'"
+            " OR type = 'index' AND COALESCE(sql, 'CREATE INDEX x') LIKE 'CREATE INDEX %'"
+            " OR type = 'index' AND sql LIKE 'CREATE UNIQUE INDEX %')"
+        ).fetchone()
+        if made is not None:
+            raise CopyRefused(f"{name}: it has the {made[0]} {made[1]}, which is not the service's")
+
+
+def check(path: str, name: str) -> None:
+    """Check a database that no other process uses, and that messages call `name`; CopyRefused if it
+    is damaged or none at all."""
+    with _opened(path, name) as database:
+        (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise CopyRefused(f"{name}: damaged: {' '.join(str(found).split())[:200]}")
+
+
+def definitions(database: sqlite3.Connection) -> dict[str, str]:
+    """Everything that makes the tables what they are: each table, column, reference and index, and
+    how it is defined. The order of columns says nothing, as an upgrade adds them behind others."""
+    (encoding,) = database.execute("PRAGMA encoding").fetchone()
+    found = {"encoding": str(encoding)}
+    tables = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+    for table, sql in tables:
+        if table in OWN_TABLES:
+            continue
+        found[f"table {table}"] = " ".join(sorted(map(str.upper, CLAUSES.findall(sql))))
+        columns = 'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)'
+        for column, *made in database.execute(columns, (table,)):
+            found[f"column {table}.{column}"] = " ".join(map(str, made))
+        references = (
+            'SELECT "from", "table", "to", on_update, on_delete, match'
+            " FROM pragma_foreign_key_list(?) ORDER BY 1, 2, 3"
+        )
+        for column, *made in database.execute(references, (table,)):
+            reference = f"reference {table}.{column}"
+            found[reference] = f"{found.get(reference, '')} {' '.join(map(str, made))}"
+        found |= _indexes(database, table)
+    return found
+
+
+def _indexes(database: sqlite3.Connection, table: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    indexes = database.execute(
+        'SELECT list.name, "unique", origin, partial, sql FROM pragma_index_list(?) AS list'
+        " JOIN sqlite_master AS made ON made.name = list.name ORDER BY 2, 3, 4",
+        (table,),
+    ).fetchall()
+    for index, unique, origin, partial, sql in indexes:
+        keys = database.execute(
+            'SELECT name, "desc", coll FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno',
+            (index,),
+        ).fetchall()
+        is_plain = not partial and all(column for column, _, _ in keys)
+        made = f"{unique} {origin} {keys} {'' if is_plain else sql}"
+        name = f"index of {table} on {', '.join(str(column) for column, _, _ in keys)}"
+        found[name] = found.get(name, "") + made
+    return found
+
+
+def compare(path: str, made: Mapping[str, str], name: str, *, is_newer: bool = False) -> None:
+    """Compare the definitions of a database, which messages call `name`, with those that this
+    program has `made`; CopyRefused if they differ. One that `is_newer` may have more."""
+    with _opened(path, name) as database:
+        there = definitions(database)
+    for thing, definition in made.items():
+        if thing not in there:
+            raise CopyRefused(f"{name}: damaged: it has no {thing}")
+        if there[thing] != definition and not is_newer:
+            raise CopyRefused(f"{name}: damaged: its {thing} is defined in another way")
+    for thing in there if not is_newer else ():
+        if thing not in made:
+            raise CopyRefused(f"{name}: it has the {thing}, which is not the service's")
+
+
+def check_rows(path: str, name: str) -> None:
+    """Check the rows of a database, which messages call `name`: CopyRefused if one refers to a row
+    that is not there, a value cannot be read or is of another type than its column, or there is no
+    next id."""
+    with _opened(path, name) as database:
+        dangling = database.execute("PRAGMA foreign_key_check").fetchone()
+        if dangling is not None:
+            child, _, parent, _ = dangling
+            raise CopyRefused(f"{name}: damaged: a row of {child} refers to no row of {parent}")
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            if table not in OWN_TABLES:
+                _check_values(database, table, name)
+        no_more = "SELECT 1 FROM sqlite_sequence WHERE typeof(seq) != 'integer' OR seq >= ?"
+        has_ids = ("sqlite_sequence",) in tables
+        if has_ids and database.execute(no_more, (LARGEST,)).fetchone():
+            raise CopyRefused(f"{name}: damaged: a table has no next id")
+
+
+def _check_values(database: sqlite3.Connection, table: str, name: str) -> None:
+    wrong, texts = ["FALSE"], ["1"]
+    columns = database.execute("SELECT name, type, pk FROM pragma_table_info(?)", (table,))
+    for column, declared, key in columns.fetchall():
+        kind = TYPES.get(declared.partition("(")[0].upper())
+        if kind is not None:
+            wrong.append(f"typeof({_quoted(column)}) NOT IN ('{kind}', 'null')")
+        if kind == "integer" and key:
+            wrong.append(f"{_quoted(column)} >= {LARGEST}")
+        if kind == "text":
+            texts.append(_quoted(column))
+    rows = f"FROM {_quoted(table)}"
+    if database.execute(" ".join(("SELECT 1", rows, "WHERE", " OR ".join(wrong)))).fetchone():
+        raise CopyRefused(f"{name}: damaged: a value in the table {table} is of another type")
+    try:
+        for _ in database.execute(" ".join(("SELECT", ", ".join(texts), rows))):
+            pass
+    except sqlite3.OperationalError as error:  # The driver's, whose text has the value.
+        raise CopyRefused(f"{name}: damaged: a text in the table {table} is not UTF-8") from error
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def check_alone(path: str) -> None:
@@ -172,9 +400,24 @@ def exists(path: str) -> CopyRefused:
     return CopyRefused(f"{path} exists: --force replaces it")
 
 
+def not_regular(path: str) -> CopyRefused:
+    """Make the refusal of a folder, a device and so on."""
+    return CopyRefused(f"{path} is not a regular file")
+
+
 def cannot_write(path: str, error: OSError) -> CopyRefused:
     """Make the refusal for a file that cannot be written."""
     return CopyRefused(f"cannot write {path}: {error.strerror}")
+
+
+@contextmanager
+def _opened(path: str, name: str) -> Iterator[sqlite3.Connection]:
+    """Open a database, which messages call `name`. CopyRefused for an error of SQLite."""
+    try:
+        with closing(_open(path)) as database:
+            yield database
+    except sqlite3.Error as error:
+        raise _refusal(name, error) from error
 
 
 def _open(path: str, patience: float = PATIENCE) -> sqlite3.Connection:
@@ -182,7 +425,10 @@ def _open(path: str, patience: float = PATIENCE) -> sqlite3.Connection:
     read_only = not os.access(os.path.dirname(path) or ".", os.W_OK)
     mode = "ro&immutable=1" if read_only and not os.path.exists(path + "-wal") else "rw"
     uri = f"file:{quote(os.path.abspath(path))}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
+    database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
+    for setting in WARY:
+        database.execute(f"PRAGMA {setting}")
+    return database
 
 
 def _code(error: sqlite3.Error) -> int:

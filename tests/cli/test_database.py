@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -41,6 +42,7 @@ from bbs.storage.models import (
 from bbs.storage.schema import SchemaVersion, ServiceVersion
 from tests.cli.case import BOARD, CommandCase
 from tests.database_case import SESSIONS, RulesCase, execute_once, on_both_databases
+from tests.load.attacks.copies import Restorer
 from tests.paths import FIXTURES
 
 
@@ -75,12 +77,14 @@ class CopyCase(RulesCase):
         self.assertEqual((code, errors), (0, ""))
         return output
 
-    def restore(self, *arguments: str, data: str | None = None) -> str:
+    def restore(self, *arguments: str, data: str | None = None, warning: str = "") -> str:
         """The same of restoring it, in another folder."""
         where = ("--data", data or self.elsewhere)
         code, output, errors = self.run_it(restore, self.file, *where, *arguments)
-        self.assertEqual((code, errors), (0, ""))
+        self.assertEqual((code, errors), (0, warning.format(self.file)))
         return output
+
+    UNPROVED = "bbs restore: there is no {}.sha256, so a changed text would not be noticed\n"
 
     def not_restored(self, reason: str, *arguments: str, data: str | None = None) -> None:
         where = ("--data", data or self.elsewhere)
@@ -192,6 +196,61 @@ class BackingUp(CopyCase):
         reason = "cannot write nowhere/x.part: No such file or directory"
         self.assertEqual(said, (1, "", f"bbs backup: {reason}\n"))
 
+    def test_its_checksum(self) -> None:
+        """In the format of sha256sum, with odd names too, and for its owner alone."""
+        for name in ("monday", "two words", "back\\slash", "a\nline"):
+            self.file = os.path.join(self.data, name)
+            self.back_up()
+            done = subprocess.run(
+                ["sha256sum", "--check", "--quiet", f"{name}.sha256"], cwd=self.data, check=False
+            )
+            self.assertEqual(done.returncode, 0)
+            mode = os.stat(f"{self.file}.sha256").st_mode
+            self.assertEqual((stat.S_IMODE(mode), self.left(self.data)), (0o600, []))
+        self.person("ann")
+        self.back_up("--force")
+        self.restore()
+
+    def test_a_checksum_that_is_there(self) -> None:
+        """That of a backup which is gone makes way, and somebody's file does not."""
+        checksum = Path(f"{self.file}.sha256")
+        checksum.write_text(f"{'0' * 64}  monday.sqlite3\n", encoding="utf-8")
+        self.back_up()
+        self.restore()
+        os.unlink(self.file)
+        checksum.write_text("precious", encoding="utf-8")
+        said = self.run_it(backup, self.file, "--data", self.data)
+        reason = f"{checksum}: malformed: not the checksum of one file"
+        self.assertEqual(said, (1, "", f"bbs backup: {reason}\n"))
+        checksum.unlink()
+        checksum.mkdir()
+        said = self.run_it(backup, self.file, "--data", self.data, "--force")
+        self.assertEqual(said, (1, "", f"bbs backup: {checksum} is not a regular file\n"))
+        self.assertFalse(os.path.exists(self.file))
+
+    def test_one_that_restore_would_refuse(self) -> None:
+        """The copy is there all the same, as it has what people wrote."""
+        self.database.close()
+        alter(self.path, "CREATE VIEW theirs AS SELECT name FROM user")
+        code, output, errors = self.run_it(backup, self.file, "--data", self.data)
+        reason = f"{self.file}: it has the view theirs, which is not the service's"
+        self.assertEqual((code, output), (1, f"{self.file}: {self.size()}, 0 people\n"))
+        self.assertEqual(errors, f"bbs backup: restore would refuse this copy: {reason}\n")
+        self.not_restored(reason)
+
+    def test_a_journal_that_lies_next_to_the_part(self) -> None:
+        """It is not played back into the copy, but goes."""
+        self.person("ann")
+        with closing(sqlite3.connect(self.path)) as there:
+            there.execute("UPDATE user SET name = 'other'")
+            there.commit()
+            shutil.copyfile(f"{self.path}-wal", f"{self.file}.part-wal")
+            there.execute("UPDATE user SET name = 'ann'")
+            there.commit()
+        self.back_up()
+        with closing(sqlite3.connect(self.file)) as copy:
+            self.assertEqual(copy.execute("SELECT name FROM user").fetchall(), [("ann",)])
+
     def test_two_at_the_same_time(self) -> None:
         with open(f"{self.file}.part", "w", encoding="utf-8") as other:
             fcntl.flock(other, fcntl.LOCK_EX)
@@ -224,18 +283,19 @@ class BackingUp(CopyCase):
         """And has one moment before it: of two rows that are written together both, or neither."""
         there = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(there.close)
-        for table in ("much", "pair", "other"):
-            there.execute(f"CREATE TABLE {table} (n INTEGER PRIMARY KEY, text)")
         # As much as several steps of a copy.
-        there.execute("INSERT INTO much VALUES (0, zeroblob(?))", (4096 * sqlite_backup.PAGES * 5,))
+        much = "x" * (4096 * sqlite_backup.PAGES * 5)
+        there.execute("INSERT INTO point (at, login_server, series) VALUES (0.0, '', ?)", (much,))
         pauses: list[float] = []
 
         def write(seconds: float) -> None:
             pauses.append(seconds)
             self.assertLess(len(pauses), 100, "it begins anew with every change")
             there.execute("BEGIN")
-            for table in ("pair", "other"):
-                there.execute(f"INSERT INTO {table} VALUES (?, ?)", (len(pauses), "x" * 500))
+            for table in ("notice", "secret"):
+                columns = "id, channel" if table == "notice" else "name, value"
+                values = (len(pauses), "x" * 500) if table == "notice" else (f"{len(pauses)}", "")
+                there.execute(f"INSERT INTO {table} ({columns}) VALUES (?, ?)", values)
             there.execute("COMMIT")
 
         self.patch(time, "sleep", write)
@@ -243,8 +303,8 @@ class BackingUp(CopyCase):
         self.assertGreater(len(pauses), 5)
         with closing(sqlite3.connect(self.file)) as copy:
             self.assertEqual(
-                copy.execute("SELECT MAX(n), COUNT(*) FROM pair").fetchone(),
-                copy.execute("SELECT MAX(n), COUNT(*) FROM other").fetchone(),
+                copy.execute("SELECT COUNT(*) FROM notice").fetchone(),
+                copy.execute("SELECT COUNT(*) FROM secret").fetchone(),
             )
 
 
@@ -452,7 +512,7 @@ class Restoring(CopyCase):
         with closing(sqlite3.connect(self.file)) as old:
             (count,) = old.execute("SELECT COUNT(*) FROM user").fetchone()
         before = Path(self.file).read_bytes()
-        self.restore()
+        self.restore(warning=self.UNPROVED)
         self.assertEqual(Path(self.file).read_bytes(), before)
         with self.there():
             self.assertEqual(User.select().count(), count)
@@ -470,11 +530,163 @@ class Restoring(CopyCase):
     def test_a_full_disk(self) -> None:
         self.back_up()
         self.restore()
-        self.when_opened(".part", lambda part: part.execute("PRAGMA max_page_count = 5"))
+        status = os.statvfs(self.elsewhere)
+        self.patch(os, "statvfs", lambda path: os.statvfs_result([*status[:4], 5, *status[5:]]))
         part = os.path.join(self.elsewhere, "bbs.sqlite3.part")
         self.not_restored(f"cannot write {part}: No space left on device", "--force")
         with self.there():
             self.assertEqual(User.select().count(), 0)
+
+
+class RestoringWhatIsNotWhole(CopyCase):
+    """What `bbs backup` did not make, or what happened to it since, is refused in words."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        self.call(messages.send, ann, "bob", "hello")
+        self.log_in("bob")
+        self.back_up()
+        os.unlink(f"{self.file}.sha256")
+
+    def test_without_its_checksum(self) -> None:
+        self.restore(warning=self.UNPROVED)
+
+    def test_a_text_that_became_another(self) -> None:
+        """Only the checksum tells."""
+        self.back_up("--force")
+        content = Path(self.file).read_bytes()
+        self.assertIn(b"hello", content)
+        Path(self.file).write_bytes(content.replace(b"hello", b"hallo"))
+        self.not_restored(f"{self.file}: damaged: {self.file}.sha256 has another checksum")
+        os.unlink(f"{self.file}.sha256")
+        self.restore(warning=self.UNPROVED)
+
+    def test_a_checksum_that_is_malformed(self) -> None:
+        checksum = Path(f"{self.file}.sha256")
+        for content in (b"", b"\xff", b"0" * 63 + b"  x\n", (b"0" * 64 + b"  x\n") * 2):
+            checksum.write_bytes(content)
+            self.not_restored(f"{checksum}: malformed: not the checksum of one file")
+        checksum.unlink()
+        os.mkfifo(checksum)
+        self.not_restored(f"{checksum} is not a regular file")
+
+    def test_what_is_changed(self) -> None:
+        damaged = f"{self.file}: damaged: "
+        for statement, reason in (
+            ("ALTER TABLE message DROP COLUMN text", f"{damaged}it has no column message.text"),
+            ("DROP INDEX message_stored", f"{damaged}it has no index of message on stored"),
+            ("DROP TABLE block", f"{damaged}it has no table block"),
+            ("DELETE FROM user", f"{damaged}a row of delivery refers to no row of user"),
+            (
+                "UPDATE user SET seen = 'x'",
+                f"{damaged}a value in the table user is of another type",
+            ),
+            (
+                "UPDATE user SET name = CAST(x'ff' AS TEXT) WHERE name = 'ann'",
+                f"{damaged}a text in the table user is not UTF-8",
+            ),
+            (f"UPDATE sqlite_sequence SET seq = {2**63 - 1}", f"{damaged}a table has no next id"),
+            (
+                "CREATE TRIGGER t AFTER INSERT ON message BEGIN DELETE FROM user; END",
+                f"{self.file}: it has the trigger t, which is not the service's",
+            ),
+            (
+                "CREATE TABLE theirs (a)",
+                f"{self.file}: it has the table theirs, which is not the service's",
+            ),
+        ):
+            whole = Path(self.file).read_bytes()
+            alter(self.file, statement)
+            self.not_restored(reason)
+            Path(self.file).write_bytes(whole)
+        alter(self.file, "ANALYZE")  # Operators may.
+        self.restore(warning=self.UNPROVED)
+
+    def test_a_table_that_is_defined_in_another_way(self) -> None:
+        for old, new, thing in (
+            ("ON DELETE CASCADE", "", "reference session.user_id"),
+            ("AUTOINCREMENT", "", "table message"),
+            ('"text" TEXT NOT NULL', '"text" TEXT', "column message.text"),
+        ):
+            whole = Path(self.file).read_bytes()
+            table = "session" if "session" in thing else "message"
+            alter(
+                self.file,
+                "PRAGMA writable_schema = on",
+                f"UPDATE sqlite_master SET sql = replace(sql, '{old}', '{new}')"
+                f" WHERE name = '{table}'",
+            )
+            self.not_restored(f"{self.file}: damaged: its {thing} is defined in another way")
+            Path(self.file).write_bytes(whole)
+
+    def test_malformed_versions(self) -> None:
+        for version in ("-5", "0", "'eleven'", "3.5", str(2**63 - 1)):
+            alter(self.file, f"UPDATE schema_version SET version = {version}")
+            _, _, errors = self.run_it(restore, self.file, "--data", self.elsewhere)
+            self.assertIn("malformed version in schema_version", errors)
+            self.assertEqual(len(errors.splitlines()), 1)
+        alter(self.file, "DELETE FROM schema_version")
+        self.not_restored(f"{self.file}: not a database of bbs")
+
+    def test_what_a_terminal_would_obey(self) -> None:
+        alter(self.file, "CREATE VIEW '\x1b]0;title\x07\n' AS SELECT 1")
+        self.not_restored(f"{self.file}: it has the view ?]0;title??, which is not the service's")
+
+    def test_an_older_one(self) -> None:
+        """It is upgraded before its tables are compared, and may be damaged then as well."""
+        for statement, reason in (
+            ("ALTER TABLE message DROP COLUMN target", "tables cannot be upgraded"),
+            ("ALTER TABLE user DROP COLUMN channel", "damaged: it has no column user.channel"),
+            ("DELETE FROM chat_group", "damaged: a row of membership refers to no row"),
+            ("CREATE TRIGGER t UPDATE ON inbox BEGIN DELETE FROM user; END", "has the trigger t"),
+        ):
+            shutil.copyfile(FIXTURES / "0.1.0.sqlite3", self.file)
+            alter(self.file, statement)
+            code, _, errors = self.run_it(restore, self.file, "--data", self.elsewhere)
+            self.assertEqual((code, len(errors.splitlines())), (1, 1))
+            self.assertIn(reason, errors)
+
+    def test_what_lies_next_to_it(self) -> None:
+        """SQLite would play it back, into the backup too."""
+        content = Path(self.file).read_bytes()
+        for end in ("-wal", "-journal"):
+            Path(self.file + end).write_bytes(b"x")
+            self.not_restored(
+                f"{self.file}{end} has changes that are not in {self.file}: bbs backup copies both"
+            )
+            Path(self.file + end).write_bytes(b"")
+        self.restore(warning=self.UNPROVED)
+        self.assertEqual(Path(self.file).read_bytes(), content)
+
+    def test_what_is_not_a_file(self) -> None:
+        length = os.path.getsize(self.file)
+        os.truncate(self.file, 2**40)
+        reason = f"damaged: it has {2**40} bytes, and should have {length}"
+        self.not_restored(f"{self.file}: {reason}")
+        os.unlink(self.file)
+        for make in (os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)):
+            make(self.file)
+            self.not_restored(f"{self.file} is not a regular file")
+            os.rename(self.file, self.mktemp())
+
+    def test_copies_drawn_by_a_seed(self) -> None:
+        """`python -m tests.load.attacks --only copies` has more of them."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        restorer = Restorer(folder, seed=7)
+        for _ in range(20):
+            restorer.try_one()
+        self.assertEqual(restorer.words, [])
+        self.assertGreater(restorer.found["refused"], 10)
+
+
+def alter(path: str, *statements: str) -> None:
+    """Change a database behind the service's back."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as there:
+        for statement in statements:
+            there.execute(statement)
 
 
 class OnMySQL(SynchronousTestCase):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tests.load.attacks.copies import COPIES
 from tests.load.attacks.floods import FLOODS
 from tests.load.attacks.forging import FORGERIES
 from tests.load.attacks.fuzzes import FUZZES
 from tests.load.attacks.values import Attack
 
-ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in (*FLOODS, *FORGERIES, *FUZZES)}
+ATTACKS: Mapping[str, Attack] = {
+    attack.name: attack for attack in (*FLOODS, *FORGERIES, *FUZZES, *COPIES)
+}

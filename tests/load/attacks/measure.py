@@ -161,11 +161,12 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
     if attack.dialect == FORGING:
         job["credential"], job["broker"] = target.broker()
         return {**job, "dialect": FORGING, "channels": target.channels(), "port": target.login}
-    job |= {"dialect": attack.dialect, "inputs": plan.inputs, "seconds": plan.patience}
+    job |= {"dialect": attack.dialect, "inputs": plan.inputs}
+    job["seconds"] = plan.during if attack.tool == "copies" else plan.patience
     if attack.dialect == "stomp":
         job["credential"], ports["stomp"] = target.broker()
-    port = ports["app"] if attack.dialect == LYING else ports[attack.dialect]
-    return {**job, "tokens": tokens, "port": port}
+    port = ports["app"] if attack.dialect == LYING else ports.get(attack.dialect)
+    return {**job, "tokens": tokens, "port": port, "without": [*plan.without]}
 
 
 def _flood(

@@ -48,7 +48,7 @@ class Attack:
     @property
     def tool(self) -> str:
         """The process that carries it out."""
-        return "fuzzer" if self.dialect else "attacker"
+        return {"": "attacker", "copies": "copies"}.get(self.dialect, "fuzzer")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ JOBS = 2
 REAL = $(filter-out $(ATTACKS),$(call modules,$(filter tests/integration/%,$(ALL))))
 ATTACKS = tests.integration.test_attacks
 
+# The folder that keeps what is known of vulnerabilities, and of which day that is.
+AUDITED ?= $(VENV)
+
 # Of `make soak`: how many faults on each database, from which seed, and for how long at most.
 FAULTS = 500
 SEED = 1
@@ -68,11 +71,12 @@ bandit:
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bbs twisted
 
 audit:
-	$(BIN)/python tests/audit.py $(VENV)
+	$(BIN)/python tests/audit.py $(AUDITED)
 
 check:
 	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint
 	$(BIN)/python -m tests.run --jobs $(JOBS) $(FAST)
+	@$(BIN)/python tests/audit.py --say $(AUDITED)
 
 test:
 	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint

@@ -57,9 +57,10 @@ class Program:
 
     def fail(self, part: str, reason: object) -> int:
         """Print why a part failed, as one line; returns the exit code. A reason may quote a file,
-        so that what a terminal would obey is shown as `?`."""
-        said = "".join(each if each.isprintable() else "?" for each in str(reason))
-        print(f"{self.name} {part}: {said}", file=sys.stderr)
+        and nothing in it may act on the terminal."""
+        from bbs.ui.output import visible  # Only commands that fail need it.
+
+        print(visible(f"{self.name} {part}: {reason}"), file=sys.stderr)
         return 1
 
     def add_database(self, parser: argparse.ArgumentParser) -> None:

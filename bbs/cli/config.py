@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from bbs.cli import Program
 from bbs.config import ConfigError, described, load, masked
+from bbs.ui.output import visible
 
 USAGE = "usage: {0} config check FILE\n       {0} config keys"
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str], program: Program) -> int:
                 print(USAGE.format(program.name), file=sys.stderr)
                 return 2
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         return 1
     return 0
 
@@ -40,7 +41,7 @@ def _check(path: str, program: Program) -> int:
     config = load(path)  # with the environment, as for a server
     found = [*problems(config, program.name)]
     for problem in found:
-        print(f"{path}: {problem}", file=sys.stderr)
+        print(visible(f"{path}: {problem}"), file=sys.stderr)
     if found:
         return 1
     for key, value, source in masked(config):

@@ -165,7 +165,10 @@ def file_of(config: Configuration, what: str) -> str:
     """The file of the database. Raises `CopyRefused`, which names the tool of MySQL and MariaDB."""
     database: Any = connect_to(config.database.url)
     if isinstance(database, peewee.SqliteDatabase):
-        return str(database.database)
+        path = str(database.database)
+        if path == ":memory:" or "\0" in path:
+            raise CopyRefused(f"{without_password(config.database.url)} is not a file")
+        return path
     login = database.connect_params
     place = ["-h", login["host"], "-P", str(login["port"]), "-u", login["user"], "-p"]
     there = shlex.join([*place, str(database.database)])
@@ -251,8 +254,12 @@ def _restore(file: str, path: str, force: bool, by: By, program: Program) -> boo
         raise CopyRefused(f"{file} is the database itself")
     if not os.path.exists(file):
         raise CopyRefused(f"{file}: no such file")
-    if os.path.lexists(path) and not force:
-        raise sqlite_backup.exists(path)
+    if os.path.lexists(path):
+        # The copy is renamed into place, which would replace a device, for example.
+        if not os.path.isfile(path):
+            raise sqlite_backup.not_regular(path)
+        if not force:
+            raise sqlite_backup.exists(path)
     sqlite_backup.check_alone(path)  # Before the parts that take long.
     with sqlite_backup.part_of(path) as part:
         is_proved = _prepare(file, part, by, program)

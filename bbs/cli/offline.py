@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import getpass
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -65,8 +66,8 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     try:
         database.connect()
         yield database
-    except (peewee.DatabaseError, peewee.InterfaceError) as error:
-        raise refusal(url, error) from error
+    except (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error) as error:
+        raise refusal(url, error) from error  # peewee lets errors of the driver pass at a fetch.
     finally:
         if not database.is_closed():
             database.close()

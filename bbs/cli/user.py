@@ -114,13 +114,13 @@ def main(argv: Sequence[str], program: Program) -> int:
     except BrokenPipeError:  # The reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except NoSuchPerson:
-        return program.fail("user", f'there is no account "{visible(options.name)}"')
+        return program.fail("user", f'there is no account "{options.name}"')
     except user_admin.NotSuspended:
-        return program.fail("user", visible(f"{options.name} is not suspended"))
+        return program.fail("user", f"{options.name} is not suspended")
     except Refusal as error:
-        return program.fail("user", visible(error.message))
+        return program.fail("user", error.message)
     except (ConfigError, DatabaseRefused, PasswordFileError, NotCarriedOut) as error:
-        return program.fail("user", visible(str(error)))
+        return program.fail("user", error)
     return 0
 
 

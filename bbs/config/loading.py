@@ -22,6 +22,8 @@ class ConfigError(Exception):
     """The configuration cannot be used; its text is one line for the operator, free of secrets."""
 
 
+MOST_READ = 1 << 20  # Bytes of a configuration file.
+
 _RELATIONS: tuple[tuple[str, str, Callable[[Any, Any], bool], str], ...] = (
     ("fleet.minimum", "at most", operator.le, "fleet.maximum"),
     ("fleet.lost_after", "above", operator.gt, "fleet.heartbeat_interval"),
@@ -80,9 +82,15 @@ def _from_file(path: str | None, schema: ConfigurationSchema) -> Iterator[_Given
     if path is None:
         return
     try:
-        document = tomllib.loads(Path(path).read_text("utf-8"))
+        with open(path, "rb") as file:
+            content = file.read(MOST_READ + 1)
+        if len(content) > MOST_READ:  # A device, for example, has no end.
+            raise ConfigError(f"{path}: is longer than {MOST_READ} bytes")
+        document = tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply") from error
     except ValueError as error:  # UnicodeDecodeError as well as TOMLDecodeError
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     for section, table in document.items():

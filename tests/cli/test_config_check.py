@@ -175,6 +175,13 @@ class CheckTests(SynchronousTestCase):
             (problem,) = self.ec2(**keys)
             self.assertIn(told, problem)
 
+    def test_what_a_terminal_would_obey(self) -> None:
+        path = self.file("bbs.toml", '"\\u001b]0;x\\u0007" = 1\n')
+        err = io.StringIO()
+        with contextlib.redirect_stderr(err):
+            self.assertEqual(config.main(["check", path], BOARD), 1)
+        self.assertIn(r"unknown section [\x1b]0;x\x07]", err.getvalue())
+
     def test_the_command(self) -> None:
         """Each on a line, and none of the keys then."""
         text = '[web]\nlisten = "tcp:22222"\n[fleet]\nprovider = "none"\n'

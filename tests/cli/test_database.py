@@ -23,7 +23,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, messages
-from bbs.cli import Program, database
+from bbs.cli import Program, database, user
 from bbs.cli.database import backup, restore
 from bbs.delivery.feed import Cursor
 from bbs.rules import auth, fleet_admin, fleets, user_admin
@@ -279,6 +279,25 @@ class BackingUp(CopyCase):
         said = self.run_it(backup, self.file, "--data", self.data)
         self.assertEqual(said, (1, "", f"bbs backup: {self.path}: not a database of bbs\n"))
 
+    def test_a_damaged_database(self) -> None:
+        """Every command says so in one line, though SQLite finds it while rows are read."""
+        for number in range(300):
+            self.account(f"person{number}")
+        self.back_up()
+        content = bytearray(Path(self.file).read_bytes())
+        page = content.index(b"person150") // 4096 * 4096
+        content[page : page + 4096] = b"\xff" * 4096
+        os.mkdir(self.elsewhere, 0o700)
+        Path(self.elsewhere, "bbs.sqlite3").write_bytes(content)
+        for part, arguments, reason in (
+            (user.main, ["list"], "malformed"),
+            (backup, [self.file, "--force"], "damaged"),
+        ):
+            code, _, errors = self.run_it(part, *arguments, "--data", self.elsewhere)
+            self.assertEqual(code, 1)
+            self.assertRegex(errors, rf"\Abbs [^\n]*{reason}[^\n]*\n\Z")
+        self.assertNotEqual(Path(self.file).read_bytes(), content)
+
     def test_it_ends_while_others_write(self) -> None:
         """And has one moment before it: of two rows that are written together both, or neither."""
         there = sqlite3.connect(self.path, isolation_level=None)
@@ -522,6 +541,21 @@ class Restoring(CopyCase):
             )
             self.assertEqual(Place.select().where(~Place.away).count(), 0)
 
+    def test_over_what_is_not_a_file(self) -> None:
+        """The copy is renamed into place, and would take a device's: a FIFO's here."""
+        self.back_up()
+        path = os.path.join(self.data, "fifo")
+        os.mkfifo(path)
+        for url, reason in (
+            (f"sqlite:///{path}", f"{path} is not a regular file"),
+            ("sqlite:///:memory:", "sqlite:///:memory: is not a file"),
+            ("sqlite:////tmp/%00", "sqlite:////tmp/%00 is not a file"),
+        ):
+            os.environ["BBS_DATABASE_URL"] = url
+            said = self.run_it(restore, self.file, "--force")
+            self.assertEqual(said, (1, "", f"bbs restore: {reason}\n"))
+        self.assertTrue(stat.S_ISFIFO(os.stat(path).st_mode))
+
     def test_itself(self) -> None:
         self.file = self.path
         self.database.close()
@@ -632,7 +666,8 @@ class RestoringWhatIsNotWhole(CopyCase):
 
     def test_what_a_terminal_would_obey(self) -> None:
         alter(self.file, "CREATE VIEW '\x1b]0;title\x07\n' AS SELECT 1")
-        self.not_restored(f"{self.file}: it has the view ?]0;title??, which is not the service's")
+        shown = r"\x1b]0;title\x07\x0a"
+        self.not_restored(f"{self.file}: it has the view {shown}, which is not the service's")
 
     def test_an_older_one(self) -> None:
         """It is upgraded before its tables are compared, and may be damaged then as well."""

@@ -294,6 +294,11 @@ class Refusals(ConfigTestCase):
     def test_no_toml(self) -> None:
         self.assertIn("is not TOML: ", self.refusal("[app\n"))
         self.assertIn("is not TOML: ", self.refusal(b"\xff"))
+        self.assertEqual(self.refusal("a = " + "[" * 100_000), "FILE: is nested too deeply")
+
+    def test_a_file_without_an_end(self) -> None:
+        error = self.assertRaises(ConfigError, load, "/dev/zero", {})
+        self.assertEqual(str(error), f"/dev/zero: is longer than {2**20} bytes")
 
     def test_wrong_variable(self) -> None:
         self.assertEqual(

@@ -266,15 +266,18 @@ def definitions(database: sqlite3.Connection) -> dict[str, str]:
             continue
         found[f"table {table}"] = " ".join(sorted(map(str.upper, CLAUSES.findall(sql))))
         columns = 'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)'
-        for column, *made in database.execute(columns, (table,)):
-            found[f"column {table}.{column}"] = " ".join(map(str, made))
+        for column, kind, not_null, default, key, hidden in database.execute(columns, (table,)):
+            made = [kind, f"KEY {key}", "NOT NULL" * not_null, f"HIDDEN {hidden}" * bool(hidden)]
+            made += [] if default is None else [f"DEFAULT {default}"]
+            found[f"column {table}.{column}"] = " ".join(made)
         references = (
-            'SELECT "from", "table", "to", on_update, on_delete, match'
+            'SELECT "from", "table", "to", on_update, match, on_delete'
             " FROM pragma_foreign_key_list(?) ORDER BY 1, 2, 3"
         )
-        for column, *made in database.execute(references, (table,)):
+        for column, *target, on_delete in database.execute(references, (table,)):
             reference = f"reference {table}.{column}"
-            found[reference] = f"{found.get(reference, '')} {' '.join(map(str, made))}"
+            made = [*map(str, target), "ON DELETE", on_delete]
+            found[reference] = f"{found.get(reference, '')} {' '.join(made)}"
         found |= _indexes(database, table)
     return found
 
@@ -300,7 +303,8 @@ def _indexes(database: sqlite3.Connection, table: str) -> dict[str, str]:
 
 def compare(path: str, made: Mapping[str, str], name: str, *, is_newer: bool = False) -> None:
     """Compare the definitions of a database, which messages call `name`, with those that this
-    program has `made`; CopyRefused if they differ. One that `is_newer` may have more."""
+    program has `made`; CopyRefused if they differ, or there is more that could be in the way. One
+    that `is_newer` may have more of everything."""
     with _opened(path, name) as database:
         there = definitions(database)
     for thing, definition in made.items():
@@ -308,9 +312,24 @@ def compare(path: str, made: Mapping[str, str], name: str, *, is_newer: bool = F
             raise CopyRefused(f"{name}: damaged: it has no {thing}")
         if there[thing] != definition and not is_newer:
             raise CopyRefused(f"{name}: damaged: its {thing} is defined in another way")
-    for thing in there if not is_newer else ():
-        if thing not in made:
+    for thing, definition in there.items():
+        if thing not in made and not is_newer and not _is_spare(thing, definition, made):
             raise CopyRefused(f"{name}: it has the {thing}, which is not the service's")
+
+
+def _is_spare(thing: str, definition: str, made: Mapping[str, str]) -> bool:
+    """Whether a service can work beside something that it does not make. Upgrades leave it for
+    servers of the version before: rows are still inserted without it, and others deleted."""
+    kind, _, name = thing.partition(" ")
+    if kind == "reference":
+        return definition.endswith(("ON DELETE CASCADE", "ON DELETE SET NULL"))
+    if kind == "index":
+        table = name.removeprefix("of ").partition(" on ")[0]
+        return f"table {table}" not in made or definition.startswith("0")
+    if kind == "column" and f"table {name.partition('.')[0]}" in made:
+        can_be_omitted = "NOT NULL" not in definition or "DEFAULT" in definition
+        return can_be_omitted and "HIDDEN" not in definition
+    return True
 
 
 def check_rows(path: str, name: str) -> None:

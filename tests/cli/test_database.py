@@ -627,15 +627,33 @@ class RestoringWhatIsNotWhole(CopyCase):
                 f"{self.file}: it has the trigger t, which is not the service's",
             ),
             (
-                "CREATE TABLE theirs (a)",
-                f"{self.file}: it has the table theirs, which is not the service's",
+                "CREATE TABLE theirs (a REFERENCES user (id))",
+                f"{self.file}: it has the reference theirs.a, which is not the service's",
+            ),
+            (
+                "CREATE UNIQUE INDEX theirs ON message (text)",
+                f"{self.file}: it has the index of message on text, which is not the service's",
+            ),
+            (
+                "ALTER TABLE user ADD COLUMN theirs AS (abs(id))",
+                f"{damaged}its table user is defined in another way",
             ),
         ):
             whole = Path(self.file).read_bytes()
             alter(self.file, statement)
             self.not_restored(reason)
             Path(self.file).write_bytes(whole)
-        alter(self.file, "ANALYZE")  # Operators may.
+
+    def test_what_is_left_of_an_older_version(self) -> None:
+        """Upgrades leave it for servers of the version before, and it is in nobody's way."""
+        alter(
+            self.file,
+            "ALTER TABLE user ADD COLUMN old TEXT",
+            "ALTER TABLE user ADD COLUMN older TEXT NOT NULL DEFAULT ''",
+            "CREATE TABLE oldest (a PRIMARY KEY, b REFERENCES user (id) ON DELETE CASCADE)",
+            "CREATE INDEX old ON message (text)",
+            "ANALYZE",
+        )
         self.restore(warning=self.UNPROVED)
 
     def test_a_table_that_is_defined_in_another_way(self) -> None:

@@ -619,7 +619,7 @@ class ConversationTests(Lobby, ConversationCase):
         self.announce("ann", {"event": "turn"})
         self.tell("ann", {"event": "message", "id": 1, "text": "a", "from": "bob"})
         self.tell("ann", {"event": "message", "id": 1, "text": "again", "from": "bob"})
-        self.assertEqual(self.paper.lines, ["ann: your turn\\x1b", "ann: a"])
+        self.assertEqual(self.paper.lines, ["ann:  * your turn\\x1b", "ann:  * a"])
         self.assertEqual(self.conversation.unread, {})
 
     def test_given_up_before_it_was_sent(self) -> None:
@@ -638,7 +638,7 @@ class TerminalTests(Lobby, FaceCase):
         )
         self.announce("ann", {"event": "turn", "text": "your turn\x1b"})
         self.network.advance(0.2)
-        self.assertEqual(self.typist.printed[-1], "your turn\\x1b")
+        self.assertEqual(self.typist.printed[-1], " * your turn\\x1b")
         self.assertIn("move [<user>] <game> <note>", self.type("help")[0])
 
 
@@ -651,7 +651,7 @@ class TelnetTests(Lobby, GatewayCase):
         self.announce("ann", *({"event": "turn", "text": text} for text in texts))
         nc.settle()
         now = self.time()
-        self.assertEqual(nc.text, f"\n{now} your turn\\x1b\n{now} {'y' * 4000}…\nann> ")
+        self.assertEqual(nc.text, f"\n{now}  * your turn\\x1b\n{now}  * {'y' * 4000}…\nann> ")
         nc.send("help\n")
         self.assertIn("\nmove <game> <note>\n", nc.text)
 

@@ -17,7 +17,13 @@ from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.addresses import Address, ListeningPlace, ServerPlace, reached_at
 from bbs.core.clock import IReactor
-from bbs.daemons.logs import KeptFile, observer_of, survive_hangups, written_as
+from bbs.daemons.logs import (
+    KeptFile,
+    RepeatedFailures,
+    observer_of,
+    survive_hangups,
+    written_as,
+)
 from bbs.daemons.security_log import IN_DATA
 from bbs.scaling.data_folder import PASSWORD_FILE, Unusable, write_privately
 
@@ -177,7 +183,8 @@ def _run(
     gateway = TelnetGateway(service, config, reactor, fail)
     gateway.first = login_server
     line = written_as(config.log.format, lambda: replace(login_server.speaker(), kind="up"))
-    globalLogBeginner.beginLoggingTo([observer_of(log, line)], redirectStandardIO=False)
+    observer = RepeatedFailures(observer_of(log, line), reactor)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     if mended:
         paths = ", ".join(mended)
         Logger("bbs.cli.up").warn("others could read {paths}; now they cannot", paths=paths)

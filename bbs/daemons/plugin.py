@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 from twisted.application.service import IService
+from twisted.logger import ILogObserver
 from twisted.python import usage
 
 from bbs import __version__
@@ -27,6 +28,7 @@ from bbs.daemons.daemon import Daemon
 from bbs.daemons.logs import (
     TWISTD_NAME,
     KeptFile,
+    RepeatedFailures,
     observer_of,
     survive_hangups,
     twistd_observer,
@@ -230,9 +232,11 @@ def _adapt(daemon: Daemon, options: Any, twistd: Any) -> None:
         if options.get("log"):
             # What the interpreter prints when it crashes belongs to the same file.
             file = KeptFile(path, log.rotate.bytes, log.keep, also=(1, 2), mark=True)
-            daemon.log_observer = observer_of(file, line)
+            observer: ILogObserver | None = observer_of(file, line)
         else:
-            daemon.log_observer = twistd_observer(twistd, line)
+            observer = twistd_observer(twistd, line)
+        if observer is not None:
+            daemon.log_observer = RepeatedFailures(observer, daemon.reactor)
     except OSError as error:
         raise SystemExit(f"{daemon.name}: cannot write {path}: {error.strerror}") from error
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger, LogLevel, LogPublisher, textFileLogObserver
 from twisted.logger._legacy import publishToNewObserver
 from twisted.python.failure import Failure
@@ -22,7 +23,16 @@ from twisted.trial.unittest import SynchronousTestCase
 import bbs
 from bbs import __version__
 from bbs.core import tracing
-from bbs.daemons.logs import LONGEST, Speaker, as_json, as_text, written_as
+from bbs.daemons.logs import (
+    LONGEST,
+    MOST_PLACES,
+    REPEAT_INTERVAL,
+    RepeatedFailures,
+    Speaker,
+    as_json,
+    as_text,
+    written_as,
+)
 
 APP = Speaker("bbs", "app", "3641a6658e63c4c18d88cbd486d2a4ec")
 
@@ -274,3 +284,102 @@ class Ours(SynchronousTestCase):
             self.assertEqual(names & {"launch_id", "server_id", "id"}, set(), place)
             found += 1
         self.assertGreater(found, 80)
+
+
+class Reactor(MemoryReactorClock):
+    """One with a clock, whose threads are one."""
+
+    def callFromThread(self, call: Any, *arguments: Any) -> None:
+        call(*arguments)
+
+    def shut_down(self) -> None:
+        for call, arguments, named in self.triggers["after"]["shutdown"]:
+            call(*arguments, **named)
+
+
+class Repeats(SynchronousTestCase):
+    """Tracebacks that somebody causes again and again."""
+
+    def setUp(self) -> None:
+        self.reactor: Any = Reactor()
+        self.seen: list[dict[str, Any]] = []
+        self.observer = RepeatedFailures(self.seen.append, self.reactor)  # type: ignore[arg-type]
+
+    def texts(self) -> list[str]:
+        """What was written since the last look."""
+        found = [str(as_text(event)) for event in self.seen]
+        self.seen.clear()
+        return found
+
+    def test_one_of_a_place_in_a_minute_and_the_number_of_the_others(self) -> None:
+        for _ in range(8335):
+            self.observer(failed(ValueError("bad"), "it went wrong"))
+        (first,) = self.texts()
+        self.assertIn("it went wrong\n\tTraceback", first)
+        self.reactor.advance(REPEAT_INTERVAL)
+        (rest,) = self.texts()
+        self.assertRegex(
+            rest,
+            r"^2026-\S+ \[bbs.here#error\] … and 8,334 more like it in the last minute:"
+            r" builtins.ValueError in \S+/test_log_lines.py:[0-9]+\n$",
+        )
+        self.observer(failed(ValueError("bad"), "it went wrong"))
+        self.assertEqual(len(self.texts()), 1)
+        self.reactor.advance(REPEAT_INTERVAL)
+        self.assertEqual(self.texts(), [])
+
+    def test_in_json_the_number_is_a_field(self) -> None:
+        for _ in range(3):
+            self.observer(failed(ValueError("bad")))
+        self.reactor.advance(REPEAT_INTERVAL)
+        line = json.loads(as_json(self.seen[-1], APP))
+        self.assertEqual((line["level"], line["logger"]), ("error", "bbs.here"))
+        self.assertEqual(line["fields"]["count"], 2)
+
+    def test_other_places_and_other_errors(self) -> None:
+        def elsewhere() -> dict[str, Any]:
+            try:
+                int("x")
+            except ValueError:
+                return emitted(LogLevel.critical, "also wrong", log_failure=Failure())
+            raise AssertionError
+
+        for _ in range(2):
+            self.observer(failed(ValueError("bad")))
+            self.observer(failed(KeyError("bad")))
+            self.observer(elsewhere())
+        self.assertEqual(len(self.texts()), 3)
+
+    def test_one_that_was_raised_nowhere_counts_by_its_format(self) -> None:
+        for form in ("one {x}", "one {x}", "another"):
+            event = emitted(LogLevel.critical, form, log_failure=Failure(ValueError("bad")), x=1)
+            self.observer(event)
+        self.assertEqual(len(self.texts()), 2)
+        self.reactor.advance(REPEAT_INTERVAL)
+        (rest,) = self.texts()
+        self.assertIn("and 1 more like it in the last minute: builtins.ValueError (one {x})", rest)
+
+    def test_what_has_no_traceback_is_written_each_time(self) -> None:
+        for _ in range(3):
+            self.observer(emitted(LogLevel.error, "the database is away"))
+        self.assertEqual(len(self.texts()), 3)
+
+    def test_the_number_is_written_when_the_process_ends(self) -> None:
+        for _ in range(3):
+            self.observer(failed(ValueError("bad")))
+        self.texts()
+        self.reactor.shut_down()
+        (rest,) = self.texts()
+        self.assertIn("and 2 more like it", rest)
+
+    def test_of_very_many_places_all_others_are_one(self) -> None:
+        for number in range(2 * MOST_PLACES):
+            code = compile("\n" * number + "raise ValueError", "a_file.py", "exec")
+            try:
+                exec(code, {})
+            except ValueError:
+                self.observer(emitted(LogLevel.critical, "wrong", log_failure=Failure()))
+        self.assertEqual(len(self.texts()), MOST_PLACES + 1)
+        self.reactor.advance(REPEAT_INTERVAL)
+        (rest,) = self.texts()
+        self.assertIn(f"and {MOST_PLACES - 1} more like it in the last minute: other places", rest)

@@ -118,10 +118,12 @@ class LastHour:
             {name: [point.get(name) for point, _ in self._points] for name in self._series}
         )
 
-    def of_server(self, server: str) -> dict[str, object] | None:
-        """The hour of one server; None if it has no plots."""
-        if not any(server in servers for _, servers in self._points):
-            return None
+    def has(self, server: str) -> bool:
+        """Whether a server has plots."""
+        return any(server in servers for _, servers in self._points)
+
+    def of_server(self, server: str) -> dict[str, object]:
+        """The hour of one server."""
         nothing = (None,) * len(self._of_server)
         rows = [
             # A point of another version may have other counters.

@@ -34,6 +34,10 @@ LAG_INTERVAL = 0.1  # seconds between measurements of the reactor's lag
 LOOK_INTERVAL = 1.0  # seconds between looks while somebody watches
 ANSWER_TTL = 1.0  # seconds for which a `TTLCache` gives an answer again
 
+MOST_ANSWERS = 200
+"""Answers in a `TTLCache`. Strangers have about 25 different ones to ask for; each search of an
+operator is one more. Those that are too old are looked for at each request, in 10 µs."""
+
 WITH_NAMES, WITHOUT_NAMES = "with names", "without names"
 SYNCING = "syncing"
 """The kinds of looks: a caller who needs no names takes part in a look that has them."""
@@ -316,7 +320,8 @@ Key = tuple[str | None, ...]
 
 
 class TTLCache(Generic[T]):
-    """Answers by key, each kept for `ANSWER_TTL` seconds. While one is made, all wait for it."""
+    """Answers by key, each kept for `ANSWER_TTL` seconds, and at most `MOST_ANSWERS`. While one is
+    made, all wait for it."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -336,4 +341,6 @@ class TTLCache(Generic[T]):
 
     async def _make(self, key: Key, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         made = await make()
+        while len(self._made) >= MOST_ANSWERS:
+            del self._made[next(iter(self._made))]
         self._made[key] = (self._clock.seconds(), made)

@@ -270,10 +270,13 @@ class Queries:
     async def history(self, request: Any) -> HttpAnswer:
         server = request.args.get(b"server", [b""])[0].decode("ascii", "replace")
 
+        hour = self.poller.page_history.last_hour
+        if server and not hour.has(server):
+            # Not kept: there are as many of these as strangers think of.
+            return as_text("No such server", 404)
+
         async def make() -> HttpAnswer:
-            history = self.poller.page_history.last_hour
-            found = history.of_server(server) if server else history.as_json()
-            return as_text("No such server", 404) if found is None else as_json(found)
+            return as_json(hour.of_server(server) if server else hour.as_json())
 
         return await self.cache.get(("history", server), make)
 

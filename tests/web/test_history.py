@@ -443,6 +443,16 @@ class OfOneServer(MemoryCase):
         for server in ("nobody", "%FF"):
             self.assertEqual(self.browser().get(f"/history?server={server}").code, 404)
 
+    def test_one_that_is_none_is_not_remembered(self) -> None:
+        """It has plots with its first point, though somebody asked for them a moment before."""
+        (server,) = self.server_ids()
+        watcher = self.watcher()
+        while not watcher.events("point"):
+            self.assertEqual(self.browser().get(f"/history?server={server}").code, 404)
+            self.beat()
+            self.clock.advance(0.1)
+        self.assertEqual(self.browser().get(f"/history?server={server}").code, 200)
+
     def test_so_many_and_no_more(self) -> None:
         for number in range(MOST_PLOTTED + 5):
             Server.insert(

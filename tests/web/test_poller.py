@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
 from bbs.rules import membership
 from bbs.rules.overview import overview
 from bbs.storage.models import LoginServer, Place, Server, Waiter
+from bbs.web.poller import ANSWER_TTL, MOST_ANSWERS, TTLCache
 from tests.web.case import AwayCase, PageCase
 
 
@@ -190,3 +195,33 @@ class TwoLoginServers(PageCase):
         for key in ("people", "free_places", "waiting", "launches", "refusal"):
             self.assertEqual(mine[key], theirs[key], key)
         self.assertEqual(mine["servers"][0]["id"], theirs["servers"][0]["id"])
+
+
+class Cache(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.cache: TTLCache[str] = TTLCache(self.clock)
+        self.made: list[str] = []
+
+    def get(self, key: str) -> str:
+        async def make() -> str:
+            self.made.append(key)
+            return f"answer {key}"
+
+        return self.successResultOf(Deferred.fromCoroutine(self.cache.get((key,), make)))
+
+    def test_an_answer_is_made_once_in_a_while(self) -> None:
+        self.assertEqual(
+            [self.get("a"), self.get("a"), self.get("b")], ["answer a"] * 2 + ["answer b"]
+        )
+        self.clock.advance(ANSWER_TTL)
+        self.get("a")
+        self.assertEqual(self.made, ["a", "b", "a"])
+
+    def test_of_too_many_the_oldest_is_made_again(self) -> None:
+        for number in range(MOST_ANSWERS + 1):
+            self.get(f"{number}")
+        self.made.clear()
+        for number in (1, MOST_ANSWERS, 0):
+            self.assertEqual(self.get(f"{number}"), f"answer {number}")
+        self.assertEqual(self.made, ["0"])

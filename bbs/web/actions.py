@@ -28,7 +28,13 @@ from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredenti
 from bbs.rules import accounts, fleet_admin, user_admin
 from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
 from bbs.rules.user_admin import ActionResult, NoSuchPerson, NotSuspended, Person
-from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
+from bbs.web.auth import (
+    DEVICE_LIFE,
+    LONE_OPERATOR,
+    OperatorDevices,
+    Operators,
+    OperatorSessions,
+)
 from bbs.web.context import PageContext
 from bbs.web.poller import TTLCache
 from bbs.web.resources import (
@@ -40,6 +46,8 @@ from bbs.web.resources import (
     as_json,
     as_text,
     cookie_name,
+    device_cookie_name,
+    device_of,
     session_of,
 )
 
@@ -134,6 +142,7 @@ class Controls:
     context: PageContext
     operators: Operators | None
     sessions: OperatorSessions
+    devices: OperatorDevices
 
     async def log_in(self, request: Any) -> HttpAnswer:
         if self.operators is None:
@@ -143,18 +152,24 @@ class Controls:
         name, password = credentials(request)
         address = _address(request)
         try:
-            await self.operators.check(name, password, address)
+            known = self.devices.operator(device_of(request)) == name
+            await self.operators.check(name, password, address, known)
         except WrongCredentials:
             # Without the name: people type their password there, too.
             _log.warn("wrong operator password from {address}", address=address)
             raise
         token = self.sessions.begin(name)
         _log.info("operator {operator} at {address} logs in", operator=name, address=address)
-        return success("Welcome!", {"Set-Cookie": _cookie(token, request)})
+        device = f"{self.devices.cookie(name)}; Max-Age={DEVICE_LIFE:.0f}"
+        # The session's last, for programs that keep one cookie only.
+        for cookie, value in ((device_cookie_name, device), (cookie_name, token)):
+            request.cookies.append(_cookie(cookie(request), value, request).encode())
+        return success("Welcome!")
 
     async def log_out(self, request: Any) -> HttpAnswer:
         self.sessions.end(session_of(request))
-        return success("Bye!", {"Set-Cookie": _cookie("; Max-Age=0", request)})
+        cookie = _cookie(cookie_name(request), "; Max-Age=0", request)
+        return success("Bye!", {"Set-Cookie": cookie})
 
     async def launch(self, by: By) -> HttpAnswer:
         policy, service = self.context.policy, self.context.service
@@ -275,11 +290,11 @@ def _address(request: Any) -> str:
     return str(getattr(request.getClientAddress(), "host", "") or "")[:64]
 
 
-def _cookie(value: str, request: Any) -> str:
-    """A cookie that the browser keeps until it ends; this server decides how long the session
-    lives."""
+def _cookie(name: str, value: str, request: Any) -> str:
+    """A cookie that the browser keeps until it ends, unless `value` says for how long; this server
+    decides how long a session lives."""
     secure = "; Secure" if request.isSecure() else ""
-    return f"{cookie_name(request)}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"
+    return f"{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
 
 @dataclass(frozen=True)

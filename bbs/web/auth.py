@@ -1,4 +1,5 @@
-"""The operators: their password file, and the sessions of those who have logged in.
+"""The operators: their password file, the sessions of those who have logged in, and the browsers
+from which they did.
 
 The file is `[web] password_file`: a line `NAME:PASSWORD` or `NAME:$argon2id$…` for each operator. A
 line without a colon is the password of `operator`. Memory holds hashes only.
@@ -6,11 +7,12 @@ line without a colon is the password of `operator`. Memory holds hashes only.
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import stat
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +32,9 @@ LONE_OPERATOR = "operator"  # the name of a line that has none
 HASH = "$argon2id$"  # what a hash begins with; no password of a person does
 IDLE = 12 * 3600.0  # seconds without an action after which a session ends
 MOST_SESSIONS = 100  # of more, the one longest idle ends
+
+DEVICE_LIFE = 180 * 86400.0
+"""Seconds for which a browser is known from which an operator has logged in."""
 
 _ANY_HASH = re.compile(r"\$[A-Za-z0-9-]+\$")
 
@@ -94,7 +99,7 @@ class Operators:
     """Checks operators' passwords by their `hashes`, within the limits of logins.
 
     :param rate: the wrong passwords allowed for a name from one address: a stranger who guesses a
-        name needs several addresses to keep its operator out.
+        name needs several addresses to keep its operator out, but for a browser that is known.
     :param queue: where attempts wait to be hashed.
     """
 
@@ -110,16 +115,20 @@ class Operators:
         self._hasher = hasher
         self._queue = queue
         self._limits = LoginLimits(rate, None, clock, queue, _tell)
+        # Of their own, so that what strangers guess does not count for those who are known.
+        self._limits_of_known = LoginLimits(rate, None, clock, queue, _tell)
 
-    async def check(self, name: str, password: str, address: str) -> None:
+    async def check(self, name: str, password: str, address: str, known: bool = False) -> None:
         """Check that the password is the operator's.
 
+        :param known: whether the operator has logged in from this browser before.
         :raises WrongCredentials: it is not.
         :raises TooManyAttempts: there were too many wrong ones.
         :raises Unavailable: too many wait.
         """
         verify = partial(self._hasher.verify, self._hashes.get(name), password)
-        await self._limits.attempt(name, address, verify)
+        limits = self._limits_of_known if known else self._limits
+        await limits.attempt(name, address, verify)
 
     async def hash(self, password: str, address: str) -> str:
         """Hash a password that an operator at `address` sets, in the turns of the queue."""
@@ -130,6 +139,48 @@ def _tell(outcome: str, address: str, name: str) -> None:
     # Without the name if the login failed: people type their password there, too.
     by = name if outcome == "right" else ""
     audit.record("operator-login", outcome, address=address, by=by)
+
+
+def device_keys(passwords: Mapping[str, str], secret: bytes) -> Mapping[str, bytes]:
+    """The key of each operator's devices, made of the line of the password file: another password
+    makes another key. Nobody can try passwords with it who does not have the servers' `secret`."""
+    return {
+        name: hmac.digest(secret, f"operator's device\0{name}\0{line}".encode(), "sha256")
+        for name, line in passwords.items()
+    }
+
+
+class OperatorDevices:
+    """The browsers from which operators have logged in, known by a cookie: the time, the name in
+    hex, and a keyed hash of both.
+
+    :param keys: of each operator (`device_keys`).
+    :param wall: the time in seconds since the epoch.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes], wall: Callable[[], float]) -> None:
+        self._keys = keys
+        self._wall = wall
+
+    def cookie(self, operator: str) -> str:
+        """The cookie for the browser from which `operator` logs in now."""
+        signed = f"{self._wall():.0f}.{operator.encode().hex()}"
+        return f"{signed}.{self._hash(operator, signed)}"
+
+    def operator(self, cookie: str) -> str | None:
+        """The operator whom a browser with `cookie` is known for; None if it is not."""
+        signed, _, given = cookie.rpartition(".")
+        matched = re.fullmatch(r"([0-9]{1,12})\.((?:[0-9a-f]{2})+)", signed, re.ASCII)
+        if matched is None or not given.isascii():
+            return None
+        operator = bytes.fromhex(matched[2]).decode("utf-8", "replace")
+        is_right = hmac.compare_digest(given, self._hash(operator, signed))
+        is_live = self._wall() - int(matched[1]) <= DEVICE_LIFE
+        return operator if is_right and is_live and operator in self._keys else None
+
+    def _hash(self, operator: str, signed: str) -> str:
+        key = self._keys.get(operator, b"")
+        return hmac.digest(key, signed.encode(), "sha256").hex()
 
 
 @dataclass

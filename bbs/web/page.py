@@ -15,9 +15,10 @@ from bbs.core.values import IDoor, Rate
 from bbs.limits.connections import Admission
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher
+from bbs.rules import fleets
 from bbs.web import auth
 from bbs.web.actions import Controls, PeopleControls, ServersResource, answer_errors, require_page
-from bbs.web.auth import Operators, OperatorSessions
+from bbs.web.auth import OperatorDevices, Operators, OperatorSessions
 from bbs.web.context import PageContext
 from bbs.web.http_limits import CONNECTIONS_PER_ADDRESS, BoundedSite
 from bbs.web.metrics import Metrics
@@ -55,11 +56,17 @@ async def make(
     :raises PasswordFileUnusable: nobody could log in with the file.
     """
     operators = None
+    keys: Mapping[str, bytes] = {}
     if password_file:
-        hashes = await auth.hashed(await in_thread(auth.read_passwords, password_file), hasher)
+        passwords = await in_thread(auth.read_passwords, password_file)
+        secret = await context.database.run_at_start(fleets.hint_key)
+        keys = auth.device_keys(passwords, secret)
+        hashes = await auth.hashed(passwords, hasher)
         operators = Operators(hashes, hasher, failed_logins, context.reactor, queue)
     door = admission.door(CONNECTIONS_PER_ADDRESS) if admission else None
-    return OperatorsPage(context, await in_thread(read_static), operators, door)
+    devices = OperatorDevices(keys, context.wall)
+    files = await in_thread(read_static)
+    return OperatorsPage(context, files, operators, door, devices)
 
 
 class OperatorsPage(Service):
@@ -68,6 +75,7 @@ class OperatorsPage(Service):
     :param files: the page's files, by name.
     :param operators: the people who may act; None for nobody.
     :param door: lets connections in; None: all, up to the page's own limit.
+    :param devices: the browsers from which operators have logged in; None: knows none.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class OperatorsPage(Service):
         files: Mapping[str, bytes],
         operators: Operators | None,
         door: IDoor | None = None,
+        devices: OperatorDevices | None = None,
     ) -> None:
         context = replace(context, may_act=operators is not None)
         reactor, sessions = context.reactor, OperatorSessions(context.reactor)
@@ -84,7 +93,8 @@ class OperatorsPage(Service):
         self._metrics = metrics = Metrics(context)
         self._poller = metrics.poller = Poller(context, self._streams, metrics)
         self._streams.poller = self._poller
-        controls = Controls(context, operators, sessions)
+        devices = devices or OperatorDevices({}, context.wall)
+        controls = Controls(context, operators, sessions, devices)
         people = PeopleControls(controls, TTLCache(reactor))
         markup = XMLString(files[PAGE])
         queries = Queries(

@@ -145,7 +145,21 @@ def cookie_name(request: Any) -> str:
 
 def session_of(request: Any) -> str:
     """The token of the session that the request belongs to, "" for none."""
-    return (request.getCookie(cookie_name(request).encode()) or b"").decode("ascii", "replace")
+    return _cookie_of(request, cookie_name(request))
+
+
+def device_cookie_name(request: Any) -> str:
+    """The name of the cookie by which a browser is known (`OperatorDevices`)."""
+    return f"bbs_device_{getattr(request.getHost(), 'port', 0)}"
+
+
+def device_of(request: Any) -> str:
+    """The cookie of the browser that sends the request, "" for none."""
+    return _cookie_of(request, device_cookie_name(request))
+
+
+def _cookie_of(request: Any, name: str) -> str:
+    return (request.getCookie(name.encode()) or b"").decode("ascii", "replace")
 
 
 def send(request: Any, answer: HttpAnswer | None) -> None:

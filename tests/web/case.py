@@ -23,7 +23,7 @@ from bbs.limits.password_hashing import Hasher
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
 from bbs.testing.threads import Inline
-from bbs.web.auth import Operators
+from bbs.web.auth import OperatorDevices, Operators, device_keys
 from bbs.web.context import PageContext
 from bbs.web.page import OperatorsPage
 from tests.faulty_database import Disk, SlowDatabase
@@ -89,7 +89,8 @@ class TLSTransport(Transport):
 
 
 class Browser:
-    """One connection to the page, from `host`, with the cookies that it was given.
+    """One connection to the page, from `host`, with the cookies that it was given: `cookie` is the
+    session's, and `device` the browser's own.
 
     :param at: the address of the page's machine that it is connected to.
     :param tls: whether it is by TLS; see `TLSTransport`.
@@ -106,7 +107,7 @@ class Browser:
         self._host = host
         self._at = at
         self._tls = tls
-        self.cookie = ""
+        self.cookie = self.device = ""
         self.connect()
 
     def connect(self) -> None:
@@ -125,8 +126,8 @@ class Browser:
         """Write a request; the names of `headers` have `_` for `-`, and "\\udcff" in them is a byte
         that is no text."""
         fields = {"Host": "bbs.example", "Content_Length": str(len(body)), **headers}
-        if self.cookie:
-            fields["Cookie"] = self.cookie
+        if self.cookie or self.device:
+            fields["Cookie"] = "; ".join(filter(None, (self.cookie, self.device)))
         lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items()]
         head = f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n"
         if self._used:
@@ -144,6 +145,9 @@ class Browser:
         head, _, body = self.transport.value().decode().partition("\r\n\r\n")
         self.transport.clear()
         status, *lines = head.split("\r\n")
+        for line in [each for each in lines if each.startswith("Set-Cookie: bbs_device_")]:
+            self.device = line.partition(": ")[2].partition(";")[0]
+            lines.remove(line)
         headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
         if "set-cookie" in headers:
             self.cookie = headers["set-cookie"].partition(";")[0]
@@ -266,7 +270,9 @@ class PageCase(SynchronousTestCase):
         queue = service.login.home.login.limits.queue
         if self.operators:
             operators = Operators(self.operators, hasher, Rate(3, 60.0), service.clock, queue)
-        return OperatorsPage(self.parts, FILES, operators, self.door)
+        keys = device_keys(self.operators or {}, b"secret of the servers")
+        devices = OperatorDevices(keys, self.service.wall)
+        return OperatorsPage(self.parts, FILES, operators, self.door, devices)
 
     def stop_page(self) -> None:
         """Stop the page, if it runs."""

@@ -34,6 +34,38 @@ class LoggingIn(PageCase):
             "^bbs_operator_12345=[0-9a-f]{40}; Path=/; HttpOnly; SameSite=Strict$",
         )
 
+    def test_strangers_who_guess_do_not_keep_a_known_browser_out(self) -> None:
+        known, other = self.operator(), self.browser("203.0.113.99")
+        for number in range(30):
+            guess = self.browser(f"203.0.113.{number}").log_in("liz", "wrong")
+            self.assertEqual(guess.code, 401)
+        self.assertEqual(other.log_in().code, 429)
+        for host in ("192.0.2.1", "203.0.113.1"):
+            again = self.browser(host)
+            again.device = known.device
+            self.assertEqual(again.log_in().code, 200)
+        # It is known for one operator, and may not guess without end.
+        for _ in range(3):
+            self.assertEqual(known.log_in("liz", "wrong").code, 401)
+        self.assertEqual(known.log_in().code, 429)
+
+    def test_the_cookie_of_a_browser(self) -> None:
+        browser = self.browser()
+        browser.send(
+            "POST", "/login", b"name=liz&password=secret", X_BBS="1",
+            Content_Type="application/x-www-form-urlencoded",
+        )  # fmt: skip
+        self.assertRegex(
+            browser.transport.value().decode(),
+            r"Set-Cookie: bbs_device_12345=[0-9]+\.6c697a\.[0-9a-f]{64}; Max-Age=15552000;"
+            r" Path=/; HttpOnly; SameSite=Strict\r\n",
+        )
+
+    def test_a_login_that_failed_makes_no_browser_known(self) -> None:
+        browser = self.browser()
+        browser.log_in("liz", "wrong")
+        self.assertEqual(browser.device, "")
+
     def test_wrong_ones_are_not_told_apart(self) -> None:
         for name, password in (("liz", "wrong"), ("nobody", "secret"), ("l%C3%AFz", "secret")):
             reply = self.browser().log_in(name, password)

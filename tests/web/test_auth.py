@@ -19,11 +19,14 @@ from bbs.limits.password_hashing import Hasher
 from bbs.testing.service import QUICK
 from bbs.testing.threads import Inline
 from bbs.web.auth import (
+    DEVICE_LIFE,
     IDLE,
     MOST_SESSIONS,
+    OperatorDevices,
     Operators,
     OperatorSessions,
     PasswordFileUnusable,
+    device_keys,
     hashed,
     read_passwords,
 )
@@ -171,6 +174,48 @@ class Checking(SynchronousTestCase):
             self.failureResultOf(guess, WrongCredentials)
         for guess in guesses[3:]:
             self.failureResultOf(guess, TooManyAttempts)
+
+
+class Devices(SynchronousTestCase):
+    """The browsers from which operators have logged in."""
+
+    def setUp(self) -> None:
+        self.now = 1.8e9
+        self.devices = self.of({"liz": "secret", "zoë": "other"})
+
+    def of(self, passwords: dict[str, str], secret: bytes = b"shared") -> OperatorDevices:
+        return OperatorDevices(device_keys(passwords, secret), lambda: self.now)
+
+    def test_whose_it_is(self) -> None:
+        for name in ("liz", "zoë"):
+            self.assertEqual(self.devices.operator(self.devices.cookie(name)), name)
+
+    def test_it_lasts_over_a_restart_and_at_another_login_server(self) -> None:
+        cookie = self.devices.cookie("liz")
+        self.assertEqual(self.of({"liz": "secret"}).operator(cookie), "liz")
+
+    def test_it_ends_with_the_password_and_with_the_operator(self) -> None:
+        cookie = self.devices.cookie("liz")
+        self.assertIsNone(self.of({"liz": "new"}).operator(cookie))
+        self.assertIsNone(self.of({"max": "secret"}).operator(cookie))
+        self.assertIsNone(self.of({"liz": "secret"}, b"another").operator(cookie))
+
+    def test_it_ends_by_itself(self) -> None:
+        cookie = self.devices.cookie("liz")
+        self.now += DEVICE_LIFE
+        self.assertEqual(self.devices.operator(cookie), "liz")
+        self.now += 1
+        self.assertIsNone(self.devices.operator(cookie))
+
+    def test_forged_ones(self) -> None:
+        at, name, hashed = self.devices.cookie("liz").split(".")
+        nobody = OperatorDevices({}, lambda: self.now).cookie("eve")
+        for cookie in (
+            "", ".", "..", "x", f"{at}.{name}", f"{at}.{name}.", f"{int(at) + 1}.{name}.{hashed}",
+            f"{at}.{b'eve'.hex()}.{hashed}", f"{at}.{name}.{hashed[:-1]}", f"{at}.f.{hashed}",
+            f"{at}.ff.{hashed}", f"{at}.{name}.\ufffd", f"{'9' * 5000}.{name}.{hashed}", nobody,
+        ):  # fmt: skip
+            self.assertIsNone(self.devices.operator(cookie), cookie[:50])
 
 
 class SessionsOfOperators(SynchronousTestCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -271,7 +272,7 @@ class PuttingTogether(PageCase):
         config = load(None, {}, {f"web.{key}": value for key, value in options.items()})
         return Deferred.fromCoroutine(
             make(
-                self.parts,
+                replace(self.parts, database=self.service.database),
                 password_file=config.web.password_file,
                 failed_logins=config.limits.failed_logins,
                 hasher=Hasher(Inline(), QUICK),

@@ -255,6 +255,11 @@ class Web:
     password_file: str = _local(
         "", "without one the page shows, and changes nothing", kinds.any_text
     )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _local(
+        [],
+        "networks of proxies whose Forwarded or X-Forwarded-For is believed",
+        kinds.networks_or_none,
+    )
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,7 @@ class LoginServerDaemon(Daemon):
                 queue=home.login.limits.queue,
                 in_thread=self.in_thread,
                 admission=self.admission,
+                proxies=config.web.trusted_proxies,
             )
         except PasswordFileUnusable as error:
             raise CannotStart(f"web.password_file: {error}") from error

@@ -16,15 +16,18 @@ import json
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
+from email import message_from_bytes
 from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.web.http import parse_qs
 
 from bbs import __version__
 from bbs.core import audit
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
+from bbs.protocols.connection_state import host_of
 from bbs.rules import accounts, fleet_admin, user_admin
 from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
 from bbs.rules.user_admin import ActionResult, NoSuchPerson, NotSuspended, Person
@@ -58,6 +61,10 @@ Act = Callable[[By], Coroutine[Any, Any, HttpAnswer]]
 """An action of an operator."""
 
 _ID = re.compile("[0-9a-f]{32}")
+
+_MEDIA_TYPE = re.compile(
+    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;.*)?"
+)
 
 _log = Logger()
 
@@ -110,17 +117,47 @@ def require_page(respond: Responder) -> Responder:
 
 
 def fields_of(request: Any) -> Mapping[str, object]:
-    """The fields of a request's body, a form or JSON, by name."""
-    if (request.getHeader(b"Content-Type") or b"").startswith(b"application/json"):
-        try:
-            given = json.loads(request.content.read())
-        except (ValueError, RecursionError):  # Malformed, or nested too deep.
-            given = None
-        return given if isinstance(given, dict) else {}
+    """The fields of a request's body, a form or JSON, by name. A form's are in addition to those of
+    the query."""
+    given = request.getHeader(b"Content-Type") or b"text/plain"
+    matched, body = _MEDIA_TYPE.fullmatch(given), request.content.read()
+    if matched is None:
+        raise ActionRejected(400, "Malformed header: Content-Type")
+    form = {name: values[0] for name, values in request.args.items()}
+    match matched[1].lower():
+        case b"application/json":
+            return _members(body)
+        case b"application/x-www-form-urlencoded":
+            form |= {name: values[0] for name, values in parse_qs(body, 1).items()}
+        case b"multipart/form-data":
+            form |= _parts(given, body)
     return {
-        name.decode("utf-8", "replace"): values[0].decode("utf-8", "replace")
-        for name, values in request.args.items()
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for name, value in form.items()
     }
+
+
+def _members(body: bytes) -> Mapping[str, object]:
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):  # Malformed, or nested too deep.
+        given = None
+    return given if isinstance(given, dict) else {}
+
+
+def _parts(media_type: bytes, body: bytes) -> Mapping[bytes, bytes]:
+    """The fields of a form in parts (RFC 7578)."""
+    found: dict[bytes, bytes] = {}
+    try:
+        message: Any = message_from_bytes(b"Content-Type: " + media_type + b"\r\n\r\n" + body)
+        for part in message.get_payload() if message.is_multipart() else ():
+            name = part.get_param("name", header="Content-Disposition")
+            if isinstance(name, str):
+                value = part.get_payload(decode=True) or b""
+                found.setdefault(name.encode("utf-8", "replace"), value)
+    except Exception as error:  # The package does not say which it raises.
+        raise ActionRejected(400, "Malformed form") from error
+    return found
 
 
 def credentials(request: Any) -> tuple[str, str]:
@@ -287,7 +324,7 @@ def _replacement_limit(value: object) -> int | None:
 
 
 def _address(request: Any) -> str:
-    return str(getattr(request.getClientAddress(), "host", "") or "")[:64]
+    return host_of(request.getClientAddress())[:64]
 
 
 def _cookie(name: str, value: str, request: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from twisted.web.resource import IResource
 from twisted.web.template import XMLString
 
 from bbs.core.values import IDoor, Rate
-from bbs.limits.connections import Admission
+from bbs.limits.connections import Admission, Network
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import fleets
@@ -29,7 +29,9 @@ from bbs.web.resources import (
     Queries,
     ReadResource,
     StreamResource,
+    device_of,
     read_static,
+    session_of,
     static,
 )
 from bbs.web.stream import Streams
@@ -46,6 +48,7 @@ async def make(
     queue: FairQueue,
     in_thread: Callable[..., Deferred[Any]],
     admission: Admission | None = None,
+    proxies: Sequence[Network] = (),
 ) -> OperatorsPage:
     """Read the page's files, and make the page.
 
@@ -53,6 +56,7 @@ async def make(
     :param queue: where attempts to log in wait to be hashed.
     :param in_thread: reads files.
     :param admission: counts the connections of the process, and then the page's too.
+    :param proxies: networks of proxies that are believed about clients.
     :raises PasswordFileUnusable: nobody could log in with the file.
     """
     operators = None
@@ -66,7 +70,7 @@ async def make(
     door = admission.door(CONNECTIONS_PER_ADDRESS) if admission else None
     devices = OperatorDevices(keys, context.wall)
     files = await in_thread(read_static)
-    return OperatorsPage(context, files, operators, door, devices)
+    return OperatorsPage(context, files, operators, door, devices, proxies)
 
 
 class OperatorsPage(Service):
@@ -76,6 +80,7 @@ class OperatorsPage(Service):
     :param operators: the people who may act; None for nobody.
     :param door: lets connections in; None: all, up to the page's own limit.
     :param devices: the browsers from which operators have logged in; None: knows none.
+    :param proxies: as of `make`.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class OperatorsPage(Service):
         operators: Operators | None,
         door: IDoor | None = None,
         devices: OperatorDevices | None = None,
+        proxies: Sequence[Network] = (),
     ) -> None:
         context = replace(context, may_act=operators is not None)
         reactor, sessions = context.reactor, OperatorSessions(context.reactor)
@@ -118,7 +124,12 @@ class OperatorsPage(Service):
         root = Branch()
         for name, child in {**own, **children}.items():
             root.putChild(name.encode(), child)
-        self.site = BoundedSite(root, reactor, door)
+
+        def shows_operator(request: Any) -> bool:
+            session = sessions.operator(session_of(request))
+            return (session or devices.operator(device_of(request))) is not None
+
+        self.site = BoundedSite(root, reactor, door, shows_operator, proxies)
 
     def startService(self) -> None:
         Service.startService(self)

@@ -237,7 +237,8 @@ class Refusals(ConfigTestCase):
     def test_strange_key_and_section(self) -> None:
         self.assertEqual(
             self.refusal("[web]\nquux = 1\n"),
-            "FILE: unknown key web.quux, there are web.listen, web.password_file",
+            "FILE: unknown key web.quux,"
+            " there are web.listen, web.password_file, web.trusted_proxies",
         )
         self.assertIn("unknown section [quux], there are login, app,", self.refusal("[quux]\n"))
         self.assertIn("unknown section [quux]", self.refusal("quux = 1\n"))
@@ -337,6 +338,7 @@ class Refusals(ConfigTestCase):
                 '"tcp:65536"', '"tcp:port=x"', '["tcp:1", 2]', '"tcp:1\\n"', '"unix"',
             ),
             "web.listen": ('"tcp"', "0"),
+            "web.trusted_proxies": ('"proxy.example"', '["192.0.2.1/24"]', "1"),
             "ec2.region": ('""',),
             "ec2.endpoint_url": ('"127.0.0.1:5000"', '"ftp://host"', '"http://"'),
             "ec2.instance_type": ('""', "[]", '[""]'),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, ISSLTransport
 from twisted.internet.task import Clock
@@ -19,6 +19,7 @@ from zope.interface import alsoProvides
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.core.values import IDoor, Policy, Rate
+from bbs.limits.connections import Network
 from bbs.limits.password_hashing import Hasher
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
@@ -89,8 +90,8 @@ class TLSTransport(Transport):
 
 
 class Browser:
-    """One connection to the page, from `host`, with the cookies that it was given: `cookie` is the
-    session's, and `device` the browser's own.
+    """One connection to the page, from `host` ("": by a UNIX socket), with the cookies that it was
+    given: `cookie` is the session's, and `device` the browser's own.
 
     :param at: the address of the page's machine that it is connected to.
     :param tls: whether it is by TLS; see `TLSTransport`.
@@ -112,7 +113,7 @@ class Browser:
 
     def connect(self) -> None:
         """A new connection."""
-        peer = IPv4Address("TCP", self._host, 50000)
+        peer: Any = IPv4Address("TCP", self._host, 50000) if self._host else UNIXAddress(None)
         self.channel: Any = self._page.site.buildProtocol(peer)
         self._used = False
         self.transport = (TLSTransport if self._tls else Transport)(self._at, peer)
@@ -223,6 +224,7 @@ class PageCase(SynchronousTestCase):
     offered: Service = board
     policy: Policy = POLICY
     door: IDoor | None = None
+    proxies: Sequence[Network] = ()
     operators: Mapping[str, str] | None = {"liz": QUICK.hash("secret")}
 
     def setUp(self) -> None:
@@ -272,7 +274,7 @@ class PageCase(SynchronousTestCase):
             operators = Operators(self.operators, hasher, Rate(3, 60.0), service.clock, queue)
         keys = device_keys(self.operators or {}, b"secret of the servers")
         devices = OperatorDevices(keys, self.service.wall)
-        return OperatorsPage(self.parts, FILES, operators, self.door, devices)
+        return OperatorsPage(self.parts, FILES, operators, self.door, devices, self.proxies)
 
     def stop_page(self) -> None:
         """Stop the page, if it runs."""

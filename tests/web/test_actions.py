@@ -34,6 +34,24 @@ class LoggingIn(PageCase):
             "^bbs_operator_12345=[0-9a-f]{40}; Path=/; HttpOnly; SameSite=Strict$",
         )
 
+    def test_by_a_form_in_parts(self) -> None:
+        def part(name: str, value: str) -> str:
+            return f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+
+        kind = "multipart/form-data; boundary=x"
+        body = f"{part('name', 'liz')}{part('password', 'secret')}--x--\r\n".encode()
+        self.assertEqual(self.browser().post("/login", body, Content_Type=kind).code, 200)
+        for kind, malformed in (
+            ("multipart/form-data", body),
+            ("multipart/form-data; boundary*" + "9" * 5000 + "=x", body),
+            (
+                "multipart/form-data; boundary=x",
+                b"--x\r\nContent-Disposition: ;name*=%ff''\r\n\r\n",
+            ),
+        ):
+            reply = self.browser().post("/login", malformed, Content_Type=kind)
+            self.assertEqual(reply.code, 400, kind[:50])
+
     def test_strangers_who_guess_do_not_keep_a_known_browser_out(self) -> None:
         known, other = self.operator(), self.browser("203.0.113.99")
         for number in range(30):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 
 from bbs.limits.connections import GRACE, OVERSHOOT, Admission, Networks
 from bbs.rules.overview import overview
 from bbs.web.http_limits import (
+    BEGUN_A_SECOND,
     BEGUN_AT_ONCE,
     CONNECTIONS_PER_ADDRESS,
     MAX_CONNECTIONS,
+    MAX_OPERATORS,
     MAX_PROBES,
     PROBE_TIMEOUT,
     READ_AHEAD,
@@ -115,6 +117,49 @@ class Pipelining(PageCase):
         self.assertFalse(browser.transport.disconnected)
         self.reactor.advance(REQUEST_TIMEOUT)
         self.assertTrue(browser.transport.disconnected)
+
+    def test_an_error_in_one_turn_ends_one_connection(self) -> None:
+        failing, other = self.browser(), self.browser()
+        for browser in (failing, other):
+            browser.channel.dataReceived(HEALTH * 3)
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        self.patch(failing.transport, "resumeProducing", fail)
+        for _ in range(3):
+            self.turn()
+        self.assertEqual(answers(other), 3)
+        self.assertTrue(failing.transport.disconnecting or failing.transport.disconnected)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        late = self.browser()
+        late.channel.dataReceived(HEALTH * 2)
+        self.turn()
+        self.assertEqual(answers(late), 2)
+
+    def test_a_malformed_form_behind_a_request(self) -> None:
+        browser = self.browser()
+        post = b"POST /login HTTP/1.1\r\nHost: bbs.example\r\nX-BBS: 1\r\n"
+        post += b"Content-Type: a\x0cb\r\nContent-Length: 3\r\n\r\na=b"
+        browser.channel.dataReceived(HEALTH + post + HEALTH)
+        for _ in range(2):
+            self.turn()
+        found = browser.transport.value().split(b"HTTP/1.1 ")[1:]
+        self.assertEqual([each[:3] for each in found], [b"200", b"400", b"200"])
+        self.assertIn(b"Malformed header: Content-Type", found[1])
+
+    def test_those_that_come_without_end_are_begun_at_a_pace(self) -> None:
+        browsers = [self.browser() for _ in range(BEGUN_AT_ONCE)]
+        for browser in browsers:
+            browser.channel.dataReceived(HEALTH * 200)
+        for _ in range(200):
+            self.turn()
+        first = sum(map(answers, browsers))
+        self.assertLess(first, BEGUN_A_SECOND.count + 3 * BEGUN_AT_ONCE)
+        for _ in range(100):
+            self.reactor.advance(0.01)
+        more = sum(map(answers, browsers)) - first
+        self.assertLess(abs(more - BEGUN_A_SECOND.count), 3 * BEGUN_AT_ONCE)
 
     def test_connections_take_turns(self) -> None:
         browsers = [self.browser() for _ in range(BEGUN_AT_ONCE + 2)]
@@ -281,6 +326,58 @@ class Crowded(PageCase):
         self.assertTrue(silent[0].transport.disconnecting)
         self.assertFalse(silent[1].transport.disconnecting)
 
+    def test_who_probes_gives_way_to_no_silent_ones_of_another_network(self) -> None:
+        self.crowd()
+        self.crowd("198.51.100.1")
+        slow = self.browser("198.51.100.1")
+        slow.channel.dataReceived(HEALTH[:20])
+        for _ in range(3 * MAX_PROBES):
+            self.browser("203.0.113.1")
+        slow.channel.dataReceived(HEALTH[20:])
+        self.assertEqual(slow.heard().body, "ok\n")
+
+    def test_an_operator_comes_in_all_the_same(self) -> None:
+        operator = self.browser("203.0.113.1")
+        operator.log_in()
+        operator.close()
+        self.crowd()
+        for _ in range(2 * MAX_PROBES):
+            self.browser("203.0.113.1")
+        operator.connect()
+        for _ in range(3):
+            self.assertEqual(operator.get("/state").json["operator"], "liz")
+        self.assertFalse(operator.transport.disconnecting)
+        for _ in range(2 * MAX_PROBES):
+            self.browser("203.0.113.1")
+        self.assertEqual(operator.get("/state").json["operator"], "liz")
+        operator.turn()
+        self.clock.advance(PROBE_TIMEOUT + 1)
+        self.assertFalse(operator.transport.disconnecting)
+
+    def test_a_known_browser_comes_in_to_log_in(self) -> None:
+        operator = self.browser("203.0.113.1")
+        operator.log_in()
+        operator.close()
+        operator.cookie = ""
+        self.crowd()
+        operator.connect()
+        self.assertEqual(operator.log_in().code, 200)
+        operator.close()
+        operator.cookie = ""
+        operator.device = operator.device[:-1] + "g"
+        operator.connect()
+        self.assertEqual(operator.log_in().code, 503)
+
+    def test_so_many_operators_come_in_and_no_more(self) -> None:
+        operator = self.operator()
+        self.crowd()
+        codes = []
+        for _ in range(MAX_OPERATORS + 2):
+            another = self.browser("203.0.113.1")
+            another.cookie = operator.cookie
+            codes.append(another.get("/state").code)
+        self.assertEqual(codes, [200] * MAX_OPERATORS + [503] * 2)
+
     def test_a_probe_does_not_wait_long_for_its_request(self) -> None:
         self.crowd()
         silent = self.browser("203.0.113.1")
@@ -323,12 +420,147 @@ class Crowded(PageCase):
 class Full(PageCase):
     """A page whose process would take more than it takes itself."""
 
-    def test_more_than_the_page_has(self) -> None:
+    def fill(self, *hosts: str) -> list[Browser]:
+        """All connections, as many from each of `hosts`, each of which has asked once."""
+        browsers = []
+        for number in range(MAX_CONNECTIONS):
+            browsers.append(self.browser(hosts[number % len(hosts)]))
+            browsers[-1].get("/health")
+            browsers[-1].turn()
+            self.clock.advance(0.01)
+        return browsers
+
+    def test_the_longest_idle_of_the_greediest_network_gives_way(self) -> None:
         self.assertEqual(MAX_CONNECTIONS, 300)
-        for _ in range(MAX_CONNECTIONS):
-            self.browser()
-        self.assertEqual(self.browser().get("/state").code, 503)
-        self.assertEqual(self.browser().get("/ready").code, 200)
+        few, first, *others = self.fill("198.51.100.1", "203.0.113.1", "203.0.113.2")
+        first.get("/health")
+        self.assertEqual(self.browser("192.0.2.1").get("/state").code, 200)
+        ended = [each for each in (few, first, *others) if each.transport.disconnecting]
+        self.assertEqual(ended, [others[0]])
+        self.assertEqual(ended[0].transport.value(), b"")
+
+    def test_a_wide_network_counts_before_a_narrow_one(self) -> None:
+        many = self.fill("198.51.100.1", "203.0.1.1", "203.0.2.1", "203.0.3.1")
+        for _ in range(50):
+            self.browser("192.0.2.1").get("/health")
+        ended = [number % 4 for number, each in enumerate(many) if each.transport.disconnecting]
+        self.assertEqual((len(ended), ended.count(0)), (50, 0))
+
+    def test_an_operator_gives_way_to_nobody(self) -> None:
+        operator = self.operator()
+        operator.get("/state")
+        operator.turn()
+        self.fill("192.0.2.1")
+        for _ in range(10):
+            self.browser("198.51.100.1").get("/health")
+        self.assertFalse(operator.transport.disconnecting)
+
+    def test_who_is_being_answered_gives_way_to_nobody(self) -> None:
+        operator = self.operator()
+        operator.close()
+        browsers = [self.browser() for _ in range(MAX_CONNECTIONS)]
+        self.stop_page()
+        self.clock.advance(10)
+        self.database.hold()
+        for browser in browsers:
+            browser.send("GET", "/state")
+        self.assertEqual(self.browser("198.51.100.1").get("/page.css").code, 503)
+        self.assertEqual(self.browser("198.51.100.1").get("/ready").code, 200)
+        operator.connect()
+        self.assertEqual(operator.get("/page.css").code, 200)
+        self.database.go_on()
+        self.assertEqual({browser.heard().code for browser in browsers}, {200})
+
+    def test_who_takes_no_answer_gives_way(self) -> None:
+        browsers = self.fill("203.0.113.1")
+        for browser in browsers:
+            browser.channel.pauseProducing()
+            browser.channel.dataReceived(HEALTH)
+        self.assertEqual(self.browser("198.51.100.1").get("/state").code, 200)
+        self.assertEqual(sum(each.transport.disconnected for each in browsers), 1)
+
+
+class Proxied(PageCase):
+    """A page behind a proxy, which passes on who its clients are."""
+
+    proxies = (ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/48"))
+
+    def setUp(self) -> None:
+        admission = Admission(1000, Networks(()), seconds=lambda: self.clock.seconds())
+        self.door = admission.door(CONNECTIONS_PER_ADDRESS)
+        super().setUp()
+
+    def address(self, host: str = "192.0.2.1", **headers: str) -> str:
+        """The address in the record of what an operator does."""
+        browser = self.browser(host)
+        browser.cookie = self.cookie
+        self.assertEqual(browser.post("/servers/replace/cancel", b"", **headers).code, 200)
+        browser.post("/servers", b"", **headers)
+        latest: str = browser.get("/actions").json[0]["address"]
+        return latest
+
+    def test_the_client_is_the_rightmost_that_is_no_proxy(self) -> None:
+        self.cookie = self.operator().cookie
+        for headers, address in (
+            ({"X_Forwarded_For": "198.51.100.7"}, "198.51.100.7"),
+            ({"X_Forwarded_For": "10.0.0.1, 198.51.100.7:50123, 192.0.2.9"}, "198.51.100.7"),
+            ({"X_Forwarded_For": "192.0.2.8, 192.0.2.9"}, "192.0.2.8"),
+            ({"X_Forwarded_For": "2001:db8::7"}, "2001:db8::7"),
+            ({"X_Forwarded_For": "[2001:db8::7]:443, 2001:db8:1::1"}, "2001:db8::7"),
+            ({"Forwarded": "for=198.51.100.7;proto=https;by=192.0.2.1"}, "198.51.100.7"),
+            ({"Forwarded": 'for=10.0.0.1, For="[2001:DB8::7]:4711"'}, "2001:db8::7"),
+            ({"Forwarded": 'for="x, for=198.51.100.7, for=192.0.2.9'}, "198.51.100.7"),
+            ({"Forwarded": "for=198.51.100.7", "X_Forwarded_For": "198.51.100.7"}, "198.51.100.7"),
+            # Who wrote which?
+            ({"Forwarded": "for=198.51.100.7", "X_Forwarded_For": "10.0.0.1"}, "192.0.2.1"),
+        ):
+            self.assertEqual(self.address(**headers), address, headers)
+            self.clock.advance(20)
+
+    def test_what_is_malformed_counts_as_the_proxys(self) -> None:
+        self.cookie = self.operator().cookie
+        for name, values in (
+            ("X_Forwarded_For", ("", "x", "198.51.100.7,", "256.1.1.1", "1.2.3.4 5.6.7.8")),
+            ("Forwarded", ("for=unknown", "for=_hidden", "by=1.2.3.4", "for=1.2.3.4;for=5.6.7.8")),
+            ("Forwarded", ('for="1.2.3.4', "for=1.2.3.4;", "1.2.3.4", "\udcff")),
+        ):
+            for value in values:
+                headers = {name: value, "X_Forwarded_For": value or "x"}
+                self.assertEqual(self.address(**headers), "192.0.2.1", headers)
+                self.clock.advance(20)
+
+    def test_nobody_else_is_believed(self) -> None:
+        self.cookie = self.operator().cookie
+        address = self.address("203.0.113.1", Forwarded="for=198.51.100.7")
+        self.assertEqual(address, "203.0.113.1")
+
+    def test_wrong_passwords_count_for_the_client(self) -> None:
+        guessing, operator = self.browser("192.0.2.1"), self.browser("192.0.2.1")
+        body = b"name=liz&password=wrong"
+        codes = [guessing.post("/login", body, Forwarded="for=203.0.113.9").code for _ in range(4)]
+        self.assertEqual(codes, [401, 401, 401, 429])
+        right = operator.post("/login", b"name=liz&password=secret", Forwarded="for=203.0.113.8")
+        self.assertEqual(right.code, 200)
+
+    def test_requests_count_and_not_connections(self) -> None:
+        mine = {"Forwarded": "for=203.0.113.9"}
+        streams = [self.browser("192.0.2.1") for _ in range(CONNECTIONS_PER_ADDRESS)]
+        idle = [self.browser("192.0.2.1") for _ in range(2 * CONNECTIONS_PER_ADDRESS)]
+        self.assertEqual({each.get("/state", **mine).code for each in idle}, {200})
+        for stream in streams:
+            stream.send("GET", "/stream", b"", **mine)
+        another = self.browser("192.0.2.1")
+        self.assertEqual(another.get("/state", **mine).code, 503)
+        self.assertEqual(another.get("/health", **mine).code, 200)
+        self.assertEqual(another.get("/state", Forwarded="for=203.0.113.8").code, 200)
+        streams[0].close()
+        self.assertEqual(another.get("/state", **mine).code, 200)
+
+    def test_by_a_unix_socket(self) -> None:
+        browser = Browser(self.page, "", at=UNIXAddress("/run/bbs"))
+        browser.log_in()
+        browser.post("/servers", Forwarded="for=198.51.100.7")
+        self.assertEqual(browser.get("/actions").json[0]["address"], "198.51.100.7")
 
 
 class OutOfDescriptors(PageCase):

@@ -243,6 +243,66 @@ class Limits(PageCase):
         self.assertIsNone(log(None))
 
 
+class Malformed(PageCase):
+    """Requests that are not quite HTTP get an answer, and no traceback."""
+
+    def status(self, *lines: str, at: Any = None, body: bytes = b"") -> int:
+        browser = Browser(self.page, at=at)
+        browser.channel.dataReceived("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        return browser.heard().code
+
+    def test_two_hosts(self) -> None:
+        for other in ("bbs.example", "other.example"):
+            lines = ("GET /health HTTP/1.1", "Host: bbs.example", f"Host: {other}")
+            browser = self.browser()
+            browser.channel.dataReceived("\r\n".join([*lines, "", ""]).encode())
+            answer = browser.heard()
+            self.assertEqual(
+                (answer.code, answer.body), (400, "There is more than one header Host\n")
+            )
+            self.assertTrue(browser.transport.disconnecting)
+
+    def test_a_target_in_absolute_form(self) -> None:
+        for target, host, code in (
+            ("http://bbs.example/health", "bbs.example", 200),
+            ("HTTPS://BBS.example/health?x", "bbs.EXAMPLE", 200),
+            ("http://bbs.example", "bbs.example", 200),
+            ("http://other.example/health", "bbs.example", 400),
+            ("http://bbs.example:8080/health", "bbs.example", 400),
+            ("http://a@bbs.example/health", "bbs.example", 400),
+        ):
+            code_now = self.status(f"GET {target} HTTP/1.1", f"Host: {host}")
+            self.assertEqual(code_now, code, target)
+        self.assertEqual(self.status("GET http://bbs.example/health HTTP/1.0"), 200)
+        at = IPv4Address("TCP", "127.0.0.1", 8080)
+        self.assertEqual(self.status("GET http://evil.example/state HTTP/1.0", at=at), 421)
+
+    def test_lengths(self) -> None:
+        for length in ("+5", "-1", "5, 5", "0x5", "0" * 5000 + "5", "9" * 5000):
+            code = self.status(
+                "POST /login HTTP/1.1", "Host: bbs.example", f"Content-Length: {length}"
+            )
+            self.assertEqual(code, 400, length[:20])
+
+    def test_a_line_that_does_not_end(self) -> None:
+        browser = self.browser()
+        browser.channel.dataReceived(b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000)
+        self.assertEqual(browser.heard().code, 431)
+        self.assertTrue(browser.transport.disconnecting)
+
+    def test_no_host_by_a_unix_socket(self) -> None:
+        browser = Browser(self.page, "", at=UNIXAddress("/run/bbs"))
+        for host in ("", "Host: \r\n", "Host: a:b:c\r\n"):
+            browser.connect()
+            browser.channel.dataReceived(f"GET /state HTTP/1.0\r\n{host}\r\n".encode())
+            self.assertEqual(browser.heard().code, 200, host)
+
+    def test_media_types_of_forms(self) -> None:
+        for kind in ("a\x0cb", "", "a", "a/b/c", "\udcff/x", "text/html\x7f"):
+            reply = self.browser().post("/login", b"a=b", Content_Type=kind)
+            self.assertEqual(reply.code, 400, kind)
+
+
 class WithoutPasswords(PageCase):
     operators = None
 

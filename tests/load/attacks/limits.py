@@ -36,6 +36,7 @@ LIMITS: Mapping[str, Limit] = {
         _keys("first-request", first_request=1e6),
         _keys("commands", commands=ANY_RATE),
         _keys("deliveries", deliveries=ANY_RATE),
+        Limit("trusted-proxies", {"web.trusted_proxies": ()}),
         # Those without a key.
         *(Limit(name, patched=True) for name in PATCHES),
     )

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.load.attacks import watch
+from tests.load.attacks import page, watch
 from tests.load.attacks.filling import PASSWORD, Template
 from tests.load.attacks.forging import FORGING
 from tests.load.attacks.server import Target, attacked
@@ -157,7 +157,8 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
         tokens.append(body["token"])
     job: dict[str, Any] = {"seed": plan.seed, "seconds": plan.during + attack.lead + SLACK}
     if not attack.dialect:
-        return {**job, "floods": [_flood(each, ports, tokens) for each in attack.floods]}
+        floods = [_flood(each, ports, tokens) for each in attack.floods]
+        return {**job, "floods": page.filled_in(floods, target)}
     if attack.dialect == FORGING:
         job["credential"], job["broker"] = target.broker()
         return {**job, "dialect": FORGING, "channels": target.channels(), "port": target.login}

@@ -90,6 +90,63 @@ def _page_connections() -> None:
     sites.MAX_CONNECTIONS = NO_LIMIT
 
 
+def _page_forms() -> None:
+    """The page parses a form before it asks a resource, and what fails in a turn ends the turn."""
+    from twisted.web.http import HTTPChannel
+
+    from bbs.web import http_limits
+
+    request: Any = http_limits.BoundedRequest
+    channel: Any = http_limits.BoundedChannel
+    site: Any = http_limits.BoundedSite
+    request.requestReceived = http_limits.Request.requestReceived
+    channel.dataReceived = HTTPChannel.dataReceived
+    channel._fail_alone = lambda self, call, *arguments: call(self, *arguments)
+
+    def begin_some(self: Any) -> None:
+        for _ in range(min(len(self._queue), http_limits.BEGUN_AT_ONCE)):
+            self._queue.popleft().begin_next()
+        self._is_scheduled = False
+        self._schedule()
+
+    site._begin_some = begin_some
+
+
+def _log_repeats() -> None:
+    """Each traceback is written."""
+    from bbs.daemons import logs
+
+    observers: Any = logs.RepeatedFailures
+    observers.__call__ = lambda self, event: self._observer(event)
+
+
+def _page_plots() -> None:
+    """The page keeps an answer for each server that anybody asks for, and any number of answers."""
+    from bbs.web import history, poller
+
+    hours: Any = history.LastHour
+    hours.has = lambda self, server: True
+    answers: Any = poller
+    answers.MOST_ANSWERS = NO_LIMIT
+
+
+def _page_way() -> None:
+    """No connection to the page gives way to another, and none is kept for operators."""
+    from bbs.web import http_limits
+
+    sites: Any = http_limits
+    sites.BoundedSite.make_way = lambda self, channels: False
+    sites.MAX_OPERATORS = 0
+
+
+def _page_devices() -> None:
+    """The page knows no browser."""
+    from bbs.web import auth
+
+    devices: Any = auth.OperatorDevices
+    devices.operator = lambda self, cookie: None
+
+
 def _replies() -> None:
     """A reply is as long as what there is."""
     from bbs.rules import pagination
@@ -145,6 +202,11 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "page-turns": _page_turns,
     "page-kept": _page_kept,
     "page-connections": _page_connections,
+    "page-forms": _page_forms,
+    "page-plots": _page_plots,
+    "page-way": _page_way,
+    "page-devices": _page_devices,
+    "log-repeats": _log_repeats,
     "replies": _replies,
     "unread": _unread,
     "listeners": _listeners,

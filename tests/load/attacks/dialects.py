@@ -177,6 +177,13 @@ REQUESTS = (
     "PUT {p}?a=%ff&after=9 HTTP/1.1\r\nHost: localhost:1\r\nCookie: bbs_operator_1=x\r\n\r\n",
     'GET {p} HTTP/1.1\r\nHost: [::1]\r\nRange: bytes=0-1,3-\r\nIf-None-Match: "x"\r\n\r\n',
     "OPTIONS * HTTP/1.1\r\nHost: evil.example\r\nExpect: 100-continue\r\n\r\n",
+    "POST {p} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-BBS: 1\r\nContent-Type: a\x0cb\r\n"
+    "Content-Length: 3\r\n\r\na=b",
+    "POST {p} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-BBS: 1\r\nContent-Length: 7\r\n"
+    "Content-Type: multipart/form-data; boundary*=utf-8''x\r\n\r\n--x--\r\n",
+    f"POST {{p}} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {'0' * 4301}\r\n\r\n",
+    "GET http://localhost{p} HTTP/1.1\r\nHost: localhost\r\nHost: x\r\n\r\n",
+    'GET {p} HTTP/1.0\r\nCookie: bbs_device_1=1.6c.x; =\r\nForwarded: for="\r\n\r\n',
 )
 
 

@@ -61,7 +61,8 @@ def main(argv: Sequence[str], program: Program) -> int:
         saving = threading.Thread(
             target=process.save_last_server, args=(path, service), daemon=True
         )
-        make = _client_factory(service, own, saving)
+        devices = process.DeviceTokens(path.with_name("devices"), str(service.address))
+        make = _client_factory(service, own, saving, devices)
         password = read_password(options.password_file) if options.password_file else None
     except (PasswordFileError, PresentationUnusable, TrustUnusable) as problem:
         return _exit_code(program.name, str(problem))
@@ -75,6 +76,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         ended = _run_script(service.address, password, options, make)
     if saving.ident is not None:
         saving.join(SAVE_DEADLINE)
+    devices.wait(SAVE_DEADLINE)
     tracing.end()
     return _exit_code(program.name, ended)
 
@@ -132,7 +134,10 @@ def choose_service(options: argparse.Namespace, path: Path) -> process.LastServe
 
 
 def _client_factory(
-    service: process.LastServer, own: Presentation, saving: threading.Thread
+    service: process.LastServer,
+    own: Presentation,
+    saving: threading.Thread,
+    devices: process.DeviceTokens,
 ) -> Callable[[IReactor, Address], ServiceClient]:
     """A function that makes the client of `service`, with the command's own presentation. Raises
     `TrustUnusable`."""
@@ -140,7 +145,8 @@ def _client_factory(
 
     def make(reactor: IReactor, login_server: Address) -> ServiceClient:
         endpoint = tls_endpoints(reactor, trust, service.host) if trust else None
-        client = _Client(reactor, login_server, endpoint, vocabulary=CommandCatalog(own))
+        vocabulary = CommandCatalog(own)
+        client = _Client(reactor, login_server, endpoint, vocabulary=vocabulary, devices=devices)
         client.saving = saving
         return client
 

@@ -12,7 +12,7 @@ from filling a client's memory or from answering for ever; what has come by then
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
@@ -150,7 +150,9 @@ class ServiceClient(Generic[R]):
     `login_server` is the address of the service. `endpoint` makes client endpoints for it and for
     app servers: plain TCP by default. A gateway says in `origin` for whom it speaks. Several
     clients of one service can share `vocabulary`, the known commands of the service. `most` limits
-    the bytes of one reply whose list comes in parts.
+    the bytes of one reply whose list comes in parts. `devices` keeps device tokens by the names of
+    users who log in: with one, a login is not held up by strangers who guess the user's password.
+    By default none are kept, as a gateway has to.
 
     A library for one service derives from this class and sets `presentation` (for servers that send
     none), `commands` (those that its methods use) and `reply_class`. For type checkers it names the
@@ -175,6 +177,7 @@ class ServiceClient(Generic[R]):
         origin: Origin | None = None,
         vocabulary: CommandCatalog | None = None,
         most: int = MOST_BYTES,
+        devices: MutableMapping[str, str] | None = None,
     ) -> None:
         endpoint = endpoint or partial(endpoint_to, reactor)
         greetings = {login_server: origin.greeting} if origin else {}
@@ -183,6 +186,7 @@ class ServiceClient(Generic[R]):
             reactor, endpoint, greetings, lambda: known.traced, self.reply_class
         )
         self._router = Router(reactor, connections, login_server)
+        self._router.devices = devices
         self._learner = CatalogLoader(self._router, known)
         self._most = most
         self._echoes = EchoFilter(reactor, known)
@@ -432,6 +436,8 @@ class ServiceClient(Generic[R]):
         return self.vocabulary.presentation.listing(reply.list_name)
 
     def _logged_in(self, name: str, reply: ServiceReply) -> None:
+        if self._router.devices is not None and reply.device:
+            self._router.devices[name] = reply.device
         user = self._users.get(name)
         if user is None:
             self._users[name] = LocalUser(name, reply.token, reply.app_server)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import isfinite
+from typing import TypeGuard
 
 from bbs.client.errors import BadReply
 from bbs.core.addresses import Address
@@ -28,6 +29,7 @@ year 10,000, which calendars do not have."""
 
 DEEPEST = 100  # lists and objects within each other: deeper ones could not be shown as JSON again
 LONGEST_CURSOR = 1000  # characters
+LONGEST_DEVICE = 1000  # characters
 
 _TOKEN = re.compile("[!-~]+")
 _PLAIN = ChatEvent("chat")  # the usual names of a message's members (docs/protocol.md, section 4)
@@ -136,6 +138,11 @@ def code_of(message: str) -> str | None:
     return next((code for words, code in _BEGINNINGS if message.startswith(words)), None)
 
 
+def is_device_token(value: object) -> TypeGuard[str]:
+    """Whether a value can be a device token: it goes into a line as one word."""
+    return isinstance(value, str) and len(value) <= LONGEST_DEVICE and bool(_TOKEN.fullmatch(value))
+
+
 def read_address(value: object) -> Address:
     """The address in a member `app_server`; `BadReply` for a malformed one."""
     try:
@@ -205,6 +212,12 @@ class ServiceReply:
         if isinstance(token, str) and _TOKEN.fullmatch(token):
             return token
         raise BadReply("The server gave no usable access token")
+
+    @property
+    def device(self) -> str:
+        """The device token in a login's reply; "" if there is none, or none that is usable."""
+        device = self.members.get("device")
+        return device if is_device_token(device) else ""
 
     @property
     def list_name(self) -> str | None:

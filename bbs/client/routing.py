@@ -9,7 +9,7 @@ said so), or if repeating it does no harm.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -62,6 +62,7 @@ class Router:
         self.connections = connections
         self.on_waiting: Callable[[Waiting], None] | None = None
         self.on_searching: Callable[[Address | None], None] = lambda login_server: None
+        self.devices: MutableMapping[str, str] | None = None  # Device tokens, by users' names.
         self._searching = False
         self._login_server = login_server
         self._closed = False
@@ -175,11 +176,21 @@ class Router:
                 if self.on_waiting is not None:
                     connection.on_event = self._event_received
                     await connection.ask(b"events\n", REPLY_DEADLINE)
+                if device := self._device_for(request):
+                    # An older server refuses it, and a wrong one is ignored: the login goes on.
+                    shown = connection.ask(b"device %s\n" % device.encode(), REPLY_DEADLINE)
+                    shown.addBoth(lambda _: None)
                 return await connection.ask(wire, WAITING_DEADLINE)
             finally:
                 connection.close()
         except TurnedAway as problem:
             return problem.reply
+
+    def _device_for(self, request: ClientRequest) -> str:
+        """The device token to show before a request; "" for none."""
+        if self.devices is None or request.name != "login" or len(request.words) < 2:
+            return ""
+        return self.devices.get(request.words[1], "")
 
     def _event_received(self, event: Event) -> None:
         if event["event"] == "waiting" and self.on_waiting is not None:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from bbs.commands.context import Ask, success
 from bbs.core import audit
-from bbs.core.addresses import counted_as, usual_form
+from bbs.core.addresses import counted_as, networks, usual_form
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.core.values import NAME_LENGTH
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
@@ -58,19 +58,23 @@ async def register(ask: Ask, name: str, password: str) -> Reply:
 async def login(ask: Ask, name: str, password: str) -> Reply:
     """Begin a session and take a place, waiting for one if none is free."""
     limits, hasher, address = ask.home.login.limits, ask.home.login.hasher, ask.connection.peer_host
-    # All spellings of a name are one name to the limits.
+    # All spellings of a name are one name to the limits. Before the user is looked up, only what
+    # refuses known users too is refused.
     form = normalized(name)
-    limits.logins.check(form, address)
-    stored = await ask.database.run(accounts.password_hash, name)
-    verdict = await limits.logins.attempt(form, address, partial(hasher.verify, stored, password))
+    limits.logins.check(form, address, known=True)
+    found = await ask.database.run(accounts.credentials, name)
+    stored, network = found.password_hash, _own_network(ask)
+    verify = partial(hasher.verify, stored, password)
+    verdict = await limits.logins.attempt(form, address, verify, known=_is_known(ask, found))
     token = accounts.new_token()
     digest = auth.digest(token)
     session = (name, stored or "", digest, verdict.new_hash, ask.now)
+    noted = network if network and found.lack(network, ask.now) else ""
     most, on_login = limits.sessions_per_user, ask.home.service.on_login
     of_service: dict[str, object] = {}
 
     async def begin_session(look: placement.Look) -> placement.Search:
-        search = await ask.database.run(accounts.log_in, *session, look, most, on_login)
+        search = await ask.database.run(accounts.log_in, *session, look, most, on_login, noted)
         if isinstance(search, accounts.LoginResult):
             of_service.update(search.members)
         return search
@@ -84,8 +88,30 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
         tell("login", "suspended", address, name)
         raise
     ask.home.tally.logins += 1
-    own = success(token=token, app_server=_address(ask, seat)).body
+    device = ask.home.login.devices.issue(found.user, verdict.new_hash or stored or "", ask.now)
+    own = success(token=token, app_server=_address(ask, seat), device=device).body
     return Reply({**own, **of_service, **own})  # The service's come last, and replace none.
+
+
+def _own_network(ask: Ask) -> str:
+    """The network by which the sender may be known; "" for an address that many people share, as
+    behind a proxy that is trusted."""
+    address = ask.connection.peer_host
+    return "" if address in ask.home.login.limits.queue.trusted else networks(address)[1]
+
+
+def _is_known(ask: Ask, found: accounts.Credentials) -> bool:
+    """Whether the user has logged in before from this network, or this device."""
+    return found.know(_own_network(ask), ask.now) or ask.home.login.devices.verify(
+        ask.connection, found, ask.now
+    )
+
+
+@commands.command("device <token>", Role.LOGIN, harmless=True, listed=False)
+async def show_device(ask: Ask, token: str) -> Reply:
+    """Show a login's `device` again, before the next login on this connection."""
+    ask.home.login.devices.show(ask.connection, token)
+    return success()
 
 
 @commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)
@@ -129,9 +155,11 @@ async def change_password(ask: Ask, old: str, new: str) -> Reply:
         if outcome != "right":
             tell("change-password", outcome, address, caller.name)
 
-    limits.logins.check(form, address, tell_if_wrong)
-    stored = await ask.database.run(accounts.own_hash, caller)
-    await limits.logins.attempt(form, address, partial(hasher.verify, stored, old), tell_if_wrong)
+    limits.logins.check(form, address, tell_if_wrong, known=True)
+    found = await ask.database.run(accounts.own_credentials, caller)
+    stored, known = found.password_hash, _is_known(ask, found)
+    verify = partial(hasher.verify, stored, old)
+    await limits.logins.attempt(form, address, verify, tell_if_wrong, known)
     with _audited("change-password", address, caller.name):
         accounts.check_password(new, limits.password_minimum)
         new_hash = await limits.queue.run(address, partial(hasher.hash, new))
@@ -170,12 +198,14 @@ def _address(ask: Ask, seat: placement.Seat) -> dict[str, object]:
 async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
     """Have a gateway name its user's address, so that limits are for that address.
 
-    The gateway must know the secret; a server without one has no such command.
+    The gateway must know the secret; a server without one has no such command. Guesses, perhaps
+    from the gateway's own address, must not keep it out: after too many of them from there, its
+    secret is compared too, only later (`LoginLimits.before_guess`).
     """
     login, connection = ask.home.login, ask.connection
     if not login.gateway_secret:
         raise UnknownCommand(ask.command.name)
-    # Compared first: guesses, perhaps from the gateway's own address, must not keep it out.
+    await login.limits.logins.before_guess(connection.peer_host)
     if not hmac.compare_digest(secret.encode(), login.gateway_secret.encode()):
         try:
             login.limits.logins.guess(connection.peer_host)

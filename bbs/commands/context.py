@@ -16,7 +16,7 @@ from bbs.delivery.listeners import Listeners
 from bbs.delivery.presence import PresenceTracker
 from bbs.protocols.commands import Command, CommandTable, Role
 from bbs.protocols.line import IConnection, Reply
-from bbs.rules import auth, placement
+from bbs.rules import accounts, auth, placement
 from bbs.storage.database import Database
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class LoginServerParts:
     hasher: Hasher
     limits: AccountLimits
     seating: placement.IPlacement
+    devices: accounts.DeviceTokens
     gateway_secret: str = field(default="", repr=False)
 
 

@@ -133,6 +133,8 @@ class Dispatcher:
         self._home.traces.forget(connection)
         if self._home.role is Role.APP:
             self._home.app.listeners.connection_lost(connection)
+        else:
+            self._home.login.devices.forget(connection)
 
     def _charge(
         self, request: Received, token: str | None, costs: Costs, connection: IConnection

@@ -141,7 +141,11 @@ class LoginServing:
             timing=self.timing,
         )
         parts = LoginServerParts(
-            hasher, account_limits(config.limits, reactor), self.room, config.telnet.secret
+            hasher,
+            account_limits(config.limits, reactor),
+            self.room,
+            accounts.DeviceTokens(runtime.hint_key),
+            config.telnet.secret,
         )
         self.home = make_context(runtime, bus, parts, watchers, self.timing)
         self.controller = FleetController(

@@ -15,8 +15,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
-from bbs.core.addresses import counted_as
+from bbs.core.addresses import counted_as, networks
 from bbs.core.errors import TooManyAttempts, Unavailable, WrongCredentials
 from bbs.core.values import NAME_LENGTH, PasswordVerdict, Rate
 from bbs.limits.fair_queue import FairQueue
@@ -33,6 +34,9 @@ SLACK = 1e-6
 FACTOR = 10
 """A name may fail ten times as often from all addresses as from one, and an address ten times as
 often with all names as with one (`docs/operating.md`)."""
+
+GUESS_DELAY = 2.0
+"""Seconds. A gateway gives the first reply on a connection 10 s."""
 
 Report = Callable[[str, str, str], object]
 """Called with each attempt's outcome (`right`, `wrong`, `refused`), address and name."""
@@ -132,9 +136,13 @@ _Charges = Sequence[tuple[Buckets, object]]
 
 class LoginLimits:
     """Limits wrong passwords: for a name from one address, for a name from all addresses, and for
-    an address with all names. Locking somebody out who is at another address takes ten addresses.
-    Right passwords have a limit too: for a name from one address. An IPv6 address counts by its
-    /64.
+    an address with all names. Right passwords have a limit too: for a name from one address. An
+    IPv6 address counts by its /64.
+
+    Strangers with ten addresses use up a name's limit, and other strangers wait then. A user who is
+    known does not: for a login from a network that the user was in before, or with a device token,
+    the limit for a name from that network (/24, /56) takes the place of the name's own. A thief
+    there guesses no faster than from one address.
 
     The most that an attempt may cost is taken before its password is hashed, and the rest is given
     back afterwards. Attempts sent all at once therefore get no further than attempts sent one by
@@ -156,13 +164,16 @@ class LoginLimits:
         self._queue = queue
         self._report = report
 
-    def check(self, name: str, host: str, report: Report | None = None) -> None:
+    def check(
+        self, name: str, host: str, report: Report | None = None, known: bool = False
+    ) -> None:
         """Refuse an attempt now that would be refused when its turn comes.
 
         :param report: called with the outcome in place of the limits' own.
+        :param known: whether the user is known to be at `host`, or may be.
         :raises TooManyAttempts: `name` is allowed no attempt now from `host` (in its usual form).
         """
-        wrong, right = self._charges(name, host)
+        wrong, right = self._charges(name, host, known)
         wait = max(buckets.wait(key) for buckets, key in (*wrong, *right))
         if wait > 0:
             (report or self._report)("refused", host, name)
@@ -174,22 +185,25 @@ class LoginLimits:
         host: str,
         verify: Callable[[], Coroutine[Deferred[Any], Any, PasswordVerdict]],
         report: Report | None = None,
+        known: bool = False,
     ) -> PasswordVerdict:
         """Verify a password when this attempt's turn comes; returns the verdict if it is right.
 
         :param report: as in `check`.
+        :param known: whether the user is known to be at `host`.
         :raises TooManyAttempts: there have been too many attempts.
         :raises WrongCredentials: the password is wrong.
         :raises Unavailable: too many attempts wait.
         """
         has_begun = False
         report = report or self._report
+        self.check(name, host, report, known)
 
         async def verify_in_turn() -> PasswordVerdict:
             nonlocal has_begun
             has_begun = True
-            self.check(name, host, report)
-            wrong, right = self._charges(name, host)
+            self.check(name, host, report, known)
+            wrong, right = self._charges(name, host, known)
             for buckets, key in (*wrong, *right):
                 buckets.take(key)
             # An attempt that ends without a verdict, say by a bug, counts as wrong and right.
@@ -202,20 +216,28 @@ class LoginLimits:
             return verdict
 
         try:
-            return await self._queue.run(host, verify_in_turn)
+            return await self._queue.run(host, verify_in_turn, known)
         except Unavailable:
             if not has_begun:
                 report("refused", host, name)
             raise
+
+    async def before_guess(self, host: str) -> None:
+        """Wait before a secret that is not a password is compared: for `GUESS_DELAY` after too many
+        wrong ones from `host`. A refusal would lock out those there who know the secret. So all
+        there wait, and guess no faster than their connections allow: 200 of these, 100 a second."""
+        if self._by_address.wait(counted_as(host)) > 0:
+            await deferLater(self._queue.clock, GUESS_DELAY)
 
     def guess(self, host: str) -> None:
         """Count a wrong secret that is not a password; after too many from `host`, raise
         `TooManyAttempts`."""
         self._by_address.claim(counted_as(host))
 
-    def _charges(self, name: str, host: str) -> tuple[_Charges, _Charges]:
+    def _charges(self, name: str, host: str, known: bool) -> tuple[_Charges, _Charges]:
         """The charges of a wrong password, and of a right one."""
-        address = counted_as(host)
+        _, network, address = networks(host)
         both = (name, address)
-        wrong = [(self._by_both, both), (self._by_name, name), (self._by_address, address)]
+        of_name = (self._by_both, (name, network)) if known else (self._by_name, name)
+        wrong = [(self._by_both, both), of_name, (self._by_address, address)]
         return wrong, [(self._right, both)] if self._right else []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
+import math
+import re
 import secrets
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import peewee
@@ -15,16 +18,46 @@ from bbs.rules import auth, placement
 from bbs.rules.auth import Caller, Sessions
 from bbs.rules.names import as_stored, is_valid_name, normalized
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.models import Session, Suspension, User
+from bbs.storage.models import KnownNetwork, Session, Suspension, User
 from bbs.storage.statements import statement
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """What a password is checked against; without a user, nothing.
+
+    :ivar networks: those that the user has logged in from, and when at last (s since the epoch, to
+        a day), as `KnownNetwork` has them.
+    """
+
+    user: int = 0
+    password_hash: str | None = field(default=None, repr=False)
+    networks: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, str, str | None, float]]) -> Credentials:
+        """Read a user with the networks, one a row: the last two are None if there are none."""
+        if not rows:
+            return cls()
+        known = {network: used for _, _, network, used in rows if network is not None}
+        return cls(rows[0][0], rows[0][1], known)
+
+    def know(self, network: str, now: float) -> bool:
+        """Whether the user has logged in from `network` lately."""
+        return now - self.networks.get(network, -math.inf) < NETWORK_TTL
+
+    def lack(self, network: str, now: float) -> bool:
+        """Whether a login from `network` has to be noted: there was none for a day."""
+        return now - self.networks.get(network, -math.inf) >= NETWORK_NOTED
+
+
 @read_only
-def own_hash(caller: Caller) -> str:
-    """The stored hash of the caller's password; NotLoggedIn if the account is gone."""
-    for (stored,) in _hash(caller.id):
-        return str(stored)
-    raise NotLoggedIn()
+def own_credentials(caller: Caller) -> Credentials:
+    """The caller's; NotLoggedIn if the account is gone."""
+    found = Credentials.of(_own_credentials(caller.id))
+    if not found.user:
+        raise NotLoggedIn()
+    return found
 
 
 def change_password(caller: Caller, verified: str, new_hash: str) -> None:
@@ -45,8 +78,19 @@ def change_password(caller: Caller, verified: str, new_hash: str) -> None:
 
 
 @statement
-def _hash(user: int) -> peewee.Select:
-    return User.select(User.password_hash).where(User.id == user)
+def _own_credentials(user: int) -> peewee.Select:
+    return _with_networks().where(User.id == user)
+
+
+@statement
+def _credentials(name: str) -> peewee.Select:
+    return _with_networks().where(User.name == name)
+
+
+def _with_networks() -> peewee.Select:
+    return User.select(User.id, User.password_hash, KnownNetwork.network, KnownNetwork.used).join(
+        KnownNetwork, peewee.JOIN.LEFT_OUTER, on=(KnownNetwork.user == User.id)
+    )
 
 
 @statement
@@ -113,6 +157,13 @@ class PasswordTooLong(Refusal):
 TOKEN_BYTES = 20  # Random bytes in a token: 160 bits; OWASP's session guide asks for 128.
 CHANNEL_BYTES = 16  # Random bytes in the name of a topic.
 ENDED_AT_ONCE = 500  # Stale sessions that one transaction ends at most.
+DAY = 86400.0
+NETWORK_NOTED = DAY  # Seconds until a login from a known network is noted again.
+NETWORK_TTL = 90 * DAY  # Seconds for which a user is known at a network after the last login.
+MOST_NETWORKS = 16  # Networks that a user is known at.
+DEVICE_BYTES = 8  # Random bytes in a device token: it is told from others, and proves nothing.
+DEVICE_TTL = 90 * DAY  # Seconds for which a device token counts; each login issues a new one.
+LONGEST_DEVICE_TOKEN = 200  # Characters; tokens have 94.
 MOST_SESSIONS = 32  # Sessions of one user: the default of `[limits] sessions_per_user`.
 
 
@@ -197,11 +248,9 @@ def register(
 
 
 @read_only
-def password_hash(name: str) -> str | None:
-    """The stored hash of the password of `name`; None for an unknown user."""
-    for _, stored in _find_user(as_stored(name)):
-        return str(stored)
-    return None
+def credentials(name: str) -> Credentials:
+    """What a login by `name` is checked against; without a user, if nobody has the name."""
+    return Credentials.of(_credentials(as_stored(name)))
 
 
 OnLogin = Callable[[int, float | None], Mapping[str, object]]  # `Service.on_login`.
@@ -223,13 +272,14 @@ def log_in(
     look: placement.Look,
     most_sessions: int = MOST_SESSIONS,
     on_login: OnLogin | None = None,
+    network: str = "",
 ) -> placement.Search:
     """Begin a session and take a place for `name`, whose password matched the hash `verified`.
 
     Without a place the session does not begin. `new_hash`, if any, replaces the stored one; `look`
     as in `placement.enter`. If the user then has more than `most_sessions`, those longest unused
     end. `on_login` is called with the user's id and when the user was last seen before; its result
-    is in the `LoginResult`.
+    is in the `LoginResult`. `network`, if any, is noted as one that the user is known at.
 
     :raises WrongCredentials: the user is unknown, or the password has been changed meanwhile.
     :raises AccountSuspended: the account is suspended, perhaps since the password was checked.
@@ -248,9 +298,82 @@ def log_in(
             Session.delete().where(Session.digest.in_([row[0] for row in excess])).execute()
         if new_hash:
             User.update(password_hash=new_hash).where(User.id == user).execute()
+        if network:
+            _note_network(user, network, now)
         if on_login:
             return LoginResult(search.seat, members=on_login(user, seen))
     return search
+
+
+def _note_network(user: int, network: str, now: float) -> None:
+    """Note a login from `network`, and forget those unused for long, or of which there are more
+    than `MOST_NETWORKS`."""
+    _add_network(user, network, now)
+    latest = _networks(user)
+    kept = [name for name, used in latest[:MOST_NETWORKS] if used > now - NETWORK_TTL]
+    if len(kept) < len(latest):
+        KnownNetwork.delete().where(
+            (KnownNetwork.user == user) & KnownNetwork.network.not_in(kept)
+        ).execute()
+
+
+@statement
+def _add_network(user: int, network: str, now: float) -> peewee.Insert:
+    return KnownNetwork.insert(user=user, network=network, used=now).on_conflict_replace()
+
+
+@statement
+def _networks(user: int) -> peewee.Select:
+    return (
+        KnownNetwork.select(KnownNetwork.network, KnownNetwork.used)
+        .where(KnownNetwork.user == user)
+        .order_by(KnownNetwork.used.desc(), KnownNetwork.network)
+    )
+
+
+class DeviceTokens:
+    """Device tokens: they show that somebody at this device has logged in as a user before.
+
+    A token gives no access. A login with it is a known user's to the limits on logins, wherever it
+    comes from: so strangers who guess a name's password do not lock its owner out. It is an HMAC
+    over the user's id, the time of issue and a random number, and has no row. A digest of the
+    password's hash is in it too, so it ends when the password changes.
+
+    :param secret: of the service; the key is derived from it.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = hmac.digest(secret, b"device tokens", "sha256")
+        self._shown: dict[object, str] = {}  # by connection
+
+    def issue(self, user: int, password_hash: str, now: float) -> str:
+        """Make a token for the device that `user` has logged in from."""
+        head = f"{int(now):x}-{secrets.token_hex(DEVICE_BYTES)}"
+        return f"{head}-{self._proof(head, user, password_hash)}"
+
+    def show(self, connection: object, token: str) -> None:
+        """Take the token that a peer shows, to be verified when it logs in. Nothing is said about
+        it, so it tells a guesser nothing."""
+        if len(token) <= LONGEST_DEVICE_TOKEN:
+            self._shown[connection] = token
+
+    def forget(self, connection: object) -> None:
+        self._shown.pop(connection, None)
+
+    def verify(self, connection: object, found: Credentials, now: float) -> bool:
+        """Whether the peer has shown a token of that user which has not ended."""
+        head, _, proof = self._shown.get(connection, "").rpartition("-")
+        issued = re.match("([0-9a-f]{1,12})-", head)
+        if not issued or found.password_hash is None:
+            return False
+        is_right = hmac.compare_digest(
+            proof.encode(), self._proof(head, found.user, found.password_hash).encode()
+        )
+        return is_right and now - int(issued[1], 16) < DEVICE_TTL
+
+    def _proof(self, head: str, user: int, password_hash: str) -> str:
+        text = f"{head} {user} {auth.digest(password_hash)}"
+        return hmac.digest(self._key, text.encode(), "sha256").hex()
 
 
 def undo_log_in(token_digest: str) -> None:

@@ -13,10 +13,11 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,6 +29,7 @@ from twisted.python.threadpool import ThreadPool
 
 from bbs.client.client import ServiceClient
 from bbs.client.errors import ClientError
+from bbs.client.replies import is_device_token
 from bbs.core.addresses import Address
 from bbs.core.clock import IReactor
 
@@ -158,6 +160,65 @@ class LastServer:
         return Address(self.host, self.port)
 
 
+MOST_DEVICES = 100  # device tokens that are kept, of all servers; older ones are forgotten
+
+
+class DeviceTokens(dict[str, str]):
+    """The device tokens of a login server's users, by name, kept in a file of all servers'.
+
+    The file is read at once, which blocks, and written by a thread, so that a slow disk does not
+    hold up the client. If it cannot be written, the tokens are forgotten.
+    """
+
+    def __init__(self, path: Path, server: str) -> None:
+        self._path = path
+        self._server = server
+        self._writing = Lock()
+        self._thread: Thread | None = None
+        super().__init__({name: each for at, name, each in self._read() if at == server})
+
+    def __setitem__(self, name: str, token: str) -> None:
+        super().__setitem__(name, token)
+        self._thread = Thread(target=self._write, args=(name, token), daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the latest token is written, at most for `seconds`."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _read(self) -> list[list[str]]:
+        try:
+            entries = json.loads(self._path.read_bytes()[:MOST_READ])
+        except (OSError, ValueError, RecursionError):
+            return []
+        entries = entries if isinstance(entries, list) else []
+        return [
+            each
+            for each in entries
+            if isinstance(each, list)
+            and [*map(type, each)] == [str] * 3
+            and is_device_token(each[2])
+        ]
+
+    def _write(self, name: str, token: str) -> None:
+        with self._writing:
+            # Another client may have written meanwhile.
+            others = [each for each in self._read() if each[:2] != [self._server, name]]
+            kept = [*others, [self._server, name, token]][-MOST_DEVICES:]
+            write_private(self._path, json.dumps(kept))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace the file at `path`, readable by its owner only; failure is ignored. Blocks."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    with suppress(OSError, ValueError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+        os.replace(new, path)
+
+
 def read_last_server(path: Path) -> LastServer:
     """Read `path`; a missing or malformed file gives this machine's. Blocks."""
     try:
@@ -173,14 +234,6 @@ def read_last_server(path: Path) -> LastServer:
 
 
 def save_last_server(path: Path, service: LastServer) -> None:
-    """Write `service` to `path`, readable by its owner only; failure is ignored. Blocks."""
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        if path.exists() and read_last_server(path) == service:
-            return
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(asdict(service), file)
-        os.replace(new, path)
-    except (OSError, ValueError):
-        return  # Then the server has to be named again next time.
+    """Write `service` to `path`; without it the server has to be named again next time. Blocks."""
+    if not path.exists() or read_last_server(path) != service:
+        write_private(path, json.dumps(asdict(service)))

@@ -389,6 +389,7 @@ def ask_everything(service: CountedService) -> None:
     count("logout <user>", name="leaver", peer=at_login)
     count("delete <user>", name="deleter", peer=at_login)
     count(f"forwarded-for 192.0.2.1 {SECRET}", peer=at_login)
+    count("device x", peer=at_login)
 
     for command in ("help", "commands", "ping", "events", "quit"):
         count(command, peer=service.connect(caller))

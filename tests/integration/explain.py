@@ -60,7 +60,7 @@ from bbs.rules.pagination import Page
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.engines import IN_PYTHON
-from bbs.storage.models import Place, Server, Session, User
+from bbs.storage.models import KnownNetwork, Place, Server, Session, User
 from tests.database_case import fresh_mysql_url
 from tests.integration.contestants import patient
 from tests.integration.populated import CONTROLLER, NOW, PEOPLE, fill
@@ -84,6 +84,7 @@ GROWING = {
         Inbox,
         Delivery,
         Block,
+        KnownNetwork,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
@@ -143,7 +144,8 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         return accounts.log_in("user0", "hash", "2" * 64, "new hash", NOW, look)
 
     def first() -> placement.Search:
-        return accounts.log_in(f"user{PEOPLE - 1}", "hash", "1" * 64, None, NOW, look)
+        session = (f"user{PEOPLE - 1}", "hash", "1" * 64, None, NOW)
+        return accounts.log_in(*session, look, network="10.0.99.0/24")
 
     def locate() -> placement.Search:
         caller = ann()
@@ -160,7 +162,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
     return {
         "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
         "login": [
-            lambda: accounts.password_hash("user0"),
+            lambda: accounts.credentials("user0"),
             first,
             again,
             lambda: user_stats.on_login(ann().id, NOW - 100),
@@ -210,7 +212,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
         "change-password": [
-            *guarded(accounts.own_hash),
+            *guarded(accounts.own_credentials),
             *guarded(accounts.change_password, "hash", "new hash"),
         ],
     }

@@ -15,9 +15,18 @@ from bbs.board.models import (
     Relationship,
 )
 from bbs.core.values import State, Tally
-from bbs.rules import auth, membership
+from bbs.rules import accounts, auth, membership
 from bbs.storage.database import Database, rows
-from bbs.storage.models import MODELS, LoginServer, Place, Server, Session, User, Waiter
+from bbs.storage.models import (
+    MODELS,
+    KnownNetwork,
+    LoginServer,
+    Place,
+    Server,
+    Session,
+    User,
+    Waiter,
+)
 
 NOW = 1_000_000.0
 PEOPLE = 3000
@@ -36,6 +45,14 @@ def fill(database: Database) -> None:
         _insert(Inbox, [{"user": user} for user in users])
         _insert(Session, [_session(number, user) for number, user in enumerate(users[:-100])])
         _insert(Place, [_place(number, user) for number, user in enumerate(users[:-100])])
+        # Some are at home in three networks, and the last one in as many as are kept.
+        counts = [3] * (PEOPLE - 1) + [accounts.MOST_NETWORKS]
+        known = [
+            (user, number)
+            for user, most in zip(users, counts, strict=True)
+            for number in range(most)
+        ]
+        _insert(KnownNetwork, [_known(user, number) for user, number in known])
         for number in range(1, 11):
             _relate(users, 0, number, Relationship.FRIEND, Relationship.FRIEND)
             _relate(users, 0, number + 10, Relationship.INVITED_BY, Relationship.INVITED)
@@ -73,6 +90,10 @@ def _server(name: str, state: State, taken: int) -> dict[str, object]:
 
 def _user(number: int) -> dict[str, object]:
     return {"name": f"user{number}", "password_hash": "hash", "channel": "", "created": NOW}
+
+
+def _known(user: int, number: int) -> dict[str, object]:
+    return {"user": user, "network": f"10.0.{number}.0/24", "used": NOW - number}
 
 
 def _session(number: int, user: int) -> dict[str, object]:

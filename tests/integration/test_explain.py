@@ -33,7 +33,7 @@ class Commands(SynchronousTestCase):
         wanting_none = either - {"more"}
         self.assertEqual(wanting_none, EVERYWHERE)
         names = {command.name for command in all_commands(board)}
-        self.assertEqual(set(commands()), names - wanting_none - {"forwarded-for"})
+        self.assertEqual(set(commands()), names - wanting_none - {"forwarded-for", "device"})
 
 
 @on_both_databases

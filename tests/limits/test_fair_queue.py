@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from ipaddress import ip_network
 
@@ -13,7 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.errors import Unavailable, WrongCredentials
 from bbs.limits.connections import Networks
-from bbs.limits.fair_queue import MOST_OF_AN_ADDRESS, MOST_WAITING, FairQueue
+from bbs.limits.fair_queue import (
+    LATELY,
+    MOST_OF_AN_ADDRESS,
+    MOST_WAITING,
+    REFUSAL_DELAY,
+    FairQueue,
+)
 
 MINE = "192.0.2.1"
 HONEST = "203.0.113.7"
@@ -22,6 +29,11 @@ HONEST = "203.0.113.7"
 def attackers(number: int) -> list[str]:
     """So many addresses."""
     return [f"198.51.{each // 250}.{each % 250 + 1}" for each in range(number)]
+
+
+def wide(number: int) -> list[str]:
+    """So many addresses, each in a /16 of its own."""
+    return [f"10.{each}.0.1" for each in range(number)]
 
 
 class QueueCase(SynchronousTestCase):
@@ -40,11 +52,12 @@ class QueueCase(SynchronousTestCase):
     ) -> None:
         """A queue of its own."""
         networks = Networks([ip_network(each) for each in trusted])
-        self.queue = FairQueue(at_once, per_address, networks, self.clock, most)
+        chance = random.Random(1)
+        self.queue = FairQueue(at_once, per_address, networks, self.clock, most, chance)
         self.under_way: list[tuple[str, Deferred[str]]] = []
         self.begun: list[str] = []
 
-    def ask(self, host: str) -> Deferred[str]:
+    def ask(self, host: str, known: bool = False) -> Deferred[str]:
         """A job for `host`."""
 
         async def job() -> str:
@@ -53,7 +66,13 @@ class QueueCase(SynchronousTestCase):
             self.under_way.append((host, end))
             return await end
 
-        return self.queue.run(host, job)
+        return self.queue.run(host, job, known)
+
+    def refused(self, *asked: Deferred[str]) -> None:
+        """These are refused, a moment later."""
+        self.clock.advance(REFUSAL_DELAY)
+        for each in asked:
+            self.failureResultOf(each, Unavailable)
 
     def end(self, number: int = 0) -> str:
         """One that is under way ends; whose it is."""
@@ -109,7 +128,89 @@ class Turns(QueueCase):
                 self.ask(host)
         self.ask("c")
         self.end_all()
-        self.assertEqual("".join(self.begun), "aabcabb")
+        self.assertEqual("".join(self.begun), "abcabab")
+
+    def test_networks_take_turns_not_addresses(self) -> None:
+        """However many addresses there are in a network, it has one turn of many."""
+        for network in ("2001:db8:1:{:x}::1", "2001:db8:1:{:x}00::1", "203.7.{}.1", "203.7.0.{}"):
+            self.make(at_once=1)
+            for host in wide(5):
+                self.ask(host)
+            self.end_all()  # They had turns lately, as the flood has.
+            flood = [network.format(number) for number in range(200)]
+            for host in flood:
+                self.ask(host)
+            for host in wide(5):
+                self.ask(host)
+            self.begun.clear()
+            for _ in range(13):
+                self.end()
+            self.assertEqual(sum(host in flood for host in self.begun), 8)
+            self.assertEqual(sum(host in wide(5) for host in self.begun), 5)
+
+    def test_turns_within_a_network_go_round_too(self) -> None:
+        self.make(at_once=1)
+        hosts = ["203.7.1.1", "203.7.1.2", "203.7.2.1"]
+        for host in hosts * 4:
+            self.ask(host)
+        self.begun.clear()
+        for _ in range(8):
+            self.end()
+        self.assertEqual([self.begun.count(host) for host in hosts], [2, 2, 4])
+
+    def test_who_had_no_turn_lately_comes_first(self) -> None:
+        """Of 200 networks that ask without end, a newcomer waits for none."""
+        self.make(at_once=1)
+        for _ in range(2):
+            for host in wide(200):
+                self.ask(host)
+        for _ in range(300):
+            self.end()
+        for is_first in (True, False):
+            self.ask(HONEST)
+            self.end()
+            self.assertEqual(self.begun[-1] == HONEST, is_first)
+
+    def test_who_waited_long_is_new_again(self) -> None:
+        self.make(at_once=1)
+        for host in (HONEST, MINE):
+            self.ask(host)
+            self.end()
+            self.clock.advance(LATELY / 2)
+        for host in ("", MINE, HONEST):
+            self.ask(host)
+        self.end_all()
+        self.assertEqual(self.begun, [HONEST, MINE, "", HONEST, MINE])
+
+    def test_any_number_of_newcomers_starve_nobody(self) -> None:
+        self.make(at_once=1)
+        self.ask(HONEST)
+        self.ask(HONEST)
+        for host in wide(20):
+            self.ask(host)
+        for _ in range(5):
+            self.end()
+        self.assertEqual(self.begun.count(HONEST), 2)
+
+    def test_every_other_turn_is_of_the_known(self) -> None:
+        self.make(at_once=1)
+        for host in wide(10):
+            self.ask(host)
+        for number in range(10):
+            self.ask(f"203.0.113.{number}", known=True)
+        for _ in range(8):
+            self.end()
+        known = [host.startswith("203.0.113.") for host in self.begun]
+        self.assertEqual(known, [False, *[True, False] * 4])
+
+    def test_an_address_has_four_at_a_time_in_both_lanes(self) -> None:
+        self.make(at_once=16)
+        for _ in range(4):
+            self.ask(MINE)
+            self.ask(MINE, known=True)
+        self.assertEqual(len(self.begun), MOST_OF_AN_ADDRESS)
+        self.end_all()
+        self.assertEqual(len(self.begun), 8)
 
     def test_an_address_of_ipv6_is_its_network(self) -> None:
         self.make(at_once=16)
@@ -172,31 +273,72 @@ class Bounds(QueueCase):
             self.ask("under way")
         few, many = [self.ask("few") for _ in range(3)], [self.ask("many") for _ in range(7)]
         honest = self.ask(HONEST)
-        self.assertNoResult(honest)
-        self.failureResultOf(many[-1], Unavailable)
-        for newer in (self.ask("few"), self.ask("few")):
-            self.assertNoResult(newer)
-        for each in many[4:6]:
-            self.failureResultOf(each, Unavailable)
-        for each in (*few, *many[:4]):
+        self.refused(many[6])
+        newer = self.ask("few")
+        self.refused(many[5])
+        for each in (honest, newer, *few, *many[:5]):
             self.assertNoResult(each)
 
     def test_who_has_most_loses_their_own(self) -> None:
         self.make(at_once=4, most=10)
         waiting = [self.ask(MINE) for _ in range(4 + 10)]
-        self.failureResultOf(self.ask(MINE), Unavailable)
+        self.refused(self.ask(MINE))
         for each in waiting:
             self.assertNoResult(each)
 
-    def test_who_comes_last_where_all_have_equally_many(self) -> None:
-        self.make(at_once=4, most=10)
-        waiting = [self.ask(host) for host in attackers(4 + 10)]
-        self.failureResultOf(self.ask(HONEST), Unavailable)
+    def test_one_of_those_who_had_a_turn_where_all_have_equally_many(self) -> None:
+        """By chance: one who comes later has as good a chance as the others."""
+        self.make(at_once=1, most=20)
+        had_turns = wide(20)
+        for host in had_turns:
+            self.ask(host)
+        self.end_all()
+        self.ask(HONEST)
+        waiting = [self.ask(host) for host in had_turns]
+        newcomers = [self.ask(host) for host in wide(30)[20:]]
+        self.clock.advance(REFUSAL_DELAY)
+        self.assertEqual([each.called for each in newcomers], [False] * 10)
+        lost = [host for host, each in zip(had_turns, waiting, strict=True) if each.called]
+        self.assertEqual(len(lost), 10)
+        self.assertNotEqual(lost, had_turns[10:])
         for each in waiting:
+            each.addErrback(lambda failure: failure.trap(Unavailable))
+
+    def test_the_widest_network_loses_though_each_address_has_one(self) -> None:
+        for network in ("2001:db8:1:{:x}::1", "2001:db8:1:{:x}00::1", "203.7.{}.1", "203.7.0.{}"):
+            self.make(at_once=1, most=50)
+            flood = [self.ask(network.format(number)) for number in range(100)]
+            others = [self.ask(host) for host in wide(10)]
+            self.clock.advance(REFUSAL_DELAY)
+            self.assertEqual(sum(each.called for each in flood), 100 + 10 - 50 - 1)
+            for each in flood:
+                each.addErrback(lambda failure: failure.trap(Unavailable))
+            for each in others:
+                self.assertNoResult(each)
+
+    def test_who_hangs_up_before_the_refusal(self) -> None:
+        self.make(at_once=1, most=1)
+        for _ in range(2):
+            self.ask(MINE)
+        gone = self.ask(MINE)
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.clock.advance(REFUSAL_DELAY)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_known_are_not_refused_for_strangers(self) -> None:
+        self.make(at_once=1, most=10)
+        known = [self.ask(HONEST, known=True) for _ in range(1 + 10)]
+        strangers = [self.ask(host) for host in wide(30)]
+        self.clock.advance(REFUSAL_DELAY)
+        for each in known:
             self.assertNoResult(each)
+        self.refused(*(each for each in strangers if each.called))
+        self.refused(self.ask(HONEST, known=True))
 
     def test_an_honest_one_gets_in_whatever_waits(self) -> None:
         flood = [self.ask(host) for _ in range(100) for host in attackers(50)]
+        self.clock.advance(REFUSAL_DELAY)
         self.assertEqual(sum(each.called for each in flood), 5000 - MOST_WAITING - 4)
         for each in flood:
             each.addErrback(lambda failure: failure.trap(Unavailable))
@@ -250,22 +392,24 @@ class Leaving(QueueCase):
 
 
 class Anything(SynchronousTestCase):
-    @given(st.lists(st.tuples(st.sampled_from("aed"), st.integers(0, 5)), max_size=80))
+    @given(st.lists(st.tuples(st.sampled_from("aked"), st.integers(0, 5)), max_size=80))
     def test_nobody_is_lost(self, steps: list[tuple[str, int]]) -> None:
         """Whoever asks, hangs up, ends: all are answered, and no more than may be are at once."""
         case = QueueCase()
         case.setUp()
         case.make(at_once=3, per_address=4, most=8)
         asked: list[Deferred[str]] = []
+        hosts = [*attackers(2), *wide(2), "2001:db8::1", "2001:db8:0:1::1"]
         for step, number in steps:
-            if step == "a":
-                asked.append(case.ask(attackers(6)[number]))
+            if step in "ak":
+                asked.append(case.ask(hosts[number], known=step == "k"))
             elif step == "e" and case.under_way:
                 case.end(number % len(case.under_way))
             elif step == "d" and asked:
                 asked[number % len(asked)].cancel()
             self.assertLessEqual(len(case.under_way), 3)
         case.end_all()
+        case.clock.advance(REFUSAL_DELAY)
         for each in asked:
             each.addErrback(lambda failure: failure.trap(Unavailable, CancelledError))
             self.assertTrue(each.called)

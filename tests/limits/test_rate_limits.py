@@ -16,7 +16,7 @@ from bbs.core.errors import TooManyAttempts, Unavailable, WrongCredentials
 from bbs.core.values import PasswordVerdict, Rate
 from bbs.limits.connections import Networks
 from bbs.limits.fair_queue import FairQueue
-from bbs.limits.rate_limits import MOST_OF_A_KEY, Buckets, LoginLimits
+from bbs.limits.rate_limits import GUESS_DELAY, MOST_OF_A_KEY, Buckets, LoginLimits
 
 HERE, ELSEWHERE = "192.0.2.1", "203.0.113.7"
 
@@ -160,7 +160,7 @@ class LimitsCase(SynchronousTestCase):
         self.verified = 0
 
     def begin(
-        self, name: str, host: str, matches: bool | Deferred[bool]
+        self, name: str, host: str, matches: bool | Deferred[bool], known: bool = False
     ) -> Deferred[PasswordVerdict]:
         """An attempt with a password that is right or wrong, which may take a while to know."""
 
@@ -168,11 +168,13 @@ class LimitsCase(SynchronousTestCase):
             self.verified += 1
             return PasswordVerdict(await matches if isinstance(matches, Deferred) else matches)
 
-        return Deferred.fromCoroutine(self.limits.attempt(name, host, verify))
+        return Deferred.fromCoroutine(self.limits.attempt(name, host, verify, known=known))
 
-    def attempt(self, name: str = "bob", host: str = HERE, matches: bool = False) -> str:
+    def attempt(
+        self, name: str = "bob", host: str = HERE, matches: bool = False, known: bool = False
+    ) -> str:
         """How an attempt ends: right, wrong, or after how many seconds there may be another."""
-        attempt = self.begin(name, host, matches)
+        attempt = self.begin(name, host, matches, known)
         outcome: list[str] = []
 
         def failed(failure: Failure) -> None:
@@ -257,6 +259,55 @@ class WrongOnes(LimitsCase):
         self.assertRaises(TooManyAttempts, self.limits.guess, HERE)
         self.assertEqual(self.attempt(), "2")
         self.limits.guess(ELSEWHERE)
+
+
+class KnownUsers(LimitsCase):
+    def test_strangers_guesses_cost_them_nothing(self) -> None:
+        for number in range(10):
+            self.attempts(3, host=f"198.51.100.{number}")
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True), "2")
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True, known=True), "right")
+
+    def test_theirs_cost_strangers_nothing(self) -> None:
+        for network in range(20):
+            for _ in range(3):
+                self.attempt(host=f"10.0.{network}.1", known=True)
+        self.assertEqual(self.attempt(host=ELSEWHERE), "wrong")
+
+    def test_a_network_guesses_no_faster_than_an_address(self) -> None:
+        for addresses in ("203.7.0.{}", "2001:db8:0:{}::1"):
+            guesses = [self.attempt(host=addresses.format(n), known=True) for n in range(5)]
+            self.assertEqual(guesses, ["wrong"] * 3 + ["20"] * 2)
+        self.assertEqual(self.attempt(host="203.7.1.1", matches=True, known=True), "right")
+
+    def test_an_address_has_its_limit_with_all_names(self) -> None:
+        for number in range(30):
+            self.attempt(f"name{number}", known=True)
+        self.assertEqual(self.attempt(known=True, matches=True), "2")
+
+    def test_they_wait_for_no_stranger(self) -> None:
+        queue = FairQueue(1, 200, Networks(()), self.clock)
+        self.limits = LoginLimits(Rate(3, 60.0), None, self.clock, queue, lambda *told: None)
+        under_way: Deferred[bool] = Deferred()
+        self.begin("ann", "10.0.0.1", under_way)
+        waiting = [self.begin("ann", f"10.{number}.0.1", Deferred()) for number in range(1, 9)]
+        known = self.begin("bob", HERE, True, known=True)
+        under_way.callback(True)
+        self.assertTrue(self.successResultOf(known).matches)
+        self.assertEqual([each.called for each in waiting], [False] * 8)
+
+
+class OtherSecrets(LimitsCase):
+    def test_after_too_many_all_there_wait(self) -> None:
+        for _ in range(30):
+            self.successResultOf(Deferred.fromCoroutine(self.limits.before_guess(HERE)))
+            self.limits.guess(HERE)
+        waits = Deferred.fromCoroutine(self.limits.before_guess(HERE))
+        self.successResultOf(Deferred.fromCoroutine(self.limits.before_guess(ELSEWHERE)))
+        self.clock.advance(GUESS_DELAY * 0.9)
+        self.assertNoResult(waits)
+        self.clock.advance(GUESS_DELAY * 0.1)
+        self.successResultOf(waits)
 
 
 class RightOnes(LimitsCase):

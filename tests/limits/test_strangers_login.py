@@ -9,6 +9,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -24,8 +25,10 @@ from bbs.core import audit
 from bbs.core.threads import IWorkers
 from bbs.core.values import Rate
 from bbs.daemons.composition import LoginServing, Runtime
+from bbs.limits.fair_queue import REFUSAL_DELAY
 from bbs.limits.password_hashing import Hasher
-from bbs.storage.models import Server, Session, User, Waiter
+from bbs.limits.rate_limits import GUESS_DELAY
+from bbs.storage.models import KnownNetwork, Server, Session, User, Waiter
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import HINT_KEY, QUICK
 from bbs.testing.threads import Inline
@@ -34,6 +37,7 @@ from tests.memory_service import POLICY, configuration
 SUCCESS = {"status": 0, "message": "Success!"}
 WRONG = "No such user or password error"
 HONEST, ATTACKER = "203.0.113.7", "198.51.100.1"
+NEIGHBOUR, ELSEWHERE = "203.0.113.200", "192.0.2.77"
 
 
 CORES, TURNS = 2, 4
@@ -184,12 +188,30 @@ class OtherLimits(StrangersCase):
         self.assertEqual(self.ask("login bob right"), "Too many attempts, try again in 20 s")
         self.assertEqual(self.ask("login bob right", "192.0.2.1"), "in")
 
+    def test_addresses_that_many_share_make_nobody_known(self) -> None:
+        """As behind a proxy that is trusted."""
+        self.start_service(failed_logins=Rate(3, 3600.0), trusted=(ip_network("203.0.113.0/24"),))
+        self.ask("register bob right")
+        self.ask("login bob right")
+        for number in range(30):
+            self.ask("login bob wrong", f"198.51.100.{number % 10}")
+        self.assertIn("Too many", self.ask("login bob right"))
+
     def test_guesses_at_the_gateways_secret(self) -> None:
-        self.start_service("a-secret-of-tests", connections_per_address=1000)
-        for _ in range(200):
+        limits = {"connections_per_address": 1000, "failed_logins": Rate(2, 600.0)}
+        self.start_service("a-secret-of-tests", **limits)
+        for _ in range(20):
             self.ask("forwarded-for 192.0.2.1 guess", ATTACKER)
-        self.assertIn("Too many", self.ask("forwarded-for 192.0.2.1 guess", ATTACKER))
-        outcomes = [("gateway", "wrong")] * 200 + [("gateway", "refused")]
+        late = self.peer(ATTACKER)
+        late.say("forwarded-for 192.0.2.1 guess")
+        self.assertEqual(late.heard(), [])
+        # The refusal, and the gateway's own secret, take as long.
+        gateway = self.peer(ATTACKER)
+        gateway.say("forwarded-for 192.0.2.1 a-secret-of-tests")
+        self.service.advance(GUESS_DELAY)
+        self.assertIn("Too many", late.heard()[0]["message"])
+        self.assertEqual(gateway.heard(), [SUCCESS])
+        outcomes = [("gateway", "wrong")] * 20 + [("gateway", "refused")]
         self.assertEqual(self.events, [(*each, ATTACKER, "", "") for each in outcomes])
 
 
@@ -201,6 +223,72 @@ class Quotas(StrangersCase):
         peer.ask(f"create-group {token} a")
         self.assertEqual(peer.ask(f"create-group {token} b")["code"], "too-many-groups")
         self.assertEqual(self.events[-1], ("quota", "refused", ATTACKER, "", ""))
+
+
+class KnownPeople(StrangersCase):
+    """Ten addresses have used up what bob's name may fail; he comes from where he was before, or
+    with the device that he had."""
+
+    def setUp(self) -> None:
+        self.start_service(failed_logins=Rate(3, 3600.0))
+        self.ask("register bob right")
+        reply = self.peer().ask("login bob right")
+        self.device = str(reply["device"])
+        self.use_up()
+
+    def use_up(self) -> None:
+        for number in range(30):
+            self.ask("login bob wrong", f"198.51.100.{number % 10}")
+        self.assertIn("Too many", self.ask("login bob right", ELSEWHERE))
+
+    def login_with(self, device: str, host: str = ELSEWHERE) -> str:
+        peer = self.peer(host)
+        self.assertEqual(peer.ask(f"device {device}"), SUCCESS)
+        reply = peer.ask("login bob right")
+        return "in" if "token" in reply else str(reply["message"])
+
+    def test_from_where_he_was_before(self) -> None:
+        self.assertEqual(self.ask("login bob right"), "in")
+        self.assertEqual(self.ask("login bob right", NEIGHBOUR), "in")
+
+    def test_with_his_device(self) -> None:
+        self.assertEqual(self.login_with(self.device), "in")
+
+    def test_other_devices_prove_nothing(self) -> None:
+        self.ask("register ann right")
+        ann = str(self.peer().ask("login ann right")["device"])
+        for device in (ann, self.device[:-1], "x", "x" * 60_000):
+            self.assertIn("Too many", self.login_with(device))
+
+    def test_a_device_is_no_password(self) -> None:
+        peer = self.peer(ELSEWHERE)
+        peer.ask(f"device {self.device}")
+        answers = [peer.ask("login bob wrong")["message"] for _ in range(4)]
+        self.assertEqual(answers, [WRONG] * 3 + ["Too many attempts, try again in 1200 s"])
+
+    def test_another_password_ends_it(self) -> None:
+        reply = self.peer().ask("login bob right")
+        self.peer().ask(f"change-password {reply['token']} right other")
+        peer = self.peer(ELSEWHERE)
+        peer.ask(f"device {self.device}")
+        self.assertIn("Too many", peer.ask("login bob other")["message"])
+        peer.ask(f"device {reply['device']}")
+        self.assertIn("Too many", peer.ask("login bob other")["message"])
+
+    def test_he_may_change_his_password(self) -> None:
+        token = self.peer().ask("login bob right")["token"]
+        for host, said in ((ELSEWHERE, "Too many"), (HONEST, "Success!")):
+            reply = self.peer(host).ask(f"change-password {token} right other")
+            self.assertIn(said, reply["message"])
+
+    def test_a_network_is_written_once_a_day(self) -> None:
+        noted = KnownNetwork.get().used
+        self.service.advance(60)
+        self.ask("login bob right")
+        self.assertEqual(KnownNetwork.get().used, noted)
+        KnownNetwork.update(used=noted - 86_400).execute()
+        self.ask("login bob right")
+        self.assertEqual(KnownNetwork.get().used, self.service.wall())
 
 
 class Crowding(StrangersCase):
@@ -246,6 +334,7 @@ class Crowding(StrangersCase):
         flood = [self.peer(f"198.51.100.{number % 20}") for number in range(2050)]
         for number, peer in enumerate(flood):
             peer.say(f"login name{number} wrong")
+        self.service.advance(REFUSAL_DELAY)
         refused = [reply for peer in flood for reply in peer.heard()]
         self.assertEqual(
             {(reply["message"], reply["code"]) for reply in refused},

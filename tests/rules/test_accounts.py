@@ -14,7 +14,7 @@ from bbs.core.values import State
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, placement, presence
 from bbs.rules.placement import Look
-from bbs.storage.models import Place, Server, Session, User
+from bbs.storage.models import KnownNetwork, Place, Server, Session, User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import add
 
@@ -31,6 +31,10 @@ class Registering(RulesCase):
     def refused_name(self, text: str, name: str) -> None:
         self.refused(text, accounts.check_free, name)
         self.refused(text, accounts.register, name, "hash", self.now)
+
+    def hash_of(self, name: str) -> str | None:
+        stored: str | None = self.call(accounts.credentials, name).password_hash
+        return stored
 
     def test_what_is_stored(self) -> None:
         self.register("ann")
@@ -62,21 +66,21 @@ class Registering(RulesCase):
         for name in (COMPOSED, TAKEN_APART):
             self.refused(f"{name} is already used", accounts.check_free, name)
             self.refused(f"{name} is already used", accounts.register, name, "hash", self.now)
-            self.assertEqual(self.call(accounts.password_hash, name), "hash")
-        self.assertIsNone(self.call(accounts.password_hash, "ann"))
+            self.assertEqual(self.hash_of(name), "hash")
+        self.assertIsNone(self.hash_of("ann"))
 
     def test_a_name_of_before_stays_as_it_is(self) -> None:
         """What is typed just so is found before what is the same in NFC."""
         old = {"name": TAKEN_APART, "password_hash": "old", "channel": "", "created": 0.0}
         User.insert(old).execute()
         self.refused_name(f"{TAKEN_APART} is already used", TAKEN_APART)
-        self.assertEqual(self.call(accounts.password_hash, TAKEN_APART), "old")
-        self.assertIsNone(self.call(accounts.password_hash, COMPOSED))
+        self.assertEqual(self.hash_of(TAKEN_APART), "old")
+        self.assertIsNone(self.hash_of(COMPOSED))
         self.refused_name(f"{COMPOSED} is already used", COMPOSED)
         # Nobody gets it anew; some have, before that was looked at.
         User.insert(old | {"name": COMPOSED, "password_hash": "hash"}).execute()
-        self.assertEqual(self.call(accounts.password_hash, TAKEN_APART), "old")
-        self.assertEqual(self.call(accounts.password_hash, COMPOSED), "hash")
+        self.assertEqual(self.hash_of(TAKEN_APART), "old")
+        self.assertEqual(self.hash_of(COMPOSED), "hash")
 
     def test_an_invalid_name_comes_before_one_in_use(self) -> None:
         User.insert(name="a\tb", password_hash="", channel="", created=0.0).execute()
@@ -86,12 +90,12 @@ class Registering(RulesCase):
         for name in ("a" * 100, LONGEST, "{}", "%s", "a'b", '"', "\\", "ann%", "_nn"):
             self.call(accounts.check_free, name)
             self.register(name)
-            self.assertEqual(self.call(accounts.password_hash, name), "hash")
+            self.assertEqual(self.hash_of(name), "hash")
             self.refused_name(f"{name} is already used", name)
 
     def test_a_hash_of_nobody(self) -> None:
-        self.assertIsNone(self.call(accounts.password_hash, "ann"))
-        self.assertIsNone(self.call(accounts.password_hash, "a" * 60_000))
+        self.assertIsNone(self.hash_of("ann"))
+        self.assertIsNone(self.hash_of("a" * 60_000))
 
     def test_a_name_that_is_free_again_has_a_new_id(self) -> None:
         """Or else somebody would listen to what was for another."""
@@ -130,7 +134,8 @@ class LoggingIn(RulesCase):
         digest = others.get("digest", "d" * 64)
         new_hash = others.get("new_hash")
         most = others.get("most", accounts.MOST_SESSIONS)
-        return self.call(accounts.log_in, name, verified, digest, new_hash, self.now, look, most)
+        rest = (look, most, None, others.get("network", ""))
+        return self.call(accounts.log_in, name, verified, digest, new_hash, self.now, *rest)
 
     def test_a_session_and_a_place(self) -> None:
         search = self.attempt()
@@ -207,15 +212,53 @@ class LoggingIn(RulesCase):
         )
         self.assertEqual(Session.select().count() + self.taken(self.server), 0)
 
+    def networks(self) -> dict[str, float]:
+        found: accounts.Credentials = self.call(accounts.credentials, "ann")
+        return dict(found.networks)
+
+    def test_a_network_is_noted(self) -> None:
+        self.attempt()
+        self.assertEqual(self.networks(), {})
+        self.clock.advance(10.0)
+        for network in ("203.0.113.0/24", "2001:db8::/56", "203.0.113.0/24"):
+            self.attempt(network=network)
+        self.assertEqual(
+            self.networks(), dict.fromkeys(("203.0.113.0/24", "2001:db8::/56"), self.now)
+        )
+
+    def test_without_a_place_no_network_is_noted(self) -> None:
+        Server.update(capacity=0).execute()
+        self.attempt(network="203.0.113.0/24")
+        self.assertEqual(self.networks(), {})
+
+    def test_the_latest_networks_are_kept(self) -> None:
+        for number in range(20):
+            self.clock.advance(1.0)
+            self.attempt(network=f"10.0.{number}.0/24")
+        self.assertEqual(set(self.networks()), {f"10.0.{number}.0/24" for number in range(4, 20)})
+
+    def test_a_network_is_forgotten_in_the_end(self) -> None:
+        self.attempt(network="10.0.0.0/24")
+        self.clock.advance(accounts.NETWORK_TTL)
+        self.attempt(network="10.0.1.0/24")
+        self.assertEqual(set(self.networks()), {"10.0.1.0/24"})
+
+    def test_networks_are_one_users_and_go_with_the_account(self) -> None:
+        ann, bob = self.person("cat"), self.person("dan")
+        for caller in (ann, bob):
+            self.attempt(f"hash of {caller.name}", caller.name, network="10.0.0.0/24")
+        self.call(accounts.delete, ann)
+        self.assertEqual([each.user_id for each in KnownNetwork.select()], [bob.id])
+
     def test_a_better_hash_replaces_the_old_one(self) -> None:
         self.attempt(new_hash="better hash")
-        self.assertEqual(self.call(accounts.password_hash, "ann"), "better hash")
+        self.assertEqual(User.get(User.name == "ann").password_hash, "better hash")
 
     def test_without_a_place_the_hash_stays(self) -> None:
         """As the login is tried again with the same verified one."""
         Server.update(capacity=0).execute()
         self.attempt(new_hash="better hash")
-        self.assertEqual(self.call(accounts.password_hash, "ann"), "hash of ann")
+        self.assertEqual(User.get(User.name == "ann").password_hash, "hash of ann")
 
     def test_an_attempt_that_was_stored_although_it_seemed_to_fail(self) -> None:
         self.attempt()
@@ -539,3 +582,63 @@ class Deleting(RulesCase):
         mailbox = self.call(messages.open_mailbox, ann, 0)
         self.assertEqual(self.call(messages.fetch, [mailbox.cursor]), {mailbox.cursor: []})
         self.refused("bob is not your friend", messages.send, ann, "bob", "hello")
+
+
+class KnownNetworks(SynchronousTestCase):
+    def test_known_for_90_days_and_noted_once_a_day(self) -> None:
+        found = accounts.Credentials(1, "hash", {"10.0.0.0/24": 1e9})
+        for after, known, lacks in (
+            (1.0, True, False),
+            (86_399.0, True, False),
+            (86_400.0, True, True),
+            (90 * 86_400.0 - 1, True, True),
+            (90 * 86_400.0, False, True),
+        ):
+            self.assertEqual(found.know("10.0.0.0/24", 1e9 + after), known)
+            self.assertEqual(found.lack("10.0.0.0/24", 1e9 + after), lacks)
+        for network in ("10.0.1.0/24", ""):
+            self.assertFalse(found.know(network, 1e9))
+            self.assertTrue(found.lack(network, 1e9))
+
+
+class Devices(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.tokens = accounts.DeviceTokens(b"a secret")
+        self.token = self.tokens.issue(1, "hash", 1e9)
+
+    def is_known(
+        self, token: str, user: int = 1, password_hash: str | None = "hash", after: float = 0.0
+    ) -> bool:
+        found = accounts.Credentials(user, password_hash)
+        self.tokens.show("a connection", token)
+        known = self.tokens.verify("a connection", found, 1e9 + after)
+        self.tokens.forget("a connection")
+        return known
+
+    def test_it_is_known_until_it_ends(self) -> None:
+        self.assertTrue(self.is_known(self.token))
+        self.assertTrue(self.is_known(self.token, after=accounts.DEVICE_TTL - 1))
+        self.assertFalse(self.is_known(self.token, after=accounts.DEVICE_TTL))
+
+    def test_it_is_one_users_and_one_passwords(self) -> None:
+        self.assertFalse(self.is_known(self.token, user=2))
+        self.assertFalse(self.is_known(self.token, password_hash="another"))
+        self.assertFalse(self.is_known(self.token, user=0, password_hash=None))
+
+    def test_nobody_can_change_or_make_one(self) -> None:
+        at, number, proof = self.token.split("-")
+        later = f"{int(at, 16) + 1:x}"
+        for token in (
+            *("", "-", "--", "x" * 1000, "ä-ä-ä", f"{at}-{number}-", f"{at}-{proof}"),
+            *(f"{later}-{number}-{proof}", f"{at}-{number[::-1]}x-{proof}", f"-{number}-{proof}"),
+            *(f"{at}-{number}-{proof[:-1]}", f"{at}-{number}-{proof}0", self.token.upper()),
+            accounts.DeviceTokens(b"another").issue(1, "hash", 1e9),
+        ):
+            self.assertFalse(self.is_known(token), token)
+
+    def test_each_connection_shows_its_own(self) -> None:
+        self.tokens.show("a connection", self.token)
+        found = accounts.Credentials(1, "hash")
+        self.assertFalse(self.tokens.verify("another", found, 1e9))
+        self.tokens.forget("a connection")
+        self.assertFalse(self.tokens.verify("a connection", found, 1e9))

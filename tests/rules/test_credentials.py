@@ -27,9 +27,9 @@ class Changing(RulesCase):
         return stored
 
     def test_the_hash_is_another(self) -> None:
-        self.assertEqual(self.call(accounts.own_hash, self.ann), "hash of ann")
+        self.assertEqual(self.call(accounts.own_credentials, self.ann).password_hash, "hash of ann")
         self.change()
-        self.assertEqual(self.call(accounts.own_hash, self.ann), "new")
+        self.assertEqual(self.call(accounts.own_credentials, self.ann).password_hash, "new")
         self.assertEqual(self.hash_of("bob"), "hash of bob")
 
     def test_other_sessions_end_and_the_place_stays(self) -> None:
@@ -58,7 +58,7 @@ class Changing(RulesCase):
         """Its name may be somebody else's by now."""
         self.call(accounts.delete, self.ann)
         self.account("ann")
-        self.refused("Not login yet", accounts.own_hash, self.ann)
+        self.refused("Not login yet", accounts.own_credentials, self.ann)
         self.refused("Not login yet", accounts.change_password, self.ann, "hash of ann", "new")
         self.assertEqual(self.hash_of("ann"), "hash of ann")
 

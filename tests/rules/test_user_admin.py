@@ -165,7 +165,7 @@ class Doing(PeopleCase):
         self.assertEqual(
             self.call(user_admin.set_password, self.by, "ann", "new"), ActionResult("ann", 1)
         )
-        self.assertEqual(self.call(accounts.password_hash, "ann"), "new")
+        self.assertEqual(self.call(accounts.credentials, "ann").password_hash, "new")
         self.has_left(token)
         self.was_recorded("password", None, channel)
 

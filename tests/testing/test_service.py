@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.commands.context import Ask, success
 from bbs.commands.service import Service
+from bbs.limits.rate_limits import GUESS_DELAY
 from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
 from bbs.rules import fleet_admin
@@ -625,14 +626,20 @@ class Gateways(ServiceCase):
         self.assertEqual(peer.protocol.peer_host, "127.0.0.1")
 
     def test_guesses_are_limited(self) -> None:
-        peer = self.service.peer()
-        for _ in range(30):
-            peer.ask("forwarded-for 192.0.2.1 guess")
-        self.assertIn("Too many", peer.ask("forwarded-for 192.0.2.1 guess")["message"])
+        peers = [self.service.peer() for _ in range(40)]
+        for peer in peers:
+            peer.say("forwarded-for 192.0.2.1 guess")
+        self.service.advance(GUESS_DELAY)
+        refused = ["Too many" in peer.heard()[0]["message"] for peer in peers]
+        self.assertEqual(refused[:30], [False] * 30)
+        self.assertTrue(refused[-1])
 
     def test_who_guesses_keeps_no_gateway_out(self) -> None:
         self.fail_to_log_in(self.service.peer(), 40)
-        self.gateway("192.0.2.1")
+        gateway = self.service.peer()
+        gateway.say("forwarded-for 192.0.2.1 a-secret-of-tests")
+        self.service.advance(GUESS_DELAY)
+        self.assertEqual(gateway.heard(), [SUCCESS])
 
     def test_an_address_has_one_form(self) -> None:
         for given, kept in (

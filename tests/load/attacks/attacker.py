@@ -16,6 +16,7 @@ import re
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.load.attacks.tools import answer_jobs
@@ -33,15 +34,28 @@ AGAIN = 0.05
 
 TOO_MANY = "too-many-connections"
 
+IP_FREEBIND = 15
+"""`IP_FREEBIND` of <linux/in.h>: an address of a local route needs it."""
+
+SOURCES: Mapping[str, Callable[[int], str]] = {
+    "8 /16": lambda number: f"127.{20 + number % 8}.{number // 8 >> 8}.{number // 8 & 255}",
+    "/16s": lambda number: f"{11 + number // 256}.{number % 256}.0.1",
+    "/48": lambda number: f"2001:db8:1:{number:x}::1",
+}
+"""Addresses by number: in eight networks of IPv4; each in a /16 of its own; each in a /64 of its
+own, of one /48. Those that are not loopback's need routes (`Attack.routes`)."""
+
 CODES = re.compile(rb'"code": "([a-z-]+)"')
 
 
 class Flood:
     """One kind of connection. Of `job`:
 
-    `port`; `connections`: so many, from `addresses` addresses that begin with 127.`net`;
+    `port`; `connections`: so many, from `addresses` addresses that begin with 127.`net`, or that
+    `source` names (`SOURCES`);
     `opening`: sent at first; `payload`: sent `times` times (0: until the time is up), with `{n}` a
-    number that no other has and `{r}` one at random; `reads`: whether it reads what comes; `mark`:
+    number that no other has and `{r}` one at random; `in_turn`: each payload waits for the answer
+    to the one before, and `pause` seconds more; `reads`: whether it reads what comes; `mark`:
     what an answer ends in; `reopens`: whether it comes back when it was ended, `again` seconds
     later; `drip`: seconds
     between two bytes of the payload, 0 for all at once; `share` of the seconds that it lasts;
@@ -53,6 +67,9 @@ class Flood:
         self.connections: int = job["connections"]
         self.addresses: int = job.get("addresses", 1)
         self.net: int = job.get("net", 10)
+        self.source: str = job.get("source", "")
+        self.in_turn: bool = job.get("in_turn", False)
+        self.pause: float = job.get("pause", 0.0)
         self.opening: bytes = job.get("opening", "").encode()
         self.payload: str = job.get("payload", "")
         self.times: int = job.get("times", 0)
@@ -124,14 +141,20 @@ class Flood:
         async with self._opening:
             if self.is_over:
                 return
-            sock = socket.socket()
+            if self.source:
+                address = SOURCES[self.source](host - 1)
+            else:
+                address = f"127.{self.net}.{host >> 8}.{host & 255}"
+            is_ipv6 = ":" in address
+            sock = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET)
             sock.setblocking(False)
             try:
                 # The port is chosen when it connects: one may serve for many who are reached.
                 sock.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
-                sock.bind((f"127.{self.net}.{host >> 8}.{host & 255}", 0))
+                sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+                sock.bind((address, 0))
                 async with asyncio.timeout(20):
-                    await loop.sock_connect(sock, ("127.0.0.1", self.port))
+                    await loop.sock_connect(sock, ("::1" if is_ipv6 else "127.0.0.1", self.port))
                 await loop.create_connection(lambda: Attacker(self, number), sock=sock)
             except (OSError, TimeoutError):
                 sock.close()
@@ -178,10 +201,13 @@ class Attacker(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         flood = self._flood
         flood.received += len(data)
-        flood.answered += data.count(flood.mark)
+        answered = data.count(flood.mark)
+        flood.answered += answered
         codes = [code.decode() for code in CODES.findall(data)]
         flood.codes.update(codes)
         self.refused |= TOO_MANY in codes
+        if flood.in_turn and answered:
+            asyncio.get_running_loop().call_later(flood.pause, self._go_on)
 
     def pause_writing(self) -> None:
         self._may_write = False
@@ -208,7 +234,11 @@ class Attacker(asyncio.Protocol):
         while len(piece) < PIECE and self._left:
             piece += flood.next_payload()
             self._left -= 1
+            if flood.in_turn:
+                break
         self.transport.write(bytes(piece))
+        if flood.in_turn:
+            return
         asyncio.get_running_loop().call_soon(self._go_on)
 
     def _drip(self) -> None:

@@ -44,7 +44,7 @@ def _most_done(most: int) -> Shows:
     return shows
 
 
-def _most_answered(at_once: float, per_second: float) -> Shows:
+def most_answered(at_once: float, per_second: float) -> Shows:
     """No more is answered than so much at once, and then so much a second."""
 
     def shows(outcome: Outcome) -> Sequence[str]:
@@ -231,7 +231,7 @@ FLOODS: tuple[Attack, ...] = (
         users=(ATTACKER,),
         crowd=True,
         # 5,000 messages, and then 500 a second; each connection may have one more under way.
-        shows=_most_answered(5 + 5, 0.5),
+        shows=most_answered(5 + 5, 0.5),
     ),
     Attack(
         "listeners",
@@ -266,7 +266,7 @@ FLOODS: tuple[Attack, ...] = (
         ),
         ("commands",),
         users=(ATTACKER,),
-        shows=_most_answered(1000 + 100, 200),
+        shows=most_answered(1000 + 100, 200),
     ),
     *(
         Attack(

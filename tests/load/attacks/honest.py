@@ -4,7 +4,8 @@
 
 A job is
 
-    {"login": PORT, "echo": PORT, "seconds": S, "warms_up": false, "newcomers": false}
+    {"login": PORT, "echo": PORT, "seconds": S, "warms_up": false, "newcomers": false,
+     "strangers": false, "names": 40, "devices": false}
 
 and its result `{"list-friend": [ms, …], "ping": …, "login": …, "echo": …, "failed": [words, …]}`.
 At first it logs in. Then it asks for its friends and, of the login server, pings, each over a
@@ -30,6 +31,9 @@ ADDRESS = "127.99.0.1"
 
 OTHERS = "127.99.1.{}"
 """Where those who log in are, each somewhere else."""
+
+NETWORKS = "127.{}.{}.1"
+"""Where those who log in are if they come from a network of their own each time."""
 
 PACES = {"list-friend": 0.02, "ping": 0.02, "login": 0.2, "echo": 0.02}
 """Seconds from one to the next: far below every limit."""
@@ -79,19 +83,22 @@ class Honest:
         self._standing: dict[str, Wire] = {}
         self._token, self._app = "", 0
         self._logins = 0
+        self._devices: dict[str, str] = {}  # the device tokens of those who logged in
         self.failed: list[str] = []
 
     async def run(self, job: dict[str, Any]) -> dict[str, object]:
         self._login, self._echo = job["login"], job["echo"]
         self._ends = time.perf_counter() + job["seconds"]
         self.failed = []
+        self._strangers, self._names_in_use = job["strangers"], job["names"]
+        self._shows_devices = job["devices"]
         self._names = NEWCOMER if job["newcomers"] else HONEST
         if not self._token:
             body = await self._log_in(HONEST)
             self._token, self._app = body["token"], body["app_server"]["port"]
         if job["warms_up"]:
             # A thread that has never hashed has yet to take the memory that it will keep.
-            await asyncio.gather(*(self._timed(self._next) for _ in range(LOGGING_IN // 2)))
+            await asyncio.gather(*(self._timed(self._next) for _ in range(LOGGING_IN)))
         kinds = {
             "list-friend": lambda: self._over(self._app, f"list-friend {self._token}"),
             "ping": lambda: self._over(self._login, "ping"),
@@ -139,8 +146,11 @@ class Honest:
 
     async def _next(self) -> None:
         self._logins += 1
-        number = self._logins % LOGGING_IN
-        await self._log_in(f"{self._names}{number}", OTHERS.format(number + 1))
+        number = self._logins % self._names_in_use
+        address = OTHERS.format(number + 1)
+        if self._strangers:
+            address = NETWORKS.format(100 + self._logins % 150, self._logins // 150 % 256)
+        await self._log_in(f"{self._names}{number}", address)
 
     async def _over(self, port: int, line: str) -> None:
         name = line.split()[0]
@@ -156,7 +166,11 @@ class Honest:
     async def _log_in(self, name: str, address: str = ADDRESS) -> dict[str, Any]:
         wire = await Wire.to(self._login, address)
         try:
-            return await wire.ask(f"login {name} {PASSWORD}")
+            if self._shows_devices and name in self._devices:
+                await wire.ask(f"device {self._devices[name]}")
+            body = await wire.ask(f"login {name} {PASSWORD}")
+            self._devices[name] = body.get("device", "")
+            return body
         finally:
             wire.close()
 

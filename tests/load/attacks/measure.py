@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
+import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +25,9 @@ from tests.load.bench.processes import Failed, echo
 
 LYING = "lying broker"
 
+CLONE_NEWNET = 0x40000000
+"""Of <linux/sched.h>; Python has `os.unshare` from 3.12 on."""
+
 WARM_UP = 1.0
 """Seconds that the honest peer asks before it is measured, so that everything is there that anybody
 will need."""
@@ -36,6 +42,8 @@ SLACK = 0.3
 
 def run(attack: Attack, plan: Plan, folder: Path, template: Template) -> Outcome:
     """Carry out `attack` on a server of its own; `folder` is an empty one of its own."""
+    if attack.routes:
+        _enter_namespace(attack.routes)
     with besieged([attack], folder, template, plan.without) as siege:
         return siege.carry_out(attack, plan)
 
@@ -60,13 +68,26 @@ def besieged(
         for attack in attacks:
             options |= {**attack.options, **_broker(attack, attackers)}
         limits = [attack.descriptors for attack in attacks if attack.descriptors]
-        starting = attacked(folder, fill, options, without, min(limits, default=None))
+        host = "::" if any(attack.routes for attack in attacks) else "127.0.0.1"
+        starting = attacked(folder, fill, options, without, min(limits, default=None), host)
         target = stack.enter_context(starting)
         honest = stack.enter_context(tool(folder, "honest"))
         yardstick = stack.enter_context(echo(folder))
-        asking = _Asking(honest, target.login, yardstick.port)
+        names = min(attack.names for attack in attacks)
+        asking = _Asking(honest, target.login, yardstick.port, names)
         asking.ask(WARM_UP, warms_up=True)
         yield Siege(target, asking, attackers)
+
+
+def _enter_namespace(routes: Sequence[str]) -> None:
+    """Give this process, and all that it starts from now on, a network of its own, which has
+    loopback only: nothing leaves it. All addresses of `routes` are loopback's too."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+        raise Failed(f"no network namespace: {os.strerror(ctypes.get_errno())}; only root has one")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for route in routes:
+        version = "-6" if ":" in route else "-4"
+        subprocess.run(["ip", version, "route", "add", "local", route, "dev", "lo"], check=True)
 
 
 @dataclass(frozen=True)
@@ -90,13 +111,12 @@ class _Asking:
     peer: Tool
     login: int
     echo: int
+    names: int
 
-    def ask(
-        self, seconds: float, warms_up: bool = False, newcomers: bool = False
-    ) -> dict[str, Any]:
-        ports = {"login": self.login, "echo": self.echo}
-        how = {"warms_up": warms_up, "newcomers": newcomers}
-        return self.peer.ask({**ports, "seconds": seconds, **how})
+    def ask(self, seconds: float, **how: bool) -> dict[str, Any]:
+        job = {"login": self.login, "echo": self.echo, "names": self.names, "seconds": seconds}
+        kinds = ("warms_up", "newcomers", "strangers", "devices")
+        return self.peer.ask({**job, **dict.fromkeys(kinds, False), **how})
 
 
 def _broker(attack: Attack, attackers: Mapping[str, Tool]) -> Mapping[str, object]:
@@ -118,12 +138,13 @@ def _measured(
     with watch.Watch(pid) as watched:
         attacker.begin(job)
         time.sleep(attack.lead)
-        during = honest.ask(plan.during, newcomers=attack.newcomers)
+        how = {each: getattr(attack, each) for each in ("newcomers", "strangers", "devices")}
+        during = honest.ask(plan.during, **how)
         deadline = time.monotonic() + job["seconds"] + PATIENCE
         while not attacker.is_done(SLACK):
             if time.monotonic() > deadline:
                 raise Failed(f"{attack.name}: the attacker has not ended within {PATIENCE:.0f} s")
-            for key, more in honest.ask(1.0).items():
+            for key, more in honest.ask(1.0, **how).items():
                 during[key] += more
         found = attacker.finish()
     after = _settled(pid, there, plan.settling)

@@ -44,7 +44,7 @@ def _turns() -> None:
 
     names: Any = fair_queue
     names.MOST_OF_AN_ADDRESS = NO_LIMIT
-    names.counted_as = lambda host: ""
+    names.networks = lambda host: ("", "", "")
     begin = fair_queue.FairQueue.__init__
 
     def unfair(
@@ -54,6 +54,34 @@ def _turns() -> None:
 
     queue: Any = fair_queue.FairQueue
     queue.__init__ = unfair
+
+
+def _networks() -> None:
+    """Addresses take turns, whatever networks they are in, and nobody is known."""
+    from bbs.core.addresses import counted_as
+    from bbs.limits import fair_queue
+
+    names: Any = fair_queue
+    names.networks = lambda host: ("", "", counted_as(host))
+    names.LATELY = 0.0
+    _known()
+
+
+def _known() -> None:
+    """Nobody is known, neither by their network nor by their device."""
+    from bbs.rules import accounts
+
+    known: Any = accounts
+    known.Credentials.know = lambda self, network, now: False
+    known.DeviceTokens.verify = lambda self, connection, found, now: False
+
+
+def _guess_delay() -> None:
+    """Guesses at the gateways' secret are compared as fast as they come."""
+    from bbs.limits import rate_limits
+
+    names: Any = rate_limits
+    names.GUESS_DELAY = 0.0
 
 
 def _page_turns() -> None:
@@ -199,6 +227,9 @@ def _copies() -> None:
 PATCHES: Mapping[str, Callable[[], None]] = {
     "descriptors": _descriptors,
     "turns": _turns,
+    "networks": _networks,
+    "known": _known,
+    "guess-delay": _guess_delay,
     "page-turns": _page_turns,
     "page-kept": _page_kept,
     "page-connections": _page_connections,

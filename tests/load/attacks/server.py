@@ -95,9 +95,10 @@ def attacked(
     options: Mapping[str, object],
     without: Sequence[str] = (),
     descriptors: int | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[Target]:
     """Start it: with a database that `fill` makes, without the limits of these names, and with so
-    many `descriptors` at most."""
+    many `descriptors` at most; `host` is the address to listen on."""
     data, login, telnet, page = folder / "data", free_port(), free_port(), free_port()
     data.mkdir(mode=0o700)
     fill(data / "bbs.sqlite3")
@@ -108,7 +109,7 @@ def attacked(
     wanted["web.listen"] = f"tcp:{page}:interface=127.0.0.1"
     write_private(folder / "bbs.toml", as_toml(wanted))
     command = [sys.executable, "-m", "bbs", "up", "--port", str(login), "--data", str(data)]
-    command += ["--config", str(folder / "bbs.toml")]
+    command += ["--config", str(folder / "bbs.toml"), "--host", host]
     patched = ",".join(name for name in without if LIMITS[name].patched)
     path = os.pathsep.join([str(Path(__file__).parent / "without"), str(CHECKOUT)])
     environ = environment(PYTHONPATH=path, **{patches.VARIABLE: patched})

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.load.attacks.filling import LOGGING_IN
+
 MEBIBYTE = 2**20
 
 
@@ -21,11 +23,16 @@ class Attack:
     beside those that all have; `posts` and `crowd`: what its database has; `descriptors`: how many
     it may have open.
 
-    `growth`: MiB that a process may grow by while it lasts. `crowd_ahead`: addresses whose turn to
-    log in comes before an honest one's, as it lawfully does. `lead`: seconds from its beginning
-    until the honest peer is measured. `newcomers`: those who log in meanwhile have never been there
-    before, and servers are launched for them. `turned_away`: the share of the honest peer's
-    requests that may be. `shows` says what else is not as it should be.
+    `growth`: MiB that a process may grow by while it lasts; `kept`: those that it may have more
+    afterwards, where a tenth is less: Python keeps what it will use again. `crowd_ahead`: addresses
+    whose turn to log in comes before an honest one's, as it lawfully does. `lead`: seconds from its
+    beginning until the honest peer is measured. `newcomers`: those who log in meanwhile have never
+    been there before, and servers are launched for them; `strangers`: who logs in comes from a
+    network of their own each time, with the device token of their last login if they have
+    `devices`; `names`: how many people log in. `logins`: ms that a login may take at p99 in place
+    of `Bounds.login_ms`. `routes`: networks that the attackers' addresses are in, other than
+    loopback; the attack has a network namespace of its own then. `turned_away`: the share of the
+    honest peer's requests that may be. `shows` says what else is not as it should be.
     """
 
     name: str
@@ -38,9 +45,15 @@ class Attack:
     crowd: bool = False
     descriptors: int | None = None
     growth: int = 128
+    kept: int = 16
     crowd_ahead: int = 0
     lead: float = 0.3
     newcomers: bool = False
+    strangers: bool = False
+    devices: bool = False
+    names: int = LOGGING_IN
+    logins: float | None = None
+    routes: Sequence[str] = ()
     turned_away: float = 0.0
     shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
     dialect: str = ""
@@ -78,9 +91,6 @@ class Bounds:
     login_ms: float = 1000.0
     turns: float = 2.0
     """How often it is the turn of each address of a crowd before an honest login's."""
-    kept: int = 16 * MEBIBYTE
-    """Bytes that a process may have more after an attack, where a tenth is less than that: Python
-    keeps what it will use again."""
 
     def of(self, kind: str, outcome: Outcome) -> float:
         """In ms."""
@@ -89,6 +99,8 @@ class Bounds:
             turns = self.turns * outcome.attack.crowd_ahead * outcome.before[kind].p50
             launch = LAUNCH if outcome.attack.newcomers else 0.0
             times, least = self.login, max(self.login_ms, turns) + launch
+            if outcome.attack.logins is not None:
+                least = outcome.attack.logins
         slower = outcome.during[YARDSTICK].p99 - outcome.before[YARDSTICK].p99
         return max(times * (outcome.before[kind].p99 + max(0.0, slower)), least)
 
@@ -188,7 +200,8 @@ class Outcome:
             grown = (each.most - each.before) / MEBIBYTE
             if grown > self.attack.growth:
                 found.append(f"a process grew by {grown:.0f} MiB, not {self.attack.growth} at most")
-            if each.after and each.after > max(1.1 * each.before, each.before + bounds.kept):
+            most = max(1.1 * each.before, each.before + self.attack.kept * MEBIBYTE)
+            if each.after > most:
                 kept = (each.after - each.before) / MEBIBYTE
                 found.append(f"{kept:.0f} MiB of {each.before / MEBIBYTE:.0f} were not given back")
         if self.trouble:

@@ -2,8 +2,8 @@
 
     2026-11-26T06:50:50.123Z what=login outcome=wrong address=203.0.113.7 name="ann"
 
-`docs/security-log.md` describes the fields. Nobody can forge a line by a name: names come last, as
-JSON in ASCII.
+`docs/security-log.md` describes the fields. Nobody can forge a line by a name: names are JSON in
+ASCII, and only the network, which programs that ban need, comes behind them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core import audit
-from bbs.core.addresses import counted_as
+from bbs.core.addresses import counted_as, is_loopback
 from bbs.core.clock import IReactor
 from bbs.core.values import NAME_LENGTH
 from bbs.daemons.logs import SharedFile, call_on_hangup, utc_text
@@ -80,6 +80,8 @@ class SecurityEvent:
         fields.append(f"name={_quoted(self.name)}")
         if self.by:
             fields.append(f"by={_quoted(self.by)}")
+        if network := _network(self.address):
+            fields.append(f"network={network}")
         return " ".join(fields) + "\n"
 
 
@@ -92,6 +94,13 @@ def _address(address: str) -> str:
         return str(ip_address(address.partition("%")[0]))
     except ValueError:
         return _NONE
+
+
+def _network(address: str) -> str:
+    """The network that limits count an IPv6 address as, which is what has to be banned: who has a
+    /64 never uses an address twice. "" for others, and for this machine's own."""
+    address = _address(address)
+    return counted_as(address) if ":" in address and not is_loopback(address) else ""
 
 
 def _quoted(text: str) -> str:

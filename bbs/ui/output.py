@@ -59,6 +59,8 @@ OLDER = "(older ones are not shown)"
 
 _PLACES = re.compile(r"(\{(?:sender|to|text)\})")
 
+_OF_LOGINS = ("token", "device")
+
 _ASIDE = ("status", "code", "token", "more")
 """Members that are for programs, or shown in their own way."""
 
@@ -422,7 +424,10 @@ class JSONFormat:
     """One JSON object in a line for each thing that happens."""
 
     def reply(self, reply: ServiceReply, user: str = "") -> Sequence[str]:
-        return _json({name: value for name, value in reply.members.items() if name != "token"})
+        # With a login's token goes its device token: the client keeps both for itself.
+        hidden = _OF_LOGINS if "token" in reply.members else ()
+        members = {name: value for name, value in reply.members.items() if name not in hidden}
+        return _json(members)
 
     def succeeded(self, lines: Sequence[str]) -> Sequence[str]:
         return _json({"status": 0, "message": "\n".join(lines)})

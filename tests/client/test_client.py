@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
 
-from bbs.client import Address, BadReply, ChatMessage, Lost, Post, Refused, Unreachable, Waiting
+from bbs.client import (
+    Address,
+    BadReply,
+    BBSClient,
+    ChatMessage,
+    Lost,
+    Post,
+    Refused,
+    Unreachable,
+    Waiting,
+)
 from bbs.client.routing import LocalUser
 from bbs.testing import Link
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure
@@ -67,6 +77,59 @@ class TokenTests(ClientTestCase):
             self.answer("login", {"status": 0, "message": "Success!", "token": token} | server)
             self.problem(self.client.login("ann", "1"), BadReply)
             self.assertEqual(self.client.users, ())
+
+
+class DeviceTests(ClientTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.devices: dict[str, str] = {}
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint, devices=self.devices)
+
+    def shown(self) -> list[str]:
+        """The lines that the login server has got with a login, and the login itself."""
+        lines = [line for _, line in self.network.requests]
+        return [line for line in lines if line.startswith(("device", "login"))]
+
+    def test_it_is_kept_and_shown_at_the_next_login(self) -> None:
+        self.log_in("ann")
+        self.assertEqual(self.shown(), ["login ann 1"])
+        (name, token), *rest = self.devices.items()
+        self.assertEqual((name, rest), ("ann", []))
+        self.network.requests.clear()
+        self.result(self.client.login("ann", "1"))
+        self.assertEqual(self.shown(), [f"device {token}", "login ann 1"])
+        self.assertNotEqual(self.devices["ann"], token)
+
+    def test_it_is_one_users(self) -> None:
+        self.log_in("ann")
+        self.log_in("bob")
+        self.assertEqual(self.shown(), ["login ann 1", "login bob 1"])
+        self.assertEqual(self.say("login"), "Usage: login <id> <password>")
+
+    def test_a_server_that_knows_no_device(self) -> None:
+        self.log_in("ann")
+        self.answer("device", failure("unknown-command"))
+        self.assertEqual(self.say("login ann 1"), "Success!")
+
+    def test_a_connection_that_ends_at_it(self) -> None:
+        self.log_in("ann")
+        self.lose_answer("device")
+        login = self.client.login("ann", "1")
+        self.network.advance(5.0)
+        self.result(login)
+
+    def test_what_is_none(self) -> None:
+        for device in (None, 1, "", "a b", "a\r", "\ud800x", "é", "\x00", "x" * 1001):
+            reply = {"status": 0, "message": "Success!", "token": "t", "device": device}
+            self.answer("login", reply | {"app_server": APP_1.as_json()})
+            self.result(self.client.login("ann", "1"))
+            self.assertEqual(self.devices, {})
+
+    def test_none_are_kept_unless_somebody_keeps_them(self) -> None:
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.log_in("ann")
+        self.result(self.client.login("ann", "1"))
+        self.assertEqual(self.shown(), ["login ann 1", "login ann 1"])
 
 
 class RoutingTests(ClientTestCase):

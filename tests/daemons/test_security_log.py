@@ -41,8 +41,16 @@ class Lines(SynchronousTestCase):
         self.assertEqual(
             event("done", "2001:DB8::1", what="drain", name="x", by="root", count=3).line(),
             "2023-11-14T22:13:20.250Z what=drain outcome=done address=2001:db8::1 count=3"
-            ' name="x" by="root"\n',
+            ' name="x" by="root" network=2001:db8::/64\n',
         )
+
+    def test_the_network_that_an_address_is_counted_by(self) -> None:
+        for address, network in (
+            ("2001:db8:1:2:3::4", " network=2001:db8:1:2::/64"),
+            ("fe80::1%eth0", " network=fe80::/64"),
+            *((address, "") for address in ("192.0.2.1", "::1", "", "a:b")),
+        ):
+            self.assertTrue(event(address=address).line().endswith(f' name=""{network}\n'))
 
     def test_an_address_is_one_or_none(self) -> None:
         for address, shown in (

@@ -87,7 +87,7 @@ class Fail2ban(ServiceCase):
         self.assertEqual(reply["status"], 0)
         # One that registered, and one that came in.
         sofar = len(FORGERIES) + 4
-        people = {"203.0.113.7": 1, "2001:db8::7": 1, "203.0.113.8": len(FORGERIES)}
+        people = {"203.0.113.7": 1, "2001:db8::/64": 1, "203.0.113.8": len(FORGERIES)}
         self.assertEqual(await self.found(service, sofar), people)
         # Operators who come to the page.
         password = (service.data / "operator-password").read_text().strip()
@@ -100,11 +100,12 @@ class Fail2ban(ServiceCase):
         self.assertEqual(await self.found(service, sofar + 3), found)
 
     async def test_limits(self) -> None:
+        """An IPv6 address is banned as it is counted: by its /64."""
         service = await self.up(failed_logins="2/hour")
-        for address in ("203.0.113.7", "2001:db8::7"):
-            for _ in range(3):
-                await self.try_login(service, address, "ann", "wrong")
+        for address in ("203.0.113.7", "2001:db8::{}"):
+            for number in range(3):
+                await self.try_login(service, address.format(number), "ann", "wrong")
         found = await self.found(service, 6)
-        self.assertEqual(found, {"203.0.113.7": 3, "2001:db8::7": 3})
+        self.assertEqual(found, {"203.0.113.7": 3, "2001:db8::/64": 3})
         log = (service.data / "logs" / "security.log").read_text()
         self.assertEqual(log.count(" what=login outcome=refused "), 2)

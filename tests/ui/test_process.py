@@ -126,6 +126,43 @@ class LastTests(SynchronousTestCase):
         process.save_last_server(self.path, KEPT)
         self.assertEqual(process.read_last_server(self.path), LastServer())
 
+    def test_device_tokens(self) -> None:
+        def kept(server: str = "a:1") -> process.DeviceTokens:
+            return process.DeviceTokens(self.path, server)
+
+        def keep(server: str, name: str, token: str) -> None:
+            tokens = kept(server)
+            tokens[name] = token
+            tokens.wait(10.0)
+
+        self.assertEqual(kept(), {})
+        keep("a:1", "ann", "1-x-y")
+        keep("b:1", "ann", "2-x-y")
+        keep("a:1", "änn\udcff", "3-x-y")
+        keep("a:1", "ann", "4-x-y")
+        self.assertEqual(kept(), {"ann": "4-x-y", "änn\udcff": "3-x-y"})
+        self.assertEqual(kept("b:1"), {"ann": "2-x-y"})
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+        self.assertEqual([each.name for each in self.path.parent.iterdir()], [self.path.name])
+        for number in range(process.MOST_DEVICES):
+            keep("c:1", str(number), "5-x-y")
+        self.assertEqual(kept(), {})
+
+    def test_device_tokens_that_are_no_use(self) -> None:
+        self.path.parent.mkdir(parents=True)
+        for text in (
+            *("", "{", "1", "{}", "[" * 100_000, "\x00", "[1]", '[["a:1", "ann"]]'),
+            *('[["a:1", "ann", 1]]', '[["a:1", "ann", "a b"]]', '[["a:1", "ann", "x\\nlogin"]]'),
+        ):
+            self.path.write_text(text)
+            self.assertEqual(process.DeviceTokens(self.path, "a:1"), {})
+        self.path.unlink()
+        self.path.mkdir()
+        tokens = process.DeviceTokens(self.path, "a:1")
+        tokens["ann"] = "1-x-y"
+        tokens.wait(10.0)
+        self.assertEqual(tokens["ann"], "1-x-y")
+
     def test_the_state_folder(self) -> None:
         for environ, folder in (
             ({"XDG_STATE_HOME": "/x", "HOME": "/h"}, "/x/bbs"),

@@ -583,6 +583,12 @@ class OriginTests(GatewayCase):
         self.assertEqual(self.network.requests.count(greeting), 2)
         self.assertEqual(self.asked("forwarded-for"), [LOGIN, LOGIN])
 
+    def test_a_gateway_keeps_no_device_of_its_people(self) -> None:
+        for _ in range(2):
+            self.telnet("login ann 1").leave()
+        self.assertEqual(self.asked("login"), [LOGIN, LOGIN])
+        self.assertEqual(self.asked("device"), [])
+
     def test_who_has_no_address_is_nobody(self) -> None:
         local = self.visitor_at(UNIXAddress("/run/bbs"))
         local.send("login ann 1\n")

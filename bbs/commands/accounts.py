@@ -157,7 +157,7 @@ async def change_password(ask: Ask, old: str, new: str) -> Reply:
 
     limits.logins.check(form, address, tell_if_wrong, known=True)
     found = await ask.database.run(accounts.own_credentials, caller)
-    stored, known = found.password_hash, _is_known(ask, found)
+    stored, known = found.password_hash or "", _is_known(ask, found)
     verify = partial(hasher.verify, stored, old)
     await limits.logins.attempt(form, address, verify, tell_if_wrong, known)
     with _audited("change-password", address, caller.name):

@@ -38,6 +38,10 @@ NETWORKS = "127.{}.{}.1"
 PACES = {"list-friend": 0.02, "ping": 0.02, "login": 0.2, "echo": 0.02}
 """Seconds from one to the next: far below every limit."""
 
+ALONE = 0.7
+"""Seconds between two logins where one name is all that logs in: no more of them may be under way
+at a time than its address may fail."""
+
 PATIENCE = 20.0
 """Seconds until an answer has failed to come."""
 
@@ -106,7 +110,7 @@ class Honest:
         }
         *found, logins = await asyncio.gather(
             *(self._repeat(PACES[kind], ask) for kind, ask in kinds.items()),
-            self._arrive(PACES["login"]),
+            self._arrive(PACES["login"] if job["names"] > 1 else ALONE),
         )
         return {**dict(zip(kinds, found, strict=True)), "login": logins, "failed": self.failed}
 

@@ -33,7 +33,7 @@ def _from_networks(
     """Wrong logins, while people log in from where they were before, and from elsewhere."""
     flood = _wrong(addresses, source)
     # Of 2,300 requests at a time Python keeps 20 MiB, by turns as without them.
-    more = {"limits": ("networks",), "routes": routes, "lead": 3.0, "kept": 24}
+    more: Mapping[str, Any] = {"limits": ("networks",), "routes": routes, "lead": 3.0, "kept": 24}
     known = Attack(f"{name}-known", f"{what}; others come from where they were before", (flood,))
     stranger = Attack(f"{name}-stranger", f"{what}; others come from elsewhere", (flood,))
     return (
@@ -43,24 +43,24 @@ def _from_networks(
 
 
 def _of_one_name(name: str, what: str) -> Attack:
-    """Guesses of one name from ten addresses, while its owner logs in."""
+    """Guesses of one name from twice as many addresses as use it up, while its owner logs in."""
     flood = {
         "port": "login",
-        "connections": 10,
-        "addresses": 10,
+        "connections": 20,
+        "addresses": 20,
         "payload": f"login {HONEST}0 wrong{{n}}\n",
         "in_turn": True,
         "pause": 0.33,
     }
     return Attack(
         name,
-        f"3 wrong passwords a second of one name from each of 10 addresses; {what}",
+        f"3 wrong passwords a second of one name from each of 20 addresses; {what}",
         (flood,),
         ("known",),
-        # The name may fail 60 times, and then once a second.
+        # The name may fail 60 times, and then once a second: on a busy machine that takes 8 s.
         options={"limits.failed_logins": "6/minute", "limits.logins": ANY_RATE},
         names=1,
-        lead=3.0,
+        lead=10.0,
     )
 
 
@@ -85,7 +85,7 @@ LOGINS: tuple[Attack, ...] = (
         "/16s",
         ("11.0.0.0/8", "12.0.0.0/6", "16.0.0.0/6"),
     ),
-    replace(_of_one_name("guesses-known", "who logs in with it was there before"), logins=KNOWN),
+    _of_one_name("guesses-known", "who logs in with it was there before"),
     replace(
         _of_one_name("guesses-device", "who logs in with it comes from elsewhere, with a device"),
         strangers=True,

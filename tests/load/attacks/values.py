@@ -24,15 +24,15 @@ class Attack:
     it may have open.
 
     `growth`: MiB that a process may grow by while it lasts; `kept`: those that it may have more
-    afterwards, where a tenth is less: Python keeps what it will use again. `crowd_ahead`: addresses
-    whose turn to log in comes before an honest one's, as it lawfully does. `lead`: seconds from its
-    beginning until the honest peer is measured. `newcomers`: those who log in meanwhile have never
-    been there before, and servers are launched for them; `strangers`: who logs in comes from a
-    network of their own each time, with the device token of their last login if they have
-    `devices`; `names`: how many people log in. `logins`: ms that a login may take at p99 in place
-    of `Bounds.login_ms`. `routes`: networks that the attackers' addresses are in, other than
-    loopback; the attack has a network namespace of its own then. `turned_away`: the share of the
-    honest peer's requests that may be. `shows` says what else is not as it should be.
+    afterwards, where that is more than `Bounds.kept`. `crowd_ahead`: addresses whose turn to log in
+    comes before an honest one's, as it lawfully does. `lead`: seconds from its beginning until the
+    honest peer is measured. `newcomers`: those who log in meanwhile have never been there before,
+    and servers are launched for them; `strangers`: who logs in comes from a network of their own
+    each time, with the device token of their last login if they have `devices`; `names`: how many
+    people log in. `logins`: ms that a login may take at p99 in place of `Bounds.login_ms`.
+    `routes`: networks that the attackers' addresses are in, other than loopback; the attack has a
+    network namespace of its own then. `turned_away`: the share of the honest peer's requests that
+    may be. `shows` says what else is not as it should be.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Attack:
     crowd: bool = False
     descriptors: int | None = None
     growth: int = 128
-    kept: int = 16
+    kept: int = 0
     crowd_ahead: int = 0
     lead: float = 0.3
     newcomers: bool = False
@@ -91,6 +91,9 @@ class Bounds:
     login_ms: float = 1000.0
     turns: float = 2.0
     """How often it is the turn of each address of a crowd before an honest login's."""
+    kept: int = 16 * MEBIBYTE
+    """Bytes that a process may have more after an attack, where a tenth is less than that: Python
+    keeps what it will use again."""
 
     def of(self, kind: str, outcome: Outcome) -> float:
         """In ms."""
@@ -200,7 +203,7 @@ class Outcome:
             grown = (each.most - each.before) / MEBIBYTE
             if grown > self.attack.growth:
                 found.append(f"a process grew by {grown:.0f} MiB, not {self.attack.growth} at most")
-            most = max(1.1 * each.before, each.before + self.attack.kept * MEBIBYTE)
+            most = max(bounds.kept, self.attack.kept * MEBIBYTE, 0.1 * each.before) + each.before
             if each.after > most:
                 kept = (each.after - each.before) / MEBIBYTE
                 found.append(f"{kept:.0f} MiB of {each.before / MEBIBYTE:.0f} were not given back")

@@ -97,8 +97,8 @@ def _address(address: str) -> str:
 
 
 def _network(address: str) -> str:
-    """The network that limits count an IPv6 address as, which is what has to be banned: who has a
-    /64 never uses an address twice. "" for others, and for this machine's own."""
+    """The network as which limits count an IPv6 address. Programs ban it whole: a host with a /64
+    need not use any address twice. "" for IPv4, and for this machine's own addresses."""
     address = _address(address)
     return counted_as(address) if ":" in address and not is_loopback(address) else ""
 

@@ -399,9 +399,14 @@ class FormTests(SynchronousTestCase):
 
     def test_replies_without_tokens(self) -> None:
         reply = Reply({"status": 0, "message": "Success!", "token": "secret", "more": [1]})
-        self.assertEqual(
-            self.form.reply(reply), ['{"status": 0, "message": "Success!", "more": [1]}']
-        )
+        login = Reply({**reply.members, "device": "secret"})
+        for each in (reply, login):
+            self.assertEqual(
+                self.form.reply(each), ['{"status": 0, "message": "Success!", "more": [1]}']
+            )
+        # Any other reply may have a device of the service's own.
+        other = Reply({"status": 0, "device": "lamp"})
+        self.assertEqual(self.form.reply(other), ['{"status": 0, "device": "lamp"}'])
 
     def test_own_answers(self) -> None:
         self.assertEqual(self.form.succeeded(["a", "b"]), ['{"status": 0, "message": "a\\nb"}'])

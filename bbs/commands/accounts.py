@@ -88,6 +88,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
         tell("login", "suspended", address, name)
         raise
     ask.home.tally.logins += 1
+    ask.connection.has_session()
     device = ask.home.login.devices.issue(found.user, verdict.new_hash or stored or "", ask.now)
     own = success(token=token, app_server=_address(ask, seat), device=device).body
     return Reply({**own, **of_service, **own})  # The service's come last, and replace none.

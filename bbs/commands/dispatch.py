@@ -193,6 +193,7 @@ class Dispatcher:
 
     def _reply_to(self, outcome: _Outcome, request: Request, connection: IConnection) -> Answer:
         caller, command = outcome.caller, request.command
+        connection.has_session()
         # For its own commands, an app server gives users who were away a place.
         is_away = caller.away and not outcome.served
         if is_away and self._home.role is command.role is Role.APP:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -52,6 +53,22 @@ def counted_as(host: str) -> str:
     """The key under which limits count an address in its usual form: the narrowest of its
     `networks`."""
     return networks(host)[2] if ":" in host else host
+
+
+def weight(counts: Mapping[str, int], host: str) -> tuple[int, ...]:
+    """How much the networks of `host` have, the widest first: the greediest is the greatest.
+    `counts` are by all `networks`."""
+    return tuple(counts.get(network, 0) for network in networks(host))
+
+
+def outweighs(counts: Mapping[str, int], host: str, newcomer: str) -> bool:
+    """Whether `host` should give one of what it has to `newcomer`: of the widest networks that they
+    do not share, the newcomer's still has no more afterwards. Two of one address never give way to
+    each other, and nobody to whoever would then be the greedier."""
+    for one, other in zip(networks(host), networks(newcomer), strict=True):
+        if one != other:
+            return counts.get(other, 0) + 1 < counts.get(one, 0)
+    return False
 
 
 @dataclass(frozen=True)

@@ -294,11 +294,21 @@ class PasswordVerdict:
 class IEntry(Interface):
     """One connection that was admitted."""
 
-    def watch(end: Callable[[], None]) -> None:
-        """Call `end` if room is needed before the connection has sent a request."""
+    def watch(end: Callable[[], object]) -> None:
+        """Call `end` if room is needed before the connection has sent a request, or when it
+        `may_give_way`. `end` may return False: the connection cannot end now."""
 
     def has_asked() -> None:
         """Note that the connection has sent a request."""
+
+    def may_give_way() -> None:
+        """Note that the connection has sent a request just now. While it has no session, it may be
+        ended for a newcomer of another network when all places are taken. Connections that never
+        call this are not."""
+
+    def has_session() -> None:
+        """Note that a right password or token has been used on the connection: it is not ended for
+        a newcomer, and its address is known from now on."""
 
     def vouch() -> None:
         """Trust the connection: it no longer counts against the limit of its address."""

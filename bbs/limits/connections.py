@@ -1,4 +1,5 @@
-"""Connection limits: how many a process accepts, and how many from one address."""
+"""Connection limits: how many a process accepts, how many from one address, and who gives way when
+there is no room."""
 
 from __future__ import annotations
 
@@ -7,13 +8,15 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from heapq import nlargest
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from itertools import islice
 
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from bbs.core import audit
-from bbs.core.addresses import counted_as
+from bbs.core.addresses import counted_as, networks, outweighs, weight
 from bbs.core.values import IDoor, IEntry
 
 RESERVED = 128
@@ -30,6 +33,26 @@ SHARE = 4
 GRACE = 2.0
 """Seconds that a newcomer has for its first request before others may take its place, if all are
 taken. (If descriptors run out, it has none.)"""
+
+KEPT = 10
+"""1/10 of the connections and descriptors is for addresses that are known."""
+
+KNOWN_FOR = 3600.0
+"""Seconds for which an address is known after a right password or token on one of its
+connections."""
+
+MOST_KNOWN = 20_000
+"""Addresses that are known at a time; each takes some 200 bytes."""
+
+RANKED_EVERY = 1.0
+"""Seconds between two rankings of the networks whose connections are idle. 20,000 of them, the most
+that there can be, take 60 ms."""
+
+RANKED = 100
+"""Networks in a ranking: so many connections at least can give way before the next."""
+
+TRIED = 10
+"""Connections that are tried for one newcomer: one that awaits an answer cannot give way."""
 
 Network = IPv4Network | IPv6Network
 
@@ -63,9 +86,12 @@ class IPausablePort(Interface):
 class Admission:
     """Admits the connections of one process, over all its ports.
 
-    When all places are taken, or descriptors run out, the oldest connections that have asked
-    nothing yet make room, so silent connections keep nobody out. Without such newcomers a new
-    connection is refused; if descriptors run out, the ports pause until a connection ends.
+    An address is known if somebody there has used a right password or token lately; trusted ones
+    are, too. 1/`KEPT` of the room is for known addresses. When the room for a newcomer is taken,
+    the oldest connections that have asked nothing yet make room, so silent connections keep nobody
+    out; if there are none, the longest idle one without a session, of the network that has the most
+    (`IdleConnections`). If none gives way, the newcomer is refused; if descriptors run out, the
+    ports pause until a connection ends.
 
     :param most: connections to accept.
     :param trusted: networks that are not counted by address.
@@ -85,8 +111,10 @@ class Admission:
         self.count = 0  # open connections
         self._used = 0  # descriptors
         self.used_by: Counter[str] = Counter()  # descriptors, by address
-        self.newcomers: OrderedDict[Entry, tuple[float, Callable[[], None]]] = OrderedDict()
-        """Entries that have asked nothing yet: since when, and the function that ends each."""
+        self.newcomers: OrderedDict[Entry, float] = OrderedDict()
+        """Entries that have asked nothing yet, and since when."""
+        self.idle = IdleConnections(self.seconds)
+        self._known: OrderedDict[str, float] = OrderedDict()  # addresses: until when
         self.when_refused: Callable[[], object] = lambda: None
         """Called for each connection that is refused."""
         self._ports: list[IPausablePort] = []
@@ -102,15 +130,33 @@ class Admission:
         self._ports.append(port)
         return lambda: self._ports.remove(port)
 
-    def make_place(self) -> bool:
-        """Whether there is a place for another connection. If need be, a newcomer's is freed."""
-        if self.count < self.most:
+    def know(self, address: str) -> None:
+        """Note that somebody at `address` has used a right password or token."""
+        self._known[address] = self.seconds() + KNOWN_FOR
+        self._known.move_to_end(address)
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+
+    def knows(self, address: str | None) -> bool:
+        """Whether `address` is known; None is a trusted one."""
+        return address is None or self._known.get(address, 0.0) > self.seconds()
+
+    def make_place(self, address: str | None, descriptors: int) -> bool:
+        """Whether there is a place for another connection from `address` (None: a trusted one). If
+        need be, another connection ends for it."""
+        is_known = self.knows(address)
+        if self.count >= self._part(self.most, is_known):
+            return self._end_newcomer(GRACE) or self.idle.give_way(address)
+        # Those who are known pause the ports when they have used up all (`entered`).
+        if self._room is None or is_known:
             return True
-        since = next(iter(self.newcomers.values()))[0] if self.newcomers else None
-        if since is None or self.seconds() - since < GRACE:
-            return False
-        self._end_oldest()
-        return True
+        if self._used + descriptors <= self._part(self._room, is_known):
+            return True
+        return self._end_newcomer(0.0) or self.idle.give_way(address)
+
+    @staticmethod
+    def _part(room: int, is_known: bool) -> int:
+        return room if is_known else room - room // KEPT
 
     @property
     def is_jammed(self) -> bool:
@@ -125,19 +171,23 @@ class Admission:
     def entered(self, entry: Entry) -> None:
         self.count += 1
         self._used += entry.descriptors
+        if self._is_short:
+            self._make_descriptors(entry.address)
         if entry.address is not None:
             self.used_by[entry.address] += entry.descriptors
-        if not self._is_short:
-            return
+            self.idle.counts.update(networks(entry.address))
+
+    def _make_descriptors(self, address: str | None) -> None:
+        """End a connection for one from `address` that has taken the last descriptors, or let
+        nobody in until one ends."""
         if not self._has_warned:
             self._has_warned = True
             _log.warn(
                 "all {room} descriptors for connections are in use: raise the limit on open files",
                 room=self._room,
             )
-        if self.newcomers:
-            self._end_oldest()
-        elif not self._is_paused:
+        has_room = self._end_newcomer(0.0) or self.idle.give_way(address)
+        if not has_room and not self._is_paused:
             self._is_paused = True
             for port in self._ports:
                 port.stopReading()
@@ -151,13 +201,90 @@ class Admission:
             for port in self._ports:
                 port.startReading()
 
+    def no_longer_counts(self, entry: Entry) -> None:
+        """Count the `entry` no more under its address."""
+        if entry.address is not None:
+            self.idle.remove(entry)
+            _discount(self.used_by, entry.address, entry.descriptors)
+            for network in networks(entry.address):
+                _discount(self.idle.counts, network, 1)
+
     @property
     def _is_short(self) -> bool:
         return self._room is not None and self._used >= self._room
 
-    def _end_oldest(self) -> None:
-        _, (_, end) = self.newcomers.popitem(last=False)
-        end()
+    def _end_newcomer(self, grace: float) -> bool:
+        """End the oldest connection that has asked nothing for `grace` seconds; False without."""
+        since = next(iter(self.newcomers.values()), None)
+        if since is None or self.seconds() - since < grace:
+            return False
+        entry, _ = self.newcomers.popitem(last=False)
+        if entry.end is not None:
+            entry.end()
+        return True
+
+
+@dataclass(eq=False, repr=False)
+class IdleConnections:
+    """Finds the connection that gives way to a newcomer: among those that have asked something and
+    have no session, the longest idle of the network that has the most connections.
+
+    Networks are compared from the widest that the two do not share (`outweighs`). Nobody gives way
+    to a newcomer of the same address, or of a network that would then have as many.
+    """
+
+    seconds: Callable[[], float]
+    counts: Counter[str] = field(default_factory=Counter)
+    """All connections that are counted by address, by each of their networks."""
+
+    def __post_init__(self) -> None:
+        # By address: its connections that may give way, the longest idle first.
+        self._idle: dict[str, OrderedDict[Entry, None]] = {}
+        self._ranking: list[str] = []  # addresses, the greediest first
+        self._ranked = float("-inf")
+
+    def renew(self, entry: Entry) -> None:
+        """Note that `entry`, without a session, has just asked something."""
+        if entry.address is None:
+            return
+        own = self._idle.get(entry.address)
+        if own is None:
+            own = self._idle[entry.address] = OrderedDict()
+        own[entry] = None
+        own.move_to_end(entry)
+
+    def remove(self, entry: Entry) -> None:
+        own = self._idle.get(entry.address or "")
+        if own is not None and entry in own:
+            del own[entry]
+            if not own:
+                del self._idle[entry.address or ""]
+
+    def give_way(self, address: str | None) -> bool:
+        """End a connection for a newcomer from `address` (None: a trusted one); False if none may
+        be ended."""
+        self._rank()
+        newcomer = address or ""
+        tried = 0
+        for greedy in self._ranking:
+            if not outweighs(self.counts, greedy, newcomer):
+                continue
+            for entry in [*islice(self._idle.get(greedy, ()), TRIED - tried)]:
+                tried += 1
+                # One that awaits an answer has not been idle; its turn comes again.
+                self.renew(entry)
+                if entry.end is not None and entry.end() is not False:
+                    self.remove(entry)
+                    return True
+        return False
+
+    def _rank(self) -> None:
+        """Rank the networks anew, unless that was done just now."""
+        now = self.seconds()
+        if now - self._ranked < RANKED_EVERY:
+            return
+        self._ranked = now
+        self._ranking = nlargest(RANKED, self._idle, key=lambda each: weight(self.counts, each))
 
 
 @implementer(IDoor)
@@ -179,41 +306,62 @@ class Door:
             self.by_address[address] >= self.per_address
             or self.admission.is_greedy(address, descriptors)
         )
-        if crowded or not self.admission.make_place():
+        if crowded or not self.admission.make_place(address, descriptors):
             audit.record("connect", "refused", address=host)
             self.admission.when_refused()
             return None
         return Entry(self, address, descriptors)
 
 
+def _stay() -> bool:
+    """Do not end: the connection has not said how."""
+    return False
+
+
 @implementer(IEntry)
 @dataclass(eq=False, repr=False, slots=True)
 class Entry:
-    """One admitted connection. `address`: the key that it counts under; None if it does not."""
+    """One admitted connection. `address`: the key that it counts under; None if it does not.
+    `end` ends it for a newcomer, or returns False; None once it has a session."""
 
     door: Door
     address: str | None
     descriptors: int
+    end: Callable[[], object] | None = _stay
 
     def __post_init__(self) -> None:
         if self.address is not None:
             self.door.by_address[self.address] += 1
         self.door.admission.entered(self)
 
-    def watch(self, end: Callable[[], None]) -> None:
+    def watch(self, end: Callable[[], object]) -> None:
         admission = self.door.admission
-        admission.newcomers[self] = admission.seconds(), end
+        self.end = end
+        admission.newcomers[self] = admission.seconds()
 
     def has_asked(self) -> None:
         self.door.admission.newcomers.pop(self, None)
 
+    def may_give_way(self) -> None:
+        if self.end is not None:
+            self.door.admission.idle.renew(self)
+
+    def has_session(self) -> None:
+        if self.end is not None:
+            self.end = None
+            if self.address is not None:
+                self.door.admission.idle.remove(self)
+                self.door.admission.know(self.address)
+
     def vouch(self) -> None:
         if self.address is not None:
+            self.door.admission.no_longer_counts(self)
             _discount(self.door.by_address, self.address, 1)
-            _discount(self.door.admission.used_by, self.address, self.descriptors)
             self.address = None
 
     def leave(self) -> None:
+        if self.address is not None and self.end is None:
+            self.door.admission.know(self.address)
         self.vouch()
         self.door.admission.left(self)
 

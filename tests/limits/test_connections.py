@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from ipaddress import ip_network
 from typing import Any
 from weakref import ref
@@ -11,8 +12,16 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from bbs.core.addresses import counted_as, networks
-from bbs.limits.connections import GRACE, Admission, Entry, IPausablePort, Networks
+from bbs.core.addresses import counted_as, networks, outweighs
+from bbs.limits.connections import (
+    GRACE,
+    KNOWN_FOR,
+    RANKED_EVERY,
+    Admission,
+    Entry,
+    IPausablePort,
+    Networks,
+)
 
 TRUSTED = Networks([ip_network("127.0.0.0/8"), ip_network("::1")])
 
@@ -44,6 +53,24 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(networks("2001:db8:1:234::5"), (wide, middle, narrow))
         self.assertEqual(networks(narrow), (wide, middle, narrow))
         self.assertEqual(networks(""), ("", "", ""))
+
+    def test_which_network_gives_to_another(self) -> None:
+        counts: Counter[str] = Counter()
+        for host, number in (("192.0.2.1", 5), ("192.0.2.2", 3), ("192.0.3.1", 6), ("10.0.0.1", 9)):
+            counts.update(dict.fromkeys(networks(host), number))
+            counts[networks(host)[0]] = 14 if host.startswith("192") else number
+        counts["192.0.2.0/24"] = 8
+        self.assertTrue(outweighs(counts, "192.0.2.1", "198.51.100.1"))
+        # The widest that they do not share decides: /16, /24, and the address.
+        self.assertTrue(outweighs(counts, "192.0.3.1", "10.0.0.1"))
+        self.assertFalse(outweighs(counts, "10.0.0.1", "192.0.2.2"))
+        self.assertTrue(outweighs(counts, "192.0.2.2", "192.0.3.1"))
+        self.assertTrue(outweighs(counts, "192.0.2.1", "192.0.2.2"))
+        self.assertFalse(outweighs(counts, "192.0.2.2", "192.0.2.1"))
+        self.assertFalse(outweighs(counts, "192.0.2.1", "192.0.2.1"))
+        # Nobody who would then have as many.
+        counts["192.0.2.2"] = 4
+        self.assertFalse(outweighs(counts, "192.0.2.1", "192.0.2.2"))
 
     def test_who_is_trusted(self) -> None:
         for host in ("127.0.0.1", "127.200.3.4", "::1"):
@@ -96,6 +123,7 @@ class AdmissionTests(SynchronousTestCase):
         entry.vouch()
         entry.leave()
         del entry
+        networks.cache_clear()  # It has a bound.
         self.assertIsNone(kept())
 
     def test_accepting_stops_before_descriptors_run_out(self) -> None:
@@ -180,3 +208,143 @@ class AdmissionTests(SynchronousTestCase):
                 entry.has_asked()
         self.assertEqual(ended, [0, 2, 3, 4, 5])
         self.assertFalse(port.paused)
+
+
+class GivingWayTests(SynchronousTestCase):
+    """All places are taken, by peers that have asked something."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.ended: list[Entry] = []
+        self.admit(10)
+
+    def admit(self, most: int, descriptors: int | None = None) -> None:
+        self.admission = Admission(most, TRUSTED, descriptors, self.clock.seconds)
+        self.door = self.admission.door(1000)
+
+    def come(self, host: str, asks: bool = True, ends: bool = True) -> Entry | None:
+        """Connect, and ask something; it cannot end now unless it `ends`."""
+        self.clock.advance(RANKED_EVERY)
+        entry = self.door.enter(host)
+        if entry is None:
+            return None
+
+        def end() -> bool:
+            if ends:
+                self.ended.append(entry)
+                entry.leave()
+            return ends
+
+        entry.watch(end)
+        if asks:
+            self.ask(entry)
+        return entry
+
+    def ask(self, entry: Entry) -> None:
+        entry.has_asked()
+        entry.may_give_way()
+
+    def some(self, *hosts: str) -> list[Entry]:
+        entries = [self.come(host) for host in hosts]
+        found = [entry for entry in entries if entry is not None]
+        self.assertEqual(len(found), len(hosts))
+        return found
+
+    def crowd(self, most: int = 9) -> list[Entry]:
+        """All that strangers may have: an address has most of it."""
+        return self.some(*["192.0.2.1"] * (most - 2), "198.51.100.1", "203.0.113.1")
+
+    def test_the_longest_idle_of_the_greediest_network_gives_way(self) -> None:
+        first, second, *_ = self.crowd()
+        self.ask(first)
+        self.assertIsNotNone(self.come("10.0.0.1"))
+        self.assertEqual(self.ended, [second])
+        self.assertEqual(self.admission.count, 9)
+
+    def test_it_does_not_give_way_to_its_own_network(self) -> None:
+        self.crowd()
+        self.assertIsNone(self.come("192.0.2.1"))
+        self.assertEqual(self.ended, [])
+        # Another address of it may have as many as the greedy one.
+        while self.come("192.0.2.2"):
+            pass
+        self.assertEqual(len(self.ended), 3)
+
+    def test_nor_to_one_that_would_then_have_as_many(self) -> None:
+        self.some(*["192.0.2.1", "198.51.100.1", "203.0.113.1"] * 3)
+        self.some("10.0.0.1", "10.0.0.1")
+        self.assertIsNone(self.come("10.0.0.1"))
+        self.assertEqual(len(self.ended), 2)
+
+    def test_the_widest_network_counts_first(self) -> None:
+        """Whoever has many addresses is no better off."""
+        many = self.some(*(f"192.0.{number}.{number}" for number in range(6)))
+        self.some("198.51.100.1", "198.51.100.1", "198.51.100.1")
+        self.assertIsNotNone(self.come("10.0.0.1"))
+        self.assertIn(self.ended[0], many)
+
+    def test_a_session_never_gives_way(self) -> None:
+        entries = self.crowd()
+        for entry in entries[:7]:
+            entry.has_session()
+            entry.may_give_way()
+        self.assertIsNone(self.come("10.0.0.1"))
+        self.assertEqual(self.ended, [])
+
+    def test_nor_does_what_never_said_so(self) -> None:
+        """Visits of the gateway, who may be logged in."""
+        for _ in range(9):
+            entry = self.come("192.0.2.1", asks=False)
+            assert entry is not None
+            entry.has_asked()
+        self.assertIsNone(self.come("10.0.0.1"))
+
+    def test_one_that_awaits_an_answer_stays(self) -> None:
+        self.come("192.0.2.1", ends=False)
+        (next_one, *_) = self.crowd(8)
+        self.assertIsNotNone(self.come("10.0.0.1"))
+        self.assertEqual(self.ended, [next_one])
+
+    def test_one_that_is_trusted_neither_gives_way_nor_has_to_wait(self) -> None:
+        self.some(*[HERE] * 5)
+        first, *_ = self.some(*["192.0.2.1"] * 4)
+        self.some(HERE, HERE)
+        self.assertEqual(self.ended, [first])
+
+    def test_a_share_is_for_known_addresses(self) -> None:
+        known = self.come("10.0.0.1")
+        assert known is not None
+        known.has_session()
+        known.leave()
+        for number in range(9):
+            self.assertIsNotNone(self.come(f"192.0.2.{number}"))
+        self.assertIsNone(self.come("192.0.2.99"))
+        self.assertIsNotNone(self.come("10.0.0.1"))
+        self.assertEqual(self.ended, [])
+
+    def test_an_address_is_known_for_an_hour_after_its_last_session(self) -> None:
+        entry = self.come("10.0.0.1")
+        assert entry is not None
+        entry.has_session()
+        self.clock.advance(KNOWN_FOR)
+        entry.leave()
+        self.clock.advance(KNOWN_FOR - 1.0)
+        self.assertTrue(self.admission.knows("10.0.0.1"))
+        self.clock.advance(1.0)
+        self.assertFalse(self.admission.knows("10.0.0.1"))
+
+    def test_when_descriptors_run_out(self) -> None:
+        self.admit(1000, descriptors=40)  # 20 for connections, 18 of them for strangers
+        hosts = ["192.0.2.1"] * 5
+        hosts += [f"{net}.0.2.1" for net in (11, 12, 13, 14) for _ in range(3)]
+        first, *_ = self.some(*hosts, "198.51.100.1")
+        self.assertIsNotNone(self.come("10.0.0.1"))
+        self.assertEqual(self.ended, [first])
+        self.some(HERE, HERE, HERE)
+        self.assertEqual(len(self.ended), 3)
+
+    def test_nothing_is_kept_of_those_that_left(self) -> None:
+        for entry in self.some("192.0.2.1", "2001:db8::1", "192.0.2.2"):
+            entry.leave()
+        self.assertFalse(self.admission.idle.counts)
+        self.assertIsNotNone(self.come("192.0.2.1"))

@@ -473,3 +473,32 @@ class Events(StrangersCase):
         self.assertEqual(peer.ask("forwarded-for 192.0.2.9 a-secret-of-tests"), SUCCESS)
         peer.ask("login bob wrong")
         self.assertEqual(self.events, [("login", "wrong", "192.0.2.9", "bob", "")])
+
+
+class Crowds(StrangersCase):
+    """All connections are taken."""
+
+    def setUp(self) -> None:
+        self.start_service(connections=9)
+        self.ask("register bob right")
+        self.peers = [self.peer(ATTACKER) for _ in range(9)]
+        for peer in self.peers:
+            peer.ask("ping")
+
+    def test_who_only_asks_gives_way(self) -> None:
+        self.assertEqual(self.ask("login bob right"), "in")
+        (reply,) = self.peers[0].heard()
+        self.assertEqual(reply["message"], "Too many connections")
+
+    def test_who_has_logged_in_or_used_a_token_stays(self) -> None:
+        token = self.peers[0].ask("login bob right")["token"]
+        for peer in self.peers[1:]:
+            self.assertIn("app_server", peer.ask(f"locate {token}"))
+        (reply,) = self.peer().heard()
+        self.assertEqual(reply["message"], "Too many connections")
+
+    def test_who_used_a_wrong_one_gives_way(self) -> None:
+        for peer in self.peers:
+            peer.ask("login bob wrong")
+            peer.ask("locate " + "0" * 40)
+        self.assertEqual(self.ask("login bob right"), "in")

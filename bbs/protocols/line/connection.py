@@ -192,6 +192,9 @@ class LineConnection:
     def vouch(self) -> None:
         self._entry.vouch()
 
+    def has_session(self) -> None:
+        self._entry.has_session()
+
     def close(self) -> None:
         self._state.finish()
         self._pump()
@@ -359,6 +362,7 @@ class LineConnection:
             self._asked = True
             self._entry.has_asked()
             self._factory.newcomers.forget(self)
+        self._entry.may_give_way()
         self._handle(text)
         return True
 
@@ -433,12 +437,15 @@ class LineConnection:
         self._answer(refusal(RequestTimedOut()))
         self.close()
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> bool:
         """Give this place to a newcomer: tell the peer, and close without waiting for it. As the
-        peer has sent nothing, unread input does not keep it from reading this."""
+        peer has sent nothing that is unread, it reads this. False while a request is answered."""
+        if self._request is not None:
+            return False
         self._answer(refusal(TooManyConnections()))
         self._stop_watching()
         self._state.leave()
+        return True
 
     def abort(self) -> None:
         self._state.abort()

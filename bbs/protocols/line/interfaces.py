@@ -74,6 +74,10 @@ class IConnection(Interface):
     def vouch() -> None:
         """Trust the peer: from now on its connection is not counted by its address."""
 
+    def has_session() -> None:
+        """Note that the peer has used a right password or token: the connection is not ended for
+        another, however full the server is."""
+
     def close() -> None:
         """Close after the reply to the request in progress; no other request begins."""
 

@@ -10,8 +10,10 @@ from tests.load.attacks.forging import FORGERIES
 from tests.load.attacks.fuzzes import FUZZES
 from tests.load.attacks.logins import LOGINS
 from tests.load.attacks.page import PAGE
+from tests.load.attacks.places import PLACES
 from tests.load.attacks.values import Attack
 
 ATTACKS: Mapping[str, Attack] = {
-    attack.name: attack for attack in (*FLOODS, *LOGINS, *PAGE, *FORGERIES, *FUZZES, *COPIES)
+    attack.name: attack
+    for attack in (*FLOODS, *LOGINS, *PLACES, *PAGE, *FORGERIES, *FUZZES, *COPIES)
 }

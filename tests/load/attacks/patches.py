@@ -224,6 +224,15 @@ def _copies() -> None:
     names.read_checksum = lambda path: None
 
 
+def _giving_way() -> None:
+    """Nobody who has asked something gives way, and nothing is kept for known addresses."""
+    from bbs.limits import connections
+
+    names: Any = connections
+    names.KEPT = NO_LIMIT
+    names.IdleConnections.give_way = lambda self, address: False
+
+
 PATCHES: Mapping[str, Callable[[], None]] = {
     "descriptors": _descriptors,
     "turns": _turns,
@@ -244,5 +253,6 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "late-lines": _late_lines,
     "sealed-hints": _sealed_hints,
     "copies": _copies,
+    "giving-way": _giving_way,
 }
 """By the names of limits (`limits.LIMITS`)."""

@@ -9,9 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.limits.connections import Admission, Networks
-from bbs.protocols.line import LineLimits
+from bbs.protocols.line import LineFactory, LineLimits, Reply
 from bbs.protocols.line.connection import AT_ONCE, PAUSE, IdleTimeouts
-from tests.protocols.line.tools import LineCase, Slow, Wire
+from tests.protocols.line.tools import Echo, LineCase, Slow, Wire
 
 TIMED_OUT = {"status": 1, "message": "Request timed out", "code": "request-timed-out"}
 TOO_MANY = {"status": 1, "message": "Too many connections", "code": "too-many-connections"}
@@ -177,6 +177,45 @@ class DoorTests(LineCase, SynchronousTestCase):
         self.assertEqual(oldest.replies(), [TOO_MANY])
         self.assertTrue(oldest.disconnecting)
         self.assertFalse(self.wire.disconnecting)
+
+    def crowd(self, handler: Slow | None = None) -> list[Any]:
+        """Take all three places, by one address that asks something on each connection."""
+        self.admission = Admission(3, Networks(()))
+        self.door = self.admission.door(10)
+        self.factory = LineFactory(Clock(), handler or Echo(), self.limits, self.door)
+        wires = []
+        for _ in range(3):
+            self.come("192.0.2.1").dataReceived(b"a\n")
+            wires.append(self.wire)
+        return wires
+
+    def test_who_is_idle_makes_room_for_another_network(self) -> None:
+        first, *others = self.crowd()
+        self.come("198.51.100.1").dataReceived(b"b\n")
+        self.assertEqual(self.wire.replies(), [{"status": 0, "line": "b"}])
+        self.assertEqual(first.replies(), [{"status": 0, "line": "a"}, TOO_MANY])
+        self.assertTrue(first.disconnecting)
+        self.assertFalse(any(wire.disconnecting for wire in others))
+        self.come("192.0.2.1")
+        self.assertEqual(self.wire.replies(), [TOO_MANY])
+
+    def test_who_awaits_an_answer_does_not(self) -> None:
+        slow = Slow()
+        first, second, _ = self.crowd(slow)
+        slow.waiting[1].callback(Reply({"status": 0}))
+        self.come("198.51.100.1")
+        self.assertEqual(self.wire.replies(), [])
+        self.assertFalse(first.disconnecting)
+        self.assertTrue(second.disconnecting)
+
+    def test_nor_does_who_has_a_session(self) -> None:
+        wires = self.crowd()
+        for connection in [*self.factory.connections]:
+            connection.has_session()
+            connection.dataReceived(b"c\n")
+        self.come("198.51.100.1")
+        self.assertEqual(self.wire.replies(), [TOO_MANY])
+        self.assertFalse(any(wire.disconnecting for wire in wires))
 
 
 class OverdueTests(SynchronousTestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -244,7 +245,7 @@ class DoorTests(BrokerCase):
         self.assertEqual(self.admission.count, 0)
 
     def test_where_nobody_can_even_be_told(self) -> None:
-        self.admit(Admission(1000, Networks([]), descriptors=2))
+        self.admit(Admission(1000, Networks([ip_network("192.0.2.0/24")]), descriptors=2))
         elsewhere = self.admission.door(1)  # another port of the same process
         for number in range(OVERSHOOT):
             elsewhere.enter(f"192.0.2.{number}")

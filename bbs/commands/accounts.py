@@ -65,7 +65,8 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     found = await ask.database.run(accounts.credentials, name)
     stored, network = found.password_hash, _own_network(ask)
     verify = partial(hasher.verify, stored, password)
-    verdict = await limits.logins.attempt(form, address, verify, known=_is_known(ask, found))
+    with _counted(ask, name):
+        verdict = await limits.logins.attempt(form, address, verify, known=_is_known(ask, found))
     token = accounts.new_token()
     digest = auth.digest(token)
     session = (name, stored or "", digest, verdict.new_hash, ask.now)
@@ -83,7 +84,9 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     # A typed name may be longer than any stored one.
     waits_as = form if len(form) <= NAME_LENGTH else name
     try:
-        seat = await ask.home.login.seating.seat(waits_as, ask.connection, begin_session, undo)
+        seat = await ask.home.login.seating.seat(
+            waits_as, ask.connection, begin_session, undo, _origin(ask)
+        )
     except AccountSuspended:
         tell("login", "suspended", address, name)
         raise
@@ -187,7 +190,36 @@ async def locate(ask: Ask) -> placement.Seat:
     def take(look: placement.Look) -> Deferred[placement.Search]:
         return ask.database.run(placement.take, caller.id, look)
 
-    return await ask.home.login.seating.seat(caller.name, ask.connection, take)
+    seating = ask.home.login.seating
+    return await seating.seat(caller.name, ask.connection, take, origin=_origin(ask))
+
+
+def _origin(ask: Ask) -> str:
+    """Where the sender of this request is, as limits count it; "" for a trusted network."""
+    host = ask.connection.peer_host
+    return "" if host in ask.home.charges.trusted else counted_as(host)
+
+
+@contextmanager
+def _counted(ask: Ask, name: str) -> Iterator[None]:
+    """Count a login of an address that is not trusted, unless it fails.
+
+    :raises TooManyAttempts: there have been too many from the address, whatever the names.
+    """
+    logins, origin = ask.home.login.limits.logins_from, _origin(ask)
+    if not origin:
+        yield
+        return
+    try:
+        logins.claim(origin)
+    except TooManyAttempts:
+        tell("login", "refused", ask.connection.peer_host, name)
+        raise
+    try:
+        yield
+    except BaseException:
+        logins.give_back(origin)
+        raise
 
 
 def _address(ask: Ask, seat: placement.Seat) -> dict[str, object]:

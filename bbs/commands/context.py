@@ -53,13 +53,15 @@ class AskLoginServer(Refusal):
 class AccountLimits:
     """Limits on the requests of strangers to a login server.
 
-    `queue` gives turns to the hashing of passwords. `registrations` are counted by address, as
-    `bbs.core.addresses.counted_as` gives it; `password_minimum` is in characters.
+    `queue` gives turns to the hashing of passwords. `registrations`, and `logins_from` an address
+    that succeed with all names, are counted by address, as `bbs.core.addresses.counted_as` gives
+    it; `password_minimum` is in characters.
     """
 
     queue: FairQueue
     logins: LoginLimits
     registrations: Buckets
+    logins_from: Buckets
     registration_is_open: bool = True
     password_minimum: int = 1
     sessions_per_user: int = 32

@@ -139,6 +139,9 @@ class Limits:
     password_minimum: int = _local(1, "characters", kinds.whole(1))
     connections: int = setting(20000, "a process", minimum=1)
     connections_per_address: int = setting(200, "an IPv6 address by its /64", minimum=1)
+    places_per_address: float = _local(
+        0.2, "share of all places, at least 10, an IPv6 address by its /48", kinds.share
+    )
     trusted: tuple[IPv4Network | IPv6Network, ...] = setting(
         ["127.0.0.0/8", "::1"],
         "networks whose connections are not counted by address",

@@ -26,10 +26,10 @@ from bbs.delivery.presence import PresenceTracker
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher, threads
-from bbs.limits.rate_limits import Buckets, LoginLimits
+from bbs.limits.rate_limits import FACTOR, Buckets, LoginLimits
 from bbs.protocols.line import IConnection, LineFactory, LineLimits
 from bbs.protocols.stomp import IStomp
-from bbs.rules import accounts, auth
+from bbs.rules import accounts, auth, placement
 from bbs.rules.membership import Member
 from bbs.rules.servers import CONNECTED
 from bbs.scaling.controller import FleetController, Sweep
@@ -139,6 +139,8 @@ class LoginServing:
             watchers=watchers,
             news=self.news,
             timing=self.timing,
+            share=share_of_places(config),
+            maximum=self.policy.maximum,
         )
         parts = LoginServerParts(
             hasher,
@@ -176,10 +178,17 @@ def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:
         queue,
         LoginLimits(limits.failed_logins, limits.logins, reactor, queue, partial(tell, "login")),
         Buckets(limits.registrations, reactor),
+        Buckets(limits.logins, reactor, times=FACTOR),
         limits.registration == "open",
         limits.password_minimum,
         limits.sessions_per_user,
     )
+
+
+def share_of_places(config: Configuration) -> int:
+    """The places that the people of one network may have, of all that the fleet can have."""
+    most = config.fleet.maximum * config.app.capacity
+    return max(placement.LEAST_SHARE, int(config.limits.places_per_address * most))
 
 
 def policy_of(config: Configuration, launches: bool) -> Policy:

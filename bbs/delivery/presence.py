@@ -124,7 +124,7 @@ class PresenceTracker(Service):
         if not unused:
             return
         began = self._seconds()
-        left = await self.database.run(presence.leave_unused, self.server_id, unused)
+        left = await self.database.run(placement.leave_unused, self.server_id, unused)
         await self._return_places(left, began)
         if left:
             _log.info("places given back of people who are away: {count}", count=len(left))
@@ -163,8 +163,8 @@ class PresenceTracker(Service):
 
     async def _renew_sessions(self) -> None:
         sessions = sorted(self.listeners.sessions)
-        for begin in range(0, len(sessions), presence.AT_ONCE):
-            some = sessions[begin : begin + presence.AT_ONCE]
+        for begin in range(0, len(sessions), placement.AT_ONCE):
+            some = sessions[begin : begin + placement.AT_ONCE]
             await self.database.run(presence.renew, some, self.wall() + self._ahead)
 
     @staticmethod

@@ -226,6 +226,15 @@ def is_hopeless(now: float) -> bool:
     return not Server.select().where(Server.state == State.LAUNCHING).exists()
 
 
+@read_only
+def is_full(now: float, maximum: int) -> bool:
+    """Whether no server will come for users who wait now, until one of `maximum` servers ends."""
+    booting = (Server.state == State.LAUNCHING) & (Server.shelved == False)  # noqa: E712
+    if Server.select().where(booting).exists():
+        return False
+    return servers.running().count() >= maximum or is_hopeless(now)
+
+
 @dataclass(frozen=True)
 class ListedServer:
     """An app server, and the names of the users on it."""

@@ -7,30 +7,38 @@ A user who is logged in has a row. A user who neither sends requests nor listens
 the row stays without a server, and, unlike a user whose server has ended, the user does not wait
 for a place until the next command. Users whose server is lost or drains get places on other servers
 as long as there is room.
+
+The places of each network have a limit (`Look.most`). If there is no room, a place that nobody uses
+goes to a newcomer (`Look.instead`), and its user is away.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 from zope.interface import Interface
 
-from bbs.core.addresses import Address
-from bbs.core.errors import NotLoggedIn
+from bbs.core.addresses import IPV6_WIDTHS, Address, networks
+from bbs.core.errors import NotLoggedIn, Refusal
 from bbs.core.values import State
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.models import Place, Server, User, Waiter
+from bbs.storage.models import Place, Server, Session, User, Waiter
 from bbs.storage.statements import statement
 
 if TYPE_CHECKING:
     from bbs.protocols.line import IConnection
 
+T = TypeVar("T")
+
 SERVING = (State.READY, State.DRAINING)  # These serve users; only a ready one takes more.
+AT_ONCE = 500  # Users in one statement at most.
+LEAST_SHARE = 10  # Places that a network may have at least: those of one server by default.
 
 
 @dataclass(frozen=True)
@@ -53,22 +61,49 @@ def any_ready() -> bool:
     return bool(Server.select().where(Server.state == State.READY).exists())
 
 
+class TooManyPlaces(Refusal):
+    """The network that the user logs in from has all places that one network may have."""
+
+    text = "Too many users of your network are here, try again later"
+    limit = True
+
+
+@dataclass(frozen=True)
+class UnusedPlace:
+    """A place whose user has been silent: sessions were last `used` (seconds since the epoch) then,
+    by requests or by listening. `asked` and `origin` are as in the row."""
+
+    user: int
+    server: str
+    asked: int
+    origin: str
+    used: float
+
+
 @dataclass(frozen=True)
 class Look:
     """How to look for a place: for a `new` one too, or only the one held; for the user with the row
-    `waiter`, if the user waits."""
+    `waiter`, if the user waits.
+
+    `origin` is where the user is, as in `Place`: its network may have `most` places; None: any
+    number. Without room, the user may have the place `instead`, if that is still unused."""
 
     new: bool
     waiter: str | None = None
+    origin: str = ""
+    most: int | None = None
+    instead: UnusedPlace | None = None
 
 
 @dataclass(frozen=True)
 class Search:
     """The result of looking for a place: a `seat`, or none yet. `online`: the user waits online,
-    and so is counted already as one who needs a place; not so a user who is away or offline."""
+    and so is counted already as one who needs a place; not so a user who is away or offline.
+    `places`: how many the user's network had, if that has a limit and the user had none."""
 
     seat: Seat | None
     online: bool = False
+    places: int = field(default=0, compare=False)
 
 
 class IPlacement(Interface):
@@ -79,9 +114,14 @@ class IPlacement(Interface):
         connection: IConnection,
         attempt: Callable[[Look], Awaitable[Search]],
         undo: Callable[[], Awaitable[None]] = ...,
+        origin: str = "",
     ) -> Seat:
-        """Find a place for `name`, by `attempt`; Unavailable if none became free in time. Call
-        `undo` if the connection has gone by then."""
+        """Find a place for `name`, who is at `origin` (as in `Place`), by `attempt`. Call `undo` if
+        the connection has gone by then.
+
+        :raises Unavailable: no place became free in time.
+        :raises TooManyPlaces: the network of `origin` has had its share all the time.
+        """
 
 
 def take(user: int, look: Look) -> Search:
@@ -97,7 +137,7 @@ def take(user: int, look: Look) -> Search:
 
 def enter(user: int, look: Look) -> Search:
     """Find a place as `take` does, for a user who is logging in and may have none yet."""
-    search = _take(user, look.new)
+    search = _take(user, look)
     if search.seat and look.waiter:
         _remove_waiter(look.waiter)
     return search
@@ -108,32 +148,80 @@ def _remove_waiter(waiter: str) -> peewee.Delete:
     return Waiter.delete().where(Waiter.id == waiter)
 
 
-def _take(user: int, new: bool) -> Search:
+def _take(user: int, look: Look) -> Search:
     held = _held(user)
-    if not held:
-        seat = claim_seat() if new else None
+    is_online = False
+    for _, server, away, _ in held:
+        seat = _seat_on(server)
         if seat:
-            # A random count: a watcher must not mistake a new place for the one given back.
-            _add(user, seat.server, secrets.randbits(31))
-        return Search(seat)
-    [(_, server, away)] = held
-    seat = _seat_on(server)
-    if seat:
-        _note_asked(user)
-        return Search(seat)
-    _leave(server)
-    seat = claim_seat() if new else None
-    if is_row_away(server, away):
-        if seat:
-            move_to(user, seat.server)
-        return Search(seat)
-    move_to(user, seat.server if seat else None)
-    return Search(seat, online=True)
+            _note_asked(user)
+            return Search(seat)
+        _leave(server)
+        is_online = not is_row_away(server, away)
+    # Users who are online lost a place, and may have another whatever their network has.
+    places = 0 if is_online or look.most is None else _count_places(look.origin)
+    has_share = look.most is not None and places >= look.most
+    seat = _claim(look) if look.new and not has_share else None
+    if not held and seat:
+        # A random count: a watcher must not mistake a new place for the one given back.
+        _add(user, seat.server, secrets.randbits(31), look.origin)
+    elif seat:
+        _move_in(user, seat.server, look.origin)
+    elif is_online:
+        move_to(user, None)
+    return Search(seat, is_online, places)
+
+
+def _claim(look: Look) -> Seat | None:
+    seat = claim_seat()
+    if seat is None and look.instead and _free(look.instead):
+        seat = claim_seat()
+    return seat
+
+
+def _free(place: UnusedPlace) -> bool:
+    """Give back a place, unless it was used since it was found to be unused."""
+    [(used,)] = _last_used(place.user)
+    is_unused = used is None or used <= place.used
+    return is_unused and bool(leave_unused(place.server, {place.user: place.asked}))
+
+
+@statement
+def _last_used(user: int) -> peewee.Select:
+    return Session.select(peewee.fn.MAX(Session.used)).where(Session.user == user)
+
+
+def site(origin: str) -> str:
+    """The network whose places are limited: an IPv4 address, which may be a company's, or the /48
+    of an IPv6 address, as a site may have one."""
+    return networks(origin)[0] if ":" in origin else origin
+
+
+def _count_places(origin: str) -> int:
+    """Count the places of the `site` of `origin`."""
+    if ":" not in origin:
+        return int(_places_between(origin, "", "")[0][0])
+    # All texts of a /64 in the /48 begin with its three groups, but that of its first /64 if the
+    # third group is 0: `2001:db8:0:5::/64`, but `2001:db8::/64`.
+    wide = IPv6Address(site(origin).partition("/")[0])
+    groups = ":".join(format(int(group, 16), "x") for group in wide.exploded.split(":")[:3])
+    return int(_places_between(f"{wide}/{IPV6_WIDTHS[-1]}", f"{groups}:", f"{groups};")[0][0])
+
+
+@statement
+def _places_between(origin: str, first: str, behind: str) -> peewee.Select:
+    """Count the places of `origin`, and of those from `first` to before `behind`."""
+    is_there = (Place.origin == origin) | ((Place.origin >= first) & (Place.origin < behind))
+    return (
+        Place.select(peewee.fn.COUNT(peewee.SQL("*")))
+        .join(Server)
+        .where(Server.state.in_(SERVING) & is_there)
+    )
 
 
 def give_back(user: int) -> None:
     """Remove the place of a user who goes offline."""
-    for _, server, _ in _held(user):
+    for _, server, _, _ in _held(user):
         _leave(server)
         _remove(user)
 
@@ -160,14 +248,58 @@ def come_back(user: int, here: str | None, *, stays: bool = False) -> Seat | Non
     held = _held(user)
     if not held:
         raise NotLoggedIn()
-    [(_, server, away)] = held
+    [(_, server, away, origin)] = held
     if not is_row_away(server, away):
         return _seat_on(server)
+    # Login servers know how many places a network may have; with fewer than any may, nobody asks.
+    if origin and not stays and _count_places(origin) >= LEAST_SHARE:
+        return None
     seat = _seat_on(here) if here is not None and _count_one_more(here) else None
     seat = seat or claim_seat()
     if seat or stays:
         move_to(user, seat.server if seat else None)
     return seat
+
+
+def leave_unused(server: str, seen: Mapping[int, int]) -> list[int]:
+    """Give back the places on `server` whose `Place.asked` is still as `seen`. Returns their users,
+    who are away now."""
+    users = []
+    for some in chunked([*seen]):
+        users += [
+            user for user, at, asked in _held_locked(some) if (at, asked) == (server, seen[user])
+        ]
+    for some in chunked(users):
+        _go_away(some)
+    if users:
+        _count_fewer(server, len(users))
+    return users
+
+
+@statement
+def _held_locked(users: Sequence[int]) -> peewee.Select:
+    # By users alone, so that a MySQL locks these rows and no others of the server.
+    return for_update(
+        Place.select(Place.user, Place.server, Place.asked)
+        .where(Place.user.in_(users))
+        .order_by(Place.user)
+    )
+
+
+@statement
+def _go_away(users: Sequence[int]) -> peewee.Update:
+    return Place.update(server=None, away=True).where(Place.user.in_(users))
+
+
+@statement
+def _count_fewer(server: str, people: int) -> peewee.Update:
+    return Server.update(taken=Server.taken - people).where(Server.id == server)
+
+
+def chunked(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut `items` into those of one statement each."""
+    for begin in range(0, len(items), AT_ONCE):
+        yield items[begin : begin + AT_ONCE]
 
 
 @statement
@@ -213,12 +345,13 @@ def is_away() -> peewee.Expression:
 @statement
 def _held(user: int) -> peewee.Select:
     """Lock the user's place, and read it."""
-    return for_update(Place.select(Place.user, Place.server, Place.away).where(Place.user == user))
+    columns = (Place.user, Place.server, Place.away, Place.origin)
+    return for_update(Place.select(*columns).where(Place.user == user))
 
 
 @statement
-def _add(user: int, server: str, asked: int) -> peewee.Insert:
-    return Place.insert(user=user, server=server, asked=asked)
+def _add(user: int, server: str, asked: int, origin: str) -> peewee.Insert:
+    return Place.insert(user=user, server=server, asked=asked, origin=origin)
 
 
 @statement
@@ -230,6 +363,13 @@ def _note_asked(user: int) -> peewee.Update:
 def move_to(user: int, server: str | None) -> peewee.Update:
     """Move the user's place to `server`, where it has been counted; with None the user waits."""
     return Place.update(server=server, away=False, asked=Place.asked + 1).where(Place.user == user)
+
+
+@statement
+def _move_in(user: int, server: str, origin: str) -> peewee.Update:
+    """Give a user without a place one at `server`, where it has been counted."""
+    moved = {"server": server, "away": False, "origin": origin}
+    return Place.update(**moved, asked=Place.asked + 1).where(Place.user == user)
 
 
 @statement

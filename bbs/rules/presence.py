@@ -1,21 +1,29 @@
-"""Presence of users, as app servers store it: unused places, and sessions of listeners."""
+"""Presence of users, as app servers store it: unused places, and sessions of listeners. Login
+servers read it when there is no room."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from heapq import nlargest
 
 import peewee
 
-from bbs.rules.placement import SERVING, Seat, is_row_away, seat_of
-from bbs.storage.database import for_update, read_only
+from bbs.core.addresses import networks, outweighs, weight
+from bbs.core.values import State
+from bbs.rules.placement import SERVING, Seat, UnusedPlace, chunked, is_row_away, seat_of
+from bbs.storage.database import long_read, read_only
 from bbs.storage.models import Place, Server, Session, User
 from bbs.storage.statements import statement
 
-T = TypeVar("T")
+SILENT = 120.0
+"""Seconds without a stored use of a session, after which its user neither listens nor has asked for
+a minute: app servers store the use of a listener's session every 30 s, and of another's when it is
+off by 60 s (`auth.MOST_SLACK`)."""
 
-AT_ONCE = 500  # Users or sessions in one statement at most.
+MOST_UNUSED = 100
+"""Unused places that a login server considers at a time, those of the greediest networks."""
 
 
 @read_only
@@ -24,44 +32,58 @@ def held_at(server: str) -> dict[int, int]:
     return dict(_held_at(server))
 
 
-def leave_unused(server: str, seen: Mapping[int, int]) -> list[int]:
-    """Give back the places on `server` whose `Place.asked` is still as `seen` (by `held_at`).
-    Returns their users, who are away now."""
-    users = []
-    for some in _chunks([*seen]):
-        users += [
-            user for user, at, asked in _held_locked(some) if (at, asked) == (server, seen[user])
-        ]
-    for some in _chunks(users):
-        _go_away(some)
-    if users:
-        _count_fewer(server, len(users))
-    return users
-
-
 @statement
 def _held_at(server: str) -> peewee.Select:
     return Place.select(Place.user, Place.asked).where(Place.server == server)
 
 
+@dataclass(eq=False)
+class Crowd:
+    """The places of a fleet without room: `counts` by all networks, and those that are `unused`."""
+
+    counts: Counter[str]
+    unused: list[UnusedPlace]
+
+    def give_way(self, origin: str) -> UnusedPlace | None:
+        """Choose the place for a newcomer from `origin`, of the network that has the most places:
+        the longest unused that is not of the newcomer's own network. None if there is none, or the
+        newcomer's network would then have as many."""
+        found = [place for place in self.unused if outweighs(self.counts, place.origin, origin)]
+        if not found:
+            return None
+        chosen = max(found, key=self._greed)
+        self.unused.remove(chosen)
+        self.counts.subtract(networks(chosen.origin))
+        self.counts.update(networks(origin) if origin else ())
+        return chosen
+
+    def _greed(self, place: UnusedPlace) -> tuple[tuple[int, ...], float]:
+        return weight(self.counts, place.origin), -place.used
+
+
+@long_read
+def crowd(now: float) -> Crowd:
+    """Find who has the places, and who does not use them."""
+    counts: Counter[str] = Counter()
+    unused = []
+    for user, server, asked, origin, used in _places():
+        counts.update(networks(origin))
+        if (used or 0.0) < now - SILENT:
+            unused.append(UnusedPlace(user, server, asked, origin, used or 0.0))
+    found = Crowd(counts, unused)
+    found.unused = nlargest(MOST_UNUSED, unused, key=found._greed)
+    return found
+
+
 @statement
-def _held_locked(users: Sequence[int]) -> peewee.Select:
-    # By users alone, so that a MySQL locks these rows and no others of the server.
-    return for_update(
-        Place.select(Place.user, Place.server, Place.asked)
-        .where(Place.user.in_(users))
-        .order_by(Place.user)
+def _places() -> peewee.Select:
+    """All places that have an origin, with the last use of their users' sessions."""
+    used = Session.select(peewee.fn.MAX(Session.used)).where(Session.user == Place.user)
+    return (
+        Place.select(Place.user, Place.server, Place.asked, Place.origin, used)
+        .join(Server)
+        .where((Server.state == State.READY) & (Place.origin != ""))
     )
-
-
-@statement
-def _go_away(users: Sequence[int]) -> peewee.Update:
-    return Place.update(server=None, away=True).where(Place.user.in_(users))
-
-
-@statement
-def _count_fewer(server: str, people: int) -> peewee.Update:
-    return Server.update(taken=Server.taken - people).where(Server.id == server)
 
 
 @dataclass(frozen=True)
@@ -76,7 +98,7 @@ class SessionStanding:
 def standings(sessions: Collection[str]) -> dict[str, SessionStanding]:
     """Find the live ones of these sessions (digests of tokens), and the places of their users."""
     found = {}
-    for some in _chunks([*sessions]):
+    for some in chunked([*sessions]):
         for session, away, server, host, port, state in _standings(some):
             seat = seat_of(server, host, port) if state in SERVING else None
             found[session] = SessionStanding(seat, is_row_away(server, away))
@@ -113,8 +135,3 @@ def renew(sessions: Sequence[str], now: float) -> None:
 @statement
 def _renew(sessions: Sequence[str], now: float) -> peewee.Update:
     return Session.update(used=now).where(Session.digest.in_(sessions))
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for begin in range(0, len(items), AT_ONCE):
-        yield items[begin : begin + AT_ONCE]

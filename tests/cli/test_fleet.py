@@ -98,7 +98,7 @@ class Fleet(CommandCase):
         for name in ("ann", "bob", "eva", "max", "tom"):
             self.somebody_on("1" * 32, name)
         users = {row.name: row.id for row in User.select()}
-        presence.leave_unused(
+        placement.leave_unused(
             "1" * 32,
             {
                 user: asked
@@ -121,7 +121,7 @@ class Fleet(CommandCase):
             self.somebody_on("1" * 32, name)
         ann, bob, _ = (row.id for row in User.select().order_by(User.name))
         held = presence.held_at("1" * 32)
-        presence.leave_unused("1" * 32, {ann: held[ann]})
+        placement.leave_unused("1" * 32, {ann: held[ann]})
         Place.update(server=None).where(Place.user == bob).execute()
         Server.update(taken=1, figures='{"connected": 1}').execute()
         self.assertEqual(

@@ -14,7 +14,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.core.errors import Unavailable
 from bbs.core.values import Policy, State, Tally
 from bbs.delivery.feed import Cursor, Mailbox
-from bbs.rules import accounts, auth, fleet_admin, membership, overview, presence
+from bbs.rules import (
+    accounts,
+    auth,
+    fleet_admin,
+    membership,
+    overview,
+    placement,
+    presence,
+)
 from bbs.storage.models import Place, Server, Session, User, Waiter
 from bbs.testing import Peer
 from tests.memory_service import POLICY, configuration
@@ -346,7 +354,7 @@ class Meanwhile(PresenceCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.service.slow.hold(presence.leave_unused)
+        self.service.slow.hold(placement.leave_unused)
         self.service.advance(TTL + LATE)
         (self.giving_back,) = self.service.slow.waiting
         self.service.slow.hold_no_more()
@@ -471,7 +479,7 @@ class Listening(PresenceCase):
 
     def send_away(self, server: str) -> None:
         held = presence.held_at(server)
-        presence.leave_unused(server, held)
+        placement.leave_unused(server, held)
         self.assertEqual(self.taken(), 0)
 
 

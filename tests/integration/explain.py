@@ -135,7 +135,7 @@ BACKGROUND, GUARD = "In the background", "any command with a token"
 
 def commands() -> dict[str, list[Callable[[], object]]]:
     """What each command runs; those that want no database are not in it."""
-    look = placement.Look(new=True, waiter="waiter")
+    look = placement.Look(new=True, waiter="waiter", origin="192.0.2.1", most=1000)
 
     def guarded(rule: Callable[..., object], *arguments: object) -> list[Callable[[], object]]:
         return [lambda: rule(ann(rule, arguments), *arguments)]
@@ -258,6 +258,13 @@ def background() -> dict[str, list[Callable[[], object]]]:
         Place.update(server=None, away=True).where(Place.user == user).execute()
         return placement.come_back(user, "server0")
 
+    def instead() -> object:
+        Server.update(taken=Server.capacity).execute()
+        place = Place.get(Place.server == "server0")
+        unused = placement.UnusedPlace(place.user_id, "server0", place.asked, "", NOW)
+        look = placement.Look(new=True, instead=unused)
+        return accounts.log_in(f"user{PEOPLE - 1}", "hash", "1" * 64, None, NOW, look)
+
     def take_over() -> object:
         lapsed = membership.seen_lease(membership.FLEET_LEASE)
         assert lapsed is not None
@@ -276,6 +283,9 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: membership.wait(CONTROLLER, "another", "user0", NOW),
             lambda: fleet_admin.launches_under_way(NOW),
             lambda: fleet_admin.is_hopeless(NOW),
+            lambda: fleet_admin.is_full(NOW, 1000),
+            lambda: presence.crowd(NOW),
+            instead,
             membership.oldest_waiter_trace,
             lambda: membership.stop_waiting("waiter"),
         ],
@@ -283,7 +293,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: membership.report("launching", 1),
             lambda: membership.beat("server0", {"messages": 7}),
             lambda: membership.leave("server0"),
-            lambda: presence.leave_unused("server0", presence.held_at("server0")),
+            lambda: placement.leave_unused("server0", presence.held_at("server0")),
             come_back,
         ],
         "a login server that starts": [

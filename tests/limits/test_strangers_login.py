@@ -23,12 +23,16 @@ from bbs.board import board
 from bbs.config import Limits
 from bbs.core import audit
 from bbs.core.threads import IWorkers
-from bbs.core.values import Rate
+from bbs.core.values import Rate, State
 from bbs.daemons.composition import LoginServing, Runtime
+from bbs.limits.connections import Networks
 from bbs.limits.fair_queue import REFUSAL_DELAY
 from bbs.limits.password_hashing import Hasher
 from bbs.limits.rate_limits import GUESS_DELAY
-from bbs.storage.models import KnownNetwork, Server, Session, User, Waiter
+from bbs.rules import accounts
+from bbs.rules.auth import digest
+from bbs.rules.presence import SILENT
+from bbs.storage.models import KnownNetwork, Place, Server, Session, User, Waiter
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import HINT_KEY, QUICK
 from bbs.testing.threads import Inline
@@ -71,10 +75,12 @@ class Threads:
 class StrangersCase(SynchronousTestCase):
     """A service with `limits`, whose security events are in `events`."""
 
+    policy = replace(POLICY, capacity=1000)
+
     def start_service(self, gateway_secret: str = "", **limits: Any) -> None:
         """Start it; `threads` hash."""
         self.patch(os, "cpu_count", lambda: CORES)
-        config = configuration(replace(POLICY, capacity=1000), gateway_secret)
+        config = configuration(self.policy, gateway_secret)
         config = replace(config, limits=replace(Limits(trusted=()), **limits))
         self.service = MemoryService(board, config=config)
         self.addCleanup(self.service.close)
@@ -502,3 +508,170 @@ class Crowds(StrangersCase):
             peer.ask("login bob wrong")
             peer.ask("locate " + "0" * 40)
         self.assertEqual(self.ask("login bob right"), "in")
+
+
+class Logins(StrangersCase):
+    def test_right_ones_have_a_rate_for_an_address(self) -> None:
+        """Whatever the names, ten times that of one name; wrong ones do not count."""
+        self.start_service(logins=Rate(1, 60.0), failed_logins=Rate(100, 60.0))
+        for number in range(12):
+            self.ask(f"register user{number} right")
+        for number in range(9):
+            self.assertEqual(self.ask(f"login user{number} wrong"), WRONG)
+            self.assertEqual(self.ask(f"login user{number} right"), "in")
+        self.assertEqual(self.ask("login user9 right"), "in")
+        self.assertEqual(self.ask("login user10 right"), "Too many attempts, try again in 6 s")
+        self.assertEqual(self.events[-1][:4], ("login", "refused", HONEST, "user10"))
+        self.assertEqual(self.ask("login user10 right", ATTACKER), "in")
+        self.service.advance(6.0)
+        self.assertEqual(self.ask("login user10 right"), "in")
+
+
+class PlacesCase(StrangersCase):
+    """An address may have ten places of those that there are."""
+
+    def setUp(self) -> None:
+        self.start_service()
+        self.service.settle()
+        self.count = 0
+
+    def register(self, count: int) -> list[str]:
+        names = [f"user{self.count + number}" for number in range(count)]
+        self.count += count
+        stored = self.service.login.home.login.hasher.hash("pw")
+        hashed: list[str] = []
+        Deferred.fromCoroutine(stored).addCallback(hashed.append)
+        for name in names:
+            self.service.database.run(accounts.register, name, hashed[0], 0.0, board.on_register)
+        return names
+
+    def come(self, count: int, host: str = ATTACKER) -> list[Peer]:
+        """So many people log in at `host`."""
+        peers = []
+        for name in self.register(count):
+            peer = self.peer(host)
+            peer.say(f"login {name} pw")
+            peers.append(peer)
+        self.service.settle()
+        return peers
+
+    def heard(self, peers: list[Peer]) -> list[str]:
+        """What each was answered: `in`, the code, or nothing."""
+        return [
+            "in" if "token" in reply else reply["code"] for peer in peers for reply in peer.heard()
+        ]
+
+    @property
+    def launched(self) -> int:
+        return int(Server.select().where(Server.state != State.GONE).count())
+
+
+class Places(PlacesCase):
+    """Twenty places are there, and forty can be."""
+
+    policy = replace(POLICY, capacity=5, minimum=4, maximum=8)
+
+    def test_one_address_has_its_share_and_the_fleet_does_not_grow(self) -> None:
+        greedy = self.come(30)
+        self.assertEqual(self.heard(greedy), ["in"] * 10)
+        self.service.advance(30.0)
+        self.assertEqual((self.launched, Waiter.select().count()), (4, 0))
+        honest = self.come(5, HONEST)
+        self.assertEqual(self.heard(honest), ["in"] * 5)
+
+    def test_who_is_held_back_is_told_so_in_the_end(self) -> None:
+        greedy = self.come(12)
+        self.heard(greedy)
+        self.service.advance(self.policy.launch_timeout + 1.0)
+        self.assertEqual(self.heard(greedy), ["too-many-places"] * 2)
+
+    def test_who_is_held_back_gets_a_place_of_the_network_that_is_free_again(self) -> None:
+        greedy = self.come(12)
+        token = greedy[0].heard()[0]["token"]
+        self.heard(greedy)
+        greedy[1].ask(f"logout {token}")
+        self.service.advance(2.0)
+        self.assertEqual(self.heard(greedy), ["in"])
+
+    def test_a_network_waits_for_as_many_servers_as_it_may_have_places(self) -> None:
+        self.service.boots = False
+        self.come(20, HONEST[:-1] + "1")
+        self.come(10, HONEST[:-1] + "2")
+        greedy = self.come(20)
+        waiting = int(Waiter.select().count())
+        self.assertEqual((self.heard(greedy), waiting), ([], 10))
+        self.service.advance(10.0)
+        # Ten wait, so two servers are launched, and not four.
+        self.assertEqual(self.launched, 6)
+
+    def test_those_who_are_trusted_have_no_limit(self) -> None:
+        self.service.login.home.charges.trusted = Networks([ip_network(f"{ATTACKER}/32")])
+        greedy = self.come(15)
+        self.assertEqual(self.heard(greedy), ["in"] * 15)
+
+
+class FullFleet(PlacesCase):
+    """Three addresses have all places of a fleet that cannot grow."""
+
+    policy = replace(POLICY, capacity=5, minimum=4, maximum=4)
+
+    def setUp(self) -> None:
+        super().setUp()
+        crowd = [*self.come(10), *self.come(5, "198.51.100.2"), *self.come(5, HONEST)]
+        self.tokens = [peer.heard()[0]["token"] for peer in crowd]
+
+    def away(self) -> list[str]:
+        """Where those logged in who are away."""
+        return [place.origin for place in Place.select().where(Place.away == True)]  # noqa: E712
+
+    def test_who_is_silent_gives_way_to_another_network(self) -> None:
+        [newcomer] = self.come(1, "192.0.2.1")
+        self.service.advance(SILENT - 5.0)
+        self.assertEqual(self.heard([newcomer]), [])
+        self.service.advance(10.0)
+        self.assertEqual(self.heard([newcomer]), ["in"])
+        self.assertEqual(self.away(), [ATTACKER])
+        more = self.come(2, "192.0.2.1")
+        self.service.advance(2.0)
+        self.assertEqual(self.heard(more), ["in", "in"])
+        self.assertEqual(self.away(), [ATTACKER] * 3)
+
+    def test_who_gave_way_waits_at_the_next_command(self) -> None:
+        self.service.advance(SILENT + 1.0)
+        self.assertEqual(self.heard(self.come(1, "192.0.2.1")), ["in"])
+        away = Place.get(Place.away == True).user_id  # noqa: E712
+        [token] = [each for each in self.tokens if self.user_of(each) == away]
+        elsewhere = next(each for each in self.tokens if self.user_of(each) != away)
+        peer = self.service.at_home(elsewhere)
+        reply = peer.ask(f"list-friend {token}")
+        self.assertEqual(reply["code"], "ask-login-server")
+        located = self.peer(ATTACKER)
+        located.say(f"locate {token}")
+        self.service.advance(2.0)
+        self.assertEqual(self.heard([located]), [])
+        self.peer(ATTACKER).ask(f"logout {elsewhere}")
+        self.service.advance(2.0)
+        (reply,) = located.heard()
+        self.assertIn("app_server", reply)
+
+    def test_nobody_of_the_greediest_network_gets_more(self) -> None:
+        self.service.advance(SILENT + 1.0)
+        greedy = [*self.come(2), *self.come(2, "198.51.100.3")]
+        self.service.advance(5.0)
+        # An address of the same network, with fewer.
+        self.assertEqual(self.heard(greedy), ["in", "in"])
+        self.assertEqual(self.away(), [ATTACKER] * 2)
+
+    def test_who_listens_or_asks_keeps_the_place(self) -> None:
+        peers = [self.service.listening(token) for token in self.tokens[1:]]
+        [newcomer] = self.come(1, "192.0.2.1")
+        home = self.service.at_home(self.tokens[0])
+        for _ in range(3):
+            self.service.advance(50.0)
+            home.ask(f"list-friend {self.tokens[0]}")
+            self.assertEqual(self.heard([newcomer]), [])
+        self.assertEqual(self.away(), [])
+        self.assertFalse(any(peer.heard() for peer in peers))
+
+    def user_of(self, token: str) -> int:
+        return int(Session.get(Session.digest == digest(token)).user_id)

@@ -7,7 +7,7 @@ from json import loads
 from typing import Any
 
 from bbs.core.values import DrainCause, State, Tally
-from bbs.rules import fleet_admin, fleet_transitions, membership
+from bbs.rules import fleet_admin, fleet_transitions, membership, servers
 from bbs.rules.fleet_admin import Replacement
 from bbs.rules.servers import OPERATOR, HeardServer, ServerRow, new_id
 from bbs.storage.models import Server
@@ -168,6 +168,21 @@ class Operating(FleetCase):
         self.assertFalse(self.call(fleet_admin.is_hopeless, self.now + 60))
         self.launch()
         self.assertFalse(self.call(fleet_admin.is_hopeless, self.now))
+
+    def test_a_fleet_that_cannot_grow(self) -> None:
+        self.keep()
+
+        def is_full(maximum: int) -> bool:
+            return self.call(fleet_admin.is_full, self.now, maximum)
+
+        running = servers.running().count()
+        self.assertEqual([is_full(running + more) for more in (1, 0)], [False, True])
+        # Where nothing is launched but by hand.
+        self.assertTrue(is_full(0))
+        self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60, self.now)
+        self.assertTrue(is_full(running + 1))
+        self.launch()
+        self.assertFalse(is_full(running))
 
     def test_how_long_launches_take(self) -> None:
         self.assertIsNone(self.call(fleet_admin.launches_under_way, self.now))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bbs.core.addresses import counted_as
 from bbs.core.values import State
 from bbs.rules import accounts, placement, servers
-from bbs.rules.placement import Look, Move, Search
-from bbs.storage.models import LoginServer, Place, Server, User, Waiter
+from bbs.rules.placement import LEAST_SHARE, Look, Move, Search, UnusedPlace
+from bbs.storage.models import LoginServer, Place, Server, Session, User, Waiter
 from tests.database_case import RulesCase, on_both_databases
 
 NEW = Look(new=True)
@@ -164,6 +165,141 @@ class Taking(PlacesCase):
         self.call(placement.give_back, self.user_id)
         self.refused("Not login yet", placement.take, self.user_id, NEW)
         self.assertEqual((Place.select().count(), self.taken(self.server)), (0, 0))
+
+
+@on_both_databases
+class Sharing(PlacesCase):
+    """A network has a limit on its places."""
+
+    HERE, THERE = "192.0.2.1", "198.51.100.1"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ready_server(capacity=20)
+
+    def come(self, user: int, origin: str, most: int | None = 2, new: bool = True) -> Search:
+        return self.enter(user, Look(new=new, origin=origin, most=most))
+
+    def test_the_limit_is_for_each_network(self) -> None:
+        users = self.users(5)
+        for user in users[:2]:
+            self.assertIsNotNone(self.come(user, self.HERE).seat)
+        search = self.come(users[2], self.HERE)
+        self.assertEqual((search.seat, search.online, search.places), (None, False, 2))
+        self.assertIsNotNone(self.come(users[3], self.THERE).seat)
+        self.assertIsNotNone(self.come(users[4], "", most=None).seat)
+        self.assertIsNone(self.come(users[2], self.HERE).seat)
+
+    def test_a_place_that_is_free_again(self) -> None:
+        first, second, third = self.users(3)
+        self.come(first, self.HERE)
+        self.come(second, self.HERE)
+        self.call(placement.give_back, first)
+        self.assertEqual(self.come(third, self.HERE, new=False).places, 1)
+        self.assertIsNotNone(self.come(third, self.HERE).seat)
+
+    def test_the_place_held_is_no_new_one(self) -> None:
+        first, second = self.users(2)
+        for user in (first, second):
+            self.come(user, self.HERE)
+        self.assertIsNotNone(self.come(first, self.HERE).seat)
+
+    def test_all_addresses_of_a_site_are_one_network(self) -> None:
+        everybody = self.users(18)
+        for site in ("2001:db8:1", "2001:db8:0", "2001:0:0"):
+            users = [everybody.pop() for _ in range(6)]
+            for user, subnet in zip(users[:3], ("0", "5", "ffff"), strict=True):
+                seat = self.come(user, counted_as(f"{site}:{subnet}::1"), most=3).seat
+                self.assertIsNotNone(seat, site)
+            for user, subnet in zip(users[3:5], ("0", "77"), strict=True):
+                self.assertIsNone(self.come(user, counted_as(f"{site}:{subnet}::1"), most=3).seat)
+            last = int(site[-1]) + 2
+            other = counted_as(f"{site[:-1]}{last}:5::1")
+            self.assertIsNotNone(self.come(users[5], other, most=1).seat)
+
+    def test_somebody_away_takes_a_new_one(self) -> None:
+        """From where the user is then."""
+        first, second, third = self.users(3)
+        self.come(first, self.HERE)
+        server, asked = Place.select(Place.server_id, Place.asked).tuples().get()
+        self.call(placement.leave_unused, server, {first: asked})
+        for user in (second, third):
+            self.come(user, self.HERE)
+        self.assertIsNone(self.come(first, self.HERE).seat)
+        self.assertIsNotNone(self.come(first, self.THERE).seat)
+        self.assertEqual(Place.get(Place.user == first).origin, self.THERE)
+
+    def test_somebody_whose_server_is_lost_gets_another(self) -> None:
+        users = self.users(3)
+        lost = self.ready_server(capacity=3)
+        Place.insert(user=users[0], server=lost, origin=self.HERE).execute()
+        for user in users[1:]:
+            self.come(user, self.HERE)
+        self.lose(lost)
+        self.assertIsNotNone(self.come(users[0], self.HERE).seat)
+
+    def test_coming_back_asks_the_login_server_from_a_network_with_many(self) -> None:
+        users = self.users(LEAST_SHARE + 1)
+        for user in users:
+            self.come(user, self.HERE, most=None)
+        server = self.where(users[0])
+        assert server is not None
+        for user in users[:2]:
+            asked = Place.get(Place.user == user).asked
+            self.call(placement.leave_unused, server, {user: asked})
+        self.assertIsNotNone(self.call(placement.come_back, users[0], server))
+        self.assertIsNone(self.call(placement.come_back, users[1], server))
+        Place.update(origin="").where(Place.user == users[1]).execute()
+        self.assertIsNotNone(self.call(placement.come_back, users[1], server))
+
+
+@on_both_databases
+class Instead(PlacesCase):
+    """Somebody new gets the place that another does not use."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.old, self.new = self.users(2)
+        self.full = self.ready_server(capacity=1)
+        self.enter(self.old, Look(new=True, origin="192.0.2.1"))
+        Session.insert(digest="1" * 64, user=self.old, used=self.now - 1000.0).execute()
+        asked = Place.get(Place.user == self.old).asked
+        self.unused = UnusedPlace(self.old, self.full, asked, "192.0.2.1", self.now - 1000.0)
+        self.look = Look(new=True, origin="198.51.100.1", instead=self.unused)
+
+    def test_the_other_is_away(self) -> None:
+        self.assertEqual(self.enter(self.new, self.look).seat, self.seat(self.full))
+        place = Place.get(Place.user == self.old)
+        self.assertEqual((place.server_id, place.away), (None, True))
+        self.assertEqual((self.where(self.new), self.taken(self.full)), (self.full, 1))
+
+    def test_not_while_there_is_room(self) -> None:
+        self.ready_server(capacity=1)
+        self.assertIsNotNone(self.enter(self.new, self.look).seat)
+        self.assertEqual(self.where(self.old), self.full)
+
+    def test_not_if_the_other_has_come_back(self) -> None:
+        for comes_back in (
+            Session.update(used=self.now),
+            Place.update(asked=Place.asked + 1),
+            Session.update(used=self.now - 1000.0),
+        ):
+            comes_back.execute()
+            self.assertIsNone(self.enter(self.new, self.look).seat)
+            self.assertEqual((self.where(self.old), self.taken(self.full)), (self.full, 1))
+
+    def test_once_only(self) -> None:
+        """Two login servers saw the same."""
+        self.enter(self.new, self.look)
+        another = self.user("another")
+        self.assertIsNone(self.enter(another, self.look).seat)
+        self.assertEqual(self.taken(self.full), 1)
+
+    def test_not_if_the_newcomer_has_one(self) -> None:
+        other = self.ready_server(capacity=1)
+        self.enter(self.new)
+        self.assertEqual(self.enter(self.new, self.look).seat, self.seat(other))
+        self.assertEqual(self.where(self.old), self.full)
 
 
 @on_both_databases

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from bbs.core.errors import NotLoggedIn
 from bbs.core.values import State, Tally
-from bbs.rules import accounts, auth, membership, placement, presence
+from bbs.rules import (
+    accounts,
+    auth,
+    membership,
+    placement,
+    presence,
+)
 from bbs.rules.auth import Caller, digest
 from bbs.rules.placement import Look, Search
 from bbs.rules.presence import SessionStanding
@@ -21,7 +27,7 @@ class AwayCase(RulesCase):
         """These give their places back; returns who did."""
         held = self.call(presence.held_at, self.server)
         seen = {person.id: held[person.id] for person in people}
-        return self.call(presence.leave_unused, self.server, seen)
+        return self.call(placement.leave_unused, self.server, seen)
 
     def place(self, user: int) -> tuple[str | None, bool]:
         """The server of the user's place, and whether the user is away."""
@@ -49,9 +55,9 @@ class GoingAway(AwayCase):
 
     def test_many(self) -> None:
         """More than one statement names."""
-        people = crowd(presence.AT_ONCE + 1, self.server)
+        people = crowd(placement.AT_ONCE + 1, self.server)
         held = self.call(presence.held_at, self.server)
-        away = self.call(presence.leave_unused, self.server, held)
+        away = self.call(placement.leave_unused, self.server, held)
         self.assertEqual(sorted(away), people)
         self.assertEqual(self.taken(self.server), 0)
 
@@ -62,7 +68,7 @@ class GoingAway(AwayCase):
         self.log_in("bob")
         self.log_out(eva)
         self.log_in("eva")
-        self.assertEqual(self.call(presence.leave_unused, self.server, held), [max.id])
+        self.assertEqual(self.call(placement.leave_unused, self.server, held), [max.id])
         self.assertEqual(self.taken(self.server), 3)
 
     def test_not_who_has_gone_elsewhere(self) -> None:
@@ -71,7 +77,7 @@ class GoingAway(AwayCase):
         other = self.ready_server(capacity=1)
         Server.update(state=State.DRAINING).where(Server.id == self.server).execute()
         self.call(placement.move_off, self.server)
-        self.assertEqual(self.call(presence.leave_unused, self.server, held), [])
+        self.assertEqual(self.call(placement.leave_unused, self.server, held), [])
         self.assertEqual(self.place(ann.id), (other, False))
         self.assertEqual((self.taken(self.server), self.taken(other)), (0, 1))
 
@@ -80,11 +86,11 @@ class GoingAway(AwayCase):
         held = self.call(presence.held_at, self.server)
         seen = {ann.id: held[ann.id]}
         for left in ([ann.id], [], []):
-            self.assertEqual(self.call(presence.leave_unused, self.server, seen), left)
+            self.assertEqual(self.call(placement.leave_unused, self.server, seen), left)
         self.assertEqual(self.taken(self.server), 1)
 
     def test_nobody(self) -> None:
-        self.assertEqual(self.call(presence.leave_unused, self.server, {}), [])
+        self.assertEqual(self.call(placement.leave_unused, self.server, {}), [])
         self.assertEqual(self.call(presence.held_at, self.server), {})
 
     def test_they_wait_for_nothing(self) -> None:
@@ -155,7 +161,7 @@ class ComingBack(AwayCase):
         for state in set(State) - {State.READY}:
             Server.update(state=state).where(Server.id == self.server).execute()
             self.assertEqual(self.come_back(), self.seat(other))
-            self.call(presence.leave_unused, other, self.call(presence.held_at, other))
+            self.call(placement.leave_unused, other, self.call(presence.held_at, other))
         self.assertEqual((self.taken(self.server), self.taken(other)), (1, 0))
 
     def test_nowhere(self) -> None:
@@ -240,7 +246,7 @@ class Listening(AwayCase):
     def test_many(self) -> None:
         """More than one statement names."""
         (ann,) = self.people("ann")
-        sessions = [f"{number:064}" for number in range(presence.AT_ONCE + 1)]
+        sessions = [f"{number:064}" for number in range(placement.AT_ONCE + 1)]
         rows = [(session, ann.id, self.now) for session in sessions]
         add(Session, rows, Session.digest, Session.user, Session.used)
         self.assertEqual({*self.call(presence.standings, sessions)}, {*sessions})
@@ -305,3 +311,71 @@ class Seen(AwayCase):
         self.clock.advance(SESSIONS.ttl + 1)
         self.call(accounts.end_stale_sessions, SESSIONS, self.now)
         self.assertEqual((self.seen(), Session.select().count()), (began, 0))
+
+
+@on_both_databases
+class Crowds(RulesCase):
+    """A fleet without room."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        Server.delete().execute()
+        self.full = self.ready_server(capacity=7)
+
+    def come(self, name: str, origin: str, silent: float = 1000.0) -> int:
+        """Log in from `origin`, `silent` seconds ago."""
+        self.account(name)
+        look, then = Look(new=True, origin=origin), self.now - silent
+        arguments = (name, f"hash of {name}", digest(name), None, then, look)
+        self.assertIsNotNone(self.call(accounts.log_in, *arguments).seat)
+        return int(User.get(User.name == name).id)
+
+    def crowd(self) -> presence.Crowd:
+        return self.call(presence.crowd, self.now)
+
+    def test_who_neither_listens_nor_asks(self) -> None:
+        """A listener's session is renewed, and a command's noted to a minute."""
+        ann = self.come("ann", "192.0.2.1")
+        self.come("bob", "192.0.2.1", silent=presence.SILENT)
+        self.come("max", "")
+        self.assertEqual([place.user for place in self.crowd().unused], [ann])
+        self.call(presence.renew, [digest("ann")], self.now)
+        self.assertEqual(self.crowd().unused, [])
+
+    def test_the_longest_silent_of_the_greediest_network(self) -> None:
+        self.come("ann", "192.0.2.1", silent=500.0)
+        bob = self.come("bob", "192.0.2.1", silent=900.0)
+        self.come("cid", "192.0.2.1", silent=0.0)
+        self.come("dan", "198.51.100.1", silent=5000.0)
+        self.come("eve", "198.51.100.1", silent=5000.0)
+        crowd = self.crowd()
+        chosen = crowd.give_way("203.0.113.1")
+        assert chosen is not None
+        self.assertEqual((chosen.user, chosen.server), (bob, self.full))
+        self.assertEqual(chosen.origin, "192.0.2.1")
+
+    def test_the_widest_network_counts_first(self) -> None:
+        self.come("ann", "192.0.1.1")
+        self.come("bob", "192.0.2.1")
+        self.come("cid", "192.0.3.1", silent=2000.0)
+        for number in range(2):
+            self.come(f"dan{number}", "198.51.100.1", silent=5000.0)
+        chosen = self.crowd().give_way("203.0.113.1")
+        assert chosen is not None
+        self.assertEqual(chosen.origin, "192.0.3.1")
+
+    def test_nobody_gives_way_to_those_who_have_as_many(self) -> None:
+        for number in range(4):
+            self.come(f"ann{number}", "192.0.2.1")
+        self.come("bob", "198.51.100.1")
+        crowd = self.crowd()
+        self.assertIsNone(crowd.give_way("192.0.2.1"))
+        self.assertIsNotNone(crowd.give_way("198.51.100.1"))
+        # Now they have three and two.
+        self.assertIsNone(crowd.give_way("198.51.100.1"))
+        self.assertIsNotNone(crowd.give_way("203.0.113.1"))
+        self.assertIsNone(crowd.give_way("203.0.113.1"))
+        # Trusted people are of no network.
+        self.assertIsNotNone(crowd.give_way(""))
+        self.assertIsNotNone(crowd.give_way(""))
+        self.assertIsNone(crowd.give_way(""))

@@ -34,6 +34,7 @@ LIMITS: Mapping[str, Limit] = {
         _keys("connections", connections=ANY_NUMBER),
         _keys("connections-per-address", connections_per_address=ANY_NUMBER),
         _keys("first-request", first_request=1e6),
+        _keys("places-per-address", places_per_address=1.0),
         _keys("commands", commands=ANY_RATE),
         _keys("deliveries", deliveries=ANY_RATE),
         Limit("trusted-proxies", {"web.trusted_proxies": ()}),

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.load.attacks.values import Attack
+from collections.abc import Sequence
+
+from tests.load.attacks.filling import ATTACKER, PASSWORD
+from tests.load.attacks.values import Attack, Outcome
+
+PLACES_THERE = 110
+"""For 41 honest people who are there before, 40 newcomers, and an address's share of a fifth."""
+
+
+def _has_its_share(outcome: Outcome) -> Sequence[str]:
+    had, share = outcome.answered, PLACES_THERE // 5
+    return [f"an address had {had} places, not {share} at most"] if had > share else []
+
 
 PLACES: tuple[Attack, ...] = (
     Attack(
@@ -20,5 +32,23 @@ PLACES: tuple[Attack, ...] = (
         options={"limits.connections": 2000},
         # Those who come back are refused in their hundreds each second.
         lead=2.0,
+    ),
+    Attack(
+        "places",
+        "150 people of one address log in, where there are 110 places and no more",
+        (
+            {
+                "port": "login",
+                "connections": 150,
+                "payload": f"login {ATTACKER}{{n}} {PASSWORD}\n",
+                "times": 1,
+            },
+        ),
+        ("places-per-address",),
+        options={"app.capacity": PLACES_THERE},
+        # They have all that they get before anybody else comes.
+        lead=6.0,
+        newcomers=True,
+        shows=_has_its_share,
     ),
 )

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from bbs.core.errors import Refusal
-from bbs.rules import accounts, auth, placement, presence
+from bbs.rules import accounts, auth, placement
 from bbs.rules.placement import Look, Search
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Session, User
@@ -29,7 +29,7 @@ def leave_place(name: str) -> bool:
     place = Place.get_or_none(Place.user == User.get(User.name == name).id)
     if place is None or place.server_id is None:
         return False
-    return bool(presence.leave_unused(place.server_id, {place.user_id: place.asked}))
+    return bool(placement.leave_unused(place.server_id, {place.user_id: place.asked}))
 
 
 def find_place(name: str, here: str) -> placement.Seat | None:

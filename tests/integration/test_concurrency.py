@@ -449,6 +449,46 @@ class Capacity(ContestCase):
                 Place.delete().execute()
                 Server.delete().execute()
 
+    def test_several_newcomers_and_one_unused_place(self) -> None:
+        """Login servers that saw the same; and the user comes back at that moment."""
+        old, *users = self.users(self.many)
+        with contestants(self.database, self.many) as together:
+            for _ in range(ROUNDS):
+                Place.delete().execute()
+                Server.delete().execute()
+                server = self.ready_server(capacity=1)
+                self.call(placement.enter, old, Look(new=True, origin="192.0.2.1"))
+                asked = Place.get(Place.user == old).asked
+                unused = placement.UnusedPlace(old, server, asked, "192.0.2.1", self.now)
+                look = Look(new=True, origin="198.51.100.1", instead=unused)
+                newcomers = [once(placement.enter, user, look) for user in users]
+                outcomes = together(*newcomers, once(placement.ask, old))
+                self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
+                seats = [outcome.value.seat for outcome in outcomes[:-1]]
+                self.assertEqual(self.taken(server), 1)
+                held = Place.get(Place.server == server).user_id
+                self.assertEqual(len(seats) - seats.count(None), held != old)
+                self.assertEqual(Place.get(Place.user == old).away, held != old)
+
+    def test_several_of_one_network(self) -> None:
+        """At the same moment it may get a few places too many, but no further ones."""
+        users = self.users(2 * self.many)
+        self.ready_server(capacity=100)
+        look = Look(new=True, origin="192.0.2.1", most=2)
+        with contestants(self.database, self.many) as together:
+            half = len(users) // 2
+            outcomes = together(
+                *[
+                    each(*[(placement.enter, user, look) for user in pair])
+                    for pair in zip(users[:half], users[half:], strict=True)
+                ]
+            )
+        seats = [one.value.seat for programme in outcomes for one in programme]
+        self.assertIn(len(seats) - seats.count(None), range(2, self.many + 2))
+        self.account("another")
+        another = User.get(User.name == "another").id
+        self.assertIsNone(self.call(placement.enter, another, look).seat)
+
     def test_a_server_is_lost_while_people_come_and_go(self) -> None:
         users = self.users(20)
         one, two = membership.Member("1", ""), membership.Member("2", "")

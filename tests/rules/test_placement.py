@@ -221,8 +221,9 @@ class Sharing(PlacesCase):
         """From where the user is then."""
         first, second, third = self.users(3)
         self.come(first, self.HERE)
-        server, asked = Place.select(Place.server_id, Place.asked).tuples().get()
-        self.call(placement.leave_unused, server, {first: asked})
+        place = Place.get(Place.user == first)
+        assert place.server_id is not None
+        self.call(placement.leave_unused, place.server_id, {first: place.asked})
         for user in (second, third):
             self.come(user, self.HERE)
         self.assertIsNone(self.come(first, self.HERE).seat)

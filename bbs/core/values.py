@@ -294,9 +294,13 @@ class PasswordVerdict:
 class IEntry(Interface):
     """One connection that was admitted."""
 
-    def watch(end: Callable[[], object]) -> None:
+    is_busy: bool = Attribute(
+        "Whether the connection awaits an answer; to be set. Then others give way before it."
+    )
+
+    def watch(end: Callable[[], None]) -> None:
         """Call `end` if room is needed before the connection has sent a request, or when it
-        `may_give_way`. `end` may return False: the connection cannot end now."""
+        `may_give_way`."""
 
     def has_asked() -> None:
         """Note that the connection has sent a request."""

@@ -52,7 +52,8 @@ RANKED = 100
 """Networks in a ranking: so many connections at least can give way before the next."""
 
 TRIED = 10
-"""Connections that are tried for one newcomer: one that awaits an answer cannot give way."""
+"""Connections of a network of which one that awaits no answer gives way, or else the first: a crowd
+that always awaits one must not be safe by that."""
 
 Network = IPv4Network | IPv6Network
 
@@ -264,18 +265,15 @@ class IdleConnections:
         """End a connection for a newcomer from `address` (None: a trusted one); False if none may
         be ended."""
         self._rank()
-        newcomer = address or ""
-        tried = 0
         for greedy in self._ranking:
-            if not outweighs(self.counts, greedy, newcomer):
-                continue
-            for entry in [*islice(self._idle.get(greedy, ()), TRIED - tried)]:
-                tried += 1
-                # One that awaits an answer has not been idle; its turn comes again.
-                self.renew(entry)
-                if entry.end is not None and entry.end() is not False:
-                    self.remove(entry)
-                    return True
+            own = self._idle.get(greedy)
+            if own and outweighs(self.counts, greedy, address or ""):
+                longest = [*islice(own, TRIED)]
+                entry = next((each for each in longest if not each.is_busy), longest[0])
+                self.remove(entry)
+                if entry.end is not None:
+                    entry.end()
+                return True
         return False
 
     def _rank(self) -> None:
@@ -313,28 +311,24 @@ class Door:
         return Entry(self, address, descriptors)
 
 
-def _stay() -> bool:
-    """Do not end: the connection has not said how."""
-    return False
-
-
 @implementer(IEntry)
 @dataclass(eq=False, repr=False, slots=True)
 class Entry:
     """One admitted connection. `address`: the key that it counts under; None if it does not.
-    `end` ends it for a newcomer, or returns False; None once it has a session."""
+    `end` ends it for a newcomer; None before that is known, and once it has a session."""
 
     door: Door
     address: str | None
     descriptors: int
-    end: Callable[[], object] | None = _stay
+    end: Callable[[], None] | None = None
+    is_busy: bool = False
 
     def __post_init__(self) -> None:
         if self.address is not None:
             self.door.by_address[self.address] += 1
         self.door.admission.entered(self)
 
-    def watch(self, end: Callable[[], object]) -> None:
+    def watch(self, end: Callable[[], None]) -> None:
         admission = self.door.admission
         self.end = end
         admission.newcomers[self] = admission.seconds()

@@ -222,18 +222,16 @@ class GivingWayTests(SynchronousTestCase):
         self.admission = Admission(most, TRUSTED, descriptors, self.clock.seconds)
         self.door = self.admission.door(1000)
 
-    def come(self, host: str, asks: bool = True, ends: bool = True) -> Entry | None:
-        """Connect, and ask something; it cannot end now unless it `ends`."""
+    def come(self, host: str, asks: bool = True) -> Entry | None:
+        """Connect, and ask something."""
         self.clock.advance(RANKED_EVERY)
         entry = self.door.enter(host)
         if entry is None:
             return None
 
-        def end() -> bool:
-            if ends:
-                self.ended.append(entry)
-                entry.leave()
-            return ends
+        def end() -> None:
+            self.ended.append(entry)
+            entry.leave()
 
         entry.watch(end)
         if asks:
@@ -299,11 +297,12 @@ class GivingWayTests(SynchronousTestCase):
             entry.has_asked()
         self.assertIsNone(self.come("10.0.0.1"))
 
-    def test_one_that_awaits_an_answer_stays(self) -> None:
-        self.come("192.0.2.1", ends=False)
-        (next_one, *_) = self.crowd(8)
-        self.assertIsNotNone(self.come("10.0.0.1"))
-        self.assertEqual(self.ended, [next_one])
+    def test_those_that_await_an_answer_are_the_last(self) -> None:
+        first, *others = self.crowd()[:7]
+        for entry in (first, *others[1:]):
+            entry.is_busy = True
+        self.some("10.0.0.1", "10.0.0.2")
+        self.assertEqual(self.ended, [others[0], first])
 
     def test_one_that_is_trusted_neither_gives_way_nor_has_to_wait(self) -> None:
         self.some(*[HERE] * 5)

@@ -382,6 +382,7 @@ class LineConnection:
             self._answer(answer)
         else:
             self._request = answer
+            self._entry.is_busy = True
             answer.addBoth(self._answered)
 
     def _answered(self, answer: Reply | Failure) -> None:
@@ -391,6 +392,7 @@ class LineConnection:
         else:
             self._answer(answer)
         self._request = None
+        self._entry.is_busy = False
         if not self._state.phase.closed:
             self._factory.connections.renew(self)
             self._pump()
@@ -437,15 +439,12 @@ class LineConnection:
         self._answer(refusal(RequestTimedOut()))
         self.close()
 
-    def _make_room(self) -> bool:
-        """Give this place to a newcomer: tell the peer, and close without waiting for it. As the
-        peer has sent nothing that is unread, it reads this. False while a request is answered."""
-        if self._request is not None:
-            return False
+    def _make_room(self) -> None:
+        """Give this place to a newcomer: tell the peer, and close without waiting for it. Usually
+        the peer has sent nothing that is unread, so it reads this."""
         self._answer(refusal(TooManyConnections()))
         self._stop_watching()
         self._state.leave()
-        return True
 
     def abort(self) -> None:
         self._state.abort()

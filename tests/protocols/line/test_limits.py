@@ -199,14 +199,16 @@ class DoorTests(LineCase, SynchronousTestCase):
         self.come("192.0.2.1")
         self.assertEqual(self.wire.replies(), [TOO_MANY])
 
-    def test_who_awaits_an_answer_does_not(self) -> None:
+    def test_who_awaits_an_answer_does_so_last(self) -> None:
         slow = Slow()
-        first, second, _ = self.crowd(slow)
+        first, second, third = self.crowd(slow)
         slow.waiting[1].callback(Reply({"status": 0}))
         self.come("198.51.100.1")
         self.assertEqual(self.wire.replies(), [])
-        self.assertFalse(first.disconnecting)
-        self.assertTrue(second.disconnecting)
+        self.assertEqual((first.disconnecting, second.disconnecting), (False, True))
+        self.come("203.0.113.1")
+        self.assertEqual((first.disconnecting, third.disconnecting), (True, False))
+        self.assertEqual(first.replies(), [TOO_MANY])
 
     def test_nor_does_who_has_a_session(self) -> None:
         wires = self.crowd()

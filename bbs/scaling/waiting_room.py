@@ -223,7 +223,8 @@ class WaitingRoom:
         return True
 
     def _note_places(self, waiter: _Waiter, search: Search) -> None:
-        if waiter.network:
+        # Nobody counted for a user who had a place already.
+        if waiter.network and (search.places or search.seat is None):
             self._places[waiter.network] = search.places + (search.seat is not None)
 
     def _hold_back(self) -> None:

@@ -17,12 +17,15 @@ SEAT = seat_of("a", "192.0.2.1", 22223)
 
 
 class News:
-    """Tells the room of places."""
+    """Tells the room of places, and counts how often the room asks for one."""
+
+    rooms_asked_for = 0
 
     def when_places(self, look: Any) -> None:
         self.ready = look
 
-    def wanted(self) -> None: ...
+    def wanted(self) -> None:
+        self.rooms_asked_for += 1
 
 
 class SlowToSay:
@@ -37,22 +40,31 @@ class SlowToSay:
         self.asked.append(Deferred())
         return self.asked[-1]
 
+    def say(self) -> None:
+        """Say that it is not, as often as it was asked."""
+        while not self.asked[-1].called:
+            self.asked[-1].callback(False)
+
+
+def make_room(clock: Clock, database: Any, news: Any, share: int | None = None) -> WaitingRoom:
+    return WaitingRoom(
+        me=None,  # type: ignore[arg-type]
+        database=database,
+        reactor=clock,
+        wall=clock.seconds,
+        patience=60.0,
+        watchers=set(),
+        news=news,
+        timing=Timing(clock.seconds),
+        share=share,
+    )
+
 
 class Looking(SynchronousTestCase):
     def test_a_place_that_comes_while_the_database_is_asked_is_taken_at_once(self) -> None:
         """And not a second later, when the room looks by itself."""
-        clock, database, news = Clock(), SlowToSay(), News()
-        things: Any = database, news
-        room = WaitingRoom(
-            me=None,  # type: ignore[arg-type]
-            database=things[0],
-            reactor=clock,
-            wall=clock.seconds,
-            patience=60.0,
-            watchers=set(),
-            news=things[1],
-            timing=Timing(clock.seconds),
-        )
+        database, news = SlowToSay(), News()
+        room = make_room(Clock(), database, news)
         places = [SEAT]
 
         async def attempt(look: Look) -> Search:
@@ -66,3 +78,27 @@ class Looking(SynchronousTestCase):
         self.assertNoResult(seat)
         database.asked[0].callback(False)
         self.assertEqual(self.successResultOf(seat), SEAT)
+
+    def test_who_is_held_back_and_has_a_place_by_now_frees_none_of_the_network(self) -> None:
+        clock, database, news = Clock(), SlowToSay(), News()
+        room = make_room(clock, database, news, share=2)
+        found = {"ann": Search(None, places=2), "bob": Search(None, places=2)}
+        connection: Any = None
+        seats = {}
+        for name in found:
+
+            async def attempt(look: Look, name: str = name) -> Search:
+                return found[name]
+
+            waits = room.seat(name, connection, attempt, origin="192.0.2.1")
+            seats[name] = Deferred.fromCoroutine(waits)
+        database.say()
+        found["ann"] = Search(SEAT)
+        clock.advance(1.0)
+        self.assertEqual(self.successResultOf(seats["ann"]), SEAT)
+        self.assertEqual(news.rooms_asked_for, 0)
+        found["bob"] = Search(None, places=1)
+        database.say()
+        clock.advance(1.0)
+        self.assertEqual(news.rooms_asked_for, 1)
+        self.assertNoResult(seats["bob"])

@@ -226,13 +226,28 @@ def is_hopeless(now: float) -> bool:
     return not Server.select().where(Server.state == State.LAUNCHING).exists()
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What users who wait now may hope for. `hopeless`: no server will come before an operator has
+    acted (`is_hopeless`). `crowded`: none before one of the fleet's ends, and some of those who
+    have places may give way, as they log in from networks that are not trusted."""
+
+    crowded: bool
+    hopeless: bool
+
+
 @read_only
-def is_full(now: float, maximum: int) -> bool:
-    """Whether no server will come for users who wait now, until one of `maximum` servers ends."""
+def outlook(now: float, maximum: int) -> Outlook:
+    """The outlook in a fleet of at most `maximum` servers."""
+    hopeless = is_hopeless(now)
     booting = (Server.state == State.LAUNCHING) & (Server.shelved == False)  # noqa: E712
-    if Server.select().where(booting).exists():
-        return False
-    return servers.running().count() >= maximum or is_hopeless(now)
+    counted = (Server.state == State.READY) & (Place.origin != "")
+    return Outlook(
+        (hopeless or servers.running().count() >= maximum)
+        and not Server.select().where(booting).exists()
+        and Place.select().join(Server).where(counted).exists(),
+        hopeless,
+    )
 
 
 @dataclass(frozen=True)

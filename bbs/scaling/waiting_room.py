@@ -178,8 +178,7 @@ class WaitingRoom:
                     pass
                 if not self._looks_again:
                     # These ask the database, and there may be a place once it has answered.
-                    await self._use_unused()
-                    await self._send_away()
+                    await self._face_outlook()
                     await self._send_positions()
         finally:
             self._serving = False
@@ -258,22 +257,31 @@ class WaitingRoom:
                 await self._seat(waiter, new=False)
         self._hold_back()
 
+    async def _face_outlook(self) -> None:
+        """If the fleet cannot grow, give people unused places; give up on all the others if no
+        server can come before an operator has acted."""
+        if not self._queue:
+            return
+        with suppress(Unavailable):
+            outlook = await self.database.run(fleet_admin.outlook, self.wall(), self.maximum)
+            if outlook.crowded:
+                await self._use_unused()
+            for waiter in [*self._queue] if outlook.hopeless else ():
+                self._give_up(waiter)
+
     async def _use_unused(self) -> None:
-        """Give people the unused places of networks that have more, if the fleet cannot grow."""
+        """Give people the unused places of networks that have more."""
         now = self.reactor.seconds()
         if self._first() is None or now < self._next_crowd:
             return
         self._next_crowd = now + LOOK_INTERVAL
-        with suppress(Unavailable):
-            if not await self.database.run(fleet_admin.is_full, self.wall(), self.maximum):
-                return
-            crowd = await self.database.run(presence.crowd, self.wall())
-            waiting = [waiter for waiter in self._queue if waiter.is_wanted]
-            waiting.sort(key=lambda waiter: weight(crowd.counts, waiter.origin))
-            for waiter in waiting[:NEWCOMERS]:
-                unused = crowd.give_way(waiter.origin)
-                if unused and waiter in self._queue:
-                    await self._seat(waiter, instead=unused)
+        crowd = await self.database.run(presence.crowd, self.wall())
+        waiting = [waiter for waiter in self._queue if waiter.is_wanted]
+        waiting.sort(key=lambda waiter: weight(crowd.counts, waiter.origin))
+        for waiter in waiting[:NEWCOMERS]:
+            unused = crowd.give_way(waiter.origin)
+            if unused and waiter in self._queue:
+                await self._seat(waiter, instead=unused)
 
     def _leave(self, waiter: _Waiter, seated: bool = False) -> None:
         if waiter in self._queue:
@@ -314,15 +322,6 @@ class WaitingRoom:
 
         if row:
             self.database.run(membership.stop_waiting, row).addErrback(failed)
-
-    async def _send_away(self) -> None:
-        """Give up on all people if no server can come before an operator has acted."""
-        if not self._queue:
-            return
-        with suppress(Unavailable):
-            hopeless = await self.database.run(fleet_admin.is_hopeless, self.wall())
-            for waiter in [*self._queue] if hopeless else ():
-                self._give_up(waiter)
 
     def _give_up(self, waiter: _Waiter) -> None:
         self._leave(waiter)

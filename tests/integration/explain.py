@@ -39,7 +39,7 @@ from bbs.board.models import (
     Relationship,
 )
 from bbs.core.errors import Refusal
-from bbs.core.values import DrainCause, Instance, LossCause, Tally
+from bbs.core.values import DrainCause, Instance, LossCause, State, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import (
     accounts,
@@ -282,8 +282,10 @@ def background() -> dict[str, list[Callable[[], object]]]:
         "people who wait": [
             lambda: membership.wait(CONTROLLER, "another", "user0", NOW),
             lambda: fleet_admin.launches_under_way(NOW),
-            lambda: fleet_admin.is_hopeless(NOW),
-            lambda: fleet_admin.is_full(NOW, 1000),
+            lambda: [
+                Server.update(state=State.GONE).where(Server.state == State.LAUNCHING).execute(),
+                fleet_admin.outlook(NOW, 0),
+            ],
             lambda: presence.crowd(NOW),
             instead,
             membership.oldest_waiter_trace,

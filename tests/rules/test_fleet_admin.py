@@ -10,7 +10,7 @@ from bbs.core.values import DrainCause, State, Tally
 from bbs.rules import fleet_admin, fleet_transitions, membership, servers
 from bbs.rules.fleet_admin import Replacement
 from bbs.rules.servers import OPERATOR, HeardServer, ServerRow, new_id
-from bbs.storage.models import Server
+from bbs.storage.models import Place, Server
 from tests.database_case import on_both_databases
 from tests.rules.fleet_case import ONE, TWO, FleetCase
 
@@ -171,18 +171,22 @@ class Operating(FleetCase):
 
     def test_a_fleet_that_cannot_grow(self) -> None:
         self.keep()
+        self.ready_server(capacity=1)
+        self.person("ann")
 
-        def is_full(maximum: int) -> bool:
-            return self.call(fleet_admin.is_full, self.now, maximum)
+        def is_crowded(maximum: int) -> bool:
+            return self.call(fleet_admin.outlook, self.now, maximum).crowded
 
         running = servers.running().count()
-        self.assertEqual([is_full(running + more) for more in (1, 0)], [False, True])
+        self.assertFalse(is_crowded(running))  # Trusted people do not give way.
+        Place.update(origin="192.0.2.1").execute()
+        self.assertEqual([is_crowded(running + more) for more in (1, 0)], [False, True])
         # Where nothing is launched but by hand.
-        self.assertTrue(is_full(0))
+        self.assertTrue(is_crowded(0))
         self.call(fleet_transitions.refuse, ONE, "over quota", self.now + 60, self.now)
-        self.assertTrue(is_full(running + 1))
+        self.assertTrue(is_crowded(running + 1))
         self.launch()
-        self.assertFalse(is_full(running))
+        self.assertFalse(is_crowded(running))
 
     def test_how_long_launches_take(self) -> None:
         self.assertIsNone(self.call(fleet_admin.launches_under_way, self.now))

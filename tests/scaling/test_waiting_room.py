@@ -14,6 +14,7 @@ from bbs.rules.placement import Look, Search, seat_of
 from bbs.scaling.waiting_room import WaitingRoom
 
 SEAT = seat_of("a", "192.0.2.1", 22223)
+NOTHING_BAD = fleet_admin.Outlook(crowded=False, hopeless=False)
 
 
 class News:
@@ -32,10 +33,10 @@ class SlowToSay:
     """A database that takes its time to say whether waiting is hopeless."""
 
     def __init__(self) -> None:
-        self.asked: list[Deferred[bool]] = []
+        self.asked: list[Deferred[fleet_admin.Outlook]] = []
 
     def run(self, rule: Any, *arguments: Any) -> Deferred[Any]:
-        if rule is not fleet_admin.is_hopeless:
+        if rule is not fleet_admin.outlook:
             return succeed(None)
         self.asked.append(Deferred())
         return self.asked[-1]
@@ -43,7 +44,7 @@ class SlowToSay:
     def say(self) -> None:
         """Say that it is not, as often as it was asked."""
         while not self.asked[-1].called:
-            self.asked[-1].callback(False)
+            self.asked[-1].callback(NOTHING_BAD)
 
 
 def make_room(clock: Clock, database: Any, news: Any, share: int | None = None) -> WaitingRoom:
@@ -76,7 +77,7 @@ class Looking(SynchronousTestCase):
         self.assertEqual(len(database.asked), 1)
         news.ready()
         self.assertNoResult(seat)
-        database.asked[0].callback(False)
+        database.asked[0].callback(NOTHING_BAD)
         self.assertEqual(self.successResultOf(seat), SEAT)
 
     def test_who_is_held_back_and_has_a_place_by_now_frees_none_of_the_network(self) -> None:

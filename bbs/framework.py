@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         Talk,
     )
     from bbs.rules.accounts import new_channel
-    from bbs.rules.auth import Caller, asks, costs, question
+    from bbs.rules.auth import Caller, asks, costs, question, stores_text
     from bbs.rules.names import as_stored, is_valid_name, normalized
     from bbs.rules.pagination import ListCall, Page, Part, paged
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
@@ -68,7 +68,7 @@ _WHERE = {
     "bbs.protocols.line": "EncodedList Reply encode_entry",
     "bbs.protocols.presentation": "ChatEvent Choices Legacy Line Listing Notice Presentation Talk",
     "bbs.rules.accounts": "new_channel",
-    "bbs.rules.auth": "Caller asks costs question",
+    "bbs.rules.auth": "Caller asks costs question stores_text",
     "bbs.rules.names": "as_stored is_valid_name normalized",
     "bbs.rules.pagination": "ListCall Page Part paged",
     "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
@@ -153,6 +153,7 @@ __all__ = [
     "rows",
     "setting",
     "statement",
+    "stores_text",
     "success",
     "telnet_gateway",
     "together",

@@ -75,6 +75,10 @@ class SlowDatabase(Database):
         return self.real.available
 
     @property
+    def is_full(self) -> bool:
+        return self.disk_is_low or self.real.is_full
+
+    @property
     def on_answer(self) -> Callable[[float], None]:
         return self.real.on_answer
 

@@ -28,6 +28,7 @@ from bbs.framework import (
     paged,
     question,
     statement,
+    stores_text,
     together,
 )
 
@@ -82,6 +83,7 @@ def _check(caller: Caller, text: str) -> _NewPost:
     return _NewPost(caller, text, own, is_near)
 
 
+@stores_text
 @asks(_kept)
 @bulk(_check)
 def post(posts: Sequence[_NewPost]) -> list[None]:

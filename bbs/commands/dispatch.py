@@ -29,7 +29,7 @@ from bbs.commands.accounts import locate
 from bbs.commands.context import Ask, AskLoginServer, Moved, ServerContext, failure, success
 from bbs.core import audit, tracing
 from bbs.core.addresses import counted_as
-from bbs.core.errors import Refusal
+from bbs.core.errors import DiskFull, Refusal
 from bbs.core.values import Rate, Trouble
 from bbs.limits.connections import Networks
 from bbs.limits.rate_limits import Buckets
@@ -43,6 +43,7 @@ from bbs.rules.auth import (
     Costs,
     asked_by,
     costs_of,
+    does_store_text,
     identify,
     identify_each,
     touch,
@@ -94,7 +95,7 @@ class Dispatcher:
             request = self._home.table.parse(line)
         except Refusal as error:
             return self.refuse(error, connection)
-        costs = self._costs[request.command.name]
+        costs = self._costs_of(request)
         if tracing.is_on() or self._home.timing.requests is not None:
             return self._measure(request, costs, connection)
         return self._charge(request, request.token, costs, connection)
@@ -135,6 +136,12 @@ class Dispatcher:
             self._home.app.listeners.connection_lost(connection)
         else:
             self._home.login.devices.forget(connection)
+
+    def _costs_of(self, request: Request) -> Costs:
+        costs = self._costs[request.command.name]
+        if costs.by_text and request.arguments:
+            return costs.with_text(request.arguments[-1])
+        return costs
 
     def _charge(
         self, request: Received, token: str | None, costs: Costs, connection: IConnection
@@ -198,7 +205,7 @@ class Dispatcher:
         is_away = caller.away and not outcome.served
         if is_away and self._home.role is command.role is Role.APP:
             return begin(self._come_back(caller, request, connection))
-        costs = self._costs[command.name] if outcome.served else ONE_COMMAND
+        costs = self._costs_of(request) if outcome.served else ONE_COMMAND
         self._home.charges.carried_out(request.token or "", caller.id, costs, outcome.result)
         if caller.touch:
             run = self._home.database.run
@@ -276,6 +283,8 @@ class _Guard:
         self._sessions = home.sessions
         self._served = command.served_by(home.role)
         self._rule = command.rule if self._served else None
+        self._stores_text = does_store_text(self._rule)
+        self._database = home.database
         self._first = asked_by(self._rule)
         self._asked = self._first.length if self._first else 0
         app = home.app if home.role is Role.APP else None
@@ -295,6 +304,8 @@ class _Guard:
             raise WrongUsage(self._usage)
         if not self._is_here(caller):
             return _Outcome(caller, False)
+        if self._has_no_room:
+            raise DiskFull()
         return _Outcome(caller, True, self._rule and self._rule(caller, *request.arguments))
 
     def _each(self, calls: Sequence[tuple[Request, float]]) -> list[_Outcome | Refusal]:
@@ -320,6 +331,10 @@ class _Guard:
                     here.append((index, caller))
         if self._rule is None or not here:
             return outcomes
+        if self._has_no_room:
+            for index, _ in here:
+                outcomes[index] = DiskFull()
+            return outcomes
         rows = [(caller, *calls[index][0].arguments) for index, caller in here]
         rule: Any = self._rule
         results = rule.each(rows)
@@ -327,6 +342,10 @@ class _Guard:
             refused = isinstance(result, Refusal)
             outcomes[index] = result if refused else _Outcome(caller, True, result)
         return outcomes
+
+    @property
+    def _has_no_room(self) -> bool:
+        return self._stores_text and self._database.disk_is_low
 
     def _is_here(self, caller: Caller) -> bool:
         """Whether this server carries the command out for the caller."""

@@ -158,6 +158,13 @@ class Limits:
     members: int = setting(1000, "of a group", minimum=1)
     inbox: int = setting(16777216, "bytes that wait for a user", minimum=0)
     posts: int = setting(10000, "of a user, the latest", minimum=1)
+    stored: int = setting(268435456, "bytes of messages of a user; then the oldest go", minimum=0)
+    invitations: Rate = setting("60/hour", "people whom a user may invite", kind=kinds.rate)
+    free_disk: int | str = setting(
+        AUTO,
+        "bytes free for an SQLite database, below which nobody may send or post; 0: any",
+        kind=kinds.whole_or(AUTO, 0),
+    )
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,13 @@ class Unavailable(Refusal):
     text = "Service unavailable, try again"
 
 
+class DiskFull(Unavailable):
+    """There is no room for what somebody wrote, or the database could not write: nothing was done,
+    and reading and deleting go on."""
+
+    text = "The disk is nearly full, try again later"
+
+
 class Stopping(Unavailable):
     """This login server stops. A user who waited there for a place has to ask another login server,
     or this one after its restart."""

@@ -180,7 +180,8 @@ class Size:
 class Quotas:
     """How much the service keeps of one user, from `[limits]` of the configuration: `friends`,
     `groups` made, `members` of one group, bytes of messages that wait in an `inbox`, and the latest
-    `posts`. `post_bytes`, the bytes of all posts, is not configurable."""
+    `posts`. `post_bytes`, the bytes of all posts, is not configurable. `stored` are the bytes of
+    the messages that the user has sent; `invitations` the rate of people whom the user invites."""
 
     friends: int = 1000
     groups: int = 100
@@ -188,6 +189,8 @@ class Quotas:
     inbox: int = 16 * 2**20
     posts: int = 10_000
     post_bytes: int = 16 * 2**20
+    stored: int = 256 * 2**20
+    invitations: Rate = Rate(60, UNITS["hour"])
 
 
 _COUNTER = re.compile("[a-z][a-z0-9_]{0,31}")

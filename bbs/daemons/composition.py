@@ -249,7 +249,15 @@ def make_context(
 
 
 def sessions_of(limits: Limits) -> auth.Sessions:
-    quotas = Quotas(limits.friends, limits.groups, limits.members, limits.inbox, limits.posts)
+    quotas = Quotas(
+        limits.friends,
+        limits.groups,
+        limits.members,
+        limits.inbox,
+        limits.posts,
+        stored=limits.stored,
+        invitations=limits.invitations,
+    )
     return auth.Sessions(limits.session_ttl, quotas)
 
 

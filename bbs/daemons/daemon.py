@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
+from twisted.application.internet import TimerService
 from twisted.application.service import IService
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -53,9 +54,25 @@ MOST_EVENTS = 32
 """Events in a turn of the reactor. The most expensive one, when a visitor who is logged in leaves
 the gateway, takes about 1 ms on a busy machine. With fewer, the turns themselves would cost."""
 
+DISK_INTERVAL = 2.0
+"""Seconds between looks at the free disk. A user stores 0.5 MiB a second at the most
+(`[limits] deliveries`), so that 64 of them at once store 64 MiB from one look to the next."""
+
+FREE_DISK, FREE_SHARE = 2**28, 1 / 16
+"""Bytes that stay free by default, and the most of a small disk that they may be: sixteen logs of
+10 MiB, a WAL of 16 MiB, and a day of accounts and sessions have room there."""
+
+DISK_LOG_INTERVAL = 60.0  # seconds between two lines in the log that the disk is nearly full
+
 T = TypeVar("T")
 
 _log = Logger()
+
+
+def disk_space(path: str) -> tuple[int, int]:
+    """The bytes that are free for this process on the disk of `path`, and all that it has."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
 
 class CannotStart(Exception):
@@ -221,6 +238,9 @@ class Daemon(TwistedService):
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
         _log.info("the database's driver is {driver}", driver=database.driver)
         schema = self.service.schema
+        if path := engines.file_of(url):
+            floor = self.config.limits.free_disk
+            self.begin(DiskWatch(database, path, floor, self.reactor, workers.run))
         _, there = await database.run_untimed(migrations.upgrade, database.peewee, schema)
         if newer := migrations.newer(there, schema):
             _log.info("the database is newer, and suits this program: {newer}", newer=newer)
@@ -297,6 +317,53 @@ class Daemon(TwistedService):
         if pauses and hasattr(port, "stopReading"):
             self.on_stop(self.admission.add_port(cast("IPausablePort", port)))
         return port
+
+
+class DiskWatch(TimerService):
+    """Has texts refused while the disk of an SQLite database is nearly full (`stores_text`), and
+    logs that.
+
+    :param floor: bytes that have to stay free, or `AUTO`.
+    :param in_thread: runs `space` on a thread, as a disk may be slow to answer.
+    :param space: gives the free bytes, and all bytes, of the disk of a path.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        path: str,
+        floor: int | str,
+        reactor: IReactorTime,
+        in_thread: Callable[..., Deferred[Any]],
+        space: Callable[[str], tuple[int, int]] = disk_space,
+    ) -> None:
+        super().__init__(DISK_INTERVAL, lambda: Deferred.fromCoroutine(self._look()))
+        self.clock = reactor
+        self._database, self._path, self._floor = database, path, floor
+        self._in_thread, self._space = in_thread, space
+        self._logged_at = float("-inf")
+
+    async def _look(self) -> None:
+        try:
+            free, whole = await self._in_thread(self._space, self._path)
+        except OSError:
+            return  # The database reports what is wrong with its file.
+        floor = self._floor
+        if isinstance(floor, str):
+            floor = min(FREE_DISK, int(whole * FREE_SHARE))
+        was_low, self._database.disk_is_low = self._database.disk_is_low, free < floor
+        now = self.clock.seconds()
+        if free < floor and now - self._logged_at >= DISK_LOG_INTERVAL:
+            self._logged_at = now
+            _log.error(
+                "the disk is nearly full, and nobody may send or post: {free} MiB are free on the"
+                " disk of {path}, and {floor} MiB have to be",
+                free=free >> 20,
+                floor=floor >> 20,
+                path=self._path,
+            )
+        elif was_low and free >= floor:
+            _log.info("the disk has room again: {free} MiB", free=free >> 20)
 
 
 def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServerEndpoint:

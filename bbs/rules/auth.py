@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
@@ -282,6 +282,10 @@ def _is_near(moment: float | None, now: float) -> bool:
 
 Price = float | Callable[[Any], float]  # A fixed price, or a function of what the rule returned.
 
+TEXT_UNIT = 1024
+"""Bytes of a text that cost one more delivery. A line of a chat is far shorter, and costs what it
+did before. Lines of 64 KiB at 500 deliveries a second would store 32 MB of them."""
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -289,11 +293,23 @@ class Costs:
 
     commands: Price = 1.0
     deliveries: Price = 0.0
+    by_text: bool = False  # The last argument is a text that is stored: see `stores_text`.
 
     @cached_property
     def known(self) -> bool:
         """Whether all prices are known before the call."""
         return not (callable(self.commands) or callable(self.deliveries))
+
+    def with_text(self, text: str) -> Costs:
+        """The costs of a call that stores `text`: a delivery more for each full `TEXT_UNIT`."""
+        # A character has four bytes at the most.
+        more = len(text.encode()) // TEXT_UNIT if len(text) * 4 >= TEXT_UNIT else 0
+        if not more:
+            return self
+        price = self.deliveries
+        if callable(price):
+            return replace(self, deliveries=lambda result: price(result) + more)
+        return replace(self, deliveries=price + more)
 
 
 ONE_COMMAND = Costs()
@@ -322,4 +338,17 @@ def costs(
 def costs_of(rule: Callable[..., object] | None) -> Costs:
     """The costs that `rule` is marked with."""
     found: Costs = getattr(rule, "__bbs_costs__", ONE_COMMAND)
-    return found
+    return replace(found, by_text=True) if does_store_text(rule) else found
+
+
+def stores_text(rule: Callable[P, T]) -> Callable[P, T]:
+    """Mark a rule that stores its last argument, a text that somebody wrote. A long text costs a
+    delivery more for each full `TEXT_UNIT`. While the disk is nearly full, servers refuse the
+    command with `DiskFull`, so that everything else has room."""
+    rule.__bbs_stores_text__ = True  # type: ignore[attr-defined]
+    return rule
+
+
+def does_store_text(rule: Callable[..., object] | None) -> bool:
+    """Whether `rule` is marked as `stores_text`."""
+    return getattr(rule, "__bbs_stores_text__", False)

@@ -30,7 +30,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core import tracing
-from bbs.core.errors import Refusal, Unavailable
+from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.threads import ILane, ILanes
 from bbs.storage import models
 from bbs.storage.engines import connect_to, is_bug, summary
@@ -55,6 +55,9 @@ MOST_CACHED = 1 << 23  # Bytes that a thread caches of a table, and what one rul
 LONGEST_CACHED = 2048  # Bytes of a row that is cached.
 AROUND_CACHED = 150  # Bytes that Python needs for one, beside its own.
 LOG_INTERVAL = 1.0  # Seconds between two lines in the log that the database is away.
+FULL_INTERVAL = 60.0
+"""Seconds between two lines in the log that there is no room, and those for which the database
+counts as full after it could not write."""
 
 _log = Logger()
 
@@ -151,7 +154,12 @@ def attempt_each(rule: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> li
 class Database:
     """The one database of a process, at `url` (see `connect_to`): peewee's models are bound to it.
     Threads of `workers` run the transactions. `connections` are the most to a MySQL; an SQLite file
-    has three: one that writes, one that reads, one for long work."""
+    has three: one that writes, one that reads, one for long work.
+
+    :ivar disk_is_low: whether its disk is so full that texts are refused (`stores_text`).
+    """
+
+    disk_is_low = False
 
     def __init__(
         self, url: str, workers: ILanes, reactor: IReactorTime, connections: int = CONNECTIONS
@@ -168,6 +176,7 @@ class Database:
         self._logged_at = float("-inf")
         self.on_answer: Callable[[float], None] = lambda seconds: None
         """Called in the span of each answered call, with the seconds that it took since `run`."""
+        self._failed_to_write = self._logged_full_at = float("-inf")
         self._last_answer: dict[ILane, float] = {}  # When the database last answered, by lane.
         self._closed = False
 
@@ -268,12 +277,28 @@ class Database:
 
     def _note_answer(self, job: Job, now: float) -> None:
         away = isinstance(job.error, Unavailable)
+        if isinstance(job.error, DiskFull):
+            away = job.error.__cause__ is not None  # Else it was a server's own refusal.
+            if away:
+                self._note_full(summary(job.error.__cause__), now)
         if not away:
             self._last_answer[job.lane] = now
             self.on_answer(now - job.asked_at)
         if away or self._away:
             cause = job.error.__cause__ if job.error else None
             self._note_state(job.writes, summary(cause) if away else None)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its disk is nearly full, or it could not write for lack of room just now."""
+        just_now = self._reactor.seconds() - self._failed_to_write < FULL_INTERVAL
+        return self.disk_is_low or just_now
+
+    def _note_full(self, trouble: str, now: float) -> None:
+        self._failed_to_write = now
+        if now - self._logged_full_at >= FULL_INTERVAL:
+            self._logged_full_at = now
+            _log.error("database has no room to write: {trouble}", trouble=trouble)
 
     def _check_deadline(self, job: Job, now: float) -> float | None:
         """Return when to check a call without an answer again; None once it is given up."""

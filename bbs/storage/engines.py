@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 from contextlib import suppress
 from typing import Any
@@ -56,6 +57,10 @@ _TROUBLE = frozenset(getattr(mysql_errors, name) for name in _TROUBLE_NAMES.spli
     4031,  # MySQL: the connection was idle for too long
 }
 """Error numbers of a server that has a problem or is away, while the statement is valid."""
+
+_FULL = (mysql_errors.DISK_FULL, mysql_errors.RECORD_FILE_FULL)
+_NO_SPACE = re.compile(r"\b(?:error|errno|errcode):? 28\b", re.IGNORECASE)
+"""How MySQL's other errors name ENOSPC, such as 1030 and 1026."""
 
 _log = Logger()
 
@@ -106,12 +111,18 @@ def connect_to(url: str) -> peewee.Database:
     raise DatabaseRefused(f"database.url: neither sqlite:/// nor mysql://, but {parts.scheme!r}")
 
 
+def file_of(url: str) -> str | None:
+    """The path of the SQLite file that `url` names; None for another database."""
+    parts = urlsplit(url)
+    path = unquote(parts.path[1:])
+    return path if parts.scheme == "sqlite" and path not in ("", ":memory:") else None
+
+
 def prepare_file(url: str) -> str | None:
     """Make an SQLite file that `url` names, if it is missing, so that only its owner can open it
     and the files that SQLite puts next to it. Returns a warning for operators, if there is one."""
-    parts = urlsplit(url)
-    path = unquote(parts.path[1:])
-    if parts.scheme != "sqlite" or path in ("", ":memory:"):
+    path = file_of(url)
+    if path is None:
         return None
     with suppress(OSError):  # SQLite will report what is wrong with the file.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -159,8 +170,19 @@ def is_bug(error: BaseException) -> bool:
     """Whether the statement is wrong, rather than the database away: both are OperationalErrors."""
     code = error.args[0] if error.args else None
     if isinstance(error, peewee.OperationalError) and isinstance(code, int) and code > 0:
-        return code not in _TROUBLE and code not in CLIENT_ERRORS
+        return code not in _TROUBLE and code not in CLIENT_ERRORS and not is_disk_full(error)
     return getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether the database could not write, for lack of room."""
+    if error is None or not error.args:
+        return False
+    if getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return True
+    if not isinstance(error, (peewee.OperationalError, peewee.InternalError)):
+        return False
+    return error.args[0] in _FULL or _NO_SPACE.search(str(error.args[-1])) is not None
 
 
 def has_not_committed(error: BaseException) -> bool:

@@ -26,9 +26,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core import tracing
-from bbs.core.errors import Refusal, Unavailable
+from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.threads import ILane
-from bbs.storage.engines import has_not_committed, is_bug, refusal, summary
+from bbs.storage.engines import has_not_committed, is_bug, is_disk_full, refusal, summary
 from bbs.storage.sqlite import SqliteDatabase
 
 ATTEMPTS = 5  # Attempts of a transaction that lost a race, or waited too long for a lock.
@@ -352,9 +352,10 @@ def _is_trouble(error: BaseException) -> bool:
 
 
 def _fail(job: Job, error: BaseException) -> None:
-    """Let `job` fail with `error`, or with `Unavailable` if the database is away."""
+    """Let `job` fail with `error`, or with `Unavailable` if the database is away, or with
+    `DiskFull`."""
     if isinstance(error, _Abandoned) or _is_trouble(error):
-        job.error = Unavailable()
+        job.error = DiskFull() if is_disk_full(error) else Unavailable()
         job.error.__cause__ = error
     else:
         job.error = error

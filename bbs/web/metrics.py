@@ -149,11 +149,11 @@ class Metrics:
         counts = {str(state): there.get(state, 0) for state in State if state is not State.GONE}
         yield _labelled(GaugeMetricFamily, "bbs_fleet_servers", "App servers", "state", counts)
         silence = view.measured.controller_silence
-        present = {*causes(view.overview, self._policy, silence)}
+        present = {*causes(view.overview, self._policy, silence, view.disk_is_full)}
         yield _labelled(
             GaugeMetricFamily,
             "bbs_fleet_alarm",
-            "Whether nothing is launched for people who wait, and why",
+            "Whether operators have to act, and why",
             "cause",
             {cause: cause in present for cause in Cause},
         )

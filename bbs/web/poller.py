@@ -174,6 +174,7 @@ class Poller(Service):
             database=self._database.available,
             broker=self._broker(),
             measured=self._measured(),
+            disk_is_full=self._database.is_full,
         )
 
     async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> PageView:

@@ -3,9 +3,9 @@
 Only operators see the names of people and what a provider says of a launch, which names the account
 and the roles of a cloud.
 
-There is an alarm while operators need to act: while no login server controls the fleet, or people
-wait and too little is launched for them. Everything here is pure: the caller passes in what is
-known, and nothing reads a clock.
+There is an alarm while operators need to act: while no login server controls the fleet, the disk of
+the database is nearly full, or people wait and too little is launched for them. Everything here is
+pure: the caller passes in what is known, and nothing reads a clock.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ REFUSED = "the provider refuses it, and operators who log in see why"  # what ev
 
 
 class Cause(StrEnum):
-    """Why nothing is launched."""
+    """Why there is an alarm; most say why nothing is launched."""
 
     NO_CONTROLLER = "no-keeper"
+    DISK_FULL = "disk-full"
     REFUSED = "refused"
     FAILED = "failed"
     MAXIMUM = "maximum"
@@ -64,6 +65,10 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
         "No login server controls the fleet: no server is launched or ended",
         "Look at the logs of the login servers, and restart them one by one.",
     ),
+    Cause.DISK_FULL: (
+        "The disk of the database is nearly full: nobody may send or post",
+        "Make room on it: the log says how much. Logins, reading and deleting go on until then.",
+    ),
     Cause.FAILED: (
         "People wait for a place, and one launch after the other fails",
         "Look for the reason below the servers and in their logs, or run an app server by hand."
@@ -86,10 +91,14 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
 
 
 def alarms(
-    seen: Overview, policy: Policy, controller_silence: float, operator: bool
+    seen: Overview,
+    policy: Policy,
+    controller_silence: float,
+    operator: bool,
+    disk_is_full: bool = False,
 ) -> Iterator[Alarm]:
     """The present alarms, the worst first. An `operator` may see what the provider says."""
-    for cause in causes(seen, policy, controller_silence):
+    for cause in causes(seen, policy, controller_silence, disk_is_full):
         text, todo = _ALARMS[cause]
         text = text.format(policy.maximum)
         if cause is Cause.REFUSED and seen.refusal is not None and operator:
@@ -99,13 +108,17 @@ def alarms(
         yield Alarm(cause, text, todo)
 
 
-def causes(seen: Overview, policy: Policy, controller_silence: float) -> Iterator[Cause]:
+def causes(
+    seen: Overview, policy: Policy, controller_silence: float, disk_is_full: bool = False
+) -> Iterator[Cause]:
     """The causes of the present alarms, the worst first.
 
     :param controller_silence: seconds since the last sign of the fleet controller.
     """
     if controller_silence > controller_deadline(policy):
         yield Cause.NO_CONTROLLER
+    if disk_is_full:
+        yield Cause.DISK_FULL
     if seen.waiting and seen.failures >= FAILURES and seen.refusal is None:
         # Also while the next launch is under way: else the alarm would come and go with each.
         yield Cause.FAILED
@@ -147,7 +160,7 @@ class Measured:
 @dataclass(frozen=True, kw_only=True)
 class PageView:
     """The service `at` a time, as last seen at `seen_at` (seconds since the epoch). `database` and
-    `broker` say whether each can be reached."""
+    `broker` say whether each can be reached, `disk_is_full` whether the database has no room."""
 
     at: float
     seen_at: float
@@ -155,6 +168,7 @@ class PageView:
     database: bool
     broker: bool
     measured: Measured
+    disk_is_full: bool = False
 
 
 def snapshot(
@@ -162,7 +176,8 @@ def snapshot(
 ) -> dict[str, object]:
     """`view` as `operator` may see it (None: a stranger), with the servers that `search` finds."""
     seen, policy = view.overview, info.policy
-    silence = view.measured.controller_silence
+    silence, is_full = view.measured.controller_silence, view.disk_is_full
+    present = alarms(seen, policy, silence, operator is not None, is_full)
     who = seen.who if operator is not None else None
     return {
         "at": round(view.at, 1),
@@ -172,7 +187,7 @@ def snapshot(
         "database": view.database,
         "fleet_at": round(view.seen_at, 1),
         "broker": view.broker,
-        "alarms": [asdict(each) for each in alarms(seen, policy, silence, operator is not None)],
+        "alarms": [asdict(each) for each in present],
         "refusal": seen.refusal
         and {
             "reason": REFUSED if operator is None else seen.refusal.reason,
@@ -274,7 +289,7 @@ def essence(view: PageView) -> object:
         ],
         [connected_to(each) for each in seen.servers],
         [(each.id, each.version) for each in seen.login_servers],
-        (view.database, view.broker, seen.fleet, seen.copy_of, _replacing(seen)),
+        (view.database, view.broker, view.disk_is_full, seen.fleet, seen.copy_of, _replacing(seen)),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
     )
 

@@ -10,7 +10,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.commands.dispatch import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
 from bbs.config import Configuration, Limits
-from bbs.framework import Caller, Command, CommandTable, Role, Service, costs, read_only
+from bbs.framework import (
+    Caller,
+    Command,
+    CommandTable,
+    Role,
+    Service,
+    costs,
+    read_only,
+    stores_text,
+)
 from bbs.testing import Peer
 from tests.slow_service import SlowService
 
@@ -41,6 +50,19 @@ def read(caller: Caller, parts: str) -> dict[str, int]:
     return {"parts": int(parts)}
 
 
+@stores_text
+@costs(deliveries=1)
+def say(caller: Caller, text: str) -> None:
+    """Costs more for a long text."""
+
+
+@stores_text
+@costs(deliveries=lambda found: found["readers"])
+def say_to(caller: Caller, readers: str, text: str) -> dict[str, int]:
+    """The same of what shows when it is done."""
+    return {"readers": int(readers)}
+
+
 SERVICE = Service(
     "shouts",
     commands=(
@@ -49,6 +71,8 @@ SERVICE = Service(
             Command("tell <user>", Role.APP, rule=tell),
             Command("shout <user> <readers>", Role.APP, rule=shout),
             Command("read <user> <parts>", Role.APP, rule=read),
+            Command("say <user> <text>", Role.APP, rest=True, rule=say),
+            Command("say-to <user> <readers> <text>", Role.APP, rest=True, rule=say_to),
         ),
     ),
 )
@@ -116,6 +140,25 @@ class UsersPay(ChargingCase):
     def test_commands_that_show_later(self) -> None:
         self.assertEqual(self.ask(f"read {self.ann} 100", 20), 10)
         self.assertEqual(self.ask(f"look {self.ann}", 1, self.come()), 0)
+
+    def test_long_texts(self) -> None:
+        """Each full KiB costs one delivery more, in bytes and not in characters."""
+        self.ask(f"look {self.ann}")
+        for text, most in (
+            ("x" * 49 * 1024, DELIVERIES_AT_ONCE // 50),
+            ("ü" * 49 * 512, DELIVERIES_AT_ONCE // 50),
+        ):
+            self.assertEqual(self.ask(f"say {self.ann} {text}", most + 10), most)
+            self.assertAlmostEqual(self.later(0.5), 5, delta=1)
+            self.later(20)
+        short = f"say {self.ann} {'x' * 1023}"
+        self.assertEqual(self.ask(short, COMMANDS_AT_ONCE), COMMANDS_AT_ONCE)
+
+    def test_long_texts_whose_readers_show_later(self) -> None:
+        self.ask(f"look {self.ann}")
+        line = f"say-to {self.ann} 1 {'x' * 60 * 1024}"
+        most = DELIVERIES_AT_ONCE // 61
+        self.assertIn(self.ask(line, most + 10), (most, most + 1))
 
     def test_who_hangs_up_pays_too(self) -> None:
         """What has begun is carried out, and the next one waits for it."""
@@ -303,3 +346,25 @@ class Others(ChargingCase):
     def test_who_went_wrong_pays_too(self) -> None:
         self.ask(f"look {self.ann}")
         self.assertEqual(self.ask(f"shout {self.ann}", 1500), COMMANDS_AT_ONCE - 1)
+
+
+class WithoutRoom(ChargingCase):
+    """While the disk is nearly full."""
+
+    def said(self, line: str) -> object:
+        self.peer.say(line)
+        self.service.clock.advance(0)
+        return self.peer.heard()[-1].get("code")
+
+    def test_texts_are_refused_and_all_else_goes_on(self) -> None:
+        database = self.server.serving.home.database
+        database.disk_is_low = True
+        self.assertEqual(self.said(f"say {self.ann} hello"), "disk-full")
+        self.assertEqual(self.said(f"say-to {self.ann} 1 hello"), "disk-full")
+        self.assertEqual(self.said("say nobody hello"), "not-logged-in")
+        self.assertEqual(self.said(f"say {self.ann}"), "wrong-usage")
+        self.assertIsNone(self.said(f"look {self.ann}"))
+        self.assertIsNone(self.said(f"tell {self.ann}"))
+        self.assertTrue(database.available)
+        database.disk_is_low = False
+        self.assertIsNone(self.said(f"say {self.ann} hello"))

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.errors import Unavailable
+from bbs.core.errors import DiskFull, Unavailable
 from bbs.core.values import Timing
 from bbs.rules import fleet_admin
 from bbs.scaling.waiting_room import Search, WaitingRoom
@@ -39,6 +39,10 @@ def not_served() -> None:
     raise peewee.OperationalError("disk I/O error")
 
 
+def without_room() -> None:
+    raise peewee.OperationalError(1114, "The table 'message' is full")
+
+
 class Databases(LogCase):
     def setUp(self) -> None:
         super().setUp()
@@ -52,6 +56,13 @@ class Databases(LogCase):
             self.failureResultOf(done, *failures)
         else:
             self.successResultOf(done)
+
+    def test_one_that_has_no_room(self) -> None:
+        for _ in range(65):
+            self.run_rule(without_room, DiskFull)
+            self.clock.advance(1)
+        full = "database has no room to write: The table 'message' is full"
+        self.assertEqual([each for each in self.said if "room" in each], [full, full])
 
     def test_one_that_serves_some_and_not_others(self) -> None:
         for _ in range(50):

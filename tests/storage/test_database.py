@@ -16,9 +16,11 @@ import pymysql
 import pymysql.constants.ER as mysql_errors
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.errors import DiskFull
 from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
+    FULL_INTERVAL,
     START_PATIENCE,
     bulk,
     for_update,
@@ -164,6 +166,23 @@ class OnSQLite(OurContract, SynchronousTestCase):
         self.failureResultOf(answer, peewee.OperationalError)
         self.assertTrue(self.database.available)
 
+    def test_a_full_disk(self) -> None:
+        """Writing is refused in words, and reading and what makes room go on."""
+        sqlite: Any = self.database.peewee
+        self._call(self._add, "x" * 5000)
+        [(pages,)] = sqlite.execute_sql("PRAGMA page_count").fetchall()
+        sqlite.pragma("max_page_count", pages, permanent=True)
+        for _ in range(2):
+            error = self.failureResultOf(self.database.run(self._add, "y" * 50_000), DiskFull)
+            self.assertEqual(error.value.message, "The disk is nearly full, try again later")
+        self.assertTrue(self.database.is_full)
+        self.assertEqual(self._stored(), ["x" * 5000])
+        self._call(lambda: ContractEntry.delete().execute())
+        self._call(self._add, "y" * 3000)
+        self.assertTrue(self.database.available)
+        self.clock.advance(FULL_INTERVAL)
+        self.assertFalse(self.database.is_full)
+
     def test_a_folder_that_is_not_there(self) -> None:
         self.open_another("sqlite:////no/such/folder/bbs.sqlite3")
         self._unavailable(self.database.run(self._add, "go"))
@@ -211,6 +230,23 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
             answer = self.database.run(self.database.peewee.execute_sql, statement)
             self.failureResultOf(answer, peewee.OperationalError)
             self.assertTrue(self.database.available)
+
+    def test_a_full_disk(self) -> None:
+        for number, text in (
+            (mysql_errors.DISK_FULL, "Disk full (/tmp/x); waiting for someone to free some space"),
+            (mysql_errors.RECORD_FILE_FULL, "The table 'message' is full"),
+            (1030, 'Got error 28 "No space left on device" from storage engine InnoDB'),
+            (1026, "Error writing file 'x' (Errcode: 28 \"No space left on device\")"),
+            (3, "Error writing file '/tmp/x' (errno: 28 - No space left on device)"),
+        ):
+            error = raised(pymysql.OperationalError(number, text))
+
+            def rule(error: Exception = error) -> None:
+                raise error
+
+            refused = self.failureResultOf(self.database.run(rule), DiskFull).value
+            self.assertEqual(refused.message, "The disk is nearly full, try again later")
+            self.assertTrue(self.database.is_full)
 
     def test_a_connection_that_broke_is_replaced_at_once(self) -> None:
         """No call finds out that the server closed it meanwhile."""

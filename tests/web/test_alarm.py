@@ -100,6 +100,17 @@ class OnThePage(MetricsCase):
             self.pass_time(1)
         self.assertEqual(self.causes(), [])
 
+    def test_a_full_disk(self) -> None:
+        self.watcher()
+        self.pass_time(3)
+        self.service.database.disk_is_low = True
+        self.pass_time(2)
+        self.assertEqual(self.causes(), ["disk-full"])
+        self.assertIn("nobody may send or post", self.browser().get("/").body)
+        self.service.database.disk_is_low = False
+        self.pass_time(2)
+        self.assertEqual(self.causes(), [])
+
     def test_a_refusal(self) -> None:
         self.watcher()
         self.service.people("ann")

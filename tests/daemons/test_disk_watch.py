@@ -1,0 +1,87 @@
+"""What happens while the disk of an SQLite database is nearly full."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.daemons.daemon import DISK_INTERVAL, DiskWatch, disk_space
+from bbs.storage.database import Database
+from bbs.testing.threads import Inline
+
+MIB = 2**20
+
+
+class Watching(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.database = Database("sqlite:///:memory:", Inline(), self.clock)
+        self.addCleanup(self.database.close)
+        self.free, self.whole = 1000 * MIB, 10_000 * MIB
+
+    def watch(self, floor: int | str) -> None:
+        def in_thread(work: Any, *arguments: Any) -> Deferred[Any]:
+            return maybeDeferred(work, *arguments)
+
+        watch = DiskWatch(self.database, "/x/y", floor, self.clock, in_thread, self.space)
+        watch.startService()
+        self.addCleanup(watch.stopService)
+
+    def space(self, path: str) -> tuple[int, int]:
+        self.assertEqual(path, "/x/y")
+        if self.free < 0:
+            raise FileNotFoundError(path)
+        return self.free, self.whole
+
+    def is_low(self, free: int) -> bool:
+        """Whether texts are refused a moment after so many bytes are free."""
+        self.free = free
+        self.clock.advance(DISK_INTERVAL)
+        return self.database.disk_is_low and self.database.is_full
+
+    def test_by_default_256_mib_stay_free(self) -> None:
+        self.watch("auto")
+        found = [self.is_low(free) for free in (256 * MIB, 256 * MIB - 1, 0, 256 * MIB)]
+        self.assertEqual(found, [False, True, True, False])
+
+    def test_a_small_disk(self) -> None:
+        self.whole = 64 * MIB
+        self.watch("auto")
+        self.assertEqual([self.is_low(4 * MIB), self.is_low(4 * MIB - 1)], [False, True])
+
+    def test_as_operators_say(self) -> None:
+        self.watch(100)
+        self.assertEqual([self.is_low(100), self.is_low(99)], [False, True])
+
+    def test_never(self) -> None:
+        self.watch(0)
+        self.assertFalse(self.is_low(0))
+
+    def test_a_disk_that_does_not_say(self) -> None:
+        self.watch("auto")
+        self.assertTrue(self.is_low(0))
+        self.assertTrue(self.is_low(-1))
+        self.assertFalse(self.is_low(300 * MIB))
+
+    def test_the_log_says_it_once_a_minute(self) -> None:
+        with capturedLogs() as events:
+            self.free = 3 * MIB
+            self.watch("auto")
+            for _ in range(50):
+                self.is_low(3 * MIB)
+            self.is_low(300 * MIB)
+        said = [formatEvent(event) for event in events]
+        full = (
+            "the disk is nearly full, and nobody may send or post: 3 MiB are free on the disk of"
+            " /x/y, and 256 MiB have to be"
+        )
+        self.assertEqual(said, [full, full, "the disk has room again: 300 MiB"])
+
+    def test_a_real_disk(self) -> None:
+        free, whole = disk_space(os.path.abspath(os.curdir))
+        self.assertTrue(0 < free <= whole)

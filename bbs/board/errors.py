@@ -44,6 +44,16 @@ class TooManyInvitations(Refusal):
     limit = True
 
 
+class HasTooManyInvitations(Refusal):
+    text = "{} has too many invitations"  # They may succeed later.
+    limit = True
+
+
+class InvitesTooMany(Refusal):
+    text = "You have invited too many people, try again later"
+    limit = True
+
+
 class NoSuchFriend(Refusal):
     text = "No such user exist"  # `send` names nobody.
     code = NoSuchUser.code
@@ -55,6 +65,11 @@ class NotFriends(Refusal):
 
 class NotOnline(Refusal):
     text = "{} is not online"
+
+
+class StoredTooMuch(Refusal):
+    text = "You have too many messages under way"  # None of them may go: their readers lack them.
+    limit = True
 
 
 class InboxFull(Refusal):

@@ -1,4 +1,5 @@
-"""How much is kept of each user's: the bytes that wait in the inbox, and the posts.
+"""How much is kept of each user's: the bytes that wait in the inbox, the messages that the user has
+sent, and the posts.
 
 Each user has a row with these numbers, which changes in the transaction that changes what they
 count. A transaction that adds to an inbox holds its row from then on, which `bbs/board/messages.py`
@@ -9,12 +10,13 @@ deadlock. (With several commands in one transaction they may, and are tried agai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import peewee
 
 from bbs.board.models import LAST_ID, Delivery, Inbox, MessageRow, chunks, padded
-from bbs.framework import byte_length, for_update, statement
+from bbs.framework import byte_length, for_update, statement, together
 
 AT_ONCE = 50  # readers that one statement serves; SQLite allows a statement 500 parts
 RAISED_AT_ONCE = 64  # readers to whose inboxes one statement adds
@@ -27,10 +29,17 @@ def lock(users: Sequence[int]) -> Mapping[int, int]:
     return dict(_lock(padded(users))) if users else {}
 
 
-def statements_to_add(sizes: Mapping[int, int]) -> list[Any]:
-    """Statements for `together` that add bytes to the inboxes of users, and lock them."""
-    several = [*map(padded, chunks(sorted(sizes), RAISED_AT_ONCE))]
-    return [_raise.of(each, [sizes[user] for user in each]) for each in several]
+def statements_to_add(
+    sizes: Mapping[int, int], sent: Mapping[int, int] = MappingProxyType({})
+) -> list[Any]:
+    """Statements for `together` that add bytes to the inboxes of users, and what counts for each
+    who has `sent` messages, and lock their rows."""
+    several = [*map(padded, chunks(sorted({*sizes, *sent}), RAISED_AT_ONCE))]
+    senders: Sequence[int] = padded([*sent]) or (0,)
+    counted = [sent.get(user, 0) for user in senders]
+    return [
+        _raise.of(each, [sizes.get(user, 0) for user in each], senders, counted) for each in several
+    ]
 
 
 def statements_to_read(readers: Sequence[int]) -> list[Any]:
@@ -63,6 +72,13 @@ def forget(messages: Sequence[int], last: int = LAST_ID) -> None:
         )
 
 
+def undelivered(messages: Sequence[int]) -> set[int]:
+    """Those of `messages` that some reader has still to receive."""
+    some = [padded(each) for each in chunks(messages, MESSAGES_AT_ONCE)]
+    found = together(*(_undelivered_messages.of(each, LAST_ID) for each in some)) if some else []
+    return {number for each in found for (number,) in each}
+
+
 @statement
 def make(user: int) -> peewee.Insert:
     """Make the inbox of a new user."""
@@ -77,15 +93,37 @@ def _lock(users: Sequence[int]) -> peewee.Select:
 
 
 @statement
-def _raise(users: Sequence[int], sizes: Sequence[int]) -> peewee.Update:
+def _raise(
+    users: Sequence[int], sizes: Sequence[int], senders: Sequence[int], counted: Sequence[int]
+) -> peewee.Update:
     size = peewee.Case(Inbox.user, [*zip(users, sizes, strict=True)])
-    return Inbox.update(waiting=Inbox.waiting + size).where(Inbox.user.in_(users))
+    sent = peewee.Case(Inbox.user, [*zip(senders, counted, strict=True)], 0)
+    changes = Inbox.update(waiting=Inbox.waiting + size, sent=Inbox.sent + sent)
+    return changes.where(Inbox.user.in_(users))
+
+
+@statement
+def sent_by(user: int) -> peewee.Select:
+    """What counts of the messages that `user` has sent."""
+    return Inbox.select(Inbox.sent).where(Inbox.user == user)
+
+
+@statement
+def lower_sent(size: int, user: int) -> peewee.Update:
+    """Count no longer what is removed of the messages that `user` has sent."""
+    return Inbox.update(sent=Inbox.sent - size).where(Inbox.user == user)
 
 
 @statement
 def _undelivered(messages: Sequence[int], last: int) -> peewee.Select:
     """The users up to `last` for whom some of these messages wait."""
     waiting = Delivery.select(Delivery.user).join(Inbox, on=(Inbox.user == Delivery.user))
+    return waiting.where(_waits(messages, last)).distinct()
+
+
+@statement
+def _undelivered_messages(messages: Sequence[int], last: int) -> peewee.Select:
+    waiting = Delivery.select(Delivery.message).join(Inbox, on=(Inbox.user == Delivery.user))
     return waiting.where(_waits(messages, last)).distinct()
 
 

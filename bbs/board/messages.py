@@ -36,11 +36,13 @@ from bbs.framework import (
     as_stored,
     asks,
     bulk,
+    by_index,
     costs,
     question,
     read_only,
     rows,
     statement,
+    stores_text,
     together,
 )
 
@@ -56,6 +58,21 @@ MOST_FOLLOWED = 100
 """The most readers of a message for whom `Sent.after` is known; more of them look in the
 database."""
 
+
+ROW, READER = 256, 64
+"""What a message counts for its sender beside its text, and for each reader: with its indexes a row
+of a short message takes about as many bytes, and a delivery too."""
+
+NEAR = 2**20
+"""What other transactions of a sender may store between the question and the lock. Of a sender who
+is so near to the quota, it is looked at again behind the lock."""
+
+LOOKED_AT, BYTES_LOOKED_AT, FREED_AT_ONCE = 500, 2**20, 2**18
+"""The oldest messages of a sender that one new message looks at, what they count together, and what
+those count that it removes: more than the longest line to a thousand readers. If readers still lack
+all that it looks at, the new one is refused."""
+
+OLDEST_AT_ONCE = 8  # messages that are looked at first when the oldest are removed
 
 COLUMNS = (
     MessageRow.id,
@@ -86,12 +103,24 @@ class Sent:
 @question
 def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     """The person called `name`, as `relationships.with_correspondent` finds them, the server of
-    their place, and the bytes that wait for them."""
-    other, place = User.alias(), Place.alias()
+    their place, the bytes that wait for them, and what counts of the caller's messages."""
+    other, place, own = User.alias(), Place.alias(), Inbox.alias()
     found: peewee.Select = (
         relationships.with_correspondent(query, name, other, place)
-        .select_extend(place.server, Inbox.waiting)
+        .select_extend(place.server, Inbox.waiting, own.sent)
         .left_outer_join(Inbox, on=(Inbox.user == other.id))
+        .left_outer_join(own, on=(own.user == User.id))
+    )
+    return found
+
+
+@question
+def _own_group(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
+    """The group `name`, as `groups.named` finds it, and what counts of the caller's messages."""
+    found: peewee.Select = (
+        groups.with_group(query, name)
+        .select_extend(Inbox.sent)
+        .left_outer_join(Inbox, on=(Inbox.user == User.id))
     )
     return found
 
@@ -105,14 +134,25 @@ class _Letter(NamedTuple):
     size: int  # In bytes.
     channel: str
     is_here: bool  # All readers have their places on the caller's server, which may be None.
+    sent: int  # What counts of the messages that the caller has sent before.
     reader: int = 0
     group: int | None = None
 
-    def row(self) -> tuple[Any, ...]:
+    def counts(self, readers: int) -> int:
+        """What it counts for its sender."""
+        return self.size + ROW + READER * readers
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the caller may have as much as the quota allows."""
+        return self.sent + NEAR >= self.caller.quotas.stored
+
+    def row(self, readers: int) -> tuple[Any, ...]:
         """What is stored of it."""
         to_group = self.group is not None
         whose = self.caller.id, None if to_group else self.reader, self.group
-        return (self.caller.name, self.target, to_group, self.text, self.caller.now, *whose)
+        message = (self.caller.name, self.target, to_group, self.text, self.caller.now, *whose)
+        return (*message, self.counts(readers))
 
     def event(self, number: int) -> Stored:
         """What its readers get, once it is stored with this id."""
@@ -122,7 +162,7 @@ class _Letter(NamedTuple):
 
 def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
     name, size = as_stored(name), len(text.encode())
-    [(friend, channel, stands, online, blocked_by, server, waiting)] = addressee(caller, name)
+    [(friend, channel, stands, online, blocked_by, server, waiting, sent)] = addressee(caller, name)
     if friend is None:
         raise errors.NoSuchFriend()
     if blocked_by is not None:
@@ -134,9 +174,10 @@ def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
     if waiting + size > caller.quotas.inbox:
         raise errors.InboxFull(name)
     is_here = server is not None and server == caller.server
-    return _Letter(caller, name, text, size, channel, is_here, reader=friend)
+    return _Letter(caller, name, text, size, channel, is_here, sent or 0, reader=friend)
 
 
+@stores_text
 @costs(deliveries=1)
 @asks(addressee)
 @bulk(_to_friend)
@@ -158,16 +199,18 @@ def send(letters: Sequence[_Letter]) -> list[Sent]:
 
 def _to_group(caller: Caller, name: str, text: str) -> _Letter:
     name, size = as_stored(name, Group.name), len(text.encode())
-    [(group, random, membership)] = groups.named(caller, name)
+    [(group, random, membership, sent)] = _own_group(caller, name)
     if group is None:
         raise errors.NoSuchTarget()
     if membership is None:
         raise errors.NotMember(name)
-    return _Letter(caller, name, text, size, groups.channel_of(random), False, group=group)
+    channel = groups.channel_of(random)
+    return _Letter(caller, name, text, size, channel, False, sent or 0, group=group)
 
 
+@stores_text
 @costs(deliveries=lambda sent: max(1, sent.tried))
-@asks(groups.named)
+@asks(_own_group)
 @bulk(_to_group)
 def send_group(letters: Sequence[_Letter]) -> list[Sent]:
     """Store messages, each for every member of a group who is online and has room for it."""
@@ -192,7 +235,13 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
     if refused:
         together(*inboxes.statements_to_add(refused))
     sent = _deliver(stored, letters, readers)
-    _remove.many((each.event.id,) for each in sent if not each.readers)
+    unread = [
+        (letter, each.event.id, len(tried))
+        for letter, each, tried in zip(letters, sent, members, strict=True)
+        if not each.readers
+    ]
+    _remove.many((number,) for _, number, _ in unread)
+    inboxes.lower_sent.many((letter.counts(tried), letter.caller.id) for letter, _, tried in unread)
     return [
         replace(each, tried=len(tried), is_here=servers[letter.group] == {letter.caller.server})
         for each, letter, tried in zip(sent, letters, members, strict=True)
@@ -242,16 +291,19 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
     """Lock the inboxes of the `readers` of each letter, add to them, and store the letters; `looks`
     are statements of the caller's, executed behind the lock."""
     sizes: dict[int, int] = {}
+    sent: dict[int, int] = {}
     for letter, several in zip(letters, readers, strict=True):
+        sender = letter.caller.id
+        sent[sender] = sent.get(sender, 0) + letter.counts(len(several))
         for reader in several:
             sizes[reader] = sizes.get(reader, 0) + letter.size
-    adds = inboxes.statements_to_add(sizes)
+    adds = inboxes.statements_to_add(sizes, sent)
     is_followed = max(map(len, readers)) <= MOST_FOLLOWED
     if is_followed:
         finds = [_last.of_each([(each,) for each in sizes])]
     else:
         finds = inboxes.statements_to_read([*sizes])
-    rows = [each.row() for each in letters]
+    rows = [each.row(len(several)) for each, several in zip(letters, readers, strict=True)]
     *results, numbers = together(*adds, *finds, *looks, _add.of_each(rows))
     others = len(adds) + len(finds)
     found = [row for rows in results[len(adds) : others] for row in rows]
@@ -260,6 +312,8 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
     last = {row[0]: row[2] for row in found} if is_followed else None
     quota = letters[0].caller.quotas.inbox
     room = {row[0]: quota - row[1] + sizes[row[0]] for row in found}
+    for caller in {each.caller.id: each.caller for each in letters if each.is_near}.values():
+        _make_room(caller, min(numbers))
     return _Stored(numbers, room, last, results[others:])
 
 
@@ -298,6 +352,37 @@ def event(
 # Removal: there may be any number of messages, so each transaction removes a part.
 
 
+def _make_room(sender: Caller, before: int) -> None:
+    """Remove the oldest messages of `sender` with ids below `before` that all their readers have
+    received, as far as the sender has more than the quota.
+
+    :raises StoredTooMuch: none can go.
+    """
+    [(sent,)] = inboxes.sent_by(sender.id) or [(0,)]
+    over = min(sent - sender.quotas.stored, FREED_AT_ONCE)
+    removed: dict[int, int] = {}
+    last = looked = freed = 0
+    for at_once in (OLDEST_AT_ONCE, LOOKED_AT - OLDEST_AT_ONCE):
+        if freed >= over or looked >= BYTES_LOOKED_AT:
+            break
+        oldest: dict[int, int] = {}
+        for number, size in _oldest_of(sender.id, last, before, at_once):
+            if looked < BYTES_LOOKED_AT:
+                last, oldest[number] = number, size or 0  # Servers of version 4 counted none.
+                looked += oldest[number]
+        waiting = inboxes.undelivered([*oldest])
+        for number in oldest:
+            if number not in waiting and freed < over:
+                removed[number] = oldest[number]
+                freed += oldest[number]
+    if over > 0 and not removed:
+        raise errors.StoredTooMuch()
+    for each in models.chunks([*removed], inboxes.MESSAGES_AT_ONCE):
+        _remove_all(models.padded(each))
+    if removed:
+        inboxes.lower_sent(freed, sender.id)
+
+
 def forget_reader(user: int) -> int:
     """Remove the oldest `FORGOTTEN_AT_ONCE` deliveries of `user`; returns how many. Removed
     messages count as delivered, so that the bytes that wait are right if nothing more is
@@ -322,7 +407,10 @@ def expire(before: float, most: int = 500, readers: int = EXPIRED_AT_ONCE) -> in
     for each in models.chunks(old, inboxes.MESSAGES_AT_ONCE):
         _expire_deliveries(models.padded(each), last)
         if last == models.LAST_ID:
-            MessageRow.delete().where(MessageRow.id.in_(each)).execute()
+            inboxes.lower_sent.many(
+                (int(size), sender) for sender, size in sorted(_counted(models.padded(each)))
+            )
+            _remove_all(models.padded(each))
     return len(old)
 
 
@@ -374,6 +462,7 @@ def _add(
     sent_by: int,
     sent_to: int | None,
     in_group: int | None,
+    size: int,
 ) -> peewee.Insert:
     return MessageRow.insert(
         sender=sender,
@@ -384,7 +473,13 @@ def _add(
         sent_by=sent_by,
         sent_to=sent_to,
         in_group=in_group,
+        size=size,
     )
+
+
+@statement
+def _remove_all(messages: Sequence[int]) -> peewee.Delete:
+    return MessageRow.delete().where(MessageRow.id.in_(messages))
 
 
 @statement
@@ -421,6 +516,22 @@ def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
 def _oldest(user: int, limit: int) -> peewee.Select:
     own = Delivery.select(Delivery.message).where(Delivery.user == user)
     return own.order_by(Delivery.message).limit(limit)
+
+
+@statement
+def _oldest_of(sender: int, last: int, before: int, limit: int) -> peewee.Select:
+    """The messages of `sender` behind the id `last`, and what each counts."""
+    own = (MessageRow.sent_by == sender) & (MessageRow.id > last) & (MessageRow.id < before)
+    found = MessageRow.select(MessageRow.id, MessageRow.size).where(own)
+    return by_index(found.order_by(MessageRow.id).limit(limit), MessageRow.sent_by)
+
+
+@statement
+def _counted(messages: Sequence[int]) -> peewee.Select:
+    """What counts of these messages, by sender."""
+    counted = (MessageRow.id.in_(messages)) & MessageRow.size.is_null(False)
+    sizes = MessageRow.select(MessageRow.sent_by, peewee.fn.SUM(MessageRow.size)).where(counted)
+    return sizes.group_by(MessageRow.sent_by)
 
 
 @statement

@@ -30,7 +30,7 @@ MariaDB makes a table of a list, and no longer uses an index for it."""
 
 LAST_ID = 2**63 - 1  # the largest id: behind every user and every message
 
-VERSION = 4  # of these tables
+VERSION = 5  # of these tables
 OLDEST = 3  # version whose programs can work on them
 
 
@@ -125,6 +125,8 @@ class MessageRow(Table):
     it is for. No id is a foreign key or used again: a new user with a name that another had before
     does not read that one's messages. Servers of version 2 leave the ids null, and their messages
     are in no history.
+
+    `size` is what counts for the sender (`Inbox.sent`). Servers of version 4 leave it null.
     """
 
     id = RisingIdField()
@@ -136,12 +138,14 @@ class MessageRow(Table):
     sent_by = peewee.BigIntegerField(null=True)
     sent_to = peewee.BigIntegerField(null=True)
     in_group = peewee.BigIntegerField(null=True)
+    size = peewee.IntegerField(null=True)
 
     class Meta:
         table_name = "message"
-        # Messages of a user to a name, messages of a name to a user, and messages in a group: each
-        # is one range, in the order of the ids.
+        # Messages of a user, of a user to a name, of a name to a user, and in a group: each is one
+        # range, in the order of the ids.
         indexes = (
+            (("sent_by",), False),
             (("sent_by", "target", "to_group"), False),
             (("sent_to", "sender"), False),
             (("in_group",), False),
@@ -149,7 +153,7 @@ class MessageRow(Table):
 
 
 def _count() -> peewee.BigIntegerField:
-    """A count, which is 0 in the rows that servers of version 1 make."""
+    """A count, which is 0 in the rows that older servers make."""
     return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
@@ -159,13 +163,17 @@ class Inbox(Table):
     the order of their ids, and a reader who has seen one has seen all before it.
 
     `waiting` is the bytes of the messages behind `delivered`; `posts` and `post_bytes` count the
-    user's posts and their bytes. Each changes in the transaction that changes what it counts."""
+    user's posts and their bytes. `sent` is the sum of `MessageRow.size` of the user's messages.
+    Each changes in the transaction that changes what it counts. (Servers of version 4 remove old
+    messages, and do not lower `sent`: while they run beside, it may become too high by what has
+    expired then.)"""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     delivered = peewee.BigIntegerField(default=0)
     waiting = _count()
     posts = _count()
     post_bytes = _count()
+    sent = _count()
 
 
 class Delivery(Table):
@@ -178,6 +186,19 @@ class Delivery(Table):
         primary_key = peewee.CompositeKey("user", "message")
 
 
+class Told(Table):
+    """When `user` last told `other` of an invitation, in seconds since the epoch. The row outlives
+    the invitation, whatever became of that."""
+
+    id = peewee.BigAutoField()
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
+    other = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    at = peewee.DoubleField(index=True)
+
+    class Meta:
+        indexes = ((("user", "other"), True),)
+
+
 # In the order in which they can be made.
 MODELS: tuple[type[Table], ...] = (
     Relationship,
@@ -188,6 +209,7 @@ MODELS: tuple[type[Table], ...] = (
     MessageRow,
     Inbox,
     Delivery,
+    Told,
 )
 
 
@@ -236,7 +258,15 @@ def _to_4(migrator: Migrator) -> None:
     migrator.rebuild_table(PostRow)
 
 
-STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3, 4: _to_4}  # the migration to each version
+def _to_5(migrator: Migrator) -> None:
+    """Add what counts for the senders of messages, and when people were told of invitations."""
+    migrator.add_columns("message", size=peewee.IntegerField(null=True))
+    migrator.add_columns("inbox", sent=_count())
+    migrator.create_table(MessageRow)  # Its new index.
+    migrator.create_table(Told)
+
+
+STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}  # the migration to each version
 
 MESSAGES_AT_ONCE = 5000  # ids of messages that one statement changes, or looks through
 MEMBERS_AT_ONCE = 250  # memberships in one statement; SQLite limits the depth of an expression

@@ -370,11 +370,122 @@ class Posts(RulesCase):
         self.assertEqual(self.kept(self.ann), ["19", "20", "21"])
 
 
+@on_both_databases
+class Sending(InboxCase):
+    """What is kept of the messages that one has sent; each of these texts counts 420 bytes."""
+
+    quotas = Quotas(stored=3 * 420)
+    text = "x" * 97
+
+    def send(self, number: int, to: str = "bob") -> int:
+        found: int = self.call(messages.send, self.ann, to, f"{number:03}{self.text}").event.id
+        return found
+
+    def receive(self, *numbers: int) -> None:
+        """Have bob receive everything up to the last of these."""
+        self.call(messages.note_delivered, [Cursor(self.bob.id, number) for number in numbers])
+
+    def kept(self) -> list[int]:
+        """The numbers of ann's messages; fails unless what counts is what is there."""
+        own = MessageRow.select().where(MessageRow.sent_by == self.ann.id).order_by(MessageRow.id)
+        readers = Delivery.select().count()
+        text = sum(len(each.text.encode()) for each in own)
+        counted = Inbox.get(Inbox.user == self.ann.id).sent
+        self.assertEqual(counted, text + 256 * len(own) + 64 * readers)
+        return [int(each.text[:3]) for each in own]
+
+    def test_the_oldest_go_that_were_received(self) -> None:
+        for number in range(6):
+            self.receive(self.send(number))
+        self.assertEqual(self.kept(), [3, 4, 5])
+
+    def test_what_nobody_received_stays(self) -> None:
+        self.befriend(self.ann, self.cat)
+        self.send(0, "cat")
+        for number in range(1, 5):
+            self.receive(self.send(number))
+        self.assertEqual(self.kept(), [0, 3, 4])
+        self.assertEqual(len(self.call(messages.fetch, [Cursor(self.cat.id, 0)]).popitem()[1]), 1)
+
+    def test_if_none_can_go_it_is_refused(self) -> None:
+        numbers = [self.send(number) for number in range(3)]
+        too_much = "You have too many messages under way"
+        self.refused(too_much, messages.send, self.ann, "bob", self.text)
+        self.assertEqual(self.kept(), [0, 1, 2])
+        self.call(messages.send, self.bob, "ann", "of one's own")
+        self.receive(numbers[0])
+        self.assertEqual(self.waiting_bytes(self.bob), 200)
+        Delivery.delete().where(Delivery.user == self.ann.id).execute()
+        self.send(3)
+        self.assertEqual(self.kept(), [1, 2, 3])
+
+    def test_one_that_is_longer_than_all(self) -> None:
+        self.receive(self.send(0))
+        self.call(messages.send, self.ann, "bob", "001" + "x" * 2000)
+        self.assertEqual(self.kept(), [1])
+
+    def test_a_group_and_its_readers(self) -> None:
+        self.call(groups.create, self.ann, "go")
+        self.call(groups.join, self.bob, "go")
+        for number in range(4):
+            sent = self.call(messages.send_group, self.ann, "go", f"{number:03}{self.text}")
+            self.receive(sent.event.id)
+            self.call(messages.note_delivered, [Cursor(self.ann.id, sent.event.id)])
+        # With two readers each of them counts 484 bytes.
+        self.assertEqual(self.kept(), [2, 3])
+
+    def test_a_group_without_readers(self) -> None:
+        self.call(groups.create, self.ann, "go")
+        Inbox.update(waiting=self.quotas.inbox).execute()
+        self.call(messages.send_group, self.ann, "go", self.text)
+        self.assertEqual(self.kept(), [])
+
+    def test_what_has_expired_counts_no_longer(self) -> None:
+        self.receive(self.send(0), self.send(1))
+        self.call(messages.expire, self.now + 1)
+        self.assertEqual(self.kept(), [])
+
+    def test_what_servers_of_before_stored(self) -> None:
+        """It counts nothing, and goes first: it is the oldest."""
+        self.receive(self.send(0))
+        MessageRow.update(size=None).execute()
+        Inbox.update(sent=0).execute()
+        for number in range(1, 5):
+            self.receive(self.send(number))
+        self.assertEqual(self.kept(), [2, 3, 4])
+
+    def test_many_short_ones_for_a_long_one(self) -> None:
+        """As many as one message adds are removed, however short they are."""
+        self.ann = replace(self.ann, quotas=Quotas(stored=600 * 321))
+        text = "x" * 60_000
+        whose = (self.ann.id, "ann", "bob", False, "x", 0.0, 321)
+        fields = (MessageRow.sent_by, MessageRow.sender, MessageRow.target, MessageRow.to_group)
+        fields += (MessageRow.text, MessageRow.stored, MessageRow.size)
+        add(MessageRow, [whose] * 600, *fields)
+        Inbox.update(sent=600 * 321).where(Inbox.user == self.ann.id).execute()
+        for _ in range(3):
+            self.receive(self.call(messages.send, self.ann, "bob", text).event.id)
+            sent = Inbox.get(Inbox.user == self.ann.id).sent
+            self.assertLessEqual(sent, 600 * 321)
+
+    def test_several_at_once(self) -> None:
+        for number in range(3):
+            self.receive(self.send(number))
+        question = auth.asked_by(messages.send)
+        sessions = auth.Sessions(rules.SESSIONS.ttl, self.quotas)
+        token = self.log_in("ann")
+        early = self.call(auth.identify, token, sessions, self.now, question, ("bob",))
+        self.receive(self.send(3))
+        self.ann = early
+        self.receive(self.send(4))
+        self.assertEqual(self.kept(), [2, 3, 4])
+
+
 class Configured(SynchronousTestCase):
     """What operators say of it reaches the rules, and what is refused has a code."""
 
     def test_every_one_of_them(self) -> None:
-        limits = Limits(friends=1, groups=1, members=1, inbox=5, posts=2)
+        limits = Limits(friends=1, groups=1, members=1, inbox=5, posts=2, stored=330)
         service = MemoryService(board, config=Configuration(limits=limits))
         self.addCleanup(service.close)
         ann, bob, cat = service.people("ann", "bob", "cat").values()
@@ -407,7 +518,7 @@ class Configured(SynchronousTestCase):
 
 class Prices(SynchronousTestCase):
     def test_messages_by_their_readers(self) -> None:
-        self.assertEqual(costs_of(messages.send), Costs(1.0, 1))
+        self.assertEqual(costs_of(messages.send), Costs(1.0, 1, by_text=True))
         price = costs_of(messages.send_group).deliveries
         assert callable(price)
         event = Stored(1, {})

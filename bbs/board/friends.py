@@ -9,7 +9,7 @@ from typing import Any
 import peewee
 
 from bbs.board import blocks, errors, inboxes, relationships
-from bbs.board.models import Relationship, padded
+from bbs.board.models import LENGTHS, Relationship, Told, chunks, padded
 from bbs.framework import (
     Caller,
     ListCall,
@@ -20,15 +20,29 @@ from bbs.framework import (
     as_stored,
     asks,
     bulk,
+    by_index,
     costs,
     gathered,
     has_round_trips,
     paged,
     read_only,
     statement,
+    together,
 )
 
-MOST_INVITATIONS = 100  # unanswered invitations of one user
+MOST_INVITATIONS = 100  # unanswered invitations of one user, and of others to one user
+
+QUIET = 3600.0
+"""Seconds after somebody was told of an invitation in which the same inviter tells them nothing
+again, whatever became of it: `invite`, `block` and `unblock` in a loop told 89 times a second."""
+
+FORGOTTEN_AFTER, FORGOTTEN_AT_ONCE = 86_400.0, 256
+"""Seconds until it is forgotten when somebody was told, as long as the longest period of a rate,
+and how many of these one transaction removes."""
+
+DECLINED_AT_ONCE = 1024
+"""Invitations that one `decline-all` removes. There are no more than 100 now, but older servers
+have let any number wait."""
 
 ONLINE, OFFLINE = "online", "offline"
 """The phases of a position in `who`: friends online come first."""
@@ -50,8 +64,9 @@ class Notification:
 
 
 @asks(relationships.correspondent)
-def invite(caller: Caller, name: str) -> Notification:
-    """Invite `name` to be a friend; returns the notification for them."""
+def invite(caller: Caller, name: str) -> Notification | None:
+    """Invite `name` to be a friend; returns the notification for them, unless they were told of an
+    invitation of the caller's within `QUIET`."""
     [(other, channel, stands, _, blocked_by, blocked)] = relationships.correspondent(
         caller, as_stored(name)
     )
@@ -71,10 +86,10 @@ def invite(caller: Caller, name: str) -> Notification:
         raise errors.InvitedBy(name)
     inboxes.lock([caller.id, other])
     blocks.check(caller, other, name)
-    _check_room(caller, other, name)
-    if _has_as_many(caller.id, Relationship.INVITED, MOST_INVITATIONS):
-        raise errors.TooManyInvitations()
-    _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY)
+    notes = _check_invitation(caller, other, name)
+    _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY, *notes)
+    if not notes:
+        return None
     text = f"{caller.name} invites you"
     return Notification(channel, {"event": "invite", "from": caller.name, "text": text})
 
@@ -101,6 +116,17 @@ def decline(caller: Caller, name: str) -> None:
     """Decline the invitation of `name`, who hears nothing of it, and may invite again."""
     if not _end(caller, name, Relationship.INVITED_BY, Relationship.INVITED):
         raise errors.NotInvitedBy(name)
+
+
+def decline_all(caller: Caller) -> None:
+    """Decline all invitations, `DECLINED_AT_ONCE` at the most; nobody hears of it."""
+    inboxes.lock([caller.id])
+    inviters = sorted([other for (other,) in _inviters(caller.id, DECLINED_AT_ONCE)])
+    for several in map(padded, chunks(inviters, LENGTHS[-1])):
+        together(
+            _remove_from.of(caller.id, Relationship.INVITED_BY, several),
+            _remove_to.of(several, Relationship.INVITED, caller.id),
+        )
 
 
 @asks(relationships.correspondent)
@@ -158,6 +184,15 @@ def _entry(caller: Caller, online: bool, name: str, seen: float | None) -> dict[
     return {"id": name, "online": online, "last": last}
 
 
+def forget_told(now: float) -> int:
+    """Forget when people were told of invitations, `FORGOTTEN_AT_ONCE` of them, if that no longer
+    matters; returns how many."""
+    old = [number for (number,) in _told_before(now - FORGOTTEN_AFTER, FORGOTTEN_AT_ONCE)]
+    if old:
+        _forget_told(padded(old))
+    return len(old)
+
+
 def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
     """End a relationship of the caller with `name`; returns whether there was one."""
     [(other, _, stands, *_)] = relationships.correspondent(caller, as_stored(name))
@@ -167,28 +202,111 @@ def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
     return relationships.end(caller.id, kind, other, others_kind)
 
 
-def _check_room(caller: Caller, other: int, name: str) -> None:
-    """Refuse if the caller or the other, called `name`, may have no more friends."""
+def _check_invitation(caller: Caller, other: int, name: str) -> list[Any]:
+    """Refuse an invitation that is one too many. Returns a statement that notes that the other is
+    told; none if they were told within `QUIET`."""
+    rate, now = caller.quotas.invitations, caller.now
+    told, told_many, invited, invited_by = _check_room(
+        caller,
+        other,
+        name,
+        _told.of(caller.id, other),
+        # Times ahead are from a clock that was set back since, or from another machine.
+        _told_lately.of(caller.id, now - rate.period, now + rate.period, rate.count - 1),
+        _one_of_many.of(caller.id, Relationship.INVITED, MOST_INVITATIONS - 1),
+        _one_of_many.of(other, Relationship.INVITED_BY, MOST_INVITATIONS - 1),
+    )
+    is_quiet = bool(told) and abs(now - told[0][1]) < QUIET
+    if invited:
+        raise errors.TooManyInvitations()
+    if invited_by:
+        raise errors.HasTooManyInvitations(name)
+    if is_quiet:
+        return []
+    if told_many:
+        raise errors.InvitesTooMany()
+    return [_tell_again.of(told[0][0], now) if told else _tell.of(caller.id, other, now)]
+
+
+def _check_room(caller: Caller, other: int, name: str, *looks: Any) -> list[Any]:
+    """Refuse if the caller or the other, called `name`, may have no more friends; returns the
+    results of `looks`, other statements."""
     most = caller.quotas.friends
-    if _has_as_many(caller.id, Relationship.FRIEND, most):
+    own, others, *found = together(
+        _one_of_many.of(caller.id, Relationship.FRIEND, max(0, most - 1)),
+        _one_of_many.of(other, Relationship.FRIEND, max(0, most - 1)),
+        *looks,
+    )
+    if own or not most:
         raise errors.TooManyFriends()
-    if _has_as_many(other, Relationship.FRIEND, most):
+    if others:
         raise errors.HasTooManyFriends(name)
+    return found
 
 
-def _has_as_many(user: int, kind: str, most: int) -> bool:
-    return most == 0 or bool(_one_of_many(user, kind, most - 1))
-
-
-def _relate(user: int, kind: str, other: int, others_kind: str) -> None:
+def _relate(user: int, kind: str, other: int, others_kind: str, *notes: Any) -> None:
+    """Relate two people, and execute the statements `notes`."""
     # In one order for both sides: two people who invite each other at once meet at the unique key,
     # and do not lock each other's row.
-    _add.many(sorted([(user, other, kind), (other, user, others_kind)]))
+    added = sorted([(user, other, kind), (other, user, others_kind)])
+    together(_add.of_each(added), *notes)
 
 
 @statement
 def _add(user: int, other: int, kind: str) -> peewee.Insert:
     return Relationship.insert(user=user, other=other, kind=kind)
+
+
+@statement
+def _inviters(user: int, limit: int) -> peewee.Select:
+    own = (Relationship.user == user) & (Relationship.kind == Relationship.INVITED_BY)
+    return Relationship.select(Relationship.other).where(own).limit(limit)
+
+
+@statement
+def _remove_from(user: int, kind: str, others: Sequence[int]) -> peewee.Delete:
+    own = (Relationship.user == user) & (Relationship.kind == kind)
+    return Relationship.delete().where(own & Relationship.other.in_(others))
+
+
+@statement
+def _remove_to(users: Sequence[int], kind: str, other: int) -> peewee.Delete:
+    theirs = Relationship.user.in_(users) & (Relationship.kind == kind)
+    return Relationship.delete().where(theirs & (Relationship.other == other))
+
+
+@statement
+def _told(user: int, other: int) -> peewee.Select:
+    return Told.select(Told.id, Told.at).where((Told.user == user) & (Told.other == other))
+
+
+@statement
+def _told_lately(user: int, since: float, until: float, before: int) -> peewee.Select:
+    """One of those whom the user told in this time, if there are more than `before`."""
+    lately = (Told.user == user) & (Told.at > since) & (Told.at < until)
+    return by_index(
+        Told.select(Told.id).where(lately).limit(1).offset(before), Told.user, Told.other
+    )
+
+
+@statement
+def _tell(user: int, other: int, now: float) -> peewee.Insert:
+    return Told.insert(user=user, other=other, at=now)
+
+
+@statement
+def _tell_again(number: int, now: float) -> peewee.Update:
+    return Told.update(at=now).where(Told.id == number)
+
+
+@statement
+def _told_before(moment: float, limit: int) -> peewee.Select:
+    return Told.select(Told.id).where(Told.at < moment).limit(limit)
+
+
+@statement
+def _forget_told(numbers: Sequence[int]) -> peewee.Delete:
+    return Told.delete().where(Told.id.in_(numbers))
 
 
 @statement

@@ -46,8 +46,9 @@ async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
     return reply
 
 
-async def notify(ask: Ask, notification: friends.Notification) -> Reply:
-    await ask.tell(notification.channel, notification.event, asked=True)
+async def notify(ask: Ask, notification: friends.Notification | None) -> Reply:
+    if notification is not None:
+        await ask.tell(notification.channel, notification.event, asked=True)
     return success()
 
 
@@ -71,6 +72,7 @@ commands = CommandTable(
     Command("who <user>", Role.APP, rule=friends.who),
     Command("unfriend <user> <friend>", Role.APP, rule=friends.unfriend),
     Command("decline-invite <user> <id>", Role.APP, rule=friends.decline),
+    Command("decline-all <user>", Role.APP, rule=friends.decline_all),
     Command("block <user> <id>", Role.APP, rule=blocks.block),
     Command("unblock <user> <id>", Role.APP, rule=blocks.unblock),
     Command("list-block <user>", Role.APP, rule=blocks.blocks),
@@ -92,6 +94,7 @@ board = Service(
     on_register=inboxes.make,
     on_login=user_stats.on_login,
     on_delete=messages.forget_reader,
+    sweep=friends.forget_told,
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",
     client=CLIENT,

@@ -400,6 +400,8 @@ def ask_everything(service: CountedService) -> None:
     count(f"unfriend <user> {other}")
     do(f"invite <user> {other}", caller)
     count(f"decline-invite <user> {caller}", name=other)
+    do(f"invite <user> {other}", caller)
+    count("decline-all <user>", name=other)
     count(f"block <user> {other}")
     count("list-block <user>")
     count(f"unblock <user> {other}")

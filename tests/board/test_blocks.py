@@ -10,6 +10,7 @@ from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller
 from bbs.rules.pagination import Page
 from bbs.storage.models import User
+from tests.board.crowds import relate
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import add, crowd
 
@@ -57,6 +58,20 @@ class Declining(WaysCase):
         self.call(friends.invite, self.ann, "bob")
         self.refused("bob did not invite you", friends.decline, self.ann, "bob")
         self.assertEqual(self.invitations(self.bob), ["ann"])
+
+    def test_all_of_them(self) -> None:
+        relate(self.bob.id, Relationship.INVITED_BY, crowd(300), Relationship.INVITED)
+        self.befriend(self.bob, self.cat)
+        self.call(friends.invite, self.ann, "cat")
+        self.call(friends.invite, self.bob, "ann")
+        self.call(friends.decline_all, self.bob)
+        self.assertEqual(self.invitations(self.bob), [])
+        # Friendships, own invitations and those of others stay.
+        self.assertEqual(self.friends(self.bob), ["cat"])
+        self.assertEqual(self.invitations(self.cat), ["ann"])
+        self.assertEqual(self.invitations(self.ann), ["bob"])
+        self.assertEqual(Relationship.select().count(), 6)
+        self.call(friends.decline_all, self.bob)
 
     def test_a_name_in_any_form(self) -> None:
         self.call(friends.invite, self.person(COMPOSED), "bob")

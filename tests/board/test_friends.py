@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from bbs.board import friends, relationships
+from dataclasses import replace
+
+from bbs.board import blocks, friends, relationships
 from bbs.board.models import Relationship
+from bbs.core.values import Quotas, Rate
 from bbs.rules import accounts, auth
+from tests.board.crowds import relate
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
+from tests.rules.crowds import crowd
 
 
 @on_both_databases
@@ -32,6 +37,61 @@ class Inviting(RulesCase):
         self.befriend(self.ann, self.bob)
         self.refused("bob is already your friend", friends.invite, self.ann, "bob")
         self.refused("ann is already your friend", friends.invite, self.bob, "ann")
+
+    def test_told_once_an_hour(self) -> None:
+        """Whatever became of the invitation, and through whichever server it came."""
+
+        def invite_again(seconds: float) -> object:
+            self.call(blocks.block, self.ann, "bob")
+            self.call(blocks.unblock, self.ann, "bob")
+            later = replace(self.ann, now=self.ann.now + seconds)
+            told = self.call(friends.invite, later, "bob")
+            self.assertEqual(self.call(friends.invitations, self.bob)["invite"], ["ann"])
+            return told
+
+        self.assertIsNotNone(self.call(friends.invite, self.ann, "bob"))
+        self.assertIsNone(invite_again(1))
+        self.assertIsNone(invite_again(3599))
+        self.assertIsNotNone(invite_again(3601))
+        self.assertIsNone(invite_again(3700))
+        # A clock that was set back leaves nobody untold for years.
+        self.assertIsNotNone(invite_again(-1e6))
+        # Others tell the same person, and the same person others.
+        self.call(friends.decline, self.bob, "ann")
+        self.assertIsNotNone(self.call(friends.invite, self.person("cat"), "bob"))
+        self.assertIsNotNone(self.call(friends.invite, self.ann, "cat"))
+
+    def test_how_many_one_may_invite(self) -> None:
+        ann = replace(self.ann, quotas=Quotas(invitations=Rate(3, 60.0)))
+        self.people("cat", "dan", "eve", "fay")
+        for name in ("bob", "cat", "dan"):
+            self.call(friends.invite, ann, name)
+        too_many = "You have invited too many people, try again later"
+        self.refused(too_many, friends.invite, ann, "eve")
+        # Nobody is told of an invitation that is repeated: it is none more.
+        self.call(friends.decline, self.bob, "ann")
+        self.assertIsNone(self.call(friends.invite, ann, "bob"))
+        self.refused(too_many, friends.invite, replace(ann, now=ann.now + 59), "eve")
+        self.call(friends.invite, replace(ann, now=ann.now + 61), "eve")
+        self.call(friends.invite, self.bob, "eve")  # Only those of one's own count.
+
+    def test_how_many_wait_for_one(self) -> None:
+        relate(self.bob.id, Relationship.INVITED_BY, crowd(99), Relationship.INVITED)
+        self.call(friends.invite, self.ann, "bob")
+        cat = self.person("cat")
+        self.refused("bob has too many invitations", friends.invite, cat, "bob")
+        self.call(friends.invite, self.bob, "cat")
+        self.call(friends.decline, self.bob, "ann")
+        self.call(friends.decline, cat, "bob")
+        self.call(friends.invite, cat, "bob")
+
+    def test_when_people_were_told_is_forgotten(self) -> None:
+        self.call(friends.invite, self.ann, "bob")
+        self.assertEqual(self.call(friends.forget_told, self.now + 86_399), 0)
+        self.assertEqual(self.call(friends.forget_told, self.now + 86_401), 1)
+        self.assertEqual(self.call(friends.forget_told, self.now + 86_401), 0)
+        self.call(friends.decline, self.bob, "ann")
+        self.assertIsNotNone(self.call(friends.invite, self.ann, "bob"))
 
     def test_twice(self) -> None:
         self.call(friends.invite, self.ann, "bob")

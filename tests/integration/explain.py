@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -37,9 +37,10 @@ from bbs.board.models import (
     MessageRow,
     PostRow,
     Relationship,
+    Told,
 )
 from bbs.core.errors import Refusal
-from bbs.core.values import DrainCause, Instance, LossCause, State, Tally
+from bbs.core.values import DrainCause, Instance, LossCause, Quotas, State, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import (
     accounts,
@@ -85,6 +86,7 @@ GROWING = {
         Delivery,
         Block,
         KnownNetwork,
+        Told,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
@@ -176,7 +178,10 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-friend": guarded(friends.friends),
         "post": guarded(posts.post, "hello"),
         "receive-post": guarded(posts.friends_posts),
-        "send": guarded(messages.send, "user5", "hello"),
+        "send": [
+            *guarded(messages.send, "user5", "hello"),
+            lambda: messages.send(replace(ann(), quotas=Quotas(stored=10**6)), "user5", "hello"),
+        ],
         "create-group": guarded(groups.create, "a-new-group"),
         "list-group": guarded(groups.all_groups),
         "list-joined": guarded(groups.joined),
@@ -206,6 +211,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         ],
         "unfriend": guarded(friends.unfriend, "user5"),
         "decline-invite": guarded(friends.decline, "user15"),
+        "decline-all": guarded(friends.decline_all),
         "block": guarded(blocks.block, "user6"),
         "unblock": guarded(blocks.unblock, "user2000"),
         "list-block": guarded(blocks.blocks),
@@ -373,6 +379,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),
             lambda: messages.expire(NOW - 2900),
+            lambda: friends.forget_told(NOW),
             lambda: fleet_transitions.forget_gone(NOW, 100.0),
         ],
     }

@@ -13,6 +13,7 @@ from bbs.board.models import (
     MessageRow,
     PostRow,
     Relationship,
+    Told,
 )
 from bbs.core.values import State, Tally
 from bbs.rules import accounts, auth, membership
@@ -42,7 +43,7 @@ def fill(database: Database) -> None:
         _insert(Server, [_server(f"gone{n}", State.GONE, 0) for n in range(50)])
         _insert(User, [_user(number) for number in range(PEOPLE)])
         users = [user for (user,) in rows(User.select(User.id).order_by(User.id))]
-        _insert(Inbox, [{"user": user} for user in users])
+        _insert(Inbox, [_inbox(number, user) for number, user in enumerate(users)])
         _insert(Session, [_session(number, user) for number, user in enumerate(users[:-100])])
         _insert(Place, [_place(number, user) for number, user in enumerate(users[:-100])])
         # Some are at home in three networks, and the last one in as many as are kept.
@@ -59,6 +60,8 @@ def fill(database: Database) -> None:
         for number in range(21, PEOPLE - 1):
             _relate(users, number, number + 1, Relationship.FRIEND, Relationship.FRIEND)
         blocked = [{"user": users[0], "other": users[2000 + number]} for number in range(50)]
+        told = [{"user": users[0], "other": user} for user in users]
+        _insert(Told, [{**each, "at": NOW - 3600 - 60 * n} for n, each in enumerate(told)])
         _insert(Block, blocked + [_block(users, number) for number in range(21, PEOPLE)])
         _insert(PostRow, [{"author": user, "text": "hello"} for user in users for _ in range(3)])
         _insert(Group, [{"name": f"group{n}", "channel": ""} for n in range(PEOPLE // 2)])
@@ -108,6 +111,11 @@ def _place(number: int, user: int) -> dict[str, object]:
     return {"user": user, "server": None if homeless else f"server{number % 20}", "away": away}
 
 
+def _inbox(number: int, user: int) -> dict[str, object]:
+    last = 10**6 if number and number % 3 == 0 else 0
+    return {"user": user, "delivered": last, "sent": 10**6}
+
+
 def _relate(users: list[int], one: int, other: int, kind: str, others_kind: str) -> None:
     _insert(
         Relationship,
@@ -150,7 +158,7 @@ def _message(number: int, users: list[int], first_group: int) -> dict[str, objec
         "sent_to": None if to_group else users[reader],
         "in_group": first_group + group if to_group else None,
     }
-    return values | {"text": "hello", "stored": NOW - 3000 + number / 2}
+    return values | {"text": "hello", "stored": NOW - 3000 + number / 2, "size": 325}
 
 
 def _deliveries(users: list[int]) -> list[dict[str, object]]:

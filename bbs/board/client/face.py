@@ -52,7 +52,7 @@ INVITATIONS = Choices(
     "invitation",
     ask="list-invite",
     lists={"list-invite": "invite"},
-    removed_by=("accept-invite", "decline-invite", "block"),
+    removed_by=("accept-invite", "decline-invite", "decline-all", "block"),
     added_by_events={"invite": "from"},
     removed_by_events={"friend": "with"},
 )
@@ -87,6 +87,7 @@ face = Presentation(
         "list-invite": "Lists the people who have invited you, the oldest invitation first.",
         "accept-invite": "Makes you friends with somebody who has invited you.",
         "decline-invite": "Declines an invitation. The sender may invite you again.",
+        "decline-all": "Declines all invitations. The senders may invite you again.",
         "list-friend": "Lists your friends, the oldest friendship first.",
         "who": "Shows which of your friends are online, and when the others were last here.",
         "unfriend": "Ends a friendship. You can still read your messages.",

@@ -144,6 +144,9 @@ class BBSClient(ServiceClient[Reply]):
     def decline_invite(self, user: str, friend: str) -> Deferred[None]:
         return self.do("decline-invite", user, friend)
 
+    def decline_all(self, user: str) -> Deferred[None]:
+        return self.do("decline-all", user)
+
     def list_friend(self, user: str) -> Deferred[tuple[str, ...]]:
         return self._names("friend", "list-friend", user)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tests.load.attacks.board import BOARD
 from tests.load.attacks.copies import COPIES
 from tests.load.attacks.floods import FLOODS
 from tests.load.attacks.forging import FORGERIES
@@ -15,5 +16,5 @@ from tests.load.attacks.values import Attack
 
 ATTACKS: Mapping[str, Attack] = {
     attack.name: attack
-    for attack in (*FLOODS, *LOGINS, *PLACES, *PAGE, *FORGERIES, *FUZZES, *COPIES)
+    for attack in (*FLOODS, *LOGINS, *PLACES, *BOARD, *PAGE, *FORGERIES, *FUZZES, *COPIES)
 }

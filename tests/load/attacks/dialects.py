@@ -42,6 +42,7 @@ LOGIN = (
 APP = (
     *("list-friend {t}", "list-invite {t}", "list-group {t}", "list-joined {t}", "who {t}"),
     *("invite {t} {w}", "accept-invite {t} {w}", "decline-invite {t} {w}", "unfriend {t} {w}"),
+    "decline-all {t}",
     *("block {t} {w}", "unblock {t} {w}", "list-block {t}", "post {t} {w} {w}", "receive-post {t}"),
     *("send {t} {w} {w}", "send-group {t} {w} {w}", "create-group {t} {w}", "join-group {t} {w}"),
     *("leave-group {t} {w}", "list-member {t} {w}", "history {t} {w}", "listen {t}"),

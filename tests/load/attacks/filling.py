@@ -35,6 +35,9 @@ ATTACKER = "mallory"
 
 ATTACKERS = 200
 
+VICTIM = "victim"
+"""Whom attackers invite."""
+
 POSTS, LENGTH = 2_000, 5_000
 """Posts of `author`, and characters of each."""
 
@@ -75,7 +78,7 @@ def _opened(url: str) -> Iterator[peewee.Database]:
 
 
 def _fill(posts: bool, crowd: bool) -> None:
-    names = [HONEST, ATTACKER, "author", *(f"friend{number}" for number in range(10))]
+    names = [HONEST, ATTACKER, VICTIM, "author", *(f"friend{number}" for number in range(10))]
     names += [f"{HONEST}{number}" for number in range(LOGGING_IN)]
     names += [f"{NEWCOMER}{number}" for number in range(LOGGING_IN)]
     names += [f"{ATTACKER}{number}" for number in range(ATTACKERS)]

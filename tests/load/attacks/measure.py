@@ -194,10 +194,8 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
 def _flood(
     flood: Mapping[str, Any], ports: Mapping[str, int], tokens: Sequence[str]
 ) -> Mapping[str, Any]:
-    words = {
-        key: flood.get(key, "").replace("{token}", tokens[0] if tokens else "")
-        for key in ("opening", "payload")
-    }
+    token = tokens[flood.get("user", 0)] if tokens else ""
+    words = {key: flood.get(key, "").replace("{token}", token) for key in ("opening", "payload")}
     return {**flood, **words, "port": ports[flood["port"]]}
 
 

@@ -233,6 +233,22 @@ def _giving_way() -> None:
     names.IdleConnections.give_way = lambda self, address: False
 
 
+def _long_texts() -> None:
+    """A text costs as much as a short one."""
+    from bbs.rules import auth
+
+    names: Any = auth
+    names.TEXT_UNIT = NO_LIMIT
+
+
+def _told_once() -> None:
+    """People are told of each invitation."""
+    from bbs.board import friends
+
+    names: Any = friends
+    names.QUIET = 0.0
+
+
 PATCHES: Mapping[str, Callable[[], None]] = {
     "descriptors": _descriptors,
     "turns": _turns,
@@ -254,5 +270,7 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "sealed-hints": _sealed_hints,
     "copies": _copies,
     "giving-way": _giving_way,
+    "long-texts": _long_texts,
+    "told-once": _told_once,
 }
 """By the names of limits (`limits.LIMITS`)."""

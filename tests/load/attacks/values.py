@@ -16,8 +16,9 @@ class Attack:
     """One attack.
 
     `floods`: what attackers are told (`attacker.Flood`), with the name of a port for `port`, and
-    `{token}` where the token of the first of `users` belongs, who log in before it begins. What is
-    fuzzed has a `dialect` (`dialects.Dialect`) instead.
+    `{token}` where a token belongs: that of the first of `users`, or of the one whose number is its
+    `user`. They log in before it begins. What is fuzzed has a `dialect` (`dialects.Dialect`)
+    instead.
 
     `limits` are those that defend against it: without them it works. `options` of the server,
     beside those that all have; `posts` and `crowd`: what its database has; `descriptors`: how many

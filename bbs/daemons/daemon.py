@@ -9,6 +9,7 @@ import resource
 import select
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from twisted.application.internet import TimerService
@@ -31,7 +32,7 @@ from bbs.config import ConfigError, Configuration, references
 from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor, measure_steadily
-from bbs.core.errors import Refusal
+from bbs.core.errors import Refusal, Unavailable
 from bbs.core.plugins import PluginUnusable, name_clash
 from bbs.core.threads import Workers
 from bbs.daemons.composition import Runtime, admission_of
@@ -43,7 +44,7 @@ from bbs.protocols.stomp import Broker, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
 from bbs.rules import fleets
 from bbs.storage import engines, migrations
-from bbs.storage.database import Database
+from bbs.storage.database import Database, unused_bytes
 from bbs.storage.engines import DatabaseRefused
 
 RECEIPT_DEADLINE = 2.0  # seconds that a `listen` waits for the broker's confirmation
@@ -61,6 +62,10 @@ DISK_INTERVAL = 2.0
 FREE_DISK, FREE_SHARE = 2**28, 1 / 16
 """Bytes that stay free by default, and the most of a small disk that they may be: sixteen logs of
 10 MiB, a WAL of 16 MiB, and a day of accounts and sessions have room there."""
+
+OWN_SHARE = 1 / 4
+"""How much of that has to be free on the disk itself. The rest may be pages that the database has
+and does not use: what people delete, and what expires, makes no room elsewhere."""
 
 DISK_LOG_INTERVAL = 60.0  # seconds between two lines in the log that the disk is nearly full
 
@@ -351,9 +356,13 @@ class DiskWatch(TimerService):
         floor = self._floor
         if isinstance(floor, str):
             floor = min(FREE_DISK, int(whole * FREE_SHARE))
-        was_low, self._database.disk_is_low = self._database.disk_is_low, free < floor
+        if floor * OWN_SHARE <= free < floor:
+            with suppress(Unavailable):
+                free += await self._database.run(unused_bytes)
+        is_low = free < floor
+        was_low, self._database.disk_is_low = self._database.disk_is_low, is_low
         now = self.clock.seconds()
-        if free < floor and now - self._logged_at >= DISK_LOG_INTERVAL:
+        if is_low and now - self._logged_at >= DISK_LOG_INTERVAL:
             self._logged_at = now
             _log.error(
                 "the disk is nearly full, and nobody may send or post: {free} MiB are free on the"
@@ -362,7 +371,7 @@ class DiskWatch(TimerService):
                 floor=floor >> 20,
                 path=self._path,
             )
-        elif was_low and free >= floor:
+        elif was_low and not is_low:
             _log.info("the disk has room again: {free} MiB", free=free >> 20)
 
 

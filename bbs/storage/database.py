@@ -435,6 +435,17 @@ def gathered(*columns: Any) -> Any:
     return gather(entry).python_value(json.loads)
 
 
+@read_only
+def unused_bytes() -> int:
+    """The bytes of an SQLite file that hold nothing, which are used before it grows."""
+    database: Any = models.database.obj
+    pages, size = (
+        database.execute_sql(f"PRAGMA {each}").fetchone()[0]
+        for each in ("freelist_count", "page_size")
+    )
+    return int(pages * size)
+
+
 def has_round_trips() -> bool:
     """Whether each statement is a round trip to a server, so that one for many callers is faster,
     even if it does more than one for each would."""

@@ -54,6 +54,19 @@ class Watching(SynchronousTestCase):
         self.watch("auto")
         self.assertEqual([self.is_low(4 * MIB), self.is_low(4 * MIB - 1)], [False, True])
 
+    def test_what_the_database_does_not_use(self) -> None:
+        """Who deletes makes room, though the file stays as long; the disk must have some, too."""
+        sqlite: Any = self.database.peewee
+        sqlite.execute_sql("CREATE TABLE thing (text)")
+        sqlite.execute_sql("INSERT INTO thing VALUES (?)", ["x" * 5000])
+        self.watch(20_000)
+        self.assertTrue(self.is_low(19_999))
+        sqlite.execute_sql("INSERT INTO thing VALUES (?)", ["x" * 20_000])
+        self.assertTrue(self.is_low(19_999))
+        sqlite.execute_sql("DELETE FROM thing")
+        self.assertFalse(self.is_low(5_000))
+        self.assertTrue(self.is_low(4_999))
+
     def test_as_operators_say(self) -> None:
         self.watch(100)
         self.assertEqual([self.is_low(100), self.is_low(99)], [False, True])

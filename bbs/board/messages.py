@@ -67,12 +67,14 @@ NEAR = 2**20
 """What other transactions of a sender may store between the question and the lock. Of a sender who
 is so near to the quota, it is looked at again behind the lock."""
 
-LOOKED_AT, BYTES_LOOKED_AT, FREED_AT_ONCE = 500, 2**20, 2**18
-"""The oldest messages of a sender that one new message looks at, what they count together, and what
-those count that it removes: more than the longest line to a thousand readers. If readers still lack
-all that it looks at, the new one is refused."""
+LOOKS = (8, 56, 436)
+"""How many of the oldest messages of a sender one new message looks at, step by step. Nearly always
+the first few are enough. Where readers still lack all of the first two steps, the new message is
+refused, which must not cost much; else all three have 500 short ones, as much as one long one."""
 
-OLDEST_AT_ONCE = 8  # messages that are looked at first when the oldest are removed
+BYTES_LOOKED_AT, FREED_AT_ONCE = 2**20, 2**18
+"""What those count together at the most that are looked at, and those that are removed: more than
+the longest line to a thousand readers counts."""
 
 COLUMNS = (
     MessageRow.id,
@@ -362,8 +364,9 @@ def _make_room(sender: Caller, before: int) -> None:
     over = min(sent - sender.quotas.stored, FREED_AT_ONCE)
     removed: dict[int, int] = {}
     last = looked = freed = 0
-    for at_once in (OLDEST_AT_ONCE, LOOKED_AT - OLDEST_AT_ONCE):
-        if freed >= over or looked >= BYTES_LOOKED_AT:
+    for at_once in LOOKS:
+        is_in_vain = at_once == LOOKS[-1] and not removed
+        if freed >= over or looked >= BYTES_LOOKED_AT or is_in_vain:
             break
         oldest: dict[int, int] = {}
         for number, size in _oldest_of(sender.id, last, before, at_once):

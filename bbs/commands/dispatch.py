@@ -443,14 +443,14 @@ class CostLimits:
 
     def _take(self, payer: Hashable, costs: Costs) -> float:
         wait = self._commands.take(payer, 1.0 if callable(costs.commands) else costs.commands)
-        if costs.deliveries and not callable(costs.deliveries):
-            wait = max(wait, self._deliveries.take(payer, costs.deliveries))
+        if costs.known_deliveries:
+            wait = max(wait, self._deliveries.take(payer, costs.known_deliveries))
         return wait
 
     def give_back(self, payer: Hashable, costs: Costs) -> None:
         self._commands.give_back(payer, 1.0 if callable(costs.commands) else costs.commands)
-        if not callable(costs.deliveries):
-            self._deliveries.give_back(payer, costs.deliveries)
+        if costs.known_deliveries:
+            self._deliveries.give_back(payer, costs.known_deliveries)
 
     def carried_out(self, token: str, user: int, costs: Costs, result: object) -> None:
         """Take the rest of the cost of a request of `user`, which was carried out."""

@@ -294,22 +294,23 @@ class Costs:
     commands: Price = 1.0
     deliveries: Price = 0.0
     by_text: bool = False  # The last argument is a text that is stored: see `stores_text`.
+    of_text: int = 0  # Deliveries more, for a long text.
 
     @cached_property
     def known(self) -> bool:
         """Whether all prices are known before the call."""
         return not (callable(self.commands) or callable(self.deliveries))
 
+    @cached_property
+    def known_deliveries(self) -> float:
+        """The deliveries that are known before the call."""
+        return self.of_text + (0.0 if callable(self.deliveries) else self.deliveries)
+
     def with_text(self, text: str) -> Costs:
         """The costs of a call that stores `text`: a delivery more for each full `TEXT_UNIT`."""
         # A character has four bytes at the most.
         more = len(text.encode()) // TEXT_UNIT if len(text) * 4 >= TEXT_UNIT else 0
-        if not more:
-            return self
-        price = self.deliveries
-        if callable(price):
-            return replace(self, deliveries=lambda result: price(result) + more)
-        return replace(self, deliveries=price + more)
+        return replace(self, of_text=more) if more else self
 
 
 ONE_COMMAND = Costs()

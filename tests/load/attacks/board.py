@@ -13,18 +13,29 @@ LONG = 65_000
 DELIVERIES, A_SECOND, UNIT = 5000, 500, 1024
 """What a user may write at once, and then each second; a text counts once more for each unit."""
 
+QUOTA = 2**21
+"""Bytes that a user may have stored, where that is attacked."""
+
 NO_ROOM = 10**15
 """Bytes that no disk has free."""
 
 
 def _most_bytes(outcome: Outcome) -> Sequence[str]:
     """No more bytes were stored than the user's deliveries pay for."""
-    taken = sum(each["answered"] - sum(each["codes"].values()) for each in outcome.floods)
+    _, *writers = outcome.floods
+    taken = sum(each["answered"] - sum(each["codes"].values()) for each in writers)
     allowed = (DELIVERIES + A_SECOND * outcome.seconds) * UNIT + 10 * LONG
     stored = taken * LONG
     if stored <= allowed:
         return []
     return [f"{stored / outcome.seconds / 1e6:.1f} MB a second were stored"]
+
+
+def _most_kept(outcome: Outcome) -> Sequence[str]:
+    """No more texts were stored than the quota has room for."""
+    (texts,) = outcome.floods
+    kept = (texts["answered"] - sum(texts["codes"].values()) - 1) * LONG
+    return [f"{kept / 1e6:.1f} MB were kept"] if kept > QUOTA else []
 
 
 def _nothing_stored(outcome: Outcome) -> Sequence[str]:
@@ -52,6 +63,7 @@ BOARD: tuple[Attack, ...] = (
         "long-texts",
         "one user writes texts of 65 kB to their own group on 4 connections, and posts some",
         (
+            {"port": "app", "connections": 1, "opening": "listen {token}\n"},
             {
                 "port": "app",
                 "connections": 4,
@@ -63,6 +75,22 @@ BOARD: tuple[Attack, ...] = (
         ("long-texts",),
         users=(ATTACKER,),
         shows=_most_bytes,
+    ),
+    Attack(
+        "hoarding",
+        "one user writes texts of 65 kB to their own group, which nobody receives",
+        (
+            {
+                "port": "app",
+                "connections": 1,
+                "opening": "create-group {token} own\n",
+                "payload": f"send-group {{token}} own {'x' * LONG}\n",
+            },
+        ),
+        ("stored", "long-texts"),
+        users=(ATTACKER,),
+        options={"limits.stored": QUOTA},
+        shows=_most_kept,
     ),
     Attack(
         "full-disk",

@@ -38,6 +38,7 @@ LIMITS: Mapping[str, Limit] = {
         _keys("commands", commands=ANY_RATE),
         _keys("deliveries", deliveries=ANY_RATE),
         Limit("trusted-proxies", {"web.trusted_proxies": ()}),
+        _keys("stored", stored=ANY_NUMBER),
         _keys("free-disk", free_disk=0),
         _keys("invitations", invitations=ANY_RATE),
         # Those without a key.

@@ -68,7 +68,7 @@ class NotOnline(Refusal):
 
 
 class StoredTooMuch(Refusal):
-    text = "You have too many messages under way"  # None of them may go: their readers lack them.
+    text = "Too many of your messages wait for their readers"  # So none of the oldest may go.
     limit = True
 
 

@@ -409,7 +409,7 @@ class Sending(InboxCase):
 
     def test_if_none_can_go_it_is_refused(self) -> None:
         numbers = [self.send(number) for number in range(3)]
-        too_much = "You have too many messages under way"
+        too_much = "Too many of your messages wait for their readers"
         self.refused(too_much, messages.send, self.ann, "bob", self.text)
         self.assertEqual(self.kept(), [0, 1, 2])
         self.call(messages.send, self.bob, "ann", "of one's own")

@@ -62,6 +62,7 @@ class Words(SynchronousTestCase):
             (errors.TooManyAttempts(7), "Too many attempts, try again in 7 s", "too-many-attempts"),
             (TooManyListeners(16), "You listen on 16 connections already", "too-many-listeners"),
             (errors.Unavailable(), "Service unavailable, try again", "unavailable"),
+            (errors.DiskFull(), "The disk is nearly full, try again later", "disk-full"),
             (errors.Stopping(), "Service unavailable, try again", "stopping"),
             (Moved(Address("203.0.113.7", 22223)), "Moved to 203.0.113.7:22223", "moved"),
             (AskLoginServer(), "Ask the login server", "ask-login-server"),
@@ -78,7 +79,10 @@ class Words(SynchronousTestCase):
             {
                 "group-full",
                 "has-too-many-friends",
+                "has-too-many-invitations",
                 "inbox-full",
+                "invites-too-many",
+                "stored-too-much",
                 "too-many-blocked",
                 "too-many-friends",
                 "too-many-groups",

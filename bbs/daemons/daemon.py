@@ -342,11 +342,17 @@ class DiskWatch(TimerService):
         in_thread: Callable[..., Deferred[Any]],
         space: Callable[[str], tuple[int, int]] = disk_space,
     ) -> None:
-        super().__init__(DISK_INTERVAL, lambda: Deferred.fromCoroutine(self._look()))
-        self.clock = reactor
+        TimerService.__init__(self, DISK_INTERVAL, lambda: Deferred.fromCoroutine(self._tick()))
+        self.clock = self._reactor = reactor
         self._database, self._path, self._floor = database, path, floor
         self._in_thread, self._space = in_thread, space
         self._logged_at = float("-inf")
+
+    async def _tick(self) -> None:
+        try:
+            await self._look()
+        except Exception:  # After an error the timer would stop.
+            _log.failure("a look at the free disk failed")
 
     async def _look(self) -> None:
         try:
@@ -361,7 +367,7 @@ class DiskWatch(TimerService):
                 free += await self._database.run(unused_bytes)
         is_low = free < floor
         was_low, self._database.disk_is_low = self._database.disk_is_low, is_low
-        now = self.clock.seconds()
+        now = self._reactor.seconds()
         if is_low and now - self._logged_at >= DISK_LOG_INTERVAL:
             self._logged_at = now
             _log.error(

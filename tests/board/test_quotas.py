@@ -405,7 +405,8 @@ class Sending(InboxCase):
         for number in range(1, 5):
             self.receive(self.send(number))
         self.assertEqual(self.kept(), [0, 3, 4])
-        self.assertEqual(len(self.call(messages.fetch, [Cursor(self.cat.id, 0)]).popitem()[1]), 1)
+        cursor = Cursor(self.cat.id, 0)
+        self.assertEqual(len(self.call(messages.fetch, [cursor])[cursor]), 1)
 
     def test_if_none_can_go_it_is_refused(self) -> None:
         numbers = [self.send(number) for number in range(3)]
@@ -459,9 +460,9 @@ class Sending(InboxCase):
         self.ann = replace(self.ann, quotas=Quotas(stored=600 * 321))
         text = "x" * 60_000
         whose = (self.ann.id, "ann", "bob", False, "x", 0.0, 321)
-        fields = (MessageRow.sent_by, MessageRow.sender, MessageRow.target, MessageRow.to_group)
-        fields += (MessageRow.text, MessageRow.stored, MessageRow.size)
-        add(MessageRow, [whose] * 600, *fields)
+        people = (MessageRow.sent_by, MessageRow.sender, MessageRow.target, MessageRow.to_group)
+        others = (MessageRow.text, MessageRow.stored, MessageRow.size)
+        add(MessageRow, [whose] * 600, *people, *others)
         Inbox.update(sent=600 * 321).where(Inbox.user == self.ann.id).execute()
         for _ in range(3):
             self.receive(self.call(messages.send, self.ann, "bob", text).event.id)

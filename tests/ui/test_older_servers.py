@@ -44,6 +44,8 @@ class ForYou(Untold, test_people.ForYou):
 class Words(Untold, test_people.Words):
     """Shorter names, and what commands do."""
 
+    unexplained = (*test_people.Words.unexplained, "decline-all")  # Newer than they are.
+
 
 class Talking(Untold, test_conversation.Talking):
     """Lines that go to a partner."""

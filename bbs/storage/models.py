@@ -139,7 +139,7 @@ class KnownNetwork(Table):
     """A network that a user has logged in from: a right password or a device token proved it. The
     latest few of each user are kept; the limits on logins let them in before strangers."""
 
-    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
     user_id: int
     network = peewee.CharField(64)  # One of `bbs.core.addresses.networks`, of the middle width.
     used = peewee.DoubleField()  # Seconds since the epoch, to a day.

@@ -29,7 +29,7 @@ from bbs.commands.accounts import locate
 from bbs.commands.context import Ask, AskLoginServer, Moved, ServerContext, failure, success
 from bbs.core import audit, tracing
 from bbs.core.addresses import counted_as
-from bbs.core.errors import DiskFull, Refusal
+from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.values import Rate, Trouble
 from bbs.limits.connections import Networks
 from bbs.limits.rate_limits import Buckets
@@ -180,7 +180,7 @@ class Dispatcher:
             return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
         outcome = self._home.database.run(self._guards[command.name], request, now)
         answer: Deferred[Any] = outcome.addCallback(self._reply_to, request, connection)
-        return answer.addErrback(self._fail, connection)
+        return answer.addErrback(self._fail, command, connection)
 
     async def _for_anybody(self, request: Request, ask: Ask) -> Reply:
         """Carry out a request that takes no token."""
@@ -193,7 +193,7 @@ class Dispatcher:
             assert command.handler is not None  # The table has a rule or a handler of each.
             return _reply(command, await command.handler(ask, *request.arguments))
         except Refusal as error:
-            return failure(error, ask.connection, self._home.tally)
+            return self._refuse(error, command, ask.connection)
         except Exception as error:
             self._count_bug(error)
             raise
@@ -257,9 +257,15 @@ class Dispatcher:
         seat = seats.get(user.id)
         return Moved(seat.address) if seat else AskLoginServer()
 
-    def _fail(self, error: Failure, connection: IConnection) -> Any:
+    def _refuse(self, error: Refusal, command: Command, connection: IConnection) -> Reply:
+        # Clients, older ones too, know that they may try everything else again.
+        if isinstance(error, DiskFull) and not self._costs[command.name].by_text:
+            error = Unavailable()
+        return failure(error, connection, self._home.tally)
+
+    def _fail(self, error: Failure, command: Command, connection: IConnection) -> Any:
         if isinstance(error.value, Refusal):
-            return failure(error.value, connection, self._home.tally)
+            return self._refuse(error.value, command, connection)
         self._count_bug(error.value)
         return error
 

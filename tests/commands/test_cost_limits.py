@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.commands.dispatch import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
 from bbs.config import Configuration, Limits
+from bbs.core.errors import DiskFull
 from bbs.framework import (
     Caller,
     Command,
@@ -368,3 +369,14 @@ class WithoutRoom(ChargingCase):
         self.assertTrue(database.available)
         database.disk_is_low = False
         self.assertIsNone(self.said(f"say {self.ann} hello"))
+
+    def test_a_database_that_cannot_write(self) -> None:
+        """Everything but texts is refused as by one that is away."""
+        self.service.slow.hold()
+        peers = [self.come() for _ in range(2)]
+        for peer, line in zip(peers, (f"say {self.ann} hello", f"look {self.ann}"), strict=True):
+            peer.say(line)
+        while self.service.slow.waiting:
+            self.service.slow.waiting.pop().fail(DiskFull())
+        codes = [each["code"] for peer in peers for each in peer.heard()]
+        self.assertEqual(codes, ["disk-full", "unavailable"])

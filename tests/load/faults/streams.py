@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from bbs.client import BadReply, BBSClient, ChatMessage, Lost, Refused, Unreachable
-from bbs.core.errors import Unavailable
+from bbs.core.errors import DiskFull, Unavailable
 from tests.integration.service import run
 from tests.load.faults.figures import Figures
 from tests.load.faults.parts import pause
@@ -86,7 +86,7 @@ class Stream(ABC):
             await pause(self._pause)
 
     def _refused(self, number: int, refusal: Refused) -> None:
-        if refusal.reply.code == Unavailable.code:
+        if refusal.reply.code in (Unavailable.code, DiskFull.code):
             self.unavailable.add(number)
         else:
             self.figures.complain(f"{self.name} {number}: {refusal.reply.code}: {refusal}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
+from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IListeningPort
 
 from bbs.client.tls import Trust, TrustUnusable, load_trust, tls_endpoints
 from bbs.core.addresses import ServerPlace, reached_at
@@ -37,9 +41,15 @@ class TelnetGateway(Daemon):
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))
         for place in telnet.listen:
-            bound = (await self._listen(place, factory)).getHost()
+            port = await self._listen(place, factory)
+            bound_accepts(port)
+            bound = port.getHost()
             if self.address is None and isinstance(bound, IPv4Address | IPv6Address):
                 self.address = reached_at(bound.host), bound.port
+        # What is there now stays. Otherwise each full collection looks through it, which takes 25
+        # to 50 ms, and a crowd of visits causes several.
+        gc.collect()
+        gc.freeze()
 
 
 def trust(ca: str) -> Trust:
@@ -51,3 +61,20 @@ def trust(ca: str) -> Trust:
         return load_trust(ca)
     except TrustUnusable as error:
         raise CannotStart(f"telnet.server: {error}") from error
+
+
+MOST_ACCEPTS = 4
+"""Connections that are accepted in a turn of the reactor. A visit has some six events, of which a
+turn handles 32: so a crowd waits in the system's queue, and not in the reactor, where somebody who
+is there already would wait for a turn of each."""
+
+
+def bound_accepts(port: IListeningPort) -> None:
+    """Have `port` accept at most `MOST_ACCEPTS` connections in a turn, if it is Twisted's own.
+
+    Twisted accepts 100, and 20 more after each turn in which there were as many.
+    """
+    if isinstance(port, tcp.Port):
+        # Twisted has no option for this, and assigns the attribute itself (`tcp.Port.doRead`).
+        bounded = property(lambda port: MOST_ACCEPTS, lambda port, number: None)
+        port.__class__ = type("BoundedPort", (type(port),), {"numberAccepts": bounded})

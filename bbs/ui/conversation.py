@@ -510,14 +510,14 @@ def help_of(conversation: Conversation, word: str) -> Iterator[str]:
 
 def help_lines(conversation: Conversation) -> Iterator[str]:
     """All commands of the service and the client, under the service's headings if it has some."""
-    groups = conversation.client.vocabulary.presentation.groups
+    groups, builtins = conversation.client.vocabulary.presentation.groups, conversation.builtins
     commands = {each.name: each for each in listed_commands(conversation)}
     for heading, names in groups.items():
         shown = [commands.pop(name) for name in names if name in commands]
         yield from _indent(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
-    others = [each for each in commands.values() if each.name not in conversation.builtins]
+    others = [each for each in commands.values() if each.name not in builtins]
     yield from _indent("Others:" if groups else "", [usage(conversation, each) for each in others])
-    own = [each for each in conversation.builtins.values() if each.name not in HIDDEN]
+    own = [each for each in builtins.values() if each.name not in HIDDEN]
     lines = [f"{each.usage}  ({each.help})" for each in own]
     yield from _indent("Of this client:" if groups else "", lines)
     if conversation.current and not conversation.single_user:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.daemons import telnet
 from bbs.core.clock import IReactor
-from bbs.daemons.telnet import TelnetGateway
+from bbs.daemons.telnet import MOST_ACCEPTS, TelnetGateway, bound_accepts
 from bbs.limits.connections import Admission, Networks
 from tests.ui.gateway.case import Socket
 
@@ -72,6 +76,7 @@ class TapTests(SynchronousTestCase):
         """Which server is asked when somebody types a command, and what it hears."""
         connection, _ = self.person(factory)
         connection.dataReceived(b"posts\r\n")
+        self.reactor.advance(0)  # its turn
         self.reactor.advance(1.0)
         ((host, port, client, *_),) = self.reactor.tcpClients
         asked, protocol = Socket(), client.buildProtocol(IPv4Address("TCP", "192.0.2.1", port))
@@ -125,3 +130,25 @@ class TapTests(SynchronousTestCase):
         self.path.write_text("[telnet]\nserver = 'nowhere'\n")
         problem = self.assertRaises(SystemExit, self.start)
         self.assertIn("telnet.server must be", str(problem))
+
+
+class AcceptingTests(SynchronousTestCase):
+    def test_a_turn_accepts_a_few(self) -> None:
+        from twisted.internet.selectreactor import SelectReactor
+
+        came: list[object] = []
+        factory = Factory()
+        factory.buildProtocol = came.append  # type: ignore[assignment,method-assign]
+        reactor: Any = SelectReactor()  # type: ignore[no-untyped-call]
+        self.addCleanup(reactor.removeAll)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.connectionLost, Failure(ConnectionDone()))
+        bound_accepts(port)
+        for _ in range(3 * MOST_ACCEPTS):
+            self.addCleanup(socket.create_connection(port.socket.getsockname()).close)
+        for turn in range(1, 4):
+            port.doRead()
+            self.assertEqual(len(came), turn * MOST_ACCEPTS)
+
+    def test_other_ports_stay_as_they_are(self) -> None:
+        bound_accepts(MemoryReactorClock().listenTCP(0, Factory()))

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 IAC = 0xFF
 DONT, DO, WONT, WILL = 0xFE, 0xFD, 0xFC, 0xFB
@@ -132,6 +133,13 @@ class Side(Enum):
     THEIRS = "theirs"
 
 
+@cache
+def _willing(ours: Sequence[int], theirs: Sequence[int]) -> Sequence[tuple[Side, int]]:
+    """The options that this side offers and asks for. All connections share the pairs."""
+    pairs = [(Side.OURS, option) for option in ours]
+    return [*pairs, *((Side.THEIRS, option) for option in theirs)]
+
+
 class Options:
     """The options of one connection: this side is ready to do `ours`, and the other side may do
     `theirs`. All others are refused."""
@@ -145,8 +153,7 @@ class Options:
 
     def offer(self) -> bytes:
         """Ask for all of them that are not on or asked for."""
-        willing = [(Side.OURS, option) for option in self._ours]
-        willing += [(Side.THEIRS, option) for option in self._theirs]
+        willing = _willing(tuple(self._ours), tuple(self._theirs))
         asked = [each for each in willing if each not in self._is_on]
         self._is_on |= dict.fromkeys(asked, False)
         return b"".join(_say(side, True, option) for side, option in asked)

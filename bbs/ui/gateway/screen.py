@@ -69,6 +69,10 @@ class LineDisplay:
             self._write(f"\r{_CLEAR_TO_END}" if self.edits else "\n")
         self._forget()
 
+    def found(self, prompt: str) -> None:
+        """Take note of a prompt that the last row has already."""
+        self._drawn = prompt
+
     def entered(self) -> None:
         """Leave the input line on the screen, and go on below it."""
         if self.edits:
@@ -167,9 +171,11 @@ class LineDisplay:
         return self.encoding.width(text)
 
 
-def prompt_text(host: str, conversation: Conversation, at_work: bool) -> str:
+def prompt_text(host: str, conversation: Conversation | None, at_work: bool) -> str:
     """The prompt: who speaks to whom, `ann> ` or `ann>bob> `; while a line is carried out, its
     place in the queue for an app server."""
+    if conversation is None:
+        return "" if at_work else f"{host}> "
     if at_work:
         waiting = conversation.status.waiting
         return f"{waiting_line(waiting)} " if waiting else ""

@@ -276,4 +276,19 @@ FLOODS: tuple[Attack, ...] = (
         )
         for port in ("login", "telnet")
     ),
+    Attack(
+        "telnet-help",
+        "4,000 visits by telnet that type help and end",
+        (
+            {
+                "port": "telnet",
+                "connections": 4000,
+                "addresses": 400,
+                "payload": "help\r\nexit\r\n",
+                "times": 1,
+                "reopens": False,
+            },
+        ),
+        ("visit-turns",),
+    ),
 )

@@ -249,6 +249,27 @@ def _told_once() -> None:
     names.QUIET = 0.0
 
 
+def _visit_turns() -> None:
+    """A gateway makes a session for each connection at once, and does all work when it comes."""
+    from bbs.daemons import telnet
+    from bbs.ui.gateway import connection, session
+
+    queue: Any = session.RunQueue
+    queue.add = lambda self, host, work: self._clock.callLater(0, work)
+    gateway: Any = telnet
+    gateway.bound_accepts = lambda port: None
+    visits: Any = connection.GatewayConnection
+    begin = visits.connectionMade
+
+    def early(self: Any) -> None:
+        begin(self)
+        self._peer = self._new_peer()
+        self._begin_session()
+        self._session._converse()
+
+    visits.connectionMade = early
+
+
 PATCHES: Mapping[str, Callable[[], None]] = {
     "descriptors": _descriptors,
     "turns": _turns,
@@ -272,5 +293,6 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "giving-way": _giving_way,
     "long-texts": _long_texts,
     "told-once": _told_once,
+    "visit-turns": _visit_turns,
 }
 """By the names of limits (`limits.LIMITS`)."""

@@ -26,8 +26,8 @@ from zope.interface import implementer
 from bbs.client import Address
 from bbs.protocols.connection_state import LINGER
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.ui.gateway.connection import PIECE, STOPPING, Backpressure
-from bbs.ui.gateway.session import BURST, NEGOTIATION_DEADLINE
+from bbs.ui.gateway.connection import NEGOTIATION_DEADLINE, PIECE, STOPPING, Backpressure
+from bbs.ui.gateway.session import BURST
 from tests.client.case import APP_1, OwnClock
 from tests.protocols.line.tools import WireSocket
 from tests.ui.gateway.case import GatewayCase, Visitor, window
@@ -126,6 +126,16 @@ class LimitTests(GatewayCase):
         self.assertEqual(sum(shown), 100)
         self.assertLessEqual(max(shown), FEW)
 
+    def test_what_waits_for_telnet_has_a_bound(self) -> None:
+        telnet = self.visitor()
+        telnet.send(b"\r\n" + b"nonsense\r\n" * 2000)
+        self.assertFalse(telnet.socket.reading)
+        self.assertNotIn(b"nonsense", telnet.new)
+        self.network.advance(NEGOTIATION_DEADLINE)
+        self.network.advance(60.0)
+        self.assertTrue(telnet.socket.reading)
+        self.assertEqual(telnet.new.count(b"Unknown command nonsense"), 2000)
+
     def test_nor_is_what_waits_for_a_reply(self) -> None:
         go_on = self.hold("ping")
         nc = self.pipe("login ann 1")
@@ -198,7 +208,7 @@ class LimitTests(GatewayCase):
         producer = IPushProducer(nc.connection)
         nc.send("help\n" * 10)
         nc.forget()
-        nc.connection.dataReceived(b"help\n")
+        nc.send("help\n")
         producer.pauseProducing()
         nc.send("help\n")
         self.assertEqual(nc.text.count("register"), 1)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from functools import partial
 from ipaddress import ip_network
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.limits.connections import OVERSHOOT, Admission, Door, Networks
 from bbs.protocols.connection_state import LINGER, RejectedConnection
 from bbs.ui.conversation import Conversation
-from bbs.ui.gateway.connection import DESCRIPTORS, GatewayClient, GatewayConnection
-from bbs.ui.gateway.session import GatewaySession
+from bbs.ui.gateway.connection import (
+    DESCRIPTORS,
+    NEGOTIATION_DEADLINE,
+    GatewayClient,
+    GatewayConnection,
+)
+from bbs.ui.gateway.session import SLICE, GatewaySession, RunQueue
 from tests.ui.gateway.case import GatewayCase, Socket, Visitor
 
 REFUSAL = b"Too many connections\n"
@@ -136,6 +145,109 @@ class JammedTests(Case):
         self.assertIsNone(self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
 
 
+class BusyClock(Clock):
+    """A clock by which each look at it takes a fifth of what a turn has for visits."""
+
+    def seconds(self) -> float:
+        self.rightNow += SLICE / 5
+        return self.rightNow
+
+    def turn(self) -> None:
+        """Call what is there, and not what is added meanwhile."""
+        due, self.calls = self.calls, []
+        for call in due:
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+
+class RunQueueTests(SynchronousTestCase):
+    """Who comes from where: a host, and the order in which its work was added."""
+
+    def setUp(self) -> None:
+        self.clock = BusyClock()
+        self.queue = RunQueue(self.clock)
+        self.done: list[str] = []
+
+    def add(self, *hosts: str) -> None:
+        for host in hosts:
+            self.queue.add(host, partial(self.done.append, host))
+
+    def turn(self) -> list[str]:
+        """What is done in the next turn."""
+        self.done.clear()
+        self.clock.turn()
+        return [*self.done]
+
+    def test_a_turn_does_some_of_it(self) -> None:
+        self.add(*["192.0.2.1"] * 20)
+        self.assertEqual(self.done, [])
+        first = len(self.turn())
+        self.assertIn(first, range(2, 6))
+        turns = 1
+        while self.clock.calls:
+            self.assertLessEqual(len(self.turn()), first)
+            turns += 1
+        self.assertGreaterEqual(turns, 20 / first)
+
+    def test_a_crowd_from_elsewhere_is_not_waited_for(self) -> None:
+        self.add(*(f"10.1.{number}.1" for number in range(50)), "192.0.2.1")
+        self.assertEqual(self.turn()[:2], ["10.1.0.1", "192.0.2.1"])
+
+    def test_nor_is_one_address_of_the_same_network(self) -> None:
+        self.add(*["10.1.0.1"] * 50, "10.1.0.2")
+        self.assertEqual(self.turn()[:3], ["10.1.0.1", "10.1.0.2", "10.1.0.1"])
+
+    def test_an_ipv6_host_has_one_turn_for_all_its_addresses(self) -> None:
+        self.add(*(f"2001:db8::{number}" for number in range(50)), "2001:db8:0:1::1")
+        self.assertEqual(self.turn()[1], "2001:db8:0:1::1")
+
+    def test_who_has_no_address_has_turns_too(self) -> None:
+        self.add("", "192.0.2.1", "")
+        self.assertEqual(self.turn()[:3], ["", "192.0.2.1", ""])
+
+    def test_what_is_added_meanwhile_waits(self) -> None:
+        self.queue.add("192.0.2.1", lambda: self.add("192.0.2.1"))
+        self.assertEqual(self.turn(), [])
+        self.assertEqual(self.turn(), ["192.0.2.1"])
+
+    def test_what_fails_stops_nobody(self) -> None:
+        self.queue.add("192.0.2.1", lambda: 1 // 0)
+        self.add("192.0.2.2")
+        self.assertEqual(self.turn(), ["192.0.2.2"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_turn_may_be_given_up(self) -> None:
+        given_up, kept = self.queue.turn("192.0.2.1"), self.queue.turn("192.0.2.1")
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        self.clock.turn()
+        self.successResultOf(kept)
+
+
+class HelpTests(GatewayCase):
+    """A crowd asks for help at one time, and somebody else asks for something."""
+
+    def test_who_comes_from_elsewhere_does_not_wait_for_a_crowd(self) -> None:
+        person = self.pipe("help")
+        crowd = [self.visitor(f"198.51.100.{number}") for number in range(100)]
+        for each in crowd:
+            each.connection.dataReceived(b"help\n")
+        person.forget()
+        person.connection.dataReceived(b"encoding\n")
+        helped: list[int] = []
+        write = person.socket.write
+
+        def answered(data: bytes) -> None:
+            helped.append(sum(b"list-friend" in each.socket.value() for each in crowd))
+            write(data)
+
+        person.socket.write = answered  # type: ignore[method-assign]
+        person.settle()
+        self.assertIn(b"UTF-8", person.new)
+        self.assertLess(helped[0], 10)
+        self.assertTrue(all(b"list-friend" in each.socket.value() for each in crowd))
+
+
 class LeavingTests(GatewayCase):
     """When thousands leave at once, the garbage collector would hold up all others for what it has
     to look through. So nothing of who has left is left to it."""
@@ -152,9 +264,9 @@ class LeavingTests(GatewayCase):
         names = (type(each).__qualname__ for each in gc.get_objects() if isinstance(each, THEIRS))
         return Counter(names)
 
-    def goes(self, visitor: Visitor) -> None:
+    def goes(self, visitor: Visitor, parts: int = len(THEIRS)) -> None:
         """Somebody leaves, and nothing refers to what was theirs."""
-        self.assertEqual(len(self.there()), len(THEIRS))
+        self.assertEqual(len(self.there()), parts)
         visitor.leave()
         self.network.advance(3.0)
         visitor.socket.producer = None  # as transports do when they are lost
@@ -163,12 +275,25 @@ class LeavingTests(GatewayCase):
         self.assertEqual(self.there(), Counter())
 
     def test_of_who_was_silent(self) -> None:
-        self.goes(self.visitor())
+        self.goes(self.visitor(), parts=1)
 
     def test_of_who_was_greeted(self) -> None:
         silent = self.visitor()
         self.network.advance(10.0)
-        self.goes(silent)
+        self.goes(silent, parts=1)
+
+    def test_of_who_typed_no_whole_line(self) -> None:
+        typing = self.visitor()
+        typing.send("hel")
+        self.goes(typing, parts=1)
+
+    def test_of_who_has_no_answer_to_negotiation(self) -> None:
+        telnet = self.visitor()
+        telnet.send("help\r\nexit\r\n")
+        self.assertEqual(len(self.there()), 1)
+        self.network.advance(NEGOTIATION_DEADLINE)
+        self.assertTrue(telnet.is_over)
+        self.goes(telnet)
 
     def test_of_who_typed(self) -> None:
         self.goes(self.pipe("help", "nonsense"))
@@ -188,4 +313,4 @@ class LeavingTests(GatewayCase):
         IHalfCloseableProtocol(silent.connection).writeConnectionLost()
         self.network.advance(LINGER + 0.1)
         self.assertTrue(silent.socket.disconnected)
-        self.goes(silent)
+        self.goes(silent, parts=1)

@@ -25,7 +25,14 @@ from bbs.client.connection import ConnectionPool, endpoint_to
 from bbs.client.echo_filter import EchoFilter
 from bbs.client.errors import ClientError, Incomplete, NotTrusted, Refused
 from bbs.client.listener import Hearer, UserListener
-from bbs.client.replies import ChatMessage, Origin, ServiceEvent, ServiceReply, Waiting
+from bbs.client.replies import (
+    MOST_VALUES,
+    ChatMessage,
+    Origin,
+    ServiceEvent,
+    ServiceReply,
+    Waiting,
+)
 from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo, command_infos, make_request
 from bbs.client.routing import LocalUser, Router
 from bbs.core import tracing
@@ -57,7 +64,7 @@ class ReplyParts:
         self._backwards = backwards
         self._name = first.list_name
         self._most = most
-        self._size = 0
+        self._size = self._values = 0
         self._lists: list[list[object]] = []
         self._asked: set[str] = set()
         self._more: object = None
@@ -73,6 +80,8 @@ class ReplyParts:
             self.end(_NOT_A_PART)
         elif self._size + part.size > self._most:
             self.end(f"there are over {_mebibytes(self._most)}")
+        elif self._values + part.values > MOST_VALUES:
+            self.end(f"there are over {MOST_VALUES:,} values")
         else:
             self._take(part)
 
@@ -85,6 +94,7 @@ class ReplyParts:
         entries = part.members.get(part.list_name or "")
         self._lists.append(entries if isinstance(entries, list) else [])
         self._size += part.size
+        self._values += part.values
         self._more = part.members.get("more")
         self.cursor = part.cursor
         if self.cursor is None or self._name is None:

@@ -27,7 +27,10 @@ from bbs.core.addresses import Address
 from bbs.core.errors import TooManyConnections
 from bbs.protocols.commands import UnknownCommand
 
-MAX_REPLY = 64 * 1024 * 1024  # bytes of one line; a long list may have some megabytes
+MAX_REPLY = 4 * 1024 * 1024
+"""Bytes of one line. Replies have 1 MiB at most, but servers of version 0.1.0 send a list in one
+line, however long it is. A line takes up to 25 times its size in memory: 60 MB took 3.3 GiB."""
+
 CONNECT_TIMEOUT = 10.0  # s until a server that does not answer at all counts as unreachable
 GREETING_DEADLINE = 10.0  # s for the reply to the first request on a new connection
 HANDSHAKE_DEADLINE = 8.0  # s for the handshake of TLS

@@ -27,7 +27,12 @@ LAST_TIME = 253_402_128_000.0
 """The last time that is accepted, in seconds since the epoch: a day, for time zones, before the
 year 10,000, which calendars do not have."""
 
-DEEPEST = 100  # lists and objects within each other: deeper ones could not be shown as JSON again
+DEEPEST = 32  # lists and objects within each other: the deepest, a presentation, has five
+
+MOST_VALUES = 1_000_000
+"""Values in one line, and in all parts of one list: each takes up to 90 bytes of memory, and as few
+as three on the wire. A list of 200,000 posts has as many."""
+
 LONGEST_CURSOR = 1000  # characters
 LONGEST_DEVICE = 1000  # characters
 
@@ -168,13 +173,15 @@ class Origin:
 class ServiceReply:
     """One reply. The members of a login's reply hold the token, so they are in no repr and no log.
 
-    `size` is in bytes on the wire, 0 if the reply did not come by it. If the list of a reply is not
+    `size` is in bytes on the wire, 0 if the reply did not come by it; `values` is how many values
+    they may have. If the list of a reply is not
     complete (`has_more`), `lacking` says why, in a few words.
     """
 
     members: Mapping[str, object] = field(repr=False)
     size: int = field(default=0, repr=False, compare=False)
     lacking: str = field(default="", repr=False, compare=False)
+    values: int = field(default=0, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -255,17 +262,31 @@ class ServiceReply:
         raise BadReply(f"The server gave no usable list under {member!r}")
 
 
-def _is_deep(members: object) -> bool:
-    level, depth = [members], 0
-    while level and depth <= DEEPEST:
-        depth += 1
-        level = [
-            inner
-            for each in level
-            if isinstance(each, (dict, list))
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-    return depth > DEEPEST
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+
+
+def _is_deep(text: str) -> bool:
+    """Whether lists and objects are more than `DEEPEST` within each other, or have no end.
+
+    This is asked before a line is decoded, as decoding takes the memory. No step looks at single
+    characters in Python: 4 MiB take 20 to 120 ms.
+    """
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    # Without escaped ones, every second piece between quotation marks is a text.
+    outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    brackets = outside.encode("ascii", "ignore").translate(_SQUARE, _OTHERS)
+    for _ in range(DEEPEST):
+        brackets = brackets.replace(b"[]", b"")  # the innermost ones
+        if not brackets:
+            return False
+    return True
+
+
+def _count_values(line: bytes) -> int:
+    """The values in a line, at most: texts may have some of these characters too."""
+    return line.count(b",") + line.count(b"[") + line.count(b"{")
 
 
 def _finite(text: str) -> float:
@@ -284,18 +305,20 @@ def read_line(
 ) -> ServiceReply | Mapping[str, object]:
     """Read a line from a server: a reply, or an event as its members. ValueError if neither.
 
-    JSON has no `NaN` and no `Infinity`. A line with one of them is malformed, and so is a line with
+    Too many values, or too deep ones, are malformed, and found before the line is decoded. JSON has
+    no `NaN` and no `Infinity`. A line with one of them is malformed, and so is a line with
     a number that Python reads as infinite, such as `1e999`: it could not be written as JSON again.
     """
-    try:
-        members = _JSON.decode(line.decode(json.detect_encoding(line), "surrogatepass"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(members):
+    values = _count_values(line)
+    if values > MOST_VALUES:
+        raise ValueError("too many values")
+    text = line.decode(json.detect_encoding(line), "surrogatepass")
+    if _is_deep(text):
         raise ValueError("nested too deeply")
+    members = _JSON.decode(text)
     if isinstance(members, dict):
         if isinstance(members.get("event"), str):
             return members
         if members.get("status") in (0, 1):
-            return reply_class(members, len(line))
+            return reply_class(members, len(line), values=values)
     raise ValueError("neither a reply nor an event")

@@ -8,6 +8,7 @@ from itertools import count, cycle
 
 from bbs.client import BBSClient, Incomplete, Post, Reply
 from bbs.client.client import MOST_BYTES, MOST_PARTS, PARTS_PATIENCE, ReplyParts
+from bbs.client.replies import MOST_VALUES
 from bbs.testing import Link
 from bbs.ui.gateway import connection
 from bbs.ui.output import JSONFormat
@@ -235,6 +236,13 @@ class LackingTests(Case):
         self.assertEqual(len(reply.names("friend")), 9)
         self.assertEqual(reply.members["more"], "c9")
         self.assertEqual(reply.lacking, "there are over 0.00954 MiB")
+
+    def test_it_has_so_many_values(self) -> None:
+        self.log_in("ann")
+        self.server.going_on = self.endless(friend=[[]] * (MOST_VALUES // 5))
+        reply = self.reply("list-friend ann")
+        self.assertEqual(reply.lacking, f"there are over {MOST_VALUES:,} values")
+        self.assertEqual(reply.members["more"], "c2")
 
     def test_it_takes_so_long(self) -> None:
         held: list[Link] = []

@@ -38,8 +38,11 @@ PAUSE = 0.05  # seconds from one turn to the next: 20 a second, more than an eye
 TURN = 250  # lines at most in a turn: some milliseconds, so that a key never has to wait
 
 MOST_HELD = 10_000
-MOST_CHARACTERS = 4 * 1024 * 1024
 """The latest lines that wait while the person reads something else, which may take days."""
+
+MOST_CHARACTERS = 4 * 1024 * 1024
+"""Characters of the latest lines that wait, also for their turns: a server may send more than a
+terminal takes."""
 
 
 @dataclass(eq=False, repr=False)
@@ -53,22 +56,27 @@ class Scrollback:
     _turn: IDelayedCall | None = None
     _last: float = -PAUSE  # time of the last turn
     _held: bool = False
-    _size: int = 0  # of the lines that wait while it is held, in characters
+    _size: int = 0  # of the lines that wait, in characters
     _left_out: int = 0
 
     def add(self, fragments: Fragments) -> None:
         """Show lines after those added before: at once, if the last turn was a while ago."""
         self._waiting.append(fragments)
-        if self._held:
-            self._size += fragment_list_len(list(fragments))
-            while len(self._waiting) > MOST_HELD or self._size > MOST_CHARACTERS:
-                self._size -= fragment_list_len(list(self._waiting.popleft()))
-                self._left_out += 1
+        self._size += fragment_list_len(list(fragments))
+        most = MOST_HELD if self._held else len(self._waiting)
+        while self._waiting and (len(self._waiting) > most or self._size > MOST_CHARACTERS):
+            self._take()
+            self._left_out += 1
         self._plan()
+
+    def _take(self) -> Fragments:
+        fragments = self._waiting.popleft()
+        self._size -= fragment_list_len(list(fragments))
+        return fragments
 
     def hold(self) -> None:
         """Write nothing until `release`, while the person reads something else."""
-        self._held, self._size = True, sum(fragment_list_len(list(one)) for one in self._waiting)
+        self._held = True
 
     def release(self) -> None:
         self._held = False
@@ -84,6 +92,7 @@ class Scrollback:
         if self._waiting:
             self._printer.print(list(self._waiting))
             self._waiting.clear()
+            self._size = 0
 
     def _note_left_out(self) -> None:
         if self._left_out:
@@ -91,10 +100,12 @@ class Scrollback:
             history = history_command(self._vocabulary)
             where = f"; {visible(history)} NAME has messages" if history else ""
             words = f"{count:,} came before these and are left out here{where}."
-            self._waiting.appendleft(theme.notice(words))
+            notice = theme.notice(words)
+            self._waiting.appendleft(notice)
+            self._size += fragment_list_len(list(notice))
 
     def _plan(self) -> None:
-        if self._turn is None and self._waiting and not self._held:
+        if self._turn is None and (self._waiting or self._left_out) and not self._held:
             pause = max(0.0, self._last + PAUSE - self._clock.seconds())
             self._turn = self._clock.callLater(pause, self._take_turn)
 
@@ -102,8 +113,9 @@ class Scrollback:
         self._turn = None
         if self._held:
             return
+        self._note_left_out()
         count = min(TURN, len(self._waiting))
-        self._printer.print([self._waiting.popleft() for _ in range(count)])
+        self._printer.print([self._take() for _ in range(count)])
         self._last = self._clock.seconds()
         self._plan()
 

@@ -20,7 +20,16 @@ from tests.load.attacks.filling import PASSWORD, Template
 from tests.load.attacks.forging import FORGING
 from tests.load.attacks.server import Target, attacked
 from tests.load.attacks.tools import Tool, tool
-from tests.load.attacks.values import KINDS, YARDSTICK, Attack, Memory, Outcome, Plan, Waits
+from tests.load.attacks.values import (
+    HOSTILE,
+    KINDS,
+    YARDSTICK,
+    Attack,
+    Memory,
+    Outcome,
+    Plan,
+    Waits,
+)
 from tests.load.bench.processes import Failed, echo
 
 LYING = "lying broker"
@@ -187,6 +196,8 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
     job["seconds"] = plan.during if attack.tool == "copies" else plan.patience
     if attack.dialect == "stomp":
         job["credential"], ports["stomp"] = target.broker()
+    if attack.dialect == HOSTILE:
+        return {**job, "without": [*plan.without]}
     port = ports["app"] if attack.dialect == LYING else ports.get(attack.dialect)
     return {**job, "tokens": tokens, "port": port, "without": [*plan.without]}
 

@@ -249,6 +249,18 @@ def _told_once() -> None:
     names.QUIET = 0.0
 
 
+def _client_bounds() -> None:
+    """A client decodes whatever a server sends, and joins all of it."""
+    from bbs.client import client, connection, replies
+
+    lines: Any = connection.ServerConnection
+    lines.max_reply = NO_LIMIT
+    names: Any = replies
+    names.DEEPEST = names.MOST_VALUES = NO_LIMIT
+    parts: Any = client
+    parts.MOST_VALUES = NO_LIMIT
+
+
 def _visit_turns() -> None:
     """A gateway makes a session for each connection at once, and does all work when it comes."""
     from bbs.daemons import telnet
@@ -294,5 +306,6 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "long-texts": _long_texts,
     "told-once": _told_once,
     "visit-turns": _visit_turns,
+    "client-bounds": _client_bounds,
 }
 """By the names of limits (`limits.LIMITS`)."""

@@ -10,6 +10,9 @@ from tests.load.attacks.filling import LOGGING_IN
 
 MEBIBYTE = 2**20
 
+HOSTILE = "hostile server"
+"""The dialect of what attacks clients, and not a server."""
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -62,7 +65,8 @@ class Attack:
     @property
     def tool(self) -> str:
         """The process that carries it out."""
-        return {"": "attacker", "copies": "copies"}.get(self.dialect, "fuzzer")
+        tools = {"": "attacker", "copies": "copies", HOSTILE: "hostile"}
+        return tools.get(self.dialect, "fuzzer")
 
 
 @dataclass(frozen=True)

@@ -454,3 +454,13 @@ class ScrollbackTests(SynchronousTestCase):
         self.scrollback.flush()
         self.assertIn("1 came before these", self.written[0])
         self.assertEqual(self.written[1:], [long] * 4)
+
+    def test_so_has_what_waits_for_its_turn(self) -> None:
+        long = "x" * (MOST_CHARACTERS // 4)
+        self.add("a", "b", *[long] * 5)
+        self.clock.pump([PAUSE] * 5)
+        self.assertIn("3 came before these", self.written[0])
+        self.assertEqual(self.written[1:], [long] * 4)
+        self.add("c")
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.written[-1], "c")

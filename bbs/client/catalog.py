@@ -62,6 +62,7 @@ class CommandCatalog:
         self._parsed: ClientRequest | None = None
         self.learned = False  # Whether the service has answered, or is known to give no answer.
         self.traced = False  # Whether the service takes the contexts of traces.
+        self.loaders: list[CatalogLoader] = []  # They wait for an answer; the first asked.
         self._asked = 0.0
         self._silent = False
 
@@ -198,7 +199,10 @@ class CatalogLoader:
     def _ask(self) -> None:
         if not self._asking:
             self._asking, self._unreached = True, False
-            Deferred.fromCoroutine(self._learn())
+            # One question for all: a crowd at a gateway comes before the first is answered.
+            self.vocabulary.loaders.append(self)
+            if self.vocabulary.loaders[0] is self:
+                Deferred.fromCoroutine(self._learn())
 
     async def _learn(self) -> None:
         try:
@@ -206,15 +210,31 @@ class CatalogLoader:
             self.answered = True
             self.vocabulary.learn(answer, self._router.clock.seconds())
         except Lost:
-            self.vocabulary.go_without(self._router.clock.seconds())
+            if not self._router.is_closed:
+                self.vocabulary.go_without(self._router.clock.seconds())
         except Unreachable:
             self._unreached = True
         except ClientError:
             pass
         except Exception:
             self._log.failure("the service was not asked for its commands")
-        self._asking = False
-        self._release()
+        self._answered()
+
+    def _answered(self) -> None:
+        """Let all go on who wait for this answer, or failure."""
+        waiting = self.vocabulary.loaders
+        waiting.remove(self)
+        if self._router.is_closed and waiting:
+            # That this client was closed says nothing of the service: the next one asks.
+            Deferred.fromCoroutine(waiting[0]._learn())
+            waiting = []
+        else:
+            self.vocabulary.loaders = []
+        for each in (self, *waiting):
+            each._asking = False
+            each.answered |= self.answered
+            each._unreached = self._unreached
+            each._release()
 
     def _release(self) -> None:
         while self._waiting and not self._asking:

@@ -67,6 +67,10 @@ class Router:
         self._login_server = login_server
         self._closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
     async def connect(self) -> None:
         """Reach the login server now; raises `Unreachable` at once if this is not possible."""
         await self.connections.to(self._login_server)

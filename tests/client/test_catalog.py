@@ -665,6 +665,17 @@ class TelnetTests(Lobby, GatewayCase):
         self.pipe("login bob 1", "games")
         self.assertEqual(len(self.asked("commands")), 1)
 
+    def test_a_crowd_asks_once(self) -> None:
+        go_on = self.hold("commands")
+        crowd = [self.pipe("help") for _ in range(5)]
+        asked = [line for _, line in self.network.requests if line == "commands"]
+        self.assertEqual(asked, ["commands"])
+        crowd[0].leave()  # Then another asks.
+        go_on()
+        self.network.flush()
+        for each in crowd[1:]:
+            self.assertIn("games", each.text)
+
     def test_a_wrong_password_by_an_old_server_is_one_too(self) -> None:
         self.be_old()
         nc = self.pipe(*["login ann x"] * 5)

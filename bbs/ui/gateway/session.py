@@ -96,13 +96,14 @@ Work = Callable[[], object]
 
 SLICE = 0.001
 """Seconds of one turn of the reactor in which work of visits begins. A piece of work takes 0.3 ms,
-and some 32 events of the turn take as long; a ping is to be answered within 0.05 s."""
+and the 32 events of a turn 2 ms. Somebody's request is an event too, and has waited for some turns
+by the time it is answered: within 0.05 s."""
 
 
 class RunQueue:
     """The work of all visits to a gateway. A turn of the reactor does some of it, for `SLICE`
     seconds. Without that, a crowd whose lines come together has all of them carried out in one
-    turn: 4,000 times `help` held up everybody else for 2.9 s.
+    turn: 4,000 times `help` held up everybody else for 2.9 s (decision 26).
 
     Networks take turns, the widest first (`addresses.networks`), and so do the addresses of one. So
     a crowd does not hold up who comes from elsewhere. Work of one address is done in its order.

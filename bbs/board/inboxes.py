@@ -35,11 +35,12 @@ def statements_to_add(
     """Statements for `together` that add bytes to the inboxes of users, and what counts for each
     who has `sent` messages, and lock their rows."""
     several = [*map(padded, chunks(sorted({*sizes, *sent}), RAISED_AT_ONCE))]
-    senders: Sequence[int] = padded([*sent]) or (0,)
+    added = [[sizes.get(user, 0) for user in each] for each in several]
+    if not sent:
+        return [_raise.of(*each) for each in zip(several, added, strict=True)]
+    senders = padded([*sent])
     counted = [sent.get(user, 0) for user in senders]
-    return [
-        _raise.of(each, [sizes.get(user, 0) for user in each], senders, counted) for each in several
-    ]
+    return [_raise_both.of(*each, senders, counted) for each in zip(several, added, strict=True)]
 
 
 def statements_to_read(readers: Sequence[int]) -> list[Any]:
@@ -93,7 +94,13 @@ def _lock(users: Sequence[int]) -> peewee.Select:
 
 
 @statement
-def _raise(
+def _raise(users: Sequence[int], sizes: Sequence[int]) -> peewee.Update:
+    size = peewee.Case(Inbox.user, [*zip(users, sizes, strict=True)])
+    return Inbox.update(waiting=Inbox.waiting + size).where(Inbox.user.in_(users))
+
+
+@statement
+def _raise_both(
     users: Sequence[int], sizes: Sequence[int], senders: Sequence[int], counted: Sequence[int]
 ) -> peewee.Update:
     size = peewee.Case(Inbox.user, [*zip(users, sizes, strict=True)])

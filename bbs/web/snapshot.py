@@ -66,7 +66,7 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
         "Look at the logs of the login servers, and restart them one by one.",
     ),
     Cause.DISK_FULL: (
-        "The disk of the database is nearly full: nobody may send or post",
+        "The disk of the database is nearly full: what people write is refused",
         "Make room on it: the log says how much. Logins, reading and deleting go on until then.",
     ),
     Cause.FAILED: (

@@ -53,6 +53,7 @@ nitpick_ignore = [
         "bbs.commands.context.ServerContext",
         "bbs.config.kinds.Kind",
         "bbs.config.sections.Configuration",
+        "bbs.core.values.Rate",
         "bbs.daemons.plugin.TwistdPlugin",
         "bbs.protocols.commands.Request",
         "bbs.protocols.line.connection.LineFactory",

@@ -70,8 +70,8 @@ standard deviation), and a line of a chat in forty has to count. With every one,
 20 µs more."""
 
 NEAR = 2**20
-"""What other transactions of a sender may store between the question and the lock. Of a sender who
-is so near to the quota, it is looked at again behind the lock."""
+"""Bytes that other transactions of a sender may store between the question and the lock. The sum of
+a sender who is so near to the quota is looked at again behind the lock."""
 
 LOOKS = (8, 56, 436)
 """How many of the oldest messages of a sender one new message looks at, step by step. Nearly always
@@ -79,7 +79,7 @@ the first few are enough. Where readers still lack all of the first two steps, t
 refused, which must not cost much; else all three have 500 short ones, as much as one long one."""
 
 BYTES_LOOKED_AT, FREED_AT_ONCE = 2**20, 2**18
-"""What those count together at the most that are looked at, and those that are removed: more than
+"""The most that those messages count together, and that the removed ones count. Both are more than
 the longest line to a thousand readers counts."""
 
 COLUMNS = (

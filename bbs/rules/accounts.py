@@ -24,7 +24,7 @@ from bbs.storage.statements import statement
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a password is checked against; without a user, nothing.
+    """The hash that a password is checked against, if there is such a user.
 
     :ivar networks: those that the user has logged in from, and when at last (s since the epoch, to
         a day), as `KnownNetwork` has them.

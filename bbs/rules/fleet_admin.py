@@ -228,7 +228,7 @@ def is_hopeless(now: float) -> bool:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What users who wait now may hope for. `hopeless`: no server will come before an operator has
+    """The prospects of users who wait now. `hopeless`: no server will come before an operator has
     acted (`is_hopeless`). `crowded`: none before one of the fleet's ends, and some of those who
     have places may give way, as they log in from networks that are not trusted."""
 

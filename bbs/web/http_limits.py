@@ -257,8 +257,8 @@ class BoundedChannel(HTTPChannel):
     """A connection whose requests arrive within `REQUEST_TIMEOUT`. Each begins in its own turn of
     the reactor, after the answers to all before it have left.
 
-    Of a connection that `is_beyond` the limits only one request is answered, unless an operator
-    sends it. `entry` is its place among those of the process, if it has one.
+    A connection that `is_beyond` the limits is answered one request only, unless an operator sends
+    it. `entry` is its place among those of the process, if it has one.
 
     :ivar client: who sent the latest request, if a trusted proxy passed it on; else "".
     :ivar networks: those of the client.

@@ -5,7 +5,7 @@ person's terminal takes no more output, nothing is read from the servers either:
 in the database, not in the gateway's memory. None is lost, as a listener that a server dropped
 meanwhile goes on after the last message it showed.
 
-What people type is handled in turns of a `RunQueue`. A visit has no session before its first line
+A `RunQueue` gives turns to the handling of input. A visit has no session before its first line
 and telnet's answer. Many never have more, and the garbage collector stops everybody to look through
 what there is: 0.15 s at a time for 3,000 sessions with all their parts.
 """
@@ -367,7 +367,7 @@ class GatewayConnection(Protocol):
         return not (state.blocked or state.phase.closed or is_full)
 
     def _update_reading(self) -> None:
-        # What waits for its turn is seldom more than a piece, and pausing costs two system calls.
+        # Seldom more than a piece waits for its turn, and pausing costs two system calls.
         if self._has_room and len(self._unread) <= PIECE:
             self._state.read_on()
         else:

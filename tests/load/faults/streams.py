@@ -16,7 +16,15 @@ from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from bbs.client import BadReply, BBSClient, ChatMessage, Lost, Refused, Unreachable
+from bbs.client import (
+    BadReply,
+    BBSClient,
+    ChatMessage,
+    Incomplete,
+    Lost,
+    Refused,
+    Unreachable,
+)
 from bbs.core.errors import DiskFull, Unavailable
 from tests.integration.service import run
 from tests.load.faults.figures import Figures
@@ -78,8 +86,14 @@ class Stream(ABC):
                 self._refused(number, refusal)
             except Unreachable:
                 self.unreached.add(number)
+            except Incomplete:
+                self.unavailable.add(number)  # In the middle of a list in parts.
             except BadReply as problem:
                 self.figures.complain(f"{self.name}: {problem}")
+            except Exception as problem:
+                # Else the run would wait for this stream without a word.
+                self.figures.complain(f"{self.name} {number}: {type(problem).__name__}: {problem}")
+                raise
             else:
                 self.safe[number] = None
                 watch.served(self.name, begun)

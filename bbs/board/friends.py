@@ -34,7 +34,7 @@ MOST_INVITATIONS = 100  # unanswered invitations of one user, and of others to o
 
 QUIET = 3600.0
 """Seconds after somebody was told of an invitation in which the same inviter tells them nothing
-again, whatever became of it: `invite`, `block` and `unblock` in a loop told 89 times a second."""
+again, unless they accept it: `invite`, `block` and `unblock` in a loop told 89 times a second."""
 
 FORGOTTEN_AFTER, FORGOTTEN_AT_ONCE = 86_400.0, 256
 """Seconds until it is forgotten when somebody was told, as long as the longest period of a rate,
@@ -106,7 +106,9 @@ def accept(caller: Caller, name: str) -> Notification:
         # Another connection has accepted the invitation meanwhile.
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
-    _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND)
+    # Who has been accepted may invite again after a friendship that ended, and be heard.
+    told = _forget_pair.of(other, caller.id)
+    _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND, told)
     text = f"{caller.name} is your friend now"
     return Notification(channel, {"event": "friend", "with": caller.name, "text": text})
 
@@ -297,6 +299,11 @@ def _tell(user: int, other: int, now: float) -> peewee.Insert:
 @statement
 def _tell_again(number: int, now: float) -> peewee.Update:
     return Told.update(at=now).where(Told.id == number)
+
+
+@statement
+def _forget_pair(user: int, other: int) -> peewee.Delete:
+    return Told.delete().where((Told.user == user) & (Told.other == other))
 
 
 @statement

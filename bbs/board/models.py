@@ -188,7 +188,7 @@ class Delivery(Table):
 
 class Told(Table):
     """When `user` last told `other` of an invitation, in seconds since the epoch. The row outlives
-    the invitation, whatever became of that."""
+    the invitation, unless that is accepted."""
 
     id = peewee.BigAutoField()
     user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)

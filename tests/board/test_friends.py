@@ -61,6 +61,11 @@ class Inviting(RulesCase):
         self.assertIsNotNone(self.call(friends.invite, self.person("cat"), "bob"))
         self.assertIsNotNone(self.call(friends.invite, self.ann, "cat"))
 
+    def test_told_again_after_a_friendship(self) -> None:
+        self.befriend(self.ann, self.bob)
+        self.call(friends.unfriend, self.bob, "ann")
+        self.assertIsNotNone(self.call(friends.invite, self.ann, "bob"))
+
     def test_how_many_one_may_invite(self) -> None:
         ann = replace(self.ann, quotas=Quotas(invitations=Rate(3, 60.0)))
         self.people("cat", "dan", "eve", "fay")

@@ -258,8 +258,8 @@ class Programs(TerminalCase):
         self.assertEqual(terminal.exit_code, 1)
         await terminal.shows("bbs client: Unknown command nonsense")
         self.assertNotIn(b"\x1b", terminal.raw)
-        kept = [path.name for path in (terminal.state / "bbs").iterdir()]
-        self.assertEqual(kept, ["last-host"], "a program's lines are in a history")
+        kept = {path.name for path in (terminal.state / "bbs").iterdir()}
+        self.assertEqual(kept, {"last-host", "devices"}, "a program's lines are in a history")
 
     async def test_output_to_a_pipe(self) -> None:
         """With a terminal on its standard input alone it is the script client."""

@@ -326,7 +326,12 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
     last = {row[0]: row[2] for row in found} if is_followed else None
     quota = letters[0].caller.quotas.inbox
     room = {row[0]: quota - row[1] + sizes[row[0]] for row in found}
-    for caller in {each.caller.id: each.caller for each in letters if each.is_near}.values():
+    near = {
+        each.caller.id: each.caller
+        for each, count in zip(letters, counts, strict=True)
+        if count and each.is_near
+    }
+    for caller in near.values():
         _make_room(caller, min(numbers))
     return _Stored(numbers, counts, room, last, results[others:])
 

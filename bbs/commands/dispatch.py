@@ -95,7 +95,9 @@ class Dispatcher:
             request = self._home.table.parse(line)
         except Refusal as error:
             return self.refuse(error, connection)
-        costs = self._costs_of(request)
+        costs = self._costs[request.command.name]
+        if costs.by_text:
+            costs = costs.with_text(request.arguments)
         if tracing.is_on() or self._home.timing.requests is not None:
             return self._measure(request, costs, connection)
         return self._charge(request, request.token, costs, connection)
@@ -136,12 +138,6 @@ class Dispatcher:
             self._home.app.listeners.connection_lost(connection)
         else:
             self._home.login.devices.forget(connection)
-
-    def _costs_of(self, request: Request) -> Costs:
-        costs = self._costs[request.command.name]
-        if costs.by_text and request.arguments:
-            return costs.with_text(request.arguments[-1])
-        return costs
 
     def _charge(
         self, request: Received, token: str | None, costs: Costs, connection: IConnection
@@ -205,7 +201,9 @@ class Dispatcher:
         is_away = caller.away and not outcome.served
         if is_away and self._home.role is command.role is Role.APP:
             return begin(self._come_back(caller, request, connection))
-        costs = self._costs_of(request) if outcome.served else ONE_COMMAND
+        costs = self._costs[command.name] if outcome.served else ONE_COMMAND
+        if costs.by_text:
+            costs = costs.with_text(request.arguments)
         self._home.charges.carried_out(request.token or "", caller.id, costs, outcome.result)
         if caller.touch:
             run = self._home.database.run
@@ -310,7 +308,7 @@ class _Guard:
             raise WrongUsage(self._usage)
         if not self._is_here(caller):
             return _Outcome(caller, False)
-        if self._has_no_room:
+        if self._stores_text and self._database.disk_is_low:
             raise DiskFull()
         return _Outcome(caller, True, self._rule and self._rule(caller, *request.arguments))
 
@@ -337,7 +335,7 @@ class _Guard:
                     here.append((index, caller))
         if self._rule is None or not here:
             return outcomes
-        if self._has_no_room:
+        if self._stores_text and self._database.disk_is_low:
             for index, _ in here:
                 outcomes[index] = DiskFull()
             return outcomes
@@ -348,10 +346,6 @@ class _Guard:
             refused = isinstance(result, Refusal)
             outcomes[index] = result if refused else _Outcome(caller, True, result)
         return outcomes
-
-    @property
-    def _has_no_room(self) -> bool:
-        return self._stores_text and self._database.disk_is_low
 
     def _is_here(self, caller: Caller) -> bool:
         """Whether this server carries the command out for the caller."""

@@ -306,8 +306,10 @@ class Costs:
         """The deliveries that are known before the call."""
         return self.of_text + (0.0 if callable(self.deliveries) else self.deliveries)
 
-    def with_text(self, text: str) -> Costs:
-        """The costs of a call that stores `text`: a delivery more for each full `TEXT_UNIT`."""
+    def with_text(self, arguments: Sequence[str]) -> Costs:
+        """The costs of a call that stores the last of its `arguments`, a text: a delivery more for
+        each full `TEXT_UNIT`."""
+        text = arguments[-1] if arguments else ""
         # A character has four bytes at the most.
         more = len(text.encode()) // TEXT_UNIT if len(text) * 4 >= TEXT_UNIT else 0
         return replace(self, of_text=more) if more else self

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
@@ -176,8 +177,9 @@ def _run(
 
     def fail(reason: str) -> None:
         failures.append(reason)
-        print(reason, file=sys.stderr)
         reactor.callLater(0, reactor.stop)
+        with suppress(OSError):  # Standard error may be a file on a full disk.
+            print(reason, file=sys.stderr, flush=True)
 
     login_server = LoginServerDaemon(service, config, options.data, reactor, fail)
     gateway = TelnetGateway(service, config, reactor, fail)

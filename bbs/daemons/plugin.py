@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 from twisted.application.service import IService
@@ -202,14 +203,16 @@ def _end_process(reactor: IReactor) -> Callable[[str], None]:
     1."""
 
     def exit_with_1() -> None:
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         os._exit(1)
 
     def fail(reason: str) -> None:
-        print(reason, file=sys.__stderr__, flush=True)
         # twistd itself exits with 0 when the reactor has stopped.
         atexit.register(exit_with_1)
         reactor.callLater(0, reactor.stop)
+        with suppress(OSError):  # Standard error may be a log on a full disk.
+            print(reason, file=sys.__stderr__, flush=True)
 
     return fail
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -126,3 +127,21 @@ class Background(ServiceCase):
             self.assertEqual(
                 ended.errors, "bbs-login: ended before it had started; its log has more\n"
             )
+
+
+class OntoAFullDisk(ServiceCase):
+    """What is printed goes nowhere: standard error may be a log on a disk that is full."""
+
+    async def test_a_server_that_cannot_start_ends_all_the_same(self) -> None:
+        service = self.service(database={"url": "sqlite:////nowhere/bbs.sqlite3"})
+        service.data.mkdir(exist_ok=True)
+        config = ("--config", str(service.config))
+        for command in (
+            (BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-login", *config),
+            (BIN / "bbs", "up", "--data", str(service.data), *config),
+        ):
+            with open("/dev/full", "w") as full:
+                ended = await deferToThread(
+                    subprocess.run, command, stdout=full, stderr=full, timeout=START_TIMEOUT
+                )
+            self.assertEqual(ended.returncode, 1, command)

@@ -61,12 +61,12 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     # All spellings of a name are one name to the limits. Before the user is looked up, only what
     # refuses known users too is refused.
     form = normalized(name)
-    limits.logins.check(form, address, known=True)
+    limits.logins.check(form, address, known=None)
     found = await ask.database.run(accounts.credentials, name)
     stored, network = found.password_hash, _own_network(ask)
     verify = partial(hasher.verify, stored, password)
     with _counted(ask, name):
-        verdict = await limits.logins.attempt(form, address, verify, known=_is_known(ask, found))
+        verdict = await limits.logins.attempt(form, address, verify, known=_known_by(ask, found))
     token = accounts.new_token()
     digest = auth.digest(token)
     session = (name, stored or "", digest, verdict.new_hash, ask.now)
@@ -104,11 +104,12 @@ def _own_network(ask: Ask) -> str:
     return "" if address in ask.home.login.limits.queue.trusted else networks(address)[1]
 
 
-def _is_known(ask: Ask, found: accounts.Credentials) -> bool:
-    """Whether the user has logged in before from this network, or this device."""
-    return found.know(_own_network(ask), ask.now) or ask.home.login.devices.verify(
-        ask.connection, found, ask.now
-    )
+def _known_by(ask: Ask, found: accounts.Credentials) -> str:
+    """The device or the network by which the user is known; "" if by neither."""
+    device, network = ask.home.login.devices.verify(ask.connection, found, ask.now), ""
+    if not device and found.know(_own_network(ask), ask.now):
+        network = _own_network(ask)
+    return device or network
 
 
 @commands.command("device <token>", Role.LOGIN, harmless=True, listed=False)
@@ -159,9 +160,9 @@ async def change_password(ask: Ask, old: str, new: str) -> Reply:
         if outcome != "right":
             tell("change-password", outcome, address, caller.name)
 
-    limits.logins.check(form, address, tell_if_wrong, known=True)
+    limits.logins.check(form, address, tell_if_wrong, known=None)
     found = await ask.database.run(accounts.own_credentials, caller)
-    stored, known = found.password_hash or "", _is_known(ask, found)
+    stored, known = found.password_hash or "", _known_by(ask, found)
     verify = partial(hasher.verify, stored, old)
     await limits.logins.attempt(form, address, verify, tell_if_wrong, known)
     with _audited("change-password", address, caller.name):

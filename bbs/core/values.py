@@ -314,8 +314,8 @@ class IEntry(Interface):
         call this are not."""
 
     def has_session() -> None:
-        """Note that a right password or token has been used on the connection: it is not ended for
-        a newcomer, and its address is known from now on."""
+        """Note that a right password or token has been used on the connection: its address is known
+        from now on, and it is not ended for a newcomer, unless too many of the address have one."""
 
     def vouch() -> None:
         """Trust the connection: it no longer counts against the limit of its address."""

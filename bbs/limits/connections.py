@@ -51,6 +51,10 @@ that there can be, take 60 ms."""
 RANKED = 100
 """Networks in a ranking: so many connections at least can give way before the next."""
 
+IMMUNE = 20
+"""Connections of an address with a session that never give way. With any number, one account holds
+all connections from the /64s of one /48."""
+
 TRIED = 10
 """Connections of a network of which one that awaits no answer gives way, or else the first: a crowd
 that always awaits one must not be safe by that."""
@@ -90,9 +94,9 @@ class Admission:
     An address is known if somebody there has used a right password or token lately; trusted ones
     are, too. 1/`KEPT` of the room is for known addresses. When the room for a newcomer is taken,
     the oldest connections that have asked nothing yet make room, so silent connections keep nobody
-    out; if there are none, the longest idle one without a session, of the network that has the most
-    (`IdleConnections`). If none gives way, the newcomer is refused; if descriptors run out, the
-    ports pause until a connection ends.
+    out; if there are none, the longest idle one of the network that has the most
+    (`IdleConnections`), but for `IMMUNE` with a session of each address. If none gives way, the
+    newcomer is refused; if descriptors run out, the ports pause until a connection ends.
 
     :param most: connections to accept.
     :param trusted: networks that are not counted by address.
@@ -115,6 +119,7 @@ class Admission:
         self.newcomers: OrderedDict[Entry, float] = OrderedDict()
         """Entries that have asked nothing yet, and since when."""
         self.idle = IdleConnections(self.seconds)
+        self.immune: Counter[str] = Counter()  # by address, as `IMMUNE` has it
         self._known: OrderedDict[str, float] = OrderedDict()  # addresses: until when
         self.when_refused: Callable[[], object] = lambda: None
         """Called for each connection that is refused."""
@@ -206,6 +211,8 @@ class Admission:
         """Count the `entry` no more under its address."""
         if entry.address is not None:
             self.idle.remove(entry)
+            if entry.is_immune:
+                _discount(self.immune, entry.address, 1)
             _discount(self.used_by, entry.address, entry.descriptors)
             for network in networks(entry.address):
                 _discount(self.idle.counts, network, 1)
@@ -228,7 +235,7 @@ class Admission:
 @dataclass(eq=False, repr=False)
 class IdleConnections:
     """Finds the connection that gives way to a newcomer: among those that have asked something and
-    have no session, the longest idle of the network that has the most connections.
+    are not immune, the longest idle of the network that has the most connections.
 
     Networks are compared from the widest that the two do not share (`outweighs`). Nobody gives way
     to a newcomer of the same address, or of a network that would then have as many.
@@ -315,13 +322,16 @@ class Door:
 @dataclass(eq=False, repr=False, slots=True)
 class Entry:
     """One admitted connection. `address`: the key that it counts under; None if it does not.
-    `end` ends it for a newcomer; None before that is known, and once it has a session."""
+    `end` ends it for a newcomer; None before that is known, and once nobody may. `has_right`: a
+    right password or token has been used on it; `is_immune`: it counts as one of `IMMUNE`."""
 
     door: Door
     address: str | None
     descriptors: int
     end: Callable[[], None] | None = None
     is_busy: bool = False
+    has_right: bool = False
+    is_immune: bool = False
 
     def __post_init__(self) -> None:
         if self.address is not None:
@@ -341,11 +351,19 @@ class Entry:
             self.door.admission.idle.renew(self)
 
     def has_session(self) -> None:
-        if self.end is not None:
+        if self.has_right:
+            return
+        self.has_right = True
+        admission, address = self.door.admission, self.address
+        if address is None:
             self.end = None
-            if self.address is not None:
-                self.door.admission.idle.remove(self)
-                self.door.admission.know(self.address)
+            return
+        admission.know(address)
+        if admission.immune[address] < IMMUNE:
+            admission.immune[address] += 1
+            self.is_immune = True
+            self.end = None
+            admission.idle.remove(self)
 
     def vouch(self) -> None:
         if self.address is not None:
@@ -354,7 +372,7 @@ class Entry:
             self.address = None
 
     def leave(self) -> None:
-        if self.address is not None and self.end is None:
+        if self.address is not None and self.has_right:
             self.door.admission.know(self.address)
         self.vouch()
         self.door.admission.left(self)

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from bbs.core.addresses import counted_as, networks
+from bbs.core.addresses import counted_as
 from bbs.core.errors import TooManyAttempts, Unavailable, WrongCredentials
 from bbs.core.values import NAME_LENGTH, PasswordVerdict, Rate
 from bbs.limits.fair_queue import FairQueue
@@ -140,9 +140,9 @@ class LoginLimits:
     IPv6 address counts by its /64.
 
     Strangers with ten addresses use up a name's limit, and other strangers wait then. A user who is
-    known does not: for a login from a network that the user was in before, or with a device token,
-    the limit for a name from that network (/24, /56) takes the place of the name's own. A thief
-    there guesses no faster than from one address.
+    known does not: for a login from a network that the user was in before (/24, /56), or with a
+    device token, the name has a limit of its own. If a neighbour or a thief has used that up, the
+    one of the strangers counts.
 
     The most that an attempt may cost is taken before its password is hashed, and the rest is given
     back afterwards. Attempts sent all at once therefore get no further than attempts sent one by
@@ -165,12 +165,13 @@ class LoginLimits:
         self._report = report
 
     def check(
-        self, name: str, host: str, report: Report | None = None, known: bool = False
+        self, name: str, host: str, report: Report | None = None, known: str | None = ""
     ) -> None:
         """Refuse an attempt now that would be refused when its turn comes.
 
         :param report: called with the outcome in place of the limits' own.
-        :param known: whether the user is known to be at `host`, or may be.
+        :param known: the network or the device that the user is known by, "" for a stranger; None
+            before that is looked up, when only what refuses both is refused.
         :raises TooManyAttempts: `name` is allowed no attempt now from `host` (in its usual form).
         """
         wrong, right = self._charges(name, host, known)
@@ -185,12 +186,12 @@ class LoginLimits:
         host: str,
         verify: Callable[[], Coroutine[Deferred[Any], Any, PasswordVerdict]],
         report: Report | None = None,
-        known: bool = False,
+        known: str = "",
     ) -> PasswordVerdict:
         """Verify a password when this attempt's turn comes; returns the verdict if it is right.
 
         :param report: as in `check`.
-        :param known: whether the user is known to be at `host`.
+        :param known: the network or the device that the user is known by, "" for a stranger.
         :raises TooManyAttempts: there have been too many attempts.
         :raises WrongCredentials: the password is wrong.
         :raises Unavailable: too many attempts wait.
@@ -216,7 +217,7 @@ class LoginLimits:
             return verdict
 
         try:
-            return await self._queue.run(host, verify_in_turn, known)
+            return await self._queue.run(host, verify_in_turn, bool(known))
         except Unavailable:
             if not has_begun:
                 report("refused", host, name)
@@ -234,10 +235,13 @@ class LoginLimits:
         `TooManyAttempts`."""
         self._by_address.claim(counted_as(host))
 
-    def _charges(self, name: str, host: str, known: bool) -> tuple[_Charges, _Charges]:
+    def _charges(self, name: str, host: str, known: str | None) -> tuple[_Charges, _Charges]:
         """The charges of a wrong password, and of a right one."""
-        _, network, address = networks(host)
+        address = counted_as(host)
         both = (name, address)
-        of_name = (self._by_both, (name, network)) if known else (self._by_name, name)
-        wrong = [(self._by_both, both), of_name, (self._by_address, address)]
+        wrong: list[tuple[Buckets, object]] = [(self._by_both, both), (self._by_address, address)]
+        if known is not None:
+            # A stranger in the user's own network may have used up that limit.
+            is_own = known and not self._by_both.wait((name, known))
+            wrong.append((self._by_both, (name, known)) if is_own else (self._by_name, name))
         return wrong, [(self._right, both)] if self._right else []

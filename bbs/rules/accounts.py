@@ -360,16 +360,18 @@ class DeviceTokens:
     def forget(self, connection: object) -> None:
         self._shown.pop(connection, None)
 
-    def verify(self, connection: object, found: Credentials, now: float) -> bool:
-        """Whether the peer has shown a token of that user which has not ended."""
+    def verify(self, connection: object, found: Credentials, now: float) -> str:
+        """The device of which the peer has shown a token of that user that has not ended; "" if it
+        has shown none."""
         head, _, proof = self._shown.get(connection, "").rpartition("-")
         issued = re.match("([0-9a-f]{1,12})-", head)
         if not issued or found.password_hash is None:
-            return False
+            return ""
         is_right = hmac.compare_digest(
             proof.encode(), self._proof(head, found.user, found.password_hash).encode()
         )
-        return is_right and now - int(issued[1], 16) < DEVICE_TTL
+        is_live = is_right and now - int(issued[1], 16) < DEVICE_TTL
+        return f"device {head}" if is_live else ""
 
     def _proof(self, head: str, user: int, password_hash: str) -> str:
         text = f"{head} {user} {auth.digest(password_hash)}"

@@ -210,6 +210,9 @@ class WaitingRoom:
             if not waiter.seated.called:
                 waiter.seated.errback(error)
             return True
+        if self.share is not None:
+            # A user who was online may have logged out meanwhile, and the share counts then.
+            waiter.network = "" if search.online else site(waiter.origin)
         self._note_places(waiter, search)
         if search.seat is None:
             self._hold_back()
@@ -243,6 +246,8 @@ class WaitingRoom:
             elif waiter.is_wanted and not is_wanted:
                 waiter.is_wanted = False
                 self._strike(waiter.row)
+                # The removal may be late; it must not meet the row of the next time.
+                waiter.row = waiter.row and new_id()
         self._places = {network: self._places.get(network, 0) for network in left}
 
     async def _see_places(self) -> None:
@@ -290,24 +295,25 @@ class WaitingRoom:
                 self._strike(waiter.row)
 
     def _enter(self, waiter: _Waiter) -> None:
+        row, span = waiter.row, waiter.span
+
         def is_wanted() -> bool:
-            return waiter.is_wanted and waiter in self._queue
+            return waiter.is_wanted and waiter in self._queue and waiter.row == row
 
         def entered(_: object) -> None:
             if is_wanted():
                 self.news.wanted()
             else:
-                self._strike(waiter.row)
+                self._strike(row)
 
         def failed(failure: Failure) -> None:
             failure.trap(Unavailable)
             if is_wanted():
                 self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter)
 
-        if waiter.row is None:
+        if row is None:
             self.news.wanted()
         else:
-            row, span = waiter.row, waiter.span
             trace = span.traceparent if span and span.recorded else ""
             member, name = self.me, waiter.name
             written = self.database.run(membership.wait, member, row, name, waiter.since, trace)

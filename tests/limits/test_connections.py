@@ -15,6 +15,7 @@ from zope.interface import implementer
 from bbs.core.addresses import counted_as, networks, outweighs
 from bbs.limits.connections import (
     GRACE,
+    IMMUNE,
     KNOWN_FOR,
     RANKED_EVERY,
     Admission,
@@ -258,6 +259,25 @@ class GivingWayTests(SynchronousTestCase):
         self.assertIsNotNone(self.come("10.0.0.1"))
         self.assertEqual(self.ended, [second])
         self.assertEqual(self.admission.count, 9)
+
+    def test_few_of_an_address_with_a_session_stay(self) -> None:
+        self.admit(100)
+        for entry in self.some(*["192.0.2.1"] * 90):
+            entry.has_session()
+        for number in range(60):
+            self.assertIsNotNone(self.come(f"10.{number}.0.1"))
+        self.assertEqual(len(self.ended), 60)
+        while self.come("10.99.0.1"):
+            pass
+        self.assertEqual(self.admission.immune, {"192.0.2.1": IMMUNE})
+        for entry in [each for each in self.ended if each.is_immune]:
+            self.fail(f"{entry} was immune")
+
+    def test_an_address_that_proved_nothing_is_not_known(self) -> None:
+        entry = self.door.enter("192.0.2.1")
+        assert entry is not None
+        entry.leave()
+        self.assertFalse(self.admission.knows("192.0.2.1"))
 
     def test_it_does_not_give_way_to_its_own_network(self) -> None:
         self.crowd()

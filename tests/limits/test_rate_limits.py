@@ -160,7 +160,7 @@ class LimitsCase(SynchronousTestCase):
         self.verified = 0
 
     def begin(
-        self, name: str, host: str, matches: bool | Deferred[bool], known: bool = False
+        self, name: str, host: str, matches: bool | Deferred[bool], known: str = ""
     ) -> Deferred[PasswordVerdict]:
         """An attempt with a password that is right or wrong, which may take a while to know."""
 
@@ -171,7 +171,7 @@ class LimitsCase(SynchronousTestCase):
         return Deferred.fromCoroutine(self.limits.attempt(name, host, verify, known=known))
 
     def attempt(
-        self, name: str = "bob", host: str = HERE, matches: bool = False, known: bool = False
+        self, name: str = "bob", host: str = HERE, matches: bool = False, known: str = ""
     ) -> str:
         """How an attempt ends: right, wrong, or after how many seconds there may be another."""
         attempt = self.begin(name, host, matches, known)
@@ -266,24 +266,32 @@ class KnownUsers(LimitsCase):
         for number in range(10):
             self.attempts(3, host=f"198.51.100.{number}")
         self.assertEqual(self.attempt(host=ELSEWHERE, matches=True), "2")
-        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True, known=True), "right")
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True, known="home"), "right")
 
     def test_theirs_cost_strangers_nothing(self) -> None:
         for network in range(20):
             for _ in range(3):
-                self.attempt(host=f"10.0.{network}.1", known=True)
+                self.attempt(host=f"10.0.{network}.1", known=f"10.0.{network}.0/24")
         self.assertEqual(self.attempt(host=ELSEWHERE), "wrong")
 
-    def test_a_network_guesses_no_faster_than_an_address(self) -> None:
-        for addresses in ("203.7.0.{}", "2001:db8:0:{}::1"):
-            guesses = [self.attempt(host=addresses.format(n), known=True) for n in range(5)]
-            self.assertEqual(guesses, ["wrong"] * 3 + ["20"] * 2)
-        self.assertEqual(self.attempt(host="203.7.1.1", matches=True, known=True), "right")
+    def test_a_thief_guesses_as_any_stranger_beyond_the_own_limit(self) -> None:
+        for number in range(10):
+            self.attempts(3, host=f"198.51.100.{number}")
+        guesses = [self.attempt(host=f"203.7.{n}.1", known="home") for n in range(5)]
+        self.assertEqual(guesses, ["wrong"] * 3 + ["2"] * 2)
+
+    def test_a_neighbour_locks_nobody_out(self) -> None:
+        for number in range(9):
+            self.attempt(host=f"203.7.0.{number}", known="203.7.0.0/24")
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True, known="203.7.0.0/24"), "right")
+        for number in range(100):
+            self.attempt(host=f"203.7.0.{number}", known="203.7.0.0/24")
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True, known="a device"), "right")
 
     def test_an_address_has_its_limit_with_all_names(self) -> None:
         for number in range(30):
-            self.attempt(f"name{number}", known=True)
-        self.assertEqual(self.attempt(known=True, matches=True), "2")
+            self.attempt(f"name{number}", known="home")
+        self.assertEqual(self.attempt(known="home", matches=True), "2")
 
     def test_they_wait_for_no_stranger(self) -> None:
         queue = FairQueue(1, 200, Networks(()), self.clock)
@@ -291,7 +299,7 @@ class KnownUsers(LimitsCase):
         under_way: Deferred[bool] = Deferred()
         self.begin("ann", "10.0.0.1", under_way)
         waiting = [self.begin("ann", f"10.{number}.0.1", Deferred()) for number in range(1, 9)]
-        known = self.begin("bob", HERE, True, known=True)
+        known = self.begin("bob", HERE, True, known="home")
         under_way.callback(True)
         self.assertTrue(self.successResultOf(known).matches)
         self.assertEqual([each.called for each in waiting], [False] * 8)

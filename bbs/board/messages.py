@@ -75,8 +75,9 @@ a sender who is so near to the quota is looked at again behind the lock."""
 
 LOOKS = (8, 56, 436)
 """How many of the oldest messages of a sender one new message looks at, step by step. Nearly always
-the first few are enough. Where readers still lack all of the first two steps, the new message is
-refused, which must not cost much; else all three have 500 short ones, as much as one long one."""
+the first few are enough; all three have 500 short ones, as much as one long one. Where readers
+still lack all of the first two steps, it looks at a few anywhere else. If they lack these too, the
+new message is refused, which must not cost much."""
 
 BYTES_LOOKED_AT, FREED_AT_ONCE = 2**20, 2**18
 """The most that those messages count together, and that the removed ones count. Both are more than
@@ -382,11 +383,16 @@ def _make_room(sender: Caller, before: int) -> None:
     removed: dict[int, int] = {}
     last = looked = freed = 0
     for at_once in LOOKS:
-        is_in_vain = at_once == LOOKS[-1] and not removed
-        if freed >= over or looked >= BYTES_LOOKED_AT or is_in_vain:
+        if freed >= over or (removed and looked >= BYTES_LOOKED_AT):
             break
+        found = None
+        if at_once == LOOKS[-1] and not removed:
+            # Somebody who receives nothing may have all of the oldest.
+            at_once, looked = LOOKS[1], 0
+            anywhere = random.randrange(last, max(last + 1, before))  # nosec B311 # No secret.
+            found = _oldest_of(sender.id, anywhere, before, at_once)
         oldest: dict[int, int] = {}
-        for number, size in _oldest_of(sender.id, last, before, at_once):
+        for number, size in found or _oldest_of(sender.id, last, before, at_once):
             if looked < BYTES_LOOKED_AT:
                 last, oldest[number] = number, size or 0  # Servers of version 4 counted none.
                 looked += oldest[number]

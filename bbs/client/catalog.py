@@ -224,13 +224,14 @@ class CatalogLoader:
         """Let all go on who wait for this answer, or failure."""
         waiting = self.vocabulary.loaders
         waiting.remove(self)
-        if self._router.is_closed and waiting:
+        done = [self, *waiting]
+        if self._router.is_closed:
             # That this client was closed says nothing of the service: the next one asks.
-            Deferred.fromCoroutine(waiting[0]._learn())
-            waiting = []
-        else:
-            self.vocabulary.loaders = []
-        for each in (self, *waiting):
+            done = [each for each in done if each._router.is_closed]
+        self.vocabulary.loaders = left = [each for each in waiting if each not in done]
+        if left:
+            Deferred.fromCoroutine(left[0]._learn())
+        for each in done:
             each._asking = False
             each.answered |= self.answered
             each._unreached = self._unreached

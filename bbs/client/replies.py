@@ -34,7 +34,7 @@ MOST_VALUES = 1_000_000
 as three on the wire. A list of 200,000 posts has as many."""
 
 LONGEST_CURSOR = 1000  # characters
-LONGEST_DEVICE = 1000  # characters
+LONGEST_DEVICE = 200  # characters; a server takes no longer ones
 
 _TOKEN = re.compile("[!-~]+")
 _PLAIN = ChatEvent("chat")  # the usual names of a message's members (docs/protocol.md, section 4)
@@ -266,16 +266,21 @@ _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 
 
-def _is_deep(text: str) -> bool:
+def _outside_texts(line: str) -> str:
+    """A line without its texts: without escaped quotation marks, every second piece between them
+    is one."""
+    return "".join(line.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+
+
+def _is_deep(line: str) -> bool:
     """Whether lists and objects are more than `DEEPEST` within each other, or have no end.
 
     This is asked before a line is decoded, as decoding takes the memory. No step looks at single
     characters in Python: 4 MiB take 20 to 120 ms.
     """
-    if text.count("[") + text.count("{") <= DEEPEST:
+    if line.count("[") + line.count("{") <= DEEPEST:
         return False
-    # Without escaped ones, every second piece between quotation marks is a text.
-    outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    outside = _outside_texts(line)
     brackets = outside.encode("ascii", "ignore").translate(_SQUARE, _OTHERS)
     for _ in range(DEEPEST):
         brackets = brackets.replace(b"[]", b"")  # the innermost ones
@@ -284,9 +289,12 @@ def _is_deep(text: str) -> bool:
     return True
 
 
-def _count_values(line: bytes) -> int:
-    """The values in a line, at most: texts may have some of these characters too."""
-    return line.count(b",") + line.count(b"[") + line.count(b"{")
+def _count_values(line: str) -> int:
+    """The values in a line, at most. People's texts may have these characters too, in a line that
+    is long: then they do not count."""
+    if len(line) > MOST_VALUES // 10:
+        line = _outside_texts(line)
+    return line.count(",") + line.count("[") + line.count("{")
 
 
 def _finite(text: str) -> float:
@@ -309,10 +317,10 @@ def read_line(
     no `NaN` and no `Infinity`. A line with one of them is malformed, and so is a line with
     a number that Python reads as infinite, such as `1e999`: it could not be written as JSON again.
     """
-    values = _count_values(line)
+    text = line.decode(json.detect_encoding(line), "surrogatepass")
+    values = _count_values(text)
     if values > MOST_VALUES:
         raise ValueError("too many values")
-    text = line.decode(json.detect_encoding(line), "surrogatepass")
     if _is_deep(text):
         raise ValueError("nested too deeply")
     members = _JSON.decode(text)

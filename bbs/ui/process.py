@@ -206,7 +206,9 @@ class DeviceTokens(dict[str, str]):
             # Another client may have written meanwhile.
             others = [each for each in self._read() if each[:2] != [self._server, name]]
             kept = [*others, [self._server, name, token]][-MOST_DEVICES:]
-            write_private(self._path, json.dumps(kept))
+            while len(text := json.dumps(kept)) > MOST_READ:
+                del kept[0]
+            write_private(self._path, text)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -235,5 +237,7 @@ def read_last_server(path: Path) -> LastServer:
 
 def save_last_server(path: Path, service: LastServer) -> None:
     """Write `service` to `path`; without it the server has to be named again next time. Blocks."""
-    if not path.exists() or read_last_server(path) != service:
-        write_private(path, json.dumps(asdict(service)))
+    with suppress(OSError, ValueError):
+        if path.exists() and read_last_server(path) == service:
+            return
+    write_private(path, json.dumps(asdict(service)))

@@ -128,7 +128,7 @@ class Operators:
         """
         verify = partial(self._hasher.verify, self._hashes.get(name), password)
         limits = self._limits_of_known if known else self._limits
-        await limits.attempt(name, address, verify)
+        await limits.attempt(name, address, verify, known="a browser" if known else "")
 
     async def hash(self, password: str, address: str) -> str:
         """Hash a password that an operator at `address` sets, in the turns of the queue."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -23,7 +23,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from bbs.core.addresses import is_loopback, networks, usual_form
+from bbs.core import audit
+from bbs.core.addresses import counted_as, is_loopback, networks, usual_form
 from bbs.core.values import IDoor, IEntry, Rate
 from bbs.limits.connections import Network, Networks
 from bbs.limits.rate_limits import Buckets
@@ -47,6 +48,10 @@ PROBE_TIMEOUT = 5.0  # seconds that such a connection has for its request
 MAX_OPERATORS = 40
 """Connections of operators that stay beyond the limits. A browser has six, and a process keeps 128
 descriptors for itself (`bbs.limits.connections.RESERVED`)."""
+
+RANKED_EVERY = 0.1
+"""Seconds for which a ranking of the page's connections holds. It takes 0.25 ms, which each
+newcomer to a full page would cost."""
 
 MAX_HOPS = 10  # proxies in a row of which headers are read
 
@@ -224,13 +229,13 @@ class BoundedRequest(Request):
 
     def _is_admitted(self) -> bool:
         """Whether the connection is within the limits, and the client behind a proxy as well."""
-        channel, client = self.channel, self.channel.client
-        if channel.is_beyond or not client or channel.is_operators:
+        channel = self.channel
+        if channel.is_beyond or not channel.is_proxys or channel.is_operators:
             return not channel.is_beyond
-        entry = channel.site.door.enter(client, 0)
-        if entry is not None:
-            self.notifyFinish().addBoth(lambda _: entry.leave())
-        return entry is not None
+        leave = channel.site.admit_client(channel.client, host_of(self.client))
+        if leave is not None:
+            self.notifyFinish().addBoth(lambda _: leave())
+        return leave is not None
 
     def getClientAddress(self) -> Any:
         """The address of the client, which may be one that a trusted proxy has named."""
@@ -417,6 +422,7 @@ class BoundedSite(Site):
     :param shows_operator: says whether a request is an operator's.
     :param proxies: networks of proxies that are believed about clients. Who connects by a UNIX
         socket is then believed too.
+    :param trusted: clients of proxies that may have any number of requests under way.
     """
 
     protocol = BoundedChannel  # type: ignore[assignment]  # Any channel is meant.
@@ -428,6 +434,7 @@ class BoundedSite(Site):
         door: IDoor | None = None,
         shows_operator: Callable[[Any], bool] = lambda request: False,
         proxies: Sequence[Network] = (),
+        trusted: Container[str] = (),
     ) -> None:
         Site.__init__(
             self, root, requestFactory=BoundedRequest, timeout=REQUEST_TIMEOUT, reactor=reactor
@@ -442,6 +449,10 @@ class BoundedSite(Site):
         self._queue: deque[BoundedChannel] = deque()  # Their next request may begin.
         self._pace = Buckets(BEGUN_A_SECOND, reactor)
         self._is_scheduled = False
+        self._trusted = trusted
+        self._clients: Counter[str] = Counter()  # Requests under way, by the clients of proxies.
+        self._ranking: list[BoundedChannel] = []  # The greediest last.
+        self._ranked_at = float("-inf")
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self.door.is_jammed:
@@ -451,7 +462,7 @@ class BoundedSite(Site):
         # Requests of the clients behind a proxy are counted instead.
         entry = self.door.enter("" if is_proxys else host)
         is_full = len(self.connections) >= MAX_CONNECTIONS
-        if entry is not None and is_full and not self.make_way(self.connections):
+        if entry is not None and is_full and not self.make_way():
             entry.leave()
             entry = None
         channel: Any = Site.buildProtocol(self, addr)
@@ -474,19 +485,37 @@ class BoundedSite(Site):
             return
         self._beyond[channel] = None
         if len(self._beyond) > MAX_PROBES:
-            self.make_way(self._beyond)
+            self._end_last(self._rank(self._beyond))
 
     def remove(self, channel: BoundedChannel) -> None:
         self.connections.discard(channel)
         self._operators.discard(channel)
         self._beyond.pop(channel, None)
 
-    def make_way(self, channels: Collection[BoundedChannel]) -> bool:
-        """End one of `channels`, if any may give way: of the network that has the most of them, the
-        one that is idle for the longest. So strangers from one network give way to each other."""
+    def make_way(self) -> bool:
+        """End a connection, if any may give way: of the network that has the most of them, the one
+        that is idle for the longest. So strangers from one network give way to each other."""
+        now = self._clock.seconds()
+        if now - self._ranked_at >= RANKED_EVERY:
+            self._ranked_at, self._ranking = now, self._rank(self.connections)
+        return self._end_last(self._ranking)
+
+    def _end_last(self, ranking: list[BoundedChannel]) -> bool:
+        while ranking:
+            leaving = ranking.pop()
+            is_here = leaving in self.connections or leaving in self._beyond
+            if is_here and leaving.may_give_way:
+                self.remove(leaving)
+                leaving.turn_away()
+                return True
+        return False
+
+    @staticmethod
+    def _rank(channels: Collection[BoundedChannel]) -> list[BoundedChannel]:
+        """Those of `channels` that may give way, the greediest last."""
         may = [each for each in channels if each.may_give_way]
         if not may:
-            return False
+            return []
         counted = [each.networks for each in channels if not each.is_operators]
         wide, middle, narrow = map(Counter, zip(*counted, strict=True))
 
@@ -494,10 +523,27 @@ class BoundedSite(Site):
             of = channel.networks
             return wide[of[0]], middle[of[1]], narrow[of[2]], -channel.since
 
-        leaving = max(may, key=greed)
-        self.remove(leaving)
-        leaving.turn_away()
-        return True
+        found = sorted(may, key=greed, reverse=True)
+        found.reverse()  # Of equals the first one is the last, and goes first.
+        return found
+
+    def admit_client(self, client: str, proxy: str) -> Callable[[], None] | None:
+        """Count one more request of the `client` behind `proxy`, which stands for a client that it
+        did not name; returns what ends that. None if there are too many under way."""
+        if client and client in self._trusted:
+            return lambda: None
+        key = counted_as(client or proxy)
+        if self._clients[key] >= CONNECTIONS_PER_ADDRESS:
+            audit.record("connect", "refused", address=client or proxy)
+            return None
+        self._clients[key] += 1
+
+        def leave() -> None:
+            self._clients[key] -= 1
+            if not self._clients[key]:
+                del self._clients[key]
+
+        return leave
 
     def note_request(self, channel: BoundedChannel, request: Any) -> None:
         """Note whose `request` the head of is there."""

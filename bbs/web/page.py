@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,7 +70,8 @@ async def make(
     door = admission.door(CONNECTIONS_PER_ADDRESS) if admission else None
     devices = OperatorDevices(keys, context.wall)
     files = await in_thread(read_static)
-    return OperatorsPage(context, files, operators, door, devices, proxies)
+    trusted = admission.trusted if admission else ()
+    return OperatorsPage(context, files, operators, door, devices, proxies, trusted)
 
 
 class OperatorsPage(Service):
@@ -81,6 +82,7 @@ class OperatorsPage(Service):
     :param door: lets connections in; None: all, up to the page's own limit.
     :param devices: the browsers from which operators have logged in; None: knows none.
     :param proxies: as of `make`.
+    :param trusted: clients of proxies that may have any number of requests under way.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class OperatorsPage(Service):
         door: IDoor | None = None,
         devices: OperatorDevices | None = None,
         proxies: Sequence[Network] = (),
+        trusted: Container[str] = (),
     ) -> None:
         context = replace(context, may_act=operators is not None)
         reactor, sessions = context.reactor, OperatorSessions(context.reactor)
@@ -129,7 +132,7 @@ class OperatorsPage(Service):
             session = sessions.operator(session_of(request))
             return (session or devices.operator(device_of(request))) is not None
 
-        self.site = BoundedSite(root, reactor, door, shows_operator, proxies)
+        self.site = BoundedSite(root, reactor, door, shows_operator, proxies, trusted)
 
     def startService(self) -> None:
         Service.startService(self)

@@ -420,6 +420,16 @@ class Sending(InboxCase):
         self.send(3)
         self.assertEqual(self.kept(), [1, 2, 3])
 
+    def test_one_reader_who_receives_nothing_locks_nobody_out(self) -> None:
+        self.befriend(self.ann, self.cat)
+        self.ann = replace(self.ann, quotas=Quotas(stored=200 * 420))
+        for number in range(64):
+            self.send(number, "cat")
+        for number in range(64, 300):
+            self.receive(self.send(number))
+        kept = self.kept()
+        self.assertEqual((len(kept), kept[:64]), (200, [*range(64)]))
+
     def test_one_that_is_longer_than_all(self) -> None:
         self.receive(self.send(0))
         self.call(messages.send, self.ann, "bob", "001" + "x" * 2000)

@@ -557,6 +557,27 @@ class Proxied(PageCase):
         streams[0].close()
         self.assertEqual(another.get("/state", **mine).code, 200)
 
+    def test_requests_of_clients_who_are_not_named_count_together(self) -> None:
+        unnamed = {"Forwarded": "for=x", "X_Forwarded_For": "203.0.113.9"}
+        for _ in range(CONNECTIONS_PER_ADDRESS):
+            self.browser("192.0.2.1").send("GET", "/stream", b"", **unnamed)
+        another = self.browser("192.0.2.1")
+        self.assertEqual(another.get("/state", **unnamed).code, 503)
+        self.assertEqual(another.get("/state", Forwarded="for=203.0.113.8").code, 200)
+
+    def test_a_request_ends_no_connection(self) -> None:
+        """It opens none, however full the process is."""
+        silent = [self.door.admission.door(1000).enter("198.51.100.1") for _ in range(899)]
+        ended: list[object] = []
+        for entry in silent:
+            assert entry is not None
+            entry.watch(lambda entry=entry: ended.append(entry))
+        self.clock.advance(60)
+        browser = self.browser("192.0.2.1")
+        for number in range(100):
+            self.assertEqual(browser.get("/state", Forwarded=f"for=203.0.{number}.1").code, 200)
+        self.assertEqual(ended, [])
+
     def test_by_a_unix_socket(self) -> None:
         browser = Browser(self.page, "", at=UNIXAddress("/run/bbs"))
         browser.log_in()

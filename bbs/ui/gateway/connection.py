@@ -363,7 +363,9 @@ class GatewayConnection(Protocol):
     @property
     def _has_room(self) -> bool:
         state, session = self._state, self._session
-        is_full = len(self._early) >= MOST_EARLY if session is None else session.lines.is_full
+        # Without a session only telnet's answer is awaited; a long first line ends that.
+        waits = self._negotiation is not None and len(self._early) >= MOST_EARLY
+        is_full = waits if session is None else session.lines.is_full
         return not (state.blocked or state.phase.closed or is_full)
 
     def _update_reading(self) -> None:

@@ -64,7 +64,9 @@ class Scrollback:
         self._waiting.append(fragments)
         self._size += fragment_list_len(list(fragments))
         most = MOST_HELD if self._held else len(self._waiting)
-        while self._waiting and (len(self._waiting) > most or self._size > MOST_CHARACTERS):
+        while len(self._waiting) > 1 and (
+            len(self._waiting) > most or self._size > MOST_CHARACTERS
+        ):
             self._take()
             self._left_out += 1
         self._plan()

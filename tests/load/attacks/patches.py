@@ -163,7 +163,7 @@ def _page_way() -> None:
     from bbs.web import http_limits
 
     sites: Any = http_limits
-    sites.BoundedSite.make_way = lambda self, channels: False
+    sites.BoundedSite.make_way = lambda self: False
     sites.MAX_OPERATORS = 0
 
 

@@ -101,6 +101,11 @@ class PipeTests(GatewayCase):
             )
         )
 
+    def test_a_first_line_of_any_length(self) -> None:
+        for length in (4_000, 5_000, 70_000):
+            nc = self.pipe("x" * length, "ping")
+            self.assertTrue(nc.text.endswith("bbs> Pong!\nbbs> "), (length, nc.text[-200:]))
+
     def test_a_line_too_long_is_said_and_forgotten(self) -> None:
         nc = self.pipe("x" * 300, "ping")
         self.assertTrue(

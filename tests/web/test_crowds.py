@@ -487,8 +487,8 @@ class Proxied(PageCase):
     proxies = (ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/48"))
 
     def setUp(self) -> None:
-        admission = Admission(1000, Networks(()), seconds=lambda: self.clock.seconds())
-        self.door = admission.door(CONNECTIONS_PER_ADDRESS)
+        self.admission = Admission(1000, Networks(()), seconds=lambda: self.clock.seconds())
+        self.door = self.admission.door(CONNECTIONS_PER_ADDRESS)
         super().setUp()
 
     def address(self, host: str = "192.0.2.1", **headers: str) -> str:
@@ -567,7 +567,7 @@ class Proxied(PageCase):
 
     def test_a_request_ends_no_connection(self) -> None:
         """It opens none, however full the process is."""
-        silent = [self.door.admission.door(1000).enter("198.51.100.1") for _ in range(899)]
+        silent = [self.admission.door(1000).enter("198.51.100.1") for _ in range(899)]
         ended: list[object] = []
         for entry in silent:
             assert entry is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -571,7 +572,7 @@ class Proxied(PageCase):
         ended: list[object] = []
         for entry in silent:
             assert entry is not None
-            entry.watch(lambda entry=entry: ended.append(entry))
+            entry.watch(partial(ended.append, entry))
         self.clock.advance(60)
         browser = self.browser("192.0.2.1")
         for number in range(100):

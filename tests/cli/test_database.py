@@ -612,7 +612,7 @@ class RestoringWhatIsNotWhole(CopyCase):
             ("ALTER TABLE message DROP COLUMN text", f"{damaged}it has no column message.text"),
             ("DROP INDEX message_stored", f"{damaged}it has no index of message on stored"),
             ("DROP TABLE block", f"{damaged}it has no table block"),
-            ("DELETE FROM user", f"{damaged}a row of told refers to no row of user"),
+            ("DELETE FROM user", f"{damaged}a row of delivery refers to no row of user"),
             (
                 "UPDATE user SET seen = 'x'",
                 f"{damaged}a value in the table user is of another type",

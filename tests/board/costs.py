@@ -73,6 +73,18 @@ Costs = Mapping[str, Mapping[str, Mapping[str, int]]]
 """By section (`ONE` or `SIXTEEN`), row and column."""
 
 
+@contextmanager
+def drawn_alike() -> Iterator[None]:
+    """Draw the same random numbers each time, and none of those afterwards: which messages stand
+    for others in the quotas of their senders. Servers' ports are random, too."""
+    state = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 # What is counted
 
 
@@ -338,8 +350,8 @@ class CountedService:
         assert row not in self.found[section], row
         hops, frames = self._lanes.hops, self._service.broker.published
         written = self._written(asked)
-        random.seed(0)  # None of these messages stands for others in its sender's quota.
-        of_database = self._meter.count(work)
+        with drawn_alike():
+            of_database = self._meter.count(work)
         of_database["hops"] = self._lanes.hops - hops
         costs = {f"{self._database}: {name}": count for name, count in of_database.items()}
         costs["frames"] = self._service.broker.published - frames

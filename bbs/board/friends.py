@@ -106,7 +106,7 @@ def accept(caller: Caller, name: str) -> Notification:
         # Another connection has accepted the invitation meanwhile.
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
-    # Who has been accepted may invite again after a friendship that ended, and be heard.
+    # An inviter who was accepted is heard again when the friendship has ended.
     told = _forget_pair.of(other, caller.id)
     _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND, told)
     text = f"{caller.name} is your friend now"

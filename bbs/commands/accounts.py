@@ -100,16 +100,14 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
 def _own_network(ask: Ask) -> str:
     """The network by which the sender may be known; "" for an address that many people share, as
     behind a proxy that is trusted."""
-    address = ask.connection.peer_host
-    return "" if address in ask.home.login.limits.queue.trusted else networks(address)[1]
+    return networks(_origin(ask))[1]
 
 
 def _known_by(ask: Ask, found: accounts.Credentials) -> str:
     """The device or the network by which the user is known; "" if by neither."""
-    device, network = ask.home.login.devices.verify(ask.connection, found, ask.now), ""
-    if not device and found.know(_own_network(ask), ask.now):
-        network = _own_network(ask)
-    return device or network
+    network = _own_network(ask)
+    device = ask.home.login.devices.verify(ask.connection, found, ask.now)
+    return device or (network if found.know(network, ask.now) else "")
 
 
 @commands.command("device <token>", Role.LOGIN, harmless=True, listed=False)

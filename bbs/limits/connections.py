@@ -212,10 +212,10 @@ class Admission:
         if entry.address is not None:
             self.idle.remove(entry)
             if entry.is_immune:
-                _discount(self.immune, entry.address, 1)
-            _discount(self.used_by, entry.address, entry.descriptors)
+                discount(self.immune, entry.address, 1)
+            discount(self.used_by, entry.address, entry.descriptors)
             for network in networks(entry.address):
-                _discount(self.idle.counts, network, 1)
+                discount(self.idle.counts, network, 1)
 
     @property
     def _is_short(self) -> bool:
@@ -368,7 +368,7 @@ class Entry:
     def vouch(self) -> None:
         if self.address is not None:
             self.door.admission.no_longer_counts(self)
-            _discount(self.door.by_address, self.address, 1)
+            discount(self.door.by_address, self.address, 1)
             self.address = None
 
     def leave(self) -> None:
@@ -378,7 +378,8 @@ class Entry:
         self.door.admission.left(self)
 
 
-def _discount(counter: Counter[str], address: str, count: int) -> None:
+def discount(counter: Counter[str], address: str, count: int) -> None:
+    """Count so much less, and forget an address that has nothing left."""
     counter[address] -= count
     if not counter[address]:
         del counter[address]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Container, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -26,7 +27,7 @@ from twisted.web.server import Request, Site
 from bbs.core import audit
 from bbs.core.addresses import counted_as, is_loopback, networks, usual_form
 from bbs.core.values import IDoor, IEntry, Rate
-from bbs.limits.connections import Network, Networks
+from bbs.limits.connections import Network, Networks, discount
 from bbs.limits.rate_limits import Buckets
 from bbs.protocols.connection_state import OpenDoor, host_of
 from bbs.web.resources import as_text, send
@@ -537,13 +538,7 @@ class BoundedSite(Site):
             audit.record("connect", "refused", address=client or proxy)
             return None
         self._clients[key] += 1
-
-        def leave() -> None:
-            self._clients[key] -= 1
-            if not self._clients[key]:
-                del self._clients[key]
-
-        return leave
+        return partial(discount, self._clients, key, 1)
 
     def note_request(self, channel: BoundedChannel, request: Any) -> None:
         """Note whose `request` the head of is there."""

@@ -286,7 +286,6 @@ class BoundedChannel(HTTPChannel):
     _answered: Any = None  # The last request, until the next begins.
     _has_asked = False
     _closing = False
-    _ahead = 0  # Bytes that were read behind the present request.
 
     @property
     def may_give_way(self) -> bool:
@@ -381,6 +380,14 @@ class BoundedChannel(HTTPChannel):
                 self.transport.abortConnection()
             else:
                 self.close_with(FAILED)
+        else:
+            self._limit_read_ahead()
+
+    def _limit_read_ahead(self) -> None:
+        """Read no more while much is there behind the present request. Twisted would go on reading
+        while the peer takes nothing, and once for each request: 64 KiB for 200 bytes."""
+        if self._handlingRequest and sum(map(len, self._dataBuffer)) > READ_AHEAD:
+            self._networkProducer.pauseProducing()
 
     def requestDone(self, request: Any) -> None:
         """Note that a request has been answered. Twisted would begin the next at once."""
@@ -396,7 +403,7 @@ class BoundedChannel(HTTPChannel):
         if self._answered is None or self._closing:
             return
         if not (self.persistent and self._waitingForTransport):
-            answered, self._answered, self._ahead = self._answered, None, 0
+            answered, self._answered = self._answered, None
             self._fail_alone(HTTPChannel.requestDone, answered)
 
     def resumeProducing(self) -> None:
@@ -407,14 +414,10 @@ class BoundedChannel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         if self._closing:
             return
-        if not self._handlingRequest:
+        if self._handlingRequest:
+            self._dataBuffer.append(data)
+        else:
             HTTPChannel.rawDataReceived(self, data)
-            return
-        # Twisted would read on without end while the peer takes nothing.
-        self._dataBuffer.append(data)
-        self._ahead += len(data)
-        if self._ahead > READ_AHEAD:
-            self._networkProducer.pauseProducing()
 
 
 class BoundedSite(Site):

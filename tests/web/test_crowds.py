@@ -101,6 +101,18 @@ class Pipelining(PageCase):
         self.turn()
         self.assertEqual(browser.transport.producerState, "producing")
 
+    def test_nothing_is_read_for_each_request_with_a_body(self) -> None:
+        """Else a request of 100 bytes has 64 KiB read behind it, and the next as much again."""
+        browser = self.browser()
+        form = HEALTH.replace(b"GET", b"POST").replace(
+            b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\nx"
+        )
+        browser.channel.dataReceived(form * (2 * READ_AHEAD // len(form)))
+        for count in range(1, 4):
+            self.assertEqual(answers(browser), count)
+            self.assertEqual(browser.transport.producerState, "paused")
+            self.turn()
+
     def test_who_takes_nothing_is_cut_off(self) -> None:
         browser = self.browser()
         browser.channel.dataReceived(HEALTH * 2)

@@ -11,6 +11,10 @@ from tests.load.attacks.values import Attack, Outcome
 Shows = Callable[[Outcome], Sequence[str]]
 
 
+TURNING_AWAY = 1.0
+"""Seconds in which a connection too many has ended. 200 of them come at the same moment."""
+
+
 def _silent(connections: int, addresses: int, **more: Any) -> Mapping[str, Any]:
     return {"port": "login", "connections": connections, "addresses": addresses, **more}
 
@@ -125,7 +129,7 @@ FLOODS: tuple[Attack, ...] = (
     Attack(
         "silent-one-address",
         "2,000 silent connections from one address",
-        (_silent(2000, 1),),
+        (_silent(2000, 1, age=TURNING_AWAY),),
         ("connections-per-address",),
         shows=_most_stay(200),
     ),
@@ -188,7 +192,15 @@ FLOODS: tuple[Attack, ...] = (
     Attack(
         "page-connections",
         "2,000 connections to the page from one address",
-        ({"port": "page", "connections": 2000, "payload": _HTTP.format("/"), "mark": _STATUS},),
+        (
+            {
+                "port": "page",
+                "connections": 2000,
+                "payload": _HTTP.format("/"),
+                "mark": _STATUS,
+                "age": TURNING_AWAY,
+            },
+        ),
         ("page-connections", "page-turns"),
         shows=_most_stay(100),
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
 
 import peewee
 
@@ -33,12 +32,6 @@ MOST_JOINED = 1000  # groups that a user may be in: a connection that listens he
 @question
 def named(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     """The group `name`: its id and channel, and the caller's membership; all None if unknown."""
-    found: peewee.Select = with_group(query, name)
-    return found
-
-
-def with_group(query: Any, name: str) -> Any:
-    """The question of `named`; the caller may add more."""
     return (
         query.select_extend(Group.id, Group.channel, Membership.id)
         .left_outer_join(Group, on=(Group.name == name))

@@ -479,6 +479,36 @@ class Sending(InboxCase):
             sent = Inbox.get(Inbox.user == self.ann.id).sent
             self.assertLessEqual(sent, 600 * 321)
 
+    def test_near_a_large_quota_each_message_counts(self) -> None:
+        """Also those that would not be counted as one of many."""
+        quota = 2**25
+        self.addCleanup(messages._near.clear)
+        self.ann = replace(self.ann, quotas=Quotas(stored=quota))
+        Inbox.update(sent=quota - 600).where(Inbox.user == self.ann.id).execute()
+        self.draw(1.0)
+        self.send(0)
+        self.assertEqual(self.counted(), quota - 600)
+        self.draw(0.0)
+        Inbox.update(sent=quota - messages.SAMPLE - 600).execute()
+        self.send(1)
+        self.draw(1.0)
+        self.send(2)
+        self.assertEqual(self.counted(), quota - 600 + 420)
+        for _ in range(2):
+            too_much = "Too many of your messages wait for their readers"
+            self.refused(too_much, messages.send, self.ann, "bob", self.text)
+        Inbox.update(sent=0).execute()
+        self.send(3)
+        self.send(4)
+        self.assertEqual(self.counted(), 420)
+
+    def counted(self) -> int:
+        found: int = Inbox.get(Inbox.user == self.ann.id).sent
+        return found
+
+    def draw(self, number: float) -> None:
+        self.patch(messages.random, "random", lambda: number)
+
     def test_several_at_once(self) -> None:
         for number in range(3):
             self.receive(self.send(number))

@@ -78,7 +78,9 @@ def besieged(
             options |= {**attack.options, **_broker(attack, attackers)}
         limits = [attack.descriptors for attack in attacks if attack.descriptors]
         host = "::" if any(attack.routes for attack in attacks) else "127.0.0.1"
-        starting = attacked(folder, fill, options, without, min(limits, default=None), host)
+        hastened = sorted({name for attack in attacks for name in attack.patched})
+        least = min(limits, default=None)
+        starting = attacked(folder, fill, options, without, least, host, hastened)
         target = stack.enter_context(starting)
         honest = stack.enter_context(tool(folder, "honest"))
         yardstick = stack.enter_context(echo(folder))

@@ -20,7 +20,7 @@ NO_LIMIT = 10**9
 def apply() -> None:
     """Take out what the environment names."""
     for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
-        PATCHES[name]()
+        {**PATCHES, **HASTENED}[name]()
 
 
 def _descriptors() -> None:
@@ -233,6 +233,22 @@ def _giving_way() -> None:
     names.IdleConnections.give_way = lambda self, address: False
 
 
+def _giving_way_of_places() -> None:
+    """Nobody gives up a place that is not used."""
+    from bbs.rules import presence
+
+    crowd: Any = presence.Crowd
+    crowd.give_way = lambda self, origin: None
+
+
+def _soon_silent() -> None:
+    """Somebody is silent after a second, not after two minutes."""
+    from bbs.rules import presence
+
+    names: Any = presence
+    names.SILENT = 1.0
+
+
 def _long_texts() -> None:
     """A text costs as much as a short one."""
     from bbs.rules import auth
@@ -303,9 +319,13 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "sealed-hints": _sealed_hints,
     "copies": _copies,
     "giving-way": _giving_way,
+    "giving-way-of-places": _giving_way_of_places,
     "long-texts": _long_texts,
     "told-once": _told_once,
     "visit-turns": _visit_turns,
     "client-bounds": _client_bounds,
 }
 """By the names of limits (`limits.LIMITS`)."""
+
+HASTENED: Mapping[str, Callable[[], None]] = {"soon-silent": _soon_silent}
+"""What makes a server wait less than it does elsewhere, by names of their own."""

@@ -51,4 +51,23 @@ PLACES: tuple[Attack, ...] = (
         newcomers=True,
         shows=_has_its_share,
     ),
+    Attack(
+        "places-unused",
+        "people of five addresses have all 110 places, and use none of them",
+        (
+            {
+                "port": "login",
+                "connections": 150,
+                "addresses": 5,
+                "payload": f"login {ATTACKER}{{n}} {PASSWORD}\n",
+                "times": 1,
+            },
+        ),
+        ("giving-way-of-places",),
+        options={"app.capacity": PLACES_THERE},
+        lead=6.0,
+        newcomers=True,
+        strangers=True,
+        patched=("soon-silent",),
+    ),
 )

@@ -36,7 +36,8 @@ class Attack:
     people log in. `logins`: ms that a login may take at p99 in place of `Bounds.login_ms`.
     `routes`: networks that the attackers' addresses are in, other than loopback; the attack has a
     network namespace of its own then. `turned_away`: the share of the honest peer's requests that
-    may be. `shows` says what else is not as it should be.
+    may be. `patched` names what its server waits for less than others (`patches.HASTENED`). `shows`
+    says what else is not as it should be.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Attack:
     logins: float | None = None
     routes: Sequence[str] = ()
     turned_away: float = 0.0
+    patched: Sequence[str] = ()
     shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
     dialect: str = ""
 

@@ -155,14 +155,14 @@ class GroupInvitation(Table):
 class Contribution(Table):
     """Where a post of `writer` is that is in no feed: in `group`, where it has a `number`, or in
     the `thread` that another post began, or both. A thread in a feed belongs to its `owner`, in
-    whose feed it began. `thread` is no foreign key: replies outlive what they answer."""
+    whose feed it began. `thread` and `owner` are no foreign keys: replies outlive both."""
 
     post = peewee.ForeignKeyField(PostRow, primary_key=True, on_delete="CASCADE")
     writer = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
     group = peewee.ForeignKeyField(Group, null=True, on_delete="CASCADE", index=False)
     number = peewee.BigIntegerField(null=True)
     thread = peewee.BigIntegerField(null=True)
-    owner = peewee.ForeignKeyField(User, null=True, on_delete="CASCADE")
+    owner = peewee.BigIntegerField(null=True)
 
     class Meta:
         indexes = (
@@ -194,6 +194,7 @@ class ThreadReader(Table):
     class Meta:
         table_name = "thread_reader"
         primary_key = peewee.CompositeKey("user", "thread")
+        indexes = ((("thread", "user"), False),)
 
 
 class Announcement(Table):

@@ -67,6 +67,10 @@ class NotOnline(Refusal):
     text = "{} is not online"
 
 
+class InvalidStatus(Refusal):
+    text = "A status has {} characters at most, and no control characters"
+
+
 class StoredTooMuch(Refusal):
     text = "Too many of your messages wait for their readers"  # So none of the oldest may go.
     limit = True

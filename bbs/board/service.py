@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bbs.board import (
     CLIENT,
+    announcements,
     blocks,
     friends,
     groups,
@@ -52,6 +53,13 @@ async def notify(ask: Ask, notification: friends.Notification | None) -> Reply:
     return success()
 
 
+async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
+    """Tell friends who are online of a new status."""
+    for channel, here in new.channels:
+        await ask.tell(channel, new.event, asked=True, here=here)
+    return success()
+
+
 commands = CommandTable(
     Command("invite <user> <id>", Role.APP, notify, rule=friends.invite),
     Command("list-invite <user>", Role.APP, rule=friends.invitations),
@@ -78,6 +86,10 @@ commands = CommandTable(
     Command("list-block <user>", Role.APP, rule=blocks.blocks),
     Command("leave-group <user> <group>", Role.APP, forget_group, rule=groups.leave),
     Command("list-member <user> <group>", Role.APP, rule=groups.members),
+    Command("mail <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.mail),
+    Command(
+        "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friends.set_status
+    ),
 )
 
 
@@ -91,6 +103,7 @@ board = Service(
     feed=Feed(
         messages.open_mailbox, messages.fetch, messages.note_delivered, expire=messages.expire
     ),
+    broadcast=announcements.BROADCAST,
     on_register=inboxes.make,
     on_login=user_stats.on_login,
     on_delete=messages.forget_reader,

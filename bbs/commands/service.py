@@ -12,6 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 
 from bbs.core.values import Counter, is_for_threads
+from bbs.delivery.broadcast import Broadcast
 from bbs.delivery.feed import Feed
 from bbs.protocols.commands import Command, CommandTable
 from bbs.protocols.presentation import (
@@ -51,6 +52,7 @@ class Service:
     :param oldest: the oldest version whose programs can work on today's tables, and so run together
         with today's while a service is upgraded server by server; 0: none but today's.
     :param feed: its durable events.
+    :param broadcast: its events for everybody who is there.
     :param on_register: called with the id of a new user, in the transaction that makes the account.
     :param on_login: called with the id of a user who logs in, and the time of the user's last visit
         (seconds since the epoch; None if unknown), in the transaction that begins the session.
@@ -82,6 +84,7 @@ class Service:
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     oldest: int = 0
     feed: Feed | None = None
+    broadcast: Broadcast | None = None
     on_register: Callable[[int], object] | None = None
     on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
     on_delete: Callable[[int], int] | None = None
@@ -101,12 +104,18 @@ class Service:
         rules += [self.sweep, self.person]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire)
+        if isinstance(self.broadcast, Broadcast):
+            rules += (self.broadcast.current, self.broadcast.fetch)
         are_plain = all(each is None or is_for_threads(each) for each in rules)
         for is_right, needed in (
             (_are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
             (_are(self.commands, CommandTable), "commands are tables, (table,) if one"),
             (_are(self.models, type), "models are classes of tables, (Table,) if one"),
             (feed is None or isinstance(feed, Feed), "a feed is a Feed"),
+            (
+                self.broadcast is None or isinstance(self.broadcast, Broadcast),
+                "a broadcast is a Broadcast",
+            ),
             (are_plain, "rules are plain functions"),
             (isinstance(self.greeting, str), "a greeting is a text"),
             (
@@ -230,10 +239,11 @@ def _mistakes(presentation: Presentation, commands: Mapping[str, Command]) -> It
             yield f"{where}: {commands[choices.ask].usage} is not {choices.ask} <user>"
     for talk in presentation.talks:
         where, partner = f"talk {talk.name}", " <partner>" if talk.choices else ""
-        send, history = commands.get(talk.send), commands.get(talk.history)
-        if send and not talk.is_sent_by(send):
-            wanted = f"{talk.send} <user>{partner} <text>, with rest=True"
-            yield f"{where}: {send.usage} is not {wanted}"
+        history = commands.get(talk.history)
+        for name in filter(None, (talk.send, *talk.sent_by)):
+            if name in commands and not talk.is_sent_by(commands[name]):
+                wanted = f"{name} <user>{partner} <text>, with rest=True"
+                yield f"{where}: {commands[name].usage} is not {wanted}"
         if history and not talk.is_recalled_by(history):
             yield f"{where}: {history.usage} is not {talk.history} <user>{partner}"
 
@@ -248,5 +258,5 @@ def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
         names = (*each.lists, *each.added_by, *each.removed_by)
         yield from ((name, f"choices {each.name}") for name in names)
     for talk in presentation.talks:
-        names = (talk.send, talk.history, *talk.ended_by)
+        names = (talk.send, talk.history, *talk.sent_by, *talk.ended_by)
         yield from ((name, f"talk {talk.name}") for name in names if name)

@@ -67,12 +67,14 @@ class Line:
     :param when: members that must have these values for the line to fit.
     :param time: the member with the time of the line, in seconds since the epoch.
     :param has: members that must exist for the line to fit, with any value.
+    :param once: for an event, the member with its number: a client passes on one event of each.
     """
 
     text: str = ""
     when: Mapping[str, str | bool] = field(default_factory=dict)
     time: str = ""
     has: Sequence[str] = ()
+    once: str = ""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -179,6 +181,7 @@ class Talk:
     :param ended_by: commands that end the conversation, whoever the partner is.
     :param room: several people hear a line. At a terminal, `#` stands before the partner's name.
     :param line: the form of a message, with `{sender}`, `{to}` (the partner) and `{text}`.
+    :param sent_by: other commands that send a line, with the parameters of `send`.
     """
 
     name: str
@@ -188,6 +191,7 @@ class Talk:
     ended_by: Sequence[str] = ()
     room: bool = False
     line: str = ""
+    sent_by: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check(self, "name")
@@ -203,7 +207,7 @@ class Talk:
             raise ValueError(f"talk {self.name}: {allowed}, not {{{min(unknown)}}}")
 
     def is_sent_by(self, command: Command) -> bool:
-        """Whether a command fits as `send`."""
+        """Whether a command fits as `send`, or in `sent_by`."""
         fits = command.minimum == len(command.parameters) == 1 + bool(self.choices)
         return command.takes_user and command.rest and fits
 
@@ -379,8 +383,9 @@ class Presentation:
         return Talk("room" if room else "message", room=room)
 
     def sends(self, command: str) -> Talk | None:
-        """The talk that uses a command to send its lines."""
-        return next((each for each in self.talks if each.send == command), None)
+        """The talk to whose partners a command sends lines."""
+        found = (each for each in self.talks if command in (each.send, *each.sent_by))
+        return next(found, None) if command else None
 
     @property
     def open_talks(self) -> Sequence[Talk]:
@@ -423,6 +428,11 @@ class Presentation:
                     each,
                     send=_if(each.send, commands, each.is_sent_by),
                     history=_if(each.history, safe, each.is_recalled_by),
+                    sent_by=[
+                        name
+                        for name in each.sent_by
+                        if has(name) and each.is_sent_by(commands[name])
+                    ],
                     ended_by=[*filter(has, each.ended_by)],
                 )
                 for each in self.talks

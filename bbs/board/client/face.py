@@ -89,7 +89,8 @@ face = Presentation(
         "decline-invite": "Declines an invitation. The sender may invite you again.",
         "decline-all": "Declines all invitations. The senders may invite you again.",
         "list-friend": "Lists your friends, the oldest friendship first.",
-        "who": "Shows which of your friends are online, and when the others were last here.",
+        "who": "Shows which of your friends are here or away, with their statuses.",
+        "set-status": "Sets the status that your friends see; without a text, clears it.",
         "unfriend": "Ends a friendship. You can still read your messages.",
         "block": "Blocks somebody: no messages, no invitations, and no friendship.",
         "unblock": "Ends a block.",
@@ -97,6 +98,7 @@ face = Presentation(
         "post": "Posts something for all your friends.",
         "receive-post": "Shows the latest posts of your friends.",
         "send": "Sends one message to a friend who is online.",
+        "mail": "Sends one message to a friend, who gets it at the next login if not online.",
         "history": "Shows the last 50 messages with a friend or in a group.",
         "create-group": "Creates a group, with you in it.",
         "list-group": "Lists all groups.",
@@ -134,10 +136,15 @@ face = Presentation(
         Line("{id:text}  offline", when={"online": False}, has=("last",)),
     ),
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
+    events={
+        "status": Line(time="time"),
+        "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
+    },
     talks=(
         Talk(
             "friend",
             send="send",
+            sent_by=("mail",),
             choices="friend",
             history="history",
             line="<<<{sender}->{to}: {text}>>>",

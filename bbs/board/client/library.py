@@ -46,11 +46,14 @@ class Post:
 @dataclass(frozen=True)
 class Presence:
     """Whether a friend is online, and when they were last here, in seconds since the epoch; None if
-    unknown."""
+    unknown. `state` is `here`, `away` (online, but not here for some minutes) or `out`, and empty
+    from older servers; `status` is what the friend says, if anything."""
 
     name: str
     online: bool
     last: float | None = None
+    state: str = ""
+    status: str = ""
 
     @classmethod
     def read(cls, value: object) -> Presence:
@@ -58,7 +61,8 @@ class Presence:
         if isinstance(value, dict):
             name, online = value.get("id"), value.get("online")
             if isinstance(name, str) and isinstance(online, bool) and "last" in value:
-                return cls(name, online, read_time(value.get("last")))
+                state, status = (str(value.get(each, "")) for each in ("state", "status"))
+                return cls(name, online, read_time(value.get("last")), state, status)
         raise TypeError("not a presence")
 
 
@@ -157,6 +161,10 @@ class BBSClient(ServiceClient[Reply]):
         """The user's friends and whether they are online, those online first."""
         return self.ask("who", user).addCallback(lambda reply: reply.presences)
 
+    def set_status(self, user: str, text: str = "") -> Deferred[None]:
+        """Set the status that the user's friends see; without a text, clear it."""
+        return self.do("set-status", user, text)
+
     def block(self, user: str, other: str) -> Deferred[None]:
         """Block somebody: friendship and invitations end."""
         return self.do("block", user, other)
@@ -175,6 +183,10 @@ class BBSClient(ServiceClient[Reply]):
 
     def send(self, user: str, friend: str, text: str) -> Deferred[None]:
         return self.do("send", user, friend, text)
+
+    def mail(self, user: str, friend: str, text: str) -> Deferred[None]:
+        """Send a message to a friend, online or not."""
+        return self.do("mail", user, friend, text)
 
     def history(self, user: str, name: str) -> Deferred[tuple[ChatMessage, ...]]:
         """The last 50 messages of a conversation with a friend or in a group, oldest first. For

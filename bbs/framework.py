@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bbs.cli import command_line
+    from bbs.cli.subcommands import Operator
     from bbs.commands.context import Ask, success
-    from bbs.commands.service import Service
+    from bbs.commands.service import Service, Subcommand
     from bbs.config.settings import setting
     from bbs.core.errors import Refusal
     from bbs.core.values import NAME_LENGTH, Counter, Instance, Quotas
@@ -59,8 +60,9 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "bbs.cli": "command_line",
+    "bbs.cli.subcommands": "Operator",
     "bbs.commands.context": "Ask success",
-    "bbs.commands.service": "Service",
+    "bbs.commands.service": "Service Subcommand",
     "bbs.config.settings": "setting",
     "bbs.core.errors": "Refusal",
     "bbs.core.values": "NAME_LENGTH Counter Instance Quotas",
@@ -116,6 +118,7 @@ __all__ = [
     "Mailbox",
     "Migrator",
     "Notice",
+    "Operator",
     "Page",
     "Part",
     "Place",
@@ -129,6 +132,7 @@ __all__ = [
     "Role",
     "Service",
     "Stored",
+    "Subcommand",
     "Table",
     "Talk",
     "User",

@@ -18,6 +18,10 @@ class TooMany(Exception):
     """There are `MOST` announcements."""
 
 
+class NoSuchAnnouncement(Exception):
+    """No announcement has this number."""
+
+
 class Announced(NamedTuple):
     """An announcement; its times are in seconds since the epoch. `until` is None for one that stays
     until it is removed."""
@@ -44,9 +48,13 @@ def add(text: str, now: float, until: float | None = None) -> int:
     return _add(text, now, until)
 
 
-def remove(number: int) -> bool:
-    """Remove an announcement; returns whether there was one with this number."""
-    return bool(_remove(number))
+def remove(number: int) -> None:
+    """Remove an announcement.
+
+    :raises NoSuchAnnouncement: there is none with this number.
+    """
+    if not _remove(number):
+        raise NoSuchAnnouncement()
 
 
 @read_only

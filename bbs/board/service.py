@@ -12,6 +12,7 @@ from bbs.board import (
     inboxes,
     messages,
     models,
+    operating,
     posts,
     user_stats,
 )
@@ -111,6 +112,7 @@ board = Service(
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",
     client=CLIENT,
+    subcommands=operating.SUBCOMMANDS,
     counters=(
         Counter(
             MESSAGES,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from bbs.core.values import Counter, is_for_threads
 from bbs.delivery.broadcast import Broadcast
@@ -29,10 +30,26 @@ from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
 
 _NAME = re.compile("[a-z][a-z0-9]{0,31}")
+_SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
 
 UNDECLARED = "bbs.board.client.face:face"
 """The presentation of services that declare none. Up to version 0.3.0 all clients were written for
 the board, and other services relied on what these clients show."""
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """A command for operators, `NAME SUBCOMMAND`, that works on the database.
+
+    :param help: a phrase that says what it does.
+    :param run: called with a `bbs.framework.Operator` and the parsed options; does it, and prints.
+    :param arguments: called with an `argparse.ArgumentParser`, to which it adds arguments; all
+        subcommands have `--config`, `--data` and `--json`.
+    """
+
+    help: str
+    run: Callable[[Any, Any], None]
+    arguments: Callable[[Any], object] = lambda parser: None
 
 
 class ServiceUnusable(Exception):
@@ -72,6 +89,8 @@ class Service:
         load it when they start, so that module should import little.
     :param counters: names that `ask.count(name)` counts, for the operators' page and `/metrics`; a
         `Counter` says more about a name.
+    :param subcommands: what the service adds to its command line, by name: one word, or two, of
+        which the first stands for a group (`{"post remove": Subcommand(…)}`).
     :ivar counted: these counters by their names, each a `Counter`.
     :raises ValueError: one of these is malformed.
     """
@@ -93,6 +112,7 @@ class Service:
     greeting: str = ""
     client: str = ""
     counters: Sequence[str | Counter] = ()
+    subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
@@ -115,6 +135,11 @@ class Service:
             (
                 self.broadcast is None or isinstance(self.broadcast, Broadcast),
                 "a broadcast is a Broadcast",
+            ),
+            (
+                all(map(_SUBCOMMAND.fullmatch, self.subcommands))
+                and _are((*self.subcommands.values(),), Subcommand),
+                "subcommands are Subcommands, by one word or two in lower case",
             ),
             (are_plain, "rules are plain functions"),
             (isinstance(self.greeting, str), "a greeting is a text"),

@@ -40,8 +40,9 @@ class Kept(RulesCase):
 
     def test_removed(self) -> None:
         number = self.add("one")
-        self.assertTrue(self.call(announcements.remove, number))
-        self.assertFalse(self.call(announcements.remove, number))
+        self.call(announcements.remove, number)
+        again = self.database.run(announcements.remove, number)
+        self.failureResultOf(again, announcements.NoSuchAnnouncement)
         self.assertEqual(self.texts(), [])
         self.assertGreater(self.add("two"), number)
 

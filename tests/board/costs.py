@@ -435,7 +435,8 @@ def ask_everything(service: CountedService) -> None:
     reader, away = service.connect(friend), service.connect(FAR)
     count("listen <user>", name=friend, peer=reader)
     count("listen <user> 0", "from a message on", name=FAR, peer=away)
-    service.befriend(caller, FAR)
+    for name in (caller, other):
+        service.befriend(name, FAR)
     count(f"send <user> {friend} how are you?", "to a friend on the same app server")
     count(f"send <user> {FAR} how are you?", "to a friend on another app server")
     count(f"send-group <user> {GROUPS[0]} how are you?", "to a group of 10")
@@ -461,6 +462,10 @@ def ask_everything(service: CountedService) -> None:
     own.ask(f"listen {service.tokens[caller]}")
     count(f"send <user> {friend} how are you?", "while another client asks for the sender's events")
     assert own.heard()[-1]["event"] == "sent"
+
+    service.login_server.ask(f"logout {service.tokens[FAR]}")
+    count(f"mail <user> {FAR} how are you?", "to a friend who is offline", name=other)
+    count("set-status <user> at the beach", "10 friends online", name=other)
 
 
 def costs_on_sqlite(folder: Path) -> Costs:

@@ -38,7 +38,7 @@ class Announced(NamedTuple):
 
 
 def add(text: str, now: float, until: float | None = None) -> int:
-    """Announce a text; returns its number. What has ended is removed.
+    """Announce a text; returns its number. Announcements that have ended are removed.
 
     :raises TooMany: there are `MOST` that have not ended.
     """
@@ -88,7 +88,7 @@ def _goes_on(until: float | None, now: float) -> bool:
     return until is None or until > now
 
 
-# From a number on, as a condition of the key: SQLite then says that it uses it.
+# A condition on the key lets the database use its index, as every query must.
 
 
 def _columns() -> Any:

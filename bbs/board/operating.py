@@ -1,4 +1,4 @@
-"""What operators do to the board at the command line: announcements, posts and groups.
+"""Operators' commands for the board: announcements, posts and groups.
 
 Servers know of it by the database alone, as these commands may know no broker.
 """

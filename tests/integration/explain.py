@@ -19,12 +19,14 @@ from typing import Any
 from unittest import SkipTest
 
 from bbs.board import (
+    announcements,
     blocks,
     board,
     friends,
     groups,
     history,
     messages,
+    operating,
     posts,
     user_stats,
 )
@@ -37,6 +39,7 @@ from bbs.board.models import (
     MessageRow,
     PostRow,
     Relationship,
+    Status,
     Told,
 )
 from bbs.core.errors import Refusal
@@ -88,6 +91,7 @@ GROWING = {
         Block,
         KnownNetwork,
         Told,
+        Status,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
@@ -218,6 +222,11 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-block": guarded(blocks.blocks),
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
+        "mail": guarded(messages.mail, "user5", "hello"),
+        "set-status": [
+            *guarded(friends.set_status, "at the beach"),
+            *guarded(friends.set_status),
+        ],
         "change-password": [
             *guarded(accounts.own_credentials),
             *guarded(accounts.change_password, "hash", "new hash"),
@@ -304,6 +313,8 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: membership.leave("server0"),
             lambda: placement.leave_unused("server0", presence.held_at("server0")),
             come_back,
+            lambda: announcements.BROADCAST.current(NOW),
+            lambda: announcements.BROADCAST.fetch([1, 2]),
         ],
         "a login server that starts": [
             fleets.is_elsewhere,
@@ -376,6 +387,13 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: [user_admin.suspend(BY, "user0"), user_admin.resume(BY, "user0")],
             lambda: user_admin.delete(BY, "user0", board.on_delete),
             lambda: user_admin.go_on_deleting(ann().id, board.on_delete),
+        ],
+        "what operators do to the board": [
+            lambda: announcements.add("hello", NOW, NOW + 10),
+            lambda: announcements.listed(NOW),
+            lambda: announcements.remove(announcements.add("hello", NOW)),
+            lambda: operating.groups_behind(0),
+            lambda: operating.find_group("group0"),
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),

@@ -89,7 +89,7 @@ face = Presentation(
         "decline-invite": "Declines an invitation. The sender may invite you again.",
         "decline-all": "Declines all invitations. The senders may invite you again.",
         "list-friend": "Lists your friends, the oldest friendship first.",
-        "who": "Shows which of your friends are here or away, with their statuses.",
+        "who": "Shows which of your friends are online, and when the others were last here.",
         "set-status": "Sets the status that your friends see; without a text, clears it.",
         "unfriend": "Ends a friendship. You can still read your messages.",
         "block": "Blocks somebody: no messages, no invitations, and no friendship.",

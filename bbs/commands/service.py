@@ -275,6 +275,8 @@ def _mistakes(presentation: Presentation, commands: Mapping[str, Command]) -> It
 
 def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
     yield from ((name, "help") for name in presentation.help)
+    yield from ((name, "done") for name in presentation.done)
+    yield from ((each.split(" ")[0], "failures") for each in presentation.failures if " " in each)
     for heading, group in presentation.groups.items():
         yield from ((name, f"groups: {heading}") for name in group)
     yield from ((name, f"aliases: {alias}") for alias, name in presentation.aliases.items())

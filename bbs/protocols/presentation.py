@@ -68,6 +68,7 @@ class Line:
     :param time: the member with the time of the line, in seconds since the epoch.
     :param has: members that must exist for the line to fit, with any value.
     :param once: for an event, the member with its number: a client passes on one event of each.
+    :param shown: the text for people at a terminal or a gateway, if scripts print another.
     """
 
     text: str = ""
@@ -75,21 +76,26 @@ class Line:
     time: str = ""
     has: Sequence[str] = ()
     once: str = ""
+    shown: str = ""
 
     def __post_init__(self) -> None:
         _check(self)
         _check_form("Line: text", self.text)
+        _check_form("Line: shown", self.shown)
 
-    def filled(self, members: Mapping[str, object], date: Callable[[float], str]) -> str | None:
-        """The text for these members; None if the line does not fit. `date` formats a time."""
+    def filled(
+        self, members: Mapping[str, object], date: Callable[[float], str], shown: bool = False
+    ) -> str | None:
+        """The text for these members; None if the line does not fit. `date` formats a time.
+        `shown`: for people at a terminal or a gateway."""
         for path, wanted in self.when.items():
             found = member(members, path)
             if type(found) is not type(wanted) or found != wanted:  # For Python, 1 is True.
                 return None
         if any(member(members, path, MISSING) is MISSING for path in self.has):
             return None
-        values = []
-        for path, kind in _places(self.text):
+        values, form = [], (self.shown if shown else "") or self.text
+        for path, kind in _places(form):
             value = member(members, path)
             if isinstance(value, bool) or not isinstance(value, str | int | float):
                 return None
@@ -101,7 +107,7 @@ class Line:
                     return None
             values.append(str(value))
         given = iter(values)
-        return _PLACE.sub(lambda _: next(given), self.text)
+        return _PLACE.sub(lambda _: next(given), form)
 
 
 @dataclass(frozen=True)
@@ -180,7 +186,8 @@ class Talk:
         or without `choices` `<user>`.
     :param ended_by: commands that end the conversation, whoever the partner is.
     :param room: several people hear a line. At a terminal, `#` stands before the partner's name.
-    :param line: the form of a message, with `{sender}`, `{to}` (the partner) and `{text}`.
+    :param line: the form in which scripts print a message, with `{sender}`, `{to}` (the partner)
+        and `{text}`.
     :param sent_by: other commands that send a line, with the parameters of `send`.
     """
 
@@ -309,6 +316,13 @@ class Presentation:
     :param notices: numbers that clients tell people at login.
     :param after: the member of the reply to `login` with the id behind which clients listen.
     :param legacy: the commands of older servers.
+    :param done: what people read after a command's success, in place of the reply's message:
+        `{}` stands for the command's first argument, `{PARAMETER}` for that of this name, `{user}`
+        for the user, and `{PATH}` for a text or number of the reply.
+    :param failures: what people read instead of the message of a failure, by its code, or by
+        `"COMMAND CODE"` where the code needs other words. Places are as in `done`; the message is
+        shown if one of them stands for nothing. Scripts print the message.
+    :param next_steps: what people can do next, shown after a login without notices.
     :raises ValueError: a part is malformed, or contradicts another.
     """
 
@@ -325,6 +339,9 @@ class Presentation:
     notices: Sequence[Notice] = ()
     after: str = ""
     legacy: Legacy | None = None
+    done: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    next_steps: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -405,6 +422,7 @@ class Presentation:
         return replace(
             self,
             help=_of(self.help, has),
+            done=_of(self.done, has),
             groups={name: [*filter(has, group)] for name, group in self.groups.items()},
             aliases={
                 alias: name
@@ -619,6 +637,9 @@ def from_json(members: object) -> Presentation | None:
             if each.name == "events":
                 named = {name: _read(Line, entry) for name, entry in named.items()}
             parts[each.name] = {name: it for name, it in named.items() if _ENTRIES[kind](it)}
+        elif kind == "Sequence[str]":
+            texts = value[:MOST_ITEMS] if isinstance(value, list) else ()
+            parts[each.name] = [text for text in texts if _is_text(text)]
     del parts["lines"][MOST_LINES:]
     if _is_text(members.get("after")):
         parts["after"] = members["after"]

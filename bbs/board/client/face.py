@@ -81,7 +81,100 @@ BLOCKED = Choices(
     "blocked", lists={"list-block": "block"}, added_by=("block",), removed_by=("unblock",)
 )
 
+DONE = {
+    "invite": "Invited {id}. You can talk once {id} accepts.",
+    "accept-invite": "You and {id} are friends now. Try: talk {id}",
+    "decline-invite": "Declined the invitation from {id}.",
+    "decline-all": "Declined all invitations.",
+    "unfriend": "{friend} is no longer your friend.",
+    "block": "Blocked {id}, who can no longer write to you or invite you.",
+    "unblock": "Unblocked {id}, who can invite you again.",
+    "post": "Posted to all your friends.",
+    "send": "Sent to {friend}.",
+    "mail": "Sent to {friend}, who reads it after the next login if not online now.",
+    "set-status": "Your friends see the new status.",
+    "create-group": "Made the group {group}, with you in it. Try: talk {group}",
+    "join-group": "You are in {group} now. Try: talk {group}",
+    "leave-group": "You have left {group}.",
+    "send-group": "Sent to {group}.",
+}
+"""What people read after a command. A new command needs one entry here."""
+
+FAILURES = {
+    "no-such-user": "There is no user called {}",
+    "history no-such-user": "You have no friend or group called {}",
+    "invites-self": "You cannot invite yourself",
+    "already-friends": "{} is your friend already",
+    "already-invited": "You have invited {} already",
+    "invited-by": "{} has invited you. Try: accept-invite {}",
+    "not-invited-by": "{} has not invited you",
+    "too-many-friends": "You have too many friends. End a friendship first: unfriend NAME",
+    "has-too-many-friends": "{} has too many friends already",
+    "too-many-invitations": "You have too many open invitations. Accept or decline some first.",
+    "has-too-many-invitations": "{} has too many open invitations. Try again later.",
+    "invites-too-many": "You have invited too many people. Try again later.",
+    "not-friends": "{} is not your friend",
+    "not-online": "{} is not online. Try: mail {} TEXT",
+    "invalid-status": "A status has 100 characters at most, and no control characters",
+    "stored-too-much": "Too many of your messages are not read yet. Try again later.",
+    "inbox-full": "The inbox of {} is full. Try again later.",
+    "takes-nothing": "{} does not accept messages from you",
+    "invite takes-nothing": "{} does not accept invitations from you",
+    "you-have-blocked": "You have blocked {}. Try: unblock {}",
+    "blocks-self": "You cannot block yourself",
+    "too-many-blocked": "You have blocked too many people. Unblock somebody first.",
+    "not-blocked": "{} is not blocked",
+    "invalid-group": "{} cannot be a name. Use at most 100 characters, without spaces.",
+    "group-exists": "There is already a group called {}",
+    "too-many-groups": "You have made too many groups already",
+    "too-many-joined": "You are in too many groups. Leave one first.",
+    "no-such-group": "There is no group called {}",
+    "already-member": "You are a member of {} already",
+    "group-full": "{} has too many members already",
+    "not-member": "You are not a member of {}",
+}
+"""What people read instead of a failure's message, by its code, or by command and code: `{}` is
+the command's first argument. A new code needs one entry here."""
+
+_ONLINE = "{id:text}  online"
+_OFFLINE, _LONG_OFFLINE = "{id:text}  offline since {last:time}", "{id:text}  offline"
+
+WHO = (
+    Line(_ONLINE, when={"state": "here", "status": ""}, shown="{id:text} is here"),
+    Line(_ONLINE, when={"state": "here"}, shown="{id:text} is here: {status:text}"),
+    Line(_ONLINE, when={"state": "away", "status": ""}, shown="{id:text} is away"),
+    Line(_ONLINE, when={"state": "away"}, shown="{id:text} is away: {status:text}"),
+    Line(
+        _OFFLINE,
+        when={"state": "out", "status": ""},
+        shown="{id:text} is out, last here {last:time}",
+    ),
+    Line(
+        _OFFLINE,
+        when={"state": "out"},
+        shown="{id:text} is out, last here {last:time}: {status:text}",
+    ),
+    Line(
+        _LONG_OFFLINE, when={"state": "out", "status": ""}, has=("last",), shown="{id:text} is out"
+    ),
+    Line(
+        _LONG_OFFLINE, when={"state": "out"}, has=("last",), shown="{id:text} is out: {status:text}"
+    ),
+    # Of servers up to version 0.3.0.
+    Line(_ONLINE, when={"online": True}, has=("last",), shown="{id:text} is online"),
+    Line(_OFFLINE, when={"online": False}, shown="{id:text} is offline, last here {last:time}"),
+    Line(_LONG_OFFLINE, when={"online": False}, has=("last",), shown="{id:text} is offline"),
+)
+"""The entries of `who`. Scripts print whether somebody is online, and no more."""
+
 face = Presentation(
+    done=DONE,
+    failures=FAILURES,
+    next_steps=(
+        "invite NAME asks somebody to be your friend.",
+        "talk NAME begins a conversation with a friend.",
+        "help lists all commands.",
+    ),
     help={
         "invite": "Asks somebody to be your friend.",
         "list-invite": "Lists the people who have invited you, the oldest invitation first.",
@@ -131,9 +224,7 @@ face = Presentation(
     ),
     lines=(
         Line("{id:text}: {message:text}", time="time"),
-        Line("{id:text}  online", when={"online": True}, has=("last",)),
-        Line("{id:text}  offline since {last:time}", when={"online": False}),
-        Line("{id:text}  offline", when={"online": False}, has=("last",)),
+        *WHO,
     ),
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
     events={

@@ -643,6 +643,44 @@ class PeopleTests(SynchronousTestCase):
         lines = ["bob is online", "cat is offline, last here 5", "dan is offline"]
         self.assertEqual([each.text for each in told], lines)
 
+    def test_who_is_here_and_what_they_say(self) -> None:
+        friends = [
+            {"id": name, "online": state != "out", "last": last, "state": state, "status": status}
+            for name, state, last, status in (
+                ("bob", "here", 5, ""),
+                ("bob", "here", 5, "at the beach"),
+                ("cat", "away", 5, ""),
+                ("cat", "away", None, "at lunch"),
+                ("dan", "out", 5, ""),
+                ("dan", "out", 5, "eve  pay me\x1b"),
+                ("fay", "out", None, ""),
+                ("fay", "out", None, "on leave"),
+            )
+        ]
+        told = reply_entries(reply(friend=friends), format_time=str, people=True)
+        self.assertEqual(
+            [each.text for each in told],
+            [
+                "bob is here",
+                "bob is here: at the beach",
+                "cat is away",
+                "cat is away: at lunch",
+                "dan is out, last here 5",
+                "dan is out, last here 5: eve  pay me\\x1b",
+                "fay is out",
+                "fay is out: on leave",
+            ],
+        )
+        self.assertEqual(
+            reply_lines(reply(friend=friends)),
+            [
+                *["bob  online"] * 2,
+                *["cat  online"] * 2,
+                *["dan  offline since 1970-01-01T00:00:05Z"] * 2,
+                *["fay  offline"] * 2,
+            ],
+        )
+
     def test_posts_keep_their_lines(self) -> None:
         told = reply(post=[{"id": "bob", "message": "one\u2028two\u2029", "time": 5}])
         (entry,) = reply_entries(told, people=True)

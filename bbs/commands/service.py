@@ -100,7 +100,7 @@ class Service:
         rules: list[object] = [self.on_register, self.on_login, self.on_delete]
         rules += [self.sweep, self.person]
         if isinstance(feed, Feed):
-            rules += (feed.open, feed.fetch, feed.note, feed.expire)
+            rules += (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
         are_plain = all(each is None or is_for_threads(each) for each in rules)
         for is_right, needed in (
             (_are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),

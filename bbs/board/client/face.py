@@ -71,15 +71,49 @@ JOINED = Choices(
     lists={"list-joined": "group"},
     parameters=("group",),
     added_by=("create-group", "join-group"),
-    removed_by=("leave-group",),
+    removed_by=("leave-group", "delete-group"),
+    removed_by_events={"left": "you_left"},
     within="any group",
 )
 GROUPS = Choices(
-    "any group", label="group", ask="list-group", lists={"list-group": "group"}, shared=True
+    "any group",
+    label="group",
+    ask="list-group",
+    lists={"list-group": "group", "groups": "group"},
+    key="group",
+    removed_by=("delete-group",),
+    added_by_events={"invite": "group"},
+    shared=True,
+)
+MEMBERS = Choices(
+    "member",
+    lists={"list-member": "member"},
+    added_by_events={"joined": "id"},
+    removed_by_events={"left": "id"},
 )
 BLOCKED = Choices(
     "blocked", lists={"list-block": "block"}, added_by=("block",), removed_by=("unblock",)
 )
+
+GROUP_LINES = tuple(
+    Line(f"{{group:text}}  {state}members {{members}}{owner}{topic}", when=when)
+    for owner, states in (
+        (
+            ", owner {owner:text}",
+            (
+                ("joined, private, ", {"member": True, "private": True}),
+                ("joined, ", {"member": True}),
+                ("you are invited, ", {"invited": True}),
+                ("private, ", {"private": True}),
+                ("", {}),
+            ),
+        ),
+        ("", (("joined, ", {"member": True}), ("", {}))),
+    )
+    for state, when in states
+    for topic in ("  {topic:text}", "")
+)
+"""An entry of `groups`: in the first of these that fits, as topic and owner may be null."""
 
 face = Presentation(
     help={
@@ -105,10 +139,18 @@ face = Presentation(
         "leave-group": "Leaves a group.",
         "list-member": "Lists the members of a group of yours, in the order joined.",
         "send-group": "Sends one message to everybody in a group who is online.",
+        "groups": "Lists all groups with topic, owner and members, your own first.",
+        "set-topic": "Sets the topic of a group that you own; without a text it removes it.",
+        "close-group": "Lets nobody join a group that you own, unless you invite them.",
+        "open-group": "Lets everybody join a group that you own.",
+        "invite-group": "Lets somebody join a group that you own, and tells them.",
+        "kick": "Removes a member from a group that you own.",
+        "give-group": "Makes a member the owner of a group that you own.",
+        "delete-group": "Deletes a group that you own, with its posts.",
     },
     # As irssi and other chats, and Unix, call them.
     aliases={"msg": "send", "friends": "list-friend", "w": "who"},
-    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, BLOCKED),
+    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, MEMBERS, BLOCKED),
     complete={
         "accept-invite id": ("invitation",),
         "decline-invite id": ("invitation",),
@@ -117,6 +159,9 @@ face = Presentation(
         "history name": ("group", "friend"),
         "join-group group": ("any group", "-group"),
         "create-group group": (),
+        "invite-group id": ("friend",),
+        "kick id": ("member",),
+        "give-group id": ("member",),
     },
     lists=(
         Listing("invite", "No invitations"),
@@ -132,7 +177,9 @@ face = Presentation(
         Line("{id:text}  online", when={"online": True}, has=("last",)),
         Line("{id:text}  offline since {last:time}", when={"online": False}),
         Line("{id:text}  offline", when={"online": False}, has=("last",)),
+        *GROUP_LINES,
     ),
+    events={name: Line(time="time") for name in ("joined", "left", "topic")},
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
     talks=(
         Talk(

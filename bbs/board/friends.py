@@ -265,27 +265,46 @@ def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
 def _check_invitation(caller: Caller, other: int, name: str) -> list[Any]:
     """Refuse an invitation that is one too many. Returns a statement that notes that the other is
     told; none if they were told within `QUIET`."""
-    rate, now = caller.quotas.invitations, caller.now
-    told, told_many, invited, invited_by = _check_room(
+    *told, invited, invited_by = _check_room(
         caller,
         other,
         name,
-        _told.of(caller.id, other),
-        # Times ahead are from a clock that was set back since, or from another machine.
-        _told_lately.of(caller.id, now - rate.period, now + rate.period, rate.count - 1),
+        *looks_at_telling(caller, other),
         _one_of_many.of(caller.id, Relationship.INVITED, MOST_INVITATIONS - 1),
         _one_of_many.of(other, Relationship.INVITED_BY, MOST_INVITATIONS - 1),
     )
-    is_quiet = bool(told) and abs(now - told[0][1]) < QUIET
     if invited:
         raise errors.TooManyInvitations()
     if invited_by:
         raise errors.HasTooManyInvitations(name)
-    if is_quiet:
+    return notes_of_telling(caller, other, *told)
+
+
+def looks_at_telling(caller: Caller, other: int) -> list[Any]:
+    """Statements whose results `notes_of_telling` takes."""
+    rate, now = caller.quotas.invitations, caller.now
+    return [
+        _told.of(caller.id, other),
+        # Times ahead are from a clock that was set back since, or from another machine.
+        _told_lately.of(caller.id, now - rate.period, now + rate.period, rate.count - 1),
+    ]
+
+
+def notes_of_telling(
+    caller: Caller, other: int, told: Sequence[Any], told_many: Sequence[Any]
+) -> list[Any]:
+    """A statement that notes that the caller tells the other of an invitation; none if they were
+    told within `QUIET`.
+
+    :raises InvitesTooMany: the caller has told as many people as the quota allows.
+    """
+    if told and abs(caller.now - told[0][1]) < QUIET:
         return []
     if told_many:
         raise errors.InvitesTooMany()
-    return [_tell_again.of(told[0][0], now) if told else _tell.of(caller.id, other, now)]
+    if told:
+        return [_tell_again.of(told[0][0], caller.now)]
+    return [_tell.of(caller.id, other, caller.now)]
 
 
 def _check_room(caller: Caller, other: int, name: str, *looks: Any) -> list[Any]:

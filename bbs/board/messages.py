@@ -254,6 +254,12 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
         online[group].append(member)
         servers[group].add(server)
     members = [online[each.group] for each in letters]
+    for letter, several in zip(letters, members, strict=True):
+        # The owner may have removed the sender meanwhile, who else is online, and so among them.
+        if letter.caller.id not in several and not groups.find_membership(
+            letter.group or 0, letter.caller.id
+        ):
+            raise errors.NotMember(letter.target)
     if len(letters) > 1 and sum(map(len, members)) > DELIVERED_AT_ONCE:
         raise EachAlone()
     stored = _store(letters, members)

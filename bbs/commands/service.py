@@ -123,7 +123,7 @@ class Service:
         rules: list[object] = [self.on_register, self.on_login, self.on_delete]
         rules += [self.sweep, self.person]
         if isinstance(feed, Feed):
-            rules += (feed.open, feed.fetch, feed.note, feed.expire)
+            rules += (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
         if isinstance(self.broadcast, Broadcast):
             rules += (self.broadcast.current, self.broadcast.fetch)
         are_plain = all(each is None or is_for_threads(each) for each in rules)

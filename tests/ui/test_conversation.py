@@ -522,7 +522,7 @@ class Completing(ConversationCase):
         self.type("login ann pw", "block fay")
 
     def test_commands(self) -> None:
-        self.assertEqual(self.completions("se"), ["send", "send-group", "set-status"])
+        self.assertEqual(self.completions("se"), ["send", "send-group", "set-status", "set-topic"])
         self.assertEqual(self.completions("ta"), ["talk"])
         self.assertEqual(self.completions("nothing"), [])
         self.assertEqual(self.completions("ev"), [])

@@ -35,6 +35,15 @@ class PeopleCase(ConversationCase):
         self.network.flush()
         return reply
 
+    def on_the_board(self, *lines: str) -> None:
+        """Lines on other connections to the app servers of those whom they name."""
+        for line in lines:
+            command, name, rest = line.split(" ", 2)
+            token = self.service.people(name)[name]
+            reply = self.service.at_home(token).ask(f"{command} {token} {rest}")
+            self.assertEqual(reply["status"], 0)
+        self.network.flush()
+
     def another(self) -> tuple[Conversation, Paper]:
         """Ann at another terminal."""
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
@@ -212,6 +221,21 @@ class Talks(PeopleCase):
         self.type("leave-group chess")
         self.assertEqual(self.conversation.unread, {})
 
+    def test_who_is_removed_from_a_group_talks_there_no_more(self) -> None:
+        self.on_the_board("create-group bob go")
+        self.type("join-group go", "talk go")
+        self.on_the_board("set-topic bob go Joseki")
+        topic = "ann:  * bob set the topic of go: Joseki"
+        self.assertIn(topic, self.paper.lines)
+        self.on_the_board("kick bob go ann")
+        self.assertIn("ann:  * bob removed ann from go", self.paper.lines)
+        self.assertIsNone(self.conversation.talk)
+        self.assertEqual(self.completions("leave-group "), ["chess", "ann"])
+        self.type("talk chess")
+        self.on_the_board("give-group ann chess bob", "delete-group bob chess")
+        self.assertIn("ann:  * bob deleted chess", self.paper.lines)
+        self.assertIsNone(self.conversation.talk)
+
     def test_who_is_left_by_another_user_here_is_talked_to(self) -> None:
         self.type("login cat pw", "use ann", "talk bob", "/unfriend cat bob")
         self.assertEqual(self.conversation.talk, Partner(FRIEND, "bob"))
@@ -367,6 +391,16 @@ class News(PeopleCase):
         for name in ("a b", "", 5, None):
             self.tell("ann", {"event": "invite", "from": name, "text": "x"})
         self.assertEqual(self.completions("accept-invite "), ["ann"])
+
+    def test_members_and_groups_are_learned(self) -> None:
+        self.type("list-member chess")
+        self.assertEqual(self.completions("kick chess "), ["ann", "bob"])
+        self.make_group("go", "ann")
+        self.assertEqual(
+            self.type("groups"),
+            ["chess (joined, members 2, owner ann)", "go (joined, members 1, owner ann)"],
+        )
+        self.assertIn("go", self.completions("join-group "))
 
     def test_ways_out_are_learned(self) -> None:
         self.befriend("ann", "cat")

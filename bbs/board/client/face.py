@@ -71,11 +71,25 @@ JOINED = Choices(
     lists={"list-joined": "group"},
     parameters=("group",),
     added_by=("create-group", "join-group"),
-    removed_by=("leave-group",),
+    removed_by=("leave-group", "delete-group"),
+    removed_by_events={"left": "you_left"},
     within="any group",
 )
 GROUPS = Choices(
-    "any group", label="group", ask="list-group", lists={"list-group": "group"}, shared=True
+    "any group",
+    label="group",
+    ask="list-group",
+    lists={"list-group": "group", "groups": "group"},
+    key="group",
+    removed_by=("delete-group",),
+    added_by_events={"invite": "group"},
+    shared=True,
+)
+MEMBERS = Choices(
+    "member",
+    lists={"list-member": "member"},
+    added_by_events={"joined": "id"},
+    removed_by_events={"left": "id"},
 )
 BLOCKED = Choices(
     "blocked", lists={"list-block": "block"}, added_by=("block",), removed_by=("unblock",)
@@ -97,6 +111,13 @@ DONE = {
     "join-group": "You are in {group} now. Try: talk {group}",
     "leave-group": "You have left {group}.",
     "send-group": "Sent to {group}.",
+    "set-topic": "The members of {group} see the new topic.",
+    "close-group": "{group} is private now: only people whom you invite can join.",
+    "open-group": "{group} is open now: everybody can join.",
+    "invite-group": "Invited {id} to {group}.",
+    "kick": "{id} is no longer a member of {group}.",
+    "give-group": "{id} owns {group} now.",
+    "delete-group": "{group} is deleted.",
 }
 """What people read after a command. A new command needs one entry here."""
 
@@ -132,6 +153,18 @@ FAILURES = {
     "already-member": "You are a member of {} already",
     "group-full": "{} has too many members already",
     "not-member": "You are not a member of {}",
+    "private-group": "{} is private: its owner has to invite you",
+    "not-the-owner": "You do not own {}",
+    "topic-too-long": "A topic has at most 200 characters",
+    "is-member": "{id} is a member of {group} already",
+    "is-not-member": "{id} is not a member of {group}",
+    "invite-group takes-nothing": "{id} does not accept invitations from you",
+    "invite-group you-have-blocked": "You have blocked {id}. Try: unblock {id}",
+    "invite-group already-invited": "You have invited {id} already",
+    "group-has-too-many-invitations": "{group} has too many open invitations. Try again later.",
+    "kicks-self": "You cannot remove yourself. Try: leave-group {group}",
+    "already-owner": "You own {group} already",
+    "has-too-many-groups": "{id} has too many groups already",
 }
 """What people read instead of a failure's message, by its code, or by command and code: `{}` is
 the command's first argument. A new code needs one entry here."""
@@ -167,6 +200,30 @@ WHO = (
 )
 """The entries of `who`. Scripts print whether somebody is online, and no more."""
 
+GROUP_LINES = tuple(
+    Line(
+        f"{{group:text}}  {state}members {{members}}{owner}{topic}",
+        when=when,
+        shown=f"{{group:text}} ({state}members {{members}}{owner}){topic}",
+    )
+    for owner, states in (
+        (
+            ", owner {owner:text}",
+            (
+                ("joined, private, ", {"member": True, "private": True}),
+                ("joined, ", {"member": True}),
+                ("you are invited, ", {"invited": True}),
+                ("private, ", {"private": True}),
+                ("", {}),
+            ),
+        ),
+        ("", (("joined, ", {"member": True}), ("", {}))),
+    )
+    for state, when in states
+    for topic in ("  {topic:text}", "")
+)
+"""An entry of `groups`: in the first of these that fits, as topic and owner may be null."""
+
 face = Presentation(
     done=DONE,
     failures=FAILURES,
@@ -200,10 +257,18 @@ face = Presentation(
         "leave-group": "Leaves a group.",
         "list-member": "Lists the members of a group of yours, in the order joined.",
         "send-group": "Sends one message to everybody in a group who is online.",
+        "groups": "Lists all groups with topic, owner and members, your own first.",
+        "set-topic": "Sets the topic of a group that you own; without a text it removes it.",
+        "close-group": "Lets nobody join a group that you own, unless you invite them.",
+        "open-group": "Lets everybody join a group that you own.",
+        "invite-group": "Lets somebody join a group that you own, and tells them.",
+        "kick": "Removes a member from a group that you own.",
+        "give-group": "Makes a member the owner of a group that you own.",
+        "delete-group": "Deletes a group that you own, with its posts.",
     },
     # As irssi and other chats, and Unix, call them.
     aliases={"msg": "send", "friends": "list-friend", "w": "who"},
-    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, BLOCKED),
+    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, MEMBERS, BLOCKED),
     complete={
         "accept-invite id": ("invitation",),
         "decline-invite id": ("invitation",),
@@ -212,6 +277,9 @@ face = Presentation(
         "history name": ("group", "friend"),
         "join-group group": ("any group", "-group"),
         "create-group group": (),
+        "invite-group id": ("friend",),
+        "kick id": ("member",),
+        "give-group id": ("member",),
     },
     lists=(
         Listing("invite", "No invitations"),
@@ -225,10 +293,11 @@ face = Presentation(
     lines=(
         Line("{id:text}: {message:text}", time="time"),
         *WHO,
+        *GROUP_LINES,
     ),
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
     events={
-        "status": Line(time="time"),
+        **{name: Line(time="time") for name in ("joined", "left", "topic", "status")},
         "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
     },
     talks=(

@@ -67,6 +67,33 @@ class Presence:
 
 
 @dataclass(frozen=True)
+class GroupInfo:
+    """A group: its topic and owner, None without; how many `members` it has; whether the user is
+    one of them, or invited to join a private one."""
+
+    name: str
+    topic: str | None
+    members: int
+    private: bool
+    owner: str | None
+    member: bool
+    invited: bool = False
+
+    @classmethod
+    def read(cls, value: object) -> GroupInfo:
+        """Read a group from an entry of a list; TypeError if it is malformed."""
+        names = ("group", "topic", "members", "private", "owner", "member")
+        if isinstance(value, dict):
+            name, topic, members, private, owner, member = map(value.get, names)
+            are_texts = all(each is None or isinstance(each, str) for each in (topic, owner))
+            are_flags = isinstance(private, bool) and isinstance(member, bool)
+            if isinstance(name, str) and type(members) is int and are_texts and are_flags:
+                invited = value.get("invited") is True
+                return cls(name, topic, members, private, owner, member, invited)
+        raise TypeError("not a group")
+
+
+@dataclass(frozen=True)
 class Missed:
     """The news for a user who has just logged in: the number of invitations, and of messages that
     came meanwhile. These messages begin behind the id `after`."""
@@ -104,6 +131,11 @@ class Reply(ServiceReply):
     def presences(self) -> tuple[Presence, ...]:
         """The answer to `who`: friends, and whether they are online."""
         return self._read("friend", "friends", Presence.read)
+
+    @property
+    def groups(self) -> tuple[GroupInfo, ...]:
+        """The answer to `groups`."""
+        return self._read("group", "groups", GroupInfo.read)
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:
@@ -213,3 +245,31 @@ class BBSClient(ServiceClient[Reply]):
 
     def send_group(self, user: str, group: str, text: str) -> Deferred[None]:
         return self.do("send-group", user, group, text)
+
+    def groups(self, user: str) -> Deferred[tuple[GroupInfo, ...]]:
+        """All groups, those of the user first."""
+        return self.ask("groups", user).addCallback(lambda reply: reply.groups)
+
+    def set_topic(self, user: str, group: str, topic: str) -> Deferred[None]:
+        """Set the topic of a group that the user owns; an empty one removes it."""
+        return self.do("set-topic", user, group, *([topic] if topic else ()))
+
+    def close_group(self, user: str, group: str) -> Deferred[None]:
+        """Let only those whom the owner, the user, invites join a group."""
+        return self.do("close-group", user, group)
+
+    def open_group(self, user: str, group: str) -> Deferred[None]:
+        return self.do("open-group", user, group)
+
+    def invite_group(self, user: str, group: str, other: str) -> Deferred[None]:
+        return self.do("invite-group", user, group, other)
+
+    def kick(self, user: str, group: str, member: str) -> Deferred[None]:
+        return self.do("kick", user, group, member)
+
+    def give_group(self, user: str, group: str, member: str) -> Deferred[None]:
+        """Make a member the owner of a group that the user owns."""
+        return self.do("give-group", user, group, member)
+
+    def delete_group(self, user: str, group: str) -> Deferred[None]:
+        return self.do("delete-group", user, group)

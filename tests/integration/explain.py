@@ -27,18 +27,22 @@ from bbs.board import (
     history,
     messages,
     operating,
+    ownership,
     posts,
     user_stats,
 )
 from bbs.board.models import (
     Block,
+    Contribution,
     Delivery,
     Group,
+    GroupInvitation,
     Inbox,
     Membership,
     MessageRow,
     PostRow,
     Relationship,
+    RemovedPost,
     Status,
     Told,
 )
@@ -92,6 +96,9 @@ GROWING = {
         KnownNetwork,
         Told,
         Status,
+        GroupInvitation,
+        Contribution,
+        RemovedPost,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
@@ -159,6 +166,10 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         Place.update(server=None).where(Place.user == caller.id).execute()
         return placement.take(caller.id, look)
 
+    def remove(name: str) -> None:
+        while not groups.remove(Group.get(Group.name == name).id):
+            pass
+
     def listening() -> object:
         cursor = Cursor(ann().id, 0)
         messages.note_delivered([Cursor(ann().id, 10)])
@@ -208,6 +219,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             lambda: history.of_group.part(ann(), Page([history.IN_GROUP, 3000]), "group1"),
             lambda: friends.who.part(ann(), Page([friends.OFFLINE, 5])),
             lambda: groups.members.part(ann(), Page(2**40), "group0"),
+            lambda: groups.described.part(ann(), Page([groups.OTHERS, 5])),
         ],
         "listen": [
             *guarded(messages.open_mailbox, None),
@@ -227,6 +239,14 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             *guarded(friends.set_status, "at the beach"),
             *guarded(friends.set_status),
         ],
+        "groups": guarded(groups.described),
+        "set-topic": guarded(ownership.set_topic, "group0", "Openings"),
+        "close-group": guarded(ownership.close_group, "group0"),
+        "open-group": guarded(ownership.open_group, "group0"),
+        "invite-group": guarded(ownership.invite, "group0", "user2501"),
+        "kick": guarded(ownership.kick, "group0", "user5"),
+        "give-group": guarded(ownership.give, "group0", "user5"),
+        "delete-group": [*guarded(ownership.delete, "group2"), lambda: remove("group2")],
         "change-password": [
             *guarded(accounts.own_credentials),
             *guarded(accounts.change_password, "hash", "new hash"),
@@ -311,6 +331,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: membership.report("launching", 1),
             lambda: membership.beat("server0", {"messages": 7}),
             lambda: membership.leave("server0"),
+            lambda: groups.channels_of([ann().id]),
             lambda: placement.leave_unused("server0", presence.held_at("server0")),
             come_back,
             lambda: announcements.BROADCAST.current(NOW),

@@ -392,16 +392,6 @@ class News(PeopleCase):
             self.tell("ann", {"event": "invite", "from": name, "text": "x"})
         self.assertEqual(self.completions("accept-invite "), ["ann"])
 
-    def test_members_and_groups_are_learned(self) -> None:
-        self.type("list-member chess")
-        self.assertEqual(self.completions("kick chess "), ["ann", "bob"])
-        self.make_group("go", "ann")
-        self.assertEqual(
-            self.type("groups"),
-            ["chess (joined, members 2, owner ann)", "go (joined, members 1, owner ann)"],
-        )
-        self.assertIn("go", self.completions("join-group "))
-
     def test_ways_out_are_learned(self) -> None:
         self.befriend("ann", "cat")
         self.type("list-friend", "unfriend cat", "leave-group chess")
@@ -448,6 +438,20 @@ class ForYou(PeopleCase):
         )
         group = ChatMessage(1, "ann", "x", group="go")
         self.assertEqual(partner_of(face, "ann", group), Partner(GROUP, "go"))
+
+
+class Owners(PeopleCase):
+    """What people see of groups that somebody owns."""
+
+    def test_members_and_groups_are_learned(self) -> None:
+        self.type("list-member chess")
+        self.assertEqual(self.completions("kick chess "), ["ann", "bob"])
+        self.make_group("go", "ann")
+        self.assertEqual(
+            self.type("groups"),
+            ["chess (joined, members 2, owner ann)", "go (joined, members 1, owner ann)"],
+        )
+        self.assertIn("go", self.completions("join-group "))
 
 
 class Words(PeopleCase):

@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import peewee
 
-from bbs.board import announcements
+from bbs.board import announcements, errors, groups
 from bbs.board.models import LAST_ID, Group, Membership
-from bbs.framework import Subcommand, User, as_stored, long_read, read_only, statement
+from bbs.framework import (
+    Subcommand,
+    User,
+    as_stored,
+    long_read,
+    normalized,
+    read_only,
+    statement,
+)
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -85,7 +93,7 @@ def _checked(operator: Operator, text: str) -> str:
 
 
 def _list_announcements(operator: Operator) -> None:
-    found = operator.read(announcements.listed, operator.now)
+    found = operator.call(announcements.listed, operator.now)
     row = "{:>4}  {:27}{:27}{}".format
     lines = [row("N", "SINCE", "UNTIL", "TEXT")]
     for each in found:
@@ -151,7 +159,7 @@ def _list_groups(operator: Operator, options: Namespace) -> None:
 def _all_groups(operator: Operator) -> Iterator[GroupFigures]:
     """All groups, which may be many, in parts."""
     last = 0
-    while found := operator.read(groups_behind, last):
+    while found := operator.call(groups_behind, last):
         last = found[-1][0]
         yield from (each for _, each in found)
 
@@ -171,8 +179,77 @@ def _or_dash(value: object) -> object:
     return "-" if value is None else value
 
 
+def _names_of_rename(parser: ArgumentParser) -> None:
+    _name_of_group(parser)
+    parser.add_argument("new", metavar="NEW", help="its new name")
+
+
+def _rename_group(operator: Operator, options: Namespace) -> None:
+    id, found = _group(operator, options.group)
+    name = operator.act("group-rename", found.name, rename_group, id, options.new)
+    operator.say(f"{found.name} is called {name} now", {"name": name, "before": found.name})
+
+
+def rename_group(group: int, name: str) -> str:
+    """Give a group another name, which is returned as it is stored. Messages of before keep the
+    name that they were sent to.
+
+    :raises InvalidGroup: no group can have this name.
+    :raises GroupExists: another group has it.
+    """
+    form, *others = groups.forms_of(name)
+    for each in (form, *others):
+        if any(id != group for id, *_ in _named(each)):
+            raise errors.GroupExists(name)
+    _rename(group, form)
+    return form
+
+
+def _arguments_of_remove(parser: ArgumentParser) -> None:
+    _name_of_group(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _remove_group(operator: Operator, options: Namespace) -> None:
+    id, found = _group(operator, options.group)
+    if not options.yes:
+        question = f"Type {found.name} again to remove the group and its posts: "
+        if normalized(operator.ask(question, "removes")) != normalized(found.name):
+            operator.fail("not the same: nothing is removed")
+    done = operator.act("group-remove", found.name, groups.remove, id)
+    while not done:
+        done = operator.call(groups.remove, id)
+    operator.say(f"{found.name} is removed", {"name": found.name, "done": "remove"})
+
+
+def _arguments_of_give(parser: ArgumentParser) -> None:
+    _name_of_group(parser)
+    parser.add_argument("member", metavar="MEMBER", help="who owns it from now on")
+
+
+def _give_group(operator: Operator, options: Namespace) -> None:
+    id, found = _group(operator, options.group)
+    member = operator.act("group-give", found.name, give_group, id, found.name, options.member)
+    operator.say(f"{member} owns {found.name} now", {"name": found.name, "owner": member})
+
+
+def give_group(group: int, group_name: str, name: str) -> str:
+    """Make the member `name` the owner of a group; returns the name as it is stored.
+
+    :raises NoSuchUser: nobody has this name.
+    :raises IsNotMember: that is not a member.
+    """
+    form = as_stored(name)
+    found = [id for id, stored in _person(form) if stored == form]
+    if not found:
+        raise errors.NoSuchUser(name)
+    if not groups.give(group, found[0]):
+        raise errors.IsNotMember(name, group_name)
+    return form
+
+
 def _group(operator: Operator, name: str) -> tuple[int, GroupFigures]:
-    found = operator.read(find_group, name)
+    found = operator.call(find_group, name)
     return found or operator.fail(f'there is no group "{name}"')
 
 
@@ -180,6 +257,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "announce": Subcommand("tell everybody something", _announce, _arguments_of_announce),
     "group list": Subcommand("the groups, and how large they are", _list_groups),
     "group show": Subcommand("the figures of one group", _show_group, _name_of_group),
+    "group rename": Subcommand("give a group another name", _rename_group, _names_of_rename),
+    "group give": Subcommand("make a member the owner", _give_group, _arguments_of_give),
+    "group remove": Subcommand("remove a group and its posts", _remove_group, _arguments_of_remove),
 }
 
 
@@ -202,3 +282,13 @@ def _groups(last: int, limit: int) -> peewee.Select:
 def _named(name: str) -> peewee.Select:
     found: peewee.Select = _figures().where(Group.name == name)
     return found
+
+
+@statement
+def _rename(group: int, name: str) -> peewee.Update:
+    return Group.update(name=name).where(Group.id == group)
+
+
+@statement
+def _person(name: str) -> peewee.Select:
+    return User.select(User.id, User.name).where(User.name == name)

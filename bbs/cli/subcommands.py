@@ -14,6 +14,7 @@ import peewee
 from bbs.cli import Program, duration
 from bbs.cli.offline import (
     NotCarriedOut,
+    ask_line,
     carry_out,
     configuration,
     connected,
@@ -52,14 +53,14 @@ class Operator:
         """The time, in seconds since the epoch."""
         return self._by.now
 
-    def read(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Call a rule that only reads, in a transaction."""
+    def call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Call a rule in a transaction."""
         return carry_out(self._database, rule, *arguments, **keywords)
 
     def act(
         self, what: str, name: str, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
     ) -> T:
-        """Call a rule that changes something, in a transaction that also records who did it.
+        """Call a rule in a transaction that also records that the operator did this.
 
         :param what: the act, in a word of at most 20 characters, as the security log has it.
         :param name: what it was done to.
@@ -73,6 +74,11 @@ class Operator:
         result = carry_out(self._database, recorded)
         record(self._config, self._options.data, self._by, what, name)
         return result
+
+    def ask(self, question: str, done: str) -> str:
+        """Ask the operator at the terminal for a line; `done` says what an option `--yes` does
+        without asking. Fails without a terminal."""
+        return ask_line(visible(question), done)
 
     def say(self, words: str, members: Mapping[str, object]) -> None:
         """Print the result: lines of `words`, or with `--json` the members."""

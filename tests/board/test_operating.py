@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import io
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +24,16 @@ NOW = 1_000_000.0
 
 def run(argv: Sequence[str], program: Program) -> int:
     return cli.run(program, argv)
+
+
+class Typed(io.StringIO):
+    """A terminal at which somebody types these lines."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("".join(lines))
+
+    def isatty(self) -> bool:
+        return True
 
 
 class OperatingCase(CommandCase):
@@ -202,6 +214,59 @@ class Groups(OperatingCase, RulesCase):
         self.call(groups.create, self.ann, "chess")
         for name in ("go", "Chess", "chess "):
             self.failed(f'there is no group "{name}"', "group", "show", name)
+
+    def test_another_name(self) -> None:
+        channel = self.call(groups.create, self.ann, "chess")
+        self.call(groups.create, self.ann, "go")
+        self.assertEqual(
+            self.said("group", "rename", "chess", "échecs"), "chess is called échecs now\n"
+        )
+        self.assertEqual(self.said("group", "rename", "go", "go"), "go is called go now\n")
+        for name, why in (
+            ("go", "go already exist"),
+            ("e\u0301checs", None),
+            ("two words", "Invalid group"),
+            ("x" * 101, "Invalid group"),
+            ("a\x1b", "Invalid group"),
+        ):
+            if why is None:
+                self.said("group", "rename", "échecs", name)
+            else:
+                self.failed(why, "group", "rename", "échecs", name)
+        self.failed('there is no group "chess"', "group", "rename", "chess", "x")
+        self.assertEqual(
+            [each[2:] for each in self.deeds()][-2:],
+            [("group-rename", "go"), ("group-rename", "chess")],
+        )
+        self.assertEqual(self.call(groups.channels, self.ann.id)[0], channel)
+
+    def test_another_owner(self) -> None:
+        self.call(groups.create, self.ann, "chess")
+        self.call(groups.join, self.bob, "chess")
+        self.person("cat")
+        self.assertEqual(self.said("group", "give", "chess", "bob"), "bob owns chess now\n")
+        self.assertEqual(json.loads(self.said("group", "show", "chess", "--json"))["owner"], "bob")
+        self.failed("cat is not a member of chess", "group", "give", "chess", "cat")
+        self.failed("Bob does not exist", "group", "give", "chess", "Bob")
+        self.assertEqual(self.deeds(), [("liz", "bbs group", "group-give", "chess")])
+
+    def test_removed(self) -> None:
+        self.patch(groups, "REMOVED_AT_ONCE", 1)
+        for name in ("chess", "go"):
+            self.call(groups.create, self.ann, name)
+            self.call(groups.join, self.bob, name)
+        why = "no terminal to ask at: --yes removes without asking"
+        self.failed(why, "group", "remove", "chess")
+        self.assertEqual(self.said("group", "remove", "chess", "--yes"), "chess is removed\n")
+        self.patch(sys, "stdin", Typed("chess\n", "go\n"))
+        asking = "Type go again to remove the group and its posts: "
+        refused = self.bbs("group", "remove", "go")
+        self.assertEqual(refused, (1, "", f"{asking}bbs group: not the same: nothing is removed\n"))
+        self.assertEqual(self.bbs("group", "remove", "go"), (0, "go is removed\n", asking))
+        self.assertEqual(Group.select().count(), 0)
+        self.assertEqual(
+            [each[2:] for each in self.deeds()], [("group-remove", "go"), ("group-remove", "chess")]
+        )
 
     def test_names_act_on_no_terminal(self) -> None:
         Group.insert(name="a\x1b[2J", channel="x", topic="\x07").execute()

@@ -52,7 +52,7 @@ class Parts(SynchronousTestCase):
 
     def test_there_are_some(self) -> None:
         expected = {"fleet list", "fleet drain", "db status", "user suspend", "up", "config check"}
-        expected |= {"announce", "group list", "group show"}
+        expected |= {"announce", "group list", "group remove"}
         self.assertEqual(expected - {*self.commands()}, set())
 
     def test_each_knows_its_version(self) -> None:
@@ -135,7 +135,7 @@ def add_names(parser: argparse.ArgumentParser) -> None:
 
 
 def run_count(operator: Operator, options: argparse.Namespace) -> None:
-    count = operator.read(User.select().count)
+    count = operator.call(User.select().count)
     operator.say_all([f"{count}", "\x1b"], [{"count": count}, {}])
 
 

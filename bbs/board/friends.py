@@ -432,7 +432,8 @@ def _status(user: int) -> peewee.Select:
 
 @statement
 def _set_status(user: int, text: str) -> peewee.Insert:
-    return Status.replace(user=user, text=text)
+    replaced: peewee.Insert = Status.insert(user=user, text=text).on_conflict_replace()
+    return replaced
 
 
 @statement

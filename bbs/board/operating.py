@@ -123,11 +123,18 @@ class GroupFigures(NamedTuple):
     members: int
     posts: int
 
+    @classmethod
+    def read(
+        cls, name: str, topic: str | None, owner: str | None, private: bool, *counts: int
+    ) -> GroupFigures:
+        """Read a row of `_figures` behind its id."""
+        return cls(name, topic, owner, groups.is_private(private, owner), *counts)
+
 
 @long_read
 def groups_behind(last: int) -> list[tuple[int, GroupFigures]]:
     """`GROUPS_AT_ONCE` groups behind the id `last`, the oldest first, each behind its id."""
-    return [(id, GroupFigures(*row)) for id, *row in _groups(last, GROUPS_AT_ONCE)]
+    return [(id, GroupFigures.read(*row)) for id, *row in _groups(last, GROUPS_AT_ONCE)]
 
 
 @read_only
@@ -135,7 +142,7 @@ def find_group(name: str) -> tuple[int, GroupFigures] | None:
     """The group `name`, behind its id; None if there is none."""
     form = as_stored(name, Group.name)
     # The name is compared again: MySQL ignores trailing blanks.
-    found = [(id, GroupFigures(*row)) for id, *row in _named(form) if row[0] == form]
+    found = [(id, GroupFigures.read(*row)) for id, *row in _named(form) if row[0] == form]
     return found[0] if found else None
 
 

@@ -164,10 +164,18 @@ class Groups(OperatingCase, RulesCase):
     def test_a_list(self) -> None:
         self.call(groups.create, self.ann, "chess")
         self.call(groups.join, self.bob, "chess")
-        Group.insert(name="go", channel="x", private=True, posts=3).execute()
-        _, chess, go = self.said("group", "list").splitlines()
-        self.assertEqual(chess.split(), ["2", "0", "open", "ann", "chess"])
-        self.assertEqual(go.split(), ["0", "3", "private", "-", "go"])
+        for owner in (self.bob.id, None):
+            name, private = f"go{owner or ''}", True
+            Group.insert(name=name, channel="x", creator=owner, private=private, posts=3).execute()
+        listed = [line.split() for line in self.said("group", "list").splitlines()[1:]]
+        self.assertEqual(
+            listed,
+            [
+                ["2", "0", "open", "ann", "chess"],
+                ["0", "3", "private", "bob", f"go{self.bob.id}"],
+                ["0", "3", "open", "-", "go"],  # It has nobody who could let others in.
+            ],
+        )
 
     def test_an_empty_list(self) -> None:
         self.assertEqual(len(self.said("group", "list").splitlines()), 1)

@@ -364,13 +364,13 @@ def event_entry(
     *,
     mark: str = MARK,
 ) -> OutputLine:
-    """An event in one line behind `mark`, with its time if the presentation names the member; the
-    text is empty if there is nothing to show. An event that is not in the presentation shows its
-    own text."""
+    """An event behind `mark`, with its time if the presentation names the member; the text is empty
+    if there is nothing to show. An event that is not in the presentation shows its own text. With a
+    mark, which is for people, a text keeps its line ends; without one it is one line."""
     line = presentation.events.get(str(event.members.get("event")), Line())
     text = line.filled(event.members, _dated(format_time)) if line.text else event.text
     text = event.text if text is None else text
-    shown = visible(text[:MOST_TEXT])
+    shown = (visible_text if mark else visible)(text[:MOST_TEXT])
     if len(text) > MOST_TEXT or len(shown) > MOST_TEXT:
         shown = f"{shown[:MOST_TEXT]}…"
     return OutputLine(shown and f"{mark}{shown}", read_time(member(event.members, line.time)))

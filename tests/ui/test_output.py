@@ -281,6 +281,13 @@ class EventTests(SynchronousTestCase):
         self.assertRaises(BadReply, Waiting.read, event | {"position": "3"})
         self.assertRaises(BadReply, Waiting.read, event | {"seconds": "3"})
 
+    def test_an_announcement_of_several_lines(self) -> None:
+        members = {"event": "announcement", "announcement": 1, "text": "one\u2028two\x1b"}
+        event = ServiceEvent({**members, "time": 5.0})
+        self.assertEqual(event_line(event), " * Announcement: one\u2028two\\x1b")
+        in_script = output.event_entry(face, event, mark="").text
+        self.assertEqual(in_script, "Announcement: one\\u2028two\\x1b")
+
     def test_other_events(self) -> None:
         for text, shown in (
             ("carol invites you", " * carol invites you"),

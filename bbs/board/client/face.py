@@ -105,7 +105,7 @@ DONE = {
     "unblock": "Unblocked {id}, who can invite you again.",
     "post": "Posted to all your friends.",
     "send": "Sent to {friend}.",
-    "mail": "Sent to {friend}, who reads it after the next login if not online now.",
+    "mail": "Sent to {friend}. It waits if {friend} is not online.",
     "set-status": "Your friends see the new status.",
     "create-group": "Made the group {group}, with you in it. Try: talk {group}",
     "join-group": "You are in {group} now. Try: talk {group}",

@@ -261,9 +261,9 @@ def _by_ids(removal: Any, found: Sequence[tuple[int]]) -> list[Any]:
 def _remove_posts(group: int) -> int:
     """Remove the first posts of a group, and count them no longer; returns how many."""
     writers = {writer for _, writer, _ in _posts_of(group, POSTS_AT_ONCE)}
-    locked = inboxes.lock(sorted(writers))
-    # Some may have been removed before the lock was acquired.
-    posts = [each for each in _posts_of(group, POSTS_AT_ONCE) if each[1] in locked]
+    inboxes.lock(sorted(writers))
+    # Some may have been removed before the lock was acquired, and others may be the first now.
+    posts = [each for each in _posts_of(group, POSTS_AT_ONCE) if each[1] in writers]
     if posts:
         _remove_texts(padded([number for number, _, _ in posts]))
     removed: dict[int, tuple[int, int]] = {}  # Posts and bytes, by writer.

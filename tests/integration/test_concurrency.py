@@ -367,6 +367,18 @@ class Owners(ContestCase):
                 for who in (ann, bob):
                     self.check(f"of-{who.name}", None)
 
+    def test_the_last_group_of_a_quota(self) -> None:
+        self.quotas = Quotas(groups=1)
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name, [ann, bob, _] = self.make(number)
+                given, made = together(
+                    once(ownership.give, ann, name, bob.name),
+                    once(groups.create, bob, f"of-{bob.name}"),
+                )
+                texts = [f"{bob.name} has too many groups", "You have made too many groups"]
+                self.assertIn([given.text, made.text], ([texts[0], SUCCESS], [SUCCESS, texts[1]]))
+
     def test_a_group_that_is_closed_and_joined(self) -> None:
         dan = self.person("dan")
         with contestants(self.database, 2) as together:
@@ -389,7 +401,7 @@ class Owners(ContestCase):
                     once(groups.leave, bob, name),
                     once(ownership.invite, ann, name, "dan"),
                     once(ownership.give, ann, name, bob.name),
-                    once(accounts.delete, ann, forget_user),
+                    once(groups.leave, ann, name),
                 )[number % 5]
                 deleted, done = together(once(ownership.delete, ann, name), deed)
                 if deleted.text != SUCCESS:

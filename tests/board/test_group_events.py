@@ -297,6 +297,14 @@ class Changes(GroupEventsCase):
 
 
 class Deleted(GroupEventsCase):
+    def test_the_owners_account(self) -> None:
+        self.do("close-group ann chess")
+        self.assertEqual(self.ask("open-group bob chess")["code"], "not-the-owner")
+        self.assertEqual(self.service.peer().ask(f"delete {self.tokens['ann']}"), SUCCESS)
+        [entry] = self.ask("groups dan")["group"]
+        self.assertEqual((entry["owner"], entry["private"]), ("bob", True))
+        self.do("open-group bob chess")
+
     def test_members_are_told_and_hear_nothing_more(self) -> None:
         ann, also_ann, cat = self.asking("ann"), self.asking("ann"), self.asking("cat")
         channel = Group.get(Group.name == "chess").channel

@@ -270,9 +270,9 @@ def _by_ids(removal: Any, found: Sequence[tuple[int]]) -> list[Any]:
 def _remove_posts(group: int) -> int:
     """Remove the first posts of a group, and count them no longer; returns how many."""
     writers = {writer for _, writer, _ in _posts_of(group, POSTS_AT_ONCE)}
-    locked = inboxes.lock(sorted(writers))
-    # Some may have been removed before the lock was acquired.
-    posts = [each for each in _posts_of(group, POSTS_AT_ONCE) if each[1] in locked]
+    inboxes.lock(sorted(writers))
+    # Some may have been removed before the lock was acquired, and others may be the first now.
+    posts = [each for each in _posts_of(group, POSTS_AT_ONCE) if each[1] in writers]
     if posts:
         _remove_texts(padded([number for number, _, _ in posts]))
     removed: dict[int, tuple[int, int]] = {}  # Posts and bytes, by writer.
@@ -300,20 +300,20 @@ def described(caller: Caller, page: Page) -> Part:
     found: list[tuple[Any, object]] = []
     if phase == JOINED:
         own = _described_own(caller.id, last, most)
-        found = [((JOINED, row[0]), _entry(*row[1:], member=True)) for row in own]
+        found = [((JOINED, number), _entry(row, member=True)) for number, *row in own]
         last = 0
     if len(found) < most:
         others = _described_others(caller.id, last, most - len(found))
         found += [
-            ((OTHERS, row[0]), {**_entry(*row[1:-1], member=False), **_invited(row[-1])})
-            for row in others
+            ((OTHERS, number), {**_entry(row, member=False), **_invited(invitation)})
+            for number, *row, invitation in others
         ]
     return page.part("group", found, most=MOST_DESCRIBED)
 
 
-def _entry(
-    name: str, topic: str | None, private: bool, owner: str | None, members: int, member: bool
-) -> dict[str, object]:
+def _entry(row: Sequence[Any], member: bool) -> dict[str, object]:
+    """An entry of `groups`, of the columns of `_description`."""
+    name, topic, private, owner, members = row
     return {
         "group": name,
         "topic": topic,
@@ -541,7 +541,7 @@ def _described_others(user: int, last: int, limit: int) -> peewee.Select:
 
 
 def _description(owner: Any) -> tuple[Any, ...]:
-    """The columns of a group, as `_entry` takes them."""
+    """What an entry of `groups` has of a group; `owner` is an alias of `User`."""
     member = Membership.alias()
     members = member.select(peewee.fn.COUNT(member.id)).where(member.group == Group.id)
     return Group.name, Group.topic, Group.private, owner.name, members

@@ -122,8 +122,7 @@ class ChannelCheck:
                 before = {user: self._channels.heard_by(user) for user in some}
                 found = await self._database.run(channels_of, some)
                 for user, heard in before.items():
-                    # What has changed meanwhile may be newer than what was found.
-                    if heard and self._channels.heard_by(user) == heard:
+                    if self._channels.heard_by(user):  # Still.
                         self._set(user, heard, found.get(user, ()))
         except Unavailable:
             pass  # The next look at the database goes on.
@@ -131,6 +130,8 @@ class ChannelCheck:
             self._checking = False
 
     def _set(self, user: int, heard: Collection[str], channels: Collection[str]) -> None:
+        """Change what `user` hears from `heard` to `channels`. What commands have changed since
+        then stays as it is."""
         # The user's own channel has no kind.
         for channel in {each for each in heard if "." in each}.difference(channels):
             self._channels.leave_one(user, channel)

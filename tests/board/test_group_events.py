@@ -7,6 +7,8 @@ import json
 from typing import Any
 from unittest import mock
 
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import groups
@@ -191,15 +193,18 @@ class Kicked(GroupEventsCase):
         self.assertEqual(cat.heard(), [])
 
     def test_a_broker_that_was_away(self) -> None:
-        cat = self.asking("cat")
-        self.service.broker.away()
-        self.do("kick ann chess cat")
+        """When it is back, everybody has a turn at once."""
+        self.do("join-group dan chess")
+        peers = [self.asking(name) for name in ("cat", "dan")]
+        with mock.patch("bbs.delivery.channels.CHECKED_AT_ONCE", 1):
+            self.service.broker.away()
+            for name in ("cat", "dan"):
+                self.do(f"kick ann chess {name}")
+            self.service.broker.back()
+            self.service.clock.advance(0.1)
+        self.assertEqual([self.hears(name) for name in ("cat", "dan")], [False, False])
         self.do("set-topic ann chess secret")
-        self.service.broker.back()
-        self.service.clock.advance(0.1)
-        self.assertFalse(self.hears("cat"))
-        self.do("set-topic ann chess secret")
-        self.assertEqual(cat.heard(), [])
+        self.assertEqual([peer.heard() for peer in peers], [[], []])
 
     def test_a_hint_that_proves_nothing(self) -> None:
         """It is a reason to look, and ends nothing by itself."""
@@ -240,6 +245,24 @@ class Changes(GroupEventsCase):
         self.do("set-topic cat go Joseki")
         self.assertEqual([each["group"] for each in self.cat.heard()], ["go"])
 
+    def test_a_group_that_is_left_during_a_look(self) -> None:
+        self.service.slow.hold(groups.channels_of)
+        self.look()
+        for call in self.service.slow.waiting:
+            call.go_on(lambda: self.do("leave-group cat chess"))
+        self.do("set-topic ann chess secret")
+        self.assertEqual(self.cat.heard(), [])
+
+    def test_who_goes_during_a_look(self) -> None:
+        self.do("create-group ann go")
+        go, cat = Group.get(Group.name == "go"), User.get(User.name == "cat")
+        Membership.insert(group=go.id, user=cat.id, after=0).execute()
+        self.service.slow.hold(groups.channels_of)
+        self.look()
+        for call in self.service.slow.waiting:
+            call.go_on(lambda: self.cat.protocol.connectionLost(Failure(ConnectionLost())))
+        self.assertEqual(self.service.hints.topics(), [])
+
     def test_a_group_that_was_joined_elsewhere(self) -> None:
         self.do("create-group ann go")
         go, cat = Group.get(Group.name == "go"), User.get(User.name == "cat")
@@ -274,6 +297,14 @@ class Changes(GroupEventsCase):
 
 
 class Deleted(GroupEventsCase):
+    def test_the_owners_account(self) -> None:
+        self.do("close-group ann chess")
+        self.assertEqual(self.ask("open-group bob chess")["code"], "not-the-owner")
+        self.assertEqual(self.service.peer().ask(f"delete {self.tokens['ann']}"), SUCCESS)
+        [entry] = self.ask("groups dan")["group"]
+        self.assertEqual((entry["owner"], entry["private"]), ("bob", True))
+        self.do("open-group bob chess")
+
     def test_members_are_told_and_hear_nothing_more(self) -> None:
         ann, also_ann, cat = self.asking("ann"), self.asking("ann"), self.asking("cat")
         channel = Group.get(Group.name == "chess").channel

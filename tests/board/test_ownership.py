@@ -23,6 +23,7 @@ from bbs.core.values import Quotas, Rate
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller, asked_by
 from bbs.rules.pagination import Page
+from bbs.storage.database import rows
 from bbs.storage.models import User
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import crowd
@@ -38,7 +39,7 @@ class OwnershipCase(RulesCase):
         self.call(groups.join, self.bob, "chess")
 
     def owner(self, name: str = "chess") -> str | None:
-        owner = Group.get(Group.name == name).creator
+        owner: Any = Group.get(Group.name == name).creator
         return owner and str(owner.name)
 
     def members(self, name: str = "chess") -> list[str]:
@@ -300,7 +301,7 @@ class Kicking(OwnershipCase):
         self.call(messages.send_group, self.ann, "chess", "e4")
         self.call(ownership.kick, self.ann, "chess", "bob")
         self.call(messages.send_group, self.ann, "chess", "e5")
-        readers = [each.user_id for each in Delivery.select().order_by(Delivery.message)]
+        readers = [reader for (reader,) in rows(Delivery.select(Delivery.user))]
         self.assertCountEqual(readers, [self.ann.id, self.bob.id, self.ann.id])
 
 
@@ -383,7 +384,7 @@ class PassingOn(OwnershipCase):
         ).execute()
         of_bob = [{"group": each.id, "user": self.bob.id} for each in Group if each.name in names]
         Membership.insert_many(of_bob).execute()
-        parts = []
+        parts: list[bool] = []
         while not parts or not parts[-1]:
             begun = bool(parts)
             parts.append(self.call(accounts.delete, self.ann, board.on_delete, begun=begun))

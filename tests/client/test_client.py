@@ -445,14 +445,14 @@ class MethodTests(ClientTestCase):
         self.assertEqual(self.result(c.groups("ann")), ())
 
     def test_malformed_groups(self) -> None:
-        whole = {"group": "a", "topic": None, "members": 1, "private": False, "owner": None}
-        whole = {**whole, "member": True}
+        whole: dict[str, object] = {"group": "a", "topic": None, "members": 1}
+        whole |= {"private": False, "owner": None, "member": True}
         self.assertEqual(
             Reply({"group": [whole]}).groups, (GroupInfo("a", None, 1, False, None, True),)
         )
         changes: tuple[dict[str, object], ...] = ({"group": 1}, {"topic": 1}, {"members": True})
-        malformed = [*({**whole, **change} for change in (*changes, {"private": 0})), "a"]
-        for entry in malformed:
+        changes += ({"private": 0}, {"member": None}, {"owner": 1})
+        for entry in (*(whole | change for change in changes), "a"):
             self.assertRaises(BadReply, getattr, Reply({"group": [entry]}), "groups")
 
     def test_a_history_is_its_last_part(self) -> None:

@@ -82,12 +82,17 @@ class GroupInfo:
     @classmethod
     def read(cls, value: object) -> GroupInfo:
         """Read a group from an entry of a list; TypeError if it is malformed."""
-        names = ("group", "topic", "members", "private", "owner", "member")
         if isinstance(value, dict):
-            name, topic, members, private, owner, member = map(value.get, names)
+            name, topic, members = value.get("group"), value.get("topic"), value.get("members")
+            owner, private, member = value.get("owner"), value.get("private"), value.get("member")
             are_texts = all(each is None or isinstance(each, str) for each in (topic, owner))
-            are_flags = isinstance(private, bool) and isinstance(member, bool)
-            if isinstance(name, str) and type(members) is int and are_texts and are_flags:
+            if (
+                isinstance(name, str)
+                and type(members) is int
+                and are_texts
+                and isinstance(private, bool)
+                and isinstance(member, bool)
+            ):
                 invited = value.get("invited") is True
                 return cls(name, topic, members, private, owner, member, invited)
         raise TypeError("not a group")

@@ -111,7 +111,7 @@ class Group(Table):
     owns it: then it is open, whatever `private` says. `channel` is as for a user. `posts` is the
     number of its last post: they have rising numbers, and keep them when others are removed."""
 
-    id = peewee.BigAutoField()
+    id = RisingIdField()  # Messages of a group that is gone have it.
     name = peewee.CharField(NAME_LENGTH, unique=True)
     channel = peewee.CharField(32)
     creator = peewee.ForeignKeyField(User, null=True, on_delete="SET NULL")
@@ -379,6 +379,7 @@ def _to_6(migrator: Migrator) -> None:
         private=_no(),
         posts=_count(),
     )
+    migrator.rebuild_table(Group)  # No id is used again now, as groups can be deleted.
     migrator.add_columns("membership", read=_count())
     for model in MODELS_OF_6:
         migrator.create_table(model)

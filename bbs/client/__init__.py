@@ -23,7 +23,7 @@ from bbs.client.replies import ChatMessage, Origin, ServiceEvent, ServiceReply, 
 from bbs.core.addresses import Address
 
 if TYPE_CHECKING:
-    from bbs.board.client import BBSClient, Missed, Post, Presence, Reply
+    from bbs.board.client import BBSClient, GroupInfo, Missed, Post, Presence, Reply
     from bbs.client import errors
 
     # For type checkers, the reply in an exception is the board's, as it was up to version 0.3.0: an
@@ -47,6 +47,7 @@ __all__ = [
     "BadReply",
     "ChatMessage",
     "ClientError",
+    "GroupInfo",
     "Incomplete",
     "Lost",
     "Missed",

@@ -6,13 +6,16 @@ import peewee
 
 from bbs.board.models import (
     Block,
+    Contribution,
     Delivery,
     Group,
+    GroupInvitation,
     Inbox,
     Membership,
     MessageRow,
     PostRow,
     Relationship,
+    RemovedPost,
     Told,
 )
 from bbs.core.values import State, Tally
@@ -67,6 +70,9 @@ def fill(database: Database) -> None:
         _insert(Group, [{"name": f"group{n}", "channel": ""} for n in range(PEOPLE // 2)])
         _insert(Membership, _memberships(users))
         [(first,)] = rows(Group.select(Group.id).order_by(Group.id).limit(1))
+        Group.update(creator=users[0]).where(Group.id < first + 5).execute()
+        _insert(GroupInvitation, [_invitation(first, n, user) for n, user in enumerate(users)])
+        _post_in(first + 2, users[:100])
         _insert(MessageRow, [_message(number, users, first) for number in range(2 * PEOPLE)])
         _insert(Delivery, _deliveries(users))
         membership.enroll(CONTROLLER)
@@ -143,6 +149,25 @@ def _memberships(users: list[int]) -> list[dict[str, object]]:
         for number, user in enumerate(users[1:], 1)
         if number % 1000 != 995
     ]
+
+
+def _invitation(first: int, number: int, user: int) -> dict[str, object]:
+    return {"group": first + number % 500, "user": user}
+
+
+def _post_in(group: int, users: list[int]) -> None:
+    """A post of each of `users` in a group, and one that was removed."""
+    [(last,)] = rows(PostRow.select(peewee.fn.MAX(PostRow.id)))
+    numbers = [*enumerate(users, 1)]
+    _insert(PostRow, [{"id": last + number, "text": "hello"} for number, _ in numbers])
+    _insert(
+        Contribution,
+        [
+            {"post": last + number, "writer": user, "group": group, "number": number}
+            for number, user in numbers
+        ],
+    )
+    _insert(RemovedPost, [{"group": group, "number": len(users) + 1}])
 
 
 def _message(number: int, users: list[int], first_group: int) -> dict[str, object]:

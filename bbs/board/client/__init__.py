@@ -4,6 +4,6 @@ A client starts without a database library: nothing here imports the board's rul
 """
 
 from bbs.board.client.face import face
-from bbs.board.client.library import BBSClient, Missed, Post, Presence, Reply
+from bbs.board.client.library import BBSClient, GroupInfo, Missed, Post, Presence, Reply
 
-__all__ = ["BBSClient", "Missed", "Post", "Presence", "Reply", "face"]
+__all__ = ["BBSClient", "GroupInfo", "Missed", "Post", "Presence", "Reply", "face"]

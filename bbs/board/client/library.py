@@ -46,11 +46,14 @@ class Post:
 @dataclass(frozen=True)
 class Presence:
     """Whether a friend is online, and when they were last here, in seconds since the epoch; None if
-    unknown."""
+    unknown. `state` is `here`, `away` (online, but not here for some minutes) or `out`, and empty
+    from older servers; `status` is what the friend says, if anything."""
 
     name: str
     online: bool
     last: float | None = None
+    state: str = ""
+    status: str = ""
 
     @classmethod
     def read(cls, value: object) -> Presence:
@@ -58,8 +61,41 @@ class Presence:
         if isinstance(value, dict):
             name, online = value.get("id"), value.get("online")
             if isinstance(name, str) and isinstance(online, bool) and "last" in value:
-                return cls(name, online, read_time(value.get("last")))
+                state, status = (str(value.get(each, "")) for each in ("state", "status"))
+                return cls(name, online, read_time(value.get("last")), state, status)
         raise TypeError("not a presence")
+
+
+@dataclass(frozen=True)
+class GroupInfo:
+    """A group: its topic and owner, None without; how many `members` it has; whether the user is
+    one of them, or invited to join a private one."""
+
+    name: str
+    topic: str | None
+    members: int
+    private: bool
+    owner: str | None
+    member: bool
+    invited: bool = False
+
+    @classmethod
+    def read(cls, value: object) -> GroupInfo:
+        """Read a group from an entry of a list; TypeError if it is malformed."""
+        if isinstance(value, dict):
+            name, topic, members = value.get("group"), value.get("topic"), value.get("members")
+            owner, private, member = value.get("owner"), value.get("private"), value.get("member")
+            are_texts = all(each is None or isinstance(each, str) for each in (topic, owner))
+            if (
+                isinstance(name, str)
+                and type(members) is int
+                and are_texts
+                and isinstance(private, bool)
+                and isinstance(member, bool)
+            ):
+                invited = value.get("invited") is True
+                return cls(name, topic, members, private, owner, member, invited)
+        raise TypeError("not a group")
 
 
 @dataclass(frozen=True)
@@ -100,6 +136,11 @@ class Reply(ServiceReply):
     def presences(self) -> tuple[Presence, ...]:
         """The answer to `who`: friends, and whether they are online."""
         return self._read("friend", "friends", Presence.read)
+
+    @property
+    def groups(self) -> tuple[GroupInfo, ...]:
+        """The answer to `groups`."""
+        return self._read("group", "groups", GroupInfo.read)
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:
@@ -157,6 +198,10 @@ class BBSClient(ServiceClient[Reply]):
         """The user's friends and whether they are online, those online first."""
         return self.ask("who", user).addCallback(lambda reply: reply.presences)
 
+    def set_status(self, user: str, text: str = "") -> Deferred[None]:
+        """Set the status that the user's friends see; without a text, clear it."""
+        return self.do("set-status", user, text)
+
     def block(self, user: str, other: str) -> Deferred[None]:
         """Block somebody: friendship and invitations end."""
         return self.do("block", user, other)
@@ -175,6 +220,10 @@ class BBSClient(ServiceClient[Reply]):
 
     def send(self, user: str, friend: str, text: str) -> Deferred[None]:
         return self.do("send", user, friend, text)
+
+    def mail(self, user: str, friend: str, text: str) -> Deferred[None]:
+        """Send a message to a friend, online or not."""
+        return self.do("mail", user, friend, text)
 
     def history(self, user: str, name: str) -> Deferred[tuple[ChatMessage, ...]]:
         """The last 50 messages of a conversation with a friend or in a group, oldest first. For
@@ -201,3 +250,31 @@ class BBSClient(ServiceClient[Reply]):
 
     def send_group(self, user: str, group: str, text: str) -> Deferred[None]:
         return self.do("send-group", user, group, text)
+
+    def groups(self, user: str) -> Deferred[tuple[GroupInfo, ...]]:
+        """All groups, those of the user first."""
+        return self.ask("groups", user).addCallback(lambda reply: reply.groups)
+
+    def set_topic(self, user: str, group: str, topic: str) -> Deferred[None]:
+        """Set the topic of a group that the user owns; an empty one removes it."""
+        return self.do("set-topic", user, group, *([topic] if topic else ()))
+
+    def close_group(self, user: str, group: str) -> Deferred[None]:
+        """Let only those whom the owner, the user, invites join a group."""
+        return self.do("close-group", user, group)
+
+    def open_group(self, user: str, group: str) -> Deferred[None]:
+        return self.do("open-group", user, group)
+
+    def invite_group(self, user: str, group: str, other: str) -> Deferred[None]:
+        return self.do("invite-group", user, group, other)
+
+    def kick(self, user: str, group: str, member: str) -> Deferred[None]:
+        return self.do("kick", user, group, member)
+
+    def give_group(self, user: str, group: str, member: str) -> Deferred[None]:
+        """Make a member the owner of a group that the user owns."""
+        return self.do("give-group", user, group, member)
+
+    def delete_group(self, user: str, group: str) -> Deferred[None]:
+        return self.do("delete-group", user, group)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from bbs.board import (
     CLIENT,
     announcements,
@@ -103,10 +101,6 @@ async def tell_post(ask: Ask, post: posts.Published) -> Reply:
     return success()
 
 
-async def tell_summary(ask: Ask, summary: Mapping[str, object]) -> Reply:
-    return success(new=summary)
-
-
 async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
     """Tell friends who are online of a new status."""
     for channel, here in new.channels:
@@ -151,7 +145,7 @@ commands = CommandTable(
     Command(
         "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friends.set_status
     ),
-    Command("new <user>", Role.APP, tell_summary, rule=unread.summary),
+    Command("new <user>", Role.APP, rule=unread.summary),
     Command("posts <user>", Role.APP, rule=unread.of_friends),
     Command("my-posts <user>", Role.APP, rule=threads.own_posts),
     Command("thread <user> <post>", Role.APP, rule=threads.thread),

@@ -104,13 +104,14 @@ def summary(caller: Caller) -> Mapping[str, object]:
         user_stats.invitations.of(caller.id, Relationship.INVITED_BY, user_stats.MOST_COUNTED),
         _groups_with_news.of(caller.id),
     )
-    return {
+    new = {
         "messages": messages[0][0],
         "invitations": invitations[0][0],
         "posts": count(caller.id),
         "groups": _count_in_groups(in_groups, caller.quotas.posts),
         "announcements": announcements.current(caller.now),
     }
+    return {"new": new}
 
 
 @read_only

@@ -58,7 +58,7 @@ class ThreadsCase(RulesCase):
         return [each["post"] for each in self.call(unread.of_group, caller, group)["post"]]
 
     def new(self, caller: Caller) -> Any:
-        return self.call(unread.summary, caller)
+        return self.call(unread.summary, caller)["new"]
 
     def check_counts(self) -> None:
         """Fail unless what is counted is what is there."""

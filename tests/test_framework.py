@@ -280,7 +280,8 @@ class TheBoard(SynchronousTestCase):
         self.assertEqual(
             {each["usage"].split()[0] for each in offers if each["harmless"]},
             {"list-invite", "list-friend", "receive-post", "list-group", "list-joined"}
-            | {"list-block", "list-member", "history", "who"}
+            | {"list-block", "list-member", "groups", "history", "who"}
+            | {"new", "my-posts", "thread"}
             | {"login", "locate", "listen", "help", "ping", "quit", "events"},
         )
 

@@ -67,6 +67,10 @@ class NotOnline(Refusal):
     text = "{} is not online"
 
 
+class InvalidStatus(Refusal):
+    text = "A status has {} characters at most, and no control characters"
+
+
 class StoredTooMuch(Refusal):
     text = "Too many of your messages wait for their readers"  # So none of the oldest may go.
     limit = True
@@ -136,3 +140,54 @@ class NoSuchTarget(Refusal):
 
 class NotMember(Refusal):
     text = "You are not the member of {}"
+
+
+class PrivateGroup(Refusal):
+    text = "{} is private"  # And its owner has not invited the caller.
+
+
+class NotTheOwner(Refusal):
+    text = "You do not own {}"
+
+
+class TopicTooLong(Refusal):
+    text = "A topic has at most {} characters"
+
+
+class AcceptsNoMessages(Refusal):
+    text = "{} does not accept messages from you"  # They have blocked the sender.
+    code = TakesNothing.code
+
+
+class IsMember(Refusal):
+    text = "{} is already a member of {}"
+
+
+class IsNotMember(Refusal):
+    text = "{} is not a member of {}"
+
+
+class GroupHasTooManyInvitations(Refusal):
+    text = "{} has too many invitations"  # One may succeed once others were used.
+    limit = True
+
+
+class KicksSelf(Refusal):
+    text = "You cannot remove yourself, leave the group"
+
+
+class AlreadyOwner(Refusal):
+    text = "You own {} already"
+
+
+class HasTooManyGroups(Refusal):
+    text = "{} has too many groups"  # They count with those that the other has made.
+    limit = True
+
+
+class NoSuchPost(Refusal):
+    text = "No such post"  # Or the caller may not read it.
+
+
+class NotYourPost(Refusal):
+    text = "Not your post"

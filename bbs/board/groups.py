@@ -1,13 +1,32 @@
-"""Groups and their members."""
+"""Groups and their members.
+
+Each change of a group first locks its row, and before it the inboxes of the people concerned. The
+member who joined first becomes the owner when the owner leaves; `bbs/board/ownership.py` has what
+only an owner may do. A private group without an owner is open: nobody could let anybody in.
+"""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import peewee
 
 from bbs.board import errors, inboxes
-from bbs.board.models import Group, Membership, MessageRow
+from bbs.board.models import (
+    LENGTHS,
+    Contribution,
+    Group,
+    GroupInvitation,
+    Membership,
+    MessageRow,
+    PostRow,
+    RemovedPost,
+    chunks,
+    padded,
+)
 from bbs.framework import (
     Caller,
     Page,
@@ -15,6 +34,9 @@ from bbs.framework import (
     User,
     as_stored,
     asks,
+    by_index,
+    byte_length,
+    costs,
     for_update,
     is_valid_name,
     long_read,
@@ -24,14 +46,48 @@ from bbs.framework import (
     question,
     read_only,
     statement,
+    together,
 )
 
 MOST_JOINED = 1000  # groups that a user may be in: a connection that listens hears all of them
+
+MOST_DESCRIBED = 200
+"""Groups in one part of `groups`: the members of each are counted, a thousand at the most."""
+
+JOINED, OTHERS = "joined", "others"
+"""The phases of a position in `groups`: those that the caller is in come first."""
+
+PASSED_ON_AT_ONCE = 100  # groups of somebody who leaves that one transaction passes on
+
+REMOVED_AT_ONCE = 1000
+"""Members, invitations, or numbers of posts that are gone, that one transaction removes with a
+group."""
+
+POSTS_AT_ONCE = LENGTHS[-1]  # posts that one transaction removes: each may change an inbox
+
+
+@dataclass(frozen=True)
+class GroupEvent:
+    """An event for the `members`, in number, of the group with this channel."""
+
+    channel: str
+    event: Mapping[str, object]
+    members: int
+
+    def price(self) -> int:
+        """What telling it costs, in deliveries: as a message to the group does."""
+        return max(1, self.members)
 
 
 @question
 def named(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     """The group `name`: its id and channel, and the caller's membership; all None if unknown."""
+    found: peewee.Select = with_group(query, name)
+    return found
+
+
+def with_group(query: Any, name: str) -> Any:
+    """The question of `named`; the caller may add more."""
     return (
         query.select_extend(Group.id, Group.channel, Membership.id)
         .left_outer_join(Group, on=(Group.name == name))
@@ -45,20 +101,29 @@ def channel_of(random: str) -> str:
     return f"group.{random}"
 
 
-@asks(named)
-def create(caller: Caller, name: str) -> str:
-    """Create the group `name` with the caller in it; returns its channel."""
+def forms_of(name: str) -> list[str]:
+    """The form in which a new group's name is stored, and other forms in which a group may have the
+    name: older versions stored it as typed.
+
+    :raises InvalidGroup: no group can have this name.
+    """
     form = normalized(name)
     if not is_valid_name(form):
         raise errors.InvalidGroup()
-    # Names in another form are from a time when names were stored as typed.
-    for each in dict.fromkeys((name, form, unicodedata.normalize("NFD", form))):
+    return [*dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))]
+
+
+@asks(named)
+def create(caller: Caller, name: str) -> str:
+    """Create the group `name` with the caller in it; returns its channel."""
+    form, *others = forms_of(name)
+    for each in (form, *others):
         [(there, _, _)] = named(caller, each)
         if there is not None:
             raise errors.GroupExists(name)
     inboxes.lock([caller.id])
     most = caller.quotas.groups
-    if most == 0 or _one_of_many_made(caller.id, most - 1):
+    if most == 0 or one_of_many_made(caller.id, most - 1):
         raise errors.TooManyGroups()
     if _one_of_many_joined(caller.id, MOST_JOINED - 1):
         raise errors.TooManyJoined()
@@ -67,38 +132,200 @@ def create(caller: Caller, name: str) -> str:
     return channel_of(random)
 
 
+@costs(deliveries=GroupEvent.price)
 @asks(named)
-def join(caller: Caller, name: str) -> str:
-    """Join the group `name`; returns its channel."""
-    [(group, random, membership)] = named(caller, as_stored(name, Group.name))
+def join(caller: Caller, name: str) -> GroupEvent:
+    """Join the group `name`; returns the event for its members. An invitation is used up."""
+    form = as_stored(name, Group.name)
+    [(group, random, membership)] = named(caller, form)
     if group is None:
         raise errors.NoSuchGroup(name)
     if membership is not None:
         raise errors.AlreadyMember(name)
     inboxes.lock([caller.id])
-    _lock(group)
-    if _one_of_many_members(group, caller.quotas.members - 1):
+    found = lock(group)
+    if not found:
+        raise errors.NoSuchGroup(name)  # The owner has deleted it meanwhile.
+    [(owner, private)] = found
+    invited, [(members,)], joined_many, [(newest,)] = together(
+        find_invitation.of(group, caller.id),
+        count_members.of(group),
+        _one_of_many_joined.of(caller.id, MOST_JOINED - 1),
+        _newest.of(),
+    )
+    if is_private(private, owner) and owner != caller.id and not invited:
+        raise errors.PrivateGroup(name)
+    if members >= caller.quotas.members:
         raise errors.GroupFull(name)
-    if _one_of_many_joined(caller.id, MOST_JOINED - 1):
+    if joined_many:
         raise errors.TooManyJoined()
-    [(newest,)] = _newest()
+    if invited:
+        _use_invitation(group, caller.id)
     _add_member(group, caller.id, newest or 0)
-    return channel_of(random)
+    text = f"{caller.name} joined {form}"
+    joined = event("joined", caller, form, caller.name, text)
+    return GroupEvent(channel_of(random), joined, members + 1)
 
 
+@costs(deliveries=GroupEvent.price)
 @asks(named)
-def leave(caller: Caller, name: str) -> str:
-    """Leave the group `name`, which stays even without members; returns its channel."""
-    [(group, random, membership)] = named(caller, as_stored(name, Group.name))
-    if membership is None or not _remove_member(group, caller.id):
+def leave(caller: Caller, name: str) -> GroupEvent:
+    """Leave the group `name`, which stays even without members; returns the event for them."""
+    form = as_stored(name, Group.name)
+    [(group, random, membership)] = named(caller, form)
+    if membership is None:
         raise errors.NotMember(name)
-    return channel_of(random)
+    found = lock(group)
+    if not found or not remove_member(group, caller.id):
+        raise errors.NotMember(name)
+    [(owner, _)] = found
+    if owner == caller.id:
+        _pass_on([group], caller.id)
+    [(members,)] = count_members(group)
+    text = f"{caller.name} left {form}"
+    left = event("left", caller, form, caller.name, text)
+    return GroupEvent(channel_of(random), left, members)
+
+
+def event(
+    name: str, caller: Caller, group: str, person: str | None, text: str, **more: object
+) -> dict[str, object]:
+    """An event about something that the caller did in a group, and that happened to `person`."""
+    return {"event": name, "group": group, "id": person, **more, "time": caller.now, "text": text}
+
+
+def to_gone(event: Mapping[str, object]) -> dict[str, object]:
+    """An event `left` as those get it who are no longer in the group themselves."""
+    return {**event, "you_left": event["group"]}
+
+
+def is_private(private: bool, owner: object) -> bool:
+    """Whether a group is private, by its row; `owner` is the owner's id or name, or None."""
+    return private and owner is not None
+
+
+def pass_on_all(user: int) -> int:
+    """Pass on the groups that `user`, who leaves the board, owns: `PASSED_ON_AT_ONCE` of them.
+    Returns how many if there may be more, else 0."""
+    owned = [group for (group,) in _owned_by(user, PASSED_ON_AT_ONCE)]
+    _pass_on(owned, user)
+    return len(owned) if len(owned) == PASSED_ON_AT_ONCE else 0
+
+
+def _pass_on(groups: Sequence[int], owner: int) -> None:
+    """Give groups of `owner`, which are locked, each to the member who joined first."""
+    heirs = _first_members.each([(group, owner) for group in groups])
+    _set_owner.many(
+        (found[0][0] if found else None, group) for group, found in zip(groups, heirs, strict=True)
+    )
+
+
+def give(group: int, user: int) -> bool:
+    """Make `user`, a member, the owner of a group; returns False for somebody who is not a
+    member."""
+    if not lock(group) or not find_membership(group, user):
+        return False
+    _set_owner(user, group)
+    return True
+
+
+def remove(group: int) -> bool:
+    """Remove a part of a group: its members and invitations, then its posts, at last the group.
+    Returns whether all of it is gone; otherwise this must be called again.
+
+    From the first call on nobody joins it. After an interruption it is left as an empty, private
+    group, which its owner may delete again.
+    """
+    if not _people_in(group) and _remove_posts(group):
+        return False
+    return not lock(group) or empty(group)
+
+
+def empty(group: int) -> bool:
+    """Remove members and invitations of a group, which is locked, and then the group itself, unless
+    it has posts. Returns whether all of it is gone."""
+    members, invitations, gaps, posts = together(
+        _members_of.of(group, REMOVED_AT_ONCE),
+        _invitations_of.of(group, REMOVED_AT_ONCE),
+        _gaps_of.of(group, REMOVED_AT_ONCE),
+        _posts_of.of(group, 1),
+    )
+    together(
+        set_private.of(group, True),
+        *_by_ids(_remove_members, members),
+        *_by_ids(_remove_invitations, invitations),
+        *([_remove_gaps.of(group, gaps[-1][0])] if gaps else ()),
+    )
+    if posts or max(map(len, (members, invitations, gaps))) == REMOVED_AT_ONCE:
+        return False
+    _remove_group(group)
+    return True
+
+
+def _by_ids(removal: Any, found: Sequence[tuple[int]]) -> list[Any]:
+    ids = [number for (number,) in found]
+    return [removal.of(padded(some)) for some in chunks(ids, LENGTHS[-1])]
+
+
+def _remove_posts(group: int) -> int:
+    """Remove the first posts of a group, and count them no longer; returns how many."""
+    writers = {writer for _, writer, _ in _posts_of(group, POSTS_AT_ONCE)}
+    inboxes.lock(sorted(writers))
+    # Some may have been removed before the lock was acquired, and others may be the first now.
+    posts = [each for each in _posts_of(group, POSTS_AT_ONCE) if each[1] in writers]
+    if posts:
+        _remove_texts(padded([number for number, _, _ in posts]))
+    removed: dict[int, tuple[int, int]] = {}  # Posts and bytes, by writer.
+    for _, writer, size in posts:
+        count, before = removed.get(writer, (0, 0))
+        removed[writer] = count + 1, before + size
+    inboxes.lower_posts.many((*removed[writer], writer) for writer in sorted(removed))
+    return len(posts)
 
 
 @paged
 @long_read
 def all_groups(caller: Caller, page: Page) -> Part:
     return page.part("group", _all(page.last or 0, page.limit))
+
+
+@paged
+@costs(commands=Part.price)
+@long_read
+def described(caller: Caller, page: Page) -> Part:
+    """All groups and what they are, those of the caller first. A group that the caller joins or
+    leaves between two parts may be in the list twice, or not at all."""
+    phase, last = page.last or (JOINED, 0)
+    most = MOST_DESCRIBED + 1
+    found: list[tuple[Any, object]] = []
+    if phase == JOINED:
+        own = _described_own(caller.id, last, most)
+        found = [((JOINED, number), _entry(row, member=True)) for number, *row in own]
+        last = 0
+    if len(found) < most:
+        others = _described_others(caller.id, last, most - len(found))
+        found += [
+            ((OTHERS, number), {**_entry(row, member=False), **_invited(invitation)})
+            for number, *row, invitation in others
+        ]
+    return page.part("group", found, most=MOST_DESCRIBED)
+
+
+def _entry(row: Sequence[Any], member: bool) -> dict[str, object]:
+    """An entry of `groups`, of the columns of `_description`."""
+    name, topic, private, owner, members = row
+    return {
+        "group": name,
+        "topic": topic,
+        "members": members,
+        "private": is_private(private, owner),
+        "owner": owner,
+        "member": member,
+    }
+
+
+def _invited(invitation: int | None) -> dict[str, object]:
+    return {} if invitation is None else {"invited": True}
 
 
 @paged
@@ -122,10 +349,21 @@ def channels(user: int) -> list[str]:
     return [channel_of(random) for (random,) in _channels(user)]
 
 
+@long_read
+def channels_of(users: Sequence[int]) -> Mapping[int, Sequence[str]]:
+    """The channels of the groups of each of `users`."""
+    found: dict[int, list[str]] = {}
+    for user, random in _all_channels(padded(users)):
+        found.setdefault(user, []).append(channel_of(random))
+    return found
+
+
 @statement
-def _lock(group: int) -> peewee.Select:
-    """Let nobody else join until the transaction ends."""
-    locked: peewee.Select = for_update(Group.select(Group.id).where(Group.id == group))
+def lock(group: int) -> peewee.Select:
+    """The owner of a group, and `Group.private`. Nobody else joins or changes the group until the
+    transaction ends."""
+    found = Group.select(Group.creator, Group.private).where(Group.id == group)
+    locked: peewee.Select = for_update(found)
     return locked
 
 
@@ -135,15 +373,46 @@ def _add(name: str, random: str, creator: int) -> peewee.Insert:
 
 
 @statement
-def _one_of_many_made(creator: int, before: int) -> peewee.Select:
+def _owned_by(user: int, limit: int) -> peewee.Select:
+    owned = Group.select(Group.id).where(Group.creator == user)
+    locked: peewee.Select = for_update(owned.order_by(Group.id).limit(limit))
+    return locked
+
+
+@statement
+def _set_owner(user: int | None, group: int) -> peewee.Update:
+    """Make `user` the owner of a group, or nobody."""
+    return Group.update(creator=user).where(Group.id == group)
+
+
+@statement
+def set_private(group: int, private: bool) -> peewee.Update:
+    return Group.update(private=private).where(Group.id == group)
+
+
+@statement
+def one_of_many_made(creator: int, before: int) -> peewee.Select:
     return Group.select(Group.id).where(Group.creator == creator).limit(1).offset(before)
 
 
 @statement
-def _one_of_many_members(group: int, before: int) -> peewee.Select:
-    return (
-        Membership.select(Membership.user).where(Membership.group == group).limit(1).offset(before)
-    )
+def count_members(group: int) -> peewee.Select:
+    return Membership.select(peewee.fn.COUNT(Membership.id)).where(Membership.group == group)
+
+
+@statement
+def find_membership(group: int, user: int) -> peewee.Select:
+    """The id of a user's membership in a group; no row without."""
+    own = (Membership.group == group) & (Membership.user == user)
+    return Membership.select(Membership.id).where(own)
+
+
+@statement
+def _first_members(group: int, owner: int) -> peewee.Select:
+    """The member of a group who joined first, `owner` left out."""
+    others = (Membership.group == group) & (Membership.user != owner)
+    first = Membership.select(Membership.user).where(others).order_by(Membership.id).limit(1)
+    return by_index(first, Membership.group)
 
 
 @statement
@@ -165,13 +434,117 @@ def _add_member(group: int, user: int, after: int) -> peewee.Insert:
 
 
 @statement
-def _remove_member(group: int, user: int) -> peewee.Delete:
+def remove_member(group: int, user: int) -> peewee.Delete:
     return Membership.delete().where((Membership.group == group) & (Membership.user == user))
+
+
+@statement
+def find_invitation(group: int, user: int) -> peewee.Select:
+    own = (GroupInvitation.group == group) & (GroupInvitation.user == user)
+    return GroupInvitation.select(GroupInvitation.id).where(own)
+
+
+@statement
+def _use_invitation(group: int, user: int) -> peewee.Delete:
+    own = (GroupInvitation.group == group) & (GroupInvitation.user == user)
+    return GroupInvitation.delete().where(own)
+
+
+@statement
+def _remove_group(group: int) -> peewee.Delete:
+    return Group.delete().where(Group.id == group)
+
+
+@statement
+def _people_in(group: int) -> peewee.SelectBase:
+    """A member or an invitation of a group, if there are any."""
+    member = Membership.select(Membership.id).where(Membership.group == group).limit(1)
+    invited = GroupInvitation.select(GroupInvitation.id).where(GroupInvitation.group == group)
+    return member.union_all(invited.limit(1))
+
+
+@statement
+def _members_of(group: int, limit: int) -> peewee.Select:
+    return Membership.select(Membership.id).where(Membership.group == group).limit(limit)
+
+
+@statement
+def _remove_members(numbers: Sequence[int]) -> peewee.Delete:
+    return Membership.delete().where(Membership.id.in_(numbers))
+
+
+@statement
+def _invitations_of(group: int, limit: int) -> peewee.Select:
+    found = GroupInvitation.select(GroupInvitation.id).where(GroupInvitation.group == group)
+    return found.limit(limit)
+
+
+@statement
+def _remove_invitations(numbers: Sequence[int]) -> peewee.Delete:
+    return GroupInvitation.delete().where(GroupInvitation.id.in_(numbers))
+
+
+@statement
+def _posts_of(group: int, limit: int) -> peewee.Select:
+    """The first posts of a group: the id, the writer, and the bytes of each."""
+    posts = Contribution.select(Contribution.post, Contribution.writer, byte_length(PostRow.text))
+    found: peewee.Select = posts.join(PostRow).where(Contribution.group == group)
+    return found.order_by(Contribution.number).limit(limit)
+
+
+@statement
+def _remove_texts(posts: Sequence[int]) -> peewee.Delete:
+    return PostRow.delete().where(PostRow.id.in_(posts))
+
+
+@statement
+def _gaps_of(group: int, limit: int) -> peewee.Select:
+    """The first numbers of removed posts of a group."""
+    gaps = RemovedPost.select(RemovedPost.number).where(RemovedPost.group == group)
+    return gaps.order_by(RemovedPost.number).limit(limit)
+
+
+@statement
+def _remove_gaps(group: int, last: int) -> peewee.Delete:
+    return RemovedPost.delete().where((RemovedPost.group == group) & (RemovedPost.number <= last))
 
 
 @statement
 def _all(last: int, limit: int) -> peewee.Select:
     return Group.select(Group.id, Group.name).where(Group.id > last).order_by(Group.id).limit(limit)
+
+
+@statement
+def _described_own(user: int, last: int, limit: int) -> peewee.Select:
+    owner, own = User.alias(), (Membership.user == user) & (Membership.id > last)
+    found: peewee.Select = (
+        Membership.select(Membership.id, *_description(owner))
+        .join(Group)
+        .left_outer_join(owner, on=(Group.creator == owner.id))
+    )
+    return found.where(own).order_by(Membership.id).limit(limit)
+
+
+@statement
+def _described_others(user: int, last: int, limit: int) -> peewee.Select:
+    owner = User.alias()
+    own = (Membership.group == Group.id) & (Membership.user == user)
+    invited = (GroupInvitation.group == Group.id) & (GroupInvitation.user == user)
+    found: peewee.Select = (
+        Group.select(Group.id, *_description(owner), GroupInvitation.id)
+        .left_outer_join(owner, on=(Group.creator == owner.id))
+        .left_outer_join(Membership, on=own)
+        .left_outer_join(GroupInvitation, on=invited)
+    )
+    others = Membership.id.is_null() & (Group.id > last)
+    return found.where(others).order_by(Group.id).limit(limit)
+
+
+def _description(owner: Any) -> tuple[Any, ...]:
+    """What an entry of `groups` has of a group; `owner` is an alias of `User`."""
+    member = Membership.alias()
+    members = member.select(peewee.fn.COUNT(member.id)).where(member.group == Group.id)
+    return Group.name, Group.topic, Group.private, owner.name, members
 
 
 @statement
@@ -192,3 +565,9 @@ def _members(group: int, last: int, limit: int) -> peewee.Select:
 def _channels(user: int) -> peewee.Select:
     groups = Membership.select(Group.channel).join(Group)
     return groups.where(Membership.user == user).order_by(Membership.id)
+
+
+@statement
+def _all_channels(users: Sequence[int]) -> peewee.Select:
+    groups = Membership.select(Membership.user, Group.channel).join(Group)
+    return groups.where(Membership.user.in_(users))

@@ -165,6 +165,14 @@ class _Letter(NamedTuple):
 
 
 def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
+    return _letter(caller, name, text, must_be_online=True)
+
+
+def _by_mail(caller: Caller, name: str, text: str) -> _Letter:
+    return _letter(caller, name, text, must_be_online=False)
+
+
+def _letter(caller: Caller, name: str, text: str, must_be_online: bool) -> _Letter:
     name, size = as_stored(name), len(text.encode())
     [(friend, channel, stands, online, blocked_by, server, waiting)] = addressee(caller, name)
     if friend is None:
@@ -173,7 +181,7 @@ def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
         raise errors.TakesNothing(name)
     if stands != Relationship.FRIEND:
         raise errors.NotFriends(name)
-    if online is None:
+    if online is None and must_be_online:
         raise errors.NotOnline(name)
     if waiting + size > caller.quotas.inbox:
         raise errors.InboxFull(name)
@@ -186,7 +194,20 @@ def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
 @asks(addressee)
 @bulk(_to_friend)
 def send(letters: Sequence[_Letter]) -> list[Sent]:
-    """Store messages, each to a friend."""
+    """Store messages, each to a friend who is online."""
+    return _send(letters)
+
+
+@stores_text
+@costs(deliveries=1)
+@asks(addressee)
+@bulk(_by_mail)
+def mail(letters: Sequence[_Letter]) -> list[Sent]:
+    """Store messages, each to a friend, online or not."""
+    return _send(letters)
+
+
+def _send(letters: Sequence[_Letter]) -> list[Sent]:
     readers = [[each.reader] for each in letters]
     pairs = [(each.caller.id, each.reader) for each in letters]
     stored = _store(letters, readers, relationships.kind_of.of_each(pairs))
@@ -224,6 +245,12 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
         online[group].append(member)
         servers[group].add(server)
     members = [online[each.group] for each in letters]
+    for letter, several in zip(letters, members, strict=True):
+        # The owner may have removed the sender meanwhile, who else is online, and so among them.
+        if letter.caller.id not in several and not groups.find_membership(
+            letter.group or 0, letter.caller.id
+        ):
+            raise errors.NotMember(letter.target)
     if len(letters) > 1 and sum(map(len, members)) > DELIVERED_AT_ONCE:
         raise EachAlone()
     stored = _store(letters, members)

@@ -30,8 +30,10 @@ MariaDB makes a table of a list, and no longer uses an index for it."""
 
 LAST_ID = 2**63 - 1  # the largest id: behind every user and every message
 
-VERSION = 5  # of these tables
+VERSION = 6  # of these tables
 OLDEST = 3  # version whose programs can work on them
+
+TOPIC_LENGTH, STATUS_LENGTH = 200, 100  # in characters (`docs/protocol.md`)
 
 
 def chunks(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
@@ -46,12 +48,21 @@ def padded(values: Sequence[T]) -> Sequence[T]:
     return [*values, *repeat(values[-1], length - len(values))] if values else values
 
 
+def _count() -> peewee.BigIntegerField:
+    """A count, which is 0 in the rows that older servers make."""
+    return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
+
+
+def _no() -> peewee.BooleanField:
+    return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])
+
+
 class Relationship(Table):
     """The relationship of `user` to `other`.
 
     There are always two rows, one for each side: one unique key decides between two people who
     invite each other at the same moment, and every list is one range of one index. Ids rise in the
-    order in time.
+    order in time. `read` is the id of the last post in the feed of `other` that `user` has read.
     """
 
     INVITED = "invited"
@@ -62,6 +73,7 @@ class Relationship(Table):
     user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
     other = peewee.ForeignKeyField(User, on_delete="CASCADE")
     kind = peewee.CharField(10)
+    read = _count()
 
     class Meta:
         indexes = ((("user", "other"), True), (("user", "kind", "id"), False))
@@ -79,26 +91,33 @@ class Block(Table):
 
 
 class PostRow(Table):
-    """A text that the author's friends may read. `stored` is in seconds since the epoch, and null
-    for the posts of versions that did not keep it."""
+    """A post. `author` is the one in whose feed it is, where friends read it; null for those that
+    are not in a feed, which have a `Contribution` as well. (So servers up to version 5 show a feed
+    and nothing else.) `stored` is in seconds since the epoch, and null for the posts of versions
+    that did not keep it. `replies` counts those in the thread that the post began."""
 
     id = RisingIdField()  # Servers cache posts by it.
-    author = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    author = peewee.ForeignKeyField(User, null=True, on_delete="CASCADE")
     text = peewee.TextField()
     stored = peewee.DoubleField(null=True)
+    replies = _count()
 
     class Meta:
         table_name = "post"
 
 
 class Group(Table):
-    """A group. `creator` is null where it was never stored, and once that account is deleted.
-    `channel` is as for a user."""
+    """A group. `creator` is the one who owns it; null where it was never stored, and once nobody
+    owns it: then it is open, whatever `private` says. `channel` is as for a user. `posts` is the
+    number of its last post: they have rising numbers, and keep them when others are removed."""
 
-    id = peewee.BigAutoField()
+    id = RisingIdField()  # Messages of a group that is gone have it.
     name = peewee.CharField(NAME_LENGTH, unique=True)
     channel = peewee.CharField(32)
     creator = peewee.ForeignKeyField(User, null=True, on_delete="SET NULL")
+    topic = peewee.CharField(TOPIC_LENGTH, null=True)
+    private = _no()
+    posts = _count()
 
     class Meta:
         table_name = "chat_group"
@@ -107,15 +126,93 @@ class Group(Table):
 class Membership(Table):
     """`user` is in `group`; ids rise in the order joined. The member may not read the messages up
     to `after`, which came before the member joined. Servers of version 2 leave it null: then only
-    the messages that the member was sent are known to have come later."""
+    the messages that the member was sent are known to have come later. `read` is the number of the
+    last post that the member has read."""
 
     id = peewee.BigAutoField()
     group = peewee.ForeignKeyField(Group, on_delete="CASCADE")
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
     after = peewee.BigIntegerField(null=True)
+    read = _count()
 
     class Meta:
         indexes = ((("group", "user"), True),)
+
+
+class GroupInvitation(Table):
+    """`user` may join a private `group`, as `by` has invited them; ids rise in time."""
+
+    id = peewee.BigAutoField()
+    group = peewee.ForeignKeyField(Group, on_delete="CASCADE", index=False)
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    by = peewee.ForeignKeyField(User, null=True, on_delete="SET NULL")
+
+    class Meta:
+        table_name = "group_invitation"
+        indexes = ((("group", "user"), True),)
+
+
+class Contribution(Table):
+    """Where a post of `writer` is that is in no feed: in `group`, where it has a `number`, or in
+    the `thread` that another post began, or both. A thread in a feed belongs to its `owner`, in
+    whose feed it began. `thread` and `owner` are no foreign keys: replies outlive both."""
+
+    post = peewee.ForeignKeyField(PostRow, primary_key=True, on_delete="CASCADE")
+    writer = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
+    group = peewee.ForeignKeyField(Group, null=True, on_delete="CASCADE", index=False)
+    number = peewee.BigIntegerField(null=True)
+    thread = peewee.BigIntegerField(null=True)
+    owner = peewee.BigIntegerField(null=True)
+
+    class Meta:
+        indexes = (
+            (("writer", "post"), False),
+            (("group", "number"), True),
+            (("thread", "post"), False),
+        )
+
+
+class RemovedPost(Table):
+    """The `number` of a post that is gone from a group: nobody counts it as unread."""
+
+    group = peewee.ForeignKeyField(Group, on_delete="CASCADE")
+    number = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "removed_post"
+        primary_key = peewee.CompositeKey("group", "number")
+
+
+class ThreadReader(Table):
+    """`user` began the thread in the feed of `owner`, or replied in it, and has read it up to the
+    reply with the id `read`."""
+
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    thread = peewee.BigIntegerField()
+    owner = peewee.BigIntegerField()
+    read = _count()
+
+    class Meta:
+        table_name = "thread_reader"
+        primary_key = peewee.CompositeKey("user", "thread")
+        indexes = ((("thread", "user"), False),)
+
+
+class Announcement(Table):
+    """What an operator tells everybody, until the moment `until` (null: until it is removed); both
+    times are in seconds since the epoch."""
+
+    id = RisingIdField()
+    text = peewee.TextField()
+    stored = peewee.DoubleField()
+    until = peewee.DoubleField(null=True)
+
+
+class Status(Table):
+    """What somebody says of themselves; no row without."""
+
+    user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
+    text = peewee.CharField(STATUS_LENGTH)
 
 
 class MessageRow(Table):
@@ -150,11 +247,6 @@ class MessageRow(Table):
             (("sent_to", "sender"), False),
             (("in_group",), False),
         )
-
-
-def _count() -> peewee.BigIntegerField:
-    """A count, which is 0 in the rows that older servers make."""
-    return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
 class Inbox(Table):
@@ -199,6 +291,15 @@ class Told(Table):
         indexes = ((("user", "other"), True),)
 
 
+MODELS_OF_6: tuple[type[Table], ...] = (
+    GroupInvitation,
+    Contribution,
+    RemovedPost,
+    ThreadReader,
+    Announcement,
+    Status,
+)
+
 # In the order in which they can be made.
 MODELS: tuple[type[Table], ...] = (
     Relationship,
@@ -210,6 +311,7 @@ MODELS: tuple[type[Table], ...] = (
     Inbox,
     Delivery,
     Told,
+    *MODELS_OF_6,
 )
 
 
@@ -266,9 +368,38 @@ def _to_5(migrator: Migrator) -> None:
     migrator.create_table(Told)
 
 
-STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}  # the migration to each version
+def _to_6(migrator: Migrator) -> None:
+    """Add threads, the posts and owners of groups, what each reader has read, announcements and
+    statuses. Posts of before count as read."""
+    migrator.add_columns("relationship", read=_count())
+    migrator.add_columns("post", replies=_count())
+    migrator.allow_null(PostRow.author)
+    migrator.add_columns(
+        "chat_group",
+        topic=peewee.CharField(TOPIC_LENGTH, null=True),
+        private=_no(),
+        posts=_count(),
+    )
+    migrator.rebuild_table(Group)  # No id is used again now, as groups can be deleted.
+    migrator.add_columns("membership", read=_count())
+    for model in MODELS_OF_6:
+        migrator.create_table(model)
+    [(newest,)] = rows(PostRow.select(peewee.fn.MAX(PostRow.id)))
+    for low, high in _ranges(Relationship):
+        some = (Relationship.id >= low) & (Relationship.id < high) & (Relationship.read == 0)
+        Relationship.update(read=newest or 0).where(some).execute()
 
-MESSAGES_AT_ONCE = 5000  # ids of messages that one statement changes, or looks through
+
+STEPS: Mapping[int, Any] = {
+    2: _to_2,
+    3: _to_3,
+    4: _to_4,
+    5: _to_5,
+    6: _to_6,
+}
+"""The migration to each version."""
+
+AT_ONCE = 5000  # ids of rows that one statement changes, or looks through
 MEMBERS_AT_ONCE = 250  # memberships in one statement; SQLite limits the depth of an expression
 
 
@@ -284,7 +415,7 @@ def _fill_message_ids() -> None:
     )
     reader = Delivery.select(peewee.fn.MIN(Delivery.user)).where(Delivery.message == MessageRow.id)
     group = Group.select(Group.id).where(Group.name == MessageRow.target)
-    for low, high in _ranges():
+    for low, high in _ranges(MessageRow):
         MessageRow.update(
             sent_by=sender,
             sent_to=peewee.Case(None, [(MessageRow.to_group, None)], reader),
@@ -297,7 +428,7 @@ def _fill_membership_starts() -> None:
     group; for a member who was sent none, with the last message there is."""
     [(newest,)] = rows(MessageRow.select(peewee.fn.MAX(MessageRow.id)))
     first: dict[tuple[int, int], int] = {}
-    for low, high in _ranges():
+    for low, high in _ranges(MessageRow):
         sent = (
             Delivery.select(Delivery.user, MessageRow.in_group, peewee.fn.MIN(MessageRow.id))
             .join(MessageRow)
@@ -319,10 +450,10 @@ def _fill_membership_starts() -> None:
         ).execute()
 
 
-def _ranges() -> Iterator[tuple[int, int]]:
-    """The ids of messages in ranges, lowest first: from the first number on, before the second."""
-    [(low, high)] = rows(
-        MessageRow.select(peewee.fn.MIN(MessageRow.id), peewee.fn.MAX(MessageRow.id))
-    )
-    for first in range(low, high + 1, MESSAGES_AT_ONCE) if low is not None else ():
-        yield first, first + MESSAGES_AT_ONCE
+def _ranges(model: type[Table]) -> Iterator[tuple[int, int]]:
+    """The ids of the rows of a table in ranges, lowest first: from the first number on, before the
+    second."""
+    number: Any = model.id  # type: ignore[attr-defined]
+    [(low, high)] = rows(model.select(peewee.fn.MIN(number), peewee.fn.MAX(number)))
+    for first in range(low, high + 1, AT_ONCE) if low is not None else ():
+        yield first, first + AT_ONCE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bbs.board import (
     CLIENT,
+    announcements,
     blocks,
     friends,
     groups,
@@ -11,7 +12,11 @@ from bbs.board import (
     inboxes,
     messages,
     models,
+    operating,
+    ownership,
     posts,
+    threads,
+    unread,
     user_stats,
 )
 from bbs.framework import Ask, Command, CommandTable, Counter, Feed, Reply, Role, Service, success
@@ -25,9 +30,40 @@ async def hear_group(ask: Ask, channel: str) -> Reply:
     return success()
 
 
-async def forget_group(ask: Ask, channel: str) -> Reply:
-    """Let the caller's connections that listen hear the group no longer."""
-    ask.unhear(channel)
+async def tell_joined(ask: Ask, joined: groups.GroupEvent) -> Reply:
+    """Let the caller's connections that listen hear the group, and tell its members."""
+    await ask.hear(joined.channel)
+    return await tell_group(ask, joined)
+
+
+async def tell_group(ask: Ask, news: groups.GroupEvent) -> Reply:
+    """Tell the members of a group."""
+    await ask.tell(news.channel, news.event, asked=True)
+    return success()
+
+
+async def tell_left(ask: Ask, left: groups.GroupEvent) -> Reply:
+    """Let the caller's connections that listen hear the group no longer, and tell its members."""
+    ask.unhear(left.channel)
+    return await tell_group(ask, left)
+
+
+async def tell_kicked(ask: Ask, kick: ownership.Kick) -> Reply:
+    """Let the connections of somebody who was kicked hear the group no longer; tell them and the
+    members."""
+    await ask.unhear_for(kick.of_kicked, kick.channel)
+    await ask.tell(kick.of_kicked, groups.to_gone(kick.event), asked=True)
+    return await tell_group(ask, kick)
+
+
+async def tell_removed(ask: Ask, removal: ownership.Removal) -> Reply:
+    """Tell those who were members of a group, and remove the rest of it. Nothing more comes on its
+    channel, which servers leave with their next look at what their users hear."""
+    ask.unhear(removal.channel)
+    await tell_group(ask, removal)
+    rest = removal.rest
+    while rest is not None and not await ask.database.run(groups.remove, rest):
+        pass  # Each removes a part.
     return success()
 
 
@@ -52,18 +88,45 @@ async def notify(ask: Ask, notification: friends.Notification | None) -> Reply:
     return success()
 
 
+async def publish(ask: Ask, post: posts.Published) -> Reply:
+    """Tell those who may read a post of it, and the writer its number."""
+    await tell_post(ask, post)
+    return success(post=post.number)
+
+
+async def tell_post(ask: Ask, post: posts.Published) -> Reply:
+    """Tell those who may read a post of it."""
+    for channel, here in post.told:
+        await ask.tell(channel, post.event, asked=True, here=here)
+    return success()
+
+
+async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
+    """Tell friends who are online of a new status."""
+    for channel, here in new.channels:
+        await ask.tell(channel, new.event, asked=True, here=here)
+    return success()
+
+
+def forget_user(user: int) -> int:
+    """Remove a part of what somebody leaves who deletes the account; returns how much."""
+    return (
+        messages.forget_reader(user) or posts.forget_contributions(user) or groups.pass_on_all(user)
+    )
+
+
 commands = CommandTable(
     Command("invite <user> <id>", Role.APP, notify, rule=friends.invite),
     Command("list-invite <user>", Role.APP, rule=friends.invitations),
     Command("accept-invite <user> <id>", Role.APP, notify, rule=friends.accept),
     Command("list-friend <user>", Role.APP, rule=friends.friends),
-    Command("post <user> <message>", Role.APP, rest=True, rule=posts.post),
+    Command("post <user> <message>", Role.APP, tell_post, rest=True, rule=posts.post),
     Command("receive-post <user>", Role.APP, rule=posts.friends_posts),
     Command("send <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.send),
     Command("create-group <user> <group>", Role.APP, hear_group, rule=groups.create),
     Command("list-group <user>", Role.APP, rule=groups.all_groups),
     Command("list-joined <user>", Role.APP, rule=groups.joined),
-    Command("join-group <user> <group>", Role.APP, hear_group, rule=groups.join),
+    Command("join-group <user> <group>", Role.APP, tell_joined, rule=groups.join),
     Command(
         "send-group <user> <group> <message>", Role.APP, hint, rest=True, rule=messages.send_group
     ),
@@ -76,8 +139,40 @@ commands = CommandTable(
     Command("block <user> <id>", Role.APP, rule=blocks.block),
     Command("unblock <user> <id>", Role.APP, rule=blocks.unblock),
     Command("list-block <user>", Role.APP, rule=blocks.blocks),
-    Command("leave-group <user> <group>", Role.APP, forget_group, rule=groups.leave),
+    Command("leave-group <user> <group>", Role.APP, tell_left, rule=groups.leave),
     Command("list-member <user> <group>", Role.APP, rule=groups.members),
+    Command("mail <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.mail),
+    Command(
+        "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friends.set_status
+    ),
+    Command("new <user>", Role.APP, rule=unread.summary),
+    Command("posts <user>", Role.APP, rule=unread.of_friends),
+    Command("my-posts <user>", Role.APP, rule=threads.own_posts),
+    Command("thread <user> <post>", Role.APP, rule=threads.thread),
+    Command("reply <user> <post> <message>", Role.APP, publish, rest=True, rule=threads.reply),
+    Command("delete-post <user> <post>", Role.APP, tell_post, rule=threads.delete_post),
+    Command(
+        "post-group <user> <group> <message>",
+        Role.APP,
+        publish,
+        rest=True,
+        rule=threads.post_in_group,
+    ),
+    Command("group-posts <user> <group>", Role.APP, rule=unread.of_group),
+    Command("groups <user>", Role.APP, rule=groups.described),
+    Command(
+        "set-topic <user> <group> [<text>]",
+        Role.APP,
+        tell_group,
+        rest=True,
+        rule=ownership.set_topic,
+    ),
+    Command("close-group <user> <group>", Role.APP, rule=ownership.close_group),
+    Command("open-group <user> <group>", Role.APP, rule=ownership.open_group),
+    Command("invite-group <user> <group> <id>", Role.APP, notify, rule=ownership.invite),
+    Command("kick <user> <group> <id>", Role.APP, tell_kicked, rule=ownership.kick),
+    Command("give-group <user> <group> <id>", Role.APP, rule=ownership.give),
+    Command("delete-group <user> <group>", Role.APP, tell_removed, rule=ownership.delete),
 )
 
 
@@ -89,15 +184,21 @@ board = Service(
     steps=models.STEPS,
     oldest=models.OLDEST,
     feed=Feed(
-        messages.open_mailbox, messages.fetch, messages.note_delivered, expire=messages.expire
+        messages.open_mailbox,
+        messages.fetch,
+        messages.note_delivered,
+        expire=messages.expire,
+        channels=groups.channels_of,
     ),
+    broadcast=announcements.BROADCAST,
     on_register=inboxes.make,
-    on_login=user_stats.on_login,
-    on_delete=messages.forget_reader,
+    on_login=unread.on_login,
+    on_delete=forget_user,
     sweep=friends.forget_told,
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",
     client=CLIENT,
+    subcommands=operating.SUBCOMMANDS,
     counters=(
         Counter(
             MESSAGES,

@@ -243,6 +243,12 @@ class Ask:
         feed already has for the caller are still sent."""
         self.home.app.listeners.unhear(self.user.id, channel)
 
+    async def unhear_for(self, whose: str, channel: str) -> None:
+        """Have the connections that listen for another user, whose own channel is `whose`, no
+        longer hear `channel`, at all servers. A server that misses this hint finds out by itself,
+        if the service's feed has `channels`."""
+        self.home.bus.tell_unhear(whose, channel, asking=self.connection)
+
     def count(self, name: str) -> None:
         """Count one more of `name`; LookupError unless the service has that counter."""
         if name not in self.home.service.counted:

@@ -67,6 +67,9 @@ for the first time. Otherwise it is only a reason to look. May raise `MalformedH
 OnAsked = Callable[[Mapping[str, Any], IConnection | None], None]
 """Called with an event for those who asked, and a connection that is left out."""
 
+UNHEAR = "_unhear"
+"""The member of a hint with a channel that the user on whose channel it comes hears no longer."""
+
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
 _AFTER, _PROOF, _ASKED, _ON, _BUT = "_after", "_proof", "_asked", "_on", "_but"
@@ -177,6 +180,12 @@ class Bus:
             body = self._seal({"event": event["event"], "id": 0, _ASKED: event, _ON: topic})
             if len(body) <= MAX_HINT:
                 self._publish(topic, body)
+
+    def tell_unhear(self, channel: str, unheard: str, *, asking: IConnection | None = None) -> None:
+        """Tell the servers that hear the user's own `channel` that this user does not hear the
+        channel `unheard` any more. Servers up to version 0.3.0 look for messages, as for any hint
+        with an id."""
+        self.tell(channel, {"event": "unhear", "id": 0, UNHEAR: unheard}, asking=asking)
 
     def _tell_here(
         self,

@@ -64,9 +64,14 @@ class Feed:
     `expire(before)`, if there is one, removes what was stored before this time (seconds since the
     epoch) and returns how much it was; it is called every minute until that is 0, for what is older
     than `[messages] message_retention`.
+
+    `channels(users)`, if there is one, returns the channels of each user, as `Mailbox` has them.
+    Servers compare them now and then with what connections of these users hear, as a hint that
+    somebody hears a channel no longer (`Ask.unhear_for`) may be lost.
     """
 
     open: Callable[[Caller, int | None], Mailbox]
     fetch: Callable[[Sequence[Cursor]], Mapping[Cursor, Sequence[Stored]]]
     note: Callable[[Sequence[Cursor]], None]
     expire: Callable[[float], int] | None = None
+    channels: Callable[[Sequence[int]], Mapping[int, Sequence[str]]] | None = None

@@ -27,11 +27,11 @@ from twisted.logger import Logger
 from bbs.core import tracing
 from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.core.values import RESERVED_EVENTS
-from bbs.delivery.bus import MAX_HINT, UNPROVED, Bus, MalformedHint
+from bbs.delivery.bus import MAX_HINT, UNHEAR, UNPROVED, Bus, MalformedHint
+from bbs.delivery.channels import ChannelCheck, ChannelSubscriptions
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
-from bbs.protocols.stomp.interfaces import ISubscription
 from bbs.rules import placement, presence
 from bbs.rules.auth import Caller
 from bbs.storage.database import Database
@@ -54,10 +54,6 @@ NOTE_DELAY = 0.1  # Seconds to gather receipts that are stored together.
 CHECKED_AT_ONCE = 64
 """Readers who are checked each time, in addition to as many as were stored. Readers who have gone
 are then found before others take their place in memory."""
-
-# As the functions of these names in the bus, but with the users who hear the channel first.
-OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int], bool], None]
-OnAsked = Callable[[Collection[int], Mapping[str, Any], IConnection | None], None]
 
 _log = Logger()
 
@@ -83,6 +79,8 @@ class Listeners(Service):
         self._opening = Subscribers()  # Listeners that are about to begin.
         self.relocation = Relocation(self.database, self._audience, self)
         self._channels = ChannelSubscriptions(self.bus, self._handle_hint, self._handle_asked)
+        channels_of = self.feed.channels if self.feed else None
+        self._channel_check = ChannelCheck(self.database, self._channels, channels_of)
         self._due: dict[Listener, tracing.ISpan | None] = {}
         """Listeners for whom there may be events, in the order of the news, with its spans."""
         self._receipts = Receipts(self.database, self.feed, self.reactor, self.poll_interval, self)
@@ -94,7 +92,7 @@ class Listeners(Service):
         self._when_empty: Deferred[None] | None = None
         self.on_leaving: Callable[[int], None] = lambda user: None
         """Called with users who no longer listen on one of their connections."""
-        self.bus.on_change(lambda connected: self._check_all())
+        self.bus.on_change(self._handle_change)
 
     def listens(self, user: int) -> bool:
         """Whether `user` listens, or is about to."""
@@ -115,6 +113,11 @@ class Listeners(Service):
     def connected(self) -> int:
         """How many users listen."""
         return len(self._audience.users)
+
+    @property
+    def connections(self) -> Collection[IConnection]:
+        """The connections that listen."""
+        return self._audience.connections
 
     @property
     def sessions(self) -> set[str]:
@@ -203,6 +206,9 @@ class Listeners(Service):
         if hint.get("event") in ABOUT_PLACES:
             self._check_soon(users)
             return
+        if UNHEAR in hint:
+            self._end_hearing(users, hint[UNHEAR], is_new)
+            return
         _check_name(hint)
         listeners = self._audience.of(users)
         number = hint.get("id")
@@ -232,6 +238,14 @@ class Listeners(Service):
         self._send_one(listener, event)
         return True
 
+    def _end_hearing(self, users: Collection[int], channel: object, is_new: bool) -> None:
+        """End subscriptions as a hint says; one that proves nothing is a reason to look."""
+        if not is_new or not isinstance(channel, str):
+            self._channel_check.begin(users)
+            return
+        for user in [*users]:
+            self.unhear(user, channel)
+
     def _stop_hearing(self, gone: Iterable[Listener]) -> None:
         """End the subscriptions of users whose listeners are `gone`, unless others remain."""
         for user in {listener.user for listener in gone}:
@@ -252,10 +266,16 @@ class Listeners(Service):
             self._check_all()
         self._start_pump()  # For listeners that still wait because the database was away.
 
+    def _handle_change(self, connected: bool) -> None:
+        """Find out what was missed while the broker was away."""
+        self._check_all()
+        self._channel_check.begin(self._audience.users)
+
     def _check_all(self) -> None:
         if self._audience:
             self._mark_due(self._audience)
             self._in_background(self.relocation.check([*self._audience.users]))
+            self._channel_check.go_on(self._audience.users)
 
     def _check_soon(self, users: Iterable[int]) -> None:
         """Check where `users` are served. One check is under way at a time, however many hints ask
@@ -387,6 +407,11 @@ class Subscribers:
         """The users who listen, on one connection or several."""
         return self._by_user.keys()
 
+    @property
+    def connections(self) -> Collection[IConnection]:
+        """The connections that listen, for one user or several."""
+        return self._by_connection.keys()
+
     def of(self, users: Iterable[int]) -> list[Listener]:
         """The listeners of `users`."""
         return [listener for user in users for listener in self._by_user.get(user, ())]
@@ -410,50 +435,6 @@ def _discard(listeners: dict[K, dict[Listener, None]], key: K, listener: Listene
     remaining.pop(listener, None)
     if not remaining:
         listeners.pop(key, None)
-
-
-class ChannelSubscriptions:
-    """Subscribes to each channel once, as long as one user or several hear it."""
-
-    def __init__(self, bus: Bus, on_hint: OnHint, on_asked: OnAsked) -> None:
-        self._bus = bus
-        self._on_hint = on_hint
-        self._on_asked = on_asked
-        self._subscriptions: dict[str, ISubscription] = {}
-        self._hearers: dict[str, set[int]] = {}
-        self._heard_by: dict[int, set[str]] = {}
-
-    def hear(self, channel: str, user: int) -> ISubscription:
-        """Subscribe `user` to `channel`."""
-        # First, as it raises for a malformed channel.
-        if channel not in self._subscriptions:
-            self._subscriptions[channel] = self._bus.hear(
-                channel,
-                lambda *hint: self._on_hint(self._hearers.get(channel, ()), *hint),
-                lambda event, but: self._on_asked(self._hearers.get(channel, ()), event, but),
-            )
-        self._hearers.setdefault(channel, set()).add(user)
-        self._heard_by.setdefault(user, set()).add(channel)
-        return self._subscriptions[channel]
-
-    def leave(self, user: int) -> None:
-        """End all subscriptions of `user`."""
-        for channel in self._heard_by.pop(user, ()):
-            self._remove(channel, user)
-
-    def leave_one(self, user: int, channel: str) -> None:
-        """End the subscription of `user` to `channel`."""
-        heard = self._heard_by.get(user, set())
-        if channel in heard:
-            heard.remove(channel)
-            self._remove(channel, user)
-
-    def _remove(self, channel: str, user: int) -> None:
-        hearers = self._hearers[channel]
-        hearers.discard(user)
-        if not hearers:
-            del self._hearers[channel]
-            self._bus.leave(self._subscriptions.pop(channel))
 
 
 @dataclass(eq=False)

@@ -385,6 +385,11 @@ class Migrator(SchemaMigrator):  # type: ignore[misc]
     def _add_reference(self, table: str, name: str, column: peewee.ForeignKeyField) -> None:
         migrate(self.alter_add_column(table, name, column))
 
+    def allow_null(self, column: peewee.Field) -> None:
+        """Let `column` be null in its table, whose other columns are as its model has them."""
+        table = column.model._meta.table_name
+        migrate(self.drop_not_null(table, column.column_name))
+
     def create_table(self, model: type[Table]) -> None:
         """Create the table of `model` and its indexes, unless they exist."""
         create_table(self.database, model)
@@ -395,6 +400,9 @@ class Migrator(SchemaMigrator):  # type: ignore[misc]
 
 
 class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
+    def allow_null(self, column: peewee.Field) -> None:
+        self.rebuild_table(column.model)
+
     def rebuild_table(self, model: type[Table]) -> None:
         table = model._meta.table_name
         for index in self.database.get_indexes(table):

@@ -61,7 +61,7 @@ class Joining(RulesCase):
         self.channel = self.call(groups.create, self.ann, "chess")
 
     def test_success(self) -> None:
-        self.assertEqual(self.call(groups.join, self.bob, "chess"), self.channel)
+        self.assertEqual(self.call(groups.join, self.bob, "chess").channel, self.channel)
         self.assertEqual(self.call(groups.joined, self.bob)["group"], ["chess"])
         self.assertEqual(self.call(groups.channels, self.bob.id), [self.channel])
 
@@ -91,7 +91,7 @@ class Leaving(RulesCase):
         self.call(groups.join, self.bob, "chess")
 
     def test_success(self) -> None:
-        self.assertEqual(self.call(groups.leave, self.bob, "chess"), self.channel)
+        self.assertEqual(self.call(groups.leave, self.bob, "chess").channel, self.channel)
         self.assertEqual(self.call(groups.joined, self.bob)["group"], [])
         self.assertEqual(self.call(groups.channels, self.bob.id), [])
         not_member = "You are not the member of chess"

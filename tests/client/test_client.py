@@ -9,9 +9,11 @@ from bbs.client import (
     BadReply,
     BBSClient,
     ChatMessage,
+    GroupInfo,
     Lost,
     Post,
     Refused,
+    Reply,
     Unreachable,
     Waiting,
 )
@@ -419,6 +421,39 @@ class MethodTests(ClientTestCase):
         self.assertEqual(self.result(c.list_joined("ann")), ())
         self.result(c.change_password("ann", "1", "2"))
         self.assertTrue(self.is_password("ann", "2"))
+
+    def test_owners_of_groups(self) -> None:
+        c = self.client
+        self.log_in("ann", "bob", "cat")
+        self.make_group("chess", "ann", "bob")
+        self.result(c.set_topic("ann", "chess", "Openings, and ends"))
+        self.result(c.close_group("ann", "chess"))
+        self.result(c.invite_group("ann", "chess", "cat"))
+        chess = GroupInfo("chess", "Openings, and ends", 2, True, "ann", False, True)
+        self.assertEqual(self.result(c.groups("cat")), (chess,))
+        self.result(c.join_group("cat", "chess"))
+        self.result(c.kick("ann", "chess", "cat"))
+        self.result(c.give_group("ann", "chess", "bob"))
+        self.assertEqual(
+            self.problem(c.open_group("ann", "chess"), Refused), "You do not own chess"
+        )
+        self.result(c.open_group("bob", "chess"))
+        self.result(c.set_topic("bob", "chess", ""))
+        chess = GroupInfo("chess", None, 2, False, "bob", True)
+        self.assertEqual(self.result(c.groups("ann")), (chess,))
+        self.result(c.delete_group("bob", "chess"))
+        self.assertEqual(self.result(c.groups("ann")), ())
+
+    def test_malformed_groups(self) -> None:
+        whole: dict[str, object] = {"group": "a", "topic": None, "members": 1}
+        whole |= {"private": False, "owner": None, "member": True}
+        self.assertEqual(
+            Reply({"group": [whole]}).groups, (GroupInfo("a", None, 1, False, None, True),)
+        )
+        changes: tuple[dict[str, object], ...] = ({"group": 1}, {"topic": 1}, {"members": True})
+        changes += ({"private": 0}, {"member": None}, {"owner": 1})
+        for entry in (*(whole | change for change in changes), "a"):
+            self.assertRaises(BadReply, getattr, Reply({"group": [entry]}), "groups")
 
     def test_a_history_is_its_last_part(self) -> None:
         self.log_in("ann", "bob")

@@ -8,8 +8,19 @@ from typing import Any
 
 import peewee
 
-from bbs.board import blocks, friends, groups, inboxes, messages, posts
-from bbs.board.models import Block, Delivery, Inbox, MessageRow, PostRow, Relationship
+from bbs.board import blocks, friends, groups, inboxes, messages, ownership, posts
+from bbs.board.models import (
+    Block,
+    Delivery,
+    Group,
+    GroupInvitation,
+    Inbox,
+    Membership,
+    MessageRow,
+    PostRow,
+    Relationship,
+)
+from bbs.board.service import forget_user
 from bbs.core.values import DrainCause, LossCause, Quotas, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, membership, placement
@@ -282,6 +293,124 @@ class Contests(ContestCase):
                 )
                 [holder] = {outcome.value.lease.holder for outcome in outcomes}
                 self.call(membership.resign, peers[int(holder)])
+
+
+@on_both_databases
+class Owners(ContestCase):
+    """Commands about one group at the same moment: in the end its owner is a member, or nobody."""
+
+    def make(self, number: int) -> tuple[str, list[Caller]]:
+        """A group and its members, of whom the first is the owner."""
+        name = f"group{number}"
+        people = self.people(*[f"{name}-{who}" for who in ("ann", "bob", "cat")])
+        self.call(groups.create, people[0], name)
+        for who in people[1:]:
+            self.call(groups.join, who, name)
+        return name, people
+
+    def check(self, name: str, owner: Caller | None) -> None:
+        row: Any = Group.get(Group.name == name)
+        self.assertEqual(row.creator_id, owner and owner.id)
+        if owner is not None:
+            self.assertTrue(self.call(groups.find_membership, row.id, owner.id))
+
+    def test_who_is_given_a_group_and_removed_from_it(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name, [ann, bob, _] = self.make(number)
+                given, kicked = together(
+                    once(ownership.give, ann, name, bob.name),
+                    once(ownership.kick, ann, name, bob.name),
+                )
+                if given.text == SUCCESS:
+                    self.assertEqual(kicked.text, f"You do not own {name}")
+                else:
+                    text = f"{bob.name} is not a member of {name}"
+                    self.assertEqual((given.text, kicked.text), (text, SUCCESS))
+                self.check(name, bob if given.text == SUCCESS else ann)
+
+    def test_who_is_given_a_group_and_leaves(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name, [ann, bob, _] = self.make(number)
+                given, left = together(
+                    once(ownership.give, ann, name, bob.name), once(groups.leave, bob, name)
+                )
+                self.assertEqual(left.text, SUCCESS)
+                self.assertIn(given.text, (SUCCESS, f"{bob.name} is not a member of {name}"))
+                self.check(name, ann)
+
+    def test_an_owner_and_an_heir_who_go(self) -> None:
+        """By leaving the group, or with their accounts."""
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name, [ann, bob, cat] = self.make(number)
+                ways = [(number + turn) // (1 + turn) % 2 for turn in range(2)]
+                goings = [
+                    once(accounts.delete, who, forget_user)
+                    if way
+                    else once(groups.leave, who, name)
+                    for who, way in zip((ann, bob), ways, strict=True)
+                ]
+                self.assertEqual(self.texts(together(*goings)), [SUCCESS, SUCCESS])
+                self.check(name, cat)
+
+    def test_owners_who_are_each_others_heirs(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                for one, other in ((ann, bob), (bob, ann)):
+                    self.call(groups.create, one, f"of-{one.name}")
+                    self.call(groups.join, other, f"of-{one.name}")
+                goings = [once(accounts.delete, who, forget_user) for who in (ann, bob)]
+                self.assertEqual(self.texts(together(*goings)), [SUCCESS, SUCCESS])
+                for who in (ann, bob):
+                    self.check(f"of-{who.name}", None)
+
+    def test_the_last_group_of_a_quota(self) -> None:
+        self.quotas = Quotas(groups=1)
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name, [ann, bob, _] = self.make(number)
+                given, made = together(
+                    once(ownership.give, ann, name, bob.name),
+                    once(groups.create, bob, f"of-{bob.name}"),
+                )
+                texts = [f"{bob.name} has too many groups", "You have made too many groups"]
+                self.assertIn([given.text, made.text], ([texts[0], SUCCESS], [SUCCESS, texts[1]]))
+
+    def test_a_group_that_is_closed_and_joined(self) -> None:
+        dan = self.person("dan")
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name, [ann, *_] = self.make(number)
+                closed, joined = together(
+                    once(ownership.close_group, ann, name), once(groups.join, dan, name)
+                )
+                self.assertEqual(closed.text, SUCCESS)
+                self.assertIn(joined.text, (SUCCESS, f"{name} is private"))
+
+    def test_a_group_that_is_deleted_meanwhile(self) -> None:
+        """Nothing is left of it, whatever else is done there."""
+        dan = self.person("dan")
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name, [ann, bob, _] = self.make(number)
+                deed = (
+                    once(groups.join, dan, name),
+                    once(groups.leave, bob, name),
+                    once(ownership.invite, ann, name, "dan"),
+                    once(ownership.give, ann, name, bob.name),
+                    once(groups.leave, ann, name),
+                )[number % 5]
+                deleted, done = together(once(ownership.delete, ann, name), deed)
+                if deleted.text != SUCCESS:
+                    self.assertEqual(deleted.text, f"You do not own {name}")
+                    self.assertEqual(done.text, SUCCESS)
+                    Group.delete().where(Group.name == name).execute()
+                self.assertEqual(Group.select().where(Group.name == name).count(), 0)
+        self.assertEqual(Membership.select().count(), 0)
+        self.assertEqual(GroupInvitation.select().count(), 0)
 
 
 @on_both_databases
@@ -834,6 +963,8 @@ class Counters(ContestCase):
             work: list[tuple[Any, ...]] = []
             for turn in range(ROUNDS // 2):
                 work.append((messages.send, person, friend, "ü" * (turn + 1)))
+                work.append((messages.mail, person, friend, "z" * (turn + 1)))
+                work.append((friends.set_status, people[0], *([f"{number}"] * (turn % 2))))
                 work.append((messages.send_group, person, "crowd", "x" * (turn + 1)))
                 work.append((posts.post, person, "ü" * turn))
                 work.append((posts.post, people[0], "y"))

@@ -777,7 +777,7 @@ class TheBoardsSteps(MigrationCase):
             (self.bob, None, None),
         ]
         # All in one piece, and each the last of one or the first of one.
-        for gaps in (cycle([1]), cycle([1, board_models.MESSAGES_AT_ONCE - 1])):
+        for gaps in (cycle([1]), cycle([1, board_models.AT_ONCE - 1])):
             MessageRow.delete().execute()
             for sender, target, to_group, *readers in (
                 ("cat", "bob", False, self.bob),
@@ -808,7 +808,7 @@ class TheBoardsSteps(MigrationCase):
 
     def test_many_members_and_messages(self) -> None:
         """More than are looked at in one piece."""
-        gap = board_models.MESSAGES_AT_ONCE
+        gap = board_models.AT_ONCE
         crowd = [self.add_user(f"one {number}") for number in range(board_models.MEMBERS_AT_ONCE)]
         dan = self.add_user("dan")
         chess = Group.insert(name="chess", channel="").execute()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pymysql
 
 from bbs.board import board
+from bbs.board.models import Group
 from bbs.config import Configuration, Limits, Messages
 from bbs.rules import fleet_admin
 from bbs.storage import migrations
@@ -303,6 +304,17 @@ class People(ServiceCase):
                 self.assertEqual(told, person[known], f"{command} of {name}")
             self.assertEqual(self.yes(peer, f"list-group {token}")["group"], self.left["groups"])
 
+    def test_groups_are_open_and_nobodys(self) -> None:
+        token, peer = self.visit("ann")
+        found = self.yes(peer, f"groups {token}")["group"]
+        self.assertCountEqual([each["group"] for each in found], self.left["groups"])
+        self.assertEqual({(each["owner"], each["private"]) for each in found}, {(None, False)})
+        for each in found:
+            refused = peer.ask(f"close-group {token} {each['group']}")
+            self.assertEqual(refused["code"], "not-the-owner")
+            if not each["member"]:
+                self.yes(peer, f"join-group {token} {each['group']}")
+
     def test_posts_that_nobody_could_read_yet(self) -> None:
         unread = self.left["unread_posts"]
         self.assertEqual({post["id"] for post in unread}, {"dan"})
@@ -396,3 +408,12 @@ class Ids(ServiceCase):
         self.yes(peer, f"listen {token} 0")
         self.memory.settle()
         self.assertEqual(peer.events(), [])
+
+    def test_nor_those_of_a_deleted_group(self) -> None:
+        token, peer = self.visit("ann")
+        ids = []
+        for _ in range(2):
+            self.yes(peer, f"create-group {token} another")
+            ids.append(Group.get(Group.name == "another").id)
+            self.yes(peer, f"delete-group {token} another")
+        self.assertLess(*ids)

@@ -44,7 +44,12 @@ class ForYou(Untold, test_people.ForYou):
 class Words(Untold, test_people.Words):
     """Shorter names, and what commands do."""
 
-    unexplained = (*test_people.Words.unexplained, "decline-all")  # Newer than they are.
+    # Newer than they are.
+    unexplained = (
+        *test_people.Words.unexplained,
+        *("decline-all", "groups", "set-topic", "close-group", "open-group"),
+        *("invite-group", "kick", "give-group", "delete-group", "mail", "set-status"),
+    )
 
 
 class Talking(Untold, test_conversation.Talking):

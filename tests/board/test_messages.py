@@ -105,7 +105,7 @@ class Sending(MessagesCase):
 class Mailing(MessagesCase):
     def missed(self, caller: auth.Caller) -> object:
         """The messages that wait for somebody who logs in."""
-        waiting: Any = self.call(user_stats.on_login, caller.id, caller.now)["waiting"]
+        waiting: Any = self.call(user_stats.of_login, caller.id, caller.now)
         return waiting["messages"]
 
     def test_to_a_friend_who_is_offline(self) -> None:

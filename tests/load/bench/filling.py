@@ -55,6 +55,11 @@ class Content:
     groups: tuple[int, ...] = ()
     posts: int = 0
     messages: int = 0
+    readers: dict[str, int] = field(default_factory=dict)
+    """Who has read all but so many of the posts, and is in `JOINED` groups with a post each."""
+
+
+JOINED = 1000  # groups of each of the `readers`
 
 
 def friends_and_groups(*sizes: int) -> Content:
@@ -77,8 +82,12 @@ def friends_and_groups(*sizes: int) -> Content:
     )
 
 
+_NEW = "new {user}"
+
+
 def posts(size: int) -> Content:
-    """`receive-post` where so many are stored, of which the reader sees a hundred, or all."""
+    """`receive-post` where so many are stored, of which the reader sees a hundred, or all; and
+    `new`."""
     authors = min(size // 10, AUTHORS)
     return Content(
         f"{size} posts",
@@ -86,9 +95,19 @@ def posts(size: int) -> Content:
         (
             Asked("receive-post: posts, 100 of them friends'", size, "some", "receive-post {user}"),
             Asked("receive-post: posts, all friends'", size, "all", "receive-post {user}"),
+            Asked("new: posts, all friends' and read, 1,000 groups", size, "up-to-date", _NEW),
+            Asked("new: posts, the last 50 unread, 1,000 groups", size, "regular", _NEW),
+            Asked("new: posts, all unread, 1,000 groups", size, "newcomer", _NEW),
         ),
-        {"some": 10, "all": authors},
+        {
+            "some": 10,
+            "all": authors,
+            "up-to-date": authors,
+            "regular": authors,
+            "newcomer": authors,
+        },
         posts=size,
+        readers={"up-to-date": 0, "regular": 50, "newcomer": size},
     )
 
 
@@ -182,11 +201,25 @@ def fill(content: Content) -> None:
         members = [*people[: size - 1], ids["caller"]]
         _insert(Membership, ({"group": group, "user": user} for user in members))
     _insert(PostRow, ({"author": author, "text": TEXT} for author in _authors(content, people)))
+    if content.readers:
+        _read([ids[name] for name in content.readers], [*content.readers.values()])
     if content.messages:
         both = [("caller", ids["caller"]), ("person0", ids["person0"])]
         group = Group.insert(name="chess", channel=new_channel()).execute()
         _insert(Membership, ({"group": group, "user": user, "after": 0} for _, user in both))
         _insert(MessageRow, _messages(content.messages, both, group))
+
+
+def _read(users: list[int], unread: list[int]) -> None:
+    """Let users have read all but the last posts, and be in groups with one unread post each."""
+    groups = [{"name": f"board{n}", "channel": new_channel(), "posts": 1} for n in range(JOINED)]
+    _insert(Group, groups)
+    named = Group.select(Group.id).where(Group.name.startswith("board"))
+    joined = [group for (group,) in rows(named)]
+    [(last,)] = rows(PostRow.select(peewee.fn.MAX(PostRow.id)))
+    for user, number in zip(users, unread, strict=True):
+        _insert(Membership, ({"group": group, "user": user} for group in joined))
+        Relationship.update(read=last - number).where(Relationship.user == user).execute()
 
 
 def _messages(number: int, both: list[tuple[str, int]], group: int) -> Iterator[dict[str, object]]:

@@ -6,11 +6,25 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import blocks, errors, friends, groups, ownership, posts, service, threads, unread
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board import (
+    blocks,
+    board,
+    errors,
+    friends,
+    groups,
+    ownership,
+    posts,
+    service,
+    threads,
+    unread,
+)
 from bbs.board.models import Contribution, Group, Inbox, PostRow, RemovedPost, ThreadReader
 from bbs.framework import Caller, rows
 from bbs.rules import accounts
 from bbs.rules.auth import Quotas
+from bbs.testing import MemoryService, Peer
 from tests.database_case import RulesCase, on_both_databases
 
 
@@ -329,3 +343,77 @@ class AtRandom(ThreadsCase):
         outcome = self.database.run(rule, *arguments)
         outcome.addErrback(lambda failure: failure.trap(errors.NoSuchPost, errors.NotYourPost))
         self.successResultOf(outcome)
+
+
+class Told(SynchronousTestCase):
+    """Who hears of posts at once: those who may read them, listen, and have asked for events."""
+
+    def setUp(self) -> None:
+        self.service = MemoryService(board)
+        self.addCleanup(self.service.close)
+        self.tokens = self.service.people("ann", "bob", "cat")
+        self.peers = {name: self.service.at_home(token) for name, token in self.tokens.items()}
+        self.older = self.service.at_home(self.tokens["bob"])
+        for name, peer in self.peers.items():
+            peer.ask("events")
+            self.listen(peer, name)
+        self.listen(self.older, "bob")
+        self.ask("ann", "invite bob")
+        self.ask("bob", "accept-invite ann")
+        self.heard()
+
+    def listen(self, peer: Peer, name: str) -> None:
+        peer.ask(f"listen {self.tokens[name]}")
+
+    def ask(self, name: str, line: str) -> Any:
+        command, _, rest = line.partition(" ")
+        reply = self.peers[name].ask(f"{command} {self.tokens[name]} {rest}".rstrip())
+        self.assertEqual(reply["status"], 0, reply)
+        return reply
+
+    def heard(self) -> dict[str, list[tuple[object, ...]]]:
+        """What each has heard since: the name of an event, who it is from, and which post."""
+        return {
+            name: [(each["event"], each.get("from"), each.get("post")) for each in peer.heard()]
+            for name, peer in self.peers.items()
+        }
+
+    def test_in_a_feed(self) -> None:
+        self.assertEqual(self.ask("ann", "post hello"), {"status": 0, "message": "Success!"})
+        self.assertEqual(self.heard(), {"ann": [], "bob": [("post", "ann", 1)], "cat": []})
+        self.ask("bob", "reply 1 hi")
+        self.assertEqual(self.heard(), {"ann": [("reply", "bob", 2)], "bob": [], "cat": []})
+        self.ask("bob", "delete-post 2")
+        self.assertEqual(self.heard(), {"ann": [("deleted", None, 2)], "bob": [], "cat": []})
+        self.ask("ann", "delete-post 1")
+        self.assertEqual(self.heard()["bob"], [("deleted", None, 1)])
+        self.assertEqual(self.older.heard(), [])
+
+    def test_in_a_group(self) -> None:
+        self.ask("ann", "create-group go")
+        self.ask("cat", "join-group go")
+        self.heard()
+        self.ask("ann", "post-group go hello")
+        self.assertEqual(self.heard()["cat"], [("post", "ann", 1)])
+        self.ask("cat", "reply 1 hi")
+        self.ask("ann", "delete-post 2")
+        found = self.heard()
+        self.assertEqual(found["ann"], [("reply", "cat", 2), ("deleted", None, 2)])
+        self.assertEqual(found["bob"], [])
+
+    def test_a_former_friend_hears_nothing(self) -> None:
+        self.ask("ann", "post hello")
+        self.ask("bob", "reply 1 hi")
+        self.ask("ann", "unfriend bob")
+        self.heard()
+        self.ask("ann", "reply 1 again")
+        self.ask("ann", "post more")
+        self.assertEqual(self.heard()["bob"], [])
+
+    def test_at_a_login(self) -> None:
+        self.ask("ann", "post hello")
+        waiting = self.service.peer().ask("login bob pw")["waiting"]
+        self.assertEqual(waiting["posts"], 1)
+        self.ask("bob", "posts")
+        waiting = self.service.peer().ask("login bob pw")["waiting"]
+        self.assertEqual(waiting["posts"], 0)

@@ -14,7 +14,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board import errors, inboxes
+from bbs.board import errors, inboxes, posts
 from bbs.board.models import (
     LENGTHS,
     Contribution,
@@ -22,7 +22,6 @@ from bbs.board.models import (
     GroupInvitation,
     Membership,
     MessageRow,
-    PostRow,
     RemovedPost,
     chunks,
     padded,
@@ -35,7 +34,6 @@ from bbs.framework import (
     as_stored,
     asks,
     by_index,
-    byte_length,
     costs,
     for_update,
     is_valid_name,
@@ -268,19 +266,10 @@ def _by_ids(removal: Any, found: Sequence[tuple[int]]) -> list[Any]:
 
 
 def _remove_posts(group: int) -> int:
-    """Remove the first posts of a group, and count them no longer; returns how many."""
-    writers = {writer for _, writer, _ in _posts_of(group, POSTS_AT_ONCE)}
-    inboxes.lock(sorted(writers))
-    # Some may have been removed before the lock was acquired, and others may be the first now.
-    posts = [each for each in _posts_of(group, POSTS_AT_ONCE) if each[1] in writers]
-    if posts:
-        _remove_texts(padded([number for number, _, _ in posts]))
-    removed: dict[int, tuple[int, int]] = {}  # Posts and bytes, by writer.
-    for _, writer, size in posts:
-        count, before = removed.get(writer, (0, 0))
-        removed[writer] = count + 1, before + size
-    inboxes.lower_posts.many((*removed[writer], writer) for writer in sorted(removed))
-    return len(posts)
+    """Remove the first posts of a group; returns how many."""
+    numbers = [number for (number,) in _posts_of(group, POSTS_AT_ONCE)]
+    posts.remove(numbers, leave_gaps=False)
+    return len(numbers)
 
 
 @paged
@@ -486,15 +475,9 @@ def _remove_invitations(numbers: Sequence[int]) -> peewee.Delete:
 
 @statement
 def _posts_of(group: int, limit: int) -> peewee.Select:
-    """The first posts of a group: the id, the writer, and the bytes of each."""
-    posts = Contribution.select(Contribution.post, Contribution.writer, byte_length(PostRow.text))
-    found: peewee.Select = posts.join(PostRow).where(Contribution.group == group)
+    """The first posts of a group."""
+    found = Contribution.select(Contribution.post).where(Contribution.group == group)
     return found.order_by(Contribution.number).limit(limit)
-
-
-@statement
-def _remove_texts(posts: Sequence[int]) -> peewee.Delete:
-    return PostRow.delete().where(PostRow.id.in_(posts))
 
 
 @statement

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import peewee
 
-from bbs.board import announcements, errors, groups
-from bbs.board.models import LAST_ID, Group, Membership
+from bbs.board import announcements, errors, groups, posts
+from bbs.board.models import LAST_ID, Group, Membership, PostRow
 from bbs.framework import (
     Subcommand,
     User,
@@ -108,6 +108,26 @@ def _remove_announcement(operator: Operator, number: int) -> None:
     except announcements.NoSuchAnnouncement:
         operator.fail(f"there is no announcement {number}: --list shows them")
     operator.say(f"announcement {number} is removed", {"announcement": number, "done": "remove"})
+
+
+# Posts
+
+
+def _number_of_post(parser: ArgumentParser) -> None:
+    parser.add_argument("post", type=number, metavar="N", help="the post's number")
+
+
+def _remove_post(operator: Operator, options: Namespace) -> None:
+    if not operator.act("post-remove", f"{options.post}", remove_post, options.post):
+        operator.fail(f"there is no post {options.post}")
+    operator.say(f"post {options.post} is removed", {"post": options.post, "done": "remove"})
+
+
+def remove_post(number: int) -> bool:
+    """Remove a post, wherever it is; returns whether there was one. Its replies stay."""
+    found = bool(_post(number))
+    posts.remove([number])
+    return found
 
 
 # Groups
@@ -262,6 +282,7 @@ def _group(operator: Operator, name: str) -> tuple[int, GroupFigures]:
 
 SUBCOMMANDS: Mapping[str, Subcommand] = {
     "announce": Subcommand("tell everybody something", _announce, _arguments_of_announce),
+    "post remove": Subcommand("remove somebody's post", _remove_post, _number_of_post),
     "group list": Subcommand("the groups, and how large they are", _list_groups),
     "group show": Subcommand("the figures of one group", _show_group, _name_of_group),
     "group rename": Subcommand("give a group another name", _rename_group, _names_of_rename),
@@ -277,6 +298,11 @@ def _figures() -> Any:
     members = Membership.select(peewee.fn.COUNT(Membership.id)).where(Membership.group == Group.id)
     columns = (Group.id, Group.name, Group.topic, User.name, Group.private, members, Group.posts)
     return Group.select(*columns).left_outer_join(User, on=(Group.creator == User.id))
+
+
+@statement
+def _post(number: int) -> peewee.Select:
+    return PostRow.select(PostRow.id).where(PostRow.id == number)
 
 
 @statement

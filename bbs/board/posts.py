@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
+from bbs.board import inboxes
 from bbs.board.models import (
     LENGTHS,
     Contribution,
@@ -424,20 +425,29 @@ def _oldest(writer: int, last: int, most: int) -> list[_Kept]:
     return sorted(_Kept(*row) for rows in found for row in rows)[:most]
 
 
-def remove(numbers: Sequence[int]) -> None:
-    """Remove posts, wherever they are: no list, thread or count has them any more."""
-    for some in chunks(sorted(numbers), LENGTHS[-1]):
-        _drop([_Kept(*row) for row in _kept(padded(some))])
+def remove(numbers: Sequence[int], leave_gaps: bool = True) -> None:
+    """Remove posts, wherever they are: no list, thread or count has them any more. Without
+    `leave_gaps`, their group goes too, and need not know their numbers."""
+    for some in map(padded, chunks(sorted(numbers), LENGTHS[-1])):
+        writers = {each.writer for each in _find_kept(some)}
+        inboxes.lock(sorted(writers))
+        # Some may have been removed before the lock was acquired.
+        _drop([each for each in _find_kept(some) if each.writer in writers], leave_gaps)
+
+
+def _find_kept(numbers: Sequence[int]) -> list[_Kept]:
+    return [_Kept(*row) for row in _kept(numbers)]
 
 
 def forget_contributions(user: int) -> int:
     """Remove some of the posts of `user` that are in no feed; returns how many."""
-    some = _elsewhere(user, 0, LENGTHS[-1])
-    _drop([_Kept(*row) for row in some])
+    some = [row[0] for row in _elsewhere(user, 0, LENGTHS[-1])]
+    remove(some)
     return len(some)
 
 
-def _drop(posts: Sequence[_Kept]) -> None:
+def _drop(posts: Sequence[_Kept], leave_gaps: bool = True) -> None:
+    """Remove posts of writers whose inboxes are locked."""
     if not posts:
         return
     lower: dict[int, tuple[int, int]] = {}  # Posts and bytes, by writer.
@@ -445,9 +455,8 @@ def _drop(posts: Sequence[_Kept]) -> None:
         count, size = lower.get(each.writer, (0, 0))
         lower[each.writer] = count - 1, size - each.size
     writers = sorted(lower)
-    gaps = [
-        (each.group, each.number_in_group) for each in posts if each.number_in_group is not None
-    ]
+    in_groups = [each for each in posts if each.number_in_group is not None and leave_gaps]
+    gaps = [(each.group, each.number_in_group) for each in in_groups]
     replies = [(each.thread,) for each in posts if each.thread is not None]
     together(
         _count.of(writers, *zip(*(lower[writer] for writer in writers), strict=True)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -65,6 +66,18 @@ def violations(page: Page, within: str | None = None) -> list[str]:
     options = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"]}
     found = page.evaluate("([where, how]) => axe.run(where ?? document, how)", [within, options])
     return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found["violations"]]
+
+
+def open_details(page: Page) -> None:
+    """Have what most people never look at be seen."""
+    page.locator("#details > summary").click()
+    expect(page.locator("#more-figures")).to_be_visible()
+
+
+def figure(page: Page, title: str) -> Any:
+    """The card of a figure."""
+    heading = page.locator("h3", has_text=re.compile(f"^{re.escape(title)}$"))
+    return page.locator(".figures > li").filter(has=heading)
 
 
 def rows(page: Page) -> Any:

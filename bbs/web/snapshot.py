@@ -100,8 +100,8 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
     ),
     Cause.REFUSED: (
         "People wait for a place, and the provider launches nothing",
-        "Fix what the provider complains about, or run an app server by hand. The provider is asked"
-        " again by itself.",
+        "The provider starts the servers: fix what it complains about, or run an app server by"
+        " hand. It is asked again by itself.",
     ),
     Cause.MAXIMUM: (
         "People wait for a place, and the fleet is at its maximum of {} servers",
@@ -180,7 +180,8 @@ def warnings(view: PageView, info: ServiceInfo, operator: bool) -> Iterator[Prob
         yield Problem(
             Fault.REFUSED,
             f"No server can be launched: {seen.refusal.reason if operator else REFUSED}",
-            "Fix what the provider complains about. It is asked again by itself.",
+            "The provider starts the servers: fix what it complains about. It is asked again by"
+            " itself.",
         )
     is_full = 0 < info.policy.maximum <= running(seen.servers)
     if seen.waiting and is_full and crying.isdisjoint((Cause.MAXIMUM, Cause.FAILED)):

@@ -58,6 +58,19 @@ def too_wide(page: Page) -> list[int]:
     return found
 
 
+def overlaps(page: Page) -> list[int]:
+    """The widths of windows in which the table of servers is not beside or above the people."""
+    found = []
+    for width in (1920, 1440, WIDE, 1270, 1265, 1024, 768, NARROW):
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        table, people = (page.locator(part).bounding_box() for part in ("table", "#people"))
+        assert table is not None and people is not None
+        is_beside = table["x"] + table["width"] <= people["x"]
+        if not is_beside and table["y"] + table["height"] > people["y"]:
+            found.append(width)
+    return found
+
+
 def violations(page: Page, within: str | None = None) -> list[str]:
     """What axe finds wrong, on all of a page or `within` an element of it: the rule, and the first
     element that breaks it."""

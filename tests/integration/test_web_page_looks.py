@@ -13,6 +13,7 @@ from tests.integration.page_case import (
     focused,
     looks,
     open_details,
+    overlaps,
     rows,
     tab_to,
     too_wide,
@@ -47,7 +48,7 @@ class Looks(ArrangedCase):
     def all_states(self, **members: Any) -> dict[str, Any]:
         """A fleet in every state, people who wait, and everything that can be wrong."""
         servers = [
-            a_server(number, state=state, reason="because", who=["ann", "bob"])
+            a_server(number, state=state, reason="because", who=["ann", "bob"], age=50_000.0)
             for number, state in enumerate(STATES, 1)
         ]
         return a_state(
@@ -99,6 +100,7 @@ class Looks(ArrangedCase):
             page = self.open()
             open_details(page)
             self.assertEqual(too_wide(page), [])
+            self.assertEqual(overlaps(page), [])
 
         await self.sees(look)
 
@@ -163,6 +165,19 @@ class Looks(ArrangedCase):
             self.server.refusal = "Gone."
             self.hang_up()
             expect(summary).to_contain_text("Not known: this page has no connection")
+
+        await self.sees(look)
+
+    async def test_without_scripts(self) -> None:
+        """The sentence is there, and nothing that only a script fills."""
+
+        def look() -> None:
+            page = self.browser.open_apart(self.url, scripts=False)
+            expect(page.locator("#summary")).to_have_text(
+                "All is well: 0 people, 0 servers, 0 free places."
+            )
+            for hidden in ("main", "#live", "#operator"):
+                expect(page.locator(hidden)).to_be_hidden()
 
         await self.sees(look)
 
@@ -858,7 +873,9 @@ class WhoIsThere(ArrangedCase):
             page = self.open()
             errors = figure(page, "Errors a minute")
             expect(errors.locator("strong")).to_have_text("3")
-            expect(errors.locator(".note")).to_have_text("2 unavailable, 1 too many attempts")
+            expect(errors.locator(".note")).to_have_text(
+                "2 unavailable (no database, broker or place in time), 1 too many attempts"
+            )
             failed = figure(page, "Failed logins a minute")
             expect(failed.locator("strong")).to_have_text("3")
 

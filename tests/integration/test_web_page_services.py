@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from bbs.framework import Counter
-from tests.integration.page_case import ArrangedCase, figure, rows, too_wide
+from tests.integration.page_case import ArrangedCase, figure, overlaps, rows, too_wide
 from tests.web.page_server import NOW, a_server, a_state, an_hour
 
 
@@ -70,7 +70,9 @@ class ALobby(ArrangedCase):
         self.server.say("history", an_hour())
 
         def look() -> None:
-            self.assertEqual(too_wide(self.open()), [])
+            page = self.open()
+            self.assertEqual(too_wide(page), [])
+            self.assertEqual(overlaps(page), [])
 
         await self.sees(look)
 

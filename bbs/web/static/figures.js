@@ -16,10 +16,13 @@ const sum = (values) => values.reduce((all, value) => all + value, 0);
 /** The number of servers that run: some in the table are gone, or stopped as warm ones are. */
 export const living = ({gone = 0, warm = 0, ...others}) => sum(Object.values(others));
 
+// What the kinds of errors mean whose names do not say so.
+const KINDS = {internal: " (a bug)", unavailable: " (no database, broker or place in time)"};
+
 /** The errors that occurred, by kind. */
 const kinds = (errors) => Object.entries(errors)
   .filter(([, count]) => count)
-  .map(([kind, count]) => `${number(count)} ${kind.replaceAll("-", " ")}`)
+  .map(([kind, count]) => `${number(count)} ${kind.replaceAll("-", " ")}${KINDS[kind] ?? ""}`)
   .join(", ");
 
 // The figure of a counter of the service.

@@ -54,6 +54,7 @@ class Fault(StrEnum):
     BROKER_AWAY = "broker-away"
     REFUSED = "launches-refused"
     MAXIMUM = "at-maximum"
+    FAILED = "launch-failed"
     LOST = "servers-lost"
     INTERNAL = "internal-errors"
     COPY = "copied-database"
@@ -191,7 +192,15 @@ def warnings(view: PageView, info: ServiceInfo, operator: bool) -> Iterator[Prob
             "Wait: servers that are starting have places for them. If it happens often, raise"
             " fleet.maximum.",
         )
-    if lost := sum(each.state is State.LOST for each in seen.servers):
+    if seen.failures and Cause.FAILED not in crying:
+        yield Problem(
+            Fault.FAILED,
+            "The last launch of a server failed",
+            "Wait: launches are tried again. If this stays, look for the reason below the servers"
+            " and in their logs.",
+        )
+    was_serving = (not each.has_yet_to_serve for each in seen.servers if each.state is State.LOST)
+    if lost := sum(was_serving):
         which = "A server is lost" if lost == 1 else f"{lost} servers are lost"
         yield Problem(
             Fault.LOST,
@@ -419,7 +428,7 @@ def essence(view: PageView) -> object:
         [(each.id, each.version) for each in seen.login_servers],
         (view.database, view.broker, view.disk_is_full, seen.fleet, seen.copy_of, _replacing(seen)),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
-        (seen.backed_up, bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL]))),
+        (seen.backed_up, seen.failures, bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL]))),
     )
 
 

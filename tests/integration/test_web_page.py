@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 from playwright.sync_api import Page, expect
 from twisted.trial.unittest import SynchronousTestCase
@@ -79,6 +81,49 @@ class Fleet(PageCase):
             self.assertTrue(page.evaluate("window.loadedOnce"))
 
         await self.sees(is_drained)
+
+    async def test_a_server_that_is_killed_is_replaced(self) -> None:
+        service = self.running()
+        up = await service.login_server()
+        page = await self.sees(lambda: self.browser.open(self.url))
+
+        def all_is_well() -> None:
+            summary = page.locator("#summary")
+            expect(summary).to_have_text("All is well: 0 people, 1 server, 10 free places.")
+            expect(summary).to_have_class("well")
+
+        await self.sees(all_is_well)
+        (before,) = await service.fleet()
+        (child,) = up.children()
+        os.kill(child, signal.SIGKILL)
+
+        def says_what_happened() -> None:
+            news = page.locator("#news")
+            killed = f"{before['id'][:8]} was killed (SIGKILL) and replaced by"
+            expect(news).to_contain_text(killed)
+            expect(news).not_to_contain_text(f"{before['id'][:8]} has ended")
+            all_is_well()
+
+        await self.sees(says_what_happened)
+
+    async def test_the_last_backup(self) -> None:
+        service = self.running()
+        await service.login_server()
+        page = await self.sees(lambda: self.browser.open(self.url))
+
+        def never() -> None:
+            facts = page.locator("#upkeep li")
+            expect(facts.nth(0)).to_have_text(re.compile(r"Disk: [\d.,]+ .iB of .* are free; "))
+            expect(facts.nth(1)).to_have_text("Last backup: never. Make one: bbs backup FILE")
+
+        await self.sees(never)
+        file = service.folder / "copy.sqlite3"
+        process = service.bbs("backup", file, "--config", service.config)
+        await process.ended(60.0)
+        self.assertEqual((process.exit_code, process.errors), (0, ""))
+        last = page.locator("#upkeep li").nth(1)
+        made = re.compile(r"Last backup: \d+ s ago\.")
+        await self.sees(lambda: expect(last).to_have_text(made))
 
     async def test_a_wrong_password_is_said_and_the_focus_stays(self) -> None:
         service = await self.shared()

@@ -130,6 +130,7 @@ class Warnings(SynchronousTestCase):
             (Fault.BROKER_AWAY, "late, or not at all", {"broker": False}),
             (Fault.REFUSED, "launched: no credit", {"overview": refused}),
             (Fault.MAXIMUM, "maximum of 1 servers", {"overview": full, "info": one}),
+            (Fault.FAILED, "launch of a server failed", {"overview": replace(QUIET, failures=1)}),
             (Fault.LOST, "A server is lost", {"overview": replace(QUIET, servers=(lost,))}),
             (Fault.LOST, "2 servers are", {"overview": replace(QUIET, servers=(lost, lost))}),
             (Fault.INTERNAL, "because of a bug", {"errors": {"internal": 1}}),
@@ -142,6 +143,10 @@ class Warnings(SynchronousTestCase):
             self.assertTrue(found.todo.endswith("."), found.todo)
             self.assertEqual(found.urgent, cause is Fault.DATABASE_AWAY)
         self.assertEqual({cause for cause, _, _ in cases}, {*Fault})
+
+    def test_one_that_never_served_is_no_loss(self) -> None:
+        failed = replace(SERVER, state=State.LOST, ready=None)
+        self.assertEqual(self.warnings(overview=replace(QUIET, servers=(failed,))), [])
 
     def test_what_is_for_operators(self) -> None:
         refused = replace(QUIET, refusal=Hold("you are arn:aws:x", 1.0))
@@ -157,6 +162,8 @@ class Warnings(SynchronousTestCase):
         one = replace(INFO, policy=replace(INFO.policy, maximum=1))
         full = replace(QUIET, waiting=1, servers=(SERVER,))
         self.assertEqual(self.warnings(overview=full, info=one), [])
+        failing = replace(QUIET, waiting=1, failures=2)
+        self.assertEqual(self.warnings(overview=failing), [])
 
     def test_one_sentence(self) -> None:
         server = replace(SERVER, taken=3)

@@ -497,6 +497,7 @@ class Snapshots(SynchronousTestCase):
             {"usual": 2.0},
             {"who": {}},
             {"backed_up": 1.0},
+            {"failures": 1},
         )
         for change in changes:
             other = replace(seen, **change)

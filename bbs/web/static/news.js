@@ -37,7 +37,7 @@ export function fill(item, at, text, [shape, look] = OTHER) {
  * well, and with what took the place of a lost server.
  */
 export function told(events) {
-  const later = {launching: ["ready"], draining: ["gone"], gone: []};
+  const later = {launching: ["ready", "warm", "failed"], draining: ["gone"]};
   const seen = new Map();  // The kinds of later events, by server.
   const shown = [];
   const lost = new Set(events.filter(({kind}) => ["lost", "failed"].includes(kind))
@@ -47,24 +47,25 @@ export function told(events) {
     const kinds = seen.get(server) ?? new Set();
     const repeated = (later[kind] ?? []).some((each) => kinds.has(each));
     if (!repeated && !(kind === "gone" && lost.has(server))) shown.push(event);
-    // Once a server is needed after all, another story of it begins.
-    seen.set(server, kind === "kept" || kind === "warm" ? new Set() : kinds.add(kind));
+    // With these another story of the server begins.
+    seen.set(server, ["kept", "warm"].includes(kind) ? new Set([kind]) : kinds.add(kind));
   }
-  return withReplacements(shown);
+  return withReplacements(events, shown);
 }
 
-function withReplacements(events) {
-  const asked = new Set(events.filter(({kind}) => kind === "launch-asked")
-    .map(({server}) => server));
-  const fresh = events.filter(({kind, server}) => kind === "ready" && !asked.has(server))
+/** Say of each lost server which one took its place: the first of those launched soon after. */
+function withReplacements(events, shown) {
+  const of = (kind) => events.filter((event) => event.kind === kind);
+  const servers = (kind) => new Set(of(kind).map(({server}) => server));
+  const [ready, asked] = [servers("ready"), servers("launch-asked")];
+  const fresh = of("launching").filter(({server}) => ready.has(server) && !asked.has(server))
     .reverse();
   const words = new Map();
-  for (const {id, at, kind} of [...events].reverse()) {
-    if (kind !== "lost") continue;
+  for (const {id, at} of of("lost").reverse()) {
     const next = fresh.findIndex((each) => each.id > id && each.at - at < SOON);
     if (next >= 0) words.set(id, ` and replaced by ${short(fresh.splice(next, 1)[0].server)}.`);
   }
-  return events.map((event) => (words.has(event.id)
+  return shown.map((event) => (words.has(event.id)
     ? {...event, text: event.text.replace(/\.$/, words.get(event.id))} : event));
 }
 

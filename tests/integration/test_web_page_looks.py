@@ -48,7 +48,9 @@ class Looks(ArrangedCase):
     def all_states(self, **members: Any) -> dict[str, Any]:
         """A fleet in every state, people who wait, and everything that can be wrong."""
         servers = [
-            a_server(number, state=state, reason="because", who=["ann", "bob"], age=50_000.0)
+            a_server(
+                number, state=state, reason="because", who=["ann", "bob"], age=50_000.0 + number
+            )
             for number, state in enumerate(STATES, 1)
         ]
         return a_state(
@@ -211,6 +213,15 @@ class Looks(ArrangedCase):
             page.wait_for_function("document.querySelector('main').firstElementChild.id == 'fleet'")
             self.assertEqual(order(page), (narrow, narrow))
             expect(slider).to_be_focused()
+            page.reload()
+            expect(rows(page)).to_have_count(1)
+            self.assertEqual(order(page), (narrow, narrow))
+            # However many servers there are, the people are one step away.
+            many = [a_server(number) for number in range(1, 60)]
+            self.say("state", a_state(many, operator="ops"))
+            expect(page.locator("#people-title")).not_to_be_in_viewport()
+            page.get_by_role("link", name="People", exact=True).click()
+            expect(page.locator("#people-title")).to_be_in_viewport()
             page.set_viewport_size({"width": WIDE, "height": HEIGHT})
             page.wait_for_function("document.querySelector('main').firstElementChild.id != 'fleet'")
             self.assertEqual(order(page), wide)

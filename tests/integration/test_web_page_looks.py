@@ -166,7 +166,7 @@ class Looks(ArrangedCase):
             # What was known is not said to be so any more.
             self.server.refusal = "Gone."
             self.hang_up()
-            expect(summary).to_contain_text("Not known: this page has no connection")
+            expect(summary).to_contain_text("Not known: this page has lost its server.")
 
         await self.sees(look)
 
@@ -270,6 +270,8 @@ class Looks(ArrangedCase):
                 expect(facts.nth(1)).to_have_text(text)
                 found = [each.get_attribute("class") for each in facts.all()]
                 self.assertEqual(found, ["warn"] * 2)
+            self.say("state", a_state(disk={**disk, "free": 2**28 - 1}))
+            expect(facts).to_have_class(["bad"])
             # A MySQL has its own disk and its own tools.
             self.say("state", a_state())
             expect(facts).to_have_count(0)

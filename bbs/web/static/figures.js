@@ -76,7 +76,8 @@ const more = (counters) => [
     note: ({launches}) => `${number(launches.under_way)} under way`},
   ...counters.map(counter),
   {series: "database_time", title: "Database time", read: duration,
-    now: (state) => state.database_time, means: "until the database has answered this login server"},
+    now: (state) => state.database_time,
+    means: "until the database has answered this login server"},
   {series: "reactor_lag", title: "Reactor lag", read: duration, now: (state) => state.reactor_lag,
     means: "how late this login server gets to its work; from 0.5 s on people notice"},
 ];

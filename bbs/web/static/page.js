@@ -111,7 +111,7 @@ class Page {
     this.lost = setInterval(tick, 1000);
     put(find("#as-of"), "Not live");
     // What was well may not be so any more.
-    this.summarize({level: "unknown", text: "Not known: this page has no connection to its server."});
+    this.summarize({level: "unknown", text: "Not known: this page has lost its server."});
     this.dim(true);
   }
 
@@ -171,13 +171,16 @@ function tell(region, className, problems) {
 
 const OLD = 7 * 86400;  // Seconds after which a backup is old.
 
+// The shapes of facts in good, middling and bad order.
+const UPKEEP = {good: "well", warn: "attention", bad: "alarm"};
+
 /** Show the free disk and the last backup, where they are known. */
 function showUpkeep({at, service, disk, backup}) {
   const facts = [];
   if (disk) {
     const {free, floor, whole} = disk;
     const text = `Disk: ${size(free)} of ${size(whole)} are free; ${size(floor)} have to be.`;
-    facts.push({key: "disk", text, look: free < 2 * floor ? "warn" : "good"});
+    facts.push({key: "disk", text, look: free < floor ? "bad" : free < 2 * floor ? "warn" : "good"});
   }
   if (backup) {
     const never = `Last backup: never. Make one: ${service} backup FILE`;
@@ -191,7 +194,7 @@ function showUpkeep({at, service, disk, backup}) {
     return item;
   }, (item, {text, look}) => {
     mark(item, "class", look);
-    draw(item, look === "warn" ? "attention" : "well");
+    draw(item, UPKEEP[look]);
     put(find("span", item), text);
   });
 }

@@ -159,69 +159,86 @@ def causes(
         yield Cause.MAXIMUM
 
 
+_WARNINGS: Mapping[Fault, tuple[str, str]] = {
+    Fault.DATABASE_AWAY: (
+        "The database is away: nobody can log in, and the fleet is shown as last seen",
+        "Look at the database's log, and start it again. All servers then go on by themselves.",
+    ),
+    Fault.BROKER_AWAY: (
+        "{broker}",
+        "Look at its log, and start it again. It passes events between servers, and has nothing to"
+        " lose.",
+    ),
+    Fault.REFUSED: (
+        "No server can be launched: {refusal}",
+        "The provider starts the servers: fix what it complains about. It is asked again by"
+        " itself.",
+    ),
+    Fault.MAXIMUM: (
+        "People wait, and the fleet is at its maximum of {maximum} servers",
+        "Wait: servers that are starting have places for them. If it happens often, raise"
+        " fleet.maximum.",
+    ),
+    Fault.FAILED: (
+        "The last launch of a server failed",
+        "Wait: launches are tried again. If this stays, look for the reason below the servers and"
+        " in their logs.",
+    ),
+    Fault.LOST: (
+        "{lost}, and the people there get other places",
+        "Wait five minutes. If this is still here, read the log of the login server that controls"
+        " the fleet.",
+    ),
+    Fault.INTERNAL: (
+        "Requests fail because of a bug",
+        "Search the logs for the reference that people were given, and report the bug.",
+    ),
+    Fault.COPY: (
+        "This is fleet {fleet}, whose database is a copy of fleet {other}'s, or was moved",
+        'If that fleet no longer runs, "{service} fleet adopt" makes this fleet {other} again.',
+    ),
+}
+
+
 def warnings(view: PageView, info: ServiceInfo, operator: bool) -> Iterator[Problem]:
     """What is wrong without an alarm, the worst first. An `operator` may see what the provider
     says."""
-    seen, crying = view.overview, {each.cause for each in alarms_of(view, info.policy, operator)}
-    if not view.database:
-        yield Problem(
-            Fault.DATABASE_AWAY,
-            "The database is away: nobody can log in, and the fleet is shown as last seen",
-            "Look at the database's log, and start it again. All servers then go on by themselves.",
-            urgent=True,
-        )
-    if not view.broker:
-        yield Problem(
-            Fault.BROKER_AWAY,
-            broker_away(info.counters, ", seconds later than usual").removesuffix("."),
-            "Look at its log, and start it again. It passes events between servers, and has nothing"
-            " to lose.",
-        )
-    if seen.refusal is not None and Cause.REFUSED not in crying:
-        yield Problem(
-            Fault.REFUSED,
-            f"No server can be launched: {seen.refusal.reason if operator else REFUSED}",
-            "The provider starts the servers: fix what it complains about. It is asked again by"
-            " itself.",
-        )
-    is_full = 0 < info.policy.maximum <= running(seen.servers)
-    if seen.waiting and is_full and crying.isdisjoint((Cause.MAXIMUM, Cause.FAILED)):
-        yield Problem(
-            Fault.MAXIMUM,
-            f"People wait, and the fleet is at its maximum of {info.policy.maximum} servers",
-            "Wait: servers that are starting have places for them. If it happens often, raise"
-            " fleet.maximum.",
-        )
-    if seen.failures and Cause.FAILED not in crying:
-        yield Problem(
-            Fault.FAILED,
-            "The last launch of a server failed",
-            "Wait: launches are tried again. If this stays, look for the reason below the servers"
-            " and in their logs.",
-        )
-    was_serving = (not each.has_yet_to_serve for each in seen.servers if each.state is State.LOST)
-    if lost := sum(was_serving):
-        which = "A server is lost" if lost == 1 else f"{lost} servers are lost"
-        yield Problem(
-            Fault.LOST,
-            f"{which}, and the people there get other places",
-            "Wait five minutes. If this is still here, read the log of the login server that"
-            " controls the fleet.",
-        )
-    if view.measured.errors.get(ERRORS[Trouble.INTERNAL]):
-        yield Problem(
-            Fault.INTERNAL,
-            "Requests fail because of a bug",
-            "Search the logs for the reference that people were given, and report the bug.",
-        )
-    if operator and info.outlives and seen.copy_of:
-        this, other = seen.fleet, seen.copy_of.id
-        yield Problem(
-            Fault.COPY,
-            f"This is fleet {this}, whose database is a copy of fleet {other}'s, or was moved",
-            f'If that fleet no longer runs, "{info.service} fleet adopt" makes this fleet {other}'
-            " again.",
-        )
+    seen, lost = view.overview, _lost(view.overview)
+    values = {
+        "broker": broker_away(info.counters, ", seconds later than usual").removesuffix("."),
+        "refusal": seen.refusal.reason if seen.refusal and operator else REFUSED,
+        "maximum": info.policy.maximum,
+        "lost": "A server is lost" if lost == 1 else f"{lost} servers are lost",
+        "fleet": seen.fleet,
+        "other": seen.copy_of.id if seen.copy_of else "",
+        "service": info.service,
+    }
+    for fault in _faults(view, info, operator):
+        text, todo = (each.format(**values) for each in _WARNINGS[fault])
+        yield Problem(fault, text, todo, urgent=fault is Fault.DATABASE_AWAY)
+
+
+def _faults(view: PageView, info: ServiceInfo, operator: bool) -> Sequence[Fault]:
+    """The present faults, the worst first, of which no alarm tells."""
+    seen, maximum = view.overview, info.policy.maximum
+    crying = {each.cause for each in alarms_of(view, info.policy, operator)}
+    is_full = bool(seen.waiting) and 0 < maximum <= running(seen.servers)
+    present = {
+        Fault.DATABASE_AWAY: not view.database,
+        Fault.BROKER_AWAY: not view.broker,
+        Fault.REFUSED: seen.refusal is not None and Cause.REFUSED not in crying,
+        Fault.MAXIMUM: is_full and crying.isdisjoint((Cause.MAXIMUM, Cause.FAILED)),
+        Fault.FAILED: seen.failures > 0 and Cause.FAILED not in crying,
+        Fault.LOST: _lost(seen) > 0,
+        Fault.INTERNAL: view.measured.errors.get(ERRORS[Trouble.INTERNAL], 0) > 0,
+        Fault.COPY: operator and info.outlives and seen.copy_of is not None,
+    }
+    return [fault for fault, holds in present.items() if holds]
+
+
+def _lost(seen: Overview) -> int:
+    """The number of servers that served people, and are lost."""
+    return sum(each.state is State.LOST and not each.has_yet_to_serve for each in seen.servers)
 
 
 def alarms_of(view: PageView, policy: Policy, operator: bool) -> Sequence[Problem]:

@@ -37,7 +37,7 @@ LAUNCHING = replace(SERVER, id="new", state=State.LAUNCHING, ready=None, capacit
 class Causes(SynchronousTestCase):
     def cries(
         self, seen: Overview, *, maximum: int = 20, silence: float = 0.0, operator: bool = True
-    ) -> list[Cause]:
+    ) -> list[Cause | Fault]:
         """What there is an alarm for."""
         policy = replace(POLICY, maximum=maximum)
         return [alarm.cause for alarm in alarms(seen, policy, silence, operator)]

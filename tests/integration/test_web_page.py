@@ -218,7 +218,7 @@ class Fleet(PageCase):
             expect(page.locator("#as-of")).to_contain_text("Live")
             expect(page).to_have_title("bbs: the fleet")
             expect(page.locator("#said")).to_have_text("You are logged out.")
-            expect(rows(page).filter(has_text="ready")).to_have_count(1)
+            expect(rows(page).locator("b", has_text="ready")).to_have_count(1)
             self.assertTrue(page.evaluate("window.loadedOnce"))
             self.log_in(page)
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from bbs.storage.database import Database
+from bbs.storage.database import Database, DiskSpace
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,6 +77,10 @@ class SlowDatabase(Database):
     @property
     def is_full(self) -> bool:
         return self.disk_is_low or self.real.is_full
+
+    @property
+    def disk(self) -> DiskSpace | None:  # type: ignore[override]
+        return self.real.disk
 
     @property
     def on_answer(self) -> Callable[[float], None]:

@@ -124,9 +124,21 @@ def backup(argv: Sequence[str], program: Program) -> int:
     except (ConfigError, DatabaseRefused, CopyRefused) as error:
         return program.fail("backup", error)
     record(config, options.data, by, "backup", options.file)
+    if not doubt and versions.framework >= migrations.VERSION:
+        _note_backup(config, by, options.file, program)
     whose = "1 person" if people == 1 else f"{people} people"
     print(f"{options.file}: {length / 2**20:.1f} MiB, {whose}")
     return program.fail("backup", f"restore would refuse this copy: {doubt}") if doubt else 0
+
+
+def _note_backup(config: Configuration, by: By, file: str, program: Program) -> None:
+    """Have the operators' page know of the backup `file`. The file is good even if this fails."""
+    try:
+        with connected(config.database.url) as database:
+            carry_out(database, fleets.note_backup, by, os.path.basename(file))
+    except DatabaseRefused as error:
+        reason = f"the operators' page will not know of this backup: {error}"
+        print(f"{program.name} backup: {reason}", file=sys.stderr)
 
 
 def _check_target(file: str, force: bool) -> None:

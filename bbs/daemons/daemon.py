@@ -44,7 +44,7 @@ from bbs.protocols.stomp import Broker, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
 from bbs.rules import fleets
 from bbs.storage import engines, migrations
-from bbs.storage.database import Database, unused_bytes
+from bbs.storage.database import Database, DiskSpace, unused_bytes
 from bbs.storage.engines import DatabaseRefused
 
 RECEIPT_DEADLINE = 2.0  # seconds that a `listen` waits for the broker's confirmation
@@ -325,8 +325,8 @@ class Daemon(TwistedService):
 
 
 class DiskWatch(TimerService):
-    """Has texts refused while the disk of an SQLite database is nearly full (`stores_text`), and
-    logs that.
+    """Has texts refused while the disk of an SQLite database is nearly full (`stores_text`), logs
+    that, and tells the database how much is free.
 
     :param floor: bytes that have to stay free, or `AUTO`.
     :param in_thread: runs `space` on a thread, as a disk may be slow to answer.
@@ -365,6 +365,7 @@ class DiskWatch(TimerService):
         if floor * OWN_SHARE <= free < floor:
             with suppress(Unavailable):
                 free += await self._database.run(unused_bytes)
+        self._database.disk = DiskSpace(free, floor, whole)
         is_low = free < floor
         was_low, self._database.disk_is_low = self._database.disk_is_low, is_low
         now = self._reactor.seconds()

@@ -17,7 +17,7 @@ import peewee
 from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
 from bbs.rules import fleet_admin, page_history, placement, servers
 from bbs.rules.membership import FLEET_LEASE, Member, locked_leader
-from bbs.rules.page_history import Event, EventKind, sentence
+from bbs.rules.page_history import Event, EventKind
 from bbs.rules.servers import ServerRow
 from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server, Waiter
@@ -183,7 +183,8 @@ def _lose(server: str, where: Any, cause: Cause, reason: str, now: float) -> boo
     was = servers.find(server)
     changed = _update(where, {"state": State.LOST, "cause": cause, "reason": _cut(reason)})
     if changed and was and was.state is not State.LOST:
-        page_history.add(_event(replace(was, state=State.LOST, reason=reason), now))
+        lost = replace(was, state=State.LOST, cause=cause, reason=reason)
+        page_history.add(_event(lost, now))
     return changed
 
 
@@ -207,7 +208,8 @@ def drain(
     if not _update((Server.id == server) & _may_drain(cause, seen), values):
         return None
     if was and was.state is not State.DRAINING:
-        page_history.add(Event(EventKind.DRAINING, now, server, reason))
+        drains = replace(was, state=State.DRAINING, cause=cause, reason=reason)
+        page_history.add(_event(drains, now))
     return placement.move_off(server) if cause.urgency is Urgency.NOW else []
 
 
@@ -269,8 +271,10 @@ def close(
     _update((Server.id == server) & (Server.state != State.GONE), ended)
     has_event = was and was.state is State.LOST and was.has_yet_to_serve
     if was and not has_event:
-        why = was.reason if was.state is State.LOST else reason
-        page_history.add(_event(replace(was, state=State.GONE, reason=why), now))
+        ends = was
+        if was.state is not State.LOST:
+            ends = replace(was, cause=was.cause if cause is None else cause, reason=reason)
+        page_history.add(_event(replace(ends, state=State.GONE), now))
     return placement.vacate(server)
 
 
@@ -294,10 +298,8 @@ def begin(me: Member, now: float) -> None:
         page_history.add(Event(EventKind.LAUNCHES_ACCEPTED, now))
     kept = page_history.news_behind(0)
     if kept:
-        # Compared by text, as an older version's page stores texts alone.
-        stored = {each.text for each in kept}
         events = sorted(_events_since(kept[0].at, now), key=lambda event: event.at)
-        page_history.add(*(event for event in events if sentence(event) not in stored))
+        page_history.add(*page_history.untold(events, kept))
 
 
 def note_waiting(me: Member, now: float) -> bool:
@@ -338,9 +340,8 @@ def _event(row: ServerRow, at: float) -> Event:
     if row.state in (State.LOST, State.GONE) and row.has_yet_to_serve:
         return Event(EventKind.FAILED, at, row.id)
     is_launched = row.state is State.READY and row.scope != servers.OPERATOR
-    has_reason = row.state not in (State.LAUNCHING, State.READY, State.WARM)
-    reason, seconds = row.reason if has_reason else "", row.launch_time if is_launched else None
-    return Event(EventKind(row.state.value), at, row.id, reason, seconds)
+    seconds = row.launch_time if is_launched else None
+    return Event(EventKind(row.state.value), at, row.id, servers.explain(row), seconds)
 
 
 @read_only

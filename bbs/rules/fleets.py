@@ -43,9 +43,10 @@ def hint_key() -> bytes:
 
 
 FLEET, HOME, BEFORE, FORMER = "fleet", "fleet home", "fleet before", "fleet former"
+BACKED_UP = "backed up"
 """Rows of `Secret`: the id; the digest of the database's place, or `ELSEWHERE` after a restore; the
-fleet that this database is a copy of, and the time at which that was noticed; and the time since
-which no server of a version without ids was launched."""
+fleet that this database is a copy of, and the time at which that was noticed; the time since which
+no server of a version without ids was launched; and the time of the last backup."""
 
 ELSEWHERE = "elsewhere"
 
@@ -94,11 +95,21 @@ def waiting_for_adopt() -> SourceFleet | None:
     return SourceFleet(values[FLEET], None) if _is_elsewhere(values) else _source(values)
 
 
+@dataclass(frozen=True)
+class DatabaseFacts:
+    """What a database says of itself: its fleet's `id`, the fleet that this one may adopt, as far
+    as noticed, and when `bbs backup` last succeeded (seconds since the epoch; None: never)."""
+
+    id: str
+    source: SourceFleet | None
+    backed_up: float | None
+
+
 @read_only
-def id_and_source() -> tuple[str, SourceFleet | None]:
-    """The fleet's id, and the fleet that it may adopt, as far as noticed."""
+def facts() -> DatabaseFacts:
     values = _read_secrets()
-    return values.get(FLEET, ""), _source(values)
+    at = values.get(BACKED_UP)
+    return DatabaseFacts(values.get(FLEET, ""), _source(values), None if at is None else float(at))
 
 
 @read_only
@@ -231,7 +242,7 @@ def _lock_secrets() -> Mapping[str, str]:
 
 
 def _read_secrets() -> dict[str, str]:
-    names = (FLEET, HOME, BEFORE, FORMER)
+    names = (FLEET, HOME, BEFORE, FORMER, BACKED_UP)
     return dict(rows(Secret.select(Secret.name, Secret.value).where(Secret.name.in_(names))))
 
 
@@ -239,7 +250,13 @@ def _put(name: str, value: str) -> None:
     Secret.insert(name=name, value=value).on_conflict_replace().execute()
 
 
-RESTORE = "restore"  # The name of the action in `Action`.
+BACKUP, RESTORE = "backup", "restore"  # The names of the actions in `Action`.
+
+
+def note_backup(by: By, file: str) -> None:
+    """Record that `by` has copied the database to `file`, and when."""
+    _put(BACKED_UP, f"{by.now:.0f}")
+    fleet_admin.record(by, BACKUP, detail=file[-250:])
 
 
 def make_ours(by: By, source: str) -> None:

@@ -61,6 +61,7 @@ class Overview:
     news: tuple[StoredEvent, ...] = ()  # The events that were asked for.
     fleet: str = ""  # The fleet's id.
     copy_of: SourceFleet | None = None  # The fleet that it may adopt.
+    backed_up: float | None = None  # When `bbs backup` last succeeded (seconds since the epoch).
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def overview(now: float, names: bool, behind: int | None = None) -> Overview:
     shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = fleet_admin.launches_under_way(now)
-    fleet, copy_of = fleets.id_and_source()
+    facts = fleets.facts()
     found = servers.read(Server.select().where(shown).order_by(Server.created, Server.id))
     return Overview(
         servers=found,
@@ -107,8 +108,9 @@ def overview(now: float, names: bool, behind: int | None = None) -> Overview:
         who=_who() if names else None,
         leader=membership.seen_lease(membership.FLEET_LEASE),
         news=() if behind is None else page_history.news_behind(behind),
-        fleet=fleet,
-        copy_of=copy_of,
+        fleet=facts.id,
+        copy_of=facts.source,
+        backed_up=facts.backed_up,
     )
 
 

@@ -70,7 +70,7 @@ class Event:
     kind: EventKind
     at: float  # Seconds since the epoch.
     server: str = ""  # Its id.
-    detail: str = ""  # In the sentence.
+    detail: str = ""  # In the sentence: how many servers, or what one did (`servers.explain`).
     number: float | None = None  # In the sentence.
 
 
@@ -82,7 +82,6 @@ def sentence(event: Event, counters: Iterable[Counter] = ()) -> str:
     return _SENTENCES[event.kind].format(
         name=short(event.server),
         detail=event.detail,
-        why=f": {event.detail}." if event.detail else ".",
         after="" if event.number is None else f" after {event.number:.1f} s",
         people="1 person waits" if count == 1 else f"{count} people wait",
     )
@@ -92,11 +91,11 @@ _SENTENCES = {
     EventKind.LAUNCHING: "Server {name} is being launched.",
     EventKind.READY: "Server {name} is ready{after}.",
     EventKind.WARM: "Server {name} has booted, and stands by.",
-    EventKind.DRAINING: "Server {name} drains{why}",
+    EventKind.DRAINING: "Server {name} {detail}.",
     EventKind.KEPT: "Server {name} is needed after all, and takes people.",
     EventKind.FAILED: "Server {name} could not be launched.",
-    EventKind.LOST: "Server {name} is lost{why}",
-    EventKind.GONE: "Server {name} is gone{why}",
+    EventKind.LOST: "Server {name} {detail}.",
+    EventKind.GONE: "Server {name} {detail}.",
     EventKind.LAUNCH_ASKED: "An operator asked to start server {name}.",
     EventKind.DRAIN_ASKED: "An operator asked to drain server {name}.",
     EventKind.REPLACE_ASKED: "An operator asked for others in place of {detail}.",
@@ -265,6 +264,26 @@ def forget_old_news() -> int:
         int(News.delete().where((News.id < id) & News.id.not_in(lasting)).execute())
         for (id,) in rows(oldest)
     )
+
+
+def untold(events: Iterable[Event], stored: Sequence[StoredEvent]) -> list[Event]:
+    """Those of the `events` that none of the `stored` tells. Versions up to 0.3.0 stored texts
+    alone, and said why a server drained or ended behind a colon."""
+    texts = [each.text for each in stored if each.event is None]
+    told = {*texts, *(text.partition(":")[0].rstrip(".") for text in texts)}
+    told.update(sentence(each.event) for each in stored if each.event)
+    return [event for event in events if told.isdisjoint((sentence(event), _in_0_3_0(event)))]
+
+
+def _in_0_3_0(event: Event) -> str:
+    return f"Server {short(event.server)} {_VERBS_OF_0_3_0.get(event.kind)}"
+
+
+_VERBS_OF_0_3_0 = {
+    EventKind.DRAINING: "drains",
+    EventKind.LOST: "is lost",
+    EventKind.GONE: "is gone",
+}
 
 
 def _stored(

@@ -88,6 +88,58 @@ class ServerRow:
         return max(0, self.capacity - self.taken) if self.state is State.READY else 0
 
 
+def explain(row: ServerRow) -> str:
+    """Say why a server drains, is lost or has ended, as the predicate of a sentence about it; "" in
+    another state. Everybody may read it: no provider is quoted on a failed launch."""
+    if row.state is State.LOST and not isinstance(row.cause, DrainCause):
+        return _loss(row)
+    verb = _VERBS.get(row.state, "")
+    if not verb or row.cause is None:
+        return verb
+    if isinstance(row.cause, LossCause):
+        return f"{verb}: it {_loss(row)}"
+    if row.cause is DrainCause.WARNED:  # By the provider, whose warning the reason quotes.
+        return f"{verb}: {row.reason or 'its provider takes it away'}"
+    return f"{verb}: {_WHY_DRAINED[row.cause]}"
+
+
+def _loss(row: ServerRow) -> str:
+    _, _, detail = row.reason.partition(": ")
+    if row.cause is LossCause.ENDED and detail.startswith(_KILLED):
+        return f"was killed ({detail.removeprefix(_KILLED)})"
+    if row.cause is LossCause.ENDED:
+        return f"ended by itself ({detail})" if detail else "ended by itself"
+    if row.cause is LossCause.SILENT:
+        return f"gave no sign of life {row.reason.removeprefix('silent ')}".rstrip()
+    return _LOST.get(row.cause, "is lost")
+
+
+_VERBS = {
+    State.DRAINING: "drains (takes nobody new)",
+    State.LOST: "is being ended",  # It stood by, and is lost so that nobody starts it meanwhile.
+    State.GONE: "has ended",
+}
+
+_KILLED = "killed by "  # How `bbs.scaling.local` begins to say which signal ended a process.
+
+_LOST: Mapping[Cause | None, str] = {
+    LossCause.LEFT: "said that it stops",
+    LossCause.FAILED: "could not be launched",
+    LossCause.LATE: "was not ready in time",
+    LossCause.REFUSED: "could not be launched: the provider refused it",
+    LossCause.UNSTARTABLE: "could not be started again",
+}
+_WHY_DRAINED: Mapping[Cause, str] = {
+    DrainCause.OPERATOR: "an operator asked for it",
+    DrainCause.IDLE: "nobody was on it, and it was not needed",
+    DrainCause.CONSOLIDATION: "its people fit on other servers",
+    DrainCause.REPLACEMENT: "another takes its place",
+    DrainCause.OUTDATED: "it stood by with another version",
+    DrainCause.SURPLUS: "more servers stood by than fleet.warm asks for",
+    DrainCause.UNSTOPPABLE: "it was to stand by, and its machine did not stop",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeardServer(ServerRow):
     """A server's row with its last heartbeat, for pages; the controller does not need these."""

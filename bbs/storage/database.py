@@ -151,15 +151,26 @@ def attempt_each(rule: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> li
     return results
 
 
+@dataclass(frozen=True)
+class DiskSpace:
+    """Bytes of the disk of an SQLite database."""
+
+    free: int
+    floor: int  # That have to stay free.
+    whole: int
+
+
 class Database:
     """The one database of a process, at `url` (see `connect_to`): peewee's models are bound to it.
     Threads of `workers` run the transactions. `connections` are the most to a MySQL; an SQLite file
     has three: one that writes, one that reads, one for long work.
 
     :ivar disk_is_low: whether its disk is so full that texts are refused (`stores_text`).
+    :ivar disk: its disk as last seen; None if that is not known, as with MySQL.
     """
 
     disk_is_low = False
+    disk: DiskSpace | None = None
 
     def __init__(
         self, url: str, workers: ILanes, reactor: IReactorTime, connections: int = CONNECTIONS

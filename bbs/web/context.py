@@ -19,6 +19,7 @@ class ServiceInfo:
     :ivar may_act: whether anybody can log in as an operator.
     :ivar outlives: whether app servers go on without login servers: then it matters which fleet
         this is.
+    :ivar has_file: whether the database is an SQLite file, of which the service makes backups.
     """
 
     service: str
@@ -27,6 +28,7 @@ class ServiceInfo:
     policy: Policy
     may_act: bool = False
     outlives: bool = False
+    has_file: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

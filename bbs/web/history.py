@@ -36,6 +36,7 @@ OF_FLEET = (
     "logins_per_minute",
     "failed_logins_per_minute",
     "errors_per_minute",
+    "people",
     "free_places",
     "connected",
     "waiting",
@@ -145,16 +146,20 @@ class LastHour:
 
 @dataclass(frozen=True)
 class PageEvent:
-    """An event in words. Ids rise, also over a restart. Where it is not `stored`, only the readers
-    of this page have it."""
+    """An event in words, of a `kind` ("" if only another version knows it), about a `server`, if it
+    is about one. Ids rise, also over a restart. Where it is not `stored`, only the readers of this
+    page have it."""
 
     id: int
     at: float
     text: str
+    kind: str = ""
+    server: str = ""
     stored: bool = True
 
     def as_json(self) -> dict[str, object]:
-        return {"id": self.id, "at": round(self.at, 1), "text": self.text}
+        about = {"kind": self.kind or None, "server": self.server or None}
+        return {"id": self.id, "at": round(self.at, 1), "text": self.text, **about}
 
 
 class IWatchers(Interface):
@@ -273,20 +278,24 @@ class PageHistory:
         for event in self._unstored[self._shown_unstored :]:
             # The id with which it will be stored, unless the clocks differ.
             id = max(int(event.at * 1000), *(news.id + 1 for news in self.news), 1)
-            self._show([PageEvent(id, event.at, sentence(event, self._counters), stored=False)])
+            self._show([self._in_words(id, event, stored=False)])
         self._shown_unstored = len(self._unstored)
 
     def _new_events(self, stored: Sequence[StoredEvent]) -> list[PageEvent]:
         self.last_id = max((self.last_id, *(each.id for each in stored)))
         news = [
-            PageEvent(
-                each.id, each.at, sentence(each.event, self._counters) if each.event else each.text
-            )
+            self._in_words(each.id, each.event)
+            if each.event
+            else PageEvent(each.id, each.at, each.text)
             for each in stored
             if each.id not in self._shown_ids
         ]
         self._shown_ids.difference_update(each.id for each in stored)
         return news
+
+    def _in_words(self, id: int, event: Event, stored: bool = True) -> PageEvent:
+        text = sentence(event, self._counters)
+        return PageEvent(id, event.at, text, event.kind, event.server, stored)
 
     def _show(self, news: Sequence[PageEvent]) -> None:
         self.news.extend(news)

@@ -187,6 +187,12 @@ class Metrics:
         yield "fleet_away_people", "People logged in without a place", seen.away
         yield "fleet_waiting_people", "People without a place", seen.waiting
         yield "fleet_longest_wait_seconds", "How long the first waits", longest_wait(view) or 0.0
+        if view.disk is not None:
+            meaning = "Bytes that are free on the disk of the database"
+            yield "database_disk_free_bytes", meaning, view.disk.free
+        if seen.backed_up is not None:
+            meaning = "When a backup of the database last succeeded"
+            yield "backup_timestamp_seconds", meaning, seen.backed_up
         refused = seen.refusal is not None
         yield "fleet_launch_refused", "Whether the provider refuses launches", refused
 

@@ -16,6 +16,7 @@ from bbs.limits.connections import Admission, Network
 from bbs.limits.fair_queue import FairQueue
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import fleets
+from bbs.storage.engines import file_of
 from bbs.web import auth
 from bbs.web.actions import Controls, PeopleControls, ServersResource, answer_errors, require_page
 from bbs.web.auth import OperatorDevices, Operators, OperatorSessions
@@ -95,7 +96,8 @@ class OperatorsPage(Service):
         proxies: Sequence[Network] = (),
         trusted: Container[str] = (),
     ) -> None:
-        context = replace(context, may_act=operators is not None)
+        has_file = file_of(context.database.url) is not None
+        context = replace(context, may_act=operators is not None, has_file=has_file)
         reactor, sessions = context.reactor, OperatorSessions(context.reactor)
         self._timing = context.timing
         self._streams = Streams(context, sessions, reactor)

@@ -28,7 +28,7 @@ from bbs.web import history
 from bbs.web.context import PageContext
 from bbs.web.history import IWatchers, PageHistory, chosen, series_of
 from bbs.web.rates import Launched, ServiceRates, newly_failed, newly_ready
-from bbs.web.snapshot import Measured, PageView, free_places, longest_wait
+from bbs.web.snapshot import Measured, PageView, free_places, longest_wait, people
 
 LAG_INTERVAL = 0.1  # seconds between measurements of the reactor's lag
 LOOK_INTERVAL = 1.0  # seconds between looks while somebody watches
@@ -175,6 +175,7 @@ class Poller(Service):
             broker=self._broker(),
             measured=self._measured(),
             disk_is_full=self._database.is_full,
+            disk=self._database.disk,
         )
 
     async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> PageView:
@@ -280,6 +281,7 @@ class Poller(Service):
             "logins_per_minute": measured.logins_per_minute,
             "failed_logins_per_minute": measured.failed_logins,
             "errors_per_minute": sum(measured.errors.values()),
+            "people": people(view),
             "free_places": free_places(view),
             "connected": seen.connected,
             "waiting": seen.waiting,

@@ -3,9 +3,9 @@
 Nothing here blocks: a request that takes time is answered later.
 
 `IndexPage` is the page's one file of markup, with what only the server knows. A script fills the
-page in a moment later. Without the script the page has the service's name and version, what the
-service counts, what it will say when the broker is away, whether anybody may log in (also while so
-many watch that nobody more may), and the fleet in sentences.
+page in a moment later. Without the script the page has the service's name and version, how it does
+in one sentence, what it counts, whether anybody may log in (also while so many watch that nobody
+more may), and the fleet in sentences.
 """
 
 from __future__ import annotations
@@ -28,13 +28,23 @@ from twisted.web.server import NOT_DONE_YET
 from twisted.web.template import Element, Tag, XMLString, flattenString, renderer
 
 from bbs import __version__
-from bbs.core.values import Counter, Policy
-from bbs.rules.page_history import broker_away, short
+from bbs.core.values import Counter
+from bbs.rules.page_history import short
 from bbs.web.auth import OperatorSessions
 from bbs.web.context import PageContext, ServiceInfo
 from bbs.web.metrics import Metrics
 from bbs.web.poller import Poller, TTLCache
-from bbs.web.snapshot import PageView, alarms, free_places, people, snapshot, states
+from bbs.web.snapshot import (
+    PageView,
+    Problem,
+    alarms_of,
+    free_places,
+    people,
+    snapshot,
+    states,
+    summary,
+    warnings,
+)
 from bbs.web.stream import Streams
 
 
@@ -48,13 +58,16 @@ class IndexPage(Element):
 
     @renderer
     def page(self, request: object, tag: Tag) -> Tag:
-        info = self._info
+        info, view = self._info, self._view
+        present = problems(view, info)
+        found = summary(view, present)
         return tag.fillSlots(
             service=info.service,
             counters=" ".join(each.name for each in info.counters),
-            broker_away=broker_away(info.counters, ", seconds later than usual"),
             where=f"Version {__version__}, login server {short(info.login_server)}",
-            fleet=in_sentences(self._view, info.policy),
+            level=found.level.value,
+            summary=found.text,
+            fleet=in_sentences(view, present),
         )
 
     @renderer
@@ -79,19 +92,21 @@ def column(counters: Sequence[Counter]) -> str:
     return f"{counters[0].name.replace('_', ' ').capitalize()}/s"
 
 
-def in_sentences(view: PageView, policy: Policy) -> str:
-    """The fleet in sentences, for browsers without scripts."""
+def problems(view: PageView, info: ServiceInfo) -> Sequence[Problem]:
+    """What is wrong, as everybody may read it."""
+    return [*alarms_of(view, info.policy, False), *warnings(view, info, False)]
+
+
+def in_sentences(view: PageView, present: Sequence[Problem]) -> str:
+    """The fleet and its `present` problems in sentences, for browsers without scripts."""
     at = datetime.fromtimestamp(view.seen_at, UTC)
-    silence = view.measured.controller_silence
-    present = alarms(view.overview, policy, silence, False, view.disk_is_full)
-    cries = [f"ALARM: {alarm.text}. " for alarm in present]
+    cries = [f"{'ALARM: ' if each.urgent else ''}{each.text}. {each.todo} " for each in present]
     counted = states(view.overview.servers)
     servers = ", ".join(f"{count} {state}" for state, count in counted.items())
-    away = "" if view.database else " The database is away: nobody can log in."
     return (
         f"{''.join(cries)}At {at:%Y-%m-%d %H:%M:%S} UTC: "
         f"servers: {servers or 'none'}; people online: {people(view)}; "
-        f"free places: {free_places(view)}; people waiting: {view.overview.waiting}.{away}"
+        f"free places: {free_places(view)}; people waiting: {view.overview.waiting}."
     )
 
 

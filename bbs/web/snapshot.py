@@ -1,11 +1,12 @@
-"""The present in the shape of the page's JSON (`docs/web.md`), and the alarms.
+"""The present in the shape of the page's JSON (`docs/web.md`), in one sentence, and what is wrong.
 
 Only operators see the names of people and what a provider says of a launch, which names the account
 and the roles of a cloud.
 
 There is an alarm while operators need to act: while no login server controls the fleet, the disk of
-the database is nearly full, or people wait and too little is launched for them. Everything here is
-pure: the caller passes in what is known, and nothing reads a clock.
+the database is nearly full, or people wait and too little is launched for them. What is wrong
+without an alarm is a warning. Everything here is pure: the caller passes in what is known, and
+nothing reads a clock.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from bbs import __version__
-from bbs.core.values import Counter, Policy, State
+from bbs.core.values import ERRORS, Counter, LossCause, Policy, State, Trouble
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
-from bbs.rules.servers import NOT_RUNNING, OPERATOR, SPARE, HeardServer
+from bbs.rules.page_history import broker_away
+from bbs.rules.servers import NOT_RUNNING, OPERATOR, SPARE, HeardServer, explain
+from bbs.storage.database import DiskSpace
 from bbs.web.context import ServiceInfo
 
 FAILURES = 2
@@ -44,14 +47,36 @@ class Cause(StrEnum):
     BY_HAND = "by-hand"
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """What is wrong, and `todo`, what operators should do. A screen reader says the `text` whenever
-    it changes, so it stays the same while the alarm lasts."""
+class Fault(StrEnum):
+    """What is wrong without an alarm."""
 
-    cause: Cause
+    DATABASE_AWAY = "database-away"
+    BROKER_AWAY = "broker-away"
+    REFUSED = "launches-refused"
+    MAXIMUM = "at-maximum"
+    FAILED = "launch-failed"
+    LOST = "servers-lost"
+    INTERNAL = "internal-errors"
+    COPY = "copied-database"
+
+
+class Level(StrEnum):
+    """How a service does: `ALARM`: somebody has to act now."""
+
+    WELL = "well"
+    ATTENTION = "attention"
+    ALARM = "alarm"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and `todo`, what operators should do, at once if it is `urgent`. A screen
+    reader says the `text` whenever it changes, so it stays the same while the problem lasts."""
+
+    cause: Cause | Fault
     text: str
     todo: str
+    urgent: bool = False
 
 
 def controller_deadline(policy: Policy) -> float:
@@ -76,8 +101,8 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
     ),
     Cause.REFUSED: (
         "People wait for a place, and the provider launches nothing",
-        "Fix what the provider complains about, or run an app server by hand. The provider is asked"
-        " again by itself.",
+        "The provider starts the servers: fix what it complains about, or run an app server by"
+        " hand. It is asked again by itself.",
     ),
     Cause.MAXIMUM: (
         "People wait for a place, and the fleet is at its maximum of {} servers",
@@ -96,7 +121,7 @@ def alarms(
     controller_silence: float,
     operator: bool,
     disk_is_full: bool = False,
-) -> Iterator[Alarm]:
+) -> Iterator[Problem]:
     """The present alarms, the worst first. An `operator` may see what the provider says."""
     for cause in causes(seen, policy, controller_silence, disk_is_full):
         text, todo = _ALARMS[cause]
@@ -105,7 +130,7 @@ def alarms(
             text += f": {seen.refusal.reason}"
         if cause in (Cause.REFUSED, Cause.FAILED) and not operator:
             todo = "Log in as an operator to see why."
-        yield Alarm(cause, text, todo)
+        yield Problem(cause, text, todo, urgent=True)
 
 
 def causes(
@@ -130,8 +155,131 @@ def causes(
         yield Cause.REFUSED
     if not policy.maximum:
         yield Cause.BY_HAND
-    elif sum(each.state not in NOT_RUNNING for each in seen.servers) >= policy.maximum:
+    elif running(seen.servers) >= policy.maximum:
         yield Cause.MAXIMUM
+
+
+_WARNINGS: Mapping[Fault, tuple[str, str]] = {
+    Fault.DATABASE_AWAY: (
+        "The database is away: nobody can log in, and the fleet is shown as last seen",
+        "Look at the database's log, and start it again. All servers then go on by themselves.",
+    ),
+    Fault.BROKER_AWAY: (
+        "{broker}",
+        "Look at its log, and start it again. It passes events between servers, and has nothing to"
+        " lose.",
+    ),
+    Fault.REFUSED: (
+        "No server can be launched: {refusal}",
+        "The provider starts the servers: fix what it complains about. It is asked again by"
+        " itself.",
+    ),
+    Fault.MAXIMUM: (
+        "People wait, and the fleet is at its maximum of {maximum} servers",
+        "Wait: servers that are starting have places for them. If it happens often, raise"
+        " fleet.maximum.",
+    ),
+    Fault.FAILED: (
+        "The last launch of a server failed",
+        "Wait: launches are tried again. If this stays, look for the reason below the servers and"
+        " in their logs.",
+    ),
+    Fault.LOST: (
+        "{lost}, and the people there get other places",
+        "Wait five minutes. If this is still here, read the log of the login server that controls"
+        " the fleet.",
+    ),
+    Fault.INTERNAL: (
+        "Requests fail because of a bug",
+        "Search the logs for the reference that people were given, and report the bug.",
+    ),
+    Fault.COPY: (
+        "This is fleet {fleet}, whose database is a copy of fleet {other}'s, or was moved",
+        'If that fleet no longer runs, "{service} fleet adopt" makes this fleet {other} again.',
+    ),
+}
+
+
+def warnings(view: PageView, info: ServiceInfo, operator: bool) -> Iterator[Problem]:
+    """What is wrong without an alarm, the worst first. An `operator` may see what the provider
+    says."""
+    seen, lost = view.overview, _lost(view.overview)
+    values = {
+        "broker": broker_away(info.counters, ", seconds later than usual").removesuffix("."),
+        "refusal": seen.refusal.reason if seen.refusal and operator else REFUSED,
+        "maximum": info.policy.maximum,
+        "lost": "A server is lost" if lost == 1 else f"{lost} servers are lost",
+        "fleet": seen.fleet,
+        "other": seen.copy_of.id if seen.copy_of else "",
+        "service": info.service,
+    }
+    for fault in _faults(view, info, operator):
+        text, todo = (each.format(**values) for each in _WARNINGS[fault])
+        yield Problem(fault, text, todo, urgent=fault is Fault.DATABASE_AWAY)
+
+
+def _faults(view: PageView, info: ServiceInfo, operator: bool) -> Sequence[Fault]:
+    """The present faults, the worst first, of which no alarm tells."""
+    seen, maximum = view.overview, info.policy.maximum
+    crying = {each.cause for each in alarms_of(view, info.policy, operator)}
+    is_full = bool(seen.waiting) and 0 < maximum <= running(seen.servers)
+    present = {
+        Fault.DATABASE_AWAY: not view.database,
+        Fault.BROKER_AWAY: not view.broker,
+        Fault.REFUSED: seen.refusal is not None and Cause.REFUSED not in crying,
+        Fault.MAXIMUM: is_full and crying.isdisjoint((Cause.MAXIMUM, Cause.FAILED)),
+        Fault.FAILED: seen.failures > 0 and Cause.FAILED not in crying,
+        Fault.LOST: _lost(seen) > 0,
+        Fault.INTERNAL: view.measured.errors.get(ERRORS[Trouble.INTERNAL], 0) > 0,
+        Fault.COPY: operator and info.outlives and seen.copy_of is not None,
+    }
+    return [fault for fault, holds in present.items() if holds]
+
+
+def _lost(seen: Overview) -> int:
+    """The number of servers that served people, and are lost."""
+    return sum(each.state is State.LOST and not each.has_yet_to_serve for each in seen.servers)
+
+
+def alarms_of(view: PageView, policy: Policy, operator: bool) -> Sequence[Problem]:
+    """The alarms at the time of `view`."""
+    silence = view.measured.controller_silence
+    return [*alarms(view.overview, policy, silence, operator, view.disk_is_full)]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The service in one sentence."""
+
+    level: Level
+    text: str
+
+
+_VERDICTS = {
+    Level.WELL: "All is well",
+    Level.ATTENTION: "Not urgent, but see below",
+    Level.ALARM: "Somebody has to act now",
+}
+
+
+def summary(view: PageView, problems: Sequence[Problem]) -> Summary:
+    """Say in one sentence how the service does, given its present `problems`."""
+    level = Level.ATTENTION if problems else Level.WELL
+    if any(each.urgent for each in problems):
+        level = Level.ALARM
+    waiting = view.overview.waiting
+    counts = [
+        _counted(people(view), "person", "people"),
+        _counted(running(view.overview.servers), "server", "servers"),
+        _counted(free_places(view), "free place", "free places"),
+    ]
+    if waiting:
+        counts.append(f"{_counted(waiting, 'person waits', 'people wait')} for a place")
+    return Summary(level, f"{_VERDICTS[level]}: {', '.join(counts)}.")
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +308,8 @@ class Measured:
 @dataclass(frozen=True, kw_only=True)
 class PageView:
     """The service `at` a time, as last seen at `seen_at` (seconds since the epoch). `database` and
-    `broker` say whether each can be reached, `disk_is_full` whether the database has no room."""
+    `broker` say whether each can be reached, `disk_is_full` whether the database has no room.
+    `disk` is that of the database, if it is known."""
 
     at: float
     seen_at: float
@@ -169,6 +318,7 @@ class PageView:
     broker: bool
     measured: Measured
     disk_is_full: bool = False
+    disk: DiskSpace | None = None
 
 
 def snapshot(
@@ -176,8 +326,8 @@ def snapshot(
 ) -> dict[str, object]:
     """`view` as `operator` may see it (None: a stranger), with the servers that `search` finds."""
     seen, policy = view.overview, info.policy
-    silence, is_full = view.measured.controller_silence, view.disk_is_full
-    present = alarms(seen, policy, silence, operator is not None, is_full)
+    present = alarms_of(view, policy, operator is not None)
+    others = [*warnings(view, info, operator is not None)]
     who = seen.who if operator is not None else None
     return {
         "at": round(view.at, 1),
@@ -187,7 +337,11 @@ def snapshot(
         "database": view.database,
         "fleet_at": round(view.seen_at, 1),
         "broker": view.broker,
+        "summary": asdict(summary(view, [*present, *others])),
         "alarms": [asdict(each) for each in present],
+        "warnings": [asdict(each) for each in others],
+        "disk": view.disk and asdict(view.disk),
+        "backup": {"at": seen.backed_up} if info.has_file else None,
         "refusal": seen.refusal
         and {
             "reason": REFUSED if operator is None else seen.refusal.reason,
@@ -232,7 +386,7 @@ def _figures(view: PageView, counters: Sequence[Counter]) -> dict[str, object]:
         "logins_per_minute": round(measured.logins_per_minute, 1),
         "failed_logins_per_minute": measured.failed_logins,
         "errors_per_minute": measured.errors,
-        **_counted(measured.per_second, counters),
+        **_rates(measured.per_second, counters),
         "reactor_lag": round(measured.reactor_lag, 4),
         "database_time": _rounded(measured.database_time, 5),
     }
@@ -291,6 +445,7 @@ def essence(view: PageView) -> object:
         [(each.id, each.version) for each in seen.login_servers],
         (view.database, view.broker, view.disk_is_full, seen.fleet, seen.copy_of, _replacing(seen)),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
+        (seen.backed_up, seen.failures, bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL]))),
     )
 
 
@@ -324,6 +479,11 @@ def longest_wait(view: PageView) -> float | None:
     return None if since is None else round(max(0.0, view.at - since), 1)
 
 
+def running(servers: Sequence[HeardServer]) -> int:
+    """The number of servers that count to the maximum."""
+    return sum(server.state not in NOT_RUNNING for server in servers)
+
+
 def _server(
     server: HeardServer,
     view: PageView,
@@ -341,13 +501,14 @@ def _server(
         "capacity": server.capacity,
         "age": round(max(0.0, view.at - server.created), 1),
         "ready_after": None if server.scope == OPERATOR else _rounded(server.launch_time),
-        **_counted(view.measured.rates_of_server(server.id), counters),
+        **_rates(view.measured.rates_of_server(server.id), counters),
         "lease": _rounded(view.measured.leases.get(server.id)),
         "drain_asked": server.drain_asked,
         "replace_asked": server.replace_asked,
         "version": server.version or None,
         # "refused: " and "failed: " are the fleet's words; what follows is the provider's.
         "reason": server.reason.partition(":")[0] if stranger else server.reason,
+        "why": _why(server, stranger),
         "provider": server.provider or None,
         "instance": server.instance_id or None,
         "type": server.kind or None,
@@ -355,7 +516,18 @@ def _server(
     return shown if who is None else shown | {"who": who.get(server.id, ())}
 
 
-def _counted(rates: Mapping[str, float | None], counters: Sequence[Counter]) -> dict[str, object]:
+_QUOTED = (LossCause.FAILED, LossCause.REFUSED, LossCause.UNSTARTABLE)
+"""The causes whose reason has a provider's words, behind a colon."""
+
+
+def _why(server: HeardServer, stranger: bool) -> str | None:
+    words = explain(server)
+    if words and server.cause in _QUOTED and not stranger:
+        words += f" ({server.reason.partition(': ')[2]})"
+    return words or None
+
+
+def _rates(rates: Mapping[str, float | None], counters: Sequence[Counter]) -> dict[str, object]:
     """The rates by counter, and before them those with a member of their own."""
     shown = {name: _rounded(rate, 2) for name, rate in rates.items()}
     members = {

@@ -135,6 +135,35 @@ class BackingUp(CopyCase):
     def size(self) -> str:
         return f"{os.path.getsize(self.file) / 2**20:.1f} MiB"
 
+    def backed_up(self) -> float | None:
+        """When the database was backed up last, as it says itself."""
+        at: float | None = self.call(fleets.facts).backed_up
+        return at
+
+    def test_its_time_is_noted(self) -> None:
+        self.assertIsNone(self.backed_up())
+        before = time.time()
+        self.back_up()
+        at = self.backed_up()
+        assert at is not None
+        self.assertLessEqual(abs(at - before), 10)
+        [action] = self.call(fleet_admin.actions, 9)
+        self.assertEqual((action.action, action.detail), ("backup", os.path.basename(self.file)))
+        with closing(sqlite3.connect(self.file)) as copy:
+            self.assertEqual(copy.execute("SELECT count(*) FROM action").fetchone(), (0,))
+
+    def test_one_that_fails_is_no_backup(self) -> None:
+        code, _, _ = self.run_it(backup, "nowhere/x", "--data", self.data)
+        self.assertEqual((code, self.backed_up()), (1, None))
+
+    def test_a_database_that_takes_no_note(self) -> None:
+        """The backup is made all the same."""
+        self.when_opened("bbs.sqlite3", lambda it: it.execute("PRAGMA query_only = 1"))
+        code, output, errors = self.run_it(backup, self.file, "--data", self.data)
+        self.assertEqual((code, output), (0, f"{self.file}: {self.size()}, 0 people\n"))
+        self.assertRegex(errors, r"\Abbs backup: the operators' page will not know of .*\n\Z")
+        self.assertTrue(os.path.exists(self.file))
+
     def test_what_exists_stays(self) -> None:
         with open(self.file, "w", encoding="utf-8") as file:
             file.write("precious")

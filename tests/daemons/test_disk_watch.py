@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.daemons.daemon import DISK_INTERVAL, DiskWatch, disk_space
-from bbs.storage.database import Database
+from bbs.storage.database import Database, DiskSpace
 from bbs.testing.threads import Inline
 
 MIB = 2**20
@@ -48,6 +48,15 @@ class Watching(SynchronousTestCase):
         self.watch("auto")
         found = [self.is_low(free) for free in (256 * MIB, 256 * MIB - 1, 0, 256 * MIB)]
         self.assertEqual(found, [False, True, True, False])
+
+    def test_what_is_free_is_known(self) -> None:
+        self.assertIsNone(self.database.disk)
+        self.watch("auto")
+        self.is_low(300 * MIB)
+        seen = DiskSpace(300 * MIB, 256 * MIB, 10_000 * MIB)
+        self.assertEqual(self.database.disk, seen)
+        self.is_low(-1)
+        self.assertEqual(self.database.disk, seen)
 
     def test_a_small_disk(self) -> None:
         self.whole = 64 * MIB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -57,6 +58,19 @@ def too_wide(page: Page) -> list[int]:
     return found
 
 
+def overlaps(page: Page) -> list[int]:
+    """The widths of windows in which the table of servers is not beside or above the people."""
+    found = []
+    for width in (1920, 1440, WIDE, 1270, 1265, 1024, 768, NARROW):
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        table, people = (page.locator(part).bounding_box() for part in ("table", "#people"))
+        assert table is not None and people is not None
+        is_beside = table["x"] + table["width"] <= people["x"]
+        if not is_beside and table["y"] + table["height"] > people["y"]:
+            found.append(width)
+    return found
+
+
 def violations(page: Page, within: str | None = None) -> list[str]:
     """What axe finds wrong, on all of a page or `within` an element of it: the rule, and the first
     element that breaks it."""
@@ -65,6 +79,18 @@ def violations(page: Page, within: str | None = None) -> list[str]:
     options = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"]}
     found = page.evaluate("([where, how]) => axe.run(where ?? document, how)", [within, options])
     return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found["violations"]]
+
+
+def open_details(page: Page) -> None:
+    """Have what most people never look at be seen."""
+    page.locator("#details > summary").click()
+    expect(page.locator("#more-figures")).to_be_visible()
+
+
+def figure(page: Page, title: str) -> Any:
+    """The card of a figure."""
+    heading = page.locator("h3", has_text=re.compile(f"^{re.escape(title)}$"))
+    return page.locator(".figures > li").filter(has=heading)
 
 
 def rows(page: Page) -> Any:

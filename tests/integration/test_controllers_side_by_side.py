@@ -229,7 +229,7 @@ class ByTurns(MigrationCase):
         self.older.does("close", gone, "drained", 3.0)
         self.assertEqual(len(self.texts()), 1)
         self.takes_over()
-        told = [f"Server {ready[:8]} is ready after 1.0 s.", f"Server {gone[:8]} is gone: drained."]
+        told = [f"Server {ready[:8]} is ready after 1.0 s.", f"Server {gone[:8]} has ended."]
         self.assertEqual(self.texts()[1:], told)
         self.call(fleet_transitions.begin, ME, 51.0)
         self.assertEqual(self.texts()[1:], told)

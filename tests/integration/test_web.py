@@ -211,7 +211,9 @@ class Pages(WebCase):
             lambda state: [each["state"] for each in state["servers"]] == ["gone", "ready"],
             "the first one is gone",
         )
-        await eventually(lambda: "is gone: drained." in events.news(), "it is told")
+        await eventually(
+            lambda: "has ended: an operator asked for it." in events.news(), "it is told"
+        )
         for words in ("to start server", "is ready after", "to drain server"):
             self.assertIn(words, events.news())
         drained, started = json.loads(await web.get("/actions"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 from playwright.sync_api import Page, expect
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.page_case import PageCase, focused, rows, tab_to
+from tests.integration.page_case import PageCase, figure, focused, rows, tab_to
 from tests.integration.service import Service, connect, eventually
 from tests.services.servers import free_port
 from tests.web.browser import STATIC
@@ -64,7 +66,7 @@ class Fleet(PageCase):
         def is_drained() -> None:
             row = rows(page).filter(has_text=f":{ann.port}")
             expect(row).to_contain_text("1 of 10")
-            row.locator("summary").click()
+            row.locator(".who summary").click()
             expect(row.get_by_role("listitem")).to_have_text("ann")
             row.locator(".drain").click()
             dialog = page.get_by_role("dialog", name="Drain this server?")
@@ -74,11 +76,54 @@ class Fleet(PageCase):
             expect(page.locator("#said")).to_contain_text("is being drained")
             expect(row.locator("b")).to_have_text("gone")
             expect(page.locator("#actions li")).to_have_count(2)
-            expect(page.locator("#actions li").first).to_contain_text("ops from 127.0.0.1: drain")
+            expect(page.locator("#actions li").first).to_contain_text("ops drained server")
             expect(rows(page).filter(has_text="1 of 10")).to_have_count(1)
             self.assertTrue(page.evaluate("window.loadedOnce"))
 
         await self.sees(is_drained)
+
+    async def test_a_server_that_is_killed_is_replaced(self) -> None:
+        service = self.running()
+        up = await service.login_server()
+        page = await self.sees(lambda: self.browser.open(self.url))
+
+        def all_is_well() -> None:
+            summary = page.locator("#summary")
+            expect(summary).to_have_text("All is well: 0 people, 1 server, 10 free places.")
+            expect(summary).to_have_class("well")
+
+        await self.sees(all_is_well)
+        (before,) = await service.fleet()
+        (child,) = up.children()
+        os.kill(child, signal.SIGKILL)
+
+        def says_what_happened() -> None:
+            news = page.locator("#news")
+            killed = f"{before['id'][:8]} was killed (SIGKILL) and replaced by"
+            expect(news).to_contain_text(killed)
+            expect(news).not_to_contain_text(f"{before['id'][:8]} has ended")
+            all_is_well()
+
+        await self.sees(says_what_happened)
+
+    async def test_the_last_backup(self) -> None:
+        service = self.running()
+        await service.login_server()
+        page = await self.sees(lambda: self.browser.open(self.url))
+
+        def never() -> None:
+            facts = page.locator("#upkeep li")
+            expect(facts.nth(0)).to_have_text(re.compile(r"Disk: [\d.,]+ .iB of .* are free; "))
+            expect(facts.nth(1)).to_have_text("Last backup: never. Make one: bbs backup FILE")
+
+        await self.sees(never)
+        file = service.folder / "copy.sqlite3"
+        process = service.bbs("backup", file, "--config", service.config)
+        await process.ended(60.0)
+        self.assertEqual((process.exit_code, process.errors), (0, ""))
+        last = page.locator("#upkeep li").nth(1)
+        made = re.compile(r"Last backup: \d+ s ago\.")
+        await self.sees(lambda: expect(last).to_have_text(made))
 
     async def test_a_wrong_password_is_said_and_the_focus_stays(self) -> None:
         service = await self.shared()
@@ -173,7 +218,7 @@ class Fleet(PageCase):
             expect(page.locator("#as-of")).to_contain_text("Live")
             expect(page).to_have_title("bbs: the fleet")
             expect(page.locator("#said")).to_have_text("You are logged out.")
-            expect(rows(page).filter(has_text="ready")).to_have_count(1)
+            expect(rows(page).locator("b", has_text="ready")).to_have_count(1)
             self.assertTrue(page.evaluate("window.loadedOnce"))
             self.log_in(page)
 
@@ -207,7 +252,7 @@ class Fleet(PageCase):
             )
             expect(page.locator("#person dl")).to_contain_text("spam")
             expect(page.locator("#actions li").first).to_contain_text(
-                "operator from 127.0.0.1: suspend mallory (until "
+                "operator suspended mallory (until "
             )
             expect(page.locator("#actions li")).to_have_count(2)
             self.assertNotIn("a-new-one", page.content())
@@ -231,7 +276,7 @@ class Fleet(PageCase):
             page.get_by_role("button", name="Start a server").click()
             expect(page.locator("#news")).to_contain_text("An operator asked to start server")
             expect(rows(page).locator("b")).to_have_text(["ready", "ready"])
-            reading = page.locator("#figures li").filter(has_text="Free places").locator(".range")
+            reading = figure(page, "Free places").locator(".range")
             expect(reading).to_contain_text("min ")
             self.assertEqual(page.locator("#news time").first.get_attribute("title"), at(page))
             return page.locator("#news li").all_text_contents()
@@ -247,7 +292,7 @@ class Fleet(PageCase):
             page = self.browser.open(self.url)
             for text in before:
                 expect(page.locator("#news")).to_contain_text(text.strip())
-            reading = page.locator("#figures li").filter(has_text="Free places").locator(".range")
+            reading = figure(page, "Free places").locator(".range")
             expect(reading).to_contain_text("min ")
 
         await self.sees(still_there)
@@ -256,7 +301,7 @@ class Fleet(PageCase):
         """Search for somebody and open what is found."""
         page.get_by_label("A part of the name").fill(name)
         page.get_by_label("A part of the name").press("Enter")
-        page.get_by_role("button", name=name, exact=True).click()
+        page.locator("#found-people").get_by_role("button", name=name, exact=True).click()
         expect(page.locator("#person-name")).to_have_text(name)
 
     async def test_what_is_not_of_the_page_does_not_run(self) -> None:

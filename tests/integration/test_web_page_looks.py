@@ -9,14 +9,18 @@ from playwright.sync_api import Page, expect
 
 from tests.integration.page_case import (
     ArrangedCase,
+    figure,
     focused,
     looks,
+    open_details,
+    overlaps,
     rows,
     tab_to,
     too_wide,
     violations,
 )
 from tests.integration.service import eventually
+from tests.web.browser import HEIGHT, NARROW, WIDE
 from tests.web.page_server import NOW, a_server, a_state, an_hour
 
 DIALOGS = (
@@ -33,13 +37,20 @@ DIALOGS = (
 STATES = ("launching", "warm", "ready", "draining", "lost", "gone")
 
 
+def problem(cause: str, text: str, urgent: bool = False) -> dict[str, Any]:
+    """Something that is wrong, as the page gets it."""
+    return {"cause": cause, "text": text, "todo": "Do something.", "urgent": urgent}
+
+
 class Looks(ArrangedCase):
     """The page, told what a test wants."""
 
     def all_states(self, **members: Any) -> dict[str, Any]:
         """A fleet in every state, people who wait, and everything that can be wrong."""
         servers = [
-            a_server(number, state=state, reason="because", who=["ann", "bob"])
+            a_server(
+                number, state=state, reason="because", who=["ann", "bob"], age=50_000.0 + number
+            )
             for number, state in enumerate(STATES, 1)
         ]
         return a_state(
@@ -50,6 +61,11 @@ class Looks(ArrangedCase):
             refusal={"reason": "no <b>credit</b>", "until": NOW + 60},
             waiting={"count": 2, "longest": 12.3, "who": ["eve", "dan"]},
             replacing={"outdated": 1, "asked": 2, "waits_for": "people wait for places"},
+            disk={"free": 3 * 2**28, "floor": 2**28, "whole": 2**34},
+            backup={"at": None},
+            summary={"level": "attention", "text": "Not urgent, but see below."},
+            alarms=[problem("maximum", "People wait", urgent=True)],
+            warnings=[problem("broker-away", "The broker is away")],
             **members,
         )
 
@@ -60,6 +76,7 @@ class Looks(ArrangedCase):
 
         def look() -> None:
             page = self.open()
+            open_details(page)
             for _ in looks(page):
                 self.assertEqual(violations(page), [])
                 for dialog in DIALOGS:
@@ -82,7 +99,10 @@ class Looks(ArrangedCase):
         self.server.say("history", an_hour())
 
         def look() -> None:
-            self.assertEqual(too_wide(self.open()), [])
+            page = self.open()
+            open_details(page)
+            self.assertEqual(too_wide(page), [])
+            self.assertEqual(overlaps(page), [])
 
         await self.sees(look)
 
@@ -98,21 +118,228 @@ class Looks(ArrangedCase):
 
         await self.sees(look)
 
-    async def test_what_is_wrong_is_said(self) -> None:
-        self.server.say("state", self.all_states(maximum=4, fleet_at=NOW - 60))
+    async def test_what_is_wrong_is_said_with_what_to_do(self) -> None:
+        away = problem("database-away", "The database is away", urgent=True)
+        other = problem("launches-refused", "No server can be launched: no <b>credit</b>")
+        waiting = {"count": 2, "longest": 3.0}
+        self.server.say("state", a_state(warnings=[away, other], waiting=waiting))
 
         def look() -> None:
             page = self.open()
-            alerts = page.locator("#alerts p")
-            expect(alerts).to_have_count(4)
-            expect(alerts.nth(0)).to_contain_text("The database is away: nobody can log in")
-            expect(alerts.nth(1)).to_contain_text("The broker is away")
-            expect(alerts.nth(2)).to_contain_text("No server can be launched: no <b>credit</b>.")
-            expect(alerts.nth(3)).to_contain_text("at its maximum of 4 servers")
+            expect(page.locator("#alarm p")).to_have_text(["The database is away. Do something."])
+            expect(page.locator("#alerts p")).to_have_text(
+                ["No server can be launched: no <b>credit</b>. Do something."]
+            )
             expect(page.locator("#waiting")).to_contain_text("2 people wait")
             self.say("state", a_state())
-            expect(alerts).to_have_count(0)
+            expect(page.locator("#alerts p")).to_have_count(0)
+            expect(page.locator("#alarm p")).to_have_count(0)
             expect(page.locator("#waiting")).to_have_text("Nobody waits for a place.")
+
+        await self.sees(look)
+
+    async def test_one_sentence_comes_first(self) -> None:
+        levels = {
+            "well": "All is well: 3 people, 1 server, 7 free places.",
+            "attention": "Not urgent, but see below: 3 people.",
+            "alarm": "Somebody has to act now: 3 people.",
+        }
+        self.server.say("state", a_state())
+
+        def look() -> None:
+            page = self.open()
+            colours, shapes = set(), set()
+            summary = page.locator("#summary")
+            for level, text in levels.items():
+                self.say("state", a_state(summary={"level": level, "text": text}))
+                expect(summary).to_have_text(text)
+                icon = summary.locator("svg")
+                colours.add(icon.evaluate("e => getComputedStyle(e).fill"))
+                shapes.add(icon.locator("path").get_attribute("d"))
+                for each in looks(page):
+                    box, main = summary.bounding_box(), page.locator("main").bounding_box()
+                    assert box is not None and main is not None
+                    self.assertLess(box["y"] + box["height"], main["y"] + 1, each)
+                    self.assertLess(box["y"], 150, each)
+            self.assertEqual((len(colours), len(shapes)), (len(levels), len(levels)))
+            expect(page).to_have_title("ALARM – bbs: the fleet")
+            # What was known is not said to be so any more.
+            self.server.refusal = "Gone."
+            self.hang_up()
+            expect(summary).to_contain_text("Not known: this page has lost its server.")
+
+        await self.sees(look)
+
+    async def test_without_scripts(self) -> None:
+        """The sentence is there, and nothing that only a script fills."""
+
+        def look() -> None:
+            page = self.browser.open_apart(self.url, scripts=False)
+            expect(page.locator("#summary")).to_have_text(
+                "All is well: 0 people, 0 servers, 0 free places."
+            )
+            for hidden in ("main", "#live", "#operator"):
+                expect(page.locator(hidden)).to_be_hidden()
+
+        await self.sees(look)
+
+    async def test_servers_and_people_come_first_where_it_is_narrow(self) -> None:
+        self.server.say("state", a_state([a_server()], operator="ops"))
+        parts = ("figures", "fleet", "people", "events", "details")
+
+        def order(page: Page) -> tuple[list[str], list[str]]:
+            """The parts in the document's order, and from top to bottom, then left to right."""
+            tops = {}
+            for part in parts:
+                box = page.locator(f"#{part}").bounding_box()
+                assert box is not None
+                tops[part] = (box["y"], box["x"])
+            names = "() => [...document.querySelector('main').children].map(each => each.id)"
+            return page.evaluate(names), sorted(tops, key=lambda part: tops[part])
+
+        def look() -> None:
+            page = self.open()
+            wide = order(page)
+            self.assertEqual(wide, ([*parts], [*parts]))
+            boxes = [page.locator(f"#{part}").bounding_box() for part in ("fleet", "people")]
+            fleet, people = boxes
+            assert fleet is not None and people is not None
+            self.assertLess(abs(fleet["y"] - people["y"]), 2)
+            slider = page.get_by_role("slider").first
+            self.say("history", an_hour())
+            slider.focus()
+            page.set_viewport_size({"width": NARROW, "height": HEIGHT})
+            narrow = ["fleet", "people", "figures", "events", "details"]
+            page.wait_for_function("document.querySelector('main').firstElementChild.id == 'fleet'")
+            self.assertEqual(order(page), (narrow, narrow))
+            expect(slider).to_be_focused()
+            page.reload()
+            expect(rows(page)).to_have_count(1)
+            self.assertEqual(order(page), (narrow, narrow))
+            # However many servers there are, the people are one step away.
+            many = [a_server(number) for number in range(1, 60)]
+            self.say("state", a_state(many, operator="ops"))
+            expect(page.locator("#people-title")).not_to_be_in_viewport()
+            page.get_by_role("link", name="People", exact=True).click()
+            expect(page.locator("#people-title")).to_be_in_viewport()
+            page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+            page.wait_for_function("document.querySelector('main').firstElementChild.id != 'fleet'")
+            self.assertEqual(order(page), wide)
+
+        await self.sees(look)
+
+    async def test_four_figures_and_the_rest_under_details(self) -> None:
+        self.server.say("state", a_state([a_server(), a_server(2, state="draining")]))
+
+        def look() -> None:
+            page = self.open()
+            titles = page.locator("#figures h3")
+            expect(titles).to_have_text(["People", "Servers", "Free places", "People waiting"])
+            expect(figure(page, "Servers")).to_contain_text("1 open, 1 ending")
+            for hidden in ("#more-figures", "#where", "#login-servers"):
+                expect(page.locator(hidden)).to_be_hidden()
+            tab_to(page, "Details")
+            page.keyboard.press("Enter")
+            expect(page.locator("#more-figures")).to_be_visible()
+            # What only developers know has its meaning beside it, and stays open.
+            self.say("state", a_state(at=NOW + 1))
+            expect(figure(page, "Reactor lag")).to_contain_text("how late this login server gets")
+
+        await self.sees(look)
+
+    async def test_the_disk_and_the_last_backup(self) -> None:
+        disk = {"free": 3 * 2**30, "floor": 2**28, "whole": 2**33}
+        self.server.say("state", a_state(disk=disk, backup={"at": NOW - 7500}))
+
+        def look() -> None:
+            page = self.open()
+            facts = page.locator("#upkeep li")
+            expect(facts).to_have_text(
+                [
+                    "Disk: 3 GiB of 8 GiB are free; 256 MiB have to be.",
+                    "Last backup: 2 h 5 min ago.",
+                ]
+            )
+            self.assertEqual([each.get_attribute("class") for each in facts.all()], ["good"] * 2)
+            low = {**disk, "free": 2**28}
+            for at, text in (
+                (None, "Last backup: never. Make one: bbs backup FILE"),
+                (NOW - 8 * 86400.0, "Last backup: 8 d ago."),
+            ):
+                self.say("state", a_state(disk=low, backup={"at": at}))
+                expect(facts.nth(1)).to_have_text(text)
+                found = [each.get_attribute("class") for each in facts.all()]
+                self.assertEqual(found, ["warn"] * 2)
+            self.say("state", a_state(disk={**disk, "free": 2**28 - 1}))
+            expect(facts).to_have_class(["bad"])
+            # A MySQL has its own disk and its own tools.
+            self.say("state", a_state())
+            expect(facts).to_have_count(0)
+
+        await self.sees(look)
+
+    async def test_plots_begin_at_the_first_sample(self) -> None:
+        hour = an_hour()
+        young = {name: [None] * 300 + samples[300:] for name, samples in hour["series"].items()}
+        young["errors_per_minute"][350] = None
+        self.server.say("state", a_state())
+        self.server.say("history", {**hour, "series": young})
+
+        def look() -> None:
+            page = self.open()
+            plots = page.locator("#figures .plot svg")
+            expect(plots).to_have_count(4)
+            for each in plots.all():
+                self.assertEqual(each.get_attribute("viewBox"), "300 0 59 40")
+            expect(page.locator("#figures-title")).to_contain_text("Now, and since ")
+            slider = page.get_by_role("slider").first
+            slider.focus()
+            page.keyboard.press("Home")
+            reading = page.locator("#figures .range").first
+            expect(reading).not_to_contain_text("no value")
+            expect(reading).to_have_class(re.compile("reading"))
+            # The hour fills up.
+            self.say("history", hour)
+            expect(page.locator("#figures-title")).to_have_text("Now, and in the last hour")
+            expect(plots.first).to_have_attribute("viewBox", "0 0 359 40")
+
+        await self.sees(look)
+
+    async def test_a_single_sample(self) -> None:
+        hour = an_hour()
+        only = {name: [None] * 359 + [5] for name in hour["series"]}
+        self.server.say("state", a_state())
+        self.server.say("history", {**hour, "series": only})
+
+        def look() -> None:
+            page = self.open()
+            plot = page.locator("#figures .plot svg").first
+            expect(plot).to_have_attribute("viewBox", "358 0 1 40")
+            expect(page.locator("#figures .range").first).to_have_text("min 5, max 5")
+
+        await self.sees(look)
+
+    async def test_who_is_here(self) -> None:
+        people = [a_server(1, who=["bob", "ann"]), a_server(2, who=["eve\u202e"])]
+        self.server.say("state", a_state(people, operator="ops"))
+
+        def look() -> None:
+            page = self.open()
+            names = page.locator("#online button")
+            expect(names).to_have_text(["ann", "bob", r"eve\u202e"])
+            names.nth(1).focus()
+            # Who goes takes nobody's focus away.
+            self.say("state", a_state(people[1:], operator="ops"))
+            expect(names).to_have_count(1)
+            self.assertEqual(focused(page), "people-title")
+            crowd = [a_server(1, who=[f"p{number:03}" for number in range(205)])]
+            self.say("state", a_state(crowd, operator="ops"))
+            expect(page.locator("#more-online")).to_have_text("And 5 more: search for them.")
+            expect(names).to_have_count(200)
+            # Strangers see nobody's name.
+            self.say("state", a_state([a_server()]))
+            expect(names).to_have_count(0)
+            expect(page.locator("#for-whom")).to_be_visible()
 
         await self.sees(look)
 
@@ -125,7 +352,7 @@ class Looks(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            page.locator("summary").click()
+            page.locator(".who summary").click()
             expect(rows(page).get_by_role("listitem")).to_have_text(
                 [markup, r"mallory\u202egnp.exe\x1b[2J"]
             )
@@ -142,7 +369,7 @@ class Looks(ArrangedCase):
         def look() -> None:
             page = self.open()
             other_row = rows(page).nth(1)
-            other_row.locator("summary").click()
+            other_row.locator(".who summary").click()
             button = other_row.locator(".drain")
             button.focus()
             kept = focused(page)
@@ -182,8 +409,9 @@ class Looks(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            card = page.locator("#figures li").filter(has_text=re.compile(r"^\s*Logins a minute"))
-            other = page.locator("#figures li").filter(has_text="Reactor lag").locator(".range")
+            open_details(page)
+            card, other = figure(page, "Logins a minute"), figure(page, "Reactor lag")
+            other = other.locator(".range")
             reading = card.locator(".range")
             expect(reading).to_have_text("min 0, max 358")
             slider = page.get_by_role(
@@ -243,6 +471,63 @@ class Looks(ArrangedCase):
             expect(page.locator("#news li")).to_have_count(7)
             page.clock.fast_forward(4000)
             expect(spoken).to_have_text("Connected again.")
+
+        await self.sees(look)
+
+    async def test_events_say_what_happened_once(self) -> None:
+        self.server.say("state", a_state())
+        happened = (
+            ("launching", "warm", "Server warm is being launched."),
+            ("warm", "warm", "Server warm has booted, and stands by."),
+            ("launch-asked", "asked", "An operator asked to start server asked."),
+            ("lost", "d33ebc29", "Server d33ebc29 was killed (SIGKILL)."),
+            ("launching", "asked", "Server asked is being launched."),
+            ("ready", "asked", "Server asked is ready."),
+            ("launching", "7f3a1c22", "Server 7f3a1c22 is being launched."),
+            ("gone", "d33ebc29", "Server d33ebc29 has ended: it was killed (SIGKILL)."),
+            ("draining", "empty", "Server empty drains: it is empty."),
+            ("gone", "empty", "Server empty has ended: it was empty."),
+            ("draining", "kept", "Server kept drains: it is empty."),
+            ("kept", "kept", "Server kept is needed after all, and takes people."),
+            ("launching", "new", "Server new is being launched."),
+            (None, None, "Something of another version."),
+            # A machine takes a while.
+            ("ready", "7f3a1c22", "Server 7f3a1c22 is ready after 91.3 s."),
+            ("lost", "alone", "Server alone gave no sign of life."),
+        )
+        for id, (kind, server, text) in enumerate(happened, 1):
+            at = NOW + id + (90 if id > 14 else 0)
+            about = {"id": id, "at": at, "kind": kind, "server": server}
+            self.server.say("news", {**about, "text": text})
+
+        def look() -> None:
+            page = self.open()
+            items = page.locator("#news li")
+            expect(items.locator("span")).to_have_text(
+                [
+                    "Server alone gave no sign of life.",
+                    "Server 7f3a1c22 is ready after 91.3 s.",
+                    "Something of another version.",
+                    "Server new is being launched.",
+                    "Server kept is needed after all, and takes people.",
+                    "Server kept drains: it is empty.",
+                    "Server empty has ended: it was empty.",
+                    "Server asked is ready.",
+                    "Server d33ebc29 was killed (SIGKILL) and replaced by 7f3a1c22.",
+                    "An operator asked to start server asked.",
+                    "Server warm has booted, and stands by.",
+                ]
+            )
+            looks_of = [each.get_attribute("class") for each in items.all()]
+            expected = "bad good plain work good warn plain good bad work rest"
+            self.assertEqual(looks_of, expected.split())
+            fills = {
+                look: items.nth(number).locator("svg").evaluate("e => getComputedStyle(e).fill")
+                for number, look in enumerate(looks_of)
+            }
+            self.assertEqual(len({*fills.values()}), len(fills))
+            for each in items.locator("path").all():
+                self.assertTrue(each.get_attribute("d"))
 
         await self.sees(look)
 
@@ -389,6 +674,7 @@ class Looks(ArrangedCase):
                 "7500": "2 h 5 min", "93600": "1 d 2 h",
             },
             "number": {"null": "–", "0": "0", "12345": "12,345", "3.14": "3.1", "17.2": "17"},
+            "size": {"0": "0 bytes", "1024": "1 KiB", "1610612736": "1.5 GiB", "2e12": "1.8 TiB"},
             "visible": {'"a\\nb\\u2066"': r"a\x0ab\u2066", '"\\ud800"': r"\ud800", '"芳"': "芳"},
         }  # fmt: skip
 
@@ -431,9 +717,9 @@ class Looks(ArrangedCase):
 
 
 class Alarms(ArrangedCase):
-    def alarm(self, cause: str = "maximum", text: str = "People wait") -> dict[str, str]:
+    def alarm(self, cause: str = "maximum", text: str = "People wait") -> dict[str, Any]:
         """An alarm as the page gets it."""
-        return {"cause": cause, "text": text, "todo": "Do something."}
+        return problem(cause, text, urgent=True)
 
     async def test_it_is_above_everything_and_ends(self) -> None:
         self.server.say("state", a_state([a_server()], alarms=[self.alarm()]))
@@ -592,9 +878,8 @@ class WhoIsThere(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            cards = page.locator("#figures li")
-            expect(cards.filter(has_text="People with a place")).to_contain_text("of 20 places")
-            connected = cards.filter(has=page.get_by_role("heading", name="Connected"))
+            expect(figure(page, "People")).to_contain_text("of 20 places")
+            connected = figure(page, "Connected")
             expect(connected.locator("strong")).to_have_text("4")
             expect(connected.locator(".note")).to_have_text("3 away")
             expect(rows(page).locator(".connected")).to_have_text(["", "4 connected"])
@@ -606,10 +891,12 @@ class WhoIsThere(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            errors = page.locator("#figures li").filter(has_text="Errors a minute")
+            errors = figure(page, "Errors a minute")
             expect(errors.locator("strong")).to_have_text("3")
-            expect(errors.locator(".note")).to_have_text("2 unavailable, 1 too many attempts")
-            failed = page.locator("#figures li").filter(has_text="Failed logins a minute")
+            expect(errors.locator(".note")).to_have_text(
+                "2 unavailable (no database, broker or place in time), 1 too many attempts"
+            )
+            failed = figure(page, "Failed logins a minute")
             expect(failed.locator("strong")).to_have_text("3")
 
         await self.sees(look)

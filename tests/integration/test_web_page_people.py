@@ -306,7 +306,8 @@ class Searching(ArrangedCase):
             page = self.open()
             self.find(page)
             self.say("state", a_state([a_server()]))
-            expect(page.locator("#people")).to_be_hidden()
+            expect(page.locator("#search")).to_be_hidden()
+            expect(page.locator("#for-whom")).to_be_visible()
             self.assertEqual(page.locator("#found-people li").count(), 0)
             self.assertNotIn("1,234", page.locator("body").text_content() or "")
             self.assertEqual(page.locator("#person-name").text_content(), "")
@@ -322,7 +323,7 @@ class Searching(ArrangedCase):
             page = self.open_by_clock()
             entry = page.locator("#actions li")
             expect(entry.locator("span")).to_have_text(
-                f"ops from 192.0.2.1: suspend {SHOWN} (until resumed)"
+                f"ops suspended {SHOWN} (until resumed), from 192.0.2.1"
             )
             expect(entry.locator("time")).to_have_text(re.compile("^17 Nov"))
             asked = self.server.asked.count("/actions")

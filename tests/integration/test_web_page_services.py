@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from bbs.framework import Counter
-from tests.integration.page_case import ArrangedCase, rows, too_wide
+from tests.integration.page_case import ArrangedCase, figure, overlaps, rows, too_wide
 from tests.web.page_server import NOW, a_server, a_state, an_hour
 
 
@@ -29,18 +29,13 @@ class ALobby(ArrangedCase):
         counters = rates(joins=3.0, games_won=1.0)
         return a_state(servers, service="lobby", counters=counters, **members)
 
-    def figure(self, page: Page, title: str) -> Any:
-        """The card of a figure."""
-        return page.locator("#figures li").filter(has_text=title)
-
     async def test_it_is_called_by_its_name(self) -> None:
-        self.server.say("state", self.a_lobby(broker=False))
+        self.server.say("state", self.a_lobby())
 
         def look() -> None:
             page = self.open()
             expect(page).to_have_title("lobby: the fleet")
             expect(page.get_by_role("heading", level=1)).to_have_text("lobby")
-            expect(page.locator("#alerts")).to_contain_text("reaches people late, or not at all.")
             for word in ("bbs", "essage"):
                 self.assertNotIn(word, page.locator("body").inner_text())
             self.hang_up()
@@ -56,10 +51,10 @@ class ALobby(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            joins = self.figure(page, "Joins a second")
+            joins = figure(page, "Joins a second")
             expect(joins.locator("strong")).to_have_text("3")
             expect(joins.locator(".range")).to_have_text("min 0, max 358")
-            expect(self.figure(page, "Games won a second").locator("strong")).to_have_text("1")
+            expect(figure(page, "Games won a second").locator("strong")).to_have_text("1")
             expect(page.get_by_role("columnheader", name="Counted/s")).to_be_visible()
             expect(rows(page).first.locator(".rate div")).to_have_text(
                 ["joins 2", "games won 0.5"], use_inner_text=True
@@ -75,7 +70,9 @@ class ALobby(ArrangedCase):
         self.server.say("history", an_hour())
 
         def look() -> None:
-            self.assertEqual(too_wide(self.open()), [])
+            page = self.open()
+            self.assertEqual(too_wide(page), [])
+            self.assertEqual(overlaps(page), [])
 
         await self.sees(look)
 
@@ -95,40 +92,9 @@ class ALobby(ArrangedCase):
             one = [a_server(counters=rates(joins=1.5))]
             self.say("state", a_state(one, service="lobby", counters=rates(joins=2.0)))
             expect(page.get_by_role("columnheader", name="Joins/s")).to_be_visible()
-            expect(self.figure(page, "Games won a second")).to_have_count(0)
+            expect(figure(page, "Games won a second")).to_have_count(0)
             expect(rows(page).locator(".rate")).to_have_text("1.5")
             self.assertEqual(len(loads), 1)
-
-        await self.sees(look)
-
-
-class SaysWhatArrives(ArrangedCase):
-    service_name = "lobby"
-    counters = (Counter("joins"), Counter("waves", arrival="waves arrive"))
-
-    async def test_while_the_broker_is_away(self) -> None:
-        counters = rates(joins=1.0, waves=2.0)
-        self.server.say("state", a_state(service="lobby", counters=counters, broker=False))
-
-        def look() -> None:
-            alerts = self.open().locator("#alerts")
-            expect(alerts).to_have_text(
-                "The broker is away: waves arrive, seconds later than usual."
-            )
-            self.say("state", a_state(service="lobby", counters=counters))
-            expect(alerts).to_have_text("")
-
-        await self.sees(look)
-
-
-class TheBoard(ArrangedCase):
-    async def test_while_the_broker_is_away(self) -> None:
-        self.server.say("state", a_state(broker=False))
-
-        def look() -> None:
-            expect(self.open().locator("#alerts")).to_have_text(
-                "The broker is away: messages arrive, seconds later than usual."
-            )
 
         await self.sees(look)
 
@@ -146,6 +112,6 @@ class CountsNothing(ArrangedCase):
             expect(rows(page)).to_have_count(1)
             expect(page.get_by_role("columnheader")).to_have_count(5)
             expect(rows(page).locator("td")).to_have_count(5)
-            expect(page.locator("#figures li")).to_have_count(13)
+            expect(page.locator(".figures li")).to_have_count(13)
 
         await self.sees(look)

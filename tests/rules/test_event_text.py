@@ -16,14 +16,11 @@ SENTENCES = {
     ),
     Event(EventKind.READY, 1.0, "s1"): "Server s1 is ready.",
     Event(EventKind.WARM, 1.0, "s1"): "Server s1 has booted, and stands by.",
-    Event(EventKind.DRAINING, 1.0, "s1", "idle for 120 s"): "Server s1 drains: idle for 120 s.",
+    Event(EventKind.DRAINING, 1.0, "s1", "drains: idle"): "Server s1 drains: idle.",
     Event(EventKind.KEPT, 1.0, "s1"): "Server s1 is needed after all, and takes people.",
     Event(EventKind.FAILED, 1.0, "s1"): "Server s1 could not be launched.",
-    Event(EventKind.LOST, 1.0, "s1", "silent for more than 10 s"): (
-        "Server s1 is lost: silent for more than 10 s."
-    ),
-    Event(EventKind.GONE, 1.0, "s1", "drained"): "Server s1 is gone: drained.",
-    Event(EventKind.GONE, 1.0, "s1"): "Server s1 is gone.",
+    Event(EventKind.LOST, 1.0, "s1", "was killed (SIGKILL)"): "Server s1 was killed (SIGKILL).",
+    Event(EventKind.GONE, 1.0, "s1", "has ended: it is idle"): "Server s1 has ended: it is idle.",
     Event(EventKind.LAUNCH_ASKED, 1.0, "s1"): "An operator asked to start server s1.",
     Event(EventKind.DRAIN_ASKED, 1.0, "s1"): "An operator asked to drain server s1.",
     Event(EventKind.REPLACE_ASKED, 1.0, detail="3 servers"): (

@@ -14,6 +14,9 @@ from tests.rules.fleet_case import ONE, TWO, FleetCase
 
 K = EventKind
 
+KILLED = "ended: killed by SIGKILL"
+"""The reason that a local provider gives."""
+
 
 class EventsCase(FleetCase):
     def setUp(self) -> None:
@@ -79,12 +82,13 @@ class OfServers(EventsCase):
         """It is lost when its people are moved, and gone when its end is certain."""
         server = self.started()
         lost = self.now + 11
-        self.call(fleet_transitions.lose, ONE, server, LossCause.SILENT, "silent", lost)
-        self.assertEqual(self.news(), [Event(K.LOST, lost, server, "silent")])
-        self.call(fleet_transitions.lose, ONE, server, LossCause.SILENT, "silent", lost + 1)
+        self.call(fleet_transitions.lose, ONE, server, LossCause.ENDED, KILLED, lost)
+        self.assertEqual(self.news(), [Event(K.LOST, lost, server, "was killed (SIGKILL)")])
+        self.call(fleet_transitions.lose, ONE, server, LossCause.ENDED, KILLED, lost + 1)
         self.expect()
         self.call(fleet_transitions.close, ONE, server, None, "ended", lost + 5)
-        self.assertEqual(self.news(), [Event(K.GONE, lost + 5, server, "silent")])
+        gone = Event(K.GONE, lost + 5, server, "has ended: it was killed (SIGKILL)")
+        self.assertEqual(self.news(), [gone])
         self.call(fleet_transitions.close, ONE, server, None, "ended", lost + 6)
         self.call(fleet_transitions.lose, ONE, server, LossCause.SILENT, "silent", lost + 6)
         self.expect()
@@ -113,9 +117,11 @@ class OfServers(EventsCase):
         server = self.started()
         for _ in range(2):
             self.drain(server, DrainCause.IDLE, "idle for 120 s")
-        self.assertEqual(self.news(), [Event(K.DRAINING, self.now, server, "idle for 120 s")])
+        why = "nobody was on it, and it was not needed"
+        drains = Event(K.DRAINING, self.now, server, f"drains (takes nobody new): {why}")
+        self.assertEqual(self.news(), [drains])
         self.call(fleet_transitions.close, ONE, server, None, "drained", self.now)
-        self.assertEqual(self.news(), [Event(K.GONE, self.now, server, "drained")])
+        self.assertEqual(self.news(), [Event(K.GONE, self.now, server, f"has ended: {why}")])
 
     def test_one_that_is_needed_after_all(self) -> None:
         server = self.started()
@@ -145,7 +151,8 @@ class OfServers(EventsCase):
         self.call(
             fleet_transitions.close, ONE, server, DrainCause.SURPLUS, "beyond fleet.warm", self.now
         )
-        self.assertEqual(self.news(), [Event(K.GONE, self.now, server, "beyond fleet.warm")])
+        why = "has ended: more servers stood by than fleet.warm asks for"
+        self.assertEqual(self.news(), [Event(K.GONE, self.now, server, why)])
 
     def test_one_that_boots_for_the_pool_and_is_needed(self) -> None:
         [server] = self.call(fleet_transitions.add_launches, ONE, 1, "test", 2, 20, self.now, True)

@@ -132,6 +132,25 @@ class Events(RulesCase):
         self.assertEqual(self.stored(), [StoredEvent(id, self.now, sentence(event), event)])
         self.assertEqual(News.get().text, "Server s1 is ready after 2.5 s.")
 
+    def test_what_is_not_told_yet(self) -> None:
+        """Versions up to 0.3.0 stored texts alone, and had other words for the ends of servers."""
+        drains, gone = (
+            Event(kind, self.now, "s1", "did so") for kind in (EventKind.DRAINING, EventKind.GONE)
+        )
+        ready, other = Event(EventKind.READY, self.now, "s1"), Event(EventKind.GONE, 1.0, "s2", "x")
+        events = [drains, gone, ready, other]
+        for text, told in (
+            ("Server s1 drains: asked for.", drains),
+            ("Server s1 is gone: drained.", gone),
+            ("Server s1 is gone.", gone),
+            ("Server s1 is ready.", ready),
+        ):
+            stored = [StoredEvent(1, 1.0, text, None)]
+            left = [event for event in events if event != told]
+            self.assertEqual(page_history.untold(events, stored), left, text)
+        stored = [StoredEvent(1, 1.0, "Server s1 is gone.", other)]
+        self.assertEqual(page_history.untold(events, stored), events[:3])
+
     def test_details_are_cut(self) -> None:
         self.call(page_history.add, Event(EventKind.LOST, self.now, "s1", "é" * 300))
         [stored] = self.stored()

@@ -27,13 +27,17 @@ from playwright.sync_api import Page, expect
 from bbs.board import board
 from bbs.board.models import Inbox
 from bbs.cli.offline import connected
+from bbs.core.values import DrainCause, LossCause
+from bbs.rules import fleets, page_history
+from bbs.rules.fleet_admin import By
 from bbs.rules.membership import FLEET_LEASE
+from bbs.rules.page_history import Event, EventKind
+from bbs.rules.servers import ServerRow, explain
 from bbs.storage import migrations
 from bbs.storage.models import (
     Action,
     Lease,
     LoginServer,
-    News,
     Place,
     Point,
     Server,
@@ -61,21 +65,23 @@ listen = "tcp:{port}:interface=127.0.0.1"
 password_file = "{folder}/passwords"
 """
 
-# State, people, reason, provider, type, age (s): those that are older than the pictures are ready
-# at first.
+# State, people, cause and reason, provider, type, age (s): those that are older than the pictures
+# are ready at first.
+NONE = ("", "")
+KILLED = (LossCause.ENDED, "ended: killed by SIGKILL")
 FLEET = (
-    ("ready", 10, "", "ec2:bbs", "t3.micro", 93200.0),
-    ("ready", 9, "", "ec2:bbs", "t3.micro", 21000.0),
-    ("ready", 7, "", "ec2:bbs", "t3.micro", 20950.0),
-    ("ready", 10, "", "ec2:bbs", "t3.micro", 9600.0),
-    ("draining", 3, "an operator asked for it", "ec2:bbs", "t3.micro", 8200.0),
-    ("ready", 4, "", "operator", None, 7300.0),
-    ("lost", 0, "no heartbeat for 10 s", "ec2:bbs", "t3.small", 5400.0),
-    ("ready", 2, "", "ec2:bbs", "t3.micro", 3100.0),
-    ("gone", 0, "empty, and not needed", "ec2:bbs", "t3.micro", 2500.0),
-    ("ready", 0, "", "ec2:bbs", "t3.micro", 2.7),
-    ("launching", 0, "", "ec2:bbs", "t3.micro", 0.0),
-    ("launching", 0, "", "ec2:bbs", "t3.micro", 0.0),
+    ("ready", 10, NONE, "ec2:bbs", "t3.micro", 93200.0),
+    ("ready", 9, NONE, "ec2:bbs", "t3.micro", 21000.0),
+    ("ready", 7, NONE, "ec2:bbs", "t3.micro", 20950.0),
+    ("ready", 10, NONE, "ec2:bbs", "t3.micro", 9600.0),
+    ("draining", 3, (DrainCause.OPERATOR, ""), "ec2:bbs", "t3.micro", 8200.0),
+    ("ready", 4, NONE, "operator", None, 7300.0),
+    ("lost", 0, KILLED, "ec2:bbs", "t3.small", 5400.0),
+    ("ready", 2, NONE, "ec2:bbs", "t3.micro", 3100.0),
+    ("gone", 0, (DrainCause.IDLE, ""), "ec2:bbs", "t3.micro", 2500.0),
+    ("ready", 0, NONE, "ec2:bbs", "t3.micro", 2.7),
+    ("launching", 0, NONE, "ec2:bbs", "t3.micro", 0.0),
+    ("launching", 0, NONE, "ec2:bbs", "t3.micro", 0.0),
 )
 NAMES = ("ann", "bob", "chess-fan", "dora", "emil", "林小明", "Ørjan", "grace", "山田太郎", "zoë")
 
@@ -131,8 +137,9 @@ def remember(now: float) -> None:
         }
         Point.insert(at=at, series=json.dumps(series)).execute()
         Point.insert(at=at, login_server="before", series=json.dumps(own)).execute()
-    for number, (ago, text) in enumerate(BEFORE):
-        News.insert(id=int((now - ago) * 1000) + number, at=now - ago, text=text).execute()
+    for ago, kind, server, value in BEFORE:
+        page_history.add(Event(kind, now - ago, server, number=value))
+    fleets.note_backup(By("root", "bbs backup", now - 10140.0), "bbs-Mon.sqlite3")
     for ago, action, target in ((91000.0, "launch", an_id(3)), (88000.0, "kick", "")):
         person = None if target else "林小明"
         Action.insert(
@@ -146,11 +153,11 @@ def remember(now: float) -> None:
 
 
 BEFORE = (
-    (90100.0, "The broker is away: messages arrive later."),
-    (90080.0, "The broker is back."),
-    (3120.0, "Server 9e3779b9 is ready after 2.7 s."),
-    (1240.0, "5 people wait for a place."),
-    (1180.0, "Nobody waits for a place any more."),
+    (90100.0, EventKind.BROKER_AWAY, "", None),
+    (90080.0, EventKind.BROKER_BACK, "", None),
+    (3100.0, EventKind.READY, an_id(7), 2.7),
+    (1240.0, EventKind.PEOPLE_WAIT, "", 5),
+    (1180.0, EventKind.NOBODY_WAITS, "", None),
 )
 
 
@@ -204,17 +211,25 @@ def change(number: int, **values: object) -> None:
 
 def become(number: int, now: float) -> None:
     """A server comes to its state."""
-    state, _, reason, _, _, age = FLEET[number]
+    state, _, (cause, reason), _, _, age = FLEET[number]
     if age <= 10.0:
         launch(number, now - age)
+        page_history.add(Event(EventKind.LAUNCHING, now - age, an_id(number)))
     if state == "draining":
         deed = {"operator": "ops", "address": "192.0.2.7", "action": "drain"}
         Action.insert(at=now, target=an_id(number), **deed).execute()
+        page_history.add(Event(EventKind.DRAIN_ASKED, now, an_id(number)))
     if state == "ready" and age <= 10.0:
         become_ready(number, age)
     elif state != "ready":
         ended = now if state == "gone" else None
-        change(number, state=state, reason=reason, drain_asked=state == "draining", ended=ended)
+        why = {"cause": cause, "reason": reason}
+        change(number, state=state, drain_asked=state == "draining", ended=ended, **why)
+    row = ServerRow.of(Server.get_by_id(an_id(number)))
+    if age <= 10.0 and state == "ready":
+        page_history.add(Event(EventKind.READY, now, row.id, number=row.launch_time))
+    elif state in ("draining", "lost", "gone"):
+        page_history.add(Event(EventKind(state), now, row.id, explain(row)))
 
 
 def move_on(step: int) -> None:
@@ -281,7 +296,7 @@ def take(chromium: Chromium, url: str, pictures: dict[str, bytes]) -> Page:
         since = time.time() - 4.2
         Waiter.insert(id=name, login_server="elsewhere", name=name, since=since).execute()
     for step, (name, page) in enumerate(pages.items()):
-        page.locator("summary").first.click()
+        page.locator(".who summary").first.click()
         # Nothing has the focus.
         page.evaluate("document.activeElement.blur()")
         move_on(step)
@@ -305,7 +320,7 @@ def look_after_people(page: Page, pictures: dict[str, bytes], suffix: str = "") 
     """Somebody is looked for, and about to be suspended."""
     page.get_by_label("A part of the name").fill("mal")
     page.get_by_label("A part of the name").press("Enter")
-    page.get_by_role("button", name=MALLORY, exact=True).click()
+    page.locator("#found-people").get_by_role("button", name=MALLORY, exact=True).click()
     expect(page.locator("#person-name")).to_have_text(MALLORY)
     page.evaluate("document.activeElement.blur()")
     pictures[f"people{suffix}"] = page.locator("#people").screenshot()
@@ -321,13 +336,14 @@ def cry(page: Page, pictures: dict[str, bytes]) -> None:
     """People wait, and the provider launches nothing."""
     for number, (state, *_) in enumerate(FLEET):
         if state == "launching":
-            change(number, state="gone", ended=time.time(), reason="refused: no credit")
+            why = {"cause": LossCause.REFUSED, "reason": "refused: no credit"}
+            change(number, state="gone", ended=time.time(), **why)
     Lease.update(
         refusal="You have exceeded your maximum vCPU limit", refused_until=time.time() + 60
     ).where(Lease.name == FLEET_LEASE).execute()
     expect(page.locator("#alarm")).not_to_be_empty()
     page.evaluate("scrollTo(0, 0)")
-    pictures["alarm"] = page.screenshot(clip={"x": 0, "y": 0, "width": WIDE, "height": 330})
+    pictures["alarm"] = page.screenshot(clip={"x": 0, "y": 0, "width": WIDE, "height": 250})
 
 
 def wait_for(url: str) -> None:

@@ -66,13 +66,16 @@ class Chromium:
         self._process.close()
         self._playwright.stop()
 
-    def open(self, url: str, width: int = WIDE, dark: bool = False) -> Page:
+    def open(self, url: str, width: int = WIDE, dark: bool = False, scripts: bool = True) -> Page:
         """A page at `url`, of somebody who has not been there before."""
-        return self.visit(self.visitor(width, dark), url)
+        return self.visit(self.visitor(width, dark, scripts), url)
 
-    def visitor(self, width: int = WIDE, dark: bool = False) -> BrowserContext:
+    def visitor(
+        self, width: int = WIDE, dark: bool = False, scripts: bool = True
+    ) -> BrowserContext:
         """Somebody who has not been anywhere."""
         context = self._process.new_context(
+            java_script_enabled=scripts,
             viewport={"width": width, "height": HEIGHT},
             color_scheme="dark" if dark else "light",
             locale="en-GB",
@@ -121,9 +124,9 @@ class Browser:
         self._page.goto(url)
         return self._page
 
-    def open_apart(self, url: str) -> Page:
+    def open_apart(self, url: str, scripts: bool = True) -> Page:
         """A page at `url` of a visitor who goes with the test."""
-        page = self._chromium.open(url)
+        page = self._chromium.open(url, scripts=scripts)
         self._others.append(page.context)
         return page
 

@@ -36,7 +36,7 @@ MARKUP = (
     b'<html xmlns:t="http://twistedmatrix.com/ns/twisted.web.template/0.1" t:render="page">'
     b'<title><t:slot name="service"/>: the fleet</title>'
     b'<ul><t:attr name="data-counters"><t:slot name="counters"/></t:attr></ul>'
-    b'<div><t:attr name="data-broker-away"><t:slot name="broker_away"/></t:attr></div>'
+    b'<p><t:attr name="class"><t:slot name="level"/></t:attr><t:slot name="summary"/></p>'
     b'<th t:render="counted"><t:slot name="counted"/></th><td t:render="counted">'
     b'<t:attr name="data-label"><t:slot name="counted"/></t:attr></td>'
     b'<p><t:slot name="where"/></p><p><t:slot name="fleet"/></p>'

@@ -1,19 +1,35 @@
-"""The alarm: people wait, and nothing is launched for them."""
+"""What is wrong, in words with what to do, and the service in one sentence."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.values import State
 from bbs.rules.fleet_admin import Hold
+from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import Overview
-from bbs.storage.models import Lease, Place
-from bbs.web.snapshot import Cause, alarms, controller_deadline
+from bbs.storage.database import DiskSpace
+from bbs.storage.models import Lease, Place, Secret
+from bbs.web.context import ServiceInfo
+from bbs.web.snapshot import (
+    Cause,
+    Fault,
+    Level,
+    Measured,
+    PageView,
+    Summary,
+    alarms,
+    controller_deadline,
+    summary,
+    warnings,
+)
 from tests.memory_service import POLICY
+from tests.web.case import AwayCase
 from tests.web.test_metrics import MetricsCase
-from tests.web.test_rates import QUIET, SERVER
+from tests.web.test_rates import INFO, QUIET, SERVER
 
 LAUNCHING = replace(SERVER, id="new", state=State.LAUNCHING, ready=None, capacity=10)
 
@@ -21,7 +37,7 @@ LAUNCHING = replace(SERVER, id="new", state=State.LAUNCHING, ready=None, capacit
 class Causes(SynchronousTestCase):
     def cries(
         self, seen: Overview, *, maximum: int = 20, silence: float = 0.0, operator: bool = True
-    ) -> list[Cause]:
+    ) -> list[Cause | Fault]:
         """What there is an alarm for."""
         policy = replace(POLICY, maximum=maximum)
         return [alarm.cause for alarm in alarms(seen, policy, silence, operator)]
@@ -75,6 +91,105 @@ class Causes(SynchronousTestCase):
         self.assertNotIn("aws", stranger.text + stranger.todo)
         self.assertIn("you are arn:aws:x", operator.text)
         self.assertTrue(stranger.text.startswith("People wait for a place, and the provider"))
+
+
+class Warnings(SynchronousTestCase):
+    """What is wrong without an alarm."""
+
+    def view(self, **changes: Any) -> PageView:
+        """A service in which all is well, but for these."""
+        measured = Measured(
+            logins_per_minute=0.0,
+            errors=changes.pop("errors", {}),
+            per_second={},
+            rates_of_server=lambda _: {},
+            leases={},
+            launches=0,
+            reactor_lag=0.0,
+            database_time=None,
+        )
+        well = {"at": 9.0, "seen_at": 9.0, "database": True, "broker": True, "overview": QUIET}
+        return PageView(**{**well, "measured": measured, **changes})
+
+    def warnings(self, operator: bool = True, info: ServiceInfo = INFO, **changes: Any) -> Any:
+        return [*warnings(self.view(**changes), info, operator)]
+
+    def test_all_is_well(self) -> None:
+        self.assertEqual(self.warnings(), [])
+        self.assertEqual(self.warnings(errors={"internal": 0, "unavailable": 5}), [])
+
+    def test_each(self) -> None:
+        lost = replace(SERVER, state=State.LOST)
+        copied = replace(QUIET, fleet="a1", copy_of=SourceFleet("b2", 9.0))
+        full = replace(QUIET, waiting=1, servers=(LAUNCHING,))
+        one = replace(INFO, policy=replace(INFO.policy, maximum=1))
+        cloud = replace(INFO, outlives=True)
+        refused = replace(QUIET, refusal=Hold("no credit", 1.0))
+        cases: tuple[tuple[Fault, str, dict[str, Any]], ...] = (
+            (Fault.DATABASE_AWAY, "nobody can log in", {"database": False}),
+            (Fault.BROKER_AWAY, "late, or not at all", {"broker": False}),
+            (Fault.REFUSED, "launched: no credit", {"overview": refused}),
+            (Fault.MAXIMUM, "maximum of 1 servers", {"overview": full, "info": one}),
+            (Fault.FAILED, "launch of a server failed", {"overview": replace(QUIET, failures=1)}),
+            (Fault.LOST, "A server is lost", {"overview": replace(QUIET, servers=(lost,))}),
+            (Fault.LOST, "2 servers are", {"overview": replace(QUIET, servers=(lost, lost))}),
+            (Fault.INTERNAL, "because of a bug", {"errors": {"internal": 1}}),
+            (Fault.COPY, "a copy of fleet b2's", {"overview": copied, "info": cloud}),
+        )
+        for cause, text, changes in cases:
+            [found] = self.warnings(**changes)
+            self.assertEqual(found.cause, cause)
+            self.assertIn(text, found.text)
+            self.assertTrue(found.todo.endswith("."), found.todo)
+            self.assertEqual(found.urgent, cause is Fault.DATABASE_AWAY)
+        self.assertEqual({cause for cause, _, _ in cases}, {*Fault})
+
+    def test_one_that_never_served_is_no_loss(self) -> None:
+        failed = replace(SERVER, state=State.LOST, ready=None)
+        self.assertEqual(self.warnings(overview=replace(QUIET, servers=(failed,))), [])
+
+    def test_what_is_for_operators(self) -> None:
+        refused = replace(QUIET, refusal=Hold("you are arn:aws:x", 1.0))
+        copied = replace(refused, fleet="a1", copy_of=SourceFleet("b2", 9.0))
+        cloud = replace(INFO, outlives=True)
+        [stranger] = self.warnings(operator=False, info=cloud, overview=copied)
+        self.assertEqual(stranger.cause, Fault.REFUSED)
+        self.assertNotIn("aws", stranger.text + stranger.todo)
+
+    def test_an_alarm_says_it_already(self) -> None:
+        refused = replace(QUIET, waiting=1, refusal=Hold("no credit", 1.0))
+        self.assertEqual(self.warnings(overview=refused), [])
+        one = replace(INFO, policy=replace(INFO.policy, maximum=1))
+        full = replace(QUIET, waiting=1, servers=(SERVER,))
+        self.assertEqual(self.warnings(overview=full, info=one), [])
+        failing = replace(QUIET, waiting=1, failures=2)
+        self.assertEqual(self.warnings(overview=failing), [])
+
+    def test_one_sentence(self) -> None:
+        server = replace(SERVER, taken=3)
+        gone, warm = (replace(SERVER, state=state) for state in (State.GONE, State.WARM))
+        seen = replace(QUIET, servers=(server, replace(gone, taken=0), replace(warm, taken=0)))
+        [minor] = self.warnings(broker=False)
+        [major] = self.warnings(database=False)
+        for found, waiting, level, text in (
+            ([], 0, Level.WELL, "All is well: 3 people, 1 server, 7 free places."),
+            (
+                [minor],
+                1,
+                Level.ATTENTION,
+                "Not urgent, but see below: 3 people, 1 server, 7 free places, 1 person waits for a"
+                " place.",
+            ),
+            (
+                [minor, major],
+                2,
+                Level.ALARM,
+                "Somebody has to act now: 3 people, 1 server, 7 free places, 2 people wait for a"
+                " place.",
+            ),
+        ):
+            view = self.view(overview=replace(seen, waiting=waiting))
+            self.assertEqual(summary(view, found), Summary(level, text))
 
 
 class OnThePage(MetricsCase):
@@ -134,6 +249,36 @@ class OnThePage(MetricsCase):
         self.pass_time(2)
         state = self.browser().get("/state").json
         self.assertEqual((state["away"], state["waiting"]["count"]), (1, 0))
+
+
+class OnADisk(AwayCase):
+    """The page of a service whose database is an SQLite file."""
+
+    def test_its_room_and_its_last_backup(self) -> None:
+        self.pass_time(2)
+        state = self.browser().get("/state").json
+        self.assertEqual((state["disk"], state["backup"]), (None, {"at": None}))
+        self.assertEqual(state["summary"]["level"], "well")
+        self.service.database.disk = DiskSpace(5 * 2**30, 2**28, 2**34)
+        Secret.insert(name="backed up", value="1234").execute()
+        self.pass_time(2)
+        state = self.browser().get("/state").json
+        self.assertEqual(state["disk"], {"free": 5 * 2**30, "floor": 2**28, "whole": 2**34})
+        self.assertEqual(state["backup"], {"at": 1234.0})
+        text = self.browser().get("/metrics").body
+        self.assertIn("bbs_database_disk_free_bytes 5.36870912e+09", text)
+        self.assertIn("bbs_backup_timestamp_seconds 1234.0", text)
+
+    def test_before_any_script(self) -> None:
+        self.pass_time(2)
+        body = self.browser().get("/").body
+        self.assertIn('<p class="well">All is well: 0 people, 1 server, 2 free places.</p>', body)
+        self.go()
+        self.pass_time(20)
+        body = self.browser().get("/").body
+        self.assertIn('<p class="alarm">Somebody has to act now: 0 people, 1 server, ', body)
+        self.assertIn("ALARM: The database is away: nobody can log in", body)
+        self.come_back()
 
 
 class WhoIsThere(MetricsCase):

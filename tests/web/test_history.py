@@ -152,7 +152,7 @@ class WhenItHappened(MemoryCase):
         self.addCleanup(lambda: self.successResultOf(controller.stopService()))
         self.pass_time(2)
         row_of_it = News.get(News.server == "older")
-        self.assertEqual((row_of_it.text, row_of_it.at), ("Server older is gone: drained.", ended))
+        self.assertEqual((row_of_it.text, row_of_it.at), ("Server older has ended.", ended))
 
     def test_a_server_that_is_killed(self) -> None:
         """Its people move at once, and the news have the time of that: neither that of the page's
@@ -171,7 +171,8 @@ class WhenItHappened(MemoryCase):
         assert lost_at is not None
         self.assertGreater(lost_at, killed + self.policy.lost_after)
         stamps = {data["text"]: data["at"] for _, data in self.watcher().events("news")}
-        lost = f"Server {server[:8]} is lost: silent for more than {self.policy.lost_after:g} s."
+        patience = f"{self.policy.lost_after:g} s"
+        lost = f"Server {server[:8]} gave no sign of life for more than {patience}."
         self.assertAlmostEqual(stamps[lost], lost_at, delta=0.11)
 
 

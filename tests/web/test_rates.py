@@ -10,16 +10,17 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
-from bbs.core.values import Counter, DrainCause, State
+from bbs.core.values import Counter, DrainCause, LossCause, State
 from bbs.rules.fleet_admin import UNKNOWN_BLOCKER, Blocker, Hold
 from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import OPERATOR, HeardServer
+from bbs.storage.database import DiskSpace
 from bbs.web.context import ServiceInfo
 from bbs.web.history import OF_FLEET, OWN, POINTS, STEP, LastHour
 from bbs.web.poller import LAG_INTERVAL, NOTHING_SEEN, Durations, ReactorLag
 from bbs.web.rates import REMEMBERED, CounterRates, newly_failed, newly_ready
-from bbs.web.resources import column, in_sentences
+from bbs.web.resources import column, in_sentences, problems
 from bbs.web.snapshot import (
     MOST_SHOWN,
     REFUSED,
@@ -62,6 +63,8 @@ COUNTERS = tuple(map(Counter, NAMES))
 INFO = ServiceInfo(
     service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
 )
+
+KILLED = "ended: killed by SIGKILL"
 
 SERIES = (*OF_FLEET, *OWN, "joins_per_second", "leaves_per_second")
 
@@ -442,13 +445,35 @@ class Snapshots(SynchronousTestCase):
         draining = replace(SERVER, state=State.DRAINING)
         view = self.view(replace(QUIET, servers=(draining, SERVER, SERVER), waiting=2))
         self.assertEqual(
-            in_sentences(view, POLICY),
+            in_sentences(view, ()),
             "At 1970-01-01 00:16:39 UTC: servers: 2 ready, 1 draining; people online: 9; "
             "free places: 14; people waiting: 2.",
         )
-        sentences = in_sentences(replace(self.view(QUIET), database=False), POLICY)
+        away = replace(self.view(QUIET), database=False)
+        sentences = in_sentences(away, problems(away, INFO))
         self.assertIn("servers: none; ", sentences)
-        self.assertTrue(sentences.endswith(" The database is away: nobody can log in."))
+        self.assertTrue(sentences.startswith("ALARM: The database is away: nobody can log in"))
+        self.assertIn("Look at the database's log, and start it again.", sentences)
+
+    def test_why_a_server_ends_is_for_everybody_but_what_its_provider_says(self) -> None:
+        killed = replace(SERVER, state=State.LOST, cause=LossCause.ENDED, reason=KILLED)
+        refused = replace(killed, cause=LossCause.REFUSED, reason="refused: you are arn:aws:x")
+        seen = replace(QUIET, servers=(SERVER, killed, refused))
+        for operator, words in ((None, ""), ("liz", " (you are arn:aws:x)")):
+            told = [each["why"] for each in self.shown(seen, operator)["servers"]]
+            expected = f"could not be launched: the provider refused it{words}"
+            self.assertEqual(told, [None, "was killed (SIGKILL)", expected])
+
+    def test_the_disk_and_the_last_backup(self) -> None:
+        view = replace(self.view(replace(QUIET, backed_up=7.0)), disk=DiskSpace(5, 3, 9))
+        file = replace(INFO, has_file=True)
+        shown: Any = snapshot(view, file, None)
+        self.assertEqual(shown["disk"], {"free": 5, "floor": 3, "whole": 9})
+        self.assertEqual(shown["backup"], {"at": 7.0})
+        never: Any = snapshot(self.view(QUIET), file, None)
+        self.assertEqual((never["disk"], never["backup"]), (None, {"at": None}))
+        # Operators of a MySQL have their own tools, of which nothing is known.
+        self.assertIsNone(self.shown(QUIET)["backup"])
 
     def test_what_makes_another_one(self) -> None:
         first = LoginServerRow(id="a", logins=0, counts={}, version="0.3.0")
@@ -471,6 +496,8 @@ class Snapshots(SynchronousTestCase):
             {"refusal": Hold("over quota", 1.0)},
             {"usual": 2.0},
             {"who": {}},
+            {"backed_up": 1.0},
+            {"failures": 1},
         )
         for change in changes:
             other = replace(seen, **change)

@@ -176,10 +176,10 @@ class ACounterThatHasMore(LobbyCase):
         self.service.broker.away()
         self.pass_time(1)
         self.assertEqual(watcher.texts(), ["The broker is away: waves arrive later."])
-        self.assertIn(
-            'data-broker-away="The broker is away: waves arrive, seconds later than usual."',
-            self.browser().get("/").body,
-        )
+        words = "The broker is away: waves arrive, seconds later than usual"
+        [warning] = self.browser().get("/state").json["warnings"]
+        self.assertEqual(warning["text"], words)
+        self.assertIn(f"{words}. Look at its log", self.browser().get("/").body)
 
 
 class WithoutProvider(ServiceCase):
@@ -254,5 +254,8 @@ class TheBoard(ServiceCase):
     def test_the_page(self) -> None:
         body = self.browser().get("/").body
         self.assertIn("<title>bbs: the fleet</title>", body)
+        self.service.broker.away()
+        self.pass_time(2)
+        body = self.browser().get("/").body
         self.assertIn("broker is away: messages arrive, seconds later than usual.", body)
         self.assertIn("<th>Messages/s</th>", body)

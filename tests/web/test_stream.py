@@ -70,8 +70,8 @@ class Watching(PageCase):
             watcher.texts(),
             [
                 f"An operator asked to drain server {first[:8]}.",
-                f"Server {first[:8]} drains: asked for.",
-                f"Server {first[:8]} is gone: drained.",
+                f"Server {first[:8]} drains (takes nobody new): an operator asked for it.",
+                f"Server {first[:8]} has ended: an operator asked for it.",
             ],
         )
         Server.update(ended=Server.ended - GONE_SHOWN).where(Server.id == first).execute()

@@ -5,6 +5,23 @@ import {time} from "./words.js";
 
 export const find = (selector, within = document) => within.querySelector(selector);
 
+// Every state has a word, a shape and a colour, so that nobody depends on one of them.
+export const SHAPES = {
+  launching: "M8 2a6 6 0 0 1 0 12zM8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
+  warm: "M3 2h4v12H3zM9 2h4v12H9z",
+  ready: "M8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
+  draining: "M1 3h14L8 15z",
+  lost: "M3 1l5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z",
+  gone: "M2 7h12v2H2z",
+  asked: "M5 2l9 6-9 6z",
+  well: "M6.5 13L1 7.5l2-2 3.5 3.5 7-7 2 2z",
+  attention: "M8 1l7.5 14H.5zM7 6v4h2V6zM7 11v2h2v-2z",
+  alarm: "M8 0a8 8 0 1 0 0 16A8 8 0 1 0 8 0zM7 3v6h2V3zM7 11v2h2v-2z",
+};
+
+/** Draw a shape in the icon of `element`. */
+export const draw = (element, shape) => mark(find("path", element), "d", SHAPES[shape]);
+
 /** Set an element's text, never markup: texts may come from other people. */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -1,11 +1,11 @@
-// The row of figures: the present value of each, and a plot of its last hour.
+// The figures: the present value of each, and a plot of its last hour.
 //
 // Each plot is an SVG path drawn here: a library would be most of the 100 KB that the whole page
 // may have. An invisible range input lies over each plot: it moves through the hour by pointer,
 // touch and arrow keys alike, and tells a screen reader where it is. All plots share one moment, so
 // that the reader sees together what happened together.
 
-import {copy, fillBar, find, make, mark, put} from "./dom.js";
+import {copy, find, make, mark, put} from "./dom.js";
 import {counted, duration, number, spoken, time} from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -16,10 +16,13 @@ const sum = (values) => values.reduce((all, value) => all + value, 0);
 /** The number of servers that run: some in the table are gone, or stopped as warm ones are. */
 export const living = ({gone = 0, warm = 0, ...others}) => sum(Object.values(others));
 
+// What the kinds of errors mean whose names do not say so.
+const KINDS = {internal: " (a bug)", unavailable: " (no database, broker or place in time)"};
+
 /** The errors that occurred, by kind. */
 const kinds = (errors) => Object.entries(errors)
   .filter(([, count]) => count)
-  .map(([kind, count]) => `${number(count)} ${kind.replaceAll("-", " ")}`)
+  .map(([kind, count]) => `${number(count)} ${kind.replaceAll("-", " ")}${KINDS[kind] ?? ""}`)
   .join(", ");
 
 // The figure of a counter of the service.
@@ -31,37 +34,52 @@ const counter = (name) => {
   };
 };
 
-// Each figure: the name of its series, how to write a value, the present value, and a note.
-const figures = (counters) => [
-  {title: "People with a place", read: number, now: ({people}) => people,
-    whole: ({places}) => places, note: ({places}) => `of ${counted(places, "place", "places")}`},
+/** The servers in words for people who do not know the states. */
+const servers = ({states: {ready = 0, launching = 0, draining = 0, lost = 0, warm = 0}}) => [
+  [ready, "open"], [launching, "starting"], [draining, "ending"], [lost, "lost"],
+  [warm, "standing by"],
+].filter(([count]) => count).map(([count, word]) => `${number(count)} ${word}`).join(", ");
+
+// Each figure: the name of its series, how to write a value, the present value, a note, and what
+// it is, where the title does not say so.
+const FIRST = [
+  {series: "people", title: "People", read: number, now: ({people}) => people,
+    note: ({places}) => `of ${counted(places, "place", "places")}`},
+  {series: "servers", title: "Servers", read: number, now: ({states}) => living(states),
+    note: servers},
+  {series: "free_places", title: "Free places", read: number, now: (state) => state.free_places,
+    note: ({spare}) => `${number(spare)} or more are kept free`},
+  {series: "waiting", title: "People waiting", read: number, now: ({waiting}) => waiting.count,
+    note: ({waiting: {count, longest}}) => (count && longest !== null
+      ? `the first for ${duration(longest)}` : "")},
+];
+
+const more = (counters) => [
   {series: "connected", title: "Connected", read: number, now: ({connected}) => connected,
-    note: ({away}) => `${number(away)} away`},
+    note: ({away}) => `${number(away)} away`, means: "people whose client listens; who is away is "
+      + "logged in, and was idle for so long that others may have the place"},
   {series: "logins_per_minute", title: "Logins a minute", read: number,
     now: (state) => state.logins_per_minute},
   {series: "failed_logins_per_minute", title: "Failed logins a minute", read: number,
-    now: (state) => state.failed_logins_per_minute},
+    now: (state) => state.failed_logins_per_minute, means: "wrong passwords"},
   {series: "errors_per_minute", title: "Errors a minute", read: number,
     now: ({errors_per_minute: errors}) => sum(Object.values(errors)),
-    note: ({errors_per_minute: errors}) => kinds(errors)},
-  {series: "free_places", title: "Free places", read: number, now: (state) => state.free_places,
-    note: ({spare}) => `${number(spare)} kept spare`},
-  {series: "waiting", title: "People waiting", read: number, now: ({waiting}) => waiting.count},
+    note: ({errors_per_minute: errors}) => kinds(errors),
+    means: "requests that failed, and connections that were refused"},
   {series: "longest_wait", title: "Longest wait", read: duration,
-    now: ({waiting}) => waiting.longest},
-  {series: "servers", title: "Servers", read: number, now: ({states}) => living(states),
-    note: ({minimum, maximum}) =>
-      maximum ? `${number(minimum)} to ${number(maximum)}` : "run by hand"},
+    now: ({waiting}) => waiting.longest, means: "of those who wait for a place"},
   {series: "launches", title: "Launches", read: number,
-    now: ({launches}) => launches.last_hour, note: () => "in the last hour"},
+    now: ({launches}) => launches.last_hour, note: () => "in the last hour",
+    means: "servers that were started"},
   {series: "launch_seconds", title: "Time to launch", read: duration,
-    now: ({launches}) => launches.usual,
+    now: ({launches}) => launches.usual, means: "until a new server takes people",
     note: ({launches}) => `${number(launches.under_way)} under way`},
   ...counters.map(counter),
   {series: "database_time", title: "Database time", read: duration,
-    now: (state) => state.database_time, note: () => "this server's"},
-  {series: "reactor_lag", title: "Reactor lag", read: duration,
-    now: (state) => state.reactor_lag, note: () => "this server's"},
+    now: (state) => state.database_time,
+    means: "until the database has answered this login server"},
+  {series: "reactor_lag", title: "Reactor lag", read: duration, now: (state) => state.reactor_lag,
+    means: "how late this login server gets to its work; from 0.5 s on people notice"},
 ];
 
 /** The time of a sample in an hour. */
@@ -70,27 +88,36 @@ export function moment({end, step, series}, index) {
   return time(end - (samples.length - 1 - index) * step);
 }
 
+/** The index of the first sample of an hour, so that plots of a young service begin there. */
+export function beginning({series}) {
+  const all = Object.values(series);
+  const last = all[0].length - 1;
+  const firsts = all.map((samples) => samples.findIndex((value) => value !== null));
+  return Math.min(last - 1, ...firsts.filter((first) => first >= 0));
+}
+
 export class Figures {
-  /** Make the cards in `parent`, which names the counters of the service. */
-  constructor(parent) {
+  /** Make the first cards in `parent`, and the others in `others`, which names the counters of the
+   *  service. */
+  constructor(parent, others) {
     this.moment = null;  // The index of the sample that is looked at, null for none.
     this.history = null;
     this.plots = new Map();
-    const counters = parent.dataset.counters.split(" ").filter(Boolean);
-    this.cards = figures(counters).map((figure) => {
+    const counters = others.dataset.counters.split(" ").filter(Boolean);
+    const cards = (list, figures) => figures.map((figure) => {
       const card = copy("figure");
       put(find("h3", card), figure.title);
-      mark(find(".bar", card), "hidden", figure.whole ? null : "");
-      parent.append(card);
+      put(find(".means", card), figure.means ?? "");
+      list.append(card);
       return {...figure, card};
     });
+    this.cards = [...cards(parent, FIRST), ...cards(others, more(counters))];
   }
 
   /** Show a snapshot. */
   now(state) {
-    for (const {card, read, now, note, whole} of this.cards) {
+    for (const {card, read, now, note} of this.cards) {
       put(find("strong", card), read(now(state)));
-      if (whole) fillBar(card, now(state), whole(state));
       put(find(".note", card), note ? note(state) : "");
     }
   }
@@ -135,7 +162,10 @@ export class Figures {
   }
 
   draw() {
-    for (const [name, plot] of this.plots) plot.draw(this.history.series[name]);
+    const first = beginning(this.history);
+    for (const [name, plot] of this.plots) plot.draw(this.history.series[name], first);
+    const whole = first <= 0 ? "in the last hour" : `since ${this.when(first)}`;
+    put(find("#figures-title"), `Now, and ${whole}`);
     this.look(this.moment);
   }
 }
@@ -155,7 +185,6 @@ export class Plot {
     this.cursor = this.shape("cursor");
     this.input = make("input");
     this.input.type = "range";
-    this.input.min = 0;
     mark(this.input, "aria-label", `${title} over the last hour`);
     mark(this.input, "aria-describedby", this.range.id);
     find(".plot", card).append(this.svg, this.input);
@@ -178,12 +207,14 @@ export class Plot {
     input.addEventListener("pointermove", (event) => {
       const {left, width} = input.getBoundingClientRect();
       const along = Math.min(1, Math.max(0, (event.clientX - left) / width));
-      look(Math.round(along * Number(input.max)));
+      const [first, last] = [Number(input.min), Number(input.max)];
+      look(Math.round(first + along * (last - first)));
     });
     input.addEventListener("pointerleave", () => look(focused()));
   }
 
-  draw(samples) {
+  /** Draw the samples from the `first` on. */
+  draw(samples, first) {
     const last = samples.length - 1;
     const known = samples.filter((value) => value !== null);
     const top = Math.max(...known, 0) || 1;
@@ -193,17 +224,18 @@ export class Plot {
     let area = "";
     samples.forEach((value, x) => {
       if (value === null) return;
-      const first = x === 0 || samples[x - 1] === null;
-      const end = x === last || samples[x + 1] === null;
+      const begins = x === 0 || samples[x - 1] === null;
+      const ends = x === last || samples[x + 1] === null;
       // A single sample is a line without length; its round ends make it a dot.
-      if (first && end) dots += `M${x} ${y(value)}h0`;
-      else line += `${first ? "M" : "L"}${x} ${y(value)}`;
-      area += `${first ? `M${x} ${HEIGHT}L` : "L"}${x} ${y(value)}${end ? `V${HEIGHT}Z` : ""}`;
+      if (begins && ends) dots += `M${x} ${y(value)}h0`;
+      else line += `${begins ? "M" : "L"}${x} ${y(value)}`;
+      area += `${begins ? `M${x} ${HEIGHT}L` : "L"}${x} ${y(value)}${ends ? `V${HEIGHT}Z` : ""}`;
     });
-    mark(this.svg, "viewBox", `0 0 ${last} ${HEIGHT}`);
+    mark(this.svg, "viewBox", `${first} 0 ${last - first} ${HEIGHT}`);
     mark(this.line, "d", line);
     mark(this.dots, "d", dots);
     mark(this.area, "d", area);
+    this.input.min = first;
     this.input.max = last;
     this.summary = known.length
       ? `min ${this.read(Math.min(...known))}, max ${this.read(Math.max(...known))}`

@@ -38,6 +38,8 @@ export class Operator {
     if (before !== null && last !== this.last) this.refreshSoon();
     this.last = last;
     document.body.classList.toggle("operator", operator !== null);
+    find("#for-whom").hidden = !mayAct || operator !== null;
+    this.people.showOnline(operator === null ? [] : state.servers);
     this.button.hidden = !mayAct;
     put(this.button, operator === null ? "Log in" : "Log out");
     const name = mayAct ? visible(operator ?? "") : "Read only: no operator is set up.";
@@ -121,13 +123,21 @@ export class Operator {
       find("#actions"), actions,
       ({id}) => id,
       entry,
-      (item, action) => fill(item, action.at, said(action)),
+      (item, action) => fill(item, action.at, said(action), ["asked", "plain"]),
     );
   }
 }
 
+const DEEDS = {
+  launch: "started server", drain: "drained server", replace: "asked to replace",
+  "replace-cancel": "asked to keep", adopt: "took over fleet", backup: "made a backup",
+  restore: "restored a backup", kick: "logged out everywhere:", suspend: "suspended",
+  resume: "resumed", password: "gave a new password to", delete: "deleted the account",
+};
+
 /** An operator's action on a server or a person, in a line. */
 function said({operator, address, action, target, person, detail}) {
   const what = person === null ? short(target) : person;
-  return `${operator} from ${address}: ${action} ${what}${detail ? ` (${detail})` : ""}`;
+  const deed = `${operator} ${DEEDS[action] ?? action}${what && ` ${what}`}`;
+  return `${deed}${detail ? ` (${detail})` : ""}, from ${address}`;
 }

@@ -1,13 +1,13 @@
 // The operators' page: it shows what the server's stream says, and when the stream is lost.
 
-import {find, keepFocus, list, make, mark, put, reconcile} from "./dom.js";
-import {Figures, living} from "./figures.js";
+import {copy, draw, find, keepFocus, list, make, mark, put, reconcile} from "./dom.js";
+import {Figures} from "./figures.js";
 import {News} from "./news.js";
 import {Operator} from "./operator.js";
 import {ServerPlots} from "./server-plots.js";
 import {Servers} from "./servers.js";
 import {Stream} from "./stream.js";
-import {counted, duration, number, short, time, visible} from "./words.js";
+import {counted, duration, number, short, size, time, visible} from "./words.js";
 
 class Page {
   constructor() {
@@ -16,9 +16,10 @@ class Page {
     this.opened = null;  // When this page was opened, by the server's clock.
     this.last = null;  // The time of the last snapshot by the server's clock; `heard` is by ours.
     this.heard = 0;
-    this.crying = false;
+    this.level = "";
     this.lost = null;  // The timer that counts the seconds without a connection.
-    this.figures = new Figures(find("#figures ul"));
+    this.figures = new Figures(find("#figures ul"), find("#more-figures"));
+    arrange();
     this.plots = new ServerPlots();
     this.servers = new Servers(
       (server) => this.operator.askToDrain(server),
@@ -66,29 +67,25 @@ class Page {
     this.operator.show(state);
     this.figures.now(state);
     this.servers.show(state);
-    this.cry(state.alarms);
+    const {summary, alarms, warnings} = state;
+    const problems = [...alarms, ...warnings];
+    this.summarize(summary);
+    tell(find("#alarm"), "", problems.filter(({urgent}) => urgent));
+    tell(find("#alerts"), "alert", problems.filter(({urgent}) => !urgent));
+    put(find("#presence"), presence(state));
     put(find("#waiting"), waiting(state));
     list(find("#waiting-who"), (state.waiting.who ?? []).map(visible));
-    reconcile(find("#alerts"), troubles(state), (text) => text, () => make("p", "", "alert"), put);
+    showUpkeep(state);
     find("#fleet").classList.toggle("stale", !state.database);
   }
 
-  /** Show the alarms: what is wrong, and what to do. */
-  cry(alarms) {
-    this.crying = alarms.length > 0;
-    // Screen readers read out only what is new, as the same words stay the same elements.
-    reconcile(
-      find("#alarm"), alarms, ({cause}) => cause,
-      () => {
-        const line = make("p");
-        line.append(make("strong"), " ", make("span"));
-        return line;
-      },
-      (line, {text, todo}) => {
-        put(find("strong", line), `${visible(text)}.`);
-        put(find("span", line), todo);
-      },
-    );
+  /** Show the service in one sentence. */
+  summarize({level, text}) {
+    this.level = level;
+    const line = find("#summary");
+    mark(line, "class", level);
+    draw(line, level === "unknown" ? "gone" : level);
+    put(find("strong", line), visible(text));
     this.entitle();
   }
 
@@ -113,6 +110,8 @@ class Page {
     tick();
     this.lost = setInterval(tick, 1000);
     put(find("#as-of"), "Not live");
+    // What was well may not be so any more.
+    this.summarize({level: "unknown", text: "Not known: this page has lost its server."});
     this.dim(true);
   }
 
@@ -132,7 +131,7 @@ class Page {
   /** Show what is most urgent in the title, for a reader of another page. */
   entitle() {
     if (this.lost !== null) document.title = this.title.replace(/:.*/, ": not connected");
-    else document.title = this.crying ? `ALARM – ${this.title}` : this.title;
+    else document.title = this.level === "alarm" ? `ALARM – ${this.title}` : this.title;
   }
 }
 
@@ -145,33 +144,72 @@ function waiting({waiting: {count, longest}, launches}) {
   return `${who}${since}.${launch}`;
 }
 
-/** The problems, in sentences. */
-function troubles(state) {
-  const {database, broker, refusal, states, maximum, fleet_at: seen} = state;
-  const crying = state.alarms.map(({cause}) => cause);
-  const texts = [];
-  if (!database) {
-    const since = seen ? ` The fleet is shown as of ${time(seen)}.` : "";
-    texts.push(`The database is away: nobody can log in.${since}`);
+/** Who has a place, in a sentence. */
+function presence({people, connected, away}) {
+  const others = away
+    ? ` ${counted(away, "more is", "more are")} logged in without a place, idle for long.` : "";
+  return `${counted(people, "person has", "people have")} a place; ${number(connected)} of them `
+    + `listen now.${others}`;
+}
+
+/** Show problems in a region: what is wrong, and what to do. */
+function tell(region, className, problems) {
+  // Screen readers read out only what is new, as the same words stay the same elements.
+  reconcile(
+    region, problems, ({cause}) => cause,
+    () => {
+      const line = make("p", "", className);
+      line.append(make("strong"), " ", make("span"));
+      return line;
+    },
+    (line, {text, todo}) => {
+      put(find("strong", line), `${visible(text)}.`);
+      put(find("span", line), visible(todo));
+    },
+  );
+}
+
+const OLD = 7 * 86400;  // Seconds after which a backup is old.
+
+// The shapes of facts in good, middling and bad order.
+const UPKEEP = {good: "well", warn: "attention", bad: "alarm"};
+
+/** Show the free disk and the last backup, where they are known. */
+function showUpkeep({at, service, disk, backup}) {
+  const facts = [];
+  if (disk) {
+    const {free, floor, whole} = disk;
+    const text = `Disk: ${size(free)} of ${size(whole)} are free; ${size(floor)} have to be.`;
+    facts.push({key: "disk", text, look: free < floor ? "bad" : free < 2 * floor ? "warn" : "good"});
   }
-  // Each service declares what arrives late then.
-  if (!broker) texts.push(find("#alerts").dataset.brokerAway);
-  if (refusal) {
-    const {reason, until} = refusal;
-    const why = crying.includes("refused") ? "" : `: ${visible(reason)}`;
-    texts.push(`No server can be launched${why}. The next try is at ${time(until)}.`);
+  if (backup) {
+    const never = `Last backup: never. Make one: ${service} backup FILE`;
+    const age = backup.at === null ? Infinity : Math.max(0, at - backup.at);
+    const text = backup.at === null ? never : `Last backup: ${duration(Math.floor(age))} ago.`;
+    facts.push({key: "backup", text, look: age > OLD ? "warn" : "good"});
   }
-  if (state.fleet?.copy_of) {
-    const {id, copy_of: before} = state.fleet;
-    texts.push(`This is fleet ${id}, whose database is a copy of fleet ${before}'s, or was moved. `
-      + `If that fleet no longer runs, "${state.service} fleet adopt" makes this fleet `
-      + `${before} again.`);
-  }
-  // A maximum of 0 means that operators run the fleet by hand.
-  if (maximum && state.waiting.count && !crying.includes("maximum") && living(states) >= maximum) {
-    texts.push(`People wait, and the fleet is at its maximum of ${number(maximum)} servers.`);
-  }
-  return texts;
+  reconcile(find("#upkeep"), facts, ({key}) => key, () => {
+    const item = copy("event");
+    find("time", item).remove();
+    return item;
+  }, (item, {text, look}) => {
+    mark(item, "class", look);
+    draw(item, UPKEEP[look]);
+    put(find("span", item), text);
+  });
+}
+
+/** Have the figures behind the people on a narrow screen, for the eye, the keyboard and a screen
+ *  reader alike. */
+function arrange() {
+  const narrow = matchMedia("(max-width: 54rem)");
+  const place = () => {
+    const focus = document.activeElement;
+    find(narrow.matches ? "#events" : "#fleet").before(find("#figures"));
+    focus.focus();  // What moves loses it.
+  };
+  narrow.addEventListener("change", place);
+  place();
 }
 
 new Page();

@@ -9,6 +9,8 @@ const STATES = {
   suspended: "suspended", offline: "offline",
 };
 
+const ONLINE = 200;  // Names that are listed at most.
+
 export class People {
   /** `done()` is called after an action. */
   constructor(done) {
@@ -43,6 +45,27 @@ export class People {
     for (const element of document.querySelectorAll(".whose")) put(element, "");
     this.name = null;
     this.visit += 1;  // Drops the answers to earlier requests.
+  }
+
+  /** Show who has a place on one of `servers`. */
+  showOnline(servers) {
+    const names = [...new Set(servers.flatMap(({who}) => who ?? []))].sort();
+    reconcile(
+      find("#online"), names.slice(0, ONLINE), (name) => name, (name) => this.link(name), () => {},
+      () => find("#people-title").focus(),
+    );
+    const more = names.length - ONLINE;
+    put(find("#more-online"), more > 0 ? `And ${number(more)} more: search for them.` : "");
+  }
+
+  /** A list item with a person's name, which opens the person. */
+  link(name) {
+    const item = make("li");
+    const button = make("button", visible(name), "link");
+    button.type = "button";
+    button.addEventListener("click", () => this.open(name));
+    item.append(button);
+    return item;
   }
 
   // Search.
@@ -80,11 +103,8 @@ export class People {
   }
 
   entry({name}) {
-    const item = make("li");
-    const button = make("button", visible(name), "link");
-    button.type = "button";
-    button.addEventListener("click", () => this.open(name));
-    item.append(button, " ", make("small"));
+    const item = this.link(name);
+    item.append(" ", make("small"));
     return item;
   }
 

@@ -1,7 +1,7 @@
 // The last hour of one server: its people and its counters.
 
 import {copy, find, make, put} from "./dom.js";
-import {moment, Plot} from "./figures.js";
+import {beginning, moment, Plot} from "./figures.js";
 import {number, short, spoken, visible} from "./words.js";
 
 const TITLES = {people: "People"};
@@ -63,7 +63,7 @@ export class ServerPlots {
     for (const [series, samples] of Object.entries(history.series)) {
       if (!this.plots.has(series)) this.plots.set(series, this.create(series));
       const {plot, card} = this.plots.get(series);
-      plot.draw(samples);
+      plot.draw(samples, beginning(history));
       put(find("strong", card), number(samples.at(-1)));
     }
     this.look(this.at ?? null);

@@ -1,20 +1,21 @@
 // The table of servers. A row stays the same row, in its place, whatever changes; new servers come
 // last.
 
-import {copy, fillBar, find, list, make, mark, put, reconcile} from "./dom.js";
+import {copy, draw, fillBar, find, list, make, mark, put, reconcile} from "./dom.js";
 import {Finding} from "./finding.js";
 import {counted, duration, NOTHING, number, short, spoken, visible} from "./words.js";
 
-// Every state has a word, a shape and a colour, so that nobody depends on one of them.
-const SHAPES = {
-  launching: "M8 2a6 6 0 0 1 0 12zM8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
-  warm: "M3 2h4v12H3zM9 2h4v12H9z",
-  ready: "M8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
-  draining: "M1 3h14L8 15z",
-  lost: "M3 1l5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z",
-  gone: "M2 7h12v2H2z",
+const ORDER = ["launching", "warm", "ready", "draining", "lost", "gone"];
+
+// What a state means, where the server itself gives no reason.
+const MEANINGS = {
+  launching: "takes people when it is ready",
+  warm: "stands by, stopped, for a crowd",
+  ready: "takes people",
+  draining: "takes nobody new, and ends when it is empty",
+  lost: "does not answer: its people get other places",
+  gone: "has ended",
 };
-const ORDER = Object.keys(SHAPES);
 
 export class Servers {
   /** `drain(server)` drains a server, `plots(server, button)` shows its last hour. */
@@ -70,6 +71,7 @@ export class Servers {
     name.append(visible(short(id)), rest);
     mark(rest, "aria-hidden", "true");
     mark(name, "title", visible(id));
+    mark(find(".more summary", row), "aria-label", `More about ${visible(short(id))}`);
     const plots = find(".plots", row);
     mark(plots, "aria-label", `Plots of ${visible(short(id))}`);
     plots.addEventListener("click", () => this.plots(this.known.get(id), plots));
@@ -87,7 +89,9 @@ export class Servers {
     put(find(".address", row), visible(server.address ?? "no address yet"));
     put(find(".place", row), place(server));
     put(find(".instance", row), visible(server.instance ?? ""));
-    mark(find("path", row), "d", SHAPES[state] ?? SHAPES.gone);
+    const after = server.ready_after;
+    put(find(".began", row), after === null ? "" : `ready after ${duration(after)}`);
+    draw(find(".state", row), ORDER.includes(state) ? state : "gone");
     put(find("b", row), state);
     put(find(".reason", row), reason(server));
     put(find(".age", row), duration(server.age));
@@ -115,10 +119,10 @@ export class Servers {
   }
 
   updateWho(row, who) {
-    const details = find("details", row);
+    const details = find(".who", row);
     details.hidden = !who?.length;
-    mark(find("summary", row), "aria-label", `Who is on ${row.dataset.key.slice(0, 8)}`);
-    list(find("ul", row), (who ?? []).map(visible));
+    mark(find("summary", details), "aria-label", `Who is on ${row.dataset.key.slice(0, 8)}`);
+    list(find("ul", details), (who ?? []).map(visible));
   }
 
   leave(row) {
@@ -145,14 +149,14 @@ function ago(seconds) {
   return seconds < 1 ? "just now" : `${duration(seconds)} ago`;
 }
 
-function reason({state, reason: why, ready_after: after, ...server}) {
+function reason({state, reason: why, why: explained, ...server}) {
   // A server that drains names the reason itself.
   const marked = server.replace_asked && !server.drain_asked;
   const replaced = marked && ["launching", "warm", "ready"].includes(state) && "to be replaced";
-  if (why) return visible(replaced ? `${why}, ${replaced}` : why);
-  if (state === "ready" && server.drain_asked) return "to be drained";
-  if (replaced) return replaced;
-  return state === "ready" && after !== null ? `ready after ${duration(after)}` : "";
+  const told = visible(explained ?? why);
+  if (told) return replaced ? `${told}, ${replaced}` : told;
+  if (state === "ready" && server.drain_asked) return "to be drained: its people move";
+  return replaced || (MEANINGS[state] ?? "");
 }
 
 /** The effect of draining a server, for the question before. */

@@ -35,6 +35,13 @@ export function duration(seconds) {
   return `${whole} s`;
 }
 
+/** A number of bytes: "312 GiB". */
+export function size(bytes) {
+  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(bytes || 1) / 10)));
+  return `${number(bytes / 1024 ** power)} ${units[power]}`;
+}
+
 /** A number with as many digits as make sense. */
 export function number(value) {
   if (value === null) return NOTHING;

@@ -155,7 +155,8 @@ def _publish_in(
     return Published(own, event, [(channel, False)], members)
 
 
-def delete_post(caller: Caller, number: str) -> posts.Published:
+@costs(deliveries=Published.price)
+def delete_post(caller: Caller, number: str) -> Published:
     """Remove a post of the caller's, or one in a group that the caller owns. Its replies stay."""
     post = _find_readable(caller, number)
     if caller.id not in (post.writer, post.owner_of_group):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
+from typing import ClassVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ from bbs.client import (
     Waiting,
 )
 from bbs.client.catalog import CommandCatalog
-from bbs.client.replies import read_line
+from bbs.client.replies import ServiceReply, read_line
 from bbs.framework import Line, Notice
 from bbs.testing import Link
 from bbs.ui import output
@@ -752,3 +753,54 @@ class WrapTests(SynchronousTestCase):
             self.assertGreater(len(slices), text.count("\u2028"))
             if edge is not None:
                 self.assertGreaterEqual(indent, 2)
+
+
+class OfPosts(SynchronousTestCase):
+    """Posts with their numbers, and what is new."""
+
+    POST: ClassVar[dict[str, object]] = {
+        "post": 7,
+        "id": "ann",
+        "message": "hello",
+        "time": 1764086400.0,
+        "to": None,
+        "replies": 2,
+    }
+
+    def lines(self, people: bool = True, **members: object) -> list[str]:
+        reply = ServiceReply({"status": 0, **members})
+        return [each.text for each in output.reply_entries(face, reply, "bob", people=people)]
+
+    def test_a_thread(self) -> None:
+        reply = {**self.POST, "post": 8, "id": "bob", "message": "a\x1bb", "to": 7, "replies": 0}
+        for people in (True, False):
+            self.assertEqual(
+                self.lines(people, post=[self.POST, reply, {"post": 5, "deleted": True}]),
+                [
+                    "7 ann: hello (replies: 2)",
+                    "8 bob, in reply to 7: a\\x1bb",
+                    "5 was deleted",
+                ],
+            )
+        self.assertEqual(self.lines(post=[]), ["No posts"])
+
+    def test_posts_of_before_are_as_before(self) -> None:
+        post = {"id": "ann", "message": "hello", "post": 7, "time": 1764086400.0}
+        self.assertEqual(self.lines(False, post=[post]), ["ann: hello"])
+
+    def test_what_is_new(self) -> None:
+        nothing: dict[str, object] = {"messages": 0, "invitations": 0, "posts": 0}
+        nothing |= {"groups": [], "announcements": []}
+        self.assertEqual(self.lines(new=nothing), ["Nothing new"])
+        groups = [{"group": "chess", "posts": 3}, {"group": "go", "posts": 1}]
+        told = [{"announcement": 1, "text": "Maintenance at noon", "time": 1764086400.0}]
+        new = {"messages": 1, "invitations": 2, "posts": 1000, "groups": groups}
+        self.assertEqual(
+            self.lines(new={**new, "announcements": told}),
+            [
+                "1 message waits; 2 invitations wait; 1,000 or more new posts: posts",
+                "chess: 3 unread",
+                "go: 1 unread",
+                "Announcement: Maintenance at noon",
+            ],
+        )

@@ -12,12 +12,13 @@ MySQL commits each change by itself, and servers of version 2 go on meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 
-from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length, rows
+from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length, rows, skeletons
 
 if TYPE_CHECKING:
     from bbs.framework import Migrator
@@ -30,7 +31,7 @@ MariaDB makes a table of a list, and no longer uses an index for it."""
 
 LAST_ID = 2**63 - 1  # the largest id: behind every user and every message
 
-VERSION = 5  # of these tables
+VERSION = 6  # of these tables
 OLDEST = 3  # version whose programs can work on them
 
 
@@ -199,6 +200,23 @@ class Told(Table):
         indexes = ((("user", "other"), True),)
 
 
+class Skeleton(Table):
+    """What the name of `user` looks like: each of its skeletons, as `skeleton_digests` has them. An
+    account that a server of version 5 makes while it runs beside has none."""
+
+    digest = peewee.CharField(32)
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+
+    class Meta:
+        primary_key = peewee.CompositeKey("digest", "user")
+
+
+def skeleton_digests(name: str) -> Sequence[str]:
+    """Digests of the skeletons of `name`, which may be longer than a database's key."""
+    texts = [each.encode("utf-8", "replace") for each in sorted(skeletons(name))]
+    return [blake2b(each, digest_size=16).hexdigest() for each in texts]
+
+
 # In the order in which they can be made.
 MODELS: tuple[type[Table], ...] = (
     Relationship,
@@ -210,6 +228,7 @@ MODELS: tuple[type[Table], ...] = (
     Inbox,
     Delivery,
     Told,
+    Skeleton,
 )
 
 
@@ -266,9 +285,17 @@ def _to_5(migrator: Migrator) -> None:
     migrator.create_table(Told)
 
 
-STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}  # the migration to each version
+def _to_6(migrator: Migrator) -> None:
+    """Add what names look like."""
+    migrator.create_table(Skeleton)
+    _fill_skeletons()
+
+
+STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6}
+"""The migration to each version."""
 
 MESSAGES_AT_ONCE = 5000  # ids of messages that one statement changes, or looks through
+USERS_AT_ONCE = 500  # users whose names one statement adds
 MEMBERS_AT_ONCE = 250  # memberships in one statement; SQLite limits the depth of an expression
 
 
@@ -317,6 +344,18 @@ def _fill_membership_starts() -> None:
         Membership.update(after=peewee.Case(Membership.id, after)).where(
             Membership.id.in_([number for number, _ in after])
         ).execute()
+
+
+def _fill_skeletons() -> None:
+    """Add the skeletons of all users."""
+    last = 0
+    while found := rows(
+        User.select(User.id, User.name).where(User.id > last).order_by(User.id).limit(USERS_AT_ONCE)
+    ):
+        made = [(digest, user) for user, name in found for digest in skeleton_digests(name)]
+        added = Skeleton.insert_many(made, (Skeleton.digest, Skeleton.user))
+        added.on_conflict_ignore().execute()
+        last = found[-1][0]
 
 
 def _ranges() -> Iterator[tuple[int, int]]:

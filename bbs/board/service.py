@@ -8,9 +8,9 @@ from bbs.board import (
     friends,
     groups,
     history,
-    inboxes,
     messages,
     models,
+    names,
     posts,
     user_stats,
 )
@@ -91,9 +91,10 @@ board = Service(
     feed=Feed(
         messages.open_mailbox, messages.fetch, messages.note_delivered, expire=messages.expire
     ),
-    on_register=inboxes.make,
+    on_register=names.on_register,
     on_login=user_stats.on_login,
     on_delete=messages.forget_reader,
+    settings=names.Board,
     sweep=friends.forget_told,
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",

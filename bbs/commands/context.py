@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from bbs.commands.service import Service
 from bbs.core import audit, tracing
@@ -122,7 +123,8 @@ class ServerContext:
 
     `parts` say which kind of server it is. `watchers` are the connections that said `events`.
     `wall` stamps stored values (seconds since the epoch); people can set that clock, so it does not
-    measure times. `described` is the service's presentation in the reply to `commands`.
+    measure times. `described` is the service's presentation in the reply to `commands`, and
+    `settings` the section of the configuration that the service declares.
     """
 
     service: Service
@@ -137,6 +139,7 @@ class ServerContext:
     parts: LoginServerParts | AppServerParts
     timing: Timing
     described: Mapping[str, object] = field(default_factory=dict)
+    settings: Any = None
     traces: RequestTraces = field(default_factory=RequestTraces)
 
     @property
@@ -154,6 +157,14 @@ class ServerContext:
         if isinstance(self.parts, AppServerParts):
             return self.parts
         raise LookupError("this is a login server")
+
+    @property
+    def on_register(self) -> Callable[[int], object] | None:
+        """The service's rule for new accounts, with the settings if the service declares some."""
+        rule = self.service.on_register
+        return (
+            rule if rule is None or self.settings is None else partial(rule, settings=self.settings)
+        )
 
 
 @dataclass(frozen=True)
@@ -181,6 +192,11 @@ class Ask:
     def database(self) -> Database:
         """Runs rules: `await ask.database.run(rule, …)`."""
         return self.home.database
+
+    @property
+    def settings(self) -> Any:
+        """The section of the configuration that the service declares; None without one."""
+        return self.home.settings
 
     async def tell(
         self,

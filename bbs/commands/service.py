@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from bbs.core.values import Counter, is_for_threads
 from bbs.delivery.feed import Feed
@@ -51,7 +52,11 @@ class Service:
     :param oldest: the oldest version whose programs can work on today's tables, and so run together
         with today's while a service is upgraded server by server; 0: none but today's.
     :param feed: its durable events.
-    :param on_register: called with the id of a new user, in the transaction that makes the account.
+    :param settings: a section of the configuration: a frozen dataclass of `setting`s. The name of
+        the section is that of the class in lower case. Handlers have it as `ask.settings`.
+    :param on_register: called with the id of a new user, in the transaction that makes the account;
+        of a service with settings, also with `settings=`, the loaded section. A refusal that it
+        raises refuses the registration.
     :param on_login: called with the id of a user who logs in, and the time of the user's last visit
         (seconds since the epoch; None if unknown), in the transaction that begins the session.
         Returns members of the reply to `login`, with names that `login` does not use
@@ -90,6 +95,7 @@ class Service:
     greeting: str = ""
     client: str = ""
     counters: Sequence[str | Counter] = ()
+    settings: type[Any] | None = None
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
@@ -116,11 +122,26 @@ class Service:
         ):
             if not is_right:
                 raise ValueError(f"{self.name}: {needed}")
+        self._check_settings()
         schema = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest)
         counted = MappingProxyType({each.name: each for each in self._read_counters()})
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "counted", counted)
         derive(self, "schema", schema)
+
+    def _check_settings(self) -> None:
+        if self.settings is None:
+            return
+        # Imported here, as plugins of services without settings load no configuration.
+        from bbs.config.sections import OWN_SECTIONS
+        from bbs.config.settings import keys_of, name_of
+
+        try:
+            keys_of(self.settings)
+        except TypeError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+        if (section := name_of(self.settings)) in OWN_SECTIONS:
+            raise ValueError(f"{self.name}: the section [{section}] is the framework's own")
 
     def _read_counters(self) -> Sequence[Counter]:
         """The counters, with a `Counter` for each name."""

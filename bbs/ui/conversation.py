@@ -8,7 +8,7 @@ shows its output (`IScreen`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import SentLine
-from bbs.client.errors import ClientError, TurnedAway
+from bbs.client.errors import ClientError, GivenUp, TurnedAway
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id
 from bbs.client.request import FRAMEWORK, ClientRequest
 from bbs.core.addresses import Address
@@ -36,7 +36,16 @@ from bbs.ui.interpreter import (
     similar_command,
 )
 from bbs.ui.output import event_entry, notices_line, problem_line, visible
-from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords
+from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords, without_password
+from bbs.ui.unsent import (
+    GIVEN_UP,
+    OF_SERVICE,
+    failed_line,
+    refused_line,
+    typed_line,
+    unsent_line,
+    unsent_lines,
+)
 
 
 @dataclass(frozen=True)
@@ -82,12 +91,13 @@ class ServerStatus:
         before = self._servers.get(user, address)
         unheard_of = user not in self._servers
         self._servers[user] = address
+        whose = f" of {visible(user)}" if len(self._servers) > 1 else ""
         if address is None:
-            self._screen.problem(f"The server {before} is lost. Looking for another…")
+            self._screen.problem(f"Connection{whose} lost. Reconnecting…")
         else:
             self.waiting = None
             if not unheard_of and before != address:
-                self._screen.notice(f"{visible(user)} is served at {address} now.")
+                self._screen.notice(f"Reconnected{whose and f' as {visible(user)}'}.")
         self._screen.changed()
 
 
@@ -95,8 +105,8 @@ PASSIVE = ("listen", "events")  # commands that a conversation carries out by it
 ENDING = ("exit", "quit")  # commands that end the conversation
 LEAVING = ("logout", "delete")  # commands that log their user out
 
+GAVE_UP = "Given up."
 GAVE_UP_PLACE = "Given up waiting for an app server."
-GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
 
 class Conversation:
@@ -121,7 +131,8 @@ class Conversation:
         self._confirmation = Confirmation()
         self._chat = Chat(client, screen)
         self._leaving = ""
-        self._sent = False
+        self._line = ""
+        self._request_made: ClientRequest | None = None
         self._over = False
         self._more_builtins = builtins
         client.on_waiting(self._status.set_waiting)
@@ -175,8 +186,14 @@ class Conversation:
         """End all connections; users stay logged in at the service."""
         return self.client.close()
 
+    def drop(self, lines: Iterable[str | None]) -> None:
+        """Say that the lines that waited are not sent; None is one that was typed hidden."""
+        self._chat.forget_missed()
+        for words in unsent_lines(lines):
+            self.screen.problem(words)
+
     async def _carry_out(self, line: str, as_text: bool) -> bool:
-        self._sent = False
+        self._line, self._request_made = without_password(line), None
         try:
             if self._chat.reject_missed(line, as_text):
                 pass  # Its talk has ended, and it is no command.
@@ -184,20 +201,39 @@ class Conversation:
                 await self._say(line)
             else:
                 await self._do(line)
-        except CancelledError:
-            if self._status.searching or not self._sent:
-                self.screen.notice("Given up.")  # Nothing was sent to the server in question.
-            else:
-                self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP_ANSWER)
+        except CancelledError as problem:
+            self._report_given_up(was_sent=isinstance(problem, GivenUp))
         except PromptCancelled:
-            self.screen.notice("Given up.")
+            self.screen.notice(GAVE_UP)
         except UsageError as problem:
             self.screen.problem(str(problem))
         except ClientError as problem:
-            self.screen.problem(problem_line(problem))
+            self.screen.problem(failed_line(self._line, problem, self._speaker))
+        except Exception:
+            why = "a fault of this client"
+            self.screen.problem(unsent_line(self._line, why, known=False, speaker=self._speaker))
+            raise
         finally:
             self._status.set_waiting(None)
         return not self._over
+
+    @property
+    def _speaker(self) -> str:
+        """The user of the last request, if several are here."""
+        request, several = self._request_made, len(self.users) > 1
+        return request.user if several and request is not None else ""
+
+    def _report_given_up(self, was_sent: bool) -> None:
+        request = self._request_made
+        if self.status.waiting:
+            self.screen.notice(GAVE_UP_PLACE)
+        elif request is None or request.harmless:
+            self.screen.notice(GAVE_UP)
+        else:
+            speaker = self._speaker
+            self.screen.problem(
+                unsent_line(self._line, GIVEN_UP, known=not was_sent, speaker=speaker)
+            )
 
     async def _do(self, line: str) -> None:
         if self.talk and is_said(line):
@@ -232,6 +268,7 @@ class Conversation:
             self.screen.notice("Messages come by themselves here.")
             return
         self._leaving = request.user if name in LEAVING else ""
+        self._line = typed_line(request, self._line)
         try:
             histories = self.client.vocabulary.presentation.histories
             with self._chat.loading() if name in histories else nullcontext():
@@ -243,7 +280,7 @@ class Conversation:
         if reply.ok and name == "login":
             await self._logged_in(words[1], reply)
         elif reply.ok and name in LEAVING:
-            self._forget(request.user)
+            self._leave(request.user)
         elif reply.ok and request.is_complete:
             self._update_talks(request)
 
@@ -264,16 +301,18 @@ class Conversation:
 
     def _show(self, request: ClientRequest, reply: ServiceReply) -> None:
         user = request.user
+        if reply.code in OF_SERVICE and not request.harmless:
+            return self.screen.problem(refused_line(self._line, reply, _reason(reply), self._speaker))
         past = request.name in self.client.vocabulary.presentation.histories and reply.ok
         if past and self._chat.show(user, reply):
-            return
+            return None
         if not reply.ok and len(self.users) > 1 and user in self.users:
             said = f"{user}: {reply.message or 'Failed'}"
             reply = replace(reply, members={**reply.members, "message": said})
-        self.screen.reply(request, reply)
+        return self.screen.reply(request, reply)
 
     async def _request(self, request: ClientRequest) -> ServiceReply:
-        self._sent = True
+        self._request_made = request
         reply = await self.client.request(request.line)
         info = self.client.vocabulary.commands.get(request.name)
         if info is None or reply.code != WrongUsage.code:
@@ -336,17 +375,25 @@ class Conversation:
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
+    def _leave(self, user: str) -> None:
+        """Forget a user who left; what was typed for the talk is no command of another user."""
+        talk = self.talk if user == self.current else None
+        self._forget(user)
+        if talk is not None:
+            self._chat.miss(f"{user} is logged out", next_too=False)
+
     def _was_logged_out(self, user: str) -> None:
         if user == self._leaving:
-            return self._forget(user)
+            return self._leave(user)
         self.screen.notice(f"{visible(user)} was logged out.")
-        was_current = user == self.current
+        was_current, talk = user == self.current, self.talk
         self._forget(user)
         if was_current and self.users:
             # Lines that were typed already must not be sent as another user.
             self.become(None)
             self.screen.notice(f"use NAME to go on as {' or '.join(map(visible, self.users))}.")
-        return None
+        if was_current and talk is not None:
+            self._chat.miss(f"{user} was logged out")
 
     def _received(self, user: str, message: ChatMessage) -> None:
         # A message to a room reaches its sender too, who has just typed it.
@@ -371,15 +418,25 @@ class Conversation:
     async def begin_talk(self, partner: Partner) -> None:
         await self._chat.begin(self.current or "", partner)
 
+    def talk_failed(self) -> None:
+        """Keep the lines that wait, which were typed for a talk that did not begin, from being
+        carried out as commands or said to another partner."""
+        self._chat.miss("the talk did not begin", next_too=False)
+
     def end_talk(self) -> None:
         self._chat.end()
         self.screen.changed()
 
     async def _say(self, text: str) -> None:
+        self._line = text
         request = self._chat.request(self.current or "", text)
         reply = await self._request(request)
         if not reply.ok:
-            self._chat.report_refused(request, reply, len(self.users) > 1)
+            self.screen.problem(refused_line(text, reply, _reason(reply), self._speaker))
+
+
+def _reason(reply: ServiceReply) -> str:
+    return reply.message or "Failed"
 
 
 def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
@@ -395,7 +452,12 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
         return conversation.become(user)
 
     async def talk(words: Sequence[str]) -> None:
-        await conversation.begin_talk(await _find_partner(conversation, words))
+        try:
+            partner = await _find_partner(conversation, words)
+        except (ClientError, UsageError):
+            conversation.talk_failed()
+            raise
+        await conversation.begin_talk(partner)
 
     def end(words: Sequence[str]) -> None:
         _require_words(words, 0)

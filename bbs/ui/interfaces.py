@@ -44,6 +44,9 @@ class IScreen(Interface):
     def ask_password(prompt: str) -> Deferred[str]:
         """Read a password without showing it; fails with `PromptCancelled`. May be cancelled."""
 
+    def queued() -> int:
+        """How many lines the person has entered that wait behind the present one."""
+
     def changed() -> None:
         """Draw the prompt again: the current user, the server or the unread counts changed."""
 

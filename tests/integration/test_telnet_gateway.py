@@ -283,8 +283,8 @@ class TelnetTests(GatewayCase):
         telnet.type("half a line")
         await telnet.prompts("ann> half a line")
         os.kill(service.pid_of(server["id"]), signal.SIGKILL)
-        await telnet.shows("is lost. Looking for another")
-        await telnet.shows("ann is served at", START_TIMEOUT)
+        await telnet.shows("Connection lost. Reconnecting…")
+        await telnet.shows("Reconnected.", START_TIMEOUT)
         await telnet.prompts("ann> half a line")
 
     async def test_the_gateway_stops_in_words(self) -> None:

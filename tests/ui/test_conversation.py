@@ -36,6 +36,7 @@ class Paper:
         self.passwords: list[str | None] = []
         self.changes = 0
         self.for_you: list[bool] = []
+        self.waiting = 0
 
     def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
         self.lines += reply_lines(self.vocabulary.presentation, reply)
@@ -63,6 +64,9 @@ class Paper:
         self.prompts.append(prompt)
         password = self.passwords.pop(0)
         return fail(PromptCancelled()) if password is None else succeed(password)
+
+    def queued(self) -> int:
+        return self.waiting
 
     def changed(self) -> None:
         self.changes += 1
@@ -168,7 +172,7 @@ class Names(ConversationCase):
     def test_logged_out_without_an_answer(self) -> None:
         self.type("login ann pw")
         self.lose_answer("logout")
-        self.assertIn("It is not known whether", self.type("logout")[0])
+        self.assertIn("! May not have been sent: logout (", self.type("logout")[0])
         self.assertIsNone(self.conversation.current)
 
     def test_an_account_is_not_removed_by_a_slip(self) -> None:
@@ -366,8 +370,8 @@ class Servers(ConversationCase):
         self.assertEqual(self.conversation.status, Status(lost=True))
         self.network.advance(3.0)
         self.assertEqual(self.conversation.status, Status(APP_2))
-        lost = f"! The server {APP_1} is lost. Looking for another…"
-        self.assertEqual(self.paper.lines, [lost, f"* ann is served at {APP_2} now."])
+        lost = "! Connection lost. Reconnecting…"
+        self.assertEqual(self.paper.lines, [lost, "* Reconnected."])
 
     def test_waiting_is_over_when_one_is_found(self) -> None:
         self.type("login ann pw")
@@ -396,13 +400,13 @@ class Servers(ConversationCase):
         self.network.advance(3.0)
         registering.cancel()
         self.assertTrue(self.successResultOf(registering))
-        self.assertEqual(self.paper.lines[1:], ["* Given up."])
+        self.assertEqual(self.paper.lines[1:], ["! Not sent: register dan (given up)"])
 
     def test_moved(self) -> None:
         self.type("login ann pw")
         self.paper.lines.clear()
         self.drain(APP_1)
-        self.assertEqual(self.paper.lines, [f"* ann is served at {APP_2} now."])
+        self.assertEqual(self.paper.lines, ["* Reconnected."])
 
     def test_waiting_is_told_and_given_up(self) -> None:
         self.service.boots = False
@@ -437,7 +441,7 @@ class Servers(ConversationCase):
         waiting = self.begin("post hello")
         waiting.cancel()
         self.assertTrue(self.successResultOf(waiting))
-        given_up = "* Given up: whether it was carried out is not known."
+        given_up = "! May not have been sent: post hello (given up)"
         self.assertEqual(self.paper.lines, [given_up])
         self.assertEqual(self.conversation.current, "ann")
 
@@ -448,7 +452,8 @@ class Servers(ConversationCase):
         waiting = self.begin("post hello")
         self.network.advance(31.0)
         self.assertTrue(self.successResultOf(waiting))
-        self.assertIn("It is not known whether", self.paper.lines[-1])
+        lost = "! May not have been sent: post hello (no reply)"
+        self.assertEqual(self.paper.lines[-1], lost)
 
 
 class Alone(ConversationCase):

@@ -173,6 +173,9 @@ class GatewayConnection(Protocol):
         else:
             self._state.close()
 
+    def unread(self) -> bytes:
+        return self._unread
+
     def has_asked(self) -> None:
         on_asked, self.on_asked = self.on_asked, None
         if on_asked is not None:

@@ -189,6 +189,7 @@ class IGatewaySession(Interface):
 
     is_busy: bool = Attribute("Whether a line is being carried out.")
     talks: bool = Attribute("Whether a line that is entered now is a message (without a slash).")
+    queued: int = Attribute("How many lines wait behind the one that is carried out.")
 
     def prompt() -> tuple[str, EditBuffer | None]:
         """The prompt, and the line being typed."""
@@ -209,7 +210,7 @@ class IGatewaySession(Interface):
         """The completions of the end of a text."""
 
     def give_up() -> None:
-        """Cancel the line that is being carried out."""
+        """Cancel the line that is being carried out, drop those that wait, and say so."""
 
     def leave() -> None:
         """End the session as the person wishes."""
@@ -342,6 +343,9 @@ class GatewayScreen:
 
     def ask_password(self, prompt: str) -> Deferred[str]:
         return self._session.ask_password(prompt)
+
+    def queued(self) -> int:
+        return self._session.queued
 
     def changed(self) -> None:
         self._session.changed()

@@ -33,11 +33,13 @@ from bbs.protocols.telnet import TelnetCommand
 from bbs.ui.completion import Completion, completions
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.editor import EditBuffer
-from bbs.ui.gateway.keyboard import InputLine, InputQueue, Keyboard
-from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, named
+from bbs.ui.gateway.keyboard import Answer, InputLine, InputQueue, Keyboard
+from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, PeerKind, named
 from bbs.ui.gateway.screen import PROMPT, GatewayScreen, IGatewaySession, LineDisplay, prompt_text
 from bbs.ui.interfaces import BuiltinCommand, PromptCancelled, UsageError
 from bbs.ui.output import Timestamps, waiting_line
+from bbs.ui.prompts import count_questions
+from bbs.ui.unsent import unsent_lines
 
 
 def gateway_commands(
@@ -231,6 +233,8 @@ MOST_FAILURES = 5  # consecutive wrong passwords that end a session
 
 OBTRUSIVE = "Too much negotiation. Bye!"
 
+TYPED_AHEAD = "what you typed after that"
+
 GREETING = """\
 {} Press Enter to begin.
 login NAME to log in, register NAME to make an account; help lists all commands."""
@@ -263,6 +267,7 @@ class GatewaySession:
         self._running: Deferred[bool] | None = None
         self._pace = LinePace(context, host)
         self._failures = 0
+        self._unanswered = 0  # passwords of a pipe that the present line has not asked for yet
         self._blocked = self._ended = False
         times = Timestamps(context.wall)
         self._screen = GatewayScreen(clock, context.vocabulary, times, self._display, self)
@@ -324,17 +329,28 @@ class GatewaySession:
 
     def end(self, words: str) -> None:
         if not self._ended:
+            self._ended = True
+            begun = self._keyboard.visible_line if self._display.edits else None
+            unread = self._unread_lines()
+            self.give_up()
+            self._drop([*unread, begun.text if begun else ""])
             self._display.show(words)
             self._transport.close()
             self.close()
+
+    def _unread_lines(self) -> Sequence[InputLine]:
+        """What came too late to be taken: a pipe's lines, or a note where there were keys."""
+        unread = self._transport.unread()
+        if self.peer.kind is PeerKind.PIPE:
+            return unread.split(b"\n")
+        return [TYPED_AHEAD] if unread or self.lines.is_full else []
 
     def close(self) -> Deferred[None]:
         """Release everything, and show nothing more."""
         self._ended = True
         self._screen.end()
-        self.lines.clear()
-        self.lines.end()
         self.give_up()
+        self.lines.end()
         self._pace.end()
         return self._conversation.close() if self._conversation else succeed(None)
 
@@ -362,6 +378,7 @@ class GatewaySession:
         return self._running is not None or (self._pace.pause is not None and bool(self.lines))
 
     async def _carry_out(self, line: str) -> bool:
+        self._expect_answers(line, False)
         try:
             self._running = self._converse().carry_out(line)
             return await self._running
@@ -370,6 +387,7 @@ class GatewaySession:
             self._screen.show("That did not work, for a reason that the gateway's log has.")
         finally:
             self._running = None
+            self._unanswered = 0
             self._keyboard.line_is_over()
             self._screen.draw_soon()
         return True
@@ -380,9 +398,36 @@ class GatewaySession:
         talk = self._conversation.talk if self._conversation else None
         return at_once and talk is not None
 
+    @property
+    def queued(self) -> int:
+        return sum(not isinstance(line, Answer) for line in self.lines)
+
     def give_up(self) -> None:
+        dropped = self.lines.clear()  # First, as the next would be carried out otherwise.
         if self._running is not None:
             self._running.cancel()
+        self._drop(dropped)
+
+    def _drop(self, lines: Iterable[InputLine]) -> None:
+        """Say that these lines are not sent, without the passwords among them."""
+        shown: list[str | None] = []
+        for line in lines:
+            text = self._text(line)
+            is_answer = isinstance(line, Answer) or self._unanswered > 0
+            shown.append(None if is_answer else text)
+            self._expect_answers(text, is_answer)
+        if self._conversation is not None:
+            self._conversation.drop(shown)
+        else:
+            for words in unsent_lines(shown):
+                self._screen.problem(words)
+
+    def _expect_answers(self, text: str, is_answer: bool) -> None:
+        """Count the lines of a pipe that are answers to the questions of a line before them."""
+        if is_answer:
+            self._unanswered = max(0, self._unanswered - 1)
+        elif self.peer.kind is PeerKind.PIPE:
+            self._unanswered = count_questions(text, users=False)
 
     def leave(self) -> None:
         self.end("Bye!")
@@ -446,6 +491,7 @@ class GatewaySession:
             self._keyboard.asked = False
         if line is None:
             raise PromptCancelled
+        self._unanswered = max(0, self._unanswered - 1)
         return self._text(line)
 
     def changed(self) -> None:

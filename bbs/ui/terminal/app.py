@@ -44,7 +44,6 @@ from bbs.ui.terminal.interfaces import (
     ITerminalApp,
     SetAside,
 )
-from bbs.ui.terminal.keys import lines_of
 from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme, width
@@ -97,13 +96,13 @@ class LineQueue:
         if self._running is None:
             Deferred.fromCoroutine(self._work())
 
-    def give_up(self) -> int:
-        """Cancel the line that is being carried out and drop the waiting ones; returns how many."""
-        count = len(self._lines)
+    def give_up(self) -> Sequence[str]:
+        """Cancel the line that is being carried out, and drop the waiting ones; returns these."""
+        dropped = [line.text for line in self._lines]
         self._lines.clear()
         if self._running is not None:
             self._running.cancel()
-        return count
+        return dropped
 
     async def _work(self) -> None:
         while self._lines:
@@ -116,8 +115,8 @@ class LineQueue:
                 goes_on = True
             self._running = self.line = None
             if not goes_on:
+                self._owner.leave()  # It shows what is left.
                 self._lines.clear()
-                self._owner.leave()
 
 
 @dataclass(frozen=True)
@@ -230,6 +229,7 @@ class TerminalApp:
     _question: _Question | None = None
     _hidden: bool = False
     _over: bool = False
+    unsent: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.conversation = Conversation(self._client, self)
@@ -252,7 +252,7 @@ class TerminalApp:
                 except SetAside:
                     pass
                 except EOFError:
-                    self._over = True
+                    self.leave()
             self._scrollback.flush()
 
     async def _next_prompt(self) -> None:
@@ -329,8 +329,12 @@ class TerminalApp:
             self._editor.set_aside()
 
     def leave(self) -> None:
-        """End the app; while it still looks for the service, `run` fails with CancelledError."""
+        """End the app; while it still looks for the service, `run` fails with CancelledError. What
+        is not sent is shown, and kept in `unsent`."""
+        if self._over:
+            return
         self._over = True
+        self.conversation.drop(self.queue.give_up())
         self._connecting.cancel()
         self._overlay.end()
         self._editor.end()
@@ -338,8 +342,8 @@ class TerminalApp:
     def interrupt(self) -> None:
         if not self.queue.under_way:
             self.notice(HOW_TO_END)
-        elif unsent := self.queue.give_up():
-            self.notice(f"Not sent: {lines_of(unsent)} behind it.")
+        else:
+            self.conversation.drop(self.queue.give_up())
 
     # ITerminalApp
 
@@ -403,7 +407,12 @@ class TerminalApp:
         self._show(theme.notice(text))
 
     def problem(self, text: str) -> None:
+        if self._over:
+            self.unsent.append(text)
         self._scrollback.add(theme.problem(text))
+
+    def queued(self) -> int:
+        return self.queue.unsent
 
     def ask_password(self, prompt: str) -> Deferred[str]:
         if self._password is not None and self._has_password(self.queue.under_way):

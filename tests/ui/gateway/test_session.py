@@ -9,9 +9,9 @@ from twisted.logger import capturedLogs, formatEventAsClassicLogText
 from bbs.config import Configuration
 from bbs.core.addresses import Address
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.ui.conversation import GAVE_UP_ANSWER
+from bbs.ui.conversation import GAVE_UP
 from bbs.ui.gateway.keyboard import MOST_COMPLETED
-from tests.client.case import APP_1, APP_2, LOGIN, SECRET, TRUSTING, failure
+from tests.client.case import APP_1, LOGIN, SECRET, TRUSTING, failure
 from tests.ui.gateway.case import AGREED, REFUSED, WELCOME, GatewayCase, window
 
 BACKSPACE, CTRL_C, CTRL_D, CTRL_L, CTRL_U = "\x7f", "\x03", "\x04", "\x0c", "\x15"
@@ -108,11 +108,8 @@ class PipeTests(GatewayCase):
 
     def test_a_line_too_long_is_said_and_forgotten(self) -> None:
         nc = self.pipe("x" * 300, "ping")
-        self.assertTrue(
-            nc.text.endswith(
-                "Line too long: over 200 bytes. Nothing of it is sent.\nbbs> Pong!\nbbs> "
-            )
-        )
+        said = f"Not sent: {'x' * 60}… (the line is over 200 bytes)\nbbs> Pong!\nbbs> "
+        self.assertTrue(nc.text.endswith(said))
 
 
 class TelnetTests(GatewayCase):
@@ -257,7 +254,7 @@ class TelnetTests(GatewayCase):
         answer()
         telnet.settle()
         self.assertIn("You are logged in as ann; log out first.", telnet.shown())
-        self.assertIn("Not sent: 1 behind it.", telnet.shown())
+        self.assertIn("Not sent: 1 hidden line", telnet.shown())
         self.assertNotIn(b"SECRET", telnet.socket.value())
         self.assertIn("Encoding: UTF-8", telnet.shown())
         telnet.send("po")
@@ -268,7 +265,8 @@ class TelnetTests(GatewayCase):
         telnet = self.telnet()
         telnet.send("ping\r\0login ann\r\0SECRET\r\0login ann\r\0SEC")
         telnet.send(CTRL_C)
-        self.assertIn("Not sent: 3 behind it.", telnet.shown())
+        self.assertIn("Not sent: login ann", telnet.shown())
+        self.assertIn("Not sent: 1 hidden line", telnet.shown())
         telnet.send("help")
         self.assertEqual(telnet.last(), "bbs> help")
         self.assertNotIn(b"SEC", telnet.socket.value())
@@ -361,9 +359,10 @@ class TelnetTests(GatewayCase):
         telnet = self.telnet("login ann 1")
         telnet.send("x" * 150)
         telnet.send("y" * 100)
-        self.assertIn("Line too long: over 200 bytes. Nothing of it is sent.", telnet.shown())
+        said = f"Not sent: {'x' * 60}… (the line is over 200 bytes)"
+        self.assertIn(said, "".join(telnet.shown()))
         telnet.send("z" * 100 + "\r\0")
-        self.assertEqual(str(telnet.shown()).count("Line too long"), 1)
+        self.assertEqual(str(telnet.shown()).count("over 200 bytes"), 1)
         self.assertEqual(telnet.last(), "ann>")
         self.assertEqual(self.asked("x" * 150), [])
 
@@ -417,7 +416,7 @@ class GivingUpTests(GatewayCase):
         telnet.send("ng\r\0" + CTRL_C)
         self.assertEqual(
             telnet.shown()[-3:],
-            ["Not sent: 1 behind it.", "Given up waiting for an app server.", "bbs>"],
+            ["Given up waiting for an app server.", "Not sent: ping", "bbs>"],
         )
         self.pass_on()
         telnet.send("login ann 1\r\0")
@@ -445,7 +444,7 @@ class GivingUpTests(GatewayCase):
         self.network.away.add(LOGIN)
         telnet = self.telnet("login ann 1")
         telnet.send(CTRL_C)
-        self.assertEqual(telnet.shown()[-2:], [GAVE_UP_ANSWER, "bbs>"])
+        self.assertEqual(telnet.shown()[-2:], [GAVE_UP, "bbs>"])
 
 
 class BadDayTests(GatewayCase):
@@ -475,7 +474,7 @@ class BadDayTests(GatewayCase):
         self.network.advance(70.0)
         self.assertEqual(
             telnet.shown()[-2:],
-            [f"cannot reach {LOGIN}: connection refused", "bbs>"],
+            ["Not sent: login ann (no connection)", "bbs>"],
         )
 
     def test_the_app_server_is_lost_and_another_is_found(self) -> None:
@@ -486,8 +485,8 @@ class BadDayTests(GatewayCase):
         self.assertEqual(
             telnet.shown()[-3:],
             [
-                f"The server {APP_1} is lost. Looking for another…",
-                f"ann is served at {APP_2} now.",
+                "Connection lost. Reconnecting…",
+                "Reconnected.",
                 "ann> half a li",
             ],
         )

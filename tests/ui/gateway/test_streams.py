@@ -99,6 +99,7 @@ class Typist:
     """A keyboard at a peer, with nobody who carries anything out."""
 
     is_busy = talks = False
+    queued = 0
 
     def __init__(self) -> None:
         self.sent = b""
@@ -125,6 +126,9 @@ class Typist:
 
     def ask_password(self, prompt: str) -> Deferred[str]:
         raise NotImplementedError
+
+    def unread(self) -> bytes:
+        return b""
 
     def nothing(self) -> None:
         """Nobody wants to know."""

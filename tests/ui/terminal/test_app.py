@@ -258,7 +258,8 @@ class FaceTests(FaceCase):
         self.hold("ping")
         self.type("ping", "login ann\nhelp", PromptCancelled())
         self.assertEqual(self.typist.asked, "line")
-        self.assertIn("Not sent: 2 lines behind it.", self.typist.printed)
+        self.assertIn("Not sent: login ann", self.typist.printed)
+        self.assertIn("Not sent: help", self.typist.printed)
         self.type("ping", "login ann")
         self.face.interrupt()
         self.assertEqual(self.typist.asked, "line")
@@ -309,7 +310,7 @@ class FaceTests(FaceCase):
         self.network.advance(0.1)
         self.assertEqual(
             self.typist.printed,
-            ["Given up: whether it was carried out is not known.", "Not sent: 2 lines behind it."],
+            ["Given up.", "Not sent: list-friend", "Not sent: help"],
         )
         self.type("ping")
         self.face.interrupt()
@@ -528,9 +529,9 @@ class QueueTests(SynchronousTestCase):
     def test_given_up(self) -> None:
         self.answers["a"] = Deferred(lambda waiting: waiting.callback(True))
         self.add(["a", "b", "c"])
-        self.assertEqual(self.queue.give_up(), 2)
+        self.assertEqual(self.queue.give_up(), ["b", "c"])
         self.assertEqual((self.begun, self.queue.under_way), (["a"], ""))
-        self.assertEqual(self.queue.give_up(), 0)
+        self.assertEqual(self.queue.give_up(), [])
         self.add(["d"])
         self.assertEqual(self.begun, ["a", "d"])
 

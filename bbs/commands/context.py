@@ -162,9 +162,9 @@ class ServerContext:
     def on_register(self) -> Callable[[int], object] | None:
         """The service's rule for new accounts, with the settings if the service declares some."""
         rule = self.service.on_register
-        return (
-            rule if rule is None or self.settings is None else partial(rule, settings=self.settings)
-        )
+        if rule is not None and self.settings is not None:
+            return partial(rule, settings=self.settings)
+        return rule
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class Service:
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     oldest: int = 0
     feed: Feed | None = None
-    on_register: Callable[[int], object] | None = None
+    on_register: Callable[..., object] | None = None
     on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
@@ -266,7 +266,7 @@ def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
     yield from ((name, f"aliases: {alias}") for alias, name in presentation.aliases.items())
     yield from ((where.split(" ")[0], "complete") for where in presentation.complete)
     for each in presentation.choices:
-        names = (*each.lists, *each.added_by, *each.removed_by)
+        names = (*each.lists, *each.added_by, *each.removed_by, *each.lookalike_lists)
         yield from ((name, f"choices {each.name}") for name in names)
     for talk in presentation.talks:
         names = (talk.send, talk.history, *talk.ended_by)

@@ -16,6 +16,7 @@ from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import partner_name
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
+from bbs.core.confusables import skeletons
 from bbs.protocols.presentation import Choices, Talk, member
 from bbs.ui.chat import is_said
 from bbs.ui.interpreter import HIDDEN, resolve_alias
@@ -40,6 +41,8 @@ class NameCache:
     _vocabulary: CommandCatalog
     _shared: dict[str, Names] = field(default_factory=dict)
     _own: dict[str, dict[str, Names]] = field(default_factory=dict)
+    # By user and choices, the names by what they look like; made when needed.
+    _looks: dict[tuple[str, str], dict[str, list[str]]] = field(default_factory=dict)
 
     def names(self, user: str | None, choices: str) -> Sequence[str]:
         """A user's names for some choices; none for a user who is not logged in here."""
@@ -56,6 +59,7 @@ class NameCache:
 
     def forget(self, user: str) -> None:
         self._own.pop(user, None)
+        self._looks.clear()
 
     def learn(self, request: ClientRequest, reply: ServiceReply) -> None:
         """Learn from the reply to a user's command."""
@@ -91,6 +95,42 @@ class NameCache:
             if each.name == talk.choices:
                 self._add(user, each, partner_name(self._vocabulary.presentation, user, message))
 
+    def lookalikes_in(
+        self, user: str, event: Mapping[str, object]
+    ) -> Iterator[tuple[str, Choices, str]]:
+        """The names in an event for a user that look like another of the user's names: each with
+        the choices that the other is of, and the other."""
+        kind = str(event.get("event"))
+        for each in self._vocabulary.presentation.choices:
+            name = member(event, each.lookalike_events.get(kind, ""))
+            if isinstance(name, str):
+                yield from self._lookalikes(user, each, (name,))
+
+    def lookalikes_listed(
+        self, request: ClientRequest, reply: ServiceReply
+    ) -> Iterator[tuple[str, Choices, str]]:
+        """The same for the names in the list of a reply."""
+        for each in self._vocabulary.presentation.choices:
+            name = each.lookalike_lists.get(request.name)
+            if name is not None:
+                names = _listed(reply, name, each.key) or ()
+                yield from self._lookalikes(request.user, each, names)
+
+    def _lookalikes(
+        self, user: str, choices: Choices, names: Iterable[str]
+    ) -> Iterator[tuple[str, Choices, str]]:
+        looks = self._looks.get((user, choices.name))
+        if looks is None:
+            looks = self._looks[user, choices.name] = {}
+            for known in self.names(user, choices.name):
+                for skeleton in skeletons(known):
+                    looks.setdefault(skeleton, []).append(known)
+        for name in names:
+            found = (known for each in skeletons(name) for known in looks.get(each, ()))
+            other = next((known for known in found if known != name), None)
+            if other is not None and name != user:
+                yield name, choices, other
+
     def _of(self, user: str, choices: Choices) -> Names:
         where = self._shared if choices.shared else self._own[user]
         return where.setdefault(choices.name, {})
@@ -101,10 +141,13 @@ class NameCache:
             kept = dict.fromkeys(typed[:MOST_SHARED] if choices.shared else typed)
             self._of(user, choices).clear()
             self._of(user, choices).update(kept)
+            self._looks.clear()
 
     def _add(self, user: str, choices: Choices, name: str) -> None:
         if not _can_be_typed(name):
             return
+        if name not in self._of(user, choices):
+            self._looks.clear()
         self._of(user, choices)[name] = None
         for each in self._vocabulary.presentation.choices:
             if each.name == choices.within:
@@ -115,6 +158,7 @@ class NameCache:
             self._of(user, choices).clear()
         else:
             self._of(user, choices).pop(name, None)
+        self._looks.clear()
 
 
 def _can_be_typed(name: str) -> bool:

@@ -23,12 +23,13 @@ from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting,
 from bbs.client.request import FRAMEWORK, ClientRequest
 from bbs.core.addresses import Address
 from bbs.protocols.commands import WrongUsage
-from bbs.protocols.presentation import Presentation, member
+from bbs.protocols.presentation import Choices, Presentation, member
 from bbs.ui.chat import Chat, Partner, is_for, is_said
 from bbs.ui.completion import NameCache, fetch_partners, listed_commands, usage
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
 from bbs.ui.interpreter import (
     HIDDEN,
+    IRREVOCABLE,
     aliases_of,
     interpret,
     parse_line,
@@ -36,7 +37,13 @@ from bbs.ui.interpreter import (
     similar_command,
 )
 from bbs.ui.output import event_entry, notices_line, problem_line, visible
-from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords, without_password
+from bbs.ui.prompts import (
+    Confirmation,
+    confirm_deletion,
+    lacks_passwords,
+    with_passwords,
+    without_password,
+)
 from bbs.ui.unsent import (
     GIVEN_UP,
     OF_SERVICE,
@@ -105,6 +112,8 @@ PASSIVE = ("listen", "events")  # commands that a conversation carries out by it
 ENDING = ("exit", "quit")  # commands that end the conversation
 LEAVING = ("logout", "delete")  # commands that log their user out
 
+MOST_WARNED = 1000  # names that are remembered; beyond that, a warning may come again
+
 GAVE_UP = "Given up."
 GAVE_UP_PLACE = "Given up waiting for an app server."
 
@@ -133,6 +142,7 @@ class Conversation:
         self._leaving = ""
         self._line = ""
         self._request_made: ClientRequest | None = None
+        self._warned: set[tuple[str, str]] = set()  # users, and names that look like another
         self._over = False
         self._more_builtins = builtins
         client.on_waiting(self._status.set_waiting)
@@ -260,13 +270,26 @@ class Conversation:
     async def _ask(self, line: str) -> None:
         request = await interpret(self, self._confirmation, line)
         name, words = request.name, request.words
-        if name == "login" and self.single_user and self.current:
-            raise UsageError(f"You are logged in as {visible(self.current)}; log out first.")
+        alone = self.current if self.single_user else None
+        if name == "login" and alone and alone not in words[1:2]:
+            raise UsageError(f"You are logged in as {visible(alone)}; log out first.")
         if lacks_passwords(request):
             request = await parse_line(self, await with_passwords(self.screen, request))
         if name in PASSIVE:
             self.screen.notice("Messages come by themselves here.")
             return
+        if name in IRREVOCABLE and self.users:
+            await self._confirm_deletion(request)
+        await self._ask_service(request)
+
+    async def _confirm_deletion(self, request: ClientRequest) -> None:
+        if request.user not in self.users or len(request.words) > 2:
+            raise UsageError(f"Usage: {usage(self, request.info)}" if request.info else "")
+        self.screen.discard_lines()  # None of them may answer the question.
+        await confirm_deletion(self.screen, request.user)
+
+    async def _ask_service(self, request: ClientRequest) -> None:
+        name, words = request.name, request.words
         self._leaving = request.user if name in LEAVING else ""
         self._line = typed_line(request, self._line)
         try:
@@ -279,10 +302,20 @@ class Conversation:
         self.known.learn(request, reply)
         if reply.ok and name == "login":
             await self._logged_in(words[1], reply)
+        elif reply.ok and name == "register":
+            await self._registered(*words[1:])
         elif reply.ok and name in LEAVING:
+            if name in IRREVOCABLE:
+                self.screen.discard_lines()  # They were for an account that is gone.
             self._leave(request.user)
         elif reply.ok and request.is_complete:
+            self._warn(request.user, self.known.lookalikes_listed(request, reply))
             self._update_talks(request)
+
+    async def _registered(self, user: str, password: str) -> None:
+        """Log a new user in, unless the only user here is another."""
+        if not (self.single_user and self.current):
+            await self._ask_service(await parse_line(self, f"login {user} {password}"))
 
     def _update_talks(self, request: ClientRequest) -> None:
         """Mark a partner as read after a message to them; end the talks that a command ends."""
@@ -302,7 +335,9 @@ class Conversation:
     def _show(self, request: ClientRequest, reply: ServiceReply) -> None:
         user = request.user
         if reply.code in OF_SERVICE and not request.harmless:
-            return self.screen.problem(refused_line(self._line, reply, _reason(reply), self._speaker))
+            return self.screen.problem(
+                refused_line(self._line, reply, _reason(reply), self._speaker)
+            )
         past = request.name in self.client.vocabulary.presentation.histories and reply.ok
         if past and self._chat.show(user, reply):
             return None
@@ -372,6 +407,7 @@ class Conversation:
         self.known.forget(user)
         self._status.forget(user)
         self._chat.unread.pop(user, None)
+        self._warned = {each for each in self._warned if each[0] != user}
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
@@ -405,6 +441,7 @@ class Conversation:
     def _show_message(self, user: str, message: ChatMessage) -> None:
         self.known.learn_partner(user, message)
         self.screen.message(user, message, is_for(user, message))
+        self._warn(user, self.known.lookalikes_in(user, message.members))
         self._chat.count(user, message, user == self.current)
 
     def _event(self, user: str, event: ServiceEvent) -> None:
@@ -414,6 +451,20 @@ class Conversation:
                 self._chat.part(user, talk, (name,), user == self.current, unasked=True)
         if event_entry(self.client.vocabulary.presentation, event).text:
             self.screen.event(user, event)
+        self._warn(user, self.known.lookalikes_in(user, event.members))
+
+    def _warn(self, user: str, lookalikes: Iterable[tuple[str, Choices, str]]) -> None:
+        """Say of each of these names, once, that it only looks like another of the user's."""
+        for name, choices, other in lookalikes:
+            if (user, name) in self._warned:
+                continue
+            if len(self._warned) >= MOST_WARNED:
+                self._warned.clear()
+            self._warned.add((user, name))
+            to = f"{visible(user)}: " if len(self.users) > 1 else ""
+            label = visible(choices.label or choices.name)
+            both = ", but another one" if name in self.known.names(user, choices.name) else ""
+            self.screen.problem(f"{to}{visible(name)} is not your {label} {visible(other)}{both}.")
 
     async def begin_talk(self, partner: Partner) -> None:
         await self._chat.begin(self.current or "", partner)

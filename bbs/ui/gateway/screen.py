@@ -203,6 +203,12 @@ class IGatewaySession(Interface):
     def ask_password(prompt: str) -> Deferred[str]:
         """Read a password (`IScreen`)."""
 
+    def ask_line(prompt: str) -> Deferred[str]:
+        """Read the answer to a question (`IScreen`)."""
+
+    def discard_lines() -> None:
+        """Drop the lines that wait (`IScreen`)."""
+
     def changed() -> None:
         """Draw the prompt again (`IScreen`)."""
 
@@ -343,6 +349,12 @@ class GatewayScreen:
 
     def ask_password(self, prompt: str) -> Deferred[str]:
         return self._session.ask_password(prompt)
+
+    def ask_line(self, prompt: str) -> Deferred[str]:
+        return self._session.ask_line(prompt)
+
+    def discard_lines(self) -> None:
+        self._session.discard_lines()
 
     def queued(self) -> int:
         return self._session.queued

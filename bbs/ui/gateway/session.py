@@ -38,7 +38,7 @@ from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, PeerKi
 from bbs.ui.gateway.screen import PROMPT, GatewayScreen, IGatewaySession, LineDisplay, prompt_text
 from bbs.ui.interfaces import BuiltinCommand, PromptCancelled, UsageError
 from bbs.ui.output import Timestamps, waiting_line
-from bbs.ui.prompts import count_questions
+from bbs.ui.prompts import TOO_SOON, count_questions
 from bbs.ui.unsent import unsent_lines
 
 
@@ -481,18 +481,43 @@ class GatewaySession:
         return Deferred.fromCoroutine(self._ask_password(prompt))
 
     async def _ask_password(self, prompt: str) -> str:
-        self._question = prompt if self.peer.edits_here else f"(it will show) {prompt}"
         self._keyboard.asked = True
+        try:
+            answer = await self._answer(
+                prompt if self.peer.edits_here else f"(it will show) {prompt}"
+            )
+        finally:
+            self._keyboard.asked = False
+        self._unanswered = max(0, self._unanswered - 1)
+        return answer
+
+    def ask_line(self, prompt: str) -> Deferred[str]:
+        return Deferred.fromCoroutine(self._ask_line(prompt))
+
+    async def _ask_line(self, prompt: str) -> str:
+        seconds = self._context.clock.seconds
+        begun = seconds()
+        while True:
+            answer = await self._answer(prompt)
+            if seconds() - begun >= TOO_SOON:
+                return answer
+            self._drop([answer])
+
+    async def _answer(self, prompt: str) -> str:
+        self._question = prompt
         self._screen.draw_soon()
         try:
             line = await self.lines.next()
         finally:
             self._question = ""
-            self._keyboard.asked = False
         if line is None:
             raise PromptCancelled
-        self._unanswered = max(0, self._unanswered - 1)
         return self._text(line)
+
+    def discard_lines(self) -> None:
+        dropped = self.lines.clear()
+        self._keyboard.line_is_over()  # It expects no passwords of theirs any more.
+        self._drop(dropped)
 
     def changed(self) -> None:
         if self._ended or self._conversation is None:

@@ -33,7 +33,7 @@ from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.output import OLDER, problem_line, visible
-from bbs.ui.prompts import HOW_TO_END, changes_password, count_questions
+from bbs.ui.prompts import HOW_TO_END, TOO_SOON, changes_password, count_questions
 from bbs.ui.terminal import theme
 from bbs.ui.terminal.interfaces import (
     Fragments,
@@ -96,10 +96,15 @@ class LineQueue:
         if self._running is None:
             Deferred.fromCoroutine(self._work())
 
-    def give_up(self) -> Sequence[str]:
-        """Cancel the line that is being carried out, and drop the waiting ones; returns these."""
+    def drop(self) -> Sequence[str]:
+        """Drop the waiting lines, and return them."""
         dropped = [line.text for line in self._lines]
         self._lines.clear()
+        return dropped
+
+    def give_up(self) -> Sequence[str]:
+        """Cancel the line that is being carried out, and drop the waiting ones; returns these."""
+        dropped = self.drop()
         if self._running is not None:
             self._running.cancel()
         return dropped
@@ -206,6 +211,7 @@ def begins_talk(line: str) -> bool:
 class _Question:
     prompt: str
     answer: Deferred[str]
+    asked: float = 0.0  # when, in seconds of the clock
 
 
 @implementer(IScreen, ITerminalApp)
@@ -226,7 +232,8 @@ class TerminalApp:
     pager: IPager | None = None
     _past: tuple[str, Partner] | None = None
     _looks_back: bool = False
-    _question: _Question | None = None
+    _question: _Question | None = None  # its answer is typed hidden
+    _line_question: _Question | None = None  # the next line answers it
     _hidden: bool = False
     _over: bool = False
     unsent: list[str] = field(default_factory=list)
@@ -271,7 +278,12 @@ class TerminalApp:
         return self._answer(answer)
 
     def _enqueue(self, text: str) -> None:
-        texts = text.split("\n")
+        question, texts = self._line_question, text.split("\n")
+        if question is not None:
+            if self._clock.seconds() - question.asked < TOO_SOON:
+                return self.conversation.drop(texts)
+            self._line_question = None
+            return question.answer.callback(text)
         pasted = len(texts) > 1
         self.queue.add(QueuedLine(each, pasted, self._questions(each, pasted)) for each in texts)
 
@@ -348,6 +360,8 @@ class TerminalApp:
     # ITerminalApp
 
     def prompt(self, columns: int) -> str:
+        if self._line_question is not None:
+            return self._line_question.prompt
         conversation = self.conversation
         user, talk, status = conversation.current, conversation.talk, conversation.status
         unread, elsewhere = conversation.unread, conversation.unread_elsewhere
@@ -355,10 +369,10 @@ class TerminalApp:
         return prompt_text(state, columns)
 
     def hint(self, line: str) -> str:
-        return hint(self.conversation, line)
+        return "" if self._line_question else hint(self.conversation, line)
 
     def completions(self, line: str) -> Sequence[Completion]:
-        return completions(self.conversation, line)
+        return () if self._line_question else completions(self.conversation, line)
 
     def is_command(self, line: str) -> bool:
         return not (self.conversation.talk and is_said(line))
@@ -426,6 +440,20 @@ class TerminalApp:
         else:
             self._editor.set_aside()
         return question.answer
+
+    def ask_line(self, prompt: str) -> Deferred[str]:
+        def withdraw(_: Deferred[str]) -> None:
+            self._line_question = None
+            self._editor.set_aside()
+
+        self._line_question = _Question(prompt, Deferred(withdraw), self._clock.seconds())
+        self._editor.set_aside()
+        return self._line_question.answer
+
+    def discard_lines(self) -> None:
+        dropped = self.queue.drop()
+        self._end_questions(None)
+        self.conversation.drop(dropped)
 
     def changed(self) -> None:
         self._editor.redraw()

@@ -11,6 +11,7 @@ from bbs.core.addresses import Address
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.conversation import GAVE_UP
 from bbs.ui.gateway.keyboard import MOST_COMPLETED
+from bbs.ui.prompts import FOR_EVER
 from tests.client.case import APP_1, LOGIN, SECRET, TRUSTING, failure
 from tests.ui.gateway.case import AGREED, REFUSED, WELCOME, GatewayCase, window
 
@@ -26,7 +27,7 @@ class PipeTests(GatewayCase):
         nc.settle()
         self.assertEqual(nc.text, f"{WELCOME}\nbbs> ")
         nc.send("register eve 1\n")
-        self.assertEqual(nc.text, "Success!\nbbs> ")
+        self.assertEqual(nc.text, "Success!\nSuccess!\neve> ")
         nc.send("login eve 1\n")
         self.assertEqual(nc.text, "Success!\neve> ")
         nc.send("list-friend\n")
@@ -111,8 +112,40 @@ class PipeTests(GatewayCase):
         said = f"Not sent: {'x' * 60}… (the line is over 200 bytes)\nbbs> Pong!\nbbs> "
         self.assertTrue(nc.text.endswith(said))
 
+    def test_the_name_is_asked_for_before_an_account_goes(self) -> None:
+        nc = self.pipe("login ann 1", "delete")
+        self.assertTrue(nc.text.endswith(f"{FOR_EVER.format('ann')}\nName: "))
+        self.clock.advance(1.0)
+        nc.send("ann\n")
+        self.assertEqual(nc.text, "Success!\nbbs> ")
+        self.assertEqual(self.users(), {"bob"})
+
+    def test_no_line_that_waits_answers(self) -> None:
+        nc = self.pipe("login ann 1")
+        nc.forget()
+        nc.send("delete\nann\nlogin bob 1\n")
+        said = f"{FOR_EVER.format('ann')}\nNot sent: ann\nNot sent: login bob\nName: "
+        self.assertEqual(nc.text, said)
+        nc.send("ann\n")
+        self.assertEqual(nc.text, "Not sent: ann\nName: ")
+        nc.close_side()
+        self.assertEqual(nc.text, "\nGiven up.\nBye!\n")
+        self.assertEqual(self.users(), {"ann", "bob"})
+
 
 class TelnetTests(GatewayCase):
+    def test_an_answer_is_seen(self) -> None:
+        telnet = self.telnet("login ann", "1", "delete")
+        self.clock.advance(1.0)
+        telnet.send("an\r\0")
+        self.assertEqual(telnet.shown()[-2:], ["Nothing was deleted.", "ann>"])
+        self.assertIn("Name: an", telnet.shown())
+        telnet.send("delete\r\0login bob\r\0")
+        telnet.send(CTRL_C)
+        self.assertEqual(telnet.shown()[-2:], ["Given up.", "ann>"])
+        telnet.send("ping\r\0")
+        self.assertEqual(telnet.shown()[-3:], ["ann> ping", "Pong!", "ann>"])
+
     def test_a_visit(self) -> None:
         telnet = self.telnet("login ann", "1", "list-friend")
         self.assertEqual(

@@ -19,6 +19,7 @@ from bbs.client import BBSClient, Unreachable
 from bbs.client.catalog import CommandCatalog
 from bbs.core.errors import WrongCredentials
 from bbs.ui.interfaces import IScreen, PromptCancelled
+from bbs.ui.prompts import FOR_EVER
 from bbs.ui.terminal.app import LineQueue, QueuedLine, TerminalApp
 from bbs.ui.terminal.editor import PlainEditor
 from bbs.ui.terminal.history_view import HistoryView
@@ -211,8 +212,8 @@ class FaceTests(FaceCase):
         self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
         self.type("2")
         self.let(go_on)
-        self.assertEqual(self.typist.printed, ["Pong!", "Success!", "Success!", "Success!"])
-        self.assertEqual(self.face.conversation.users, ("ann", "eve"))
+        self.assertEqual(self.typist.printed, ["Pong!", *["Success!"] * 4])
+        self.assertEqual(self.face.conversation.users, ("eve", "ann"))
 
     def test_another_password_may_be_entered_before_it_is_asked_for(self) -> None:
         self.type("login ann 1")
@@ -284,6 +285,53 @@ class FaceTests(FaceCase):
         self.face.interrupt()
         self.network.flush()
         self.assertEqual(self.typist.asked, "line")
+
+    def test_the_next_line_answers_a_question(self) -> None:
+        self.type("login ann 1", "talk bob")
+        said = self.type("/delete")
+        self.assertEqual(said, [FOR_EVER.format("ann")])
+        self.assertEqual((self.typist.asked, self.face.prompt(80)), ("line", "Name: "))
+        self.assertEqual((self.face.hint("an"), self.face.completions("he")), ("", ()))
+        self.clock.advance(1.0)
+        self.assertEqual(self.type("hello"), ["Nothing was deleted."])
+        self.assertEqual(self.face.prompt(80), "ann→bob> ")
+        self.assertEqual(self.messages(), [])
+        self.type("/delete")
+        self.clock.advance(1.0)
+        self.assertEqual(self.type("ann"), ["Success!"])
+        self.assertEqual(self.users(), {"bob"})
+
+    def test_no_line_that_waits_answers_a_question(self) -> None:
+        self.type("login ann 1")
+        said = self.type("delete\nann\nlogin bob 1\npost hello")
+        waiting = ["Not sent: ann", "Not sent: login bob", "Not sent: post hello"]
+        self.assertEqual(said, [*waiting, FOR_EVER.format("ann")])
+        self.assertEqual(self.face.prompt(80), "Name: ")
+        said = self.type("ann", "login bob 1\npost hello")
+        self.assertEqual(said, ["Not sent: ann", "Not sent: login bob", "Not sent: post hello"])
+        self.clock.advance(1.0)
+        self.assertEqual(self.type("ann\npost hello"), ["Nothing was deleted."])
+
+    def test_no_password_is_wanted_for_a_line_that_is_dropped(self) -> None:
+        self.type("login ann 1")
+        go_on = self.hold("delete")
+        self.type("delete")
+        self.clock.advance(1.0)
+        self.type("ann", "login bob", "1", "login bob")
+        self.assertEqual(self.typist.asked, "Password for bob, once asked: ")
+        self.let(go_on)
+        self.assertEqual((self.typist.asked, self.users()), ("line", {"bob"}))
+        self.assertEqual(self.face.conversation.users, ())
+        self.assertEqual(self.type("ping"), ["Pong!"])
+
+    def test_a_question_that_is_given_up(self) -> None:
+        self.type("login ann 1", "delete")
+        self.typist.printed.clear()
+        self.face.interrupt()
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed, ["Given up."])
+        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+        self.assertEqual(self.type("ping"), ["Pong!"])
 
     def test_messages(self) -> None:
         self.register("eve")

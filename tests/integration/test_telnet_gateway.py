@@ -174,10 +174,6 @@ class TelnetTests(GatewayCase):
             await telnet.prompts(prompt)
             telnet.enter("secret-of-ann")
         await telnet.shows("Success!")
-        await telnet.prompts("bbs>")
-        telnet.enter("login ann")
-        await telnet.prompts("Password for ann:")
-        telnet.enter("secret-of-ann")
         await telnet.prompts("ann>")
         self.assertNotIn(b"secret-of-ann", telnet.raw)
 

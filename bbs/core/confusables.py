@@ -16,14 +16,22 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
+from bbs.core.values import NAME_LENGTH
+
 MOST_CACHED = 10_000  # names; of a person's friends, each is compared with every new name
+
+LONGEST = 4 * NAME_LENGTH
+"""Characters of the longest text that is compared, for a name in any form. To normalize 64 KiB of
+marks takes a second."""
 
 _TABLE = Path(__file__).with_name("confusables.txt")
 
 
 @lru_cache(MOST_CACHED)
 def skeletons(name: str) -> frozenset[str]:
-    """The one or two skeletons of `name`."""
+    """The one or two skeletons of `name`; a text that is too long for one is its own."""
+    if len(name) > LONGEST:
+        return frozenset((name,))
     return frozenset((_lower(name), _lower(name.casefold())))
 
 

@@ -140,8 +140,8 @@ class Choices:
         arguments removes all names.
     :param added_by_events: events that add a name, each with the member that holds the name.
     :param removed_by_events: events that remove a name, each with the member that holds the name.
-    :param lookalike_events: events, each with the member that holds somebody's name: clients warn
-        if that name is not one of these and only looks like one.
+    :param lookalike_events: events, each with the member that holds a name: clients warn if the
+        name looks like one of these, and is another.
     :param lookalike_lists: commands, each with the member of its reply that holds a list of such
         names.
     :param within: larger choices: a name that is added here is added there too.

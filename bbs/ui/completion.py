@@ -25,6 +25,9 @@ from bbs.ui.output import visible
 if TYPE_CHECKING:
     from bbs.ui.conversation import Conversation
 
+MOST_COMPARED = 1000
+"""Names at most of a list that are compared with what looks like them: each takes some 3 µs."""
+
 Names = dict[str, None]  # names without repetition, in the order in which they were learned
 
 MOST_QUESTIONS = 20
@@ -113,7 +116,7 @@ class NameCache:
         for each in self._vocabulary.presentation.choices:
             name = each.lookalike_lists.get(request.name)
             if name is not None:
-                names = _listed(reply, name, each.key) or ()
+                names = (_listed(reply, name, each.key) or ())[:MOST_COMPARED]
                 yield from self._lookalikes(request.user, each, names)
 
     def _lookalikes(
@@ -122,7 +125,7 @@ class NameCache:
         looks = self._looks.get((user, choices.name))
         if looks is None:
             looks = self._looks[user, choices.name] = {}
-            for known in self.names(user, choices.name):
+            for known in self.names(user, choices.name)[:MOST_COMPARED]:
                 for skeleton in skeletons(known):
                     looks.setdefault(skeleton, []).append(known)
         for name in names:

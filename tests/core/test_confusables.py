@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core import confusables
-from bbs.core.confusables import look_alike, skeletons
+from bbs.core.confusables import LONGEST, look_alike, skeletons
 
 TABLE = Path(confusables.__file__).with_suffix(".txt")
 
@@ -60,6 +60,12 @@ class LookAlike(SynchronousTestCase):
             ("ø", "o\N{COMBINING LONG SOLIDUS OVERLAY}"),
         ):
             self.assertIn(skeleton, skeletons(name))
+
+    def test_what_is_too_long_looks_like_nothing_else(self) -> None:
+        long = "a" * (LONGEST + 1)
+        self.assertEqual(skeletons(long), {long})
+        self.assertFalse(look_alike(long, long.upper()))
+        self.assertTrue(look_alike(long[1:], long[1:].upper()))
 
     def test_each_character_of_the_table(self) -> None:
         lines = TABLE.read_text("utf-8").split("\n")

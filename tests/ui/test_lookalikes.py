@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
 from bbs.board import groups
 from bbs.board.client import BBSClient, face
 from bbs.client.catalog import CommandCatalog
 from bbs.ui import conversation
 from bbs.ui.conversation import Conversation
+from bbs.ui.output import TextFormat
+from bbs.ui.script import IScriptConsole, Script
 from tests.client.case import LOGIN
 from tests.ui.test_conversation import Paper
 from tests.ui.test_people import PeopleCase
 
 WARNING = "! BOB is not your friend bob."
+
+
+@implementer(IScriptConsole)
+class ScriptConsole:
+    """The lines of a script, as they are entered."""
+
+    def __init__(self, printed: list[str]) -> None:
+        self.write = printed.append
+        self._wanted: Deferred[str | None] = Deferred()
+
+    def next_line(self) -> Deferred[str | None]:
+        self._wanted = Deferred()
+        return self._wanted
+
+    def enter(self, line: str) -> None:
+        self._wanted.callback(line)
 
 
 class Warnings(PeopleCase):
@@ -111,6 +133,22 @@ class Warnings(PeopleCase):
         self.network.requests.clear()
         self.announce("ann", {"event": "invite", "from": "BOB", "text": "…"})
         self.assertEqual((self.paper.lines[1:], self.network.requests), ([WARNING], []))
+
+    def test_a_script_is_not_warned(self) -> None:
+        printed: list[str] = []
+        script = ScriptConsole(printed)
+        verifyObject(IScriptConsole, script)
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.addCleanup(client.close)
+        Deferred.fromCoroutine(
+            Script(self.clock, client, script, form=TextFormat(client.vocabulary)).run()
+        )
+        self.network.flush()
+        for line in ("events", "login ann pw", "list-friend ann"):
+            script.enter(line)
+            self.network.flush()
+        self.announce("ann", {"event": "invite", "from": "BOB", "text": "BOB invites you"})
+        self.assertEqual(printed, ["Success!", "Success!", "bob", "BOB invites you"])
 
     def test_many_names_take_no_memory(self) -> None:
         self.patch(conversation, "MOST_WARNED", 2)

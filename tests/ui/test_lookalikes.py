@@ -46,6 +46,10 @@ class Warnings(PeopleCase):
         self.register("BOB", "Bob", "B0B", "rob", password="pw")
         self.paper.lines.clear()
 
+    def join_chess(self, *names: str) -> None:
+        for name in names:
+            self.run_rule(groups.join, self.caller(name), "chess")
+
     def test_an_invitation(self) -> None:
         self.elsewhere("login BOB pw")
         event = {"event": "invite", "from": "BOB", "text": "BOB invites you"}
@@ -54,8 +58,7 @@ class Warnings(PeopleCase):
         self.assertEqual(self.paper.lines, [invites, WARNING, invites])
 
     def test_a_message(self) -> None:
-        for name in ("BOB", "B0B", "rob"):
-            self.run_rule(groups.join, self.caller(name), "chess")
+        self.join_chess("BOB", "B0B", "rob")
         for sender in ("rob", "BOB", "B0B", "BOB"):
             self.send_group(sender, "chess", "e4")
         said = "ann: <<<{}->GROUP<chess>: e4>>>".format
@@ -103,16 +106,29 @@ class Warnings(PeopleCase):
         self.assertIn(WARNING, self.paper.lines)
 
     def test_a_friend_no_longer(self) -> None:
+        self.join_chess("BOB", "B0B")
+        self.send_group("B0B", "chess", "e4")
+        self.assertIn("! B0B is not your friend bob.", self.paper.lines)
         self.type("unfriend bob")
         self.paper.lines.clear()
-        self.announce("ann", {"event": "invite", "from": "BOB", "text": "…"})
-        self.assertEqual(self.paper.lines, ["ann:  * …"])
+        self.send_group("BOB", "chess", "e4")
+        self.assertEqual(self.paper.lines, ["ann: <<<BOB->GROUP<chess>: e4>>>"])
 
     def test_a_friend_from_now_on(self) -> None:
         self.announce("ann", {"event": "invite", "from": "Rob", "text": "…"})
-        self.announce("ann", {"event": "friend", "with": "rob", "text": "…"})
+        self.befriend("ann", "rob")
+        self.send("rob", "ann", "hello")
+        self.assertNotIn("!", "".join(self.paper.lines))
         self.announce("ann", {"event": "invite", "from": "Rob", "text": "…"})
         self.assertEqual(self.paper.lines[-1], "! Rob is not your friend rob.")
+
+    def test_not_of_ones_own_name(self) -> None:
+        self.register("Ann", password="pw")
+        self.befriend("ann", "Ann")
+        self.type("list-friend")
+        self.paper.lines.clear()
+        self.send_group("ann", "chess", "e4")
+        self.assertEqual(self.paper.lines, ["ann: <<<ann->GROUP<chess>: e4>>>"])
 
     def test_whose_friend_it_is_where_several_are_here(self) -> None:
         self.type("login cat pw")

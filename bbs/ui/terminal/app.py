@@ -451,9 +451,7 @@ class TerminalApp:
         return self._line_question.answer
 
     def discard_lines(self) -> None:
-        dropped = self.queue.drop()
-        self._end_questions(None)
-        self.conversation.drop(dropped)
+        self.conversation.drop(self.queue.drop())
 
     def changed(self) -> None:
         self._editor.redraw()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bbs.commands.service import Service
@@ -157,14 +156,6 @@ class ServerContext:
         if isinstance(self.parts, AppServerParts):
             return self.parts
         raise LookupError("this is a login server")
-
-    @property
-    def on_register(self) -> Callable[[int], object] | None:
-        """The service's rule for new accounts, with the settings if the service declares some."""
-        rule = self.service.on_register
-        if rule is not None and self.settings is not None:
-            return partial(rule, settings=self.settings)
-        return rule
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -164,6 +165,12 @@ class Service:
             return load(self.client or UNDECLARED)
         except PresentationUnusable as error:
             raise ServiceUnusable(f"the service {self.name}: {error}") from error
+
+
+def new_account_rule(service: Service, settings: object) -> Callable[[int], object] | None:
+    """The service's rule for new accounts, with the settings of a service that declares some."""
+    rule = service.on_register
+    return rule if rule is None or settings is None else partial(rule, settings=settings)
 
 
 def _are(values: object, kind: type | tuple[type, ...]) -> bool:

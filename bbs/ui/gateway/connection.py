@@ -207,7 +207,9 @@ class GatewayConnection(Protocol):
         if self._session is None:
             self._factory.gone(self)
         else:
-            self._session.close().addCallback(self._closed)
+            if self._backpressure is not None:
+                self._backpressure.resume()
+            self._session.hang_up().addCallback(self._closed)
 
     # IHalfCloseableProtocol
 

@@ -229,10 +229,8 @@ class Conversation:
 
     def _report_given_up(self, was_sent: bool) -> None:
         request = self._request_made
-        if self.status.waiting:
-            self.screen.notice(GAVE_UP_PLACE)
-        elif request is None or request.harmless:
-            self.screen.notice(GAVE_UP)
+        if request is None or request.harmless:
+            self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP)
         else:
             speaker = self._speaker
             self.screen.problem(

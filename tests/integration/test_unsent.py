@@ -102,11 +102,13 @@ class AtATerminal(UnsentCase):
         await ended.ended()
         for words in ("Not sent: one (given up)", "Not sent: two"):
             await ended.shows(words)
+        closed.type("half")
+        await closed.shows("> half")
         closed.hang_up()
         await closed.ended()
         await self.service_up.up()
         anew = self.terminal()
-        for words in ("Not sent: one (given up)", "Not sent: two"):
+        for words in ("Not sent: one (given up)", "Not sent: two", "Not sent: half"):
             await anew.shows(words)
         self.assertFalse((anew.state / "bbs" / "unsent").exists())
         self.assertEqual(await self.arrived(), Counter())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from prompt_toolkit.data_structures import Size
+
 from bbs.ui.interfaces import BuiltinCommand
 from tests.client.case import APP_1
 from tests.ui.terminal.test_app import FaceCase
@@ -37,6 +39,22 @@ class UnsentTests(FaceCase):
         self.successResultOf(self.running)
         self.face.leave()
         self.assertEqual(self.face.unsent, said)
+
+    def test_a_line_that_was_begun(self) -> None:
+        """The terminal shows it, unless that is closed."""
+        self.typist.printed.clear()
+        self.typist.half = "half\nlogin eve secret"
+        self.face.leave()
+        self.assertEqual(self.printed(), [])
+        self.assertEqual(self.face.unsent, ["Not sent: half", "Not sent: login eve"])
+
+    def test_a_list_is_being_read(self) -> None:
+        self.typist.window = Size(4, 80)
+        self.type("help")
+        self.assertTrue(self.typist.asked.startswith("-- more"), self.typist.asked)
+        self.face.leave()
+        self.assertEqual(self.face.unsent, [])
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_the_input_ends(self) -> None:
         self.wait_behind_a_post("one")

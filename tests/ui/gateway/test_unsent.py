@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.internet.interfaces import IPushProducer
+
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.connection import STOPPING
 from bbs.ui.gateway.keyboard import MOST_WAITING
@@ -133,12 +135,24 @@ class HangingUp(UnsentCase):
         self.network.advance(5.0)
         self.assertEqual(self.texts(), ["one"])
 
+    def test_somebody_who_read_nothing_any_more(self) -> None:
+        _, nc = self.talking()
+        nc.send("one\n")
+        go_on = self.hold("send")
+        nc.send("two\nthree\n")
+        IPushProducer(nc.connection).pauseProducing()
+        nc.leave()
+        go_on()
+        self.network.flush()
+        self.assertEqual(self.texts(), ["one", "two", "three"])
+
     def test_messages_wait_for_the_next_login(self) -> None:
         telnet, nc = self.talking()
         nc.leave()
         go_on = self.hold("send")
         telnet.send("one\r\0")
         telnet.leave()
+        self.assertEqual(self.listening("ann"), [])
         self.send("bob", "ann", "wait for me")
         go_on()
         self.assertIn("wait for me", str(self.telnet("login ann 1").shown()))
@@ -147,8 +161,7 @@ class HangingUp(UnsentCase):
         telnet, nc = self.talking()
         nc.leave()
         self.hold("send")
-        self.service.clock.advance(0)
-        telnet.send("one\r\0two\r\0")
+        telnet.send("one\r\0two\r\0three\r\0")
         telnet.leave()
         self.network.advance(FAREWELL + 1.0)
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -248,14 +248,15 @@ class TerminalApp:
         self.notice(GREETING.format(self._login_server))
         self._scrollback.flush()
         with self._editor.raw():
-            while not self._over:
-                try:
-                    await self._next_prompt()
-                except SetAside:
-                    pass
-                except EOFError:
-                    self.leave()
-            self._scrollback.flush()
+            try:
+                while not self._over:
+                    with suppress(SetAside):
+                        await self._next_prompt()
+            except EOFError:
+                pass
+            finally:
+                self.leave()
+                self._scrollback.flush()
 
     async def _next_prompt(self) -> None:
         if self._overlay.is_needed:

@@ -62,6 +62,12 @@ class UnsentTests(FaceCase):
         self.assertEqual(self.printed(), [MAY_BE_LOST, "Not sent: one"])
         self.successResultOf(self.running)
 
+    def test_the_editor_fails(self) -> None:
+        self.wait_behind_a_post("one")
+        self.typist.enter(ZeroDivisionError())
+        self.assertEqual(self.printed(), [MAY_BE_LOST, "Not sent: one"])
+        self.failureResultOf(self.running, ZeroDivisionError)
+
     def test_lines_behind_the_last(self) -> None:
         go_on = self.hold("ping")
         self.type("ping", "exit", "one\ntwo")

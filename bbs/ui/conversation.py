@@ -192,6 +192,10 @@ class Conversation:
         """End the conversation after the line that is being carried out."""
         self._over = True
 
+    def stop_listening(self) -> None:
+        """Get no more messages: they wait for the next login."""
+        self.client.stop_listening()
+
     def close(self) -> Deferred[None]:
         """End all connections; users stay logged in at the service."""
         return self.client.close()
@@ -235,10 +239,8 @@ class Conversation:
 
     def _report_given_up(self, was_sent: bool) -> None:
         request = self._request_made
-        if self.status.waiting:
-            self.screen.notice(GAVE_UP_PLACE)
-        elif request is None or request.harmless:
-            self.screen.notice(GAVE_UP)
+        if request is None or request.harmless:
+            self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP)
         else:
             speaker = self._speaker
             self.screen.problem(
@@ -335,9 +337,8 @@ class Conversation:
     def _show(self, request: ClientRequest, reply: ServiceReply) -> None:
         user = request.user
         if reply.code in OF_SERVICE and not request.harmless:
-            return self.screen.problem(
-                refused_line(self._line, reply, _reason(reply), self._speaker)
-            )
+            words = refused_line(self._line, reply, _reason(reply), self._speaker)
+            return self.screen.problem(words)
         past = request.name in self.client.vocabulary.presentation.histories and reply.ok
         if past and self._chat.show(user, reply):
             return None

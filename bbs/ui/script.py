@@ -149,6 +149,7 @@ class Script:
     refusal: str = ""  # why the last command was refused; empty if it was not
     first_refusal: str = ""  # why the first refused command was
     _leaving: str = ""
+    _has_begun: bool = False
     _unanswered: ClientRequest | None = None
 
     def __post_init__(self) -> None:
@@ -173,9 +174,11 @@ class Script:
 
     def unsent(self, *, known: bool) -> str:
         """The end of a reason why the script ends early: which line was not sent or, if that is not
-        `known`, may not have been. Empty if every line that was begun has its answer."""
+        `known`, may not have been. Empty if it ends between two lines."""
         request = self._unanswered
-        if request is None or (request.harmless and not known):
+        if request is None:
+            return "; not sent: what follows" if known and self._has_begun else ""
+        if request.harmless and not known:
             return ""
         line = visible(typed_line(request, request.line))
         if known:
@@ -184,7 +187,7 @@ class Script:
 
     async def _carry_out(self, request: ClientRequest) -> None:
         name, listening = request.name, request.user in self._client.users
-        self.refusal = ""
+        self.refusal, self._has_begun = "", True
         if name == "help":
             await self._client.learn()
             self._write(self.form.succeeded(help_lines(self._client.vocabulary.commands.values())))

@@ -481,6 +481,17 @@ class Servers(ConversationCase):
         lost = "! Connection lost. Reconnecting…"
         self.assertEqual(self.paper.lines, [lost, "* Reconnected."])
 
+    def test_lost_and_found_for_several(self) -> None:
+        self.type("login ann pw", "login bob pw")
+        self.paper.lines.clear()
+        self.network.kill(APP_1)
+        self.network.advance(5.0)
+        said = [
+            (f"! Connection of {each} lost. Reconnecting…", f"* Reconnected as {each}.")
+            for each in ("ann", "bob")
+        ]
+        self.assertEqual({*self.paper.lines}, {line for lines in said for line in lines})
+
     def test_waiting_is_over_when_one_is_found(self) -> None:
         self.type("login ann pw")
         self.service.boots = False

@@ -190,6 +190,13 @@ class GivingUp(TalkCase):
         self.network.advance(60.0)
         self.assertEqual(self.texts(), [])
 
+    def test_while_the_user_waits_for_a_server(self) -> None:
+        self.service.boots = False
+        self.network.kill(APP_1)
+        self.network.advance(3.0)
+        self.assertIsNotNone(self.conversation.status.waiting)
+        self.assertEqual(self.given_up(), [f"{HELLO} (given up)"])
+
     def test_after_it_was_sent(self) -> None:
         self.hold("send")
         self.assertEqual(self.given_up(), [f"{MAY_HELLO} (given up)"])

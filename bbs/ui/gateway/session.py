@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -231,6 +231,8 @@ class LinePace:
 
 MOST_FAILURES = 5  # consecutive wrong passwords that end a session
 
+FAREWELL = 60.0  # seconds at most in which the lines of a person who has gone are carried out
+
 OBTRUSIVE = "Too much negotiation. Bye!"
 
 TYPED_AHEAD = "what you typed after that"
@@ -268,7 +270,10 @@ class GatewaySession:
         self._pace = LinePace(context, host)
         self._failures = 0
         self._unanswered = 0  # passwords of a pipe that the present line has not asked for yet
-        self._blocked = self._ended = False
+        self._blocked = self._ended = self._taking = False
+        self._last_words: str | None = None
+        self._gone: Deferred[None] | None = None
+        self._deadline: IDelayedCall | None = None
         times = Timestamps(context.wall)
         self._screen = GatewayScreen(clock, context.vocabulary, times, self._display, self)
         self._conversation: Conversation | None = None
@@ -309,14 +314,19 @@ class GatewaySession:
             yield each
 
     def _take(self, tokens: Iterable[bytes | TelnetCommand]) -> bool:
-        typed = False
-        for each in tokens:
-            if self._ended:
-                break
-            if isinstance(each, TelnetCommand):
-                typed |= self._keyboard.command(each.code)
-            else:
-                typed |= self._keyboard.typed(each)
+        typed, self._taking = False, True
+        try:
+            for each in tokens:
+                if self._ended:
+                    break
+                if isinstance(each, TelnetCommand):
+                    typed |= self._keyboard.command(each.code)
+                else:
+                    typed |= self._keyboard.typed(each)
+        finally:
+            self._taking = False
+        if self._last_words is not None:
+            self._end(self._last_words)
         return typed
 
     def hold(self, blocked: bool) -> None:
@@ -328,6 +338,14 @@ class GatewaySession:
         self._keyboard.ended()
 
     def end(self, words: str) -> None:
+        """End the session with these words. What came together with the line that ends it is taken
+        first, to say that it is not sent."""
+        if self._taking and self._last_words is None:
+            self._last_words = words
+        elif not self._taking:
+            self._end(words)
+
+    def _end(self, words: str) -> None:
         if not self._ended:
             self._ended = True
             begun = self._keyboard.visible_line if self._display.edits else None
@@ -345,6 +363,21 @@ class GatewaySession:
             return unread.split(b"\n")
         return [TYPED_AHEAD] if unread or self.lines.is_full else []
 
+    def hang_up(self) -> Deferred[None]:
+        """Release everything after the peer has gone; fires when that is done. What the person
+        entered is carried out first, as nobody could read that it was not."""
+        self._screen.end()
+        conversation = self._conversation
+        is_done = self._ended or not (self.is_busy or self.lines)
+        if conversation is None or not conversation.users or is_done:
+            return self.close()
+        conversation.stop_listening()
+        self._gone = Deferred()
+        self._deadline = self._context.clock.callLater(FAREWELL, self.close)
+        self.lines.hold(False)
+        self.lines.end()
+        return self._gone
+
     def close(self) -> Deferred[None]:
         """Release everything, and show nothing more."""
         self._ended = True
@@ -352,7 +385,11 @@ class GatewaySession:
         self.give_up()
         self.lines.end()
         self._pace.end()
-        return self._conversation.close() if self._conversation else succeed(None)
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        closed = self._conversation.close() if self._conversation else succeed(None)
+        gone, self._gone = self._gone, None
+        return closed.addCallback(gone.callback) if gone is not None else closed
 
     def forget(self) -> None:
         """Break the cycles of references, after `close`: when thousands leave at a time, the

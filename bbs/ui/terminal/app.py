@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -47,6 +48,7 @@ from bbs.ui.terminal.interfaces import (
 from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme, width
+from bbs.ui.unsent import unsent_lines
 
 
 @dataclass
@@ -253,14 +255,15 @@ class TerminalApp:
         self.notice(GREETING.format(self._login_server))
         self._scrollback.flush()
         with self._editor.raw():
-            while not self._over:
-                try:
-                    await self._next_prompt()
-                except SetAside:
-                    pass
-                except EOFError:
-                    self.leave()
-            self._scrollback.flush()
+            try:
+                while not self._over:
+                    with suppress(SetAside):
+                        await self._next_prompt()
+            except EOFError:
+                pass
+            finally:
+                self.leave()
+                self._scrollback.flush()
 
     async def _next_prompt(self) -> None:
         if self._overlay.is_needed:
@@ -328,7 +331,8 @@ class TerminalApp:
         finally:
             self._end_questions(line)
         # The person has to leave a list before the next line is carried out.
-        await self._overlay.finished()
+        with suppress(CancelledError):  # The client ends meanwhile.
+            await self._overlay.finished()
         return goes_on
 
     def _end_questions(self, line: QueuedLine | None) -> None:
@@ -347,6 +351,7 @@ class TerminalApp:
             return
         self._over = True
         self.conversation.drop(self.queue.give_up())
+        self.unsent += unsent_lines(self._editor.draft().split("\n"))  # It stays on the screen.
         self._connecting.cancel()
         self._overlay.end()
         self._editor.end()

@@ -47,7 +47,7 @@ class Typist:
         self.face = face
         self.printed: list[str] = []
         self.styles: list[str] = []
-        self.asked = ""
+        self.asked = self.half = ""
         self.redrawn = self.set_asides = 0
         self.is_raw = self.is_lent = False
         self.bells = 0
@@ -84,6 +84,9 @@ class Typist:
             self._answer.errback(SetAside())
 
     end = set_aside
+
+    def draft(self) -> str:
+        return self.half
 
     def redraw(self) -> None:
         self.redrawn += 1

@@ -16,7 +16,6 @@ from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import partner_name
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
-from bbs.core.confusables import skeletons
 from bbs.protocols.presentation import Choices, Talk, member
 from bbs.ui.chat import is_said
 from bbs.ui.interpreter import HIDDEN, resolve_alias
@@ -24,9 +23,6 @@ from bbs.ui.output import visible
 
 if TYPE_CHECKING:
     from bbs.ui.conversation import Conversation
-
-MOST_COMPARED = 1000
-"""Names at most of a list that are compared with what looks like them: each takes some 3 µs."""
 
 Names = dict[str, None]  # names without repetition, in the order in which they were learned
 
@@ -44,8 +40,7 @@ class NameCache:
     _vocabulary: CommandCatalog
     _shared: dict[str, Names] = field(default_factory=dict)
     _own: dict[str, dict[str, Names]] = field(default_factory=dict)
-    # By user and choices, the names by what they look like; made when needed.
-    _looks: dict[tuple[str, str], dict[str, list[str]]] = field(default_factory=dict)
+    changes: int = 0  # rises whenever a name comes or goes
 
     def names(self, user: str | None, choices: str) -> Sequence[str]:
         """A user's names for some choices; none for a user who is not logged in here."""
@@ -62,7 +57,7 @@ class NameCache:
 
     def forget(self, user: str) -> None:
         self._own.pop(user, None)
-        self._looks.clear()
+        self.changes += 1
 
     def learn(self, request: ClientRequest, reply: ServiceReply) -> None:
         """Learn from the reply to a user's command."""
@@ -72,7 +67,7 @@ class NameCache:
         argument = request.argument
         for each in self._vocabulary.presentation.choices:
             if name in each.lists:
-                self._replace(user, each, _listed(reply, each.lists[name], each.key))
+                self._replace(user, each, names_in(reply, each.lists[name], each.key))
             if name in each.removed_by:
                 self._remove(user, each, argument)
             if name in each.added_by and argument is not None:
@@ -98,42 +93,6 @@ class NameCache:
             if each.name == talk.choices:
                 self._add(user, each, partner_name(self._vocabulary.presentation, user, message))
 
-    def lookalikes_in(
-        self, user: str, event: Mapping[str, object]
-    ) -> Iterator[tuple[str, Choices, str]]:
-        """The names in an event for a user that look like another of the user's names: each with
-        the choices that the other is of, and the other."""
-        kind = str(event.get("event"))
-        for each in self._vocabulary.presentation.choices:
-            name = member(event, each.lookalike_events.get(kind, ""))
-            if isinstance(name, str):
-                yield from self._lookalikes(user, each, (name,))
-
-    def lookalikes_listed(
-        self, request: ClientRequest, reply: ServiceReply
-    ) -> Iterator[tuple[str, Choices, str]]:
-        """The same for the names in the list of a reply."""
-        for each in self._vocabulary.presentation.choices:
-            name = each.lookalike_lists.get(request.name)
-            if name is not None:
-                names = (_listed(reply, name, each.key) or ())[:MOST_COMPARED]
-                yield from self._lookalikes(request.user, each, names)
-
-    def _lookalikes(
-        self, user: str, choices: Choices, names: Iterable[str]
-    ) -> Iterator[tuple[str, Choices, str]]:
-        looks = self._looks.get((user, choices.name))
-        if looks is None:
-            looks = self._looks[user, choices.name] = {}
-            for known in self.names(user, choices.name)[:MOST_COMPARED]:
-                for skeleton in skeletons(known):
-                    looks.setdefault(skeleton, []).append(known)
-        for name in names:
-            found = (known for each in skeletons(name) for known in looks.get(each, ()))
-            other = next((known for known in found if known != name), None)
-            if other is not None and name != user:
-                yield name, choices, other
-
     def _of(self, user: str, choices: Choices) -> Names:
         where = self._shared if choices.shared else self._own[user]
         return where.setdefault(choices.name, {})
@@ -144,13 +103,13 @@ class NameCache:
             kept = dict.fromkeys(typed[:MOST_SHARED] if choices.shared else typed)
             self._of(user, choices).clear()
             self._of(user, choices).update(kept)
-            self._looks.clear()
+            self.changes += 1
 
     def _add(self, user: str, choices: Choices, name: str) -> None:
         if not _can_be_typed(name):
             return
         if name not in self._of(user, choices):
-            self._looks.clear()
+            self.changes += 1
         self._of(user, choices)[name] = None
         for each in self._vocabulary.presentation.choices:
             if each.name == choices.within:
@@ -161,14 +120,14 @@ class NameCache:
             self._of(user, choices).clear()
         else:
             self._of(user, choices).pop(name, None)
-        self._looks.clear()
+        self.changes += 1
 
 
 def _can_be_typed(name: str) -> bool:
     return [name] == name.split()
 
 
-def _listed(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | None:
+def names_in(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | None:
     """The names in a list of a reply; None for a malformed list."""
     names = []
     for entry in reply.lists.get(list_name, (None,)):
@@ -183,7 +142,7 @@ async def fetch_partners(client: ServiceClient, user: str, talk: Talk) -> Sequen
     """Ask the service for a user's partners; None if it has no list. Fails like `client.ask`."""
     for each in client.vocabulary.presentation.choices:
         if each.name == talk.choices and each.ask:
-            return _listed(await client.ask(each.ask, user), each.lists[each.ask], each.key)
+            return names_in(await client.ask(each.ask, user), each.lists[each.ask], each.key)
     return None
 
 

@@ -23,7 +23,7 @@ from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting,
 from bbs.client.request import FRAMEWORK, ClientRequest
 from bbs.core.addresses import Address
 from bbs.protocols.commands import WrongUsage
-from bbs.protocols.presentation import Choices, Presentation, member
+from bbs.protocols.presentation import Presentation, member
 from bbs.ui.chat import Chat, Partner, is_for, is_said
 from bbs.ui.completion import NameCache, fetch_partners, listed_commands, usage
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
@@ -36,6 +36,7 @@ from bbs.ui.interpreter import (
     resolve_alias,
     similar_command,
 )
+from bbs.ui.lookalikes import LookalikeWarnings
 from bbs.ui.output import event_entry, notices_line, problem_line, visible
 from bbs.ui.prompts import (
     Confirmation,
@@ -112,8 +113,6 @@ PASSIVE = ("listen", "events")  # commands that a conversation carries out by it
 ENDING = ("exit", "quit")  # commands that end the conversation
 LEAVING = ("logout", "delete")  # commands that log their user out
 
-MOST_WARNED = 1000  # names that are remembered; beyond that, a warning may come again
-
 GAVE_UP = "Given up."
 GAVE_UP_PLACE = "Given up waiting for an app server."
 
@@ -142,7 +141,7 @@ class Conversation:
         self._leaving = ""
         self._line = ""
         self._request_made: ClientRequest | None = None
-        self._warned: set[tuple[str, str]] = set()  # users, and names that look like another
+        self._lookalikes = LookalikeWarnings(client, screen, self.known)
         self._over = False
         self._more_builtins = builtins
         client.on_waiting(self._status.set_waiting)
@@ -311,7 +310,7 @@ class Conversation:
                 self.screen.discard_lines()  # They were for an account that is gone.
             self._leave(request.user)
         elif reply.ok and request.is_complete:
-            self._warn(request.user, self.known.lookalikes_listed(request, reply))
+            self._lookalikes.check_list(request, reply)
             self._update_talks(request)
 
     async def _registered(self, user: str, password: str) -> None:
@@ -359,6 +358,7 @@ class Conversation:
 
     async def _logged_in(self, user: str, reply: ServiceReply) -> None:
         self.known.begin(user)
+        self._lookalikes.begin(user)
         self.become(user)
         # The names are for completion only, so nothing waits for them and failures are silent.
         names = Deferred.fromCoroutine(self._load_names(user))
@@ -394,10 +394,13 @@ class Conversation:
             request = await self.client.understand(f"{question} {user}")
             # The first part has more names than anybody completes among.
             asked.append((request, self.client.request(request.line, whole=False)))
-        # The requests run side by side; none is waited for here, and each may fail by itself.
+        # The requests run side by side, and each may fail by itself.
         for request, asking in asked:
             asking.addCallback(partial(self.known.learn, request))
             asking.addErrback(lambda failure: failure.trap(ClientError))
+        for _, asking in asked:
+            await asking
+        self._lookalikes.names_loaded(user)
 
     def become(self, user: str | None) -> None:
         """Speak as another of `users`, or as nobody."""
@@ -408,7 +411,7 @@ class Conversation:
         self.known.forget(user)
         self._status.forget(user)
         self._chat.unread.pop(user, None)
-        self._warned = {each for each in self._warned if each[0] != user}
+        self._lookalikes.forget(user)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
@@ -442,7 +445,7 @@ class Conversation:
     def _show_message(self, user: str, message: ChatMessage) -> None:
         self.known.learn_partner(user, message)
         self.screen.message(user, message, is_for(user, message))
-        self._warn(user, self.known.lookalikes_in(user, message.members))
+        self._lookalikes.check_event(user, message.members)
         self._chat.count(user, message, user == self.current)
 
     def _event(self, user: str, event: ServiceEvent) -> None:
@@ -452,20 +455,7 @@ class Conversation:
                 self._chat.part(user, talk, (name,), user == self.current, unasked=True)
         if event_entry(self.client.vocabulary.presentation, event).text:
             self.screen.event(user, event)
-        self._warn(user, self.known.lookalikes_in(user, event.members))
-
-    def _warn(self, user: str, lookalikes: Iterable[tuple[str, Choices, str]]) -> None:
-        """Say of each of these names, once, that it only looks like another of the user's."""
-        for name, choices, other in lookalikes:
-            if (user, name) in self._warned:
-                continue
-            if len(self._warned) >= MOST_WARNED:
-                self._warned.clear()
-            self._warned.add((user, name))
-            to = f"{visible(user)}: " if len(self.users) > 1 else ""
-            label = visible(choices.label or choices.name)
-            both = ", but another one" if name in self.known.names(user, choices.name) else ""
-            self.screen.problem(f"{to}{visible(name)} is not your {label} {visible(other)}{both}.")
+        self._lookalikes.check_event(user, event.members)
 
     async def begin_talk(self, partner: Partner) -> None:
         await self._chat.begin(self.current or "", partner)

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from bbs.board import groups
 from bbs.board.client import BBSClient, face
 from bbs.client.catalog import CommandCatalog
-from bbs.ui import conversation
+from bbs.ui import lookalikes
 from bbs.ui.conversation import Conversation
 from bbs.ui.output import TextFormat
 from bbs.ui.script import IScriptConsole, Script
@@ -97,6 +97,32 @@ class Warnings(PeopleCase):
         self.send("BOB", "ann", "hello")
         self.assertEqual(self.paper.lines[-1], "! BOB is not your friend bob, but another one.")
 
+    def test_what_came_before_the_names_of_friends(self) -> None:
+        self.type("logout")
+        self.join_chess("BOB")
+        let_go = self.hold("list-")
+        self.type("login ann pw")
+        self.send_group("BOB", "chess", "e4")
+        said = "ann: <<<BOB->GROUP<chess>: e4>>>"
+        self.assertEqual(self.paper.lines[-1], said)
+        let_go()
+        self.network.flush()
+        self.assertEqual(self.paper.lines[-2:], [said, WARNING])
+        self.send_group("BOB", "chess", "e5")
+        self.assertEqual(self.paper.lines.count(WARNING), 1)
+
+    def test_early_events_take_no_memory(self) -> None:
+        self.patch(lookalikes, "MOST_EARLY", 1)
+        self.type("logout")
+        let_go = self.hold("list-")
+        self.type("login ann pw")
+        for name in ("B0B", "BOB"):
+            self.announce("ann", {"event": "invite", "from": name, "text": "…"})
+        let_go()
+        self.network.flush()
+        self.assertNotIn(WARNING, self.paper.lines)
+        self.assertIn("! B0B is not your friend bob.", self.paper.lines)
+
     def test_once_a_session(self) -> None:
         event = {"event": "invite", "from": "BOB", "text": "…"}
         self.announce("ann", event)
@@ -167,7 +193,7 @@ class Warnings(PeopleCase):
         self.assertEqual(printed, ["Success!", "Success!", "bob", "BOB invites you"])
 
     def test_many_names_take_no_memory(self) -> None:
-        self.patch(conversation, "MOST_WARNED", 2)
+        self.patch(lookalikes, "MOST_WARNED", 2)
         for name in ("BOB", "Bob", "B0B", "BOB"):
             self.announce("ann", {"event": "invite", "from": name, "text": "…"})
         self.assertEqual(self.paper.lines.count(WARNING), 2)

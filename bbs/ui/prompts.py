@@ -109,8 +109,8 @@ async def _ask_word(screen: IScreen, prompt: str) -> str:
 
 
 TOO_SOON = 0.5
-"""Seconds after a question in which a line is no answer: nobody reads and types as fast, so it was
-on its way before, such as a line of a paste."""
+"""Seconds. A line that comes sooner after a question is not its answer: it was on its way before,
+such as a line of a paste."""
 
 FOR_EVER = "This deletes your account and everything in it, for ever. Type {} to confirm."
 

@@ -387,7 +387,7 @@ class TerminalApp:
         said = talk is not None and (as_text or not self.is_command(line))
         # A line before it may begin a talk: then it is better to keep too little.
         begins = any(begins_talk(each.text) for each in self.queue.lines)
-        said = said or (begins and line[:1] != "/")
+        said = said or (begins and line[:1] != "/") or self._line_question is not None
         return InputContext(None if talk is None else (self.conversation.current, talk), said)
 
     def _partner(self, user: str, message: ChatMessage) -> Partner:

@@ -295,6 +295,7 @@ class FaceTests(FaceCase):
         self.assertEqual(said, [FOR_EVER.format("ann")])
         self.assertEqual((self.typist.asked, self.face.prompt(80)), ("line", "Name: "))
         self.assertEqual((self.face.hint("an"), self.face.completions("he")), ("", ()))
+        self.assertTrue(self.face.context("/ann", False).said, "the history does not keep it")
         self.clock.advance(1.0)
         self.assertEqual(self.type("hello"), ["Nothing was deleted."])
         self.assertEqual(self.face.prompt(80), "ann→bob> ")
@@ -513,6 +514,14 @@ class PlainTests(ClientTestCase):
         self.assertEqual(self.written, "\nPassword for ann: \nPong!\nPassword for ann: ")
         self.assertEqual((self.reads, self.echoes), (3, [False]))
         self.assertIn("Success!", self.type("1"))
+
+    def test_a_question_for_a_line(self) -> None:
+        self.type("login ann 1")
+        said = self.type("delete")
+        self.assertTrue(said.endswith(f"\n{FOR_EVER.format('ann')}\nName: "), said)
+        self.clock.advance(1.0)
+        self.assertIn("Success!", self.type("ann"))
+        self.assertEqual((self.users(), self.echoes), (set(), []))
 
     def test_the_end_of_the_input(self) -> None:
         self.type(None)

@@ -73,7 +73,7 @@ class Warnings(PeopleCase):
         )
 
     def test_somebody_who_joins(self) -> None:
-        self.announce("ann", {"event": "joined", "from": "BOB", "text": "BOB joined go"})
+        self.announce("ann", {"event": "joined", "id": "BOB", "text": "BOB joined go"})
         self.assertEqual(self.paper.lines, ["ann:  * BOB joined go", WARNING])
 
     def test_names_in_lists(self) -> None:

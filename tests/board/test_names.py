@@ -15,6 +15,7 @@ from bbs.board.models import Group, Inbox, MessageRow, Skeleton
 from bbs.board.names import Board, on_register
 from bbs.config import load
 from bbs.rules import accounts
+from bbs.storage.database import rows
 from bbs.storage.models import User
 from bbs.testing import MemoryService
 from tests.database_case import RulesCase, on_both_databases
@@ -124,7 +125,7 @@ class Lookalikes(RulesCase):
         self.is_refused("lan")
 
     def stored(self) -> set[tuple[str, int]]:
-        return {(each.digest, each.user_id) for each in Skeleton.select()}
+        return set(rows(Skeleton.select(Skeleton.digest, Skeleton.user)))
 
 
 class Settings(SynchronousTestCase):

@@ -41,7 +41,7 @@ class UnderTwistd(SynchronousTestCase):
         with open(path, "w") as file:
             file.write('[board]\nlookalikes = "refuse"\n')
         for plugin in (login, app, telnet):
-            options = plugin.Options()
+            options: Any = plugin.Options()
             options.parseOptions(["--config", path])
             self.assertEqual(options.configuration.settings(Board).lookalikes, "refuse")
 

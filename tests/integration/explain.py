@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -25,6 +26,7 @@ from bbs.board import (
     groups,
     history,
     messages,
+    names,
     posts,
     user_stats,
 )
@@ -37,6 +39,7 @@ from bbs.board.models import (
     MessageRow,
     PostRow,
     Relationship,
+    Skeleton,
     Told,
 )
 from bbs.core.errors import Refusal
@@ -88,9 +91,12 @@ GROWING = {
         Block,
         KnownNetwork,
         Told,
+        Skeleton,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
+
+no_lookalikes = partial(names.on_register, settings=names.Board(lookalikes="refuse"))
 
 LISTS = (
     friends.invitations,
@@ -163,7 +169,9 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         return messages.fetch([cursor]), presence.standings([auth.digest(TOKEN)])
 
     return {
-        "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
+        "register": [
+            lambda: accounts.register("somebody-new", "hash", NOW, no_lookalikes),
+        ],
         "login": [
             lambda: accounts.credentials("user0"),
             first,

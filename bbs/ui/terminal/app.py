@@ -259,11 +259,12 @@ class TerminalApp:
                 while not self._over:
                     with suppress(SetAside):
                         await self._next_prompt()
-            except EOFError:
-                pass
-            finally:
+            except Exception as problem:  # Of a fault too, the person reads what is not sent.
                 self.leave()
                 self._scrollback.flush()
+                if not isinstance(problem, EOFError):
+                    raise
+            self._scrollback.flush()
 
     async def _next_prompt(self) -> None:
         if self._overlay.is_needed:

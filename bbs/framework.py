@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bbs.commands.context import Ask, success
     from bbs.commands.service import Service, Subcommand
     from bbs.config.settings import setting
+    from bbs.core.confusables import skeletons
     from bbs.core.errors import Refusal
     from bbs.core.values import NAME_LENGTH, Counter, Instance, Quotas
     from bbs.daemons.plugin import app_server, login_server, telnet_gateway
@@ -64,6 +65,7 @@ _WHERE = {
     "bbs.commands.context": "Ask success",
     "bbs.commands.service": "Service Subcommand",
     "bbs.config.settings": "setting",
+    "bbs.core.confusables": "skeletons",
     "bbs.core.errors": "Refusal",
     "bbs.core.values": "NAME_LENGTH Counter Instance Quotas",
     "bbs.daemons.plugin": "app_server login_server telnet_gateway",
@@ -163,6 +165,7 @@ __all__ = [
     "read_only",
     "rows",
     "setting",
+    "skeletons",
     "statement",
     "stores_text",
     "success",

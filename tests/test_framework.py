@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peewee import CharField, ForeignKeyField
@@ -14,6 +14,7 @@ from bbs import __version__
 from bbs.board import board
 from bbs.commands.common import all_commands
 from bbs.commands.service import ServiceUnusable
+from bbs.config import Configuration
 from bbs.core.plugins import PluginUnusable
 from bbs.framework import (
     Ask,
@@ -30,6 +31,7 @@ from bbs.framework import (
     User,
     WrongUsage,
     read_only,
+    setting,
     success,
 )
 from bbs.testing import MemoryService, Peer
@@ -137,6 +139,26 @@ class Seat(Table):
 
 async def later(*arguments: object) -> Any:
     """Nothing that can be run on a thread."""
+
+
+@dataclass(frozen=True)
+class Bells:
+    count: int = setting(1, "bells")
+
+
+ringing = CommandTable()
+
+
+@ringing.command("bells", Role.EITHER)
+async def bells(ask: Ask) -> Reply:
+    return success(bells=ask.settings.count)
+
+
+noted: list[tuple[int, Bells]] = []
+
+
+def note_bells(user: int, settings: Bells) -> None:
+    noted.append((user, settings))
 
 
 registered: list[int] = []
@@ -312,6 +334,9 @@ class Declaring(SynchronousTestCase):
             {"on_register": 7},
             {"on_delete": later},
             {"greeting": 7},
+            {"settings": 7},
+            {"settings": Room},
+            {"settings": type(Configuration().login)},
         ):
             self.assertRaises(ValueError, Service, "a", **wrong)
         Service("a", models=(Room, Seat))
@@ -320,6 +345,18 @@ class Declaring(SynchronousTestCase):
         service = Service("a", counters=["nods", WAVES])
         self.assertEqual(service.counted, {"nods": Counter("nods"), "waves": WAVES})
         self.assertEqual(service.counters, ["nods", WAVES])
+
+    def test_settings_are_for_handlers_and_new_accounts(self) -> None:
+        service = Service(
+            "ringing", commands=(ringing,), on_register=note_bells, settings=Bells, version=1
+        )
+        config = Configuration(service={"bells": Bells(3)})
+        memory = MemoryService(service, config=config)
+        self.addCleanup(memory.close)
+        noted.clear()
+        self.assertEqual(memory.people("ann").keys(), {"ann"})
+        self.assertEqual(noted, [(1, Bells(3))])
+        self.assertEqual(memory.peer().ask("bells")["bells"], 3)
 
     def test_what_is_no_counter(self) -> None:
         wrong: Any

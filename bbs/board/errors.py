@@ -5,6 +5,10 @@ from __future__ import annotations
 from bbs.framework import Refusal
 
 
+class LooksLikeAnother(Refusal):
+    text = "{} looks like a name in use"  # The operator has lookalikes refused.
+
+
 class NoSuchUser(Refusal):
     text = "{} does not exist"
 

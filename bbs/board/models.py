@@ -12,12 +12,13 @@ MySQL commits each change by itself, and servers of version 2 go on meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 
-from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length, rows
+from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length, rows, skeletons
 
 if TYPE_CHECKING:
     from bbs.framework import Migrator
@@ -291,6 +292,23 @@ class Told(Table):
         indexes = ((("user", "other"), True),)
 
 
+class Skeleton(Table):
+    """What the name of `user` looks like: each of its skeletons, as `skeleton_digests` has them. An
+    account that a server of version 5 makes while it runs beside has none."""
+
+    digest = peewee.CharField(32)
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+
+    class Meta:
+        primary_key = peewee.CompositeKey("digest", "user")
+
+
+def skeleton_digests(name: str) -> Sequence[str]:
+    """Digests of the skeletons of `name`, which may be longer than a database's key."""
+    texts = [each.encode("utf-8", "replace") for each in sorted(skeletons(name))]
+    return [blake2b(each, digest_size=16).hexdigest() for each in texts]
+
+
 MODELS_OF_6: tuple[type[Table], ...] = (
     GroupInvitation,
     Contribution,
@@ -298,6 +316,7 @@ MODELS_OF_6: tuple[type[Table], ...] = (
     ThreadReader,
     Announcement,
     Status,
+    Skeleton,
 )
 
 # In the order in which they can be made.
@@ -370,7 +389,7 @@ def _to_5(migrator: Migrator) -> None:
 
 def _to_6(migrator: Migrator) -> None:
     """Add threads, the posts and owners of groups, what each reader has read, announcements and
-    statuses. Posts of before count as read."""
+    statuses, and what names look like. Posts of before count as read."""
     migrator.add_columns("relationship", read=_count())
     migrator.add_columns("post", replies=_count())
     migrator.allow_null(PostRow.author)
@@ -388,6 +407,7 @@ def _to_6(migrator: Migrator) -> None:
     for low, high in _ranges(Relationship):
         some = (Relationship.id >= low) & (Relationship.id < high) & (Relationship.read == 0)
         Relationship.update(read=newest or 0).where(some).execute()
+    _fill_skeletons()
 
 
 STEPS: Mapping[int, Any] = {
@@ -400,6 +420,7 @@ STEPS: Mapping[int, Any] = {
 """The migration to each version."""
 
 AT_ONCE = 5000  # ids of rows that one statement changes, or looks through
+USERS_AT_ONCE = 500  # users whose names one statement adds
 MEMBERS_AT_ONCE = 250  # memberships in one statement; SQLite limits the depth of an expression
 
 
@@ -448,6 +469,18 @@ def _fill_membership_starts() -> None:
         Membership.update(after=peewee.Case(Membership.id, after)).where(
             Membership.id.in_([number for number, _ in after])
         ).execute()
+
+
+def _fill_skeletons() -> None:
+    """Add the skeletons of all users."""
+    last = 0
+    while found := rows(
+        User.select(User.id, User.name).where(User.id > last).order_by(User.id).limit(USERS_AT_ONCE)
+    ):
+        made = [(digest, user) for user, name in found for digest in skeleton_digests(name)]
+        added = Skeleton.insert_many(made, (Skeleton.digest, Skeleton.user))
+        added.on_conflict_ignore().execute()
+        last = found[-1][0]
 
 
 def _ranges(model: type[Table]) -> Iterator[tuple[int, int]]:

@@ -51,6 +51,11 @@ class Program:
     def version(self) -> str:
         return f"bbs {__version__}"
 
+    @property
+    def settings(self) -> type | None:
+        """The section of the configuration that the service declares."""
+        return self.service().settings
+
     def parser(self, part: str, description: str | None) -> argparse.ArgumentParser:
         """A parser for the arguments behind `NAME PART`."""
         parser = argparse.ArgumentParser(prog=f"{self.name} {part}", description=description)

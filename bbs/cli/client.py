@@ -187,6 +187,7 @@ def _run_script(
     reactor.callWhenRunning(run.start)
     # The reactor by itself handles SIGINT and SIGTERM.
     reactor.callWhenRunning(stop_at, reactor, signal.SIGHUP)
+    reactor.addSystemEventTrigger("before", "shutdown", run.interrupt)
     reactor.run()
     return run.problem
 
@@ -234,6 +235,15 @@ class ScriptRun(ClientRun):
     async def run(self) -> None:
         await self._script.run()
         self.end(self._refusal())
+
+    def unsent(self, *, known: bool) -> str:
+        return self._script.unsent(known=known)
+
+    def interrupt(self) -> None:
+        """Note what a signal that ends the process leaves undone."""
+        if not self._over:
+            self._over = True
+            self.problem = f"interrupted{self.unsent(known=False)}"
 
     def _refusal(self) -> str:
         if self._strict and self._script.first_refusal:

@@ -24,7 +24,7 @@ def main(argv: Sequence[str], program: Program) -> int:
             case ["check", path] if not path.startswith("-"):
                 return _check(path, program)
             case ["keys"]:
-                print(described(load(None, {})))
+                print(described(load(None, {}, settings=program.settings)))
             case _:
                 print(USAGE.format(program.name), file=sys.stderr)
                 return 2
@@ -38,7 +38,7 @@ def _check(path: str, program: Program) -> int:
     # Imported here, as the other action needs none of the servers' modules.
     from bbs.daemons.config_check import problems
 
-    config = load(path)  # with the environment, as for a server
+    config = load(path, settings=program.settings)  # with the environment, as for a server
     found = [*problems(config, program.name)]
     for problem in found:
         print(visible(f"{path}: {problem}"), file=sys.stderr)

@@ -55,7 +55,9 @@ def db(argv: Sequence[str], program: Program) -> int:
     program.add_database(parser)
     options = parser.parse_args(argv)
     try:
-        url = configuration(options.config, options.data, program.name).database.url
+        url = configuration(
+            options.config, options.data, program.name, program.settings
+        ).database.url
         with connected(url, create=options.action == "upgrade") as database:
             done = _act(options.action, database, program.service().schema)
             print(f"{without_password(url)}: {done}")
@@ -98,7 +100,7 @@ def backup(argv: Sequence[str], program: Program) -> int:
     options = parser.parse_args(argv)
     by = get_operator(f"{program.name} backup")
     try:
-        config = configuration(options.config, options.data, program.name)
+        config = configuration(options.config, options.data, program.name, program.settings)
         path = file_of(config, "backup")
         if sqlite_backup.is_same(options.file, path):
             raise CopyRefused(f"{options.file} is the database itself")
@@ -202,7 +204,7 @@ def restore(argv: Sequence[str], program: Program) -> int:
     options = parser.parse_args(argv)
     by = get_operator(f"{program.name} restore")
     try:
-        config = configuration(options.config, options.data, program.name)
+        config = configuration(options.config, options.data, program.name, program.settings)
         path = file_of(config, "restore")
         with _alone(options.data, path, program.name):
             is_proved = _restore(options.file, path, options.force, by, program)

@@ -156,7 +156,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     # Before the wait for the database: requests are stamped with the time when they were made.
     by = get_operator(f"{program.name} fleet")
     try:
-        config = configuration(options.config, options.data, program.name)
+        config = configuration(options.config, options.data, program.name, program.settings)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
             report = _carry_out(config, options, by, database)

@@ -31,9 +31,11 @@ T = TypeVar("T")
 ATTEMPTS = 5  # tries of a transaction that meets a deadlock, or waits for a lock in vain
 
 
-def configuration(path: str | None, data: str | None, name: str) -> Configuration:
+def configuration(
+    path: str | None, data: str | None, name: str, settings: type | None = None
+) -> Configuration:
     """Load the configuration (`load_config`), with the database's URL in place of a reference."""
-    config = load_config(path, data, name=name)
+    config = load_config(path, data, name=name, settings=settings)
     (url,) = references.reveal("database.url", [config.database.url], config.ec2)
     return replace(config, database=replace(config.database, url=url))
 
@@ -43,13 +45,15 @@ def load_config(
     data: str | None,
     options: Mapping[str, object] = MappingProxyType({}),
     name: str = "bbs",
+    settings: type | None = None,
 ) -> Configuration:
-    """Load the configuration from `path`, the environment and `options`. Its default database is
-    that of `NAME up` in the folder `data`, for the service `name`. Raises `ConfigError`."""
-    config = load(path, os.environ, options)
+    """Load the configuration from `path`, the environment and `options`, with the section
+    `settings` of the service `name`. Its default database is that of `NAME up` in the folder
+    `data`. Raises `ConfigError`."""
+    config = load(path, os.environ, options, settings)
     if data is not None and config.sources["database.url"] == "default":
         url = f"sqlite:///{quote(os.path.abspath(data))}/{name}.sqlite3"
-        config = load(path, os.environ, {**options, "database.url": url})
+        config = load(path, os.environ, {**options, "database.url": url}, settings)
     return config
 
 

@@ -51,9 +51,11 @@ def main(argv: Sequence[str], program: Program) -> int:
     # New files, those of children too, are for this user alone.
     os.umask(0o077)
     try:
-        given = load_config(options.config, options.data, name=program.name)
+        given = load_config(
+            options.config, options.data, name=program.name, settings=program.settings
+        )
         places = overrides(given, options)
-        config = load_config(options.config, options.data, places, program.name)
+        config = load_config(options.config, options.data, places, program.name, program.settings)
         lock, mended = open_folder(options.data, program.name)
         config = _with_logs(with_defaults(config, options), options)
         log = _open_log(config, options.data, program.name)

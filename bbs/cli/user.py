@@ -91,7 +91,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     options = _parser(program).parse_args(argv)
     by = get_operator(f"{program.name} user")
     try:
-        config = configuration(options.config, options.data, program.name)
+        config = configuration(options.config, options.data, program.name, program.settings)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
             action, _ = ACTIONS[options.action]

@@ -285,11 +285,15 @@ class ServiceClient(Generic[R]):
         """Have `tell` called with a user whose session has ended without a request from here."""
         self._on_logged_out = tell
 
+    def stop_listening(self) -> None:
+        """Stop listening for all users, who stay logged in; what comes for them waits."""
+        while self._listeners:
+            self._listeners.popitem()[1].stop()
+
     def close(self) -> Deferred[None]:
         """Stop listening and end all connections; users stay logged in. No callback is called after
         this. Fires when all connections are closed."""
-        while self._listeners:
-            self._listeners.popitem()[1].stop()
+        self.stop_listening()
         # The callbacks have this client: a circle that only the garbage collector would find.
         self._on_event = self._on_serving = self._on_logged_out = self._on_searching = _ignore
         self._on_sent = None

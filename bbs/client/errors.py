@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import CancelledError
+
 if TYPE_CHECKING:
     from bbs.client.replies import ServiceReply
     from bbs.core.addresses import Address
@@ -29,6 +31,11 @@ class TurnedAway(Unreachable):
 
 class Lost(ClientError):
     """The request was sent, and no reply came: it may or may not have been carried out."""
+
+
+class GivenUp(CancelledError):
+    """The caller cancelled a request that was sent: it may or may not have been carried out. A
+    plain `CancelledError` says that it was not sent."""
 
 
 class BadReply(ClientError):

@@ -12,12 +12,12 @@ import random
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from bbs.client.connection import ConnectionPool, Event
-from bbs.client.errors import Lost, NoService, TurnedAway, Unreachable
+from bbs.client.connection import ConnectionPool, Event, ServerConnection
+from bbs.client.errors import GivenUp, Lost, NoService, TurnedAway, Unreachable
 from bbs.client.replies import ASK_LOGIN_SERVER, ServiceReply, Waiting
 from bbs.client.request import ClientRequest, framework_request
 from bbs.core.addresses import Address
@@ -97,7 +97,7 @@ class Router:
         """The reply to a request of `user` (None: the user is not logged in here).
 
         Raises `Lost` if the request may have been carried out, and `Unreachable` if no server took
-        it for `PATIENCE` seconds.
+        it for `PATIENCE` seconds. If it is cancelled, `GivenUp` says that the request was sent.
         """
         roaming = user if request.role is Role.APP else None
         wire = request.wire(user.token if user else "")
@@ -174,7 +174,7 @@ class Router:
         try:
             if not request.waits:
                 connection = await self.connections.to(address)
-                return await connection.ask(wire, REPLY_DEADLINE)
+                return await _ask_once(connection, wire, REPLY_DEADLINE)
             connection = await self.connections.open(address)
             try:
                 if self.on_waiting is not None:
@@ -184,7 +184,7 @@ class Router:
                     # An older server refuses it, and a wrong one is ignored: the login goes on.
                     shown = connection.ask(b"device %s\n" % device.encode(), REPLY_DEADLINE)
                     shown.addBoth(lambda _: None)
-                return await connection.ask(wire, WAITING_DEADLINE)
+                return await _ask_once(connection, wire, WAITING_DEADLINE)
             finally:
                 connection.close()
         except TurnedAway as problem:
@@ -205,3 +205,10 @@ class Router:
         self._closed = True
         self.on_waiting, self.on_searching = None, lambda login_server: None
         return self.connections.close()
+
+
+async def _ask_once(connection: ServerConnection, wire: bytes, deadline: float) -> ServiceReply:
+    try:
+        return await connection.ask(wire, deadline)
+    except CancelledError:
+        raise GivenUp() from None

@@ -10,6 +10,7 @@ from functools import partial
 from twisted.internet.defer import Deferred
 
 from bbs.commands.context import Ask, success
+from bbs.commands.service import new_account_rule
 from bbs.core import audit
 from bbs.core.addresses import counted_as, networks, usual_form
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
@@ -39,7 +40,7 @@ def _audited(what: str, address: str, name: str) -> Iterator[None]:
 
 @commands.command("register <id> <password>", Role.LOGIN)
 async def register(ask: Ask, name: str, password: str) -> Reply:
-    address, run, service = ask.connection.peer_host, ask.database.run, ask.home.service
+    address, run = ask.connection.peer_host, ask.database.run
     limits, hasher = ask.home.login.limits, ask.home.login.hasher
     with _audited("register", address, name):
         if not limits.registration_is_open:
@@ -50,7 +51,8 @@ async def register(ask: Ask, name: str, password: str) -> Reply:
         await run(accounts.check_free, name)
         accounts.check_password(password, limits.password_minimum)
         password_hash = await limits.queue.run(address, partial(hasher.hash, password))
-        await run(accounts.register, name, password_hash, ask.now, service.on_register)
+        rule = new_account_rule(ask.home.service, ask.home.settings)
+        await run(accounts.register, name, password_hash, ask.now, rule)
     return success()
 
 

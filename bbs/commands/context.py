@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bbs.commands.service import Service
 from bbs.core import audit, tracing
@@ -122,7 +122,8 @@ class ServerContext:
 
     `parts` say which kind of server it is. `watchers` are the connections that said `events`.
     `wall` stamps stored values (seconds since the epoch); people can set that clock, so it does not
-    measure times. `described` is the service's presentation in the reply to `commands`.
+    measure times. `described` is the service's presentation in the reply to `commands`, and
+    `settings` the section of the configuration that the service declares.
     """
 
     service: Service
@@ -137,6 +138,7 @@ class ServerContext:
     parts: LoginServerParts | AppServerParts
     timing: Timing
     described: Mapping[str, object] = field(default_factory=dict)
+    settings: Any = None
     traces: RequestTraces = field(default_factory=RequestTraces)
 
     @property
@@ -181,6 +183,11 @@ class Ask:
     def database(self) -> Database:
         """Runs rules: `await ask.database.run(rule, …)`."""
         return self.home.database
+
+    @property
+    def settings(self) -> Any:
+        """The section of the configuration that the service declares; None without one."""
+        return self.home.settings
 
     async def tell(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -70,7 +71,11 @@ class Service:
         with today's while a service is upgraded server by server; 0: none but today's.
     :param feed: its durable events.
     :param broadcast: its events for everybody who is there.
-    :param on_register: called with the id of a new user, in the transaction that makes the account.
+    :param settings: a section of the configuration: a frozen dataclass of `setting`s. The name of
+        the section is that of the class in lower case. Handlers have it as `ask.settings`.
+    :param on_register: called with the id of a new user, in the transaction that makes the account;
+        of a service with settings, also with `settings=`, the loaded section. A refusal that it
+        raises refuses the registration.
     :param on_login: called with the id of a user who logs in, and the time of the user's last visit
         (seconds since the epoch; None if unknown), in the transaction that begins the session.
         Returns members of the reply to `login`, with names that `login` does not use
@@ -104,7 +109,7 @@ class Service:
     oldest: int = 0
     feed: Feed | None = None
     broadcast: Broadcast | None = None
-    on_register: Callable[[int], object] | None = None
+    on_register: Callable[..., object] | None = None
     on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
@@ -113,6 +118,7 @@ class Service:
     client: str = ""
     counters: Sequence[str | Counter] = ()
     subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
+    settings: type[Any] | None = None
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
@@ -150,11 +156,26 @@ class Service:
         ):
             if not is_right:
                 raise ValueError(f"{self.name}: {needed}")
+        self._check_settings()
         schema = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest)
         counted = MappingProxyType({each.name: each for each in self._read_counters()})
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "counted", counted)
         derive(self, "schema", schema)
+
+    def _check_settings(self) -> None:
+        if self.settings is None:
+            return
+        # Imported here, as plugins of services without settings load no configuration.
+        from bbs.config.sections import OWN_SECTIONS
+        from bbs.config.settings import keys_of, name_of
+
+        try:
+            keys_of(self.settings)
+        except TypeError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+        if (section := name_of(self.settings)) in OWN_SECTIONS:
+            raise ValueError(f"{self.name}: the section [{section}] is the framework's own")
 
     def _read_counters(self) -> Sequence[Counter]:
         """The counters, with a `Counter` for each name."""
@@ -177,6 +198,12 @@ class Service:
             return load(self.client or UNDECLARED)
         except PresentationUnusable as error:
             raise ServiceUnusable(f"the service {self.name}: {error}") from error
+
+
+def new_account_rule(service: Service, settings: object) -> Callable[[int], object] | None:
+    """The service's rule for new accounts, with the settings of a service that declares some."""
+    rule = service.on_register
+    return rule if rule is None or settings is None else partial(rule, settings=settings)
 
 
 def _are(values: object, kind: type | tuple[type, ...]) -> bool:
@@ -282,7 +309,7 @@ def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
     yield from ((name, f"aliases: {alias}") for alias, name in presentation.aliases.items())
     yield from ((where.split(" ")[0], "complete") for where in presentation.complete)
     for each in presentation.choices:
-        names = (*each.lists, *each.added_by, *each.removed_by)
+        names = (*each.lists, *each.added_by, *each.removed_by, *each.lookalike_lists)
         yield from ((name, f"choices {each.name}") for name in names)
     for talk in presentation.talks:
         names = (talk.send, talk.history, *talk.sent_by, *talk.ended_by)

@@ -14,7 +14,7 @@ from typing import Any
 
 from bbs.config.kinds import NotInstalled
 from bbs.config.sections import OWN_SECTIONS, Configuration, ConfigurationSchema
-from bbs.config.settings import Key
+from bbs.config.settings import Key, name_of
 from bbs.core.plugins import PluginUnusable
 
 
@@ -46,8 +46,10 @@ def load(
     path: str | None,
     environ: Mapping[str, str] = os.environ,
     options: Mapping[str, object] = MappingProxyType({}),
+    settings: type | None = None,
 ) -> Configuration:
-    """The configuration from `path` (None: no file), the environment and the options.
+    """The configuration from `path` (None: no file), the environment and the options; `settings` is
+    the section that the service declares (`Service.settings`).
 
     Options have dotted keys, `"database.url"`. Their texts are read as the environment's are; None
     stands for an option that was not given.
@@ -55,7 +57,7 @@ def load(
     :raises ConfigError: something in it is wrong, or an installed provider cannot be used.
     """
     try:
-        schema = ConfigurationSchema.installed()
+        schema = ConfigurationSchema.installed(settings)
     except PluginUnusable as error:
         raise ConfigError(str(error)) from error
     values: dict[str, dict[str, Any]] = {section: {} for section in schema.sections}
@@ -72,8 +74,10 @@ def load(
             sources[given.key] = given.place
     made = {name: section(**values[name]) for name, section in schema.sections.items()}
     own = {name: made.pop(name) for name in OWN_SECTIONS}
+    declared = [] if settings is None else [name_of(settings)]
+    service = MappingProxyType({name: made.pop(name) for name in declared})
     providers, places = MappingProxyType(made), MappingProxyType(sources)
-    config = Configuration(**own, providers=providers, sources=places)
+    config = Configuration(**own, service=service, providers=providers, sources=places)
     _check_relations(config)
     return config
 

@@ -1,5 +1,5 @@
 """The sections of the configuration: our own, which `docs/operating.md` explains, and those that
-installed providers add.
+the service and installed providers add.
 
 Entry points in the group `bbs.providers` name the providers. Only their names and their sections
 are used here; `bbs.scaling.providers` does the rest.
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from bbs.config import kinds
 from bbs.config.kinds import Kind
-from bbs.config.settings import Key, keys_of, setting
+from bbs.config.settings import Key, keys_of, name_of, setting
 from bbs.core.addresses import ListeningPlace
 from bbs.core.plugins import Plugin, PluginUnusable, plugins
 from bbs.core.values import Rate, Size
@@ -289,7 +289,8 @@ class Tracing:
 class Configuration:
     """Every section, and where each key came from.
 
-    `providers` has the sections that providers add, by the providers' names. `sources` maps a
+    `service` has the section that the service declares (`Service.settings`), by its name, and
+    `providers` those that providers add, by the providers' names. `sources` maps a
     dotted key to `default`, the path of the configuration file, the environment variable,
     `option`, or the path of the secret's file. Configurations with equal values are equal.
     """
@@ -306,13 +307,19 @@ class Configuration:
     telnet: Telnet = Telnet()
     web: Web = Web()
     tracing: Tracing = Tracing()
+    service: Mapping[str, Any] = field(default_factory=dict, hash=False)
     providers: Mapping[str, Any] = field(default_factory=dict, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def sections(self) -> dict[str, Any]:
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        del own["providers"], own["sources"]
-        return own | dict(self.providers)
+        del own["service"], own["providers"], own["sources"]
+        return own | dict(self.service) | dict(self.providers)
+
+    def settings(self, section: type[T]) -> T:
+        """The section that the service declares, with its defaults if nothing was loaded."""
+        found: T = self.service.get(name_of(section)) or section()
+        return found
 
     def every_key(self) -> Iterator[tuple[str, str, Key, Any]]:
         """Yield each key: its section, its name, its declaration and its value."""
@@ -330,12 +337,13 @@ PROVIDERS = "bbs.providers"
 """The entry-point group; each entry point names a `bbs.scaling.providers.Provider`."""
 
 
-def installed_providers() -> Iterator[tuple[Plugin, Any]]:
+def installed_providers(settings: type | None = None) -> Iterator[tuple[Plugin, Any]]:
     """The installed providers, each with its plugin; our own come first.
 
+    :param settings: the section that the service declares, whose name no provider may have.
     :raises PluginUnusable: one of them cannot be used, or its name is taken.
     """
-    sections = dict(OWN_SECTIONS)
+    sections = {**OWN_SECTIONS, **_of_service(settings)}
     names: dict[str, str] = {}
     found = sorted(plugins(PROVIDERS), key=lambda each: not each.point.value.startswith("bbs."))
     for plugin in found:
@@ -347,6 +355,10 @@ def installed_providers() -> Iterator[tuple[Plugin, Any]]:
             raise plugin.unusable(f"a provider cannot have the name of the section [{name}]")
         names[name] = plugin.distribution
         yield plugin, provider
+
+
+def _of_service(settings: type | None) -> Mapping[str, type]:
+    return {} if settings is None else {name_of(settings): settings}
 
 
 def _check(thing: Any) -> Any:
@@ -365,13 +377,14 @@ class ConfigurationSchema:
     keys: Mapping[str, Key]
 
     @classmethod
-    def installed(cls) -> ConfigurationSchema:
-        """The schema of this installation; raises PluginUnusable if a provider cannot be used."""
-        providers = [provider for _, provider in installed_providers()]
+    def installed(cls, settings: type | None = None) -> ConfigurationSchema:
+        """The schema of this installation, with the section `settings` of the service; raises
+        PluginUnusable if a provider cannot be used."""
+        providers = [provider for _, provider in installed_providers(settings)]
         if not providers:
             raise PluginUnusable(f"bbs is not installed: it has no entry points in {PROVIDERS}")
         added = {each.name: each.section for each in providers if each.section is not None}
-        sections = {**OWN_SECTIONS, **added}
+        sections = {**OWN_SECTIONS, **_of_service(settings), **added}
         keys = {
             f"{name}.{key}": declared
             for name, section in sections.items()

@@ -4,7 +4,7 @@
     class Popen:
         nice: int = setting(5, "how far app servers stand back behind other processes", minimum=0)
 
-The framework's own sections (`sections.py`) and those of other people's providers are declared
+The framework's own sections (`sections.py`) and those of services and providers are declared
 alike. The declaration gives a section its environment variables, its checks and its lines in
 `bbs config check`.
 """
@@ -100,6 +100,11 @@ def setting(
     hidden = secret or (kind is not None and kind.secret)
     declared = _Declared(help, kind, secret, minimum, tuple(choices), handed_on)
     return field(default=default, repr=not hidden, metadata={"setting": declared})
+
+
+def name_of(section: type[Any]) -> str:
+    """The name of a service's section, which is that of its class in lower case."""
+    return section.__name__.lower()
 
 
 def keys_of(section: type[Any]) -> Mapping[str, Key]:

@@ -60,6 +60,12 @@ class Runtime:
     hint_key: bytes
     admission: Admission | None = None
 
+    @property
+    def settings(self) -> object:
+        """The section that the service declares; None without one."""
+        section = self.service.settings
+        return None if section is None else self.config.settings(section)
+
     def bus(self) -> Bus:
         return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds, self.wall)
 
@@ -244,6 +250,7 @@ def make_context(
         service=runtime.service,
         table=table,
         described=described(runtime.service, table),
+        settings=runtime.settings,
         database=runtime.database,
         bus=bus,
         sessions=sessions_of(limits),

@@ -69,6 +69,7 @@ def login_server(service: Service) -> TwistdPlugin:
 
     folder = "Folder for the app servers' configuration and logs"
     return _plugin(
+        service,
         f"{service.name}-login",
         make,
         [
@@ -97,6 +98,7 @@ def app_server(service: Service) -> TwistdPlugin:
 
     lifeline = "Descriptor of a pipe whose end means that the parent died"
     return _plugin(
+        service,
         f"{service.name}-app",
         make,
         [("security-log", None, "File for security events", "log.security")],
@@ -117,6 +119,7 @@ def telnet_gateway(service: Service) -> TwistdPlugin:
         return TelnetGateway(service, options.configuration, reactor, _end_process(reactor))
 
     return _plugin(
+        service,
         f"{service.name}-telnet",
         make,
         [
@@ -131,6 +134,7 @@ class DaemonOptions(usage.Options):
 
     daemon_name: ClassVar[str]
     overrides: ClassVar[Sequence[Override]]
+    settings: ClassVar[type | None]
     configuration: Configuration
 
     def opt_version(self) -> None:
@@ -153,18 +157,19 @@ class DaemonOptions(usage.Options):
         survive_hangups()
         given = {key: self[option] for option, _, _, key in self.overrides}
         try:
-            self.configuration = load(self["config"], os.environ, given)
+            self.configuration = load(self["config"], os.environ, given, self.settings)
         except ConfigError as error:
             raise SystemExit(f"{self.daemon_name}: {error}") from error
 
 
 def _plugin(
+    service: Service,
     name: str,
     make: Callable[[Any, Any], Daemon],
     overrides: Sequence[Override],
     parameters: Sequence[list[Any]] = (),
 ) -> TwistdPlugin:
-    """The plugin of the daemon `name`, which `make` makes of its options and the reactor.
+    """The plugin of the daemon `name` of `service`. `make` makes it of its options and the reactor.
 
     :param parameters: options that override no key, in twistd's form.
     """
@@ -180,6 +185,7 @@ def _plugin(
         ]
 
     PluginOptions.daemon_name, PluginOptions.overrides = name, overrides
+    PluginOptions.settings = service.settings
     PluginOptions.__doc__ = (
         f"Options of `twistd {name}`; those that override the file are named as its keys."
     )

@@ -148,6 +148,10 @@ class Choices:
         arguments removes all names.
     :param added_by_events: events that add a name, each with the member that holds the name.
     :param removed_by_events: events that remove a name, each with the member that holds the name.
+    :param lookalike_events: events, each with the member that holds a name: clients warn if the
+        name looks like one of these, and is another.
+    :param lookalike_lists: commands, each with the member of its reply that holds a list of such
+        names.
     :param within: larger choices: a name that is added here is added there too.
     :param shared: the names are the same for all users of a client.
     """
@@ -162,6 +166,8 @@ class Choices:
     removed_by: Sequence[str] = ()
     added_by_events: Mapping[str, str] = field(default_factory=dict)
     removed_by_events: Mapping[str, str] = field(default_factory=dict)
+    lookalike_events: Mapping[str, str] = field(default_factory=dict)
+    lookalike_lists: Mapping[str, str] = field(default_factory=dict)
     within: str = ""
     shared: bool = False
 
@@ -437,6 +443,7 @@ class Presentation:
                     lists=_of(each.lists, has),
                     added_by=[*filter(has, each.added_by)],
                     removed_by=[*filter(has, each.removed_by)],
+                    lookalike_lists=_of(each.lookalike_lists, has),
                 )
                 for each in self.choices
             ],

@@ -20,7 +20,7 @@ import peewee
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands.service import Service
+from bbs.commands.service import Service, new_account_rule
 from bbs.core.addresses import Address
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
@@ -145,7 +145,9 @@ class RulesCase(DatabaseCase):
 
     def account(self, name: str) -> None:
         """Register `name`."""
-        self.call(accounts.register, name, f"hash of {name}", self.now, self.service.on_register)
+        section = self.service.settings
+        rule = new_account_rule(self.service, section and section())
+        self.call(accounts.register, name, f"hash of {name}", self.now, rule)
 
     def log_in(self, name: str) -> str:
         """Log `name` in; returns the token."""

@@ -17,7 +17,8 @@ from bbs.client.request import ClientRequest, make_request
 from bbs.protocols.presentation import Presentation, Talk
 from bbs.ui.interfaces import IScreen, UsageError
 from bbs.ui.output import visible
-from bbs.ui.wording import failure_text, problem_words
+from bbs.ui.unsent import unsent_line
+from bbs.ui.wording import problem_words
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,16 @@ def _key(message: ChatMessage) -> _Key:
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class _Missed:
+    """A talk that is not there, for which `waiting` lines were entered; `next_too`: the person may
+    not know yet, so the next line was meant for it as well."""
+
+    why: str
+    waiting: int
+    next_too: bool
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Chat:
     """The current user's talk, and for each user and partner the number of unread messages."""
 
@@ -101,7 +112,7 @@ class Chat:
     partner: Partner | None = None
     unread: dict[str, Counter[Partner]] = field(default_factory=dict)
     _meanwhile: Counter[_Key] | None = None
-    _ended: Partner | None = None
+    _missed: _Missed | None = None
 
     async def begin(self, user: str, partner: Partner) -> None:
         """Send the lines that follow to `partner`, and show the last earlier messages."""
@@ -109,7 +120,7 @@ class Chat:
             before = await self._load_history(user, partner)
             if user not in self._client.users:
                 return  # Logged out elsewhere in the meantime: there is nobody to talk.
-            self.partner = partner
+            self.partner, self._missed = partner, None
             self.mark_read(user, partner)
             name = visible(partner.name)
             words = f"Talking to {name}. Type end to stop; start a command with /"
@@ -119,20 +130,29 @@ class Chat:
         self._screen.changed()
 
     def end(self) -> None:
-        self.partner = self._ended = None
+        self.partner = self._missed = None
+
+    def miss(self, why: str, *, next_too: bool = True) -> None:
+        """From now on, reject the lines that were entered for a talk which is not there."""
+        self._missed = _Missed(why, self._screen.queued(), next_too)
+
+    def forget_missed(self) -> None:
+        self._missed = None
 
     def reject_missed(self, line: str, as_text: bool) -> bool:
-        """Say that a line was not sent, if the talk that it was typed for has just ended by itself:
-        the first line after that, and all pasted ones. Returns whether it was."""
-        ended = self._ended
-        if ended is None or not line.strip(" "):
+        """Say that a line was not sent, if the talk that it was typed for has ended by itself or
+        did not begin: all lines that were entered before, the first one after, and all pasted ones.
+        Returns whether it was."""
+        missed = self._missed
+        if missed is None:
             return False
-        if not as_text:
-            self._ended = None
-            if not is_said(line):
-                return False
-        name = visible(ended.name)
-        self._screen.problem(f"Not sent: {_shortened(line)} (the talk with {name} has ended)")
+        is_blank, waited = not line.strip(" "), missed.waiting > 0
+        missed.waiting -= waited
+        if not waited and not is_blank and not as_text:
+            self._missed = None
+        if is_blank or not (waited or missed.next_too) or not (as_text or is_said(line)):
+            return False
+        self._screen.problem(unsent_line(line, missed.why))
         return True
 
     async def _load_history(self, user: str, partner: Partner) -> ServiceReply | None:
@@ -189,18 +209,12 @@ class Chat:
         partner = self.partner
         info = self._client.vocabulary.commands.get(partner.talk.send) if partner else None
         if partner is None or info is None:
-            raise UsageError(f"Not sent: {_shortened(text)} (the service has no command for it)")
+            raise UsageError(unsent_line(text, "the service has no command for it"))
         names = (user, partner.name) if partner.talk.choices else (user,)
         try:
             return make_request(info, *names, text)
         except ValueError as problem:
-            raise UsageError(visible(str(problem))) from None
-
-    def report_refused(self, request: ClientRequest, reply: ServiceReply, several: bool) -> None:
-        """Say that a message was refused, and to whom of `several` users."""
-        speaker = f" as {visible(request.user)}" if several else ""
-        reason = failure_text(self._client.vocabulary.presentation, request, reply)
-        self._screen.problem(f"Not sent{speaker}: {_shortened(request.text)} ({reason})")
+            raise UsageError(unsent_line(text, str(problem))) from None
 
     def count(self, user: str, message: ChatMessage, is_current: bool) -> None:
         """Count a message that was shown as unread, unless its reader talks with its sender."""
@@ -225,7 +239,7 @@ class Chat:
                 if is_current and partner == self.partner:
                     self.end()
                     if unasked:
-                        self._ended = partner
+                        self.miss(f"the talk with {partner.name} has ended")
                         self._screen.notice(f"The talk with {visible(partner.name)} has ended.")
                     self._screen.changed()
 
@@ -235,8 +249,3 @@ class Chat:
     def mark_read(self, user: str, partner: Partner) -> None:
         if self.unread.get(user, Counter()).pop(partner, 0):
             self._screen.changed()
-
-
-def _shortened(text: str) -> str:
-    """The first 60 characters of a text, to show next to the reason why it was not sent."""
-    return visible(text if len(text) <= 60 else f"{text[:60]}…")

@@ -40,6 +40,7 @@ class NameCache:
     _vocabulary: CommandCatalog
     _shared: dict[str, Names] = field(default_factory=dict)
     _own: dict[str, dict[str, Names]] = field(default_factory=dict)
+    changes: int = 0  # rises whenever a name comes or goes
 
     def names(self, user: str | None, choices: str) -> Sequence[str]:
         """A user's names for some choices; none for a user who is not logged in here."""
@@ -56,6 +57,7 @@ class NameCache:
 
     def forget(self, user: str) -> None:
         self._own.pop(user, None)
+        self.changes += 1
 
     def learn(self, request: ClientRequest, reply: ServiceReply) -> None:
         """Learn from the reply to a user's command."""
@@ -65,7 +67,7 @@ class NameCache:
         argument = request.argument
         for each in self._vocabulary.presentation.choices:
             if name in each.lists:
-                self._replace(user, each, _listed(reply, each.lists[name], each.key))
+                self._replace(user, each, names_in(reply, each.lists[name], each.key))
             if name in each.removed_by:
                 self._remove(user, each, argument)
             if name in each.added_by and argument is not None:
@@ -101,10 +103,13 @@ class NameCache:
             kept = dict.fromkeys(typed[:MOST_SHARED] if choices.shared else typed)
             self._of(user, choices).clear()
             self._of(user, choices).update(kept)
+            self.changes += 1
 
     def _add(self, user: str, choices: Choices, name: str) -> None:
         if not _can_be_typed(name):
             return
+        if name not in self._of(user, choices):
+            self.changes += 1
         self._of(user, choices)[name] = None
         for each in self._vocabulary.presentation.choices:
             if each.name == choices.within:
@@ -115,13 +120,14 @@ class NameCache:
             self._of(user, choices).clear()
         else:
             self._of(user, choices).pop(name, None)
+        self.changes += 1
 
 
 def _can_be_typed(name: str) -> bool:
     return [name] == name.split()
 
 
-def _listed(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | None:
+def names_in(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | None:
     """The names in a list of a reply; None for a malformed list."""
     names = []
     for entry in reply.lists.get(list_name, (None,)):
@@ -136,7 +142,7 @@ async def fetch_partners(client: ServiceClient, user: str, talk: Talk) -> Sequen
     """Ask the service for a user's partners; None if it has no list. Fails like `client.ask`."""
     for each in client.vocabulary.presentation.choices:
         if each.name == talk.choices and each.ask:
-            return _listed(await client.ask(each.ask, user), each.lists[each.ask], each.key)
+            return names_in(await client.ask(each.ask, user), each.lists[each.ask], each.key)
     return None
 
 

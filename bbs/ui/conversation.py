@@ -8,7 +8,7 @@ shows its output (`IScreen`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import SentLine
-from bbs.client.errors import ClientError, TurnedAway
+from bbs.client.errors import ClientError, GivenUp, TurnedAway
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id
 from bbs.client.request import FRAMEWORK, ClientRequest
 from bbs.core.addresses import Address
@@ -29,15 +29,32 @@ from bbs.ui.completion import NameCache, fetch_partners, listed_commands, usage
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
 from bbs.ui.interpreter import (
     HIDDEN,
+    IRREVOCABLE,
     aliases_of,
     interpret,
     parse_line,
     resolve_alias,
     similar_command,
 )
+from bbs.ui.lookalikes import LookalikeWarnings
 from bbs.ui.output import event_entry, notices_line, visible
-from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords
-from bbs.ui.wording import FAILURES, problem_words, reply_words
+from bbs.ui.prompts import (
+    Confirmation,
+    confirm_deletion,
+    lacks_passwords,
+    with_passwords,
+    without_password,
+)
+from bbs.ui.unsent import (
+    GIVEN_UP,
+    OF_SERVICE,
+    failed_line,
+    refused_line,
+    typed_line,
+    unsent_line,
+    unsent_lines,
+)
+from bbs.ui.wording import FAILURES, failure_text, problem_words, reply_words
 
 
 @dataclass(frozen=True)
@@ -83,12 +100,13 @@ class ServerStatus:
         before = self._servers.get(user, address)
         unheard_of = user not in self._servers
         self._servers[user] = address
+        whose = f" of {visible(user)}" if len(self._servers) > 1 else ""
         if address is None:
-            self._screen.problem(f"The server {before} is lost. Looking for another…")
+            self._screen.problem(f"Connection{whose} lost. Reconnecting…")
         else:
             self.waiting = None
             if not unheard_of and before != address:
-                self._screen.notice(f"{visible(user)} is served at {address} now.")
+                self._screen.notice(f"Reconnected{whose and f' as {visible(user)}'}.")
         self._screen.changed()
 
 
@@ -96,8 +114,8 @@ PASSIVE = ("listen", "events")  # commands that a conversation carries out by it
 ENDING = ("exit", "quit")  # commands that end the conversation
 LEAVING = ("logout", "delete")  # commands that log their user out
 
+GAVE_UP = "Given up."
 GAVE_UP_PLACE = "Given up waiting for an app server."
-GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
 
 class Conversation:
@@ -122,7 +140,9 @@ class Conversation:
         self._confirmation = Confirmation()
         self._chat = Chat(client, screen)
         self._leaving = ""
-        self._sent = False
+        self._line = ""
+        self._request_made: ClientRequest | None = None
+        self._lookalikes = LookalikeWarnings(client, screen, self.known)
         self._over = False
         self._more_builtins = builtins
         client.on_waiting(self._status.set_waiting)
@@ -172,12 +192,22 @@ class Conversation:
         """End the conversation after the line that is being carried out."""
         self._over = True
 
+    def stop_listening(self) -> None:
+        """Get no more messages: they wait for the next login."""
+        self.client.stop_listening()
+
     def close(self) -> Deferred[None]:
         """End all connections; users stay logged in at the service."""
         return self.client.close()
 
+    def drop(self, lines: Iterable[str | None]) -> None:
+        """Say that the lines that waited are not sent; None is one that was typed hidden."""
+        self._chat.forget_missed()
+        for words in unsent_lines(lines):
+            self.screen.problem(words)
+
     async def _carry_out(self, line: str, as_text: bool) -> bool:
-        self._sent = False
+        self._line, self._request_made = without_password(line), None
         try:
             if self._chat.reject_missed(line, as_text):
                 pass  # Its talk has ended, and it is no command.
@@ -185,20 +215,37 @@ class Conversation:
                 await self._say(line)
             else:
                 await self._do(line)
-        except CancelledError:
-            if self._status.searching or not self._sent:
-                self.screen.notice("Given up.")  # Nothing was sent to the server in question.
-            else:
-                self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP_ANSWER)
+        except CancelledError as problem:
+            self._report_given_up(was_sent=isinstance(problem, GivenUp))
         except PromptCancelled:
-            self.screen.notice("Given up.")
+            self.screen.notice(GAVE_UP)
         except UsageError as problem:
             self.screen.problem(str(problem))
         except ClientError as problem:
-            self.screen.problem(problem_words(problem))
+            self.screen.problem(failed_line(self._line, problem, self._speaker))
+        except Exception:
+            why = "a fault of this client"
+            self.screen.problem(unsent_line(self._line, why, known=False, speaker=self._speaker))
+            raise
         finally:
             self._status.set_waiting(None)
         return not self._over
+
+    @property
+    def _speaker(self) -> str:
+        """The user of the last request, if several are here."""
+        request, several = self._request_made, len(self.users) > 1
+        return request.user if several and request is not None else ""
+
+    def _report_given_up(self, was_sent: bool) -> None:
+        request = self._request_made
+        if request is None or request.harmless:
+            self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP)
+        else:
+            speaker = self._speaker
+            self.screen.problem(
+                unsent_line(self._line, GIVEN_UP, known=not was_sent, speaker=speaker)
+            )
 
     async def _do(self, line: str) -> None:
         if self.talk and is_said(line):
@@ -225,14 +272,28 @@ class Conversation:
     async def _ask(self, line: str) -> None:
         request = await interpret(self, self._confirmation, line)
         name, words = request.name, request.words
-        if name == "login" and self.single_user and self.current:
-            raise UsageError(f"You are logged in as {visible(self.current)}; log out first.")
+        alone = self.current if self.single_user else None
+        if name == "login" and alone and alone not in words[1:2]:
+            raise UsageError(f"You are logged in as {visible(alone)}; log out first.")
         if lacks_passwords(request):
             request = await parse_line(self, await with_passwords(self.screen, request))
         if name in PASSIVE:
             self.screen.notice("Messages come by themselves here.")
             return
+        if name in IRREVOCABLE and self.users:
+            await self._confirm_deletion(request)
+        await self._ask_service(request)
+
+    async def _confirm_deletion(self, request: ClientRequest) -> None:
+        if request.user not in self.users or len(request.words) > 2:
+            raise UsageError(f"Usage: {usage(self, request.info)}" if request.info else "")
+        self.screen.discard_lines()  # None of them may answer the question.
+        await confirm_deletion(self.screen, request.user)
+
+    async def _ask_service(self, request: ClientRequest) -> None:
+        name, words = request.name, request.words
         self._leaving = request.user if name in LEAVING else ""
+        self._line = typed_line(request, self._line)
         try:
             histories = self.client.vocabulary.presentation.histories
             with self._chat.loading() if name in histories else nullcontext():
@@ -243,10 +304,20 @@ class Conversation:
         self.known.learn(request, reply)
         if reply.ok and name == "login":
             await self._logged_in(words[1], reply)
+        elif reply.ok and name == "register":
+            await self._registered(*words[1:])
         elif reply.ok and name in LEAVING:
-            self._forget(request.user)
+            if name in IRREVOCABLE:
+                self.screen.discard_lines()  # They were for an account that is gone.
+            self._leave(request.user)
         elif reply.ok and request.is_complete:
+            self._lookalikes.check_list(request, reply)
             self._update_talks(request)
+
+    async def _registered(self, user: str, password: str) -> None:
+        """Log a new user in, unless the only user here is another."""
+        if not (self.single_user and self.current):
+            await self._ask_service(await parse_line(self, f"login {user} {password}"))
 
     def _update_talks(self, request: ClientRequest) -> None:
         """Mark a partner as read after a message to them; end the talks that a command ends."""
@@ -265,9 +336,11 @@ class Conversation:
 
     def _show(self, request: ClientRequest, reply: ServiceReply) -> None:
         user = request.user
+        if reply.code in OF_SERVICE and not request.harmless:
+            return self._say_refused(request, reply)
         past = request.name in self.client.vocabulary.presentation.histories and reply.ok
         if past and self._chat.show(user, reply):
-            return
+            return None
         said = reply_words(self.client.vocabulary.presentation, request, reply)
         if not reply.ok and len(self.users) > 1 and user in self.users:
             said = f"{user}: {said or reply.message or 'Failed'}"
@@ -275,10 +348,10 @@ class Conversation:
             # An older server's reply has its code in its text alone.
             code = {"code": reply.code} if reply.code else {}
             reply = replace(reply, members={**reply.members, **code, "message": said})
-        self.screen.reply(request, reply)
+        return self.screen.reply(request, reply)
 
     async def _request(self, request: ClientRequest) -> ServiceReply:
-        self._sent = True
+        self._request_made = request
         reply = await self.client.request(request.line)
         info = self.client.vocabulary.commands.get(request.name)
         if info is None or reply.code != WrongUsage.code:
@@ -289,6 +362,7 @@ class Conversation:
 
     async def _logged_in(self, user: str, reply: ServiceReply) -> None:
         self.known.begin(user)
+        self._lookalikes.begin(user)
         self.become(user)
         # The names are for completion only, so nothing waits for them and failures are silent.
         names = Deferred.fromCoroutine(self._load_names(user))
@@ -324,10 +398,13 @@ class Conversation:
             request = await self.client.understand(f"{question} {user}")
             # The first part has more names than anybody completes among.
             asked.append((request, self.client.request(request.line, whole=False)))
-        # The requests run side by side; none is waited for here, and each may fail by itself.
+        # The requests run side by side, and each may fail by itself.
         for request, asking in asked:
             asking.addCallback(partial(self.known.learn, request))
             asking.addErrback(lambda failure: failure.trap(ClientError))
+        for _, asking in asked:
+            await asking
+        self._lookalikes.names_loaded(user)
 
     def become(self, user: str | None) -> None:
         """Speak as another of `users`, or as nobody."""
@@ -338,20 +415,29 @@ class Conversation:
         self.known.forget(user)
         self._status.forget(user)
         self._chat.unread.pop(user, None)
+        self._lookalikes.forget(user)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
+    def _leave(self, user: str) -> None:
+        """Forget a user who left; what was typed for the talk is no command of another user."""
+        talk = self.talk if user == self.current else None
+        self._forget(user)
+        if talk is not None:
+            self._chat.miss(f"{user} is logged out", next_too=False)
+
     def _was_logged_out(self, user: str) -> None:
         if user == self._leaving:
-            return self._forget(user)
+            return self._leave(user)
         self.screen.notice(f"{visible(user)} was logged out.")
-        was_current = user == self.current
+        was_current, talk = user == self.current, self.talk
         self._forget(user)
         if was_current and self.users:
             # Lines that were typed already must not be sent as another user.
             self.become(None)
             self.screen.notice(f"use NAME to go on as {' or '.join(map(visible, self.users))}.")
-        return None
+        if was_current and talk is not None:
+            self._chat.miss(f"{user} was logged out")
 
     def _received(self, user: str, message: ChatMessage) -> None:
         # A message to a room reaches its sender too, who has just typed it.
@@ -363,6 +449,7 @@ class Conversation:
     def _show_message(self, user: str, message: ChatMessage) -> None:
         self.known.learn_partner(user, message)
         self.screen.message(user, message, is_for(user, message))
+        self._lookalikes.check_event(user, message.members)
         self._chat.count(user, message, user == self.current)
 
     def _event(self, user: str, event: ServiceEvent) -> None:
@@ -372,19 +459,30 @@ class Conversation:
                 self._chat.part(user, talk, (name,), user == self.current, unasked=True)
         if event_entry(self.client.vocabulary.presentation, event).text:
             self.screen.event(user, event)
+        self._lookalikes.check_event(user, event.members)
 
     async def begin_talk(self, partner: Partner) -> None:
         await self._chat.begin(self.current or "", partner)
+
+    def talk_failed(self) -> None:
+        """Keep the lines that wait, which were typed for a talk that did not begin, from being
+        carried out as commands or said to another partner."""
+        self._chat.miss("the talk did not begin", next_too=False)
 
     def end_talk(self) -> None:
         self._chat.end()
         self.screen.changed()
 
     async def _say(self, text: str) -> None:
+        self._line = text
         request = self._chat.request(self.current or "", text)
         reply = await self._request(request)
         if not reply.ok:
-            self._chat.report_refused(request, reply, len(self.users) > 1)
+            self._say_refused(request, reply)
+
+    def _say_refused(self, request: ClientRequest, reply: ServiceReply) -> None:
+        reason = failure_text(self.client.vocabulary.presentation, request, reply)
+        self.screen.problem(refused_line(self._line, reply, reason, self._speaker))
 
 
 def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
@@ -400,7 +498,12 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
         return conversation.become(user)
 
     async def talk(words: Sequence[str]) -> None:
-        await conversation.begin_talk(await _find_partner(conversation, words))
+        try:
+            partner = await _find_partner(conversation, words)
+        except (ClientError, UsageError):
+            conversation.talk_failed()
+            raise
+        await conversation.begin_talk(partner)
 
     def end(words: Sequence[str]) -> None:
         _require_words(words, 0)

@@ -44,6 +44,16 @@ class IScreen(Interface):
     def ask_password(prompt: str) -> Deferred[str]:
         """Read a password without showing it; fails with `PromptCancelled`. May be cancelled."""
 
+    def ask_line(prompt: str) -> Deferred[str]:
+        """Read a line that answers a question, and is not carried out; fails with
+        `PromptCancelled`. May be cancelled. Lines that come too soon are not sent (`TOO_SOON`)."""
+
+    def queued() -> int:
+        """How many lines the person has entered that wait behind the present one."""
+
+    def discard_lines() -> None:
+        """Drop the lines that wait behind the present one, and say that they are not sent."""
+
     def changed() -> None:
         """Draw the prompt again: the current user, the server or the unread counts changed."""
 

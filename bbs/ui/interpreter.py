@@ -30,7 +30,7 @@ def aliases_of(name: str, vocabulary: CommandCatalog) -> list[str]:
     return [each for each in aliases if each != name and resolve_alias(each, vocabulary) == name]
 
 
-IRREVOCABLE = ("delete",)  # commands that need confirmation when the user's name was not typed
+IRREVOCABLE = ("delete",)  # commands that need confirmation, and are never suggested
 
 
 async def parse_line(speaker: Conversation, line: str) -> ClientRequest:
@@ -58,10 +58,8 @@ async def interpret(speaker: Conversation, sure: Confirmation, line: str) -> Cli
     named = not speaker.single_user and request.user in speaker.users and enough
     if not request.takes_user or named or speaker.current is None:
         return request
-    if request.name in IRREVOCABLE:
-        name = visible(speaker.current)
-        question = f"That is for good. Type it once more, and {name} is no more."
-        sure.ask(speaker.current, line, question)
+    if request.name in IRREVOCABLE and len(request.words) > 1:
+        return request  # No name is added to words that may be meant for another command.
     command, space, rest = line.lstrip(" ").partition(" ")
     return await parse_line(speaker, f"{command} {speaker.current}{space}{rest}")
 
@@ -83,5 +81,5 @@ def similar_command(conversation: Conversation, word: str) -> str:
     if vocabulary.is_unlisted(word):
         return ""
     listed = [name for name in (*vocabulary.commands, *conversation.builtins) if name not in HIDDEN]
-    names = [*listed, *vocabulary.presentation.aliases]
-    return next(iter(get_close_matches(word, names, 1)), "")
+    names = {*listed, *vocabulary.presentation.aliases}
+    return next(iter(get_close_matches(word, names.difference(IRREVOCABLE), 1)), "")

@@ -119,7 +119,11 @@ class ClientRun:
     def _failed(self, failure: Failure) -> None:
         if not self._over and not isinstance(failure.value, (ClientError, InputError)):
             self._log.failure("the client broke off", failure)
-        self.end(str(failure.value))
+        self.end(f"{failure.value}{self.unsent(known=isinstance(failure.value, ClientError))}")
+
+    def unsent(self, *, known: bool) -> str:
+        """What is said about the line under way after the reason of an early end."""
+        return ""
 
 
 def stop_at(reactor: IReactor, *signals: signal.Signals) -> None:

@@ -109,6 +109,21 @@ async def _ask_word(screen: IScreen, prompt: str) -> str:
     return password
 
 
+TOO_SOON = 0.5
+"""Seconds. A line that comes sooner after a question is not its answer: it was on its way before,
+such as a line of a paste."""
+
+FOR_EVER = "This deletes your account and everything in it, for ever. Type {} to confirm."
+
+
+async def confirm_deletion(screen: IScreen, user: str) -> None:
+    """Have the person type the name of the `user` who is to be deleted. Raises `UsageError` for any
+    other answer, and `PromptCancelled`."""
+    screen.notice(FOR_EVER.format(visible(user)))
+    if (await screen.ask_line("Name: ")).strip(" ") != user:
+        raise UsageError("Nothing was deleted.")
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Confirmation:
     """Requires that a destructive line is typed twice."""

@@ -23,7 +23,8 @@ from bbs.client.replies import ChatMessage
 from bbs.client.request import ClientRequest
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.ui.completion import fetch_partners
-from bbs.ui.output import IOutputFormat, help_lines, problem_line
+from bbs.ui.output import IOutputFormat, help_lines, problem_line, visible
+from bbs.ui.unsent import typed_line
 
 Room = tuple[str, str]  # the name of a room's talk, and the room's own
 
@@ -148,6 +149,8 @@ class Script:
     refusal: str = ""  # why the last command was refused; empty if it was not
     first_refusal: str = ""  # why the first refused command was
     _leaving: str = ""
+    _has_begun: bool = False
+    _unanswered: ClientRequest | None = None
 
     def __post_init__(self) -> None:
         self._pending = PendingMessages(self._client.vocabulary)
@@ -169,9 +172,22 @@ class Script:
                 break
         await self._settle(self._client.users)
 
+    def unsent(self, *, known: bool) -> str:
+        """The end of a reason why the script ends early: which line was not sent or, if that is not
+        `known`, may not have been. Empty if it ends between two lines."""
+        request = self._unanswered
+        if request is None:
+            return "; not sent: what follows" if known and self._has_begun else ""
+        if request.harmless and not known:
+            return ""
+        line = visible(typed_line(request, request.line))
+        if known:
+            return f"; not sent: {line}, and what follows"
+        return f"; may not have been sent: {line}; not sent: what follows"
+
     async def _carry_out(self, request: ClientRequest) -> None:
         name, listening = request.name, request.user in self._client.users
-        self.refusal = ""
+        self.refusal, self._has_begun = "", True
         if name == "help":
             await self._client.learn()
             self._write(self.form.succeeded(help_lines(self._client.vocabulary.commands.values())))
@@ -196,10 +212,13 @@ class Script:
         self._pending.expect(request, users)
         self._leaving = request.user if request.name in ("logout", "delete") else ""
         try:
+            self._unanswered = request
             reply = await self._client.request(request.line)
+            self._unanswered = None
             lines = self.form.reply(reply, request.user)
             refusal = "" if reply.ok else reply.message or "Failed"
         except (Lost, BadReply) as failure:
+            self._unanswered = None
             lines, refusal = self.form.failed(failure), problem_line(failure)
         finally:
             self._leaving = ""

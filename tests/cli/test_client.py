@@ -111,7 +111,8 @@ class RunTests(ClientTestCase):
         return run
 
     def read(self) -> Deferred[bytes]:
-        return self.pieces.pop(0) if self.pieces else Deferred()
+        self.wanted: Deferred[bytes] = Deferred()
+        return self.pieces.pop(0) if self.pieces else self.wanted
 
     def stop(self, _: None) -> None:
         self.stopped += 1
@@ -151,6 +152,29 @@ class RunTests(ClientTestCase):
         run = self.run_script(b"ping\n")
         self.assertEqual(run.problem, f"cannot reach {LOGIN}: connection refused")
         self.assertEqual((self.stopped, self.printed()), (1, b""))
+
+    def test_service_lost_in_the_middle(self) -> None:
+        """The reason begins as ever; then comes the line that was not sent."""
+        run = self.run_script(b"ping\n")
+        self.network.unplug(LOGIN)
+        self.network.cut(LOGIN)
+        self.wanted.callback(b"register eve secret\nping\n")
+        self.network.advance(80.0)
+        lost = f"cannot reach {LOGIN}: connection refused"
+        self.assertEqual(run.problem, f"{lost}; not sent: register eve, and what follows")
+        self.assertEqual((self.stopped, self.printed()), (1, b"Pong!\n"))
+
+    def test_a_signal_in_the_middle(self) -> None:
+        self.hold("register")
+        run = self.run_script(b"register eve secret\nping\n")
+        run.interrupt()
+        lost = "interrupted; may not have been sent: register eve; not sent: what follows"
+        self.assertEqual((run.problem, self.printed()), (lost, b""))
+
+    def test_a_signal_after_the_end(self) -> None:
+        run = self.run_script(b"ping\n", b"")
+        run.interrupt()
+        self.assertEqual((run.problem, self.printed()), ("", b"Pong!\n"))
 
     def test_input_that_cannot_be_read(self) -> None:
         run = self.run_script(b"x" * (16 * 1024 * 1024 + 1))

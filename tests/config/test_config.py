@@ -7,7 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -15,8 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.names import Board
 from bbs.cli import config
-from bbs.config import BrokerConfig, ConfigError, Configuration, kinds, load, masked, to_toml
+from bbs.config import (
+    BrokerConfig,
+    ConfigError,
+    Configuration,
+    kinds,
+    load,
+    masked,
+    sections,
+    setting,
+    to_toml,
+)
 from bbs.config.loading import write
 from bbs.core.addresses import ListeningPlace
 from bbs.core.values import Rate
@@ -470,6 +481,53 @@ class Writing(ConfigTestCase):
         self.assertEqual(config.ec2.subnet_ids, tuple(texts))
 
 
+@dataclass(frozen=True)
+class Hall:
+    """The section that a service declares."""
+
+    seats: int = setting(7, "seats", minimum=1)
+    closed: bool = setting(False, "closed", handed_on=False)
+
+
+class Ec2:
+    """A provider's name."""
+
+
+class OfTheService(ConfigTestCase):
+    def test_defaults(self) -> None:
+        for each in (Configuration(), load(None, {}), load(None, {}, settings=Hall)):
+            self.assertEqual(each.settings(Hall), Hall())
+
+    def test_from_everywhere(self) -> None:
+        path = self.write("[hall]\nseats = 8\nclosed = true\n")
+        config = load(path, {}, settings=Hall)
+        self.assertEqual(config.settings(Hall), Hall(8, True))
+        self.assertEqual(config.sources["hall.seats"], path)
+        self.assertEqual(load(path, {"BBS_HALL_SEATS": "9"}, settings=Hall).settings(Hall).seats, 9)
+        options = {"hall.seats": 10}
+        self.assertEqual(load(path, {}, options, Hall).settings(Hall), Hall(10, True))
+
+    def test_refusals(self) -> None:
+        path = self.write("[hall]\nseats = 0\n")
+        error = self.assertRaises(ConfigError, load, path, {}, settings=Hall)
+        self.assertIn("hall.seats must be a whole number, 1 or more, not 0", str(error))
+        self.assertIn("unknown section [hall]", self.refusal("[hall]\nseats = 1\n"))
+
+    def test_app_servers_are_told_what_is_handed_on(self) -> None:
+        config = load(self.write("[hall]\nseats = 8\nclosed = true\n"), {}, settings=Hall)
+        theirs = self.write(to_toml(config, for_app_servers=True))
+        self.assertEqual(load(theirs, {}, settings=Hall).settings(Hall), Hall(8))
+        own = load(None, {"BBS_BOARD_LOOKALIKES": "refuse"}, settings=Board)
+        self.assertNotIn("[board]", to_toml(own, for_app_servers=True))
+
+    def test_no_provider_has_its_name(self) -> None:
+        taken = {**sections.OWN_SECTIONS}
+        del taken["ec2"]
+        with mock.patch.object(sections, "OWN_SECTIONS", taken):
+            error = self.assertRaises(ConfigError, load, None, {}, settings=Ec2)
+        self.assertIn("a provider cannot have the name of the section [ec2]", str(error))
+
+
 USAGE = "usage: bbs config check FILE\n       bbs config keys\n"
 
 
@@ -491,7 +549,7 @@ class Command(ConfigTestCase):
         code, out, err = self.run_command("check", path, environ={"BBS_APP_CAPACITY": "3"})
         self.assertEqual((code, err), (0, ""))
         lines = out.splitlines()
-        self.assertEqual(len(lines), len(masked(Configuration())))
+        self.assertEqual(len(lines), len(masked(load(None, {}, settings=Board))))
         self.assertIn(f'database.url = "mysql://ann:***@db.example:3306/bbs"  # {path}', lines)
         self.assertIn("app.capacity = 3  # BBS_APP_CAPACITY", lines)
         self.assertIn("fleet.spare = 5  # default", lines)
@@ -516,5 +574,6 @@ class Command(ConfigTestCase):
         """Defaults, whatever the environment says, in a text that loads."""
         code, out, err = self.run_command("keys", environ={"BBS_APP_CAPACITY": "3"})
         self.assertEqual((code, err), (0, ""))
-        self.assertEqual(self.load(out), Configuration())
+        defaults = load(None, {}, settings=Board)
+        self.assertEqual(load(self.write(out), {}, settings=Board), defaults)
         self.assertIn("capacity = 10                        # users that one app server takes", out)

@@ -9,7 +9,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.scripts import twistd
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board.daemons import telnet
+from bbs.board.daemons import app, login, telnet
+from bbs.board.names import Board
 from bbs.daemons import run
 
 
@@ -34,6 +35,15 @@ class UnderTwistd(SynchronousTestCase):
 
     def test_signals_are_somebody_elses_without_twistd(self) -> None:
         self.assertEqual(self.made(None).triggers, {})
+
+    def test_every_daemon_takes_the_section_of_the_service(self) -> None:
+        path = self.mktemp()
+        with open(path, "w") as file:
+            file.write('[board]\nlookalikes = "refuse"\n')
+        for plugin in (login, app, telnet):
+            options: Any = plugin.Options()
+            options.parseOptions(["--config", path])
+            self.assertEqual(options.configuration.settings(Board).lookalikes, "refuse")
 
     def test_the_command_of_login_servers_of_0_3_0(self) -> None:
         """They launch app servers by it as long as they run, whatever is installed by then."""

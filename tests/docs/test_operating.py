@@ -8,10 +8,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.names import Board
 from bbs.config import Configuration, load
 from bbs.config.sections import OWN_SECTIONS
 from bbs.config.settings import keys_of
 from tests.paths import CHECKOUT
+
+SECTIONS = {**OWN_SECTIONS, "board": Board}
 
 PAGE = CHECKOUT / "docs/operating.md"
 
@@ -29,7 +32,7 @@ class Keys(SynchronousTestCase):
     def test_every_key(self) -> None:
         """Each section and each key has an entry, in the order of the declarations."""
         written = {section: [entry[0] for entry in entries] for section, entries in documented()}
-        declared = {section: [*keys_of(kind)] for section, kind in OWN_SECTIONS.items()}
+        declared = {section: [*keys_of(kind)] for section, kind in SECTIONS.items()}
         self.assertEqual(written, declared)
         self.assertEqual([*written], [*declared])
 
@@ -40,14 +43,15 @@ class Keys(SynchronousTestCase):
             for section, entries in documented():
                 file.write(f"[{section}]\n")
                 file.writelines(f"{key} = {default}\n" for key, _, default, _ in entries)
-        self.assertEqual(load(str(path), {}), load(None, {}))
+        loaded = load(str(path), {}, settings=Board)
+        self.assertEqual(loaded, load(None, {}, settings=Board))
 
     def test_least_values(self) -> None:
         """A type with `≥` says the least value that the configuration takes."""
         for section, entries in documented():
             for key, kind, _, _ in entries:
                 if least := re.match(r"integer ≥ (\d+)", kind):
-                    declared = keys_of(OWN_SECTIONS[section])[key]
+                    declared = keys_of(SECTIONS[section])[key]
                     self.assertIn(f", {least[1]} or more", declared.kind.right, key)
 
     def test_secrets(self) -> None:

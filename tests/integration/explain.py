@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -26,6 +27,7 @@ from bbs.board import (
     groups,
     history,
     messages,
+    names,
     operating,
     ownership,
     posts,
@@ -44,6 +46,7 @@ from bbs.board.models import (
     PostRow,
     Relationship,
     RemovedPost,
+    Skeleton,
     Status,
     ThreadReader,
     Told,
@@ -102,9 +105,12 @@ GROWING = {
         Contribution,
         RemovedPost,
         ThreadReader,
+        Skeleton,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
+
+no_lookalikes = partial(names.on_register, settings=names.Board(lookalikes="refuse"))
 
 LISTS = (
     friends.invitations,
@@ -188,7 +194,9 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         return messages.fetch([cursor]), presence.standings([auth.digest(TOKEN)])
 
     return {
-        "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
+        "register": [
+            lambda: accounts.register("somebody-new", "hash", NOW, no_lookalikes),
+        ],
         "login": [
             lambda: accounts.credentials("user0"),
             first,

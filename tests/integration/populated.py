@@ -16,8 +16,10 @@ from bbs.board.models import (
     PostRow,
     Relationship,
     RemovedPost,
+    Skeleton,
     ThreadReader,
     Told,
+    skeleton_digests,
 )
 from bbs.core.values import State, Tally
 from bbs.rules import accounts, auth, membership
@@ -48,6 +50,8 @@ def fill(database: Database) -> None:
         _insert(User, [_user(number) for number in range(PEOPLE)])
         users = [user for (user,) in rows(User.select(User.id).order_by(User.id))]
         _insert(Inbox, [_inbox(number, user) for number, user in enumerate(users)])
+        looks = [(user, skeleton_digests(f"user{number}")) for number, user in enumerate(users)]
+        _insert(Skeleton, [{"digest": each, "user": user} for user, some in looks for each in some])
         _insert(Session, [_session(number, user) for number, user in enumerate(users[:-100])])
         _insert(Place, [_place(number, user) for number, user in enumerate(users[:-100])])
         # Some are at home in three networks, and the last one in as many as are kept.

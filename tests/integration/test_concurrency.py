@@ -4,11 +4,12 @@ are needed."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import peewee
 
-from bbs.board import blocks, friends, groups, inboxes, messages, ownership, posts
+from bbs.board import blocks, friends, groups, inboxes, messages, names, ownership, posts
 from bbs.board.models import (
     Block,
     Delivery,
@@ -82,6 +83,19 @@ class Contests(ContestCase):
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} is already used"])
         self.assertEqual(User.select().count(), ROUNDS)
         self.assertEqual(Inbox.select().count(), ROUNDS)
+
+    def test_two_registrations_of_names_that_look_alike(self) -> None:
+        on_register = partial(names.on_register, settings=names.Board(lookalikes="refuse"))
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                some = [f"user-{'x' * number}", f"User-{'x' * number}"]
+                outcomes = together(
+                    *[once(accounts.register, each, "hash", self.now, on_register) for each in some]
+                )
+                second = some[outcomes[0].text == SUCCESS]
+                refused = f"{second} looks like a name in use"
+                self.assertEqual(self.texts(outcomes), sorted([SUCCESS, refused]))
+        self.assertEqual(User.select().count(), ROUNDS)
 
     def test_two_who_invite_each_other(self) -> None:
         with contestants(self.database, 2) as together:

@@ -281,6 +281,7 @@ class Checking(SynchronousTestCase):
             ({"choices": [Choices("a", lists={"no": "a"})]}, "choices a"),
             ({"choices": [Choices("a", added_by=["no"])]}, "choices a"),
             ({"choices": [Choices("a", removed_by=["no"])]}, "choices a"),
+            ({"choices": [Choices("a", lookalike_lists={"no": "a"})]}, "choices a"),
             ({"talks": [Talk("a", send="no")]}, "talk a"),
             ({"talks": [Talk("a", send="shout", history="no")]}, "talk a"),
             ({"talks": [Talk("a", send="shout", ended_by=["no"])]}, "talk a"),

@@ -19,16 +19,12 @@ ENVIRON = {"PYTHONPATH": str(Path("examples/lobby/src").absolute())}
 
 def an_evening(ann: Window, bob: Window) -> None:
     ann.enter("register ann", "secret", "secret")
-    ann.shows("Success!")
-    ann.enter("login ann", "secret")
     ann.shows("ann@")
     ann.enter("help", "help join", "list-lobby", "join chess", "said")
     ann.shows("Nobody has said anything yet.")
     ann.enter("talk", "I am waiting for bob")
     bob.shows("lobby>")
     bob.enter("register bob", "secret", "secret")
-    bob.shows("Success!")
-    bob.enter("login bob", "secret")
     bob.shows("bob>")
     bob.enter("list-lobby", "join chess", "talk")
     bob.shows("#chess ann: I am waiting for bob")

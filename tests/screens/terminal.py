@@ -133,10 +133,8 @@ class Stage:
         return window
 
     def log_in(self, window: Window, name: str, register: bool = False) -> None:
-        if register:
-            window.enter(f"register {name} secret")
-        window.enter(f"login {name} secret")
-        window.shows("Success!", 2 if register else 1)
+        window.enter(f"{'register' if register else 'login'} {name} secret")
+        window.shows(f"{name}@")
         time.sleep(1)
 
     def begin_again(self) -> None:
@@ -186,8 +184,6 @@ def first_visit(stage: Stage) -> tuple[Window, Window]:
     ann, bob = stage.client("ann"), stage.client("bob")
     for window, name in ((ann, "ann"), (bob, "bob")):
         window.enter(f"register {name}", "secret", "secret")
-        window.shows("Success!")
-        window.enter(f"login {name}", "secret")
         window.shows(f"{name}@")
     ann.enter("invite bob")
     bob.enter("list-invite", "accept-invite ann")
@@ -208,8 +204,8 @@ def killed(stage: Stage, ann: Window, bob: Window) -> None:
     stage.kill_app_server("ann")
     ann.shows("is lost")
     ann.type("I am still typing, ")
-    bob.shows("is served at")
-    ann.shows("is served at")
+    bob.shows("Reconnected.")
+    ann.shows("Reconnected.")
     ann.enter("and nothing was lost")
     bob.shows("ann->bob: I am still typing, and nothing was lost")
     bob.enter("so I see")
@@ -220,7 +216,7 @@ def killed(stage: Stage, ann: Window, bob: Window) -> None:
 def chinese(stage: Stage) -> None:
     ming, hong = stage.client("ming"), stage.client("hong")
     for window, name in ((ming, "小明"), (hong, "小紅")):
-        window.enter(f"register {name}", "secret", "secret", f"login {name}", "secret")
+        window.enter(f"register {name}", "secret", "secret")
         window.shows(f"{name}@")
     ming.enter("invite 小紅")
     hong.enter("accept-invite 小明", "create-group 火鍋", "talk 小明")

@@ -26,7 +26,8 @@ class ScriptTestCase(ClientTestCase):
         self.printed: list[str] = []
         self.lines: list[str] = []
         self.wanted: Deferred[str | None] | None = None
-        self.ended = Deferred.fromCoroutine(self.script(self.client).run())
+        self.running = self.script(self.client)
+        self.ended = Deferred.fromCoroutine(self.running.run())
         self.network.flush()
 
     def script(self, client: BBSClient) -> Script:
@@ -209,6 +210,26 @@ class CommandTests(ScriptTestCase):
         self.type("ping")
         self.network.advance(63)
         self.problem(self.ended, Unreachable)
+        self.assertEqual(self.running.unsent(known=True), "; not sent: ping, and what follows")
+
+    def test_what_a_signal_leaves_undone(self) -> None:
+        self.people("ann")
+        self.hold("")
+        self.type("post ann hello")
+        said = "; may not have been sent: post ann hello; not sent: what follows"
+        self.assertEqual(self.running.unsent(known=False), said)
+
+    def test_a_signal_leaves_nothing_undone_that_changes_nothing(self) -> None:
+        self.type("ping")
+        self.assertEqual(self.running.unsent(known=False), "")
+        self.hold("")
+        self.type("ping")
+        self.assertEqual(self.running.unsent(known=False), "")
+
+    def test_no_password_is_in_what_is_left_undone(self) -> None:
+        self.hold("register")
+        self.type("register eve secret")
+        self.assertNotIn("secret", self.running.unsent(known=False))
 
 
 USAGE = "Usage: login <id> <password>"
@@ -269,6 +290,7 @@ class ListeningTests(ScriptTestCase):
         self.assertEqual(
             self.problem(self.ended, Unreachable), "no server at which to listen for ann"
         )
+        self.assertEqual(self.running.unsent(known=True), "; not sent: what follows")
 
     def test_messages_are_printed_as_they_come(self) -> None:
         self.people("ann", "bob")

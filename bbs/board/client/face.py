@@ -64,6 +64,8 @@ FRIENDS = Choices(
     added_by=("accept-invite",),
     removed_by=("unfriend", "block"),
     added_by_events={"friend": "with"},
+    lookalike_events={"invite": "from", "message": "from", "joined": "id"},
+    lookalike_lists={"list-invite": "invite", "list-member": "member"},
 )
 JOINED = Choices(
     "group",

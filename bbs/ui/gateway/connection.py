@@ -59,26 +59,26 @@ class Backpressure:
 
     _endpoint: Callable[[Address], IStreamClientEndpoint]
     _connected: list[IProtocol] = field(default_factory=list)
-    _paused: bool = False
+    paused: bool = False
 
     def endpoint(self, address: Address) -> IStreamClientEndpoint:
         endpoint: IStreamClientEndpoint = _PausableEndpoint(self, self._endpoint(address))
         return endpoint
 
     def pause(self) -> None:
-        self._paused = True
+        self.paused = True
         for stream in self._streams():
             stream.pauseProducing()
 
     def resume(self) -> None:
-        self._paused = False
+        self.paused = False
         for stream in self._streams():
             stream.resumeProducing()
 
     def connected(self, protocol: IProtocol) -> IProtocol:
         self._connected = [each for each in self._connected if _stream(each)]
         self._connected.append(protocol)
-        if self._paused:
+        if self.paused:
             self.pause()
         return protocol
 
@@ -173,6 +173,9 @@ class GatewayConnection(Protocol):
         else:
             self._state.close()
 
+    def unread(self) -> bytes:
+        return self._unread
+
     def has_asked(self) -> None:
         on_asked, self.on_asked = self.on_asked, None
         if on_asked is not None:
@@ -204,7 +207,9 @@ class GatewayConnection(Protocol):
         if self._session is None:
             self._factory.gone(self)
         else:
-            self._session.close().addCallback(self._closed)
+            if self._backpressure is not None and self._backpressure.paused:
+                self._backpressure.resume()  # Lines that were entered still need their replies.
+            self._session.hang_up().addCallback(self._closed)
 
     # IHalfCloseableProtocol
 

@@ -17,6 +17,7 @@ from bbs.ui.gateway.screen import GatewayScreen, IGatewaySession
 from bbs.ui.interfaces import PromptCancelled
 from bbs.ui.output import visible
 from bbs.ui.prompts import CLEAR, HOW_TO_END, KeyConfirmation, count_questions, without_password
+from bbs.ui.unsent import MOST_OF_OVERLONG, hidden_lines, overlong_line
 
 MOST_WAITING = 64
 """Complete lines that may wait before no more is read, as on the other ports."""
@@ -69,13 +70,12 @@ class InputQueue:
         self._ended = True
         self._give()
 
-    def clear(self) -> int:
-        """Drop all lines; returns how many."""
-        count = len(self._lines)
-        self._lines.clear()
+    def clear(self) -> list[InputLine]:
+        """Drop all lines, and return them."""
+        dropped, self._lines = self._lines, []
         self._size = 0
         self.on_room()
-        return count
+        return dropped
 
     def skip_answers(self) -> int:
         """Drop the answers at the front; returns how many."""
@@ -113,16 +113,22 @@ class InputQueue:
         self._reader = None
 
 
+class Overlong(bytes):
+    """The first bytes of a line that is too long."""
+
+    __slots__ = ()
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class LineCutter:
-    """Cuts bytes at LF. None takes the place of a line of more than `_most` bytes."""
+    """Cuts bytes at LF. `Overlong` takes the place of a line of more than `_most` bytes."""
 
     _most: int
     _begun: bytearray = field(default_factory=bytearray)
     _overlong: bool = False
 
-    def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """The lines that these bytes complete, and None as soon as one is too long."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The lines that these bytes complete, and `Overlong` as soon as one is too long."""
         *ends, rest = data.split(b"\n")
         for end in ends:
             yield from self._add(end)
@@ -137,13 +143,14 @@ class LineCutter:
         self._overlong = False
         return begun
 
-    def _add(self, part: bytes) -> Iterator[None]:
+    def _add(self, part: bytes) -> Iterator[Overlong]:
         if not self._overlong:
             self._begun += part
             if len(self._begun) > self._most:
+                begun = Overlong(self._begun[: self._most])
                 self._begun.clear()
                 self._overlong = True
-                yield None
+                yield begun
 
 
 MOST_SHOWN = 50  # completions shown; a service may have thousands of groups
@@ -152,8 +159,7 @@ MOST_COMPLETED = 500
 """Characters before the cursor up to which words are completed; a longer line is a message."""
 
 UNSENT = "Ctrl-D again ends all the same: something is not sent or not answered yet."
-TOO_LONG = "Line too long: over {} bytes. Nothing of it is sent."
-NOT_SENT = "Not sent: {} behind it."
+TOO_LONG = "the line is over {} bytes"
 HERE = "bbs is here."
 
 _COMMANDS: Mapping[int, EditKey] = {
@@ -202,7 +208,7 @@ class Keyboard:
     def line_is_over(self) -> None:
         """Drop passwords that the line did not ask for: they must not be carried out as lines."""
         if unasked := self._lines.skip_answers():
-            self._screen.show(NOT_SENT.format(unasked))
+            self._screen.show(hidden_lines(unasked))
         if not any(
             isinstance(line, str) and count_questions(line, users=False) for line in self._lines
         ):
@@ -223,8 +229,8 @@ class Keyboard:
                 self._pressed(each)
             return bool(text)
         for line in self._cutter.feed(text):
-            if line is None:
-                self._too_long()
+            if isinstance(line, Overlong):
+                self._too_long(self._peer.encoding.decode(line[: 4 * MOST_OF_OVERLONG]))
             else:
                 self._screen.display.entered()
                 self._lines.add(line)
@@ -252,7 +258,7 @@ class Keyboard:
             was_overlong = line.overlong
             line.insert(pressed)
             if line.overlong and not was_overlong:
-                self._too_long()
+                self._too_long("" if self._hides else line.text)
             return
         match pressed:
             case EditKey.ENTER:
@@ -268,8 +274,8 @@ class Keyboard:
             case _:
                 line.press(pressed)
 
-    def _too_long(self) -> None:
-        self._screen.show(TOO_LONG.format(self._most))
+    def _too_long(self, begun: str) -> None:
+        self._screen.show(overlong_line(begun, TOO_LONG.format(self._most)))
 
     def _enter(self, line: EditBuffer) -> None:
         if self._screen.display.edits:
@@ -295,8 +301,6 @@ class Keyboard:
             self._screen.display.entered()
             self._lines.give_up()
         elif self._session.is_busy or self._hides:
-            if unsent := self._lines.clear():
-                self._screen.show(NOT_SENT.format(unsent))
             self._expect(0)
             self._session.give_up()
         elif not line.text:

@@ -120,6 +120,9 @@ class IGatewayTransport(Interface):
     def has_asked() -> None:
         """Note that the peer has sent a line that is not blank."""
 
+    def unread() -> bytes:
+        """The bytes that have come and were not looked at."""
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class GatewayPeer:

@@ -197,6 +197,7 @@ class IGatewaySession(Interface):
 
     is_busy: bool = Attribute("Whether a line is being carried out.")
     talks: bool = Attribute("Whether a line that is entered now is a message (without a slash).")
+    queued: int = Attribute("How many lines wait behind the one that is carried out.")
 
     def prompt() -> tuple[str, EditBuffer | None]:
         """The prompt, and the line being typed."""
@@ -210,6 +211,12 @@ class IGatewaySession(Interface):
     def ask_password(prompt: str) -> Deferred[str]:
         """Read a password (`IScreen`)."""
 
+    def ask_line(prompt: str) -> Deferred[str]:
+        """Read the answer to a question (`IScreen`)."""
+
+    def discard_lines() -> None:
+        """Drop the lines that wait (`IScreen`)."""
+
     def changed() -> None:
         """Draw the prompt again (`IScreen`)."""
 
@@ -217,7 +224,7 @@ class IGatewaySession(Interface):
         """The completions of the end of a text."""
 
     def give_up() -> None:
-        """Cancel the line that is being carried out."""
+        """Cancel the line that is being carried out, drop those that wait, and say so."""
 
     def leave() -> None:
         """End the session as the person wishes."""
@@ -352,6 +359,15 @@ class GatewayScreen:
 
     def ask_password(self, prompt: str) -> Deferred[str]:
         return self._session.ask_password(prompt)
+
+    def ask_line(self, prompt: str) -> Deferred[str]:
+        return self._session.ask_line(prompt)
+
+    def discard_lines(self) -> None:
+        self._session.discard_lines()
+
+    def queued(self) -> int:
+        return self._session.queued
 
     def changed(self) -> None:
         self._session.changed()

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -33,11 +33,13 @@ from bbs.protocols.telnet import TelnetCommand
 from bbs.ui.completion import Completion, completions
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.editor import EditBuffer
-from bbs.ui.gateway.keyboard import InputLine, InputQueue, Keyboard
-from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, named
+from bbs.ui.gateway.keyboard import Answer, InputLine, InputQueue, Keyboard
+from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, PeerKind, named
 from bbs.ui.gateway.screen import PROMPT, GatewayScreen, IGatewaySession, LineDisplay, prompt_text
 from bbs.ui.interfaces import BuiltinCommand, PromptCancelled, UsageError
 from bbs.ui.output import Timestamps, waiting_line
+from bbs.ui.prompts import TOO_SOON, count_questions
+from bbs.ui.unsent import unsent_lines
 
 
 def gateway_commands(
@@ -229,7 +231,11 @@ class LinePace:
 
 MOST_FAILURES = 5  # consecutive wrong passwords that end a session
 
+FAREWELL = 60.0  # seconds at most in which the lines of a person who has gone are carried out
+
 OBTRUSIVE = "Too much negotiation. Bye!"
+
+TYPED_AHEAD = "what you typed after that"
 
 GREETING = """\
 {} Press Enter to begin.
@@ -263,7 +269,11 @@ class GatewaySession:
         self._running: Deferred[bool] | None = None
         self._pace = LinePace(context, host)
         self._failures = 0
-        self._blocked = self._ended = False
+        self._unanswered = 0  # passwords of a pipe that the present line has not asked for yet
+        self._blocked = self._ended = self._taking = False
+        self._last_words: str | None = None
+        self._gone: Deferred[None] | None = None
+        self._deadline: IDelayedCall | None = None
         times = Timestamps(context.wall)
         self._screen = GatewayScreen(clock, context.vocabulary, times, self._display, self)
         self._conversation: Conversation | None = None
@@ -304,14 +314,19 @@ class GatewaySession:
             yield each
 
     def _take(self, tokens: Iterable[bytes | TelnetCommand]) -> bool:
-        typed = False
-        for each in tokens:
-            if self._ended:
-                break
-            if isinstance(each, TelnetCommand):
-                typed |= self._keyboard.command(each.code)
-            else:
-                typed |= self._keyboard.typed(each)
+        typed, self._taking = False, True
+        try:
+            for each in tokens:
+                if self._ended:
+                    break
+                if isinstance(each, TelnetCommand):
+                    typed |= self._keyboard.command(each.code)
+                else:
+                    typed |= self._keyboard.typed(each)
+        finally:
+            self._taking = False
+        if self._last_words is not None:
+            self._end(self._last_words)
         return typed
 
     def hold(self, blocked: bool) -> None:
@@ -323,20 +338,58 @@ class GatewaySession:
         self._keyboard.ended()
 
     def end(self, words: str) -> None:
+        """End the session with these words. What came together with the line that ends it is taken
+        first, to say that it is not sent."""
+        if self._taking and self._last_words is None:
+            self._last_words = words
+        elif not self._taking:
+            self._end(words)
+
+    def _end(self, words: str) -> None:
         if not self._ended:
+            self._ended = True
+            begun = self._keyboard.visible_line if self._display.edits else None
+            unread = self._unread_lines()
+            self.give_up()
+            self._drop([*unread, begun.text if begun else ""])
             self._display.show(words)
             self._transport.close()
             self.close()
+
+    def _unread_lines(self) -> Sequence[InputLine]:
+        """What came too late to be taken: a pipe's lines, or a note where there were keys."""
+        unread = self._transport.unread()
+        if self.peer.kind is PeerKind.PIPE:
+            return unread.split(b"\n")
+        return [TYPED_AHEAD] if unread or self.lines.is_full else []
+
+    def hang_up(self) -> Deferred[None]:
+        """Release everything after the peer has gone; fires when that is done. What the person
+        entered is carried out first, as nobody could read that it was not."""
+        self._screen.end()
+        conversation = self._conversation
+        is_done = self._ended or not (self.is_busy or self.lines)
+        if conversation is None or not conversation.users or is_done:
+            return self.close()
+        conversation.stop_listening()
+        self._gone = Deferred()
+        self._deadline = self._context.clock.callLater(FAREWELL, self.close)
+        self.lines.hold(False)
+        self.lines.end()
+        return self._gone
 
     def close(self) -> Deferred[None]:
         """Release everything, and show nothing more."""
         self._ended = True
         self._screen.end()
-        self.lines.clear()
-        self.lines.end()
         self.give_up()
+        self.lines.end()
         self._pace.end()
-        return self._conversation.close() if self._conversation else succeed(None)
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        closed = self._conversation.close() if self._conversation else succeed(None)
+        gone, self._gone = self._gone, None
+        return closed.addCallback(gone.callback) if gone is not None else closed
 
     def forget(self) -> None:
         """Break the cycles of references, after `close`: when thousands leave at a time, the
@@ -362,6 +415,7 @@ class GatewaySession:
         return self._running is not None or (self._pace.pause is not None and bool(self.lines))
 
     async def _carry_out(self, line: str) -> bool:
+        self._expect_answers(line, False)
         try:
             self._running = self._converse().carry_out(line)
             return await self._running
@@ -370,6 +424,7 @@ class GatewaySession:
             self._screen.show("That did not work, for a reason that the gateway's log has.")
         finally:
             self._running = None
+            self._unanswered = 0
             self._keyboard.line_is_over()
             self._screen.draw_soon()
         return True
@@ -380,9 +435,36 @@ class GatewaySession:
         talk = self._conversation.talk if self._conversation else None
         return at_once and talk is not None
 
+    @property
+    def queued(self) -> int:
+        return sum(not isinstance(line, Answer) for line in self.lines)
+
     def give_up(self) -> None:
+        dropped = self.lines.clear()  # First, as the next would be carried out otherwise.
         if self._running is not None:
             self._running.cancel()
+        self._drop(dropped)
+
+    def _drop(self, lines: Iterable[InputLine]) -> None:
+        """Say that these lines are not sent, without the passwords among them."""
+        shown: list[str | None] = []
+        for line in lines:
+            text = self._text(line)
+            is_answer = isinstance(line, Answer) or self._unanswered > 0
+            shown.append(None if is_answer else text)
+            self._expect_answers(text, is_answer)
+        if self._conversation is not None:
+            self._conversation.drop(shown)
+        else:
+            for words in unsent_lines(shown):
+                self._screen.problem(words)
+
+    def _expect_answers(self, text: str, is_answer: bool) -> None:
+        """Count the lines of a pipe that are answers to the questions of a line before them."""
+        if is_answer:
+            self._unanswered = max(0, self._unanswered - 1)
+        elif self.peer.kind is PeerKind.PIPE:
+            self._unanswered = count_questions(text, users=False)
 
     def leave(self) -> None:
         self.end("Bye!")
@@ -436,17 +518,43 @@ class GatewaySession:
         return Deferred.fromCoroutine(self._ask_password(prompt))
 
     async def _ask_password(self, prompt: str) -> str:
-        self._question = prompt if self.peer.edits_here else f"(it will show) {prompt}"
         self._keyboard.asked = True
+        try:
+            answer = await self._answer(
+                prompt if self.peer.edits_here else f"(it will show) {prompt}"
+            )
+        finally:
+            self._keyboard.asked = False
+        self._unanswered = max(0, self._unanswered - 1)
+        return answer
+
+    def ask_line(self, prompt: str) -> Deferred[str]:
+        return Deferred.fromCoroutine(self._ask_line(prompt))
+
+    async def _ask_line(self, prompt: str) -> str:
+        seconds = self._context.clock.seconds
+        begun = seconds()
+        while True:
+            answer = await self._answer(prompt)
+            if seconds() - begun >= TOO_SOON:
+                return answer
+            self._drop([answer])
+
+    async def _answer(self, prompt: str) -> str:
+        self._question = prompt
         self._screen.draw_soon()
         try:
             line = await self.lines.next()
         finally:
             self._question = ""
-            self._keyboard.asked = False
         if line is None:
             raise PromptCancelled
         return self._text(line)
+
+    def discard_lines(self) -> None:
+        dropped = self.lines.clear()
+        self._keyboard.line_is_over()  # It expects no passwords of theirs any more.
+        self._drop(dropped)
 
     def changed(self) -> None:
         if self._ended or self._conversation is None:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,7 +34,7 @@ from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.output import OLDER, visible
-from bbs.ui.prompts import HOW_TO_END, changes_password, count_questions
+from bbs.ui.prompts import HOW_TO_END, TOO_SOON, changes_password, count_questions
 from bbs.ui.terminal import theme
 from bbs.ui.terminal.interfaces import (
     Fragments,
@@ -44,10 +45,10 @@ from bbs.ui.terminal.interfaces import (
     ITerminalApp,
     SetAside,
 )
-from bbs.ui.terminal.keys import lines_of
 from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme, width
+from bbs.ui.unsent import unsent_lines
 from bbs.ui.wording import problem_words
 
 
@@ -98,13 +99,18 @@ class LineQueue:
         if self._running is None:
             Deferred.fromCoroutine(self._work())
 
-    def give_up(self) -> int:
-        """Cancel the line that is being carried out and drop the waiting ones; returns how many."""
-        count = len(self._lines)
+    def drop(self) -> Sequence[str]:
+        """Drop the waiting lines, and return them."""
+        dropped = [line.text for line in self._lines]
         self._lines.clear()
+        return dropped
+
+    def give_up(self) -> Sequence[str]:
+        """Cancel the line that is being carried out, and drop the waiting ones; returns these."""
+        dropped = self.drop()
         if self._running is not None:
             self._running.cancel()
-        return count
+        return dropped
 
     async def _work(self) -> None:
         while self._lines:
@@ -117,8 +123,8 @@ class LineQueue:
                 goes_on = True
             self._running = self.line = None
             if not goes_on:
+                self._owner.leave()  # It shows what is left.
                 self._lines.clear()
-                self._owner.leave()
 
 
 @dataclass(frozen=True)
@@ -208,6 +214,7 @@ def begins_talk(line: str) -> bool:
 class _Question:
     prompt: str
     answer: Deferred[str]
+    asked: float = 0.0  # when, in seconds of the clock
 
 
 @implementer(IScreen, ITerminalApp)
@@ -228,9 +235,11 @@ class TerminalApp:
     pager: IPager | None = None
     _past: tuple[str, Partner] | None = None
     _looks_back: bool = False
-    _question: _Question | None = None
+    _question: _Question | None = None  # its answer is typed hidden
+    _line_question: _Question | None = None  # the next line answers it
     _hidden: bool = False
     _over: bool = False
+    unsent: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.conversation = Conversation(self._client, self)
@@ -247,13 +256,15 @@ class TerminalApp:
         self.notice(GREETING.format(self._login_server))
         self._scrollback.flush()
         with self._editor.raw():
-            while not self._over:
-                try:
-                    await self._next_prompt()
-                except SetAside:
-                    pass
-                except EOFError:
-                    self._over = True
+            try:
+                while not self._over:
+                    with suppress(SetAside):
+                        await self._next_prompt()
+            except Exception as problem:  # Of a fault too, the person reads what is not sent.
+                self.leave()
+                self._scrollback.flush()
+                if not isinstance(problem, EOFError):
+                    raise
             self._scrollback.flush()
 
     async def _next_prompt(self) -> None:
@@ -272,7 +283,12 @@ class TerminalApp:
         return self._answer(answer)
 
     def _enqueue(self, text: str) -> None:
-        texts = text.split("\n")
+        question, texts = self._line_question, text.split("\n")
+        if question is not None:
+            if self._clock.seconds() - question.asked < TOO_SOON:
+                return self.conversation.drop(texts)
+            self._line_question = None
+            return question.answer.callback(text)
         pasted = len(texts) > 1
         self.queue.add(QueuedLine(each, pasted, self._questions(each, pasted)) for each in texts)
 
@@ -317,7 +333,8 @@ class TerminalApp:
         finally:
             self._end_questions(line)
         # The person has to leave a list before the next line is carried out.
-        await self._overlay.finished()
+        with suppress(CancelledError):  # The client ends meanwhile.
+            await self._overlay.finished()
         return goes_on
 
     def _end_questions(self, line: QueuedLine | None) -> None:
@@ -330,8 +347,13 @@ class TerminalApp:
             self._editor.set_aside()
 
     def leave(self) -> None:
-        """End the app; while it still looks for the service, `run` fails with CancelledError."""
+        """End the app; while it still looks for the service, `run` fails with CancelledError. What
+        is not sent is shown, and kept in `unsent`."""
+        if self._over:
+            return
         self._over = True
+        self.conversation.drop(self.queue.give_up())
+        self.unsent += unsent_lines(self._editor.draft().split("\n"))  # It stays on the screen.
         self._connecting.cancel()
         self._overlay.end()
         self._editor.end()
@@ -339,12 +361,14 @@ class TerminalApp:
     def interrupt(self) -> None:
         if not self.queue.under_way:
             self.notice(HOW_TO_END)
-        elif unsent := self.queue.give_up():
-            self.notice(f"Not sent: {lines_of(unsent)} behind it.")
+        else:
+            self.conversation.drop(self.queue.give_up())
 
     # ITerminalApp
 
     def prompt(self, columns: int) -> str:
+        if self._line_question is not None:
+            return self._line_question.prompt
         conversation = self.conversation
         user, talk, status = conversation.current, conversation.talk, conversation.status
         unread, elsewhere = conversation.unread, conversation.unread_elsewhere
@@ -352,10 +376,10 @@ class TerminalApp:
         return prompt_text(state, columns)
 
     def hint(self, line: str) -> str:
-        return hint(self.conversation, line)
+        return "" if self._line_question else hint(self.conversation, line)
 
     def completions(self, line: str) -> Sequence[Completion]:
-        return completions(self.conversation, line)
+        return () if self._line_question else completions(self.conversation, line)
 
     def is_command(self, line: str) -> bool:
         return not (self.conversation.talk and is_said(line))
@@ -365,7 +389,7 @@ class TerminalApp:
         said = talk is not None and (as_text or not self.is_command(line))
         # A line before it may begin a talk: then it is better to keep too little.
         begins = any(begins_talk(each.text) for each in self.queue.lines)
-        said = said or (begins and line[:1] != "/")
+        said = said or (begins and line[:1] != "/") or self._line_question is not None
         return InputContext(None if talk is None else (self.conversation.current, talk), said)
 
     def _partner(self, user: str, message: ChatMessage) -> Partner:
@@ -404,7 +428,12 @@ class TerminalApp:
         self._show(theme.notice(text))
 
     def problem(self, text: str) -> None:
+        if self._over:
+            self.unsent.append(text)
         self._scrollback.add(theme.problem(text))
+
+    def queued(self) -> int:
+        return self.queue.unsent
 
     def ask_password(self, prompt: str) -> Deferred[str]:
         if self._password is not None and self._has_password(self.queue.under_way):
@@ -418,6 +447,18 @@ class TerminalApp:
         else:
             self._editor.set_aside()
         return question.answer
+
+    def ask_line(self, prompt: str) -> Deferred[str]:
+        def withdraw(_: Deferred[str]) -> None:
+            self._line_question = None
+            self._editor.set_aside()
+
+        self._line_question = _Question(prompt, Deferred(withdraw), self._clock.seconds())
+        self._editor.set_aside()
+        return self._line_question.answer
+
+    def discard_lines(self) -> None:
+        self.conversation.drop(self.queue.drop())
 
     def changed(self) -> None:
         self._editor.redraw()

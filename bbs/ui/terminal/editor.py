@@ -175,6 +175,10 @@ class LineEditor:
         if self._leave(erase=True) and self._asked is self._lines:
             self._draft = text
 
+    def draft(self) -> str:
+        is_typing = self._asked is self._lines and self._asked.is_running
+        return self._line.text if is_typing else self._draft.text
+
     def end(self) -> None:
         self._leave(erase=False)
 
@@ -409,6 +413,9 @@ class PlainEditor:
             asked.errback(SetAside())
 
     end = set_aside
+
+    def draft(self) -> str:
+        return ""  # The terminal has it.
 
     def redraw(self) -> None:
         """Show a changed question; any other prompt is shown with the next message."""

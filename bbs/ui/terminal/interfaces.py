@@ -140,6 +140,9 @@ class IEditor(IPrinter):
         """Remove the prompt, if there is one. The next `line` goes on with its text; a partly typed
         password is forgotten."""
 
+    def draft() -> str:
+        """The text that is typed and not entered; never that of a password."""
+
     def end() -> None:
         """Leave the prompt, if there is one, on the screen, and read no more."""
 

@@ -22,6 +22,7 @@ from prompt_toolkit.keys import Keys
 from bbs.ui.interfaces import PromptCancelled
 from bbs.ui.prompts import CLEAR, KeyConfirmation
 from bbs.ui.terminal.interfaces import ITerminalApp
+from bbs.ui.unsent import overlong_line
 
 MOST = 64 * 1024 - 1024
 """Bytes before Enter: a server's line without command, token and names of 100 characters each."""
@@ -188,4 +189,4 @@ def too_much(text: str) -> str:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size <= MOST:
         return ""
-    return f"That is {size:,} bytes; at most {MOST:,} go at once. Nothing was sent."
+    return overlong_line(text, f"{size:,} bytes; at most {MOST:,} go at once")

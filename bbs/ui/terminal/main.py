@@ -32,6 +32,7 @@ from bbs.ui.terminal.keys import line_keys
 from bbs.ui.terminal.scrollback import ExternalPager
 from bbs.ui.terminal.settings import Settings, read_settings
 from bbs.ui.terminal.theme import Theme, style
+from bbs.ui.unsent import UnsentFile
 
 
 def run(
@@ -66,7 +67,8 @@ def run(
         attention=settings.bell,
         pager=_pager(settings),
     )
-    for problem in problems:
+    unsent = UnsentFile(state_file(os.environ, "unsent"))
+    for problem in (*problems, *unsent.take()):
         reactor.callWhenRunning(app.problem, problem)
     running = _TerminalRun(client, app)
     running.ended.addCallback(lambda _: reactor.stop())
@@ -75,6 +77,8 @@ def run(
     reactor.callWhenRunning(running.begin)
     reactor.addSystemEventTrigger("before", "shutdown", running.leave)
     reactor.run()
+    if not sys.stdout.isatty():  # The terminal was closed, so nobody has read it.
+        unsent.add(app.unsent)
     threads.stop()
     return running.problem
 

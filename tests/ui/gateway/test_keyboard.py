@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.ui.gateway.keyboard import MOST_WAITING, Answer, InputQueue, LineCutter
+from bbs.ui.gateway.keyboard import MOST_WAITING, Answer, InputQueue, LineCutter, Overlong
 from bbs.ui.interfaces import PromptCancelled
 
 
@@ -84,12 +84,12 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(room, [False])
         self.queue.add(b"x" * 1000)
         self.assertTrue(self.queue.is_full)
-        self.assertEqual(self.queue.clear(), 2)
+        self.assertEqual(len(self.queue.clear()), 2)
         self.assertEqual(room, [False, False])
 
 
 class CutterTests(SynchronousTestCase):
-    def cut(self, *pieces: bytes) -> list[bytes | None]:
+    def cut(self, *pieces: bytes) -> list[bytes]:
         cutter = LineCutter(5)
         return [line for piece in pieces for line in cutter.feed(piece)]
 
@@ -100,11 +100,13 @@ class CutterTests(SynchronousTestCase):
         self.assertEqual(self.cut(b"12345\n"), [b"12345"])
 
     def test_of_a_longer_one_nothing_is_left(self) -> None:
-        self.assertEqual(self.cut(b"123456\nab\n"), [None, b"ab"])
-        self.assertEqual(self.cut(b"123", b"456", b"789", b"\nab\n"), [None, b"ab"])
+        self.assertEqual(self.cut(b"123456\nab\n"), [Overlong(b"12345"), b"ab"])
+        found = self.cut(b"123", b"456", b"789", b"\nab\n")
+        self.assertEqual(found, [Overlong(b"12345"), b"ab"])
+        self.assertEqual([isinstance(each, Overlong) for each in found], [True, False])
 
     def test_it_is_told_as_soon_as_that_is_certain(self) -> None:
-        self.assertEqual(self.cut(b"123456"), [None])
+        self.assertEqual(self.cut(b"123456"), [Overlong(b"12345")])
 
     def test_what_was_begun_can_be_had(self) -> None:
         cutter = LineCutter(5)

@@ -104,6 +104,9 @@ class PeerCase(SynchronousTestCase):
 
     has_asked = close
 
+    def unread(self) -> bytes:
+        return b""
+
     def receive(self, *pieces: bytes) -> bytes:
         """The text among what comes."""
         found = [each for piece in pieces for each in self.peer.receive(piece)]

@@ -10,6 +10,17 @@ from tests.ui.gateway.case import GatewayCase
 DAY = 86400.0
 
 
+class LookalikeTests(GatewayCase):
+    def test_a_warning_is_a_line_of_its_own(self) -> None:
+        self.befriend("ann", "bob")
+        nc, telnet = self.pipe("login ann 1"), self.telnet("login ann 1")
+        nc.forget()
+        self.announce("ann", {"event": "invite", "from": "BOB", "text": "BOB invites you"})
+        warning = "BOB is not your friend bob."
+        self.assertTrue(nc.text.endswith(f" * BOB invites you\n{warning}\nann> "))
+        self.assertEqual(telnet.shown()[-2:], [warning, "ann>"])
+
+
 class TimesTests(GatewayCase):
     def setUp(self) -> None:
         super().setUp()

@@ -9,9 +9,10 @@ from twisted.logger import capturedLogs, formatEventAsClassicLogText
 from bbs.config import Configuration
 from bbs.core.addresses import Address
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.ui.conversation import GAVE_UP_ANSWER
+from bbs.ui.conversation import GAVE_UP
 from bbs.ui.gateway.keyboard import MOST_COMPLETED
-from tests.client.case import APP_1, APP_2, LOGIN, SECRET, TRUSTING, failure
+from bbs.ui.prompts import FOR_EVER
+from tests.client.case import APP_1, LOGIN, SECRET, TRUSTING, failure
 from tests.ui.gateway.case import AGREED, REFUSED, WELCOME, GatewayCase, window
 
 BACKSPACE, CTRL_C, CTRL_D, CTRL_L, CTRL_U = "\x7f", "\x03", "\x04", "\x0c", "\x15"
@@ -26,7 +27,7 @@ class PipeTests(GatewayCase):
         nc.settle()
         self.assertEqual(nc.text, f"{WELCOME}\nbbs> ")
         nc.send("register eve 1\n")
-        self.assertEqual(nc.text, "Made the account eve.\nbbs> ")
+        self.assertEqual(nc.text, "Made the account eve.\nLogged in as eve.\neve> ")
         nc.send("login eve 1\n")
         self.assertEqual(nc.text, "Logged in as eve.\neve> ")
         nc.send("list-friend\n")
@@ -108,14 +109,43 @@ class PipeTests(GatewayCase):
 
     def test_a_line_too_long_is_said_and_forgotten(self) -> None:
         nc = self.pipe("x" * 300, "ping")
-        self.assertTrue(
-            nc.text.endswith(
-                "Line too long: over 200 bytes. Nothing of it is sent.\nbbs> Pong!\nbbs> "
-            )
-        )
+        said = f"Not sent: {'x' * 60}… (the line is over 200 bytes)\nbbs> Pong!\nbbs> "
+        self.assertTrue(nc.text.endswith(said))
+
+    def test_the_name_is_asked_for_before_an_account_goes(self) -> None:
+        nc = self.pipe("login ann 1", "delete")
+        self.assertTrue(nc.text.endswith(f"{FOR_EVER.format('ann')}\nName: "))
+        self.clock.advance(1.0)
+        nc.send("ann\n")
+        self.assertEqual(nc.text, "Success!\nbbs> ")
+        self.assertEqual(self.users(), {"bob"})
+
+    def test_no_line_that_waits_answers(self) -> None:
+        nc = self.pipe("login ann 1")
+        nc.forget()
+        nc.send("delete\nann\nlogin bob 1\n")
+        said = f"{FOR_EVER.format('ann')}\nNot sent: ann\nNot sent: login bob\nName: "
+        self.assertEqual(nc.text, said)
+        nc.send("ann\n")
+        self.assertEqual(nc.text, "Not sent: ann\nName: ")
+        nc.close_side()
+        self.assertEqual(nc.text, "\nGiven up.\nBye!\n")
+        self.assertEqual(self.users(), {"ann", "bob"})
 
 
 class TelnetTests(GatewayCase):
+    def test_an_answer_is_seen(self) -> None:
+        telnet = self.telnet("login ann", "1", "delete")
+        self.clock.advance(1.0)
+        telnet.send("an\r\0")
+        self.assertEqual(telnet.shown()[-2:], ["Nothing was deleted.", "ann>"])
+        self.assertIn("Name: an", telnet.shown())
+        telnet.send("delete\r\0login bob\r\0")
+        telnet.send(CTRL_C)
+        self.assertEqual(telnet.shown()[-2:], ["Given up.", "ann>"])
+        telnet.send("ping\r\0")
+        self.assertEqual(telnet.shown()[-3:], ["ann> ping", "Pong!", "ann>"])
+
     def test_a_visit(self) -> None:
         telnet = self.telnet("login ann", "1", "list-friend")
         self.assertEqual(
@@ -259,7 +289,7 @@ class TelnetTests(GatewayCase):
         answer()
         telnet.settle()
         self.assertIn("You are logged in as ann; log out first.", telnet.shown())
-        self.assertIn("Not sent: 1 behind it.", telnet.shown())
+        self.assertIn("Not sent: 1 hidden line", telnet.shown())
         self.assertNotIn(b"SECRET", telnet.socket.value())
         self.assertIn("Encoding: UTF-8", telnet.shown())
         telnet.send("po")
@@ -270,7 +300,8 @@ class TelnetTests(GatewayCase):
         telnet = self.telnet()
         telnet.send("ping\r\0login ann\r\0SECRET\r\0login ann\r\0SEC")
         telnet.send(CTRL_C)
-        self.assertIn("Not sent: 3 behind it.", telnet.shown())
+        self.assertIn("Not sent: login ann", telnet.shown())
+        self.assertIn("Not sent: 1 hidden line", telnet.shown())
         telnet.send("help")
         self.assertEqual(telnet.last(), "bbs> help")
         self.assertNotIn(b"SEC", telnet.socket.value())
@@ -363,9 +394,10 @@ class TelnetTests(GatewayCase):
         telnet = self.telnet("login ann 1")
         telnet.send("x" * 150)
         telnet.send("y" * 100)
-        self.assertIn("Line too long: over 200 bytes. Nothing of it is sent.", telnet.shown())
+        said = f"Not sent: {'x' * 60}… (the line is over 200 bytes)"
+        self.assertIn(said, "".join(telnet.shown()))
         telnet.send("z" * 100 + "\r\0")
-        self.assertEqual(str(telnet.shown()).count("Line too long"), 1)
+        self.assertEqual(str(telnet.shown()).count("over 200 bytes"), 1)
         self.assertEqual(telnet.last(), "ann>")
         self.assertEqual(self.asked("x" * 150), [])
 
@@ -419,7 +451,7 @@ class GivingUpTests(GatewayCase):
         telnet.send("ng\r\0" + CTRL_C)
         self.assertEqual(
             telnet.shown()[-3:],
-            ["Not sent: 1 behind it.", "Given up waiting for an app server.", "bbs>"],
+            ["Given up waiting for an app server.", "Not sent: ping", "bbs>"],
         )
         self.pass_on()
         telnet.send("login ann 1\r\0")
@@ -447,7 +479,7 @@ class GivingUpTests(GatewayCase):
         self.network.away.add(LOGIN)
         telnet = self.telnet("login ann 1")
         telnet.send(CTRL_C)
-        self.assertEqual(telnet.shown()[-2:], [GAVE_UP_ANSWER, "bbs>"])
+        self.assertEqual(telnet.shown()[-2:], [GAVE_UP, "bbs>"])
 
 
 class BadDayTests(GatewayCase):
@@ -477,7 +509,7 @@ class BadDayTests(GatewayCase):
         self.network.advance(70.0)
         self.assertEqual(
             telnet.shown()[-2:],
-            [f"cannot reach {LOGIN}: connection refused", "bbs>"],
+            ["Not sent: login ann (no connection)", "bbs>"],
         )
 
     def test_the_app_server_is_lost_and_another_is_found(self) -> None:
@@ -488,8 +520,8 @@ class BadDayTests(GatewayCase):
         self.assertEqual(
             telnet.shown()[-3:],
             [
-                f"The server {APP_1} is lost. Looking for another…",
-                f"ann is served at {APP_2} now.",
+                "Connection lost. Reconnecting…",
+                "Reconnected.",
                 "ann> half a li",
             ],
         )

@@ -99,6 +99,7 @@ class Typist:
     """A keyboard at a peer, with nobody who carries anything out."""
 
     is_busy = talks = False
+    queued = 0
 
     def __init__(self) -> None:
         self.sent = b""
@@ -126,10 +127,15 @@ class Typist:
     def ask_password(self, prompt: str) -> Deferred[str]:
         raise NotImplementedError
 
+    ask_line = ask_password
+
+    def unread(self) -> bytes:
+        return b""
+
     def nothing(self) -> None:
         """Nobody wants to know."""
 
-    close = has_asked = hold_lines = changed = give_up = leave = nothing
+    close = has_asked = hold_lines = changed = give_up = leave = discard_lines = nothing
 
     def take(self, *pieces: bytes) -> None:
         for piece in pieces:

@@ -18,6 +18,7 @@ from bbs.board.client import face
 from bbs.client import BBSClient, Unreachable
 from bbs.client.catalog import CommandCatalog
 from bbs.ui.interfaces import IScreen, PromptCancelled
+from bbs.ui.prompts import FOR_EVER
 from bbs.ui.terminal.app import LineQueue, QueuedLine, TerminalApp
 from bbs.ui.terminal.editor import PlainEditor
 from bbs.ui.terminal.history_view import HistoryView
@@ -45,7 +46,7 @@ class Typist:
         self.face = face
         self.printed: list[str] = []
         self.styles: list[str] = []
-        self.asked = ""
+        self.asked = self.half = ""
         self.redrawn = self.set_asides = 0
         self.is_raw = self.is_lent = False
         self.bells = 0
@@ -82,6 +83,9 @@ class Typist:
             self._answer.errback(SetAside())
 
     end = set_aside
+
+    def draft(self) -> str:
+        return self.half
 
     def redraw(self) -> None:
         self.redrawn += 1
@@ -212,9 +216,15 @@ class FaceTests(FaceCase):
         self.let(go_on)
         self.assertEqual(
             self.typist.printed,
-            ["Pong!", "Made the account eve.", "Logged in as ann.", "Logged in as eve."],
+            [
+                "Pong!",
+                "Made the account eve.",
+                "Logged in as eve.",
+                "Logged in as ann.",
+                "Logged in as eve.",
+            ],
         )
-        self.assertEqual(self.face.conversation.users, ("ann", "eve"))
+        self.assertEqual(self.face.conversation.users, ("eve", "ann"))
 
     def test_another_password_may_be_entered_before_it_is_asked_for(self) -> None:
         self.type("login ann 1")
@@ -263,7 +273,8 @@ class FaceTests(FaceCase):
         self.hold("ping")
         self.type("ping", "login ann\nhelp", PromptCancelled())
         self.assertEqual(self.typist.asked, "line")
-        self.assertIn("Not sent: 2 lines behind it.", self.typist.printed)
+        self.assertIn("Not sent: login ann", self.typist.printed)
+        self.assertIn("Not sent: help", self.typist.printed)
         self.type("ping", "login ann")
         self.face.interrupt()
         self.assertEqual(self.typist.asked, "line")
@@ -288,6 +299,54 @@ class FaceTests(FaceCase):
         self.face.interrupt()
         self.network.flush()
         self.assertEqual(self.typist.asked, "line")
+
+    def test_the_next_line_answers_a_question(self) -> None:
+        self.type("login ann 1", "talk bob")
+        said = self.type("/delete")
+        self.assertEqual(said, [FOR_EVER.format("ann")])
+        self.assertEqual((self.typist.asked, self.face.prompt(80)), ("line", "Name: "))
+        self.assertEqual((self.face.hint("an"), self.face.completions("he")), ("", ()))
+        self.assertTrue(self.face.context("/ann", False).said, "the history does not keep it")
+        self.clock.advance(1.0)
+        self.assertEqual(self.type("hello"), ["Nothing was deleted."])
+        self.assertEqual(self.face.prompt(80), "ann→bob> ")
+        self.assertEqual(self.messages(), [])
+        self.type("/delete")
+        self.clock.advance(1.0)
+        self.assertEqual(self.type("ann"), ["Success!"])
+        self.assertEqual(self.users(), {"bob"})
+
+    def test_no_line_that_waits_answers_a_question(self) -> None:
+        self.type("login ann 1")
+        said = self.type("delete\nann\nlogin bob 1\npost hello")
+        waiting = ["Not sent: ann", "Not sent: login bob", "Not sent: post hello"]
+        self.assertEqual(said, [*waiting, FOR_EVER.format("ann")])
+        self.assertEqual(self.face.prompt(80), "Name: ")
+        said = self.type("ann", "login bob 1\npost hello")
+        self.assertEqual(said, ["Not sent: ann", "Not sent: login bob", "Not sent: post hello"])
+        self.clock.advance(1.0)
+        self.assertEqual(self.type("ann\npost hello"), ["Nothing was deleted."])
+
+    def test_no_password_is_wanted_for_a_line_that_is_dropped(self) -> None:
+        self.type("login ann 1")
+        go_on = self.hold("delete")
+        self.type("delete")
+        self.clock.advance(1.0)
+        self.type("ann", "login bob", "1", "login bob")
+        self.assertEqual(self.typist.asked, "Password for bob, once asked: ")
+        self.let(go_on)
+        self.assertEqual((self.typist.asked, self.users()), ("line", {"bob"}))
+        self.assertEqual(self.face.conversation.users, ())
+        self.assertEqual(self.type("ping"), ["Pong!"])
+
+    def test_a_question_that_is_given_up(self) -> None:
+        self.type("login ann 1", "delete")
+        self.typist.printed.clear()
+        self.face.interrupt()
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed, ["Given up."])
+        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+        self.assertEqual(self.type("ping"), ["Pong!"])
 
     def test_messages(self) -> None:
         self.register("eve")
@@ -314,7 +373,7 @@ class FaceTests(FaceCase):
         self.network.advance(0.1)
         self.assertEqual(
             self.typist.printed,
-            ["Given up: whether it was carried out is not known.", "Not sent: 2 lines behind it."],
+            ["Given up.", "Not sent: list-friend", "Not sent: help"],
         )
         self.type("ping")
         self.face.interrupt()
@@ -467,6 +526,14 @@ class PlainTests(ClientTestCase):
         self.assertEqual((self.reads, self.echoes), (3, [False]))
         self.assertIn("Logged in as ann.", self.type("1"))
 
+    def test_a_question_for_a_line(self) -> None:
+        self.type("login ann 1")
+        said = self.type("delete")
+        self.assertTrue(said.endswith(f"\n{FOR_EVER.format('ann')}\nName: "), said)
+        self.clock.advance(1.0)
+        self.assertIn("Success!", self.type("ann"))
+        self.assertEqual((self.users(), self.echoes), (set(), []))
+
     def test_the_end_of_the_input(self) -> None:
         self.type(None)
         self.successResultOf(self.running)
@@ -533,9 +600,9 @@ class QueueTests(SynchronousTestCase):
     def test_given_up(self) -> None:
         self.answers["a"] = Deferred(lambda waiting: waiting.callback(True))
         self.add(["a", "b", "c"])
-        self.assertEqual(self.queue.give_up(), 2)
+        self.assertEqual(self.queue.give_up(), ["b", "c"])
         self.assertEqual((self.begun, self.queue.under_way), (["a"], ""))
-        self.assertEqual(self.queue.give_up(), 0)
+        self.assertEqual(self.queue.give_up(), [])
         self.add(["d"])
         self.assertEqual(self.begun, ["a", "d"])
 

@@ -639,7 +639,7 @@ class KeyTests(EditorCase):
             keys.send_text("\x1b[200~" + "x" * (MOST - 1) + "\x1b[201~éyz\r")
             await self.until_said(2)
             self.assertEqual(self.said[0], FULL)
-            self.assertIn("That is 64,513 bytes", self.said[1])
+            self.assertIn("(64,513 bytes", self.said[1])
             keys.send_text("\x7fz\r")
             self.assertEqual(len(await line), MOST)
 

@@ -247,7 +247,7 @@ class PasteTests(SynchronousTestCase):
         self.assertEqual(too_much("é" * (MOST // 2)), "")
         self.assertEqual(
             too_much("é" * (MOST // 2) + "x"),
-            "That is 64,513 bytes; at most 64,512 go at once. Nothing was sent.",
+            f"Not sent: {'é' * 60}… (64,513 bytes; at most 64,512 go at once)",
         )
 
     def test_bytes_that_are_no_text_count_too(self) -> None:

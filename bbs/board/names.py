@@ -1,0 +1,61 @@
+"""New accounts, and names that look like others: the section `[board]` of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import peewee
+
+from bbs.board import errors, inboxes
+from bbs.board.models import Skeleton, padded, skeleton_digests
+from bbs.framework import User, for_update, setting, statement, together
+
+REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class Board:
+    """The board's section of the configuration."""
+
+    lookalikes: str = setting(
+        "allow",
+        "or refuse: nobody registers a name that looks like one in use",
+        choices=("allow", REFUSE),
+        handed_on=False,  # App servers register nobody.
+    )
+
+
+_DEFAULTS = Board()
+
+
+def on_register(user: int, settings: Board = _DEFAULTS) -> None:
+    """Make the inbox of a new user, and store what the name looks like.
+
+    :raises LooksLikeAnother: it looks like a name in use, and `settings` refuse that.
+    """
+    _, [(name,)] = together(inboxes.make.of(user), _name.of(user))
+    digests = skeleton_digests(name)
+    together(_add.of_each([(digest, user) for digest in digests]))
+    # Two registrations at once have both stored theirs by now: one waits here for the other, or
+    # loses a deadlock, and runs again.
+    if settings.lookalikes == REFUSE and _others(padded(digests), user):
+        raise errors.LooksLikeAnother(name)
+
+
+@statement
+def _name(user: int) -> peewee.Select:
+    return User.select(User.name).where(User.id == user)
+
+
+@statement
+def _add(digest: str, user: int) -> peewee.Insert:
+    return Skeleton.insert(digest=digest, user=user)
+
+
+@statement
+def _others(digests: Sequence[str], user: int) -> peewee.Select:
+    """Another user whose name looks like it."""
+    found = Skeleton.select(Skeleton.user).where(Skeleton.digest.in_(digests))
+    locked: peewee.Select = for_update(found.where(Skeleton.user != user).limit(1))
+    return locked

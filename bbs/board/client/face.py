@@ -170,6 +170,7 @@ FAILURES = {
     "kicks-self": "You cannot remove yourself. Try: leave-group {group}",
     "already-owner": "You own {group} already",
     "has-too-many-groups": "{id} has too many groups already",
+    "looks-like-another": "{} looks like a name in use. Choose another.",
     "no-such-post": "There is no post {} that you can read",
     "not-your-post": "Post {} is not yours",
 }

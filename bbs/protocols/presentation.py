@@ -186,6 +186,9 @@ class Talk:
     :param room: several people hear a line. At a terminal, `#` stands before the partner's name.
     :param line: the form in which scripts print a message, with `{sender}`, `{to}` (the partner)
         and `{text}`.
+    :param presence: the command that lists who is there, `<user>`, which must change nothing: an
+        entry has the partner's name in `id`, and a word for people in `state`, or true or false in
+        `online`. A client asks when a conversation begins, and at most once a minute in it.
     """
 
     name: str
@@ -195,6 +198,7 @@ class Talk:
     ended_by: Sequence[str] = ()
     room: bool = False
     line: str = ""
+    presence: str = ""
 
     def __post_init__(self) -> None:
         _check(self, "name")
@@ -441,6 +445,7 @@ class Presentation:
                     each,
                     send=_if(each.send, commands, each.is_sent_by),
                     history=_if(each.history, safe, each.is_recalled_by),
+                    presence=_if(each.presence, safe, is_list),
                     ended_by=[*filter(has, each.ended_by)],
                 )
                 for each in self.talks

@@ -20,11 +20,11 @@ from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import SentLine
 from bbs.client.errors import ClientError, TurnedAway
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id
-from bbs.client.request import FRAMEWORK, ClientRequest
+from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
 from bbs.core.addresses import Address
 from bbs.protocols.commands import WrongUsage
 from bbs.protocols.presentation import Presentation, member
-from bbs.ui.chat import Chat, Partner, is_for, is_said
+from bbs.ui.chat import PRESENCE_AGE, Chat, Partner, is_for, is_said, said_text
 from bbs.ui.completion import NameCache, fetch_partners, listed_commands, usage
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
 from bbs.ui.interpreter import (
@@ -151,6 +151,11 @@ class Conversation:
         return self._chat.partner
 
     @property
+    def presence(self) -> str:
+        """A word that says whether the partner is there, such as `here`; empty if unknown."""
+        return self._chat.presence(self.current or "")
+
+    @property
     def unread(self) -> Mapping[Partner, int]:
         """How many messages each partner of the current user wrote since they last talked."""
         return self._chat.unread.get(self.current or "", {})
@@ -202,9 +207,9 @@ class Conversation:
 
     async def _do(self, line: str) -> None:
         if self.talk and is_said(line):
-            return await self._say(line[1:] if line.startswith("//") else line)
+            return await self._say(said_text(line))
         if self.talk and line.rstrip(" ") in ENDING:
-            question = f"end ends the talk; {line.strip()} once more leaves."
+            question = f"Type end to stop talking, or {line.strip()} again to leave."
             self._confirmation.ask(self.current, line, question)
         line = line.removeprefix("/")
         words = line.split()
@@ -382,6 +387,7 @@ class Conversation:
 
     async def _say(self, text: str) -> None:
         request = self._chat.request(self.current or "", text)
+        self._chat.ask_presence(self.current or "", PRESENCE_AGE)
         reply = await self._request(request)
         if not reply.ok:
             self._chat.report_refused(request, reply, len(self.users) > 1)
@@ -419,17 +425,17 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
 
     commands = []
     if not conversation.single_user:
-        commands.append(BuiltinCommand("use [<user>]", "be another user", use))
+        commands.append(BuiltinCommand("use [<user>]", "Speaks as another of your users.", use))
     presentation = conversation.client.vocabulary.presentation
     if presentation.open_talks:
         syntax = _usage_of_talk(presentation)
-        commands.append(BuiltinCommand(syntax, "what you type goes there", talk))
-        commands.append(BuiltinCommand("end", "end of talking", end))
+        commands.append(BuiltinCommand(syntax, "Begins a conversation.", talk))
+        commands.append(BuiltinCommand("end", "Ends the conversation.", end))
     return (
         *commands,
-        BuiltinCommand("help [<command>]", "this list, or what a command does", help),
-        BuiltinCommand("exit", "end", exit),
-        BuiltinCommand("quit", "end", exit),
+        BuiltinCommand("help [<command>]", "Lists the commands, or explains one.", help),
+        BuiltinCommand("exit", "Leaves. You stay logged in.", exit),
+        BuiltinCommand("quit", "Leaves. You stay logged in.", exit),
     )
 
 
@@ -479,16 +485,17 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
 
 
 SENTENCES: Mapping[str, str] = {
-    "register": "Makes an account; the password is asked for, and shows nothing.",
-    "login": "Logs you in; the password is asked for. You stay online until logout.",
-    "logout": "Ends all your sessions: you are offline then.",
-    "delete": "Removes your account, and everything that belongs to it, for good.",
-    "locate": "Tells at which server you are served.",
-    "change-password": "Gives you another password, asked for; all other sessions of yours end.",
+    "register": "Makes an account. You are asked for a password, which does not show.",
+    "login": "Logs you in. You stay logged in until you log out.",
+    "logout": "Logs you out everywhere.",
+    "change-password": "Changes your password, and ends your other sessions.",
+    "delete": "Deletes your account and everything in it, for ever.",
+    "locate": "Says which server serves you.",
+    "ping": "Checks that the service answers.",
     "listen": "Happens by itself here.",
-    "ping": "Asks the login server for a sign of life.",
 }
-"""One sentence for each of the framework's commands; a service supplies those for its own."""
+"""One sentence for each of the framework's commands, in the order in which help lists them; a
+service supplies those for its own."""
 
 
 def help_of(conversation: Conversation, word: str) -> Iterator[str]:
@@ -497,7 +504,7 @@ def help_of(conversation: Conversation, word: str) -> Iterator[str]:
     word = word.removeprefix("/") or "/"
     if own := conversation.builtins.get(word):
         yield own.usage
-        yield f"{own.help[:1].upper()}{own.help[1:]}."
+        yield own.help
         return
     info = vocabulary.commands.get(resolve_alias(word, vocabulary))
     if info is None:
@@ -505,30 +512,47 @@ def help_of(conversation: Conversation, word: str) -> Iterator[str]:
         hint = f" Did you mean {visible(close)}?" if close else ""
         raise UsageError(f"Unknown command {visible(word)}.{hint}")
     yield usage(conversation, info)
-    ours = FRAMEWORK.get(info.name)
-    usual = SENTENCES.get(info.name, "") if ours and info.is_same(ours.command) else ""
-    if sentence := vocabulary.presentation.help.get(info.name, usual):
-        yield visible(sentence)
+    if sentence := _sentence(vocabulary.presentation, info):
+        yield sentence
     if aliases := aliases_of(info.name, vocabulary):
         yield f"In short: {', '.join(map(visible, aliases))}"
 
 
+def _sentence(presentation: Presentation, info: CommandInfo) -> str:
+    """What a command does; empty if nobody says it."""
+    ours = FRAMEWORK.get(info.name)
+    usual = SENTENCES.get(info.name, "") if ours and info.is_same(ours.command) else ""
+    return visible(presentation.help.get(info.name, usual))
+
+
+MOST_USAGE = 30  # columns of the usages in help; a longer one moves its sentence
+
+
 def help_lines(conversation: Conversation) -> Iterator[str]:
-    """All commands of the service and the client, under the service's headings if it has some."""
-    groups, builtins = conversation.client.vocabulary.presentation.groups, conversation.builtins
-    commands = {each.name: each for each in listed_commands(conversation)}
-    for heading, names in groups.items():
-        shown = [commands.pop(name) for name in names if name in commands]
-        yield from _indent(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
-    others = [each for each in commands.values() if each.name not in builtins]
-    yield from _indent("Others:" if groups else "", [usage(conversation, each) for each in others])
+    """All commands of the service and the client, each with a sentence, under the service's
+    headings if it has some."""
+    presentation, builtins = conversation.client.vocabulary.presentation, conversation.builtins
+    listed = {
+        each.name: (usage(conversation, each), _sentence(presentation, each))
+        for each in listed_commands(conversation)
+        if each.name not in builtins
+    }
+    account = [name for name in SENTENCES if name in listed]
+    groups = {heading: [*names] for heading, names in presentation.groups.items()}
+    grouped = {name for names in groups.values() for name in names}
+    groups["Others"] = [name for name in listed if name not in (*grouped, *account)]
+    groups["Account"] = [name for name in account if name not in grouped]
     own = [each for each in builtins.values() if each.name not in HIDDEN]
-    lines = [f"{each.usage}  ({each.help})" for each in own]
-    yield from _indent("Of this client:" if groups else "", lines)
-    if conversation.current and not conversation.single_user:
-        name = visible(conversation.current)
-        yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
-
-
-def _indent(heading: str, lines: Sequence[str]) -> Sequence[str]:
-    return [heading, *(f"  {line}" for line in lines)] if heading and lines else lines
+    listed |= {each.name: (each.usage, each.help) for each in own}
+    groups["Client"] = [each.name for each in own]
+    columns = max(len(text) for text, _ in listed.values() if len(text) <= MOST_USAGE)
+    indent = "  " if presentation.groups else ""
+    for heading, names in groups.items():
+        rows = [listed[name] for name in names if name in listed]
+        if rows and indent:
+            yield f"{visible(heading)}:"
+        for text, sentence in rows:
+            yield f"{indent}{text:{columns}}  {sentence}".rstrip(" ")
+    if len(conversation.users) > 1:
+        name = visible(conversation.current or "NAME")
+        yield f"[<user>] is one of your users. Without it, a command is for {name}."

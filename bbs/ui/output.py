@@ -165,6 +165,15 @@ def wrap(
     return rows, indent
 
 
+_ROW = re.compile(r"  \S.*?\S {2,}(?=\S)")
+
+
+def table_edge(line: str) -> int | None:
+    """Where the second column of an indented line begins, which has a term and its explanation."""
+    found = _ROW.match(line)
+    return found.end() if found else None
+
+
 def wrapped_text(
     text: str, columns: int, width: Callable[[str], int], edge: int | None = None
 ) -> str:

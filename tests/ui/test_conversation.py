@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -461,6 +462,11 @@ class Servers(ConversationCase):
         self.assertIn("It is not known whether", self.paper.lines[-1])
 
 
+def squeezed(line: str) -> str:
+    """A row of help with one gap between its columns, and none before it."""
+    return re.sub("(?<=[^ *])  +", "  ", line).replace("*   ", "* ")
+
+
 class Alone(ConversationCase):
     """A face for one user at a time: names are never typed."""
 
@@ -477,35 +483,54 @@ class Alone(ConversationCase):
         self.assertEqual(self.paper.prompts, [])
 
     def test_no_use(self) -> None:
-        self.assertEqual(
-            self.type("use ann"), ["There is no command use. help lists all commands."]
-        )
+        self.assertEqual(self.type("use ann"), ["Unknown command use. help lists all commands."])
 
     def test_help_is_without_names(self) -> None:
         said = self.type("help")
-        self.assertIn("* send <friend> <message>", said)
-        self.assertNotIn("user", " ".join(said))
+        self.assertTrue([each for each in said if "* send <friend> <message>  " in squeezed(each)])
+        self.assertNotIn("<user>", " ".join(said))
 
 
 class HelpAndHints(ConversationCase):
+    def said_by_help(self) -> list[str]:
+        return [*map(squeezed, self.type("help"))]
+
     def test_help_says_what_may_be_left_out(self) -> None:
-        self.assertIn("* send <user> <friend> <message>", self.type("help"))
-        said = self.type("login ann pw", "help")
-        self.assertIn("* send [<user>] <friend> <message>", said)
-        self.assertIn("* login <id> [<password>]", said)
-        self.assertIn("then it is ann", said[-1])
+        sentence = "Sends one message to a friend who is online."
+        self.assertIn(f"* send <friend> <message>  {sentence}", self.said_by_help())
+        self.type("login ann pw")
+        said = self.said_by_help()
+        self.assertIn(f"* send <friend> <message>  {sentence}", said)
+        self.assertTrue([each for each in said if each.startswith("* login <id> [<password>]  ")])
         self.assertNotIn("listen", " ".join(said))
+        self.type("login bob pw")
+        said = self.said_by_help()
+        self.assertIn(f"* send [<user>] <friend> <message>  {sentence}", said)
+        self.assertIn("Without it, a command is for bob.", said[-1])
+
+    def test_help_is_grouped(self) -> None:
+        said = self.type("help")
+        headings = [each for each in said if not each.startswith("*  ")]
+        names = ("People", "Messages", "Posts", "Groups", "Account", "Client")
+        # An older server has a command that its client does not know.
+        headings = [each for each in headings if each != "* Others:"]
+        self.assertEqual(headings, [f"* {name}:" for name in names])
+        for line in said:
+            if line not in headings and "decline-all" not in line and line != "* Others:":
+                self.assertRegex(line, r"^\*   \S.*  [A-Z].*\.$")
+        columns = [line.index("  ", 4) for line in said if "  " in line[4:]]
+        self.assertLess(max(columns), 40)
 
     def test_hints(self) -> None:
         self.type("login ann pw")
         hint = partial(completion.hint, self.conversation)
         self.assertEqual(hint(""), "")
         self.assertEqual(hint("sen"), "")
-        self.assertEqual(hint("send b"), "send [<user>] <friend> <message>")
-        self.assertEqual(hint("use "), "use [<user>]: be another user")
+        self.assertEqual(hint("send b"), "send <friend> <message>")
+        self.assertEqual(hint("use "), "use [<user>]  Speaks as another of your users.")
         self.type("login bob pw", "use ann", "talk bob")
-        self.assertEqual(hint("hel"), "to bob; end ends")
-        self.assertEqual(hint("//x"), "to bob; end ends")
+        self.assertEqual(hint("hel"), "")
+        self.assertEqual(hint("//x"), "")
         self.assertEqual(hint("/post"), "post [<user>] <message>")
 
 
@@ -624,9 +649,9 @@ class OwnCommands(ConversationCase):
         self.assertEqual(self.given, [["big5"]])
         self.assertEqual(self.type("encoding"), ["! which?"])
         self.assertEqual(
-            completion.hint(self.conversation, "encoding"), "encoding <name>: how text is sent"
+            completion.hint(self.conversation, "encoding"), "encoding <name>  how text is sent"
         )
-        self.assertIn("* encoding <name>  (how text is sent)", self.type("help"))
+        self.assertIn("* encoding <name>  how text is sent", [*map(squeezed, self.type("help"))])
 
 
 class Harmless(ConversationCase):

@@ -35,6 +35,7 @@ from bbs.ui.output import (
     marked_for_people,
     message_entry,
     reply_entries,
+    table_edge,
     visible,
     waiting_line,
     wrapped_text,
@@ -201,6 +202,10 @@ class IGatewaySession(Interface):
     def prompt() -> tuple[str, EditBuffer | None]:
         """The prompt, and the line being typed."""
 
+    def show_own(line: str) -> bool:
+        """Show a line that was entered as a message, if it goes to the partner at once and its row
+        can be drawn again; returns whether it does."""
+
     def hold_lines() -> None:
         """Hold lines back while there are pages to show."""
 
@@ -329,6 +334,12 @@ class GatewayScreen:
         if for_you and self.rings:
             self.display.ring()
 
+    def own(self, user: str, message: ChatMessage) -> None:
+        """Show what `user` says in a talk now, in place of the row in which it was typed."""
+        entry = message_entry(message, user, in_talk=True)
+        stamp = self._times.now() if self.stamps else Stamp()
+        self.show("\n".join(self._with_time(stamp, entry)))
+
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         lines = [OLDER] if older else []
         for each in messages:
@@ -344,7 +355,7 @@ class GatewayScreen:
         self.show("\n".join(lines))
 
     def notice(self, text: str) -> None:
-        lines = (self.display.wrapped(each) for each in text.split("\n"))
+        lines = (self.display.wrapped(each, table_edge(each)) for each in text.split("\n"))
         self._page([row for each in lines for row in each.split("\n")])
 
     def problem(self, text: str) -> None:

@@ -30,6 +30,7 @@ from bbs.core.values import UNITS, Rate
 from bbs.limits.rate_limits import Buckets
 from bbs.protocols.presentation import Presentation
 from bbs.protocols.telnet import TelnetCommand
+from bbs.ui.chat import is_said, own_message, said_text
 from bbs.ui.completion import Completion, completions
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.editor import EditBuffer
@@ -64,9 +65,9 @@ def gateway_commands(
         screen.notice(f"Bell: {'on' if screen.rings else 'off'}")
 
     commands = (
-        BuiltinCommand("encoding utf-8|big5", "how your terminal's characters are sent", encoding),
-        BuiltinCommand("times [on|off]", "whether each message has its time", times),
-        BuiltinCommand("bell [on|off]", "whether it rings when you are written to, or named", bell),
+        BuiltinCommand("encoding utf-8|big5", "Sets how your terminal sends characters.", encoding),
+        BuiltinCommand("times [on|off]", "Shows the time of each message, or not.", times),
+        BuiltinCommand("bell [on|off]", "Rings when somebody writes to you, or not.", bell),
     )
     return {each.name: each for each in commands}
 
@@ -379,6 +380,16 @@ class GatewaySession:
         at_once = not (self.is_busy or self.lines.held)
         talk = self._conversation.talk if self._conversation else None
         return at_once and talk is not None
+
+    def show_own(self, line: str) -> bool:
+        conversation = self._conversation
+        if conversation is None or not (self.talks and is_said(line) and self._display.edits):
+            return False
+        user, talk = conversation.current, conversation.talk
+        if user is None or talk is None:
+            return False
+        self._screen.own(user, own_message(user, talk, said_text(line)))
+        return True
 
     def give_up(self) -> None:
         if self._running is not None:

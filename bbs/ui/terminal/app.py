@@ -1,13 +1,13 @@
 """The app of one person at a terminal: a `Conversation`, shown above the input line.
 
-The prompt says who speaks, where, and what is unread:
+The prompt says who speaks. The line below says who is there, what is unread, and what helps:
 
-    127.0.0.1:22222, no user>
-    ann, waiting for a server: place 3, about 24 s>
-    ann@127.0.0.1:22223 [bob 2, #chess 1]>
-    ann→#chess>
+    ann> good morning
+    bob here · new: carol 2, #chess 1 · PgUp history · /help
 
-It is shorter in a narrow terminal, to leave room for typing.
+A terminal without room for that line has it in the prompt, as far as it fits:
+
+    ann→bob [carol 2, #chess 1]>
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ from bbs.client.errors import ClientError
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
-from bbs.ui.chat import Partner, history_command, is_said, partner_of
+from bbs.ui.chat import (
+    Partner,
+    history_command,
+    is_said,
+    own_message,
+    partner_of,
+    said_text,
+)
 from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import IScreen, PromptCancelled
@@ -55,12 +62,13 @@ from bbs.ui.wording import problem_words
 class QueuedLine:
     """A line that was entered. `as_text`: in a talk it is a message, whatever it begins with.
     `questions` counts the passwords that it will ask for and that are not entered yet; `answers`
-    are those that were entered early."""
+    are those that were entered early. `said`: it is a message to the partner of the talk."""
 
     text: str
     as_text: bool = False
     questions: int = 0
     answers: deque[str] = field(default_factory=deque)
+    said: bool = False
 
 
 class LineQueue:
@@ -125,7 +133,6 @@ class LineQueue:
 class PromptState:
     """The content of a prompt; `elsewhere` counts the unread messages of other users here."""
 
-    login_server: Address
     user: str | None = None
     talk: Partner | None = None
     status: Status = field(default_factory=Status)
@@ -136,50 +143,68 @@ class PromptState:
 ROOM = 30  # columns left for typing; half of the columns if there are fewer than twice as many
 
 
-def prompt_text(state: PromptState, columns: int) -> str:
-    """The longest prompt that fits; a name that is too long is cut."""
+def prompt_text(state: PromptState, columns: int, has_hint: bool = False) -> str:
+    """The longest prompt that fits; a name that is too long is cut. `has_hint`: `hint_text` says
+    the rest below it."""
     room = max(1, columns // 2, columns - ROOM)
-    for text in _from_long_to_short(state):
+    for text in [_user(state)] if has_hint else _from_long_to_short(state):
         if width(text) + 2 <= room:
             return f"{text}> "
-    return f"{_cut(_speaker(state), room - 2)}> "
+    return f"{_cut(_user(state) if has_hint else _speaker(state), room - 2)}> "
+
+
+def hint_text(state: PromptState, presence: str = "", opens_talks: bool = False) -> str:
+    """What the line below the prompt says while no command is typed: who is there (`presence`, the
+    partner's, in one word), what is unread, and what helps."""
+    talk, listed = state.talk, _unread(state)
+    parts = [_trouble(state.status)]
+    if talk is not None and not talk.talk.room and presence:
+        parts.append(f"{visible(talk.name)} {visible(presence)}")
+    elif talk is not None:
+        parts.append(f"{'in' if talk.talk.room else 'to'} {partner_name(talk)}")
+    parts.append(f"new: {listed}" if listed else "")
+    if talk is not None:
+        parts += ["PgUp history" if talk.talk.history else "", "/help"]
+    elif state.user is None:
+        parts += ["login NAME", "register NAME", "help"]
+    else:
+        parts += ["talk NAME" if opens_talks else "", "help"]
+    return " · ".join(filter(None, parts))
 
 
 def partner_name(talk: Partner) -> str:
     return f"{'#' if talk.talk.room else ''}{visible(talk.name)}"
 
 
+def _unread(state: PromptState) -> str:
+    counts = [f"{partner_name(talk)} {count}" for talk, count in state.unread.items()]
+    return ", ".join([*counts, *([f"others {state.elsewhere}"] if state.elsewhere else [])])
+
+
 def _from_long_to_short(state: PromptState) -> Iterator[str]:
-    speaker, trouble, unread = _speaker(state), _trouble(state.status), state.unread
-    counts = [f"{partner_name(talk)} {count}" for talk, count in unread.items()]
-    others = [f"others {state.elsewhere}"] if state.elsewhere else []
-    listed = ", ".join([*counts, *others])
-    total = sum(unread.values()) + state.elsewhere
-    long = f" [{listed}]" if listed else ""
-    short = f" [{total}]" if total else ""
-    if state.user is None and not trouble:
-        yield f"{state.login_server}, no user{long}"
-        yield f"no user{short}"
-    elif trouble:
-        yield f"{speaker}, {trouble}{long}"
+    speaker, trouble, listed = _speaker(state), _trouble(state.status), _unread(state)
+    total = sum(state.unread.values()) + state.elsewhere
+    if trouble:
+        yield f"{speaker}, {trouble} [{listed}]" if listed else f"{speaker}, {trouble}"
         yield f"{speaker}, {trouble}"
         yield f"{speaker}, {trouble.partition(',')[0]}"
         yield f"{speaker}, {trouble.partition(' ')[0]}"
-    elif state.talk is None and state.status.server is not None:
-        yield f"{speaker}@{state.status.server}{long}"
-    yield f"{speaker}{long}"
-    yield f"{speaker}{short}"
+    yield f"{speaker} [{listed}]" if listed else speaker
+    yield f"{speaker} [{total}]" if total else speaker
     yield speaker
 
 
+def _user(state: PromptState) -> str:
+    return "" if state.user is None else visible(state.user)
+
+
 def _speaker(state: PromptState) -> str:
-    user = "no user" if state.user is None else visible(state.user)
-    return f"{user}→{partner_name(state.talk)}" if state.talk else user
+    return f"{_user(state)}→{partner_name(state.talk)}" if state.talk else _user(state)
 
 
 def _trouble(status: Status) -> str:
     if status.waiting is None:
-        return "server lost" if status.lost else ""
+        return "reconnecting" if status.lost else ""
     seconds = status.waiting.seconds
     estimate = "" if seconds is None else f", about {seconds:.0f} s"
     return f"waiting for a server: place {status.waiting.position}{estimate}"
@@ -191,7 +216,9 @@ def _cut(text: str, room: int) -> str:
     return f"{text}…" if room > 0 else ""
 
 
-GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
+GREETING = """\
+Connected to {}.
+login NAME to log in, register NAME to make an account; help lists all commands."""
 
 OLDER_BY_KEY = "(older ones: Page Up)"
 
@@ -244,7 +271,7 @@ class TerminalApp:
         """Run until the person ends it; `Unreachable` if there is no service at the start."""
         self._connecting = self._client.connect()
         await self._connecting
-        self.notice(GREETING.format(self._login_server))
+        self.notice(GREETING.format(visible(self._login_server.host)))
         self._scrollback.flush()
         with self._editor.raw():
             while not self._over:
@@ -274,7 +301,17 @@ class TerminalApp:
     def _enqueue(self, text: str) -> None:
         texts = text.split("\n")
         pasted = len(texts) > 1
-        self.queue.add(QueuedLine(each, pasted, self._questions(each, pasted)) for each in texts)
+        self.queue.add(
+            QueuedLine(
+                each, pasted, self._questions(each, pasted), said=self._goes_to_partner(each)
+            )
+            for each in texts
+        )
+
+    def _goes_to_partner(self, line: str) -> bool:
+        """Whether a line that is entered now is a message, and all lines before it are."""
+        talk = self.conversation.talk
+        return talk is not None and is_said(line) and all(each.said for each in self.queue.lines)
 
     def _questions(self, text: str, as_text: bool) -> int:
         said = self.conversation.talk is not None and (as_text or not self.is_command(text))
@@ -344,15 +381,25 @@ class TerminalApp:
 
     # ITerminalApp
 
-    def prompt(self, columns: int) -> str:
-        conversation = self.conversation
-        user, talk, status = conversation.current, conversation.talk, conversation.status
-        unread, elsewhere = conversation.unread, conversation.unread_elsewhere
-        state = PromptState(self._login_server, user, talk, status, unread, elsewhere)
-        return prompt_text(state, columns)
+    def prompt(self, columns: int, has_hint: bool) -> str:
+        return prompt_text(self._state(), columns, has_hint)
 
     def hint(self, line: str) -> str:
-        return hint(self.conversation, line)
+        opens_talks = bool(self._client.vocabulary.presentation.open_talks)
+        usual = hint_text(self._state(), self.conversation.presence, opens_talks)
+        return hint(self.conversation, line) or usual
+
+    def _state(self) -> PromptState:
+        conversation = self.conversation
+        user, talk, status = conversation.current, conversation.talk, conversation.status
+        return PromptState(user, talk, status, conversation.unread, conversation.unread_elsewhere)
+
+    def show_own(self, line: str) -> bool:
+        user, talk = self.conversation.current, self.conversation.talk
+        if user is None or talk is None or "\n" in line or not self._goes_to_partner(line):
+            return False
+        self._scrollback.add(self.theme.own(user, own_message(user, talk, said_text(line))))
+        return True
 
     def completions(self, line: str) -> Sequence[Completion]:
         return completions(self.conversation, line)

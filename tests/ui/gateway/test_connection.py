@@ -134,7 +134,7 @@ class LimitTests(GatewayCase):
         self.network.advance(NEGOTIATION_DEADLINE)
         self.network.advance(60.0)
         self.assertTrue(telnet.socket.reading)
-        self.assertEqual(telnet.new.count(b"There is no command nonsense."), 2000)
+        self.assertEqual(telnet.new.count(b"Unknown command nonsense."), 2000)
 
     def test_nor_is_what_waits_for_a_reply(self) -> None:
         go_on = self.hold("ping")

@@ -117,7 +117,9 @@ class TalkTests(GatewayCase):
 
     def test_exit_in_a_talk(self) -> None:
         nc = self.pipe("login ann 1", "talk bob", "exit")
-        self.assertTrue(nc.text.endswith("end ends the talk; exit once more leaves.\nann>bob> "))
+        self.assertTrue(
+            nc.text.endswith("Type end to stop talking, or exit again to leave.\nann>bob> ")
+        )
         self.assertFalse(nc.is_over)
         nc.send("exit\n")
         self.assertTrue(nc.is_over)

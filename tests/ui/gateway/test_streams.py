@@ -126,6 +126,9 @@ class Typist:
     def ask_password(self, prompt: str) -> Deferred[str]:
         raise NotImplementedError
 
+    def show_own(self, line: str) -> bool:
+        return False
+
     def nothing(self) -> None:
         """Nobody wants to know."""
 

@@ -32,7 +32,7 @@ from bbs.ui.terminal.interfaces import (
 )
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme
-from tests.client.case import APP_1, LOGIN, ClientTestCase
+from tests.client.case import LOGIN, ClientTestCase
 
 PLAIN = Theme(CommandCatalog(face), lambda: 0.0, shows_times=False)
 
@@ -162,9 +162,9 @@ class FaceCase(ClientTestCase):
 
 class FaceTests(FaceCase):
     def test_greeting(self) -> None:
-        self.assertIn(f"Connected to {LOGIN}", self.typist.printed[0])
+        self.assertIn(f"Connected to {LOGIN.host}.\n", self.typist.printed[0])
         self.assertEqual(self.typist.asked, "line")
-        self.assertEqual(self.face.prompt(80), f"{LOGIN}, no user> ")
+        self.assertEqual(self.face.prompt(80, True), "> ")
 
     def test_lines(self) -> None:
         self.assertEqual(
@@ -175,7 +175,7 @@ class FaceTests(FaceCase):
                 "Logged in as ann.",
             ],
         )
-        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+        self.assertEqual(self.face.prompt(80, True), "ann> ")
         self.assertGreater(self.typist.redrawn, 0)
         self.assertEqual(self.type("send nobody hi"), ["There is no user called nobody"])
 
@@ -275,9 +275,57 @@ class FaceTests(FaceCase):
     def test_lines_pasted_in_a_talk_are_messages(self) -> None:
         self.type("login ann 1", "talk bob", "end\n/ping\nlogin bob")
         self.assertEqual(self.typist.asked, "line")
-        self.assertEqual(self.face.prompt(80), "ann→bob> ")
+        self.assertEqual(self.face.prompt(80, False), "ann→bob> ")
         self.type("end")
-        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+        self.assertEqual(self.face.prompt(80, True), "ann> ")
+
+    def test_a_line_to_the_partner_is_shown_as_it_is_sent(self) -> None:
+        self.type("login ann 1", "talk bob")
+        self.typist.printed.clear()
+        self.assertTrue(self.face.show_own("//hello"))
+        for line in ("end", "/ping", "exit", "?", ""):
+            self.assertFalse(self.face.show_own(line), line)
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed, ["ann  /hello"])
+
+    def test_a_line_behind_a_command_is_not(self) -> None:
+        """The command may end the talk."""
+        self.type("login ann 1", "talk bob")
+        let_go = self.hold("ping")
+        self.type("/ping")
+        self.assertFalse(self.face.show_own("hello"))
+        self.let(let_go)
+        let_go = self.hold("send")
+        self.type("hello")
+        self.assertTrue(self.face.show_own("hello"), "behind another message")
+        self.let(let_go)
+        self.assertTrue(self.face.show_own("hello"))
+
+    def test_the_line_below(self) -> None:
+        self.assertEqual(self.face.hint(""), "login NAME · register NAME · help")
+        self.type("login ann 1")
+        self.assertEqual(self.face.hint(""), "talk NAME · help")
+        self.assertEqual(self.face.hint("send b"), "send <friend> <message>")
+        self.type("talk bob")
+        self.assertEqual(self.face.hint(""), "bob offline · PgUp history · /help")
+        self.send("bob", "ann", "hi")
+        self.network.advance(0.1)
+        self.assertEqual(self.face.hint("hel"), "bob here · PgUp history · /help")
+        self.assertEqual(self.face.hint("/pos"), "bob here · PgUp history · /help")
+        self.network.advance(400)
+        self.assertEqual(self.face.hint(""), "to bob · PgUp history · /help")
+        self.type("are you there?")
+        self.assertEqual(self.face.hint(""), "bob offline · PgUp history · /help")
+        self.assertEqual(len(self.asked("who")), 2)
+        self.type("hello?")
+        self.assertEqual(len(self.asked("who")), 2, "asked at most once a minute")
+
+    def test_who_is_there_by_the_state(self) -> None:
+        self.type("login ann 1")
+        friend = {"id": "bob", "online": True, "last": None, "state": "away\x1b"}
+        self.answer("who", {"status": 0, "friend": [friend]})
+        self.type("talk bob")
+        self.assertEqual(self.face.hint(""), "bob away\\x1b · PgUp history · /help")
 
     def test_a_password_that_is_not_said(self) -> None:
         self.assertEqual(self.type("login ann", PromptCancelled()), ["Given up."])
@@ -300,7 +348,7 @@ class FaceTests(FaceCase):
         self.send_group("eve", "go", "hi")
         self.network.advance(0.1)
         self.assertEqual(self.typist.printed[-1], "#go eve → ann  hi")
-        self.assertEqual(self.face.prompt(99), f"bob@{APP_1} [others 2]> ")
+        self.assertEqual(self.face.prompt(99, False), "bob [others 2]> ")
 
     def test_interrupted(self) -> None:
         self.type("ping")
@@ -436,8 +484,8 @@ class PlainTests(ClientTestCase):
         return self.written
 
     def test_it(self) -> None:
-        nobody = f"{LOGIN}, no user> "
-        self.assertTrue(self.written.endswith(f"ends.\n{nobody}"))
+        nobody = "> "
+        self.assertTrue(self.written.endswith(f"commands.\n{nobody}"))
         self.assertTrue(self.interrupts)
         self.assertEqual(self.type("ping"), f"{nobody}\nPong!\n{nobody}")
         self.assertEqual(self.type("login ann"), "Password for ann: ")

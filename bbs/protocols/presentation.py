@@ -322,7 +322,7 @@ class Presentation:
     :param failures: what people read instead of the message of a failure, by its code, or by
         `"COMMAND CODE"` where the code needs other words. Places are as in `done`; the message is
         shown if one of them stands for nothing. Scripts print the message.
-    :param next_steps: what people can do next, shown after a login without notices.
+    :param next_steps: what people may type next (`talk NAME`), shown after a login without notices.
     :raises ValueError: a part is malformed, or contradicts another.
     """
 

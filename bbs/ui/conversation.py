@@ -96,7 +96,7 @@ PASSIVE = ("listen", "events")  # commands that a conversation carries out by it
 ENDING = ("exit", "quit")  # commands that end the conversation
 LEAVING = ("logout", "delete")  # commands that log their user out
 
-GAVE_UP_PLACE = "Given up waiting for an app server."
+GAVE_UP_PLACE = "Given up waiting for a server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
 
@@ -231,11 +231,11 @@ class Conversation:
         request = await interpret(self, self._confirmation, line)
         name, words = request.name, request.words
         if name == "login" and self.single_user and self.current:
-            raise UsageError(f"You are logged in as {visible(self.current)}; log out first.")
+            raise UsageError(f"You are logged in as {visible(self.current)}. Log out first.")
         if lacks_passwords(request):
             request = await parse_line(self, await with_passwords(self.screen, request))
         if name in PASSIVE:
-            self.screen.notice("Messages come by themselves here.")
+            self.screen.notice("Messages arrive by themselves here.")
             return
         self._leaving = request.user if name in LEAVING else ""
         try:
@@ -302,7 +302,9 @@ class Conversation:
             # The service declares the notices in its reply, and which events are messages.
             if not self.client.vocabulary.learned:
                 await self.client.learn()
-            if words := notices_line(self.client.vocabulary.presentation, reply):
+            presentation = self.client.vocabulary.presentation
+            words = notices_line(presentation, reply) or _next_steps(presentation.next_steps)
+            if words:
                 self.screen.notice(words)
             await self._listen(user, reply)
         except CancelledError:
@@ -320,7 +322,7 @@ class Conversation:
         return self.client.listen(user, self._received, after=after)
 
     def _say_later(self, user: str) -> None:
-        self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
+        self.screen.notice(f"{visible(user)} is logged in. Messages arrive as soon as they can.")
 
     async def _load_names(self, user: str) -> None:
         await self.client.learn()  # The service declares what is completed.
@@ -439,6 +441,12 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
     )
 
 
+def _next_steps(steps: Sequence[str]) -> str:
+    """`Try: invite NAME, talk NAME or help`; empty without steps."""
+    *others, last = map(visible, steps or ("",))
+    return last and f"Try: {', '.join(others)}{' or ' if others else ''}{last}"
+
+
 def _require_words(words: Sequence[str], count: int) -> Sequence[str]:
     if len(words) != count:
         raise UsageError()
@@ -477,7 +485,7 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
     if len(found) > 1:
         names = [visible(each.name) for each in found]
         ways = ", or ".join(f"talk {each} {shown}" for each in names)
-        raise UsageError(f"Both a {' and a '.join(names)}: {ways}")
+        raise UsageError(f"{shown} is a {' and a '.join(names)}. Try: {ways}")
     if not found:
         kinds = " or ".join(map(visible, wanted))
         raise UsageError(f"You have no {kinds} called {shown}")

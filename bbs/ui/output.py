@@ -395,6 +395,12 @@ def waiting_line(waiting: Waiting) -> str:
     return f"Waiting for an app server: position {waiting.position}{estimate}"
 
 
+def waiting_words(waiting: Waiting) -> str:
+    """What people read of a place in the queue for an app server."""
+    estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
+    return f"waiting for a server: place {waiting.position}{estimate}"
+
+
 def notices_line(presentation: Presentation, reply: ServiceReply) -> str:
     """The notices in a reply to `login`; empty if there are none."""
     counts = [(each, read_id(member(reply.members, each.member))) for each in presentation.notices]

@@ -634,7 +634,12 @@ class TerminalTests(Lobby, FaceCase):
     def test_commands_and_events(self) -> None:
         self.assertEqual(
             self.type("login ann 1", "games", "move go e4"),
-            ["Logged in as ann.", "go\nche\\x1bss", "Success!"],
+            [
+                "Logged in as ann.",
+                "Try: invite NAME, talk NAME or help",
+                "go\nche\\x1bss",
+                "Success!",
+            ],
         )
         self.announce("ann", {"event": "turn", "text": "your turn\x1b"})
         self.network.advance(0.2)

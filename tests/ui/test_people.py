@@ -55,7 +55,8 @@ class Waits(ConversationCase):
     """What is said at the login."""
 
     def test_nothing(self) -> None:
-        self.assertEqual(self.type("login ann pw"), ["Logged in as ann."])
+        said = ["Logged in as ann.", "* Try: invite NAME, talk NAME or help"]
+        self.assertEqual(self.type("login ann pw"), said)
 
     def test_what_waits_and_what_came(self) -> None:
         self.register("dan")

@@ -196,7 +196,7 @@ class Talks(FairConversation):
 
     def test_both(self) -> None:
         self.replies["pals"] = {"pal": ["toys"]}
-        both = "! Both a pal and a stall: talk pal toys, or talk stall toys"
+        both = "! toys is a pal and a stall. Try: talk pal toys, or talk stall toys"
         self.assertEqual(self.type("talk toys"), [both])
         self.type("talk stall toys")
         self.assertEqual(self.talks(), ("stall", "toys"))

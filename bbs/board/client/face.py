@@ -136,11 +136,7 @@ the command's first argument. A new code needs one entry here."""
 face = Presentation(
     done=DONE,
     failures=FAILURES,
-    next_steps=(
-        "invite NAME asks somebody to be your friend.",
-        "talk NAME begins a conversation with a friend.",
-        "help lists all commands.",
-    ),
+    next_steps=("invite NAME", "talk NAME", "help"),
     help={
         "invite": "Asks somebody to be your friend.",
         "list-invite": "Lists the people who have invited you, the oldest invitation first.",

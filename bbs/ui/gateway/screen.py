@@ -37,7 +37,7 @@ from bbs.ui.output import (
     reply_entries,
     table_edge,
     visible,
-    waiting_line,
+    waiting_words,
     wrapped_text,
 )
 
@@ -187,7 +187,7 @@ def prompt_text(host: str, conversation: Conversation | None, at_work: bool) -> 
         return "" if at_work else f"{host}> "
     if at_work:
         waiting = conversation.status.waiting
-        return f"{waiting_line(waiting)} " if waiting else ""
+        return f"{waiting_words(waiting).capitalize()}. " if waiting else ""
     user = host if conversation.current is None else visible(conversation.current)
     talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
     return f"{user}>{talk}"

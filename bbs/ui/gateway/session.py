@@ -38,7 +38,7 @@ from bbs.ui.gateway.keyboard import InputLine, InputQueue, Keyboard
 from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, named
 from bbs.ui.gateway.screen import PROMPT, GatewayScreen, IGatewaySession, LineDisplay, prompt_text
 from bbs.ui.interfaces import BuiltinCommand, PromptCancelled, UsageError
-from bbs.ui.output import Timestamps, waiting_line
+from bbs.ui.output import Timestamps, waiting_words
 
 
 def gateway_commands(
@@ -368,7 +368,7 @@ class GatewaySession:
             return await self._running
         except Exception:
             self._log.failure("a line was not carried out")
-            self._screen.show("That did not work, for a reason that the gateway's log has.")
+            self._screen.show("That did not work. The gateway's log has the reason.")
         finally:
             self._running = None
             self._keyboard.line_is_over()
@@ -464,5 +464,5 @@ class GatewaySession:
             return
         waiting = self._conversation.status.waiting
         if waiting and not self._display.edits:
-            self._screen.show(waiting_line(waiting))
+            self._screen.show(f"{waiting_words(waiting).capitalize()}.")
         self._screen.draw_soon()

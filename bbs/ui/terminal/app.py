@@ -39,7 +39,7 @@ from bbs.ui.chat import (
 from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import IScreen, PromptCancelled
-from bbs.ui.output import OLDER, visible
+from bbs.ui.output import OLDER, visible, waiting_words
 from bbs.ui.prompts import HOW_TO_END, changes_password, count_questions
 from bbs.ui.terminal import theme
 from bbs.ui.terminal.interfaces import (
@@ -205,9 +205,7 @@ def _speaker(state: PromptState) -> str:
 def _trouble(status: Status) -> str:
     if status.waiting is None:
         return "reconnecting" if status.lost else ""
-    seconds = status.waiting.seconds
-    estimate = "" if seconds is None else f", about {seconds:.0f} s"
-    return f"waiting for a server: place {status.waiting.position}{estimate}"
+    return waiting_words(status.waiting)
 
 
 def _cut(text: str, room: int) -> str:
@@ -219,6 +217,10 @@ def _cut(text: str, room: int) -> str:
 GREETING = """\
 Connected to {}.
 login NAME to log in, register NAME to make an account; help lists all commands."""
+
+GREETING_AGAIN = """\
+Connected to {}.
+login to log in as {}, login NAME as somebody else; help lists all commands."""
 
 OLDER_BY_KEY = "(older ones: Page Up)"
 
@@ -242,7 +244,7 @@ class _Question:
 class TerminalApp:
     """One person's app, with `theme` as its look. `_password` answers password prompts, if it is
     not None. `attention` is the signal of a message for the person, and `pager` the person's own,
-    for long lists."""
+    for long lists. `last_name` is the user whom `login` alone means."""
 
     _clock: IReactorTime
     _client: ServiceClient
@@ -253,6 +255,7 @@ class TerminalApp:
     theme: Theme
     attention: Attention = Attention.HIGHLIGHT
     pager: IPager | None = None
+    last_name: str = ""
     _past: tuple[str, Partner] | None = None
     _looks_back: bool = False
     _question: _Question | None = None
@@ -271,7 +274,8 @@ class TerminalApp:
         """Run until the person ends it; `Unreachable` if there is no service at the start."""
         self._connecting = self._client.connect()
         await self._connecting
-        self.notice(GREETING.format(visible(self._login_server.host)))
+        host, name = visible(self._login_server.host), visible(self.last_name)
+        self.notice(GREETING_AGAIN.format(host, name) if name else GREETING.format(host))
         self._scrollback.flush()
         with self._editor.raw():
             while not self._over:
@@ -299,6 +303,8 @@ class TerminalApp:
         return self._answer(answer)
 
     def _enqueue(self, text: str) -> None:
+        if self.last_name and self.is_command(text) and text.strip(" /") == "login":
+            text = f"/login {self.last_name}"
         texts = text.split("\n")
         pasted = len(texts) > 1
         self.queue.add(
@@ -483,10 +489,10 @@ class TerminalApp:
         past = (user, talk) if user is not None and talk is not None else self._past
         if past is None or past[0] not in self.conversation.users:
             history = history_command(self._client.vocabulary)
-            ways = f" before talk NAME, or {visible(history)} NAME" if history else ""
-            self.notice(f"There is nothing to read back in{ways}.")
+            ways = f" Try: talk NAME, or {visible(history)} NAME" if history else ""
+            self.notice(f"There is nothing to read back yet.{ways}")
         elif not past[1].talk.history:
-            self.notice("There is nothing to read back in.")
+            self.notice("The service keeps nothing to read back.")
         elif not self._looks_back:
             self._looks_back = True
             Deferred.fromCoroutine(self._look_back(*past))

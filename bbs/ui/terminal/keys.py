@@ -43,7 +43,7 @@ KEYS: Mapping[str, Sequences] = {
 """The actions that readline lacks, and their default keys. If a person gives two of them the same
 keys, the later one counts."""
 
-FULL = "The line is full; what is typed now is left out."
+FULL = "The line is full. It takes no more."
 
 
 def line_keys(

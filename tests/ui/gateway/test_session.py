@@ -19,6 +19,9 @@ LEFT, UP = "\x1b[D", "\x1b[A"
 AWAY = f"The login server {LOGIN} is away. Looking for it…"
 
 
+STEPS = "Try: invite NAME, talk NAME or help"
+
+
 class PipeTests(GatewayCase):
     def test_a_visit(self) -> None:
         nc = self.visitor()
@@ -28,7 +31,7 @@ class PipeTests(GatewayCase):
         nc.send("register eve 1\n")
         self.assertEqual(nc.text, "Made the account eve.\nbbs> ")
         nc.send("login eve 1\n")
-        self.assertEqual(nc.text, "Logged in as eve.\neve> ")
+        self.assertEqual(nc.text, "Logged in as eve.\nTry: invite NAME, talk NAME or help\neve> ")
         nc.send("list-friend\n")
         self.assertEqual(nc.text, "No friends\neve> ")
         nc.send("exit\n")
@@ -38,7 +41,10 @@ class PipeTests(GatewayCase):
     def test_all_at_once(self) -> None:
         nc = self.visitor()
         nc.send("login ann 1\nlist-invite\nping\nquit\n")
-        self.assertEqual(nc.text, f"{WELCOME}\nLogged in as ann.\nNo invitations\nPong!\nBye!\n")
+        self.assertEqual(
+            nc.text,
+            f"{WELCOME}\nLogged in as ann.\n{STEPS}\nNo invitations\nPong!\nBye!\n",
+        )
 
     def test_the_last_line_may_lack_its_end(self) -> None:
         nc = self.visitor()
@@ -51,7 +57,7 @@ class PipeTests(GatewayCase):
         nc = self.pipe("login ann")
         self.assertTrue(nc.text.endswith("(it will show) Password for ann: "))
         nc.send("1\n")
-        self.assertEqual(nc.text, "Logged in as ann.\nann> ")
+        self.assertEqual(nc.text, "Logged in as ann.\nTry: invite NAME, talk NAME or help\nann> ")
 
     def test_an_end_instead_of_a_password(self) -> None:
         nc = self.pipe("login ann")
@@ -90,15 +96,13 @@ class PipeTests(GatewayCase):
         self.network.kill(APP_1)
         self.network.advance(1.0)
         nc = self.pipe("login ann 1")
-        self.assertTrue(nc.text.endswith("Waiting for an app server: position 1, about 0 s\n"))
+        self.assertTrue(nc.text.endswith("Waiting for a server: place 1, about 0 s.\n"))
         (asking,) = [each for each in self.network.links if "events" in each.requests]
         for position in (2, 1):
             asking.tell({"event": "waiting", "position": position, "seconds": None})
             nc.settle()
         self.assertTrue(
-            nc.text.endswith(
-                "Waiting for an app server: position 2\nWaiting for an app server: position 1\n"
-            )
+            nc.text.endswith("Waiting for a server: place 2.\nWaiting for a server: place 1.\n")
         )
 
     def test_a_first_line_of_any_length(self) -> None:
@@ -124,6 +128,7 @@ class TelnetTests(GatewayCase):
                 "bbs> login ann",
                 "Password for ann:",
                 "Logged in as ann.",
+                STEPS,
                 "ann> list-friend",
                 "No friends",
                 "ann>",
@@ -167,7 +172,9 @@ class TelnetTests(GatewayCase):
         telnet.send(b"login ann\r\n")
         self.assertEqual(telnet.new, b"(it will show) Password for ann: ")
         telnet.send(b"1\r\n")
-        self.assertEqual(telnet.new, b"Logged in as ann.\r\nann> ")
+        self.assertEqual(
+            telnet.new, b"Logged in as ann.\r\nTry: invite NAME, talk NAME or help\r\nann> "
+        )
 
     def test_a_message_leaves_the_line_as_it_is(self) -> None:
         self.befriend("ann", "bob")
@@ -187,7 +194,8 @@ class TelnetTests(GatewayCase):
         telnet = self.telnet()
         telnet.send("login ann 1\r\0list-friend\r\0po")
         self.assertEqual(
-            telnet.shown()[-4:], ["list-friend", "Logged in as ann.", "No friends", "ann> po"]
+            telnet.shown()[-4:],
+            ["Logged in as ann.", STEPS, "No friends", "ann> po"],
         )
 
     def test_talking(self) -> None:
@@ -201,7 +209,7 @@ class TelnetTests(GatewayCase):
 
     def test_one_user_at_a_time(self) -> None:
         telnet = self.telnet("login ann 1", "login bob 1")
-        self.assertIn("You are logged in as ann; log out first.", telnet.shown())
+        self.assertIn("You are logged in as ann. Log out first.", telnet.shown())
         telnet.send("logout\r\0")
         self.assertEqual(telnet.last(), "bbs>")
         self.assertEqual(self.online(), set())
@@ -258,7 +266,7 @@ class TelnetTests(GatewayCase):
         telnet.send("ping\r\0login bob\r\0SECRET\r\0encoding\r\0")
         answer()
         telnet.settle()
-        self.assertIn("You are logged in as ann; log out first.", telnet.shown())
+        self.assertIn("You are logged in as ann. Log out first.", telnet.shown())
         self.assertIn("Not sent: 1 behind it.", telnet.shown())
         self.assertNotIn(b"SECRET", telnet.socket.value())
         self.assertIn("Encoding: UTF-8", telnet.shown())
@@ -391,7 +399,7 @@ class GivingUpTests(GatewayCase):
         telnet.send(CTRL_C)
         self.assertEqual(telnet.last(), "ann>")
         telnet.send(CTRL_C)
-        self.assertEqual(telnet.shown()[-2:], ["exit or Ctrl-D ends.", "ann>"])
+        self.assertEqual(telnet.shown()[-2:], ["To leave, type exit or press Ctrl-D.", "ann>"])
 
     def test_nor_is_it_at_the_end(self) -> None:
         telnet = self.telnet("login ann 1")
@@ -415,11 +423,11 @@ class GivingUpTests(GatewayCase):
         (asking,) = [each for each in self.network.links if "events" in each.requests]
         asking.tell({"event": "waiting", "position": 3, "seconds": 24})
         telnet.send("pi")
-        self.assertEqual(telnet.last(), "Waiting for an app server: position 3, about 24 s pi")
+        self.assertEqual(telnet.last(), "Waiting for a server: place 3, about 24 s. pi")
         telnet.send("ng\r\0" + CTRL_C)
         self.assertEqual(
             telnet.shown()[-3:],
-            ["Not sent: 1 behind it.", "Given up waiting for an app server.", "bbs>"],
+            ["Not sent: 1 behind it.", "Given up waiting for a server.", "bbs>"],
         )
         self.pass_on()
         telnet.send("login ann 1\r\0")
@@ -539,7 +547,7 @@ class BadDayTests(GatewayCase):
         self.factory = self.make_factory(broken)
         with capturedLogs() as logs:
             telnet = self.telnet("ping")
-        self.assertIn("for a reason that the gateway's log has", telnet.shown()[-2])
+        self.assertIn("The gateway's log has the reason", telnet.shown()[-2])
         self.assertIn("a line was not carried out", [each["log_format"] for each in logs])
         self.flushLoggedErrors(ZeroDivisionError)
         telnet.send("encoding\r\0")
@@ -599,7 +607,9 @@ class OriginTests(GatewayCase):
     def test_who_has_no_address_is_nobody(self) -> None:
         local = self.visitor_at(UNIXAddress("/run/bbs"))
         local.send("login ann 1\n")
-        self.assertTrue(local.text.endswith("Logged in as ann.\nann> "))
+        self.assertTrue(
+            local.text.endswith("Logged in as ann.\nTry: invite NAME, talk NAME or help\nann> ")
+        )
         self.assertEqual(self.asked("forwarded-for"), [])
 
 
@@ -631,8 +641,10 @@ class CrowdedTests(GatewayCase):
         with capturedLogs() as logs:
             second = self.telnet("login bob 1")
             self.network.advance(1)
-        later = "bob is logged in; messages come once they can."
-        self.assertEqual(second.shown()[-4:], ["Logged in as bob.", self.WORDS, later, "bob>"])
+        later = "bob is logged in. Messages arrive as soon as they can."
+        self.assertEqual(
+            second.shown()[-4:], ["Try: invite NAME, talk NAME or help", self.WORDS, later, "bob>"]
+        )
         (told,) = (event for event in logs if "docs/telnet.md" in event.get("log_format", ""))
         self.assertIn(f"{APP_1} turns this gateway away", formatEventAsClassicLogText(told) or "")
         second.send("list-friend\r\0")

@@ -36,6 +36,8 @@ from tests.client.case import LOGIN, ClientTestCase
 
 PLAIN = Theme(CommandCatalog(face), lambda: 0.0, shows_times=False)
 
+STEPS = "Try: invite NAME, talk NAME or help"
+
 
 @implementer(IEditor)
 class Typist:
@@ -173,6 +175,7 @@ class FaceTests(FaceCase):
                 "Pong!",
                 "You are not logged in. Try: login NAME",
                 "Logged in as ann.",
+                STEPS,
             ],
         )
         self.assertEqual(self.face.prompt(80, True), "ann> ")
@@ -182,7 +185,7 @@ class FaceTests(FaceCase):
     def test_a_password_comes_before_anything_else(self) -> None:
         self.type("login ann")
         self.assertEqual(self.typist.asked, "Password for ann: ")
-        self.assertEqual(self.type("1"), ["Logged in as ann."])
+        self.assertEqual(self.type("1"), ["Logged in as ann.", STEPS])
         self.assertEqual(self.typist.asked, "line")
 
     def let(self, go_on: Callable[[], None]) -> None:
@@ -212,7 +215,14 @@ class FaceTests(FaceCase):
         self.let(go_on)
         self.assertEqual(
             self.typist.printed,
-            ["Pong!", "Made the account eve.", "Logged in as ann.", "Logged in as eve."],
+            [
+                "Pong!",
+                "Made the account eve.",
+                "Logged in as ann.",
+                STEPS,
+                "Logged in as eve.",
+                STEPS,
+            ],
         )
         self.assertEqual(self.face.conversation.users, ("ann", "eve"))
 
@@ -301,6 +311,30 @@ class FaceTests(FaceCase):
         self.let(let_go)
         self.assertTrue(self.face.show_own("hello"))
 
+    def test_a_message_of_several_lines(self) -> None:
+        self.log_in("bob")
+        self.type("login ann 1", "talk bob")
+        self.type("one\u2028two")
+        self.assertEqual([text for *_, text in self.messages()], ["one\u2028two"])
+
+    def test_the_last_name_is_meant_by_login(self) -> None:
+        self.face.last_name = "ann"
+        self.type("login")
+        self.assertEqual(self.typist.asked, "Password for ann: ")
+        self.assertEqual(self.type("1")[0], "Logged in as ann.")
+        self.type("talk bob", "login")
+        self.assertEqual(self.typist.asked, "line", "it is a message there")
+
+    def test_the_greeting_names_the_last_user(self) -> None:
+        face = TerminalApp(
+            self.clock, self.client, LOGIN, self.sit_down, theme=PLAIN, last_name="a\x07n"
+        )
+        running = Deferred.fromCoroutine(face.run())
+        self.network.flush()
+        self.assertIn("\nlogin to log in as a\\x07n,", self.typist.printed[0])
+        face.leave()
+        self.successResultOf(running)
+
     def test_the_line_below(self) -> None:
         self.assertEqual(self.face.hint(""), "login NAME · register NAME · help")
         self.type("login ann 1")
@@ -355,7 +389,7 @@ class FaceTests(FaceCase):
         self.typist.printed.clear()
         self.face.interrupt()
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed, ["exit or Ctrl-D ends."])
+        self.assertEqual(self.typist.printed, ["To leave, type exit or press Ctrl-D."])
         self.hold("ping")
         self.type("ping", "list-friend", "help")
         self.face.interrupt()
@@ -425,7 +459,7 @@ class PasswordTests(FaceCase):
     password = "1"
 
     def test_nobody_is_asked(self) -> None:
-        self.assertEqual(self.type("login ann"), ["Logged in as ann."])
+        self.assertEqual(self.type("login ann"), ["Logged in as ann.", STEPS])
         self.hold("ping")
         self.type("ping", "login bob")
         self.assertEqual(self.typist.asked, "line")
@@ -490,7 +524,7 @@ class PlainTests(ClientTestCase):
         self.assertEqual(self.type("ping"), f"{nobody}\nPong!\n{nobody}")
         self.assertEqual(self.type("login ann"), "Password for ann: ")
         self.assertEqual(self.echoes, [False])
-        self.assertEqual(self.type("1"), f"\n{nobody}\nLogged in as ann.\nann> ")
+        self.assertEqual(self.type("1"), f"\n{nobody}\nLogged in as ann.\n{STEPS}\nann> ")
         self.assertEqual(self.echoes, [False, True])
         self.assertEqual(self.type("exit"), "")
         self.successResultOf(self.running)

@@ -273,7 +273,9 @@ class Conversation:
         past = request.name in self.client.vocabulary.presentation.histories and reply.ok
         if past and self._chat.show(user, reply):
             return
-        said = reply_words(self.client.vocabulary.presentation, request, reply)
+        said = ""
+        if not (reply.ok and self.screen.for_programs):
+            said = reply_words(self.client.vocabulary.presentation, request, reply)
         if not reply.ok and len(self.users) > 1 and user in self.users:
             said = f"{user}: {said or reply.message or 'Failed'}"
         if said:
@@ -303,7 +305,9 @@ class Conversation:
             if not self.client.vocabulary.learned:
                 await self.client.learn()
             presentation = self.client.vocabulary.presentation
-            words = notices_line(presentation, reply) or _next_steps(presentation.next_steps)
+            words = notices_line(presentation, reply)
+            if not words and not self.screen.for_programs:
+                words = _next_steps(presentation.next_steps)
             if words:
                 self.screen.notice(words)
             await self._listen(user, reply)

@@ -190,7 +190,7 @@ class VersionsCase(SharedCase):
         await terminal.log_in("ann")
         await terminal.shows("1 invitation waits: list-invite; 1 message came while you were away")
         await terminal.shows("bob->ann: while you were away")
-        await terminal.prompts(r".* \[bob 1\]>")
+        await terminal.shows("new: bob 1")
 
         # What is completed, and how it is used.
         terminal.type("accept-invite ")
@@ -205,7 +205,7 @@ class VersionsCase(SharedCase):
         await self.succeeds(terminal, "to all")
         await self.completes(terminal, "talk e", "talk eve")
         terminal.enter("")
-        await terminal.prompts("ann→eve>")
+        await terminal.talks_to("eve")
         terminal.enter("end")
 
         # Shorter names, and what commands do.
@@ -226,17 +226,17 @@ class VersionsCase(SharedCase):
             await bob.asks("send", to, text)
         await bob.asks("send-group", "chess", "e4")
         await terminal.shows("bob->GROUP<chess>: e4")
-        await terminal.prompts(r".* \[bob 2, #chess 1\]>")
+        await terminal.shows("new: bob 2, #chess 1")
         terminal.enter("talk bob")
-        await terminal.prompts(r"ann→bob \[#chess 1\]>")
+        await terminal.shows("new: #chess 1")
         await eventually(
             lambda: sum("bob->ann: one" in line for line in terminal.lines) == 2,
             "it is shown again",
         )
         terminal.enter("so I say")
-        await terminal.prompts(r"ann→bob \[#chess 1\]>")
+        await terminal.shows("new: #chess 1")
         terminal.enter("/talk chess")
-        await terminal.prompts("ann→#chess>")
+        await terminal.talks_to("#chess")
         terminal.enter("to everybody")
         terminal.enter("end")
         terminal.enter("history bob")

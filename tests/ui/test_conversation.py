@@ -36,6 +36,8 @@ def _said(user: str, message: ChatMessage) -> str:
 class Paper:
     """A screen that keeps everything, and types the passwords that it is given."""
 
+    for_programs = False
+
     def __init__(self, vocabulary: CommandCatalog) -> None:
         self.vocabulary = vocabulary
         self.lines: list[str] = []
@@ -238,6 +240,17 @@ class Passwords(ConversationCase):
         self.paper.passwords = [None]
         self.type("login a\x1b[2J")
         self.assertEqual(self.paper.prompts, ["Password for a\\x1b[2J: "])
+
+
+class ForPrograms(ConversationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.paper.for_programs = True
+
+    def test_a_success_is_the_services_message(self) -> None:
+        said = self.type("login ann pw", "post hi", "logout", "invite bob")
+        failed = "You are not logged in. Try: login NAME"
+        self.assertEqual(said, ["Success!", "Success!", "Bye!", failed])
 
 
 class Talking(ConversationCase):

@@ -196,6 +196,7 @@ def prompt_text(host: str, conversation: Conversation | None, at_work: bool) -> 
 class IGatewaySession(Interface):
     """A session at the gateway, for its screen and its keyboard."""
 
+    is_pipe: bool = Attribute("Whether the peer is a plain pipe, into which a program may write.")
     is_busy: bool = Attribute("Whether a line is being carried out.")
     talks: bool = Attribute("Whether a line that is entered now is a message (without a slash).")
 
@@ -366,6 +367,10 @@ class GatewayScreen:
 
     def changed(self) -> None:
         self._session.changed()
+
+    @property
+    def for_programs(self) -> bool:
+        return self._session.is_pipe
 
     @property
     def _presentation(self) -> Presentation:

@@ -35,7 +35,7 @@ from bbs.ui.completion import Completion, completions
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.editor import EditBuffer
 from bbs.ui.gateway.keyboard import InputLine, InputQueue, Keyboard
-from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, named
+from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, PeerKind, named
 from bbs.ui.gateway.screen import PROMPT, GatewayScreen, IGatewaySession, LineDisplay, prompt_text
 from bbs.ui.interfaces import BuiltinCommand, PromptCancelled, UsageError
 from bbs.ui.output import Timestamps, waiting_words
@@ -374,6 +374,10 @@ class GatewaySession:
             self._keyboard.line_is_over()
             self._screen.draw_soon()
         return True
+
+    @property
+    def is_pipe(self) -> bool:
+        return self.peer.kind is PeerKind.PIPE
 
     @property
     def talks(self) -> bool:

@@ -256,6 +256,7 @@ class TerminalApp:
     attention: Attention = Attention.HIGHLIGHT
     pager: IPager | None = None
     last_name: str = ""
+    for_programs: bool = field(default=False, init=False)
     _past: tuple[str, Partner] | None = None
     _looks_back: bool = False
     _question: _Question | None = None

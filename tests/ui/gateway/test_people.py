@@ -89,7 +89,7 @@ class TalkTests(GatewayCase):
         self.pipe("login bob 1", "send ann hello")
         self.network.advance(60)
         nc = self.pipe("login ann 1")
-        self.assertIn("Logged in as ann.\n1 message came while you were away\n", nc.text)
+        self.assertIn("Success!\n1 message came while you were away\n", nc.text)
 
     def test_who(self) -> None:
         nc = self.pipe("login ann 1")

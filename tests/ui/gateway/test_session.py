@@ -29,9 +29,9 @@ class PipeTests(GatewayCase):
         nc.settle()
         self.assertEqual(nc.text, f"{WELCOME}\nbbs> ")
         nc.send("register eve 1\n")
-        self.assertEqual(nc.text, "Made the account eve.\nbbs> ")
+        self.assertEqual(nc.text, "Success!\nbbs> ")
         nc.send("login eve 1\n")
-        self.assertEqual(nc.text, "Logged in as eve.\nTry: invite NAME, talk NAME or help\neve> ")
+        self.assertEqual(nc.text, "Success!\neve> ")
         nc.send("list-friend\n")
         self.assertEqual(nc.text, "No friends\neve> ")
         nc.send("exit\n")
@@ -43,7 +43,7 @@ class PipeTests(GatewayCase):
         nc.send("login ann 1\nlist-invite\nping\nquit\n")
         self.assertEqual(
             nc.text,
-            f"{WELCOME}\nLogged in as ann.\n{STEPS}\nNo invitations\nPong!\nBye!\n",
+            f"{WELCOME}\nSuccess!\nNo invitations\nPong!\nBye!\n",
         )
 
     def test_the_last_line_may_lack_its_end(self) -> None:
@@ -57,7 +57,7 @@ class PipeTests(GatewayCase):
         nc = self.pipe("login ann")
         self.assertTrue(nc.text.endswith("(it will show) Password for ann: "))
         nc.send("1\n")
-        self.assertEqual(nc.text, "Logged in as ann.\nTry: invite NAME, talk NAME or help\nann> ")
+        self.assertEqual(nc.text, "Success!\nann> ")
 
     def test_an_end_instead_of_a_password(self) -> None:
         nc = self.pipe("login ann")
@@ -88,7 +88,7 @@ class PipeTests(GatewayCase):
     def test_big5_from_the_line_behind_on(self) -> None:
         nc = self.visitor()
         nc.send(b"login ann 1\nencoding big5\npost \xa4\xa4\xa4\xe5\n")
-        self.assertTrue(nc.text.endswith("Encoding: BIG5\nPosted to all your friends.\nann> "))
+        self.assertTrue(nc.text.endswith("Encoding: BIG5\nSuccess!\nann> "))
         self.assertEqual(self.posts(), [("ann", "中文")])
 
     def test_waiting_is_told_in_lines(self) -> None:
@@ -607,9 +607,7 @@ class OriginTests(GatewayCase):
     def test_who_has_no_address_is_nobody(self) -> None:
         local = self.visitor_at(UNIXAddress("/run/bbs"))
         local.send("login ann 1\n")
-        self.assertTrue(
-            local.text.endswith("Logged in as ann.\nTry: invite NAME, talk NAME or help\nann> ")
-        )
+        self.assertTrue(local.text.endswith("Success!\nann> "))
         self.assertEqual(self.asked("forwarded-for"), [])
 
 

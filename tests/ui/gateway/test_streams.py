@@ -98,7 +98,7 @@ class Screen(GatewayScreen):
 class Typist:
     """A keyboard at a peer, with nobody who carries anything out."""
 
-    is_busy = talks = False
+    is_busy = talks = is_pipe = False
 
     def __init__(self) -> None:
         self.sent = b""

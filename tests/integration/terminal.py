@@ -177,7 +177,16 @@ class Terminal(ProcessProtocol):
         """Log in somebody whose password is the name."""
         await self.prompts(">")
         self.enter(f"login {name} {name}")
-        await self.prompts(f"{name}>", START_TIMEOUT)
+        await self.prompts(rf"{name}( \[.*\])?>", START_TIMEOUT)
+        if self.screen.columns >= 30:
+            await eventually(self.is_served, "the login is over", START_TIMEOUT)
+
+    def is_served(self) -> bool:
+        """Whether the line below the prompt says so."""
+        below = "\n".join(self.screen.display)
+        return re.search(r"(talk( NAME)? · )?help *$", below, re.M) is not None and (
+            "connecting · " not in below
+        )
 
     def dump(self) -> str:
         """A file that will show the screen to whoever wonders why a test failed."""

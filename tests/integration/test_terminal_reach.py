@@ -26,7 +26,7 @@ class Reaching(SharedCase):
         self.service_up = await self.shared()
         for environ in ({}, {"TERM": "dumb"}):
             terminal = self.terminal(environ=environ)
-            await terminal.shows("no user>")
+            await terminal.prompts(">")
             terminal.type("half")
             await terminal.shows("half")
             terminal.hang_up()
@@ -41,7 +41,7 @@ class Reaching(SharedCase):
         terminal.enter("exit")
         await terminal.ended()
         terminal = self.terminal(named=False)
-        await terminal.shows(f"Connected to 127.0.0.1:{self.service_up.port}.")
+        await terminal.shows("Connected to 127.0.0.1.")
         terminal.enter("exit")
         await terminal.ended()
         self.assertEqual(terminal.exit_code, 0)
@@ -65,7 +65,7 @@ class Reaching(SharedCase):
             if line == "register ann":
                 await terminal.shows("Repeat the password:")
                 terminal.enter("pw")
-        await terminal.prompts("ann@127.*>")
+        await terminal.prompts("ann>")
         terminal.enter("locate")
         await terminal.shows("127.0.0.1:")
         terminal.enter("exit")

@@ -157,7 +157,8 @@ def hint_text(state: PromptState, presence: str = "", opens_talks: bool = False)
     """What the line below the prompt says while no command is typed: who is there (`presence`, the
     partner's, in one word), what is unread, and what helps."""
     talk, listed = state.talk, _unread(state)
-    parts = [_trouble(state.status)]
+    is_new = state.user is not None and state.status.server is None
+    parts = [_trouble(state.status) or ("connecting" if is_new else "")]
     if talk is not None and not talk.talk.room and presence:
         parts.append(f"{visible(talk.name)} {visible(presence)}")
     elif talk is not None:
@@ -203,9 +204,9 @@ def _speaker(state: PromptState) -> str:
 
 
 def _trouble(status: Status) -> str:
-    if status.waiting is None:
-        return "reconnecting" if status.lost else ""
-    return waiting_words(status.waiting)
+    if status.waiting is not None:
+        return waiting_words(status.waiting)
+    return "reconnecting" if status.lost else ""
 
 
 def _cut(text: str, room: int) -> str:

@@ -307,7 +307,7 @@ class Conversation:
             presentation = self.client.vocabulary.presentation
             words = notices_line(presentation, reply)
             if not words and not self.screen.for_programs:
-                words = _next_steps(presentation.next_steps)
+                words = _next_steps(self)
             if words:
                 self.screen.notice(words)
             await self._listen(user, reply)
@@ -445,9 +445,13 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
     )
 
 
-def _next_steps(steps: Sequence[str]) -> str:
-    """`Try: invite NAME, talk NAME or help`; empty without steps."""
-    *others, last = map(visible, steps or ("",))
+def _next_steps(conversation: Conversation) -> str:
+    """`Try: invite NAME, talk NAME or help`; empty without steps, or if one is unknown here."""
+    vocabulary = conversation.client.vocabulary
+    known = {*vocabulary.commands, *conversation.builtins}
+    steps = vocabulary.presentation.next_steps
+    are_known = all(each.split(" ")[0] in known for each in steps)
+    *others, last = map(visible, steps if steps and are_known else [""])
     return last and f"Try: {', '.join(others)}{' or ' if others else ''}{last}"
 
 
@@ -497,11 +501,11 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
 
 
 SENTENCES: Mapping[str, str] = {
-    "register": "Makes an account. You are asked for a password, which does not show.",
-    "login": "Logs you in. You stay logged in until you log out.",
+    "register": "Makes an account; asks for a password.",
+    "login": "Logs you in, until you log out.",
     "logout": "Logs you out everywhere.",
-    "change-password": "Changes your password, and ends your other sessions.",
-    "delete": "Deletes your account and everything in it, for ever.",
+    "change-password": "Changes your password; other sessions end.",
+    "delete": "Deletes your account and all that is in it.",
     "locate": "Says which server serves you.",
     "ping": "Checks that the service answers.",
     "listen": "Happens by itself here.",
@@ -558,13 +562,12 @@ def help_lines(conversation: Conversation) -> Iterator[str]:
     listed |= {each.name: (each.usage, each.help) for each in own}
     groups["Client"] = [each.name for each in own]
     columns = max(len(text) for text, _ in listed.values() if len(text) <= MOST_USAGE)
-    indent = "  " if presentation.groups else ""
     for heading, names in groups.items():
         rows = [listed[name] for name in names if name in listed]
-        if rows and indent:
+        if rows and grouped:
             yield f"{visible(heading)}:"
         for text, sentence in rows:
-            yield f"{indent}{text:{columns}}  {sentence}".rstrip(" ")
+            yield f"  {text:{columns}}  {sentence}".rstrip(" ")
     if len(conversation.users) > 1:
         name = visible(conversation.current or "NAME")
         yield f"[<user>] is one of your users. Without it, a command is for {name}."

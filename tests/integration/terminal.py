@@ -175,10 +175,10 @@ class Terminal(ProcessProtocol):
 
     async def log_in(self, name: str) -> None:
         """Log in somebody whose password is the name."""
-        await self.prompts(">")
+        await self.prompts("(.*no user)?>")  # an older client names nobody
         self.enter(f"login {name} {name}")
-        await self.prompts(rf"{name}( \[.*\])?>", START_TIMEOUT)
-        if self.screen.columns >= 30:
+        await self.prompts(rf"{name}(@\S+)?( \[.*\])?>", START_TIMEOUT)
+        if self.screen.columns >= 30 and "@" not in self.line:
             await eventually(self.is_served, "the login is over", START_TIMEOUT)
 
     def is_served(self) -> bool:

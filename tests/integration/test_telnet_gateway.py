@@ -350,7 +350,7 @@ class LimitTests(GatewayCase):
             await peer.enter(f"login {name} {name}", "Success!")
             await peer.enter("list-friend", "No friends")
         await peers[2].enter("login eva eva", "There are too many connections. Try again later.")
-        await peers[2].says("eva is logged in; messages come once they can.")
+        await peers[2].says("eva is logged in. Messages arrive as soon as they can.")
         await peers[2].enter("list-friend", "There are too many connections. Try again later.")
         await eventually(lambda: "turns this gateway away" in service.log(), "the log has it")
 

@@ -178,11 +178,13 @@ class Terminal(ProcessProtocol):
         await self.prompts("(.*no user)?>")  # an older client names nobody
         self.enter(f"login {name} {name}")
         await self.prompts(rf"{name}(@\S+)?( \[.*\])?>", START_TIMEOUT)
-        if self.screen.columns >= 30 and "@" not in self.line:
+        if self.screen.columns >= 30:
             await eventually(self.is_served, "the login is over", START_TIMEOUT)
 
     def is_served(self) -> bool:
-        """Whether the line below the prompt says so."""
+        """Whether the line below the prompt says so; an older client's prompt does."""
+        if "@" in self.line:
+            return True
         below = "\n".join(self.screen.display)
         return re.search(r"(talk( NAME)? · )?help *$", below, re.M) is not None and (
             "connecting · " not in below

@@ -252,8 +252,6 @@ class Lobby(ExamplesCase):
         bob.enter("help join")
         await bob.shows("Goes into a lobby; there is no need to make it first.")
         bob.enter("help")
-        await bob.shows("-- more:")
-        bob.type(" ")
         await bob.shows("Leaves. You stay logged in.")
         for line in LOBBY_HELP.splitlines():
             self.assertTrue([each for each in bob.lines if each.startswith(line)], line)

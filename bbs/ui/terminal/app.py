@@ -153,9 +153,9 @@ def prompt_text(state: PromptState, columns: int, has_hint: bool = False) -> str
     return f"{_cut(_user(state) if has_hint else _speaker(state), room - 2)}> "
 
 
-def hint_text(state: PromptState, presence: str = "", opens_talks: bool = False) -> str:
+def hint_text(state: PromptState, presence: str = "", begins: str = "") -> str:
     """What the line below the prompt says while no command is typed: who is there (`presence`, the
-    partner's, in one word), what is unread, and what helps."""
+    partner's, in one word), what is unread, and what helps; `begins` begins a talk."""
     talk, listed = state.talk, _unread(state)
     is_new = state.user is not None and state.status.server is None
     parts = [_trouble(state.status) or ("connecting" if is_new else "")]
@@ -169,7 +169,7 @@ def hint_text(state: PromptState, presence: str = "", opens_talks: bool = False)
     elif state.user is None:
         parts += ["login NAME", "register NAME", "help"]
     else:
-        parts += ["talk NAME" if opens_talks else "", "help"]
+        parts += [begins, "help"]
     return " · ".join(filter(None, parts))
 
 
@@ -393,8 +393,9 @@ class TerminalApp:
         return prompt_text(self._state(), columns, has_hint)
 
     def hint(self, line: str) -> str:
-        opens_talks = bool(self._client.vocabulary.presentation.open_talks)
-        usual = hint_text(self._state(), self.conversation.presence, opens_talks)
+        talks = self._client.vocabulary.presentation.open_talks
+        begins = "talk NAME" if any(each.choices for each in talks) else "talk" if talks else ""
+        usual = hint_text(self._state(), self.conversation.presence, begins)
         return hint(self.conversation, line) or usual
 
     def _state(self) -> PromptState:

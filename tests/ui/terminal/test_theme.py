@@ -7,6 +7,7 @@ from datetime import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from prompt_toolkit.layout import BufferControl
@@ -20,10 +21,21 @@ from bbs.ui.chat import Partner
 from bbs.ui.conversation import Status
 from bbs.ui.output import visible_in_line
 from bbs.ui.terminal import theme
-from bbs.ui.terminal.app import PromptState, prompt_text
+from bbs.ui.terminal.app import PromptState, hint_text, prompt_text
 from bbs.ui.terminal.interfaces import Fragments
 from bbs.ui.terminal.keys import MOST, pasted, too_much
-from bbs.ui.terminal.theme import PALETTE, PasswordMask, Sanitizer, Theme, sender_style, width
+from bbs.ui.terminal.theme import (
+    PALETTE,
+    PasswordMask,
+    Sanitizer,
+    Theme,
+    as_text,
+    notice,
+    rows,
+    sender_style,
+    width,
+    wrapped,
+)
 from tests.ui.test_conversation import FRIEND, GROUP
 
 LOGIN = Address("127.0.0.1", 22222)
@@ -295,3 +307,57 @@ class LineTests(SynchronousTestCase):
         shown, places = self.shown("secret", PasswordMask())
         self.assertEqual(shown, "")
         self.assertEqual((places.source_to_display(6), places.display_to_source(3)), (0, 0))
+
+
+class HintTests(SynchronousTestCase):
+    def test_who_is_there_and_what_helps(self) -> None:
+        served = Status(APP)
+        for state, presence, begins, shown in (
+            (PromptState(), "", "", "login NAME · register NAME · help"),
+            (PromptState("ann", None, served), "", "talk", "talk · help"),
+            (PromptState("ann"), "", "talk", "connecting · talk · help"),
+            (PromptState("ann", BOB, served), "here", "", "bob here · PgUp history · /help"),
+            (PromptState("ann", BOB, served), "", "", "to bob · PgUp history · /help"),
+            (PromptState("ann", CHESS, served), "here", "", "in #chess · PgUp history · /help"),
+            (
+                PromptState("ann", BOB, served, {BOB: 2, CHESS: 1}, 4),
+                "out",
+                "",
+                "bob out · new: bob 2, #chess 1, others 4 · PgUp history · /help",
+            ),
+            (PromptState("ann", None, Status(lost=True)), "", "", "reconnecting · help"),
+            (
+                PromptState(None, None, Status(waiting=Waiting(3, 24.2))),
+                "",
+                "",
+                "waiting for a server: place 3, about 24 s · login NAME · register NAME · help",
+            ),
+        ):
+            self.assertEqual(hint_text(state, presence, begins), shown)
+
+    def test_the_prompt_above_it_names_the_user_alone(self) -> None:
+        state = PromptState("ann", BOB, Status(APP), {CHESS: 1})
+        self.assertEqual(prompt_text(state, 80, has_hint=True), "ann> ")
+        self.assertEqual(prompt_text(state, 80), "ann→bob [#chess 1]> ")
+
+
+class WrappedTests(SynchronousTestCase):
+    def rows(self, line: Fragments, columns: int) -> list[str]:
+        return [text(row) for row in wrapped(line, columns)]
+
+    def test_under_the_text(self) -> None:
+        message = ChatMessage(1, "bob", "one two\u2028three", to="ann", time=local(2026, 11, 26))
+        line = Theme(CommandCatalog(face), lambda: TODAY).message("ann", message, False)
+        self.assertEqual(self.rows(line, 25), ["14:03 bob  one two", f"{' ' * 11}three"])
+        self.assertEqual(as_text(line), f"14:03 bob  one two\n{' ' * 11}three")
+        styles = [fragment[0] for fragment in wrapped(line, 25)[0]]
+        self.assertEqual(styles[:2], ["class:time", sender_style("bob")])
+
+    def test_help_under_its_sentence(self) -> None:
+        line = notice("  end        Ends the conversation.")
+        self.assertEqual(self.rows(line, 30), ["  end        Ends the", f"{' ' * 13}conversation."])
+
+    def test_rows_are_counted(self) -> None:
+        self.assertEqual(rows([("", "one two three")], Size(24, 8)), 2)
+        self.assertEqual(rows([("", "x" * 20)], Size(24, 8)), 3)
+        self.assertEqual(rows([], Size(24, 8)), 1)

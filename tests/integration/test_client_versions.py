@@ -293,8 +293,8 @@ class VersionsCase(SharedCase):
         terminal.enter("leave-group chess")
         terminal.enter("ping")
         await terminal.shows("Pong!")
-        shown = [each for each in terminal.lines if "to everybody" in each]
-        self.assertEqual(len(shown), 1, shown)
+        everybody = [each for each in terminal.lines if "to everybody" in each]
+        self.assertEqual(len(everybody), 1, everybody)
         heard = [each["message"] for each in bob.wire.events if each["event"] == "message"]
         self.assertEqual(
             [each for each in heard if each not in ("e4",)],

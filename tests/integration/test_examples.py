@@ -256,7 +256,8 @@ class Lobby(ExamplesCase):
         for line in LOBBY_HELP.splitlines():
             self.assertTrue([each for each in bob.lines if each.startswith(line)], line)
         stamped = [line for line in ann.lines if re.match(r"\d\d:\d\d ", line)]
-        told = [" * ann joins go", " * bob joins go", "#go bob  and to you", " * bob leaves go"]
+        told = [" * ann joins go", " * bob joins go", "ann  good evening"]
+        told += ["#go bob  and to you", " * bob leaves go"]
         self.assertEqual([line[6:] for line in stamped], told)
 
     async def test_for_programs(self) -> None:

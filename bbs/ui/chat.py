@@ -115,6 +115,7 @@ class Chat:
 
     _client: ServiceClient
     _screen: IScreen
+    _shows_presence: bool = True
     partner: Partner | None = None
     unread: dict[str, Counter[Partner]] = field(default_factory=dict)
     _meanwhile: Counter[_Key] | None = None
@@ -149,7 +150,9 @@ class Chat:
         """Ask whether the partner of `user` is there, unless that was asked less than `least_age`
         seconds ago. Nothing waits for the answer, and failures are silent."""
         partner, now = self.partner, self._client.clock.seconds()
-        if partner is None or not partner.talk.presence or now < self._asked_presence + least_age:
+        if partner is None or not (self._shows_presence and partner.talk.presence):
+            return
+        if now < self._asked_presence + least_age:
             return
         self._asked_presence = now
         # The first part has those who are there.

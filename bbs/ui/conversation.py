@@ -120,7 +120,7 @@ class Conversation:
         self.screen = screen
         self._status = ServerStatus(screen)
         self._confirmation = Confirmation()
-        self._chat = Chat(client, screen)
+        self._chat = Chat(client, screen, not single_user)  # a gateway has no line for it
         self._leaving = ""
         self._sent = False
         self._over = False

@@ -48,6 +48,9 @@ def main(argv: Sequence[str], program: Program) -> int:
             parser(program).error("argument --ca: needs --tls")
         if options.host is not None and not options.host.strip("[] "):
             parser(program).error("argument HOST: is empty, so it names no server")
+        if options.host and options.port is None and _is_malformed(options.host):
+            reason = "is not HOST:PORT, with a port from 1 to 65535"
+            parser(program).error(f"argument HOST: {options.host!r} {reason}")
     except SystemExit as end:  # argparse has printed the error, or the help
         return int(end.code or 0)
     if sys.stdin is None or sys.stdout is None:
@@ -71,7 +74,8 @@ def main(argv: Sequence[str], program: Program) -> int:
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.ui.terminal.main import run as talk
 
-        ended = talk(service.address, password, make, times=not options.no_times)
+        name = devices.last_name
+        ended = talk(service.address, password, make, times=not options.no_times, name=name)
     else:
         ended = _run_script(service.address, password, options, make)
     if saving.ident is not None:
@@ -106,7 +110,10 @@ def parser(program: Program) -> argparse.ArgumentParser:
         "lists them.",
     )
     add = parser.add_argument
-    help = f"a login server; the default is the last one used, at first {process.DEFAULT_HOST}"
+    help = (
+        "a login server, also as HOST:PORT; the default is the last one used, at first "
+        f"{process.DEFAULT_HOST}"
+    )
     add("host", metavar="HOST", nargs="?", help=help)
     help = f"the port that it listens on ({process.DEFAULT_PORT})"
     add("port", metavar="PORT", nargs="?", type=port, help=help)
@@ -125,12 +132,27 @@ def choose_service(options: argparse.Namespace, path: Path) -> process.LastServe
     """The server that the options name, else the last one, in the file at `path`."""
     ca = os.path.abspath(options.ca) if options.ca else ""
     if options.host:
+        if options.port is None:
+            with suppress(ValueError):
+                address = Address.parse(options.host)
+                return process.LastServer(address.host, address.port, options.tls, ca)
         host = options.host.strip("[]")  # IPv6 addresses, as in URLs
         return process.LastServer(host, options.port or process.DEFAULT_PORT, options.tls, ca)
     service = process.read_last_server(path)
     if options.tls:
         service = replace(service, tls=True, ca=ca or service.ca)
     return service
+
+
+def _is_malformed(host: str) -> bool:
+    """Whether a host has a port, which is none."""
+    if host.count(":") != 1 and "]:" not in host:  # An IPv6 address has more.
+        return False
+    try:
+        Address.parse(host)
+    except ValueError:
+        return True
+    return False
 
 
 def _client_factory(

@@ -216,6 +216,11 @@ class ServiceClient(Generic[R]):
         self._on_logged_out: Callable[[str], None] = _ignore
 
     @property
+    def clock(self) -> IReactorTime:
+        """The clock by which it waits."""
+        return self._router.clock
+
+    @property
     def users(self) -> tuple[str, ...]:
         """The names of the users who are logged in here."""
         return tuple(self._users)

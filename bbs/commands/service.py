@@ -256,6 +256,7 @@ def check(
             raise ValueError(f"{where}: there is no command {name}")
     asked = [(each.ask, f"choices {each.name}") for each in presentation.choices if each.ask]
     asked += [(each.history, f"talk {each.name}") for each in presentation.talks if each.history]
+    asked += [(each.presence, f"talk {each.name}") for each in presentation.talks if each.presence]
     for name, where in asked:
         if name not in harmless:
             raise ValueError(
@@ -296,6 +297,8 @@ def _mistakes(presentation: Presentation, commands: Mapping[str, Command]) -> It
             if name in commands and not talk.is_sent_by(commands[name]):
                 wanted = f"{name} <user>{partner} <text>, with rest=True"
                 yield f"{where}: {commands[name].usage} is not {wanted}"
+        if talk.presence and not is_list(commands[talk.presence]):
+            yield f"{where}: {commands[talk.presence].usage} is not {talk.presence} <user>"
         if history and not talk.is_recalled_by(history):
             yield f"{where}: {history.usage} is not {talk.history} <user>{partner}"
 
@@ -312,5 +315,5 @@ def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
         names = (*each.lists, *each.added_by, *each.removed_by, *each.lookalike_lists)
         yield from ((name, f"choices {each.name}") for name in names)
     for talk in presentation.talks:
-        names = (talk.send, talk.history, *talk.sent_by, *talk.ended_by)
+        names = (talk.send, talk.history, talk.presence, *talk.sent_by, *talk.ended_by)
         yield from ((name, f"talk {talk.name}") for name in names if name)

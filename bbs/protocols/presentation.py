@@ -195,6 +195,9 @@ class Talk:
     :param line: the form in which scripts print a message, with `{sender}`, `{to}` (the partner)
         and `{text}`.
     :param sent_by: other commands that send a line, with the parameters of `send`.
+    :param presence: the command that lists who is there, `<user>`, which must change nothing: an
+        entry has the partner's name in `id`, and a word for people in `state`, or true or false in
+        `online`. A client asks when a conversation begins, and at most once a minute in it.
     """
 
     name: str
@@ -205,6 +208,7 @@ class Talk:
     room: bool = False
     line: str = ""
     sent_by: Sequence[str] = ()
+    presence: str = ""
 
     def __post_init__(self) -> None:
         _check(self, "name")
@@ -328,7 +332,7 @@ class Presentation:
     :param failures: what people read instead of the message of a failure, by its code, or by
         `"COMMAND CODE"` where the code needs other words. Places are as in `done`; the message is
         shown if one of them stands for nothing. Scripts print the message.
-    :param next_steps: what people can do next, shown after a login without notices.
+    :param next_steps: what people may type next (`talk NAME`), shown after a login without notices.
     :raises ValueError: a part is malformed, or contradicts another.
     """
 
@@ -458,6 +462,7 @@ class Presentation:
                         for name in each.sent_by
                         if has(name) and each.is_sent_by(commands[name])
                     ],
+                    presence=_if(each.presence, safe, is_list),
                     ended_by=[*filter(has, each.ended_by)],
                 )
                 for each in self.talks

@@ -71,6 +71,20 @@ def is_said(line: str) -> bool:
     return line[:1] != "/" or line[:2] == "//"
 
 
+def said_text(line: str) -> str:
+    """The message in a line that `is_said`: two slashes stand for one."""
+    return line[1:] if line.startswith("//") else line
+
+
+def own_message(user: str, partner: Partner, text: str) -> ChatMessage:
+    """A message that `user` says to a partner now."""
+    talk = partner.talk
+    group = partner.name if talk.room and talk.choices else None
+    return ChatMessage(
+        0, user, text, partner.name if group is None else None, group, talk=talk.name
+    )
+
+
 def history_line(user: str, partner: Partner) -> str:
     """The request for the earlier messages of `user` and a partner."""
     name = f" {partner.name}" if partner.talk.choices else ""
@@ -82,6 +96,9 @@ def history_command(vocabulary: CommandCatalog) -> str:
     histories = vocabulary.presentation.histories
     return next((name for name in histories if name in vocabulary.commands), "")
 
+
+PRESENCE_AGE = 60.0  # seconds after which a line to a partner makes the client ask anew
+PRESENCE_KNOWN = 300.0  # seconds after which it counts as unknown
 
 LAST = 20  # messages that a talk begins with: most of a small window
 _Key = tuple[object, ...]  # the identity of a message: its id, or without one its content
@@ -109,10 +126,13 @@ class Chat:
 
     _client: ServiceClient
     _screen: IScreen
+    _shows_presence: bool = True
     partner: Partner | None = None
     unread: dict[str, Counter[Partner]] = field(default_factory=dict)
     _meanwhile: Counter[_Key] | None = None
     _missed: _Missed | None = None
+    _presence: dict[tuple[str, Partner], tuple[str, float]] = field(default_factory=dict)
+    _asked_presence: float = float("-inf")
 
     async def begin(self, user: str, partner: Partner) -> None:
         """Send the lines that follow to `partner`, and show the last earlier messages."""
@@ -127,6 +147,40 @@ class Chat:
             self._screen.notice(words)
             if before is not None:
                 self.show(user, before, LAST, partner)
+        self.ask_presence(user)
+        self._screen.changed()
+
+    def presence(self, user: str) -> str:
+        """A word that says whether the partner of `user` is there; empty if it is not known."""
+        if self.partner is None or (user, self.partner) not in self._presence:
+            return ""
+        state, time = self._presence[user, self.partner]
+        return state if self._client.clock.seconds() - time < PRESENCE_KNOWN else ""
+
+    def ask_presence(self, user: str, least_age: float = 0.0) -> None:
+        """Ask whether the partner of `user` is there, unless that was asked less than `least_age`
+        seconds ago. Nothing waits for the answer, and failures are silent."""
+        partner, now = self.partner, self._client.clock.seconds()
+        if partner is None or not (self._shows_presence and partner.talk.presence):
+            return
+        if now < self._asked_presence + least_age:
+            return
+        self._asked_presence = now
+        # The first part has those who are there.
+        asking = self._client.request(f"{partner.talk.presence} {user}", whole=False)
+        asking.addCallback(self._learn_presence, user, partner)
+        asking.addErrback(lambda failure: failure.trap(ClientError))
+
+    def _learn_presence(self, reply: ServiceReply, user: str, partner: Partner) -> None:
+        for entry in reply.lists.get(reply.list_name or "", ()):
+            if isinstance(entry, Mapping) and entry.get("id") == partner.name:
+                state = entry.get("state")
+                if not isinstance(state, str):
+                    state = "online" if entry.get("online") is True else "offline"
+                self._set_presence(user, partner, state)
+
+    def _set_presence(self, user: str, partner: Partner, state: str) -> None:
+        self._presence[user, partner] = state, self._client.clock.seconds()
         self._screen.changed()
 
     def end(self) -> None:
@@ -221,6 +275,8 @@ class Chat:
         if self._meanwhile is not None:
             self._meanwhile[_key(message)] += 1
         partner = self._partner_of(user, message)
+        if partner == self.partner and partner.talk.presence and message.sender != user:
+            self._set_presence(user, partner, "here")
         if message.sender == user:
             self.mark_read(user, partner)  # Answering, here or elsewhere, means having read.
         elif not (is_current and partner == self.partner):

@@ -172,27 +172,26 @@ def completions(conversation: Conversation, line: str) -> Sequence[Completion]:
 
 
 def hint(conversation: Conversation, line: str) -> str:
-    """The usage of the command that `line` begins with; in a talk, the line's recipient."""
-    talk = conversation.talk
-    if talk and (not line.strip(" ") or is_said(line)):
-        return f"to {visible(talk.name)}; end ends"
+    """The usage of the command that `line` begins with; empty for a message."""
+    if conversation.talk and is_said(line):
+        return ""
     words = line.lstrip("/").split()
     if not words:
         return ""
     if own := conversation.builtins.get(words[0]):
-        return f"{own.usage}: {own.help}"
+        return f"{own.usage}  {own.help}"
     vocabulary = conversation.client.vocabulary
     info = vocabulary.commands.get(resolve_alias(words[0], vocabulary))
     return usage(conversation, info) if info else ""
 
 
 def usage(conversation: Conversation, info: CommandInfo) -> str:
-    """A command's usage; arguments that need not be typed are in brackets or left out."""
+    """A command's usage; arguments that need not be typed are in brackets or left out: the user
+    too, unless there are several."""
     text = visible(info.usage)
-    if info.command.takes_user and conversation.single_user:
-        text = text.replace(" <user>", "", 1)
-    elif info.command.takes_user and conversation.current:
-        text = text.replace("<user>", "[<user>]", 1)
+    if info.command.takes_user:
+        named = " [<user>]" if len(conversation.users) > 1 else ""
+        text = text.replace(" <user>", named, 1)
     if info.name in ("login", "register"):
         text = text.replace("<password>", "[<password>]")
     elif info.is_same(FRAMEWORK["change-password"].command):

@@ -20,11 +20,11 @@ from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import SentLine
 from bbs.client.errors import ClientError, GivenUp, TurnedAway
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id
-from bbs.client.request import FRAMEWORK, ClientRequest
+from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
 from bbs.core.addresses import Address
 from bbs.protocols.commands import WrongUsage
 from bbs.protocols.presentation import Presentation, member
-from bbs.ui.chat import Chat, Partner, is_for, is_said
+from bbs.ui.chat import PRESENCE_AGE, Chat, Partner, is_for, is_said, said_text
 from bbs.ui.completion import NameCache, fetch_partners, listed_commands, usage
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
 from bbs.ui.interpreter import (
@@ -115,7 +115,7 @@ ENDING = ("exit", "quit")  # commands that end the conversation
 LEAVING = ("logout", "delete")  # commands that log their user out
 
 GAVE_UP = "Given up."
-GAVE_UP_PLACE = "Given up waiting for an app server."
+GAVE_UP_PLACE = "Given up waiting for a server."
 
 
 class Conversation:
@@ -138,7 +138,7 @@ class Conversation:
         self.screen = screen
         self._status = ServerStatus(screen)
         self._confirmation = Confirmation()
-        self._chat = Chat(client, screen)
+        self._chat = Chat(client, screen, not single_user)  # a gateway has no line for it
         self._leaving = ""
         self._line = ""
         self._request_made: ClientRequest | None = None
@@ -169,6 +169,11 @@ class Conversation:
     def talk(self) -> Partner | None:
         """The partner who gets the lines that are not commands."""
         return self._chat.partner
+
+    @property
+    def presence(self) -> str:
+        """A word that says whether the partner is there, such as `here`; empty if unknown."""
+        return self._chat.presence(self.current or "")
 
     @property
     def unread(self) -> Mapping[Partner, int]:
@@ -249,9 +254,9 @@ class Conversation:
 
     async def _do(self, line: str) -> None:
         if self.talk and is_said(line):
-            return await self._say(line[1:] if line.startswith("//") else line)
+            return await self._say(said_text(line))
         if self.talk and line.rstrip(" ") in ENDING:
-            question = f"end ends the talk; {line.strip()} once more leaves."
+            question = f"Type end to stop talking, or {line.strip()} again to leave."
             self._confirmation.ask(self.current, line, question)
         line = line.removeprefix("/")
         words = line.split()
@@ -274,11 +279,11 @@ class Conversation:
         name, words = request.name, request.words
         alone = self.current if self.single_user else None
         if name == "login" and alone and alone not in words[1:2]:
-            raise UsageError(f"You are logged in as {visible(alone)}; log out first.")
+            raise UsageError(f"You are logged in as {visible(alone)}. Log out first.")
         if lacks_passwords(request):
             request = await parse_line(self, await with_passwords(self.screen, request))
         if name in PASSIVE:
-            self.screen.notice("Messages come by themselves here.")
+            self.screen.notice("Messages arrive by themselves here.")
             return
         if name in IRREVOCABLE and self.users:
             await self._confirm_deletion(request)
@@ -341,7 +346,9 @@ class Conversation:
         past = request.name in self.client.vocabulary.presentation.histories and reply.ok
         if past and self._chat.show(user, reply):
             return None
-        said = reply_words(self.client.vocabulary.presentation, request, reply)
+        said = ""
+        if not (reply.ok and self.screen.for_programs):
+            said = reply_words(self.client.vocabulary.presentation, request, reply)
         if not reply.ok and len(self.users) > 1 and user in self.users:
             said = f"{user}: {said or reply.message or 'Failed'}"
         if said:
@@ -371,7 +378,11 @@ class Conversation:
             # The service declares the notices in its reply, and which events are messages.
             if not self.client.vocabulary.learned:
                 await self.client.learn()
-            if words := notices_line(self.client.vocabulary.presentation, reply):
+            presentation = self.client.vocabulary.presentation
+            words = notices_line(presentation, reply)
+            if not words and not self.screen.for_programs:
+                words = _next_steps(self)
+            if words:
                 self.screen.notice(words)
             await self._listen(user, reply)
         except CancelledError:
@@ -389,7 +400,7 @@ class Conversation:
         return self.client.listen(user, self._received, after=after)
 
     def _say_later(self, user: str) -> None:
-        self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
+        self.screen.notice(f"{visible(user)} is logged in. Messages arrive as soon as they can.")
 
     async def _load_names(self, user: str) -> None:
         await self.client.learn()  # The service declares what is completed.
@@ -476,6 +487,7 @@ class Conversation:
     async def _say(self, text: str) -> None:
         self._line = text
         request = self._chat.request(self.current or "", text)
+        self._chat.ask_presence(self.current or "", PRESENCE_AGE)
         reply = await self._request(request)
         if not reply.ok:
             self._say_refused(request, reply)
@@ -522,18 +534,28 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
 
     commands = []
     if not conversation.single_user:
-        commands.append(BuiltinCommand("use [<user>]", "be another user", use))
+        commands.append(BuiltinCommand("use [<user>]", "Speaks as another of your users.", use))
     presentation = conversation.client.vocabulary.presentation
     if presentation.open_talks:
         syntax = _usage_of_talk(presentation)
-        commands.append(BuiltinCommand(syntax, "what you type goes there", talk))
-        commands.append(BuiltinCommand("end", "end of talking", end))
+        commands.append(BuiltinCommand(syntax, "Begins a conversation.", talk))
+        commands.append(BuiltinCommand("end", "Ends the conversation.", end))
     return (
         *commands,
-        BuiltinCommand("help [<command>]", "this list, or what a command does", help),
-        BuiltinCommand("exit", "end", exit),
-        BuiltinCommand("quit", "end", exit),
+        BuiltinCommand("help [<command>]", "Lists the commands, or explains one.", help),
+        BuiltinCommand("exit", "Leaves. You stay logged in.", exit),
+        BuiltinCommand("quit", "Leaves. You stay logged in.", exit),
     )
+
+
+def _next_steps(conversation: Conversation) -> str:
+    """`Try: invite NAME, talk NAME or help`; empty without steps, or if one is unknown here."""
+    vocabulary = conversation.client.vocabulary
+    known = {*vocabulary.commands, *conversation.builtins}
+    steps = vocabulary.presentation.next_steps
+    are_known = all(each.split(" ")[0] in known for each in steps)
+    *others, last = map(visible, steps if steps and are_known else [""])
+    return last and f"Try: {', '.join(others)}{' or ' if others else ''}{last}"
 
 
 def _require_words(words: Sequence[str], count: int) -> Sequence[str]:
@@ -574,7 +596,7 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
     if len(found) > 1:
         names = [visible(each.name) for each in found]
         ways = ", or ".join(f"talk {each} {shown}" for each in names)
-        raise UsageError(f"Both a {' and a '.join(names)}: {ways}")
+        raise UsageError(f"{shown} is a {' and a '.join(names)}. Try: {ways}")
     if not found:
         kinds = " or ".join(map(visible, wanted))
         raise UsageError(f"You have no {kinds} called {shown}")
@@ -582,16 +604,17 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
 
 
 SENTENCES: Mapping[str, str] = {
-    "register": "Makes an account; the password is asked for, and shows nothing.",
-    "login": "Logs you in; the password is asked for. You stay online until logout.",
-    "logout": "Ends all your sessions: you are offline then.",
-    "delete": "Removes your account, and everything that belongs to it, for good.",
-    "locate": "Tells at which server you are served.",
-    "change-password": "Gives you another password, asked for; all other sessions of yours end.",
+    "register": "Makes an account; asks for a password.",
+    "login": "Logs you in, until you log out.",
+    "logout": "Logs you out everywhere.",
+    "change-password": "Changes your password; other sessions end.",
+    "delete": "Deletes your account and all that is in it.",
+    "locate": "Says which server serves you.",
+    "ping": "Checks that the service answers.",
     "listen": "Happens by itself here.",
-    "ping": "Asks the login server for a sign of life.",
 }
-"""One sentence for each of the framework's commands; a service supplies those for its own."""
+"""One sentence for each of the framework's commands, in the order in which help lists them; a
+service supplies those for its own."""
 
 
 def help_of(conversation: Conversation, word: str) -> Iterator[str]:
@@ -600,7 +623,7 @@ def help_of(conversation: Conversation, word: str) -> Iterator[str]:
     word = word.removeprefix("/") or "/"
     if own := conversation.builtins.get(word):
         yield own.usage
-        yield f"{own.help[:1].upper()}{own.help[1:]}."
+        yield own.help
         return
     info = vocabulary.commands.get(resolve_alias(word, vocabulary))
     if info is None:
@@ -608,30 +631,46 @@ def help_of(conversation: Conversation, word: str) -> Iterator[str]:
         hint = f" Did you mean {visible(close)}?" if close else ""
         raise UsageError(f"Unknown command {visible(word)}.{hint}")
     yield usage(conversation, info)
-    ours = FRAMEWORK.get(info.name)
-    usual = SENTENCES.get(info.name, "") if ours and info.is_same(ours.command) else ""
-    if sentence := vocabulary.presentation.help.get(info.name, usual):
-        yield visible(sentence)
+    if sentence := _sentence(vocabulary.presentation, info):
+        yield sentence
     if aliases := aliases_of(info.name, vocabulary):
         yield f"In short: {', '.join(map(visible, aliases))}"
 
 
+def _sentence(presentation: Presentation, info: CommandInfo) -> str:
+    """What a command does; empty if nobody says it."""
+    ours = FRAMEWORK.get(info.name)
+    usual = SENTENCES.get(info.name, "") if ours and info.is_same(ours.command) else ""
+    return visible(presentation.help.get(info.name, usual))
+
+
+MOST_USAGE = 30  # columns of the usages in help; a longer one moves its sentence
+
+
 def help_lines(conversation: Conversation) -> Iterator[str]:
-    """All commands of the service and the client, under the service's headings if it has some."""
-    groups, builtins = conversation.client.vocabulary.presentation.groups, conversation.builtins
-    commands = {each.name: each for each in listed_commands(conversation)}
-    for heading, names in groups.items():
-        shown = [commands.pop(name) for name in names if name in commands]
-        yield from _indent(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
-    others = [each for each in commands.values() if each.name not in builtins]
-    yield from _indent("Others:" if groups else "", [usage(conversation, each) for each in others])
+    """All commands of the service and the client, each with a sentence, under the service's
+    headings if it has some."""
+    presentation, builtins = conversation.client.vocabulary.presentation, conversation.builtins
+    listed = {
+        each.name: (usage(conversation, each), _sentence(presentation, each))
+        for each in listed_commands(conversation)
+        if each.name not in builtins
+    }
+    account = [name for name in SENTENCES if name in listed]
+    groups = {heading: [*names] for heading, names in presentation.groups.items()}
+    grouped = {name for names in groups.values() for name in names}
+    groups["Others"] = [name for name in listed if name not in (*grouped, *account)]
+    groups["Account"] = [name for name in account if name not in grouped]
     own = [each for each in builtins.values() if each.name not in HIDDEN]
-    lines = [f"{each.usage}  ({each.help})" for each in own]
-    yield from _indent("Of this client:" if groups else "", lines)
-    if conversation.current and not conversation.single_user:
-        name = visible(conversation.current)
-        yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
-
-
-def _indent(heading: str, lines: Sequence[str]) -> Sequence[str]:
-    return [heading, *(f"  {line}" for line in lines)] if heading and lines else lines
+    listed |= {each.name: (each.usage, each.help) for each in own}
+    groups["Client"] = [each.name for each in own]
+    columns = max(len(text) for text, _ in listed.values() if len(text) <= MOST_USAGE)
+    for heading, names in groups.items():
+        rows = [listed[name] for name in names if name in listed]
+        if rows and grouped:
+            yield f"{visible(heading)}:"
+        for text, sentence in rows:
+            yield f"  {text:{columns}}  {sentence}".rstrip(" ")
+    if len(conversation.users) > 1:
+        name = visible(conversation.current or "NAME")
+        yield f"[<user>] is one of your users. Without it, a command is for {name}."

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import ClientRequest
@@ -21,6 +21,10 @@ class IScreen(Interface):
     in replies and messages, so a screen shows them with `bbs.ui.output.visible`; the texts of
     `notice` and `problem` are safe already. A message is shown with its time where that is known
     (`bbs.ui.output.Timestamps`) and wanted."""
+
+    for_programs: bool = Attribute(
+        "Whether a program may read it: a success is then said by the service's own message."
+    )
 
     def reply(request: ClientRequest, reply: ServiceReply) -> None:
         """Show the service's answer to a command."""

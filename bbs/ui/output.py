@@ -165,6 +165,15 @@ def wrap(
     return rows, indent
 
 
+_ROW = re.compile(r"  \S.*?\S {2,}(?=\S)")
+
+
+def table_edge(line: str) -> int | None:
+    """Where the second column of an indented line begins, which has a term and its explanation."""
+    found = _ROW.match(line)
+    return found.end() if found else None
+
+
 def wrapped_text(
     text: str, columns: int, width: Callable[[str], int], edge: int | None = None
 ) -> str:
@@ -394,6 +403,12 @@ def _dated(format_time: Callable[[float], str]) -> Callable[[float], str]:
 def waiting_line(waiting: Waiting) -> str:
     estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
     return f"Waiting for an app server: position {waiting.position}{estimate}"
+
+
+def waiting_words(waiting: Waiting) -> str:
+    """What people read of a place in the queue for an app server."""
+    estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
+    return f"waiting for a server: place {waiting.position}{estimate}"
 
 
 def notices_line(presentation: Presentation, reply: ServiceReply) -> str:

@@ -179,7 +179,13 @@ class DeviceTokens(dict[str, str]):
         self._server = server
         self._writing = Lock()
         self._thread: Thread | None = None
+        # The latest is last.
         super().__init__({name: each for at, name, each in self._read() if at == server})
+
+    @property
+    def last_name(self) -> str:
+        """The user who has logged in last here; empty if nobody has."""
+        return next(reversed(self), "")
 
     def __setitem__(self, name: str, token: str) -> None:
         super().__setitem__(name, token)

@@ -11,7 +11,7 @@ from bbs.ui.interfaces import IScreen, UsageError
 from bbs.ui.output import visible
 
 CLEAR = "Ctrl-C again clears the line."
-HOW_TO_END = "exit or Ctrl-D ends."
+HOW_TO_END = "To leave, type exit or press Ctrl-D."
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -30,7 +30,7 @@ FAILURES: Mapping[str, str] = {
     "invalid-utf-8": "The line is not valid UTF-8",
     "too-many-connections": "There are too many connections. Try again later.",
     "request-timed-out": "The server waited too long for a request. Try again.",
-    "unknown-command": "There is no command {command}. help lists all commands.",
+    "unknown-command": "Unknown command {command}. help lists all commands.",
     "not-logged-in": "You are not logged in. Try: login NAME",
     "moved": "Another server has your place now. Try again.",
     "ask-login-server": "You have no place at a server now. Try again.",

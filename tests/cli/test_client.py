@@ -60,6 +60,12 @@ class UsageTests(SynchronousTestCase):
             self.assertEqual(code, 2)
             self.assertIn("argument HOST: is empty", errors)
 
+    def test_a_host_with_a_port_that_is_none(self) -> None:
+        for host in ("localhost:0", "localhost:http", "localhost:", "[::1]:65536"):
+            code, errors = self.outcome(host)
+            self.assertEqual(code, 2)
+            self.assertIn(f"argument HOST: '{host}' is not HOST:PORT", errors)
+
     def test_a_password_file_that_cannot_be_used(self) -> None:
         code, errors = self.outcome("--password-file", "/nowhere/at/all", "localhost", "1")
         self.assertEqual(code, 1)

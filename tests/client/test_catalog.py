@@ -585,10 +585,10 @@ class ConversationTests(Lobby, ConversationCase):
 
     def test_help_hints_and_completion(self) -> None:
         self.hide("challenge")
-        self.assertIn("* move <user> <game> <note>", self.type("help"))
+        self.assertIn("*   move <game> <note>", self.type("help"))
         self.type("login ann pw")
-        self.assertIn("* move [<user>] <game> <note>", self.type("help"))
-        self.assertEqual(completion.hint(self.conversation, "move "), "move [<user>] <game> <note>")
+        self.assertIn("*   move <game> <note>", self.type("help"))
+        self.assertEqual(completion.hint(self.conversation, "move "), "move <game> <note>")
         self.assertEqual(self.completions("mov"), ["move"])
         self.assertEqual(self.completions("move "), ["ann"])
         self.pass_on()
@@ -599,18 +599,18 @@ class ConversationTests(Lobby, ConversationCase):
         self.assertEqual(self.completions("challenge bob "), ["chess"])
 
     def test_usages_are_harmless(self) -> None:
-        self.assertIn("* e\\x1bc <user>", self.type("help"))
-        self.assertEqual(completion.hint(self.conversation, "e\x1bc"), "e\\x1bc <user>")
+        self.assertIn("*   e\\x1bc", self.type("help"))
+        self.assertEqual(completion.hint(self.conversation, "e\x1bc"), "e\\x1bc")
 
     def test_a_command_of_the_clients_own_comes_first(self) -> None:
-        self.assertIn("* talk <friend or group>  (what you type goes there)", self.type("help"))
-        self.assertNotIn("* talk <user> <nonsense>", self.paper.lines)
+        self.assertIn("talk <friend or group>  ", "".join(self.type("help")))
+        self.assertNotIn("talk <nonsense>", "".join(self.paper.lines))
 
     def test_nobody_talks_where_nothing_can_be_sent(self) -> None:
         self.hide("send", "send-group")
         printed = self.type("help")
-        self.assertNotIn("* talk <friend or group>  (what you type goes there)", printed)
-        self.assertIn("* talk <user> <nonsense>", printed)
+        self.assertNotIn("talk <friend or group>  ", "".join(printed))
+        self.assertIn("*   talk <nonsense>", printed)
 
     def test_events(self) -> None:
         self.type("login ann pw")
@@ -634,12 +634,17 @@ class TerminalTests(Lobby, FaceCase):
     def test_commands_and_events(self) -> None:
         self.assertEqual(
             self.type("login ann 1", "games", "move go e4"),
-            ["Logged in as ann.", "go\nche\\x1bss", "Success!"],
+            [
+                "Logged in as ann.",
+                "Try: invite NAME, talk NAME or help",
+                "go\nche\\x1bss",
+                "Success!",
+            ],
         )
         self.announce("ann", {"event": "turn", "text": "your turn\x1b"})
         self.network.advance(0.2)
         self.assertEqual(self.typist.printed[-1], " * your turn\\x1b")
-        self.assertIn("move [<user>] <game> <note>", self.type("help")[0])
+        self.assertIn("  move <game> <note>\n", self.type("help")[0])
 
 
 class TelnetTests(Lobby, GatewayCase):
@@ -653,7 +658,7 @@ class TelnetTests(Lobby, GatewayCase):
         now = self.time()
         self.assertEqual(nc.text, f"\n{now}  * your turn\\x1b\n{now}  * {'y' * 4000}…\nann> ")
         nc.send("help\n")
-        self.assertIn("\nmove <game> <note>\n", nc.text)
+        self.assertIn("\n  move <game> <note>\n", nc.text)
 
     def test_completion(self) -> None:
         telnet = self.telnet("login ann 1")

@@ -1,7 +1,7 @@
 """`bbs client` at a terminal: a test presses keys, and reads the screen as a terminal shows it.
 
 terminal = Terminal(service)
-await terminal.shows("no user>")
+await terminal.prompts(">")
 await terminal.enter("ping")
 await terminal.shows("Pong!")
 """
@@ -161,15 +161,34 @@ class Terminal(ProcessProtocol):
             within,
         )
 
+    def talks_to(self, name: str) -> Deferred[bool]:
+        """Wait until the line below the prompt names this partner."""
+        wanted = re.compile(rf"(.* · )?((to|in) {name}|{name} \w+) · .*/help")
+        return eventually(
+            lambda: any(wanted.fullmatch(line.rstrip()) for line in self.screen.display),
+            f"{name} is talked to: see {self.dump()}",
+        )
+
     def ended(self, within: float = STOP_TIMEOUT) -> Deferred[bool]:
         """Wait until the client has ended."""
         return eventually(lambda: not self.alive, "the client ends", within)
 
     async def log_in(self, name: str) -> None:
         """Log in somebody whose password is the name."""
-        await self.prompts(".*no user>")
+        await self.prompts("(.*no user)?>")  # an older client names nobody
         self.enter(f"login {name} {name}")
-        await self.prompts(rf"{name}@127\.0\.0\.1:\d+.*>", START_TIMEOUT)
+        await self.prompts(rf"{name}(@\S+)?( \[.*\])?>", START_TIMEOUT)
+        if self.screen.columns >= 30:
+            await eventually(self.is_served, "the login is over", START_TIMEOUT)
+
+    def is_served(self) -> bool:
+        """Whether the line below the prompt says so; an older client's prompt does."""
+        if "@" in self.line:
+            return True
+        below = "\n".join(self.screen.display)
+        return re.search(r"(talk( NAME)? · )?help *$", below, re.M) is not None and (
+            "connecting · " not in below
+        )
 
     def dump(self) -> str:
         """A file that will show the screen to whoever wonders why a test failed."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -122,6 +123,48 @@ def poked() -> Path:
     return command("poked/bbs", beside(examples() / "poke/src"), BIN / "bbs")
 
 
+@dataclass(frozen=True)
+class Face:
+    """What people read at a terminal, by a client of today or of 0.3.0."""
+
+    terminal: Terminal
+    today: bool
+
+    def said(self, sender: str, to: str, text: str) -> str:
+        is_group = to.startswith("#")
+        if self.today:
+            return f"{to} {sender}  {text}" if is_group else f"{sender}  {text}"
+        return f"{sender}->{f'GROUP<{to[1:]}>' if is_group else to}: {text}"
+
+    def usage(self, usage: str) -> str:
+        name, space, rest = usage.partition(" ")
+        return usage if self.today else f"{name} [<user>]{space}{rest}"
+
+    async def unread(self, listed: str) -> None:
+        if self.today:
+            await self.terminal.shows(f"new: {listed}")
+        else:
+            await self.terminal.prompts(rf".* \[{listed}\]>")
+
+    async def talks(self, name: str, unread: str = "") -> None:
+        if self.today:
+            await self.terminal.talks_to(name)
+        else:
+            await self.terminal.prompts(f"ann→{name}{rf' .{unread}.' if unread else ''}>")
+
+    async def succeeds(self, line: str, said: str) -> None:
+        """The rest of a line is entered, and that works."""
+        said = said if self.today else "Success!"
+
+        def successes() -> int:
+            return sum(each.startswith(said) for each in self.terminal.lines)
+
+        before = successes()
+        self.terminal.enter(line)
+        dump = self.terminal.dump()
+        await eventually(lambda: successes() > before, f"{line!r} works: see {dump}")
+
+
 class VersionsCase(SharedCase):
     """Somebody at a client, whose environment says of which version it is."""
 
@@ -189,33 +232,34 @@ class VersionsCase(SharedCase):
         terminal = Terminal(service, environ=paths)
         await terminal.log_in("ann")
         await terminal.shows("1 invitation waits: list-invite; 1 message came while you were away")
-        await terminal.shows("bob->ann: while you were away")
-        await terminal.prompts(r".* \[bob 1\]>")
+        face = Face(terminal, today=paths is TODAY)
+        await terminal.shows(face.said("bob", "ann", "while you were away"))
+        await face.unread("bob 1")
 
         # What is completed, and how it is used.
         terminal.type("accept-invite ")
-        await terminal.shows("accept-invite [<user>] <id>")
+        await terminal.shows(face.usage("accept-invite <id>"))
         await self.completes(terminal, "", "accept-invite eve")
-        await self.succeeds(terminal, "")
+        await face.succeeds("", "You and eve are friends now.")
         await self.completes(terminal, "send b", "send bob")
-        await self.succeeds(terminal, "hello")
+        await face.succeeds("hello", "Sent to bob.")
         await self.completes(terminal, "join-group c", "join-group chess")
-        await self.succeeds(terminal, "")
+        await face.succeeds("", "You are in chess now.")
         await self.completes(terminal, "send-group c", "send-group chess")
-        await self.succeeds(terminal, "to all")
+        await face.succeeds("to all", "Sent to chess.")
         await self.completes(terminal, "talk e", "talk eve")
         terminal.enter("")
-        await terminal.prompts("ann→eve>")
+        await face.talks("eve")
         terminal.enter("end")
 
         # Shorter names, and what commands do.
         for line, shown in (
-            ("w", "bob  online"),
-            ("msg bob by another name", "Success!"),
+            ("w", "bob is online" if face.today else "bob  online"),
+            ("msg bob by another name", "Sent to bob." if face.today else "Success!"),
             ("help who", "which of your friends are online, and when the others were"),
             ("help send", "In short: msg"),
             ("help talk", "talk <friend or group>"),
-            ("help", "send-group [<user>] <group> <message>"),
+            ("help list-block", face.usage("list-block")),
             ("frends", "Did you mean friends?"),
         ):
             terminal.enter(line)
@@ -225,31 +269,32 @@ class VersionsCase(SharedCase):
         for text, to in (("one", "ann"), ("two", "ann")):
             await bob.asks("send", to, text)
         await bob.asks("send-group", "chess", "e4")
-        await terminal.shows("bob->GROUP<chess>: e4")
-        await terminal.prompts(r".* \[bob 2, #chess 1\]>")
+        await terminal.shows(face.said("bob", "#chess", "e4"))
+        await face.unread("bob 2, #chess 1")
         terminal.enter("talk bob")
-        await terminal.prompts(r"ann→bob \[#chess 1\]>")
+        await face.talks("bob", "#chess 1")
+        one = face.said("bob", "ann", "one")
         await eventually(
-            lambda: sum("bob->ann: one" in line for line in terminal.lines) == 2,
-            "it is shown again",
+            lambda: sum(one in line for line in terminal.lines) == 2, "it is shown again"
         )
         terminal.enter("so I say")
-        await terminal.prompts(r"ann→bob \[#chess 1\]>")
+        await face.talks("bob", "#chess 1")
         terminal.enter("/talk chess")
-        await terminal.prompts("ann→#chess>")
+        await face.talks("#chess")
         terminal.enter("to everybody")
         terminal.enter("end")
         terminal.enter("history bob")
-        await terminal.shows("ann->bob: so I say")
+        await terminal.shows(face.said("ann", "bob", "so I say"))
 
         # What she says elsewhere is shown here, and what she says here is not shown twice.
         script = "login ann ann\nsend ann bob from elsewhere\n"
         await self.printed(service, paths, script)
-        await terminal.shows("ann->bob: from elsewhere")
+        await terminal.shows("ann → bob  from elsewhere" if face.today else "->bob: from elsewhere")
         terminal.enter("leave-group chess")
         terminal.enter("ping")
         await terminal.shows("Pong!")
-        self.assertFalse([each for each in terminal.lines if "GROUP<chess>: to everybody" in each])
+        everybody = [each for each in terminal.lines if "to everybody" in each]
+        self.assertEqual(len(everybody), 1, everybody)
         heard = [each["message"] for each in bob.wire.events if each["event"] == "message"]
         self.assertEqual(
             [each for each in heard if each not in ("e4",)],
@@ -258,16 +303,6 @@ class VersionsCase(SharedCase):
         terminal.enter("exit")
         await terminal.ended()
         self.assertEqual(terminal.exit_code, 0)
-
-    async def succeeds(self, terminal: Terminal, line: str) -> None:
-        """The rest of a line is entered, and that works."""
-
-        def successes() -> int:
-            return sum(each == "Success!" for each in terminal.lines)
-
-        before = successes()
-        terminal.enter(line)
-        await eventually(lambda: successes() > before, f"{line!r} works: see {terminal.dump()}")
 
     async def completes(self, terminal: Terminal, typed: str, line: str) -> None:
         """Tab makes one of the other."""
@@ -467,8 +502,8 @@ class OlderLobby(VersionsCase):
         telnet.enter("ready")
         await terminal.shows("bob is ready in chess")
         for line, shown in (
-            ("help join", "join [<user>] <lobby>"),
-            ("help", "list-lobby [<user>]"),
+            ("help join", "join <lobby>"),
+            ("help", "list-lobby"),
             ("w", "Unknown command w"),
             ("talk bob", "Unknown command talk"),
         ):
@@ -488,7 +523,7 @@ class OlderCommand(VersionsCase):
         await terminal.log_in("ann")
         await terminal.shows("while you were away")
         await self.completes(terminal, "poke b", "poke bob")
-        await terminal.shows("poke [<user>] <friend>")
+        await terminal.shows("poke <friend>")
         terminal.enter("")
         await terminal.shows("Success!")
         terminal.enter("poke eve")
@@ -498,7 +533,7 @@ class OlderCommand(VersionsCase):
         await bob.asks("poke", "ann")
         await terminal.shows("bob pokes you")
         terminal.enter("help poke")
-        await terminal.shows("poke [<user>] <friend>")
+        await terminal.shows("poke <friend>")
 
 
 class OlderNotes(VersionsCase):
@@ -532,8 +567,8 @@ class OlderNotes(VersionsCase):
         telnet.enter("login bob bob")
         await telnet.prompts("bob>")
         telnet.enter("say ann good morning")
-        await own.shows("bob->ann: good morning")
+        await own.shows("bob  good morning")
         own.enter("say bob and to you")
-        await telnet.shows("ann->bob: and to you")
+        await telnet.shows("ann  and to you")
         own.enter("roll bob")
         await telnet.shows("ann rolls 6 for you")

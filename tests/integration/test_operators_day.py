@@ -56,7 +56,7 @@ class OperatorsDay(SharedCase):
         bob = await self.listener(service, "bob")
         path = {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
         terminal = Terminal(service, environ=path)
-        await terminal.shows("no user>")
+        await terminal.prompts(">")
         await terminal.log_in("ann")
         terminal.type("post buy my w")
         how = ("--for", "7d", "--reason", "spam", "--data", service.data)

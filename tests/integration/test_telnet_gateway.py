@@ -173,7 +173,7 @@ class TelnetTests(GatewayCase):
         for prompt in ("Password for ann:", "Repeat the password:"):
             await telnet.prompts(prompt)
             telnet.enter("secret-of-ann")
-        await telnet.shows("Success!")
+        await telnet.shows("Logged in as ann.")
         await telnet.prompts("ann>")
         self.assertNotIn(b"secret-of-ann", telnet.raw)
 
@@ -187,10 +187,10 @@ class TelnetTests(GatewayCase):
         telnet.type("half a line 中文")
         await telnet.prompts("ann>bob> half a line 中文")
         nc.transport.write("send ann hello 你好\n".encode())
-        await telnet.shows("<<<bob->ann: hello 你好>>>")
+        await telnet.shows("bob  hello 你好")
         await telnet.prompts("ann>bob> half a line 中文")
         telnet.enter(" and the rest")
-        await nc.says("<<<ann->bob: half a line 中文 and the rest>>>\n".encode())
+        await nc.says("ann  half a line 中文 and the rest\n".encode())
         telnet.enter("/exit")
         await telnet.ended()
         nc.transport.write(b"quit\n")
@@ -231,9 +231,9 @@ class TelnetTests(GatewayCase):
             if number % 10 == 0:
                 telnet.resize(20 + number % 70)
         telnet.resize(80)
-        await telnet.shows("<<<bob->ann: <199>>>>")
+        await telnet.shows("bob  <199>")
         await telnet.prompts("ann> half a line")
-        shown = re.findall(rb"bob->ann: <(\d+)>", telnet.raw)
+        shown = re.findall(rb"bob  <(\d+)>", telnet.raw)
         self.assertEqual(shown, [b"%d" % number for number in range(200)])
 
     async def test_twenty_columns(self) -> None:
@@ -243,7 +243,7 @@ class TelnetTests(GatewayCase):
         telnet.type("post a line that is longer than that")
         await telnet.prompts("ann> .{7,14}")
         telnet.enter("!")
-        await telnet.shows("Success!")
+        await telnet.shows("Posted to all your")
         await telnet.prompts("ann>")
 
     async def test_big5(self) -> None:
@@ -258,7 +258,7 @@ class TelnetTests(GatewayCase):
         telnet.transport.write(typed)
         await eventually(lambda: typed in telnet.raw, "Big5 comes for what is typed")
         telnet.type("\x7f\r")
-        await telnet.shows("Success!")
+        await telnet.shows("Posted to all your")
 
         async def posted() -> bool:
             return bool((await bob.asks("receive-post"))["post"])
@@ -323,7 +323,7 @@ class PlainTests(GatewayCase):
         await service.register("ann")
         nc = Piped(service, self.port, "nc", "-C")
         nc.transport.write(b"login ann ann\n")
-        await nc.says(b"Success!\r\nann> ")
+        await nc.says(b"help\r\nann> ")
         nc.transport.write(b"quit\n")
         await eventually(lambda: not nc.alive, "nc ends")
 
@@ -345,9 +345,9 @@ class LimitTests(GatewayCase):
         for peer, name in zip(peers, ("ann", "bob"), strict=False):
             await peer.enter(f"login {name} {name}", "Success!")
             await peer.enter("list-friend", "No friends")
-        await peers[2].enter("login eva eva", "Too many connections")
-        await peers[2].says("eva is logged in; messages come once they can.")
-        await peers[2].enter("list-friend", "Too many connections")
+        await peers[2].enter("login eva eva", "There are too many connections. Try again later.")
+        await peers[2].says("eva is logged in. Messages arrive as soon as they can.")
+        await peers[2].enter("list-friend", "There are too many connections. Try again later.")
         await eventually(lambda: "turns this gateway away" in service.log(), "the log has it")
 
     async def test_a_wrong_secret_is_the_operators_affair(self) -> None:
@@ -355,7 +355,7 @@ class LimitTests(GatewayCase):
         service.write_config(telnet__secret="a-secret-of-no-others")
         process = await self.gateway(service)
         peer = await self.peer()
-        await peer.enter("login ann ann", "Service unavailable, try again")
+        await peer.enter("login ann ann", "The service cannot answer now. Try again.")
         await eventually(lambda: "telnet.secret is wrong" in process.output, "the log has it")
 
     async def test_who_does_not_read_costs_little_and_loses_nothing(self) -> None:
@@ -388,7 +388,7 @@ class LimitTests(GatewayCase):
             grown = resident(process.pid) - before
             last = f"<{MANY - 1}>".encode()
             await eventually(lambda: hears(last), "the last message comes", 120)
-        found = [int(part.partition(b">")[0]) for part in heard.split(b"bob->ann: <")[1:]]
+        found = [int(part.partition(b">")[0]) for part in heard.split(b"bob  <")[1:]]
         self.assertEqual(found, list(range(MANY)))
         self.assertLess(grown, 4 * 2**20)
 

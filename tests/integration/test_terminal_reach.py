@@ -26,7 +26,7 @@ class Reaching(SharedCase):
         self.service_up = await self.shared()
         for environ in ({}, {"TERM": "dumb"}):
             terminal = self.terminal(environ=environ)
-            await terminal.shows("no user>")
+            await terminal.prompts(">")
             terminal.type("half")
             await terminal.shows("half")
             terminal.hang_up()
@@ -37,11 +37,11 @@ class Reaching(SharedCase):
         """Who names none goes on with that one; and what answers nothing is said to be none."""
         self.service_up = await self.shared()
         terminal = self.terminal()
-        await terminal.prompts(".*no user>")
+        await terminal.prompts(">")
         terminal.enter("exit")
         await terminal.ended()
         terminal = self.terminal(named=False)
-        await terminal.shows(f"Connected to 127.0.0.1:{self.service_up.port}.")
+        await terminal.shows("Connected to 127.0.0.1.")
         terminal.enter("exit")
         await terminal.ended()
         self.assertEqual(terminal.exit_code, 0)
@@ -57,7 +57,7 @@ class Reaching(SharedCase):
         up = service.bbs("up", "--data", service.data, "--config", service.config)
         await up.says(f"bbs is ready: bbs client --tls 127.0.0.1 {service.port}\n")
         terminal = self.terminal("--tls", "--ca", key)
-        await terminal.prompts(".*no user>")
+        await terminal.prompts(">")
         for line in ("register ann", "login ann"):
             terminal.enter(line)
             await terminal.shows("Password for ann:")
@@ -65,7 +65,7 @@ class Reaching(SharedCase):
             if line == "register ann":
                 await terminal.shows("Repeat the password:")
                 terminal.enter("pw")
-        await terminal.prompts("ann@127.*>")
+        await terminal.prompts("ann>")
         terminal.enter("locate")
         await terminal.shows("127.0.0.1:")
         terminal.enter("exit")

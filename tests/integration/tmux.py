@@ -3,7 +3,7 @@ and tells where the cursor is.
 
     terminal = Tmux(service)
     await terminal.begin()
-    await terminal.shows("no user>")
+    await terminal.shows("help")
 """
 
 from __future__ import annotations

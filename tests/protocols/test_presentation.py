@@ -285,6 +285,9 @@ class Checking(SynchronousTestCase):
             ({"talks": [Talk("a", send="no")]}, "talk a"),
             ({"talks": [Talk("a", send="shout", history="no")]}, "talk a"),
             ({"talks": [Talk("a", send="shout", ended_by=["no"])]}, "talk a"),
+            ({"talks": [Talk("a", send="shout", presence="no")]}, "talk a"),
+            ({"done": {"no": "Done."}}, "done"),
+            ({"failures": {"no busy": "Wait"}}, "failures"),
         ):
             self.assertEqual(self.refusal(**members), f"{where}: there is no command no")
 
@@ -336,6 +339,10 @@ class Checking(SynchronousTestCase):
                     "talks": [Talk("a", send="say", choices="room", history="shouted")],
                 },
                 "talk a: shouted <user> is not shouted <user> <partner>",
+            ),
+            (
+                {"talks": [Talk("a", send="shout", presence="said")]},
+                "talk a: said <user> <room> is not said <user>",
             ),
             (
                 {"choices": [Choices("a", ask="said", lists={"said": "a"})]},
@@ -392,8 +399,10 @@ class Only(SynchronousTestCase):
             )
         ],
         complete={"say room": ["room"], "leave room": ["room"]},
-        talks=[TALK, Talk("all", send="shout", history="shouted")],
+        talks=[TALK, Talk("all", send="shout", history="shouted", presence="rooms")],
         chats=[ChatEvent("said", talk="room"), ChatEvent("shouted", talk="all")],
+        done={"say": "Said.", "rooms": "Listed."},
+        failures={"say busy": "Wait", "busy": "Wait"},
         notices=[Notice("waiting", "{} waits", "{} wait")],
         after="after",
     )
@@ -415,8 +424,11 @@ class Only(SynchronousTestCase):
         self.assertEqual(left.help, {"rooms": "Lists them."})
         self.assertEqual(left.groups, {"A": ("rooms",)})
         self.assertEqual(left.aliases, {"r": "rooms"})
+        self.assertEqual(left.done, {"rooms": "Listed."})
+        self.assertEqual(left.failures, self.whole.failures)
+        self.assertEqual([each.presence for each in left.talks], ["", "rooms"])
         self.assertEqual(left.complete, {})
-        self.assertEqual(left.open_talks, [Talk("all", send="shout")])
+        self.assertEqual(left.open_talks, [Talk("all", send="shout", presence="rooms")])
         self.assertEqual([each.talk for each in left.chats], ["room", "all"])
         self.assertEqual((left.notices, left.after), (self.whole.notices, "after"))
         self.assertEqual(self.left("say", "said").talks[0].ended_by, ())
@@ -724,3 +736,30 @@ class Loading(SynchronousTestCase):
             self.assertFalse(is_reference(wrong), wrong)
         self.assertFalse(is_reference("a:b\n"))
         self.assertFalse(is_reference(None))
+
+
+class Words(SynchronousTestCase):
+    def test_they_are_sent(self) -> None:
+        whole = Presentation(
+            done={"say": "Said {}."},
+            failures={"busy": "Wait"},
+            next_steps=["say WORDS"],
+            lines=[Line("{a}  on", shown="{a} is on")],
+        )
+        self.assertEqual(from_json(json.loads(json.dumps(to_json(whole)))), whole)
+
+    def test_what_is_malformed_is_dropped(self) -> None:
+        read = from_json({"next_steps": ["a", 1, LONG], "done": {"a": 1, "b": "B"}, "failures": 1})
+        assert read is not None
+        self.assertEqual((read.next_steps, read.done, read.failures), (("a",), {"b": "B"}, {}))
+        read = from_json({"next_steps": "abc"})
+        assert read is not None
+        self.assertEqual(read.next_steps, ())
+
+    def test_a_line_for_people(self) -> None:
+        line = Line("{a}  on", when={"on": True}, shown="{a} is on")
+        members: dict[str, object] = {"a": "x", "on": True}
+        self.assertEqual(line.filled(members, str), "x  on")
+        self.assertEqual(line.filled(members, str, shown=True), "x is on")
+        self.assertEqual(Line("{a}").filled(members, str, shown=True), "x")
+        self.assertIsNone(line.filled({"on": True}, str, shown=True))

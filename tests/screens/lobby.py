@@ -19,7 +19,7 @@ ENVIRON = {"PYTHONPATH": str(Path("examples/lobby/src").absolute())}
 
 def an_evening(ann: Window, bob: Window) -> None:
     ann.enter("register ann", "secret", "secret")
-    ann.shows("ann@")
+    ann.shows("Logged in as ann.")
     ann.enter("help", "help join", "list-lobby", "join chess", "said")
     ann.shows("Nobody has said anything yet.")
     ann.enter("talk", "I am waiting for bob")
@@ -27,9 +27,9 @@ def an_evening(ann: Window, bob: Window) -> None:
     bob.enter("register bob", "secret", "secret")
     bob.shows("bob>")
     bob.enter("list-lobby", "join chess", "talk")
-    bob.shows("#chess ann: I am waiting for bob")
+    bob.shows("#chess ann  I am waiting for bob")
     bob.enter("here I am")
-    ann.shows("#chess bob: here I am")
+    ann.shows("#chess bob  here I am")
     ann.enter("/ready")
     bob.shows("ann is ready in chess")
     bob.enter("/ready", "/list-lobby", "good luck", "/leave", "leave")

@@ -178,7 +178,7 @@ def evening(stage: Stage) -> Window:
     ann.shows("it is your move")
     ann.enter("shall we play? carol waits", "end")
     ann.type("send-group ch")
-    ann.shows("send-group [<user>] <group> <message>")
+    ann.shows("send-group <group> <message>")
     return ann
 
 

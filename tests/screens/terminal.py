@@ -129,12 +129,12 @@ class Stage:
     def client(self, name: str, columns: int = COLUMNS) -> Window:
         argv = (*self._program, "client", "127.0.0.1", str(self.port))
         window = self.window(name, *argv, columns=columns)
-        window.shows("no user>")
+        window.shows("register NAME")
         return window
 
     def log_in(self, window: Window, name: str, register: bool = False) -> None:
         window.enter(f"{'register' if register else 'login'} {name} secret")
-        window.shows(f"{name}@")
+        window.shows(f"Logged in as {name}.")
         time.sleep(1)
 
     def begin_again(self) -> None:
@@ -184,17 +184,17 @@ def first_visit(stage: Stage) -> tuple[Window, Window]:
     ann, bob = stage.client("ann"), stage.client("bob")
     for window, name in ((ann, "ann"), (bob, "bob")):
         window.enter(f"register {name}", "secret", "secret")
-        window.shows(f"{name}@")
+        window.shows(f"Logged in as {name}.")
     ann.enter("invite bob")
     bob.enter("list-invite", "accept-invite ann")
     ann.enter("talk bob", "hello, are you there?")
-    bob.shows("ann->bob: hello, are you there?")
+    bob.shows(" ann  hello, are you there?")
     bob.enter("talk ann")
     bob.type("I am, and I was just ty")
     ann.enter("take your time")
-    bob.shows("ann->bob: take your time")
+    bob.shows(" ann  take your time")
     bob.enter("ping, there it is")
-    ann.shows("bob->ann: I am, and I was just typing, there it is")
+    ann.shows(" bob  I am, and I was just typing, there it is")
     stage.keep("terminal-first-visit.txt", service=stage.service, ann=ann, bob=bob)
     return ann, bob
 
@@ -207,9 +207,9 @@ def killed(stage: Stage, ann: Window, bob: Window) -> None:
     bob.shows("Reconnected.")
     ann.shows("Reconnected.")
     ann.enter("and nothing was lost")
-    bob.shows("ann->bob: I am still typing, and nothing was lost")
+    bob.shows(" ann  I am still typing, and nothing was lost")
     bob.enter("so I see")
-    ann.shows("bob->ann: so I see")
+    ann.shows(" bob  so I see")
     stage.keep("terminal-app-server-killed.txt", ann=ann, bob=bob)
 
 
@@ -217,13 +217,13 @@ def chinese(stage: Stage) -> None:
     ming, hong = stage.client("ming"), stage.client("hong")
     for window, name in ((ming, "小明"), (hong, "小紅")):
         window.enter(f"register {name}", "secret", "secret")
-        window.shows(f"{name}@")
+        window.shows(f"Logged in as {name}.")
     ming.enter("invite 小紅")
     hong.enter("accept-invite 小明", "create-group 火鍋", "talk 小明")
     ming.enter("talk 小紅", "你好！吃飯了嗎？🍜")
     hong.enter("還沒，一起去吃火鍋 🍲 好不好")
     ming.enter("好啊 👩\u200d🚀👍 六點見", "end", "join-group 火鍋", "send-group 火鍋 我也來了 🎉")
-    hong.shows("小明->GROUP<火鍋>: 我也來了")
+    hong.shows("#火鍋 小明  我也來了")
     hong.type("等你 e\u0301 👩\u200d🚀")
     time.sleep(0.5)
     stage.keep("terminal-chinese.txt", 小明=ming, 小紅=hong)
@@ -269,11 +269,11 @@ def two_terminals(stage: Stage) -> None:
         stage.log_in(window, "dora")
     stage.log_in(emil, "emil")
     desk.enter("talk emil", "this is from my desk")
-    kitchen.shows("dora->emil: this is from my desk")
+    kitchen.shows("dora → emil  this is from my desk")
     emil.enter("send dora and where is the other one?")
     kitchen.shows("where is the other one?")
     kitchen.enter("send emil in the kitchen")
-    desk.shows("dora->emil: in the kitchen")
+    desk.shows("in the kitchen")
     stage.keep("terminal-two.txt", **{"dora, at her desk": desk, "dora, in the kitchen": kitchen})
 
 
@@ -282,7 +282,8 @@ def paging(stage: Stage) -> None:
     stage.log_in(dora, "dora")
     stage.log_in(emil, "emil")
     emil.paste("\n".join(f"post a thought, number {number} of 200" for number in range(1, 201)))
-    emil.shows("Success!", 201)
+    emil.press("Enter")  # as it is asked whether these are commands
+    emil.shows("Posted to all your friends.", 200)
     dora.enter("receive-post")
     dora.shows("-- more: 23 of")
     first = dora.visible()
@@ -290,7 +291,7 @@ def paging(stage: Stage) -> None:
     dora.shows("-- more: 46 of")
     second = dora.visible()
     dora.enter("post that is enough")
-    dora.shows("Success!", 2)
+    dora.shows("Posted to all your friends.")
     stage.keep(
         "terminal-paging.txt",
         **{"dora, at first": first, "after a space": second, "typed on": dora.visible()},
@@ -302,6 +303,7 @@ def back(stage: Stage) -> None:
     stage.log_in(dora, "dora")
     stage.log_in(emil, "emil")
     emil.paste("\n".join(f"send dora sheep number {number}" for number in range(1, 201)))
+    emil.press("Enter")
     dora.shows("sheep number 200")
     dora.enter("talk emil")
     dora.press("PageUp")

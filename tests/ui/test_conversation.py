@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -34,6 +35,8 @@ def _said(user: str, message: ChatMessage) -> str:
 @implementer(IScreen)
 class Paper:
     """A screen that keeps everything, and types the passwords that it is given."""
+
+    for_programs = False
 
     def __init__(self, vocabulary: CommandCatalog) -> None:
         self.vocabulary = vocabulary
@@ -202,7 +205,7 @@ class Names(ConversationCase):
     def test_what_comes_by_itself(self) -> None:
         self.type("login ann pw")
         for line in ("listen", "listen ann", "events"):
-            self.assertEqual(self.type(line), ["* Messages come by themselves here."])
+            self.assertEqual(self.type(line), ["* Messages arrive by themselves here."])
 
     def test_the_end(self) -> None:
         self.assertTrue(self.successResultOf(self.begin("exit now")))
@@ -326,7 +329,7 @@ class RegisteringAlone(ConversationCase):
 class Passwords(ConversationCase):
     def test_asked_for(self) -> None:
         self.paper.passwords = ["pw"]
-        self.assertEqual(self.type("login ann"), ["Logged in as ann."])
+        self.assertEqual(self.type("login ann")[0], "Logged in as ann.")
         self.assertEqual(self.paper.prompts, ["Password for ann: "])
         self.assertIn((LOGIN, "login ann pw"), self.network.requests)
 
@@ -350,6 +353,17 @@ class Passwords(ConversationCase):
         self.paper.passwords = [None]
         self.type("login a\x1b[2J")
         self.assertEqual(self.paper.prompts, ["Password for a\\x1b[2J: "])
+
+
+class ForPrograms(ConversationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.paper.for_programs = True
+
+    def test_a_success_is_the_services_message(self) -> None:
+        said = self.type("login ann pw", "post hi", "logout", "invite bob")
+        failed = "You are not logged in. Try: login NAME"
+        self.assertEqual(said, ["Success!", "Success!", "Bye!", failed])
 
 
 class Talking(ConversationCase):
@@ -413,7 +427,7 @@ class Talking(ConversationCase):
 
     def test_both(self) -> None:
         self.make_group("bob", "ann")
-        both = "! Both a friend and a group: talk friend bob, or talk group bob"
+        both = "! bob is a friend and a group. Try: talk friend bob, or talk group bob"
         self.assertEqual(self.type("talk bob"), [both])
         self.type("talk group bob")
         self.assertEqual(self.conversation.talk, Partner(GROUP, "bob"))
@@ -552,7 +566,7 @@ class Servers(ConversationCase):
         waiting.cancel()
         self.network.flush()
         self.assertTrue(self.successResultOf(waiting))
-        self.assertEqual(self.paper.lines, ["* Given up waiting for an app server."])
+        self.assertEqual(self.paper.lines, ["* Given up waiting for a server."])
         self.assertEqual(self.conversation.status, Status())
         self.assertEqual(self.network.links, [])
 
@@ -562,8 +576,8 @@ class Servers(ConversationCase):
         waiting.cancel()
         self.network.flush()
         self.assertTrue(self.successResultOf(waiting))
-        last = "* ann is logged in; messages come once they can."
-        self.assertEqual(self.paper.lines, ["Logged in as ann.", last])
+        last = "* ann is logged in. Messages arrive as soon as they can."
+        self.assertEqual([self.paper.lines[0], self.paper.lines[-1]], ["Logged in as ann.", last])
         self.assertEqual(self.completions("send b"), ["bob"])
 
     def test_an_answer_is_given_up(self) -> None:
@@ -588,6 +602,11 @@ class Servers(ConversationCase):
         self.assertEqual(self.paper.lines[-1], lost)
 
 
+def squeezed(line: str) -> str:
+    """A row of help with one gap between its columns, and none before it."""
+    return re.sub("(?<=[^ *])  +", "  ", line).replace("*   ", "* ")
+
+
 class Alone(ConversationCase):
     """A face for one user at a time: names are never typed."""
 
@@ -600,39 +619,58 @@ class Alone(ConversationCase):
 
     def test_one_at_a_time(self) -> None:
         self.type("login ann pw")
-        self.assertEqual(self.type("login bob"), ["! You are logged in as ann; log out first."])
+        self.assertEqual(self.type("login bob"), ["! You are logged in as ann. Log out first."])
         self.assertEqual(self.paper.prompts, [])
 
     def test_no_use(self) -> None:
-        self.assertEqual(
-            self.type("use ann"), ["There is no command use. help lists all commands."]
-        )
+        self.assertEqual(self.type("use ann"), ["Unknown command use. help lists all commands."])
 
     def test_help_is_without_names(self) -> None:
         said = self.type("help")
-        self.assertIn("* send <friend> <message>", said)
-        self.assertNotIn("user", " ".join(said))
+        self.assertTrue([each for each in said if "* send <friend> <message>  " in squeezed(each)])
+        self.assertNotIn("<user>", " ".join(said))
 
 
 class HelpAndHints(ConversationCase):
+    def said_by_help(self) -> list[str]:
+        return [*map(squeezed, self.type("help"))]
+
     def test_help_says_what_may_be_left_out(self) -> None:
-        self.assertIn("* send <user> <friend> <message>", self.type("help"))
-        said = self.type("login ann pw", "help")
-        self.assertIn("* send [<user>] <friend> <message>", said)
-        self.assertIn("* login <id> [<password>]", said)
-        self.assertIn("then it is ann", said[-1])
+        sentence = "Sends one message to a friend who is online."
+        self.assertIn(f"* send <friend> <message>  {sentence}", self.said_by_help())
+        self.type("login ann pw")
+        said = self.said_by_help()
+        self.assertIn(f"* send <friend> <message>  {sentence}", said)
+        self.assertTrue([each for each in said if each.startswith("* login <id> [<password>]  ")])
         self.assertNotIn("listen", " ".join(said))
+        self.type("login bob pw")
+        said = self.said_by_help()
+        self.assertIn(f"* send [<user>] <friend> <message>  {sentence}", said)
+        self.assertIn("Without it, a command is for bob.", said[-1])
+
+    def test_help_is_grouped(self) -> None:
+        said = self.type("help")
+        headings = [each for each in said if not each.startswith("*  ")]
+        names = ("People", "Messages", "Posts", "Groups", "Account", "Client")
+        # An older server has a command that its client does not know.
+        headings = [each for each in headings if each != "* Others:"]
+        self.assertEqual(headings, [f"* {name}:" for name in names])
+        for line in said:
+            if line not in headings and "decline-all" not in line and line != "* Others:":
+                self.assertRegex(line, r"^\*   \S.*  [A-Z].*\.$")
+        columns = [line.index("  ", 4) for line in said if "  " in line[4:]]
+        self.assertLess(max(columns), 40)
 
     def test_hints(self) -> None:
         self.type("login ann pw")
         hint = partial(completion.hint, self.conversation)
         self.assertEqual(hint(""), "")
         self.assertEqual(hint("sen"), "")
-        self.assertEqual(hint("send b"), "send [<user>] <friend> <message>")
-        self.assertEqual(hint("use "), "use [<user>]: be another user")
+        self.assertEqual(hint("send b"), "send <friend> <message>")
+        self.assertEqual(hint("use "), "use [<user>]  Speaks as another of your users.")
         self.type("login bob pw", "use ann", "talk bob")
-        self.assertEqual(hint("hel"), "to bob; end ends")
-        self.assertEqual(hint("//x"), "to bob; end ends")
+        self.assertEqual(hint("hel"), "")
+        self.assertEqual(hint("//x"), "")
         self.assertEqual(hint("/post"), "post [<user>] <message>")
 
 
@@ -751,9 +789,9 @@ class OwnCommands(ConversationCase):
         self.assertEqual(self.given, [["big5"]])
         self.assertEqual(self.type("encoding"), ["! which?"])
         self.assertEqual(
-            completion.hint(self.conversation, "encoding"), "encoding <name>: how text is sent"
+            completion.hint(self.conversation, "encoding"), "encoding <name>  how text is sent"
         )
-        self.assertIn("* encoding <name>  (how text is sent)", self.type("help"))
+        self.assertIn("* encoding <name>  how text is sent", [*map(squeezed, self.type("help"))])
 
 
 class Harmless(ConversationCase):

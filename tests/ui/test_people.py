@@ -64,7 +64,8 @@ class Waits(ConversationCase):
     """What is said at the login."""
 
     def test_nothing(self) -> None:
-        self.assertEqual(self.type("login ann pw"), ["Logged in as ann."])
+        said = ["Logged in as ann.", "* Try: invite NAME, talk NAME or help"]
+        self.assertEqual(self.type("login ann pw"), said)
 
     def test_what_waits_and_what_came(self) -> None:
         self.register("dan")
@@ -271,7 +272,7 @@ class Leaving(PeopleCase):
     def test_asked(self) -> None:
         for word in ("exit", "quit"):
             self.type("talk bob")
-            asked = [f"! end ends the talk; {word} once more leaves."]
+            asked = [f"! Type end to stop talking, or {word} again to leave."]
             self.assertEqual(self.type(word), asked)
             self.assertEqual(self.conversation.talk, Partner(FRIEND, "bob"))
             self.assertEqual(self.messages(), [])
@@ -494,13 +495,13 @@ class Words(PeopleCase):
 
     def test_help_for_a_command(self) -> None:
         lines = [
-            "* send [<user>] <friend> <message>",
+            "* send <friend> <message>",
             "* Sends one message to a friend who is online.",
             "* In short: msg",
         ]
         for line in ("help send", "? send", "?send", "help msg", "help /send"):
             self.assertEqual(self.type(line), lines)
-        own = ["* end", "* End of talking."]
+        own = ["* end", "* Ends the conversation."]
         self.assertEqual(self.type("help end"), own)
         asked = ["! Unknown command lsit-friend. Did you mean list-friend?"]
         self.assertEqual(self.type("help lsit-friend"), asked)
@@ -522,13 +523,11 @@ class Words(PeopleCase):
     def test_what_is_meant_all_the_same_is_asked(self) -> None:
         self.type("list-frend")
         self.assertEqual(
-            self.type("list-frend"), ["There is no command list-frend. help lists all commands."]
+            self.type("list-frend"), ["Unknown command list-frend. help lists all commands."]
         )
 
     def test_what_is_like_nothing_is_asked(self) -> None:
-        self.assertEqual(
-            self.type("xyzzy"), ["There is no command xyzzy. help lists all commands."]
-        )
+        self.assertEqual(self.type("xyzzy"), ["Unknown command xyzzy. help lists all commands."])
 
     def test_who_spoke_is_said_where_two_may_have(self) -> None:
         self.assertEqual(self.type("send cat hi"), ["cat is not your friend"])
@@ -574,7 +573,7 @@ class OtherWords(PeopleCase):
         self.assertEqual(self.paper.lines, ["water"])
         self.paper.lines.clear()
         self.result(conversation.carry_out("msg bob hello"))
-        self.assertEqual(self.paper.lines, ["There is no command msg. help lists all commands."])
+        self.assertEqual(self.paper.lines, ["Unknown command msg. help lists all commands."])
 
     def test_also_before_it_is_known(self) -> None:
         info = {"usage": "friends <what>", "server": "login", "rest": False, "harmless": True}

@@ -142,6 +142,7 @@ class LastTests(SynchronousTestCase):
         keep("a:1", "ann", "4-x-y")
         self.assertEqual(kept(), {"ann": "4-x-y", "änn\udcff": "3-x-y"})
         self.assertEqual(kept("b:1"), {"ann": "2-x-y"})
+        self.assertEqual([kept(each).last_name for each in ("a:1", "c:1")], ["ann", ""])
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.assertEqual([each.name for each in self.path.parent.iterdir()], [self.path.name])
         for number in range(process.MOST_DEVICES):
@@ -179,6 +180,9 @@ class LastTests(SynchronousTestCase):
             ("--tls --ca /x", LastServer("bbs.example.org", 4000, True, "/x")),
             ("localhost", LastServer("localhost", 22222)),
             ("[::1] 7", LastServer("::1", 7)),
+            ("localhost:7", LastServer("localhost", 7)),
+            ("[::1]:7", LastServer("::1", 7)),
+            ("::1", LastServer("::1", 22222)),
             ("--tls localhost", LastServer("localhost", 22222, True)),
         ):
             options: argparse.Namespace = client.parser(BOARD).parse_args(line.split())

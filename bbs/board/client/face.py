@@ -244,11 +244,7 @@ POST_LINES = (
 face = Presentation(
     done=DONE,
     failures=FAILURES,
-    next_steps=(
-        "invite NAME asks somebody to be your friend.",
-        "talk NAME begins a conversation with a friend.",
-        "help lists all commands.",
-    ),
+    next_steps=("invite NAME", "talk NAME", "help"),
     help={
         "invite": "Asks somebody to be your friend.",
         "list-invite": "Lists the people who have invited you, the oldest invitation first.",
@@ -290,6 +286,32 @@ face = Presentation(
         "kick": "Removes a member from a group that you own.",
         "give-group": "Makes a member the owner of a group that you own.",
         "delete-group": "Deletes a group that you own, with its posts.",
+    },
+    groups={
+        "People": (
+            "invite",
+            "list-invite",
+            "accept-invite",
+            "decline-invite",
+            "decline-all",
+            "list-friend",
+            "who",
+            "unfriend",
+            "block",
+            "unblock",
+            "list-block",
+        ),
+        "Messages": ("send", "history"),
+        "Posts": ("post", "receive-post"),
+        "Groups": (
+            "create-group",
+            "join-group",
+            "leave-group",
+            "list-group",
+            "list-joined",
+            "list-member",
+            "send-group",
+        ),
     },
     # As irssi and other chats, and Unix, call them.
     aliases={"msg": "send", "friends": "list-friend", "w": "who"},
@@ -337,6 +359,7 @@ face = Presentation(
             choices="friend",
             history="history",
             line="<<<{sender}->{to}: {text}>>>",
+            presence="who",
         ),
         Talk(
             "group",

@@ -280,8 +280,9 @@ class Keyboard:
     def _enter(self, line: EditBuffer) -> None:
         if self._screen.display.edits:
             self._screen.draw()
-        self._screen.display.entered()
         overlong, text = line.overlong, line.take()
+        if self._hides or overlong or not self._session.show_own(text):
+            self._screen.display.entered()
         if overlong:
             return
         if self._hides:

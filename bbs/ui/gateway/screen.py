@@ -35,8 +35,9 @@ from bbs.ui.output import (
     marked_for_people,
     message_entry,
     reply_entries,
+    table_edge,
     visible,
-    waiting_line,
+    waiting_words,
     wrapped_text,
 )
 
@@ -186,7 +187,7 @@ def prompt_text(host: str, conversation: Conversation | None, at_work: bool) -> 
         return "" if at_work else f"{host}> "
     if at_work:
         waiting = conversation.status.waiting
-        return f"{waiting_line(waiting)} " if waiting else ""
+        return f"{waiting_words(waiting).capitalize()}. " if waiting else ""
     user = host if conversation.current is None else visible(conversation.current)
     talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
     return f"{user}>{talk}"
@@ -195,12 +196,17 @@ def prompt_text(host: str, conversation: Conversation | None, at_work: bool) -> 
 class IGatewaySession(Interface):
     """A session at the gateway, for its screen and its keyboard."""
 
+    is_pipe: bool = Attribute("Whether the peer is a plain pipe, into which a program may write.")
     is_busy: bool = Attribute("Whether a line is being carried out.")
     talks: bool = Attribute("Whether a line that is entered now is a message (without a slash).")
     queued: int = Attribute("How many lines wait behind the one that is carried out.")
 
     def prompt() -> tuple[str, EditBuffer | None]:
         """The prompt, and the line being typed."""
+
+    def show_own(line: str) -> bool:
+        """Show a line that was entered as a message, if it goes to the partner at once and its row
+        can be drawn again; returns whether it does."""
 
     def hold_lines() -> None:
         """Hold lines back while there are pages to show."""
@@ -336,6 +342,12 @@ class GatewayScreen:
         if for_you and self.rings:
             self.display.ring()
 
+    def own(self, user: str, message: ChatMessage) -> None:
+        """Show what `user` says in a talk now, in place of the row in which it was typed."""
+        entry = message_entry(message, user, in_talk=True)
+        stamp = self._times.now() if self.stamps else Stamp()
+        self.show("\n".join(self._with_time(stamp, entry)))
+
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         lines = [OLDER] if older else []
         for each in messages:
@@ -351,7 +363,7 @@ class GatewayScreen:
         self.show("\n".join(lines))
 
     def notice(self, text: str) -> None:
-        lines = (self.display.wrapped(each) for each in text.split("\n"))
+        lines = (self.display.wrapped(each, table_edge(each)) for each in text.split("\n"))
         self._page([row for each in lines for row in each.split("\n")])
 
     def problem(self, text: str) -> None:
@@ -371,6 +383,10 @@ class GatewayScreen:
 
     def changed(self) -> None:
         self._session.changed()
+
+    @property
+    def for_programs(self) -> bool:
+        return self._session.is_pipe
 
     @property
     def _presentation(self) -> Presentation:

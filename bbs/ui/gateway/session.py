@@ -30,6 +30,7 @@ from bbs.core.values import UNITS, Rate
 from bbs.limits.rate_limits import Buckets
 from bbs.protocols.presentation import Presentation
 from bbs.protocols.telnet import TelnetCommand
+from bbs.ui.chat import is_said, own_message, said_text
 from bbs.ui.completion import Completion, completions
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.editor import EditBuffer
@@ -37,7 +38,7 @@ from bbs.ui.gateway.keyboard import Answer, InputLine, InputQueue, Keyboard
 from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, PeerKind, named
 from bbs.ui.gateway.screen import PROMPT, GatewayScreen, IGatewaySession, LineDisplay, prompt_text
 from bbs.ui.interfaces import BuiltinCommand, PromptCancelled, UsageError
-from bbs.ui.output import Timestamps, waiting_line
+from bbs.ui.output import Timestamps, waiting_words
 from bbs.ui.prompts import TOO_SOON, count_questions
 from bbs.ui.unsent import unsent_lines
 
@@ -66,9 +67,9 @@ def gateway_commands(
         screen.notice(f"Bell: {'on' if screen.rings else 'off'}")
 
     commands = (
-        BuiltinCommand("encoding utf-8|big5", "how your terminal's characters are sent", encoding),
-        BuiltinCommand("times [on|off]", "whether each message has its time", times),
-        BuiltinCommand("bell [on|off]", "whether it rings when you are written to, or named", bell),
+        BuiltinCommand("encoding utf-8|big5", "Sets how your terminal sends characters.", encoding),
+        BuiltinCommand("times [on|off]", "Shows the time of each message, or not.", times),
+        BuiltinCommand("bell [on|off]", "Rings when somebody writes to you, or not.", bell),
     )
     return {each.name: each for each in commands}
 
@@ -421,13 +422,17 @@ class GatewaySession:
             return await self._running
         except Exception:
             self._log.failure("a line was not carried out")
-            self._screen.show("That did not work, for a reason that the gateway's log has.")
+            self._screen.show("That did not work. The gateway's log has the reason.")
         finally:
             self._running = None
             self._unanswered = 0
             self._keyboard.line_is_over()
             self._screen.draw_soon()
         return True
+
+    @property
+    def is_pipe(self) -> bool:
+        return self.peer.kind is PeerKind.PIPE
 
     @property
     def talks(self) -> bool:
@@ -438,6 +443,16 @@ class GatewaySession:
     @property
     def queued(self) -> int:
         return sum(not isinstance(line, Answer) for line in self.lines)
+
+    def show_own(self, line: str) -> bool:
+        conversation = self._conversation
+        if conversation is None or not (self.talks and is_said(line) and self._display.edits):
+            return False
+        user, talk = conversation.current, conversation.talk
+        if user is None or talk is None:
+            return False
+        self._screen.own(user, own_message(user, talk, said_text(line)))
+        return True
 
     def give_up(self) -> None:
         dropped = self.lines.clear()  # First, as the next would be carried out otherwise.
@@ -561,5 +576,5 @@ class GatewaySession:
             return
         waiting = self._conversation.status.waiting
         if waiting and not self._display.edits:
-            self._screen.show(waiting_line(waiting))
+            self._screen.show(f"{waiting_words(waiting).capitalize()}.")
         self._screen.draw_soon()

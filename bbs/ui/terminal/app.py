@@ -1,13 +1,13 @@
 """The app of one person at a terminal: a `Conversation`, shown above the input line.
 
-The prompt says who speaks, where, and what is unread:
+The prompt says who speaks. The line below says who is there, what is unread, and what helps:
 
-    127.0.0.1:22222, no user>
-    ann, waiting for a server: place 3, about 24 s>
-    ann@127.0.0.1:22223 [bob 2, #chess 1]>
-    ann→#chess>
+    ann> good morning
+    bob here · new: carol 2, #chess 1 · PgUp history · /help
 
-It is shorter in a narrow terminal, to leave room for typing.
+A terminal without room for that line has it in the prompt, as far as it fits:
+
+    ann→bob [carol 2, #chess 1]>
 """
 
 from __future__ import annotations
@@ -29,11 +29,18 @@ from bbs.client.errors import ClientError
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
-from bbs.ui.chat import Partner, history_command, is_said, partner_of
+from bbs.ui.chat import (
+    Partner,
+    history_command,
+    is_said,
+    own_message,
+    partner_of,
+    said_text,
+)
 from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import IScreen, PromptCancelled
-from bbs.ui.output import OLDER, visible
+from bbs.ui.output import OLDER, visible, waiting_words
 from bbs.ui.prompts import HOW_TO_END, TOO_SOON, changes_password, count_questions
 from bbs.ui.terminal import theme
 from bbs.ui.terminal.interfaces import (
@@ -56,12 +63,13 @@ from bbs.ui.wording import problem_words
 class QueuedLine:
     """A line that was entered. `as_text`: in a talk it is a message, whatever it begins with.
     `questions` counts the passwords that it will ask for and that are not entered yet; `answers`
-    are those that were entered early."""
+    are those that were entered early. `said`: it is a message to the partner of the talk."""
 
     text: str
     as_text: bool = False
     questions: int = 0
     answers: deque[str] = field(default_factory=deque)
+    said: bool = False
 
 
 class LineQueue:
@@ -131,7 +139,6 @@ class LineQueue:
 class PromptState:
     """The content of a prompt; `elsewhere` counts the unread messages of other users here."""
 
-    login_server: Address
     user: str | None = None
     talk: Partner | None = None
     status: Status = field(default_factory=Status)
@@ -142,53 +149,70 @@ class PromptState:
 ROOM = 30  # columns left for typing; half of the columns if there are fewer than twice as many
 
 
-def prompt_text(state: PromptState, columns: int) -> str:
-    """The longest prompt that fits; a name that is too long is cut."""
+def prompt_text(state: PromptState, columns: int, has_hint: bool = False) -> str:
+    """The longest prompt that fits; a name that is too long is cut. `has_hint`: `hint_text` says
+    the rest below it."""
     room = max(1, columns // 2, columns - ROOM)
-    for text in _from_long_to_short(state):
+    for text in [_user(state)] if has_hint else _from_long_to_short(state):
         if width(text) + 2 <= room:
             return f"{text}> "
-    return f"{_cut(_speaker(state), room - 2)}> "
+    return f"{_cut(_user(state) if has_hint else _speaker(state), room - 2)}> "
+
+
+def hint_text(state: PromptState, presence: str = "", begins: str = "") -> str:
+    """What the line below the prompt says while no command is typed: who is there (`presence`, the
+    partner's, in one word), what is unread, and what helps; `begins` begins a talk."""
+    talk, listed = state.talk, _unread(state)
+    is_new = state.user is not None and state.status.server is None
+    parts = [_trouble(state.status) or ("connecting" if is_new else "")]
+    if talk is not None and not talk.talk.room and presence:
+        parts.append(f"{visible(talk.name)} {visible(presence)}")
+    elif talk is not None:
+        parts.append(f"{'in' if talk.talk.room else 'to'} {partner_name(talk)}")
+    parts.append(f"new: {listed}" if listed else "")
+    if talk is not None:
+        parts += ["PgUp history" if talk.talk.history else "", "/help"]
+    elif state.user is None:
+        parts += ["login NAME", "register NAME", "help"]
+    else:
+        parts += [begins, "help"]
+    return " · ".join(filter(None, parts))
 
 
 def partner_name(talk: Partner) -> str:
     return f"{'#' if talk.talk.room else ''}{visible(talk.name)}"
 
 
+def _unread(state: PromptState) -> str:
+    counts = [f"{partner_name(talk)} {count}" for talk, count in state.unread.items()]
+    return ", ".join([*counts, *([f"others {state.elsewhere}"] if state.elsewhere else [])])
+
+
 def _from_long_to_short(state: PromptState) -> Iterator[str]:
-    speaker, trouble, unread = _speaker(state), _trouble(state.status), state.unread
-    counts = [f"{partner_name(talk)} {count}" for talk, count in unread.items()]
-    others = [f"others {state.elsewhere}"] if state.elsewhere else []
-    listed = ", ".join([*counts, *others])
-    total = sum(unread.values()) + state.elsewhere
-    long = f" [{listed}]" if listed else ""
-    short = f" [{total}]" if total else ""
-    if state.user is None and not trouble:
-        yield f"{state.login_server}, no user{long}"
-        yield f"no user{short}"
-    elif trouble:
-        yield f"{speaker}, {trouble}{long}"
+    speaker, trouble, listed = _speaker(state), _trouble(state.status), _unread(state)
+    total = sum(state.unread.values()) + state.elsewhere
+    if trouble:
+        yield f"{speaker}, {trouble} [{listed}]" if listed else f"{speaker}, {trouble}"
         yield f"{speaker}, {trouble}"
         yield f"{speaker}, {trouble.partition(',')[0]}"
         yield f"{speaker}, {trouble.partition(' ')[0]}"
-    elif state.talk is None and state.status.server is not None:
-        yield f"{speaker}@{state.status.server}{long}"
-    yield f"{speaker}{long}"
-    yield f"{speaker}{short}"
+    yield f"{speaker} [{listed}]" if listed else speaker
+    yield f"{speaker} [{total}]" if total else speaker
     yield speaker
 
 
+def _user(state: PromptState) -> str:
+    return "" if state.user is None else visible(state.user)
+
+
 def _speaker(state: PromptState) -> str:
-    user = "no user" if state.user is None else visible(state.user)
-    return f"{user}→{partner_name(state.talk)}" if state.talk else user
+    return f"{_user(state)}→{partner_name(state.talk)}" if state.talk else _user(state)
 
 
 def _trouble(status: Status) -> str:
-    if status.waiting is None:
-        return "server lost" if status.lost else ""
-    seconds = status.waiting.seconds
-    estimate = "" if seconds is None else f", about {seconds:.0f} s"
-    return f"waiting for a server: place {status.waiting.position}{estimate}"
+    if status.waiting is not None:
+        return waiting_words(status.waiting)
+    return "reconnecting" if status.lost else ""
 
 
 def _cut(text: str, room: int) -> str:
@@ -197,7 +221,13 @@ def _cut(text: str, room: int) -> str:
     return f"{text}…" if room > 0 else ""
 
 
-GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
+GREETING = """\
+Connected to {}.
+login NAME to log in, register NAME to make an account; help lists all commands."""
+
+GREETING_AGAIN = """\
+Connected to {}.
+login to log in as {}, login NAME as somebody else; help lists all commands."""
 
 OLDER_BY_KEY = "(older ones: Page Up)"
 
@@ -222,7 +252,7 @@ class _Question:
 class TerminalApp:
     """One person's app, with `theme` as its look. `_password` answers password prompts, if it is
     not None. `attention` is the signal of a message for the person, and `pager` the person's own,
-    for long lists."""
+    for long lists. `last_name` is the user whom `login` alone means."""
 
     _clock: IReactorTime
     _client: ServiceClient
@@ -233,6 +263,8 @@ class TerminalApp:
     theme: Theme
     attention: Attention = Attention.HIGHLIGHT
     pager: IPager | None = None
+    last_name: str = ""
+    for_programs: bool = field(default=False, init=False)
     _past: tuple[str, Partner] | None = None
     _looks_back: bool = False
     _question: _Question | None = None  # its answer is typed hidden
@@ -253,7 +285,8 @@ class TerminalApp:
         """Run until the person ends it; `Unreachable` if there is no service at the start."""
         self._connecting = self._client.connect()
         await self._connecting
-        self.notice(GREETING.format(self._login_server))
+        host, name = visible(self._login_server.host), visible(self.last_name)
+        self.notice(GREETING_AGAIN.format(host, name) if name else GREETING.format(host))
         self._scrollback.flush()
         with self._editor.raw():
             try:
@@ -289,8 +322,21 @@ class TerminalApp:
                 return self.conversation.drop(texts)
             self._line_question = None
             return question.answer.callback(text)
+        if self.last_name and self.is_command(text) and text.strip(" /") == "login":
+            text = f"/login {self.last_name}"
+            texts = [text]
         pasted = len(texts) > 1
-        self.queue.add(QueuedLine(each, pasted, self._questions(each, pasted)) for each in texts)
+        self.queue.add(
+            QueuedLine(
+                each, pasted, self._questions(each, pasted), said=self._goes_to_partner(each)
+            )
+            for each in texts
+        )
+
+    def _goes_to_partner(self, line: str) -> bool:
+        """Whether a line that is entered now is a message, and all lines before it are."""
+        talk = self.conversation.talk
+        return talk is not None and is_said(line) and all(each.said for each in self.queue.lines)
 
     def _questions(self, text: str, as_text: bool) -> int:
         said = self.conversation.talk is not None and (as_text or not self.is_command(text))
@@ -366,17 +412,30 @@ class TerminalApp:
 
     # ITerminalApp
 
-    def prompt(self, columns: int) -> str:
+    def prompt(self, columns: int, has_hint: bool) -> str:
         if self._line_question is not None:
             return self._line_question.prompt
-        conversation = self.conversation
-        user, talk, status = conversation.current, conversation.talk, conversation.status
-        unread, elsewhere = conversation.unread, conversation.unread_elsewhere
-        state = PromptState(self._login_server, user, talk, status, unread, elsewhere)
-        return prompt_text(state, columns)
+        return prompt_text(self._state(), columns, has_hint)
 
     def hint(self, line: str) -> str:
-        return "" if self._line_question else hint(self.conversation, line)
+        if self._line_question is not None:
+            return ""
+        talks = self._client.vocabulary.presentation.open_talks
+        begins = "talk NAME" if any(each.choices for each in talks) else "talk" if talks else ""
+        usual = hint_text(self._state(), self.conversation.presence, begins)
+        return hint(self.conversation, line) or usual
+
+    def _state(self) -> PromptState:
+        conversation = self.conversation
+        user, talk, status = conversation.current, conversation.talk, conversation.status
+        return PromptState(user, talk, status, conversation.unread, conversation.unread_elsewhere)
+
+    def show_own(self, line: str) -> bool:
+        user, talk = self.conversation.current, self.conversation.talk
+        if user is None or talk is None or "\n" in line or not self._goes_to_partner(line):
+            return False
+        self._scrollback.add(self.theme.own(user, own_message(user, talk, said_text(line))))
+        return True
 
     def completions(self, line: str) -> Sequence[Completion]:
         return () if self._line_question else completions(self.conversation, line)
@@ -477,10 +536,10 @@ class TerminalApp:
         past = (user, talk) if user is not None and talk is not None else self._past
         if past is None or past[0] not in self.conversation.users:
             history = history_command(self._client.vocabulary)
-            ways = f" before talk NAME, or {visible(history)} NAME" if history else ""
-            self.notice(f"There is nothing to read back in{ways}.")
+            ways = f" Try: talk NAME, or {visible(history)} NAME" if history else ""
+            self.notice(f"There is nothing to read back yet.{ways}")
         elif not past[1].talk.history:
-            self.notice("There is nothing to read back in.")
+            self.notice("The service keeps nothing to read back.")
         elif not self._looks_back:
             self._looks_back = True
             Deferred.fromCoroutine(self._look_back(*past))

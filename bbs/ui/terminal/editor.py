@@ -137,7 +137,7 @@ class LineEditor:
             completer=_Completer(app),
             complete_while_typing=Condition(lambda: app.is_command(self._before_cursor())),
             multiline=False,
-            accept_handler=_accept,
+            accept_handler=self._accept,
         )
         self._password = _Line(
             name=DEFAULT_BUFFER, history=DummyHistory(), multiline=False, accept_handler=_accept
@@ -145,7 +145,7 @@ class LineEditor:
         search = SearchToolbar()
 
         def prompt() -> str:
-            return app.prompt(self.size().columns)
+            return app.prompt(self.size().columns, _has_room(self.size()))
 
         line = _line_window(self._line, prompt, Sanitizer(), search.control)
         self._lines = self._prompt(line, search, lambda: app.hint(self._before_cursor()), keys)
@@ -240,8 +240,7 @@ class LineEditor:
 
         @Condition
         def has_room() -> bool:
-            size = get_app().output.get_size()
-            return size.columns >= FEW_COLUMNS and size.rows >= FEW_ROWS
+            return _has_room(get_app().output.get_size())
 
         hints = Window(FormattedTextControl(below), height=1, dont_extend_height=True)
         help = HSplit([CompletionsToolbar(), hints])
@@ -290,8 +289,18 @@ class LineEditor:
             self._task.cancel()
         return True
 
+    def _accept(self, buffer: Buffer) -> bool:
+        # A message is shown above, with its time.
+        self._lines.erase_when_done = self._app.show_own(buffer.text)
+        return _accept(buffer)
+
     def _before_cursor(self) -> str:
         return self._line.document.text_before_cursor
+
+
+def _has_room(size: Size) -> bool:
+    """Whether a window has room for hints."""
+    return size.columns >= FEW_COLUMNS and size.rows >= FEW_ROWS
 
 
 def _line_window(
@@ -392,7 +401,7 @@ class PlainEditor:
         return self._terminal.interruptible()
 
     def line(self) -> Deferred[str]:
-        return self._ask(lambda: self._app.prompt(PLAIN_COLUMNS))
+        return self._ask(lambda: self._app.prompt(PLAIN_COLUMNS, has_hint=False))
 
     def password(self, prompt: Callable[[], str]) -> Deferred[str]:
         self._terminal.echo(False)

@@ -67,11 +67,16 @@ class ITerminalApp(ILineOwner, IHistoryOwner):
 
     queue: LineQueue = Attribute("The lines that were entered.")
 
-    def prompt(columns: int) -> str:
-        """The text before the line, for a terminal of this width."""
+    def prompt(columns: int, has_hint: bool) -> str:
+        """The text before the line, for a terminal of this width, with the `hint` or without."""
 
     def hint(line: str) -> str:
-        """The usage of the command that the text before the cursor begins with."""
+        """The line below: the usage of the command that the text before the cursor begins with,
+        else who is there and what helps."""
+
+    def show_own(line: str) -> bool:
+        """Show a line that was entered as a message, if it goes to the partner at once; returns
+        whether it does, so that it leaves the prompt."""
 
     def completions(line: str) -> Sequence[Completion]:
         """The completions of the text before the cursor."""

@@ -1,8 +1,11 @@
 """The keys of the line being typed: Enter, Ctrl-C, Ctrl-D and paste.
 
 A server takes lines of 64 KiB (`limits.max_line`), with a token and two names besides the text.
-Several pasted lines are sent one after the other at Enter, as in a shell. Text that is too long for
-a line is refused as a whole, because nobody wants to send half of it.
+Text that is too long for a line is refused as a whole, because nobody wants to send half of it.
+
+A message may have several lines: Alt-Enter ends one of them, and lines that are pasted in a talk
+are one message. Elsewhere pasted lines are commands, which are carried out one after the other if
+the person presses Enter again.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.keys import Keys
 
 from bbs.ui.interfaces import PromptCancelled
+from bbs.ui.output import LINE_END
 from bbs.ui.prompts import CLEAR, KeyConfirmation
 from bbs.ui.terminal.interfaces import ITerminalApp
 from bbs.ui.unsent import overlong_line
@@ -40,7 +44,7 @@ KEYS: Mapping[str, Sequences] = {
 """The actions that readline lacks, and their default keys. If a person gives two of them the same
 keys, the later one counts."""
 
-FULL = "The line is full; what is typed now is left out."
+FULL = "The line is full. It takes no more."
 
 
 def line_keys(
@@ -59,6 +63,7 @@ def line_keys(
             for sequence in own[name]:
                 keys.add(*sequence, filter=in_line)(get_by_name(name))
     keys.add("enter", filter=in_line)(actions.enter)
+    keys.add("escape", "enter", filter=in_line)(actions.end_line)
     keys.add(Keys.BracketedPaste, filter=in_line)(actions.paste)
     keys.add("<any>", filter=in_line & is_full)(actions.refuse)
     for name in KEYS:
@@ -76,10 +81,23 @@ class _LineActions:
         self._confirmation = KeyConfirmation()
 
     def enter(self, event: KeyPressEvent) -> None:
-        if problem := too_much(event.current_buffer.text):
+        buffer, lines = event.current_buffer, event.current_buffer.text.split("\n")
+        text = buffer.text
+        is_message = len(lines) > 1 and self._app.context(text, as_text=True).said
+        if is_message:
+            text = LINE_END.join(lines)
+            text = f"/{text}" if text.startswith("/") else text  # no command
+        if problem := too_much(text):
             self._app.notice(problem)
+        elif len(lines) > 1 and not is_message and not self._confirmation.confirms("enter", text):
+            self._app.notice(f"Enter again carries out {lines_of(len(lines))} as commands.")
         else:
-            event.current_buffer.validate_and_handle()
+            if text != buffer.text:
+                buffer.text = text
+            buffer.validate_and_handle()
+
+    def end_line(self, event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text(LINE_END)
 
     def complete(self, event: KeyPressEvent) -> None:
         buffer = event.current_buffer

@@ -41,10 +41,12 @@ def run(
     make: Callable[[IReactor, Address], ServiceClient] = ServiceClient,
     *,
     times: bool = True,
+    name: str = "",
 ) -> str:
     """Run the client on standard input and output, and return the error; empty after success.
     `password` is for logging in without typing one. `make` creates the client, for a reactor and a
-    login server. With `times` off no times are shown, whatever the settings say."""
+    login server. With `times` off no times are shown, whatever the settings say. `name` is the user
+    who logged in last."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
@@ -66,6 +68,7 @@ def run(
         theme=Theme(client.vocabulary, time.time, times and settings.times, settings.senders),
         attention=settings.bell,
         pager=_pager(settings),
+        last_name=name,
     )
     unsent = UnsentFile(state_file(os.environ, "unsent"))
     for problem in (*problems, *unsent.take()):

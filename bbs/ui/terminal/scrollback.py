@@ -100,8 +100,8 @@ class Scrollback:
         if self._left_out:
             count, self._left_out = self._left_out, 0
             history = history_command(self._vocabulary)
-            where = f"; {visible(history)} NAME has messages" if history else ""
-            words = f"{count:,} came before these and are left out here{where}."
+            where = f" Try: {visible(history)} NAME" if history else ""
+            words = f"Earlier lines that are not shown here: {count:,}.{where}"
             notice = theme.notice(words)
             self._waiting.appendleft(notice)
             self._size += fragment_list_len(list(notice))

@@ -40,6 +40,7 @@ from bbs.ui.output import (
     event_entry,
     message_heading,
     reply_entries,
+    table_edge,
     visible,
     visible_in_line,
     visible_text,
@@ -93,10 +94,10 @@ class Sanitizer(Processor):
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         typed = explode_text_fragments(transformation_input.fragments)
         looks = [visible_in_line(fragment[1]) for fragment in typed]
-        if all(len(look) == 1 for look in looks):
+        if all(look == fragment[1] for look, fragment in zip(looks, typed, strict=True)):
             return Transformation(transformation_input.fragments)
         fragments: StyleAndTextTuples = [
-            (fragment[0] if len(look) == 1 else f"{fragment[0]} class:escape", look)
+            (fragment[0] if look == fragment[1] else f"{fragment[0]} class:escape", look)
             for fragment, look in zip(typed, looks, strict=True)
         ]
         starts = [0, *accumulate(map(len, looks))]
@@ -164,9 +165,8 @@ class Theme:
         stamp = self._stamp(self._times.stamp(message.time))
         return [*stamp, *self._message(user, message, several, highlighted, in_talk)]
 
-    def own(self, user: str, group: str | None, text: str) -> Fragments:
-        """A line that `user` says in a talk now, in a `group` or to one person."""
-        message = ChatMessage(0, user, text, to=None if group is not None else "", group=group)
+    def own(self, user: str, message: ChatMessage) -> Fragments:
+        """A message that `user` says in a talk now."""
         return [*self._stamp(self._times.now()), *self._message(user, message)]
 
     def event(self, user: str, event: ServiceEvent, several: bool) -> Fragments:
@@ -212,7 +212,12 @@ class Theme:
 
 
 def notice(text: str) -> Fragments:
-    return [("class:notice", text)]
+    fragments: list[tuple[str, str]] = []
+    for line in text.split("\n"):
+        edge = table_edge(line)
+        term = [] if edge is None else [("class:notice", line[:edge]), EDGE]
+        fragments += [*term, ("class:notice", f"{line[edge or 0 :]}\n")]
+    return [*fragments[:-1], ("class:notice", fragments[-1][1][:-1])]
 
 
 def problem(text: str) -> Fragments:

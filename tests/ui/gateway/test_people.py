@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from bbs.storage.models import User
-from tests.ui.gateway.case import GatewayCase
+from tests.ui.gateway.case import GatewayCase, window
 
 DAY = 86400.0
 
@@ -100,7 +100,7 @@ class TalkTests(GatewayCase):
         self.pipe("login bob 1", "send ann hello")
         self.network.advance(60)
         nc = self.pipe("login ann 1")
-        self.assertIn("Logged in as ann.\n1 message came while you were away\n", nc.text)
+        self.assertIn("Success!\n1 message came while you were away\n", nc.text)
 
     def test_who(self) -> None:
         nc = self.pipe("login ann 1")
@@ -126,9 +126,42 @@ class TalkTests(GatewayCase):
         self.assertEqual(nc.text, f"\n{self.time()} ann → bob  hello\nann> ")
         self.assertNotIn("  hello", other.text)
 
+    def test_own_lines_have_their_time(self) -> None:
+        self.log_in("bob")
+        telnet = self.telnet("login ann 1", "talk bob", "hello", "//me")
+        now = self.time()
+        shown = telnet.shown()
+        self.assertEqual(shown[-3:], [f"{now} ann  hello", f"{now} ann  /me", "ann>bob>"])
+        telnet.send("/ping\r\0")
+        self.assertEqual(telnet.shown()[-3:], ["ann>bob> /ping", "Pong!", "ann>bob>"])
+
+    def test_words_stay_whole_under_the_text(self) -> None:
+        telnet = self.telnet("login ann 1")
+        telnet.send(window(40))
+        self.send("bob", "ann", "one two three four five six\u2028seven")
+        telnet.settle()
+        first = f"{self.time()} bob  "
+        blank = " " * len(first)
+        rows = [f"{first}one two three four five six", f"{blank}seven", "ann>"]
+        self.assertEqual(telnet.shown()[-3:], rows)
+        self.send("bob", "ann", "seven eight nine ten eleven twelve")
+        telnet.settle()
+        rows = [f"{first}seven eight nine ten eleven", f"{blank}twelve", "ann>"]
+        self.assertEqual(telnet.shown()[-3:], rows)
+
+    def test_with_nc_only_the_line_ends_of_the_text_end_lines(self) -> None:
+        nc = self.pipe("login ann 1")
+        nc.forget()
+        self.send("bob", "ann", f"{'one ' * 50}\u20281970")
+        nc.settle()
+        first = f"{self.time()} bob  "
+        self.assertEqual(nc.text, f"\n{first}{'one ' * 50}\n{' ' * len(first)}1970\nann> ")
+
     def test_exit_in_a_talk(self) -> None:
         nc = self.pipe("login ann 1", "talk bob", "exit")
-        self.assertTrue(nc.text.endswith("end ends the talk; exit once more leaves.\nann>bob> "))
+        self.assertTrue(
+            nc.text.endswith("Type end to stop talking, or exit again to leave.\nann>bob> ")
+        )
         self.assertFalse(nc.is_over)
         nc.send("exit\n")
         self.assertTrue(nc.is_over)

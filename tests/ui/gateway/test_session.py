@@ -20,6 +20,9 @@ LEFT, UP = "\x1b[D", "\x1b[A"
 AWAY = f"The login server {LOGIN} is away. Looking for it…"
 
 
+STEPS = "Try: invite NAME, talk NAME or help"
+
+
 class PipeTests(GatewayCase):
     def test_a_visit(self) -> None:
         nc = self.visitor()
@@ -27,9 +30,9 @@ class PipeTests(GatewayCase):
         nc.settle()
         self.assertEqual(nc.text, f"{WELCOME}\nbbs> ")
         nc.send("register eve 1\n")
-        self.assertEqual(nc.text, "Made the account eve.\nLogged in as eve.\neve> ")
+        self.assertEqual(nc.text, "Success!\nSuccess!\neve> ")
         nc.send("login eve 1\n")
-        self.assertEqual(nc.text, "Logged in as eve.\neve> ")
+        self.assertEqual(nc.text, "Success!\neve> ")
         nc.send("list-friend\n")
         self.assertEqual(nc.text, "No friends\neve> ")
         nc.send("exit\n")
@@ -39,7 +42,10 @@ class PipeTests(GatewayCase):
     def test_all_at_once(self) -> None:
         nc = self.visitor()
         nc.send("login ann 1\nlist-invite\nping\nquit\n")
-        self.assertEqual(nc.text, f"{WELCOME}\nLogged in as ann.\nNo invitations\nPong!\nBye!\n")
+        self.assertEqual(
+            nc.text,
+            f"{WELCOME}\nSuccess!\nNo invitations\nPong!\nBye!\n",
+        )
 
     def test_the_last_line_may_lack_its_end(self) -> None:
         nc = self.visitor()
@@ -52,7 +58,7 @@ class PipeTests(GatewayCase):
         nc = self.pipe("login ann")
         self.assertTrue(nc.text.endswith("(it will show) Password for ann: "))
         nc.send("1\n")
-        self.assertEqual(nc.text, "Logged in as ann.\nann> ")
+        self.assertEqual(nc.text, "Success!\nann> ")
 
     def test_an_end_instead_of_a_password(self) -> None:
         nc = self.pipe("login ann")
@@ -83,7 +89,7 @@ class PipeTests(GatewayCase):
     def test_big5_from_the_line_behind_on(self) -> None:
         nc = self.visitor()
         nc.send(b"login ann 1\nencoding big5\npost \xa4\xa4\xa4\xe5\n")
-        self.assertTrue(nc.text.endswith("Encoding: BIG5\nPosted to all your friends.\nann> "))
+        self.assertTrue(nc.text.endswith("Encoding: BIG5\nSuccess!\nann> "))
         self.assertEqual(self.posts(), [("ann", "中文")])
 
     def test_waiting_is_told_in_lines(self) -> None:
@@ -91,15 +97,13 @@ class PipeTests(GatewayCase):
         self.network.kill(APP_1)
         self.network.advance(1.0)
         nc = self.pipe("login ann 1")
-        self.assertTrue(nc.text.endswith("Waiting for an app server: position 1, about 0 s\n"))
+        self.assertTrue(nc.text.endswith("Waiting for a server: place 1, about 0 s.\n"))
         (asking,) = [each for each in self.network.links if "events" in each.requests]
         for position in (2, 1):
             asking.tell({"event": "waiting", "position": position, "seconds": None})
             nc.settle()
         self.assertTrue(
-            nc.text.endswith(
-                "Waiting for an app server: position 2\nWaiting for an app server: position 1\n"
-            )
+            nc.text.endswith("Waiting for a server: place 2.\nWaiting for a server: place 1.\n")
         )
 
     def test_a_first_line_of_any_length(self) -> None:
@@ -154,6 +158,7 @@ class TelnetTests(GatewayCase):
                 "bbs> login ann",
                 "Password for ann:",
                 "Logged in as ann.",
+                STEPS,
                 "ann> list-friend",
                 "No friends",
                 "ann>",
@@ -197,7 +202,9 @@ class TelnetTests(GatewayCase):
         telnet.send(b"login ann\r\n")
         self.assertEqual(telnet.new, b"(it will show) Password for ann: ")
         telnet.send(b"1\r\n")
-        self.assertEqual(telnet.new, b"Logged in as ann.\r\nann> ")
+        self.assertEqual(
+            telnet.new, b"Logged in as ann.\r\nTry: invite NAME, talk NAME or help\r\nann> "
+        )
 
     def test_a_message_leaves_the_line_as_it_is(self) -> None:
         self.befriend("ann", "bob")
@@ -217,7 +224,8 @@ class TelnetTests(GatewayCase):
         telnet = self.telnet()
         telnet.send("login ann 1\r\0list-friend\r\0po")
         self.assertEqual(
-            telnet.shown()[-4:], ["list-friend", "Logged in as ann.", "No friends", "ann> po"]
+            telnet.shown()[-4:],
+            ["Logged in as ann.", STEPS, "No friends", "ann> po"],
         )
 
     def test_talking(self) -> None:
@@ -231,7 +239,7 @@ class TelnetTests(GatewayCase):
 
     def test_one_user_at_a_time(self) -> None:
         telnet = self.telnet("login ann 1", "login bob 1")
-        self.assertIn("You are logged in as ann; log out first.", telnet.shown())
+        self.assertIn("You are logged in as ann. Log out first.", telnet.shown())
         telnet.send("logout\r\0")
         self.assertEqual(telnet.last(), "bbs>")
         self.assertEqual(self.online(), set())
@@ -288,7 +296,7 @@ class TelnetTests(GatewayCase):
         telnet.send("ping\r\0login bob\r\0SECRET\r\0encoding\r\0")
         answer()
         telnet.settle()
-        self.assertIn("You are logged in as ann; log out first.", telnet.shown())
+        self.assertIn("You are logged in as ann. Log out first.", telnet.shown())
         self.assertIn("Not sent: 1 hidden line", telnet.shown())
         self.assertNotIn(b"SECRET", telnet.socket.value())
         self.assertIn("Encoding: UTF-8", telnet.shown())
@@ -423,7 +431,7 @@ class GivingUpTests(GatewayCase):
         telnet.send(CTRL_C)
         self.assertEqual(telnet.last(), "ann>")
         telnet.send(CTRL_C)
-        self.assertEqual(telnet.shown()[-2:], ["exit or Ctrl-D ends.", "ann>"])
+        self.assertEqual(telnet.shown()[-2:], ["To leave, type exit or press Ctrl-D.", "ann>"])
 
     def test_nor_is_it_at_the_end(self) -> None:
         telnet = self.telnet("login ann 1")
@@ -447,11 +455,11 @@ class GivingUpTests(GatewayCase):
         (asking,) = [each for each in self.network.links if "events" in each.requests]
         asking.tell({"event": "waiting", "position": 3, "seconds": 24})
         telnet.send("pi")
-        self.assertEqual(telnet.last(), "Waiting for an app server: position 3, about 24 s pi")
+        self.assertEqual(telnet.last(), "Waiting for a server: place 3, about 24 s. pi")
         telnet.send("ng\r\0" + CTRL_C)
         self.assertEqual(
             telnet.shown()[-3:],
-            ["Given up waiting for an app server.", "Not sent: ping", "bbs>"],
+            ["Given up waiting for a server.", "Not sent: ping", "bbs>"],
         )
         self.pass_on()
         telnet.send("login ann 1\r\0")
@@ -571,7 +579,7 @@ class BadDayTests(GatewayCase):
         self.factory = self.make_factory(broken)
         with capturedLogs() as logs:
             telnet = self.telnet("ping")
-        self.assertIn("for a reason that the gateway's log has", telnet.shown()[-2])
+        self.assertIn("The gateway's log has the reason", telnet.shown()[-2])
         self.assertIn("a line was not carried out", [each["log_format"] for each in logs])
         self.flushLoggedErrors(ZeroDivisionError)
         telnet.send("encoding\r\0")
@@ -631,7 +639,7 @@ class OriginTests(GatewayCase):
     def test_who_has_no_address_is_nobody(self) -> None:
         local = self.visitor_at(UNIXAddress("/run/bbs"))
         local.send("login ann 1\n")
-        self.assertTrue(local.text.endswith("Logged in as ann.\nann> "))
+        self.assertTrue(local.text.endswith("Success!\nann> "))
         self.assertEqual(self.asked("forwarded-for"), [])
 
 
@@ -663,8 +671,10 @@ class CrowdedTests(GatewayCase):
         with capturedLogs() as logs:
             second = self.telnet("login bob 1")
             self.network.advance(1)
-        later = "bob is logged in; messages come once they can."
-        self.assertEqual(second.shown()[-4:], ["Logged in as bob.", self.WORDS, later, "bob>"])
+        later = "bob is logged in. Messages arrive as soon as they can."
+        self.assertEqual(
+            second.shown()[-4:], ["Try: invite NAME, talk NAME or help", self.WORDS, later, "bob>"]
+        )
         (told,) = (event for event in logs if "docs/telnet.md" in event.get("log_format", ""))
         self.assertIn(f"{APP_1} turns this gateway away", formatEventAsClassicLogText(told) or "")
         second.send("list-friend\r\0")

@@ -98,7 +98,7 @@ class Screen(GatewayScreen):
 class Typist:
     """A keyboard at a peer, with nobody who carries anything out."""
 
-    is_busy = talks = False
+    is_busy = talks = is_pipe = False
     queued = 0
 
     def __init__(self) -> None:
@@ -131,6 +131,9 @@ class Typist:
 
     def unread(self) -> bytes:
         return b""
+
+    def show_own(self, line: str) -> bool:
+        return False
 
     def nothing(self) -> None:
         """Nobody wants to know."""

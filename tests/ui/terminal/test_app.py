@@ -33,9 +33,11 @@ from bbs.ui.terminal.interfaces import (
 )
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme
-from tests.client.case import APP_1, LOGIN, ClientTestCase
+from tests.client.case import LOGIN, ClientTestCase
 
 PLAIN = Theme(CommandCatalog(face), lambda: 0.0, shows_times=False)
+
+STEPS = "Try: invite NAME, talk NAME or help"
 
 
 @implementer(IEditor)
@@ -166,9 +168,9 @@ class FaceCase(ClientTestCase):
 
 class FaceTests(FaceCase):
     def test_greeting(self) -> None:
-        self.assertIn(f"Connected to {LOGIN}", self.typist.printed[0])
+        self.assertIn(f"Connected to {LOGIN.host}.\n", self.typist.printed[0])
         self.assertEqual(self.typist.asked, "line")
-        self.assertEqual(self.face.prompt(80), f"{LOGIN}, no user> ")
+        self.assertEqual(self.face.prompt(80, True), "> ")
 
     def test_lines(self) -> None:
         self.assertEqual(
@@ -177,16 +179,17 @@ class FaceTests(FaceCase):
                 "Pong!",
                 "You are not logged in. Try: login NAME",
                 "Logged in as ann.",
+                STEPS,
             ],
         )
-        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+        self.assertEqual(self.face.prompt(80, True), "ann> ")
         self.assertGreater(self.typist.redrawn, 0)
         self.assertEqual(self.type("send nobody hi"), ["There is no user called nobody"])
 
     def test_a_password_comes_before_anything_else(self) -> None:
         self.type("login ann")
         self.assertEqual(self.typist.asked, "Password for ann: ")
-        self.assertEqual(self.type("1"), ["Logged in as ann."])
+        self.assertEqual(self.type("1"), ["Logged in as ann.", STEPS])
         self.assertEqual(self.typist.asked, "line")
 
     def let(self, go_on: Callable[[], None]) -> None:
@@ -220,8 +223,11 @@ class FaceTests(FaceCase):
                 "Pong!",
                 "Made the account eve.",
                 "Logged in as eve.",
+                STEPS,
                 "Logged in as ann.",
+                STEPS,
                 "Logged in as eve.",
+                STEPS,
             ],
         )
         self.assertEqual(self.face.conversation.users, ("eve", "ann"))
@@ -286,9 +292,81 @@ class FaceTests(FaceCase):
     def test_lines_pasted_in_a_talk_are_messages(self) -> None:
         self.type("login ann 1", "talk bob", "end\n/ping\nlogin bob")
         self.assertEqual(self.typist.asked, "line")
-        self.assertEqual(self.face.prompt(80), "ann→bob> ")
+        self.assertEqual(self.face.prompt(80, False), "ann→bob> ")
         self.type("end")
-        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+        self.assertEqual(self.face.prompt(80, True), "ann> ")
+
+    def test_a_line_to_the_partner_is_shown_as_it_is_sent(self) -> None:
+        self.type("login ann 1", "talk bob")
+        self.typist.printed.clear()
+        self.assertTrue(self.face.show_own("//hello"))
+        for line in ("end", "/ping", "exit", "?", ""):
+            self.assertFalse(self.face.show_own(line), line)
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed, ["ann  /hello"])
+
+    def test_a_line_behind_a_command_is_not(self) -> None:
+        """The command may end the talk."""
+        self.type("login ann 1", "talk bob")
+        let_go = self.hold("ping")
+        self.type("/ping")
+        self.assertFalse(self.face.show_own("hello"))
+        self.let(let_go)
+        let_go = self.hold("send")
+        self.type("hello")
+        self.assertTrue(self.face.show_own("hello"), "behind another message")
+        self.let(let_go)
+        self.assertTrue(self.face.show_own("hello"))
+
+    def test_a_message_of_several_lines(self) -> None:
+        self.log_in("bob")
+        self.type("login ann 1", "talk bob")
+        self.type("one\u2028two")
+        self.assertEqual([text for *_, text in self.messages()], ["one\u2028two"])
+
+    def test_the_last_name_is_meant_by_login(self) -> None:
+        self.face.last_name = "ann"
+        self.type("login")
+        self.assertEqual(self.typist.asked, "Password for ann: ")
+        self.assertEqual(self.type("1")[0], "Logged in as ann.")
+        self.type("talk bob", "login")
+        self.assertEqual(self.typist.asked, "line", "it is a message there")
+
+    def test_the_greeting_names_the_last_user(self) -> None:
+        face = TerminalApp(
+            self.clock, self.client, LOGIN, self.sit_down, theme=PLAIN, last_name="a\x07n"
+        )
+        running = Deferred.fromCoroutine(face.run())
+        self.network.flush()
+        self.assertIn("\nlogin to log in as a\\x07n,", self.typist.printed[0])
+        face.leave()
+        self.successResultOf(running)
+
+    def test_the_line_below(self) -> None:
+        self.assertEqual(self.face.hint(""), "login NAME · register NAME · help")
+        self.type("login ann 1")
+        self.assertEqual(self.face.hint(""), "talk NAME · help")
+        self.assertEqual(self.face.hint("send b"), "send <friend> <message>")
+        self.type("talk bob")
+        self.assertEqual(self.face.hint(""), "bob offline · PgUp history · /help")
+        self.send("bob", "ann", "hi")
+        self.network.advance(0.1)
+        self.assertEqual(self.face.hint("hel"), "bob here · PgUp history · /help")
+        self.assertEqual(self.face.hint("/pos"), "bob here · PgUp history · /help")
+        self.network.advance(400)
+        self.assertEqual(self.face.hint(""), "to bob · PgUp history · /help")
+        self.type("are you there?")
+        self.assertEqual(self.face.hint(""), "bob offline · PgUp history · /help")
+        self.assertEqual(len(self.asked("who")), 2)
+        self.type("hello?")
+        self.assertEqual(len(self.asked("who")), 2, "asked at most once a minute")
+
+    def test_who_is_there_by_the_state(self) -> None:
+        self.type("login ann 1")
+        friend = {"id": "bob", "online": True, "last": None, "state": "away\x1b"}
+        self.answer("who", {"status": 0, "friend": [friend]})
+        self.type("talk bob")
+        self.assertEqual(self.face.hint(""), "bob away\\x1b · PgUp history · /help")
 
     def test_a_password_that_is_not_said(self) -> None:
         self.assertEqual(self.type("login ann", PromptCancelled()), ["Given up."])
@@ -359,14 +437,14 @@ class FaceTests(FaceCase):
         self.send_group("eve", "go", "hi")
         self.network.advance(0.1)
         self.assertEqual(self.typist.printed[-1], "#go eve → ann  hi")
-        self.assertEqual(self.face.prompt(99), f"bob@{APP_1} [others 2]> ")
+        self.assertEqual(self.face.prompt(99, False), "bob [others 2]> ")
 
     def test_interrupted(self) -> None:
         self.type("ping")
         self.typist.printed.clear()
         self.face.interrupt()
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed, ["exit or Ctrl-D ends."])
+        self.assertEqual(self.typist.printed, ["To leave, type exit or press Ctrl-D."])
         self.hold("ping")
         self.type("ping", "list-friend", "help")
         self.face.interrupt()
@@ -436,7 +514,7 @@ class PasswordTests(FaceCase):
     password = "1"
 
     def test_nobody_is_asked(self) -> None:
-        self.assertEqual(self.type("login ann"), ["Logged in as ann."])
+        self.assertEqual(self.type("login ann"), ["Logged in as ann.", STEPS])
         self.hold("ping")
         self.type("ping", "login bob")
         self.assertEqual(self.typist.asked, "line")
@@ -495,13 +573,13 @@ class PlainTests(ClientTestCase):
         return self.written
 
     def test_it(self) -> None:
-        nobody = f"{LOGIN}, no user> "
-        self.assertTrue(self.written.endswith(f"ends.\n{nobody}"))
+        nobody = "> "
+        self.assertTrue(self.written.endswith(f"commands.\n{nobody}"))
         self.assertTrue(self.interrupts)
         self.assertEqual(self.type("ping"), f"{nobody}\nPong!\n{nobody}")
         self.assertEqual(self.type("login ann"), "Password for ann: ")
         self.assertEqual(self.echoes, [False])
-        self.assertEqual(self.type("1"), f"\n{nobody}\nLogged in as ann.\nann> ")
+        self.assertEqual(self.type("1"), f"\n{nobody}\nLogged in as ann.\n{STEPS}\nann> ")
         self.assertEqual(self.echoes, [False, True])
         self.assertEqual(self.type("exit"), "")
         self.successResultOf(self.running)

@@ -95,6 +95,7 @@ class EditorCase(SynchronousTestCase):
     columns, rows = 40, 10
     asks = False
     own_keys: Mapping[str, Sequences] = {}
+    shows_own = False
 
     def setUp(self) -> None:
         self.said: list[str] = []
@@ -110,12 +111,15 @@ class EditorCase(SynchronousTestCase):
         self.entered: list[str] = []
         """Of what the history has asked where it was typed."""
 
-    def prompt(self, columns: int) -> str:
+    def prompt(self, columns: int, has_hint: bool) -> str:
         self.drawn += 1
         return f"{self.who}> "
 
     def hint(self, line: str) -> str:
         return f"hint for {line}" if line else ""
+
+    def show_own(self, line: str) -> bool:
+        return self.shows_own
 
     def is_command(self, line: str) -> bool:
         return not line.startswith("talk")
@@ -617,7 +621,45 @@ class KeyTests(EditorCase):
             keys.send_text("\x1b[200~one\r\ntwo\r\n\x1b[201~")
             await self.until("ann> one", "two", "hint for one")
             keys.send_text("\r")
-            self.assertEqual(await line, "one\ntwo")
+            await self.until_said()
+            self.assertEqual(self.said, ["Enter again carries out 2 lines as commands."])
+            keys.send_text("x\r")
+            await self.until_said(2)
+            keys.send_text("\r")
+            self.assertEqual(await line, "one\ntwox")
+
+        self.play(scenario)
+
+    def test_lines_pasted_in_a_talk_are_one_message(self) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
+            self.talk = "bob"
+            for pasted, sent in (("end\rtwo", "end\u2028two"), ("/one\ntwo", "//one\u2028two")):
+                line = answer(editor.line())
+                keys.send_text(f"\x1b[200~{pasted}\x1b[201~\r")
+                self.assertEqual(await line, sent)
+
+        self.play(scenario)
+        self.assertEqual(self.said, [])
+
+    def test_alt_enter_ends_a_line_of_a_message(self) -> None:
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
+            line = answer(editor.line())
+            keys.send_text("one\x1b\rtwo")
+            await self.until("ann> one↵two", "hint for one")
+            keys.send_text("\r")
+            self.assertEqual(await line, "one\u2028two")
+
+        self.play(scenario)
+
+    def test_a_message_leaves_the_prompt(self) -> None:
+        self.shows_own = True
+
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
+            line = answer(editor.line())
+            keys.send_text("hello\r")
+            await line
+            editor.print([[("", "21:55 ann  hello")]])
+            await self.until("21:55 ann  hello")
 
         self.play(scenario)
 

@@ -238,12 +238,12 @@ class BackTests(ReadingCase):
     def test_there_is_nothing(self) -> None:
         self.face.look_back()
         self.network.advance(0.1)
-        words = "There is nothing to read back in before talk NAME, or history NAME."
+        words = "There is nothing to read back yet. Try: talk NAME, or history NAME"
         self.assertEqual(self.typist.printed[-1], words)
         self.type("history bob", "logout")
         self.face.look_back()
         self.network.advance(0.1)
-        words = "There is nothing to read back in before talk NAME, or history NAME."
+        words = "There is nothing to read back yet. Try: talk NAME, or history NAME"
         self.assertEqual(self.typist.printed[-1], words)
         self.assertEqual(self.typist.asked, "line")
 
@@ -257,7 +257,7 @@ class BackTests(ReadingCase):
         asked = [*self.network.requests]
         self.face.look_back()
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], "There is nothing to read back in.")
+        self.assertEqual(self.typist.printed[-1], "The service keeps nothing to read back.")
         self.assertEqual(self.network.requests, asked)
 
     def test_two_presses_are_one(self) -> None:
@@ -443,7 +443,7 @@ class ScrollbackTests(SynchronousTestCase):
         self.scrollback.flush()
         self.assertEqual(
             self.written[0],
-            "3 came before these and are left out here; history NAME has messages.",
+            "Earlier lines that are not shown here: 3. Try: history NAME",
         )
         self.assertEqual(self.written[1:], [str(number) for number in range(3, MOST_HELD + 3)])
         self.scrollback.hold()
@@ -452,14 +452,14 @@ class ScrollbackTests(SynchronousTestCase):
         self.written.clear()
         self.scrollback.release()
         self.scrollback.flush()
-        self.assertIn("1 came before these", self.written[0])
+        self.assertIn("not shown here: 1.", self.written[0])
         self.assertEqual(self.written[1:], [long] * 4)
 
     def test_so_has_what_waits_for_its_turn(self) -> None:
         long = "x" * (MOST_CHARACTERS // 4)
         self.add("a", "b", *[long] * 5)
         self.clock.pump([PAUSE] * 5)
-        self.assertIn("3 came before these", self.written[0])
+        self.assertIn("not shown here: 3.", self.written[0])
         self.assertEqual(self.written[1:], [long] * 4)
         self.add("c")
         self.clock.advance(PAUSE)

@@ -7,6 +7,7 @@ from datetime import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from prompt_toolkit.layout import BufferControl
@@ -20,10 +21,21 @@ from bbs.ui.chat import Partner
 from bbs.ui.conversation import Status
 from bbs.ui.output import visible_in_line
 from bbs.ui.terminal import theme
-from bbs.ui.terminal.app import PromptState, prompt_text
+from bbs.ui.terminal.app import PromptState, hint_text, prompt_text
 from bbs.ui.terminal.interfaces import Fragments
 from bbs.ui.terminal.keys import MOST, pasted, too_much
-from bbs.ui.terminal.theme import PALETTE, PasswordMask, Sanitizer, Theme, sender_style, width
+from bbs.ui.terminal.theme import (
+    PALETTE,
+    PasswordMask,
+    Sanitizer,
+    Theme,
+    as_text,
+    notice,
+    rows,
+    sender_style,
+    width,
+    wrapped,
+)
 from tests.ui.test_conversation import FRIEND, GROUP
 
 LOGIN = Address("127.0.0.1", 22222)
@@ -174,7 +186,7 @@ class LooksTests(SynchronousTestCase):
             self.assertEqual({style for style, words, *_ in said if "the end" in words}, styles)
 
     def test_own_words(self) -> None:
-        self.assertEqual(theme.notice("a\nb"), [("class:notice", "a\nb")])
+        self.assertEqual(theme.notice("a\nb"), [("class:notice", "a\n"), ("class:notice", "b")])
         self.assertEqual(theme.problem("a"), [("class:problem", "a")])
 
 
@@ -187,30 +199,27 @@ class PromptTests(SynchronousTestCase):
             self.assertEqual(prompt_text(situation, columns), expected)
 
     def test_nobody(self) -> None:
-        self.assertPrompts(
-            PromptState(LOGIN), (80, "127.0.0.1:22222, no user> "), (40, "no user> "), (3, "> ")
-        )
+        self.assertPrompts(PromptState(), (80, "> "), (3, "> "))
 
     def test_unread(self) -> None:
-        situation = PromptState(LOGIN, "ann", None, Status(APP), {BOB: 2, CHESS: 1}, 4)
+        situation = PromptState("ann", None, Status(APP), {BOB: 2, CHESS: 1}, 4)
         self.assertPrompts(
             situation,
-            (80, "ann@127.0.0.1:22223 [bob 2, #chess 1, others 4]> "),
             (70, "ann [bob 2, #chess 1, others 4]> "),
             (40, "ann [7]> "),
             (12, "ann> "),
         )
 
     def test_before_it_is_known_where_one_is_served(self) -> None:
-        self.assertPrompts(PromptState(LOGIN, "ann"), (80, "ann> "))
+        self.assertPrompts(PromptState("ann"), (80, "ann> "))
 
     def test_talk(self) -> None:
         status = Status(APP)
-        self.assertPrompts(PromptState(LOGIN, "ann", BOB, status), (80, "ann→bob> "), (9, "a…> "))
-        self.assertPrompts(PromptState(LOGIN, "ann", CHESS, status), (80, "ann→#chess> "))
+        self.assertPrompts(PromptState("ann", BOB, status), (80, "ann→bob> "), (9, "a…> "))
+        self.assertPrompts(PromptState("ann", CHESS, status), (80, "ann→#chess> "))
 
     def test_waiting(self) -> None:
-        waiting = PromptState(LOGIN, "ann", None, Status(waiting=Waiting(3, 24.2)))
+        waiting = PromptState("ann", None, Status(waiting=Waiting(3, 24.2)))
         self.assertPrompts(
             waiting,
             (80, "ann, waiting for a server: place 3, about 24 s> "),
@@ -218,23 +227,23 @@ class PromptTests(SynchronousTestCase):
             (30, "ann, waiting> "),
             (20, "ann> "),
         )
-        nobody = PromptState(LOGIN, None, None, Status(waiting=Waiting(1)), {BOB: 1})
-        self.assertPrompts(nobody, (99, "no user, waiting for a server: place 1 [bob 1]> "))
+        nobody = PromptState(None, None, Status(waiting=Waiting(1)), {BOB: 1})
+        self.assertPrompts(nobody, (99, ", waiting for a server: place 1 [bob 1]> "))
 
     def test_lost(self) -> None:
-        lost = PromptState(LOGIN, "ann", None, Status(lost=True))
-        self.assertPrompts(lost, (80, "ann, server lost> "), (20, "ann> "))
+        lost = PromptState("ann", None, Status(lost=True))
+        self.assertPrompts(lost, (80, "ann, reconnecting> "), (20, "ann> "))
 
     def test_long_and_wide_names_are_cut(self) -> None:
         self.assertPrompts(
-            PromptState(LOGIN, "你好世界", None, Status(APP)), (20, "你好世界> "), (18, "你好世…> ")
+            PromptState("你好世界", None, Status(APP)), (20, "你好世界> "), (18, "你好世…> ")
         )
-        self.assertPrompts(PromptState(LOGIN, "x" * 100, None, Status(APP)), (20, "xxxxxxx…> "))
-        self.assertPrompts(PromptState(LOGIN, "a\x1b", None, Status(APP)), (20, "a\\x1b> "))
+        self.assertPrompts(PromptState("x" * 100, None, Status(APP)), (20, "xxxxxxx…> "))
+        self.assertPrompts(PromptState("a\x1b", None, Status(APP)), (20, "a\\x1b> "))
 
     @given(st.text(min_size=1, max_size=30), st.integers(1, 200))
     def test_it_always_leaves_room(self, name: str, columns: int) -> None:
-        shown = prompt_text(PromptState(LOGIN, name, BOB, Status(APP), {BOB: 3}), columns)
+        shown = prompt_text(PromptState(name, BOB, Status(APP), {BOB: 3}), columns)
         self.assertLessEqual(width(shown), max(2, columns // 2, columns - 30))
         self.assertTrue(shown.endswith("> "))
 
@@ -298,3 +307,57 @@ class LineTests(SynchronousTestCase):
         shown, places = self.shown("secret", PasswordMask())
         self.assertEqual(shown, "")
         self.assertEqual((places.source_to_display(6), places.display_to_source(3)), (0, 0))
+
+
+class HintTests(SynchronousTestCase):
+    def test_who_is_there_and_what_helps(self) -> None:
+        served = Status(APP)
+        for state, presence, begins, shown in (
+            (PromptState(), "", "", "login NAME · register NAME · help"),
+            (PromptState("ann", None, served), "", "talk", "talk · help"),
+            (PromptState("ann"), "", "talk", "connecting · talk · help"),
+            (PromptState("ann", BOB, served), "here", "", "bob here · PgUp history · /help"),
+            (PromptState("ann", BOB, served), "", "", "to bob · PgUp history · /help"),
+            (PromptState("ann", CHESS, served), "here", "", "in #chess · PgUp history · /help"),
+            (
+                PromptState("ann", BOB, served, {BOB: 2, CHESS: 1}, 4),
+                "out",
+                "",
+                "bob out · new: bob 2, #chess 1, others 4 · PgUp history · /help",
+            ),
+            (PromptState("ann", None, Status(lost=True)), "", "", "reconnecting · help"),
+            (
+                PromptState(None, None, Status(waiting=Waiting(3, 24.2))),
+                "",
+                "",
+                "waiting for a server: place 3, about 24 s · login NAME · register NAME · help",
+            ),
+        ):
+            self.assertEqual(hint_text(state, presence, begins), shown)
+
+    def test_the_prompt_above_it_names_the_user_alone(self) -> None:
+        state = PromptState("ann", BOB, Status(APP), {CHESS: 1})
+        self.assertEqual(prompt_text(state, 80, has_hint=True), "ann> ")
+        self.assertEqual(prompt_text(state, 80), "ann→bob [#chess 1]> ")
+
+
+class WrappedTests(SynchronousTestCase):
+    def rows(self, line: Fragments, columns: int) -> list[str]:
+        return [text(row) for row in wrapped(line, columns)]
+
+    def test_under_the_text(self) -> None:
+        message = ChatMessage(1, "bob", "one two\u2028three", to="ann", time=local(2026, 11, 26))
+        line = Theme(CommandCatalog(face), lambda: TODAY).message("ann", message, False)
+        self.assertEqual(self.rows(line, 25), ["14:03 bob  one two", f"{' ' * 11}three"])
+        self.assertEqual(as_text(line), f"14:03 bob  one two\n{' ' * 11}three")
+        styles = [fragment[0] for fragment in wrapped(line, 25)[0]]
+        self.assertEqual(styles[:2], ["class:time", sender_style("bob")])
+
+    def test_help_under_its_sentence(self) -> None:
+        line = notice("  end        Ends the conversation.")
+        self.assertEqual(self.rows(line, 30), ["  end        Ends the", f"{' ' * 13}conversation."])
+
+    def test_rows_are_counted(self) -> None:
+        self.assertEqual(rows([("", "one two three")], Size(24, 8)), 2)
+        self.assertEqual(rows([("", "x" * 20)], Size(24, 8)), 3)
+        self.assertEqual(rows([], Size(24, 8)), 1)

@@ -81,7 +81,7 @@ class MoreTests(WindowCase):
             keys.send_text("\x1b[200~post one\rpost two\r\x1b[201~")
             self.assertEqual(await more, More.LEAVE)
             line = told(editor.line())
-            keys.send_text("\r")
+            keys.send_text("\r\r")
             self.assertEqual(await line, "post one\npost two")
 
         self.play(scenario)

@@ -61,7 +61,7 @@ class Warnings(PeopleCase):
         self.join_chess("BOB", "B0B", "rob")
         for sender in ("rob", "BOB", "B0B", "BOB"):
             self.send_group(sender, "chess", "e4")
-        said = "ann: <<<{}->GROUP<chess>: e4>>>".format
+        said = "ann: #chess {} → ann  e4".format
         self.assertEqual(
             self.paper.lines,
             [
@@ -103,7 +103,7 @@ class Warnings(PeopleCase):
         let_go = self.hold("list-")
         self.type("login ann pw")
         self.send_group("BOB", "chess", "e4")
-        said = "ann: <<<BOB->GROUP<chess>: e4>>>"
+        said = "ann: #chess BOB → ann  e4"
         self.assertEqual(self.paper.lines[-1], said)
         let_go()
         self.network.flush()
@@ -138,7 +138,7 @@ class Warnings(PeopleCase):
         self.type("unfriend bob")
         self.paper.lines.clear()
         self.send_group("BOB", "chess", "e4")
-        self.assertEqual(self.paper.lines, ["ann: <<<BOB->GROUP<chess>: e4>>>"])
+        self.assertEqual(self.paper.lines, ["ann: #chess BOB → ann  e4"])
 
     def test_a_friend_from_now_on(self) -> None:
         self.announce("ann", {"event": "invite", "from": "Rob", "text": "…"})
@@ -154,7 +154,7 @@ class Warnings(PeopleCase):
         self.type("list-friend")
         self.paper.lines.clear()
         self.send_group("ann", "chess", "e4")
-        self.assertEqual(self.paper.lines, ["ann: <<<ann->GROUP<chess>: e4>>>"])
+        self.assertEqual(self.paper.lines, ["ann: #chess ann → ann  e4"])
 
     def test_whose_friend_it_is_where_several_are_here(self) -> None:
         self.type("login cat pw")

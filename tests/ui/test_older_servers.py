@@ -6,8 +6,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bbs.board import board
+from bbs.board.client.face import LEGACY
+from bbs.board.service import commands
 from bbs.framework import Service
 from tests.ui import test_conversation, test_people, test_script
+
+NEWER = {each.name for each in commands} - {each.name for each in (*LEGACY.first, *LEGACY.later)}
+"""Commands of the board that servers up to version 0.3.0 do not know, nor clients of them."""
 
 
 class Untold:
@@ -45,11 +50,7 @@ class Words(Untold, test_people.Words):
     """Shorter names, and what commands do."""
 
     # Newer than they are.
-    unexplained = (
-        *test_people.Words.unexplained,
-        *("decline-all", "groups", "set-topic", "close-group", "open-group"),
-        *("invite-group", "kick", "give-group", "delete-group", "mail", "set-status"),
-    )
+    unexplained = (*test_people.Words.unexplained, *NEWER)
 
 
 class Talking(Untold, test_conversation.Talking):
@@ -62,6 +63,8 @@ class Unread(Untold, test_conversation.Unread):
 
 class HelpAndHints(Untold, test_conversation.HelpAndHints):
     """How commands are used."""
+
+    newer = NEWER
 
 
 class Completing(Untold, test_conversation.Completing):

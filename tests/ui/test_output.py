@@ -500,7 +500,7 @@ class ProgramTests(ClientTestCase):
         here = {"status": 0, "message": "Success!"}
         login = here | {"app_server": {"host": APP_1.host, "port": APP_1.port}}
         first, second, usages, *others = self.members()
-        login |= {"waiting": {"invitations": 0, "messages": 0, "after": 0}}
+        login |= {"waiting": {"invitations": 0, "messages": 0, "after": 0, "posts": 0}}
         self.assertEqual((first, second), (login, login))
         self.assertIn("send <user>", str(usages["message"]))
         event = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hi"}

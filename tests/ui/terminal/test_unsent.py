@@ -91,7 +91,7 @@ class UnsentTests(FaceCase):
             self.printed(),
             [
                 "ann was logged out.",
-                "Not sent: one (Not login yet)",
+                "Not sent: one (You are not logged in. Try: login NAME)",
                 *(
                     f"Not sent: {each} (ann was logged out)"
                     for each in ("post secret", "delete", "/ping")

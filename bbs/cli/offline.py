@@ -17,12 +17,20 @@ from urllib.parse import quote
 
 import peewee
 
-from bbs.config import Configuration, load, references
+from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons import security_log
 from bbs.rules.fleet_admin import By
-from bbs.scaling.data_folder import Unusable, make_private
+from bbs.scaling.data_folder import Unusable, default_folder, make_private
 from bbs.storage import models
-from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, prepare_file, refusal
+from bbs.storage.engines import (
+    DatabaseRefused,
+    connect_to,
+    file_of,
+    is_bug,
+    prepare_file,
+    refusal,
+    without_password,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,10 +39,65 @@ ATTEMPTS = 5  # tries of a transaction that meets a deadlock, or waits for a loc
 
 
 def configuration(path: str | None, data: str | None, name: str) -> Configuration:
-    """Load the configuration (`load_config`), with the database's URL in place of a reference."""
-    config = load_config(path, data, name=name)
+    """Load the configuration of the service `name` for a command: from `path` and the environment,
+    with the database in the folder `data` of a `NAME up`.
+
+    Without either, the database is that of the `NAME up` in the working directory, or else that of
+    a login server there. The URL is there in place of a reference, and `log.security` is the
+    service's security log, if it has one on this machine.
+
+    :raises ConfigError: also if `data` and the configuration name two databases, or two are here.
+    """
+    config = load_config(path, None)
+    if config.sources["database.url"] == "default":
+        folder = data if data is not None else _find_folder(config, name)
+        config = load_config(path, folder, name=name)
+    elif data is not None:
+        _check_folder(config, data, name)
     (url,) = references.reveal("database.url", [config.database.url], config.ec2)
-    return replace(config, database=replace(config.database, url=url))
+    log = replace(config.log, security=config.log.security or _find_log(url, data, name))
+    return replace(config, database=replace(config.database, url=url), log=log)
+
+
+def _find_folder(config: Configuration, name: str) -> str | None:
+    """The data folder of the `NAME up` in the working directory; None if only a login server has
+    its database there."""
+    folder, here = default_folder(name), file_of(config.database.url) or ""
+    if not os.path.exists(here):
+        return folder
+    other = os.path.join(folder, _database_file(name))
+    if os.path.exists(other):
+        raise ConfigError(
+            f"there are two databases here, {other} and {here}: name one by --data FOLDER, or by"
+            " database.url in --config FILE"
+        )
+    return None
+
+
+def _check_folder(config: Configuration, data: str, name: str) -> None:
+    """Refuse a folder whose database would be ignored, as the configuration names another one. A
+    `NAME up` with such a configuration has no database in its folder."""
+    own, url = os.path.join(data, _database_file(name)), config.database.url
+    is_named = os.path.realpath(own) == os.path.realpath(file_of(url) or "")
+    is_only_for_logs = os.path.exists(os.path.join(data, LOCK)) and not os.path.exists(own)
+    if not (is_named or is_only_for_logs):
+        raise ConfigError(
+            f"--data is {data}, with the database {own}, and {config.sources['database.url']} has"
+            f" another one, {without_password(url)}: leave out one of them"
+        )
+
+
+def _find_log(url: str, data: str | None, name: str) -> str:
+    """The security log of the `NAME up` in the folder `data`; without one, beside the database, or
+    in the working directory. "" if there is none."""
+    beside = os.path.dirname(file_of(url) or "")
+    folders = [beside, default_folder(name)] if data is None else [data]
+    paths = [os.path.join(folder, security_log.IN_DATA) for folder in folders]
+    return next(filter(os.path.exists, paths), "")
+
+
+def _database_file(name: str) -> str:
+    return f"{name}.sqlite3"
 
 
 def load_config(
@@ -47,7 +110,7 @@ def load_config(
     that of `NAME up` in the folder `data`, for the service `name`. Raises `ConfigError`."""
     config = load(path, os.environ, options)
     if data is not None and config.sources["database.url"] == "default":
-        url = f"sqlite:///{quote(os.path.abspath(data))}/{name}.sqlite3"
+        url = f"sqlite:///{quote(os.path.abspath(data))}/{_database_file(name)}"
         config = load(path, os.environ, {**options, "database.url": url})
     return config
 
@@ -59,7 +122,10 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
     if path and not create and not os.path.exists(path):
-        raise DatabaseRefused(f"database {url}: no such file; name it with --config or --data")
+        raise DatabaseRefused(
+            f"database {url}: no such file: run this in the folder where the service was started,"
+            " or name the database by --data or --config"
+        )
     if path and create:
         prepare_file(url)
     models.database.initialize(database)
@@ -108,12 +174,10 @@ def get_operator(command: str) -> By:
     return By(user, command, time.time())
 
 
-def record(config: Configuration, data: str | None, by: By, what: str, name: str) -> None:
+def record(config: Configuration, by: By, what: str, name: str) -> None:
     """Add to the security log, if the service has one on this machine, that `by` did `what` to
-    `name`. `data` is the folder of a `NAME up`, if one was given."""
+    `name`."""
     path = config.log.security
-    if not path and data is not None:
-        path = os.path.join(data, security_log.IN_DATA)
     if not path or not os.path.exists(path):
         return
     now, operator = by.now, by.operator

@@ -26,7 +26,12 @@ from bbs.daemons.logs import (
     written_as,
 )
 from bbs.daemons.security_log import IN_DATA
-from bbs.scaling.data_folder import PASSWORD_FILE, Unusable, write_privately
+from bbs.scaling.data_folder import (
+    PASSWORD_FILE,
+    Unusable,
+    default_folder,
+    write_privately,
+)
 
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
 
@@ -43,7 +48,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     parser.add_argument("--host", help=f"address to listen on ({DEFAULT_HOST})")
     parser.add_argument("--port", type=port, help=f"port ({DEFAULT_PORT})")
     parser.add_argument(
-        "--data", default=f"{program.name}-data", help="folder of the data (%(default)s)"
+        "--data", default=default_folder(program.name), help="folder of the data (%(default)s)"
     )
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)

@@ -7,6 +7,9 @@ import contextlib
 import io
 import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,10 +94,15 @@ class Parts(SynchronousTestCase):
             self.assertIn("--config=", output)
 
     def test_what_is_no_part(self) -> None:
-        for line in ("", "down"):
+        for line, told in (
+            ("", "says more.\n"),
+            ("down", "\nbbs: there is no command 'down'\n"),
+            ("flet list", "\nbbs: there is no command 'flet': did you mean fleet?\n"),
+        ):
             code, output, errors = self.said(line)
             self.assertEqual((code, output), (2, ""))
             self.assertIn("usage: bbs COMMAND", errors)
+            self.assertTrue(errors.endswith(told), errors)
 
     def test_of_another_service(self) -> None:
         output = io.StringIO()
@@ -102,6 +110,35 @@ class Parts(SynchronousTestCase):
             self.assertEqual(cli.run(cli.Program("lobby", lambda: Service("lobby")), ["--help"]), 0)
         self.assertIn("usage: lobby COMMAND", output.getvalue())
         self.assertNotIn("bbs", output.getvalue())
+
+
+class Unread(SynchronousTestCase):
+    """Output that nobody reads any more, as behind `bbs config keys | head -1`."""
+
+    def run_it(self, *arguments: str, blocked: bool = False) -> tuple[int, bytes]:
+        """The exit code of a real process, and what it says on standard error."""
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "wb") as output:
+            ended = subprocess.run(
+                [sys.executable, "-m", "bbs", *arguments],
+                stdout=output,
+                stderr=subprocess.PIPE,
+                preexec_fn=_block_sigpipe if blocked else None,
+                check=False,
+            )
+        return ended.returncode, ended.stderr
+
+    def test_it_ends_as_by_sigpipe(self) -> None:
+        for line in ("config keys", "--help"):
+            self.assertEqual(self.run_it(*line.split()), (-signal.SIGPIPE, b""))
+
+    def test_where_the_signal_is_blocked(self) -> None:
+        self.assertEqual(self.run_it("config", "keys", blocked=True), (cli.PIPE_CLOSED, b""))
+
+
+def _block_sigpipe() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
 
 
 class PasswordFileTests(SynchronousTestCase):

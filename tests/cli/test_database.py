@@ -14,7 +14,7 @@ import sqlite3
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -78,16 +78,18 @@ class CopyCase(RulesCase):
         return output
 
     def restore(self, *arguments: str, data: str | None = None, warning: str = "") -> str:
-        """The same of restoring it, in another folder."""
-        where = ("--data", data or self.elsewhere)
-        code, output, errors = self.run_it(restore, self.file, *where, *arguments)
+        """The same of restoring it, in another folder; with "" where the environment says."""
+        code, output, errors = self.run_it(restore, self.file, *self.where(data), *arguments)
         self.assertEqual((code, errors), (0, warning.format(self.file)))
         return output
+
+    def where(self, data: str | None) -> Sequence[str]:
+        return () if data == "" else ("--data", data or self.elsewhere)
 
     UNPROVED = "bbs restore: there is no {}.sha256, so a changed text would not be noticed\n"
 
     def not_restored(self, reason: str, *arguments: str, data: str | None = None) -> None:
-        where = ("--data", data or self.elsewhere)
+        where = self.where(data)
         said = self.run_it(restore, self.file, *where, *arguments)
         self.assertEqual(said, (1, "", f"bbs restore: {reason}\n"))
         self.assertEqual(self.left(data or self.elsewhere), [])
@@ -463,15 +465,29 @@ class Restoring(CopyCase):
             self.not_restored(told, "--force", data=self.data)
             os.environ["BBS_DATABASE_URL"] = self.url
             told = f"the data folder {self.data} is in use: stop it first"
-            self.not_restored(told, "--force")
+            self.not_restored(told, "--force", data="")
+
+    def test_where_a_bbs_up_will_find_it(self) -> None:
+        self.person("ann")
+        self.back_up()
+        os.mkdir(self.elsewhere)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.elsewhere)
+        path = os.path.join(self.elsewhere, "bbs-data", "bbs.sqlite3")
+        self.assertIn(f"to {path};", self.restore(data=""))
+        self.assertEqual(stat.S_IMODE(os.stat("bbs-data").st_mode), 0o700)
+        with open("bbs-data/lock", "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            told = "another bbs up uses the data folder bbs-data: stop it first"
+            self.not_restored(told, "--force", data="")
 
     def test_not_where_servers_run(self) -> None:
         self.back_up()
         os.environ["BBS_DATABASE_URL"] = self.url
         self.database.run(user_admin.search, 0.0)
-        self.not_restored(f"servers run on {self.path}: stop them first", "--force")
+        self.not_restored(f"servers run on {self.path}: stop them first", "--force", data="")
         self.database.close()
-        self.restore("--force")
+        self.restore("--force", data="")
 
     def test_garbage(self) -> None:
         damaged = f"{self.file}: not a database of bbs"

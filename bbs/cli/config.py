@@ -29,7 +29,8 @@ def main(argv: Sequence[str], program: Program) -> int:
                 print(USAGE.format(program.name), file=sys.stderr)
                 return 2
     except ConfigError as error:
-        print(visible(str(error)), file=sys.stderr)
+        for problem in error.problems:
+            print(visible(problem), file=sys.stderr)
         return 1
     return 0
 

@@ -21,7 +21,7 @@ from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons import security_log
 from bbs.rules.fleet_admin import By
 from bbs.scaling.data_folder import Unusable, default_folder, make_private
-from bbs.storage import models
+from bbs.storage import models, sqlite_backup
 from bbs.storage.engines import (
     DatabaseRefused,
     connect_to,
@@ -31,6 +31,7 @@ from bbs.storage.engines import (
     refusal,
     without_password,
 )
+from bbs.storage.sqlite_backup import CopyRefused
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -118,7 +119,7 @@ def load_config(
 @contextmanager
 def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     """Connect one thread to the database at `url`. Raises `DatabaseRefused`, also for an SQLite
-    file that does not exist, unless it is to be created."""
+    file that does not exist, unless it is to be created, or that has a value of a wrong type."""
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
     if path and not create and not os.path.exists(path):
@@ -134,9 +135,23 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
         yield database
     except (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error) as error:
         raise refusal(url, error) from error  # peewee lets errors of the driver pass at a fetch.
+    except (AttributeError, TypeError, ValueError) as error:
+        # So Python says that a value is not of its column's type, which SQLite does not enforce.
+        if path and (damage := _find_damage(path, url)):
+            raise DatabaseRefused(damage) from error
+        raise
     finally:
         if not database.is_closed():
             database.close()
+
+
+def _find_damage(path: str, url: str) -> str:
+    """Say which value in an SQLite file cannot be read; "" if there is none."""
+    try:
+        sqlite_backup.check_rows(path, f"database {url}")
+    except CopyRefused as error:
+        return f"{error}: restore a backup, or correct it"
+    return ""
 
 
 def carry_out(

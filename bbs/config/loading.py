@@ -19,8 +19,8 @@ from bbs.core.plugins import PluginUnusable
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. Each of the `problems` is one line for the operator, without
-    secrets; the text is the first, and how many more there are."""
+    """The configuration cannot be used. Each of the `problems` is a line for operators, without a
+    secret; the text is the first, and how many more there are."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(*problems)

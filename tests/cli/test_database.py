@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board, messages
 from bbs.cli import Program, database, user
 from bbs.cli.database import backup, restore
+from bbs.cli.offline import connected
 from bbs.delivery.feed import Cursor
 from bbs.rules import auth, fleet_admin, fleets, user_admin
 from bbs.storage import migrations, models, sqlite_backup
@@ -329,6 +330,37 @@ class BackingUp(CopyCase):
             )
 
 
+class Damaged(CopyCase):
+    """A database in use that has a value which no program of ours wrote."""
+
+    def test_the_command_says_where(self) -> None:
+        self.person("ann")
+        self.database.close()
+        damaged = f"bbs user: database sqlite:///{self.path}: damaged: "
+        for statement, damage in (
+            (
+                "UPDATE user SET created = 'yesterday'",
+                "a value in the table user is of another type: created",
+            ),
+            (
+                "UPDATE user SET name = x'ff00'",
+                "a value in the table user is of another type: name",
+            ),
+        ):
+            alter(self.path, statement)
+            code, _, errors = self.run_it(user.main, "list", "--data", self.data)
+            self.assertEqual(
+                (code, errors), (1, f"{damaged}{damage}: restore a backup, or correct it\n")
+            )
+
+    def test_an_error_of_ours_stays(self) -> None:
+        def fail() -> None:
+            with connected(self.url):
+                raise TypeError("ours")
+
+        self.assertRaises(TypeError, fail)
+
+
 class Restoring(CopyCase):
     def test_on_another_machine(self) -> None:
         """People log in there, and what waited for them arrives."""
@@ -631,7 +663,7 @@ class RestoringWhatIsNotWhole(CopyCase):
             ("DELETE FROM user", f"{damaged}a row of delivery refers to no row of user"),
             (
                 "UPDATE user SET seen = 'x'",
-                f"{damaged}a value in the table user is of another type",
+                f"{damaged}a value in the table user is of another type: seen",
             ),
             (
                 "UPDATE user SET name = CAST(x'ff' AS TEXT) WHERE name = 'ann'",

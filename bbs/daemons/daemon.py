@@ -35,6 +35,7 @@ from bbs.core.clock import IReactor, measure_steadily
 from bbs.core.errors import Refusal, Unavailable
 from bbs.core.plugins import PluginUnusable, name_clash
 from bbs.core.threads import Workers
+from bbs.core.values import DiskState
 from bbs.daemons.composition import Runtime, admission_of
 from bbs.daemons.logs import Speaker
 from bbs.daemons.security_log import SecurityLog
@@ -118,8 +119,6 @@ class Daemon(TwistedService):
         on_failure: Callable[[str], None],
     ) -> None:
         self.name = f"{service.name}-{self.kind}"
-        if clash := name_clash():
-            _log.warn("{clash}", clash=clash)
         self.service = service
         self.config = config
         # Before anything gets `reactor.seconds` to measure by.
@@ -159,10 +158,8 @@ class Daemon(TwistedService):
         self._starting.addErrback(self._failed)
 
     async def _start(self) -> None:
-        if self.config.log.security and self.first is None:
-            self._begin_security_log()
-        if self.config.tracing.endpoint and self.first is None:
-            self._begin_tracing()
+        if self.first is None:
+            self._begin_process()
         await self.start()
         self.when_started()
 
@@ -208,6 +205,15 @@ class Daemon(TwistedService):
         """Start a part that is a service, and stop it with the daemon."""
         cast("IService", service).startService()
         self.on_stop(service.stopService)
+
+    def _begin_process(self) -> None:
+        """Begin what daemons in the same process share."""
+        if clash := name_clash():
+            _log.warn("{clash}", clash=clash)
+        if self.config.log.security:
+            self._begin_security_log()
+        if self.config.tracing.endpoint:
+            self._begin_tracing()
 
     def _begin_security_log(self) -> None:
         log = self.config.log
@@ -346,7 +352,7 @@ class DiskWatch(TimerService):
         self.clock = self._reactor = reactor
         self._database, self._path, self._floor = database, path, floor
         self._in_thread, self._space = in_thread, space
-        self._logged_at = float("-inf")
+        self._logged, self._logged_at = DiskState.FREE, float("-inf")
 
     async def _tick(self) -> None:
         try:
@@ -365,20 +371,34 @@ class DiskWatch(TimerService):
         if floor * OWN_SHARE <= free < floor:
             with suppress(Unavailable):
                 free += await self._database.run(unused_bytes)
-        is_low = free < floor
-        was_low, self._database.disk_is_low = self._database.disk_is_low, is_low
-        now = self._reactor.seconds()
-        if is_low and now - self._logged_at >= DISK_LOG_INTERVAL:
-            self._logged_at = now
-            _log.error(
-                "the disk is nearly full, and nobody may send or post: {free} MiB are free on the"
-                " disk of {path}, and {floor} MiB have to be",
-                free=free >> 20,
-                floor=floor >> 20,
-                path=self._path,
-            )
-        elif was_low and not is_low:
+        was_low = self._database.disk_is_low
+        self._database.note_room(is_low=free < floor)
+        if self._database.disk_is_low:
+            self._log_lack(free, floor)
+        elif was_low:
+            self._logged = DiskState.FREE
             _log.info("the disk has room again: {free} MiB", free=free >> 20)
+
+    def _log_lack(self, free: int, floor: int) -> None:
+        """Log that there is too little room: at once when that changes, else once a minute."""
+        now, disk = self._reactor.seconds(), self._database.disk
+        if disk is self._logged and now - self._logged_at < DISK_LOG_INTERVAL:
+            return
+        self._logged, self._logged_at = disk, now
+        _log.error(
+            "the disk is {state}: {free} MiB are free on the disk of {path}, and {floor} MiB have"
+            " to be. Delete old backups or other files on it, or enlarge it.",
+            state=_LACKS[disk],
+            free=free >> 20,
+            floor=-(-floor >> 20),
+            path=self._path,
+        )
+
+
+_LACKS = {
+    DiskState.LOW: "nearly full, and nobody may send or post",
+    DiskState.FULL: "full, and nothing can be stored: nobody can log in, send or post",
+}
 
 
 def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServerEndpoint:

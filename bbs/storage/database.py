@@ -32,6 +32,7 @@ from twisted.logger import Logger
 from bbs.core import tracing
 from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.threads import ILane, ILanes
+from bbs.core.values import DiskState
 from bbs.storage import models
 from bbs.storage.engines import connect_to, is_bug, summary
 from bbs.storage.sqlite import SqliteDatabase
@@ -289,10 +290,17 @@ class Database:
             self._note_state(job.writes, summary(cause) if away else None)
 
     @property
-    def is_full(self) -> bool:
-        """Whether its disk is nearly full, or it could not write for lack of room just now."""
-        just_now = self._reactor.seconds() - self._failed_to_write < FULL_INTERVAL
-        return self.disk_is_low or just_now
+    def disk(self) -> DiskState:
+        """The room on its disk: `FULL` for a while after it could not write for lack of room."""
+        if self._reactor.seconds() - self._failed_to_write < FULL_INTERVAL:
+            return DiskState.FULL
+        return DiskState.LOW if self.disk_is_low else DiskState.FREE
+
+    def note_room(self, *, is_low: bool) -> None:
+        """Note whether the disk has so little room that texts are refused."""
+        if self.disk_is_low and not is_low:
+            self._failed_to_write = float("-inf")
+        self.disk_is_low = is_low
 
     def _note_full(self, trouble: str, now: float) -> None:
         self._failed_to_write = now

@@ -83,7 +83,7 @@ def in_sentences(view: PageView, policy: Policy) -> str:
     """The fleet in sentences, for browsers without scripts."""
     at = datetime.fromtimestamp(view.seen_at, UTC)
     silence = view.measured.controller_silence
-    present = alarms(view.overview, policy, silence, False, view.disk_is_full)
+    present = alarms(view.overview, policy, silence, False, view.disk)
     cries = [f"ALARM: {alarm.text}. " for alarm in present]
     counted = states(view.overview.servers)
     servers = ", ".join(f"{count} {state}" for state, count in counted.items())

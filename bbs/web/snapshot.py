@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from bbs import __version__
-from bbs.core.values import Counter, Policy, State
+from bbs.core.values import Counter, DiskState, Policy, State
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
@@ -66,8 +66,9 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
         "Look at the logs of the login servers, and restart them one by one.",
     ),
     Cause.DISK_FULL: (
-        "The disk of the database is nearly full: what people write is refused",
-        "Make room on it: the log says how much. Logins, reading and deleting go on until then.",
+        "The disk of the database is nearly full: nobody may send or post",
+        "Delete old backups or other files on it, or enlarge it; the log says how much room is"
+        " missing. Logins, reading and deleting still work.",
     ),
     Cause.FAILED: (
         "People wait for a place, and one launch after the other fails",
@@ -90,16 +91,25 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
 }
 
 
+_NO_ROOM = (
+    "The disk of the database is full: nobody can log in, send or post, and no server is launched"
+    " or ended",
+    "Delete old backups or other files on it, or enlarge it. Leave the files of the database alone."
+    " Everything goes on by itself then.",
+)
+
+
 def alarms(
     seen: Overview,
     policy: Policy,
     controller_silence: float,
     operator: bool,
-    disk_is_full: bool = False,
+    disk: DiskState = DiskState.FREE,
 ) -> Iterator[Alarm]:
     """The present alarms, the worst first. An `operator` may see what the provider says."""
-    for cause in causes(seen, policy, controller_silence, disk_is_full):
-        text, todo = _ALARMS[cause]
+    for cause in causes(seen, policy, controller_silence, disk):
+        is_full = cause is Cause.DISK_FULL and disk is DiskState.FULL
+        text, todo = _NO_ROOM if is_full else _ALARMS[cause]
         text = text.format(policy.maximum)
         if cause is Cause.REFUSED and seen.refusal is not None and operator:
             text += f": {seen.refusal.reason}"
@@ -109,7 +119,10 @@ def alarms(
 
 
 def causes(
-    seen: Overview, policy: Policy, controller_silence: float, disk_is_full: bool = False
+    seen: Overview,
+    policy: Policy,
+    controller_silence: float,
+    disk: DiskState = DiskState.FREE,
 ) -> Iterator[Cause]:
     """The causes of the present alarms, the worst first.
 
@@ -117,7 +130,7 @@ def causes(
     """
     if controller_silence > controller_deadline(policy):
         yield Cause.NO_CONTROLLER
-    if disk_is_full:
+    if disk is not DiskState.FREE:
         yield Cause.DISK_FULL
     if seen.waiting and seen.failures >= FAILURES and seen.refusal is None:
         # Also while the next launch is under way: else the alarm would come and go with each.
@@ -160,7 +173,7 @@ class Measured:
 @dataclass(frozen=True, kw_only=True)
 class PageView:
     """The service `at` a time, as last seen at `seen_at` (seconds since the epoch). `database` and
-    `broker` say whether each can be reached, `disk_is_full` whether the database has no room."""
+    `broker` say whether each can be reached, `disk` how much room the database has."""
 
     at: float
     seen_at: float
@@ -168,7 +181,7 @@ class PageView:
     database: bool
     broker: bool
     measured: Measured
-    disk_is_full: bool = False
+    disk: DiskState = DiskState.FREE
 
 
 def snapshot(
@@ -176,8 +189,8 @@ def snapshot(
 ) -> dict[str, object]:
     """`view` as `operator` may see it (None: a stranger), with the servers that `search` finds."""
     seen, policy = view.overview, info.policy
-    silence, is_full = view.measured.controller_silence, view.disk_is_full
-    present = alarms(seen, policy, silence, operator is not None, is_full)
+    silence = view.measured.controller_silence
+    present = alarms(seen, policy, silence, operator is not None, view.disk)
     who = seen.who if operator is not None else None
     return {
         "at": round(view.at, 1),
@@ -289,7 +302,7 @@ def essence(view: PageView) -> object:
         ],
         [connected_to(each) for each in seen.servers],
         [(each.id, each.version) for each in seen.login_servers],
-        (view.database, view.broker, view.disk_is_full, seen.fleet, seen.copy_of, _replacing(seen)),
+        (view.database, view.broker, view.disk, seen.fleet, seen.copy_of, _replacing(seen)),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
     )
 

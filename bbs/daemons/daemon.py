@@ -102,11 +102,13 @@ class Daemon(TwistedService):
     :ivar wall: the clock that stamps what is stored; `reactor.seconds` is for measuring.
     :ivar when_begun: called when the daemon has been told to start.
     :ivar when_started: called when it has started.
+    :ivar base: what the server stands on, once it has its database and knows of its broker.
     :ivar first: another daemon in the process, which starts before this one and shares its
         admission.
     """
 
     first: Daemon | None = None
+    base: Runtime | None = None
     kind: str
     admission: Admission
     in_thread: Callable[..., Deferred[Any]]
@@ -260,9 +262,10 @@ class Daemon(TwistedService):
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
         service, config, reactor = self.service, self.config, self.reactor
         hint_key = await database.run_at_start(fleets.hint_key)
-        return Runtime(
+        self.base = Runtime(
             service, config, database, stomp, reactor, self.wall, hint_key, self.admission
         )
+        return self.base
 
     async def begin_broker(self, brokers: tuple[str, ...]) -> StompService:
         """Begin to connect to a broker; `reach_broker` waits for it."""

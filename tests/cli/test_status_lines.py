@@ -1,0 +1,137 @@
+"""What a running `bbs up` says at its terminal."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from datetime import datetime
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board import board
+from bbs.cli.status_lines import LOOK_INTERVAL, LineWriter, StatusReport
+from bbs.core.values import DiskState
+from bbs.daemons.composition import Runtime
+from bbs.storage.database import Database
+from bbs.testing import MemoryService
+from bbs.testing.service import HINT_KEY
+from tests.faulty_database import Disk
+
+LOG = "/x/bbs.log"
+
+
+class Reported(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.disk = Disk(self.mktemp())
+        self.service = service = MemoryService(board, url=self.disk.url)
+        self.addCleanup(service.close)
+        service.start()
+        self.lines: list[str] = []
+        self.report(LOG)
+
+    def report(self, log: str) -> None:
+        service = self.service
+        runtime = Runtime(
+            *(board, service.config, service.database, service.broker.client()),
+            *(service.clock, service.wall, HINT_KEY),
+        )
+        report = StatusReport(runtime, log, self.lines.append)
+        report.startService()
+        self.addCleanup(report.stopService)
+
+    def said(self, seconds: float = 2 * LOOK_INTERVAL) -> list[str]:
+        """What it says in so many seconds, without the times."""
+        self.lines.clear()
+        for _ in range(int(seconds)):
+            self.service.clock.advance(1.0)
+        return [line.split(" ", 1)[1] for line in self.lines]
+
+    def test_nothing_while_all_is_well(self) -> None:
+        self.service.people("ann")
+        self.assertEqual(self.said(10.0), [])
+
+    def test_the_broker(self) -> None:
+        self.service.broker.away()
+        away = f"The broker is away: messages arrive later. {LOG} says why."
+        self.assertEqual(self.said(1.0), [away])
+        at = datetime.fromtimestamp(self.service.wall())
+        self.assertEqual(self.lines, [f"{at:%H:%M:%S} {away}"])
+        self.service.broker.back()
+        self.assertEqual(self.said(), ["The broker is back."])
+
+    def test_the_database(self) -> None:
+        self.disk.take_away(self.service.database)
+        away = "The database is away: nobody can log in, and commands are refused."
+        self.assertEqual(self.said(6.0), [f"{away} {LOG} says why."])
+        self.disk.bring_back()
+        self.assertEqual(self.said(6.0), ["The database is back."])
+
+    def test_the_disk(self) -> None:
+        for state, begins in (
+            (DiskState.LOW, "The disk of the database is nearly full: nobody may send or post"),
+            (DiskState.FULL, "The disk of the database is full: nobody can log in, send or post"),
+            (DiskState.FREE, "The disk of the database has room again."),
+        ):
+            self.patch(Database, "disk", state)
+            (line,) = self.said()
+            self.assertTrue(line.startswith(begins), line)
+
+    def test_a_server(self) -> None:
+        """One takes the place of another that is lost; others come and go unsaid."""
+        self.said()
+        (lost,) = self.service.servers
+        self.service.boots = False
+        self.service.kill(self.service.servers[lost].port)
+        self.assertEqual(self.said(8.0), [f"Server {lost[:8]} is lost: ended: killed."])
+        new = self.service.provider.launched[-1]
+        self.service.boot(new)
+        (line,) = self.said(4.0)
+        self.assertRegex(line, rf"\AServer {new[:8]} is ready after [\d.]+ s\.\Z")
+
+    def test_what_a_terminal_would_obey(self) -> None:
+        self.service.broker.away()
+        self.report("/\x1b]0;x\x07")
+        self.assertIn(r"/\x1b]0;x\x07 says why.", self.lines[-1])
+
+
+class Written(SynchronousTestCase):
+    def test_in_order(self) -> None:
+        errors = io.StringIO()
+        self.patch(sys, "stderr", errors)
+        writer = LineWriter()
+        for line in ("one", "two"):
+            writer.write(line)
+        writer.end()
+        self.assertEqual(errors.getvalue(), "one\ntwo\n")
+
+    def test_a_terminal_that_is_gone(self) -> None:
+        """A line is lost, and the next one may find its way."""
+
+        class Gone(io.StringIO):
+            def flush(self) -> None:
+                if self.getvalue() == "one\n":
+                    raise BrokenPipeError
+
+        errors = Gone()
+        self.patch(sys, "stderr", errors)
+        writer = LineWriter()
+        writer.write("one")
+        writer.write("two")
+        writer.end()
+        self.assertEqual(errors.getvalue(), "one\ntwo\n")
+
+    def test_a_terminal_that_takes_nothing(self) -> None:
+        """Nobody waits for it, and the end does not for long."""
+        held = threading.Event()
+        self.addCleanup(held.set)
+
+        class Held(io.StringIO):
+            def write(self, text: str) -> int:
+                held.wait()
+                return len(text)
+
+        self.patch(sys, "stderr", Held())
+        writer = LineWriter(0.01)
+        writer.write("one")
+        writer.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import os
 import signal
 import stat
@@ -102,6 +103,11 @@ def run(program: Program, arguments: Sequence[str]) -> int:
                 sys.stdout.flush()
     except BrokenPipeError:
         return _end_by_sigpipe()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _leave_output()
+        return program.fail("", f"cannot write the output: {error.strerror}")
     except KeyboardInterrupt:  # before the part itself handles Ctrl-C
         return INTERRUPTED
 
@@ -133,9 +139,14 @@ def _end_by_sigpipe() -> int:
     """End the process by SIGPIPE; returns its exit code where the signal is blocked."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGPIPE)
-    with suppress(OSError):  # Python would complain of the text that is left as it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _leave_output()
     return PIPE_CLOSED
+
+
+def _leave_output() -> None:
+    """Drop the text that cannot be written: Python would try again as it ends, and complain."""
+    with suppress(AttributeError, OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def port(text: str) -> int:

@@ -128,6 +128,11 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
             " or name the database by --data or --config"
         )
     if path and create:
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise DatabaseRefused(
+                f"database {url}: unable to open database file: no folder {folder}"
+            )
         prepare_file(url)
     models.database.initialize(database)
     try:
@@ -229,4 +234,6 @@ def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
 
 
 def cannot_write(folder: str, error: OSError) -> Unusable:
-    return Unusable(f"cannot write to the data folder {folder}: {error.strerror}")
+    is_file = isinstance(error, FileExistsError)
+    reason = "it is a file, and not a folder" if is_file else error.strerror
+    return Unusable(f"cannot write to the data folder {folder}: {reason}")

@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import cast
@@ -50,9 +50,12 @@ def main(argv: Sequence[str], program: Program) -> int:
     parser.add_argument("--host", help=f"address to listen on ({DEFAULT_HOST})")
     parser.add_argument("--port", type=port, help=f"port ({DEFAULT_PORT})")
     parser.add_argument(
-        "--data", default=default_folder(program.name), help="folder of the data (%(default)s)"
+        "--data",
+        metavar="FOLDER",
+        default=default_folder(program.name),
+        help="folder of the data (%(default)s)",
     )
-    parser.add_argument("--config", help="configuration file (TOML)")
+    parser.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
     options = parser.parse_args(argv)
     survive_hangups()
     # New files, those of children too, are for this user alone.
@@ -206,7 +209,7 @@ class _Run:
             server.second_choice = second_choice(self._config, self._options)
             self._reactor.callWhenRunning(server.startService)
             self._reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
-        print(f"{self._name} keeps {_kept(self._config, self._options.data)}", flush=True)
+        self._print(f"{self._name} keeps {_kept(self._config, self._options.data)}")
         self._reactor.run()
         self._say("has stopped. All data is kept: the next start goes on with it.")
         self._lines.end()
@@ -236,12 +239,20 @@ class _Run:
             return
         page, telnet = self._login_server.page_address, self._gateway.address
         try:
-            _announce(self._name, self._config, self._options, page, telnet)
+            self._print(*_addresses(self._name, self._config, self._options, page, telnet))
         except BrokenPipeError as error:  # Nobody learns where to log in.
             self._unread = error
             self._reactor.stop()
+
+    def _print(self, *lines: str) -> None:
+        """Print `lines`, as far as that goes: without its terminal, or with its output on a full
+        disk, the service runs all the same. Raises `BrokenPipeError`."""
+        try:
+            print(*lines, sep="\n", flush=True)
+        except BrokenPipeError:
+            raise
         except OSError:
-            pass  # The terminal is gone, and the service stays, as after a hangup.
+            pass
 
     def _report(self) -> None:
         from bbs.cli.status_lines import StatusReport
@@ -269,18 +280,19 @@ def _kept(config: Configuration, data: str) -> str:
     return f"its log in {folder}, and its data in {without_password(url)}"
 
 
-def _announce(
+def _addresses(
     name: str,
     config: Configuration,
     options: argparse.Namespace,
     page: str | None,
     telnet: tuple[str, int] | None,
-) -> None:
+) -> Iterator[str]:
+    """Say where the service is, by what it is reached; programs wait for the last line."""
     if page:
         password = config.web.password_file
-        print(f"operators' page: {page}{f' (password in {password})' if password else ''}")
+        yield f"operators' page: {page}{f' (password in {password})' if password else ''}"
     if telnet:
-        print("without a client: telnet {} {}".format(*telnet))
+        yield "without a client: telnet {} {}".format(*telnet)
     server = ServerPlace.parse(config.telnet.server)
     way = f"--tls {server.name}" if server.tls else options.host
-    print(f"{name} is ready: {name} client {way} {options.port}", flush=True)
+    yield f"{name} is ready: {name} client {way} {options.port}"

@@ -70,6 +70,12 @@ and does not use: what people delete, and what expires, makes no room elsewhere.
 
 DISK_LOG_INTERVAL = 60.0  # seconds between two lines in the log that the disk is nearly full
 
+_LISTEN_ADVICE = {
+    errno.EADDRINUSE: ": another program listens there: stop it, or choose another port",
+    errno.EADDRNOTAVAIL: ": this machine has no such address: choose one of its own",
+    errno.EACCES: ": ports below 1024 are for root: choose another port",
+}
+
 T = TypeVar("T")
 
 _log = Logger()
@@ -326,7 +332,8 @@ class Daemon(TwistedService):
             second = self.second_choice.get(place)
             if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
                 return await self._listen(second, factory, pauses=pauses)
-            raise CannotStart(f"cannot listen on {place}: {reason}") from error
+            advice = _LISTEN_ADVICE.get(getattr(reason, "errno", None) or 0, "")
+            raise CannotStart(f"cannot listen on {place}: {reason}{advice}") from error
         self.on_stop(port.stopListening)
         if pauses and hasattr(port, "stopReading"):
             self.on_stop(self.admission.add_port(cast("IPausablePort", port)))

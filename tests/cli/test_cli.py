@@ -133,6 +133,17 @@ class Unread(SynchronousTestCase):
         for line in ("config keys", "--help"):
             self.assertEqual(self.run_it(*line.split()), (-signal.SIGPIPE, b""))
 
+    def test_a_full_disk(self) -> None:
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(
+                [sys.executable, "-m", "bbs", "config", "keys"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        told = b"bbs: cannot write the output: No space left on device\n"
+        self.assertEqual((ended.returncode, ended.stderr), (1, told))
+
     def test_where_the_signal_is_blocked(self) -> None:
         self.assertEqual(self.run_it("config", "keys", blocked=True), (cli.PIPE_CLOSED, b""))
 

@@ -38,6 +38,14 @@ class Connected(DatabaseCase):
         self.assertEqual(str(error), f"database {without_password(self.url)}: Access denied")
         self.assertTrue(models.database.is_closed())
 
+    def test_no_folder_for_a_new_one(self) -> None:
+        def trouble() -> None:
+            with offline.connected("sqlite:////no/such/folder/bbs.sqlite3", create=True):
+                pass
+
+        error = self.assertRaises(DatabaseRefused, trouble)
+        self.assertIn("unable to open database file: no folder /no/such/folder", str(error))
+
     def test_none_there(self) -> None:
         def trouble() -> None:
             with offline.connected("sqlite:////no/such/folder/bbs.sqlite3"):
@@ -302,4 +310,4 @@ class DataFolder(SynchronousTestCase):
 
     def test_a_file(self) -> None:
         self.folder.touch()
-        self.refused("cannot write to the data folder", str(self.folder))
+        self.refused("cannot write to the data folder", str(self.folder), "it is a file")

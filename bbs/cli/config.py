@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from bbs.cli import Program
-from bbs.config import ConfigError, described, load, masked
+from bbs.config import ConfigError, described, load, masked, read
 from bbs.ui.output import visible
 
 USAGE = "usage: {0} config check FILE\n       {0} config keys"
@@ -39,12 +39,15 @@ def _check(path: str, program: Program) -> int:
     # Imported here, as the other action needs none of the servers' modules.
     from bbs.daemons.config_check import problems
 
-    config = load(path)  # with the environment, as for a server
-    found = [*problems(config, program.name)]
-    for problem in found:
-        print(visible(f"{path}: {problem}"), file=sys.stderr)
-    if found:
-        return 1
-    for key, value, source in masked(config):
+    checked = read(path)  # with the environment, as for a server
+    # A wrong key has its default meanwhile: what follows from that is no problem of the file.
+    others = [
+        f"{path}: {problem}"
+        for problem in problems(checked.config, program.name)
+        if not any(key in problem for key in checked.wrong)
+    ]
+    if found := [*checked.problems, *others]:
+        raise ConfigError(*found)
+    for key, value, source in masked(checked.config):
         print(f"{key} = {value}  # {source}")
     return 0

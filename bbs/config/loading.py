@@ -63,6 +63,31 @@ def load(
 
     :raises ConfigError: something in it is wrong, or an installed provider cannot be used.
     """
+    found = read(path, environ, options)
+    if found.problems:
+        raise ConfigError(*found.problems)
+    return found.config
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A configuration, and what is wrong with it, each in one line. The `wrong` keys have their
+    defaults."""
+
+    config: Configuration
+    problems: tuple[str, ...]
+    wrong: frozenset[str]
+
+
+def read(
+    path: str | None,
+    environ: Mapping[str, str] = os.environ,
+    options: Mapping[str, object] = MappingProxyType({}),
+) -> Checked:
+    """Read a configuration as `load` does, for those who want to know all that is wrong.
+
+    :raises ConfigError: the file cannot be read, or an installed provider cannot be used.
+    """
     try:
         schema = ConfigurationSchema.installed()
     except PluginUnusable as error:
@@ -78,9 +103,8 @@ def load(
     own = {name: made.pop(name) for name in OWN_SECTIONS}
     providers, places = MappingProxyType(made), MappingProxyType(reading.sources)
     config = Configuration(**own, providers=providers, sources=places)
-    if problems := [*reading.problems, *_contradictions(config, reading.wrong)]:
-        raise ConfigError(*problems)
-    return config
+    problems = (*reading.problems, *_contradictions(config, reading.wrong))
+    return Checked(config, problems, frozenset(reading.wrong))
 
 
 class _Reading:

@@ -40,11 +40,11 @@ class Reported(SynchronousTestCase):
         report.startService()
         self.addCleanup(report.stopService)
 
-    def said(self, seconds: float = 2 * LOOK_INTERVAL) -> list[str]:
-        """What it says in so many seconds, without the times."""
+    def said(self, seconds: float = 2 * LOOK_INTERVAL, *, beats: bool = True) -> list[str]:
+        """What it says in so many seconds, in which app servers live, without the times."""
         self.lines.clear()
         for _ in range(int(seconds)):
-            self.service.clock.advance(1.0)
+            (self.service.advance if beats else self.service.clock.advance)(1.0)
         return [line.split(" ", 1)[1] for line in self.lines]
 
     def test_nothing_while_all_is_well(self) -> None:
@@ -63,7 +63,7 @@ class Reported(SynchronousTestCase):
     def test_the_database(self) -> None:
         self.disk.take_away(self.service.database)
         away = "The database is away: nobody can log in, and commands are refused."
-        self.assertEqual(self.said(6.0), [f"{away} {LOG} says why."])
+        self.assertEqual(self.said(6.0, beats=False), [f"{away} {LOG} says why."])
         self.disk.bring_back()
         self.assertEqual(self.said(6.0), ["The database is back."])
 
@@ -77,8 +77,22 @@ class Reported(SynchronousTestCase):
             (line,) = self.said()
             self.assertTrue(line.startswith(begins), line)
 
+    def test_what_was_before_is_no_news(self) -> None:
+        (lost,) = self.service.servers
+        self.service.kill(self.service.servers[lost].port)
+        self.assertEqual(len(self.said(8.0)), 2)
+        self.lines.clear()
+        self.report("/another")
+        self.assertEqual(self.lines, [])
+
+    def test_a_server_more_is_no_news(self) -> None:
+        self.said()
+        self.service.people(*(f"person{number}" for number in range(12)))
+        self.assertEqual(self.said(8.0), [])
+        self.assertGreater(len(self.service.servers), 1)
+
     def test_a_server(self) -> None:
-        """One takes the place of another that is lost; others come and go unsaid."""
+        """One takes the place of another that is lost."""
         self.said()
         (lost,) = self.service.servers
         self.service.boots = False

@@ -76,6 +76,10 @@ class SlowDatabase(Database):
         return self.real.available
 
     @property
+    def answers(self) -> bool:
+        return self.real.answers
+
+    @property
     def disk(self) -> DiskState:
         return DiskState.LOW if self.disk_is_low else self.real.disk
 

@@ -117,11 +117,12 @@ class StatusReport(TimerService):
             self._say(sentence(Event(EventKind.BROKER_BACK, self._wall())))
 
     def _find_storage(self) -> _Storage:
-        if self._database.disk is DiskState.FULL:
-            return _Storage.FULL
-        if not self._database.available:
+        disk = self._database.disk
+        if not self._database.answers:
             return _Storage.AWAY
-        return _Storage.LOW if self._database.disk is DiskState.LOW else _Storage.WORKS
+        if disk is DiskState.FULL:
+            return _Storage.FULL
+        return _Storage.LOW if disk is DiskState.LOW else _Storage.WORKS
 
     async def _look_at_servers(self) -> None:
         behind = self._last_event or 0

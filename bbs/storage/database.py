@@ -215,6 +215,11 @@ class Database:
         """Whether the database serves both reads and writes, which a full disk refuses."""
         return not self._away
 
+    @property
+    def answers(self) -> bool:
+        """Whether it serves all calls, or while its disk is full those that only read."""
+        return self.available or (self.disk is DiskState.FULL and False not in self._away)
+
     def run(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Deferred[T]:
         """Run `rule(*arguments, **keywords)` in a transaction. Fires with what it returns, or fails
         with what it raised, or with `Unavailable`."""

@@ -172,7 +172,7 @@ class Poller(Service):
             at=self._wall(),
             seen_at=self._seen_at,
             overview=self._overview or NOTHING_SEEN,
-            database=self._database.available,
+            database=self._database.answers,
             broker=self._broker(),
             measured=self._measured(),
             disk=self._database.disk,
@@ -227,7 +227,7 @@ class Poller(Service):
         await self.page_history.store()
 
     def _note_connections(self) -> None:
-        self.page_history.note_connections(database=self._database.available, broker=self._broker())
+        self.page_history.note_connections(database=self._database.answers, broker=self._broker())
 
     def _update(self, seen: Overview, now: float) -> None:
         # Time in which nothing could be seen, or no server could write that it lives, is not held

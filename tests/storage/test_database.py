@@ -177,6 +177,7 @@ class OnSQLite(OurContract, SynchronousTestCase):
             error = self.failureResultOf(self.database.run(self._add, "y" * 50_000), DiskFull)
             self.assertEqual(error.value.message, "The disk is nearly full, try again later")
         self.assertIs(self.database.disk, DiskState.FULL)
+        self.assertEqual((self.database.available, self.database.answers), (False, True))
         self.assertEqual(self._stored(), ["x" * 5000])
         self._call(lambda: ContractEntry.delete().execute())
         self._call(self._add, "y" * 3000)
@@ -187,6 +188,7 @@ class OnSQLite(OurContract, SynchronousTestCase):
     def test_a_folder_that_is_not_there(self) -> None:
         self.open_another("sqlite:////no/such/folder/bbs.sqlite3")
         self._unavailable(self.database.run(self._add, "go"))
+        self.assertFalse(self.database.answers)
         error = self.failureResultOf(self.database.run_untimed(self._add, "go"), DatabaseRefused)
         self.assertEqual(
             str(error.value),

@@ -40,7 +40,7 @@ def _check(path: str, program: Program) -> int:
     from bbs.daemons.config_check import problems
 
     checked = read(path)  # with the environment, as for a server
-    # A wrong key has its default meanwhile: what follows from that is no problem of the file.
+    # A wrong key has its default meanwhile, and the file has no problem that follows from it.
     others = [
         f"{path}: {problem}"
         for problem in problems(checked.config, program.name)

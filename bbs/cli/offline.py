@@ -122,17 +122,9 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     file that does not exist, unless it is to be created, or that has a value of a wrong type."""
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
-    if path and not create and not os.path.exists(path):
-        raise DatabaseRefused(
-            f"database {url}: no such file: run this in the folder where the service was started,"
-            " or name the database by --data or --config"
-        )
+    if path:
+        _check_there(path, url, create)
     if path and create:
-        folder = os.path.dirname(os.path.abspath(path))
-        if not os.path.isdir(folder):
-            raise DatabaseRefused(
-                f"database {url}: unable to open database file: no folder {folder}"
-            )
         prepare_file(url)
     models.database.initialize(database)
     try:
@@ -148,6 +140,26 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     finally:
         if not database.is_closed():
             database.close()
+
+
+_ELSEWHERE = (
+    "run this in the folder where the service was started, or name the database by --data or"
+    " --config"
+)
+
+
+def _check_there(path: str, url: str, create: bool) -> None:
+    """Raise `DatabaseRefused` if there is no SQLite file at `path`, or no folder for a new one."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.stat(folder if create else path)
+    except PermissionError as error:
+        raise DatabaseRefused(
+            f"database {url}: {error.strerror}: run this as the user who runs the service"
+        ) from error
+    except (OSError, ValueError) as error:  # a NUL in the path
+        lack = f"unable to open database file: no folder {folder}" if create else "no such file"
+        raise DatabaseRefused(f"database {url}: {lack}: {_ELSEWHERE}") from error
 
 
 def _find_damage(path: str, url: str) -> str:

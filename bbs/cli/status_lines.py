@@ -60,7 +60,7 @@ class LineWriter:
 
 
 class _Storage(Enum):
-    """What the database can do; the value says it to operators."""
+    """The state of the database; the value is the line for operators."""
 
     WORKS = "The database is back."
     LOW = "The disk of the database is nearly full: nobody may send or post until there is room."

@@ -46,12 +46,29 @@ class Connected(DatabaseCase):
         error = self.assertRaises(DatabaseRefused, trouble)
         self.assertIn("unable to open database file: no folder /no/such/folder", str(error))
 
-    def test_none_there(self) -> None:
+    def test_somebody_elses(self) -> None:
+        """The folder of a `bbs up` is closed to others: whether there is a file is not known."""
+
+        def denied(path: str) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
         def trouble() -> None:
-            with offline.connected("sqlite:////no/such/folder/bbs.sqlite3"):
+            with offline.connected("sqlite:///bbs-data/bbs.sqlite3"):
                 pass
 
-        self.assertRaises(DatabaseRefused, trouble)
+        self.patch(os, "stat", denied)
+        error = self.assertRaises(DatabaseRefused, trouble)
+        told = "Permission denied: run this as the user who runs the service"
+        self.assertEqual(str(error), f"database sqlite:///bbs-data/bbs.sqlite3: {told}")
+
+    def test_none_there(self) -> None:
+        for url in ("sqlite:////no/such/folder/bbs.sqlite3", "sqlite:///a%00b"):
+
+            def trouble(url: str = url) -> None:
+                with offline.connected(url):
+                    pass
+
+            self.assertIn("no such file", str(self.assertRaises(DatabaseRefused, trouble)))
 
 
 class Chosen(SynchronousTestCase):

@@ -166,7 +166,7 @@ def file_of(config: Configuration, what: str) -> str:
     database: Any = connect_to(config.database.url)
     if isinstance(database, peewee.SqliteDatabase):
         path = str(database.database)
-        if path == ":memory:" or "\0" in path:
+        if path == ":memory:":
             raise CopyRefused(f"{without_password(config.database.url)} is not a file")
         return path
     login = database.connect_params

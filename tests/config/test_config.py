@@ -401,6 +401,7 @@ class Refusals(ConfigTestCase):
             "ec2.instance_type": ('""', "[]", '[""]'),
             "ec2.key_name": ("1", '"\\u0000"', '"\\u007f"'),
             "database.url": (
+                '"sqlite:///a%00b"',
                 '"bbs.sqlite3"', '"sqlite://x"', '"sqlite:///"', '"sqlite:///x?y"', '"mysql://h/b"',
                 '"mysql://u:p@h"', '"mysql://u:p@h/a/b"', '"mysql://u:p@h/b?ssl=1"', "1",
                 '"mysql://u:p@h:0/b"', '"mysql://u:p@h:99999/b"', '"mysql://u:p#q@h/b"',

@@ -63,9 +63,9 @@ class _Storage(Enum):
     """The state of the database; the value is the line for operators."""
 
     WORKS = "The database is back."
-    LOW = "The disk of the database is nearly full: nobody may send or post until there is room."
+    LOW = "The disk of the database is nearly full: what people write is refused."
     FULL = (
-        "The disk of the database is full: nobody can log in, send or post until there is room."
+        "The disk of the database is full: nobody can log in or write until there is room."
         " Delete old backups or other files on it, or enlarge it."
     )
     AWAY = "The database is away: nobody can log in, and commands are refused. {log} says why."

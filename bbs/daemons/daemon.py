@@ -406,8 +406,8 @@ class DiskWatch(TimerService):
 
 
 _LACKS = {
-    DiskState.LOW: "nearly full, and nobody may send or post",
-    DiskState.FULL: "full, and nothing can be stored: nobody can log in, send or post",
+    DiskState.LOW: "nearly full, and what people write is refused",
+    DiskState.FULL: "full, and nothing can be stored: nobody can log in or write",
 }
 
 

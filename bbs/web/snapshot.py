@@ -66,7 +66,7 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
         "Look at the logs of the login servers, and restart them one by one.",
     ),
     Cause.DISK_FULL: (
-        "The disk of the database is nearly full: nobody may send or post",
+        "The disk of the database is nearly full: what people write is refused",
         "Delete old backups or other files on it, or enlarge it; the log says how much room is"
         " missing. Logins, reading and deleting still work.",
     ),
@@ -92,8 +92,8 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
 
 
 _NO_ROOM = (
-    "The disk of the database is full: nobody can log in, send or post, and no server is launched"
-    " or ended",
+    "The disk of the database is full: nobody can log in or write, and no server is launched or"
+    " ended",
     "Delete old backups or other files on it, or enlarge it. Leave the files of the database alone."
     " Everything goes on by itself then.",
 )

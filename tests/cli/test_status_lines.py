@@ -69,8 +69,11 @@ class Reported(SynchronousTestCase):
 
     def test_the_disk(self) -> None:
         for state, begins in (
-            (DiskState.LOW, "The disk of the database is nearly full: nobody may send or post"),
-            (DiskState.FULL, "The disk of the database is full: nobody can log in, send or post"),
+            (
+                DiskState.LOW,
+                "The disk of the database is nearly full: what people write is refused.",
+            ),
+            (DiskState.FULL, "The disk of the database is full: nobody can log in or write"),
             (DiskState.FREE, "The disk of the database has room again."),
         ):
             self.patch(Database, "disk", state)

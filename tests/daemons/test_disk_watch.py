@@ -96,8 +96,8 @@ class Watching(SynchronousTestCase):
             self.is_low(300 * MIB)
         said = [formatEvent(event) for event in events]
         low = (
-            "the disk is nearly full, and nobody may send or post: 3 MiB are free on the disk of"
-            " /x/y, and 256 MiB have to be. Delete old backups or other files on it, or enlarge it."
+            "the disk is nearly full, and what people write is refused: 3 MiB are free on the disk"
+            " of /x/y, and 256 MiB have to be. Delete old backups or other files on it, or enlarge it."
         )
         self.assertEqual(said, [low, low, "the disk has room again: 300 MiB"])
 
@@ -119,7 +119,7 @@ class Watching(SynchronousTestCase):
             self.assertFalse(self.is_low(300 * MIB))
         said = [formatEvent(event) for event in events]
         full = (
-            "the disk is full, and nothing can be stored: nobody can log in, send or post: 1 MiB"
+            "the disk is full, and nothing can be stored: nobody can log in or write: 1 MiB"
             " are free on the disk of /x/y, and 256 MiB have to be. Delete old backups or other"
             " files on it, or enlarge it."
         )

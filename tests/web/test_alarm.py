@@ -106,7 +106,7 @@ class OnThePage(MetricsCase):
         self.service.database.disk_is_low = True
         self.pass_time(2)
         self.assertEqual(self.causes(), ["disk-full"])
-        self.assertIn("nobody may send or post", self.browser().get("/").body)
+        self.assertIn("what people write is refused", self.browser().get("/").body)
         self.service.database.disk_is_low = False
         self.pass_time(2)
         self.assertEqual(self.causes(), [])

@@ -97,7 +97,8 @@ class Watching(SynchronousTestCase):
         said = [formatEvent(event) for event in events]
         low = (
             "the disk is nearly full, and what people write is refused: 3 MiB are free on the disk"
-            " of /x/y, and 256 MiB have to be. Delete old backups or other files on it, or enlarge it."
+            " of /x/y, and 256 MiB have to be. Delete old backups or other files on it, or enlarge"
+            " it."
         )
         self.assertEqual(said, [low, low, "the disk has room again: 300 MiB"])
 

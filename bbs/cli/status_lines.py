@@ -1,17 +1,19 @@
 """What a running `NAME up` says at its terminal: what is away, and when it is back.
 
-The lines go to standard error: programs wait for the last line on standard output, and may close it
-then. The log has more than these lines, which are for the person who looks at the terminal.
+The log has more than these lines, which are for the person who looks at the terminal. No program
+needs them, and one that waits for the address may close standard output then.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
+from typing import TextIO
 
 from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
@@ -30,33 +32,35 @@ _log = Logger()
 
 
 class LineWriter:
-    """Writes lines to standard error on a thread of its own, as a terminal may stop taking text
-    (Ctrl-S), and the reactor must not wait for it. Lines that cannot be written are dropped.
+    """Writes lines on a thread of its own, as a terminal may stop taking text (Ctrl-S), and the
+    reactor must not wait for it. Lines that cannot be written are dropped.
 
     :param patience: seconds that the end waits for a terminal that takes no text.
     """
 
     def __init__(self, patience: float = 1.0) -> None:
         self._patience = patience
-        self._lines: SimpleQueue[str | None] = SimpleQueue()
-        self._thread = Thread(target=self._write, name="status-lines", daemon=True)
+        self._lines: SimpleQueue[tuple[TextIO | None, str] | None] = SimpleQueue()
+        self._thread = Thread(target=self._write_all, name="status-lines", daemon=True)
         self._thread.start()
 
-    def write(self, line: str) -> None:
-        self._lines.put(line)
+    def write(self, stream: TextIO | None, line: str) -> None:
+        """Write `line` to a `stream` of the process, unless that is closed (None)."""
+        self._lines.put((stream, line))
 
     def end(self) -> None:
         """Wait until the lines are written, or patience is over."""
         self._lines.put(None)
         self._thread.join(self._patience)
 
-    def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            try:
-                sys.stderr.write(f"{line}\n")
-                sys.stderr.flush()
-            except (AttributeError, OSError, ValueError):
-                pass  # It is closed, or its reader or terminal is gone.
+    def _write_all(self) -> None:
+        while (waiting := self._lines.get()) is not None:
+            stream, line = waiting
+            if stream is None:
+                continue
+            # Past the buffer: Python would try again as it ends, and exit with another code.
+            with suppress(OSError):
+                os.write(stream.fileno(), f"{line}\n".encode("utf-8", "backslashreplace"))
 
 
 class _Storage(Enum):

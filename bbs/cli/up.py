@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from bbs.cli import Program, port
@@ -258,7 +259,8 @@ class _Run:
         from bbs.cli.status_lines import StatusReport
 
         if self._login_server.base:
-            report = StatusReport(self._login_server.base, self._log.path, self._lines.write)
+            say = partial(self._lines.write, sys.stderr)
+            report = StatusReport(self._login_server.base, self._log.path, say)
             self._login_server.begin(report)
 
     def _stop(self) -> None:
@@ -269,7 +271,7 @@ class _Run:
 
     def _say(self, words: str) -> None:
         if not (self._has_failed or self._unread):
-            self._lines.write(f"{self._name} up {words}")
+            self._lines.write(sys.stdout, f"{self._name} up {words}")
 
 
 def _kept(config: Configuration, data: str) -> str:

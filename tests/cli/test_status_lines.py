@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import sys
-import threading
+import os
 from datetime import datetime
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -113,42 +111,35 @@ class Reported(SynchronousTestCase):
 
 
 class Written(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.read, write = os.pipe()
+        self.addCleanup(os.close, self.read)
+        self.stream = os.fdopen(write, "w")
+        self.addCleanup(self.stream.close)
+
     def test_in_order(self) -> None:
-        errors = io.StringIO()
-        self.patch(sys, "stderr", errors)
         writer = LineWriter()
-        for line in ("one", "two"):
-            writer.write(line)
+        for line in ("one", "zw\xf6lf"):
+            writer.write(self.stream, line)
+        writer.write(None, "to a stream that is closed")
         writer.end()
-        self.assertEqual(errors.getvalue(), "one\ntwo\n")
+        self.assertEqual(os.read(self.read, 100), "one\nzw\xf6lf\n".encode())
 
     def test_a_terminal_that_is_gone(self) -> None:
-        """A line is lost, and the next one may find its way."""
-
-        class Gone(io.StringIO):
-            def flush(self) -> None:
-                if self.getvalue() == "one\n":
-                    raise BrokenPipeError
-
-        errors = Gone()
-        self.patch(sys, "stderr", errors)
+        """A line is lost, and one to another stream is not."""
+        read, write = os.pipe()
+        os.close(read)
         writer = LineWriter()
-        writer.write("one")
-        writer.write("two")
-        writer.end()
-        self.assertEqual(errors.getvalue(), "one\ntwo\n")
+        with os.fdopen(write, "w") as gone:
+            writer.write(gone, "one")
+            writer.write(self.stream, "two")
+            writer.end()
+        self.assertEqual(os.read(self.read, 100), b"two\n")
 
     def test_a_terminal_that_takes_nothing(self) -> None:
         """Nobody waits for it, and the end does not for long."""
-        held = threading.Event()
-        self.addCleanup(held.set)
-
-        class Held(io.StringIO):
-            def write(self, text: str) -> int:
-                held.wait()
-                return len(text)
-
-        self.patch(sys, "stderr", Held())
         writer = LineWriter(0.01)
-        writer.write("one")
+        writer.write(self.stream, "x" * (1 << 20))  # More than a pipe holds.
         writer.end()
+        while len(os.read(self.read, 1 << 20)) == 1 << 16:
+            pass  # So the thread ends.

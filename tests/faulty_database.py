@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from bbs.core.values import DiskState
 from bbs.storage.database import Database, DiskSpace
 
 P = ParamSpec("P")
@@ -75,12 +76,16 @@ class SlowDatabase(Database):
         return self.real.available
 
     @property
-    def is_full(self) -> bool:
-        return self.disk_is_low or self.real.is_full
+    def answers(self) -> bool:
+        return self.real.answers
 
     @property
-    def disk(self) -> DiskSpace | None:  # type: ignore[override]
-        return self.real.disk
+    def disk(self) -> DiskState:
+        return DiskState.LOW if self.disk_is_low else self.real.disk
+
+    @property
+    def space(self) -> DiskSpace | None:  # type: ignore[override]
+        return self.real.space
 
     @property
     def on_answer(self) -> Callable[[float], None]:

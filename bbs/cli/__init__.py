@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import errno
 import os
 import re
+import signal
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -32,6 +36,7 @@ PARTS = {
 MOST_READ = 64 * 1024  # bytes of a password file that are read
 
 INTERRUPTED = 130  # 128 + SIGINT: what a shell has for a command that Ctrl-C ended
+PIPE_CLOSED = 128 + signal.SIGPIPE  # the same, for one whose output nobody reads any more
 
 
 class PasswordFileError(Exception):
@@ -67,13 +72,15 @@ class Program:
         and nothing in it may act on the terminal."""
         from bbs.ui.output import visible  # Only commands that fail need it.
 
-        print(visible(f"{self.name} {part}: {reason}"), file=sys.stderr)
+        command = f"{self.name} {part}".rstrip()
+        print(visible(f"{command}: {reason}"), file=sys.stderr)
         return 1
 
     def add_database(self, parser: argparse.ArgumentParser) -> None:
         """Add the options that name the database (`bbs.cli.offline.configuration`)."""
-        parser.add_argument("--config", help="configuration file (TOML)")
-        parser.add_argument("--data", help="folder of a bbs up")
+        parser.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
+        help = f"folder of a {self.name} up; the default is {self.name}-data, if it is here"
+        parser.add_argument("--data", metavar="FOLDER", help=help)
 
     def add_version(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--version", action="version", version=self.version)
@@ -93,7 +100,26 @@ def command_line(service: Service) -> Callable[[], int]:
 
 
 def run(program: Program, arguments: Sequence[str]) -> int:
-    """Run the part that the first argument names; returns the exit code (2 for wrong usage)."""
+    """Run the part that the first argument names; returns the exit code (2 for wrong usage). If
+    nobody reads the output any more, the process ends as by SIGPIPE, which Python ignores."""
+    try:
+        try:
+            return _run_part(program, arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        return _end_by_sigpipe()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _leave_output()
+        return program.fail("", f"cannot write the output: {error.strerror}")
+    except KeyboardInterrupt:  # before the part itself handles Ctrl-C
+        return INTERRUPTED
+
+
+def _run_part(program: Program, arguments: Sequence[str]) -> int:
     part, *rest = arguments or [""]
     if part in ("--help", "-h"):
         print(_usage(program))
@@ -104,11 +130,10 @@ def run(program: Program, arguments: Sequence[str]) -> int:
     run_part = _find(part, program)
     if run_part is None:
         print(_usage(program), file=sys.stderr)
+        if part:
+            program.fail("", f"there is no command {part!r}{_suggestion(part, program)}")
         return 2
-    try:
-        code: int = run_part(rest, program)
-    except KeyboardInterrupt:  # before the part itself handles Ctrl-C
-        return INTERRUPTED
+    code: int = run_part(rest, program)
     return code
 
 
@@ -122,6 +147,26 @@ def _find(part: str, program: Program) -> Callable[[Sequence[str], Program], int
     from bbs.cli import subcommands
 
     return partial(subcommands.run, part) if part in subcommands.names(program.service()) else None
+
+
+def _suggestion(part: str, program: Program) -> str:
+    known = [*PARTS, *(name.partition(" ")[0] for name in program.service().subcommands)]
+    close = difflib.get_close_matches(part, known, 1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def _end_by_sigpipe() -> int:
+    """End the process by SIGPIPE; returns its exit code where the signal is blocked."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    _leave_output()
+    return PIPE_CLOSED
+
+
+def _leave_output() -> None:
+    """Drop the text that cannot be written: Python would try again as it ends, and complain."""
+    with suppress(AttributeError, OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def port(text: str) -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from bbs.cli import Program
-from bbs.config import ConfigError, described, load, masked
+from bbs.config import ConfigError, described, load, masked, read
 from bbs.ui.output import visible
 
 USAGE = "usage: {0} config check FILE\n       {0} config keys"
@@ -29,7 +29,8 @@ def main(argv: Sequence[str], program: Program) -> int:
                 print(USAGE.format(program.name), file=sys.stderr)
                 return 2
     except ConfigError as error:
-        print(visible(str(error)), file=sys.stderr)
+        for problem in error.problems:
+            print(visible(problem), file=sys.stderr)
         return 1
     return 0
 
@@ -38,12 +39,15 @@ def _check(path: str, program: Program) -> int:
     # Imported here, as the other action needs none of the servers' modules.
     from bbs.daemons.config_check import problems
 
-    config = load(path, settings=program.settings)  # with the environment, as for a server
-    found = [*problems(config, program.name)]
-    for problem in found:
-        print(visible(f"{path}: {problem}"), file=sys.stderr)
-    if found:
-        return 1
-    for key, value, source in masked(config):
+    checked = read(path, settings=program.settings)  # with the environment, as for a server
+    # A wrong key has its default meanwhile, and the file has no problem that follows from it.
+    others = [
+        f"{path}: {problem}"
+        for problem in problems(checked.config, program.name)
+        if not any(key in problem for key in checked.wrong)
+    ]
+    if found := [*checked.problems, *others]:
+        raise ConfigError(*found)
+    for key, value, source in masked(checked.config):
         print(f"{key} = {value}  # {source}")
     return 0

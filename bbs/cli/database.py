@@ -27,7 +27,7 @@ from bbs.cli.offline import (
 from bbs.config import ConfigError, Configuration
 from bbs.rules import fleets
 from bbs.rules.fleet_admin import By
-from bbs.scaling.data_folder import Unusable
+from bbs.scaling.data_folder import Unusable, default_folder
 from bbs.storage import migrations, sqlite_backup
 from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, summary, without_password
 from bbs.storage.migrations import Versions
@@ -125,7 +125,7 @@ def backup(argv: Sequence[str], program: Program) -> int:
         sqlite_backup.write_checksum(options.file, digest)
     except (ConfigError, DatabaseRefused, CopyRefused) as error:
         return program.fail("backup", error)
-    record(config, options.data, by, "backup", options.file)
+    record(config, by, "backup", options.file)
     if not doubt and versions.framework >= migrations.VERSION:
         _note_backup(config, by, options.file, program)
     whose = "1 person" if people == 1 else f"{people} people"
@@ -180,7 +180,7 @@ def file_of(config: Configuration, what: str) -> str:
     database: Any = connect_to(config.database.url)
     if isinstance(database, peewee.SqliteDatabase):
         path = str(database.database)
-        if path == ":memory:" or "\0" in path:
+        if path == ":memory:":
             raise CopyRefused(f"{without_password(config.database.url)} is not a file")
         return path
     login = database.connect_params
@@ -206,18 +206,25 @@ def restore(argv: Sequence[str], program: Program) -> int:
     try:
         config = configuration(options.config, options.data, program.name, program.settings)
         path = file_of(config, "restore")
-        with _alone(options.data, path, program.name):
+        with _alone(_data_folder(options.data, path, program.name), path, program.name):
             is_proved = _restore(options.file, path, options.force, by, program)
     except InUse as error:
         return program.fail("restore", f"{error}: stop it first")
     except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
         return program.fail("restore", error)
-    record(config, options.data, by, "restore", options.file)
+    record(config, by, "restore", options.file)
     if not is_proved:
         reason = f"there is no {options.file}{CHECKSUM}, so a changed text would not be noticed"
         print(f"{program.name} restore: {reason}", file=sys.stderr)
     print(f"restored {options.file} to {path}; {NOTE.format(program.name)}")
     return 0
+
+
+def _data_folder(data: str | None, path: str, name: str) -> str | None:
+    """The folder `data`, or the default one of `NAME up`, if the database at `path` is in it."""
+    default = default_folder(name)
+    is_inside = os.path.abspath(os.path.dirname(path)) == os.path.abspath(default)
+    return default if data is None and is_inside else data
 
 
 @contextmanager

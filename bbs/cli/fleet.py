@@ -162,7 +162,9 @@ def main(argv: Sequence[str], program: Program) -> int:
             report = _carry_out(config, options, by, database)
         _record(config, options, by, report.result)
     except fleet_admin.NoSuchServer:
-        return program.fail("fleet", f"there is no app server {options.id!r}: see bbs fleet list")
+        return program.fail(
+            "fleet", f"there is no app server {options.id!r}: see {program.name} fleet list"
+        )
     except (ConfigError, DatabaseRefused, NotCarriedOut, fleet_admin.FleetFull) as error:
         return program.fail("fleet", error)
     _print(report, options, f"{program.name} fleet")
@@ -198,9 +200,9 @@ def _record(config: Configuration, options: argparse.Namespace, by: By, result: 
     """Add the action to the security log."""
     if options.action == "replace":
         if result["servers"]:
-            record(config, options.data, by, result["asked"], count_text(len(result["servers"])))
+            record(config, by, result["asked"], count_text(len(result["servers"])))
     elif options.action != "list":
-        record(config, options.data, by, options.action, result["id"])
+        record(config, by, options.action, result["id"])
 
 
 def _print(report: _FleetReport, options: argparse.Namespace, command: str) -> None:

@@ -18,12 +18,21 @@ from urllib.parse import quote
 
 import peewee
 
-from bbs.config import Configuration, load, references
+from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons import security_log
 from bbs.rules.fleet_admin import By
-from bbs.scaling.data_folder import Unusable, make_private
-from bbs.storage import models
-from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, prepare_file, refusal
+from bbs.scaling.data_folder import Unusable, default_folder, make_private
+from bbs.storage import models, sqlite_backup
+from bbs.storage.engines import (
+    DatabaseRefused,
+    connect_to,
+    file_of,
+    is_bug,
+    prepare_file,
+    refusal,
+    without_password,
+)
+from bbs.storage.sqlite_backup import CopyRefused
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,10 +43,65 @@ ATTEMPTS = 5  # tries of a transaction that meets a deadlock, or waits for a loc
 def configuration(
     path: str | None, data: str | None, name: str, settings: type | None = None
 ) -> Configuration:
-    """Load the configuration (`load_config`), with the database's URL in place of a reference."""
-    config = load_config(path, data, name=name, settings=settings)
+    """Load the configuration of the service `name` for a command: from `path` and the environment,
+    with the database in the folder `data` of a `NAME up`.
+
+    Without either, the database is that of the `NAME up` in the working directory, or else that of
+    a login server there. The URL is there in place of a reference, and `log.security` is the
+    service's security log, if it has one on this machine.
+
+    :raises ConfigError: also if `data` and the configuration name two databases, or two are here.
+    """
+    config = load_config(path, None, settings=settings)
+    if config.sources["database.url"] == "default":
+        folder = data if data is not None else _find_folder(config, name)
+        config = load_config(path, folder, name=name, settings=settings)
+    elif data is not None:
+        _check_folder(config, data, name)
     (url,) = references.reveal("database.url", [config.database.url], config.ec2)
-    return replace(config, database=replace(config.database, url=url))
+    log = replace(config.log, security=config.log.security or _find_log(url, data, name))
+    return replace(config, database=replace(config.database, url=url), log=log)
+
+
+def _find_folder(config: Configuration, name: str) -> str | None:
+    """The data folder of the `NAME up` in the working directory; None if only a login server has
+    its database there."""
+    folder, here = default_folder(name), file_of(config.database.url) or ""
+    if not os.path.exists(here):
+        return folder
+    other = os.path.join(folder, _database_file(name))
+    if os.path.exists(other):
+        raise ConfigError(
+            f"there are two databases here, {other} and {here}: name one by --data FOLDER, or by"
+            " database.url in --config FILE"
+        )
+    return None
+
+
+def _check_folder(config: Configuration, data: str, name: str) -> None:
+    """Refuse a folder whose database would be ignored, as the configuration names another one. A
+    `NAME up` with such a configuration has no database in its folder."""
+    own, url = os.path.join(data, _database_file(name)), config.database.url
+    is_named = os.path.realpath(own) == os.path.realpath(file_of(url) or "")
+    is_only_for_logs = os.path.exists(os.path.join(data, LOCK)) and not os.path.exists(own)
+    if not (is_named or is_only_for_logs):
+        raise ConfigError(
+            f"--data is {data}, with the database {own}, and {config.sources['database.url']} has"
+            f" another one, {without_password(url)}: leave out one of them"
+        )
+
+
+def _find_log(url: str, data: str | None, name: str) -> str:
+    """The security log of the `NAME up` in the folder `data`; without one, beside the database, or
+    in the working directory. "" if there is none."""
+    beside = os.path.dirname(file_of(url) or "")
+    folders = [beside, default_folder(name)] if data is None else [data]
+    paths = [os.path.join(folder, security_log.IN_DATA) for folder in folders]
+    return next(filter(os.path.exists, paths), "")
+
+
+def _database_file(name: str) -> str:
+    return f"{name}.sqlite3"
 
 
 def load_config(
@@ -52,7 +116,7 @@ def load_config(
     `data`. Raises `ConfigError`."""
     config = load(path, os.environ, options, settings)
     if data is not None and config.sources["database.url"] == "default":
-        url = f"sqlite:///{quote(os.path.abspath(data))}/{name}.sqlite3"
+        url = f"sqlite:///{quote(os.path.abspath(data))}/{_database_file(name)}"
         config = load(path, os.environ, {**options, "database.url": url}, settings)
     return config
 
@@ -60,11 +124,11 @@ def load_config(
 @contextmanager
 def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     """Connect one thread to the database at `url`. Raises `DatabaseRefused`, also for an SQLite
-    file that does not exist, unless it is to be created."""
+    file that does not exist, unless it is to be created, or that has a value of a wrong type."""
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
-    if path and not create and not os.path.exists(path):
-        raise DatabaseRefused(f"database {url}: no such file; name it with --config or --data")
+    if path:
+        _check_there(path, url, create)
     if path and create:
         prepare_file(url)
     models.database.initialize(database)
@@ -73,9 +137,43 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
         yield database
     except (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error) as error:
         raise refusal(url, error) from error  # peewee lets errors of the driver pass at a fetch.
+    except (AttributeError, TypeError, ValueError) as error:
+        # So Python says that a value is not of its column's type, which SQLite does not enforce.
+        if path and (damage := _find_damage(path, url)):
+            raise DatabaseRefused(damage) from error
+        raise
     finally:
         if not database.is_closed():
             database.close()
+
+
+_ELSEWHERE = (
+    "run this in the folder where the service was started, or name the database by --data or"
+    " --config"
+)
+
+
+def _check_there(path: str, url: str, create: bool) -> None:
+    """Raise `DatabaseRefused` if there is no SQLite file at `path`, or no folder for a new one."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.stat(folder if create else path)
+    except PermissionError as error:
+        raise DatabaseRefused(
+            f"database {url}: {error.strerror}: run this as the user who runs the service"
+        ) from error
+    except (OSError, ValueError) as error:  # a NUL in the path
+        lack = f"unable to open database file: no folder {folder}" if create else "no such file"
+        raise DatabaseRefused(f"database {url}: {lack}: {_ELSEWHERE}") from error
+
+
+def _find_damage(path: str, url: str) -> str:
+    """Say which value in an SQLite file cannot be read; "" if there is none."""
+    try:
+        sqlite_backup.check_rows(path, f"database {url}")
+    except CopyRefused as error:
+        return f"{error}: restore a backup, or correct it"
+    return ""
 
 
 def carry_out(
@@ -113,12 +211,10 @@ def get_operator(command: str) -> By:
     return By(user, command, time.time())
 
 
-def record(config: Configuration, data: str | None, by: By, what: str, name: str) -> None:
+def record(config: Configuration, by: By, what: str, name: str) -> None:
     """Add to the security log, if the service has one on this machine, that `by` did `what` to
-    `name`. `data` is the folder of a `NAME up`, if one was given."""
+    `name`."""
     path = config.log.security
-    if not path and data is not None:
-        path = os.path.join(data, security_log.IN_DATA)
     if not path or not os.path.exists(path):
         return
     now, operator = by.now, by.operator
@@ -165,4 +261,6 @@ def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
 
 
 def cannot_write(folder: str, error: OSError) -> Unusable:
-    return Unusable(f"cannot write to the data folder {folder}: {error.strerror}")
+    is_file = isinstance(error, FileExistsError)
+    reason = "it is a file, and not a folder" if is_file else error.strerror
+    return Unusable(f"cannot write to the data folder {folder}: {reason}")

@@ -72,7 +72,7 @@ class Operator:
             return result
 
         result = carry_out(self._database, recorded)
-        record(self._config, self._options.data, self._by, what, name)
+        record(self._config, self._by, what, name)
         return result
 
     def ask(self, question: str, done: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from bbs.cli import Program, port
@@ -26,7 +28,13 @@ from bbs.daemons.logs import (
     written_as,
 )
 from bbs.daemons.security_log import IN_DATA
-from bbs.scaling.data_folder import PASSWORD_FILE, Unusable, write_privately
+from bbs.scaling.data_folder import (
+    PASSWORD_FILE,
+    Unusable,
+    default_folder,
+    write_privately,
+)
+from bbs.storage.engines import file_of, without_password
 
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
 
@@ -43,9 +51,12 @@ def main(argv: Sequence[str], program: Program) -> int:
     parser.add_argument("--host", help=f"address to listen on ({DEFAULT_HOST})")
     parser.add_argument("--port", type=port, help=f"port ({DEFAULT_PORT})")
     parser.add_argument(
-        "--data", default=f"{program.name}-data", help="folder of the data (%(default)s)"
+        "--data",
+        metavar="FOLDER",
+        default=default_folder(program.name),
+        help="folder of the data (%(default)s)",
     )
-    parser.add_argument("--config", help="configuration file (TOML)")
+    parser.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
     options = parser.parse_args(argv)
     survive_hangups()
     # New files, those of children too, are for this user alone.
@@ -62,7 +73,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     except (ConfigError, Unusable) as error:
         return program.fail("up", error)
     with lock:
-        return _run(program.service(), config, options, log, mended)
+        return _Run(program.service(), config, options, log).run(mended)
 
 
 def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, object]:
@@ -161,66 +172,131 @@ def _open_log(config: Configuration, folder: str, name: str) -> KeptFile:
         raise cannot_write(folder, error) from error
 
 
-def _run(
-    service: Service,
-    config: Configuration,
-    options: argparse.Namespace,
-    log: KeptFile,
-    mended: Sequence[str],
-) -> int:
-    from twisted.internet import reactor as installed
-    from twisted.logger import Logger, globalLogBeginner
+class _Run:
+    """One run of the whole service, and what it says meanwhile."""
 
-    from bbs.daemons.login import LoginServerDaemon
-    from bbs.daemons.telnet import TelnetGateway
+    def __init__(
+        self, service: Service, config: Configuration, options: argparse.Namespace, log: KeptFile
+    ) -> None:
+        # Imported here, as a configuration that is wrong needs none of it.
+        from twisted.internet import reactor
 
-    reactor = cast("IReactor", installed)
-    failures: list[str] = []
+        from bbs.cli.status_lines import LineWriter
+        from bbs.daemons.login import LoginServerDaemon
+        from bbs.daemons.telnet import TelnetGateway
 
-    def fail(reason: str) -> None:
-        failures.append(reason)
-        reactor.callLater(0, reactor.stop)
+        self._name = service.name
+        self._config, self._options, self._log = config, options, log
+        self._reactor = cast("IReactor", reactor)
+        self._has_failed = False
+        self._unread: BrokenPipeError | None = None
+        self._lines = LineWriter()
+        self._login_server = LoginServerDaemon(
+            service, config, options.data, self._reactor, self._fail
+        )
+        self._gateway = TelnetGateway(service, config, self._reactor, self._fail)
+        self._gateway.first = self._login_server
+
+    def run(self, mended: Sequence[str]) -> int:
+        """Serve until a signal; returns the exit code. `mended` has the paths that others could
+        read until now.
+
+        :raises BrokenPipeError: nobody reads the address of the service.
+        """
+        self._begin_logging(mended)
+        self._login_server.serving.addCallback(self._announce)
+        self._login_server.when_started = self._report
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
+        for server in (self._login_server, self._gateway):
+            server.name = f"{self._name} up"
+            server.second_choice = second_choice(self._config, self._options)
+            self._reactor.callWhenRunning(server.startService)
+            self._reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
+        self._print(f"{self._name} keeps {_kept(self._config, self._options.data)}")
+        self._reactor.run()
+        self._say("has stopped. All data is kept: the next start goes on with it.")
+        self._lines.end()
+        if self._unread:
+            raise self._unread
+        return int(self._has_failed)
+
+    def _begin_logging(self, mended: Sequence[str]) -> None:
+        from twisted.logger import Logger, globalLogBeginner
+
+        speaker = self._login_server.speaker
+        line = written_as(self._config.log.format, lambda: replace(speaker(), kind="up"))
+        observer = RepeatedFailures(observer_of(self._log, line), self._reactor)
+        globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+        if mended:
+            paths = ", ".join(mended)
+            Logger("bbs.cli.up").warn("others could read {paths}; now they cannot", paths=paths)
+
+    def _fail(self, reason: str) -> None:
+        self._has_failed = True
+        self._reactor.callLater(0, self._reactor.stop)
         with suppress(OSError):  # Standard error may be a file on a full disk.
             print(reason, file=sys.stderr, flush=True)
 
-    login_server = LoginServerDaemon(service, config, options.data, reactor, fail)
-    gateway = TelnetGateway(service, config, reactor, fail)
-    gateway.first = login_server
-    line = written_as(config.log.format, lambda: replace(login_server.speaker(), kind="up"))
-    observer = RepeatedFailures(observer_of(log, line), reactor)
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    if mended:
-        paths = ", ".join(mended)
-        Logger("bbs.cli.up").warn("others could read {paths}; now they cannot", paths=paths)
+    def _announce(self, _: object) -> None:
+        if self._has_failed:
+            return
+        page, telnet = self._login_server.page_address, self._gateway.address
+        try:
+            self._print(*_addresses(self._name, self._config, self._options, page, telnet))
+        except BrokenPipeError as error:  # Nobody learns where to log in.
+            self._unread = error
+            self._reactor.stop()
 
-    def ready(_: object) -> None:
-        if not failures:
-            _announce(service.name, config, options, login_server.page_address, gateway.address)
+    def _print(self, *lines: str) -> None:
+        """Print `lines`, as far as that goes: without its terminal, or with its output on a full
+        disk, the service runs all the same. Raises `BrokenPipeError`."""
+        try:
+            print(*lines, sep="\n", flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass
 
-    login_server.serving.addCallback(ready)
-    for server in (login_server, gateway):
-        server.name = f"{service.name} up"
-        server.second_choice = second_choice(config, options)
-        reactor.callWhenRunning(server.startService)
-        reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
-    folder = os.path.abspath(options.data)
-    print(f"{service.name} keeps its data and its log in {folder}", flush=True)
-    reactor.run()
-    return 1 if failures else 0
+    def _report(self) -> None:
+        from bbs.cli.status_lines import StatusReport
+
+        if self._login_server.base:
+            say = partial(self._lines.write, sys.stderr)
+            report = StatusReport(self._login_server.base, self._log.path, say)
+            self._login_server.begin(report)
+
+    def _stop(self) -> None:
+        # For a second signal, Twisted would log a traceback.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        self._say("stops: connections are closed, and app servers end. This takes some seconds.")
+
+    def _say(self, words: str) -> None:
+        if not (self._has_failed or self._unread):
+            self._lines.write(sys.stdout, f"{self._name} up {words}")
 
 
-def _announce(
+def _kept(config: Configuration, data: str) -> str:
+    """Say where the data and the log are."""
+    url, folder = config.database.url, os.path.abspath(data)
+    if os.path.dirname(os.path.abspath(file_of(url) or "")) == folder:
+        return f"its data and its log in {folder}"
+    return f"its log in {folder}, and its data in {without_password(url)}"
+
+
+def _addresses(
     name: str,
     config: Configuration,
     options: argparse.Namespace,
     page: str | None,
     telnet: tuple[str, int] | None,
-) -> None:
+) -> Iterator[str]:
+    """Say where the service is, by what it is reached; programs wait for the last line."""
     if page:
         password = config.web.password_file
-        print(f"operators' page: {page}{f' (password in {password})' if password else ''}")
+        yield f"operators' page: {page}{f' (password in {password})' if password else ''}"
     if telnet:
-        print("without a client: telnet {} {}".format(*telnet))
+        yield "without a client: telnet {} {}".format(*telnet)
     server = ServerPlace.parse(config.telnet.server)
     way = f"--tls {server.name}" if server.tls else options.host
-    print(f"{name} is ready: {name} client {way} {options.port}", flush=True)
+    yield f"{name} is ready: {name} client {way} {options.port}"

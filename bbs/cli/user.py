@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import os
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,9 +94,6 @@ def main(argv: Sequence[str], program: Program) -> int:
             upgrade(database, program.service().schema)
             action, _ = ACTIONS[options.action]
             action(_Action(config, options, by, database, program.service()))
-            sys.stdout.flush()
-    except BrokenPipeError:  # The reader has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except NoSuchPerson:
         return program.fail("user", f'there is no account "{options.name}"')
     except user_admin.NotSuspended:
@@ -163,7 +158,7 @@ class _Action:
     def report(self, done: ActionResult, words: str, **members: object) -> None:
         """Report success in `words`, or for programs with more `members`, and log it."""
         name = done.name
-        record(self.config, self.options.data, self.by, self.options.action, name)
+        record(self.config, self.by, self.options.action, name)
         result = {"name": name, "done": self.options.action, "sessions": done.sessions, **members}
         ended = f"; {done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"
         words = f"{visible(name)} {words}{ended if done.sessions else ''}"

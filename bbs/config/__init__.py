@@ -7,7 +7,7 @@ defaults, and `docs/operating.md` explains them; an installed provider adds a se
 Paths are relative to the working directory of the process.
 """
 
-from bbs.config.loading import ConfigError, described, load, masked, to_toml
+from bbs.config.loading import ConfigError, described, load, masked, read, to_toml
 from bbs.config.sections import EC2, App, BrokerConfig, Configuration, Fleet, Limits, Messages
 from bbs.config.settings import setting
 
@@ -23,6 +23,7 @@ __all__ = [
     "described",
     "load",
     "masked",
+    "read",
     "setting",
     "to_toml",
 ]

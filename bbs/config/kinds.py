@@ -172,7 +172,7 @@ def _is_database(url: str) -> bool:
     if is_reference(url):
         return True
     if url.startswith("sqlite:"):
-        return re.fullmatch(r"sqlite:///[^?#]+", url) is not None
+        return re.fullmatch(r"sqlite:///[^?#]+", url) is not None and "\0" not in unquote(url)
     parts = _split(url)
     options = parse_qs(parts.query, keep_blank_values=True)
     right = (

@@ -6,7 +6,7 @@ import json
 import operator
 import os
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,16 @@ from bbs.core.plugins import PluginUnusable
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; its text is one line for the operator, free of secrets."""
+    """The configuration cannot be used. Each of the `problems` is a line for operators, without a
+    secret; the text is the first, and how many more there are."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        first, *others = self.problems
+        return f"{first}; {len(others)} more: see config check" if others else first
 
 
 MOST_READ = 1 << 20  # Bytes of a configuration file.
@@ -56,33 +65,93 @@ def load(
 
     :raises ConfigError: something in it is wrong, or an installed provider cannot be used.
     """
+    found = read(path, environ, options, settings)
+    if found.problems:
+        raise ConfigError(*found.problems)
+    return found.config
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A configuration, and what is wrong with it, each in one line. The `wrong` keys have their
+    defaults."""
+
+    config: Configuration
+    problems: tuple[str, ...]
+    wrong: frozenset[str]
+
+
+def read(
+    path: str | None,
+    environ: Mapping[str, str] = os.environ,
+    options: Mapping[str, object] = MappingProxyType({}),
+    settings: type | None = None,
+) -> Checked:
+    """Read a configuration as `load` does, for those who want to know all that is wrong.
+
+    :raises ConfigError: the file cannot be read, or an installed provider cannot be used.
+    """
     try:
         schema = ConfigurationSchema.installed(settings)
     except PluginUnusable as error:
         raise ConfigError(str(error)) from error
-    values: dict[str, dict[str, Any]] = {section: {} for section in schema.sections}
-    sources = dict.fromkeys(schema.keys, "default")
-    layers = (_from_file(path, schema), _from_environment(environ, schema), _from_options(options))
-    for layer in layers:
-        taken: set[str] = set()
-        for given in (_read_secret_file(each, schema) for each in layer):
-            section, _, key = given.key.partition(".")
-            values[section][key] = _read_value(given, schema)
-            if given.key in taken:
-                raise ConfigError(f"{given.place}: {given.key} is set, and {given.key}_file too")
-            taken.add(given.key)
-            sources[given.key] = given.place
-    made = {name: section(**values[name]) for name, section in schema.sections.items()}
+    reading = _Reading(schema)
+    for layer in (
+        _from_file(path, schema),
+        _from_environment(environ, schema),
+        _from_options(options),
+    ):
+        reading.take(layer)
+    made = {name: section(**reading.values[name]) for name, section in schema.sections.items()}
     own = {name: made.pop(name) for name in OWN_SECTIONS}
     declared = [] if settings is None else [name_of(settings)]
     service = MappingProxyType({name: made.pop(name) for name in declared})
-    providers, places = MappingProxyType(made), MappingProxyType(sources)
+    providers, places = MappingProxyType(made), MappingProxyType(reading.sources)
     config = Configuration(**own, service=service, providers=providers, sources=places)
-    _check_relations(config)
-    return config
+    problems = (*reading.problems, *_contradictions(config, reading.wrong))
+    return Checked(config, problems, frozenset(reading.wrong))
 
 
-def _from_file(path: str | None, schema: ConfigurationSchema) -> Iterator[_Given]:
+class _Reading:
+    """The values of all layers, the later over the earlier.
+
+    :ivar problems: what is wrong, each in one line.
+    :ivar wrong: the keys that are wrong, and have their defaults in `values`.
+    """
+
+    def __init__(self, schema: ConfigurationSchema) -> None:
+        self._schema = schema
+        self.values: dict[str, dict[str, Any]] = {section: {} for section in schema.sections}
+        self.sources = dict.fromkeys(schema.keys, "default")
+        self.problems: list[str] = []
+        self.wrong: set[str] = set()
+
+    def take(self, layer: Iterable[_Given | ConfigError]) -> None:
+        """Read the values of a layer."""
+        taken: set[str] = set()
+        for given in layer:
+            if isinstance(given, ConfigError):
+                self.problems += given.problems
+                continue
+            try:
+                self._take(given, taken)
+            except ConfigError as error:
+                self.problems += error.problems
+                self.wrong.add(given.key)
+
+    def _take(self, given: _Given, taken: set[str]) -> None:
+        given = _read_secret_file(given, self._schema)
+        value = _read_value(given, self._schema)
+        if given.key in taken:
+            raise ConfigError(f"{given.place}: {given.key} is set, and {given.key}_file too")
+        taken.add(given.key)
+        section, _, key = given.key.partition(".")
+        self.values[section][key] = value
+        self.sources[given.key] = given.place
+
+
+def _from_file(path: str | None, schema: ConfigurationSchema) -> Iterator[_Given | ConfigError]:
+    """The values of the file, and an error for each section that is wrong as a whole."""
     if path is None:
         return
     try:
@@ -99,11 +168,12 @@ def _from_file(path: str | None, schema: ConfigurationSchema) -> Iterator[_Given
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     for section, table in document.items():
         if section not in schema.sections:
-            raise ConfigError(f"{path}: unknown section [{section}], {schema.nearest(section)}")
-        if not isinstance(table, dict):
-            raise ConfigError(f"{path}: {section} must be a section, [{section}]")
-        for key, value in table.items():
-            yield _Given(f"{section}.{key}", value, path)
+            yield ConfigError(f"{path}: unknown section [{section}], {schema.nearest(section)}")
+        elif not isinstance(table, dict):
+            yield ConfigError(f"{path}: {section} must be a section, [{section}]")
+        else:
+            for key, value in table.items():
+                yield _Given(f"{section}.{key}", value, path)
 
 
 def _from_environment(environ: Mapping[str, str], schema: ConfigurationSchema) -> Iterator[_Given]:
@@ -150,21 +220,21 @@ def _read_value(given: _Given, schema: ConfigurationSchema) -> Any:
         raise ConfigError(f"{given.place}: {given.key} must be {kind.right}{shown}") from None
 
 
-def _check_relations(config: Configuration) -> None:
-    """Refuse values that contradict each other, though each alone is right."""
+def _contradictions(config: Configuration, wrong: Collection[str]) -> Iterator[str]:
+    """Say which values contradict each other, though each alone is right; none of `wrong` keys."""
     values = {f"{section}.{key}": value for section, key, _, value in config.every_key()}
     for key, relation, holds, other in _RELATIONS:
-        if not holds(values[key], values[other]):
+        if not holds(values[key], values[other]) and not {key, other} & {*wrong}:
             place = next(at for at in map(config.sources.get, (key, other)) if at != "default")
-            raise ConfigError(
-                f"{place}: {key} ({values[key]}) must be {relation} {other} ({values[other]})"
-            )
-    check = getattr(config.sections().get(config.fleet.provider), "check", None)
-    if callable(check):
+            yield f"{place}: {key} ({values[key]}) must be {relation} {other} ({values[other]})"
+    provider = config.fleet.provider
+    check = getattr(config.sections().get(provider), "check", None)
+    is_known = not any(key == "fleet.provider" or key.startswith(f"{provider}.") for key in wrong)
+    if callable(check) and is_known:
         try:
             check()
         except ValueError as error:
-            raise ConfigError(f"{config.sources['fleet.provider']}: {error}") from error
+            yield f"{config.sources['fleet.provider']}: {error}"
 
 
 def masked(config: Configuration) -> list[tuple[str, str, str]]:

@@ -267,6 +267,14 @@ class Timing:
     places: Callable[[float], None] | None = None  # Seconds until a user got a place.
 
 
+class DiskState(Enum):
+    """How much room the disk of the database has."""
+
+    FREE = auto()  # Enough.
+    LOW = auto()  # So little that texts are refused; all else is stored.
+    FULL = auto()  # Nothing can be stored.
+
+
 class Trouble(StrEnum):
     """Figures in which app servers and login servers count what went wrong since they started."""
 

@@ -35,6 +35,7 @@ from bbs.core.clock import IReactor, measure_steadily
 from bbs.core.errors import Refusal, Unavailable
 from bbs.core.plugins import PluginUnusable, name_clash
 from bbs.core.threads import Workers
+from bbs.core.values import DiskState
 from bbs.daemons.composition import Runtime, admission_of
 from bbs.daemons.logs import Speaker
 from bbs.daemons.security_log import SecurityLog
@@ -69,6 +70,12 @@ and does not use: what people delete, and what expires, makes no room elsewhere.
 
 DISK_LOG_INTERVAL = 60.0  # seconds between two lines in the log that the disk is nearly full
 
+_LISTEN_ADVICE = {
+    errno.EADDRINUSE: ": another program listens there: stop it, or choose another port",
+    errno.EADDRNOTAVAIL: ": this machine has no such address: choose one of its own",
+    errno.EACCES: ": ports below 1024 are for root: choose another port",
+}
+
 T = TypeVar("T")
 
 _log = Logger()
@@ -101,11 +108,13 @@ class Daemon(TwistedService):
     :ivar wall: the clock that stamps what is stored; `reactor.seconds` is for measuring.
     :ivar when_begun: called when the daemon has been told to start.
     :ivar when_started: called when it has started.
+    :ivar base: what the server stands on, once it has its database and knows of its broker.
     :ivar first: another daemon in the process, which starts before this one and shares its
         admission.
     """
 
     first: Daemon | None = None
+    base: Runtime | None = None
     kind: str
     admission: Admission
     in_thread: Callable[..., Deferred[Any]]
@@ -118,8 +127,6 @@ class Daemon(TwistedService):
         on_failure: Callable[[str], None],
     ) -> None:
         self.name = f"{service.name}-{self.kind}"
-        if clash := name_clash():
-            _log.warn("{clash}", clash=clash)
         self.service = service
         self.config = config
         # Before anything gets `reactor.seconds` to measure by.
@@ -159,10 +166,8 @@ class Daemon(TwistedService):
         self._starting.addErrback(self._failed)
 
     async def _start(self) -> None:
-        if self.config.log.security and self.first is None:
-            self._begin_security_log()
-        if self.config.tracing.endpoint and self.first is None:
-            self._begin_tracing()
+        if self.first is None:
+            self._begin_process()
         await self.start()
         self.when_started()
 
@@ -209,6 +214,15 @@ class Daemon(TwistedService):
         cast("IService", service).startService()
         self.on_stop(service.stopService)
 
+    def _begin_process(self) -> None:
+        """Begin what daemons in the same process share."""
+        if clash := name_clash():
+            _log.warn("{clash}", clash=clash)
+        if self.config.log.security:
+            self._begin_security_log()
+        if self.config.tracing.endpoint:
+            self._begin_tracing()
+
     def _begin_security_log(self) -> None:
         log = self.config.log
         path = os.path.abspath(log.security)
@@ -254,9 +268,10 @@ class Daemon(TwistedService):
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
         service, config, reactor = self.service, self.config, self.reactor
         hint_key = await database.run_at_start(fleets.hint_key)
-        return Runtime(
+        self.base = Runtime(
             service, config, database, stomp, reactor, self.wall, hint_key, self.admission
         )
+        return self.base
 
     async def begin_broker(self, brokers: tuple[str, ...]) -> StompService:
         """Begin to connect to a broker; `reach_broker` waits for it."""
@@ -317,7 +332,8 @@ class Daemon(TwistedService):
             second = self.second_choice.get(place)
             if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
                 return await self._listen(second, factory, pauses=pauses)
-            raise CannotStart(f"cannot listen on {place}: {reason}") from error
+            advice = _LISTEN_ADVICE.get(getattr(reason, "errno", None) or 0, "")
+            raise CannotStart(f"cannot listen on {place}: {reason}{advice}") from error
         self.on_stop(port.stopListening)
         if pauses and hasattr(port, "stopReading"):
             self.on_stop(self.admission.add_port(cast("IPausablePort", port)))
@@ -346,7 +362,7 @@ class DiskWatch(TimerService):
         self.clock = self._reactor = reactor
         self._database, self._path, self._floor = database, path, floor
         self._in_thread, self._space = in_thread, space
-        self._logged_at = float("-inf")
+        self._logged, self._logged_at = DiskState.FREE, float("-inf")
 
     async def _tick(self) -> None:
         try:
@@ -365,21 +381,35 @@ class DiskWatch(TimerService):
         if floor * OWN_SHARE <= free < floor:
             with suppress(Unavailable):
                 free += await self._database.run(unused_bytes)
-        self._database.disk = DiskSpace(free, floor, whole)
-        is_low = free < floor
-        was_low, self._database.disk_is_low = self._database.disk_is_low, is_low
-        now = self._reactor.seconds()
-        if is_low and now - self._logged_at >= DISK_LOG_INTERVAL:
-            self._logged_at = now
-            _log.error(
-                "the disk is nearly full, and nobody may send or post: {free} MiB are free on the"
-                " disk of {path}, and {floor} MiB have to be",
-                free=free >> 20,
-                floor=floor >> 20,
-                path=self._path,
-            )
-        elif was_low and not is_low:
+        self._database.space = DiskSpace(free, floor, whole)
+        was_low = self._database.disk_is_low
+        self._database.note_room(is_low=free < floor)
+        if self._database.disk_is_low:
+            self._log_lack(free, floor)
+        elif was_low:
+            self._logged = DiskState.FREE
             _log.info("the disk has room again: {free} MiB", free=free >> 20)
+
+    def _log_lack(self, free: int, floor: int) -> None:
+        """Log that there is too little room: at once when that changes, else once a minute."""
+        now, disk = self._reactor.seconds(), self._database.disk
+        if disk is self._logged and now - self._logged_at < DISK_LOG_INTERVAL:
+            return
+        self._logged, self._logged_at = disk, now
+        _log.error(
+            "the disk is {state}: {free} MiB are free on the disk of {path}, and {floor} MiB have"
+            " to be. Delete old backups or other files on it, or enlarge it.",
+            state=_LACKS[disk],
+            free=free >> 20,
+            floor=-(-floor >> 20),
+            path=self._path,
+        )
+
+
+_LACKS = {
+    DiskState.LOW: "nearly full, and what people write is refused",
+    DiskState.FULL: "full, and nothing can be stored: nobody can log in or write",
+}
 
 
 def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServerEndpoint:

@@ -23,6 +23,7 @@ from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.plugins import PluginUnusable
 from bbs.core.threads import Workers
+from bbs.core.values import DiskState
 from bbs.daemons.composition import LoginServing
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.daemons.logs import call_on_hangup
@@ -186,7 +187,8 @@ class LoginServerDaemon(Daemon):
             if self._is_leaving:
                 return "this login server stops"
             if not home.database.available:
-                return "the database is away"
+                is_full = home.database.disk is DiskState.FULL
+                return "the disk of the database is full" if is_full else "the database is away"
             if readiness.is_ready:
                 return ""
             return "no app server is ready" + ("" if self.serving.called else " yet")

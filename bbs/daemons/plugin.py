@@ -35,8 +35,7 @@ from bbs.daemons.logs import (
     twistd_observer,
     written_as,
 )
-
-DATA = "{}-data"  # the default folder for the files of a login server
+from bbs.scaling.data_folder import default_folder
 
 Override = tuple[str, str | None, str, str]
 """An option that overrides a key of the configuration: name, letter, help, key."""
@@ -77,7 +76,7 @@ def login_server(service: Service) -> TwistdPlugin:
             ("database", "d", "URL of the database", "database.url"),
             ("broker", "b", "URL of the broker", "broker.url"),
         ],
-        [["data", None, DATA.format(service.name), folder]],
+        [["data", None, default_folder(service.name), folder]],
     )
 
 

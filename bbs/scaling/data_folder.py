@@ -12,6 +12,11 @@ PASSWORD_FILE = "operator-password"  # nosec B105 # A file's name.
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
+def default_folder(name: str) -> str:
+    """The data folder of the service `name`, where nobody names another."""
+    return f"{name}-data"
+
+
 class Unusable(Exception):
     """The data folder cannot be used; the text says why."""
 

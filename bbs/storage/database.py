@@ -32,6 +32,7 @@ from twisted.logger import Logger
 from bbs.core import tracing
 from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.threads import ILane, ILanes
+from bbs.core.values import DiskState
 from bbs.storage import models
 from bbs.storage.engines import connect_to, is_bug, summary
 from bbs.storage.sqlite import SqliteDatabase
@@ -166,11 +167,11 @@ class Database:
     has three: one that writes, one that reads, one for long work.
 
     :ivar disk_is_low: whether its disk is so full that texts are refused (`stores_text`).
-    :ivar disk: its disk as last seen; None if that is not known, as with MySQL.
+    :ivar space: the room on its disk as last seen; None if that is not known, as with MySQL.
     """
 
     disk_is_low = False
-    disk: DiskSpace | None = None
+    space: DiskSpace | None = None
 
     def __init__(
         self, url: str, workers: ILanes, reactor: IReactorTime, connections: int = CONNECTIONS
@@ -224,6 +225,11 @@ class Database:
     def available(self) -> bool:
         """Whether the database serves both reads and writes, which a full disk refuses."""
         return not self._away
+
+    @property
+    def answers(self) -> bool:
+        """Whether it serves all calls, or while its disk is full those that only read."""
+        return self.available or (self.disk is DiskState.FULL and False not in self._away)
 
     def run(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Deferred[T]:
         """Run `rule(*arguments, **keywords)` in a transaction. Fires with what it returns, or fails
@@ -300,10 +306,17 @@ class Database:
             self._note_state(job.writes, summary(cause) if away else None)
 
     @property
-    def is_full(self) -> bool:
-        """Whether its disk is nearly full, or it could not write for lack of room just now."""
-        just_now = self._reactor.seconds() - self._failed_to_write < FULL_INTERVAL
-        return self.disk_is_low or just_now
+    def disk(self) -> DiskState:
+        """The room on its disk: `FULL` for a while after it could not write for lack of room."""
+        if self._reactor.seconds() - self._failed_to_write < FULL_INTERVAL:
+            return DiskState.FULL
+        return DiskState.LOW if self.disk_is_low else DiskState.FREE
+
+    def note_room(self, *, is_low: bool) -> None:
+        """Note whether the disk has so little room that texts are refused."""
+        if self.disk_is_low and not is_low:
+            self._failed_to_write = float("-inf")
+        self.disk_is_low = is_low
 
     def _note_full(self, trouble: str, now: float) -> None:
         self._failed_to_write = now

@@ -59,6 +59,12 @@ _TROUBLE = frozenset(getattr(mysql_errors, name) for name in _TROUBLE_NAMES.spli
 """Error numbers of a server that has a problem or is away, while the statement is valid."""
 
 _FULL = (mysql_errors.DISK_FULL, mysql_errors.RECORD_FILE_FULL)
+_SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""The second one is that the file beside the WAL could not grow, which SQLite calls "disk I/O
+error": the "volume is out of space" (sqlite.org/rescode.html)."""
+
+NO_ROOM = "its disk is full: delete old backups or other files on it, or enlarge it"
+
 _NO_SPACE = re.compile(r"\b(?:error|errno|errcode):? 28\b", re.IGNORECASE)
 """How MySQL's other errors name ENOSPC, such as 1030 and 1026."""
 
@@ -163,7 +169,8 @@ def without_password(url: str) -> str:
 
 def refusal(url: str, error: Exception) -> DatabaseRefused:
     """Make the refusal that tells an operator why a database cannot be used."""
-    return DatabaseRefused(f"database {without_password(url)}: {summary(error)}")
+    reason = NO_ROOM if is_disk_full(error) else summary(error)
+    return DatabaseRefused(f"database {without_password(url)}: {reason}")
 
 
 def is_bug(error: BaseException) -> bool:
@@ -178,7 +185,10 @@ def is_disk_full(error: BaseException | None) -> bool:
     """Whether the database could not write, for lack of room."""
     if error is None or not error.args:
         return False
-    if getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    # The driver's own errors pass at a fetch; peewee's have them as their context.
+    if any(
+        getattr(each, "sqlite_errorcode", 0) in _SQLITE_FULL for each in (error, error.__context__)
+    ):
         return True
     if not isinstance(error, (peewee.OperationalError, peewee.InternalError)):
         return False

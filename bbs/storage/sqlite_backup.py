@@ -352,19 +352,23 @@ def check_rows(path: str, name: str) -> None:
 
 
 def _check_values(database: sqlite3.Connection, table: str, name: str) -> None:
-    wrong, texts = ["FALSE"], ["1"]
+    wrong, texts = ["WHEN FALSE THEN ''"], ["1"]
     columns = database.execute("SELECT name, type, pk FROM pragma_table_info(?)", (table,))
     for column, declared, key in columns.fetchall():
-        kind = TYPES.get(declared.partition("(")[0].upper())
+        kind, value = TYPES.get(declared.partition("(")[0].upper()), _quoted(column)
+        named = "'" + column.replace("'", "''") + "'"
         if kind is not None:
-            wrong.append(f"typeof({_quoted(column)}) NOT IN ('{kind}', 'null')")
+            wrong.append(f"WHEN typeof({value}) NOT IN ('{kind}', 'null') THEN {named}")
         if kind == "integer" and key:
-            wrong.append(f"{_quoted(column)} >= {LARGEST}")
+            wrong.append(f"WHEN {value} >= {LARGEST} THEN {named}")
         if kind == "text":
-            texts.append(_quoted(column))
-    rows = f"FROM {_quoted(table)}"
-    if database.execute(" ".join(("SELECT 1", rows, "WHERE", " OR ".join(wrong)))).fetchone():
-        raise CopyRefused(f"{name}: damaged: a value in the table {table} is of another type")
+            texts.append(value)
+    rows, case = f"FROM {_quoted(table)}", f"CASE {' '.join(wrong)} END"
+    found = database.execute(" ".join(("SELECT", case, rows, "WHERE", case, "NOTNULL"))).fetchone()
+    if found is not None:
+        raise CopyRefused(
+            f"{name}: damaged: a value in the table {table} is of another type: {found[0]}"
+        )
     try:
         for _ in database.execute(" ".join(("SELECT", ", ".join(texts), rows))):
             pass

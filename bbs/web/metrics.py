@@ -149,7 +149,7 @@ class Metrics:
         counts = {str(state): there.get(state, 0) for state in State if state is not State.GONE}
         yield _labelled(GaugeMetricFamily, "bbs_fleet_servers", "App servers", "state", counts)
         silence = view.measured.controller_silence
-        present = {*causes(view.overview, self._policy, silence, view.disk_is_full)}
+        present = {*causes(view.overview, self._policy, silence, view.room)}
         yield _labelled(
             GaugeMetricFamily,
             "bbs_fleet_alarm",

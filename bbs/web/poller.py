@@ -21,6 +21,7 @@ from zope.interface import Interface
 
 from bbs.core.batching import SingleFlight
 from bbs.core.errors import Unavailable
+from bbs.core.values import DiskState
 from bbs.rules.membership import Watch
 from bbs.rules.overview import Overview, overview
 from bbs.rules.servers import NOT_RUNNING
@@ -171,11 +172,11 @@ class Poller(Service):
             at=self._wall(),
             seen_at=self._seen_at,
             overview=self._overview or NOTHING_SEEN,
-            database=self._database.available,
+            database=self._database.answers,
             broker=self._broker(),
             measured=self._measured(),
-            disk_is_full=self._database.is_full,
-            disk=self._database.disk,
+            room=self._database.disk,
+            disk=self._database.space,
         )
 
     async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> PageView:
@@ -227,11 +228,13 @@ class Poller(Service):
         await self.page_history.store()
 
     def _note_connections(self) -> None:
-        self.page_history.note_connections(database=self._database.available, broker=self._broker())
+        self.page_history.note_connections(database=self._database.answers, broker=self._broker())
 
     def _update(self, seen: Overview, now: float) -> None:
-        # Time in which nothing could be seen is not held against any server.
-        elapsed = now - self._looked_at if self._overview else 0.0
+        # Time in which nothing could be seen, or no server could write that it lives, is not held
+        # against any.
+        can_write = self._database.disk is not DiskState.FULL
+        elapsed = now - self._looked_at if self._overview and can_write else 0.0
         beats = {
             server.id: server.beats for server in seen.servers if server.state not in NOT_RUNNING
         }

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from bbs import __version__
-from bbs.core.values import ERRORS, Counter, LossCause, Policy, State, Trouble
+from bbs.core.values import ERRORS, Counter, DiskState, LossCause, Policy, State, Trouble
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
@@ -92,7 +92,8 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
     ),
     Cause.DISK_FULL: (
         "The disk of the database is nearly full: what people write is refused",
-        "Make room on it: the log says how much. Logins, reading and deleting go on until then.",
+        "Delete old backups or other files on it, or enlarge it; the log says how much room is"
+        " missing. Logins, reading and deleting still work.",
     ),
     Cause.FAILED: (
         "People wait for a place, and one launch after the other fails",
@@ -115,16 +116,25 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
 }
 
 
+_NO_ROOM = (
+    "The disk of the database is full: nobody can log in or write, and no server is launched or"
+    " ended",
+    "Delete old backups or other files on it, or enlarge it. Leave the files of the database alone."
+    " Everything goes on by itself then.",
+)
+
+
 def alarms(
     seen: Overview,
     policy: Policy,
     controller_silence: float,
     operator: bool,
-    disk_is_full: bool = False,
+    disk: DiskState = DiskState.FREE,
 ) -> Iterator[Problem]:
     """The present alarms, the worst first. An `operator` may see what the provider says."""
-    for cause in causes(seen, policy, controller_silence, disk_is_full):
-        text, todo = _ALARMS[cause]
+    for cause in causes(seen, policy, controller_silence, disk):
+        is_full = cause is Cause.DISK_FULL and disk is DiskState.FULL
+        text, todo = _NO_ROOM if is_full else _ALARMS[cause]
         text = text.format(policy.maximum)
         if cause is Cause.REFUSED and seen.refusal is not None and operator:
             text += f": {seen.refusal.reason}"
@@ -134,7 +144,10 @@ def alarms(
 
 
 def causes(
-    seen: Overview, policy: Policy, controller_silence: float, disk_is_full: bool = False
+    seen: Overview,
+    policy: Policy,
+    controller_silence: float,
+    disk: DiskState = DiskState.FREE,
 ) -> Iterator[Cause]:
     """The causes of the present alarms, the worst first.
 
@@ -142,7 +155,7 @@ def causes(
     """
     if controller_silence > controller_deadline(policy):
         yield Cause.NO_CONTROLLER
-    if disk_is_full:
+    if disk is not DiskState.FREE:
         yield Cause.DISK_FULL
     if seen.waiting and seen.failures >= FAILURES and seen.refusal is None:
         # Also while the next launch is under way: else the alarm would come and go with each.
@@ -244,7 +257,7 @@ def _lost(seen: Overview) -> int:
 def alarms_of(view: PageView, policy: Policy, operator: bool) -> Sequence[Problem]:
     """The alarms at the time of `view`."""
     silence = view.measured.controller_silence
-    return [*alarms(view.overview, policy, silence, operator, view.disk_is_full)]
+    return [*alarms(view.overview, policy, silence, operator, view.room)]
 
 
 @dataclass(frozen=True)
@@ -308,8 +321,8 @@ class Measured:
 @dataclass(frozen=True, kw_only=True)
 class PageView:
     """The service `at` a time, as last seen at `seen_at` (seconds since the epoch). `database` and
-    `broker` say whether each can be reached, `disk_is_full` whether the database has no room.
-    `disk` is that of the database, if it is known."""
+    `broker` say whether each can be reached, `room` how much room the database has. `disk` is that
+    of the database, if it is known."""
 
     at: float
     seen_at: float
@@ -317,7 +330,7 @@ class PageView:
     database: bool
     broker: bool
     measured: Measured
-    disk_is_full: bool = False
+    room: DiskState = DiskState.FREE
     disk: DiskSpace | None = None
 
 
@@ -443,7 +456,7 @@ def essence(view: PageView) -> object:
         ],
         [connected_to(each) for each in seen.servers],
         [(each.id, each.version) for each in seen.login_servers],
-        (view.database, view.broker, view.disk_is_full, seen.fleet, seen.copy_of, _replacing(seen)),
+        (view.database, view.broker, view.room, seen.fleet, seen.copy_of, _replacing(seen)),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
         (seen.backed_up, seen.failures, bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL]))),
     )

@@ -9,6 +9,9 @@ import getpass
 import io
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,10 +102,15 @@ class Parts(SynchronousTestCase):
             self.assertIn("--config=", output)
 
     def test_what_is_no_part(self) -> None:
-        for line in ("", "down"):
+        for line, told in (
+            ("", "says more.\n"),
+            ("down", "\nbbs: there is no command 'down'\n"),
+            ("flet list", "\nbbs: there is no command 'flet': did you mean fleet?\n"),
+        ):
             code, output, errors = self.said(line)
             self.assertEqual((code, output), (2, ""))
             self.assertIn("usage: bbs COMMAND", errors)
+            self.assertTrue(errors.endswith(told), errors)
 
     def test_of_another_service(self) -> None:
         output = io.StringIO()
@@ -213,6 +221,46 @@ class OfAService(CommandCase):
             declared: Any = wrong
             with self.assertRaisesRegex(ValueError, "subcommands are Subcommands"):
                 Service("lobby", subcommands=declared)
+
+
+class Unread(SynchronousTestCase):
+    """Output that nobody reads any more, as behind `bbs config keys | head -1`."""
+
+    def run_it(self, *arguments: str, blocked: bool = False) -> tuple[int, bytes]:
+        """The exit code of a real process, and what it says on standard error."""
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "wb") as output:
+            ended = subprocess.run(
+                [sys.executable, "-m", "bbs", *arguments],
+                stdout=output,
+                stderr=subprocess.PIPE,
+                preexec_fn=_block_sigpipe if blocked else None,
+                check=False,
+            )
+        return ended.returncode, ended.stderr
+
+    def test_it_ends_as_by_sigpipe(self) -> None:
+        for line in ("config keys", "--help"):
+            self.assertEqual(self.run_it(*line.split()), (-signal.SIGPIPE, b""))
+
+    def test_a_full_disk(self) -> None:
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(
+                [sys.executable, "-m", "bbs", "config", "keys"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        told = b"bbs: cannot write the output: No space left on device\n"
+        self.assertEqual((ended.returncode, ended.stderr), (1, told))
+
+    def test_where_the_signal_is_blocked(self) -> None:
+        self.assertEqual(self.run_it("config", "keys", blocked=True), (cli.PIPE_CLOSED, b""))
+
+
+def _block_sigpipe() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
 
 
 class PasswordFileTests(SynchronousTestCase):

@@ -192,3 +192,24 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual((code, out.getvalue()), (1, ""))
         taken = "web.listen: cannot listen on tcp:22222: login.listen has that port (tcp:22222)"
         self.assertEqual(err.getvalue(), f"{path}: {taken}\n{path}: {EMBEDDED}\n")
+
+    def test_values_and_what_prevents_a_start_at_once(self) -> None:
+        """Nothing is said of a default that stands in for a wrong value."""
+        path = self.file(
+            "bbs.toml",
+            '[app]\ncapacity = "many"\n[broker]\nurl = 5\n[login]\nlisten = 5\n'
+            '[web]\nlisten = ["tcp:22222", "tcp:2323"]\n[fleet]\nprovider = "none"\n',
+        )
+        err = io.StringIO()
+        with contextlib.redirect_stderr(err):
+            self.assertEqual(config.main(["check", path], BOARD), 1)
+        told = [line.removeprefix(f"{path}: ")[:30] for line in err.getvalue().splitlines()]
+        self.assertEqual(
+            told,
+            [
+                "app.capacity must be a whole n",
+                'broker.url must be "embedded" ',
+                "login.listen must be an endpoi",
+                "web.listen: cannot listen on t",
+            ],
+        )

@@ -14,7 +14,7 @@ import sqlite3
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board, messages
 from bbs.cli import Program, database, user
 from bbs.cli.database import backup, restore
+from bbs.cli.offline import connected
 from bbs.delivery.feed import Cursor
 from bbs.rules import auth, fleet_admin, fleets, user_admin
 from bbs.storage import migrations, models, sqlite_backup
@@ -78,16 +79,18 @@ class CopyCase(RulesCase):
         return output
 
     def restore(self, *arguments: str, data: str | None = None, warning: str = "") -> str:
-        """The same of restoring it, in another folder."""
-        where = ("--data", data or self.elsewhere)
-        code, output, errors = self.run_it(restore, self.file, *where, *arguments)
+        """The same of restoring it, in another folder; with "" where the environment says."""
+        code, output, errors = self.run_it(restore, self.file, *self.where(data), *arguments)
         self.assertEqual((code, errors), (0, warning.format(self.file)))
         return output
+
+    def where(self, data: str | None) -> Sequence[str]:
+        return () if data == "" else ("--data", data or self.elsewhere)
 
     UNPROVED = "bbs restore: there is no {}.sha256, so a changed text would not be noticed\n"
 
     def not_restored(self, reason: str, *arguments: str, data: str | None = None) -> None:
-        where = ("--data", data or self.elsewhere)
+        where = self.where(data)
         said = self.run_it(restore, self.file, *where, *arguments)
         self.assertEqual(said, (1, "", f"bbs restore: {reason}\n"))
         self.assertEqual(self.left(data or self.elsewhere), [])
@@ -356,6 +359,37 @@ class BackingUp(CopyCase):
             )
 
 
+class Damaged(CopyCase):
+    """A database in use that has a value which no program of ours wrote."""
+
+    def test_the_command_says_where(self) -> None:
+        self.person("ann")
+        self.database.close()
+        damaged = f"bbs user: database sqlite:///{self.path}: damaged: "
+        for statement, damage in (
+            (
+                "UPDATE user SET created = 'yesterday'",
+                "a value in the table user is of another type: created",
+            ),
+            (
+                "UPDATE user SET name = x'ff00'",
+                "a value in the table user is of another type: name",
+            ),
+        ):
+            alter(self.path, statement)
+            code, _, errors = self.run_it(user.main, "list", "--data", self.data)
+            self.assertEqual(
+                (code, errors), (1, f"{damaged}{damage}: restore a backup, or correct it\n")
+            )
+
+    def test_an_error_of_ours_stays(self) -> None:
+        def fail() -> None:
+            with connected(self.url):
+                raise TypeError("ours")
+
+        self.assertRaises(TypeError, fail)
+
+
 class Restoring(CopyCase):
     def test_on_another_machine(self) -> None:
         """People log in there, and what waited for them arrives."""
@@ -492,15 +526,29 @@ class Restoring(CopyCase):
             self.not_restored(told, "--force", data=self.data)
             os.environ["BBS_DATABASE_URL"] = self.url
             told = f"the data folder {self.data} is in use: stop it first"
-            self.not_restored(told, "--force")
+            self.not_restored(told, "--force", data="")
+
+    def test_where_a_bbs_up_will_find_it(self) -> None:
+        self.person("ann")
+        self.back_up()
+        os.mkdir(self.elsewhere)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.elsewhere)
+        path = os.path.join(self.elsewhere, "bbs-data", "bbs.sqlite3")
+        self.assertIn(f"to {path};", self.restore(data=""))
+        self.assertEqual(stat.S_IMODE(os.stat("bbs-data").st_mode), 0o700)
+        with open("bbs-data/lock", "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            told = "another bbs up uses the data folder bbs-data: stop it first"
+            self.not_restored(told, "--force", data="")
 
     def test_not_where_servers_run(self) -> None:
         self.back_up()
         os.environ["BBS_DATABASE_URL"] = self.url
         self.database.run(user_admin.search, 0.0)
-        self.not_restored(f"servers run on {self.path}: stop them first", "--force")
+        self.not_restored(f"servers run on {self.path}: stop them first", "--force", data="")
         self.database.close()
-        self.restore("--force")
+        self.restore("--force", data="")
 
     def test_garbage(self) -> None:
         damaged = f"{self.file}: not a database of bbs"
@@ -578,7 +626,6 @@ class Restoring(CopyCase):
         for url, reason in (
             (f"sqlite:///{path}", f"{path} is not a regular file"),
             ("sqlite:///:memory:", "sqlite:///:memory: is not a file"),
-            ("sqlite:////tmp/%00", "sqlite:////tmp/%00 is not a file"),
         ):
             os.environ["BBS_DATABASE_URL"] = url
             said = self.run_it(restore, self.file, "--force")
@@ -644,7 +691,7 @@ class RestoringWhatIsNotWhole(CopyCase):
             ("DELETE FROM user", f"{damaged}a row of delivery refers to no row of user"),
             (
                 "UPDATE user SET seen = 'x'",
-                f"{damaged}a value in the table user is of another type",
+                f"{damaged}a value in the table user is of another type: seen",
             ),
             (
                 "UPDATE user SET name = CAST(x'ff' AS TEXT) WHERE name = 'ann'",

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board.models import Group
 from bbs.cli import offline
 from bbs.cli.offline import open_folder
+from bbs.config import ConfigError
 from bbs.scaling.data_folder import Unusable
 from bbs.storage import models
 from bbs.storage.engines import DatabaseRefused, without_password
@@ -37,12 +38,113 @@ class Connected(DatabaseCase):
         self.assertEqual(str(error), f"database {without_password(self.url)}: Access denied")
         self.assertTrue(models.database.is_closed())
 
-    def test_none_there(self) -> None:
+    def test_no_folder_for_a_new_one(self) -> None:
         def trouble() -> None:
-            with offline.connected("sqlite:////no/such/folder/bbs.sqlite3"):
+            with offline.connected("sqlite:////no/such/folder/bbs.sqlite3", create=True):
                 pass
 
-        self.assertRaises(DatabaseRefused, trouble)
+        error = self.assertRaises(DatabaseRefused, trouble)
+        self.assertIn("unable to open database file: no folder /no/such/folder", str(error))
+
+    def test_somebody_elses(self) -> None:
+        """The folder of a `bbs up` is closed to others: whether there is a file is not known."""
+
+        def denied(path: str) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+        def trouble() -> None:
+            with offline.connected("sqlite:///bbs-data/bbs.sqlite3"):
+                pass
+
+        self.patch(os, "stat", denied)
+        error = self.assertRaises(DatabaseRefused, trouble)
+        told = "Permission denied: run this as the user who runs the service"
+        self.assertEqual(str(error), f"database sqlite:///bbs-data/bbs.sqlite3: {told}")
+
+    def test_none_there(self) -> None:
+        for url in ("sqlite:////no/such/folder/bbs.sqlite3", "sqlite:///a%00b"):
+
+            def trouble(url: str = url) -> None:
+                with offline.connected(url):
+                    pass
+
+            self.assertIn("no such file", str(self.assertRaises(DatabaseRefused, trouble)))
+
+
+class Chosen(SynchronousTestCase):
+    """The database of a command, by the folder where it is typed and by its options."""
+
+    def setUp(self) -> None:
+        self.here = Path(self.mktemp()).absolute()
+        self.here.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.here)
+        others = {name: value for name, value in os.environ.items() if not name.startswith("BBS_")}
+        self.patch(os, "environ", others)
+
+    def touch(self, *names: str) -> None:
+        for name in names:
+            path = self.here / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def names(self, url: str) -> str:
+        """The path of a configuration that names a database."""
+        (self.here / "other.toml").write_text(f'[database]\nurl = "{url}"\n')
+        return "other.toml"
+
+    def chosen(self, config: str | None = None, data: str | None = None) -> tuple[str, str]:
+        """The database, and the security log that gets what was done to it."""
+        found = offline.configuration(config, data, "bbs")
+        url = found.database.url
+        return url.replace(f"sqlite:///{self.here}/", ""), found.log.security
+
+    def test_that_of_a_bbs_up_here(self) -> None:
+        self.assertEqual(self.chosen(), ("bbs-data/bbs.sqlite3", ""))
+        self.touch("bbs-data/bbs.sqlite3", "bbs-data/logs/security.log")
+        log = "bbs-data/logs/security.log"
+        self.assertEqual(self.chosen(), ("bbs-data/bbs.sqlite3", f"{self.here}/{log}"))
+        (self.here / "page.toml").write_text("[web]\nlisten = 'tcp:1'\n")
+        self.assertEqual(self.chosen("page.toml")[0], "bbs-data/bbs.sqlite3")
+        self.assertEqual(self.chosen(data="bbs-data"), ("bbs-data/bbs.sqlite3", log))
+
+    def test_that_of_a_login_server_here(self) -> None:
+        """One by twistd has `bbs-data` for its app servers' files."""
+        self.touch("bbs.sqlite3", "bbs-data/run/x.toml")
+        self.assertEqual(self.chosen(), ("sqlite:///bbs.sqlite3", ""))
+
+    def test_two_of_them(self) -> None:
+        self.touch("bbs.sqlite3", "bbs-data/bbs.sqlite3")
+        error = self.assertRaises(ConfigError, self.chosen)
+        self.assertIn("two databases here, bbs-data/bbs.sqlite3 and bbs.sqlite3: ", str(error))
+        self.assertEqual(self.chosen(data=".")[0], "bbs.sqlite3")
+        self.assertEqual(self.chosen(data="bbs-data")[0], "bbs-data/bbs.sqlite3")
+
+    def test_a_configuration_of_another(self) -> None:
+        config = self.names("mysql://ann:s3cret@db/bbs")
+        self.touch("bbs-data/lock", "bbs-data/bbs.sqlite3", "bbs-data/logs/security.log")
+        log = "bbs-data/logs/security.log"
+        self.assertEqual(self.chosen(config), ("mysql://ann:s3cret@db/bbs", log))
+        for folder in ("bbs-data", "nowhere"):
+            error = str(self.assertRaises(ConfigError, self.chosen, config, folder))
+            self.assertEqual(
+                error,
+                f"--data is {folder}, with the database {folder}/bbs.sqlite3, and other.toml has"
+                " another one, mysql://ann:***@db/bbs: leave out one of them",
+            )
+        # A `bbs up` on such a database keeps only its logs there.
+        (self.here / "bbs-data/bbs.sqlite3").unlink()
+        self.assertEqual(self.chosen(config, "bbs-data"), ("mysql://ann:s3cret@db/bbs", log))
+
+    def test_a_configuration_of_the_same(self) -> None:
+        config = self.names("sqlite:///bbs-data/bbs.sqlite3")
+        self.touch("bbs-data/bbs.sqlite3")
+        self.assertEqual(self.chosen(config, "./bbs-data")[0], "sqlite:///bbs-data/bbs.sqlite3")
+
+    def test_a_variable_of_another(self) -> None:
+        self.patch(os, "environ", {**os.environ, "BBS_DATABASE_URL": "sqlite:///x.sqlite3"})
+        error = self.assertRaises(ConfigError, self.chosen, None, "bbs-data")
+        self.assertIn("BBS_DATABASE_URL has another one, sqlite:///x.sqlite3", str(error))
 
 
 @on_both_databases
@@ -225,4 +327,4 @@ class DataFolder(SynchronousTestCase):
 
     def test_a_file(self) -> None:
         self.folder.touch()
-        self.refused("cannot write to the data folder", str(self.folder))
+        self.refused("cannot write to the data folder", str(self.folder), "it is a file")

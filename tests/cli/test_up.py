@@ -90,6 +90,19 @@ class Places(SynchronousTestCase):
             self.assertEqual(places, {"login.listen": login, "app.listen": app})
 
 
+class Kept(SynchronousTestCase):
+    """What the first line says of the data and the log."""
+
+    def test_it(self) -> None:
+        for url, kept in (
+            (f"sqlite:///{os.path.abspath('x')}/bbs.sqlite3", "its data and its log in {}"),
+            ("sqlite:///y/bbs.sqlite3", "its log in {}, and its data in sqlite:///y/bbs.sqlite3"),
+            ("mysql://u:s3cret@h/b", "its log in {}, and its data in mysql://u:***@h/b"),
+        ):
+            config = load(None, {}, {"database.url": url})
+            self.assertEqual(up._kept(config, "x"), kept.format(os.path.abspath("x")))
+
+
 class Password(FacesCase):
     def test_made_once_and_for_one_pair_of_eyes(self) -> None:
         path = Path(self.faces().web.password_file)

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bbs.board import board, inboxes
 from bbs.cli import Program, user
@@ -340,8 +341,8 @@ class Command(UserCase):
         folder = self.mktemp()
         os.makedirs(os.path.join(folder, "logs"))
         path = os.path.join(folder, "logs", "security.log")
-        with open(path, "w", encoding="utf-8"):
-            pass
+        for file in (path, os.path.join(folder, "lock")):
+            Path(file).touch()
         self.somebody("ann")
         self.said("suspend", "ann", "--data", folder)
         self.said("show", "ann", "--data", folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import cast
 
 from twisted.internet.task import Clock
@@ -14,7 +15,7 @@ from bbs.commands.common import all_commands
 from bbs.config import ConfigError, load
 from bbs.core.clock import IReactor
 from bbs.core.plugins import PluginUnusable, import_advice, name_clash
-from bbs.daemons.telnet import TelnetGateway
+from bbs.daemons.daemon import Daemon
 from tests.installed import InstalledCase, install
 
 STABILITY = "docs/developers/stability.md lists the public names"
@@ -74,6 +75,15 @@ class InAPlugin(InstalledCase):
         self.assertEqual(str(error), f"plugin kite of bbs-kite (bbs.providers): {advice}")
 
 
+class Idle(Daemon):
+    """A daemon that does nothing."""
+
+    kind = "idle"
+
+    async def start(self) -> None:
+        pass
+
+
 class NameClash(InstalledCase):
     """The distribution `bbs` beside this one, which is called `txbbs`."""
 
@@ -98,8 +108,14 @@ class NameClash(InstalledCase):
         self.install_bbs("bbs-1.0.dist-info/RECORD")
         self.assertEqual(name_clash(), "")
 
-    def test_a_server_says_so(self) -> None:
+    def test_a_process_says_so_once(self) -> None:
+        """A `bbs up` has two daemons."""
         self.install_bbs("bbs/__init__.py")
+        reactor, limits = cast("IReactor", Clock()), resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        first, second = (Idle(board, load(None, {}), reactor, self.fail) for _ in range(2))
+        second.first = first
         with capturedLogs() as events:
-            TelnetGateway(board, load(None, {}), cast("IReactor", Clock()), self.fail)
+            for daemon in (first, second):
+                daemon.startService()
         self.assertEqual([formatEvent(event) for event in events], [name_clash()])

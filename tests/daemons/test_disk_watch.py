@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -10,8 +11,11 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.errors import DiskFull
+from bbs.core.values import DiskState
 from bbs.daemons.daemon import DISK_INTERVAL, DiskWatch, disk_space
 from bbs.storage.database import Database, DiskSpace
+from bbs.testing.database_suite import raised
 from bbs.testing.threads import Inline
 
 MIB = 2**20
@@ -42,7 +46,9 @@ class Watching(SynchronousTestCase):
         """Whether texts are refused a moment after so many bytes are free."""
         self.free = free
         self.clock.advance(DISK_INTERVAL)
-        return self.database.disk_is_low and self.database.is_full
+        is_low: bool = self.database.disk_is_low
+        self.assertIs(self.database.disk, DiskState.LOW if is_low else DiskState.FREE)
+        return is_low
 
     def test_by_default_256_mib_stay_free(self) -> None:
         self.watch("auto")
@@ -50,13 +56,13 @@ class Watching(SynchronousTestCase):
         self.assertEqual(found, [False, True, True, False])
 
     def test_what_is_free_is_known(self) -> None:
-        self.assertIsNone(self.database.disk)
+        self.assertIsNone(self.database.space)
         self.watch("auto")
         self.is_low(300 * MIB)
         seen = DiskSpace(300 * MIB, 256 * MIB, 10_000 * MIB)
-        self.assertEqual(self.database.disk, seen)
+        self.assertEqual(self.database.space, seen)
         self.is_low(-1)
-        self.assertEqual(self.database.disk, seen)
+        self.assertEqual(self.database.space, seen)
 
     def test_a_small_disk(self) -> None:
         self.whole = 64 * MIB
@@ -98,11 +104,39 @@ class Watching(SynchronousTestCase):
                 self.is_low(3 * MIB)
             self.is_low(300 * MIB)
         said = [formatEvent(event) for event in events]
-        full = (
-            "the disk is nearly full, and nobody may send or post: 3 MiB are free on the disk of"
-            " /x/y, and 256 MiB have to be"
+        low = (
+            "the disk is nearly full, and what people write is refused: 3 MiB are free on the disk"
+            " of /x/y, and 256 MiB have to be. Delete old backups or other files on it, or enlarge"
+            " it."
         )
-        self.assertEqual(said, [full, full, "the disk has room again: 300 MiB"])
+        self.assertEqual(said, [low, low, "the disk has room again: 300 MiB"])
+
+    def test_without_any_room(self) -> None:
+        """As soon as a write fails, whatever was logged just before."""
+
+        def write() -> None:
+            full = sqlite3.OperationalError("database or disk is full")
+            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise raised(full)
+
+        with capturedLogs() as events:
+            self.free = MIB
+            self.watch("auto")
+            self.failureResultOf(self.database.run(write), DiskFull)
+            self.clock.advance(DISK_INTERVAL)
+            self.assertIs(self.database.disk, DiskState.FULL)
+            self.clock.advance(DISK_INTERVAL)
+            self.assertFalse(self.is_low(300 * MIB))
+        said = [formatEvent(event) for event in events]
+        full = (
+            "the disk is full, and nothing can be stored: nobody can log in or write: 1 MiB"
+            " are free on the disk of /x/y, and 256 MiB have to be. Delete old backups or other"
+            " files on it, or enlarge it."
+        )
+        self.assertEqual(
+            [line for line in said if line.startswith("the disk")][1:],
+            [full, "the disk has room again: 300 MiB"],
+        )
 
     def test_a_real_disk(self) -> None:
         free, whole = disk_space(os.path.abspath(os.curdir))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from bbs.board import board
-from bbs.config import Configuration, Limits
+from bbs.config import Configuration, Limits, load
+from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
+from bbs.daemons.daemon import Daemon
 from bbs.daemons.login import LoginServerDaemon
 
 
@@ -71,3 +78,33 @@ class Advice(SynchronousTestCase):
 
     def test_not_where_it_is_so(self) -> None:
         self.assertEqual(self.said(IPv4Address("TCP", "0.0.0.0", 1), minimum=8), [])
+
+
+class Listening(SynchronousTestCase):
+    """Why a server cannot listen, and what to do."""
+
+    def test_what_to_do(self) -> None:
+        place = ListeningPlace("tcp:80")
+        for number, advice in (
+            (errno.EADDRINUSE, ": another program listens there: stop it, or choose another port"),
+            (errno.EADDRNOTAVAIL, ": this machine has no such address: choose one of its own"),
+            (errno.EACCES, ": ports below 1024 are for root: choose another port"),
+            (errno.EMFILE, ""),
+        ):
+            trouble = OSError(number, os.strerror(number))
+
+            class Reactor(Clock):
+                def listenTCP(self, *place: Any, **options: Any) -> None:
+                    raise CannotListenError("", 80, trouble)  # noqa: B023
+
+            reasons: list[str] = []
+            server = Listener(board, load(None, {}), cast("IReactor", Reactor()), reasons.append)
+            failure = self.failureResultOf(Deferred.fromCoroutine(server.listen((place,), FACTORY)))
+            self.assertEqual(str(failure.value), f"cannot listen on {place}: {trouble}{advice}")
+
+
+class Listener(Daemon):
+    kind = "listener"
+
+
+FACTORY: Any = Factory()

@@ -118,6 +118,13 @@ class Changes(ServiceCase):
         (after,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "one server")
         self.assertEqual((after["state"], after["people"]), ("ready", ["ann"]))
         self.assertEqual(service.launches(), 2)
+        await eventually(lambda: f"Server {after['id'][:8]} is ready" in up.errors, "it is said")
+        await up.end()
+        await eventually(lambda: up.heard, "all is heard")
+        lost, _ = up.errors.splitlines()
+        self.assertIn(f"Server {before['id'][:8]} is lost: ended: killed by SIGKILL.", lost)
+        self.assertRegex(up.output, r"\nbbs up stops: .*\nbbs up has stopped\. .*\n\Z")
+        self.assertEqual(up.exit_code, 0)
 
     async def test_killed_app_server_of_one_who_listens_elsewhere(self) -> None:
         """Whoever listens where there is a place for them after all is not sent away."""

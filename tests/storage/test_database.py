@@ -17,6 +17,7 @@ import pymysql.constants.ER as mysql_errors
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.errors import DiskFull
+from bbs.core.values import DiskState
 from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
@@ -175,17 +176,19 @@ class OnSQLite(OurContract, SynchronousTestCase):
         for _ in range(2):
             error = self.failureResultOf(self.database.run(self._add, "y" * 50_000), DiskFull)
             self.assertEqual(error.value.message, "The disk is nearly full, try again later")
-        self.assertTrue(self.database.is_full)
+        self.assertIs(self.database.disk, DiskState.FULL)
+        self.assertEqual((self.database.available, self.database.answers), (False, True))
         self.assertEqual(self._stored(), ["x" * 5000])
         self._call(lambda: ContractEntry.delete().execute())
         self._call(self._add, "y" * 3000)
         self.assertTrue(self.database.available)
         self.clock.advance(FULL_INTERVAL)
-        self.assertFalse(self.database.is_full)
+        self.assertIs(self.database.disk, DiskState.FREE)
 
     def test_a_folder_that_is_not_there(self) -> None:
         self.open_another("sqlite:////no/such/folder/bbs.sqlite3")
         self._unavailable(self.database.run(self._add, "go"))
+        self.assertFalse(self.database.answers)
         error = self.failureResultOf(self.database.run_untimed(self._add, "go"), DatabaseRefused)
         self.assertEqual(
             str(error.value),
@@ -246,7 +249,7 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
 
             refused = self.failureResultOf(self.database.run(rule), DiskFull).value
             self.assertEqual(refused.message, "The disk is nearly full, try again later")
-            self.assertTrue(self.database.is_full)
+            self.assertIs(self.database.disk, DiskState.FULL)
 
     def test_a_connection_that_broke_is_replaced_at_once(self) -> None:
         """No call finds out that the server closed it meanwhile."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,13 +18,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.storage.engines import (
     IN_C,
     IN_PYTHON,
+    NO_ROOM,
     DatabaseRefused,
     connect_to,
+    is_disk_full,
     prepare_file,
+    refusal,
     without_password,
 )
 from bbs.storage.mysql import MySQLDatabase
 from bbs.storage.sqlite import SqliteDatabase
+from bbs.testing.database_suite import raised
 from tests.database_case import install_driver_in_c, sqlite_url
 from tests.paths import CHECKOUT
 
@@ -219,6 +224,31 @@ class Settings(SynchronousTestCase):
             self.assertRaises(peewee.OperationalError, database.connect)
         self.assertEqual(connect.call_count, 2)
         self.assertTrue(database.connect_params["ssl_disabled"])
+
+
+class Full(SynchronousTestCase):
+    """What an operator reads of a disk without room."""
+
+    def sqlite(self, code: int, text: str) -> sqlite3.OperationalError:
+        error = sqlite3.OperationalError(text)
+        error.sqlite_errorcode = code
+        return error
+
+    def test_in_words(self) -> None:
+        """SQLite's are of I/O, where the file beside its WAL cannot grow."""
+        told = f"database sqlite:///x: {NO_ROOM}"
+        for code, text in (
+            (sqlite3.SQLITE_FULL, "database or disk is full"),
+            (sqlite3.SQLITE_IOERR_SHMSIZE, "disk I/O error"),
+        ):
+            error = self.sqlite(code, text)
+            for each in (error, raised(error)):
+                self.assertEqual(str(refusal("sqlite:///x", each)), told)
+
+    def test_a_disk_that_fails(self) -> None:
+        error = raised(self.sqlite(sqlite3.SQLITE_IOERR_READ, "disk I/O error"))
+        self.assertEqual(str(refusal("sqlite:///x", error)), "database sqlite:///x: disk I/O error")
+        self.assertFalse(is_disk_full(error))
 
 
 class Files(SynchronousTestCase):

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.values import State
+from bbs.core.values import DiskState, State
 from bbs.rules.fleet_admin import Hold
 from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import Overview
@@ -225,6 +225,18 @@ class OnThePage(MetricsCase):
         self.service.database.disk_is_low = False
         self.pass_time(2)
         self.assertEqual(self.causes(), [])
+
+    def test_a_disk_without_any_room(self) -> None:
+        """The controller cannot write that it lives, and to restart it would not help."""
+        self.watcher()
+        self.pass_time(3)
+        self.patch(type(self.service.database), "disk", DiskState.FULL)
+        self.successResultOf(self.service.login.controller.stopService())
+        self.pass_time(controller_deadline(self.policy) + 3)
+        self.assertEqual(self.causes(), ["disk-full"])
+        (alarm,) = self.browser().get("/state").json["alarms"]
+        self.assertIn("nobody can log in", alarm["text"])
+        self.assertIn("Delete old backups", alarm["todo"])
 
     def test_a_refusal(self) -> None:
         self.watcher()

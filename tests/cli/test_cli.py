@@ -187,8 +187,8 @@ class OfAService(CommandCase):
         log = Path(self.mktemp()) / "logs" / "security.log"
         log.parent.mkdir(parents=True)
         log.touch()
-        where = ("--data", str(log.parent.parent))
-        self.assertEqual(self.bbs("rename", "ann", "bea", *where), (0, "ann is bea\n", ""))
+        os.environ["BBS_LOG_SECURITY"] = str(log.absolute())
+        self.assertEqual(self.bbs("rename", "ann", "bea"), (0, "ann is bea\n", ""))
         self.assertEqual(User.get().name, "bea")
         self.assertEqual(self.deeds(), [("liz", "bbs rename", "rename", "ann")])
         self.assertIn('what=rename outcome=done address=- name="ann" by="liz"', log.read_text())

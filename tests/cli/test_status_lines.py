@@ -98,7 +98,7 @@ class Reported(SynchronousTestCase):
         (lost,) = self.service.servers
         self.service.boots = False
         self.service.kill(self.service.servers[lost].port)
-        self.assertEqual(self.said(8.0), [f"Server {lost[:8]} is lost: ended: killed."])
+        self.assertEqual(self.said(8.0), [f"Server {lost[:8]} ended by itself (killed)."])
         new = self.service.provider.launched[-1]
         self.service.boot(new)
         (line,) = self.said(4.0)

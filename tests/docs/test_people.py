@@ -18,7 +18,7 @@ from tests.ui.terminal.test_app import Typist
 PAGE = CHECKOUT / "docs/people.md"
 
 _BLOCK = re.compile(r"^(?P<name>\w+)'s terminal[^\n]*:\n\n```text\n(?P<text>.*?)^```$", re.S | re.M)
-_TYPED = re.compile(r"[^<>]+> (?P<typed>.+)")
+_TYPED = re.compile(r"[^<>]*> (?P<typed>.+)")
 
 
 def words(text: str) -> list[str]:
@@ -52,7 +52,7 @@ class Person:
             elif self.typist.asked != "line" and line == self.typist.asked.rstrip():
                 seen += [line, *self.enters("secret")]
             elif typed := _TYPED.fullmatch(line):
-                seen += [self.app.prompt(80) + typed["typed"], *self.enters(typed["typed"])]
+                seen += [self.app.prompt(80, True) + typed["typed"], *self.enters(typed["typed"])]
         return "\n".join(seen)
 
     def enters(self, text: str) -> list[str]:

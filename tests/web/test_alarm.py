@@ -271,7 +271,7 @@ class OnADisk(AwayCase):
         state = self.browser().get("/state").json
         self.assertEqual((state["disk"], state["backup"]), (None, {"at": None}))
         self.assertEqual(state["summary"]["level"], "well")
-        self.service.database.disk = DiskSpace(5 * 2**30, 2**28, 2**34)
+        self.service.database.space = DiskSpace(5 * 2**30, 2**28, 2**34)
         Secret.insert(name="backed up", value="1234").execute()
         self.pass_time(2)
         state = self.browser().get("/state").json

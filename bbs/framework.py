@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bbs.cli import command_line
+    from bbs.cli.subcommands import Operator
     from bbs.commands.context import Ask, success
-    from bbs.commands.service import Service
+    from bbs.commands.service import Service, Subcommand
     from bbs.config.settings import setting
     from bbs.core.errors import Refusal
     from bbs.core.values import NAME_LENGTH, Counter, Instance, Quotas
     from bbs.daemons.plugin import app_server, login_server, telnet_gateway
+    from bbs.delivery.broadcast import Broadcast
     from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import EncodedList, Reply, encode_entry
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from bbs.rules.auth import Caller, asks, costs, question, stores_text
     from bbs.rules.names import as_stored, is_valid_name, normalized
     from bbs.rules.pagination import ListCall, Page, Part, paged
+    from bbs.rules.presence import is_here, last_use
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import (
@@ -57,12 +60,14 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "bbs.cli": "command_line",
+    "bbs.cli.subcommands": "Operator",
     "bbs.commands.context": "Ask success",
-    "bbs.commands.service": "Service",
+    "bbs.commands.service": "Service Subcommand",
     "bbs.config.settings": "setting",
     "bbs.core.errors": "Refusal",
     "bbs.core.values": "NAME_LENGTH Counter Instance Quotas",
     "bbs.daemons.plugin": "app_server login_server telnet_gateway",
+    "bbs.delivery.broadcast": "Broadcast",
     "bbs.delivery.feed": "BATCH Cursor Feed Mailbox Stored",
     "bbs.protocols.commands": "Command CommandTable Role WrongUsage",
     "bbs.protocols.line": "EncodedList Reply encode_entry",
@@ -71,6 +76,7 @@ _WHERE = {
     "bbs.rules.auth": "Caller asks costs question stores_text",
     "bbs.rules.names": "as_stored is_valid_name normalized",
     "bbs.rules.pagination": "ListCall Page Part paged",
+    "bbs.rules.presence": "is_here last_use",
     "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
     "bbs.scaling.providers": "LaunchKit Provider",
     "bbs.storage.database": (
@@ -89,6 +95,7 @@ __all__ = [
     "BATCH",
     "NAME_LENGTH",
     "Ask",
+    "Broadcast",
     "Caller",
     "ChatEvent",
     "Choices",
@@ -111,6 +118,7 @@ __all__ = [
     "Mailbox",
     "Migrator",
     "Notice",
+    "Operator",
     "Page",
     "Part",
     "Place",
@@ -124,6 +132,7 @@ __all__ = [
     "Role",
     "Service",
     "Stored",
+    "Subcommand",
     "Table",
     "Talk",
     "User",
@@ -141,8 +150,10 @@ __all__ = [
     "for_update",
     "gathered",
     "has_round_trips",
+    "is_here",
     "is_valid_name",
     "last_key",
+    "last_use",
     "login_server",
     "long_read",
     "new_channel",

@@ -67,6 +67,10 @@ class NotOnline(Refusal):
     text = "{} is not online"
 
 
+class InvalidStatus(Refusal):
+    text = "A status has {} characters at most, and no control characters"
+
+
 class StoredTooMuch(Refusal):
     text = "Too many of your messages wait for their readers"  # So none of the oldest may go.
     limit = True
@@ -179,3 +183,11 @@ class AlreadyOwner(Refusal):
 class HasTooManyGroups(Refusal):
     text = "{} has too many groups"  # They count with those that the other has made.
     limit = True
+
+
+class NoSuchPost(Refusal):
+    text = "No such post"  # Or the caller may not read it.
+
+
+class NotYourPost(Refusal):
+    text = "Not your post"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 
 from bbs.board import blocks, errors, inboxes, relationships
-from bbs.board.models import LENGTHS, Relationship, Told, chunks, padded
+from bbs.board.models import LENGTHS, STATUS_LENGTH, Relationship, Status, Told, chunks, padded
 from bbs.framework import (
     Caller,
     ListCall,
@@ -24,6 +25,8 @@ from bbs.framework import (
     costs,
     gathered,
     has_round_trips,
+    is_here,
+    last_use,
     paged,
     read_only,
     statement,
@@ -47,12 +50,20 @@ have let any number wait."""
 ONLINE, OFFLINE = "online", "offline"
 """The phases of a position in `who`: friends online come first."""
 
+HERE, AWAY, OUT = "here", "away", "out"
+"""The states in `who`: here, with a session alone, and without any."""
+
+MOST_TOLD = 100  # Friends who are told of a new status.
+
+_CONTROLS = ("Cc", "Zl", "Zp")  # Categories of characters that no status has.
+
 MOST_LISTED = 2000
 """Friends of several callers that one query finds, as the database reads all of them to group them.
 With more, one query for each caller reads as many as the reply has."""
 
-AROUND = 64
-"""Bytes of a friend on the wire in addition to the name: 40 for names of members, 18 for a time."""
+AROUND = 96
+"""Bytes of a friend on the wire in addition to the name and the status: 76 for the other members
+and their names, 18 for a time."""
 
 
 @dataclass(frozen=True)
@@ -171,19 +182,66 @@ def who(caller: Caller, page: Page) -> Part:
     found = []
     if phase == ONLINE:
         online = _online(caller.id, Relationship.FRIEND, last, page.limit)
-        found = [((ONLINE, row[0]), _entry(caller, True, *row[1:])) for row in online]
+        found = [((ONLINE, row[0]), _online_entry(caller, *row[1:])) for row in online]
         last = 0
     if len(found) < page.limit:
         offline = _offline(caller.id, Relationship.FRIEND, last, page.limit - len(found))
-        found += [((OFFLINE, row[0]), _entry(caller, False, *row[1:])) for row in offline]
-    size = sum([len(entry["id"].encode()) + AROUND for _, entry in found])
+        found += [((OFFLINE, row[0]), _entry(caller, OUT, *row[1:])) for row in offline]
+    texts = [entry["id"] + entry["status"] for _, entry in found]
+    size = sum([len(text.encode()) + AROUND for text in texts])
     return page.part("friend", found, size=size)
 
 
-def _entry(caller: Caller, online: bool, name: str, seen: float | None) -> dict[str, Any]:
+def _online_entry(
+    caller: Caller, name: str, seen: float | None, status: str | None, used: float | None
+) -> dict[str, Any]:
+    state = HERE if is_here(caller.now, seen, used) else AWAY
+    return _entry(caller, state, name, seen, status)
+
+
+def _entry(
+    caller: Caller, state: str, name: str, seen: float | None, status: str | None
+) -> dict[str, Any]:
     # A time in the future is from a clock that was set since, or from another machine.
     last = None if seen is None else min(seen, caller.now)
-    return {"id": name, "online": online, "last": last}
+    online = state != OUT
+    return {"id": name, "online": online, "last": last, "state": state, "status": status or ""}
+
+
+class NewStatus(NamedTuple):
+    """The event of a new status, and the channels of friends who are online, each with whether the
+    friend has a place on the caller's app server. No channels if the status is as before."""
+
+    event: Mapping[str, object]
+    channels: Sequence[tuple[str, bool]]
+
+
+@costs(deliveries=lambda new: len(new.channels))
+def set_status(caller: Caller, text: str = "") -> NewStatus:
+    """Set what `who` shows of the caller to friends, or clear it without a `text`. Returns whom to
+    tell, `MOST_TOLD` friends at the most.
+
+    :raises InvalidStatus: the text is too long, or has control characters.
+    """
+    text = text.strip()
+    if len(text) > STATUS_LENGTH or any(unicodedata.category(each) in _CONTROLS for each in text):
+        raise errors.InvalidStatus(STATUS_LENGTH)
+    before, friends = together(
+        _status.of(caller.id), _to_tell.of(caller.id, Relationship.FRIEND, MOST_TOLD)
+    )
+    said = f"{caller.name}'s status: {text}" if text else f"{caller.name} has cleared the status"
+    event = {
+        "event": "status",
+        "from": caller.name,
+        "status": text,
+        "text": said,
+        "time": caller.now,
+    }
+    if [(text,)] == before or not (text or before):
+        return NewStatus(event, ())
+    _set_status(caller.id, text) if text else _clear_status(caller.id)
+    told = [(each, server is not None and server == caller.server) for each, server in friends]
+    return NewStatus(event, told)
 
 
 def forget_told(now: float) -> int:
@@ -368,18 +426,50 @@ def _all_names(users: Sequence[int], kind: str, limit: int) -> peewee.Select:
 
 
 @statement
-def _online(user: int, kind: str, last: int, limit: int) -> peewee.Select:
-    people = Relationship.select(Relationship.id, User.name, User.seen)
+def _status(user: int) -> peewee.Select:
+    return Status.select(Status.text).where(Status.user == user)
+
+
+@statement
+def _set_status(user: int, text: str) -> peewee.Insert:
+    replaced: peewee.Insert = Status.insert(user=user, text=text).on_conflict_replace()
+    return replaced
+
+
+@statement
+def _clear_status(user: int) -> peewee.Delete:
+    return Status.delete().where(Status.user == user)
+
+
+@statement
+def _to_tell(user: int, kind: str, limit: int) -> peewee.Select:
+    """The channels of friends who are online, each with the server of the place."""
+    people = Relationship.select(User.channel, Place.server)
     placed = people.join(Place, on=(Place.user == Relationship.other))
-    return _related(placed.join(User, on=(User.id == Relationship.other)), user, kind, last, limit)
+    named = placed.join_from(Relationship, User, on=(User.id == Relationship.other))
+    own = (Relationship.user == user) & (Relationship.kind == kind)
+    return named.where(own).order_by(Relationship.id).limit(limit)
+
+
+@statement
+def _online(user: int, kind: str, last: int, limit: int) -> peewee.Select:
+    people = Relationship.select(Relationship.id, User.name, User.seen, Status.text, last_use())
+    placed = people.join(Place, on=(Place.user == Relationship.other))
+    return _related(_named(placed), user, kind, last, limit)
 
 
 @statement
 def _offline(user: int, kind: str, last: int, limit: int) -> peewee.Select:
-    people = Relationship.select(Relationship.id, User.name, User.seen)
+    people = Relationship.select(Relationship.id, User.name, User.seen, Status.text)
     placed = people.left_outer_join(Place, on=(Place.user == Relationship.other))
-    named = placed.join(User, on=(User.id == Relationship.other))
-    return _related(named, user, kind, last, limit).where(Place.user.is_null())
+    return _related(_named(placed), user, kind, last, limit).where(Place.user.is_null())
+
+
+def _named(people: Any) -> Any:
+    """With their names and statuses."""
+    named = people.join_from(Relationship, User, on=(User.id == Relationship.other))
+    by_user = Status.user == Relationship.other
+    return named.join_from(Relationship, Status, peewee.JOIN.LEFT_OUTER, on=by_user)
 
 
 def _related(people: Any, user: int, kind: str, last: int, limit: int) -> peewee.Select:

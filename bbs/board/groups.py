@@ -101,14 +101,23 @@ def channel_of(random: str) -> str:
     return f"group.{random}"
 
 
-@asks(named)
-def create(caller: Caller, name: str) -> str:
-    """Create the group `name` with the caller in it; returns its channel."""
+def forms_of(name: str) -> list[str]:
+    """The form in which a new group's name is stored, and other forms in which a group may have the
+    name: older versions stored it as typed.
+
+    :raises InvalidGroup: no group can have this name.
+    """
     form = normalized(name)
     if not is_valid_name(form):
         raise errors.InvalidGroup()
-    # Names in another form are from a time when names were stored as typed.
-    for each in dict.fromkeys((name, form, unicodedata.normalize("NFD", form))):
+    return [*dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))]
+
+
+@asks(named)
+def create(caller: Caller, name: str) -> str:
+    """Create the group `name` with the caller in it; returns its channel."""
+    form, *others = forms_of(name)
+    for each in (form, *others):
         [(there, _, _)] = named(caller, each)
         if there is not None:
             raise errors.GroupExists(name)

@@ -174,6 +174,14 @@ class _Letter(NamedTuple):
 
 
 def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
+    return _letter(caller, name, text, must_be_online=True)
+
+
+def _by_mail(caller: Caller, name: str, text: str) -> _Letter:
+    return _letter(caller, name, text, must_be_online=False)
+
+
+def _letter(caller: Caller, name: str, text: str, must_be_online: bool) -> _Letter:
     name, size = as_stored(name), len(text.encode())
     [(friend, channel, stands, online, blocked_by, server, waiting, sent)] = addressee(caller, name)
     if friend is None:
@@ -182,7 +190,7 @@ def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
         raise errors.TakesNothing(name)
     if stands != Relationship.FRIEND:
         raise errors.NotFriends(name)
-    if online is None:
+    if online is None and must_be_online:
         raise errors.NotOnline(name)
     if waiting + size > caller.quotas.inbox:
         raise errors.InboxFull(name)
@@ -195,7 +203,20 @@ def _to_friend(caller: Caller, name: str, text: str) -> _Letter:
 @asks(addressee)
 @bulk(_to_friend)
 def send(letters: Sequence[_Letter]) -> list[Sent]:
-    """Store messages, each to a friend."""
+    """Store messages, each to a friend who is online."""
+    return _send(letters)
+
+
+@stores_text
+@costs(deliveries=1)
+@asks(addressee)
+@bulk(_by_mail)
+def mail(letters: Sequence[_Letter]) -> list[Sent]:
+    """Store messages, each to a friend, online or not."""
+    return _send(letters)
+
+
+def _send(letters: Sequence[_Letter]) -> list[Sent]:
     readers = [[each.reader] for each in letters]
     pairs = [(each.caller.id, each.reader) for each in letters]
     stored = _store(letters, readers, relationships.kind_of.of_each(pairs))

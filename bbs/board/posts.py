@@ -1,13 +1,26 @@
-"""Posts, which friends read."""
+"""Posts: feeds, which friends read, and what all posts have in common: quotas and removal.
+
+`bbs/board/threads.py` has replies, the posts of groups, and what each reader has read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board.models import LENGTHS, Inbox, PostRow, Relationship, chunks, padded
+from bbs.board.models import (
+    LENGTHS,
+    Contribution,
+    Group,
+    Inbox,
+    PostRow,
+    Relationship,
+    RemovedPost,
+    chunks,
+    padded,
+)
 from bbs.framework import (
     Caller,
     EachAlone,
@@ -15,6 +28,7 @@ from bbs.framework import (
     ListCall,
     Page,
     Part,
+    Place,
     Quotas,
     User,
     asks,
@@ -62,48 +76,137 @@ more to remove, and the next post goes on."""
 OLDEST_AT_ONCE = 8  # posts that are looked at first when the oldest are removed
 
 
-class _NewPost(NamedTuple):
-    caller: Caller
+TOLD_AT_ONCE = 1000  # friends who are told of several posts that are published together
+
+SHORT = 200  # characters of a text that an event has
+
+
+@dataclass(frozen=True)
+class Published:
+    """A stored post with its `number`, and the event for those who are told: on channels, each with
+    whether all who hear it have their places on the writer's server; and how many people hear."""
+
+    number: int
+    event: Mapping[str, object]
+    told: Sequence[tuple[str, bool]]
+    readers: int
+
+    def price(self) -> int:
+        """What telling it costs, in deliveries."""
+        return max(1, self.readers)
+
+
+class NewPost(NamedTuple):
+    """A text that `writer` is about to publish."""
+
+    writer: Caller
     text: str
     size: int  # In bytes.
-    is_near: bool  # The author may have as many as the quotas allow.
+    is_near: bool  # The writer may have as many as the quotas allow.
 
 
 @question
-def _kept(query: peewee.ModelSelect[User]) -> peewee.Select:
+def kept(query: peewee.ModelSelect[User]) -> peewee.Select:
+    """The number of the caller's posts, and their bytes."""
     return query.select_extend(Inbox.posts, Inbox.post_bytes).left_outer_join(
         Inbox, on=(Inbox.user == User.id)
     )
 
 
-def _check(caller: Caller, text: str) -> _NewPost:
-    [(count, size)] = _kept(caller)
+def check(caller: Caller, text: str) -> NewPost:
+    """Make a post of what a rule that asks for `kept` is called with."""
+    [(count, size)] = kept(caller)
+    return new_post(caller, text, count, size)
+
+
+def new_post(caller: Caller, text: str, count: int, size: int) -> NewPost:
+    """Make a post of somebody who has `count` posts of `size` bytes."""
     quotas, own = caller.quotas, len(text.encode())
     is_near = count + NEAR >= quotas.posts or size + own + NEAR_BYTES >= quotas.post_bytes
-    return _NewPost(caller, text, own, is_near)
+    return NewPost(caller, text, own, is_near)
 
 
 @stores_text
-@asks(_kept)
-@bulk(_check)
-def post(posts: Sequence[_NewPost]) -> list[None]:
-    """Publish texts, each to its author's friends. Beyond the quota, an author's oldest go."""
-    added: dict[int, tuple[int, int]] = {}  # Posts and bytes, by author.
+@costs(deliveries=Published.price)
+@asks(kept)
+@bulk(check)
+def post(posts: Sequence[NewPost]) -> list[Published]:
+    """Publish texts, each in its author's feed. Beyond the quota, an author's oldest go."""
+    authors = sorted({each.writer.id for each in posts})
+    stored = store(posts, looks=[online_friends.of(padded(authors), Relationship.FRIEND)])
+    [online] = stored.found
+    if len(posts) > 1 and len(online) > TOLD_AT_ONCE:
+        raise EachAlone()
+    friends: dict[int, list[tuple[str, str | None]]] = {}
+    for author, channel, server in online:
+        friends.setdefault(author, []).append((channel, server))
+    published = []
+    for number, each in zip(stored.numbers, posts, strict=True):
+        event = {**event_of("post", each.writer, number, each.text), "group": None}
+        told = friends.get(each.writer.id, ())
+        published.append(Published(number, event, channels(told, each.writer), len(told)))
+    return published
+
+
+class Stored(NamedTuple):
+    """Ids of stored posts, and the results of other statements of the caller's."""
+
+    numbers: Sequence[int]
+    locked: Sequence[Any]
+    found: Sequence[Any]
+
+
+def store(
+    posts: Sequence[NewPost],
+    *,
+    locks: Sequence[Any] = (),
+    looks: Sequence[Any] = (),
+    in_feed: bool = True,
+) -> Stored:
+    """Store the texts of posts, each in its writer's feed or in none, and count them. Beyond the
+    quota, a writer's oldest go. The statements `locks` are executed before there are ids, the
+    statements `looks` afterwards."""
+    added: dict[int, tuple[int, int]] = {}  # Posts and bytes, by writer.
     for each in posts:
-        count, size = added.get(each.caller.id, (0, 0))
-        added[each.caller.id] = count + 1, size + each.size
-    authors = sorted(added)
-    near = sorted({each.caller.id for each in posts if each.is_near})
-    *_, counted = together(
-        _count.of(authors, *zip(*(added[author] for author in authors), strict=True)),
-        _add.of_each([(each.caller.id, each.text, each.caller.now) for each in posts]),
-        _counted.of_each([(author,) for author in near]),
+        count, size = added.get(each.writer.id, (0, 0))
+        added[each.writer.id] = count + 1, size + each.size
+    writers = sorted(added)
+    near = sorted({each.writer.id for each in posts if each.is_near})
+    rows = [(each.writer.id if in_feed else None, each.text, each.writer.now) for each in posts]
+    _, *results = together(
+        _count.of(writers, *zip(*(added[writer] for writer in writers), strict=True)),
+        *locks,
+        _add.of_each(rows),
+        _counted.of_each([(writer,) for writer in near]),
+        *looks,
     )
-    quotas = posts[0].caller.quotas
-    for author, [(count, size)] in zip(near, counted, strict=True):
+    numbers, counted, *found = results[len(locks) :]
+    quotas = posts[0].writer.quotas
+    for writer, [(count, size)] in zip(near, counted, strict=True):
         if count > quotas.posts or size > quotas.post_bytes:
-            _remove_oldest(author, count, size, quotas)
-    return [None] * len(posts)
+            _remove_oldest(writer, count, size, quotas)
+    return Stored(numbers, results[: len(locks)], found)
+
+
+def channels(
+    readers: Iterable[tuple[str, str | None]], sender: Caller
+) -> Sequence[tuple[str, bool]]:
+    """The channels of people who are online, each of whom has a place on a server, as `Published`
+    has them."""
+    here = sender.server
+    return [(channel, server == here and here is not None) for channel, server in readers]
+
+
+def event_of(kind: str, writer: Caller, number: int, text: str) -> dict[str, object]:
+    """An event about the post with this number; its text is shortened."""
+    short = text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
+    return {
+        "event": kind,
+        "from": writer.name,
+        "post": number,
+        "text": short,
+        "time": writer.now,
+    }
 
 
 @paged
@@ -234,47 +337,140 @@ def _search(authors: Sequence[int], low: int, below: int, most: int) -> list[int
     return [number for each in found for (number,) in each]
 
 
-def _texts_of(numbers: Sequence[int], most_bytes: int) -> tuple[list[Row], int]:
-    """The posts of the first of these ids, up to `most_bytes` and a little more; and of how
-    many."""
+def _texts_of(numbers: Sequence[int], most_bytes: int, texts: Any = None) -> tuple[list[Row], int]:
+    """The posts of the first of these ids, up to `most_bytes` and a little more; and of how many.
+    `texts` is the statement that finds them, their texts third."""
+    find = texts or _texts
     found: list[Row] = []
     size, asked, count = 0, 0, FIRST_TEXTS
     while asked < len(numbers) and size <= most_bytes:
         # Some may have been removed meanwhile.
-        some = _texts(padded(numbers[asked : asked + count]))
+        some = find(padded(numbers[asked : asked + count]))
         asked += count
         found += some
-        size += sum(len(text) for _, _, text, _ in some)
+        size += sum(len(row[2]) for row in some)
         # As many as are enough if they are as long as those before.
         enough = (most_bytes - size) * len(found) // (size + 1) + 1
         count = next((length for length in LENGTHS if length >= enough), LENGTHS[-1])
     return found, min(asked, len(numbers))
 
 
-def _remove_oldest(author: int, count: int, size: int, quotas: Quotas) -> None:
-    """Remove the oldest of the author's `count` posts, of `size` bytes, beyond the quotas:
+def entries(numbers: Sequence[int], most_bytes: int = Page().bytes) -> list[tuple[int, object]]:
+    """The posts with the first of these ids, up to `most_bytes` and a little more, in the order of
+    `numbers`, each after its id."""
+    found, _ = _texts_of(numbers, most_bytes, _whole)
+    rows = {row[0]: row for row in found}
+    return [(number, _whole_entry(*rows[number])) for number in numbers if number in rows]
+
+
+def part_of(page: Page, numbers: Sequence[int], first: Sequence[tuple[int, object]] = ()) -> Part:
+    """The part of a list of posts that has the posts with these ids, as many as fit, behind `first`
+    ones."""
+    found = entries(numbers, page.bytes)
+    part = page.part("post", [*first, *found])
+    if part.last is None and len(found) < len(numbers):
+        # Their texts are too long, or they are gone.
+        part.last = found[-1][0] if found else None
+    return part
+
+
+def _whole_entry(
+    number: int,
+    author: str,
+    text: str,
+    stored: float | None,
+    replies: int,
+    thread: int | None,
+    group: str | None,
+) -> dict[str, object]:
+    of_group = {} if group is None else {"group": group}
+    entry = {"post": number, "id": author, "message": text, "time": stored, "to": thread}
+    return {**entry, "replies": replies, **of_group}
+
+
+class _Kept(NamedTuple):
+    """A post as its removal needs it."""
+
+    number: int
+    writer: int
+    size: int  # In bytes.
+    group: int | None = None
+    number_in_group: int | None = None
+    thread: int | None = None
+
+
+def _remove_oldest(writer: int, count: int, size: int, quotas: Quotas) -> None:
+    """Remove the oldest of the writer's `count` posts, of `size` bytes, beyond the quotas:
     `MOST_REMOVED` at the most, but never the newest post."""
-    removed: list[int] = []
+    removed: list[_Kept] = []
     freed, at_once = 0, OLDEST_AT_ONCE
-    while oldest := _oldest(author, removed[-1] if removed else 0, at_once):
-        for number, length in oldest:
+    while oldest := _oldest(writer, removed[-1].number if removed else 0, at_once):
+        for each in oldest:
             left = count - len(removed)
             fit = left <= quotas.posts and size - freed <= quotas.post_bytes
             if left <= 1 or fit or len(removed) == MOST_REMOVED:
                 break
-            removed.append(number)
-            freed += length
+            removed.append(each)
+            freed += each.size
         else:
             at_once *= 2
             continue
         break
-    if removed:
-        removals = [_remove.of(padded(some)) for some in chunks(removed, LENGTHS[-1])]
-        together(*removals, _count.of([author], [-len(removed)], [-freed]))
+    _drop(removed)
+
+
+def _oldest(writer: int, last: int, most: int) -> list[_Kept]:
+    found = together(_in_feed.of(writer, last, most), _elsewhere.of(writer, last, most))
+    return sorted(_Kept(*row) for rows in found for row in rows)[:most]
+
+
+def remove(numbers: Sequence[int]) -> None:
+    """Remove posts, wherever they are: no list, thread or count has them any more."""
+    for some in chunks(sorted(numbers), LENGTHS[-1]):
+        _drop([_Kept(*row) for row in _kept(padded(some))])
+
+
+def forget_contributions(user: int) -> int:
+    """Remove some of the posts of `user` that are in no feed; returns how many."""
+    some = _elsewhere(user, 0, LENGTHS[-1])
+    _drop([_Kept(*row) for row in some])
+    return len(some)
+
+
+def _drop(posts: Sequence[_Kept]) -> None:
+    if not posts:
+        return
+    lower: dict[int, tuple[int, int]] = {}  # Posts and bytes, by writer.
+    for each in posts:
+        count, size = lower.get(each.writer, (0, 0))
+        lower[each.writer] = count - 1, size - each.size
+    writers = sorted(lower)
+    gaps = [
+        (each.group, each.number_in_group) for each in posts if each.number_in_group is not None
+    ]
+    replies = [(each.thread,) for each in posts if each.thread is not None]
+    together(
+        _count.of(writers, *zip(*(lower[writer] for writer in writers), strict=True)),
+        *(
+            _remove.of(padded(some))
+            for some in chunks([each.number for each in posts], LENGTHS[-1])
+        ),
+        *([_leave_gap.of_each(gaps)] if gaps else []),
+        *([_lower_replies.of_each(replies)] if replies else []),
+    )
 
 
 @statement
-def _add(author: int, text: str, stored: float) -> peewee.Insert:
+def online_friends(authors: Sequence[int], kind: str) -> peewee.Select:
+    """The friends of each author who are online: the author, the channel, and the server."""
+    friends = Relationship.select(Relationship.user, User.channel, Place.server)
+    placed = friends.join(Place, on=(Place.user == Relationship.other))
+    named = placed.join(User, on=(User.id == Relationship.other))
+    return named.where(Relationship.user.in_(authors) & (Relationship.kind == kind))
+
+
+@statement
+def _add(author: int | None, text: str, stored: float) -> peewee.Insert:
     return PostRow.insert(author=author, text=text, stored=stored)
 
 
@@ -292,13 +488,51 @@ def _counted(author: int) -> peewee.Select:
 
 
 @statement
-def _oldest(author: int, last: int, limit: int) -> peewee.Select:
-    posts = PostRow.select(PostRow.id, byte_length(PostRow.text))
-    return (
-        posts.where((PostRow.author == author) & (PostRow.id > last))
-        .order_by(PostRow.id)
-        .limit(limit)
+def _in_feed(author: int, last: int, limit: int) -> peewee.Select:
+    """The oldest posts in a feed behind the id `last`, as `_Kept` has them."""
+    posts = PostRow.select(PostRow.id, PostRow.author, byte_length(PostRow.text))
+    own = (PostRow.author == author) & (PostRow.id > last)
+    return posts.where(own).order_by(PostRow.id).limit(limit)
+
+
+@statement
+def _elsewhere(writer: int, last: int, limit: int) -> peewee.Select:
+    """The oldest posts of a writer in no feed behind the id `last`, as `_Kept` has them."""
+    own = (Contribution.writer == writer) & (Contribution.post > last)
+    posts = Contribution.select(
+        PostRow.id,
+        Contribution.writer,
+        byte_length(PostRow.text),
+        Contribution.group,
+        Contribution.number,
+        Contribution.thread,
     )
+    return posts.join(PostRow).where(own).order_by(Contribution.post).limit(limit)
+
+
+@statement
+def _kept(numbers: Sequence[int]) -> peewee.Select:
+    """These posts, as `_Kept` has them."""
+    writer = peewee.fn.COALESCE(PostRow.author, Contribution.writer)
+    posts = PostRow.select(
+        PostRow.id,
+        writer,
+        byte_length(PostRow.text),
+        Contribution.group,
+        Contribution.number,
+        Contribution.thread,
+    )
+    return posts.join(Contribution, peewee.JOIN.LEFT_OUTER).where(PostRow.id.in_(numbers))
+
+
+@statement
+def _leave_gap(group: int, number: int) -> peewee.Insert:
+    return RemovedPost.insert(group=group, number=number)
+
+
+@statement
+def _lower_replies(thread: int) -> peewee.Update:
+    return PostRow.update(replies=PostRow.replies - 1).where(PostRow.id == thread)
 
 
 @statement
@@ -336,6 +570,27 @@ def _newest() -> peewee.Select:
 def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee.Select:
     some = PostRow.author.in_(authors) & (PostRow.id >= low) & (PostRow.id < below)
     return PostRow.select(PostRow.id).where(some).limit(limit)
+
+
+@statement
+def _whole(numbers: Sequence[int]) -> peewee.Select:
+    """Posts wherever they are, as `_whole_entry` takes them."""
+    writer = peewee.fn.COALESCE(PostRow.author, Contribution.writer)
+    posts = PostRow.select(
+        PostRow.id,
+        User.name,
+        PostRow.text,
+        PostRow.stored,
+        PostRow.replies,
+        Contribution.thread,
+        Group.name,
+    )
+    return (
+        posts.left_outer_join(Contribution, on=(Contribution.post == PostRow.id))
+        .join(User, on=(User.id == writer))
+        .left_outer_join(Group, on=(Group.id == Contribution.group))
+        .where(PostRow.id.in_(numbers))
+    )
 
 
 @statement

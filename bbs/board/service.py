@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bbs.board import (
     CLIENT,
+    announcements,
     blocks,
     friends,
     groups,
@@ -11,8 +12,11 @@ from bbs.board import (
     inboxes,
     messages,
     models,
+    operating,
     ownership,
     posts,
+    threads,
+    unread,
     user_stats,
 )
 from bbs.framework import Ask, Command, CommandTable, Counter, Feed, Reply, Role, Service, success
@@ -84,9 +88,31 @@ async def notify(ask: Ask, notification: friends.Notification | None) -> Reply:
     return success()
 
 
+async def publish(ask: Ask, post: posts.Published) -> Reply:
+    """Tell those who may read a post of it, and the writer its number."""
+    await tell_post(ask, post)
+    return success(post=post.number)
+
+
+async def tell_post(ask: Ask, post: posts.Published) -> Reply:
+    """Tell those who may read a post of it."""
+    for channel, here in post.told:
+        await ask.tell(channel, post.event, asked=True, here=here)
+    return success()
+
+
+async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
+    """Tell friends who are online of a new status."""
+    for channel, here in new.channels:
+        await ask.tell(channel, new.event, asked=True, here=here)
+    return success()
+
+
 def forget_user(user: int) -> int:
     """Remove a part of what somebody leaves who deletes the account; returns how much."""
-    return messages.forget_reader(user) or groups.pass_on_all(user)
+    return (
+        messages.forget_reader(user) or posts.forget_contributions(user) or groups.pass_on_all(user)
+    )
 
 
 commands = CommandTable(
@@ -94,7 +120,7 @@ commands = CommandTable(
     Command("list-invite <user>", Role.APP, rule=friends.invitations),
     Command("accept-invite <user> <id>", Role.APP, notify, rule=friends.accept),
     Command("list-friend <user>", Role.APP, rule=friends.friends),
-    Command("post <user> <message>", Role.APP, rest=True, rule=posts.post),
+    Command("post <user> <message>", Role.APP, tell_post, rest=True, rule=posts.post),
     Command("receive-post <user>", Role.APP, rule=posts.friends_posts),
     Command("send <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.send),
     Command("create-group <user> <group>", Role.APP, hear_group, rule=groups.create),
@@ -115,6 +141,24 @@ commands = CommandTable(
     Command("list-block <user>", Role.APP, rule=blocks.blocks),
     Command("leave-group <user> <group>", Role.APP, tell_left, rule=groups.leave),
     Command("list-member <user> <group>", Role.APP, rule=groups.members),
+    Command("mail <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.mail),
+    Command(
+        "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friends.set_status
+    ),
+    Command("new <user>", Role.APP, rule=unread.summary),
+    Command("posts <user>", Role.APP, rule=unread.of_friends),
+    Command("my-posts <user>", Role.APP, rule=threads.own_posts),
+    Command("thread <user> <post>", Role.APP, rule=threads.thread),
+    Command("reply <user> <post> <message>", Role.APP, publish, rest=True, rule=threads.reply),
+    Command("delete-post <user> <post>", Role.APP, tell_post, rule=threads.delete_post),
+    Command(
+        "post-group <user> <group> <message>",
+        Role.APP,
+        publish,
+        rest=True,
+        rule=threads.post_in_group,
+    ),
+    Command("group-posts <user> <group>", Role.APP, rule=unread.of_group),
     Command("groups <user>", Role.APP, rule=groups.described),
     Command(
         "set-topic <user> <group> [<text>]",
@@ -146,13 +190,15 @@ board = Service(
         expire=messages.expire,
         channels=groups.channels_of,
     ),
+    broadcast=announcements.BROADCAST,
     on_register=inboxes.make,
-    on_login=user_stats.on_login,
+    on_login=unread.on_login,
     on_delete=forget_user,
     sweep=friends.forget_told,
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",
     client=CLIENT,
+    subcommands=operating.SUBCOMMANDS,
     counters=(
         Counter(
             MESSAGES,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -94,15 +96,27 @@ def run(program: Program, arguments: Sequence[str]) -> int:
     if part == "--version":
         print(program.version)
         return 0
-    if part not in PARTS:
+    run_part = _find(part, program)
+    if run_part is None:
         print(_usage(program), file=sys.stderr)
         return 2
-    module, _, function = PARTS[part][0].partition(":")
     try:
-        code: int = getattr(import_module(module), function)(rest, program)
+        code: int = run_part(rest, program)
     except KeyboardInterrupt:  # before the part itself handles Ctrl-C
         return INTERRUPTED
     return code
+
+
+def _find(part: str, program: Program) -> Callable[[Sequence[str], Program], int] | None:
+    """The function of a part of the command line: one that every service has, or one of the
+    service's own, which only then is loaded."""
+    if part in PARTS:
+        module, _, function = PARTS[part][0].partition(":")
+        found: Callable[[Sequence[str], Program], int] = getattr(import_module(module), function)
+        return found
+    from bbs.cli import subcommands
+
+    return partial(subcommands.run, part) if part in subcommands.names(program.service()) else None
 
 
 def port(text: str) -> int:
@@ -110,6 +124,19 @@ def port(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
+
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # the units of a duration
+
+
+def duration(text: str) -> float:
+    """The argparse type of a duration, `7d` for example: its seconds."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", text, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time: write a number and s, m, h, d or w, such as 7d"
+        )
+    return float(int(found[1]) * SECONDS[found[2]])
 
 
 def text(argument: str) -> str:
@@ -143,6 +170,9 @@ def read_password(path: str) -> str:
 
 
 def _usage(program: Program) -> str:
-    parts = "\n".join(f"  {name:8} {help}" for name, (_, help) in PARTS.items())
+    helps = {name: help for name, (_, help) in PARTS.items()}
+    helps |= {name: each.help for name, each in program.service().subcommands.items()}
+    width = max(map(len, helps))
+    parts = "\n".join(f"  {name:{width}} {help}" for name, help in helps.items())
     name = program.name
     return f"usage: {name} COMMAND [...]\n\n{parts}\n\n{name} COMMAND --help says more."

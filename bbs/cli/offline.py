@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import IO, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -122,6 +123,16 @@ def record(config: Configuration, data: str | None, by: By, what: str, name: str
         security_log.append(path, event)
     except OSError as error:
         print(f"{by.address}: cannot write to {path}: {error.strerror}", file=sys.stderr)
+
+
+def local_time(seconds: float | None) -> str:
+    """A time in ISO 8601, in this machine's time zone; `-` for None."""
+    if seconds is None:
+        return "-"
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return "?"  # A row may have a time that no calendar has.
 
 
 LOCK = "lock"  # the file in the data folder that a running `NAME up` locks

@@ -6,16 +6,14 @@ import argparse
 import getpass
 import json
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import peewee
 
-from bbs.cli import PasswordFileError, Program, read_password, text
+from bbs.cli import PasswordFileError, Program, duration, read_password, text
 from bbs.cli.offline import (
     NotCarriedOut,
     ask_line,
@@ -23,6 +21,7 @@ from bbs.cli.offline import (
     configuration,
     connected,
     get_operator,
+    local_time,
     record,
 )
 from bbs.commands.service import Service
@@ -66,8 +65,8 @@ def _as_text(person: Person) -> str:
         ("state", person.state),
         ("server", f"{person.server} at {person.address}" if person.server else _NONE),
         ("sessions", str(person.sessions)),
-        ("created", _local_time(person.created)),
-        ("seen", _local_time(person.seen)),
+        ("created", local_time(person.created)),
+        ("seen", local_time(person.seen)),
         ("suspended", _suspended(person)),
         *((visible(name).replace("_", " "), str(n)) for name, n in (person.counts or {}).items()),
     ]
@@ -75,29 +74,16 @@ def _as_text(person: Person) -> str:
     return "\n".join(f"{name:{width}}{value}" for name, value in lines)
 
 
-def _local_time(seconds: float | None) -> str:
-    """A time in ISO 8601, in this machine's time zone."""
-    if seconds is None:
-        return _NONE
-    try:
-        return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
-    except (OverflowError, OSError, ValueError):
-        return "?"  # A row may have a time that no calendar has.
-
-
 def _suspended(person: Person) -> str:
     suspended = person.suspended
     if suspended is None:
         return "no"
     why = f": {visible(suspended.reason)}" if suspended.reason else ""
-    return f"since {_local_time(suspended.since)}, {_end(suspended.until)}{why}"
+    return f"since {local_time(suspended.since)}, {_end(suspended.until)}{why}"
 
 
 def _end(until: float | None) -> str:
-    return "until resumed" if until is None else f"until {_local_time(until)}"
-
-
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # the units of `--for`
+    return "until resumed" if until is None else f"until {local_time(until)}"
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -151,12 +137,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
 
 
 def _duration(argument: str) -> float:
-    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", argument, re.ASCII)
-    if not found:
-        raise argparse.ArgumentTypeError(
-            f"{argument!r} is not a time: write a number and s, m, h, d or w, such as 7d"
-        )
-    seconds = float(int(found[1]) * SECONDS[found[2]])
+    seconds = duration(argument)
     if seconds > user_admin.LONGEST:
         raise argparse.ArgumentTypeError("at most ten years; without it, until resumed")
     return seconds
@@ -202,7 +183,7 @@ def _list(action: _Action) -> None:
                 print(f"{separator}{json.dumps(_as_json(person))}", end="")
                 separator = ",\n "
             else:
-                times = _local_time(person.created), _local_time(person.seen)
+                times = local_time(person.created), local_time(person.seen)
                 address, name = person.address or _NONE, visible(person.name)
                 print(_ROW.format(*times, person.state, address, name))
         if found.more is None:

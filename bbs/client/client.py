@@ -32,13 +32,14 @@ from bbs.client.replies import (
     ServiceEvent,
     ServiceReply,
     Waiting,
+    read_id,
 )
 from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo, command_infos, make_request
 from bbs.client.routing import LocalUser, Router
 from bbs.core import tracing
 from bbs.core.addresses import Address
 from bbs.protocols.commands import Command, Role
-from bbs.protocols.presentation import Listing, Presentation
+from bbs.protocols.presentation import Listing, Presentation, member
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # typing's own has no defaults before Python 3.13.
@@ -52,6 +53,8 @@ else:
 MOST_BYTES = 64 * 1024 * 1024  # bytes on the wire of all parts of one reply, by default
 MOST_PARTS = 10_000  # of one reply: as servers make them, these are more than MOST_BYTES
 PARTS_PATIENCE = 300.0  # s for all parts of one reply
+
+MOST_PASSED_ON = 1000  # numbers of events that a client remembers, so that each comes once
 
 _NOT_A_PART = "the server answered with something else"
 
@@ -203,6 +206,8 @@ class ServiceClient(Generic[R]):
         self._users: dict[str, LocalUser] = {}
         self._listeners: dict[str, UserListener] = {}
         self._shown: dict[str, int] = {}
+        self._passed_on: dict[tuple[object, int], None] = {}
+        """The numbers of events that are passed on once (`Line.once`), each behind its event."""
         self._router.on_searching = self._search_changed
         self._on_searching: Callable[[Address | None], None] = _ignore
         self._on_event: Callable[[str, ServiceEvent], None] = _ignore
@@ -487,9 +492,9 @@ class ServiceClient(Generic[R]):
                 self._shown.setdefault(user, after)
             hearer = Hearer(
                 on_message,
-                # Looked up for each event: the callbacks may be set later.
-                on_event=lambda user, event: self._on_event(user, event),
+                on_event=self._event,
                 on_sent=self._sent,
+                # Looked up each time: the callback may be set later.
                 on_serving=lambda address: self._on_serving(user, address),
                 on_end=lambda: self._ended(local),
             )
@@ -499,6 +504,25 @@ class ServiceClient(Generic[R]):
                 listening.want_events()
             listening.start()
         return listening.confirmed()
+
+    def _event(self, user: str, event: ServiceEvent) -> None:
+        if self._is_new(event):
+            self._on_event(user, event)
+
+    def _is_new(self, event: ServiceEvent) -> bool:
+        """Whether an event has not come before, if clients pass on each of its kind once: several
+        users here are told the same, and so is a connection that replaces another."""
+        name = event.members.get("event")
+        form = self.vocabulary.presentation.events.get(str(name))
+        number = read_id(member(event.members, form.once)) if form else None
+        if number is None:
+            return True
+        if (name, number) in self._passed_on:
+            return False
+        self._passed_on[name, number] = None
+        if len(self._passed_on) > MOST_PASSED_ON:
+            del self._passed_on[next(iter(self._passed_on))]
+        return True
 
     def _sent(self, user: str, message: ChatMessage) -> None:
         if self._on_sent is not None and not self._echoes.was_said_here(message):

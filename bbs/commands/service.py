@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from bbs.core.values import Counter, is_for_threads
+from bbs.delivery.broadcast import Broadcast
 from bbs.delivery.feed import Feed
 from bbs.protocols.commands import Command, CommandTable
 from bbs.protocols.presentation import (
@@ -28,10 +30,26 @@ from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
 
 _NAME = re.compile("[a-z][a-z0-9]{0,31}")
+_SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
 
 UNDECLARED = "bbs.board.client.face:face"
 """The presentation of services that declare none. Up to version 0.3.0 all clients were written for
 the board, and other services relied on what these clients show."""
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """A command for operators, `NAME SUBCOMMAND`, that works on the database.
+
+    :param help: a phrase that says what it does.
+    :param run: called with a `bbs.framework.Operator` and the parsed options; does it, and prints.
+    :param arguments: called with an `argparse.ArgumentParser`, to which it adds arguments; all
+        subcommands have `--config`, `--data` and `--json`.
+    """
+
+    help: str
+    run: Callable[[Any, Any], None]
+    arguments: Callable[[Any], object] = lambda parser: None
 
 
 class ServiceUnusable(Exception):
@@ -51,6 +69,7 @@ class Service:
     :param oldest: the oldest version whose programs can work on today's tables, and so run together
         with today's while a service is upgraded server by server; 0: none but today's.
     :param feed: its durable events.
+    :param broadcast: its events for everybody who is there.
     :param on_register: called with the id of a new user, in the transaction that makes the account.
     :param on_login: called with the id of a user who logs in, and the time of the user's last visit
         (seconds since the epoch; None if unknown), in the transaction that begins the session.
@@ -70,6 +89,8 @@ class Service:
         load it when they start, so that module should import little.
     :param counters: names that `ask.count(name)` counts, for the operators' page and `/metrics`; a
         `Counter` says more about a name.
+    :param subcommands: what the service adds to its command line, by name: one word, or two, of
+        which the first stands for a group (`{"post remove": Subcommand(…)}`).
     :ivar counted: these counters by their names, each a `Counter`.
     :raises ValueError: one of these is malformed.
     """
@@ -82,6 +103,7 @@ class Service:
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     oldest: int = 0
     feed: Feed | None = None
+    broadcast: Broadcast | None = None
     on_register: Callable[[int], object] | None = None
     on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
     on_delete: Callable[[int], int] | None = None
@@ -90,6 +112,7 @@ class Service:
     greeting: str = ""
     client: str = ""
     counters: Sequence[str | Counter] = ()
+    subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
@@ -101,12 +124,23 @@ class Service:
         rules += [self.sweep, self.person]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
+        if isinstance(self.broadcast, Broadcast):
+            rules += (self.broadcast.current, self.broadcast.fetch)
         are_plain = all(each is None or is_for_threads(each) for each in rules)
         for is_right, needed in (
             (_are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
             (_are(self.commands, CommandTable), "commands are tables, (table,) if one"),
             (_are(self.models, type), "models are classes of tables, (Table,) if one"),
             (feed is None or isinstance(feed, Feed), "a feed is a Feed"),
+            (
+                self.broadcast is None or isinstance(self.broadcast, Broadcast),
+                "a broadcast is a Broadcast",
+            ),
+            (
+                all(map(_SUBCOMMAND.fullmatch, self.subcommands))
+                and _are((*self.subcommands.values(),), Subcommand),
+                "subcommands are Subcommands, by one word or two in lower case",
+            ),
             (are_plain, "rules are plain functions"),
             (isinstance(self.greeting, str), "a greeting is a text"),
             (
@@ -230,16 +264,19 @@ def _mistakes(presentation: Presentation, commands: Mapping[str, Command]) -> It
             yield f"{where}: {commands[choices.ask].usage} is not {choices.ask} <user>"
     for talk in presentation.talks:
         where, partner = f"talk {talk.name}", " <partner>" if talk.choices else ""
-        send, history = commands.get(talk.send), commands.get(talk.history)
-        if send and not talk.is_sent_by(send):
-            wanted = f"{talk.send} <user>{partner} <text>, with rest=True"
-            yield f"{where}: {send.usage} is not {wanted}"
+        history = commands.get(talk.history)
+        for name in filter(None, (talk.send, *talk.sent_by)):
+            if name in commands and not talk.is_sent_by(commands[name]):
+                wanted = f"{name} <user>{partner} <text>, with rest=True"
+                yield f"{where}: {commands[name].usage} is not {wanted}"
         if history and not talk.is_recalled_by(history):
             yield f"{where}: {history.usage} is not {talk.history} <user>{partner}"
 
 
 def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
     yield from ((name, "help") for name in presentation.help)
+    yield from ((name, "done") for name in presentation.done)
+    yield from ((each.split(" ")[0], "failures") for each in presentation.failures if " " in each)
     for heading, group in presentation.groups.items():
         yield from ((name, f"groups: {heading}") for name in group)
     yield from ((name, f"aliases: {alias}") for alias, name in presentation.aliases.items())
@@ -248,5 +285,5 @@ def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
         names = (*each.lists, *each.added_by, *each.removed_by)
         yield from ((name, f"choices {each.name}") for name in names)
     for talk in presentation.talks:
-        names = (talk.send, talk.history, *talk.ended_by)
+        names = (talk.send, talk.history, *talk.sent_by, *talk.ended_by)
         yield from ((name, f"talk {talk.name}") for name in names if name)

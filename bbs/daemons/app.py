@@ -108,6 +108,7 @@ class AppServer(Daemon):
         await self.reach_broker(stomp)
         self.begin(serving.listeners)
         self.begin(serving.presence)
+        self.begin(serving.broadcaster)
         ports = await self.listen(config.app.listen, serving.factory)
         with tracing.span("report"):
             server_id = await self._join(database, ports[0], machine)

@@ -20,6 +20,7 @@ from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO
 from bbs.core.threads import IWorkers
 from bbs.core.values import Policy, Quotas, Tally, Timing, Trouble
+from bbs.delivery.broadcast import Broadcaster
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
 from bbs.delivery.presence import PresenceTracker
@@ -64,7 +65,8 @@ class Runtime:
 
 
 class AppServing:
-    """An app server: its listeners, and the factory of its connections."""
+    """An app server: its listeners, and the factory of its connections. The services `listeners`,
+    `presence` and `broadcaster` are to be started."""
 
     def __init__(self, runtime: Runtime) -> None:
         config, reactor, bus = runtime.config, runtime.reactor, runtime.bus()
@@ -85,6 +87,14 @@ class AppServing:
             session_ttl=config.limits.session_ttl,
             reactor=reactor,
             wall=runtime.wall,
+        )
+        self.broadcaster = Broadcaster(
+            runtime.service.broadcast,
+            runtime.database,
+            self.listeners,
+            watchers,
+            reactor,
+            runtime.wall,
         )
         self._parts = AppServerParts(self.listeners, self.presence)
         self.home = make_context(runtime, bus, self._parts, watchers)

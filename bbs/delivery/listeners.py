@@ -115,6 +115,11 @@ class Listeners(Service):
         return len(self._audience.users)
 
     @property
+    def connections(self) -> Collection[IConnection]:
+        """The connections that listen."""
+        return self._audience.connections
+
+    @property
     def sessions(self) -> set[str]:
         """The sessions of users who listen, or are about to."""
         return {each.session for each in (*self._audience, *self._opening)}
@@ -401,6 +406,11 @@ class Subscribers:
     def users(self) -> Collection[int]:
         """The users who listen, on one connection or several."""
         return self._by_user.keys()
+
+    @property
+    def connections(self) -> Collection[IConnection]:
+        """The connections that listen, for one user or several."""
+        return self._by_connection.keys()
 
     def of(self, users: Iterable[int]) -> list[Listener]:
         """The listeners of `users`."""

@@ -67,27 +67,35 @@ class Line:
     :param when: members that must have these values for the line to fit.
     :param time: the member with the time of the line, in seconds since the epoch.
     :param has: members that must exist for the line to fit, with any value.
+    :param once: for an event, the member with its number: a client passes on one event of each.
+    :param shown: the text for people at a terminal or a gateway, if scripts print another.
     """
 
     text: str = ""
     when: Mapping[str, str | bool] = field(default_factory=dict)
     time: str = ""
     has: Sequence[str] = ()
+    once: str = ""
+    shown: str = ""
 
     def __post_init__(self) -> None:
         _check(self)
         _check_form("Line: text", self.text)
+        _check_form("Line: shown", self.shown)
 
-    def filled(self, members: Mapping[str, object], date: Callable[[float], str]) -> str | None:
-        """The text for these members; None if the line does not fit. `date` formats a time."""
+    def filled(
+        self, members: Mapping[str, object], date: Callable[[float], str], shown: bool = False
+    ) -> str | None:
+        """The text for these members; None if the line does not fit. `date` formats a time.
+        `shown`: for people at a terminal or a gateway."""
         for path, wanted in self.when.items():
             found = member(members, path)
             if type(found) is not type(wanted) or found != wanted:  # For Python, 1 is True.
                 return None
         if any(member(members, path, MISSING) is MISSING for path in self.has):
             return None
-        values = []
-        for path, kind in _places(self.text):
+        values, form = [], (self.shown if shown else "") or self.text
+        for path, kind in _places(form):
             value = member(members, path)
             if isinstance(value, bool) or not isinstance(value, str | int | float):
                 return None
@@ -99,7 +107,7 @@ class Line:
                     return None
             values.append(str(value))
         given = iter(values)
-        return _PLACE.sub(lambda _: next(given), self.text)
+        return _PLACE.sub(lambda _: next(given), form)
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,9 @@ class Talk:
         or without `choices` `<user>`.
     :param ended_by: commands that end the conversation, whoever the partner is.
     :param room: several people hear a line. At a terminal, `#` stands before the partner's name.
-    :param line: the form of a message, with `{sender}`, `{to}` (the partner) and `{text}`.
+    :param line: the form in which scripts print a message, with `{sender}`, `{to}` (the partner)
+        and `{text}`.
+    :param sent_by: other commands that send a line, with the parameters of `send`.
     """
 
     name: str
@@ -188,6 +198,7 @@ class Talk:
     ended_by: Sequence[str] = ()
     room: bool = False
     line: str = ""
+    sent_by: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check(self, "name")
@@ -203,7 +214,7 @@ class Talk:
             raise ValueError(f"talk {self.name}: {allowed}, not {{{min(unknown)}}}")
 
     def is_sent_by(self, command: Command) -> bool:
-        """Whether a command fits as `send`."""
+        """Whether a command fits as `send`, or in `sent_by`."""
         fits = command.minimum == len(command.parameters) == 1 + bool(self.choices)
         return command.takes_user and command.rest and fits
 
@@ -305,6 +316,13 @@ class Presentation:
     :param notices: numbers that clients tell people at login.
     :param after: the member of the reply to `login` with the id behind which clients listen.
     :param legacy: the commands of older servers.
+    :param done: what people read after a command's success, in place of the reply's message:
+        `{}` stands for the command's first argument, `{PARAMETER}` for that of this name, `{user}`
+        for the user, and `{PATH}` for a text or number of the reply.
+    :param failures: what people read instead of the message of a failure, by its code, or by
+        `"COMMAND CODE"` where the code needs other words. Places are as in `done`; the message is
+        shown if one of them stands for nothing. Scripts print the message.
+    :param next_steps: what people can do next, shown after a login without notices.
     :raises ValueError: a part is malformed, or contradicts another.
     """
 
@@ -321,6 +339,9 @@ class Presentation:
     notices: Sequence[Notice] = ()
     after: str = ""
     legacy: Legacy | None = None
+    done: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    next_steps: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -379,8 +400,9 @@ class Presentation:
         return Talk("room" if room else "message", room=room)
 
     def sends(self, command: str) -> Talk | None:
-        """The talk that uses a command to send its lines."""
-        return next((each for each in self.talks if each.send == command), None)
+        """The talk to whose partners a command sends lines."""
+        found = (each for each in self.talks if command in (each.send, *each.sent_by))
+        return next(found, None) if command else None
 
     @property
     def open_talks(self) -> Sequence[Talk]:
@@ -400,6 +422,7 @@ class Presentation:
         return replace(
             self,
             help=_of(self.help, has),
+            done=_of(self.done, has),
             groups={name: [*filter(has, group)] for name, group in self.groups.items()},
             aliases={
                 alias: name
@@ -423,6 +446,11 @@ class Presentation:
                     each,
                     send=_if(each.send, commands, each.is_sent_by),
                     history=_if(each.history, safe, each.is_recalled_by),
+                    sent_by=[
+                        name
+                        for name in each.sent_by
+                        if has(name) and each.is_sent_by(commands[name])
+                    ],
                     ended_by=[*filter(has, each.ended_by)],
                 )
                 for each in self.talks
@@ -609,6 +637,9 @@ def from_json(members: object) -> Presentation | None:
             if each.name == "events":
                 named = {name: _read(Line, entry) for name, entry in named.items()}
             parts[each.name] = {name: it for name, it in named.items() if _ENTRIES[kind](it)}
+        elif kind == "Sequence[str]":
+            texts = value[:MOST_ITEMS] if isinstance(value, list) else ()
+            parts[each.name] = [text for text in texts if _is_text(text)]
     del parts["lines"][MOST_LINES:]
     if _is_text(members.get("after")):
         parts["after"] = members["after"]

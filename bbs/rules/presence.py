@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
+from typing import Any
 
 import peewee
 
@@ -22,8 +23,23 @@ SILENT = 120.0
 a minute: app servers store the use of a listener's session every 30 s, and of another's when it is
 off by 60 s (`auth.MOST_SLACK`)."""
 
+HERE = 300.0  # Seconds after a request in which its user counts as here.
+
 MOST_UNUSED = 100
 """Unused places that a login server considers at a time, those of the greediest networks."""
+
+
+def last_use() -> Any:
+    """A column for a query on `User`: the last stored use of the user's sessions, for `is_here`."""
+    return Session.select(peewee.fn.MAX(Session.used)).where(Session.user == User.id)
+
+
+def is_here(now: float, seen: float | None, used: float | None) -> bool:
+    """Whether a user with a session listens `now`, or has sent a request within `HERE` seconds, by
+    `User.seen` and `last_use`. Requests are stored to a minute. A listener counts as here until
+    `SILENT` seconds after the last note that the client listens."""
+    # A time in the future is from a clock that was set since, or from another machine.
+    return abs(now - (seen or 0.0)) < HERE or abs(now - (used or 0.0)) < SILENT
 
 
 @read_only

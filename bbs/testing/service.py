@@ -124,6 +124,7 @@ class MemoryAppServer:
         self.serving.joined(server_id)
         self.serving.listeners.startService()
         self.serving.presence.startService()
+        self.serving.broadcaster.startService()
 
     def peer(self) -> Peer:
         return Peer(self.serving.factory)

@@ -16,7 +16,8 @@ from bbs.client.replies import ChatMessage, ServiceReply
 from bbs.client.request import ClientRequest, make_request
 from bbs.protocols.presentation import Presentation, Talk
 from bbs.ui.interfaces import IScreen, UsageError
-from bbs.ui.output import problem_line, visible
+from bbs.ui.output import visible
+from bbs.ui.wording import failure_text, problem_words
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Chat:
             self.partner = partner
             self.mark_read(user, partner)
             name = visible(partner.name)
-            words = f"What you type goes to {name} now. /COMMAND is a command; end ends it."
+            words = f"Talking to {name}. Type end to stop; start a command with /"
             self._screen.notice(words)
             if before is not None:
                 self.show(user, before, LAST, partner)
@@ -141,7 +142,7 @@ class Chat:
         try:
             reply = await self._client.request(history_line(user, partner))
         except ClientError as problem:
-            self._screen.problem(problem_line(problem))
+            self._screen.problem(problem_words(problem))
             return None
         return reply if reply.ok else None
 
@@ -198,7 +199,7 @@ class Chat:
     def report_refused(self, request: ClientRequest, reply: ServiceReply, several: bool) -> None:
         """Say that a message was refused, and to whom of `several` users."""
         speaker = f" as {visible(request.user)}" if several else ""
-        reason = visible(reply.message or "Failed")
+        reason = failure_text(self._client.vocabulary.presentation, request, reply)
         self._screen.problem(f"Not sent{speaker}: {_shortened(request.text)} ({reason})")
 
     def count(self, user: str, message: ChatMessage, is_current: bool) -> None:

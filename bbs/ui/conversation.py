@@ -35,8 +35,9 @@ from bbs.ui.interpreter import (
     resolve_alias,
     similar_command,
 )
-from bbs.ui.output import event_entry, notices_line, problem_line, visible
+from bbs.ui.output import event_entry, notices_line, visible
 from bbs.ui.prompts import Confirmation, lacks_passwords, with_passwords
+from bbs.ui.wording import FAILURES, problem_words, reply_words
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class Conversation:
         except UsageError as problem:
             self.screen.problem(str(problem))
         except ClientError as problem:
-            self.screen.problem(problem_line(problem))
+            self.screen.problem(problem_words(problem))
         finally:
             self._status.set_waiting(None)
         return not self._over
@@ -267,9 +268,13 @@ class Conversation:
         past = request.name in self.client.vocabulary.presentation.histories and reply.ok
         if past and self._chat.show(user, reply):
             return
+        said = reply_words(self.client.vocabulary.presentation, request, reply)
         if not reply.ok and len(self.users) > 1 and user in self.users:
-            said = f"{user}: {reply.message or 'Failed'}"
-            reply = replace(reply, members={**reply.members, "message": said})
+            said = f"{user}: {said or reply.message or 'Failed'}"
+        if said:
+            # An older server's reply has its code in its text alone.
+            code = {"code": reply.code} if reply.code else {}
+            reply = replace(reply, members={**reply.members, **code, "message": said})
         self.screen.reply(request, reply)
 
     async def _request(self, request: ClientRequest) -> ServiceReply:
@@ -301,7 +306,7 @@ class Conversation:
             listening.addErrback(lambda failure: failure.trap(ClientError))
             self._say_later(user)
         except TurnedAway as problem:
-            self.screen.problem(problem_line(problem))
+            self.screen.problem(problem_words(problem))
             self._say_later(user)
 
     def _listen(self, user: str, reply: ServiceReply) -> Deferred[None]:
@@ -454,7 +459,7 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
     if not alone and (not name or len(kind) > 1 or not wanted or not {*wanted} <= {*named}):
         raise UsageError()
     if user is None:
-        raise UsageError("Not login yet")
+        raise UsageError(FAILURES["not-logged-in"])
     if alone:
         return Partner(alone[0], alone[0].name)
     found = []
@@ -469,7 +474,7 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
         raise UsageError(f"Both a {' and a '.join(names)}: {ways}")
     if not found:
         kinds = " or ".join(map(visible, wanted))
-        raise UsageError(f"{visible(user)} has no {kinds} named {shown}.")
+        raise UsageError(f"You have no {kinds} called {shown}")
     return Partner(found[0], name)
 
 

@@ -7,9 +7,12 @@ pass for another (Unicode's property Default_Ignorable_Code_Point). Joiners and 
 stay where they join or vary, as emoji and some scripts need them, and so do the tags in the flag of
 a region.
 
-A line that people said begins with a name, or as the service's presentation has it. An event that
-is not a message begins with `MARK` where people read it at once, and so does any other text that
-could pass for a message. Programs read what scripts print, so there only the latter has it.
+Scripts print a message in the form that the service's presentation has for it. At a terminal and at
+a gateway it begins with names, and two spaces separate these from the text: `ann  hello`, or
+`#chess carol  e4`. U+2028 in a text is a line end of its own there, and the next row begins under
+the text. An event that is not a message begins with `MARK` where people read it at once, and so
+does any other text that could pass for a message. Programs read what scripts print, so there only
+the latter has it.
 
 For programs (`--json`), each reply and event is one line of JSON, as on the wire
 (`docs/protocol.md`, sections 3 and 4) with two differences: replies lack their `token`, and
@@ -61,6 +64,15 @@ _PLACES = re.compile(r"(\{(?:sender|to|text)\})")
 
 _OF_LOGINS = ("token", "device")
 
+LINE_END = "\u2028"  # of a person's text
+
+GAP = "  "  # between the names and the text of a message
+
+MOST_COLUMNS = 1_000_000  # of a terminal that does not say how many it has
+
+LEAST_INDENT = 2
+"""Columns before every row of a message but the first, so that none looks like another message."""
+
 _ASIDE = ("status", "code", "token", "more")
 """Members that are for programs, or shown in their own way."""
 
@@ -83,6 +95,13 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def visible_text(text: str) -> str:
+    """`text` as `visible` has it, with its line ends (`LINE_END`)."""
+    if LINE_END not in text:
+        return visible(text)
+    return LINE_END.join(map(visible, text.split(LINE_END)))
+
+
 _JOINING = frozenset("\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 """Zero-width joiner, variation selectors, skin tones (Unicode Technical Standard #51)."""
 
@@ -91,15 +110,77 @@ def visible_in_line(character: str) -> str:
     """A character as shown in a line that is edited, where each is drawn for itself. Modifiers of
     an emoji are hidden: terminals differ in whether they draw `👩‍🚀` as one picture or two, and a
     wrong guess would put the cursor in the wrong column."""
+    if character == LINE_END:
+        return "↵"
     return "" if character in _JOINING else visible(character)
+
+
+def wrap(
+    text: str,
+    columns: int,
+    width: Callable[[str], int],
+    edge: int | None = None,
+    cut: bool = False,
+) -> tuple[Sequence[tuple[int, int]], int]:
+    """Wrap a visible text between words: the beginning and end of each row in it, and the columns
+    of blanks before each row but the first. The rows stand under the `edge`, the place in the text
+    where it is. A word that is longer than a row stays whole, so that people can copy an address,
+    or is `cut`. A row may end at any character of two columns, as in Chinese."""
+    if len(text) <= columns and text.isascii():  # Most lines; they have no line ends either.
+        return [(0, len(text))], 0
+    indent = 0
+    if edge is not None:
+        before = sum(map(width, text[:edge]))
+        indent = max(LEAST_INDENT, before if before <= columns // 2 else 0)
+    rows: list[tuple[int, int]] = []
+    start = at = used = 0
+    room, least = columns, max(1, columns - indent)
+    may_break: tuple[int, int] | None = None  # the end of this row, and the start of the next
+    while at < len(text):
+        character = text[at]
+        taken = width(character)
+        if character == LINE_END:
+            rows.append((start, at))
+            start = at = at + 1
+            room, used, may_break = least, 0, None
+            continue
+        if taken > 1 and at > max(start, edge or 0):
+            may_break = at, at
+        if used + taken > room and character != " " and at > start:
+            if may_break is None and cut:
+                may_break = at, at
+            if may_break is not None:
+                rows.append((start, may_break[0]))
+                start = at = may_break[1]
+                room, used, may_break = least, 0, None
+                continue
+        used += taken
+        at += 1
+        if character == " " and at > max(start + 1, edge or 0):
+            began = may_break[0] if may_break and may_break[1] == at - 1 else at - 1
+            may_break = began, at
+        elif taken > 1 or (not taken and may_break == (at - 1, at - 1)):
+            may_break = at, at
+    rows.append((start, at if used <= room else start + len(text[start:].rstrip(" "))))
+    return rows, indent
+
+
+def wrapped_text(
+    text: str, columns: int, width: Callable[[str], int], edge: int | None = None
+) -> str:
+    """A visible text with the line ends and blanks that `wrap` gives it."""
+    rows, indent = wrap(text, columns, width, edge)
+    return f"\n{' ' * indent}".join(text[begin:end] for begin, end in rows)
 
 
 @dataclass(frozen=True)
 class OutputLine:
-    """One line of a reply, and the time of its content in seconds since the epoch, if known."""
+    """One line of a reply, and the time of its content in seconds since the epoch, if known. `edge`
+    is the place in the text under which further rows of it begin (`wrap`)."""
 
     text: str
     time: float | None = None
+    edge: int = 0
 
 
 def utc(seconds: float) -> str:
@@ -120,11 +201,14 @@ def reply_entries(
     reply: ServiceReply,
     user: str = "",
     format_time: Callable[[float], str] = utc,
+    *,
+    people: bool = False,
 ) -> list[OutputLine]:
     """The lines of a reply of any service. A reply is shown as its message; else the elements of
     its list, one a line; else its members. A list that the presentation declares is shown even if
-    the reply has other members. A line marks where elements of a list are missing."""
-    entries = _Formatter(presentation, user, format_time).entries(reply)
+    the reply has other members. A line marks where elements of a list are missing. `people`: for
+    people at a terminal or a gateway, not for a script."""
+    entries = _Formatter(presentation, user, format_time, people).entries(reply)
     listing = presentation.listing(reply.list_name)
     # Only the latest messages of a conversation were requested, so none are missing.
     if not reply.has_more or (listing.recent and not reply.lacking):
@@ -142,10 +226,11 @@ class _Formatter:
     presentation: Presentation
     user: str
     format_time: Callable[[float], str]
+    people: bool = False
 
     def entries(self, reply: ServiceReply) -> list[OutputLine]:
         if reply.message is not None:
-            return [OutputLine(marked(self.presentation, visible(reply.message)))]
+            return [OutputLine(self._marked(visible(reply.message)))]
         if not reply.ok:
             return [OutputLine("Failed")]
         members = {name: value for name, value in reply.members.items() if name not in _ASIDE}
@@ -165,7 +250,17 @@ class _Formatter:
                 pass  # Show it like any other value.
         plain = _Formatter(self.presentation, "", utc)
         for name, value in members.items():
-            yield f"{visible(name)}: {plain._entry(value).text}"
+            if self.people and isinstance(value, dict):
+                yield from self._summary(reply, value)
+            else:
+                yield f"{visible(name)}: {plain._entry(value).text}"
+
+    def _summary(self, reply: ServiceReply, values: Mapping[str, object]) -> Iterator[str]:
+        """The numbers of a reply as notices have them, and what is in the lists beside them."""
+        lists = [each for each in values.values() if isinstance(each, list)]
+        entries = [self._entry(entry).text for each in lists for entry in each]
+        words = notices_line(self.presentation, reply)
+        yield from [*([words] if words else []), *entries] or ["Nothing new"]
 
     def _entry(self, value: object) -> OutputLine:
         if isinstance(value, str):
@@ -175,11 +270,11 @@ class _Formatter:
                 return message
             event = self.presentation.events.get(str(value.get("event")))
             for line in (*([event] if event else []), *self.presentation.lines):
-                text: object = line.filled(value, _dated(self.format_time))
+                text: object = line.filled(value, _dated(self.format_time), self.people)
                 if text is not None and not line.text:
                     text = value.get("text")
                 if isinstance(text, str):
-                    said = marked(self.presentation, visible(text))
+                    said = self._marked(visible_text(text) if self.people else visible(text))
                     return OutputLine(said, read_time(member(value, line.time)))
         return OutputLine(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
@@ -191,39 +286,75 @@ class _Formatter:
             message = ChatMessage.read(value, chat)
         except BadReply:
             return None
+        if self.people:
+            return message_entry(message, self.user, in_talk=True)
         return OutputLine(message_line(self.presentation, message, self.user), message.time)
+
+    def _marked(self, text: str) -> str:
+        return marked_for_people(text) if self.people else marked(self.presentation, text)
 
 
 def message_line(presentation: Presentation, message: ChatMessage, user: str = "") -> str:
-    """A message that `user` reads, in one line (`message_pieces`)."""
-    return "".join(text for text, _ in message_pieces(presentation, message, user))
+    """A message that `user` reads, in one line, as scripts print it. `FORMER` follows the name of a
+    deleted account, which is never `user`."""
+    of_sender, of_reader = _former(message, user)
+    values = {
+        "{sender}": f"{message.sender} {FORMER}" if of_sender else message.sender,
+        "{to}": f"{_reader(message)} {FORMER}" if of_reader else _reader(message),
+        "{text}": message.text,
+    }
+    form = presentation.talk(message.talk, message.group is not None).line
+    return "".join(visible(values.get(piece, piece)) for piece in _PLACES.split(form))
 
 
-def message_pieces(
-    presentation: Presentation, message: ChatMessage, user: str = ""
+def message_heading(
+    message: ChatMessage, user: str, *, several: bool = False, in_talk: bool = False
 ) -> Iterator[tuple[str, bool]]:
-    """The line of a message that `user` reads, in pieces; True marks the sender's name. `FORMER`
-    follows the name of a deleted account, which is never `user`."""
-    is_room = message.group is not None
-    of_sender = message.former and (is_room or message.sender != user)
-    of_reader = message.former and not of_sender
-    to = message.group if is_room else message.to
-    for piece in _PLACES.split(presentation.talk(message.talk, is_room).line):
-        match piece:
-            case "{sender}":
-                yield visible(message.sender), True
-                if of_sender:
-                    yield f" {FORMER}", False
-            case "{to}":
-                yield visible(f"{to} {FORMER}" if of_reader else f"{to}"), False
-            case "{text}":
-                yield visible(message.text), False
-            case _:
-                yield visible(piece), False
+    """The names before the text of a message that `user` reads at a terminal, in pieces; True marks
+    the sender's name: `carol`, or `#chess carol` in a group. `in_talk`: the partner is known, so a
+    line of one's own does not name its reader as in `ann → bob`. With `several` users here each
+    line does."""
+    of_sender, of_reader = _former(message, user)
+    is_direct = message.group is None
+    if not is_direct:
+        yield f"#{visible(_reader(message))} ", False
+    yield visible(message.sender), True
+    if of_sender:
+        yield f" {FORMER}", False
+    if of_reader and is_direct:
+        yield f" → {visible(_reader(message))} {FORMER}", False
+    elif several or (is_direct and message.sender == user and not in_talk):
+        yield f" → {visible(_reader(message) if is_direct else user)}", False
+
+
+def message_entry(message: ChatMessage, user: str, *, in_talk: bool = False) -> OutputLine:
+    """A message that `user`, the only one here, reads at a terminal or a gateway."""
+    heading = "".join(piece for piece, _ in message_heading(message, user, in_talk=in_talk)) + GAP
+    return OutputLine(f"{heading}{visible_text(message.text)}", message.time, len(heading))
+
+
+def _former(message: ChatMessage, user: str) -> tuple[bool, bool]:
+    """Whether the sender's account, and the reader's, is gone."""
+    of_sender = message.former and (message.group is not None or message.sender != user)
+    return of_sender, message.former and not of_sender
+
+
+def _reader(message: ChatMessage) -> str:
+    return str(message.to if message.group is None else message.group)
+
+
+_LIKE_A_MESSAGE = re.compile(r"(?:#\S+ )?\S+(?: \(no more\))?(?: → \S+(?: \(no more\))?)?" + GAP)
+
+
+def marked_for_people(text: str) -> str:
+    """A visible `text` of the service or the client, with `MARK` if it has the form of a person's
+    message at a terminal."""
+    return f"{MARK}{text}" if _LIKE_A_MESSAGE.match(text) else text
 
 
 def marked(presentation: Presentation, text: str) -> str:
-    """A visible `text` of the service, with `MARK` if it has the form of a person's message."""
+    """A visible `text` of the service, with `MARK` if it has the form in which scripts print a
+    person's message."""
     for talk in presentation.talks:
         literals, at = [*map(visible, _PLACES.split(talk.line)[::2])], 0
         for literal in literals:
@@ -243,13 +374,13 @@ def event_entry(
     *,
     mark: str = MARK,
 ) -> OutputLine:
-    """An event in one line behind `mark`, with its time if the presentation names the member; the
-    text is empty if there is nothing to show. An event that is not in the presentation shows its
-    own text."""
+    """An event behind `mark`, with its time if the presentation names the member; the text is empty
+    if there is nothing to show. An event that is not in the presentation shows its own text. With a
+    mark, which is for people, a text keeps its line ends; without one it is one line."""
     line = presentation.events.get(str(event.members.get("event")), Line())
     text = line.filled(event.members, _dated(format_time)) if line.text else event.text
     text = event.text if text is None else text
-    shown = visible(text[:MOST_TEXT])
+    shown = (visible_text if mark else visible)(text[:MOST_TEXT])
     if len(text) > MOST_TEXT or len(shown) > MOST_TEXT:
         shown = f"{shown[:MOST_TEXT]}…"
     return OutputLine(shown and f"{mark}{shown}", read_time(member(event.members, line.time)))
@@ -266,10 +397,10 @@ def waiting_line(waiting: Waiting) -> str:
 
 
 def notices_line(presentation: Presentation, reply: ServiceReply) -> str:
-    """The notices in a reply to `login`; empty if there are none."""
+    """The notices in a reply; empty if there are none."""
     counts = [(each, read_id(member(reply.members, each.member))) for each in presentation.notices]
     words = "; ".join(_notice(each, count) for each, count in counts if count)
-    return marked(presentation, words)
+    return marked_for_people(words)
 
 
 def _notice(notice: Notice, count: int) -> str:

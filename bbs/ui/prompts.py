@@ -64,7 +64,7 @@ def without_password(line: str) -> str:
     return _WITH_PASSWORD.sub(r"\1", line)
 
 
-AGAIN = "The same once more: "
+AGAIN = "Repeat the password: "
 
 
 def lacks_passwords(request: ClientRequest) -> bool:
@@ -86,18 +86,19 @@ async def with_passwords(screen: IScreen, request: ClientRequest) -> str:
     name = visible(request.words[1])
     if is_password_change(request):
         old = await _ask_word(screen, f"Old password for {name}: ")
-        new = await _ask_new(screen, f"New password for {name}: ", "changed")
+        new = await _ask_new(screen, f"New password for {name}: ", "The old one stays.")
         return f"change-password {request.words[1]} {old} {new}"
     prompt = f"Password for {name}: "
     if request.name == "register":
-        return f"register {request.words[1]} {await _ask_new(screen, prompt, 'registered')}"
+        new = await _ask_new(screen, prompt, "No account was made.")
+        return f"register {request.words[1]} {new}"
     return f"login {request.words[1]} {await _ask_word(screen, prompt)}"
 
 
-async def _ask_new(screen: IScreen, prompt: str, done: str) -> str:
+async def _ask_new(screen: IScreen, prompt: str, otherwise: str) -> str:
     password = await _ask_word(screen, prompt)
     if await screen.ask_password(AGAIN) != password:
-        raise UsageError(f"The two passwords differ; nothing was {done}.")
+        raise UsageError(f"The passwords differ. {otherwise}")
     return password
 
 

@@ -425,6 +425,16 @@ def ask_everything(service: CountedService) -> None:
     count("post <user> what a nice day")
     count("receive-post <user>", "100 posts of 10 friends")
 
+    count("new <user>", "10 friends without news, 1 group")
+    number = count("posts <user>", "100 posts of 10 friends")["post"][-1]["post"]
+    count("posts <user>", "none")
+    count(f"reply <user> {number} how nice")
+    count(f"thread <user> {number}", "1 reply")
+    own = count("my-posts <user>", "2 posts")["post"][0]["post"]
+    count(f"delete-post <user> {own}", "a reply")
+    count(f"post-group <user> {GROUPS[0]} what a nice day")
+    count(f"group-posts <user> {GROUPS[0]}", "1 post", name=CALLERS[2])
+
     count("create-group <user> chess")
     count("join-group <user> chess", name=other)
     count("list-group <user>")
@@ -445,7 +455,8 @@ def ask_everything(service: CountedService) -> None:
     reader, away = service.connect(friend), service.connect(FAR)
     count("listen <user>", name=friend, peer=reader)
     count("listen <user> 0", "from a message on", name=FAR, peer=away)
-    service.befriend(caller, FAR)
+    for name in (caller, other):
+        service.befriend(name, FAR)
     count(f"send <user> {friend} how are you?", "to a friend on the same app server")
     count(f"send <user> {FAR} how are you?", "to a friend on another app server")
     count(f"send-group <user> {GROUPS[0]} how are you?", "to a group of 10")
@@ -471,6 +482,10 @@ def ask_everything(service: CountedService) -> None:
     own.ask(f"listen {service.tokens[caller]}")
     count(f"send <user> {friend} how are you?", "while another client asks for the sender's events")
     assert own.heard()[-1]["event"] == "sent"
+
+    service.login_server.ask(f"logout {service.tokens[FAR]}")
+    count(f"mail <user> {FAR} how are you?", "to a friend who is offline", name=other)
+    count("set-status <user> at the beach", "10 friends online", name=other)
 
 
 def costs_on_sqlite(folder: Path) -> Costs:

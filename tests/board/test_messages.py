@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from bbs.board import groups, messages
+from bbs.board import blocks, groups, history, messages, user_stats
 from bbs.board.models import Delivery, Inbox, MessageRow
 from bbs.delivery.feed import Cursor, Mailbox, Stored
 from bbs.rules import accounts, auth
@@ -98,6 +99,52 @@ class Sending(MessagesCase):
         self.call(messages.send, self.bob, long.name, "hello yourself")
         self.assertEqual(self.after(self.bob)[0].members["from"], long.name)
         self.assertEqual(self.after(long)[0].members["to"], long.name)
+
+
+@on_both_databases
+class Mailing(MessagesCase):
+    def missed(self, caller: auth.Caller) -> object:
+        """The messages that wait for somebody who logs in."""
+        waiting: Any = self.call(user_stats.on_login, caller.id, caller.now)["waiting"]
+        return waiting["messages"]
+
+    def test_to_a_friend_who_is_offline(self) -> None:
+        self.go_offline(self.bob)
+        stored = self.call(messages.mail, self.ann, "bob", "hello")
+        self.assertEqual((stored.channel, stored.is_here), (self.bob.channel, False))
+        self.assertEqual(self.texts(self.bob), ["hello"])
+        self.assertEqual(self.waiting_bytes(self.bob), 5)
+        bob = self.caller(self.log_in("bob"))
+        self.assertEqual(self.missed(bob), 1)
+        mailbox = self.call(messages.open_mailbox, bob, None)
+        self.assertEqual(self.texts(bob, mailbox.cursor.last), ["hello"])
+        self.call(messages.note_delivered, [Cursor(bob.id, stored.event.id)])
+        self.assertEqual(self.waiting_bytes(bob), 0)
+        self.assertEqual(self.call(messages.open_mailbox, bob, None).cursor.last, stored.event.id)
+        [shown] = self.call(history.history, bob, "ann")["history"]
+        self.assertEqual(shown["message"], "hello")
+
+    def test_to_a_friend_who_is_online(self) -> None:
+        """As `send`."""
+        stored = self.call(messages.mail, self.ann, "bob", "1")
+        other = self.call(messages.send, self.ann, "bob", "2")
+        self.assertEqual(other.after, {self.bob.id: stored.event.id})
+        self.assertTrue(stored.is_here)
+        self.assertEqual(self.texts(self.bob), ["1", "2"])
+
+    def test_refusals(self) -> None:
+        self.refused("No such user exist", messages.mail, self.ann, "dan", "hello")
+        self.refused("eve is not your friend", messages.mail, self.ann, "eve", "hello")
+        self.go_offline(self.bob)
+        Inbox.update(waiting=self.ann.quotas.inbox - 4).where(Inbox.user == self.bob.id).execute()
+        self.refused("bob's inbox is full", messages.mail, self.ann, "bob", "hello")
+        self.call(blocks.block, self.bob, "ann")
+        self.refused("bob takes nothing from you", messages.mail, self.ann, "bob", "hello")
+        self.assertEqual(MessageRow.select().count(), 0)
+
+    def test_it_costs_as_much(self) -> None:
+        self.assertEqual(auth.costs_of(messages.mail), auth.costs_of(messages.send))
+        self.assertIs(auth.asked_by(messages.mail), auth.asked_by(messages.send))
 
 
 @on_both_databases

@@ -3,10 +3,13 @@ itself."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import getpass
 import io
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +18,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import cli
 from bbs.__main__ import main
+from bbs.board import board
 from bbs.board.daemons import app, login, telnet
-from bbs.cli import PasswordFileError, read_password
-from bbs.framework import Service
+from bbs.cli import PasswordFileError, read_password, subcommands
+from bbs.framework import Operator, Refusal, Service, Subcommand, User
+from bbs.rules import fleet_admin
+from tests.cli.case import CommandCase
 
 DAEMONS = (login, app, telnet)
 """What `twistd bbs-login`, `bbs-app` and `bbs-telnet` are."""
@@ -36,8 +42,9 @@ class Parts(SynchronousTestCase):
 
     def commands(self) -> list[str]:
         """Every command and sub-command, as the usage of each tells what there is below it."""
-        found = ["", *cli.PARTS, "config check", "config keys"]
-        for part in cli.PARTS:
+        parts = [*cli.PARTS, *subcommands.names(board)]
+        found = ["", *parts, "config check", "config keys"]
+        for part in parts:
             usage = self.said(f"{part} --help")[1].partition("\n\n")[0]
             if choices := re.search(r"\{([a-z,]+)\}", usage):
                 found += [f"{part} {action}" for action in choices[1].split(",")]
@@ -45,6 +52,7 @@ class Parts(SynchronousTestCase):
 
     def test_there_are_some(self) -> None:
         expected = {"fleet list", "fleet drain", "db status", "user suspend", "up", "config check"}
+        expected |= {"announce", "group list", "group remove"}
         self.assertEqual(expected - {*self.commands()}, set())
 
     def test_each_knows_its_version(self) -> None:
@@ -102,6 +110,109 @@ class Parts(SynchronousTestCase):
             self.assertEqual(cli.run(cli.Program("lobby", lambda: Service("lobby")), ["--help"]), 0)
         self.assertIn("usage: lobby COMMAND", output.getvalue())
         self.assertNotIn("bbs", output.getvalue())
+
+
+class Nobody(Refusal):
+    text = "Nobody is called {}"
+
+
+def rename(old: str, new: str) -> int:
+    """A rule of a service's own."""
+    changed: int = User.update(name=new).where(User.name == old).execute()
+    if not changed:
+        raise Nobody(old)
+    return changed
+
+
+def run_rename(operator: Operator, options: argparse.Namespace) -> None:
+    changed = operator.act("rename", options.old, rename, options.old, options.new)
+    operator.say(f"{options.old} is {options.new}", {"changed": changed})
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("old")
+    parser.add_argument("new")
+
+
+def run_count(operator: Operator, options: argparse.Namespace) -> None:
+    count = operator.call(User.select().count)
+    operator.say_all([f"{count}", "\x1b"], [{"count": count}, {}])
+
+
+class OfAService(CommandCase):
+    """The subcommands that a service declares."""
+
+    declared = Service(
+        board.name,
+        models=board.models,
+        version=board.version,
+        steps=board.steps,
+        oldest=board.oldest,
+        subcommands={
+            "rename": Subcommand("give somebody another name", run_rename, add_names),
+            "people count": Subcommand("count people", run_count),
+        },
+    )
+    program = cli.Program("bbs", lambda: OfAService.declared)
+
+    @staticmethod
+    def main(argv: Sequence[str], program: cli.Program, /) -> int:
+        return cli.run(program, argv)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(getpass, "getuser", lambda: "liz")
+        User.insert(name="ann", password_hash="", channel="x", created=0.0).execute()
+
+    def deeds(self) -> list[Any]:
+        found = self.call(fleet_admin.actions, 9)
+        return [(each.operator, each.address, each.action, each.detail) for each in found]
+
+    def test_its_help(self) -> None:
+        code, output, _ = self.bbs("--help")
+        self.assertEqual(code, 0)
+        self.assertRegex(output, r"\n  rename +give somebody another name\n")
+        self.assertRegex(output, r"\n  people count +count people\n")
+        self.assertIn("{count}", self.bbs("people", "--help")[1])
+
+    def test_an_act(self) -> None:
+        log = Path(self.mktemp()) / "logs" / "security.log"
+        log.parent.mkdir(parents=True)
+        log.touch()
+        where = ("--data", str(log.parent.parent))
+        self.assertEqual(self.bbs("rename", "ann", "bea", *where), (0, "ann is bea\n", ""))
+        self.assertEqual(User.get().name, "bea")
+        self.assertEqual(self.deeds(), [("liz", "bbs rename", "rename", "ann")])
+        self.assertIn('what=rename outcome=done address=- name="ann" by="liz"', log.read_text())
+        self.assertEqual(self.bbs("rename", "bea", "eve", "--json"), (0, '{"changed": 1}\n', ""))
+
+    def test_a_refusal(self) -> None:
+        refused = self.bbs("rename", "bob\x1b", "eve")
+        self.assertEqual(refused, (1, "", "bbs rename: Nobody is called bob\\x1b\n"))
+        self.assertEqual(self.deeds(), [])
+
+    def test_a_list(self) -> None:
+        self.assertEqual(self.bbs("people", "count"), (0, "1\n\\x1b\n", ""))
+        self.assertEqual(self.bbs("people", "count", "--json"), (0, '[{"count": 1},\n {}]\n', ""))
+
+    def test_wrong_usage(self) -> None:
+        for line in (("rename", "ann"), ("people",), ("people", "kick"), ("count",)):
+            code, output, errors = self.bbs(*line)
+            self.assertEqual((code, output), (2, ""))
+            self.assertIn("usage: bbs", errors)
+
+    def test_no_database(self) -> None:
+        os.environ["BBS_DATABASE_URL"] = f"sqlite:///{os.path.abspath(self.mktemp())}"
+        code, output, errors = self.bbs("people", "count")
+        self.assertEqual((code, output), (1, ""))
+        self.assertIn("no such file", errors)
+
+    def test_a_malformed_declaration(self) -> None:
+        count = self.declared.subcommands["people count"]
+        for wrong in ({"": count}, {"a b c": count}, {"--x": count}, {"count": run_count}):
+            declared: Any = wrong
+            with self.assertRaisesRegex(ValueError, "subcommands are Subcommands"):
+                Service("lobby", subcommands=declared)
 
 
 class PasswordFileTests(SynchronousTestCase):

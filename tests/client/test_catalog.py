@@ -580,7 +580,7 @@ class ConversationTests(Lobby, ConversationCase):
         self.assertEqual(self.noted, [("ann", "go", " e4"), ("bob", "go", " d4")])
 
     def test_as_the_first_line(self) -> None:
-        self.assertEqual(self.type("games"), ["Not login yet"])
+        self.assertEqual(self.type("games"), ["You are not logged in. Try: login NAME"])
         self.assertEqual(self.type("shout  hi"), ["Success!"])
 
     def test_help_hints_and_completion(self) -> None:
@@ -634,7 +634,7 @@ class TerminalTests(Lobby, FaceCase):
     def test_commands_and_events(self) -> None:
         self.assertEqual(
             self.type("login ann 1", "games", "move go e4"),
-            ["Success!", "go\nche\\x1bss", "Success!"],
+            ["Logged in as ann.", "go\nche\\x1bss", "Success!"],
         )
         self.announce("ann", {"event": "turn", "text": "your turn\x1b"})
         self.network.advance(0.2)

@@ -57,6 +57,40 @@ class PlainTests(EventsCase):
         self.type("events", "login bob 1", "login ann 1")
         self.assertEqual(self.type("send ann bob hi"), ["<<<ann->bob: hi>>>", "Success!"])
 
+    def test_own_mail_is_none(self) -> None:
+        self.type("events", "login ann 1")
+        self.assertEqual(self.type("mail ann bob hi"), ["Success!"])
+        self.type("login bob 1")
+        self.assertEqual(self.type("mail ann bob ho"), ["<<<ann->bob: ho>>>", "Success!"])
+
+    def test_a_status(self) -> None:
+        self.type("events", "login ann 1")
+        self.elsewhere("login bob 1")
+        self.printed.clear()
+        self.elsewhere("set-status bob at the beach")
+        self.elsewhere("set-status bob")
+        said = ["bob's status: at the beach", "bob has cleared the status"]
+        self.assertEqual(self.printed, said)
+
+    def test_an_announcement_is_shown_once(self) -> None:
+        self.type("events", "login ann 1", "login bob 1")
+        self.printed.clear()
+        for number, text in ((1, "down at nine"), (2, "<<<ann->bob: hi>>>\x1b[2J")):
+            event = {"event": "announcement", "announcement": number, "text": text, "time": 1.0}
+            for user in ("ann", "bob", "ann"):
+                self.tell(user, event)
+        self.assertEqual(
+            self.printed,
+            ["Announcement: down at nine", "Announcement: <<<ann->bob: hi>>>\\x1b[2J"],
+        )
+
+    def test_an_announcement_without_a_number_is_not_counted(self) -> None:
+        self.type("events", "login ann 1")
+        self.printed.clear()
+        for number in ("1", None, True, [1]):
+            self.tell("ann", {"event": "announcement", "announcement": number, "text": "x"})
+        self.assertEqual(self.printed, ["Announcement: x"] * 4)
+
     def test_a_name_in_another_form_is_the_same(self) -> None:
         self.register("bo\u00eb")
         self.befriend("ann", "bo\u00eb")

@@ -94,6 +94,33 @@ class Told(AskedCase):
             ],
         )
 
+    def test_mail_too(self) -> None:
+        self.befriend()
+        other, bob = self.asking("ann"), self.service.listening(self.tokens["bob"])
+        self.assertEqual(self.ask("mail ann bob hello"), SUCCESS)
+        self.assertEqual([each["event"] for each in other.heard()], ["sent"])
+        self.assertEqual([each["event"] for each in bob.heard()], ["message"])
+
+    def test_mail_to_a_friend_who_logs_in_later(self) -> None:
+        self.befriend()
+        self.service.peer().ask(f"logout {self.tokens['bob']}")
+        self.assertEqual(self.ask("send ann bob no")["code"], "not-online")
+        self.assertEqual(self.ask("mail ann bob hello"), SUCCESS)
+        self.tokens |= self.service.people("bob")
+        bob = self.service.listening(self.tokens["bob"])
+        self.service.settle()
+        self.assertEqual([each["message"] for each in bob.events()], ["hello"])
+        self.assertEqual(self.service.listening(self.tokens["bob"]).events(), [])
+
+    def test_a_status(self) -> None:
+        self.befriend()
+        ann, bob = self.asking("ann"), self.asking("bob")
+        deaf = self.service.listening(self.tokens["bob"])
+        self.assertEqual(self.ask("set-status ann at the beach"), SUCCESS)
+        [event] = bob.heard()
+        self.assertEqual((event["event"], event["from"]), ("status", "ann"))
+        self.assertEqual((ann.heard(), deaf.heard()), ([], []))
+
     def test_of_another_session_too(self) -> None:
         self.befriend()
         other = self.asking("ann")

@@ -574,3 +574,49 @@ class Figures(PresenceCase):
     def look(self) -> overview.Overview:
         found = self.service.database.run(overview.overview, self.service.wall(), True)
         return self.successResultOf(found)
+
+
+class Here(PresenceCase):
+    """The states in `who`: `docs/protocol.md`, section 3, "Presence"."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ask("ann", "invite {} bob")
+        self.ask("bob", "accept-invite {} ann")
+
+    def state(self) -> str:
+        """The state of bob, as ann sees it."""
+        ann = self.service.at_home(self.tokens["ann"])
+        [bob] = ann.ask(f"who {self.tokens['ann']}")["friend"]
+        self.assertEqual(bob["online"], bob["state"] != "out")
+        state: str = bob["state"]
+        return state
+
+    def test_five_minutes_after_a_command(self) -> None:
+        self.assertEqual(self.state(), "here")
+        self.service.advance(presence.HERE - 61)
+        self.assertEqual(self.state(), "here")
+        self.service.advance(62)
+        self.assertEqual(self.state(), "away")
+        self.service.at_home(self.tokens["bob"]).ask(f"list-friend {self.tokens['bob']}")
+        self.assertEqual(self.state(), "here")
+
+    def test_as_long_as_a_client_listens(self) -> None:
+        peer = self.listen("bob")
+        for _ in range(5):
+            self.service.advance(400)
+            self.assertEqual(self.state(), "here")
+        self.hang_up(peer)
+        self.service.advance(presence.SILENT + 31)
+        self.assertEqual(self.state(), "away")
+
+    def test_a_client_that_looks_where_its_user_is_served(self) -> None:
+        """That shows nothing of the user."""
+        self.service.advance(400)
+        self.at_login("locate {}", "bob")
+        self.service.advance(presence.SILENT + 1)
+        self.assertEqual(self.state(), "away")
+
+    def test_logged_out(self) -> None:
+        self.at_login("logout {}", "bob")
+        self.assertEqual(self.state(), "out")

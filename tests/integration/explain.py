@@ -19,15 +19,18 @@ from typing import Any
 from unittest import SkipTest
 
 from bbs.board import (
+    announcements,
     blocks,
     board,
     friends,
     groups,
     history,
     messages,
+    operating,
     ownership,
     posts,
-    user_stats,
+    threads,
+    unread,
 )
 from bbs.board.models import (
     Block,
@@ -41,6 +44,8 @@ from bbs.board.models import (
     PostRow,
     Relationship,
     RemovedPost,
+    Status,
+    ThreadReader,
     Told,
 )
 from bbs.core.errors import Refusal
@@ -63,7 +68,7 @@ from bbs.rules.overview import overview
 from bbs.rules.page_history import Event, EventKind
 from bbs.rules.pagination import Page
 from bbs.storage import migrations
-from bbs.storage.database import Database
+from bbs.storage.database import Database, rows
 from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import KnownNetwork, Place, Server, Session, User
 from tests.board.costs import drawn_alike
@@ -92,9 +97,11 @@ GROWING = {
         Block,
         KnownNetwork,
         Told,
+        Status,
         GroupInvitation,
         Contribution,
         RemovedPost,
+        ThreadReader,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
@@ -166,6 +173,13 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         while not groups.remove(Group.get(Group.name == name).id):
             pass
 
+    def own_post() -> str:
+        [(number,)] = rows(PostRow.select(PostRow.id).where(PostRow.author == ann().id).limit(1))
+        return str(number)
+
+    def post_in_group() -> int:
+        return threads.post_in_group(ann(threads.post_in_group, ("group0",)), "group0", "x").number
+
     def listening() -> object:
         cursor = Cursor(ann().id, 0)
         messages.note_delivered([Cursor(ann().id, 10)])
@@ -179,7 +193,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             lambda: accounts.credentials("user0"),
             first,
             again,
-            lambda: user_stats.on_login(ann().id, NOW - 100),
+            lambda: unread.on_login(ann().id, NOW - 100),
         ],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
@@ -230,6 +244,28 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-block": guarded(blocks.blocks),
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
+        "new": guarded(unread.summary),
+        "posts": guarded(unread.of_friends),
+        "my-posts": guarded(threads.own_posts),
+        "thread": [
+            lambda: threads.thread(ann(), own_post()),
+            lambda: threads._find_reply(10**6, ann().id),
+        ],
+        "reply": [
+            lambda: threads.reply(ann(threads.reply), own_post(), "hello"),
+            lambda: threads.reply(ann(threads.reply), str(post_in_group()), "hello"),
+        ],
+        "delete-post": [
+            lambda: threads.delete_post(ann(), own_post()),
+            lambda: threads.delete_post(ann(), str(post_in_group())),
+        ],
+        "post-group": guarded(threads.post_in_group, "group0", "hello"),
+        "group-posts": guarded(unread.of_group, "group0"),
+        "mail": guarded(messages.mail, "user5", "hello"),
+        "set-status": [
+            *guarded(friends.set_status, "at the beach"),
+            *guarded(friends.set_status),
+        ],
         "groups": guarded(groups.described),
         "set-topic": guarded(ownership.set_topic, "group0", "Openings"),
         "close-group": guarded(ownership.close_group, "group0"),
@@ -325,6 +361,8 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: groups.channels_of([ann().id]),
             lambda: placement.leave_unused("server0", presence.held_at("server0")),
             come_back,
+            lambda: announcements.BROADCAST.current(NOW),
+            lambda: announcements.BROADCAST.fetch([1, 2]),
         ],
         "a login server that starts": [
             fleets.is_elsewhere,
@@ -397,6 +435,13 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: [user_admin.suspend(BY, "user0"), user_admin.resume(BY, "user0")],
             lambda: user_admin.delete(BY, "user0", board.on_delete),
             lambda: user_admin.go_on_deleting(ann().id, board.on_delete),
+        ],
+        "what operators do to the board": [
+            lambda: announcements.add("hello", NOW, NOW + 10),
+            lambda: announcements.listed(NOW),
+            lambda: announcements.remove(announcements.add("hello", NOW)),
+            lambda: operating.groups_behind(0),
+            lambda: operating.find_group("group0"),
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),

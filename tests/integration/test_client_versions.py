@@ -349,6 +349,21 @@ class OlderClient(VersionsCase):
     async def test_at_a_terminal(self) -> None:
         await self.converse(await self.shared(), older())
 
+    async def test_mail_from_before(self) -> None:
+        """That is a message which waits, as those of `send` are."""
+        service = await self.shared()
+        await service.register("ann", "bob")
+        ann, bob = [await service.person(name) for name in ("ann", "bob")]
+        await service.befriend(ann, bob)
+        for number, version in enumerate((OLDER, "0.2.0")):
+            await self.printed(service, TODAY, "login ann ann\nlogout ann\n")
+            self.assertEqual((await bob.asks("send", "ann", "no"))["code"], "not-online")
+            self.assertEqual((await bob.asks("mail", "ann", f"mail {number}"))["status"], 0)
+            script = "login ann ann\n" + "list-friend ann\n" * 3
+            shown = await self.printed(service, older(version), script)
+            self.assertEqual(shown.count(f"<<<bob->ann: mail {number}>>>\n"), 1, shown)
+            self.assertNotIn(">>>", await self.printed(service, older(version), script))
+
     async def test_posts_in_parts(self) -> None:
         await self.check_parts(await self.shared(), older())
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pexpect
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.cli import PARTS
+from bbs.board import board
+from bbs.cli import PARTS, subcommands
 from tests.integration.in_process import run_here
 from tests.paths import CHECKOUT
 
@@ -33,6 +34,13 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("user", "resume"),
     ("user", "kick"),
     ("user", "delete"),
+    ("announce",),
+    ("group", "list"),
+    ("group", "show"),
+    ("group", "rename"),
+    ("group", "give"),
+    ("group", "remove"),
+    ("post", "remove"),
     ("backup",),
     ("restore",),
     ("db",),
@@ -40,9 +48,11 @@ COMMANDS: Sequence[Sequence[str]] = (
 """Every command that has options."""
 
 ACTIONS = {
-    (): {*PARTS},
+    (): {*PARTS, *subcommands.names(board)},
     ("fleet",): {"adopt", "drain", "launch", "list", "replace"},
     ("user",): {"list", "show", "password", "suspend", "resume", "kick", "delete"},
+    ("group",): {"list", "show", "rename", "give", "remove"},
+    ("post",): {"remove"},
     ("db",): {"upgrade", "status"},
     ("config",): {"check", "keys"},
 }

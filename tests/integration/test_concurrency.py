@@ -963,6 +963,8 @@ class Counters(ContestCase):
             work: list[tuple[Any, ...]] = []
             for turn in range(ROUNDS // 2):
                 work.append((messages.send, person, friend, "ü" * (turn + 1)))
+                work.append((messages.mail, person, friend, "z" * (turn + 1)))
+                work.append((friends.set_status, people[0], *([f"{number}"] * (turn % 2))))
                 work.append((messages.send_group, person, "crowd", "x" * (turn + 1)))
                 work.append((posts.post, person, "ü" * turn))
                 work.append((posts.post, people[0], "y"))

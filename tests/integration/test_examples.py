@@ -241,7 +241,7 @@ class Lobby(ExamplesCase):
         await ann.shows("Nobody has said anything yet.")
         for terminal in (ann, bob):
             terminal.enter("talk")
-            await terminal.shows("What you type goes to lobby now.")
+            await terminal.shows("Talking to lobby.")
         ann.enter("good evening")
         await bob.shows("#go ann: good evening")
         bob.enter("and to you")

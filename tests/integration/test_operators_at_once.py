@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bbs.board import board
+from bbs.board import announcements, board
+from bbs.board.models import Announcement
 from bbs.core.values import Tally
 from bbs.rules import accounts, fleet_admin, fleet_transitions, membership, page_history, user_admin
 from bbs.rules.fleet_admin import By
@@ -24,6 +25,15 @@ def in_time(deed: Callable[..., object], *arguments: object) -> bool:
     try:
         deed(*arguments)
     except NoSuchPerson:
+        return False
+    return True
+
+
+def announced(text: str, now: float) -> bool:
+    """Announce a text; whether there was room for it."""
+    try:
+        announcements.add(text, now)
+    except announcements.TooMany:
         return False
     return True
 
@@ -116,6 +126,18 @@ class OperatorsAtOnce(ContestCase):
                 self.assertEqual(sum(deed.person == name for deed in recorded), done)
                 self.assertEqual((User.select().count(), Suspension.select().count()), (0, 0))
         self.check_places()
+
+    def test_all_announce_something(self) -> None:
+        with contestants(self.database, self.many) as together:
+            for _ in range(ROUNDS):
+                Announcement.delete().execute()
+                for number in range(announcements.MOST - 1):
+                    self.call(announcements.add, f"{number}", self.now)
+                outcomes = together(
+                    *(once(announced, f"{each}", self.now) for each in range(self.many))
+                )
+                self.assertEqual([each.value for each in outcomes].count(True), 1)
+                self.assertEqual(Announcement.select().count(), announcements.MOST)
 
     def test_who_follows_the_news_misses_none(self) -> None:
         """Whoever stores them: they are committed in the order of their ids."""

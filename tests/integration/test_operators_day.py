@@ -95,6 +95,28 @@ class OperatorsDay(SharedCase):
         await client.ended()
         self.assertEqual(client.output, "No such user or password error\nSuccess!\n")
 
+    async def test_an_announcement(self) -> None:
+        service = await self.shared()
+        await service.register("ann", "bob")
+        ann, deaf = await self.listener(service, "ann"), await self.listener(service, "ann")
+        self.assertEqual(await ann.wire.ask("events"), SUCCESS)
+        path = {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
+        terminal = Terminal(service, environ=path)
+        await terminal.shows("no user>")
+        await terminal.log_in("bob")
+        await self.bbs(service, "announce", "down at nine", "--until", "2h")
+        await terminal.shows("Announcement: down at nine", AT_ONCE)
+        await eventually(lambda: ann.wire.events, "whoever listens is told", AT_ONCE)
+        later = Terminal(service, environ=path)
+        await later.shows("no user>")
+        await later.log_in("bob")
+        await later.shows("Announcement: down at nine", AT_ONCE)
+        [event] = ann.wire.events
+        self.assertEqual((event["event"], event["text"]), ("announcement", "down at nine"))
+        self.assertEqual(deaf.wire.events, [])
+        self.bbs_here(service, "announce", "--remove", f"{event['announcement']}")
+        self.assertEqual(json.loads(self.bbs_here(service, "announce", "--list", "--json")), [])
+
     async def test_a_backup_while_people_talk_and_its_restoration(self) -> None:
         service, other = self.service(), self.service()
         up = await service.up()

@@ -170,7 +170,7 @@ class TelnetTests(GatewayCase):
         telnet = self.telnet(service)
         await telnet.prompts("bbs>")
         telnet.enter("register ann")
-        for prompt in ("Password for ann:", "The same once more:"):
+        for prompt in ("Password for ann:", "Repeat the password:"):
             await telnet.prompts(prompt)
             telnet.enter("secret-of-ann")
         await telnet.shows("Success!")

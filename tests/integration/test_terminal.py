@@ -99,7 +99,7 @@ class Typing(TerminalCase):
         terminal.enter("register eve")
         await terminal.prompts("Password for eve:")
         terminal.enter("hunter2")
-        await terminal.prompts("The same once more:")
+        await terminal.prompts("Repeat the password:")
         terminal.enter("hunter2")
         await terminal.shows("Success!")
         terminal.enter("login eve")

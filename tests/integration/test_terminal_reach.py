@@ -63,7 +63,7 @@ class Reaching(SharedCase):
             await terminal.shows("Password for ann:")
             terminal.enter("pw")
             if line == "register ann":
-                await terminal.shows("The same once more:")
+                await terminal.shows("Repeat the password:")
                 terminal.enter("pw")
         await terminal.prompts("ann@127.*>")
         terminal.enter("locate")

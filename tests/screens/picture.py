@@ -169,7 +169,7 @@ def evening(stage: Stage) -> Window:
     carol.enter("join-group chess", "invite ann")
     ann.shows("carol invites you")
     ann.enter("accept-invite carol", "who", "talk bob")
-    ann.shows("What you type goes to bob now.")
+    ann.shows("Talking to bob.")
     ann.enter("hello, are you there?")
     bob.shows("hello, are you there?")
     bob.enter("send ann I am, and I was just typing")

@@ -52,7 +52,7 @@ def people(telnet: Window, nc: Window) -> None:
     telnet.enter("", "login ann", "secret")
     telnet.shows("came while you were away")
     telnet.enter("w", "friends", "receive-post", "talk bob")
-    telnet.shows("What you type goes to bob now.")
+    telnet.shows("Talking to bob.")
     telnet.enter("good morning!", "/?")
     telnet.shows("-- more --")
     nc.enter("send ann how long is that list?", "history ann")

@@ -19,10 +19,16 @@ from bbs.ui import completion
 from bbs.ui.chat import Partner
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
-from bbs.ui.output import event_entry, message_line, reply_lines
+from bbs.ui.output import GAP, event_entry, message_entry, message_heading, reply_entries
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase
 
 FRIEND, GROUP = face.talks
+
+
+def _said(user: str, message: ChatMessage) -> str:
+    """A message that names its reader."""
+    heading = "".join(piece for piece, _ in message_heading(message, user, several=True))
+    return f"{heading}{GAP}{message.text}"
 
 
 @implementer(IScreen)
@@ -38,17 +44,17 @@ class Paper:
         self.for_you: list[bool] = []
 
     def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
-        self.lines += reply_lines(self.vocabulary.presentation, reply)
+        entries = reply_entries(self.vocabulary.presentation, reply, request.user, people=True)
+        self.lines += [entry.text for entry in entries]
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
-        self.lines.append(f"{user}: {message_line(self.vocabulary.presentation, message)}")
+        self.lines.append(f"{user}: {_said(user, message)}")
         self.for_you.append(for_you)
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         self.lines += ["…"] if older else []
         for message in messages:
-            line = message_line(self.vocabulary.presentation, message, user)
-            self.lines.append(f"{user} before: {line}")
+            self.lines.append(f"{user} before: {message_entry(message, user, in_talk=True).text}")
 
     def event(self, user: str, event: ServiceEvent) -> None:
         self.lines.append(f"{user}: {event_entry(self.vocabulary.presentation, event).text}")
@@ -108,15 +114,15 @@ class Names(ConversationCase):
     """`<user>` may be left out."""
 
     def test_nobody_is_logged_in(self) -> None:
-        self.assertEqual(self.type("list-friend"), ["Not login yet"])
-        self.assertEqual(self.type("list-friend ann"), ["Not login yet"])
+        self.assertEqual(self.type("list-friend"), ["You are not logged in. Try: login NAME"])
+        self.assertEqual(self.type("list-friend ann"), ["You are not logged in. Try: login NAME"])
         self.assertIsNone(self.conversation.current)
 
     def test_the_current_user_is_meant(self) -> None:
         self.type("login ann pw")
         self.assertEqual(self.type("list-friend"), ["bob"])
         self.assertEqual(self.type("list-friend ann"), ["bob"])
-        self.assertEqual(self.type("post  good   morning "), ["Success!"])
+        self.assertEqual(self.type("post  good   morning "), ["Posted to all your friends."])
         self.assertEqual(self.posts(), [("ann", " good   morning ")])
 
     def test_a_name_of_ones_own_comes_first(self) -> None:
@@ -127,7 +133,7 @@ class Names(ConversationCase):
 
     def test_a_name_that_too_little_follows_is_another_word(self) -> None:
         self.type("login bob pw", "login ann pw")
-        self.assertIn("bob: <<<ann->bob: hello>>>", self.type("send bob hello"))
+        self.assertIn("bob: ann → bob  hello", self.type("send bob hello"))
         self.type("post bob")
         self.assertEqual(self.posts(), [("ann", "bob")])
 
@@ -144,7 +150,7 @@ class Names(ConversationCase):
 
     def test_after_a_logout_another_is_current(self) -> None:
         self.type("login ann pw", "login bob pw")
-        self.assertEqual(self.type("logout"), ["Bye!"])
+        self.assertEqual(self.type("logout"), ["bob is logged out."])
         self.assertEqual(self.conversation.current, "ann")
         self.type("delete ann")
         self.assertIsNone(self.conversation.current)
@@ -162,7 +168,9 @@ class Names(ConversationCase):
         self.log_out("ann")
         said = ["* ann was logged out.", "* use NAME to go on as bob."]
         self.assertEqual(self.paper.lines, said)
-        self.assertEqual(self.type("post I quit my job"), ["Not login yet"])
+        self.assertEqual(
+            self.type("post I quit my job"), ["You are not logged in. Try: login NAME"]
+        )
         self.assertEqual(self.posts(), [])
 
     def test_logged_out_without_an_answer(self) -> None:
@@ -175,8 +183,8 @@ class Names(ConversationCase):
         self.type("login bob pw", "login ann pw")
         asked = ["! That is for good. Type it once more, and ann is no more."]
         self.assertEqual(self.type("delete"), asked)
-        self.assertEqual(self.type("delete"), ["Success!"])
-        self.assertEqual(self.type("delete bob"), ["Success!"])
+        self.assertEqual(self.type("delete"), ["The account ann is deleted."])
+        self.assertEqual(self.type("delete bob"), ["The account bob is deleted."])
 
     def test_a_slip_for_one_is_no_word_for_another(self) -> None:
         self.type("login bob pw", "login ann pw", "delete", "use bob")
@@ -206,15 +214,15 @@ class Names(ConversationCase):
 class Passwords(ConversationCase):
     def test_asked_for(self) -> None:
         self.paper.passwords = ["pw"]
-        self.assertEqual(self.type("login ann"), ["Success!"])
+        self.assertEqual(self.type("login ann"), ["Logged in as ann."])
         self.assertEqual(self.paper.prompts, ["Password for ann: "])
         self.assertIn((LOGIN, "login ann pw"), self.network.requests)
 
     def test_asked_for_twice_where_it_is_new(self) -> None:
         self.paper.passwords = ["new", "new", "new", "old"]
-        self.assertEqual(self.type("register dan"), ["Success!"])
+        self.assertEqual(self.type("register dan"), ["Made the account dan."])
         self.assertTrue(self.is_password("dan", "new"))
-        different = "! The two passwords differ; nothing was registered."
+        different = "! The passwords differ. No account was made."
         self.assertEqual(self.type("register eve"), [different])
         self.assertNotIn("eve", self.users())
 
@@ -241,8 +249,8 @@ class Talking(ConversationCase):
     def test_a_friend(self) -> None:
         said = self.type("talk bob", "hello", " the end", "end of it")
         self.assertEqual(self.conversation.talk, Partner(FRIEND, "bob"))
-        self.assertIn("bob: <<<ann->bob: hello>>>", said)
-        self.assertIn("bob: <<<ann->bob: end of it>>>", said)
+        self.assertIn("bob: ann → bob  hello", said)
+        self.assertIn("bob: ann → bob  end of it", said)
         self.assertNotIn("Success!", said)
 
     def test_the_end(self) -> None:
@@ -257,12 +265,12 @@ class Talking(ConversationCase):
         self.assertEqual(self.type("e4"), [])
         self.assertEqual(self.messages()[-1], ("ann", "go", "e4"))
         self.send_group("cat", "go", "e4")
-        self.assertEqual(self.paper.lines, ["ann: <<<cat->GROUP<go>: e4>>>"])
+        self.assertEqual(self.paper.lines, ["ann: #go cat → ann  e4"])
 
     def test_commands_between(self) -> None:
         self.type("talk bob")
         self.assertEqual(self.type("/list-friend"), ["bob"])
-        self.assertEqual(self.type("//hello"), ["bob: <<<ann->bob: /hello>>>"])
+        self.assertEqual(self.type("//hello"), ["bob: ann → bob  /hello"])
         self.assertEqual(self.type("/"), [])
 
     def test_lines_that_are_text_whatever_they_are(self) -> None:
@@ -271,7 +279,7 @@ class Talking(ConversationCase):
             self.paper.lines.clear()
             self.successResultOf(self.begin(line, as_text=True))
             self.network.flush()
-            self.assertEqual(self.paper.lines, [f"bob: <<<ann->bob: {line}>>>"])
+            self.assertEqual(self.paper.lines, [f"bob: ann → bob  {line}"])
         self.successResultOf(self.begin("  ", as_text=True))
         self.type("end")
         self.paper.lines.clear()
@@ -280,12 +288,14 @@ class Talking(ConversationCase):
 
     def test_a_failure_is_shown(self) -> None:
         self.type("talk bob", "/logout bob")
-        self.assertEqual(self.type("hello"), ["! Not sent: hello (bob is not online)"])
+        self.assertEqual(
+            self.type("hello"), ["! Not sent: hello (bob is not online. Try: mail bob TEXT)"]
+        )
 
     def test_neither_friend_nor_group(self) -> None:
-        self.assertEqual(self.type("talk cat"), ["! ann has no friend or group named cat."])
-        self.assertEqual(self.type("talk group bob"), ["! ann has no group named bob."])
-        self.assertEqual(self.type("talk friend chess"), ["! ann has no friend named chess."])
+        self.assertEqual(self.type("talk cat"), ["! You have no friend or group called cat"])
+        self.assertEqual(self.type("talk group bob"), ["! You have no group called bob"])
+        self.assertEqual(self.type("talk friend chess"), ["! You have no friend called chess"])
         self.assertIsNone(self.conversation.talk)
 
     def test_both(self) -> None:
@@ -301,7 +311,7 @@ class Talking(ConversationCase):
         for line in ("talk", "talk a b", "talk friend bob now"):
             self.assertEqual(self.type(line), ["! Usage: talk <friend or group>"])
         self.type("logout", "logout")
-        self.assertEqual(self.type("talk bob"), ["! Not login yet"])
+        self.assertEqual(self.type("talk bob"), ["! You are not logged in. Try: login NAME"])
 
     def test_another_user_talks_to_others(self) -> None:
         self.type("talk bob", "/use bob")
@@ -388,7 +398,9 @@ class Servers(ConversationCase):
         self.network.plug(LOGIN)
         self.network.advance(3.0)
         self.assertTrue(self.successResultOf(registering))
-        self.assertEqual(self.paper.lines[1:], ["* The login server is there again.", "Success!"])
+        self.assertEqual(
+            self.paper.lines[1:], ["* The login server is there again.", "Made the account dan."]
+        )
 
     def test_looking_for_it_is_given_up(self) -> None:
         self.network.unplug(LOGIN)
@@ -427,7 +439,7 @@ class Servers(ConversationCase):
         self.network.flush()
         self.assertTrue(self.successResultOf(waiting))
         last = "* ann is logged in; messages come once they can."
-        self.assertEqual(self.paper.lines, ["Success!", last])
+        self.assertEqual(self.paper.lines, ["Logged in as ann.", last])
         self.assertEqual(self.completions("send b"), ["bob"])
 
     def test_an_answer_is_given_up(self) -> None:
@@ -467,7 +479,9 @@ class Alone(ConversationCase):
         self.assertEqual(self.paper.prompts, [])
 
     def test_no_use(self) -> None:
-        self.assertEqual(self.type("use ann"), ["Unknown command use"])
+        self.assertEqual(
+            self.type("use ann"), ["There is no command use. help lists all commands."]
+        )
 
     def test_help_is_without_names(self) -> None:
         said = self.type("help")

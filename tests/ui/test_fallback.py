@@ -15,7 +15,7 @@ from tests.client.case import LOGIN
 from tests.client.test_catalog import Noting
 from tests.ui.test_conversation import FRIEND, ConversationCase, Paper
 
-TALKS = "* What you type goes to {} now. /COMMAND is a command; end ends it."
+TALKS = "* Talking to {}. Type end to stop; start a command with /"
 
 
 class TheBoardsCommands(ConversationCase):
@@ -35,10 +35,10 @@ class TheBoardsCommands(ConversationCase):
     def test_talks(self) -> None:
         self.send("bob", "ann", "hi")
         said = self.type("talk bob")
-        self.assertEqual(said, [TALKS.format("bob"), "ann before: <<<bob->ann: hi>>>"])
+        self.assertEqual(said, [TALKS.format("bob"), "ann before: bob  hi"])
         self.send_group("bob", "chess", "e4")
         said = self.type("/talk group chess", "e5")
-        self.assertIn("ann before: <<<bob->GROUP<chess>: e4>>>", said)
+        self.assertIn("ann before: #chess bob  e4", said)
         self.assertEqual(self.messages()[-1], ("ann", "chess", "e5"))
         self.type("/leave-group chess")
         self.assertIsNone(self.conversation.talk)
@@ -48,7 +48,7 @@ class TheBoardsCommands(ConversationCase):
         self.assertEqual(self.completions("history-"), [])
 
     def test_words_and_completion(self) -> None:
-        self.assertEqual(self.type("w"), ["bob  online"])
+        self.assertEqual(self.type("w"), ["bob is here"])
         self.assertIn(
             "* Lists your friends, the oldest friendship first.", self.type("help friends")
         )
@@ -86,7 +86,7 @@ class OtherCommands(Noting, ConversationCase):
         self.assertEqual(self.type("help send"), ["* send [<user>] <text>"])
         for name in ("list-friend", "post", "receive-post"):
             self.assertEqual(len(self.type(f"help {name}")), 1, name)
-        self.assertIn("Unknown command msg", self.type("msg bob hi", "msg bob hi")[-1])
+        self.assertIn("There is no command msg", self.type("msg bob hi", "msg bob hi")[-1])
         self.assertEqual(self.asked("list-friend"), [])
         self.assertEqual(self.type("send bob hi"), ["Success!"])
         self.assertEqual(self.noted[-1], ("ann", "bob hi"))
@@ -120,10 +120,10 @@ class TheFirstVersion(ConversationCase):
 
     def test_what_those_had(self) -> None:
         self.assertEqual(self.completions("send ")[:1], ["bob"])
-        self.assertEqual(self.type("msg bob hi"), ["Success!", "bob: <<<ann->bob: hi>>>"][::-1])
+        self.assertEqual(self.type("msg bob hi"), ["Sent to bob.", "bob: ann → bob  hi"][::-1])
         self.assertEqual(self.type("talk bob"), [TALKS.format("bob")])
         self.assertEqual(self.conversation.talk, Partner(FRIEND_THEN, "bob"))
-        self.assertEqual(self.type("ho"), ["bob: <<<ann->bob: ho>>>"])
+        self.assertEqual(self.type("ho"), ["bob: ann → bob  ho"])
 
     def test_nothing_that_came_later(self) -> None:
         said = self.type("help")

@@ -48,7 +48,7 @@ class Words(Untold, test_people.Words):
     unexplained = (
         *test_people.Words.unexplained,
         *("decline-all", "groups", "set-topic", "close-group", "open-group"),
-        *("invite-group", "kick", "give-group", "delete-group"),
+        *("invite-group", "kick", "give-group", "delete-group", "mail", "set-status"),
     )
 
 

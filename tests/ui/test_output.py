@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
@@ -280,6 +281,13 @@ class EventTests(SynchronousTestCase):
         self.assertRaises(BadReply, Waiting.read, event | {"position": "3"})
         self.assertRaises(BadReply, Waiting.read, event | {"seconds": "3"})
 
+    def test_an_announcement_of_several_lines(self) -> None:
+        members = {"event": "announcement", "announcement": 1, "text": "one\u2028two\x1b"}
+        event = ServiceEvent({**members, "time": 5.0})
+        self.assertEqual(event_line(event), " * Announcement: one\u2028two\\x1b")
+        in_script = output.event_entry(face, event, mark="").text
+        self.assertEqual(in_script, "Announcement: one\\u2028two\\x1b")
+
     def test_other_events(self) -> None:
         for text, shown in (
             ("carol invites you", " * carol invites you"),
@@ -306,11 +314,8 @@ class EventTests(SynchronousTestCase):
             self.assertEqual(event_line(ServiceEvent(news)), f" * {said}")
             for status in (0, 1):
                 self.assertEqual(reply_lines(reply(status, message=said)), [f" * {said}"])
-            knowing = replace(
-                face, events={"news": Line()}, notices=(Notice("unread", said, said),)
-            )
+            knowing = replace(face, events={"news": Line()})
             self.assertEqual(output.reply_lines(knowing, reply(past=[news])), [f" * {said}"])
-            self.assertEqual(output.notices_line(knowing, reply(unread=1)), f" * {said}")
             form, refused = TextFormat(CommandCatalog(face)), Refused(reply(1, message=said))
             self.assertEqual(form.failed(refused), [f" * {said}"])
             self.assertEqual(form.user_failed("bob", refused), [f" * {said}"])
@@ -598,3 +603,152 @@ class ProgramTests(ClientTestCase):
     def test_none_is_made_up(self) -> None:
         self.play("login ann\n", programs=False)
         self.assertEqual(self.printed, ["Usage: login <id> <password>"])
+
+
+class PeopleTests(SynchronousTestCase):
+    """What people read at a terminal, where scripts print something else."""
+
+    def shown(self, message: ChatMessage, **options: bool) -> str:
+        return output.message_entry(message, "ann", **options).text
+
+    def test_messages(self) -> None:
+        self.assertEqual(self.shown(ChatMessage(1, "bob", "hi\x1b", to="ann")), "bob  hi\\x1b")
+        own = ChatMessage(2, "ann", "hi", to="bob")
+        self.assertEqual(self.shown(own), "ann → bob  hi")
+        self.assertEqual(self.shown(own, in_talk=True), "ann  hi")
+        self.assertEqual(self.shown(ChatMessage(3, "cat", "e4", group="go")), "#go cat  e4")
+        gone = replace(own, former=True)
+        self.assertEqual(self.shown(gone, in_talk=True), "ann → bob (no more)  hi")
+        self.assertEqual(self.shown(replace(gone, sender="bob", to="ann")), "bob (no more)  hi")
+
+    def test_a_message_has_an_edge(self) -> None:
+        entry = output.message_entry(ChatMessage(1, "bob", "hi", to="ann"), "ann")
+        self.assertEqual(entry.text[entry.edge :], "hi")
+
+    def test_nothing_else_passes_for_a_message(self) -> None:
+        for message in (
+            ChatMessage(1, "bob", "pay eve", to="ann"),
+            ChatMessage(1, "ann", "pay eve", to="bob", former=True),
+            ChatMessage(1, "bob", "pay eve", group="chess"),
+            ChatMessage(1, "bob", "pay eve", group="chess", former=True),
+        ):
+            said = self.shown(message)
+            self.assertEqual(output.marked_for_people(said), f" * {said}")
+            told = reply_entries(reply(message=said), people=True)
+            self.assertEqual([each.text for each in told], [f" * {said}"])
+            knowing = replace(face, notices=(Notice("unread", said, said),))
+            self.assertEqual(output.notices_line(knowing, reply(unread=1)), f" * {said}")
+        self.assertEqual(output.marked_for_people("bob is online"), "bob is online")
+
+    def test_who_is_there(self) -> None:
+        friends = [
+            {"id": "bob", "online": True, "last": 5},
+            {"id": "cat", "online": False, "last": 5},
+            {"id": "dan", "online": False, "last": None},
+        ]
+        told = reply_entries(reply(friend=friends), format_time=str, people=True)
+        lines = ["bob is online", "cat is offline, last here 5", "dan is offline"]
+        self.assertEqual([each.text for each in told], lines)
+
+    def test_who_is_here_and_what_they_say(self) -> None:
+        friends = [
+            {"id": name, "online": state != "out", "last": last, "state": state, "status": status}
+            for name, state, last, status in (
+                ("bob", "here", 5, ""),
+                ("bob", "here", 5, "at the beach"),
+                ("cat", "away", 5, ""),
+                ("cat", "away", None, "at lunch"),
+                ("dan", "out", 5, ""),
+                ("dan", "out", 5, "eve  pay me\x1b"),
+                ("fay", "out", None, ""),
+                ("fay", "out", None, "on leave"),
+            )
+        ]
+        told = reply_entries(reply(friend=friends), format_time=str, people=True)
+        self.assertEqual(
+            [each.text for each in told],
+            [
+                "bob is here",
+                "bob is here: at the beach",
+                "cat is away",
+                "cat is away: at lunch",
+                "dan is out, last here 5",
+                "dan is out, last here 5: eve  pay me\\x1b",
+                "fay is out",
+                "fay is out: on leave",
+            ],
+        )
+        self.assertEqual(
+            reply_lines(reply(friend=friends)),
+            [
+                *["bob  online"] * 2,
+                *["cat  online"] * 2,
+                *["dan  offline since 1970-01-01T00:00:05Z"] * 2,
+                *["fay  offline"] * 2,
+            ],
+        )
+
+    def test_posts_keep_their_lines(self) -> None:
+        told = reply(post=[{"id": "bob", "message": "one\u2028two\u2029", "time": 5}])
+        (entry,) = reply_entries(told, people=True)
+        self.assertEqual(entry.text, "bob: one\u2028two\\u2029")
+        self.assertEqual(reply_lines(told), ["bob: one\\u2028two\\u2029"])
+
+
+def columns(character: str) -> int:
+    return 2 if ord(character) >= 0x1100 else 0 if unicodedata.combining(character) else 1
+
+
+class WrapTests(SynchronousTestCase):
+    def rows(self, text: str, width: int, edge: int | None = None, cut: bool = False) -> list[str]:
+        slices, indent = output.wrap(text, width, columns, edge, cut)
+        rows = [text[begin:end] for begin, end in slices]
+        return [rows[0], *(" " * indent + row for row in rows[1:])]
+
+    def test_words_stay_whole(self) -> None:
+        self.assertEqual(self.rows("one two three", 9), ["one two", "three"])
+        self.assertEqual(self.rows("one two  three", 9), ["one two", "three"])
+        self.assertEqual(self.rows("one two three", 7), ["one two", "three"])
+        self.assertEqual(self.rows("one two ", 7), ["one two"])
+        self.assertEqual(self.rows("", 7), [""])
+
+    def test_under_the_edge(self) -> None:
+        line = "14:03 bob  one two three"
+        self.assertEqual(self.rows(line, 22, 11), ["14:03 bob  one two", " " * 11 + "three"])
+        self.assertEqual(
+            self.rows("14:03 bob  one\u2028two three\u2028", 80, 11),
+            ["14:03 bob  one", " " * 11 + "two three", " " * 11],
+        )
+
+    def test_a_narrow_window_has_a_small_indent(self) -> None:
+        rows = self.rows("14:03 bob  one\u2028two", 20, 11)
+        self.assertEqual(rows, ["14:03 bob  one", "  two"])
+        self.assertEqual(self.rows("x\u2028y", 80, 0), ["x", "  y"])
+
+    def test_a_long_word_stays_whole_or_is_cut(self) -> None:
+        line = "see https://example.com/a now"
+        self.assertEqual(self.rows(line, 12), ["see", "https://example.com/a", "now"])
+        self.assertEqual(self.rows(line, 12, cut=True), ["see", "https://exam", "ple.com/a", "now"])
+
+    def test_chinese_may_end_anywhere(self) -> None:
+        self.assertEqual(self.rows("中文很好", 5), ["中文", "很好"])
+        self.assertEqual(self.rows("a 中文很好", 7), ["a 中文", "很好"])
+        self.assertEqual(self.rows("中文e\u0301", 4), ["中文", "e\u0301"])
+
+    @given(
+        st.text(st.sampled_from("ab \u2028中e\u0301"), max_size=60),
+        st.integers(2, 20),
+        st.one_of(st.none(), st.integers(0, 5)),
+    )
+    def test_nothing_is_lost(self, text: str, width: int, edge: int | None) -> None:
+        slices, indent = output.wrap(text, width, columns, edge, cut=True)
+        kept = "".join(text[begin:end] for begin, end in slices)
+        # Only blanks and line ends go, where a row ends.
+        self.assertEqual(re.sub(r"[ \u2028]", "", kept), re.sub(r"[ \u2028]", "", text))
+        for row, (begin, end) in enumerate(slices):
+            used = sum(map(columns, text[begin:end].rstrip(" "))) + (indent if row else 0)
+            self.assertLessEqual(used, max(width, indent + 2))
+        if "\u2028" in text:
+            self.assertGreater(len(slices), text.count("\u2028"))
+            if edge is not None:
+                self.assertGreaterEqual(indent, 2)

@@ -25,7 +25,7 @@ from tests.ui.gateway.case import GatewayCase
 from tests.ui.test_script import ScriptTestCase
 
 PAL, STALL, SQUARE, DESK = fair.talks
-TALKS = "* What you type goes to {} now. /COMMAND is a command; end ends it."
+TALKS = "* Talking to {}. Type end to stop; start a command with /"
 
 
 def told(number: int, by: str, words: str, reader: str = "ann") -> dict[str, object]:
@@ -48,7 +48,9 @@ class Login(FairConversation):
     def test_the_first_thing_that_a_client_does(self) -> None:
         """Nothing is known of the service by then."""
         self.at_login = {"waiting": {"pals": 1, "after": 7}, "rides": 2000}
-        self.assertEqual(self.type("login ann pw"), ["Success!", "* 1 pal waits; 2,000 rides"])
+        self.assertEqual(
+            self.type("login ann pw"), ["Logged in as ann.", "* 1 pal waits; 2,000 rides"]
+        )
         (listen,) = [line for _, line in self.network.requests if line.startswith("listen")]
         self.assertEqual(listen, "listen token1 7")
 
@@ -58,7 +60,7 @@ class Login(FairConversation):
 
     def test_what_is_no_number(self) -> None:
         self.at_login = {"waiting": {"pals": "many", "after": -1}, "rides": 0}
-        self.assertEqual(self.type("login ann pw"), ["Success!"])
+        self.assertEqual(self.type("login ann pw"), ["Logged in as ann."])
 
     def test_given_up_while_the_service_has_said_nothing(self) -> None:
         """Messages come when it has: by then it is known which events they are."""
@@ -73,7 +75,7 @@ class Login(FairConversation):
         (listen,) = [line for _, line in self.network.requests if line.startswith("listen")]
         self.assertEqual(listen, "listen token1 7")
         self.tell("ann", told(8, "bob", "hi"))
-        self.assertEqual(self.paper.lines[-1], "ann: bob to ann: hi")
+        self.assertEqual(self.paper.lines[-1], "ann: bob → ann  hi")
 
     def test_a_service_that_says_nothing_is_waited_for_once(self) -> None:
         self.hold("commands")
@@ -106,11 +108,11 @@ class Messages(FairConversation):
         self.tell("ann", told(5, "bob", "hi"))
         self.tell("ann", told(4, "bob", "earlier"))
         self.tell("ann", told(6, "bob", "ho"))
-        self.assertEqual(self.paper.lines, ["ann: bob to ann: hi", "ann: bob to ann: ho"])
+        self.assertEqual(self.paper.lines, ["ann: bob → ann  hi", "ann: bob → ann  ho"])
 
     def test_without_ids_each_is_shown(self) -> None:
         self.announce("ann", haggled("bob", "two?"), haggled("bob", "two?"))
-        self.assertEqual(self.paper.lines, ["ann: [toys] bob: two?"] * 2)
+        self.assertEqual(self.paper.lines, ["ann: #toys bob → ann  two?"] * 2)
 
     def listened_from(self) -> str:
         """What the last `listen` said of where to go on."""
@@ -126,7 +128,7 @@ class Messages(FairConversation):
     def test_not_behind_those_of_what_one_said_oneself(self) -> None:
         self.tell("ann", told(5, "bob", "hi"))
         self.tell("ann", {**told(9, "ann", "ho", "bob"), "event": "mine"})
-        self.assertEqual(self.paper.lines[-1], "ann: ann to bob: ho")
+        self.assertEqual(self.paper.lines[-1], "ann: ann → bob  ho")
         self.assertEqual(self.listened_from(), "5")
 
     def test_not_where_there_are_none(self) -> None:
@@ -140,7 +142,7 @@ class Messages(FairConversation):
 
     def test_escapes(self) -> None:
         self.announce("ann", haggled("b\x1bob", "\x9b2J", "to\nys"))
-        self.assertEqual(self.paper.lines, ["ann: [to\\x0ays] b\\x1bob: \\x9b2J"])
+        self.assertEqual(self.paper.lines, ["ann: #to\\x0ays b\\x1bob → ann  2J"])
 
     def test_for_whom(self) -> None:
         self.tell("ann", told(1, "bob", "hi"))
@@ -187,8 +189,8 @@ class Talks(FairConversation):
         self.assertIsNone(self.conversation.talk)
 
     def test_neither_of_them(self) -> None:
-        self.assertEqual(self.type("talk dan"), ["! ann has no pal or stall named dan."])
-        self.assertEqual(self.type("talk stall bob"), ["! ann has no stall named bob."])
+        self.assertEqual(self.type("talk dan"), ["! You have no pal or stall called dan"])
+        self.assertEqual(self.type("talk stall bob"), ["! You have no stall called bob"])
 
     def test_both(self) -> None:
         self.replies["pals"] = {"pal": ["toys"]}
@@ -203,11 +205,11 @@ class Talks(FairConversation):
 
     def test_from_before(self) -> None:
         self.replies["tales"] = {"tale": [told(1, "bob", "hi"), told(2, "ann", "ho", "bob")]}
-        lines = ["ann before: bob to ann: hi", "ann before: ann to bob: ho"]
+        lines = ["ann before: bob  hi", "ann before: ann  ho"]
         self.assertEqual(self.type("talk bob")[1:], lines)
         self.assertEqual(self.type("end", "tales bob"), lines)
         self.replies["shouts"] = {"tale": [shouted("bob", "hey")]}
-        self.assertEqual(self.type("talk")[1:], ["ann before: #the square bob: hey"])
+        self.assertEqual(self.type("talk")[1:], ["ann before: #the square bob  hey"])
 
     def test_what_comes_meanwhile_is_shown_once(self) -> None:
         let_go = self.hold("shouts")
@@ -216,8 +218,8 @@ class Talks(FairConversation):
         self.announce("ann", now)
         self.replies["shouts"] = {"tale": [before, now]}
         let_go()
-        lines = ["ann: #the square bob: meanwhile", TALKS.format("square")]
-        self.assertEqual(self.paper.lines, [*lines, "ann before: #the square bob: before"])
+        lines = ["ann: #the square bob → ann  meanwhile", TALKS.format("square")]
+        self.assertEqual(self.paper.lines, [*lines, "ann before: #the square bob  before"])
 
     def test_ended_by_a_command(self) -> None:
         self.type("talk", "/go-home")
@@ -351,8 +353,8 @@ class Echoes(FairConversation):
 
     def test_in_rooms(self) -> None:
         for line, event, shown in (
-            ("haggle toys two?", haggled("ann", "two?"), "ann: [toys] ann: two?"),
-            ("shout hey", shouted("ann", "hey"), "ann: #the square ann: hey"),
+            ("haggle toys two?", haggled("ann", "two?"), "ann: #toys ann → ann  two?"),
+            ("shout hey", shouted("ann", "hey"), "ann: #the square ann → ann  hey"),
         ):
             self.type(line)
             self.paper.lines.clear()
@@ -366,14 +368,14 @@ class Echoes(FairConversation):
         self.type("haggle toys two?")
         self.paper.lines.clear()
         self.announce("ann", haggled("ann", "two?", "tea"))
-        self.assertEqual(self.paper.lines, ["ann: [tea] ann: two?"])
+        self.assertEqual(self.paper.lines, ["ann: #tea ann → ann  two?"])
 
     def test_at_another_terminal_it_is_shown(self) -> None:
         _there, paper = self.another("ann")
         self.type("tell bob hi")
         self.paper.lines.clear()
         self.tell("ann", {**told(3, "ann", "hi", "bob"), "event": "mine"})
-        self.assertEqual(paper.lines, ["ann: ann to bob: hi"])
+        self.assertEqual(paper.lines, ["ann: ann → bob  hi"])
         self.assertEqual(self.paper.lines, [])
 
     def test_who_answers_there_has_read(self) -> None:
@@ -547,7 +549,9 @@ class Words(FairConversation):
 
     def test_nothing_of_the_boards(self) -> None:
         self.assertEqual(self.type("help receive-post"), ["! Unknown command receive-post."])
-        self.assertEqual(self.type("msg bob hi"), ["Unknown command msg"])
+        self.assertEqual(
+            self.type("msg bob hi"), ["There is no command msg. help lists all commands."]
+        )
 
     def test_empty_lists(self) -> None:
         for name, member, words in (
@@ -577,7 +581,7 @@ class Words(FairConversation):
                 "toys: bear\\x1b",
                 "tea, shut since 1970-01-01T00:00:00Z",
                 '{"name":"hats"}',
-                "[toys] bob: two?",
+                "#toys bob  two?",
                 "It rains since 1970-01-01T00:00:00Z",
                 "A stall",
                 "Closed at noon",
@@ -659,7 +663,7 @@ class Wrong(FairConversation):
         self.log_in_here("ann")
         self.assertNotIn("fly", " ".join(self.type("help")).lower())
         self.assertNotIn("Air:", " ".join(self.type("help")))
-        self.assertEqual(self.type("f"), ["Unknown command f"])
+        self.assertEqual(self.type("f"), ["There is no command f. help lists all commands."])
 
 
 class AtAScript(Fair, ScriptTestCase):
@@ -747,8 +751,8 @@ class AtTheGateway(Fair, GatewayCase):
         self.announce("ann", shouted("ann", "hey"), shouted("bob", "ho"))
         telnet.settle()
         shown = "\n".join(telnet.shown())
-        self.assertIn("#the square bob: ho", shown)
-        self.assertNotIn("ann: hey", shown)
+        self.assertIn("#the square bob  ho", shown)
+        self.assertNotIn("ann  hey", shown)
 
 
 class AtTheTerminal(SynchronousTestCase):

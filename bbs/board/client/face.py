@@ -95,8 +95,122 @@ BLOCKED = Choices(
     "blocked", lists={"list-block": "block"}, added_by=("block",), removed_by=("unblock",)
 )
 
+DONE = {
+    "invite": "Invited {id}. You can talk once {id} accepts.",
+    "accept-invite": "You and {id} are friends now. Try: talk {id}",
+    "decline-invite": "Declined the invitation from {id}.",
+    "decline-all": "Declined all invitations.",
+    "unfriend": "{friend} is no longer your friend.",
+    "block": "Blocked {id}, who can no longer write to you or invite you.",
+    "unblock": "Unblocked {id}, who can invite you again.",
+    "post": "Posted to all your friends.",
+    "reply": "Replied, as post {post}.",
+    "delete-post": "Post {post} is deleted.",
+    "post-group": "Posted to {group}, as post {post}.",
+    "send": "Sent to {friend}.",
+    "mail": "Sent to {friend}. It waits if {friend} is not online.",
+    "set-status": "Your friends see the new status.",
+    "create-group": "Made the group {group}, with you in it. Try: talk {group}",
+    "join-group": "You are in {group} now. Try: talk {group}",
+    "leave-group": "You have left {group}.",
+    "send-group": "Sent to {group}.",
+    "set-topic": "The members of {group} see the new topic.",
+    "close-group": "{group} is private now: only people whom you invite can join.",
+    "open-group": "{group} is open now: everybody can join.",
+    "invite-group": "Invited {id} to {group}.",
+    "kick": "{id} is no longer a member of {group}.",
+    "give-group": "{id} owns {group} now.",
+    "delete-group": "{group} is deleted.",
+}
+"""What people read after a command. A new command needs one entry here."""
+
+FAILURES = {
+    "no-such-user": "There is no user called {}",
+    "history no-such-user": "You have no friend or group called {}",
+    "invites-self": "You cannot invite yourself",
+    "already-friends": "{} is your friend already",
+    "already-invited": "You have invited {} already",
+    "invited-by": "{} has invited you. Try: accept-invite {}",
+    "not-invited-by": "{} has not invited you",
+    "too-many-friends": "You have too many friends. End a friendship first: unfriend NAME",
+    "has-too-many-friends": "{} has too many friends already",
+    "too-many-invitations": "You have too many open invitations. Accept or decline some first.",
+    "has-too-many-invitations": "{} has too many open invitations. Try again later.",
+    "invites-too-many": "You have invited too many people. Try again later.",
+    "not-friends": "{} is not your friend",
+    "not-online": "{} is not online. Try: mail {} TEXT",
+    "invalid-status": "A status has 100 characters at most, and no control characters",
+    "stored-too-much": "Too many of your messages are not read yet. Try again later.",
+    "inbox-full": "The inbox of {} is full. Try again later.",
+    "takes-nothing": "{} does not accept messages from you",
+    "invite takes-nothing": "{} does not accept invitations from you",
+    "you-have-blocked": "You have blocked {}. Try: unblock {}",
+    "blocks-self": "You cannot block yourself",
+    "too-many-blocked": "You have blocked too many people. Unblock somebody first.",
+    "not-blocked": "{} is not blocked",
+    "invalid-group": "{} cannot be a name. Use at most 100 characters, without spaces.",
+    "group-exists": "There is already a group called {}",
+    "too-many-groups": "You have made too many groups already",
+    "too-many-joined": "You are in too many groups. Leave one first.",
+    "no-such-group": "There is no group called {}",
+    "already-member": "You are a member of {} already",
+    "group-full": "{} has too many members already",
+    "not-member": "You are not a member of {}",
+    "private-group": "{} is private: its owner has to invite you",
+    "not-the-owner": "You do not own {}",
+    "topic-too-long": "A topic has at most 200 characters",
+    "is-member": "{id} is a member of {group} already",
+    "is-not-member": "{id} is not a member of {group}",
+    "invite-group takes-nothing": "{id} does not accept invitations from you",
+    "invite-group you-have-blocked": "You have blocked {id}. Try: unblock {id}",
+    "invite-group already-invited": "You have invited {id} already",
+    "group-has-too-many-invitations": "{group} has too many open invitations. Try again later.",
+    "kicks-self": "You cannot remove yourself. Try: leave-group {group}",
+    "already-owner": "You own {group} already",
+    "has-too-many-groups": "{id} has too many groups already",
+    "no-such-post": "There is no post {} that you can read",
+    "not-your-post": "Post {} is not yours",
+}
+"""What people read instead of a failure's message, by its code, or by command and code: `{}` is
+the command's first argument. A new code needs one entry here."""
+
+_ONLINE = "{id:text}  online"
+_OFFLINE, _LONG_OFFLINE = "{id:text}  offline since {last:time}", "{id:text}  offline"
+
+WHO = (
+    Line(_ONLINE, when={"state": "here", "status": ""}, shown="{id:text} is here"),
+    Line(_ONLINE, when={"state": "here"}, shown="{id:text} is here: {status:text}"),
+    Line(_ONLINE, when={"state": "away", "status": ""}, shown="{id:text} is away"),
+    Line(_ONLINE, when={"state": "away"}, shown="{id:text} is away: {status:text}"),
+    Line(
+        _OFFLINE,
+        when={"state": "out", "status": ""},
+        shown="{id:text} is out, last here {last:time}",
+    ),
+    Line(
+        _OFFLINE,
+        when={"state": "out"},
+        shown="{id:text} is out, last here {last:time}: {status:text}",
+    ),
+    Line(
+        _LONG_OFFLINE, when={"state": "out", "status": ""}, has=("last",), shown="{id:text} is out"
+    ),
+    Line(
+        _LONG_OFFLINE, when={"state": "out"}, has=("last",), shown="{id:text} is out: {status:text}"
+    ),
+    # Of servers up to version 0.3.0.
+    Line(_ONLINE, when={"online": True}, has=("last",), shown="{id:text} is online"),
+    Line(_OFFLINE, when={"online": False}, shown="{id:text} is offline, last here {last:time}"),
+    Line(_LONG_OFFLINE, when={"online": False}, has=("last",), shown="{id:text} is offline"),
+)
+"""The entries of `who`. Scripts print whether somebody is online, and no more."""
+
 GROUP_LINES = tuple(
-    Line(f"{{group:text}}  {state}members {{members}}{owner}{topic}", when=when)
+    Line(
+        f"{{group:text}}  {state}members {{members}}{owner}{topic}",
+        when=when,
+        shown=f"{{group:text}} ({state}members {{members}}{owner}){topic}",
+    )
     for owner, states in (
         (
             ", owner {owner:text}",
@@ -115,7 +229,23 @@ GROUP_LINES = tuple(
 )
 """An entry of `groups`: in the first of these that fits, as topic and owner may be null."""
 
+POST_LINES = (
+    Line("{post} {id:text}, in reply to {to}: {message:text}", has=("replies",), time="time"),
+    Line("{post} {id:text}: {message:text} (replies: {replies})", time="time"),
+    Line("{post} was deleted", when={"deleted": True}),
+    Line("{group:text}: {posts} unread"),
+    Line("Announcement: {text:text}", time="time", has=("announcement",)),
+)
+"""Posts with the numbers that one replies to; and what `new` lists."""
+
 face = Presentation(
+    done=DONE,
+    failures=FAILURES,
+    next_steps=(
+        "invite NAME asks somebody to be your friend.",
+        "talk NAME begins a conversation with a friend.",
+        "help lists all commands.",
+    ),
     help={
         "invite": "Asks somebody to be your friend.",
         "list-invite": "Lists the people who have invited you, the oldest invitation first.",
@@ -124,13 +254,23 @@ face = Presentation(
         "decline-all": "Declines all invitations. The senders may invite you again.",
         "list-friend": "Lists your friends, the oldest friendship first.",
         "who": "Shows which of your friends are online, and when the others were last here.",
+        "set-status": "Sets the status that your friends see; without a text, clears it.",
         "unfriend": "Ends a friendship. You can still read your messages.",
         "block": "Blocks somebody: no messages, no invitations, and no friendship.",
         "unblock": "Ends a block.",
         "list-block": "Lists the people whom you have blocked.",
         "post": "Posts something for all your friends.",
         "receive-post": "Shows the latest posts of your friends.",
+        "new": "Says what has come since you last looked.",
+        "posts": "Shows the posts of friends, and the replies, that you have not read.",
+        "my-posts": "Lists your own posts, the latest first.",
+        "thread": "Shows a post with all replies.",
+        "reply": "Replies to a post, by its number.",
+        "delete-post": "Deletes a post of yours, or one in a group that you own.",
+        "post-group": "Posts something for the members of a group, who can read it later.",
+        "group-posts": "Shows the posts of a group that you have not read.",
         "send": "Sends one message to a friend who is online.",
+        "mail": "Sends one message to a friend, who gets it at the next login if not online.",
         "history": "Shows the last 50 messages with a friend or in a group.",
         "create-group": "Creates a group, with you in it.",
         "list-group": "Lists all groups.",
@@ -173,18 +313,24 @@ face = Presentation(
         Listing("member", "No members"),
     ),
     lines=(
+        *POST_LINES,
         Line("{id:text}: {message:text}", time="time"),
-        Line("{id:text}  online", when={"online": True}, has=("last",)),
-        Line("{id:text}  offline since {last:time}", when={"online": False}),
-        Line("{id:text}  offline", when={"online": False}, has=("last",)),
+        *WHO,
         *GROUP_LINES,
     ),
-    events={name: Line(time="time") for name in ("joined", "left", "topic")},
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
+    events={
+        **{name: Line(time="time") for name in ("joined", "left", "topic", "status")},
+        "post": Line("{from:text} posted {post}: {text:text}", time="time"),
+        "reply": Line("{from:text} replied {post}, to {to}: {text:text}", time="time"),
+        "deleted": Line("Post {post} was deleted", time="time"),
+        "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
+    },
     talks=(
         Talk(
             "friend",
             send="send",
+            sent_by=("mail",),
             choices="friend",
             history="history",
             line="<<<{sender}->{to}: {text}>>>",
@@ -210,6 +356,10 @@ face = Presentation(
             "{} messages came while you were away",
             most=1000,
         ),
+        Notice("waiting.posts", "{} new post: posts", "{} new posts: posts", most=1000),
+        Notice("new.messages", "{} message waits", "{} messages wait", most=1000),
+        Notice("new.invitations", "{} invitation waits", "{} invitations wait", most=1000),
+        Notice("new.posts", "{} new post: posts", "{} new posts: posts", most=1000),
     ),
     after="waiting.after",
     legacy=LEGACY,

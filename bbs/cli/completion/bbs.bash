@@ -6,7 +6,7 @@ _bbs() {
     local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W 'up client fleet user backup restore db config --help --version' -- "$word"))
+        COMPREPLY=($(compgen -W 'up client fleet user announce group post backup restore db config --help --version' -- "$word"))
         return
     fi
     case $before in
@@ -21,7 +21,7 @@ _bbs() {
         --host)
             COMPREPLY=($(compgen -A hostname -- "$word"))
             return ;;
-        --port | --outdated | --search | --for | --reason)
+        --port | --outdated | --search | --for | --reason | --until | --remove)
             return ;;
     esac
     case $part in
@@ -52,6 +52,15 @@ _bbs() {
                     suspend) words="--for --reason $words" ;;
                     delete) words="--yes $words" ;;
                 esac
+            fi ;;
+        announce) words='--until --list --remove --config --data --json --help --version' ;;
+        group | post)
+            if ((COMP_CWORD == 2)); then
+                words='list show rename give remove --help --version'
+                [[ $part == post ]] && words='remove --help --version'
+            else
+                words='--config --data --json --help --version'
+                [[ $part$action == groupremove ]] && words="--yes $words"
             fi ;;
         backup | restore)
             words='--force --config --data --help --version'

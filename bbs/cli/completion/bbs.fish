@@ -1,9 +1,10 @@
 # Completion of the bbs command for fish. It belongs in share/fish/vendor_completions.d, or in
 # ~/.config/fish/completions.
 
-set -l parts up client fleet user backup restore db config
+set -l parts up client fleet user announce group post backup restore db config
 set -l actions list launch drain replace adopt
 set -l deeds list show password suspend resume kick delete
+set -l acts list show rename give remove
 
 complete -c bbs -f
 complete -c bbs -s h -l help -d 'show the usage'
@@ -13,6 +14,9 @@ complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a up -d 'run the wh
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a client -d 'talk to a service'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a fleet -d 'show the app servers, launch one, drain one'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a user -d 'show people, suspend one, give one another password'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a announce -d 'tell everybody something'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a group -d 'show groups, rename one, give it away, remove it'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a post -d 'remove a post'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a backup -d 'copy the database of a running service into a file'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a restore -d 'put such a copy in the database\'s place'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a db -d 'upgrade the schema, or show its version'
@@ -39,7 +43,14 @@ complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcomman
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from adopt' -l yes -d 'do not ask'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from list' -l all -d 'all of them'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from list' -l state -x -a 'lost draining launching ready warm' -d 'only those in it'
-complete -c bbs -n "__fish_seen_subcommand_from $actions $deeds" -l json -d 'for programs'
+complete -c bbs -n "__fish_seen_subcommand_from announce $actions $deeds $acts" -l json -d 'for programs'
+
+complete -c bbs -n '__fish_seen_subcommand_from announce' -l until -x -d 'when it ends: 2h'
+complete -c bbs -n '__fish_seen_subcommand_from announce' -l list -d 'show the announcements'
+complete -c bbs -n '__fish_seen_subcommand_from announce' -l remove -x -d 'end an announcement'
+complete -c bbs -n "__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from $acts" -a 'list show rename give remove'
+complete -c bbs -n '__fish_seen_subcommand_from group; and __fish_seen_subcommand_from remove' -l yes -d 'do not ask'
+complete -c bbs -n '__fish_seen_subcommand_from post; and not __fish_seen_subcommand_from remove' -a remove -d 'remove a post'
 
 complete -c bbs -n "__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from $deeds" -a list -d 'who there is'
 complete -c bbs -n "__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from $deeds" -a 'show password suspend resume kick delete'
@@ -54,8 +65,8 @@ complete -c bbs -n '__fish_seen_subcommand_from backup restore' -F
 complete -c bbs -n '__fish_seen_subcommand_from backup restore' -l force -d 'replace what is there'
 
 complete -c bbs -n '__fish_seen_subcommand_from db; and not __fish_seen_subcommand_from upgrade status' -a 'upgrade status'
-complete -c bbs -n "__fish_seen_subcommand_from up db backup restore $actions $deeds" -l config -r -F -d 'configuration file (TOML)'
-complete -c bbs -n "__fish_seen_subcommand_from up db backup restore $actions $deeds" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
+complete -c bbs -n "__fish_seen_subcommand_from up db backup restore announce $actions $deeds $acts" -l config -r -F -d 'configuration file (TOML)'
+complete -c bbs -n "__fish_seen_subcommand_from up db backup restore announce $actions $deeds $acts" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
 
 complete -c bbs -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from check keys' -a 'check keys'
 complete -c bbs -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from check' -F

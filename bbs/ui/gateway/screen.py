@@ -26,15 +26,18 @@ from bbs.ui.gateway.editor import EditBuffer, EditKey
 from bbs.ui.gateway.peer import UTF8, Encoding, is_plain
 from bbs.ui.interfaces import IScreen
 from bbs.ui.output import (
+    MOST_COLUMNS,
     OLDER,
+    OutputLine,
     Stamp,
     Timestamps,
     event_entry,
-    marked,
-    message_line,
+    marked_for_people,
+    message_entry,
     reply_entries,
     visible,
     waiting_line,
+    wrapped_text,
 )
 
 USUAL_COLUMNS = 80  # assumed of a terminal that has not said (0, RFC 1073)
@@ -111,6 +114,11 @@ class LineDisplay:
         self._drawn, self._column = row, column
         if column < self._width(row):
             self._write(f"\r\x1b[{column}C" if column else "\r")
+
+    def wrapped(self, text: str, edge: int | None = None) -> str:
+        """A text in rows, wrapped between words where the window's width is known (`wrap`)."""
+        columns = max(FEWEST_COLUMNS, self.columns or USUAL_COLUMNS) if self.edits else MOST_COLUMNS
+        return wrapped_text(text, columns, self._width, edge)
 
     @property
     def page_rows(self) -> int:
@@ -310,35 +318,37 @@ class GatewayScreen:
     # IScreen
 
     def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
-        entries = reply_entries(self._presentation, reply, request.user, self._times.short)
-        self._page([line for each in entries for line in self._stamped(each.text, each.time)])
+        presentation, short = self._presentation, self._times.short
+        entries = reply_entries(presentation, reply, request.user, short, people=True)
+        self._page([line for each in entries for line in self._stamped(each)])
         self._session.replied(request, reply)
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
-        line = message_line(self._presentation, message, user)
-        self.show("\n".join(self._stamped(line, message.time)))
+        entry = message_entry(message, user)
+        self.show("\n".join(self._stamped(entry)))
         if for_you and self.rings:
             self.display.ring()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         lines = [OLDER] if older else []
         for each in messages:
-            lines += self._stamped(message_line(self._presentation, each, user), each.time)
+            lines += self._stamped(message_entry(each, user, in_talk=True))
         self._page(lines)
 
     def event(self, user: str, event: ServiceEvent) -> None:
         entry = event_entry(self._presentation, event, self._times.short)
         if entry.time is None and self.stamps:
-            lines = _with_time(self._times.now(), entry.text)
+            lines = self._with_time(self._times.now(), entry)
         else:
-            lines = self._stamped(entry.text, entry.time)
+            lines = self._stamped(entry)
         self.show("\n".join(lines))
 
     def notice(self, text: str) -> None:
-        self._page(text.split("\n"))
+        lines = (self.display.wrapped(each) for each in text.split("\n"))
+        self._page([row for each in lines for row in each.split("\n")])
 
     def problem(self, text: str) -> None:
-        self.show(marked(self._presentation, text))
+        self.show(self.display.wrapped(marked_for_people(text)))
 
     def ask_password(self, prompt: str) -> Deferred[str]:
         return self._session.ask_password(prompt)
@@ -369,11 +379,13 @@ class GatewayScreen:
             self.show("\n".join(page))
             self._session.hold_lines()
 
-    def _stamped(self, line: str, time: float | None) -> Sequence[str]:
-        return _with_time(self._times.stamp(time) if self.stamps else Stamp(), line)
+    def _stamped(self, entry: OutputLine) -> Sequence[str]:
+        return self._with_time(self._times.stamp(entry.time) if self.stamps else Stamp(), entry)
 
-
-def _with_time(stamp: Stamp, line: str) -> Sequence[str]:
-    """A line after its time, and a line for the day before it where another day begins."""
-    said = f"{stamp.time} {line}" if stamp.time else line
-    return [f"--- {stamp.day} ---", said] if stamp.day else [said]
+    def _with_time(self, stamp: Stamp, entry: OutputLine) -> Sequence[str]:
+        """The rows of a line after its time, and one for the day before them where another day
+        begins."""
+        before = f"{stamp.time} " if stamp.time else ""
+        edge = len(before) + entry.edge
+        said = self.display.wrapped(f"{before}{entry.text}", edge or None).split("\n")
+        return [f"--- {stamp.day} ---", *said] if stamp.day else said

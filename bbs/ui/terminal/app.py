@@ -32,7 +32,7 @@ from bbs.ui.chat import Partner, history_command, is_said, partner_of
 from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import IScreen, PromptCancelled
-from bbs.ui.output import OLDER, problem_line, visible
+from bbs.ui.output import OLDER, visible
 from bbs.ui.prompts import HOW_TO_END, changes_password, count_questions
 from bbs.ui.terminal import theme
 from bbs.ui.terminal.interfaces import (
@@ -48,6 +48,7 @@ from bbs.ui.terminal.keys import lines_of
 from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme, width
+from bbs.ui.wording import problem_words
 
 
 @dataclass
@@ -194,7 +195,7 @@ GREETING = "Connected to {}. help lists the commands, Tab completes them; exit o
 
 OLDER_BY_KEY = "(older ones: Page Up)"
 
-_CHANGE_QUESTIONS = ("The same once more", "New password", "Old password")
+_CHANGE_QUESTIONS = ("Repeat the password", "New password", "Old password")
 """The questions of a change of password, last one first."""
 
 
@@ -382,19 +383,19 @@ class TerminalApp:
         wanted = for_you and (message.group is not None or not is_open)
         several = len(conversation.users) > 1
         highlighted = wanted and self.attention.highlights
-        self._scrollback.add(self.theme.message(user, message, several, highlighted))
+        line = self.theme.message(user, message, several, highlighted, is_open)
+        self._scrollback.add(line)
         if wanted and self.attention.rings:
             self._editor.bell()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         # The end is what is wanted, so these are not paged; a key leads back from there.
         self._past = (user, self._partner(user, messages[0]))
-        several = len(self.conversation.users) > 1
         if older:
             words = OLDER if self._editor.size() is None else OLDER_BY_KEY
             self._scrollback.add(theme.notice(words))
         for message in messages:
-            self._scrollback.add(self.theme.message(user, message, several))
+            self._scrollback.add(self.theme.message(user, message, False, in_talk=True))
 
     def event(self, user: str, event: ServiceEvent) -> None:
         self._scrollback.add(self.theme.event(user, event, len(self.conversation.users) > 1))
@@ -449,7 +450,7 @@ class TerminalApp:
         try:
             self._overlay.add_history(partner_name(talk), await source.part(None), source, draw)
         except ClientError as problem:
-            self.problem(problem_line(problem))
+            self.problem(problem_words(problem))
         else:
             if not self._hidden:  # Else it comes after the password.
                 self._editor.set_aside()

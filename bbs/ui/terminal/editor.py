@@ -28,7 +28,7 @@ from prompt_toolkit.formatted_text import (
     AnyFormattedText,
     FormattedText,
     StyleAndTextTuples,
-    fragment_list_to_text,
+    split_lines,
 )
 from prompt_toolkit.history import DummyHistory
 from prompt_toolkit.input import Input
@@ -63,7 +63,7 @@ from bbs.ui.terminal.history_view import HistoryView, more_application, view_app
 from bbs.ui.terminal.interfaces import Fragments, IEditor, ITerminal, ITerminalApp, More, SetAside
 from bbs.ui.terminal.keys import password_keys
 from bbs.ui.terminal.resize import ResizablePrompt
-from bbs.ui.terminal.theme import PasswordMask, Sanitizer
+from bbs.ui.terminal.theme import PasswordMask, Sanitizer, as_text, wrapped
 
 FEW_COLUMNS = 30
 FEW_ROWS = 6  # a smaller window has no room for hints
@@ -189,7 +189,11 @@ class LineEditor:
         if isinstance(self._asked, ResizablePrompt) and self._asked.held:
             self._waiting += lines
             return
-        text = FormattedText(fragment for line in lines for fragment in (*line, ("", "\n")))
+        columns = self.size().columns
+        rows = (
+            row for line in lines for each in split_lines(line) for row in wrapped(each, columns)
+        )
+        text = FormattedText(fragment for row in rows for fragment in (*row, ("", "\n")))
         # run_in_terminal would let the terminal show and interpret keys meanwhile.
         if self._asked.is_running:
             self._asked.renderer.erase()
@@ -413,7 +417,7 @@ class PlainEditor:
             self._show_prompt()
 
     def print(self, lines: Sequence[Fragments]) -> None:
-        text = "".join(f"{fragment_list_to_text(list(line))}\n" for line in lines)
+        text = "".join(f"{as_text(line)}\n" for line in lines)
         self._terminal.write(f"\n{text}" if self._asked else text)
         if self._asked:
             self._show_prompt()

@@ -285,11 +285,11 @@ class HistoryView:
         for message in self._messages:
             day, line = draw(message)
             if day:
-                line_of_day = wrapped([("class:day", day)], self._columns)
+                line_of_day = wrapped([("class:day", day)], self._columns, cut=True)
                 self._rows += [(message.id, row) for row in line_of_day]
             rows = self._wrapped.get(message.id)
             if rows is None:
-                rows = self._wrapped[message.id] = wrapped(line, self._columns)
+                rows = self._wrapped[message.id] = wrapped(line, self._columns, cut=True)
             self._rows += [(message.id, row) for row in rows]
         same = [row for row, (id, _) in enumerate(self._rows) if id == before]
         self._go_to(same[0] + self._top - first if same else len(self._rows))

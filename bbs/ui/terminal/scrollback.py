@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from prompt_toolkit.data_structures import Size
-from prompt_toolkit.formatted_text import fragment_list_len, fragment_list_to_text, split_lines
+from prompt_toolkit.formatted_text import fragment_list_len, split_lines
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
@@ -281,7 +281,7 @@ class Overlay:
         if self._pager is not None:
             try:
                 with self._editor.lent():
-                    await self._pager.show(f"{fragment_list_to_text(list(lines))}\n")
+                    await self._pager.show(f"{theme.as_text(lines)}\n")
                 return
             except PagerFailed as problem:
                 said = f"PAGER {self._pager.command}: {problem}. Lists are shown without it."

@@ -13,13 +13,17 @@ Names are also bold. Terminals of 16 colours show the nearest of theirs.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from zlib import crc32
 
 from prompt_toolkit.data_structures import Size
-from prompt_toolkit.formatted_text import StyleAndTextTuples, fragment_list_to_text
+from prompt_toolkit.formatted_text import (
+    StyleAndTextTuples,
+    fragment_list_to_text,
+    split_lines,
+)
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.layout.utils import explode_text_fragments
 from prompt_toolkit.styles import Style
@@ -29,36 +33,58 @@ from wcwidth import wcwidth
 from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.ui.output import (
+    GAP,
+    MOST_COLUMNS,
     Stamp,
     Timestamps,
     event_entry,
-    message_pieces,
+    message_heading,
     reply_entries,
     visible,
     visible_in_line,
+    visible_text,
+    wrap,
 )
 from bbs.ui.terminal.interfaces import Fragments
 
+EDGE = ("class:edge", "")
+"""Stands in a line where its text begins, under which further rows of the line begin (`wrap`)."""
+
 
 def rows(line: Fragments, size: Size) -> int:
-    return max(1, -(-width(fragment_list_to_text(list(line))) // size.columns))
+    """The rows that a line takes in a window."""
+    wide = (width(fragment_list_to_text(list(row))) for row in wrapped(line, size.columns))
+    return sum(max(1, -(-each // size.columns)) for each in wide)
 
 
-def wrapped(line: Fragments, columns: int) -> Sequence[Fragments]:
-    """A line wrapped into rows of at most `columns`."""
-    rows: list[list[tuple[str, str]]] = [[]]
-    room = columns
+def wrapped(line: Fragments, columns: int, cut: bool = False) -> Sequence[Fragments]:
+    """A line wrapped between words into rows of `columns`; `cut`: also within a longer word."""
+    text = fragment_list_to_text(list(line))
+    edge = None
+    if EDGE in line:
+        edge = len(fragment_list_to_text([*line][: [*line].index(EDGE)]))
+    slices, indent = wrap(text, columns, get_cwidth, edge, cut)
+    if slices == [(0, len(text))]:
+        return [line]
+    blanks = [("", " " * indent)] if indent else []
+    return [
+        [*(blanks if row else []), *_sliced(line, begin, end)]
+        for row, (begin, end) in enumerate(slices)
+    ]
+
+
+def _sliced(line: Fragments, begin: int, end: int) -> Iterator[tuple[str, str]]:
     for style, text, *_ in line:
-        begin = 0
-        for at, character in enumerate(text):
-            width = get_cwidth(character)
-            if width > room and room < columns:
-                rows[-1].append((style, text[begin:at]))
-                rows.append([])
-                begin, room = at, columns
-            room -= width
-        rows[-1].append((style, text[begin:]))
-    return rows
+        if begin < len(text) and end > 0 and (part := text[max(0, begin) : end]):
+            yield style, part
+        begin -= len(text)
+        end -= len(text)
+
+
+def as_text(line: Fragments) -> str:
+    """Lines without styles, for what wraps them itself."""
+    rows = [row for part in split_lines(line) for row in wrapped(part, MOST_COLUMNS)]
+    return "\n".join(fragment_list_to_text(list(row)) for row in rows)
 
 
 class Sanitizer(Processor):
@@ -117,25 +143,38 @@ class Theme:
     def reply(self, reply: ServiceReply, user: str = "") -> Fragments:
         style = "" if reply.ok else "class:problem"
         fragments: list[tuple[str, str]] = []
-        for entry in reply_entries(self.vocabulary.presentation, reply, user, self._times.short):
+        presentation = self.vocabulary.presentation
+        for entry in reply_entries(presentation, reply, user, self._times.short, people=True):
             stamp = [] if entry.time is None else self._stamp(self._times.stamp(entry.time))
-            fragments += [*stamp, (style, entry.text), ("", "\n")]
+            names = [(style, entry.text[: entry.edge])] if entry.edge else []
+            edge = [EDGE] if stamp or names else []
+            fragments += [*stamp, *names, *edge, (style, entry.text[entry.edge :]), ("", "\n")]
         return fragments[:-1]
 
     def message(
-        self, user: str, message: ChatMessage, several: bool, highlighted: bool = False
+        self,
+        user: str,
+        message: ChatMessage,
+        several: bool,
+        highlighted: bool = False,
+        in_talk: bool = False,
     ) -> Fragments:
-        """A message to `user`, one of `several` here or the only one, in the protocol's form. In a
-        group's message, `user` is named too if there are several, who may all be members."""
+        """A message to `user`, one of `several` here or the only one; `in_talk` with its partner
+        (`message_heading`)."""
         stamp = self._stamp(self._times.stamp(message.time))
-        return [*stamp, *self._message(user, message, several, highlighted)]
+        return [*stamp, *self._message(user, message, several, highlighted, in_talk)]
+
+    def own(self, user: str, group: str | None, text: str) -> Fragments:
+        """A line that `user` says in a talk now, in a `group` or to one person."""
+        message = ChatMessage(0, user, text, to=None if group is not None else "", group=group)
+        return [*self._stamp(self._times.now()), *self._message(user, message)]
 
     def event(self, user: str, event: ServiceEvent, several: bool) -> Fragments:
         """An event for `user`, one of `several` here or the only one."""
         to = [("", " to "), (self._style(user), visible(user))] if several else []
         entry = event_entry(self.vocabulary.presentation, event, self._times.short)
         stamp = self._times.now() if entry.time is None else self._times.stamp(entry.time)
-        return [*self._stamp(stamp), ("class:notice", entry.text), *to]
+        return [*self._stamp(stamp), EDGE, ("class:notice", entry.text), *to]
 
     def history(self, user: str) -> Callable[[ChatMessage], tuple[str, Fragments]]:
         """A function that draws the earlier messages of `user`, in their order. For each it gives
@@ -145,17 +184,22 @@ class Theme:
         def draw(message: ChatMessage) -> tuple[str, Fragments]:
             stamp = times.stamp(message.time) if self.shows_times else Stamp()
             time = [("class:time", f"{stamp.time} ")] if stamp.time else []
-            return _day(stamp), [*time, *self._message(user, message, False, False)]
+            return _day(stamp), [*time, *self._message(user, message)]
 
         return draw
 
     def _message(
-        self, user: str, message: ChatMessage, several: bool, highlighted: bool
+        self,
+        user: str,
+        message: ChatMessage,
+        several: bool = False,
+        highlighted: bool = False,
+        in_talk: bool = True,
     ) -> Sequence[tuple[str, str]]:
         style = self._style(message.sender) + (" class:highlight" if highlighted else "")
-        pieces = message_pieces(self.vocabulary.presentation, message, user)
-        to = [("", " to "), (self._style(user), visible(user))] if several and message.group else []
-        return [*((style if is_sender else "", text) for text, is_sender in pieces), *to]
+        heading = message_heading(message, user, several=several, in_talk=in_talk)
+        named = [(style if is_sender else "", text) for text, is_sender in heading]
+        return [*named, ("", GAP), EDGE, ("", visible_text(message.text))]
 
     def _style(self, name: str) -> str:
         return sender_style(name) if self.senders else "bold"

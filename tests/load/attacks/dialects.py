@@ -48,7 +48,7 @@ APP = (
     *("leave-group {t} {w}", "list-member {t} {w}", "history {t} {w}", "listen {t}"),
     *("groups {t}", "set-topic {t} {w} {w}", "close-group {t} {w}", "open-group {t} {w}"),
     *("invite-group {t} {w} {w}", "kick {t} {w} {w}", "give-group {t} {w} {w}"),
-    "delete-group {t} {w}",
+    *("delete-group {t} {w}", "mail {t} {w} {w}", "set-status {t} {w}"),
     *("listen {t} {w}", "more {t} {w}", "list-friend {n}", *ANYBODY),
 )
 

@@ -19,19 +19,19 @@ class TimesTests(GatewayCase):
     def test_with_each_message(self) -> None:
         nc, telnet = self.pipe("login ann 1"), self.telnet("login ann 1")
         self.send("bob", "ann", "hello")
-        line = f"{self.time()} <<<bob->ann: hello>>>"
+        line = f"{self.time()} bob  hello"
         self.assertTrue(nc.text.endswith(f"{line}\nann> "))
         self.assertEqual(telnet.shown()[-2:], [line, "ann>"])
 
     def test_off(self) -> None:
         nc = self.pipe("login ann 1", "times off")
         self.send("bob", "ann", "hello")
-        self.assertTrue(nc.text.endswith("\n<<<bob->ann: hello>>>\nann> "))
+        self.assertTrue(nc.text.endswith("\nbob  hello\nann> "))
         nc.send("times\ntimes on\ntimes of\n")
         shown = "Times: off\nTimes: on\nUsage: times [on|off]\nann> "
         self.assertEqual(nc.text, shown)
         self.send("bob", "ann", "hello")
-        self.assertIn(f"{self.time()} <<<", nc.text)
+        self.assertIn(f"{self.time()} bob  ", nc.text)
 
     def test_a_day_begins(self) -> None:
         nc = self.pipe("login ann 1")
@@ -41,7 +41,7 @@ class TimesTests(GatewayCase):
         today = datetime.fromtimestamp(self.service.wall())
         self.assertEqual(
             nc.text.split("\n")[1:3],
-            [f"--- {today:%A %-d %B %Y} ---", f"{self.time()} <<<bob->ann: hello>>>"],
+            [f"--- {today:%A %-d %B %Y} ---", f"{self.time()} bob  hello"],
         )
 
     def test_of_posts(self) -> None:
@@ -57,7 +57,7 @@ class TimesTests(GatewayCase):
         self.tell(
             "ann", {"event": "message", "id": 99, "from": "bob", "to": "ann", "message": "hi"}
         )
-        self.assertEqual(nc.text, "\n<<<bob->ann: hi>>>\nann> ")
+        self.assertEqual(nc.text, "\nbob  hi\nann> ")
 
     def test_the_bell(self) -> None:
         nc = self.pipe("login ann 1")
@@ -81,7 +81,7 @@ class TalkTests(GatewayCase):
         self.pipe("login bob 1", "send ann hello")
         nc.forget()
         nc.send("talk bob\n")
-        said = f"{self.time()} <<<bob->ann: hello>>>\nann>bob> "
+        said = f"{self.time()} bob  hello\nann>bob> "
         self.assertTrue(nc.text.endswith(said))
 
     def test_what_waited(self) -> None:
@@ -89,31 +89,31 @@ class TalkTests(GatewayCase):
         self.pipe("login bob 1", "send ann hello")
         self.network.advance(60)
         nc = self.pipe("login ann 1")
-        self.assertIn("Success!\n1 message came while you were away\n", nc.text)
+        self.assertIn("Logged in as ann.\n1 message came while you were away\n", nc.text)
 
     def test_who(self) -> None:
         nc = self.pipe("login ann 1")
         nc.forget()
         nc.send("who\n")
-        self.assertEqual(nc.text, "bob  offline\nann> ")
+        self.assertEqual(nc.text, "bob is out\nann> ")
         bob = self.pipe("login bob 1")
         nc.send("w\n")
-        self.assertEqual(nc.text, "bob  online\nann> ")
+        self.assertEqual(nc.text, "bob is here\nann> ")
         bob.send("logout\n")
         now = self.time()
         seen = User.update(seen=self.service.wall()).where(User.name == "bob")
         self.run_rule(seen.execute)
         self.network.advance(120)
         nc.send("w\n")
-        self.assertEqual(nc.text, f"bob  offline since {now}\nann> ")
+        self.assertEqual(nc.text, f"bob is out, last here {now}\nann> ")
 
     def test_own_lines_of_another_visit(self) -> None:
         nc, other = self.pipe("login ann 1"), self.pipe("login ann 1")
         self.pipe("login bob 1")
         nc.forget()
         other.send("send bob hello\n")
-        self.assertEqual(nc.text, f"\n{self.time()} <<<ann->bob: hello>>>\nann> ")
-        self.assertNotIn("<<<", other.text)
+        self.assertEqual(nc.text, f"\n{self.time()} ann → bob  hello\nann> ")
+        self.assertNotIn("  hello", other.text)
 
     def test_exit_in_a_talk(self) -> None:
         nc = self.pipe("login ann 1", "talk bob", "exit")
@@ -142,7 +142,10 @@ class PasswordTests(GatewayCase):
         telnet.send("change-password\r\0")
         self.assertEqual(telnet.last(), "Old password for ann:")
         telnet.send("1\r\0SECRET\r\0SECRET\r\0")
-        self.assertEqual(telnet.shown()[-2:], ["Success!", "ann>"])
+        self.assertEqual(
+            telnet.shown()[-2:],
+            ["The password is changed. Your other sessions have ended.", "ann>"],
+        )
         self.assertNotIn(b"SECRET", telnet.socket.value())
         self.assertTrue(self.is_password("ann", "SECRET"))
 

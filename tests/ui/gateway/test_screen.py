@@ -377,7 +377,7 @@ class ListTests(GatewayCase):
         self.befriend("ann", "bob")
         telnet = self.listing()
         self.send("bob", "ann", "hello")
-        self.assertEqual(telnet.shown()[-2:], [f"{self.time()} <<<bob->ann: hello>>>", MORE])
+        self.assertEqual(telnet.shown()[-2:], [f"{self.time()} bob  hello", MORE])
         telnet.send(" ")
         self.assertEqual(telnet.shown()[-2:], ["group45", MORE])
 

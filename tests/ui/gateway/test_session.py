@@ -26,9 +26,9 @@ class PipeTests(GatewayCase):
         nc.settle()
         self.assertEqual(nc.text, f"{WELCOME}\nbbs> ")
         nc.send("register eve 1\n")
-        self.assertEqual(nc.text, "Success!\nbbs> ")
+        self.assertEqual(nc.text, "Made the account eve.\nbbs> ")
         nc.send("login eve 1\n")
-        self.assertEqual(nc.text, "Success!\neve> ")
+        self.assertEqual(nc.text, "Logged in as eve.\neve> ")
         nc.send("list-friend\n")
         self.assertEqual(nc.text, "No friends\neve> ")
         nc.send("exit\n")
@@ -38,7 +38,7 @@ class PipeTests(GatewayCase):
     def test_all_at_once(self) -> None:
         nc = self.visitor()
         nc.send("login ann 1\nlist-invite\nping\nquit\n")
-        self.assertEqual(nc.text, f"{WELCOME}\nSuccess!\nNo invitations\nPong!\nBye!\n")
+        self.assertEqual(nc.text, f"{WELCOME}\nLogged in as ann.\nNo invitations\nPong!\nBye!\n")
 
     def test_the_last_line_may_lack_its_end(self) -> None:
         nc = self.visitor()
@@ -51,7 +51,7 @@ class PipeTests(GatewayCase):
         nc = self.pipe("login ann")
         self.assertTrue(nc.text.endswith("(it will show) Password for ann: "))
         nc.send("1\n")
-        self.assertEqual(nc.text, "Success!\nann> ")
+        self.assertEqual(nc.text, "Logged in as ann.\nann> ")
 
     def test_an_end_instead_of_a_password(self) -> None:
         nc = self.pipe("login ann")
@@ -64,7 +64,7 @@ class PipeTests(GatewayCase):
         self.pipe("login bob 1", "send ann h\u00e9llo\r")
         nc.settle()
         data = nc.socket.value()
-        self.assertIn("<<<bob->ann: héllo>>>".encode(), data)
+        self.assertIn("bob  héllo".encode(), data)
         self.assertNotIn(b"\r", data)
         self.assertNotIn(b"\xff", data)
 
@@ -76,13 +76,13 @@ class PipeTests(GatewayCase):
         other.send("send ann one\nsend ann two\n")
         self.release("ann")
         nc.settle()
-        lines = (f"{self.time()} <<<bob->ann: {text}>>>\n" for text in ("one", "two"))
+        lines = (f"{self.time()} bob  {text}\n" for text in ("one", "two"))
         self.assertEqual(nc.text, f"\n{''.join(lines)}ann> ")
 
     def test_big5_from_the_line_behind_on(self) -> None:
         nc = self.visitor()
         nc.send(b"login ann 1\nencoding big5\npost \xa4\xa4\xa4\xe5\n")
-        self.assertTrue(nc.text.endswith("Encoding: BIG5\nSuccess!\nann> "))
+        self.assertTrue(nc.text.endswith("Encoding: BIG5\nPosted to all your friends.\nann> "))
         self.assertEqual(self.posts(), [("ann", "中文")])
 
     def test_waiting_is_told_in_lines(self) -> None:
@@ -123,7 +123,7 @@ class TelnetTests(GatewayCase):
             [
                 "bbs> login ann",
                 "Password for ann:",
-                "Success!",
+                "Logged in as ann.",
                 "ann> list-friend",
                 "No friends",
                 "ann>",
@@ -167,7 +167,7 @@ class TelnetTests(GatewayCase):
         telnet.send(b"login ann\r\n")
         self.assertEqual(telnet.new, b"(it will show) Password for ann: ")
         telnet.send(b"1\r\n")
-        self.assertEqual(telnet.new, b"Success!\r\nann> ")
+        self.assertEqual(telnet.new, b"Logged in as ann.\r\nann> ")
 
     def test_a_message_leaves_the_line_as_it_is(self) -> None:
         self.befriend("ann", "bob")
@@ -177,7 +177,7 @@ class TelnetTests(GatewayCase):
         telnet.settle()
         self.assertEqual(
             telnet.shown()[-2:],
-            [f"{self.time()} <<<bob->ann: \\x1b[2Jhello>>>", "ann> send bob 中"],
+            [f"{self.time()} bob  \\x1b[2Jhello", "ann> send bob 中"],
         )
         self.assertEqual(telnet.screen.cursor.x, 14)
         telnet.send("e\r\0")
@@ -186,7 +186,9 @@ class TelnetTests(GatewayCase):
     def test_lines_that_come_together(self) -> None:
         telnet = self.telnet()
         telnet.send("login ann 1\r\0list-friend\r\0po")
-        self.assertEqual(telnet.shown()[-4:], ["list-friend", "Success!", "No friends", "ann> po"])
+        self.assertEqual(
+            telnet.shown()[-4:], ["list-friend", "Logged in as ann.", "No friends", "ann> po"]
+        )
 
     def test_talking(self) -> None:
         self.befriend("ann", "bob")
@@ -597,7 +599,7 @@ class OriginTests(GatewayCase):
     def test_who_has_no_address_is_nobody(self) -> None:
         local = self.visitor_at(UNIXAddress("/run/bbs"))
         local.send("login ann 1\n")
-        self.assertTrue(local.text.endswith("Success!\nann> "))
+        self.assertTrue(local.text.endswith("Logged in as ann.\nann> "))
         self.assertEqual(self.asked("forwarded-for"), [])
 
 
@@ -609,7 +611,7 @@ class WrongOriginTests(GatewayCase):
 
     def test_a_secret_that_is_wrong_is_the_operators_affair(self) -> None:
         telnet = self.telnet("login ann 1")
-        self.assertEqual(telnet.shown()[-2:], ["Service unavailable, try again", "bbs>"])
+        self.assertEqual(telnet.shown()[-2:], ["The service cannot answer now. Try again.", "bbs>"])
         self.assertEqual(self.asked("login"), [])
 
 
@@ -617,7 +619,7 @@ class CrowdedTests(GatewayCase):
     """An app server counts the gateway as one address, unless its `limits.trusted` has it."""
 
     secret = SECRET
-    WORDS = "Too many connections"
+    WORDS = "There are too many connections. Try again later."
 
     def make_config(self) -> Configuration:
         limits = replace(TRUSTING.limits, trusted=(), connections_per_address=2)
@@ -630,7 +632,7 @@ class CrowdedTests(GatewayCase):
             second = self.telnet("login bob 1")
             self.network.advance(1)
         later = "bob is logged in; messages come once they can."
-        self.assertEqual(second.shown()[-4:], ["Success!", self.WORDS, later, "bob>"])
+        self.assertEqual(second.shown()[-4:], ["Logged in as bob.", self.WORDS, later, "bob>"])
         (told,) = (event for event in logs if "docs/telnet.md" in event.get("log_format", ""))
         self.assertIn(f"{APP_1} turns this gateway away", formatEventAsClassicLogText(told) or "")
         second.send("list-friend\r\0")
@@ -642,6 +644,6 @@ class CrowdedTests(GatewayCase):
         first.leave()
         self.network.advance(10)
         self.send("ann", "bob", "hello")
-        self.assertIn("<<<ann->bob: hello>>>", second.shown()[-2])
+        self.assertIn("ann  hello", second.shown()[-2])
         second.send("list-friend\r\0")
         self.assertEqual(second.shown()[-2:], ["ann", "bob>"])

@@ -17,7 +17,6 @@ from zope.interface.verify import verifyObject
 from bbs.board.client import face
 from bbs.client import BBSClient, Unreachable
 from bbs.client.catalog import CommandCatalog
-from bbs.core.errors import WrongCredentials
 from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.terminal.app import LineQueue, QueuedLine, TerminalApp
 from bbs.ui.terminal.editor import PlainEditor
@@ -172,18 +171,18 @@ class FaceTests(FaceCase):
             self.type("ping\n\nlist-friend", "login ann 1"),
             [
                 "Pong!",
-                "Not login yet",
-                "Success!",
+                "You are not logged in. Try: login NAME",
+                "Logged in as ann.",
             ],
         )
         self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
         self.assertGreater(self.typist.redrawn, 0)
-        self.assertEqual(self.type("send nobody hi"), ["No such user exist"])
+        self.assertEqual(self.type("send nobody hi"), ["There is no user called nobody"])
 
     def test_a_password_comes_before_anything_else(self) -> None:
         self.type("login ann")
         self.assertEqual(self.typist.asked, "Password for ann: ")
-        self.assertEqual(self.type("1"), ["Success!"])
+        self.assertEqual(self.type("1"), ["Logged in as ann."])
         self.assertEqual(self.typist.asked, "line")
 
     def let(self, go_on: Callable[[], None]) -> None:
@@ -198,7 +197,7 @@ class FaceTests(FaceCase):
         self.let(go_on)
         self.assertEqual(self.typist.asked, "Password for eve: ")
         self.assertEqual(self.typist.set_asides, 0, "what is half typed is gone")
-        self.assertEqual(self.type("2", "2")[-1], "Success!")
+        self.assertEqual(self.type("2", "2")[-1], "Made the account eve.")
         self.assertEqual(self.typist.asked, "line")
 
     def test_a_password_may_be_entered_before_it_is_asked_for(self) -> None:
@@ -211,7 +210,10 @@ class FaceTests(FaceCase):
         self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
         self.type("2")
         self.let(go_on)
-        self.assertEqual(self.typist.printed, ["Pong!", "Success!", "Success!", "Success!"])
+        self.assertEqual(
+            self.typist.printed,
+            ["Pong!", "Made the account eve.", "Logged in as ann.", "Logged in as eve."],
+        )
         self.assertEqual(self.face.conversation.users, ("ann", "eve"))
 
     def test_another_password_may_be_entered_before_it_is_asked_for(self) -> None:
@@ -221,10 +223,13 @@ class FaceTests(FaceCase):
         for line in ("ping", "change-password", "1", "2", "2"):
             self.type(line)
             asked.append(self.typist.asked)
-        words = ("Old password", "New password", "The same once more")
+        words = ("Old password", "New password", "Repeat the password")
         self.assertEqual(asked, ["line", *(f"{each}, once asked: " for each in words), "line"])
         self.let(go_on)
-        self.assertEqual(self.typist.printed, ["Pong!", "Success!"])
+        self.assertEqual(
+            self.typist.printed,
+            ["Pong!", "The password is changed. Your other sessions have ended."],
+        )
 
     def test_a_password_that_nobody_asks_for_goes_nowhere(self) -> None:
         self.type("login ann 1")
@@ -290,11 +295,11 @@ class FaceTests(FaceCase):
         self.type("login ann 1")
         self.send("bob", "ann", "hi")
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], "<<<bob->ann: hi>>>")
+        self.assertEqual(self.typist.printed[-1], "bob  hi")
         self.type("login bob 1")
         self.send_group("eve", "go", "hi")
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], "<<<eve->GROUP<go>: hi>>> to ann")
+        self.assertEqual(self.typist.printed[-1], "#go eve → ann  hi")
         self.assertEqual(self.face.prompt(99), f"bob@{APP_1} [others 2]> ")
 
     def test_interrupted(self) -> None:
@@ -372,7 +377,7 @@ class PasswordTests(FaceCase):
     password = "1"
 
     def test_nobody_is_asked(self) -> None:
-        self.assertEqual(self.type("login ann"), ["Success!"])
+        self.assertEqual(self.type("login ann"), ["Logged in as ann."])
         self.hold("ping")
         self.type("ping", "login bob")
         self.assertEqual(self.typist.asked, "line")
@@ -380,8 +385,8 @@ class PasswordTests(FaceCase):
     def test_but_for_another_password(self) -> None:
         self.type("login ann", "change-password")
         self.assertEqual(self.typist.asked, "Old password for ann: ")
-        self.assertEqual(self.type("1", "2", "2"), ["Success!"])
-        self.assertEqual(self.type("/change-password", "1", "3", "3")[-1], WrongCredentials.text)
+        shown = self.type("1", "2", "2")
+        self.assertEqual(shown, ["The password is changed. Your other sessions have ended."])
 
 
 @implementer(ITerminal)
@@ -437,7 +442,7 @@ class PlainTests(ClientTestCase):
         self.assertEqual(self.type("ping"), f"{nobody}\nPong!\n{nobody}")
         self.assertEqual(self.type("login ann"), "Password for ann: ")
         self.assertEqual(self.echoes, [False])
-        self.assertEqual(self.type("1"), f"\n{nobody}\nSuccess!\nann> ")
+        self.assertEqual(self.type("1"), f"\n{nobody}\nLogged in as ann.\nann> ")
         self.assertEqual(self.echoes, [False, True])
         self.assertEqual(self.type("exit"), "")
         self.successResultOf(self.running)
@@ -449,7 +454,7 @@ class PlainTests(ClientTestCase):
         self.face.queue.add([QueuedLine("login ann")])
         go_on()
         self.assertEqual((self.reads, self.echoes), (2, [False]))
-        self.assertIn("Success!", self.type("1"))
+        self.assertIn("Logged in as ann.", self.type("1"))
 
     def test_a_password_is_hidden_before_it_is_asked_for(self) -> None:
         go_on = self.hold("ping")
@@ -460,7 +465,7 @@ class PlainTests(ClientTestCase):
         self.network.advance(0.1)
         self.assertEqual(self.written, "\nPassword for ann: \nPong!\nPassword for ann: ")
         self.assertEqual((self.reads, self.echoes), (3, [False]))
-        self.assertIn("Success!", self.type("1"))
+        self.assertIn("Logged in as ann.", self.type("1"))
 
     def test_the_end_of_the_input(self) -> None:
         self.type(None)

@@ -211,7 +211,7 @@ class ViewTests(SynchronousTestCase):
         view.page(-2)
         before = self.shown(view)[-1]
         rows = self.shown(view, columns=5)
-        self.assertEqual(rows[-3:], ["numbe", f"r {before[7:]}"[:5], before[-1:]][-3:])
+        self.assertEqual(rows[-3:], ["numbe", "r", before[7:]])
         self.assertEqual(len(rows), 10)
         self.assertEqual(self.shown(view, height=4)[-1], before)
 
@@ -233,10 +233,10 @@ class ViewTests(SynchronousTestCase):
 
 class WrappedTests(SynchronousTestCase):
     def rows(self, line: Fragments, columns: int) -> list[str]:
-        return [text(row) for row in wrapped(line, columns)]
+        return [text(row) for row in wrapped(line, columns, cut=True)]
 
     def test_styles_go_along(self) -> None:
-        rows = wrapped([("bold", "abc"), ("", "defg")], 5)
+        rows = wrapped([("bold", "abc"), ("", "defg")], 5, cut=True)
         self.assertEqual([[*row] for row in rows], [[("bold", "abc"), ("", "de")], [("", "fg")]])
 
     def test_wide_ones_are_not_cut(self) -> None:

@@ -110,7 +110,7 @@ class ScreenfulTests(ReadingCase):
         self.send("bob", "ann", "hello")
         self.network.advance(1.0)
         self.assertEqual(self.typist.printed, [])
-        self.assertEqual(self.type(More.LEAVE), ["<<<bob->ann: hello>>>"])
+        self.assertEqual(self.type(More.LEAVE), ["bob  hello"])
 
     def test_lines_behind_it_wait_meanwhile(self) -> None:
         self.type("receive-post\nping\nreceive-post")
@@ -159,7 +159,7 @@ class PagerTests(ReadingCase):
         self.reading.callback(None)
         self.network.advance(0.1)
         self.assertFalse(self.typist.is_lent)
-        self.assertEqual(self.typist.printed, ["<<<bob->ann: hello>>>"])
+        self.assertEqual(self.typist.printed, ["bob  hello"])
         self.assertEqual(self.typist.asked, "line")
 
     def test_short_lists_are_none(self) -> None:
@@ -202,7 +202,7 @@ class BackTests(ReadingCase):
         return ["".join(fragment[1] for fragment in row) for row in rows]
 
     def numbers(self, *numbers: int) -> list[str]:
-        return [f"<<<bob->ann: number {number}.>>>" for number in numbers]
+        return [f"bob  number {number}." for number in numbers]
 
     def test_in_a_talk(self) -> None:
         self.type("talk bob")
@@ -224,7 +224,7 @@ class BackTests(ReadingCase):
         self.assertEqual(self.back()[-1:], self.numbers(115))
         self.typist.view.search("number 2.", older=True)
         self.network.flush()
-        self.assertIn("<<<bob->ann: number 2.>>>", self.rows())
+        self.assertIn("bob  number 2.", self.rows())
 
     def test_messages_wait_meanwhile(self) -> None:
         self.type("talk bob")
@@ -233,7 +233,7 @@ class BackTests(ReadingCase):
         self.send("bob", "ann", "hello")
         self.network.advance(1.0)
         self.assertEqual(self.typist.printed, [])
-        self.assertEqual(self.type(None), ["<<<bob->ann: hello>>>"])
+        self.assertEqual(self.type(None), ["bob  hello"])
 
     def test_there_is_nothing(self) -> None:
         self.face.look_back()
@@ -278,7 +278,7 @@ class BackTests(ReadingCase):
         self.answer("history", failure("unavailable"))
         self.face.look_back()
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], "Service unavailable, try again")
+        self.assertEqual(self.typist.printed[-1], "The service cannot answer now. Try again.")
         self.assertEqual(self.typist.asked, "line")
 
 

@@ -80,30 +80,34 @@ class LooksTests(SynchronousTestCase):
 
     def test_messages(self) -> None:
         direct = ChatMessage(1, "bob", "hi\x1b[2J", to="ann")
-        for several in (False, True):
-            shown = text(self.looks.message("ann", direct, several))
-            self.assertEqual(shown, "<<<bob->ann: hi\\x1b[2J>>>")
+        shown = "bob  hi\\x1b[2J"
+        self.assertEqual(text(self.looks.message("ann", direct, False)), shown)
+        self.assertEqual(
+            text(self.looks.message("ann", direct, True)), shown.replace("bob", "bob → ann")
+        )
         group = ChatMessage(2, "b\u202eb", "e4", group="ch\x07ess")
-        shown = "<<<b\\u202eb->GROUP<ch\\x07ess>: e4>>>"
+        shown = "#ch\\x07ess b\\u202eb  e4"
         self.assertEqual(text(self.looks.message("ann", group, False)), shown)
-        self.assertEqual(text(self.looks.message("ann", group, True)), f"{shown} to ann")
+        self.assertEqual(
+            text(self.looks.message("ann", group, True)), shown.replace("  ", " → ann  ")
+        )
 
     def test_times(self) -> None:
         message = ChatMessage(1, "bob", "hi", to="ann", time=local(2026, 11, 26))
         fragments = self.looks.message("ann", message, False)
-        self.assertEqual(text(fragments), "14:03 <<<bob->ann: hi>>>")
+        self.assertEqual(text(fragments), "14:03 bob  hi")
         self.assertEqual(fragments[0], ("class:time", "14:03 "))
         early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27, 0, 1))
         shown = text(self.looks.message("ann", early, False))
-        self.assertEqual(shown, "── Friday 27 November 2026 ──\n00:01 <<<bob->ann: hi>>>")
+        self.assertEqual(shown, "── Friday 27 November 2026 ──\n00:01 bob  hi")
         self.assertEqual(text(self.looks.message("ann", early, False)), shown.split("\n")[1])
 
     def test_without_times(self) -> None:
         looks = Theme(CommandCatalog(face), lambda: TODAY, shows_times=False)
         early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27))
-        self.assertEqual(text(looks.message("ann", early, False)), "<<<bob->ann: hi>>>")
+        self.assertEqual(text(looks.message("ann", early, False)), "bob  hi")
         self.assertEqual(looks.history("ann")(early)[0], "")
-        self.assertEqual(text(looks.history("ann")(early)[1]), "<<<bob->ann: hi>>>")
+        self.assertEqual(text(looks.history("ann")(early)[1]), "bob  hi")
 
     def test_a_conversation_from_before(self) -> None:
         draw = self.looks.history("ann")
@@ -113,21 +117,21 @@ class LooksTests(SynchronousTestCase):
             [day for day, _ in drawn],
             ["── Tuesday 24 November 2026 ──", "", "── Wednesday 25 November 2026 ──"],
         )
-        self.assertEqual(text(drawn[1][1]), "15:03 <<<bob->ann: hi>>>")
+        self.assertEqual(text(drawn[1][1]), "15:03 bob  hi")
         # What is shown below goes on with the day that it had.
         now = ChatMessage(2, "bob", "hi", to="ann", time=TODAY)
-        self.assertEqual(text(self.looks.message("ann", now, False)), "15:00 <<<bob->ann: hi>>>")
+        self.assertEqual(text(self.looks.message("ann", now, False)), "15:00 bob  hi")
 
     def test_a_sender_has_a_colour(self) -> None:
         message = ChatMessage(1, "bob", "hi", to="ann")
-        self.assertEqual(self.looks.message("ann", message, False)[1], (sender_style("bob"), "bob"))
+        self.assertEqual(self.looks.message("ann", message, False)[0], (sender_style("bob"), "bob"))
         plain = Theme(CommandCatalog(face), lambda: TODAY, senders=False)
-        self.assertEqual(plain.message("ann", message, False)[1], ("bold", "bob"))
+        self.assertEqual(plain.message("ann", message, False)[0], ("bold", "bob"))
 
     def test_who_wants_to_know_sees_it(self) -> None:
         message = ChatMessage(1, "bob", "hi", to="ann")
         fragments = self.looks.message("ann", message, False, highlighted=True)
-        self.assertEqual(fragments[1], (f"{sender_style('bob')} class:highlight", "bob"))
+        self.assertEqual(fragments[0], (f"{sender_style('bob')} class:highlight", "bob"))
 
     def test_replies(self) -> None:
         friends = Reply({"status": 0, "friend": ["bob", "c\x07"]})

@@ -1,0 +1,301 @@
+"""Operators' commands for the board: announcements, posts and groups.
+
+Servers know of it by the database alone, as these commands may know no broker.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from argparse import ArgumentTypeError
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import peewee
+
+from bbs.board import announcements, errors, groups
+from bbs.board.models import LAST_ID, Group, Membership
+from bbs.framework import (
+    Subcommand,
+    User,
+    as_stored,
+    long_read,
+    normalized,
+    read_only,
+    statement,
+)
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from bbs.framework import Operator
+
+GROUPS_AT_ONCE = 100  # groups of a list that one transaction reads
+
+LINE_SEPARATOR = "\u2028"  # between the lines of a text
+
+
+def number(text: str) -> int:
+    """The argparse type of an id."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) <= LAST_ID):
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+# Announcements
+
+
+def _arguments_of_announce(parser: ArgumentParser) -> None:
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="what everybody is told")
+    help = "when it ends: 2h (s, m, h, d or w), or ISO 8601; without it, when it is removed"
+    parser.add_argument("--until", metavar="TIME", help=help)
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--list", action="store_true", help="show the announcements")
+    others.add_argument("--remove", type=number, metavar="N", help="end the announcement N")
+
+
+def _announce(operator: Operator, options: Namespace) -> None:
+    if (options.text is None) == (not options.list and options.remove is None):
+        operator.misuse("give one of TEXT, --list and --remove N")
+    if options.list:
+        _list_announcements(operator)
+    elif options.remove is not None:
+        _remove_announcement(operator, options.remove)
+    else:
+        until = None if options.until is None else operator.moment(options.until)
+        _add_announcement(operator, options.text, until)
+
+
+def _add_announcement(operator: Operator, text: str, until: float | None) -> None:
+    text = _checked(operator, text)
+    try:
+        number = operator.act("announce", text, announcements.add, text, operator.now, until)
+    except announcements.TooMany:
+        operator.fail(
+            f"there are {announcements.MOST} announcements already: remove one with --remove N"
+        )
+    ends = "until it is removed" if until is None else f"until {operator.time(until)}"
+    members = {"announcement": number, "text": text, "time": operator.now, "until": until}
+    operator.say(f"announced, as number {number}, {ends}", members)
+
+
+def _checked(operator: Operator, text: str) -> str:
+    """The text of an announcement as it is stored."""
+    text = LINE_SEPARATOR.join(text.strip().splitlines())
+    most = announcements.MOST_TEXT
+    if not text:
+        operator.fail("an announcement needs a text")
+    if len(text) > most:
+        operator.fail(f"the text has {len(text):,} characters: at most {most:,} are allowed")
+    if any(unicodedata.category(each) == "Cc" for each in text):
+        operator.fail("the text has control characters")
+    return text
+
+
+def _list_announcements(operator: Operator) -> None:
+    found = operator.call(announcements.listed, operator.now)
+    row = "{:>4}  {:27}{:27}{}".format
+    lines = [row("N", "SINCE", "UNTIL", "TEXT")]
+    for each in found:
+        times = operator.time(each.time), operator.time(each.until)
+        lines.append(row(each.number, *times, each.text.replace(LINE_SEPARATOR, " ")))
+    operator.say_all(lines, ({**each.entry, "until": each.until} for each in found))
+
+
+def _remove_announcement(operator: Operator, number: int) -> None:
+    try:
+        operator.act("announce-remove", f"{number}", announcements.remove, number)
+    except announcements.NoSuchAnnouncement:
+        operator.fail(f"there is no announcement {number}: --list shows them")
+    operator.say(f"announcement {number} is removed", {"announcement": number, "done": "remove"})
+
+
+# Groups
+
+
+class GroupFigures(NamedTuple):
+    """A group, for operators; `owner` is a name, or None if nobody owns it."""
+
+    name: str
+    topic: str | None
+    owner: str | None
+    private: bool
+    members: int
+    posts: int
+
+    @classmethod
+    def read(
+        cls, name: str, topic: str | None, owner: str | None, private: bool, *counts: int
+    ) -> GroupFigures:
+        """Read a row of `_figures` behind its id."""
+        return cls(name, topic, owner, groups.is_private(private, owner), *counts)
+
+
+@long_read
+def groups_behind(last: int) -> list[tuple[int, GroupFigures]]:
+    """`GROUPS_AT_ONCE` groups behind the id `last`, the oldest first, each behind its id."""
+    return [(id, GroupFigures.read(*row)) for id, *row in _groups(last, GROUPS_AT_ONCE)]
+
+
+@read_only
+def find_group(name: str) -> tuple[int, GroupFigures] | None:
+    """The group `name`, behind its id; None if there is none."""
+    form = as_stored(name, Group.name)
+    # The name is compared again: MySQL ignores trailing blanks.
+    found = [(id, GroupFigures.read(*row)) for id, *row in _named(form) if row[0] == form]
+    return found[0] if found else None
+
+
+def _list_groups(operator: Operator, options: Namespace) -> None:
+    row = "{:>8}{:>8}  {:9}{:27}{}".format
+    found = _all_groups(operator)
+    lines = (
+        row(
+            each.members,
+            each.posts,
+            "private" if each.private else "open",
+            each.owner or "-",
+            each.name,
+        )
+        for each in found
+    )
+    header = row("MEMBERS", "POSTS", "STATE", "OWNER", "NAME")
+    operator.say_all(chain([header], lines), (each._asdict() for each in found))
+
+
+def _all_groups(operator: Operator) -> Iterator[GroupFigures]:
+    """All groups, which may be many, in parts."""
+    last = 0
+    while found := operator.call(groups_behind, last):
+        last = found[-1][0]
+        yield from (each for _, each in found)
+
+
+def _name_of_group(parser: ArgumentParser) -> None:
+    parser.add_argument("group", metavar="NAME", help="the group's name")
+
+
+def _show_group(operator: Operator, options: Namespace) -> None:
+    _, found = _group(operator, options.group)
+    figures = found._asdict()
+    lines = {**figures, "private": "yes" if found.private else "no"}
+    operator.say("\n".join(f"{name:9}{_or_dash(value)}" for name, value in lines.items()), figures)
+
+
+def _or_dash(value: object) -> object:
+    return "-" if value is None else value
+
+
+def _names_of_rename(parser: ArgumentParser) -> None:
+    _name_of_group(parser)
+    parser.add_argument("new", metavar="NEW", help="its new name")
+
+
+def _rename_group(operator: Operator, options: Namespace) -> None:
+    id, found = _group(operator, options.group)
+    name = operator.act("group-rename", found.name, rename_group, id, options.new)
+    operator.say(f"{found.name} is called {name} now", {"name": name, "before": found.name})
+
+
+def rename_group(group: int, name: str) -> str:
+    """Give a group another name, which is returned as it is stored. Messages of before keep the
+    name that they were sent to.
+
+    :raises InvalidGroup: no group can have this name.
+    :raises GroupExists: another group has it.
+    """
+    form, *others = groups.forms_of(name)
+    for each in (form, *others):
+        if any(id != group for id, *_ in _named(each)):
+            raise errors.GroupExists(name)
+    _rename(group, form)
+    return form
+
+
+def _arguments_of_remove(parser: ArgumentParser) -> None:
+    _name_of_group(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _remove_group(operator: Operator, options: Namespace) -> None:
+    id, found = _group(operator, options.group)
+    if not options.yes:
+        question = f"Type {found.name} again to remove the group and its posts: "
+        if normalized(operator.ask(question, "removes")) != normalized(found.name):
+            operator.fail("not the same: nothing is removed")
+    done = operator.act("group-remove", found.name, groups.remove, id)
+    while not done:
+        done = operator.call(groups.remove, id)
+    operator.say(f"{found.name} is removed", {"name": found.name, "done": "remove"})
+
+
+def _arguments_of_give(parser: ArgumentParser) -> None:
+    _name_of_group(parser)
+    parser.add_argument("member", metavar="MEMBER", help="who owns it from now on")
+
+
+def _give_group(operator: Operator, options: Namespace) -> None:
+    id, found = _group(operator, options.group)
+    member = operator.act("group-give", found.name, give_group, id, found.name, options.member)
+    operator.say(f"{member} owns {found.name} now", {"name": found.name, "owner": member})
+
+
+def give_group(group: int, group_name: str, name: str) -> str:
+    """Make the member `name` the owner of a group; returns the name as it is stored.
+
+    :raises NoSuchUser: nobody has this name.
+    :raises IsNotMember: that is not a member.
+    """
+    form = as_stored(name)
+    found = [id for id, stored in _person(form) if stored == form]
+    if not found:
+        raise errors.NoSuchUser(name)
+    if not groups.give(group, found[0]):
+        raise errors.IsNotMember(name, group_name)
+    return form
+
+
+def _group(operator: Operator, name: str) -> tuple[int, GroupFigures]:
+    found = operator.call(find_group, name)
+    return found or operator.fail(f'there is no group "{name}"')
+
+
+SUBCOMMANDS: Mapping[str, Subcommand] = {
+    "announce": Subcommand("tell everybody something", _announce, _arguments_of_announce),
+    "group list": Subcommand("the groups, and how large they are", _list_groups),
+    "group show": Subcommand("the figures of one group", _show_group, _name_of_group),
+    "group rename": Subcommand("give a group another name", _rename_group, _names_of_rename),
+    "group give": Subcommand("make a member the owner", _give_group, _arguments_of_give),
+    "group remove": Subcommand("remove a group and its posts", _remove_group, _arguments_of_remove),
+}
+
+
+# Statements
+
+
+def _figures() -> Any:
+    members = Membership.select(peewee.fn.COUNT(Membership.id)).where(Membership.group == Group.id)
+    columns = (Group.id, Group.name, Group.topic, User.name, Group.private, members, Group.posts)
+    return Group.select(*columns).left_outer_join(User, on=(Group.creator == User.id))
+
+
+@statement
+def _groups(last: int, limit: int) -> peewee.Select:
+    found: peewee.Select = _figures().where(Group.id > last).order_by(Group.id).limit(limit)
+    return found
+
+
+@statement
+def _named(name: str) -> peewee.Select:
+    found: peewee.Select = _figures().where(Group.name == name)
+    return found
+
+
+@statement
+def _rename(group: int, name: str) -> peewee.Update:
+    return Group.update(name=name).where(Group.id == group)
+
+
+@statement
+def _person(name: str) -> peewee.Select:
+    return User.select(User.id, User.name).where(User.name == name)

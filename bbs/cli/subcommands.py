@@ -1,0 +1,183 @@
+"""The subcommands that a service adds to its command line (`bbs.commands.service.Subcommand`)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NoReturn, ParamSpec, TypeVar
+
+import peewee
+
+from bbs.cli import Program, duration
+from bbs.cli.offline import (
+    NotCarriedOut,
+    ask_line,
+    carry_out,
+    configuration,
+    connected,
+    get_operator,
+    local_time,
+    record,
+)
+from bbs.commands.service import Service
+from bbs.config import ConfigError, Configuration
+from bbs.core.errors import Refusal
+from bbs.rules import fleet_admin
+from bbs.rules.fleet_admin import By
+from bbs.storage.engines import DatabaseRefused
+from bbs.storage.migrations import upgrade
+from bbs.ui.output import visible
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOST_DETAIL = 250  # Characters of a deed that are kept.
+
+
+@dataclass(frozen=True, repr=False)  # The configuration has secrets.
+class Operator:
+    """The operator who runs a subcommand, with the service's database, as `Subcommand.run` gets
+    them. A `Refusal` of a rule becomes one line on standard error, as `fail` does."""
+
+    _config: Configuration
+    _options: argparse.Namespace
+    _parser: argparse.ArgumentParser
+    _database: peewee.Database
+    _by: By
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self._by.now
+
+    def call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Call a rule in a transaction."""
+        return carry_out(self._database, rule, *arguments, **keywords)
+
+    def act(
+        self, what: str, name: str, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
+    ) -> T:
+        """Call a rule in a transaction that also records that the operator did this.
+
+        :param what: the act, in a word of at most 20 characters, as the security log has it.
+        :param name: what it was done to.
+        """
+
+        def recorded() -> T:
+            result = rule(*arguments, **keywords)
+            fleet_admin.record(self._by, what, detail=name[:MOST_DETAIL])
+            return result
+
+        result = carry_out(self._database, recorded)
+        record(self._config, self._options.data, self._by, what, name)
+        return result
+
+    def ask(self, question: str, done: str) -> str:
+        """Ask the operator at the terminal for a line; `done` says what an option `--yes` does
+        without asking. Fails without a terminal."""
+        return ask_line(visible(question), done)
+
+    def say(self, words: str, members: Mapping[str, object]) -> None:
+        """Print the result: lines of `words`, or with `--json` the members."""
+        lines = map(visible, words.split("\n"))
+        print(json.dumps(members) if self._options.json else "\n".join(lines))
+
+    def say_all(self, lines: Iterable[str], entries: Iterable[Mapping[str, object]]) -> None:
+        """Print a list, entry by entry: its `lines`, or with `--json` the `entries`."""
+        if not self._options.json:
+            for line in lines:
+                print(visible(line))
+            return
+        separator = "["
+        for entry in entries:
+            print(f"{separator}{json.dumps(entry)}", end="")
+            separator = ",\n "
+        print("]" if separator != "[" else "[]")
+
+    def misuse(self, reason: str) -> NoReturn:
+        """End the subcommand as one with wrong arguments."""
+        self._parser.error(reason)
+
+    def fail(self, reason: str) -> NoReturn:
+        """End the subcommand with a reason, in one line: nothing is done."""
+        raise NotCarriedOut(reason)
+
+    def moment(self, text: str) -> float:
+        """Read a time to come, as ISO 8601 (in this machine's time zone, if it names none) or as a
+        length from now on, such as `2h`. Returns seconds since the epoch; wrong usage if it is
+        neither, or over."""
+        try:
+            moment = self.now + duration(text)
+        except argparse.ArgumentTypeError:
+            try:
+                moment = datetime.fromisoformat(text).astimezone().timestamp()
+            except (ValueError, OverflowError, OSError):
+                self.misuse(
+                    f"{text!r} is not a time: write 2h (s, m, h, d or w), or 2026-11-26T14:03"
+                )
+        if moment <= self.now:
+            self.misuse(f"{text} is over")
+        return moment
+
+    @staticmethod
+    def time(seconds: float | None) -> str:
+        """A time in ISO 8601, in this machine's time zone; `-` for None."""
+        return local_time(seconds)
+
+
+def names(service: Service) -> Sequence[str]:
+    """The first words of the service's subcommands."""
+    return [*dict.fromkeys(name.split(" ")[0] for name in service.subcommands)]
+
+
+def run(part: str, arguments: Sequence[str], program: Program) -> int:
+    """Run the subcommand of the service that `part`, its first word, and `arguments` say; returns
+    the exit code."""
+    parser, parsers = _parsers(part, program)
+    options = parser.parse_args(arguments)
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        parser.error("not UTF-8")
+    name = part if options.action is None else f"{part} {options.action}"
+    subcommand = program.service().subcommands[name]
+    try:
+        config = configuration(options.config, options.data, program.name)
+        with connected(config.database.url) as database:
+            upgrade(database, program.service().schema)
+            by = get_operator(f"{program.name} {part}")
+            subcommand.run(Operator(config, options, parsers[name], database, by), options)
+    except Refusal as error:
+        return program.fail(part, error.message)
+    except (ConfigError, DatabaseRefused, NotCarriedOut) as error:
+        return program.fail(part, error)
+    return 0
+
+
+def _parsers(
+    part: str, program: Program
+) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of a part, and that of each subcommand in it."""
+    found = program.service().subcommands
+    if part in found:
+        parser = program.parser(part, found[part].help)
+        parser.set_defaults(action=None)
+        parsers = {part: parser}
+    else:
+        parser = program.parser(part, None)
+        actions = parser.add_subparsers(dest="action", required=True)
+        parsers = {
+            name: actions.add_parser(name.split(" ")[1], help=each.help, description=each.help)
+            for name, each in found.items()
+            if name.startswith(f"{part} ")
+        }
+    for name, each in parsers.items():
+        found[name].arguments(each)
+        program.add_database(each)
+        each.add_argument("--json", action="store_true", help="for programs")
+        if each is not parser:
+            program.add_version(each)
+    return parser, parsers

@@ -1,0 +1,152 @@
+"""What people read in place of a reply's message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import bbs.board.service
+import bbs.daemons.composition
+from bbs.board.client import face
+from bbs.board.client.face import LEGACY
+from bbs.client import Refused, Unreachable
+from bbs.client.errors import Lost
+from bbs.client.replies import ServiceReply
+from bbs.client.request import FRAMEWORK, ClientRequest, command_infos
+from bbs.core.errors import Refusal
+from bbs.framework import Presentation
+from bbs.ui.wording import DONE, FAILURES, failure_text, problem_words, reply_words
+from tests.paths import CHECKOUT
+
+COMMANDS = {**FRAMEWORK, **command_infos(*LEGACY.first, *LEGACY.later)}
+
+
+def asked(line: str) -> ClientRequest:
+    return ClientRequest.parse(line, COMMANDS)
+
+
+def refused(code: str, message: str = "No") -> ServiceReply:
+    return ServiceReply({"status": 1, "message": message, "code": code})
+
+
+def succeeded(**members: object) -> ServiceReply:
+    return ServiceReply({"status": 0, "message": "Success!", **members})
+
+
+def refusals(base: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
+    for each in base.__subclasses__():
+        if each.__module__.startswith("bbs.") and "testing" not in each.__module__:
+            yield each
+        yield from refusals(each)
+
+
+class Tables(SynchronousTestCase):
+    def test_every_code_has_words(self) -> None:
+        codes = {each.code for each in refusals()} - {"", "wrong-usage"}
+        self.assertIn("not-logged-in", codes)
+        self.assertIn("not-friends", codes)
+        for code in codes | {"internal-error"}:
+            self.assertTrue(face.failures.get(code) or FAILURES.get(code), f"no words for {code}")
+
+    def test_every_documented_code_has_words(self) -> None:
+        page = (CHECKOUT / "docs/client-authors.md").read_text()
+        section = page.split("## When the answer is no")[1].split("\n## ")[0]
+        codes = {
+            code
+            for line in section.splitlines()
+            if line.startswith("- ")
+            for code in re.findall(r"`([a-z]+(?:-[a-z0-9]+)+|moved|stopping|unavailable)`", line)
+        } - {"wrong-usage"}
+        self.assertGreater(len(codes), 40)
+        words = {key.rpartition(" ")[2] for key in (*face.failures, *FAILURES)}
+        commands = {each.name for each in bbs.board.service.commands} | {*FRAMEWORK}
+        self.assertEqual(codes - commands - words, set())
+
+    def test_every_command_that_only_succeeds_says_what_happened(self) -> None:
+        lists = {name for each in face.choices for name in each.lists}
+        for command in bbs.board.service.commands:
+            is_list = command.name in lists or not command.listed
+            if not is_list and command.name not in ("history", "receive-post", "list-member"):
+                self.assertIn(command.name, face.done)
+
+    def test_nothing_of_the_wire(self) -> None:
+        for words in (*face.done.values(), *face.failures.values(), *DONE.values()):
+            self.assertNotRegex(words, r"Success!|<<<|\bhe\b|\bshe\b|<user>")
+
+
+class Words(SynchronousTestCase):
+    def assert_words(self, line: str, reply: ServiceReply, words: str) -> None:
+        self.assertEqual(reply_words(face, asked(line), reply), words)
+
+    def test_a_success_says_what_happened(self) -> None:
+        self.assert_words(
+            "invite ann bob", succeeded(), "Invited bob. You can talk once bob accepts."
+        )
+        self.assert_words("post ann hello all", succeeded(), "Posted to all your friends.")
+        self.assert_words("login ann pw", succeeded(token="t"), "Logged in as ann.")
+        self.assert_words("logout ann", succeeded(), "ann is logged out.")
+
+    def test_a_failure_by_its_code(self) -> None:
+        gone = refused("no-such-user", "No such user exist")
+        for line, words in (
+            ("invite ann bobb", "There is no user called bobb"),
+            ("send ann bobb hello there", "There is no user called bobb"),
+            ("history ann bobb", "You have no friend or group called bobb"),
+        ):
+            self.assert_words(line, gone, words)
+        self.assert_words("register ann pw", refused("already-used"), "The name ann is taken")
+        wrong = refused("wrong-credentials")
+        self.assert_words("login ann pw", wrong, "Wrong name or password")
+        self.assert_words("change-password ann a b", wrong, "The old password is wrong")
+
+    def test_what_only_the_servers_text_has(self) -> None:
+        later = refused("too-many-attempts", "Too many attempts, try again in 12 s")
+        self.assert_words("login ann pw", later, "Too many attempts. Try again in 12 s.")
+        failed = refused("internal-error", "Internal error a1b2")
+        said = "The server failed. Tell its operators the reference a1b2."
+        self.assert_words("ping", failed, said)
+
+    def test_an_unknown_code_shows_the_servers_text(self) -> None:
+        self.assert_words("invite ann bob", refused("in-no-mood", "Not today"), "")
+        self.assertEqual(failure_text(face, asked("ping"), refused("x", "Not\x07")), "Not\\x07")
+
+    def test_words_that_lack_an_argument_are_not_used(self) -> None:
+        self.assert_words("post", refused("no-such-user"), "")
+        self.assert_words("xyzzy ann", refused("no-such-user"), "")
+
+    def test_lists_are_shown(self) -> None:
+        self.assert_words("list-friend ann", ServiceReply({"status": 0, "friend": []}), "")
+
+    def test_names_do_not_act_on_the_terminal(self) -> None:
+        reply = refused("no-such-user")
+        self.assert_words("invite ann b\x1bb", reply, "There is no user called b\\x1bb")
+
+    def test_a_services_own_come_first(self) -> None:
+        own = Presentation(
+            done={"ping": "Pinged {seats} of {user}", "login": "In."},
+            failures={"ping busy": "Busy: {where.room}", "busy": "Wait"},
+        )
+        self.assertEqual(reply_words(own, asked("login ann pw"), succeeded()), "In.")
+        busy = ServiceReply({"status": 1, "code": "busy", "where": {"room": 5}})
+        self.assertEqual(reply_words(own, asked("ping"), busy), "Busy: 5")
+        self.assertEqual(reply_words(own, asked("ping"), refused("busy")), "Wait")
+        # Nobody is named, so the first form does not fit.
+        self.assertEqual(reply_words(own, asked("ping"), succeeded(seats=2)), "")
+
+    def test_a_command_of_a_service_is_not_the_frameworks(self) -> None:
+        self.assertEqual(
+            reply_words(Presentation(), ClientRequest.parse("login me", {}), succeeded()), ""
+        )
+
+    def test_within_a_sentence(self) -> None:
+        said = failure_text(face, asked("send ann bob hi"), refused("inbox-full"))
+        self.assertEqual(said, "The inbox of bob is full. Try again later")
+
+    def test_problems(self) -> None:
+        self.assertEqual(problem_words(Unreachable("no way")), "no way")
+        full = Refused(refused("too-many-connections", "Too many connections"))
+        self.assertEqual(problem_words(full), FAILURES["too-many-connections"])
+        self.assertEqual(problem_words(Refused(refused("already-used", "x is"))), "x is")
+        self.assertIn("not known", problem_words(Lost("cut")))

@@ -456,6 +456,11 @@ class Owners(PeopleCase):
         entry = "chess (joined, members 2, owner ann)  \\x1b[31mred"
         self.assertEqual(self.type("groups"), [entry])
 
+    def test_somebody_who_does_not_exist(self) -> None:
+        for command in ("invite-group", "kick", "give-group"):
+            said = self.type(f"{command} chess eve")
+            self.assertEqual(said, ["There is no user called eve"])
+
     def test_members_and_groups_are_learned(self) -> None:
         self.type("list-member chess")
         self.assertEqual(self.completions("kick chess "), ["ann", "bob"])

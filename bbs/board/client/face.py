@@ -163,6 +163,10 @@ FAILURES = {
     "topic-too-long": "A topic has at most 200 characters",
     "is-member": "{id} is a member of {group} already",
     "is-not-member": "{id} is not a member of {group}",
+    **{
+        f"{command} no-such-user": "There is no user called {id}"
+        for command in ("invite-group", "kick", "give-group")
+    },
     "invite-group takes-nothing": "{id} does not accept invitations from you",
     "invite-group you-have-blocked": "You have blocked {id}. Try: unblock {id}",
     "invite-group already-invited": "You have invited {id} already",

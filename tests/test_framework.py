@@ -281,6 +281,7 @@ class TheBoard(SynchronousTestCase):
             {each["usage"].split()[0] for each in offers if each["harmless"]},
             {"list-invite", "list-friend", "receive-post", "list-group", "list-joined"}
             | {"list-block", "list-member", "groups", "history", "who"}
+            | {"new", "my-posts", "thread"}
             | {"login", "locate", "listen", "help", "ping", "quit", "events"},
         )
 

@@ -183,3 +183,11 @@ class AlreadyOwner(Refusal):
 class HasTooManyGroups(Refusal):
     text = "{} has too many groups"  # They count with those that the other has made.
     limit = True
+
+
+class NoSuchPost(Refusal):
+    text = "No such post"  # Or the caller may not read it.
+
+
+class NotYourPost(Refusal):
+    text = "Not your post"

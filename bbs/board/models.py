@@ -184,11 +184,12 @@ class RemovedPost(Table):
 
 
 class ThreadReader(Table):
-    """`user` began the thread of a feed, or replied in it, and has read it up to the reply with the
-    id `read`."""
+    """`user` began the thread in the feed of `owner`, or replied in it, and has read it up to the
+    reply with the id `read`."""
 
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
     thread = peewee.BigIntegerField()
+    owner = peewee.BigIntegerField()
     read = _count()
 
     class Meta:

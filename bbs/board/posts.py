@@ -13,6 +13,7 @@ import peewee
 from bbs.board.models import (
     LENGTHS,
     Contribution,
+    Group,
     Inbox,
     PostRow,
     Relationship,
@@ -83,15 +84,16 @@ SHORT = 200  # characters of a text that an event has
 @dataclass(frozen=True)
 class Published:
     """A stored post with its `number`, and the event for those who are told: on channels, each with
-    whether all who hear it have their places on the writer's server."""
+    whether all who hear it have their places on the writer's server; and how many people hear."""
 
     number: int
     event: Mapping[str, object]
     told: Sequence[tuple[str, bool]]
+    readers: int
 
     def price(self) -> int:
         """What telling it costs, in deliveries."""
-        return max(1, len(self.told))
+        return max(1, self.readers)
 
 
 class NewPost(NamedTuple):
@@ -114,6 +116,11 @@ def kept(query: peewee.ModelSelect[User]) -> peewee.Select:
 def check(caller: Caller, text: str) -> NewPost:
     """Make a post of what a rule that asks for `kept` is called with."""
     [(count, size)] = kept(caller)
+    return new_post(caller, text, count, size)
+
+
+def new_post(caller: Caller, text: str, count: int, size: int) -> NewPost:
+    """Make a post of somebody who has `count` posts of `size` bytes."""
     quotas, own = caller.quotas, len(text.encode())
     is_near = count + NEAR >= quotas.posts or size + own + NEAR_BYTES >= quotas.post_bytes
     return NewPost(caller, text, own, is_near)
@@ -126,7 +133,7 @@ def check(caller: Caller, text: str) -> NewPost:
 def post(posts: Sequence[NewPost]) -> list[Published]:
     """Publish texts, each in its author's feed. Beyond the quota, an author's oldest go."""
     authors = sorted({each.writer.id for each in posts})
-    stored = store(posts, looks=[_online_friends.of(padded(authors), Relationship.FRIEND)])
+    stored = store(posts, looks=[online_friends.of(padded(authors), Relationship.FRIEND)])
     [online] = stored.found
     if len(posts) > 1 and len(online) > TOLD_AT_ONCE:
         raise EachAlone()
@@ -137,7 +144,7 @@ def post(posts: Sequence[NewPost]) -> list[Published]:
     for number, each in zip(stored.numbers, posts, strict=True):
         event = {**event_of("post", each.writer, number, each.text), "group": None}
         told = friends.get(each.writer.id, ())
-        published.append(Published(number, event, channels(told, each.writer)))
+        published.append(Published(number, event, channels(told, each.writer), len(told)))
     return published
 
 
@@ -330,21 +337,55 @@ def _search(authors: Sequence[int], low: int, below: int, most: int) -> list[int
     return [number for each in found for (number,) in each]
 
 
-def _texts_of(numbers: Sequence[int], most_bytes: int) -> tuple[list[Row], int]:
-    """The posts of the first of these ids, up to `most_bytes` and a little more; and of how
-    many."""
+def _texts_of(numbers: Sequence[int], most_bytes: int, texts: Any = None) -> tuple[list[Row], int]:
+    """The posts of the first of these ids, up to `most_bytes` and a little more; and of how many.
+    `texts` is the statement that finds them, their texts third."""
+    find = texts or _texts
     found: list[Row] = []
     size, asked, count = 0, 0, FIRST_TEXTS
     while asked < len(numbers) and size <= most_bytes:
         # Some may have been removed meanwhile.
-        some = _texts(padded(numbers[asked : asked + count]))
+        some = find(padded(numbers[asked : asked + count]))
         asked += count
         found += some
-        size += sum(len(text) for _, _, text, _ in some)
+        size += sum(len(row[2]) for row in some)
         # As many as are enough if they are as long as those before.
         enough = (most_bytes - size) * len(found) // (size + 1) + 1
         count = next((length for length in LENGTHS if length >= enough), LENGTHS[-1])
     return found, min(asked, len(numbers))
+
+
+def entries(numbers: Sequence[int], most_bytes: int = Page().bytes) -> list[tuple[int, object]]:
+    """The posts with the first of these ids, up to `most_bytes` and a little more, in the order of
+    `numbers`, each after its id."""
+    found, _ = _texts_of(numbers, most_bytes, _whole)
+    rows = {row[0]: row for row in found}
+    return [(number, _whole_entry(*rows[number])) for number in numbers if number in rows]
+
+
+def part_of(page: Page, numbers: Sequence[int], first: Sequence[tuple[int, object]] = ()) -> Part:
+    """The part of a list of posts that has the posts with these ids, as many as fit, behind `first`
+    ones."""
+    found = entries(numbers, page.bytes)
+    part = page.part("post", [*first, *found])
+    if part.last is None and len(found) < len(numbers):
+        # Their texts are too long, or they are gone.
+        part.last = found[-1][0] if found else None
+    return part
+
+
+def _whole_entry(
+    number: int,
+    author: str,
+    text: str,
+    stored: float | None,
+    replies: int,
+    thread: int | None,
+    group: str | None,
+) -> dict[str, object]:
+    of_group = {} if group is None else {"group": group}
+    entry = {"post": number, "id": author, "message": text, "time": stored, "to": thread}
+    return {**entry, "replies": replies, **of_group}
 
 
 class _Kept(NamedTuple):
@@ -389,6 +430,13 @@ def remove(numbers: Sequence[int]) -> None:
         _drop([_Kept(*row) for row in _kept(padded(some))])
 
 
+def forget_contributions(user: int) -> int:
+    """Remove some of the posts of `user` that are in no feed; returns how many."""
+    some = _elsewhere(user, 0, LENGTHS[-1])
+    _drop([_Kept(*row) for row in some])
+    return len(some)
+
+
 def _drop(posts: Sequence[_Kept]) -> None:
     if not posts:
         return
@@ -403,14 +451,17 @@ def _drop(posts: Sequence[_Kept]) -> None:
     replies = [(each.thread,) for each in posts if each.thread is not None]
     together(
         _count.of(writers, *zip(*(lower[writer] for writer in writers), strict=True)),
-        *(_remove.of(padded(some)) for some in chunks([each.number for each in posts], LENGTHS[-1])),
+        *(
+            _remove.of(padded(some))
+            for some in chunks([each.number for each in posts], LENGTHS[-1])
+        ),
         *([_leave_gap.of_each(gaps)] if gaps else []),
         *([_lower_replies.of_each(replies)] if replies else []),
     )
 
 
 @statement
-def _online_friends(authors: Sequence[int], kind: str) -> peewee.Select:
+def online_friends(authors: Sequence[int], kind: str) -> peewee.Select:
     """The friends of each author who are online: the author, the channel, and the server."""
     friends = Relationship.select(Relationship.user, User.channel, Place.server)
     placed = friends.join(Place, on=(Place.user == Relationship.other))
@@ -519,6 +570,27 @@ def _newest() -> peewee.Select:
 def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee.Select:
     some = PostRow.author.in_(authors) & (PostRow.id >= low) & (PostRow.id < below)
     return PostRow.select(PostRow.id).where(some).limit(limit)
+
+
+@statement
+def _whole(numbers: Sequence[int]) -> peewee.Select:
+    """Posts wherever they are, as `_whole_entry` takes them."""
+    writer = peewee.fn.COALESCE(PostRow.author, Contribution.writer)
+    posts = PostRow.select(
+        PostRow.id,
+        User.name,
+        PostRow.text,
+        PostRow.stored,
+        PostRow.replies,
+        Contribution.thread,
+        Group.name,
+    )
+    return (
+        posts.left_outer_join(Contribution, on=(Contribution.post == PostRow.id))
+        .join(User, on=(User.id == writer))
+        .left_outer_join(Group, on=(Group.id == Contribution.group))
+        .where(PostRow.id.in_(numbers))
+    )
 
 
 @statement

@@ -15,6 +15,8 @@ from bbs.board import (
     operating,
     ownership,
     posts,
+    threads,
+    unread,
     user_stats,
 )
 from bbs.framework import Ask, Command, CommandTable, Counter, Feed, Reply, Role, Service, success
@@ -86,6 +88,19 @@ async def notify(ask: Ask, notification: friends.Notification | None) -> Reply:
     return success()
 
 
+async def publish(ask: Ask, post: posts.Published) -> Reply:
+    """Tell those who may read a post of it, and the writer its number."""
+    await tell_post(ask, post)
+    return success(post=post.number)
+
+
+async def tell_post(ask: Ask, post: posts.Published) -> Reply:
+    """Tell those who may read a post of it."""
+    for channel, here in post.told:
+        await ask.tell(channel, post.event, asked=True, here=here)
+    return success()
+
+
 async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
     """Tell friends who are online of a new status."""
     for channel, here in new.channels:
@@ -95,7 +110,9 @@ async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
 
 def forget_user(user: int) -> int:
     """Remove a part of what somebody leaves who deletes the account; returns how much."""
-    return messages.forget_reader(user) or groups.pass_on_all(user)
+    return (
+        messages.forget_reader(user) or posts.forget_contributions(user) or groups.pass_on_all(user)
+    )
 
 
 commands = CommandTable(
@@ -103,7 +120,7 @@ commands = CommandTable(
     Command("list-invite <user>", Role.APP, rule=friends.invitations),
     Command("accept-invite <user> <id>", Role.APP, notify, rule=friends.accept),
     Command("list-friend <user>", Role.APP, rule=friends.friends),
-    Command("post <user> <message>", Role.APP, rest=True, rule=posts.post),
+    Command("post <user> <message>", Role.APP, tell_post, rest=True, rule=posts.post),
     Command("receive-post <user>", Role.APP, rule=posts.friends_posts),
     Command("send <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.send),
     Command("create-group <user> <group>", Role.APP, hear_group, rule=groups.create),
@@ -128,6 +145,20 @@ commands = CommandTable(
     Command(
         "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friends.set_status
     ),
+    Command("new <user>", Role.APP, rule=unread.summary),
+    Command("posts <user>", Role.APP, rule=unread.of_friends),
+    Command("my-posts <user>", Role.APP, rule=threads.own_posts),
+    Command("thread <user> <post>", Role.APP, rule=threads.thread),
+    Command("reply <user> <post> <message>", Role.APP, publish, rest=True, rule=threads.reply),
+    Command("delete-post <user> <post>", Role.APP, tell_post, rule=threads.delete_post),
+    Command(
+        "post-group <user> <group> <message>",
+        Role.APP,
+        publish,
+        rest=True,
+        rule=threads.post_in_group,
+    ),
+    Command("group-posts <user> <group>", Role.APP, rule=unread.of_group),
     Command("groups <user>", Role.APP, rule=groups.described),
     Command(
         "set-topic <user> <group> [<text>]",
@@ -161,7 +192,7 @@ board = Service(
     ),
     broadcast=announcements.BROADCAST,
     on_register=inboxes.make,
-    on_login=user_stats.on_login,
+    on_login=unread.on_login,
     on_delete=forget_user,
     sweep=friends.forget_told,
     person=user_stats.of_person,

@@ -1,35 +1,30 @@
-"""Threads: replies to posts, the posts of groups, and who has read what.
+"""Threads: posts in groups, replies, and their removal.
 
-A thread begins with a post in somebody's feed or in a group. Each reader has one number for each
-feed (`Relationship.read`), group (`Membership.read`) and thread (`ThreadReader`): what comes behind
-it is unread. Nothing is missed by that, as a transaction that adds to one of these locks the
-writer's inbox, the group or the first post before its post gets an id, so that the ids of each rise
-in the order of commits.
+A thread begins with a post in somebody's feed or in a group. A reply belongs to the thread of the
+post that it answers. Replies to a group's posts are posts of the group themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import announcements, errors, groups, posts, relationships
+from bbs.board import errors, groups, posts, relationships
 from bbs.board.models import (
+    LAST_ID,
     LENGTHS,
     Block,
     Contribution,
     Group,
+    Inbox,
     Membership,
     PostRow,
     Relationship,
     RemovedPost,
     ThreadReader,
-    chunks,
-    padded,
 )
-from bbs.board.posts import Published
-from bbs.board.user_stats import MOST_COUNTED, missed
+from bbs.board.posts import NewPost, Published
 from bbs.framework import (
     Caller,
     Page,
@@ -46,3 +41,340 @@ from bbs.framework import (
     stores_text,
     together,
 )
+
+MOST_FOLLOWED = 1000  # threads that a user takes part in; of more, the oldest is forgotten
+
+MOST_TOLD = 100  # people online who are told of a reply in a feed; the others find it in `posts`
+
+MOST_DIGITS = 18  # of the number of a post
+
+
+class _Post(NamedTuple):
+    """A post that somebody names, and its thread. `first` is the id of the post that began the
+    thread; `owner` is the one in whose feed it is, None in a group."""
+
+    id: int
+    writer: int
+    writer_name: str
+    first: int
+    owner: int | None
+    group: int | None
+    group_name: str | None
+    channel: str | None
+    owner_of_group: int | None
+    membership: int | None
+
+
+@stores_text
+@costs(deliveries=Published.price)
+@asks(posts.kept)
+def reply(caller: Caller, number: str, text: str) -> Published:
+    """Reply to a post, in its thread."""
+    post = posts.check(caller, text)
+    target = _find_readable(caller, number)
+    if _has_blocked(target.writer, caller.id):
+        raise errors.AcceptsNoMessages(target.writer_name)
+    if target.group is not None:
+        name, channel = str(target.group_name), groups.channel_of(str(target.channel))
+        return _publish_in(target.group, name, channel, post, target)
+    stored = posts.store([post], locks=[_count_reply.of(target.first)], in_feed=False)
+    [[added], [own]] = stored.locked, stored.numbers
+    if not added:
+        raise errors.NoSuchPost()
+    assert target.owner is not None  # It is in a feed.
+    _, _, _, readers = together(
+        _add_contribution.of(own, caller.id, None, None, target.first, target.owner),
+        _follow.of(target.owner, target.first, target.owner, 0),
+        _follow.of(caller.id, target.first, target.owner, own),
+        _online_readers.of(target.first, caller.id, Relationship.FRIEND, MOST_TOLD),
+    )
+    for (oldest,) in _oldest_followed(caller.id, MOST_FOLLOWED):
+        _forget_up_to(caller.id, oldest)
+    event = {**posts.event_of("reply", caller, own, text), "to": target.first}
+    told = posts.channels(readers, caller)
+    return Published(own, event, told, len(told))
+
+
+@question
+def _group_and_posts(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
+    """The group `name`, as `groups.named` finds it, and the caller's posts, as `posts.kept`."""
+    found: peewee.Select = (
+        groups.with_group(query, name)
+        .select_extend(Inbox.posts, Inbox.post_bytes)
+        .left_outer_join(Inbox, on=(Inbox.user == User.id))
+    )
+    return found
+
+
+@stores_text
+@costs(deliveries=Published.price)
+@asks(_group_and_posts)
+def post_in_group(caller: Caller, name: str, text: str) -> Published:
+    """Publish a text in a group of the caller's. Beyond the quota, the oldest of the group go, and
+    the oldest of the caller."""
+    form = as_stored(name, Group.name)
+    [(group, random, membership, *counts)] = _group_and_posts(caller, form)
+    if group is None:
+        raise errors.NoSuchTarget()
+    if membership is None:
+        raise errors.NotMember(name)
+    post = posts.new_post(caller, text, *counts)
+    return _publish_in(group, form, groups.channel_of(random), post)
+
+
+def _publish_in(
+    group: int, name: str, channel: str, post: NewPost, target: _Post | None = None
+) -> Published:
+    """Publish in the group with this id; in reply to `target`, if there is one."""
+    caller, first = post.writer, target.first if target else None
+    locks = [_count_post.of(group), _newest_in.of(group)]
+    if first is not None:
+        locks.append(_count_reply.of(first))
+    looks = [groups.find_membership.of(group, caller.id)]
+    stored = posts.store([post], locks=locks, looks=looks, in_feed=False)
+    [[own], [membership]] = stored.numbers, stored.found
+    _, newest, *replies = stored.locked
+    # Somebody else may have removed the group, the member or the post meanwhile.
+    if not newest:
+        raise errors.NoSuchTarget()
+    if not membership:
+        raise errors.NotMember(name)
+    if replies and not replies[0]:
+        raise errors.NoSuchPost()
+    [(number,)] = newest
+    _, _, outdated, [(members,)] = together(
+        _add_contribution.of(own, caller.id, group, number, first, None),
+        _read_own.of(group, caller.id, number - 1, number),
+        _up_to.of(group, number - caller.quotas.posts),
+        groups.count_members.of(group),
+    )
+    posts.remove([post for (post,) in outdated])
+    _forget_removed(group, number - caller.quotas.posts)
+    kind, more = ("reply", {"to": first}) if target else ("post", {})
+    event = {**posts.event_of(kind, caller, own, post.text), **more, "group": name}
+    return Published(own, event, [(channel, False)], members)
+
+
+def delete_post(caller: Caller, number: str) -> posts.Published:
+    """Remove a post of the caller's, or one in a group that the caller owns. Its replies stay."""
+    post = _find_readable(caller, number)
+    if caller.id not in (post.writer, post.owner_of_group):
+        raise errors.NotYourPost()
+    posts.remove([post.id])
+    event: dict[str, object] = {"event": "deleted", "post": post.id, "time": caller.now}
+    if post.group is not None:
+        [(members,)] = groups.count_members(post.group)
+        event |= {"group": post.group_name}
+        return Published(post.id, event, [(groups.channel_of(str(post.channel)), False)], members)
+    found = (
+        posts.online_friends([post.writer], Relationship.FRIEND)
+        if post.owner == post.writer
+        else _online_readers(post.first, caller.id, Relationship.FRIEND, MOST_TOLD)
+    )
+    told = posts.channels([(channel, server) for *_, channel, server in found], caller)
+    return Published(post.id, event, told, len(told))
+
+
+@paged
+@costs(commands=Part.price)
+@read_only
+def thread(caller: Caller, page: Page, number: str) -> Part:
+    """The thread of a post: the post that began it and its replies, oldest first."""
+    post = _find_readable(caller, number, of_thread=True)
+    first: list[Any] = []
+    if page.last is None:
+        first = posts.entries([post.first]) or [(post.first, {"post": post.first, "deleted": True})]
+    replies = [each for (each,) in _replies(post.first, page.last or 0, page.limit)]
+    return posts.part_of(page, replies, first)
+
+
+@paged
+@costs(commands=Part.price)
+@read_only
+def own_posts(caller: Caller, page: Page) -> Part:
+    """The caller's own posts, latest first."""
+    below = page.last or LAST_ID
+    found = together(
+        _in_own_feed.of(caller.id, below, page.limit),
+        _contributed.of(caller.id, below, page.limit),
+    )
+    latest = sorted((number for rows in found for (number,) in rows), reverse=True)
+    return posts.part_of(page, latest[: page.limit])
+
+
+def _find_readable(caller: Caller, number: str, of_thread: bool = False) -> _Post:
+    """Find a post that the caller may read: one's own, a friend's, or one in a thread of a friend's
+    or in a group of one's own. With `of_thread`, a reply stands for a first post that is gone.
+
+    :raises NoSuchPost: there is none.
+    """
+    wanted = int(number) if number.isascii() and number.isdigit() else 0
+    if not wanted or len(number) > MOST_DIGITS:
+        raise errors.NoSuchPost()
+    found = _find(wanted, caller.id) or (_find_reply(wanted, caller.id) if of_thread else ())
+    for row in found:
+        post = _Post(*row)
+        if caller.id == post.writer or post.membership is not None:
+            return post
+        is_friend = (
+            post.group is None
+            and post.owner is not None
+            and (
+                post.owner == caller.id
+                or [*relationships.kind_of(caller.id, post.owner)] == [(Relationship.FRIEND,)]
+            )
+        )
+        if is_friend:
+            return post
+    raise errors.NoSuchPost()
+
+
+# Statements
+
+
+def _columns(user: int) -> Any:
+    """A post as `_Post` has it, with the membership of `user`."""
+    writer = peewee.fn.COALESCE(PostRow.author, Contribution.writer)
+    in_feed = peewee.fn.COALESCE(PostRow.author, Contribution.owner)
+    own = (Membership.group == Group.id) & (Membership.user == user)
+    posts = PostRow.select(
+        PostRow.id,
+        User.id,
+        User.name,
+        peewee.fn.COALESCE(Contribution.thread, PostRow.id),
+        in_feed,
+        Group.id,
+        Group.name,
+        Group.channel,
+        Group.creator,
+        Membership.id,
+    )
+    return (
+        posts.left_outer_join(Contribution, on=(Contribution.post == PostRow.id))
+        .join(User, on=(User.id == writer))
+        .left_outer_join(Group, on=(Group.id == Contribution.group))
+        .left_outer_join(Membership, on=own)
+    )
+
+
+@statement
+def _find(number: int, user: int) -> peewee.Select:
+    found: peewee.Select = _columns(user).where(PostRow.id == number)
+    return found
+
+
+@statement
+def _find_reply(first: int, user: int) -> peewee.Select:
+    """The first reply in a thread."""
+    found = _columns(user).where(Contribution.thread == first)
+    ordered: peewee.Select = found.order_by(Contribution.post).limit(1)
+    return ordered
+
+
+@statement
+def _has_blocked(user: int, other: int) -> peewee.Select:
+    return Block.select(Block.id).where((Block.user == user) & (Block.other == other))
+
+
+@statement
+def _count_reply(first: int) -> peewee.Update:
+    return PostRow.update(replies=PostRow.replies + 1).where(PostRow.id == first)
+
+
+@statement
+def _count_post(group: int) -> peewee.Update:
+    return Group.update(posts=Group.posts + 1).where(Group.id == group)
+
+
+@statement
+def _newest_in(group: int) -> peewee.Select:
+    return Group.select(Group.posts).where(Group.id == group)
+
+
+@statement
+def _add_contribution(
+    post: int,
+    writer: int,
+    group: int | None,
+    number: int | None,
+    thread: int | None,
+    owner: int | None,
+) -> peewee.Insert:
+    return Contribution.insert(
+        post=post, writer=writer, group=group, number=number, thread=thread, owner=owner
+    )
+
+
+@statement
+def _read_own(group: int, user: int, before: int, number: int) -> peewee.Update:
+    """Note that the writer has read this post, if there is no unread one before it."""
+    own = (Membership.group == group) & (Membership.user == user) & (Membership.read == before)
+    return Membership.update(read=number).where(own)
+
+
+@statement
+def _up_to(group: int, number: int) -> peewee.Select:
+    some = (Contribution.group == group) & (Contribution.number <= number)
+    found = Contribution.select(Contribution.post).where(some)
+    return found.order_by(Contribution.number).limit(LENGTHS[-1])
+
+
+@statement
+def _forget_removed(group: int, number: int) -> peewee.Delete:
+    some = (RemovedPost.group == group) & (RemovedPost.number <= number)
+    return RemovedPost.delete().where(some)
+
+
+@statement
+def _follow(user: int, thread: int, owner: int, read: int) -> peewee.Insert:
+    reader = ThreadReader.insert(user=user, thread=thread, owner=owner, read=read)
+    return reader.on_conflict_ignore()
+
+
+@statement
+def _oldest_followed(user: int, before: int) -> peewee.Select:
+    """The latest thread that is one too many."""
+    own = ThreadReader.select(ThreadReader.thread).where(ThreadReader.user == user)
+    return own.order_by(ThreadReader.thread.desc()).limit(1).offset(before)
+
+
+@statement
+def _forget_up_to(user: int, thread: int) -> peewee.Delete:
+    return ThreadReader.delete().where(
+        (ThreadReader.user == user) & (ThreadReader.thread <= thread)
+    )
+
+
+@statement
+def _online_readers(thread: int, but: int, friend: str, limit: int) -> peewee.Select:
+    """The channels and servers of people online who take part in a thread and may read it."""
+    own = (Relationship.user == ThreadReader.user) & (Relationship.other == ThreadReader.owner)
+    may_read = (ThreadReader.user == ThreadReader.owner) | (Relationship.kind == friend)
+    return (
+        ThreadReader.select(User.channel, Place.server)
+        .join(Place, on=(Place.user == ThreadReader.user))
+        .join(User, on=(User.id == ThreadReader.user))
+        .left_outer_join(Relationship, on=own)
+        .where((ThreadReader.thread == thread) & (ThreadReader.user != but) & may_read)
+        .limit(limit)
+    )
+
+
+@statement
+def _replies(first: int, last: int, limit: int) -> peewee.Select:
+    some = (Contribution.thread == first) & (Contribution.post > last)
+    found = Contribution.select(Contribution.post).where(some)
+    return found.order_by(Contribution.post).limit(limit)
+
+
+@statement
+def _in_own_feed(user: int, below: int, limit: int) -> peewee.Select:
+    own = PostRow.select(PostRow.id).where((PostRow.author == user) & (PostRow.id < below))
+    return own.order_by(PostRow.id.desc()).limit(limit)
+
+
+@statement
+def _contributed(user: int, below: int, limit: int) -> peewee.Select:
+    own = (Contribution.writer == user) & (Contribution.post < below)
+    found = Contribution.select(Contribution.post).where(own)
+    return found.order_by(Contribution.post.desc()).limit(limit)

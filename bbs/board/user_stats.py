@@ -16,20 +16,20 @@ from bbs.framework import statement, together
 MOST_COUNTED = 1000  # nobody needs to know the number of more
 
 
-def on_login(user: int, seen: float | None) -> Mapping[str, object]:
-    """`waiting`, a member of the reply to `login`.
+def of_login(user: int, seen: float | None) -> Mapping[str, object]:
+    """What is said of messages and invitations at a login.
 
     The count is of messages that no connection of the user was sent, and of those since the user
     was last there: a connection that was left open elsewhere hides none. `after` is the id behind
     which these messages begin, for `listen`."""
-    asked = [_delivered.of(user), _invitations.of(user, Relationship.INVITED_BY, MOST_COUNTED)]
+    asked = [_delivered.of(user), invitations.of(user, Relationship.INVITED_BY, MOST_COUNTED)]
     if seen is not None:
         asked.append(_first_since.of(seen))
-    delivered, [(invitations,)], *since = together(*asked)
+    delivered, [(invited,)], *since = together(*asked)
     before = [first - 1 for found in since for (first,) in found]
     after: int = min([last for (last,) in delivered] + before, default=0)
     [(messages,)] = _behind(user, after, MOST_COUNTED)
-    return {"waiting": {"invitations": invitations, "messages": messages, "after": after}}
+    return {"invitations": invited, "messages": messages, "after": after}
 
 
 @statement
@@ -38,7 +38,8 @@ def _delivered(user: int) -> peewee.Select:
 
 
 @statement
-def _invitations(user: int, kind: str, most: int) -> peewee.Select:
+def invitations(user: int, kind: str, most: int) -> peewee.Select:
+    """The number of relationships of this kind, `most` at the most."""
     own = (Relationship.user == user) & (Relationship.kind == kind)
     return _count(Relationship, own, most)
 
@@ -49,6 +50,13 @@ def _first_since(seen: float) -> peewee.Select:
     has its own clock: a message more or less is shown twice, and no undelivered one is lost."""
     found = MessageRow.select(MessageRow.id).where(MessageRow.stored >= seen)
     return found.order_by(MessageRow.stored).limit(1)
+
+
+@statement
+def waiting(user: int, most: int) -> peewee.Select:
+    """The number of messages that no connection of the user was sent, `most` at the most."""
+    last = Inbox.select(Inbox.delivered).where(Inbox.user == user)
+    return _count(Delivery, (Delivery.user == user) & (Delivery.message > last), most)
 
 
 @statement

@@ -23,7 +23,16 @@ from bbs.client.replies import ChatMessage, Origin, ServiceEvent, ServiceReply, 
 from bbs.core.addresses import Address
 
 if TYPE_CHECKING:
-    from bbs.board.client import BBSClient, GroupInfo, Missed, Post, Presence, Reply
+    from bbs.board.client import (
+        BBSClient,
+        GroupInfo,
+        Missed,
+        News,
+        Post,
+        Presence,
+        Reply,
+        ThreadPost,
+    )
     from bbs.client import errors
 
     # For type checkers, the reply in an exception is the board's, as it was up to version 0.3.0: an
@@ -51,6 +60,7 @@ __all__ = [
     "Incomplete",
     "Lost",
     "Missed",
+    "News",
     "NoService",
     "NotSecure",
     "NotTrusted",
@@ -62,6 +72,7 @@ __all__ = [
     "ServiceClient",
     "ServiceEvent",
     "ServiceReply",
+    "ThreadPost",
     "TurnedAway",
     "Unreachable",
     "Waiting",

@@ -250,7 +250,17 @@ class _Formatter:
                 pass  # Show it like any other value.
         plain = _Formatter(self.presentation, "", utc)
         for name, value in members.items():
-            yield f"{visible(name)}: {plain._entry(value).text}"
+            if self.people and isinstance(value, dict):
+                yield from self._summary(reply, value)
+            else:
+                yield f"{visible(name)}: {plain._entry(value).text}"
+
+    def _summary(self, reply: ServiceReply, values: Mapping[str, object]) -> Iterator[str]:
+        """The numbers of a reply as notices have them, and what is in the lists beside them."""
+        lists = [each for each in values.values() if isinstance(each, list)]
+        entries = [self._entry(entry).text for each in lists for entry in each]
+        words = notices_line(self.presentation, reply)
+        yield from [*([words] if words else []), *entries] or ["Nothing new"]
 
     def _entry(self, value: object) -> OutputLine:
         if isinstance(value, str):
@@ -387,7 +397,7 @@ def waiting_line(waiting: Waiting) -> str:
 
 
 def notices_line(presentation: Presentation, reply: ServiceReply) -> str:
-    """The notices in a reply to `login`; empty if there are none."""
+    """The notices in a reply; empty if there are none."""
     counts = [(each, read_id(member(reply.members, each.member))) for each in presentation.notices]
     words = "; ".join(_notice(each, count) for each, count in counts if count)
     return marked_for_people(words)

@@ -425,6 +425,16 @@ def ask_everything(service: CountedService) -> None:
     count("post <user> what a nice day")
     count("receive-post <user>", "100 posts of 10 friends")
 
+    count("new <user>", "10 friends without news, 1 group")
+    number = count("posts <user>", "100 posts of 10 friends")["post"][-1]["post"]
+    count("posts <user>", "none")
+    count(f"reply <user> {number} how nice")
+    count(f"thread <user> {number}", "1 reply")
+    own = count("my-posts <user>", "2 posts")["post"][0]["post"]
+    count(f"delete-post <user> {own}", "a reply")
+    count(f"post-group <user> {GROUPS[0]} what a nice day")
+    count(f"group-posts <user> {GROUPS[0]}", "1 post", name=CALLERS[2])
+
     count("create-group <user> chess")
     count("join-group <user> chess", name=other)
     count("list-group <user>")

@@ -58,6 +58,8 @@ class Words(SynchronousTestCase):
             (board.NoSuchGroup("go"), "go does not exist", "no-such-group"),
             (board.AlreadyMember("go"), "Already a member of go", "already-member"),
             (board.NoSuchTarget(), "No such group exist", "no-such-group"),
+            (board.NoSuchPost(), "No such post", "no-such-post"),
+            (board.NotYourPost(), "Not your post", "not-your-post"),
             (board.PrivateGroup("go"), "go is private", "private-group"),
             (board.NotTheOwner("go"), "You do not own go", "not-the-owner"),
             (board.TopicTooLong(9), "A topic has at most 9 characters", "topic-too-long"),

@@ -4,6 +4,25 @@ A client starts without a database library: nothing here imports the board's rul
 """
 
 from bbs.board.client.face import face
-from bbs.board.client.library import BBSClient, GroupInfo, Missed, Post, Presence, Reply
+from bbs.board.client.library import (
+    BBSClient,
+    GroupInfo,
+    Missed,
+    News,
+    Post,
+    Presence,
+    Reply,
+    ThreadPost,
+)
 
-__all__ = ["BBSClient", "GroupInfo", "Missed", "Post", "Presence", "Reply", "face"]
+__all__ = [
+    "BBSClient",
+    "GroupInfo",
+    "Missed",
+    "News",
+    "Post",
+    "Presence",
+    "Reply",
+    "ThreadPost",
+    "face",
+]

@@ -104,6 +104,9 @@ DONE = {
     "block": "Blocked {id}, who can no longer write to you or invite you.",
     "unblock": "Unblocked {id}, who can invite you again.",
     "post": "Posted to all your friends.",
+    "reply": "Replied, as post {post}.",
+    "delete-post": "Post {post} is deleted.",
+    "post-group": "Posted to {group}, as post {post}.",
     "send": "Sent to {friend}.",
     "mail": "Sent to {friend}. It waits if {friend} is not online.",
     "set-status": "Your friends see the new status.",
@@ -165,6 +168,8 @@ FAILURES = {
     "kicks-self": "You cannot remove yourself. Try: leave-group {group}",
     "already-owner": "You own {group} already",
     "has-too-many-groups": "{id} has too many groups already",
+    "no-such-post": "There is no post {} that you can read",
+    "not-your-post": "Post {} is not yours",
 }
 """What people read instead of a failure's message, by its code, or by command and code: `{}` is
 the command's first argument. A new code needs one entry here."""
@@ -224,6 +229,15 @@ GROUP_LINES = tuple(
 )
 """An entry of `groups`: in the first of these that fits, as topic and owner may be null."""
 
+POST_LINES = (
+    Line("{post} {id:text}, in reply to {to}: {message:text}", has=("replies",), time="time"),
+    Line("{post} {id:text}: {message:text} (replies: {replies})", time="time"),
+    Line("{post} was deleted", when={"deleted": True}),
+    Line("{group:text}: {posts} unread"),
+    Line("Announcement: {text:text}", time="time", has=("announcement",)),
+)
+"""Posts with the numbers that one replies to; and what `new` lists."""
+
 face = Presentation(
     done=DONE,
     failures=FAILURES,
@@ -247,6 +261,14 @@ face = Presentation(
         "list-block": "Lists the people whom you have blocked.",
         "post": "Posts something for all your friends.",
         "receive-post": "Shows the latest posts of your friends.",
+        "new": "Says what has come since you last looked.",
+        "posts": "Shows the posts of friends, and the replies, that you have not read.",
+        "my-posts": "Lists your own posts, the latest first.",
+        "thread": "Shows a post with all replies.",
+        "reply": "Replies to a post, by its number.",
+        "delete-post": "Deletes a post of yours, or one in a group that you own.",
+        "post-group": "Posts something for the members of a group, who can read it later.",
+        "group-posts": "Shows the posts of a group that you have not read.",
         "send": "Sends one message to a friend who is online.",
         "mail": "Sends one message to a friend, who gets it at the next login if not online.",
         "history": "Shows the last 50 messages with a friend or in a group.",
@@ -291,6 +313,7 @@ face = Presentation(
         Listing("member", "No members"),
     ),
     lines=(
+        *POST_LINES,
         Line("{id:text}: {message:text}", time="time"),
         *WHO,
         *GROUP_LINES,
@@ -298,6 +321,9 @@ face = Presentation(
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
     events={
         **{name: Line(time="time") for name in ("joined", "left", "topic", "status")},
+        "post": Line("{from:text} posted {post}: {text:text}", time="time"),
+        "reply": Line("{from:text} replied {post}, to {to}: {text:text}", time="time"),
+        "deleted": Line("Post {post} was deleted", time="time"),
         "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
     },
     talks=(
@@ -330,6 +356,10 @@ face = Presentation(
             "{} messages came while you were away",
             most=1000,
         ),
+        Notice("waiting.posts", "{} new post: posts", "{} new posts: posts", most=1000),
+        Notice("new.messages", "{} message waits", "{} messages wait", most=1000),
+        Notice("new.invitations", "{} invitation waits", "{} invitations wait", most=1000),
+        Notice("new.posts", "{} new post: posts", "{} new posts: posts", most=1000),
     ),
     after="waiting.after",
     legacy=LEGACY,

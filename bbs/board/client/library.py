@@ -10,7 +10,7 @@ Replies are values; `docs/protocol.md` describes their members.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 
 from bbs.board.client.face import LEGACY, face
 from bbs.client import BadReply, ChatMessage, ServiceClient, ServiceReply
-from bbs.client.replies import MOST_ID, read_time
+from bbs.client.replies import MOST_ID, read_id, read_time
 
 T = TypeVar("T")
 
@@ -41,6 +41,70 @@ class Post:
             if isinstance(author, str) and isinstance(text, str):
                 return cls(author, text, read_time(value.get("time")))
         raise TypeError("not a post")
+
+
+@dataclass(frozen=True)
+class ThreadPost:
+    """A post with its `number`, by which one replies; `thread` is the number of the post that began
+    the thread, None for that post itself. Of a post that was deleted only the number is left."""
+
+    number: int
+    author: str | None
+    text: str | None
+    time: float | None
+    thread: int | None
+    replies: int
+    group: str | None
+    deleted: bool
+
+    @classmethod
+    def read(cls, value: object) -> ThreadPost:
+        """Read a post from an entry of a list; TypeError if it is malformed."""
+        if not isinstance(value, dict):
+            raise TypeError("not a post")
+        number, author, text = read_id(value.get("post")), value.get("id"), value.get("message")
+        deleted = value.get("deleted") is True
+        if not number or not (deleted or (isinstance(author, str) and isinstance(text, str))):
+            raise TypeError("not a post")
+        group = value.get("group")
+        return cls(
+            number,
+            None if deleted else str(author),
+            None if deleted else str(text),
+            read_time(value.get("time")),
+            read_id(value.get("to")),
+            read_id(value.get("replies")) or 0,
+            group if isinstance(group, str) else None,
+            deleted,
+        )
+
+
+@dataclass(frozen=True)
+class News:
+    """What is new for a user: the numbers of messages, invitations and posts, that of posts in each
+    group, and the texts of announcements."""
+
+    messages: int
+    invitations: int
+    posts: int
+    groups: Mapping[str, int]
+    announcements: tuple[str, ...]
+
+    @classmethod
+    def read(cls, value: object) -> News:
+        """Read the member `new` of a reply; TypeError if it is malformed."""
+        if not isinstance(value, dict):
+            raise TypeError("not the news")
+        groups, announcements = value.get("groups"), value.get("announcements")
+        if not isinstance(groups, list) or not isinstance(announcements, list):
+            raise TypeError("not the news")
+        return cls(
+            read_id(value.get("messages")) or 0,
+            read_id(value.get("invitations")) or 0,
+            read_id(value.get("posts")) or 0,
+            {str(each["group"]): read_id(each["posts"]) or 0 for each in groups},
+            tuple(str(each["text"]) for each in announcements),
+        )
 
 
 @dataclass(frozen=True)
@@ -133,6 +197,18 @@ class Reply(ServiceReply):
         return self._read("post", "posts", Post.read)
 
     @property
+    def thread_posts(self) -> tuple[ThreadPost, ...]:
+        """The answer to `posts`, `my-posts`, `thread` and `group-posts`."""
+        return self._read("post", "posts", ThreadPost.read)
+
+    @property
+    def news(self) -> News:
+        """The answer to `new`."""
+        with suppress(TypeError, KeyError):
+            return News.read(self.members.get("new"))
+        raise BadReply("Malformed news from the server")
+
+    @property
     def presences(self) -> tuple[Presence, ...]:
         """The answer to `who`: friends, and whether they are online."""
         return self._read("friend", "friends", Presence.read)
@@ -214,6 +290,45 @@ class BBSClient(ServiceClient[Reply]):
 
     def post(self, user: str, text: str) -> Deferred[None]:
         return self.do("post", user, text)
+
+    def _posts(self, name: str, *arguments: str) -> Deferred[tuple[ThreadPost, ...]]:
+        return self.ask(name, *arguments).addCallback(lambda reply: reply.thread_posts)
+
+    def _number(self, name: str, *arguments: str) -> Deferred[int]:
+        return self.ask(name, *arguments).addCallback(
+            lambda reply: read_id(reply.members.get("post")) or 0
+        )
+
+    def new(self, user: str) -> Deferred[News]:
+        """What is new for the user; nothing of it counts as read then."""
+        return self.ask("new", user).addCallback(lambda reply: reply.news)
+
+    def posts(self, user: str) -> Deferred[tuple[ThreadPost, ...]]:
+        """The oldest unread posts of friends and replies, oldest first; they are read then."""
+        return self._posts("posts", user)
+
+    def my_posts(self, user: str) -> Deferred[tuple[ThreadPost, ...]]:
+        """The user's own posts, latest first."""
+        return self._posts("my-posts", user)
+
+    def thread(self, user: str, post: int) -> Deferred[tuple[ThreadPost, ...]]:
+        """A post and all replies, oldest first."""
+        return self._posts("thread", user, str(post))
+
+    def reply(self, user: str, post: int, text: str) -> Deferred[int]:
+        """Reply to a post; gives the number of the reply."""
+        return self._number("reply", user, str(post), text)
+
+    def delete_post(self, user: str, post: int) -> Deferred[None]:
+        return self.do("delete-post", user, str(post))
+
+    def post_group(self, user: str, group: str, text: str) -> Deferred[int]:
+        """Post in a group; gives the number of the post."""
+        return self._number("post-group", user, group, text)
+
+    def group_posts(self, user: str, group: str) -> Deferred[tuple[ThreadPost, ...]]:
+        """The oldest unread posts of a group, oldest first; they are read then."""
+        return self._posts("group-posts", user, group)
 
     def receive_post(self, user: str) -> Deferred[tuple[Post, ...]]:
         return self.ask("receive-post", user).addCallback(lambda reply: reply.posts)

@@ -1,0 +1,331 @@
+"""Threads: replies, posts of groups, and their removal (`docs/protocol.md`, section 3)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+from bbs.board import blocks, errors, friends, groups, ownership, posts, service, threads, unread
+from bbs.board.models import Contribution, Group, Inbox, PostRow, RemovedPost, ThreadReader
+from bbs.framework import Caller, rows
+from bbs.rules import accounts
+from bbs.rules.auth import Quotas
+from tests.database_case import RulesCase, on_both_databases
+
+
+class ThreadsCase(RulesCase):
+    quotas = Quotas()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob, self.cat = (
+            replace(each, quotas=self.quotas) for each in self.people("ann", "bob", "cat")
+        )
+        self.befriend(self.ann, self.bob)
+
+    def post(self, author: Caller, text: str = "hello") -> int:
+        return int(self.call(posts.post, author, text).number)
+
+    def reply(self, author: Caller, post: int, text: str = "hi") -> int:
+        return int(self.call(threads.reply, author, str(post), text).number)
+
+    def post_in(self, author: Caller, group: str = "go", text: str = "hello") -> int:
+        return int(self.call(threads.post_in_group, author, group, text).number)
+
+    def delete(self, caller: Caller, post: int) -> None:
+        self.call(threads.delete_post, caller, str(post))
+
+    def group_of(self, *members: Caller) -> None:
+        first, *others = members
+        self.call(groups.create, first, "go")
+        for each in others:
+            self.call(groups.join, each, "go")
+
+    def thread(self, caller: Caller, post: int) -> list[Any]:
+        return list(self.call(threads.thread, caller, str(post))["post"])
+
+    def numbers(self, caller: Caller, post: int) -> list[int]:
+        return [each["post"] for each in self.thread(caller, post)]
+
+    def own(self, caller: Caller) -> list[int]:
+        return [each["post"] for each in self.call(threads.own_posts, caller)["post"]]
+
+    def unread(self, caller: Caller) -> list[int]:
+        return [each["post"] for each in self.call(unread.of_friends, caller)["post"]]
+
+    def in_group(self, caller: Caller, group: str = "go") -> list[int]:
+        return [each["post"] for each in self.call(unread.of_group, caller, group)["post"]]
+
+    def new(self, caller: Caller) -> Any:
+        return self.call(unread.summary, caller)["new"]
+
+    def check_counts(self) -> None:
+        """Fail unless what is counted is what is there."""
+        for inbox in Inbox.select():
+            user = inbox.user_id
+            feed = rows(PostRow.select(PostRow.text).where(PostRow.author == user))
+            other = Contribution.select(PostRow.text).join(PostRow)
+            texts = [*feed, *rows(other.where(Contribution.writer == user))]
+            sizes = [len(text.encode()) for (text,) in texts]
+            self.assertEqual((inbox.posts, inbox.post_bytes), (len(sizes), sum(sizes)))
+        for post in PostRow.select():
+            replies = Contribution.select().where(Contribution.thread == post.id).count()
+            self.assertEqual(post.replies, replies)
+
+
+@on_both_databases
+class Replies(ThreadsCase):
+    def test_a_thread(self) -> None:
+        first = self.post(replace(self.ann, now=5.0), "hello")
+        second = self.reply(replace(self.bob, now=6.0), first, "hi")
+        third = self.reply(replace(self.ann, now=7.0), second, "how are you?")
+        expected = [
+            {"post": first, "id": "ann", "message": "hello", "time": 5.0, "to": None, "replies": 2},
+            {"post": second, "id": "bob", "message": "hi", "time": 6.0, "to": first, "replies": 0},
+            {
+                "post": third,
+                "id": "ann",
+                "message": "how are you?",
+                "time": 7.0,
+                "to": first,
+                "replies": 0,
+            },
+        ]
+        for number in (first, second, third):
+            self.assertEqual(self.thread(self.bob, number), expected)
+        self.check_counts()
+
+    def test_what_is_no_post_that_one_may_read(self) -> None:
+        number = self.post(self.ann)
+        reply = self.reply(self.bob, number)
+        for name in (str(number), str(reply), "0", "-1", "x", "", "9" * 18, "9" * 40, "²", "٣"):
+            for rule, arguments in (
+                (threads.reply, ("text",)),
+                (threads.thread, ()),
+                (threads.delete_post, ()),
+            ):
+                self.refused("No such post", rule, self.cat, name, *arguments)
+
+    def test_friends_of_the_one_in_whose_feed_it_is_read_replies(self) -> None:
+        self.befriend(self.bob, self.cat)
+        number = self.post(self.ann)
+        reply = self.reply(self.bob, number)
+        self.refused("No such post", threads.thread, self.cat, str(reply))
+        self.assertEqual(self.unread(self.cat), [])
+        self.befriend(self.ann, self.cat)
+        self.assertEqual(self.numbers(self.cat, reply), [number, reply])
+
+    def test_a_former_friend_reads_own_replies_only(self) -> None:
+        number = self.post(self.ann)
+        reply = self.reply(self.bob, number)
+        self.call(friends.unfriend, self.ann, "bob")
+        self.refused("No such post", threads.reply, self.bob, str(number), "x")
+        self.reply(self.ann, number)
+        self.assertEqual((self.unread(self.bob), self.new(self.bob)["posts"]), ([], 0))
+        self.assertEqual(self.own(self.bob), [reply])
+        self.delete(self.bob, reply)
+        self.check_counts()
+
+    def test_to_somebody_who_has_blocked(self) -> None:
+        self.befriend(self.ann, self.cat)
+        self.group_of(self.ann, self.bob, self.cat)
+        in_feed = self.reply(self.cat, self.post(self.ann))
+        in_group = self.post_in(self.cat)
+        self.call(blocks.block, self.cat, "bob")
+        for number in (in_feed, in_group):
+            text = "cat does not accept messages from you"
+            self.refused(text, threads.reply, self.bob, str(number), "x")
+
+    def test_to_one_that_goes_meanwhile(self) -> None:
+        number = self.post(self.ann)
+        find = threads._find_readable
+
+        def late(*arguments: Any) -> Any:
+            found = find(*arguments)
+            posts.remove([number])
+            return found
+
+        self.patch(threads, "_find_readable", late)
+        self.refused("No such post", threads.reply, self.bob, str(number), "hi")
+
+    def test_who_is_told(self) -> None:
+        self.befriend(self.ann, self.cat)
+        number = self.post(self.ann)
+        self.reply(self.bob, number)
+        told = self.call(threads.reply, self.ann, str(number), "x" * 300)
+        self.assertEqual([channel for channel, _ in told.told], [self.bob.channel])
+        self.assertEqual((told.event["event"], told.event["to"]), ("reply", number))
+        self.assertEqual(told.event["text"], "x" * 199 + "…")
+
+    def test_the_oldest_threads_are_no_longer_followed(self) -> None:
+        self.patch(threads, "MOST_FOLLOWED", 2)
+        numbers = [self.post(self.ann) for _ in range(4)]
+        for number in numbers:
+            self.reply(self.bob, number)
+        own = ThreadReader.select(ThreadReader.thread).where(ThreadReader.user == self.bob.id)
+        self.assertEqual(sorted(thread for (thread,) in rows(own)), numbers[2:])
+
+
+@on_both_databases
+class InGroups(ThreadsCase):
+    def test_members_read_them(self) -> None:
+        self.group_of(self.ann, self.bob)
+        number = self.post_in(self.ann)
+        self.refused("You are not the member of go", unread.of_group, self.cat, "go")
+        self.refused("No such group exist", unread.of_group, self.cat, "chess")
+        self.refused("You are not the member of go", threads.post_in_group, self.cat, "go", "x")
+        self.refused("No such group exist", threads.post_in_group, self.cat, "chess", "x")
+        self.assertEqual(self.new(self.bob)["groups"], [{"group": "go", "posts": 1}])
+        self.assertEqual(self.new(self.ann)["groups"], [])
+        reply = self.reply(self.bob, number)
+        self.assertEqual(self.in_group(self.bob), [number, reply])
+        self.assertEqual(self.in_group(self.bob), [])
+        self.assertEqual(self.in_group(self.ann), [reply])
+        self.assertEqual(self.unread(self.bob), [])
+        self.assertEqual(self.call(posts.friends_posts, self.bob)["post"], [])
+
+    def test_somebody_who_joins_reads_all(self) -> None:
+        self.group_of(self.ann)
+        numbers = [self.post_in(self.ann) for _ in range(3)]
+        self.call(groups.join, self.bob, "go")
+        self.assertEqual(self.in_group(self.bob), numbers)
+
+    def test_deleted_ones_are_not_counted(self) -> None:
+        self.group_of(self.ann, self.bob)
+        numbers = [self.post_in(self.ann) for _ in range(4)]
+        self.delete(self.ann, numbers[1])
+        self.assertEqual(self.new(self.bob)["groups"], [{"group": "go", "posts": 3}])
+        self.assertEqual(self.in_group(self.bob), [numbers[0], *numbers[2:]])
+        self.assertEqual(self.new(self.bob)["groups"], [])
+        self.check_counts()
+
+    def test_the_owner_deletes_and_others_do_not(self) -> None:
+        self.group_of(self.ann, self.bob, self.cat)
+        number = self.post_in(self.bob)
+        reply = self.reply(self.cat, number)
+        self.refused("Not your post", threads.delete_post, self.cat, str(number))
+        self.delete(self.ann, number)
+        self.assertEqual(self.thread(self.cat, number)[0], {"post": number, "deleted": True})
+        self.assertEqual(self.numbers(self.cat, reply), [number, reply])
+        self.assertEqual(self.in_group(self.ann), [reply])
+        self.refused("No such post", threads.reply, self.cat, str(number), "x")
+        self.delete(self.cat, reply)
+        self.refused("No such post", threads.thread, self.cat, str(number))
+        self.check_counts()
+
+    def test_a_member_who_is_removed_reads_nothing(self) -> None:
+        self.group_of(self.ann, self.bob)
+        number = self.post_in(self.ann)
+        own = self.post_in(self.bob)
+        self.call(ownership.kick, self.ann, "go", "bob")
+        self.refused("You are not the member of go", unread.of_group, self.bob, "go")
+        self.refused("No such post", threads.thread, self.bob, str(number))
+        self.refused("No such post", threads.reply, self.bob, str(number), "x")
+        self.delete(self.bob, own)
+
+    def test_a_member_who_is_removed_meanwhile(self) -> None:
+        self.group_of(self.ann, self.bob)
+        store = posts.store
+
+        def late(*arguments: Any, **named: Any) -> Any:
+            ownership.kick(self.ann, "go", "bob")
+            return store(*arguments, **named)
+
+        self.patch(posts, "store", late)
+        self.refused("You are not the member of go", threads.post_in_group, self.bob, "go", "x")
+        self.assertEqual(PostRow.select().count(), 0)
+
+    def test_with_the_group_all_of_them_go(self) -> None:
+        self.group_of(self.ann, self.bob)
+        self.reply(self.bob, self.post_in(self.ann))
+        removal = self.call(ownership.delete, self.ann, "go")
+        while removal.rest is not None and not self.call(groups.remove, removal.rest):
+            pass
+        self.assertEqual((PostRow.select().count(), Group.select().count()), (0, 0))
+        self.check_counts()
+
+
+@on_both_databases
+class Kept(ThreadsCase):
+    quotas = Quotas(posts=4)
+
+    def test_the_oldest_of_a_writer_go_wherever_they_are(self) -> None:
+        self.group_of(self.ann, self.bob)
+        in_group, in_feed = self.post_in(self.ann), self.post(self.ann)
+        reply = self.reply(self.ann, self.post(self.bob))
+        others = [self.post(self.ann), self.post(self.ann)]
+        self.assertEqual(self.own(self.ann), [*reversed(others), reply, in_feed])
+        self.assertEqual(self.in_group(self.bob), [])
+        self.assertEqual(self.new(self.bob)["groups"], [])
+        self.post(self.ann)
+        self.assertNotIn(in_feed, self.own(self.ann))
+        self.assertNotIn(in_group, self.own(self.ann))
+        self.check_counts()
+
+    def test_the_oldest_of_a_group_go(self) -> None:
+        self.group_of(self.ann, self.bob, self.cat)
+        numbers = [self.post_in(each) for each in (self.ann, self.bob, self.cat) * 3]
+        self.assertEqual(self.new(self.ann)["groups"], [{"group": "go", "posts": 4}])
+        self.assertEqual(self.in_group(self.ann), numbers[-4:])
+        self.assertEqual(RemovedPost.select().count(), 0)
+        self.check_counts()
+
+    def test_whoever_deletes_the_account_leaves_none(self) -> None:
+        self.group_of(self.bob, self.ann)
+        number = self.post(self.bob)
+        self.reply(self.ann, number)
+        self.post_in(self.ann)
+        own = self.post(self.ann)
+        answer = self.reply(self.bob, own)
+        while self.call(service.forget_user, self.ann.id):
+            pass
+        self.call(accounts.delete, self.ann, service.forget_user)
+        self.assertEqual({each.id for each in PostRow.select()}, {number, answer})
+        self.assertEqual(self.own(self.bob), [answer, number])
+        self.refused("No such post", threads.thread, self.cat, str(answer))
+        self.check_counts()
+
+
+@on_both_databases
+class AtRandom(ThreadsCase):
+    """Whatever people do in whatever order, counts are what lists have, and nothing is missed."""
+
+    quotas = Quotas(posts=12)
+
+    def test_unread_is_what_was_not_read(self) -> None:
+        people = [self.ann, self.bob, self.cat]
+        self.befriend(self.ann, self.cat)
+        self.group_of(*people)
+        chance = random.Random(7)
+        read: dict[str, set[int]] = {each.name: set() for each in people}
+        for _ in range(120):
+            one = chance.choice(people)
+            everything = [number for (number,) in rows(PostRow.select(PostRow.id))]
+            what = chance.randrange(6)
+            if what == 0:
+                self.post(one)
+            elif what == 1:
+                self.post_in(one)
+            elif what == 2 and everything:
+                self.tried(threads.reply, one, str(chance.choice(everything)), "hi")
+            elif what == 3 and everything:
+                self.tried(threads.delete_post, one, str(chance.choice(everything)))
+            else:
+                new = self.new(one)
+                found = self.unread(one)
+                in_group = self.in_group(one)
+                self.assertEqual(new["posts"], len(found))
+                self.assertEqual(
+                    sum(each["posts"] for each in new["groups"]), len(in_group), (new, in_group)
+                )
+                for numbers in (found, in_group):
+                    self.assertEqual(numbers, sorted(numbers))
+                    self.assertFalse(read[one.name] & {*numbers})
+                    read[one.name] |= {*numbers}
+            self.check_counts()
+
+    def tried(self, rule: Any, *arguments: Any) -> None:
+        outcome = self.database.run(rule, *arguments)
+        outcome.addErrback(lambda failure: failure.trap(errors.NoSuchPost, errors.NotYourPost))
+        self.successResultOf(outcome)

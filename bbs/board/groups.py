@@ -1,8 +1,8 @@
 """Groups and their members.
 
 Each change of a group first locks its row, and before it the inboxes of the people concerned. The
-member who joined first becomes the owner when the owner leaves; `bbs/board/ownership.py` has what
-only an owner may do. A private group without an owner is open: nobody could let anybody in.
+member who joined first becomes the owner when the owner leaves; `bbs/board/ownership.py` has the
+commands for owners. A private group without an owner is open: nobody could let anybody in.
 """
 
 from __future__ import annotations

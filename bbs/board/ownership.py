@@ -1,4 +1,4 @@
-"""What only the owner of a group may do: its topic, its privacy, its members, and its end.
+"""Commands for owners of groups: topic, privacy, members, and the end of a group.
 
 The owner is `Group.creator`. Two commands about one group wait for each other at its row, and each
 looks again, behind the lock, whether its caller owns the group.

@@ -2,8 +2,8 @@
 
 A channel is subscribed to once, as long as one user or several hear it. A user who begins to listen
 hears the channels of the mailbox, and commands change them from then on. A change that another
-server makes comes as a hint, which may be lost. So the server also compares, a few users at a time,
-what they hear with what the database says.
+server makes comes as a hint, which may be lost. Therefore the server also compares the channels of
+a few users at a time with the database.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class ChannelCheck:
             self._checking = False
 
     def _set(self, user: int, heard: Collection[str], channels: Collection[str]) -> None:
-        """Change what `user` hears from `heard` to `channels`. What commands have changed since
-        then stays as it is."""
+        """Change the channels of `user` from `heard` to `channels`. Commands may have changed
+        others since then, which stay."""
         # The user's own channel has no kind.
         for channel in {each for each in heard if "." in each}.difference(channels):
             self._channels.leave_one(user, channel)

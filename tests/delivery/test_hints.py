@@ -120,6 +120,7 @@ class Proved(HintsCase):
     def test_to_a_group_each_from_where_they_stand(self) -> None:
         self.ask(f"create-group {self.tokens['ann']} chess")
         self.ask(f"join-group {self.tokens['bob']} chess")
+        self.held.clear()
         self.deliver(self.send("one"))
         ann = self.listen("ann")
         self.forget_looks()

@@ -29,7 +29,8 @@ from bbs.board import (
     operating,
     ownership,
     posts,
-    user_stats,
+    threads,
+    unread,
 )
 from bbs.board.models import (
     Block,
@@ -44,6 +45,7 @@ from bbs.board.models import (
     Relationship,
     RemovedPost,
     Status,
+    ThreadReader,
     Told,
 )
 from bbs.core.errors import Refusal
@@ -66,7 +68,7 @@ from bbs.rules.overview import overview
 from bbs.rules.page_history import Event, EventKind
 from bbs.rules.pagination import Page
 from bbs.storage import migrations
-from bbs.storage.database import Database
+from bbs.storage.database import Database, rows
 from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import KnownNetwork, Place, Server, Session, User
 from tests.board.costs import drawn_alike
@@ -99,6 +101,7 @@ GROWING = {
         GroupInvitation,
         Contribution,
         RemovedPost,
+        ThreadReader,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
@@ -170,6 +173,13 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         while not groups.remove(Group.get(Group.name == name).id):
             pass
 
+    def own_post() -> str:
+        [(number,)] = rows(PostRow.select(PostRow.id).where(PostRow.author == ann().id).limit(1))
+        return str(number)
+
+    def post_in_group() -> int:
+        return threads.post_in_group(ann(threads.post_in_group, ("group0",)), "group0", "x").number
+
     def listening() -> object:
         cursor = Cursor(ann().id, 0)
         messages.note_delivered([Cursor(ann().id, 10)])
@@ -183,7 +193,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             lambda: accounts.credentials("user0"),
             first,
             again,
-            lambda: user_stats.on_login(ann().id, NOW - 100),
+            lambda: unread.on_login(ann().id, NOW - 100),
         ],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
@@ -234,6 +244,23 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-block": guarded(blocks.blocks),
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
+        "new": guarded(unread.summary),
+        "posts": guarded(unread.of_friends),
+        "my-posts": guarded(threads.own_posts),
+        "thread": [
+            lambda: threads.thread(ann(), own_post()),
+            lambda: threads._find_reply(10**6, ann().id),
+        ],
+        "reply": [
+            lambda: threads.reply(ann(threads.reply), own_post(), "hello"),
+            lambda: threads.reply(ann(threads.reply), str(post_in_group()), "hello"),
+        ],
+        "delete-post": [
+            lambda: threads.delete_post(ann(), own_post()),
+            lambda: threads.delete_post(ann(), str(post_in_group())),
+        ],
+        "post-group": guarded(threads.post_in_group, "group0", "hello"),
+        "group-posts": guarded(unread.of_group, "group0"),
         "mail": guarded(messages.mail, "user5", "hello"),
         "set-status": [
             *guarded(friends.set_status, "at the beach"),

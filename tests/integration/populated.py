@@ -16,6 +16,7 @@ from bbs.board.models import (
     PostRow,
     Relationship,
     RemovedPost,
+    ThreadReader,
     Told,
 )
 from bbs.core.values import State, Tally
@@ -73,6 +74,8 @@ def fill(database: Database) -> None:
         Group.update(creator=users[0]).where(Group.id < first + 5).execute()
         _insert(GroupInvitation, [_invitation(first, n, user) for n, user in enumerate(users)])
         _post_in(first + 2, users[:100])
+        Group.update(posts=101).where(Group.id == first + 2).execute()
+        _reply(users)
         _insert(MessageRow, [_message(number, users, first) for number in range(2 * PEOPLE)])
         _insert(Delivery, _deliveries(users))
         membership.enroll(CONTROLLER)
@@ -168,6 +171,28 @@ def _post_in(group: int, users: list[int]) -> None:
         ],
     )
     _insert(RemovedPost, [{"group": group, "number": len(users) + 1}])
+
+
+def _reply(users: list[int]) -> None:
+    """A reply of each of `users` to the first post of another, which both follow."""
+    [(last,)] = rows(PostRow.select(peewee.fn.MAX(PostRow.id)))
+    first = dict(
+        rows(PostRow.select(PostRow.author, peewee.fn.MIN(PostRow.id)).group_by(PostRow.author))
+    )
+    replies = [(last + n, user, users[n // 10]) for n, user in enumerate(users, 1) if n < PEOPLE]
+    _insert(PostRow, [{"id": number, "text": "hi"} for number, _, _ in replies])
+    _insert(
+        Contribution,
+        [
+            {"post": number, "writer": user, "thread": first[owner], "owner": owner}
+            for number, user, owner in replies
+        ],
+    )
+    followed = {(user, owner) for _, user, owner in replies} | {(each, each) for each in users}
+    _insert(
+        ThreadReader,
+        [{"user": user, "thread": first[owner], "owner": owner} for user, owner in followed],
+    )
 
 
 def _message(number: int, users: list[int], first_group: int) -> dict[str, object]:

@@ -321,9 +321,7 @@ class Posts(OperatingCase, RulesCase):
         said = json.loads(self.said("post", "remove", f"{reply}", "--json"))
         self.assertEqual(said, {"post": reply, "writer": "bob", "done": "remove"})
         self.assertEqual(PostRow.get().replies, 0)
-        self.assertEqual(
-            [(each.group_id, each.number) for each in RemovedPost.select()], [(group, 1)]
-        )
+        self.assertEqual([*RemovedPost.select().tuples()], [(group, 1)])
         self.assertEqual(self.kept(), [(1, 2), (0, 0)])
 
     def test_a_number_of_none(self) -> None:

@@ -445,15 +445,15 @@ class Owners(PeopleCase):
 
     def test_a_topic_is_the_rest_of_the_line(self) -> None:
         self.type("set-topic chess  Openings, and  ends ")
-        entry = "chess  joined, members 2, owner ann   Openings, and  ends "
+        entry = "chess (joined, members 2, owner ann)   Openings, and  ends "
         self.assertEqual(self.type("groups"), [entry])
         self.type("set-topic chess")
-        self.assertEqual(self.type("groups"), ["chess  joined, members 2, owner ann"])
+        self.assertEqual(self.type("groups"), ["chess (joined, members 2, owner ann)"])
 
     def test_a_topic_does_not_act_on_a_terminal(self) -> None:
         said = self.type("set-topic chess \x1b[31mred")
         self.assertIn("ann:  * ann set the topic of chess: \\x1b[31mred", said)
-        entry = "chess  joined, members 2, owner ann  \\x1b[31mred"
+        entry = "chess (joined, members 2, owner ann)  \\x1b[31mred"
         self.assertEqual(self.type("groups"), [entry])
 
     def test_members_and_groups_are_learned(self) -> None:

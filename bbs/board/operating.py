@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import peewee
 
-from bbs.board import announcements, errors, groups, posts
-from bbs.board.models import LAST_ID, Group, Membership, PostRow
+from bbs.board import announcements, errors, groups, inboxes, posts
+from bbs.board.models import LAST_ID, Contribution, Group, Membership, PostRow
 from bbs.framework import (
     Subcommand,
     User,
@@ -108,26 +108,6 @@ def _remove_announcement(operator: Operator, number: int) -> None:
     except announcements.NoSuchAnnouncement:
         operator.fail(f"there is no announcement {number}: --list shows them")
     operator.say(f"announcement {number} is removed", {"announcement": number, "done": "remove"})
-
-
-# Posts
-
-
-def _number_of_post(parser: ArgumentParser) -> None:
-    parser.add_argument("post", type=number, metavar="N", help="the post's number")
-
-
-def _remove_post(operator: Operator, options: Namespace) -> None:
-    if not operator.act("post-remove", f"{options.post}", remove_post, options.post):
-        operator.fail(f"there is no post {options.post}")
-    operator.say(f"post {options.post} is removed", {"post": options.post, "done": "remove"})
-
-
-def remove_post(number: int) -> bool:
-    """Remove a post, wherever it is; returns whether there was one. Its replies stay."""
-    found = bool(_post(number))
-    posts.remove([number])
-    return found
 
 
 # Groups
@@ -280,14 +260,50 @@ def _group(operator: Operator, name: str) -> tuple[int, GroupFigures]:
     return found or operator.fail(f'there is no group "{name}"')
 
 
+# Posts
+
+
+class NoSuchPost(Exception):
+    """No post has this number."""
+
+
+def _number_of_post(parser: ArgumentParser) -> None:
+    parser.add_argument("post", type=number, metavar="N", help="its number, as programs see it")
+
+
+def _remove_post(operator: Operator, options: Namespace) -> None:
+    try:
+        writer = operator.act("post-remove", f"{options.post}", remove_post, options.post)
+    except NoSuchPost:
+        operator.fail(f"there is no post {options.post}")
+    members = {"post": options.post, "writer": writer, "done": "remove"}
+    operator.say(f"post {options.post} of {writer} is removed", members)
+
+
+def remove_post(post: int) -> str:
+    """Remove a post, wherever it is; replies to it stay. Returns the name of its writer.
+
+    :raises NoSuchPost: there is none with this number.
+    """
+    for user, _ in _writer(post):
+        inboxes.lock([user])
+    # Somebody may have removed it before the lock was acquired.
+    found = _writer(post)
+    if not found:
+        raise NoSuchPost()
+    posts.remove([post])
+    name: str = found[0][1]
+    return name
+
+
 SUBCOMMANDS: Mapping[str, Subcommand] = {
     "announce": Subcommand("tell everybody something", _announce, _arguments_of_announce),
-    "post remove": Subcommand("remove somebody's post", _remove_post, _number_of_post),
     "group list": Subcommand("the groups, and how large they are", _list_groups),
     "group show": Subcommand("the figures of one group", _show_group, _name_of_group),
     "group rename": Subcommand("give a group another name", _rename_group, _names_of_rename),
     "group give": Subcommand("make a member the owner", _give_group, _arguments_of_give),
     "group remove": Subcommand("remove a group and its posts", _remove_group, _arguments_of_remove),
+    "post remove": Subcommand("remove a post", _remove_post, _number_of_post),
 }
 
 
@@ -298,11 +314,6 @@ def _figures() -> Any:
     members = Membership.select(peewee.fn.COUNT(Membership.id)).where(Membership.group == Group.id)
     columns = (Group.id, Group.name, Group.topic, User.name, Group.private, members, Group.posts)
     return Group.select(*columns).left_outer_join(User, on=(Group.creator == User.id))
-
-
-@statement
-def _post(number: int) -> peewee.Select:
-    return PostRow.select(PostRow.id).where(PostRow.id == number)
 
 
 @statement
@@ -325,3 +336,11 @@ def _rename(group: int, name: str) -> peewee.Update:
 @statement
 def _person(name: str) -> peewee.Select:
     return User.select(User.id, User.name).where(User.name == name)
+
+
+@statement
+def _writer(post: int) -> peewee.Select:
+    """The id and the name of who wrote a post."""
+    writer = peewee.fn.COALESCE(PostRow.author, Contribution.writer)
+    found = PostRow.select(User.id, User.name).join(Contribution, peewee.JOIN.LEFT_OUTER)
+    return found.join_from(PostRow, User, on=(User.id == writer)).where(PostRow.id == post)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bbs import cli
-from bbs.board import announcements, groups, operating
-from bbs.board.models import LAST_ID, Announcement, Group
+from bbs.board import announcements, groups, operating, posts
+from bbs.board.models import LAST_ID, Announcement, Contribution, Group, Inbox, PostRow, RemovedPost
 from bbs.cli import Program
 from bbs.rules import fleet_admin
 from tests.cli.case import CommandCase
@@ -280,3 +280,50 @@ class Groups(OperatingCase, RulesCase):
         Group.insert(name="a\x1b[2J", channel="x", topic="\x07").execute()
         for text in (self.said("group", "list"), self.said("group", "show", "a\x1b[2J")):
             self.assertNotRegex(text, "[\x00-\x09\x0b-\x1f]")
+
+
+@on_both_databases
+class Posts(OperatingCase, RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob = self.people("ann", "bob")
+        self.befriend(self.ann, self.bob)
+
+    def kept(self) -> list[tuple[int, int]]:
+        """The number of posts of ann and of bob, and their bytes, as they are counted."""
+        inboxes = Inbox.select().where(Inbox.user.in_([self.ann.id, self.bob.id]))
+        return [(each.posts, each.post_bytes) for each in inboxes.order_by(Inbox.user)]
+
+    def test_in_a_feed(self) -> None:
+        for text in ("one", "two"):
+            self.call(posts.post, self.ann, text)
+        number = min(each.id for each in PostRow.select())
+        said = self.said("post", "remove", f"{number}")
+        self.assertEqual(said, f"post {number} of ann is removed\n")
+        self.assertEqual([each.text for each in PostRow.select()], ["two"])
+        self.assertEqual(self.kept(), [(1, 3), (0, 0)])
+        self.assertEqual(self.deeds(), [("liz", "bbs post", "post-remove", f"{number}")])
+        self.failed(f"there is no post {number}", "post", "remove", f"{number}")
+        self.assertEqual(len(self.deeds()), 1)
+
+    def test_in_a_group_and_a_thread(self) -> None:
+        """Nobody counts it as unread, and the thread counts one reply less."""
+        self.call(groups.create, self.ann, "chess")
+        first = PostRow.insert(author=self.ann.id, text="e4", replies=1).execute()
+        reply = PostRow.insert(author=None, text="e5").execute()
+        group = Group.get().id
+        Contribution.insert(
+            post=reply, writer=self.bob.id, group=group, number=1, thread=first
+        ).execute()
+        Inbox.update(posts=1, post_bytes=2).where(
+            Inbox.user.in_([self.ann.id, self.bob.id])
+        ).execute()
+        said = json.loads(self.said("post", "remove", f"{reply}", "--json"))
+        self.assertEqual(said, {"post": reply, "writer": "bob", "done": "remove"})
+        self.assertEqual(PostRow.get().replies, 0)
+        self.assertEqual([*RemovedPost.select().tuples()], [(group, 1)])
+        self.assertEqual(self.kept(), [(1, 2), (0, 0)])
+
+    def test_a_number_of_none(self) -> None:
+        for wrong in ("0", "-1", "x", "1.5"):
+            self.assertEqual(self.bbs("post", "remove", wrong)[0], 2)

@@ -18,12 +18,12 @@ from tests.paths import CHECKOUT
 
 ROOMS = ("client", "ui", "web")
 
-EVERYDAY = {"group", "history", "kick", "message", "w", "who"}
+EVERYDAY = {"group", "history", "kick", "message", "status", "w", "who"}
 """Names of the board's that mean something else there, too: a member of every refusal and a role of
-HTML, a key of the keyboard and what the page keeps, what operators do to sessions, a way to open a
-file."""
+HTML, a key of the keyboard and what the page keeps, what operators do to sessions, a member of
+every reply, a way to open a file."""
 
-VERBS = {"left", "messages", "send", "sent"}
+VERBS = {"deleted", "left", "messages", "new", "reply", "send", "sent", "thread"}
 """Names that are words of English sentences besides; as a text of its own each is the board's."""
 
 _WORD = re.compile(r"\w+(?:-\w+)*")

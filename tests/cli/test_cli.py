@@ -55,7 +55,7 @@ class Parts(SynchronousTestCase):
 
     def test_there_are_some(self) -> None:
         expected = {"fleet list", "fleet drain", "db status", "user suspend", "up", "config check"}
-        expected |= {"announce", "group list", "group remove"}
+        expected |= {"announce", "group list", "group remove", "post remove"}
         self.assertEqual(expected - {*self.commands()}, set())
 
     def test_each_knows_its_version(self) -> None:

@@ -450,6 +450,9 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: announcements.remove(announcements.add("hello", NOW)),
             lambda: operating.groups_behind(0),
             lambda: operating.find_group("group0"),
+            lambda: operating.rename_group(1, "another-name"),
+            lambda: operating.give_group(1, "group0", "user0"),
+            lambda: operating.remove_post(1),
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),

@@ -129,6 +129,8 @@ def wrap(
     if len(text) <= columns and text.isascii():  # Most lines; they have no line ends either.
         return [(0, len(text))], 0
     indent = 0
+    if edge is None and LINE_END in text:
+        edge = 0  # else the next row could pass for another person's message
     if edge is not None:
         before = sum(map(width, text[:edge]))
         indent = max(LEAST_INDENT, before if before <= columns // 2 else 0)

@@ -48,7 +48,7 @@ def wrap(
         elif not piece.strip(" "):
             rows.blank(len(piece))
         else:
-            rows.add(begin, end, sum(map(width, piece)))
+            rows.add(begin, end, _columns(piece, width))
     rows.begin(len(text))
     return rows.rows, indent
 
@@ -59,10 +59,15 @@ def wrapped_text(text: str, columns: int, width: Width, edge: int | None = None)
     return f"\n{' ' * indent}".join(text[begin:end] for begin, end in rows)
 
 
+def _columns(text: str, width: Width) -> int:
+    """The columns of a visible text; most have one for each character, which is soon counted."""
+    return len(text) if text.isascii() else sum(map(width, text))
+
+
 def _indent(text: str, columns: int, width: Width, edge: int | None) -> int:
     if edge is None:
         return 0
-    before = sum(map(width, text[:edge]))
+    before = _columns(text[:edge], width)
     return max(LEAST_INDENT, before if before <= columns // 2 else 0)
 
 
@@ -107,7 +112,7 @@ _TOKEN = re.compile(f"{LINE_END}| +|[^ {LINE_END}]+")
 def _pieces(text: str, edge: int, width: Width, most: int) -> Iterator[tuple[int, int]]:
     """The pieces of a text between which a row may end: line ends, blanks and words. What is before
     the edge is one with the word there."""
-    names = 0 < sum(map(width, text[:edge])) < most  # else they are pieces as the rest is
+    names = 0 < _columns(text[:edge], width) < most  # else they are pieces as the rest is
     for found in _TOKEN.finditer(text, edge if names else 0):
         begin, end = found.span()
         if text[begin] in (" ", LINE_END):
@@ -126,6 +131,8 @@ def _pieces(text: str, edge: int, width: Width, most: int) -> Iterator[tuple[int
 def _word_ends(word: str, width: Width, most: int) -> Sequence[int]:
     """Where a row may end in a word: beside a character of two columns, and anywhere if the word
     has over `most` columns; never before a mark, which stands on the character before it."""
+    if word.isascii() and len(word) <= most:
+        return [len(word)]
     widths = [*map(width, word)]
     if sum(widths) <= most and max(widths) < 2:
         return [len(word)]

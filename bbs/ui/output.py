@@ -35,6 +35,7 @@ from bbs.client.errors import BadReply, ClientError, Lost
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id, read_time
 from bbs.client.request import CommandInfo
 from bbs.protocols.presentation import Line, Notice, Presentation, member
+from bbs.ui.layout import LINE_END
 
 MOST_TEXT = 4000  # characters shown of an event's text; an ellipsis stands for the rest
 MOST_REASON = 200  # characters shown of the reason why a list is incomplete
@@ -64,14 +65,7 @@ _PLACES = re.compile(r"(\{(?:sender|to|text)\})")
 
 _OF_LOGINS = ("token", "device")
 
-LINE_END = "\u2028"  # of a person's text
-
 GAP = "  "  # between the names and the text of a message
-
-MOST_COLUMNS = 1_000_000  # of a terminal that does not say how many it has
-
-LEAST_INDENT = 2
-"""Columns before every row of a message but the first, so that none looks like another message."""
 
 _ASIDE = ("status", "code", "token", "more")
 """Members that are for programs, or shown in their own way."""
@@ -113,73 +107,6 @@ def visible_in_line(character: str) -> str:
     if character == LINE_END:
         return "↵"
     return "" if character in _JOINING else visible(character)
-
-
-def wrap(
-    text: str,
-    columns: int,
-    width: Callable[[str], int],
-    edge: int | None = None,
-    cut: bool = False,
-) -> tuple[Sequence[tuple[int, int]], int]:
-    """Wrap a visible text between words: the beginning and end of each row in it, and the columns
-    of blanks before each row but the first. The rows stand under the `edge`, the place in the text
-    where it is. A word that is longer than a row stays whole, so that people can copy an address,
-    or is `cut`. A row may end at any character of two columns, as in Chinese."""
-    if len(text) <= columns and text.isascii():  # Most lines; they have no line ends either.
-        return [(0, len(text))], 0
-    indent = 0
-    if edge is not None:
-        before = sum(map(width, text[:edge]))
-        indent = max(LEAST_INDENT, before if before <= columns // 2 else 0)
-    rows: list[tuple[int, int]] = []
-    start = at = used = 0
-    room, least = columns, max(1, columns - indent)
-    may_break: tuple[int, int] | None = None  # the end of this row, and the start of the next
-    while at < len(text):
-        character = text[at]
-        taken = width(character)
-        if character == LINE_END:
-            rows.append((start, at))
-            start = at = at + 1
-            room, used, may_break = least, 0, None
-            continue
-        if taken > 1 and at > max(start, edge or 0):
-            may_break = at, at
-        if used + taken > room and character != " " and at > start:
-            if may_break is None and cut:
-                may_break = at, at
-            if may_break is not None:
-                rows.append((start, may_break[0]))
-                start = at = may_break[1]
-                room, used, may_break = least, 0, None
-                continue
-        used += taken
-        at += 1
-        if character == " " and at > max(start + 1, edge or 0):
-            began = may_break[0] if may_break and may_break[1] == at - 1 else at - 1
-            may_break = began, at
-        elif taken > 1 or (not taken and may_break == (at - 1, at - 1)):
-            may_break = at, at
-    rows.append((start, at if used <= room else start + len(text[start:].rstrip(" "))))
-    return rows, indent
-
-
-_ROW = re.compile(r"  \S.*?\S {2,}(?=\S)")
-
-
-def table_edge(line: str) -> int | None:
-    """Where the second column of an indented line begins, which has a term and its explanation."""
-    found = _ROW.match(line)
-    return found.end() if found else None
-
-
-def wrapped_text(
-    text: str, columns: int, width: Callable[[str], int], edge: int | None = None
-) -> str:
-    """A visible text with the line ends and blanks that `wrap` gives it."""
-    rows, indent = wrap(text, columns, width, edge)
-    return f"\n{' ' * indent}".join(text[begin:end] for begin, end in rows)
 
 
 @dataclass(frozen=True)
@@ -401,14 +328,16 @@ def _dated(format_time: Callable[[float], str]) -> Callable[[float], str]:
 
 
 def waiting_line(waiting: Waiting) -> str:
-    estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
-    return f"Waiting for an app server: position {waiting.position}{estimate}"
+    return f"Waiting for an app server: position {waiting.position}{_estimate(waiting)}"
 
 
 def waiting_words(waiting: Waiting) -> str:
     """What people read of a place in the queue for an app server."""
-    estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
-    return f"waiting for a server: place {waiting.position}{estimate}"
+    return f"waiting for a server: place {waiting.position}{_estimate(waiting)}"
+
+
+def _estimate(waiting: Waiting) -> str:
+    return "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
 
 
 def notices_line(presentation: Presentation, reply: ServiceReply) -> str:

@@ -55,6 +55,8 @@ FAILURES: Mapping[str, str] = {
 for the command, `{number}` for the first number of the server's message, and `{reference}` for its
 last word. `wrong-usage` is missing: people read the usage as they may type it."""
 
+SUCCESS = "Success!"  # what servers answer where there is nothing to say
+
 _PLACE = re.compile(r"\{([\w.-]*)\}")
 _NUMBER = re.compile(r"\d+")
 
@@ -66,7 +68,7 @@ def reply_words(presentation: Presentation, request: ClientRequest, reply: Servi
     for form in _forms(presentation, request, reply):
         if words := _filled(form, request, reply):
             return visible(words)
-    return ""
+    return "Done." if reply.ok and reply.message == SUCCESS else ""
 
 
 def failure_text(presentation: Presentation, request: ClientRequest, reply: ServiceReply) -> str:

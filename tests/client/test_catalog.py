@@ -581,7 +581,7 @@ class ConversationTests(Lobby, ConversationCase):
 
     def test_as_the_first_line(self) -> None:
         self.assertEqual(self.type("games"), ["You are not logged in. Try: login NAME"])
-        self.assertEqual(self.type("shout  hi"), ["Success!"])
+        self.assertEqual(self.type("shout  hi"), ["Done."])
 
     def test_help_hints_and_completion(self) -> None:
         self.hide("challenge")
@@ -638,7 +638,7 @@ class TerminalTests(Lobby, FaceCase):
                 "Logged in as ann.",
                 "Try: invite NAME, talk NAME or help",
                 "go\nche\\x1bss",
-                "Success!",
+                "Done.",
             ],
         )
         self.announce("ann", {"event": "turn", "text": "your turn\x1b"})

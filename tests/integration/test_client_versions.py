@@ -491,7 +491,7 @@ class OlderLobby(VersionsCase):
         telnet.enter("login bob bob")
         await telnet.prompts("bob>")
         telnet.enter("join chess")
-        await telnet.shows("Success!")
+        await telnet.shows("Done.")
         terminal.type("list-l")
         await terminal.shows(" list-lobby")
         terminal.type(TAB)
@@ -525,7 +525,7 @@ class OlderCommand(VersionsCase):
         await self.completes(terminal, "poke b", "poke bob")
         await terminal.shows("poke <friend>")
         terminal.enter("")
-        await terminal.shows("Success!")
+        await terminal.shows("Done.")
         terminal.enter("poke eve")
         await terminal.shows("No friend of yours called eve is online")
         [poke] = [each for each in bob.wire.events if each["event"] == "poke"]

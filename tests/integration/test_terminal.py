@@ -522,7 +522,7 @@ class Paging(TerminalCase):
         terminal.enter("talk bob")
         await terminal.shows("(older ones: Page Up)")
         terminal.type("half" + PAGE_UP)
-        await terminal.shows("rows below  / searches")
+        await terminal.shows("rows below · / search")
         self.assertNotIn("ann> half", terminal.screen.display[-1])
         terminal.type("/number 3.\r")
         await terminal.shows("bob  number 3.")

@@ -88,7 +88,7 @@ class OtherCommands(Noting, ConversationCase):
             self.assertEqual(len(self.type(f"help {name}")), 1, name)
         self.assertIn("Unknown command msg", self.type("msg bob hi", "msg bob hi")[-1])
         self.assertEqual(self.asked("list-friend"), [])
-        self.assertEqual(self.type("send bob hi"), ["Success!"])
+        self.assertEqual(self.type("send bob hi"), ["Done."])
         self.assertEqual(self.noted[-1], ("ann", "bob hi"))
 
     def test_what_is_used_alike_is_the_boards(self) -> None:

@@ -259,7 +259,7 @@ class Talks(FairConversation):
         not_sent = "! Not sent: open tea (the talk with toys has ended)"
         for lines, shown in (
             ((("", False), ("open tea", False)), [not_sent]),
-            ((("/open tea", False),), ["Success!"]),
+            ((("/open tea", False),), ["Done."]),
             ((("open tea", True), ("open tea", True), ("open tea", False)), [not_sent] * 3),
         ):
             self.type("talk toys")
@@ -270,7 +270,7 @@ class Talks(FairConversation):
             for line, as_text in lines:
                 self.successResultOf(self.begin(line, as_text))
             self.assertEqual(self.paper.lines, shown)
-            self.assertEqual(self.type("open tea"), ["Success!"])
+            self.assertEqual(self.type("open tea"), ["Done."])
 
     def test_not_by_another_users_event(self) -> None:
         self.log_in_here("bob")
@@ -644,7 +644,7 @@ class Wrong(FairConversation):
         talk = {"name": "pal", "send": "shout", "choices": "pal", "history": "stalls"}
         self.tell_instead(talks=[talk], choices=[{"name": "pal"}])
         self.log_in_here("ann")
-        self.assertEqual(self.type("shout hey"), ["Success!"])
+        self.assertEqual(self.type("shout hey"), ["Done."])
         self.assertEqual(self.said("shout"), [["ann", "hey"]])
         self.assertNotIn("talk", " ".join(self.type("help")))
 

@@ -133,12 +133,13 @@ class Words(SynchronousTestCase):
         self.assertEqual(reply_words(own, asked("ping"), busy), "Busy: 5")
         self.assertEqual(reply_words(own, asked("ping"), refused("busy")), "Wait")
         # Nobody is named, so the first form does not fit.
-        self.assertEqual(reply_words(own, asked("ping"), succeeded(seats=2)), "")
+        self.assertEqual(reply_words(own, asked("ping"), succeeded(seats=2)), "Done.")
+        pong = ServiceReply({"status": 0, "message": "Pong!"})
+        self.assertEqual(reply_words(own, asked("ping"), pong), "")
 
     def test_a_command_of_a_service_is_not_the_frameworks(self) -> None:
-        self.assertEqual(
-            reply_words(Presentation(), ClientRequest.parse("login me", {}), succeeded()), ""
-        )
+        login = ClientRequest.parse("login me", {})
+        self.assertEqual(reply_words(Presentation(), login, succeeded()), "Done.")
 
     def test_within_a_sentence(self) -> None:
         said = failure_text(face, asked("send ann bob hi"), refused("inbox-full"))

@@ -25,8 +25,8 @@ from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.editor import EditBuffer, EditKey
 from bbs.ui.gateway.peer import UTF8, Encoding, is_plain
 from bbs.ui.interfaces import IScreen
+from bbs.ui.layout import MOST_COLUMNS, table_edge, wrapped_text
 from bbs.ui.output import (
-    MOST_COLUMNS,
     OLDER,
     OutputLine,
     Stamp,
@@ -35,10 +35,8 @@ from bbs.ui.output import (
     marked_for_people,
     message_entry,
     reply_entries,
-    table_edge,
     visible,
     waiting_words,
-    wrapped_text,
 )
 
 USUAL_COLUMNS = 80  # assumed of a terminal that has not said (0, RFC 1073)

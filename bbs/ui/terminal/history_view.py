@@ -125,7 +125,11 @@ class HistoryView:
             state = "newer ones: G" if self._lacks_latest else "the end"
         else:
             state = f"{below} {'row' if below == 1 else 'rows'} below"
-        for keys in ("  / searches, n goes on, g G ends, q leaves", "  / searches, q leaves", ""):
+        for keys in (
+            " · / search · n next · g first · G last · q back",
+            " · / search · q back",
+            "",
+        ):
             line = f"{self._title}: {state}{keys}"
             if get_cwidth(line) <= columns:
                 break

@@ -23,7 +23,7 @@ from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.keys import Keys
 
 from bbs.ui.interfaces import PromptCancelled
-from bbs.ui.output import LINE_END
+from bbs.ui.layout import LINE_END
 from bbs.ui.prompts import CLEAR, KeyConfirmation
 from bbs.ui.terminal.interfaces import ITerminalApp
 from bbs.ui.unsent import overlong_line

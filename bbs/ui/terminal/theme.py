@@ -32,19 +32,17 @@ from wcwidth import wcwidth
 
 from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
+from bbs.ui.layout import MOST_COLUMNS, table_edge, wrap
 from bbs.ui.output import (
     GAP,
-    MOST_COLUMNS,
     Stamp,
     Timestamps,
     event_entry,
     message_heading,
     reply_entries,
-    table_edge,
     visible,
     visible_in_line,
     visible_text,
-    wrap,
 )
 from bbs.ui.terminal.interfaces import Fragments
 

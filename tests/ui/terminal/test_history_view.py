@@ -83,9 +83,11 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual(self.shown(view)[0], "number 990.")
         self.assertEqual(self.shown(view)[-1], "number 999.")
         self.assertEqual(self.fetched, 1, "of a thousand fifty are there")
-        self.assertEqual(view.status(80), "bob: the end  / searches, n goes on, g G ends, q leaves")
+        self.assertEqual(
+            view.status(80), "bob: the end · / search · n next · g first · G last · q back"
+        )
         view.move(-1)
-        self.assertEqual(view.status(40), "bob: 1 row below  / searches, q leaves")
+        self.assertEqual(view.status(40), "bob: 1 row below · / search · q back")
 
     def test_older_ones_come_as_one_goes_up(self) -> None:
         view = self.view()
@@ -95,7 +97,7 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual(self.fetched, 2)
         view.move(1)
         self.assertEqual(self.shown(view)[0], "number 946.")
-        self.assertEqual(view.status(40), "bob: 44 rows below  / searches, q leaves")
+        self.assertEqual(view.status(40), "bob: 44 rows below · / search · q back")
 
     def test_to_the_beginning_and_back(self) -> None:
         view = self.view()
@@ -118,7 +120,7 @@ class ViewTests(SynchronousTestCase):
     def test_it_is_searched_for_towards_the_beginning(self) -> None:
         view = self.view()
         view.search("Number 12", older=True)
-        self.assertEqual(view.status(99).partition("  /")[0], "bob: no 'Number 12'")
+        self.assertEqual(view.status(99).partition(" · /")[0], "bob: no 'Number 12'")
         view.search("number 12", older=True)
         self.assertIn("number 129.", self.shown(view))
         view.again(older=True)
@@ -149,7 +151,7 @@ class ViewTests(SynchronousTestCase):
         view.search("nowhere", older=True)
         self.assertTrue(view.is_searching)
         self.waiting.pop(0)()
-        self.assertEqual(view.status(80).partition("  /")[0], "bob: searching, 100 so far")
+        self.assertEqual(view.status(80).partition(" · /")[0], "bob: searching, 100 so far")
         self.assertEqual(self.changes, 1)
         view.stop()
         self.waiting.pop(0)()
@@ -163,7 +165,7 @@ class ViewTests(SynchronousTestCase):
         self.assertIn("number 3.", self.shown(view))
         view.move(self.count)
         self.assertEqual(self.shown(view)[-1], f"number {MOST_MESSAGES - 1}.")
-        self.assertEqual(view.status(80).partition("  /")[0], "bob: newer ones: G")
+        self.assertEqual(view.status(80).partition(" · /")[0], "bob: newer ones: G")
         view.latest()
         self.assertEqual(self.shown(view)[-1], f"number {self.count - 1}.")
         self.assertIn("the end", view.status(80))
@@ -200,7 +202,7 @@ class ViewTests(SynchronousTestCase):
         view = self.view()
         self.problem = Lost("it is \x07 away")
         view.oldest()
-        self.assertEqual(view.status(80).partition("  /")[0], "bob: it is \\x07 away")
+        self.assertEqual(view.status(80).partition(" · /")[0], "bob: it is \\x07 away")
         self.problem = None
         view.oldest()
         view.page(-1)

@@ -353,6 +353,12 @@ class WrappedTests(SynchronousTestCase):
         styles = [fragment[0] for fragment in wrapped(line, 25)[0]]
         self.assertEqual(styles[:2], ["class:time", sender_style("bob")])
 
+    def test_no_row_of_a_post_passes_for_a_message(self) -> None:
+        theme = Theme(CommandCatalog(face), lambda: TODAY, shows_times=False)
+        post = {"id": "bob", "message": "hi\u2028carol  fake", "time": 5}
+        shown = theme.reply(Reply({"status": 0, "post": [post]}))
+        self.assertEqual(self.rows(shown, 80), ["bob: hi", "  carol  fake"])
+
     def test_help_under_its_sentence(self) -> None:
         line = notice("  end        Ends the conversation.")
         self.assertEqual(self.rows(line, 30), ["  end        Ends the", f"{' ' * 13}conversation."])

@@ -18,7 +18,7 @@ from tests.ui.terminal.test_editor import CTRL_C, UP, EditorCase
 
 PAGE_UP, PAGE_DOWN, HOME, ESCAPE = "\x1b[5~", "\x1b[6~", "\x1b[H", "\x1b"
 
-LEAVES = "  / searches, q leaves"
+LEAVES = " · / search · q back"
 
 
 def told(deferred: Deferred[Any]) -> asyncio.Future[Any]:
@@ -171,7 +171,7 @@ class ViewTests(WindowCase):
             keys.send_text("/nowhere\r")
             await self.until("number 1.", "bob: searching, 1 so far")
             keys.send_text("x")
-            await self.until("number 1.", "bob: more is coming")
+            await self.until("number 1.", f"bob: more is coming{LEAVES}")
             keys.send_text("q")
             await left
 

@@ -81,11 +81,18 @@ def sentence(event: Event, counters: Iterable[Counter] = ()) -> str:
     count = int(event.number or 0)
     return _SENTENCES[event.kind].format(
         name=short(event.server),
-        detail=event.detail,
+        detail=event.detail or _VERBS.get(event.kind, ""),
         after="" if event.number is None else f" after {event.number:.1f} s",
         people="1 person waits" if count == 1 else f"{count} people wait",
     )
 
+
+_VERBS = {
+    EventKind.DRAINING: "drains",
+    EventKind.LOST: "is lost",
+    EventKind.GONE: "is gone",
+}
+"""What a server does for which nothing else is known, as versions up to 0.3.0 said it."""
 
 _SENTENCES = {
     EventKind.LAUNCHING: "Server {name} is being launched.",
@@ -276,14 +283,7 @@ def untold(events: Iterable[Event], stored: Sequence[StoredEvent]) -> list[Event
 
 
 def _in_0_3_0(event: Event) -> str:
-    return f"Server {short(event.server)} {_VERBS_OF_0_3_0.get(event.kind)}"
-
-
-_VERBS_OF_0_3_0 = {
-    EventKind.DRAINING: "drains",
-    EventKind.LOST: "is lost",
-    EventKind.GONE: "is gone",
-}
+    return f"Server {short(event.server)} {_VERBS.get(event.kind)}"
 
 
 def _stored(

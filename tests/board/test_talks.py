@@ -117,7 +117,9 @@ class AtLogin(TalksCase):
         return peer
 
     def test_nothing(self) -> None:
-        self.assertEqual(self.log_in("bob"), {"invitations": 0, "messages": 0, "after": 0})
+        self.assertEqual(
+            self.log_in("bob"), {"invitations": 0, "messages": 0, "after": 0, "posts": 0}
+        )
 
     def test_invitations_and_messages(self) -> None:
         self.tokens |= self.service.people("eve")

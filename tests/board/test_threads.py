@@ -77,7 +77,7 @@ class ThreadsCase(RulesCase):
     def check_counts(self) -> None:
         """Fail unless what is counted is what is there."""
         for inbox in Inbox.select():
-            user = inbox.user_id
+            user = inbox.user.id
             feed = rows(PostRow.select(PostRow.text).where(PostRow.author == user))
             other = Contribution.select(PostRow.text).join(PostRow)
             texts = [*feed, *rows(other.where(Contribution.writer == user))]

@@ -8,8 +8,8 @@ misses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import peewee
@@ -121,8 +121,8 @@ def count(user: int) -> int:
     left = user_stats.MOST_COUNTED
     # Each feed with news has an unread post; a thread may have replies of one's own.
     if len(feeds) < left:
-        for some, search in _searches(user, feeds, threads):
-            left -= len(search(some, left))
+        for search in _searches(user, feeds, threads):
+            left -= len(search.first(left))
             if left <= 0:
                 break
         return user_stats.MOST_COUNTED - max(0, left)
@@ -143,21 +143,24 @@ def _sources(user: int) -> tuple[list[_Source], list[_Source]]:
     return [_Source(*row) for row in feeds], [_Source(*row) for row in threads]
 
 
-def _searches(
-    user: int, feeds: Sequence[_Source], threads: Sequence[_Source]
-) -> list[tuple[Sequence[_Source], Callable[[Sequence[_Source], int], list[Any]]]]:
-    """Parts of the sources, each with the function that finds the first ids of each."""
+class _Search(NamedTuple):
+    """A part of the sources, and the function that finds the first ids of each."""
 
-    def of_feeds(some: Sequence[_Source], most: int) -> list[Any]:
-        return _in_feeds([each.id for each in some], [each.read for each in some], most)
+    is_of_threads: bool
+    sources: Sequence[_Source]
+    find: Callable[[Sequence[int], Sequence[int], int], list[Any]]
 
-    def of_threads(some: Sequence[_Source], most: int) -> list[Any]:
-        return _in_threads(user, [each.id for each in some], [each.read for each in some], most)
+    def first(self, most: int) -> list[tuple[int, int]]:
+        """The first `most` ids behind the mark of each source, after its place in `sources`."""
+        ids, reads = zip(*self.sources, strict=True)
+        return self.find(ids, reads, most)
 
-    return [
-        *((some, of_feeds) for some in chunks(feeds, AT_ONCE)),
-        *((some, of_threads) for some in chunks(threads, AT_ONCE)),
-    ]
+
+def _searches(user: int, feeds: Sequence[_Source], threads: Sequence[_Source]) -> Iterator[_Search]:
+    for some in chunks(feeds, AT_ONCE):
+        yield _Search(False, some, _in_feeds)
+    for some in chunks(threads, AT_ONCE):
+        yield _Search(True, some, partial(_in_threads, user))
 
 
 def _oldest(
@@ -171,13 +174,12 @@ def _oldest(
     most = max(LEAST, 2 * PAGE.most // max(1, len(feeds) + len(threads)))
     found: list[tuple[int, int, bool]] = []
     known = []  # Up to these ids all are found.
-    for some, search in _searches(user, feeds, threads):
-        is_reply = some[0] not in feeds
+    for search in _searches(user, feeds, threads):
         by_source: dict[int, list[int]] = {}
-        for index, number in search(some, most):
-            by_source.setdefault(some[index].id, []).append(number)
+        for index, number in search.first(most):
+            by_source.setdefault(search.sources[index].id, []).append(number)
         for source, numbers in by_source.items():
-            found += [(number, source, is_reply) for number in numbers]
+            found += [(number, source, search.is_of_threads) for number in numbers]
             if len(numbers) == most:
                 known.append(numbers[-1])
     return sorted(each for each in found if each[0] <= min(known, default=each[0]))

@@ -172,6 +172,17 @@ class Replies(ThreadsCase):
         self.assertEqual((told.event["event"], told.event["to"]), ("reply", number))
         self.assertEqual(told.event["text"], "x" * 199 + "…")
 
+    def test_an_author_and_a_thread_of_the_same_number(self) -> None:
+        """What is read of one is not read of the other."""
+        PostRow.insert(id=self.ann.id, author=self.bob.id, text="first").execute()
+        self.befriend(self.bob, self.cat)
+        self.reply(self.cat, self.ann.id, "one")
+        self.reply(self.bob, self.ann.id, "two")
+        self.post(self.ann)
+        for _ in range(2):
+            self.assertEqual(len(self.unread(self.bob)), 2 - 2 * _)
+        self.assertEqual((len(self.unread(self.cat)), self.unread(self.cat)), (2, []))
+
     def test_the_oldest_threads_are_no_longer_followed(self) -> None:
         self.patch(threads, "MOST_FOLLOWED", 2)
         numbers = [self.post(self.ann) for _ in range(4)]

@@ -52,6 +52,7 @@ nitpick_ignore = [
         "bbs.client.catalog.CommandCatalog",
         "bbs.commands.context.ServerContext",
         "bbs.config.kinds.Kind",
+        "bbs.rules.fleet_admin.By",
         "bbs.config.sections.Configuration",
         "bbs.core.values.Rate",
         "bbs.daemons.plugin.TwistdPlugin",

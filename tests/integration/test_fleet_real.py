@@ -122,7 +122,7 @@ class Changes(ServiceCase):
         await up.end()
         await eventually(lambda: up.heard, "all is heard")
         lost, _ = up.errors.splitlines()
-        self.assertIn(f"Server {before['id'][:8]} is lost: ended: killed by SIGKILL.", lost)
+        self.assertIn(f"Server {before['id'][:8]} was killed (SIGKILL).", lost)
         self.assertRegex(up.output, r"\nbbs up stops: .*\nbbs up has stopped\. .*\n\Z")
         self.assertEqual(up.exit_code, 0)
 

@@ -102,13 +102,13 @@ class OperatorsDay(SharedCase):
         self.assertEqual(await ann.wire.ask("events"), SUCCESS)
         path = {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
         terminal = Terminal(service, environ=path)
-        await terminal.shows("no user>")
+        await terminal.shows("help lists all commands")
         await terminal.log_in("bob")
         await self.bbs(service, "announce", "down at nine", "--until", "2h")
         await terminal.shows("Announcement: down at nine", AT_ONCE)
         await eventually(lambda: ann.wire.events, "whoever listens is told", AT_ONCE)
         later = Terminal(service, environ=path)
-        await later.shows("no user>")
+        await later.shows("help lists all commands")
         await later.log_in("bob")
         await later.shows("Announcement: down at nine", AT_ONCE)
         [event] = ann.wire.events

@@ -458,7 +458,7 @@ class Paging(TerminalCase):
         await terminal.shows("Pong!")
         await terminal.shows("bob  hello")
         self.assertEqual(self.count(terminal, "-- more"), 0)
-        self.assertEqual(self.count(terminal, "post 46."), 0)
+        self.assertEqual(self.count(terminal, "bob: post 46."), 0)
 
     async def test_by_a_pager(self) -> None:
         """It has the terminal and Ctrl-C; messages are shown afterwards."""

@@ -69,9 +69,11 @@ class Up(ServiceCase):
     async def by_its_gateway(self, service: Service) -> None:
         """It reaches the login server and app servers by TLS, whose certificate is for a name."""
         said = await deferToThread(self.visit, self.gate, True)
-        self.assertIn("Success!\r\nSuccess!\r\n", said)
+        self.assertIn("Logged in as ann.\r\n", said)
+        self.assertIn("Posted to all your friends.\r\n", said)
         said = await deferToThread(self.visit, self.plain, False)
-        self.assertIn("Success!\r\nSuccess!\r\n", said)
+        self.assertIn("Logged in as ann.\r\n", said)
+        self.assertIn("Posted to all your friends.\r\n", said)
         self.assertNotIn("no TLS", service.log())
 
     def visit(self, port: int, tls: bool) -> str:
@@ -101,8 +103,8 @@ class Up(ServiceCase):
             )
             await gateway.says(f"GatewayFactory starting on {port}\n")
             said = await deferToThread(self.visit, port, False)
-            self.assertEqual("Success!\r\nSuccess!\r\n" in said, right, said)
-            self.assertEqual("Service unavailable, try again" in said, not right)
+            self.assertEqual("Posted to all your friends." in said, right, said)
+            self.assertEqual("The service cannot answer now. Try again." in said, not right)
             self.assertEqual("its certificate is" in gateway.output, not right)
             self.assertNotIn("certificate", said)
 

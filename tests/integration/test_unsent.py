@@ -82,7 +82,7 @@ class AtATerminal(UnsentCase):
         terminal = self.terminal()
         await terminal.log_in("ann")
         terminal.enter("talk bob")
-        await terminal.prompts("ann→bob>.*")
+        await terminal.talks_to("bob")
         return terminal
 
     async def test_a_server_is_killed(self) -> None:
@@ -97,7 +97,7 @@ class AtATerminal(UnsentCase):
         for terminal in (ended, closed):
             await terminal.shows("Connection lost. Reconnecting…")
             terminal.enter("one\rtwo")
-            await terminal.shows("> two")
+            await terminal.shows("ann  two")
         os.kill(ended.pid, signal.SIGTERM)
         await ended.ended()
         for words in ("Not sent: one (given up)", "Not sent: two"):

@@ -64,7 +64,13 @@ FRIENDS = Choices(
     added_by=("accept-invite",),
     removed_by=("unfriend", "block"),
     added_by_events={"friend": "with"},
-    lookalike_events={"invite": "from", "message": "from", "joined": "id"},
+    lookalike_events={
+        "invite": "from",
+        "message": "from",
+        "joined": "id",
+        "post": "from",
+        "reply": "from",
+    },
     lookalike_lists={"list-invite": "invite", "list-member": "member"},
 )
 JOINED = Choices(

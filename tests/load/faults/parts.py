@@ -6,6 +6,7 @@ A part that a fault has in its hands is `busy`; nothing else is done to it meanw
 from __future__ import annotations
 
 import os
+import re
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -29,6 +30,10 @@ PATIENCE = 90.0
 
 STOPS_WITHIN = 20.0
 """Seconds within which a process ends that was asked to, on a machine with much else to do."""
+
+
+STATUS = re.compile(r"\d\d:\d\d:\d\d (Server|The) ")
+"""What a `bbs up` says of what is away, and back: that is its job here."""
 
 
 def pause(seconds: float) -> Deferred[None]:
@@ -143,8 +148,9 @@ class Daemon(Part):
             self._figures.complain(f"{self.name} did not end within {STOPS_WITHIN:g} s of SIGTERM")
             await process.kill()
         else:
-            if process.errors.strip():
-                self._figures.complain(f"{self.name} said on stderr: {process.errors[-500:]!r}")
+            said = [line for line in process.errors.splitlines() if not STATUS.match(line)]
+            if said:
+                self._figures.complain(f"{self.name} said on stderr: {said[-5:]!r}")
 
 
 class AppServers(Part):

@@ -202,7 +202,7 @@ def first_visit(stage: Stage) -> tuple[Window, Window]:
 def killed(stage: Stage, ann: Window, bob: Window) -> None:
     ann.enter("now look what happens")
     stage.kill_app_server("ann")
-    ann.shows("is lost")
+    ann.shows("Connection lost.")
     ann.type("I am still typing, ")
     bob.shows("Reconnected.")
     ann.shows("Reconnected.")
@@ -335,7 +335,7 @@ def narrow(stage: Stage) -> None:
 
 def main() -> None:
     SCREENS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         stage = Stage(Path(folder))
         try:
             killed(stage, *first_visit(stage))

@@ -9,15 +9,26 @@ from __future__ import annotations
 import peewee
 
 from bbs.board import errors, inboxes, relationships
-from bbs.board.models import Block
-from bbs.framework import Caller, Page, Part, User, as_stored, asks, paged, read_only, statement
+from bbs.board.models import Block, GroupInvitation
+from bbs.framework import (
+    Caller,
+    Page,
+    Part,
+    User,
+    as_stored,
+    asks,
+    paged,
+    read_only,
+    statement,
+    together,
+)
 
 MOST_BLOCKED = 1000  # people whom a user may block: as many as there may be friends
 
 
 @asks(relationships.correspondent)
 def block(caller: Caller, name: str) -> None:
-    """Block `name`, and end a friendship or an invitation."""
+    """Block `name`, and end a friendship or an invitation, also to a group."""
     [(other, *_, blocked)] = relationships.correspondent(caller, as_stored(name))
     if other is None:
         raise errors.NoSuchUser(name)
@@ -30,6 +41,7 @@ def block(caller: Caller, name: str) -> None:
             raise errors.TooManyBlocked()
         _add(caller.id, other)
     relationships.end_all(caller.id, other)
+    together(_withdraw.of(caller.id, other), _withdraw.of(other, caller.id))
 
 
 @asks(relationships.correspondent)
@@ -61,6 +73,14 @@ def check(caller: Caller, other: int, name: str) -> None:
         raise errors.TakesNothing(name)
     if found:
         raise errors.YouHaveBlocked(name)
+
+
+@statement
+def _withdraw(user: int, by: int) -> peewee.Delete:
+    """Remove the invitations to groups that `by` sent to `user`."""
+    return GroupInvitation.delete().where(
+        (GroupInvitation.user == user) & (GroupInvitation.by == by)
+    )
 
 
 @statement

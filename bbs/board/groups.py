@@ -2,7 +2,8 @@
 
 Each change of a group first locks its row, and before it the inboxes of the people concerned. The
 member who joined first becomes the owner when the owner leaves; `bbs/board/ownership.py` has the
-commands for owners. A private group without an owner is open: nobody could let anybody in.
+commands for owners. A private group without an owner is open to join while it has members: nobody
+could let anybody in.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def join(caller: Caller, name: str) -> GroupEvent:
         _one_of_many_joined.of(caller.id, MOST_JOINED - 1),
         _newest.of(),
     )
-    if is_private(private, owner) and owner != caller.id and not invited:
+    if is_private(private, owner, members) and owner != caller.id and not invited:
         raise errors.PrivateGroup(name)
     if members >= caller.quotas.members:
         raise errors.GroupFull(name)
@@ -197,9 +198,10 @@ def to_gone(event: Mapping[str, object]) -> dict[str, object]:
     return {**event, "you_left": event["group"]}
 
 
-def is_private(private: bool, owner: object) -> bool:
-    """Whether a group is private, by its row; `owner` is the owner's id or name, or None."""
-    return private and owner is not None
+def is_private(private: bool, owner: object, members: int) -> bool:
+    """Whether a group is private, by its row; `owner` is the owner's id or name, or None. A private
+    group that everybody has left stays so: its posts are for nobody else."""
+    return private and (owner is not None or not members)
 
 
 def pass_on_all(user: int) -> int:
@@ -307,7 +309,7 @@ def _entry(row: Sequence[Any], member: bool) -> dict[str, object]:
         "group": name,
         "topic": topic,
         "members": members,
-        "private": is_private(private, owner),
+        "private": is_private(private, owner, members),
         "owner": owner,
         "member": member,
     }

@@ -122,13 +122,6 @@ def lower_sent(size: int, user: int) -> peewee.Update:
 
 
 @statement
-def lower_posts(count: int, size: int, user: int) -> peewee.Update:
-    """Count no longer what is removed of the posts that `user` has written."""
-    changes = Inbox.update(posts=Inbox.posts - count, post_bytes=Inbox.post_bytes - size)
-    return changes.where(Inbox.user == user)
-
-
-@statement
 def _undelivered(messages: Sequence[int], last: int) -> peewee.Select:
     """The users up to `last` for whom some of these messages wait."""
     waiting = Delivery.select(Delivery.user).join(Inbox, on=(Inbox.user == Delivery.user))

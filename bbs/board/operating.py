@@ -37,7 +37,7 @@ LINE_SEPARATOR = "\u2028"  # between the lines of a text
 
 def number(text: str) -> int:
     """The argparse type of an id."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) <= LAST_ID):
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= LAST_ID):
         raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
 
@@ -128,7 +128,9 @@ class GroupFigures(NamedTuple):
         cls, name: str, topic: str | None, owner: str | None, private: bool, *counts: int
     ) -> GroupFigures:
         """Read a row of `_figures` behind its id."""
-        return cls(name, topic, owner, groups.is_private(private, owner), *counts)
+        members, posts = counts
+        is_private = groups.is_private(private, owner, members)
+        return cls(name, topic, owner, is_private, members, posts)
 
 
 @long_read
@@ -312,7 +314,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
 
 def _figures() -> Any:
     members = Membership.select(peewee.fn.COUNT(Membership.id)).where(Membership.group == Group.id)
-    columns = (Group.id, Group.name, Group.topic, User.name, Group.private, members, Group.posts)
+    own = Contribution.group == Group.id
+    posts = Contribution.select(peewee.fn.COUNT(Contribution.post)).where(own)
+    columns = (Group.id, Group.name, Group.topic, User.name, Group.private, members, posts)
     return Group.select(*columns).left_outer_join(User, on=(Group.creator == User.id))
 
 

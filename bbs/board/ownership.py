@@ -187,7 +187,7 @@ def give(caller: Caller, name: str, person: str) -> None:
 @asks(_owned)
 def delete(caller: Caller, name: str) -> Removal:
     """Remove the group `name`, or the first part of it; returns the event for those who were
-    members. Its messages stay in the histories of people."""
+    members. Nobody can read its messages any more."""
     group = _find_group(caller, name)
     _lock(caller, group)
     [(members,)] = groups.count_members(group.id)

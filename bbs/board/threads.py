@@ -72,24 +72,35 @@ def reply(caller: Caller, number: str, text: str) -> Published:
     """Reply to a post, in its thread."""
     post = posts.check(caller, text)
     target = _find_readable(caller, number)
+    if target.id != target.first and not _exists(target.first):
+        raise errors.NoSuchPost()  # Before anything is stored: to undo it costs others.
     if _has_blocked(target.writer, caller.id):
         raise errors.AcceptsNoMessages(target.writer_name)
     if target.group is not None:
         name, channel = str(target.group_name), groups.channel_of(str(target.channel))
         return _publish_in(target.group, name, channel, post, target)
-    stored = posts.store([post], locks=[_count_reply.of(target.first)], in_feed=False)
-    [[added], [own]] = stored.locked, stored.numbers
-    if not added:
-        raise errors.NoSuchPost()
     assert target.owner is not None  # It is in a feed.
+    looks = [
+        relationships.kind_of.of(caller.id, target.owner),
+        _has_blocked.of(target.writer, caller.id),
+    ]
+    locks = [_count_reply.of(target.first)]
+    stored = posts.store([post], locks=locks, looks=looks, in_feed=False)
+    [[added], [own], [kind, blocked]] = stored.locked, stored.numbers, stored.found
+    # Others may have done something between the check and the lock.
+    if not added or not (caller.id == target.owner or kind == [(Relationship.FRIEND,)]):
+        raise errors.NoSuchPost()
+    if blocked:
+        raise errors.AcceptsNoMessages(target.writer_name)
     _, _, _, readers = together(
         _add_contribution.of(own, caller.id, None, None, target.first, target.owner),
         _follow.of(target.owner, target.first, target.owner, 0),
         _follow.of(caller.id, target.first, target.owner, own),
         _online_readers.of(target.first, caller.id, Relationship.FRIEND, MOST_TOLD),
     )
-    for (oldest,) in _oldest_followed(caller.id, MOST_FOLLOWED):
-        _forget_up_to(caller.id, oldest)
+    for user in {caller.id, target.owner}:
+        for (oldest,) in _oldest_followed(user, MOST_FOLLOWED):
+            _forget_up_to(user, oldest)
     event = {**posts.event_of("reply", caller, own, text), "to": target.first}
     told = posts.channels(readers, caller)
     return Published(own, event, told, len(told))
@@ -158,7 +169,7 @@ def _publish_in(
 @costs(deliveries=Published.price)
 def delete_post(caller: Caller, number: str) -> Published:
     """Remove a post of the caller's, or one in a group that the caller owns. Its replies stay."""
-    post = _find_readable(caller, number)
+    post = _find_readable(caller, number, or_own=True)
     if caller.id not in (post.writer, post.owner_of_group):
         raise errors.NotYourPost()
     posts.remove([post.id])
@@ -203,9 +214,12 @@ def own_posts(caller: Caller, page: Page) -> Part:
     return posts.part_of(page, latest[: page.limit])
 
 
-def _find_readable(caller: Caller, number: str, of_thread: bool = False) -> _Post:
-    """Find a post that the caller may read: one's own, a friend's, or one in a thread of a friend's
-    or in a group of one's own. With `of_thread`, a reply stands for a first post that is gone.
+def _find_readable(
+    caller: Caller, number: str, *, of_thread: bool = False, or_own: bool = False
+) -> _Post:
+    """Find a post in a thread that the caller may read: in one's own feed or a friend's, or in a
+    group of one's own. With `of_thread`, a reply stands for a first post that is gone. With
+    `or_own`, it may be one that the caller wrote where the caller reads no longer.
 
     :raises NoSuchPost: there is none.
     """
@@ -215,7 +229,7 @@ def _find_readable(caller: Caller, number: str, of_thread: bool = False) -> _Pos
     found = _find(wanted, caller.id) or (_find_reply(wanted, caller.id) if of_thread else ())
     for row in found:
         post = _Post(*row)
-        if caller.id == post.writer or post.membership is not None:
+        if post.membership is not None or (or_own and caller.id == post.writer):
             return post
         is_friend = (
             post.group is None
@@ -270,6 +284,11 @@ def _find_reply(first: int, user: int) -> peewee.Select:
     found = _columns(user).where(Contribution.thread == first)
     ordered: peewee.Select = found.order_by(Contribution.post).limit(1)
     return ordered
+
+
+@statement
+def _exists(number: int) -> peewee.Select:
+    return PostRow.select(PostRow.id).where(PostRow.id == number)
 
 
 @statement

@@ -16,6 +16,7 @@ import peewee
 
 from bbs.board import announcements, errors, groups, posts, user_stats
 from bbs.board.models import (
+    LAST_ID,
     LENGTHS,
     Contribution,
     Group,
@@ -45,7 +46,11 @@ PAGE = Page()  # What is unread comes in one part: the next request gives the ne
 
 AT_ONCE = 50  # sources that one statement searches; SQLite allows a statement 500 parts
 
-LEAST = 8  # ids of a source that are looked at, however many sources there are
+LEAST, GROWTH = 8, 4
+"""Ids of a source that are looked at first, however many sources there are, and the factor by which
+there are more next."""
+
+MOST_KNOWN = 20_000  # ids for which a reply may be shorter than it could be
 
 
 class _Source(NamedTuple):
@@ -122,7 +127,7 @@ def count(user: int) -> int:
     # Each feed with news has an unread post; a thread may have replies of one's own.
     if len(feeds) < left:
         for search in _searches(user, feeds, threads):
-            left -= len(search.first(left))
+            left -= len(search.first(left, total=left))
             if left <= 0:
                 break
         return user_stats.MOST_COUNTED - max(0, left)
@@ -148,12 +153,13 @@ class _Search(NamedTuple):
 
     is_of_threads: bool
     sources: Sequence[_Source]
-    find: Callable[[Sequence[int], Sequence[int], int], list[Any]]
+    find: Callable[[Sequence[int], Sequence[int], int, int], list[Any]]
 
-    def first(self, most: int) -> list[tuple[int, int]]:
-        """The first `most` ids behind the mark of each source, after its place in `sources`."""
+    def first(self, most: int, total: int = 0) -> list[tuple[int, int]]:
+        """The first `most` ids behind the mark of each source, after its place in `sources`;
+        `total` of them at the most."""
         ids, reads = zip(*self.sources, strict=True)
-        return self.find(ids, reads, most)
+        return self.find(ids, reads, most, total or len(ids) * most)
 
 
 def _searches(user: int, feeds: Sequence[_Source], threads: Sequence[_Source]) -> Iterator[_Search]:
@@ -169,20 +175,33 @@ def _oldest(
     """The oldest of all unread posts, oldest first: the id of each, its source, and whether that is
     a thread.
 
-    Of each source only the first few are looked at if there are many sources. All that are older
-    than the last of them from any source that has more are known then."""
+    Of each source the first few are looked at, and more of those that have more, until there are
+    enough for a reply. All that are older than the last one known of any source are known then."""
+    of_source: dict[tuple[int, bool], list[int]] = {}
     most = max(LEAST, 2 * PAGE.most // max(1, len(feeds) + len(threads)))
-    found: list[tuple[int, int, bool]] = []
-    known = []  # Up to these ids all are found.
-    for search in _searches(user, feeds, threads):
-        by_source: dict[int, list[int]] = {}
-        for index, number in search.first(most):
-            by_source.setdefault(search.sources[index].id, []).append(number)
-        for source, numbers in by_source.items():
-            found += [(number, source, search.is_of_threads) for number in numbers]
-            if len(numbers) == most:
-                known.append(numbers[-1])
-    return sorted(each for each in found if each[0] <= min(known, default=each[0]))
+    while True:
+        for search in _searches(user, feeds, threads):
+            found: dict[int, list[int]] = {}
+            for index, number in search.first(most):
+                found.setdefault(search.sources[index].id, []).append(number)
+            for source, numbers in found.items():
+                of_source[source, search.is_of_threads] = numbers
+        # Their sources have more.
+        cut = {source: each for source, each in of_source.items() if len(each) >= most}
+        known = min((each[-1] for each in cut.values()), default=LAST_ID)
+        oldest = sorted(
+            (number, source, is_reply)
+            for (source, is_reply), numbers in of_source.items()
+            for number in numbers
+            if number <= known
+        )
+        if not cut or len(oldest) >= PAGE.most:
+            return oldest
+        most = min(most * GROWTH, PAGE.limit)
+        feeds = [each for each in feeds if (each.id, False) in cut]
+        threads = [each for each in threads if (each.id, True) in cut]
+        if sum(map(len, of_source.values())) > MOST_KNOWN:
+            return oldest
 
 
 def _part(numbers: Sequence[int]) -> tuple[Part, int]:
@@ -237,35 +256,44 @@ def _threads_with_news(user: int, kind: str) -> peewee.Select:
 
 
 @statement
-def _in_feeds(authors: Sequence[int], reads: Sequence[int], most: int) -> peewee.SelectBase:
+def _in_feeds(
+    authors: Sequence[int], reads: Sequence[int], most: int, total: int
+) -> peewee.SelectBase:
     """The first ids behind the mark of each feed, after its index."""
     return _union(
-        PostRow.select(peewee.SQL(str(index)), PostRow.id)
-        .where((PostRow.author == author) & (PostRow.id > read))
-        .order_by(PostRow.id)
-        .limit(most)
-        for index, (author, read) in enumerate(zip(authors, reads, strict=True))
+        total,
+        *(
+            PostRow.select(peewee.SQL(str(index)), PostRow.id)
+            .where((PostRow.author == author) & (PostRow.id > read))
+            .order_by(PostRow.id)
+            .limit(most)
+            for index, (author, read) in enumerate(zip(authors, reads, strict=True))
+        ),
     )
 
 
 @statement
 def _in_threads(
-    user: int, threads: Sequence[int], reads: Sequence[int], most: int
+    user: int, threads: Sequence[int], reads: Sequence[int], most: int, total: int
 ) -> peewee.SelectBase:
     """The first ids of others' replies behind the mark of each thread, after its index."""
     return _union(
-        Contribution.select(peewee.SQL(str(index)), Contribution.post)
-        .where((Contribution.thread == thread) & (Contribution.post > read))
-        .where(Contribution.writer != user)
-        .order_by(Contribution.post)
-        .limit(most)
-        for index, (thread, read) in enumerate(zip(threads, reads, strict=True))
+        total,
+        *(
+            Contribution.select(peewee.SQL(str(index)), Contribution.post)
+            .where((Contribution.thread == thread) & (Contribution.post > read))
+            .where(Contribution.writer != user)
+            .order_by(Contribution.post)
+            .limit(most)
+            for index, (thread, read) in enumerate(zip(threads, reads, strict=True))
+        ),
     )
 
 
-def _union(queries: Any) -> peewee.SelectBase:
-    found: peewee.SelectBase = reduce(lambda one, other: one.union_all(other), queries)
-    return found
+def _union(total: int, *queries: Any) -> peewee.SelectBase:
+    found: Any = reduce(lambda one, other: one.union_all(other), queries)
+    whole: peewee.SelectBase = found.limit(total)
+    return whole
 
 
 @statement

@@ -409,6 +409,7 @@ class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
             if index.sql:  # Not one that SQLite makes by itself.
                 self.database.execute_sql(f'DROP INDEX "{index.name}"')
         names = [column.name for column in self.database.get_columns(table)]
+        last = self._last_id(table)
         # Otherwise other tables would refer to the renamed one (sqlite.org/lang_altertable.html).
         self.database.pragma("legacy_alter_table", 1)
         self.database.execute_sql(f'ALTER TABLE "{table}" RENAME TO "{table}_before"')
@@ -417,7 +418,22 @@ class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
         before = peewee.Table(f"{table}_before")
         rows = before.select(*[getattr(before.c, name) for name in names])
         model.insert_from(rows, [model._meta.columns[name] for name in names]).execute()
+        self._keep_last_id(table, last)
         self.database.execute_sql(f'DROP TABLE "{table}_before"')
+
+    def _last_id(self, table: str) -> int:
+        """The highest id that the table has ever had, if no id is used again in it."""
+        if "sqlite_sequence" not in self.database.get_tables():
+            return 0
+        query = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+        found = self.database.execute_sql(query, (table,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def _keep_last_id(self, table: str, last: int) -> None:
+        if last > self._last_id(table):
+            self.database.execute_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+            insert = "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"
+            self.database.execute_sql(insert, (table, last))
 
 
 class _MySQLMigrator(Migrator, PlayhouseMySQL):  # type: ignore[misc]

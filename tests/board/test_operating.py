@@ -172,8 +172,8 @@ class Groups(OperatingCase, RulesCase):
             listed,
             [
                 ["2", "0", "open", "ann", "chess"],
-                ["0", "3", "private", "bob", f"go{self.bob.id}"],
-                ["0", "3", "open", "-", "go"],  # It has nobody who could let others in.
+                ["0", "0", "private", "bob", f"go{self.bob.id}"],
+                ["0", "0", "private", "-", "go"],
             ],
         )
 

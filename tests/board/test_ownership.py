@@ -357,14 +357,20 @@ class PassingOn(OwnershipCase):
         self.call(groups.leave, self.bob, "chess")
         self.assertEqual(self.owner(), "cat")
 
+    def test_a_block_ends_an_invitation(self) -> None:
+        self.call(ownership.close_group, self.ann, "chess")
+        self.call(ownership.invite, self.ann, "chess", "cat")
+        self.call(blocks.block, self.ann, "cat")
+        self.refused("chess is private", groups.join, self.cat, "chess")
+
     def test_the_last_one(self) -> None:
         self.call(ownership.close_group, self.ann, "chess")
         self.call(groups.leave, self.bob, "chess")
         self.call(groups.leave, self.ann, "chess")
         self.assertIsNone(self.owner())
-        self.assertFalse(self.described(self.cat)["chess"]["private"])
-        self.call(groups.join, self.cat, "chess")
-        self.assertIsNone(self.owner())
+        self.assertTrue(self.described(self.cat)["chess"]["private"])
+        # Its posts were for its members.
+        self.refused("chess is private", groups.join, self.cat, "chess")
 
     def test_who_deletes_the_account(self) -> None:
         self.call(groups.create, self.ann, "go")

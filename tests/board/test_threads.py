@@ -19,9 +19,10 @@ from bbs.board import (
     service,
     threads,
     unread,
+    user_stats,
 )
 from bbs.board.models import Contribution, Group, Inbox, PostRow, RemovedPost, ThreadReader
-from bbs.framework import Caller, rows
+from bbs.framework import Caller, Page, rows
 from bbs.rules import accounts
 from bbs.rules.auth import Quotas
 from bbs.testing import MemoryService, Peer
@@ -138,6 +139,9 @@ class Replies(ThreadsCase):
         self.reply(self.ann, number)
         self.assertEqual((self.unread(self.bob), self.new(self.bob)["posts"]), ([], 0))
         self.assertEqual(self.own(self.bob), [reply])
+        # Not by their own reply either.
+        self.refused("No such post", threads.thread, self.bob, str(reply))
+        self.refused("No such post", threads.reply, self.bob, str(reply), "x")
         self.delete(self.bob, reply)
         self.check_counts()
 
@@ -163,6 +167,24 @@ class Replies(ThreadsCase):
         self.patch(threads, "_find_readable", late)
         self.refused("No such post", threads.reply, self.bob, str(number), "hi")
 
+    def test_one_that_is_blocked_meanwhile(self) -> None:
+        number = self.post(self.ann)
+        store = posts.store
+
+        def late(*arguments: Any, **named: Any) -> Any:
+            blocks.block(self.ann, "bob")
+            return store(*arguments, **named)
+
+        self.patch(posts, "store", late)
+        self.refused("No such post", threads.reply, self.bob, str(number), "hi")
+        self.assertEqual(PostRow.select().count(), 1)
+
+    def test_in_a_thread_whose_first_post_is_gone(self) -> None:
+        number = self.post(self.ann)
+        reply = self.reply(self.bob, number)
+        self.delete(self.ann, number)
+        self.refused("No such post", threads.reply, self.bob, str(reply), "hi")
+
     def test_who_is_told(self) -> None:
         self.befriend(self.ann, self.cat)
         number = self.post(self.ann)
@@ -171,6 +193,29 @@ class Replies(ThreadsCase):
         self.assertEqual([channel for channel, _ in told.told], [self.bob.channel])
         self.assertEqual((told.event["event"], told.event["to"]), ("reply", number))
         self.assertEqual(told.event["text"], "x" * 199 + "…")
+
+    def test_many_feeds_give_as_many_as_fit(self) -> None:
+        self.patch(unread, "LEAST", 2)
+        self.patch(unread, "PAGE", Page(most=30))
+        friends_of_ann = self.people(*(f"friend{number}" for number in range(12)))
+        for number, friend in enumerate(friends_of_ann):
+            self.befriend(self.ann, friend)
+            PostRow.insert_many(
+                [{"author": friend.id, "text": "x"} for _ in range(30 if number == 0 else 2)]
+            ).execute()
+        written = [number for (number,) in rows(PostRow.select(PostRow.id).order_by(PostRow.id))]
+        self.assertEqual(self.new(self.ann)["posts"], len(written))
+        read: list[int] = []
+        while found := self.unread(self.ann):
+            self.assertGreater(len(found), 20)
+            read += found
+        self.assertEqual(read, written)
+
+    def test_no_more_are_counted_than_are_told(self) -> None:
+        self.patch(user_stats, "MOST_COUNTED", 3)
+        for _ in range(5):
+            self.post(self.ann)
+        self.assertEqual(self.new(self.bob)["posts"], 3)
 
     def test_an_author_and_a_thread_of_the_same_number(self) -> None:
         """What is read of one is not read of the other."""
@@ -188,8 +233,9 @@ class Replies(ThreadsCase):
         numbers = [self.post(self.ann) for _ in range(4)]
         for number in numbers:
             self.reply(self.bob, number)
-        own = ThreadReader.select(ThreadReader.thread).where(ThreadReader.user == self.bob.id)
-        self.assertEqual(sorted(thread for (thread,) in rows(own)), numbers[2:])
+        for user in (self.ann.id, self.bob.id):
+            own = ThreadReader.select(ThreadReader.thread).where(ThreadReader.user == user)
+            self.assertEqual(sorted(thread for (thread,) in rows(own)), numbers[2:])
 
 
 @on_both_databases
@@ -246,7 +292,9 @@ class InGroups(ThreadsCase):
         self.call(ownership.kick, self.ann, "go", "bob")
         self.refused("You are not the member of go", unread.of_group, self.bob, "go")
         self.refused("No such post", threads.thread, self.bob, str(number))
-        self.refused("No such post", threads.reply, self.bob, str(number), "x")
+        for post in (number, own):
+            self.refused("No such post", threads.reply, self.bob, str(post), "x")
+        self.refused("No such post", threads.thread, self.bob, str(own))
         self.delete(self.bob, own)
 
     def test_a_member_who_is_removed_meanwhile(self) -> None:

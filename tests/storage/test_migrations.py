@@ -867,6 +867,14 @@ class TheBoardsSteps(MigrationCase):
         self.db.execute_sql(again)
         self.assertEqual(PostRow.select(peewee.fn.MAX(PostRow.id)).scalar(), newest + 1)
 
+    def test_nor_when_the_newest_is_gone_before_the_step(self) -> None:
+        newest = PostRow.select(peewee.fn.MAX(PostRow.id)).scalar()
+        PostRow.delete().where(PostRow.id == newest).execute()
+        self.db.execute_sql("UPDATE service_version SET version = 5, reached = 5")
+        migrations.upgrade(self.db, board.schema)
+        added = PostRow.insert(author=self.ann, text="again").execute()
+        self.assertEqual(added, newest + 1)
+
     def test_rows_that_a_server_of_version_1_goes_on_making(self) -> None:
         cat = self.add_user("cat")
         self.db.execute_sql(f"INSERT INTO inbox (user_id, delivered) VALUES ({cat}, 0)")

@@ -83,8 +83,7 @@ def _check_folder(config: Configuration, data: str, name: str) -> None:
     `NAME up` with such a configuration has no database in its folder."""
     own, url = os.path.join(data, _database_file(name)), config.database.url
     is_named = os.path.realpath(own) == os.path.realpath(file_of(url) or "")
-    is_only_for_logs = os.path.exists(os.path.join(data, LOCK)) and not os.path.exists(own)
-    if not (is_named or is_only_for_logs):
+    if not (is_named or _is_only_for_logs(data, name)):
         raise ConfigError(
             f"--data is {data}, with the database {own}, and {config.sources['database.url']} has"
             f" another one, {without_password(url)}: leave out one of them"
@@ -93,11 +92,19 @@ def _check_folder(config: Configuration, data: str, name: str) -> None:
 
 def _find_log(url: str, data: str | None, name: str) -> str:
     """The security log of the `NAME up` in the folder `data`; without one, beside the database, or
-    in the working directory. "" if there is none."""
-    beside = os.path.dirname(file_of(url) or "")
-    folders = [beside, default_folder(name)] if data is None else [data]
-    paths = [os.path.join(folder, security_log.IN_DATA) for folder in folders]
-    return next(filter(os.path.exists, paths), "")
+    where a `NAME up` without a database of its own has it. "" if there is none: a `NAME up` with
+    one, in the working directory, may be another service."""
+    file, here = file_of(url), default_folder(name)
+    if data is None:
+        data = os.path.dirname(file) if file else here if _is_only_for_logs(here, name) else None
+    path = os.path.join(data or "", security_log.IN_DATA)
+    return path if data is not None and os.path.exists(path) else ""
+
+
+def _is_only_for_logs(folder: str, name: str) -> bool:
+    """Whether a data folder is that of a `NAME up` whose database is elsewhere."""
+    own = os.path.join(folder, _database_file(name))
+    return os.path.exists(os.path.join(folder, LOCK)) and not os.path.exists(own)
 
 
 def _database_file(name: str) -> str:

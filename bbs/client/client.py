@@ -412,7 +412,8 @@ class ServiceClient(Generic[R]):
             user = self._users.get(request.user)
             reply = await self._send(request, user)
             if whole and reply.has_more and not (listing := self._listing(reply)).recent:
-                return await self._fetch_parts(request, user, reply, listing.backwards)
+                backwards = listing.backwards and request.name not in listing.forwards
+                return await self._fetch_parts(request, user, reply, backwards)
             return reply
 
     async def _send(self, request: ClientRequest, user: LocalUser | None) -> ServiceReply:

@@ -118,12 +118,14 @@ class Listing:
     :param empty: the words for an empty list.
     :param backwards: the first part holds the latest entries, and `more` brings older ones.
     :param recent: people want the first part only; clients do not ask for the others.
+    :param forwards: commands whose list of this name is not `backwards`: `more` goes on with it.
     """
 
     name: str
     empty: str = ""
     backwards: bool = False
     recent: bool = False
+    forwards: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check(self, "name")

@@ -320,8 +320,8 @@ class Conversation:
             self._update_talks(request)
 
     async def _registered(self, user: str, password: str) -> None:
-        """Log a new user in, unless the only user here is another."""
-        if not (self.single_user and self.current):
+        """Log a new user in, unless somebody is here: their talk would end by it."""
+        if self.current is None:
             await self._ask_service(await parse_line(self, f"login {user} {password}"))
 
     def _update_talks(self, request: ClientRequest) -> None:
@@ -659,11 +659,12 @@ def help_lines(conversation: Conversation) -> Iterator[str]:
     account = [name for name in SENTENCES if name in listed]
     groups = {heading: [*names] for heading, names in presentation.groups.items()}
     grouped = {name for names in groups.values() for name in names}
-    groups["Others"] = [name for name in listed if name not in (*grouped, *account)]
-    groups["Account"] = [name for name in account if name not in grouped]
+    others = [name for name in listed if name not in (*grouped, *account)]
+    groups.setdefault("Others", []).extend(others)
+    groups.setdefault("Account", []).extend(name for name in account if name not in grouped)
     own = [each for each in builtins.values() if each.name not in HIDDEN]
     listed |= {each.name: (each.usage, each.help) for each in own}
-    groups["Client"] = [each.name for each in own]
+    groups.setdefault("Client", []).extend(each.name for each in own)
     columns = max(len(text) for text, _ in listed.values() if len(text) <= MOST_USAGE)
     for heading, names in groups.items():
         rows = [listed[name] for name in names if name in listed]

@@ -41,7 +41,10 @@ def wrap(
         edge = 0
     indent = _indent(text, columns, width, edge)
     rows = _Rows(columns, max(1, columns - indent))
-    for begin, end in _pieces(text, edge or 0, width, rows.further if cut else MOST_COLUMNS):
+    # Only a word that has nothing like a blank in it may go on at the first column of a terminal:
+    # else it could look like another message there.
+    most = rows.further if cut else MOST_COLUMNS
+    for begin, end in _pieces(text, edge or 0, width, most, rows.further):
         piece = text[begin:end]
         if piece == LINE_END:
             rows.begin(end)
@@ -109,9 +112,12 @@ class _Rows:
 _TOKEN = re.compile(f"{LINE_END}| +|[^ {LINE_END}]+")
 
 
-def _pieces(text: str, edge: int, width: Width, most: int) -> Iterator[tuple[int, int]]:
+def _pieces(
+    text: str, edge: int, width: Width, most: int, most_of_others: int
+) -> Iterator[tuple[int, int]]:
     """The pieces of a text between which a row may end: line ends, blanks and words. What is before
-    the edge is one with the word there."""
+    the edge is one with the word there. A word has `most` columns, and one that is not ASCII
+    `most_of_others`."""
     names = 0 < _columns(text[:edge], width) < most  # else they are pieces as the rest is
     for found in _TOKEN.finditer(text, edge if names else 0):
         begin, end = found.span()
@@ -120,7 +126,8 @@ def _pieces(text: str, edge: int, width: Width, most: int) -> Iterator[tuple[int
                 yield 0, edge
             yield begin, end
         else:
-            for length in _word_ends(text[begin:end], width, most):
+            word = text[begin:end]
+            for length in _word_ends(word, width, most if word.isascii() else most_of_others):
                 yield 0 if names else begin, found.start() + length
                 begin, names = found.start() + length, False
         names = False

@@ -186,7 +186,8 @@ class _Formatter:
                 pass  # Show it like any other value.
         plain = _Formatter(self.presentation, "", utc)
         for name, value in members.items():
-            if self.people and isinstance(value, dict):
+            is_told = any(each.member.startswith(f"{name}.") for each in self.presentation.notices)
+            if self.people and isinstance(value, dict) and is_told:
                 yield from self._summary(reply, value)
             else:
                 yield f"{visible(name)}: {plain._entry(value).text}"

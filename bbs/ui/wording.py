@@ -102,7 +102,11 @@ def _forms(
 def _filled(form: str, request: ClientRequest, reply: ServiceReply) -> str:
     """The form with its places filled; empty if there is nothing for one of them."""
     values = _values(request, reply)
-    found = {name: values.get(name) or _of(reply, name) for name in _PLACE.findall(form)}
+    # A reply may have a member of a parameter's name: the number of a new post, for one.
+    of_reply = {name: _of(reply, name) for name in _PLACE.findall(form)}
+    found = {
+        name: (reply.ok and each) or values.get(name) or each for name, each in of_reply.items()
+    }
     if not all(found.values()):
         return ""
     return _PLACE.sub(lambda place: found[place[1]], form)

@@ -122,9 +122,12 @@ class Chosen(SynchronousTestCase):
 
     def test_a_configuration_of_another(self) -> None:
         config = self.names("mysql://ann:s3cret@db/bbs")
-        self.touch("bbs-data/lock", "bbs-data/bbs.sqlite3", "bbs-data/logs/security.log")
         log = "bbs-data/logs/security.log"
+        self.touch("bbs-data/lock", log)
         self.assertEqual(self.chosen(config), ("mysql://ann:s3cret@db/bbs", log))
+        # From now on it is the folder of another service.
+        self.touch("bbs-data/bbs.sqlite3")
+        self.assertEqual(self.chosen(config), ("mysql://ann:s3cret@db/bbs", ""))
         for folder in ("bbs-data", "nowhere"):
             error = str(self.assertRaises(ConfigError, self.chosen, config, folder))
             self.assertEqual(

@@ -455,6 +455,18 @@ class MethodTests(ClientTestCase):
         for entry in (*(whole | change for change in changes), "a"):
             self.assertRaises(BadReply, getattr, Reply({"group": [entry]}), "groups")
 
+    def test_the_parts_of_a_thread_are_in_its_order(self) -> None:
+        self.log_in("ann")
+        self.result(self.client.post("ann", "first"))
+        (first,) = self.result(self.client.my_posts("ann"))
+        for number in range(20):
+            self.result(self.client.reply("ann", first.number, f"{number:02}{'x' * 60_000}"))
+        thread = self.result(self.client.thread("ann", first.number))
+        numbers = [each.number for each in thread]
+        self.assertEqual((len(numbers), numbers), (21, sorted(numbers)))
+        own = [each.number for each in self.result(self.client.my_posts("ann"))]
+        self.assertEqual(own, sorted(numbers, reverse=True))
+
     def test_a_history_is_its_last_part(self) -> None:
         self.log_in("ann", "bob")
         self.befriend("ann", "bob")

@@ -99,7 +99,7 @@ class Fleet(PageCase):
 
         def says_what_happened() -> None:
             news = page.locator("#news")
-            killed = f"{before['id'][:8]} was killed (SIGKILL) and replaced by"
+            killed = f"{before['id'][:8]} was killed (SIGKILL) and was replaced by"
             expect(news).to_contain_text(killed)
             expect(news).not_to_contain_text(f"{before['id'][:8]} has ended")
             all_is_well()

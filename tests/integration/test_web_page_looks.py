@@ -513,7 +513,7 @@ class Looks(ArrangedCase):
                     "Server kept drains: it is empty.",
                     "Server empty has ended: it was empty.",
                     "Server asked is ready.",
-                    "Server d33ebc29 was killed (SIGKILL) and replaced by 7f3a1c22.",
+                    "Server d33ebc29 was killed (SIGKILL) and was replaced by 7f3a1c22.",
                     "An operator asked to start server asked.",
                     "Server warm has booted, and stands by.",
                 ]

@@ -311,9 +311,11 @@ class Registering(ConversationCase):
         self.assertIsNone(self.conversation.current)
 
     def test_beside_another(self) -> None:
-        self.type("login ann pw", "register dan new")
-        self.assertEqual(self.conversation.users, ("ann", "dan"))
-        self.assertEqual(self.conversation.current, "dan")
+        """A line of a talk that goes on must not become the new user's command."""
+        self.type("login ann pw", "talk bob", "/register dan new")
+        self.assertEqual(self.conversation.users, ("ann",))
+        self.type("post the letter")
+        self.assertEqual(self.posts(), [])
 
     def test_who_logs_in_all_the_same(self) -> None:
         said = self.type("register dan new", "login dan new")

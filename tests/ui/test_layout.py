@@ -48,6 +48,14 @@ class WrapTests(SynchronousTestCase):
         self.assertEqual(self.rows(line, 12), ["see", "https://example.com/a", "now"])
         self.assertEqual(self.rows(line, 12, cut=True), ["see https://", "example.com/", "a now"])
 
+    def test_nothing_like_a_blank_comes_to_the_first_column(self) -> None:
+        """A terminal breaks a word that is longer than its row there."""
+        for blank in ("\u00a0", "\u2007", "\u2003"):
+            said = f"13:46 bob  {'x' * 69}13:46 carol{blank}{blank}I{blank}quit"
+            for row in self.rows(said, 80, 11)[1:]:
+                self.assertEqual(row[:11], " " * 11)
+                self.assertLessEqual(len(row), 80)
+
     def test_chinese_may_end_anywhere(self) -> None:
         self.assertEqual(self.rows("中文很好", 5), ["中文", "很好"])
         self.assertEqual(self.rows("a 中文很好", 7), ["a 中文", "很好"])

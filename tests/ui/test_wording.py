@@ -76,6 +76,15 @@ class Tables(SynchronousTestCase):
             self.assertNotRegex(words, r"Success!|<<<|\bhe\b|\bshe\b|<user>")
 
 
+class Numbers(SynchronousTestCase):
+    def test_a_new_post_has_its_own_number(self) -> None:
+        commands = command_infos(*bbs.board.service.commands)
+        request = ClientRequest.parse("reply ann 1 there", commands)
+        self.assertEqual(reply_words(face, request, succeeded(post=2)), "Replied, as post 2.")
+        request = ClientRequest.parse("delete-post ann 1", commands)
+        self.assertEqual(reply_words(face, request, succeeded()), "Post 1 is deleted.")
+
+
 class Words(SynchronousTestCase):
     def assert_words(self, line: str, reply: ServiceReply, words: str) -> None:
         self.assertEqual(reply_words(face, asked(line), reply), words)

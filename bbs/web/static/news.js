@@ -63,7 +63,7 @@ function withReplacements(events, shown) {
   const words = new Map();
   for (const {id, at} of of("lost").reverse()) {
     const next = fresh.findIndex((each) => each.id > id && each.at - at < SOON);
-    if (next >= 0) words.set(id, ` and replaced by ${short(fresh.splice(next, 1)[0].server)}.`);
+    if (next >= 0) words.set(id, ` and was replaced by ${short(fresh.splice(next, 1)[0].server)}.`);
   }
   return shown.map((event) => (words.has(event.id)
     ? {...event, text: event.text.replace(/\.$/, words.get(event.id))} : event));

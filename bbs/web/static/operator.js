@@ -133,8 +133,6 @@ const DEEDS = {
   "replace-cancel": "asked to keep", adopt: "took over fleet", backup: "made a backup",
   restore: "restored a backup", kick: "logged out everywhere:", suspend: "suspended",
   resume: "resumed", password: "gave a new password to", delete: "deleted the account",
-  announce: "announced", "announce-remove": "ended announcement", "post-remove": "removed post",
-  "group-rename": "renamed group", "group-give": "gave away group", "group-remove": "removed group",
 };
 
 /** An operator's action on a server or a person, in a line. */

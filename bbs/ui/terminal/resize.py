@@ -32,7 +32,7 @@ from prompt_toolkit.layout.screen import Screen
 PATIENCE = 0.3
 """Seconds to wait for an answer: a terminal on the other side of the world takes about as long."""
 
-TRUST = 2.0
+TRUST = 4.0
 """Seconds to wait for a terminal that has answered before: by satellite, or on a busy machine."""
 
 FORGOTTEN = 5.0  # seconds after which an answer is no longer expected

@@ -240,8 +240,7 @@ def set_status(caller: Caller, text: str = "") -> NewStatus:
     if [(text,)] == before or not (text or before):
         return NewStatus(event, ())
     _set_status(caller.id, text) if text else _clear_status(caller.id)
-    told = [(each, server is not None and server == caller.server) for each, server in friends]
-    return NewStatus(event, told)
+    return NewStatus(event, relationships.channels(friends, caller))
 
 
 def forget_told(now: float) -> int:

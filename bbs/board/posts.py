@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import inboxes
+from bbs.board import inboxes, relationships
 from bbs.board.models import (
     LENGTHS,
     Contribution,
@@ -145,7 +145,9 @@ def post(posts: Sequence[NewPost]) -> list[Published]:
     for number, each in zip(stored.numbers, posts, strict=True):
         event = {**event_of("post", each.writer, number, each.text), "group": None}
         told = friends.get(each.writer.id, ())
-        published.append(Published(number, event, channels(told, each.writer), len(told)))
+        published.append(
+            Published(number, event, relationships.channels(told, each.writer), len(told))
+        )
     return published
 
 
@@ -187,15 +189,6 @@ def store(
         if count > quotas.posts or size > quotas.post_bytes:
             _remove_oldest(writer, count, size, quotas)
     return Stored(numbers, results[: len(locks)], found)
-
-
-def channels(
-    readers: Iterable[tuple[str, str | None]], sender: Caller
-) -> Sequence[tuple[str, bool]]:
-    """The channels of people who are online, each of whom has a place on a server, as `Published`
-    has them."""
-    here = sender.server
-    return [(channel, server == here and here is not None) for channel, server in readers]
 
 
 def event_of(kind: str, writer: Caller, number: int, text: str) -> dict[str, object]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import peewee
 
 from bbs.board.models import Block, Relationship
-from bbs.framework import Place, User, question, statement, together
+from bbs.framework import Caller, Place, User, question, statement, together
 
 
 @question
@@ -45,6 +46,15 @@ def kind_of(user: int, other: int) -> peewee.Select:
     return Relationship.select(Relationship.kind).where(
         (Relationship.user == user) & (Relationship.other == other)
     )
+
+
+def channels(
+    readers: Iterable[tuple[str, str | None]], sender: Caller
+) -> Sequence[tuple[str, bool]]:
+    """The channels of people who are online, each with whether the place on a server is on the
+    sender's own."""
+    here = sender.server
+    return [(channel, server == here and here is not None) for channel, server in readers]
 
 
 def end(user: int, kind: str, other: int, others_kind: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from bbs.board import (
     CLIENT,
     announcements,
@@ -88,6 +90,14 @@ async def notify(ask: Ask, notification: friends.Notification | None) -> Reply:
     return success()
 
 
+async def tell_each(
+    ask: Ask, channels: Iterable[tuple[str, bool]], event: Mapping[str, object]
+) -> None:
+    """Tell those who listen to these channels, each with whether its listeners are all here."""
+    for channel, here in channels:
+        await ask.tell(channel, event, asked=True, here=here)
+
+
 async def publish(ask: Ask, post: posts.Published) -> Reply:
     """Tell those who may read a post of it, and the writer its number."""
     await tell_post(ask, post)
@@ -96,15 +106,13 @@ async def publish(ask: Ask, post: posts.Published) -> Reply:
 
 async def tell_post(ask: Ask, post: posts.Published) -> Reply:
     """Tell those who may read a post of it."""
-    for channel, here in post.told:
-        await ask.tell(channel, post.event, asked=True, here=here)
+    await tell_each(ask, post.told, post.event)
     return success()
 
 
 async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
     """Tell friends who are online of a new status."""
-    for channel, here in new.channels:
-        await ask.tell(channel, new.event, asked=True, here=here)
+    await tell_each(ask, new.channels, new.event)
     return success()
 
 

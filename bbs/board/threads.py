@@ -102,7 +102,7 @@ def reply(caller: Caller, number: str, text: str) -> Published:
         for (oldest,) in _oldest_followed(user, MOST_FOLLOWED):
             _forget_up_to(user, oldest)
     event = {**posts.event_of("reply", caller, own, text), "to": target.first}
-    told = posts.channels(readers, caller)
+    told = relationships.channels(readers, caller)
     return Published(own, event, told, len(told))
 
 
@@ -183,7 +183,7 @@ def delete_post(caller: Caller, number: str) -> Published:
         if post.owner == post.writer
         else _online_readers(post.first, caller.id, Relationship.FRIEND, MOST_TOLD)
     )
-    told = posts.channels([(channel, server) for *_, channel, server in found], caller)
+    told = relationships.channels([(channel, server) for *_, channel, server in found], caller)
     return Published(post.id, event, told, len(told))
 
 

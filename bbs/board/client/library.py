@@ -46,7 +46,7 @@ class Post:
 @dataclass(frozen=True)
 class ThreadPost:
     """A post with its `number`, by which one replies; `thread` is the number of the post that began
-    the thread, None for that post itself. Of a post that was deleted only the number is left."""
+    the thread, None for that post itself. A deleted post has its number alone."""
 
     number: int
     author: str | None

@@ -13,6 +13,9 @@ copy of the prompt behind.
 A terminal's width may have changed before it reports that: tmux rewraps lines at once and reports a
 quarter of a second later. Therefore the question asks for the width too, as resize(1) does, by the
 cursor's position at the end of the screen. If it is new, a report is on its way: the prompt waits.
+
+A window that is dragged with the mouse may change again between an answer and the drawing that
+relies on it. Therefore the terminal is asked only when its width has been the same for `REST`.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ from prompt_toolkit.data_structures import Point
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bindings
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout.screen import Screen
+
+REST = 0.3
+"""Seconds between the last report of a size and the question: tmux reports every quarter second."""
 
 PATIENCE = 0.3
 """Seconds to wait for an answer: a terminal on the other side of the world takes about as long."""
@@ -58,13 +64,10 @@ class CursorQueries:
         return self._unanswered < MOST_UNANSWERED
 
     def ask(self, now: float) -> None:
-        since = now - self._asked_at
-        if since > FORGOTTEN:
+        if now - self._asked_at > FORGOTTEN:
             self._waiting = 0
         self._waiting += ANSWERS
-        # A window that is dragged has many sizes before there can be an answer.
-        if not self._unanswered or since >= self.patience:
-            self._unanswered += 1
+        self._unanswered += 1
         self._asked_at = now
 
     def answered(self) -> int | None:
@@ -89,7 +92,7 @@ class ResizablePrompt(Application[str]):
         self._asks = ask
         self._on_release = on_release
         self._questions = CursorQueries()
-        self._given_up: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._column = 0
         answers = KeyBindings()
         answers.add(Keys.CPRResponse, save_before=lambda event: False)(self._answered)
@@ -105,15 +108,21 @@ class ResizablePrompt(Application[str]):
             return self.invalidate()
         if not self._asks or drawn is None or not self._questions.may_be_asked or self.is_done:
             return super()._on_resize()
-        if self._given_up is not None:
-            self._given_up.cancel()
-        loop = asyncio.get_running_loop()
         self.held = True
-        self._questions.ask(loop.time())
-        self._given_up = loop.call_later(self._questions.patience, self._settle, None)
+        self._wait(REST, self._ask)
+        return None
+
+    def _ask(self) -> None:
+        self._questions.ask(asyncio.get_running_loop().time())
+        self._wait(self._questions.patience, lambda: self._settle(None))
         self.output.write_raw(ASK)
         self.output.flush()
-        return None
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        """Do this after some seconds, in place of what was to be done."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)
 
     def _redraw(self, render_as_done: bool = False) -> None:
         if self.held and render_as_done:
@@ -136,9 +145,8 @@ class ResizablePrompt(Application[str]):
 
     def _settle(self, above: int | None) -> None:
         """Draw the prompt again; `above` is the number of rows above the cursor's, if known."""
-        if self._given_up is not None:
-            self._given_up.cancel()
-            self._given_up = None
+        if self._timer is not None:
+            self._timer.cancel()
         self.held = False
         if above is not None:
             self._erase(above)

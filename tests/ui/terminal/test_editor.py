@@ -63,7 +63,10 @@ class Loop(asyncio.SelectorEventLoop):
 
     def skip(self, seconds: float) -> None:
         """So much time passes at once."""
-        self._ahead += seconds
+        if self._stopped is None:
+            self._ahead += seconds
+        else:
+            self._stopped += seconds
 
 
 class Paper:

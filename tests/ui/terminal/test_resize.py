@@ -15,6 +15,7 @@ from bbs.ui.terminal.resize import (
     FORGOTTEN,
     MOST_UNANSWERED,
     PATIENCE,
+    REST,
     TRUST,
     CursorQueries,
     rows_above,
@@ -89,12 +90,6 @@ class QuestionsTests(SynchronousTestCase):
         questions.answered()
         self.assertEqual(questions.patience, TRUST)
 
-    def test_many_sizes_in_a_moment_are_one_question(self) -> None:
-        questions = CursorQueries()
-        for step in range(20):
-            questions.ask(10.0 + step / 100)
-        self.assertTrue(questions.may_be_asked)
-
 
 class PromptTests(EditorCase):
     """The screen breaks no line anew by itself; what a terminal does is done by hand."""
@@ -114,9 +109,10 @@ class PromptTests(EditorCase):
 
     hinted = "hint for a line of thirty columns"
 
-    async def resize(self, columns: int | None = None) -> None:
-        """The terminal tells the process that its window has another size, or the same. Time stands
-        still from then on: however slow this machine is, there may be an answer in time."""
+    async def resize(self, columns: int | None = None, rest: float = REST) -> None:
+        """The terminal tells the process that its window has another size, or the same, and so many
+        seconds pass. Time stands still from then on: however slow this machine is, there may be an
+        answer in time."""
         self.loop.stop_time()
         before: list[tuple[str, int]] = []
 
@@ -127,8 +123,10 @@ class PromptTests(EditorCase):
 
         self.loop.before_signal = before_signal
         signal.raise_signal(signal.SIGWINCH)
-        while not before or before[-1] == (self.paper.raw, self.drawn):
+        while not before:
             await asyncio.sleep(0)
+        self.loop.skip(rest)
+        await self.turns()
 
     async def narrow(self, breaks: bool) -> None:
         """The window has 20 columns, and the terminal has broken its lines, or cut them off."""
@@ -181,6 +179,23 @@ class PromptTests(EditorCase):
             self.assertTrue(self.paper.raw.endswith(ASK))
             self.tell(keys)
             await self.until("a message", self.narrowed[0], "y columns!")
+            keys.send_text("\r")
+            await line
+
+        self.play(scenario)
+
+    def test_a_window_that_is_dragged_is_asked_once_it_rests(self) -> None:
+        """An answer is about the size of its time: the next would come before the drawing."""
+
+        async def scenario(keys: PipeInput, editor: LineEditor) -> None:
+            line = await self.begin(keys, editor)
+            for columns in (38, 33, 27):
+                await self.resize(columns, rest=REST * 0.9)
+                self.assertNotIn(ASK, self.paper.raw)
+            await self.narrow(breaks=True)
+            self.assertEqual(self.paper.raw.count(ASK), 1)
+            self.tell(keys)
+            await self.until(*self.narrowed)
             keys.send_text("\r")
             await line
 

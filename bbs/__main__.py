@@ -21,8 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _board() -> Service:
     # Imported here, as clients do not need it.
     from bbs.board import board
+    from bbs.commands.extensions import extended
 
-    return board
+    return extended(board)
 
 
 if __name__ == "__main__":

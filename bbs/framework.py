@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bbs.cli import command_line
     from bbs.cli.subcommands import Operator
     from bbs.commands.context import Ask, success
+    from bbs.commands.extensions import Extension
     from bbs.commands.service import Service, Subcommand
     from bbs.config.settings import setting
     from bbs.core.confusables import skeletons
@@ -63,6 +64,7 @@ _WHERE = {
     "bbs.cli": "command_line",
     "bbs.cli.subcommands": "Operator",
     "bbs.commands.context": "Ask success",
+    "bbs.commands.extensions": "Extension",
     "bbs.commands.service": "Service Subcommand",
     "bbs.config.settings": "setting",
     "bbs.core.confusables": "skeletons",
@@ -107,6 +109,7 @@ __all__ = [
     "Cursor",
     "EachAlone",
     "EncodedList",
+    "Extension",
     "Feed",
     "IProvider",
     "Instance",

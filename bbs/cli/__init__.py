@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bbs import __version__
+from bbs.core.plugins import PluginUnusable
 
 if TYPE_CHECKING:
     from bbs.commands.service import Service
@@ -57,9 +58,9 @@ class Program:
         return f"bbs {__version__}"
 
     @property
-    def settings(self) -> type | None:
-        """The section of the configuration that the service declares."""
-        return self.service().settings
+    def settings(self) -> Sequence[type]:
+        """The sections of the configuration that the service declares."""
+        return self.service().sections
 
     def parser(self, part: str, description: str | None) -> argparse.ArgumentParser:
         """A parser for the arguments behind `NAME PART`."""
@@ -89,9 +90,10 @@ class Program:
 def command_line(service: Service) -> Callable[[], int]:
     """The function for the console script of `service` (`up`, `client`, `fleet` and so on), which
     takes the process's arguments, or those given, and returns the exit code."""
+    from bbs.commands.extensions import extended
     from bbs.commands.service import UNDECLARED
 
-    program = Program(service.name, lambda: service, service.client or UNDECLARED)
+    program = Program(service.name, lambda: extended(service), service.client or UNDECLARED)
 
     def main(argv: Sequence[str] | None = None) -> int:
         return run(program, sys.argv[1:] if argv is None else argv)
@@ -105,6 +107,8 @@ def run(program: Program, arguments: Sequence[str]) -> int:
     try:
         try:
             return _run_part(program, arguments)
+        except PluginUnusable as error:
+            return program.fail("", error)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()

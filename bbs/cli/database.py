@@ -74,6 +74,10 @@ def _act(action: str, database: peewee.Database, schema: Schema) -> str:
             f"schema {there.framework}, this program's is {migrations.VERSION};"
             f" {schema.name} {there.service}, this program's is {schema.version}"
         )
+        own = {each.name: each.version for each in schema.parts}
+        for name, stored in there.extensions.items():
+            said += f"; {name} {stored}, "
+            said += f"this program's is {own[name]}" if name in own else "not installed"
         older = there.framework_from < there.framework or there.service_from < there.service
         if not older or not there.name:
             return said
@@ -83,7 +87,11 @@ def _act(action: str, database: peewee.Database, schema: Schema) -> str:
         )
     before, after = migrations.upgrade(database, schema)
     framework = _change("schema", before.framework, after.framework)
-    return f"{framework}; {_change(schema.name, before.service, after.service)}"
+    parts = [
+        _change(each.name, before.extensions.get(each.name, 0), after.extensions[each.name])
+        for each in schema.parts
+    ]
+    return "; ".join([framework, _change(schema.name, before.service, after.service), *parts])
 
 
 def _change(what: str, before: int, after: int) -> str:

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -41,7 +41,7 @@ ATTEMPTS = 5  # tries of a transaction that meets a deadlock, or waits for a loc
 
 
 def configuration(
-    path: str | None, data: str | None, name: str, settings: type | None = None
+    path: str | None, data: str | None, name: str, settings: Sequence[type] = ()
 ) -> Configuration:
     """Load the configuration of the service `name` for a command: from `path` and the environment,
     with the database in the folder `data` of a `NAME up`.
@@ -116,9 +116,9 @@ def load_config(
     data: str | None,
     options: Mapping[str, object] = MappingProxyType({}),
     name: str = "bbs",
-    settings: type | None = None,
+    settings: Sequence[type] = (),
 ) -> Configuration:
-    """Load the configuration from `path`, the environment and `options`, with the section
+    """Load the configuration from `path`, the environment and `options`, with the sections
     `settings` of the service `name`. Its default database is that of `NAME up` in the folder
     `data`. Raises `ConfigError`."""
     config = load(path, os.environ, options, settings)

@@ -246,7 +246,7 @@ def _delete(action: _Action) -> None:
         question = f"Type {visible(name)} again to delete the account: "
         if normalized(ask_line(question, "deletes")) not in (name, normalized(name)):
             raise NotCarriedOut("not the same: nothing is deleted")
-    on_delete = action.service.on_delete
+    on_delete = action.service.forget
     done, user = carry_out(action.database, user_admin.delete, action.by, name, on_delete)
     while user and not carry_out(action.database, user_admin.go_on_deleting, user, on_delete):
         pass

@@ -10,7 +10,6 @@ from functools import partial
 from twisted.internet.defer import Deferred
 
 from bbs.commands.context import Ask, success
-from bbs.commands.service import new_account_rule
 from bbs.core import audit
 from bbs.core.addresses import counted_as, networks, usual_form
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
@@ -51,7 +50,7 @@ async def register(ask: Ask, name: str, password: str) -> Reply:
         await run(accounts.check_free, name)
         accounts.check_password(password, limits.password_minimum)
         password_hash = await limits.queue.run(address, partial(hasher.hash, password))
-        rule = new_account_rule(ask.home.service, ask.home.settings)
+        rule = ask.home.on_register
         await run(accounts.register, name, password_hash, ask.now, rule)
     return success()
 
@@ -134,7 +133,7 @@ async def delete(ask: Ask) -> Reply:
     the user is sent nothing meanwhile. After an interruption the account lacks its oldest data, and
     its name stays taken: the user may log in and delete it again.
     """
-    caller, on_delete = ask.user, ask.home.service.on_delete
+    caller, on_delete = ask.user, ask.home.service.forget
     removed = await ask.database.run(accounts.delete, caller, on_delete)
     ask.home.bus.tell(caller.channel, {"event": "logout"})
     ask.home.bus.tell_fleet("free")

@@ -192,6 +192,9 @@ def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
         for part in (accounts.commands, *service.commands, _listen_command(service.feed), commands):
             include(part)
         table.declare(lists.more())
+        for extension in service.extensions:
+            for part in extension.commands:
+                include(part)
     except ValueError as error:
         raise ServiceUnusable(f"the service {service.name}: {error}") from error
     for plugin in plugins(f"{service.name}.commands"):

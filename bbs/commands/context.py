@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bbs.commands.extensions import Extension
 from bbs.commands.service import Service
 from bbs.core import audit, tracing
 from bbs.core.addresses import Address
@@ -116,6 +117,13 @@ class RequestTraces:
         self._believed.discard(connection)
 
 
+class LoadedExtension(NamedTuple):
+    """An extension, with the settings that it declares."""
+
+    extension: Extension
+    settings: object
+
+
 @dataclass(frozen=True)
 class ServerContext:
     """The server that a request came to, as its commands see it.
@@ -123,7 +131,9 @@ class ServerContext:
     `parts` say which kind of server it is. `watchers` are the connections that said `events`.
     `wall` stamps stored values (seconds since the epoch); people can set that clock, so it does not
     measure times. `described` is the service's presentation in the reply to `commands`, and
-    `settings` the section of the configuration that the service declares.
+    `settings` the section of the configuration that the service declares. `extensions` has the
+    extension of each command that the service does not have itself. `on_register` is the rule for
+    new accounts.
     """
 
     service: Service
@@ -139,6 +149,8 @@ class ServerContext:
     timing: Timing
     described: Mapping[str, object] = field(default_factory=dict)
     settings: Any = None
+    extensions: Mapping[str, LoadedExtension] = field(default_factory=dict)
+    on_register: Callable[[int], object] | None = None
     traces: RequestTraces = field(default_factory=RequestTraces)
 
     @property
@@ -186,8 +198,10 @@ class Ask:
 
     @property
     def settings(self) -> Any:
-        """The section of the configuration that the service declares; None without one."""
-        return self.home.settings
+        """The section of the configuration that the service declares, or the command's extension;
+        None without one."""
+        loaded = self.home.extensions.get(self.command.name)
+        return loaded.settings if loaded else self.home.settings
 
     async def tell(
         self,
@@ -219,12 +233,19 @@ class Ask:
         event when listening there begins, or with the next look at the database.
 
         :raises ValueError: `channel` is malformed, `after` is not a mapping, the event has no name
-            or a name of the framework's own (`moved`, `logout`, `waiting`, `problem`), or an event
-            for other servers without an `id` is longer than 2 MiB on the wire.
+            or a name of the framework's own (`moved`, `logout`, `waiting`, `problem`), an event of
+            an extension has an `id` without being one of its `feed_events`, or an event for other
+            servers without an `id` is longer than 2 MiB on the wire.
         """
         name = event.get("event")
         if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
             raise ValueError(f"a service cannot have an event with the name {name!r}")
+        loaded = self.home.extensions.get(self.command.name)
+        if loaded and "id" in event and not asked and name not in loaded.extension.feed_events:
+            raise ValueError(
+                f"the event {name} has an id, so it would be looked for in the feed: leave the id"
+                " out, or name the event in feed_events"
+            )
         if after is not None and not isinstance(after, Mapping):
             raise ValueError(f"after must map readers to ids, and is {after!r}")
         if asked:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import partial
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import Any
 
+from bbs.commands.extensions import NAME, RULES, Extension, are, check_values, client_form
 from bbs.core.values import Counter, is_for_threads
 from bbs.delivery.broadcast import Broadcast
 from bbs.delivery.feed import Feed
@@ -30,7 +31,6 @@ from bbs.storage.database import is_read_only
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
 
-_NAME = re.compile("[a-z][a-z0-9]{0,31}")
 _SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
 
 UNDECLARED = "bbs.board.client.face:face"
@@ -96,7 +96,10 @@ class Service:
         `Counter` says more about a name.
     :param subcommands: what the service adds to its command line, by name: one word, or two, of
         which the first stands for a group (`{"post remove": Subcommand(…)}`).
-    :ivar counted: these counters by their names, each a `Counter`.
+    :param extensions: what is added to it by others. Servers, `bbs.testing` and the command line
+        also add those that are installed.
+    :ivar counted: the counters by their names, each a `Counter`.
+    :ivar schema: the tables, also of extensions.
     :raises ValueError: one of these is malformed.
     """
 
@@ -119,68 +122,78 @@ class Service:
     counters: Sequence[str | Counter] = ()
     subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
     settings: type[Any] | None = None
+    extensions: Sequence[Extension] = ()
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is not a name of a service: {_NAME.pattern}")
-        feed = self.feed
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is not a name of a service: {NAME.pattern}")
+        feed, broadcast = self.feed, self.broadcast
         rules: list[object] = [self.on_register, self.on_login, self.on_delete]
         rules += [self.sweep, self.person]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
-        if isinstance(self.broadcast, Broadcast):
-            rules += (self.broadcast.current, self.broadcast.fetch)
-        are_plain = all(each is None or is_for_threads(each) for each in rules)
-        for is_right, needed in (
-            (_are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
-            (_are(self.commands, CommandTable), "commands are tables, (table,) if one"),
-            (_are(self.models, type), "models are classes of tables, (Table,) if one"),
+        if isinstance(broadcast, Broadcast):
+            rules += (broadcast.current, broadcast.fetch)
+        subcommands = (*self.subcommands.values(),)
+        check_values(
+            self.name,
+            (are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
+            (are(self.commands, CommandTable), "commands are tables, (table,) if one"),
+            (are(self.models, type), "models are classes of tables, (Table,) if one"),
             (feed is None or isinstance(feed, Feed), "a feed is a Feed"),
+            (broadcast is None or isinstance(broadcast, Broadcast), "a broadcast is a Broadcast"),
             (
-                self.broadcast is None or isinstance(self.broadcast, Broadcast),
-                "a broadcast is a Broadcast",
-            ),
-            (
-                all(map(_SUBCOMMAND.fullmatch, self.subcommands))
-                and _are((*self.subcommands.values(),), Subcommand),
+                all(map(_SUBCOMMAND.fullmatch, self.subcommands)) and are(subcommands, Subcommand),
                 "subcommands are Subcommands, by one word or two in lower case",
             ),
-            (are_plain, "rules are plain functions"),
+            (all(each is None or is_for_threads(each) for each in rules), RULES),
             (isinstance(self.greeting, str), "a greeting is a text"),
-            (
-                self.client == "" or is_reference(self.client),
-                f'client is {self.client!r}, and not "package.module:name"',
-            ),
-        ):
-            if not is_right:
-                raise ValueError(f"{self.name}: {needed}")
+            (self.client == "" or is_reference(self.client), client_form(self.client)),
+            (are(self.extensions, Extension), "extensions are Extensions, (extension,) if one"),
+        )
         self._check_settings()
-        schema = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest)
+        parts = tuple(each.schema for each in self.extensions)
+        own = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest, parts)
         counted = MappingProxyType({each.name: each for each in self._read_counters()})
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "counted", counted)
-        derive(self, "schema", schema)
+        derive(self, "schema", own)
+
+    @property
+    def sections(self) -> Sequence[type[Any]]:
+        """The sections of the configuration that it and its extensions declare."""
+        declared = (self.settings, *(each.settings for each in self.extensions))
+        return [each for each in declared if each is not None]
 
     def _check_settings(self) -> None:
-        if self.settings is None:
+        if not self.sections:
             return
         # Imported here, as plugins of services without settings load no configuration.
         from bbs.config.sections import OWN_SECTIONS
         from bbs.config.settings import keys_of, name_of
 
         try:
-            keys_of(self.settings)
+            for section in self.sections:
+                keys_of(section)
         except TypeError as error:
             raise ValueError(f"{self.name}: {error}") from error
-        if (section := name_of(self.settings)) in OWN_SECTIONS:
-            raise ValueError(f"{self.name}: the section [{section}] is the framework's own")
+        names = [name_of(section) for section in self.sections]
+        for number, name in enumerate(names):
+            if name in OWN_SECTIONS:
+                raise ValueError(f"{self.name}: the section [{name}] is the framework's own")
+            if name in names[:number]:
+                raise ValueError(f"{self.name}: there are two sections [{name}]")
 
     def _read_counters(self) -> Sequence[Counter]:
         """The counters, with a `Counter` for each name."""
         try:
-            read = [Counter(each) if isinstance(each, str) else each for each in self.counters]
+            declared = [
+                *self.counters,
+                *(name for each in self.extensions for name in each.counters),
+            ]
+            read = [Counter(each) if isinstance(each, str) else each for each in declared]
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
         for what in ("name", "metric", "member"):
@@ -189,25 +202,47 @@ class Service:
                 raise ValueError(f"{self.name}: two counters have the same {what}")
         return read
 
-    def presentation(self) -> Presentation:
-        """Load the presentation, or for a service that declares none `UNDECLARED`.
+    @property
+    def clients(self) -> Sequence[str]:
+        """The places of its presentation, and of those of its extensions."""
+        return [*filter(None, (self.client, *(each.client for each in self.extensions)))]
 
-        :raises ServiceUnusable: it cannot be loaded.
+    def presentation(self) -> Presentation:
+        """Load the presentation, with those of the extensions; `UNDECLARED` if there is none.
+
+        :raises ServiceUnusable: one cannot be loaded, or does not fit.
         """
         try:
-            return load(self.client or UNDECLARED)
-        except PresentationUnusable as error:
+            return reduce(Presentation.joined, map(load, self.clients or [UNDECLARED]))
+        except (PresentationUnusable, ValueError) as error:
             raise ServiceUnusable(f"the service {self.name}: {error}") from error
 
+    def forget(self, user: int) -> int:
+        """Remove a part of the data of a user who deletes the account, by the rules `on_delete`;
+        returns how much, and 0 at the end."""
+        for rule in (*(each.on_delete for each in self.extensions), self.on_delete):
+            if rule is not None and (removed := rule(user)):
+                return removed
+        return 0
 
-def new_account_rule(service: Service, settings: object) -> Callable[[int], object] | None:
-    """The service's rule for new accounts, with the settings of a service that declares some."""
-    rule = service.on_register
-    return rule if rule is None or settings is None else partial(rule, settings=settings)
 
+def new_account_rule(
+    service: Service, section: Callable[[type[Any]], object]
+) -> Callable[[int], object] | None:
+    """The rule for new accounts, of the service and its extensions, each with its settings;
+    `section` has the settings that a class declares. None without such rules."""
+    parts: list[Service | Extension] = [service, *service.extensions]
+    rules = [
+        rule if each.settings is None else partial(rule, settings=section(each.settings))
+        for each in parts
+        if (rule := each.on_register) is not None
+    ]
 
-def _are(values: object, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)
+    def call_all(user: int) -> None:
+        for rule in rules:
+            rule(user)
+
+    return call_all if rules else None
 
 
 def usage_of(command: Command) -> dict[str, object]:
@@ -229,14 +264,14 @@ def described(service: Service, table: CommandTable) -> Mapping[str, object]:
 
     :raises ServiceUnusable: it cannot be loaded, or does not fit the commands.
     """
-    if not service.client:
+    if not service.clients:
         return {}
     presentation, commands = service.presentation(), {each.name: each for each in table}
     try:
         check(presentation, commands, {each.name for each in table if is_harmless(each)})
     except ValueError as error:
         raise ServiceUnusable(
-            f"the service {service.name}: client {service.client}: {error}"
+            f"the service {service.name}: client {', '.join(service.clients)}: {error}"
         ) from error
     used = [commands[name] for name in presentation.histories]
     unlisted = [usage_of(command) for command in used if not command.listed]

@@ -6,7 +6,7 @@ import json
 import operator
 import os
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -55,10 +55,10 @@ def load(
     path: str | None,
     environ: Mapping[str, str] = os.environ,
     options: Mapping[str, object] = MappingProxyType({}),
-    settings: type | None = None,
+    settings: Sequence[type] = (),
 ) -> Configuration:
-    """The configuration from `path` (None: no file), the environment and the options; `settings` is
-    the section that the service declares (`Service.settings`).
+    """The configuration from `path` (None: no file), the environment and the options; `settings`
+    are the sections that the service declares (`Service.sections`).
 
     Options have dotted keys, `"database.url"`. Their texts are read as the environment's are; None
     stands for an option that was not given.
@@ -85,7 +85,7 @@ def read(
     path: str | None,
     environ: Mapping[str, str] = os.environ,
     options: Mapping[str, object] = MappingProxyType({}),
-    settings: type | None = None,
+    settings: Sequence[type] = (),
 ) -> Checked:
     """Read a configuration as `load` does, for those who want to know all that is wrong.
 
@@ -104,8 +104,7 @@ def read(
         reading.take(layer)
     made = {name: section(**reading.values[name]) for name, section in schema.sections.items()}
     own = {name: made.pop(name) for name in OWN_SECTIONS}
-    declared = [] if settings is None else [name_of(settings)]
-    service = MappingProxyType({name: made.pop(name) for name in declared})
+    service = MappingProxyType({name_of(each): made.pop(name_of(each)) for each in settings})
     providers, places = MappingProxyType(made), MappingProxyType(reading.sources)
     config = Configuration(**own, service=service, providers=providers, sources=places)
     problems = (*reading.problems, *_contradictions(config, reading.wrong))

@@ -8,7 +8,7 @@ are used here; `bbs.scaling.providers` does the rest.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeVar
@@ -289,7 +289,7 @@ class Tracing:
 class Configuration:
     """Every section, and where each key came from.
 
-    `service` has the section that the service declares (`Service.settings`), by its name, and
+    `service` has the sections that the service declares (`Service.sections`), by their names, and
     `providers` those that providers add, by the providers' names. `sources` maps a
     dotted key to `default`, the path of the configuration file, the environment variable,
     `option`, or the path of the secret's file. Configurations with equal values are equal.
@@ -337,10 +337,10 @@ PROVIDERS = "bbs.providers"
 """The entry-point group; each entry point names a `bbs.scaling.providers.Provider`."""
 
 
-def installed_providers(settings: type | None = None) -> Iterator[tuple[Plugin, Any]]:
+def installed_providers(settings: Sequence[type] = ()) -> Iterator[tuple[Plugin, Any]]:
     """The installed providers, each with its plugin; our own come first.
 
-    :param settings: the section that the service declares, whose name no provider may have.
+    :param settings: the sections that the service declares, whose names no provider may have.
     :raises PluginUnusable: one of them cannot be used, or its name is taken.
     """
     sections = {**OWN_SECTIONS, **_of_service(settings)}
@@ -357,8 +357,8 @@ def installed_providers(settings: type | None = None) -> Iterator[tuple[Plugin, 
         yield plugin, provider
 
 
-def _of_service(settings: type | None) -> Mapping[str, type]:
-    return {} if settings is None else {name_of(settings): settings}
+def _of_service(settings: Sequence[type]) -> Mapping[str, type]:
+    return {name_of(section): section for section in settings}
 
 
 def _check(thing: Any) -> Any:
@@ -377,8 +377,8 @@ class ConfigurationSchema:
     keys: Mapping[str, Key]
 
     @classmethod
-    def installed(cls, settings: type | None = None) -> ConfigurationSchema:
-        """The schema of this installation, with the section `settings` of the service; raises
+    def installed(cls, settings: Sequence[type] = ()) -> ConfigurationSchema:
+        """The schema of this installation, with the sections `settings` of the service; raises
         PluginUnusable if a provider cannot be used."""
         providers = [provider for _, provider in installed_providers(settings)]
         if not providers:

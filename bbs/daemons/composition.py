@@ -13,9 +13,16 @@ from twisted.internet.interfaces import IReactorTime
 
 from bbs.commands.accounts import tell
 from bbs.commands.common import all_commands
-from bbs.commands.context import AccountLimits, AppServerParts, LoginServerParts, ServerContext
+from bbs.commands.context import (
+    AccountLimits,
+    AppServerParts,
+    LoadedExtension,
+    LoginServerParts,
+    ServerContext,
+)
 from bbs.commands.dispatch import CostLimits, Dispatcher
-from bbs.commands.service import Service, described
+from bbs.commands.extensions import Extension
+from bbs.commands.service import Service, described, new_account_rule
 from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO
 from bbs.core.threads import IWorkers
@@ -63,7 +70,11 @@ class Runtime:
     @property
     def settings(self) -> object:
         """The section that the service declares; None without one."""
-        section = self.service.settings
+        return self.settings_of(self.service)
+
+    def settings_of(self, declared: Service | Extension) -> object:
+        """The section that the service or an extension declares; None without one."""
+        section = declared.settings
         return None if section is None else self.config.settings(section)
 
     def bus(self) -> Bus:
@@ -232,8 +243,8 @@ def _sweeps(runtime: Runtime, sessions: auth.Sessions) -> Sequence[Sweep]:
     sweeps: list[Sweep] = [partial(accounts.end_stale_sessions, sessions)]
     if service.feed and (expire := service.feed.expire):
         sweeps.append(lambda now: expire(now - retention))
-    if service.sweep:
-        sweeps.append(service.sweep)
+    parts: list[Service | Extension] = [*service.extensions, service]
+    sweeps += [each.sweep for each in parts if each.sweep]
     return sweeps
 
 
@@ -251,6 +262,12 @@ def make_context(
         table=table,
         described=described(runtime.service, table),
         settings=runtime.settings,
+        extensions={
+            name: LoadedExtension(each, runtime.settings_of(each))
+            for each in runtime.service.extensions
+            for name in each.commands_of()
+        },
+        on_register=new_account_rule(runtime.service, runtime.config.settings),
         database=runtime.database,
         bus=bus,
         sessions=sessions_of(limits),

@@ -27,6 +27,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from bbs.commands.extensions import extended
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, references
 from bbs.core import tracing
@@ -127,7 +128,7 @@ class Daemon(TwistedService):
         on_failure: Callable[[str], None],
     ) -> None:
         self.name = f"{service.name}-{self.kind}"
-        self.service = service
+        self.service = extended(service)
         self.config = config
         # Before anything gets `reactor.seconds` to measure by.
         measure_steadily(reactor)
@@ -263,6 +264,12 @@ class Daemon(TwistedService):
         _, there = await database.run_untimed(migrations.upgrade, database.peewee, schema)
         if newer := migrations.newer(there, schema):
             _log.info("the database is newer, and suits this program: {newer}", newer=newer)
+        installed = {each.name for each in schema.parts}
+        if gone := [name for name in there.extensions if name not in installed]:
+            _log.info(
+                "extensions that are not installed have left their tables: {names}",
+                names=", ".join(gone),
+            )
         return database
 
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:

@@ -209,7 +209,7 @@ class LoginServerDaemon(Daemon):
             password_minimum=config.limits.password_minimum,
             outlives=providers.named(config.fleet.provider)[1].outlives,
             person=self.service.person,
-            on_delete=self.service.on_delete,
+            on_delete=self.service.forget,
         )
         try:
             return await make(

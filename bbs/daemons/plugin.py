@@ -22,9 +22,11 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 
 from bbs import __version__
+from bbs.commands.extensions import extended
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration, load
 from bbs.core.clock import IReactor
+from bbs.core.plugins import PluginUnusable
 from bbs.daemons.daemon import Daemon
 from bbs.daemons.logs import (
     TWISTD_NAME,
@@ -133,7 +135,7 @@ class DaemonOptions(usage.Options):
 
     daemon_name: ClassVar[str]
     overrides: ClassVar[Sequence[Override]]
-    settings: ClassVar[type | None]
+    service: ClassVar[Service]
     configuration: Configuration
 
     def opt_version(self) -> None:
@@ -156,8 +158,9 @@ class DaemonOptions(usage.Options):
         survive_hangups()
         given = {key: self[option] for option, _, _, key in self.overrides}
         try:
-            self.configuration = load(self["config"], os.environ, given, self.settings)
-        except ConfigError as error:
+            sections = extended(self.service).sections
+            self.configuration = load(self["config"], os.environ, given, sections)
+        except (ConfigError, PluginUnusable) as error:
             raise SystemExit(f"{self.daemon_name}: {error}") from error
 
 
@@ -184,7 +187,7 @@ def _plugin(
         ]
 
     PluginOptions.daemon_name, PluginOptions.overrides = name, overrides
-    PluginOptions.settings = service.settings
+    PluginOptions.service = service
     PluginOptions.__doc__ = (
         f"Options of `twistd {name}`; those that override the file are named as its keys."
     )

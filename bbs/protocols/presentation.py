@@ -426,6 +426,21 @@ class Presentation:
         """The commands for earlier messages."""
         return [each.history for each in self.talks if each.history]
 
+    def joined(self, other: Presentation) -> Presentation:
+        """A copy with what an extension adds. Where both say something, this one's counts.
+
+        :raises ValueError: together they contradict each other.
+        """
+        groups = {name: [*self.groups.get(name, ()), *more] for name, more in other.groups.items()}
+        parts: dict[str, Any] = {"groups": {**self.groups, **groups}}
+        for each in fields(self):
+            own, added = getattr(self, each.name), getattr(other, each.name)
+            if each.name not in parts and isinstance(own, Mapping):
+                parts[each.name] = {**added, **own}
+            elif isinstance(own, list | tuple):
+                parts[each.name] = [*own, *added]
+        return replace(self, **parts)
+
     def only(self, commands: Mapping[str, Command], harmless: Container[str]) -> Presentation:
         """A copy for a service with only these commands, of which `harmless` change nothing: a
         client sends no others by itself."""

@@ -1,9 +1,9 @@
 """Migrations: versions of the schema, the upgrade from one to the next, and tools for its steps.
 
-There are two parts, each with a version of its own: the framework's tables, and those of the one
-service that the database belongs to. An empty database gets today's tables from the models at once;
-an older one is upgraded step by step. A newer one says which programs can work on it all the same,
-so that servers of two versions run side by side during an upgrade.
+Each part has a version of its own: the framework's tables, those of the one service that the
+database belongs to, and those of each extension. An empty database gets today's tables from the
+models at once; an older one is upgraded step by step. A newer one says which programs can work on
+it all the same, so that servers of two versions run side by side during an upgrade.
 
 All of it happens under a lock, so that servers which start together do it once. At nearly every
 start there is nothing to do, and a look without the lock is enough: users wait for the start. No
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,14 @@ from bbs.core.values import NAME_LENGTH
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.framework_migrations import FIRST_SERVICE, STEPS
 from bbs.storage.models import MODELS, Table, User
-from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, create_table
+from bbs.storage.schema import (
+    ExtensionVersion,
+    Schema,
+    SchemaVersion,
+    ServiceVersion,
+    Step,
+    create_table,
+)
 
 VERSION = 11  # The framework's schema that this code works on.
 
@@ -64,6 +71,7 @@ class Versions:
     # The oldest versions whose programs can work on each.
     framework_from: int = field(default=0, compare=False)
     service_from: int = field(default=0, compare=False)
+    extensions: Mapping[str, int] = field(default_factory=dict)  # By name, also of those gone.
 
 
 def current(database: peewee.Database) -> Versions:
@@ -84,7 +92,14 @@ def _versions(database: peewee.Database, tables: Mapping[str, Collection[str]]) 
     if service is None:  # A server was killed while it made the tables.
         return Versions(reached, 0, framework_from=version)
     name, oldest, latest = service
-    return Versions(reached, max(oldest, latest), name, version, oldest)
+    extensions = _extensions() if ExtensionVersion._meta.table_name in tables else {}
+    return Versions(reached, max(oldest, latest), name, version, oldest, extensions)
+
+
+def _extensions() -> Mapping[str, int]:
+    columns = (ExtensionVersion.name, ExtensionVersion.version)
+    rows: Any = ExtensionVersion.select(*columns).order_by(ExtensionVersion.name).tuples()
+    return dict(rows)
 
 
 def _stored(
@@ -160,8 +175,23 @@ def upgrade(
         for number in range(before.service + 1, schema.version + 1) if before.service else ():
             run_step(_run_service_step, schema, number, migrator)
             run_step(_stamp_service, schema, number)
+        for part in schema.parts:
+            _upgrade_extension(database, part, before.extensions.get(part.name, 0), run_step)
         _check_tables(database, schema)
         return before, current(database)
+
+
+def _upgrade_extension(
+    database: peewee.Database, schema: Schema, there: int, run_step: Callable[..., None]
+) -> None:
+    """Upgrade the tables of an extension from the version that is `there`, 0 for none."""
+    if not there:
+        for model in (ExtensionVersion, *schema.models):
+            create_table(database, model)
+        _stamp_extension(schema, schema.version)
+    for number in range(there + 1, schema.version + 1) if there else ():
+        run_step(_run_service_step, schema, number, migrator_of(database))
+        run_step(_stamp_extension, schema, number)
 
 
 def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions | None:
@@ -169,8 +199,12 @@ def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions 
     try:
         tables = _tables(database)
         there = _versions(database, tables)
-        enough = there.framework >= version and there.service >= schema.version
-        if not enough or _lacking(tables, schema) is not None:
+        enough = (
+            there.framework >= version
+            and there.service >= schema.version
+            and all(there.extensions.get(each.name, 0) >= each.version for each in schema.parts)
+        )
+        if not enough or _lacking(tables, schema.all_models) is not None:
             return None
         check(there, schema, version)
     except (peewee.OperationalError, DatabaseRefused):
@@ -226,6 +260,12 @@ def check(there: Versions, schema: Schema, version: int = VERSION) -> None:
             f"the database has version {there.service} of {schema.name}, newer than this program's"
             f" {schema.version}: upgrade {schema.name}"
         )
+    for part in schema.parts:
+        if (stored := there.extensions.get(part.name, 0)) > part.version:
+            raise DatabaseRefused(
+                f"the database has version {stored} of the extension {part.name}, newer than the"
+                f" installed {part.version}: upgrade {part.name}"
+            )
 
 
 def newer(there: Versions, schema: Schema) -> str:
@@ -248,17 +288,19 @@ def _check_empty(database: peewee.Database) -> None:
 
 def _check_tables(database: peewee.Database, schema: Schema) -> None:
     """Refuse a database that lacks a column of a model: its version was not raised."""
-    lacking = _lacking(_tables(database), schema)
-    if lacking is not None:
-        raise DatabaseRefused(
-            f"the database is of version {schema.version} of {schema.name}, and has no {lacking}:"
-            " a change of the models needs a new version and a step to it"
-        )
+    tables = _tables(database)
+    for each in (schema, *schema.parts):
+        lacking = _lacking(tables, each.models)
+        if lacking is not None:
+            raise DatabaseRefused(
+                f"the database is of version {each.version} of {each.name}, and has no {lacking}:"
+                " a change of the models needs a new version and a step to it"
+            )
 
 
-def _lacking(tables: Mapping[str, Collection[str]], schema: Schema) -> str | None:
-    """The first table or column of the service's models that `tables` lacks."""
-    for model in schema.models:
+def _lacking(tables: Mapping[str, Collection[str]], models: Sequence[type[Table]]) -> str | None:
+    """The first table or column of these models that `tables` lacks."""
+    for model in models:
         table = model._meta.table_name
         if table not in tables:
             return f"table {table}"
@@ -295,6 +337,11 @@ def _stamp(version: int, oldest: int) -> None:
 def _stamp_service(schema: Schema, version: int) -> None:
     oldest = min(version, schema.oldest or version)
     stamp = ServiceVersion.insert(name=schema.name, version=oldest, reached=version)
+    stamp.on_conflict_replace().execute()
+
+
+def _stamp_extension(schema: Schema, version: int) -> None:
+    stamp = ExtensionVersion.insert(name=schema.name, version=version)
     stamp.on_conflict_replace().execute()
 
 

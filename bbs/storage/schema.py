@@ -41,6 +41,14 @@ class ServiceVersion(Table):
     reached = peewee.IntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
 
+class ExtensionVersion(Table):
+    """The version of the tables of each extension that has been installed. The table is made with
+    the first of them."""
+
+    name = peewee.CharField(NAME_LENGTH, primary_key=True)
+    version = peewee.IntegerField()
+
+
 Step = Callable[["Migrator"], None]  # Upgrades by one version. It is run again if interrupted.
 
 
@@ -50,6 +58,7 @@ class Schema:
 
     `steps` upgrade from each version to the next (`{2: step, …}`). Programs of the versions from
     `oldest` on can work on the tables too, and run next to those of `version`; 0: only the latter.
+    `parts` are the schemas of extensions.
 
     :raises ValueError: a version lacks its step or has one that is not a function, `oldest` is
         newer than `version`, or a table is taken or comes before one that it refers to.
@@ -60,6 +69,7 @@ class Schema:
     version: int = 1
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     oldest: int = 0
+    parts: tuple[Schema, ...] = ()
 
     def __post_init__(self) -> None:
         missing = set(range(2, self.version + 1)) - set(self.steps)
@@ -69,7 +79,12 @@ class Schema:
             )
         if not 0 <= self.oldest <= self.version:
             raise ValueError(f"{self.name}: oldest must be 0 to {self.version}: {self.oldest}")
-        framework: tuple[type[Table], ...] = (*MODELS, SchemaVersion, ServiceVersion)
+        framework: tuple[type[Table], ...] = (
+            *MODELS,
+            SchemaVersion,
+            ServiceVersion,
+            ExtensionVersion,
+        )
         there: list[type[Table]] = [*framework]
         for model in self.models:
             if not issubclass(model, Table):
@@ -84,9 +99,25 @@ class Schema:
                 raise ValueError(
                     f"{self.name}: {table} refers to {other}, which must come before it"
                 )
+        self._check_parts()
         for number, step in self.steps.items():
             if not is_for_threads(step):
                 raise ValueError(f"{self.name}: migration {number} must be a plain function")
+
+    def _check_parts(self) -> None:
+        tables = {model._meta.table_name for model in self.models}
+        for part in self.parts:
+            if part.name in {self.name, *(each.name for each in self.parts if each is not part)}:
+                raise ValueError(f"{self.name}: the name of the extension {part.name} is taken")
+            for model in part.models:
+                if model._meta.table_name in tables:
+                    raise ValueError(f"{part.name}: the table {model._meta.table_name} is taken")
+                tables.add(model._meta.table_name)
+
+    @property
+    def all_models(self) -> tuple[type[Table], ...]:
+        """The models of the service and of its extensions."""
+        return tuple(model for each in (self, *self.parts) for model in each.models)
 
 
 def create_table(database: Any, table: Any) -> None:

@@ -20,6 +20,7 @@ import peewee
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.commands.extensions import extended
 from bbs.commands.service import Service, new_account_rule
 from bbs.core.addresses import Address
 from bbs.core.errors import Refusal
@@ -47,7 +48,7 @@ _files: dict[tuple[str, int, tuple[type[Table], ...]], bytes] = {}
 def migrate_file(database: peewee.Database, schema: Schema) -> None:
     """Connect to an SQLite database, and bring it to `schema`. A new file is a copy of the first
     one: that takes 1 ms, and to make the tables takes 9 ms."""
-    path, key = database.database, (schema.name, schema.version, schema.models)
+    path, key = database.database, (schema.name, schema.version, schema.all_models)
     new = not os.path.exists(path)
     if new and key in _files:
         with open(path, "wb") as file:
@@ -86,7 +87,7 @@ class DatabaseCase(SynchronousTestCase):
 
     def migrate(self, service: Service | None = None) -> None:
         """Upgrade the schema to today's, or to that of another version of the service."""
-        schema = (service or self.service).schema
+        schema = extended(service or self.service).schema
         if self.on_mysql:
             self.database.peewee.connect(reuse_if_open=True)
             upgrade(self.database.peewee, schema)
@@ -145,8 +146,7 @@ class RulesCase(DatabaseCase):
 
     def account(self, name: str) -> None:
         """Register `name`."""
-        section = self.service.settings
-        rule = new_account_rule(self.service, section and section())
+        rule = new_account_rule(extended(self.service), lambda section: section())
         self.call(accounts.register, name, f"hash of {name}", self.now, rule)
 
     def log_in(self, name: str) -> str:

@@ -135,7 +135,7 @@ class Settings(SynchronousTestCase):
         path = self.mktemp()
         with open(path, "w") as file:
             file.writelines(f"{line}\n" for line in lines)
-        service = MemoryService(board, config=load(path, {}, settings=Board))
+        service = MemoryService(board, config=load(path, {}, settings=(Board,)))
         self.addCleanup(service.close)
         return service
 

@@ -553,36 +553,38 @@ class Ec2:
 
 class OfTheService(ConfigTestCase):
     def test_defaults(self) -> None:
-        for each in (Configuration(), load(None, {}), load(None, {}, settings=Hall)):
+        for each in (Configuration(), load(None, {}), load(None, {}, settings=(Hall,))):
             self.assertEqual(each.settings(Hall), Hall())
 
     def test_from_everywhere(self) -> None:
         path = self.write("[hall]\nseats = 8\nclosed = true\n")
-        config = load(path, {}, settings=Hall)
+        config = load(path, {}, settings=(Hall,))
         self.assertEqual(config.settings(Hall), Hall(8, True))
         self.assertEqual(config.sources["hall.seats"], path)
-        self.assertEqual(load(path, {"BBS_HALL_SEATS": "9"}, settings=Hall).settings(Hall).seats, 9)
+        self.assertEqual(
+            load(path, {"BBS_HALL_SEATS": "9"}, settings=(Hall,)).settings(Hall).seats, 9
+        )
         options = {"hall.seats": 10}
-        self.assertEqual(load(path, {}, options, Hall).settings(Hall), Hall(10, True))
+        self.assertEqual(load(path, {}, options, (Hall,)).settings(Hall), Hall(10, True))
 
     def test_refusals(self) -> None:
         path = self.write("[hall]\nseats = 0\n")
-        error = self.assertRaises(ConfigError, load, path, {}, settings=Hall)
+        error = self.assertRaises(ConfigError, load, path, {}, settings=(Hall,))
         self.assertIn("hall.seats must be a whole number, 1 or more, not 0", str(error))
         self.assertIn("unknown section [hall]", self.refusal("[hall]\nseats = 1\n"))
 
     def test_app_servers_are_told_what_is_handed_on(self) -> None:
-        config = load(self.write("[hall]\nseats = 8\nclosed = true\n"), {}, settings=Hall)
+        config = load(self.write("[hall]\nseats = 8\nclosed = true\n"), {}, settings=(Hall,))
         theirs = self.write(to_toml(config, for_app_servers=True))
-        self.assertEqual(load(theirs, {}, settings=Hall).settings(Hall), Hall(8))
-        own = load(None, {"BBS_BOARD_LOOKALIKES": "refuse"}, settings=Board)
+        self.assertEqual(load(theirs, {}, settings=(Hall,)).settings(Hall), Hall(8))
+        own = load(None, {"BBS_BOARD_LOOKALIKES": "refuse"}, settings=(Board,))
         self.assertNotIn("[board]", to_toml(own, for_app_servers=True))
 
     def test_no_provider_has_its_name(self) -> None:
         taken = {**sections.OWN_SECTIONS}
         del taken["ec2"]
         with mock.patch.object(sections, "OWN_SECTIONS", taken):
-            error = self.assertRaises(ConfigError, load, None, {}, settings=Ec2)
+            error = self.assertRaises(ConfigError, load, None, {}, settings=(Ec2,))
         self.assertIn("a provider cannot have the name of the section [ec2]", str(error))
 
 
@@ -607,7 +609,7 @@ class Command(ConfigTestCase):
         code, out, err = self.run_command("check", path, environ={"BBS_APP_CAPACITY": "3"})
         self.assertEqual((code, err), (0, ""))
         lines = out.splitlines()
-        self.assertEqual(len(lines), len(masked(load(None, {}, settings=Board))))
+        self.assertEqual(len(lines), len(masked(load(None, {}, settings=(Board,)))))
         self.assertIn(f'database.url = "mysql://ann:***@db.example:3306/bbs"  # {path}', lines)
         self.assertIn("app.capacity = 3  # BBS_APP_CAPACITY", lines)
         self.assertIn("fleet.spare = 5  # default", lines)
@@ -632,6 +634,6 @@ class Command(ConfigTestCase):
         """Defaults, whatever the environment says, in a text that loads."""
         code, out, err = self.run_command("keys", environ={"BBS_APP_CAPACITY": "3"})
         self.assertEqual((code, err), (0, ""))
-        defaults = load(None, {}, settings=Board)
-        self.assertEqual(load(self.write(out), {}, settings=Board), defaults)
+        defaults = load(None, {}, settings=(Board,))
+        self.assertEqual(load(self.write(out), {}, settings=(Board,)), defaults)
         self.assertIn("capacity = 10                        # users that one app server takes", out)

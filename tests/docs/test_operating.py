@@ -43,8 +43,8 @@ class Keys(SynchronousTestCase):
             for section, entries in documented():
                 file.write(f"[{section}]\n")
                 file.writelines(f"{key} = {default}\n" for key, _, default, _ in entries)
-        loaded = load(str(path), {}, settings=Board)
-        self.assertEqual(loaded, load(None, {}, settings=Board))
+        loaded = load(str(path), {}, settings=(Board,))
+        self.assertEqual(loaded, load(None, {}, settings=(Board,)))
 
     def test_least_values(self) -> None:
         """A type with `≥` says the least value that the configuration takes."""

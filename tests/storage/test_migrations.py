@@ -622,7 +622,7 @@ class Services(MigrationCase):
             "the database is of version 1 of lobby, and has no table room: a change of the models"
             " needs a new version and a step to it",
         )
-        Room.create_table()
+        create_table(self.db, Room)
         migrations.upgrade(self.db, Schema("lobby", (Room,)))
         self.db.execute_sql("ALTER TABLE room RENAME COLUMN name TO title")
         error = self.assertRaises(
@@ -636,6 +636,91 @@ class Services(MigrationCase):
         self.assertRaises(ValueError, Schema, "lobby", (User,))
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 1, {}, 2)
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 1, {}, -1)
+
+
+class Vote(models.Table):
+    """A table of an extension."""
+
+    choice = peewee.CharField(20)
+
+    class Meta:
+        table_name = "poll_vote"
+
+
+def add_weight(migrator: Migrator) -> None:
+    weight = peewee.IntegerField(default=1, constraints=[peewee.SQL("DEFAULT 1")])
+    migrator.add_columns("poll_vote", weight=weight)
+
+
+@on_both_databases
+class Extensions(MigrationCase):
+    """An extension has tables, and a version of its own, in the database of a service."""
+
+    first = Schema("poll", (Vote,))
+    second = Schema("poll", (Vote,), 2, {2: add_weight})
+
+    def upgraded(self, *parts: Schema) -> dict[str, int]:
+        """The versions of extensions after an upgrade with these installed."""
+        _, there = migrations.upgrade(self.db, Schema("lobby", (Room,), parts=parts))
+        return dict(there.extensions)
+
+    def columns(self) -> list[str]:
+        return [each.name for each in self.db.get_columns("poll_vote")]
+
+    def test_installed_upgraded_removed_and_installed_again(self) -> None:
+        self.assertEqual(self.upgraded(), {})
+        Room.insert(name="one").execute()
+        self.assertEqual(self.upgraded(self.first), {"poll": 1})
+        Vote.insert(choice="yes").execute()
+        self.assertEqual(self.upgraded(self.second), {"poll": 2})
+        self.assertIn("weight", self.columns())
+        self.assertEqual(self.upgraded(), {"poll": 2})
+        self.assertEqual(self.upgraded(self.second), {"poll": 2})
+        self.assertEqual([each.choice for each in Vote.select()], ["yes"])
+        self.assertEqual([each.name for each in Room.select()], ["one"])
+
+    def test_two_with_versions_of_their_own(self) -> None:
+        other = Schema("other", (), 3, {2: add_weight, 3: add_weight})
+        self.assertEqual(self.upgraded(self.first, other), {"other": 3, "poll": 1})
+
+    def test_of_a_newer_version(self) -> None:
+        self.upgraded(self.second)
+        error = self.assertRaises(DatabaseRefused, self.upgraded, self.first)
+        self.assertEqual(
+            str(error),
+            "the database has version 2 of the extension poll, newer than the installed 1:"
+            " upgrade poll",
+        )
+
+    def test_a_step_that_was_cut_off(self) -> None:
+        self.upgraded(self.first)
+
+        def failing(migrator: Migrator) -> None:
+            add_weight(migrator)
+            raise KeyError("cut off")
+
+        broken = Schema("poll", (Vote,), 2, {2: failing})
+        error = self.assertRaises(DatabaseRefused, self.upgraded, broken)
+        self.assertEqual(str(error), "the step to version 2 of poll failed: KeyError: 'cut off'")
+        self.assertEqual(self.upgraded(self.second), {"poll": 2})
+
+    def test_a_model_that_changed_without_a_step(self) -> None:
+        self.upgraded(Schema("poll"))
+        error = self.assertRaises(DatabaseRefused, self.upgraded, self.first)
+        self.assertEqual(
+            str(error),
+            "the database is of version 1 of poll, and has no table poll_vote: a change of the"
+            " models needs a new version and a step to it",
+        )
+
+    def test_names_that_are_taken(self) -> None:
+        for parts, reason in (
+            ((Schema("lobby"),), "lobby: the name of the extension lobby is taken"),
+            ((self.first, self.second), "lobby: the name of the extension poll is taken"),
+            ((self.first, Schema("b", (Vote,))), "b: the table poll_vote is taken"),
+        ):
+            error = self.assertRaises(ValueError, Schema, "lobby", (Room,), parts=parts)
+            self.assertEqual(str(error), reason)
 
 
 @on_both_databases

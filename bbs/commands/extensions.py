@@ -1,0 +1,146 @@
+"""Extensions: what other packages add to a service, with tables and settings of their own.
+
+The entry-point group `NAME.extensions` names the extensions of the service NAME. Servers, tests and
+the command line work with `extended(service)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from bbs.core.plugins import Plugin, plugins
+from bbs.core.values import Counter, is_for_threads
+from bbs.protocols.commands import CommandTable
+from bbs.protocols.presentation import is_reference
+from bbs.storage.models import Table
+from bbs.storage.schema import Schema, Step
+
+if TYPE_CHECKING:
+    from bbs.commands.service import Service
+
+NAME = re.compile("[a-z][a-z0-9]{0,31}")
+"""The form of the name of a service or an extension."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What a package adds to a service of somebody else's.
+
+    :param name: a word in lower case, which begins the names of its tables: a model `Vote` of the
+        extension `poll` is stored in `poll_vote`. Its schema has a version under this name.
+    :param commands: tables of its commands.
+    :param models: its tables, in an order in which they can be made. They may refer to those of the
+        framework. An extension that is not installed any more leaves its tables.
+    :param version: the version of these tables, a number of its own from 1 on.
+    :param steps: `{2: step(migrator), …}`, the steps to each version from the one before.
+    :param feed_events: names of its events that the service's feed stores: the only ones that its
+        handlers may tell with an `id`.
+    :param on_register: as the service's. A refusal that it raises refuses the registration.
+    :param on_delete: as the service's; called before that.
+    :param sweep: as the service's.
+    :param counters: names that its handlers count by `ask.count(name)`.
+    :param settings: a section of the configuration. Its handlers have it as `ask.settings`.
+    :param client: the place of a `Presentation` with what clients need to know of it, which is
+        added to the service's.
+    :ivar schema: its tables.
+    :raises ValueError: one of these is malformed.
+    """
+
+    name: str
+    _: KW_ONLY
+    commands: Sequence[CommandTable] = ()
+    models: Sequence[type[Table]] = ()
+    version: int = 1
+    steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
+    feed_events: Sequence[str] = ()
+    on_register: Callable[..., object] | None = None
+    on_delete: Callable[[int], int] | None = None
+    sweep: Callable[[float], int] | None = None
+    counters: Sequence[str | Counter] = ()
+    settings: type[Any] | None = None
+    client: str = ""
+    schema: Schema = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is not a name of an extension: {NAME.pattern}")
+        rules = (self.on_register, self.on_delete, self.sweep)
+        check_values(
+            self.name,
+            (are(self.commands, CommandTable), "commands are tables, (table,) if one"),
+            (are(self.models, type), "models are classes of tables, (Table,) if one"),
+            (are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
+            (are(self.feed_events, str), "feed_events are names of events, (name,) if one"),
+            (all(each is None or is_for_threads(each) for each in rules), RULES),
+            (self.client == "" or is_reference(self.client), client_form(self.client)),
+        )
+        if self.settings is not None:
+            # Imported here, as plugins of services without settings load no configuration.
+            from bbs.config.settings import keys_of
+
+            try:
+                keys_of(self.settings)
+            except TypeError as error:
+                raise ValueError(f"{self.name}: {error}") from error
+        for model in self.models:
+            _add_prefix(model, f"{self.name}_")
+        schema = Schema(self.name, tuple(self.models), self.version, self.steps)
+        object.__setattr__(self, "schema", schema)
+
+    def commands_of(self) -> Iterator[str]:
+        """The names of its commands."""
+        return (command.name for table in self.commands for command in table)
+
+
+RULES = "rules are plain functions"
+
+
+def client_form(client: object) -> str:
+    return f'client is {client!r}, and not "package.module:name"'
+
+
+def are(values: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)
+
+
+def check_values(name: str, *conditions: tuple[bool, str]) -> None:
+    """Raise ValueError with the text of the first condition that does not hold."""
+    for is_right, needed in conditions:
+        if not is_right:
+            raise ValueError(f"{name}: {needed}")
+
+
+def _add_prefix(model: Any, prefix: str) -> None:
+    if issubclass(model, Table) and not model._meta.table_name.startswith(prefix):
+        model._meta.set_table_name(prefix + model._meta.table_name)
+
+
+def extended(service: Service) -> Service:
+    """The service with the installed extensions, besides those that it has.
+
+    :raises PluginUnusable: an extension does not import, or does not fit the service.
+    """
+    there = {each.name for each in service.extensions}
+    for plugin in plugins(f"{service.name}.extensions"):
+        extension = plugin.use(_extension)
+        if extension.name not in there:
+            there.add(extension.name)
+            service = _with(service, plugin, extension)
+    return service
+
+
+def _extension(found: object) -> Extension:
+    if not isinstance(found, Extension):
+        raise TypeError("it is not an Extension")
+    return found
+
+
+def _with(service: Service, plugin: Plugin, extension: Extension) -> Service:
+    try:
+        return replace(service, extensions=(*service.extensions, extension))
+    except ValueError as error:
+        raise plugin.unusable(str(error)) from error

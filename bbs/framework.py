@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bbs.cli import command_line
     from bbs.cli.subcommands import Operator
     from bbs.commands.context import Ask, success
-    from bbs.commands.extensions import Extension
+    from bbs.commands.extensions import Every, Extension
     from bbs.commands.service import Service, Subcommand
     from bbs.config.settings import setting
     from bbs.core.confusables import skeletons
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from bbs.rules.accounts import new_channel
     from bbs.rules.auth import Caller, asks, costs, question, stores_text
+    from bbs.rules.background import tell_soon
     from bbs.rules.names import as_stored, is_valid_name, normalized
     from bbs.rules.pagination import ListCall, Page, Part, paged
     from bbs.rules.presence import is_here, last_use
@@ -64,7 +65,7 @@ _WHERE = {
     "bbs.cli": "command_line",
     "bbs.cli.subcommands": "Operator",
     "bbs.commands.context": "Ask success",
-    "bbs.commands.extensions": "Extension",
+    "bbs.commands.extensions": "Every Extension",
     "bbs.commands.service": "Service Subcommand",
     "bbs.config.settings": "setting",
     "bbs.core.confusables": "skeletons",
@@ -77,6 +78,7 @@ _WHERE = {
     "bbs.protocols.line": "EncodedList Reply encode_entry",
     "bbs.protocols.presentation": "ChatEvent Choices Legacy Line Listing Notice Presentation Talk",
     "bbs.rules.accounts": "new_channel",
+    "bbs.rules.background": "tell_soon",
     "bbs.rules.auth": "Caller asks costs question stores_text",
     "bbs.rules.names": "as_stored is_valid_name normalized",
     "bbs.rules.pagination": "ListCall Page Part paged",
@@ -109,6 +111,7 @@ __all__ = [
     "Cursor",
     "EachAlone",
     "EncodedList",
+    "Every",
     "Extension",
     "Feed",
     "IProvider",
@@ -172,6 +175,7 @@ __all__ = [
     "statement",
     "stores_text",
     "success",
+    "tell_soon",
     "telnet_gateway",
     "together",
 ]

@@ -7,8 +7,9 @@ the command line work with `extended(service)`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,43 @@ from bbs.core.plugins import Plugin, plugins
 from bbs.core.values import Counter, is_for_threads
 from bbs.protocols.commands import CommandTable
 from bbs.protocols.presentation import is_reference
-from bbs.storage.models import Table
+from bbs.storage.models import JOB_NAME_LENGTH, Table
 from bbs.storage.schema import Schema, Step
 
 if TYPE_CHECKING:
+    from bbs.commands.context import Ask
     from bbs.commands.service import Service
 
 NAME = re.compile("[a-z][a-z0-9]{0,31}")
 """The form of the name of a service or an extension."""
+
+
+@dataclass(frozen=True)
+class Every:
+    """A handler that runs every so many `seconds`, on one server of the fleet at a time.
+
+    `handler` is a coroutine function. Its `Ask` belongs to no request: it has `database`, `now`,
+    `settings`, `tell` and `count`, but no `user`. Runs never overlap. Runs that were missed, as
+    nobody held the lease or one took too long, are not made up for.
+
+    :raises ValueError: `seconds` is not above 0, or `handler` is not a coroutine function.
+    """
+
+    seconds: float
+    handler: Callable[[Ask], Awaitable[object]]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float):
+            raise ValueError(f"every {self.seconds!r}: seconds are a number")
+        if not 0 < self.seconds < float("inf"):
+            raise ValueError(f"every {self.seconds}: seconds must be above 0")
+        if not iscoroutinefunction(self.handler):
+            raise ValueError(f"every {self.seconds:g} s: {self.handler!r} is not an async function")
+
+    @property
+    def name(self) -> str:
+        """The name under which the database has its last run."""
+        return f"{self.handler.__module__}.{self.handler.__qualname__}"[-JOB_NAME_LENGTH:]
 
 
 @dataclass(frozen=True)
@@ -42,6 +72,7 @@ class Extension:
     :param on_register: as the service's. A refusal that it raises refuses the registration.
     :param on_delete: as the service's; called before that.
     :param sweep: as the service's.
+    :param every: its work in the background.
     :param counters: names that its handlers count by `ask.count(name)`.
     :param settings: a section of the configuration. Its handlers have it as `ask.settings`.
     :param client: the place of a `Presentation` with what clients need to know of it, which is
@@ -60,6 +91,7 @@ class Extension:
     on_register: Callable[..., object] | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
+    every: Sequence[Every] = ()
     counters: Sequence[str | Counter] = ()
     settings: type[Any] | None = None
     client: str = ""
@@ -74,6 +106,7 @@ class Extension:
             (are(self.commands, CommandTable), "commands are tables, (table,) if one"),
             (are(self.models, type), "models are classes of tables, (Table,) if one"),
             (are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
+            (are(self.every, Every), EVERY),
             (are(self.feed_events, str), "feed_events are names of events, (name,) if one"),
             (all(each is None or is_for_threads(each) for each in rules), RULES),
             (self.client == "" or is_reference(self.client), client_form(self.client)),
@@ -96,6 +129,7 @@ class Extension:
         return (command.name for table in self.commands for command in table)
 
 
+EVERY = "every is Every values, (Every(seconds, handler),) if one"
 RULES = "rules are plain functions"
 
 

@@ -13,7 +13,16 @@ from functools import partial, reduce
 from types import MappingProxyType
 from typing import Any
 
-from bbs.commands.extensions import NAME, RULES, Extension, are, check_values, client_form
+from bbs.commands.extensions import (
+    EVERY,
+    NAME,
+    RULES,
+    Every,
+    Extension,
+    are,
+    check_values,
+    client_form,
+)
 from bbs.core.values import Counter, is_for_threads
 from bbs.delivery.broadcast import Broadcast
 from bbs.delivery.feed import Feed
@@ -96,6 +105,7 @@ class Service:
         `Counter` says more about a name.
     :param subcommands: what the service adds to its command line, by name: one word, or two, of
         which the first stands for a group (`{"post remove": Subcommand(…)}`).
+    :param every: work in the background.
     :param extensions: what is added to it by others. Servers, `bbs.testing` and the command line
         also add those that are installed.
     :ivar counted: the counters by their names, each a `Counter`.
@@ -122,6 +132,7 @@ class Service:
     counters: Sequence[str | Counter] = ()
     subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
     settings: type[Any] | None = None
+    every: Sequence[Every] = ()
     extensions: Sequence[Extension] = ()
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
@@ -149,11 +160,13 @@ class Service:
                 "subcommands are Subcommands, by one word or two in lower case",
             ),
             (all(each is None or is_for_threads(each) for each in rules), RULES),
+            (are(self.every, Every), EVERY),
             (isinstance(self.greeting, str), "a greeting is a text"),
             (self.client == "" or is_reference(self.client), client_form(self.client)),
             (are(self.extensions, Extension), "extensions are Extensions, (extension,) if one"),
         )
         self._check_settings()
+        self._check_every()
         parts = tuple(each.schema for each in self.extensions)
         own = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest, parts)
         counted = MappingProxyType({each.name: each for each in self._read_counters()})
@@ -166,6 +179,12 @@ class Service:
         """The sections of the configuration that it and its extensions declare."""
         declared = (self.settings, *(each.settings for each in self.extensions))
         return [each for each in declared if each is not None]
+
+    def _check_every(self) -> None:
+        parts = (self.every, *(each.every for each in self.extensions))
+        names = [every.name for part in parts for every in part]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{self.name}: every calls {min(twice)} twice")
 
     def _check_settings(self) -> None:
         if not self.sections:

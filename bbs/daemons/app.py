@@ -31,11 +31,13 @@ from bbs.core import tracing
 from bbs.core.addresses import Address
 from bbs.core.clock import IReactor, process_age
 from bbs.core.errors import Unavailable
+from bbs.core.threads import Workers
 from bbs.core.values import Tally
 from bbs.daemons.composition import AppServing
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.rules import membership
 from bbs.scaling.ec2.metadata import Metadata, MetadataUnavailable
+from bbs.scaling.identity import process_identity
 from bbs.storage.database import Database
 
 EMBEDDED = "broker.url: the embedded broker is inside a login server; name another broker"
@@ -104,7 +106,9 @@ class AppServer(Daemon):
         if stomp is None:
             raise CannotStart(EMBEDDED)
         machine = self._begin_machine()
-        serving = AppServing(await self.runtime(database, stomp))
+        processes = Workers(self.reactor, "processes", 1)
+        self.begin(processes)
+        serving = AppServing(await self.runtime(database, stomp), processes)
         await self.reach_broker(stomp)
         self.begin(serving.listeners)
         self.begin(serving.presence)
@@ -114,7 +118,7 @@ class AppServer(Daemon):
             server_id = await self._join(database, ports[0], machine)
         self.server_id = server_id
         _log.info("this is app server {server}", server=server_id)
-        serving.joined(server_id)
+        serving.joined(membership.Member(server_id, process_identity()))
         self.begin(
             Heartbeat(
                 database=database,
@@ -126,6 +130,7 @@ class AppServer(Daemon):
                 reactor=reactor,
             )
         )
+        self.begin(serving.scheduler)
         self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
         serving.home.bus.tell_fleet("ready")
 

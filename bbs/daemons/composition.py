@@ -12,6 +12,7 @@ from functools import partial
 from twisted.internet.interfaces import IReactorTime
 
 from bbs.commands.accounts import tell
+from bbs.commands.background import Scheduler
 from bbs.commands.common import all_commands
 from bbs.commands.context import (
     AccountLimits,
@@ -21,7 +22,7 @@ from bbs.commands.context import (
     ServerContext,
 )
 from bbs.commands.dispatch import CostLimits, Dispatcher
-from bbs.commands.extensions import Extension
+from bbs.commands.extensions import Every, Extension
 from bbs.commands.service import Service, described, new_account_rule
 from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO
@@ -42,6 +43,7 @@ from bbs.rules.membership import Member
 from bbs.rules.servers import CONNECTED
 from bbs.scaling.controller import FleetController, Sweep
 from bbs.scaling.events import FleetContext, FleetEvents
+from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IProvider
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage.database import Database
@@ -83,9 +85,15 @@ class Runtime:
 
 class AppServing:
     """An app server: its listeners, and the factory of its connections. The services `listeners`,
-    `presence` and `broadcaster` are to be started."""
+    `presence` and `broadcaster` are to be started.
 
-    def __init__(self, runtime: Runtime) -> None:
+    :param workers: has a thread for work that would block the reactor.
+    """
+
+    scheduler: Scheduler
+
+    def __init__(self, runtime: Runtime, workers: IWorkers) -> None:
+        self._runtime, self._workers = runtime, workers
         config, reactor, bus = runtime.config, runtime.reactor, runtime.bus()
         watchers: set[IConnection] = set()
         self.listeners = Listeners(
@@ -117,10 +125,12 @@ class AppServing:
         self.home = make_context(runtime, bus, self._parts, watchers)
         self.factory = line_factory(runtime, self.home)
 
-    def joined(self, server_id: str) -> None:
-        """Serve as a member of the fleet, under this id."""
+    def joined(self, member: Member) -> None:
+        """Serve as a member of the fleet; then the service `scheduler` is to be started."""
+        server_id = member.id
         self._parts.server_id = self.listeners.relocation.server_id = server_id
         self.presence.server_id = server_id
+        self.scheduler = make_scheduler(self._runtime, self.home, member, self._workers)
 
     def tally(self) -> Tally:
         """The counts since the start, and how many people are connected now."""
@@ -130,8 +140,8 @@ class AppServing:
 
 
 class LoginServing:
-    """A login server: the fleet controller, the people who wait, and the factory of its
-    connections.
+    """A login server: the fleet controller, the people who wait, the work in the background, and
+    the factory of its connections.
 
     :param me: this login server, which is enrolled.
     :param workers: has a thread for the work of the controller that would block the reactor.
@@ -194,7 +204,21 @@ class LoginServing:
             heartbeat_interval=config.fleet.heartbeat_interval,
             tally=self.home.tally,
         )
+        self.scheduler = make_scheduler(runtime, self.home, me, workers)
         self.factory = line_factory(runtime, self.home)
+
+
+def make_scheduler(
+    runtime: Runtime, home: ServerContext, me: Member, workers: IWorkers
+) -> Scheduler:
+    jobs: list[tuple[Every, LoadedExtension | None]]
+    jobs = [(every, None) for every in runtime.service.every]
+    jobs += [
+        (every, LoadedExtension(each, runtime.settings_of(each)))
+        for each in runtime.service.extensions
+        for every in each.every
+    ]
+    return Scheduler(home, jobs, me, runtime.reactor, workers.run, certainly_dead)
 
 
 def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:

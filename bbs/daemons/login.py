@@ -117,6 +117,7 @@ class LoginServerDaemon(Daemon):
         serving.news.when_places(readiness.look)
         page = await self._page(me, serving, readiness)
         self.begin(serving.controller)
+        self.begin(serving.scheduler)
         self.advise(await self.listen(config.login.listen, serving.factory))
         # In the same turn as the ports close: so a client that asks again finds another login
         # server.

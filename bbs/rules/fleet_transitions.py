@@ -363,7 +363,8 @@ def forget_gone(now: float, kept: float) -> int:
 
 @read_only
 def notices() -> list[Row]:
-    """The oldest notices: the id and the user's channel of each."""
+    """The oldest notices: the id of each, the user's channel, and the event that a rule tells, or
+    None."""
     return _oldest_notices(NOTICES_AT_ONCE)
 
 
@@ -376,7 +377,7 @@ def forget_notices(ids: Sequence[int]) -> None:
 @statement
 def _oldest_notices(limit: int) -> peewee.Select:
     return (
-        OutboxEntry.select(OutboxEntry.id, OutboxEntry.channel)
+        OutboxEntry.select(OutboxEntry.id, OutboxEntry.channel, OutboxEntry.event)
         .order_by(OutboxEntry.id)
         .limit(limit)
     )

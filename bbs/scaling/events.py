@@ -4,16 +4,17 @@ The waiting room and the fleet's controller do not know each other: both know `F
 event of this login server is known here at once, and the other login servers hear a hint of it. A
 hint from another one counts as if the event had happened here.
 
-An operator's act on people is in the database with a notice, as the program that acts may know no
-broker. The controller takes notices from the `Outbox`, has the app servers look whose sessions have
-ended, and then removes the notices. If it dies in between, its successor tells the same again,
-which does no harm; without the broker the app servers look by themselves. No single act says
-whether anybody waits, as people come and go at every server: the controller stores for the
-operators' pages when that begins and ends.
+An operator's act on people, and an event that a rule tells outside of a command, are in the
+database with a notice, as the program that acts may know no broker. The controller takes notices
+from the `Outbox`, tells them, and then removes them. If it dies in between, its successor tells the
+same again, which does no harm; without the broker the app servers look by themselves whose sessions
+have ended. No single act says whether anybody waits, as people come and go at every server: the
+controller stores for the operators' pages when that begins and ends.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ from bbs.rules.placement import Move
 from bbs.scaling.interfaces import IFleetController, IProvider
 from bbs.storage.database import Database
 
-LOOK_INTERVAL = 1.0  # seconds between looks for notices: an empty look is one read of an index
+LOOK_INTERVAL = 0.5  # seconds between looks for notices: an empty look is one read of an index
 
 _log = Logger()
 
@@ -112,6 +113,11 @@ class FleetEvents:
         self._bus.tell_fleet("free")
         self._look_for_places()
 
+    def told(self, text: str) -> None:
+        """A rule tells an event: `text` is what `bbs.rules.background.tell_soon` has stored."""
+        channel, event = json.loads(text)
+        self._bus.tell(channel, event)
+
     # Events of other servers
 
     def _on_hint(self, hint: Mapping[str, Any]) -> None:
@@ -186,8 +192,12 @@ class Outbox(Service):
     async def _take(self) -> None:
         try:
             while found := await self._database.run(fleet_transitions.notices):
-                self._news.ended(dict.fromkeys(channel for _, channel in found))
-                await self._database.run(fleet_transitions.forget_notices, [id for id, _ in found])
+                ended = [channel for _, channel, event in found if event is None]
+                if ended:
+                    self._news.ended(dict.fromkeys(ended))
+                for event in filter(None, (event for *_, event in found)):
+                    self._news.told(event)
+                await self._database.run(fleet_transitions.forget_notices, [id for id, *_ in found])
             if self._waiting:
                 self._waiting = await self._database.run(
                     fleet_transitions.note_waiting, self._me, self._wall()

@@ -99,9 +99,15 @@ def _to_11(migrator: Migrator) -> None:
     migrator.create_table(models.KnownNetwork)
 
 
-STEPS: Mapping[int, Step] = dict(
-    enumerate((_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8, _to_9, _to_10, _to_11), start=2)
-)
+def _to_12(migrator: Migrator) -> None:
+    """Add when work in the background ran last, and the events that rules tell."""
+    migrator.create_table(models.Job)
+    migrator.add_columns("notice", event=models.OutboxEntry.event)
+
+
+_STEPS = (_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8, _to_9, _to_10, _to_11, _to_12)
+
+STEPS: Mapping[int, Step] = dict(enumerate(_STEPS, start=2))
 """Each step by the version that it leads to."""
 
 

@@ -12,6 +12,8 @@ import peewee
 
 from bbs.core.values import NAME_LENGTH, State
 
+JOB_NAME_LENGTH = 150  # characters
+
 database = peewee.DatabaseProxy()  # The process's database; `Database` in database.py sets it.
 
 
@@ -181,6 +183,13 @@ class Lease(Table):
     refused_until = peewee.DoubleField(null=True)  # It is not asked before.
 
 
+class Job(Table):
+    """When a piece of work in the background `ran` last, in seconds since the epoch."""
+
+    name = peewee.CharField(JOB_NAME_LENGTH, primary_key=True)
+    ran = peewee.DoubleField()
+
+
 class Action(Table):
     """An act of an operator. Its transaction writes the row, which stays."""
 
@@ -195,11 +204,13 @@ class Action(Table):
 
 
 class OutboxEntry(Table):
-    """A notice that an operator has done something to the user who listens on `channel`: the
-    fleet's controller tells the app servers to look, and removes the row."""
+    """What app servers are to be told: an operator has done something to the user who listens on
+    `channel`, or a rule tells an event (`bbs.rules.background.tell_soon`). The fleet's controller
+    tells it, and removes the row."""
 
     id = RisingIdField()
     channel = peewee.CharField(32)
+    event = peewee.TextField(null=True)  # JSON: the channel, and the event.
 
     class Meta:
         table_name = "notice"
@@ -250,5 +261,6 @@ MODELS: tuple[type[Table], ...] = (
     Point,
     News,
     Secret,
+    Job,
 )
 """In an order in which they can be made."""

@@ -121,11 +121,12 @@ class MemoryAppServer:
     def __init__(self, runtime: Runtime, server_id: str) -> None:
         self.id = server_id
         self.port = 0
-        self.serving = AppServing(runtime)
-        self.serving.joined(server_id)
+        self.serving = AppServing(runtime, Inline())
+        self.serving.joined(membership.Member(server_id, f"host:nowhere:{server_id}"))
         self.serving.listeners.startService()
         self.serving.presence.startService()
         self.serving.broadcaster.startService()
+        self.serving.scheduler.startService()
 
     def peer(self) -> Peer:
         return Peer(self.serving.factory)
@@ -191,11 +192,15 @@ class MemoryService:
             self._started = True
             self.database.run(membership.enroll, self.me)
             self.login.controller.startService()
+            self.login.scheduler.startService()
             self.settle()
         return self
 
     def close(self) -> None:
         """Close all connections and the database."""
+        self.login.scheduler.halt()
+        for server in self.servers.values():
+            server.serving.scheduler.halt()
         app_servers = [each.serving.factory for each in self.servers.values()]
         for factory in (self.login.factory, *app_servers):
             factory.close_all()
@@ -266,7 +271,7 @@ class MemoryService:
     def kill(self, port: int) -> None:
         """Let the app server with `port` die, as its provider sees."""
         (dead,) = (server.id for server in self.servers.values() if server.port == port)
-        del self.servers[dead]
+        self.servers.pop(dead).serving.scheduler.halt()
         self.provider.end(dead, "killed")
 
     def beat(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ class Declaring(SynchronousTestCase):
             ({"version": 2}, "waving: schema 2 needs a step"),
         ):
             given: Any = {"name": "waving", **members}
-            error = self.assertRaises(ValueError, Extension, given.pop("name"), **given)
+            error = self.assertRaises(ValueError, partial(Extension, **given))
             self.assertIn(reason, str(error))
 
     def test_what_does_not_fit(self) -> None:
@@ -244,7 +245,8 @@ class Installed(SynchronousTestCase):
         said = Path(self.mktemp())
         with said.open("w") as file:
             self.patch(sys, "stderr", file)
-            self.assertEqual(command_line(service())(["db", "status"]), 1)
+            main: Any = command_line(service())
+            self.assertEqual(main(["db", "status"]), 1)
         self.assertEqual(
             said.read_text(),
             "hall: plugin xbad of xbad (hall.extensions): TypeError: it is not an Extension\n",

@@ -30,7 +30,7 @@ class PeopleCase(RulesCase):
         return self.call(fleet_admin.actions, 99)
 
     def channels(self) -> list[str]:
-        return [channel for _, channel in self.call(fleet_transitions.notices)]
+        return [channel for _, channel, _ in self.call(fleet_transitions.notices)]
 
     def is_out(self, token: str) -> None:
         """Check that a session has ended."""
@@ -297,7 +297,7 @@ class Telling(PeopleCase):
         found = self.call(fleet_transitions.notices)
         self.assertEqual(len(found), fleet_transitions.NOTICES_AT_ONCE)
         self.assertEqual(found[0][1], "c0")
-        self.call(fleet_transitions.forget_notices, [id for id, _ in found])
+        self.call(fleet_transitions.forget_notices, [id for id, *_ in found])
         self.assertEqual(self.channels(), [f"c{fleet_transitions.NOTICES_AT_ONCE}"])
         # Somebody else was quicker.
-        self.call(fleet_transitions.forget_notices, [id for id, _ in found])
+        self.call(fleet_transitions.forget_notices, [id for id, *_ in found])

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
+from twisted.application.service import IService
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -46,6 +47,15 @@ def background_ask(home: ServerContext, now: float, loaded: LoadedExtension | No
     if loaded is not None:
         home = replace(home, extensions={COMMAND.name: loaded})
     return Ask(home, COMMAND, cast("IConnection", None), now)
+
+
+def start_daemons(home: ServerContext) -> Sequence[IService]:
+    """Start the Twisted services that the service has beside this server (`Service.daemons`)."""
+    made = [make(background_ask(home, home.wall())) for make in home.service.daemons]
+    daemons = [cast("IService", each) for each in made if each is not None]
+    for daemon in daemons:
+        daemon.startService()
+    return daemons
 
 
 class _FencedDatabase:

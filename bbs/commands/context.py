@@ -197,6 +197,11 @@ class Ask:
         return self.home.database
 
     @property
+    def role(self) -> Role:
+        """Which kind of server this is: `Role.LOGIN` or `Role.APP`."""
+        return self.home.role
+
+    @property
     def settings(self) -> Any:
         """The section of the configuration that the service declares, or the command's extension;
         None without one."""

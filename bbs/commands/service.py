@@ -106,6 +106,11 @@ class Service:
     :param subcommands: what the service adds to its command line, by name: one word, or two, of
         which the first stands for a group (`{"post remove": Subcommand(…)}`).
     :param every: work in the background.
+    :param daemons: each is called with an `Ask` that belongs to no request when a login server or
+        app server starts (`ask.role` says which), and returns a Twisted service, which runs beside
+        it until it stops, or None.
+    :param seed: called once, in the transaction that makes the tables of a new database: stores
+        the rows that it begins with.
     :param extensions: what is added to it by others. Servers, `bbs.testing` and the command line
         also add those that are installed.
     :ivar counted: the counters by their names, each a `Counter`.
@@ -133,6 +138,8 @@ class Service:
     subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
     settings: type[Any] | None = None
     every: Sequence[Every] = ()
+    daemons: Sequence[Callable[[Any], object]] = ()
+    seed: Callable[[], object] | None = None
     extensions: Sequence[Extension] = ()
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
@@ -142,7 +149,7 @@ class Service:
             raise ValueError(f"{self.name!r} is not a name of a service: {NAME.pattern}")
         feed, broadcast = self.feed, self.broadcast
         rules: list[object] = [self.on_register, self.on_login, self.on_delete]
-        rules += [self.sweep, self.person]
+        rules += [self.sweep, self.person, self.seed]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
         if isinstance(broadcast, Broadcast):
@@ -161,6 +168,10 @@ class Service:
             ),
             (all(each is None or is_for_threads(each) for each in rules), RULES),
             (are(self.every, Every), EVERY),
+            (
+                isinstance(self.daemons, (tuple, list)) and all(map(is_for_threads, self.daemons)),
+                "daemons are plain functions, (make,) if one",
+            ),
             (isinstance(self.greeting, str), "a greeting is a text"),
             (self.client == "" or is_reference(self.client), client_form(self.client)),
             (are(self.extensions, Extension), "extensions are Extensions, (extension,) if one"),
@@ -168,7 +179,8 @@ class Service:
         self._check_settings()
         self._check_every()
         parts = tuple(each.schema for each in self.extensions)
-        own = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest, parts)
+        models, steps = tuple(self.models), self.steps
+        own = Schema(self.name, models, self.version, steps, self.oldest, parts, self.seed)
         counted = MappingProxyType({each.name: each for each in self._read_counters()})
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "counted", counted)

@@ -131,6 +131,7 @@ class AppServer(Daemon):
             )
         )
         self.begin(serving.scheduler)
+        self.begin_others(serving.home)
         self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
         serving.home.bus.tell_fleet("ready")
 

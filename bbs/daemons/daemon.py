@@ -27,6 +27,8 @@ from twisted.internet.interfaces import (
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from bbs.commands.background import start_daemons
+from bbs.commands.context import ServerContext
 from bbs.commands.extensions import extended
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, references
@@ -214,6 +216,21 @@ class Daemon(TwistedService):
         """Start a part that is a service, and stop it with the daemon."""
         cast("IService", service).startService()
         self.on_stop(service.stopService)
+
+    def begin_others(self, home: ServerContext) -> None:
+        """Start the Twisted services that the service declares (`Service.daemons`).
+
+        :raises CannotStart: one of them cannot be made.
+        """
+        try:
+            daemons = start_daemons(home)
+        except Exception as error:  # The service's code may raise anything.
+            _log.failure("a daemon of {service} did not start", service=self.service.name)
+            raise CannotStart(
+                f"a daemon of {self.service.name}: {type(error).__name__}: {error}"
+            ) from error
+        for daemon in daemons:
+            self.on_stop(daemon.stopService)
 
     def _begin_process(self) -> None:
         """Begin what daemons in the same process share."""

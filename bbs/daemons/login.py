@@ -118,6 +118,7 @@ class LoginServerDaemon(Daemon):
         page = await self._page(me, serving, readiness)
         self.begin(serving.controller)
         self.begin(serving.scheduler)
+        self.begin_others(serving.home)
         self.advise(await self.listen(config.login.listen, serving.factory))
         # In the same turn as the ports close: so a client that asks again finds another login
         # server.

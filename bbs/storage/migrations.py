@@ -171,7 +171,9 @@ def upgrade(
         if before.service == 0:
             for model in schema.models:
                 create_table(database, model)
-            _stamp_service(schema, schema.version)
+            with database.atomic():
+                _seed(schema)
+                _stamp_service(schema, schema.version)
         for number in range(before.service + 1, schema.version + 1) if before.service else ():
             run_step(_run_service_step, schema, number, migrator)
             run_step(_stamp_service, schema, number)
@@ -226,6 +228,19 @@ def _run_patiently(
             if not is_locked or time.monotonic() > until:
                 raise
         sleep(RETRY_DELAY)
+
+
+def _seed(schema: Schema) -> None:
+    if schema.seed is None:
+        return
+    try:
+        schema.seed()
+    except peewee.PeeweeException:
+        raise  # The database may be at fault.
+    except Exception as error:
+        raise DatabaseRefused(
+            f"the seed of {schema.name} failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _run_service_step(schema: Schema, number: int, migrator: Migrator) -> None:

@@ -58,7 +58,7 @@ class Schema:
 
     `steps` upgrade from each version to the next (`{2: step, …}`). Programs of the versions from
     `oldest` on can work on the tables too, and run next to those of `version`; 0: only the latter.
-    `parts` are the schemas of extensions.
+    `parts` are the schemas of extensions. `seed` stores the rows that a new database begins with.
 
     :raises ValueError: a version lacks its step or has one that is not a function, `oldest` is
         newer than `version`, or a table is taken or comes before one that it refers to.
@@ -70,6 +70,7 @@ class Schema:
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     oldest: int = 0
     parts: tuple[Schema, ...] = ()
+    seed: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         missing = set(range(2, self.version + 1)) - set(self.steps)

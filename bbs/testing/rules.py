@@ -30,7 +30,7 @@ from bbs.rules import accounts, auth, placement
 from bbs.rules.servers import new_id
 from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
-from bbs.storage.models import Place, Server, Table
+from bbs.storage.models import Place, Server
 from bbs.storage.schema import Schema
 from bbs.testing.threads import Inline
 
@@ -41,14 +41,14 @@ START = 1_000_000.0  # when tests begin, in seconds since the epoch
 
 SESSIONS = auth.Sessions(ttl=1000.0)
 
-_files: dict[tuple[str, int, tuple[type[Table], ...]], bytes] = {}
+_files: dict[tuple[object, ...], bytes] = {}
 """SQLite files that only have the tables of a schema."""
 
 
 def migrate_file(database: peewee.Database, schema: Schema) -> None:
     """Connect to an SQLite database, and bring it to `schema`. A new file is a copy of the first
     one: that takes 1 ms, and to make the tables takes 9 ms."""
-    path, key = database.database, (schema.name, schema.version, schema.all_models)
+    path, key = database.database, (schema.name, schema.version, schema.all_models, schema.seed)
     new = not os.path.exists(path)
     if new and key in _files:
         with open(path, "wb") as file:

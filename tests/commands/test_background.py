@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import peewee
+from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -225,6 +226,31 @@ class Ticking(SynchronousTestCase):
 def _channel_of(name: str) -> str:
     channel: str = User.get(name=name).channel
     return channel
+
+
+class Beside(SynchronousTestCase):
+    """Twisted services beside the servers."""
+
+    def test_started_and_stopped_with_each_server(self) -> None:
+        made: list[tuple[Role, TwistedService]] = []
+
+        def make(ask: Ask) -> TwistedService:
+            made.append((ask.role, TwistedService()))
+            return made[-1][1]
+
+        def make_nothing(ask: Ask) -> None: ...
+
+        service = MemoryService(Service("world", daemons=(make, make_nothing)))
+        service.people("ann")
+        self.assertEqual([role for role, _ in made], [Role.LOGIN, Role.APP])
+        self.assertTrue(all(each.running for _, each in made))
+        service.close()
+        self.assertFalse(any(each.running for _, each in made))
+
+    def test_not_a_function(self) -> None:
+        given: Any = [3]
+        error = self.assertRaises(ValueError, Service, "world", daemons=given)
+        self.assertEqual(str(error), "world: daemons are plain functions, (make,) if one")
 
 
 ANN, BOB = Member("ann", "one"), Member("bob", "two")

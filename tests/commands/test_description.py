@@ -132,7 +132,7 @@ class Refused(DescribedCase):
                 memory.wall,
                 b"",
             )
-            app = self.assertRaises(ServiceUnusable, AppServing, ground)
+            app = self.assertRaises(ServiceUnusable, AppServing, ground, Inline())
             parts: dict[str, Any] = {
                 "me": memory.me,
                 "hasher": Hasher(Inline(), QUICK),

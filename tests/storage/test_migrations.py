@@ -631,6 +631,28 @@ class Services(MigrationCase):
         )
         self.assertIn("no column name in the table room", str(error))
 
+    def test_the_rows_that_a_new_database_begins_with(self) -> None:
+        def seed() -> None:
+            Room.insert(name="hall").execute()
+
+        seeded = Schema("lobby", (Room,), seed=seed)
+        for _ in range(2):
+            migrations.upgrade(self.db, seeded)
+            self.assertEqual([each.name for each in Room.select()], ["hall"])
+
+    def test_a_seed_that_fails(self) -> None:
+        """Nothing of it is stored, and the next start seeds again."""
+
+        def seed() -> None:
+            Room.insert(name="hall").execute()
+            raise KeyError("one")
+
+        broken = Schema("lobby", (Room,), seed=seed)
+        error = self.assertRaises(DatabaseRefused, migrations.upgrade, self.db, broken)
+        self.assertEqual(str(error), "the seed of lobby failed: KeyError: 'one'")
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        self.assertEqual(Room.select().count(), 0)
+
     def test_what_is_no_schema(self) -> None:
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 2)
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 0)

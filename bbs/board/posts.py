@@ -237,7 +237,8 @@ def _part(ids: Sequence[int] | None, encoded: Mapping[int, bytes], page: Page) -
     while size > page.bytes and len(entries) > 1:
         size -= len(entries.pop()) + len(", ")
     last = numbers[len(entries) - 1] if len(entries) < len(numbers) else None
-    return Part("post", EncodedList([each for each in reversed(entries) if each]), last, size)
+    encoded_list = EncodedList([each for each in reversed(entries) if each])
+    return Part("post", encoded_list, last, size, backwards=True)
 
 
 def _ids_for(readers: Sequence[int], most: int) -> dict[int, list[int]]:

@@ -117,7 +117,8 @@ class ReplyParts:
         """One reply with the lists of all parts."""
         if self._name is None or len(self._lists) == 1:
             return replace(self._first, size=self._size, lacking=self._lacking)
-        members = {name: value for name, value in self._first.members.items() if name != "more"}
+        ends = ("more", "backwards")
+        members = {name: value for name, value in self._first.members.items() if name not in ends}
         lists = reversed(self._lists) if self._backwards else self._lists
         members[self._name] = [each for part in lists for each in part]
         if self._more:
@@ -412,7 +413,8 @@ class ServiceClient(Generic[R]):
             user = self._users.get(request.user)
             reply = await self._send(request, user)
             if whole and reply.has_more and not (listing := self._listing(reply)).recent:
-                backwards = listing.backwards and request.name not in listing.forwards
+                is_known = listing.backwards and request.name not in listing.forwards
+                backwards = reply.older_follow or is_known
                 return await self._fetch_parts(request, user, reply, backwards)
             return reply
 

@@ -240,6 +240,11 @@ class ServiceReply:
         return said or bool(self.lacking)
 
     @property
+    def older_follow(self) -> bool:
+        """Whether the server says that the next part of its list goes before this one."""
+        return self.members.get("backwards") is True
+
+    @property
     def cursor(self) -> str | None:
         """The cursor of the next part of its list; None if it is missing or unusable."""
         more = self.members.get("more")

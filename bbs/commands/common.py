@@ -165,6 +165,8 @@ class Pagination:
         if part.last is not None:
             where = Continuation(name, arguments, part.last)
             part["more"] = self._cursors.write(caller.id, where, caller.now)
+            if part.backwards:
+                part["backwards"] = True
         return part
 
 

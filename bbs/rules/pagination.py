@@ -42,14 +42,23 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 class Part(dict[str, Any]):
     """The part of a list in one reply: a mapping with its member alone. `last` is the position at
-    which the next part begins, None at the end; `size` is about the bytes on the wire."""
+    which the next part begins, None at the end; `size` is about the bytes on the wire;
+    `backwards`: the next part goes before this one."""
 
-    __slots__ = ("last", "size")
+    __slots__ = ("backwards", "last", "size")
 
-    def __init__(self, member: str, entries: Sequence[object], last: Position, size: int) -> None:
+    def __init__(
+        self,
+        member: str,
+        entries: Sequence[object],
+        last: Position,
+        size: int,
+        backwards: bool = False,
+    ) -> None:
         self[member] = entries
         self.last = last
         self.size = size
+        self.backwards = backwards
 
     def price(self) -> int:
         """The price, in commands."""
@@ -102,7 +111,7 @@ class Page:
         last = rows[len(entries) - 1][0] if len(entries) < len(rows) else None
         if backwards:
             entries.reverse()
-        return Part(member, entries, last, size)
+        return Part(member, entries, last, size, backwards)
 
 
 def _size(entries: Sequence[Any]) -> int:

@@ -67,7 +67,7 @@ _OF_LOGINS = ("token", "device")
 
 GAP = "  "  # between the names and the text of a message
 
-_ASIDE = ("status", "code", "token", "more")
+_ASIDE = ("status", "code", "token", "more", "backwards")
 """Members that are for programs, or shown in their own way."""
 
 
@@ -150,7 +150,7 @@ def reply_entries(
     if not reply.has_more or (listing.recent and not reply.lacking):
         return entries
     why = visible(f": {reply.lacking[:MOST_REASON]}") if reply.lacking else ""
-    if listing.backwards:
+    if listing.backwards or reply.older_follow:
         return [OutputLine(f"(older ones are not shown{why})"), *entries]
     return [*entries, OutputLine(f"(others are not shown{why})")]
 

@@ -234,6 +234,7 @@ class LongLists(ServedCase):
         reply = self.peer.ask(f"{line} {self.ann}")
         while True:
             more = reply.pop("more", None)
+            reply.pop("backwards", None)
             self.assertEqual(reply, {"status": 0, member: reply[member]})
             yield reply[member]
             if more is None:

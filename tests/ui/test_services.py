@@ -617,6 +617,14 @@ class Parts(FairConversation):
     def test_backwards_the_oldest_part_comes_first(self) -> None:
         self.assertEqual(self.type("pals"), ["a", "b", "c", "d", "e"])
 
+    def test_backwards_as_the_reply_says(self) -> None:
+        """The presentation does not know this list."""
+        self.replies["pals"] = {"owl": ["c", "d"], "more": "owl:1", "backwards": True}
+        self.answer("more token1 owl:1", {"status": 0, "owl": ["a", "b"]})
+        self.assertEqual(self.type("pals"), ["a", "b", "c", "d"])
+        self.answer("more token1 owl:1", {"status": 1, "message": "gone"})
+        self.assertEqual(self.type("pals"), ["(older ones are not shown: gone)", "c", "d"])
+
     def test_by_the_library(self) -> None:
         reply = self.result(self.client.request("pals ann"))
         self.assertEqual(reply.members, {"status": 0, "tale": ["a", "b", "c", "d", "e"]})

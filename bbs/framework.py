@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bbs.cli import command_line
-    from bbs.cli.subcommands import Operator
+    from bbs.cli.subcommands import Operator, run_rule
     from bbs.commands.context import Ask, success
     from bbs.commands.extensions import Every, Extension
     from bbs.commands.service import Service, Subcommand
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "bbs.cli": "command_line",
-    "bbs.cli.subcommands": "Operator",
+    "bbs.cli.subcommands": "Operator run_rule",
     "bbs.commands.context": "Ask success",
     "bbs.commands.extensions": "Every Extension",
     "bbs.commands.service": "Service Subcommand",
@@ -170,6 +170,7 @@ __all__ = [
     "question",
     "read_only",
     "rows",
+    "run_rule",
     "setting",
     "skeletons",
     "statement",

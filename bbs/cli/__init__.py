@@ -28,6 +28,7 @@ PARTS = {
     "client": ("bbs.cli.client:main", "talk to a service"),
     "fleet": ("bbs.cli.fleet:main", "show the app servers, launch one, drain one"),
     "user": ("bbs.cli.user:main", "show people, suspend one, give one another password"),
+    "run": ("bbs.cli.subcommands:run_rule_command", "run a rule of the service"),
     "backup": ("bbs.cli.database:backup", "copy the database of a running service into a file"),
     "restore": ("bbs.cli.database:restore", "put such a copy in the database's place"),
     "db": ("bbs.cli.database:db", "upgrade the database's schema, or show its version"),

@@ -1,4 +1,6 @@
-"""The subcommands that a service adds to its command line (`bbs.commands.service.Subcommand`)."""
+"""The subcommands that a service adds to its command line (`bbs.commands.service.Subcommand`), and
+rules that an operator or a script runs.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from importlib import import_module
 from typing import NoReturn, ParamSpec, TypeVar
 
 import peewee
 
-from bbs.cli import Program, duration
+from bbs.cli import Program, duration, text
 from bbs.cli.offline import (
     NotCarriedOut,
     ask_line,
@@ -22,10 +26,12 @@ from bbs.cli.offline import (
     local_time,
     record,
 )
+from bbs.commands.extensions import extended
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.errors import Refusal
-from bbs.rules import fleet_admin
+from bbs.core.values import is_for_threads
+from bbs.rules import fleet_admin, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
@@ -126,6 +132,84 @@ class Operator:
     def time(seconds: float | None) -> str:
         """A time in ISO 8601, in this machine's time zone; `-` for None."""
         return local_time(seconds)
+
+
+RUN = """\
+Run a rule of the service in a transaction on its database, and print what it returns as JSON.
+
+The rule gets the arguments as texts; with --user, a caller before them.
+"""
+
+
+def run_rule_command(argv: Sequence[str], program: Program) -> int:
+    """Run with the arguments behind `NAME run`; returns the exit code."""
+    parser = program.parser("run", RUN)
+    parser.add_argument("rule", metavar="RULE", type=_rule, help="package.module:function")
+    parser.add_argument("arguments", metavar="ARG", nargs="*", type=text)
+    parser.add_argument("--user", metavar="NAME", type=text, help="the user who calls it")
+    program.add_database(parser)
+    options = parser.parse_args(argv)
+    by = get_operator(f"{program.name} run")
+    name, rule = options.rule
+
+    def recorded() -> object:
+        caller = () if options.user is None else (user_admin.caller_named(options.user, by.now),)
+        result = rule(*caller, *options.arguments)
+        fleet_admin.record(by, "run", person=options.user, detail=name[:MOST_DETAIL])
+        return result
+
+    try:
+        service, place = program.service(), (options.config, options.data)
+        config = configuration(*place, program.name, program.settings)
+        result = _run_rule(service, config, recorded)
+        record(config, by, "run", name)
+        print(json.dumps(result, default=str, ensure_ascii=True))
+    except Refusal as error:
+        return program.fail("run", error.message)
+    except user_admin.NoSuchPerson:
+        return program.fail("run", f"there is no user {options.user}")
+    except (ConfigError, DatabaseRefused) as error:
+        return program.fail("run", error)
+    except (TypeError, ValueError) as error:  # Arguments that do not fit, mostly.
+        return program.fail("run", f"{name}: {type(error).__name__}: {error}")
+    return 0
+
+
+def _rule(reference: str) -> tuple[str, Callable[..., object]]:
+    """The argparse type of a rule."""
+    module, _, function = reference.partition(":")
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{reference}: {error}") from error
+    if not is_for_threads(found):
+        raise argparse.ArgumentTypeError(f"{reference} is not a rule: a plain function")
+    return reference, found
+
+
+def run_rule(
+    service: Service,
+    rule: Callable[P, T],
+    *arguments: P.args,
+    **keywords: P.kwargs,
+) -> T:
+    """Run a rule of `service` in a script, in a transaction on its database, and return its result.
+    The database is the one that `NAME run` would use, in the working directory or as the
+    environment says. Not for a process with a reactor: it waits.
+
+    :raises Refusal: the rule refuses.
+    :raises ConfigError: the configuration is wrong.
+    :raises DatabaseRefused: the database cannot be used.
+    """
+    service = extended(service)
+    config = configuration(None, None, service.name, service.sections)
+    return _run_rule(service, config, partial(rule, *arguments, **keywords))
+
+
+def _run_rule(service: Service, config: Configuration, rule: Callable[[], T]) -> T:
+    with connected(config.database.url) as database:
+        upgrade(database, service.schema)
+        return carry_out(database, rule)
 
 
 def names(service: Service) -> Sequence[str]:

@@ -235,6 +235,16 @@ def _locked(name: str) -> Caller:
     return _as_caller(*_find(name, _named_locked))
 
 
+def caller_named(name: str, now: float) -> Caller:
+    """A caller for a rule that an operator runs in the place of the user `name`, at `now` (seconds
+    since the epoch).
+
+    :raises NoSuchPerson: nobody has this name.
+    """
+    user, stored, channel, _ = _find(name, _named_locked)
+    return Caller(user, stored, channel, now)
+
+
 def _as_caller(user: int, name: str, channel: str, seen: float | None) -> Caller:
     """A caller for a user in whose place an operator acts: `seen` must stay as it was."""
     return Caller(user, name, channel, seen or 0.0)

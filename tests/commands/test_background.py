@@ -285,9 +285,7 @@ class Leases(DatabaseCase):
 
     def test_only_for_the_holder(self) -> None:
         self.call(background.hold, ANN)
-        for rule, arguments in (
-            (background.claim, ("job", 1.0, 100.0)),
-            (background.fenced, (list,)),
-        ):
-            refusing = self.database.run(rule, BOB, *arguments)  # type: ignore[operator]
-            self.failureResultOf(refusing, background.NotHolder)
+        claiming = self.database.run(background.claim, BOB, "job", 1.0, 100.0)
+        self.failureResultOf(claiming, background.NotHolder)
+        changing: Deferred[object] = self.database.run(background.fenced, BOB, list)
+        self.failureResultOf(changing, background.NotHolder)

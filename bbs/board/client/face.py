@@ -122,7 +122,7 @@ DONE = {
     "join-group": "You are in {group} now. Try: talk {group}",
     "leave-group": "You have left {group}.",
     "send-group": "Sent to {group}.",
-    "set-topic": "The members of {group} see the topic: {text}",
+    "set-topic": "The topic of {group} is now: {text}",
     "close-group": "{group} is private now: only people whom you invite can join.",
     "open-group": "{group} is open now: everybody can join.",
     "invite-group": "Invited {id} to {group}.",
@@ -244,10 +244,19 @@ GROUP_LINES = tuple(
 """An entry of `groups`: in the first of these that fits, as topic and owner may be null."""
 
 POST_LINES = (
-    Line("{post} {id:text}, in reply to {to}: {message:text}", has=("replies",), time="time"),
-    Line("{post} {id:text}: {message:text} (replies: {replies})", time="time"),
-    Line("{post} was deleted", when={"deleted": True}),
-    Line("{group:text}: {posts} unread"),
+    Line(
+        "{post} {id:text}, in reply to {to}: {message:text}",
+        has=("replies",),
+        time="time",
+        shown="{id:text}, reply {post} to {to}: {message:text}",
+    ),
+    Line(
+        "{post} {id:text}: {message:text} (replies: {replies})",
+        time="time",
+        shown="{id:text}, post {post}: {message:text} (replies: {replies})",
+    ),
+    Line("{post} was deleted", when={"deleted": True}, shown="Post {post} was deleted"),
+    Line("{group:text}: {posts} unread", shown="{posts} new in a group: group-posts {group:text}"),
     Line("Announcement: {text:text}", time="time", has=("announcement",)),
 )
 """Posts with the numbers that one replies to; and what `new` lists."""
@@ -263,7 +272,7 @@ face = Presentation(
         "decline-invite": "Declines an invitation. The sender may invite you again.",
         "decline-all": "Declines all invitations. The senders may invite you again.",
         "list-friend": "Lists your friends, the oldest friendship first.",
-        "who": "Shows which of your friends are online, and when the others were last here.",
+        "who": "Shows which friends are here, away or out, and what they say of themselves.",
         "set-status": "Sets the status that your friends see; without a text, clears it.",
         "unfriend": "Ends a friendship. You can still read your messages.",
         "block": "Blocks somebody: no messages, no invitations, and no friendship.",
@@ -290,7 +299,7 @@ face = Presentation(
         "list-member": "Lists the members of a group of yours, in the order joined.",
         "send-group": "Sends one message to everybody in a group who is online.",
         "groups": "Lists all groups with topic, owner and members, your own first.",
-        "set-topic": "Sets the topic of a group that you own; without a text it removes it.",
+        "set-topic": "Sets the topic of a group that you own; without a text, removes it.",
         "close-group": "Lets nobody join a group that you own, unless you invite them.",
         "open-group": "Lets everybody join a group that you own.",
         "invite-group": "Lets somebody join a group that you own, and tells them.",
@@ -368,8 +377,9 @@ face = Presentation(
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
     events={
         **{name: Line(time="time") for name in ("joined", "left", "topic", "status")},
-        "post": Line("{from:text} posted {post}: {text:text}", time="time"),
-        "reply": Line("{from:text} replied {post}, to {to}: {text:text}", time="time"),
+        "invite": Line("{from:text} invites you to a group: join-group {group:text}"),
+        "post": Line("{from:text}, post {post}: {text:text}", time="time"),
+        "reply": Line("{from:text}, reply {post} to {to}: {text:text}", time="time"),
         "deleted": Line("Post {post} was deleted", time="time"),
         "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
     },

@@ -16,12 +16,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -34,8 +33,6 @@ from bbs.client.replies import is_device_token
 from bbs.core.addresses import Address
 from bbs.core.clock import IReactor
 
-T = TypeVar("T")
-
 STDIN = 0
 
 MAX_LINE = 16 * 1024 * 1024
@@ -46,7 +43,7 @@ class InputError(Exception):
     """The input cannot be read; the text is one line that says why."""
 
 
-class _DaemonThread(Thread):
+class DaemonThread(Thread):
     """A thread that does not keep the process alive while it waits for a terminal."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -56,7 +53,7 @@ class _DaemonThread(Thread):
 def start_reader(reactor: IReactorFromThreads, descriptor: int) -> Callable[[], Deferred[bytes]]:
     """A function that reads the next piece from a descriptor; an empty piece is the end."""
     pool = ThreadPool(0, 1, "input")
-    pool.threadFactory = _DaemonThread
+    pool.threadFactory = DaemonThread
     pool.start()
     return lambda: deferToThreadPool(reactor, pool, os.read, descriptor, 65536)
 
@@ -222,132 +219,6 @@ class DeviceTokens(dict[str, str]):
             while len(text := json.dumps(kept)) > MOST_READ:
                 del kept[0]
             write_private(self._path, text)
-
-
-KEYRING = "bbs client"
-"""The name of the system's keyring for entries of this client."""
-
-KEYRING_PATIENCE = 30.0  # s for the keyring, which may ask the person to unlock it
-
-
-class RememberedSession:
-    """The session with which a person wants to go on at the next start, of one login server.
-
-    A file of all servers' has its user's name. The token is there, too, or in the system's keyring,
-    if Python's package `keyring` is installed and has one that encrypts. `aside` calls what may
-    wait (`in_thread`), as a keyring may ask the person. A session that cannot be written is
-    forgotten.
-    """
-
-    def __init__(
-        self, path: Path, server: str, aside: Callable[..., Deferred[Any]] = maybeDeferred
-    ) -> None:
-        self._path = path
-        self._server = server
-        self._aside = aside
-        self._entry = self._read().get(server, {})
-
-    @property
-    def user(self) -> str:
-        """Whose session is remembered; empty if nobody's is."""
-        user = self._entry.get("user")
-        return user if isinstance(user, str) and user.split() == [user] else ""
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether there is a session to go on with."""
-        return bool(self.user) and not {"token", "keyring"}.isdisjoint(self._entry)
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether the person has been told of this, or has chosen."""
-        return bool(self._entry)
-
-    def load(self) -> Deferred[str]:
-        """The token; empty if there is none."""
-        return self._aside(self._load).addErrback(lambda _: "")
-
-    def keep(self, user: str, token: str) -> Deferred[str]:
-        """Remember a session; gives the place where it is, in words, empty if it is nowhere."""
-        self._entry = {"user": user}
-        return self._aside(self._keep, user, token).addErrback(
-            lambda _: self._aside(self._keep_in_file, user, token)
-        )
-
-    def forget(self, user: str = "") -> Deferred[None]:
-        """Forget the session. With `user`, the next one of theirs is remembered again."""
-        in_keyring = self._entry.get("keyring") is True
-        self._entry = {"user": user}
-        forgotten = self._aside(self._forget, in_keyring, self._entry)
-        return forgotten.addErrback(lambda _: None)
-
-    def _load(self) -> str:
-        token: object = self._entry.get("token")
-        if self._entry.get("keyring") is True and (keyring := _keyring()) is not None:
-            token = keyring.get_password(KEYRING, self._server)
-        return token if is_device_token(token) else ""
-
-    def _keep(self, user: str, token: str) -> str:
-        keyring = _keyring()
-        if keyring is None:
-            return self._keep_in_file(user, token)
-        keyring.set_password(KEYRING, self._server, token)
-        self._write({"user": user, "keyring": True})
-        return "the system's keyring"
-
-    def _keep_in_file(self, user: str, token: str) -> str:
-        self._write({"user": user, "token": token})
-        is_kept = self._read().get(self._server, {}).get("token") == token
-        return f"{self._path}, which only you can read" if is_kept else ""
-
-    def _forget(self, in_keyring: bool, entry: dict[str, object]) -> None:
-        self._write(entry)
-        if in_keyring and (keyring := _keyring()) is not None:
-            keyring.delete_password(KEYRING, self._server)
-
-    def _write(self, entry: dict[str, object]) -> None:
-        self._entry = entry
-        others = {server: each for server, each in self._read().items() if server != self._server}
-        kept = dict([*others.items(), (self._server, entry)][-MOST_DEVICES:])
-        write_private(self._path, json.dumps(kept))
-
-    def _read(self) -> dict[str, dict[str, object]]:
-        try:
-            entries = json.loads(self._path.read_bytes()[:MOST_READ])
-        except (OSError, ValueError, RecursionError):
-            return {}
-        entries = entries if isinstance(entries, dict) else {}
-        return {server: each for server, each in entries.items() if isinstance(each, dict)}
-
-
-def in_thread(reactor: IReactor, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
-    """Call `work` in a thread, which does not keep the process alive; fails after
-    `KEYRING_PATIENCE`."""
-    done: Deferred[T] = Deferred()
-
-    def fire(result: Any) -> None:
-        if not done.called:
-            done.callback(result)
-
-    def run() -> None:
-        try:
-            result: Any = work(*arguments)
-        except Exception:  # A keyring may raise anything.
-            result = Failure()
-        with suppress(RuntimeError):  # The reactor has ended.
-            reactor.callFromThread(fire, result)
-
-    _DaemonThread(target=run, name="keyring").start()
-    return done.addTimeout(KEYRING_PATIENCE, reactor)
-
-
-def _keyring() -> Any:
-    """Python's package `keyring`; None if it is not installed, or has no safe place."""
-    try:
-        keyring = import_module("keyring")
-        return keyring if keyring.get_keyring().priority >= 1 else None
-    except Exception:  # Its backends may raise anything.
-        return None
 
 
 def write_private(path: Path, text: str) -> None:

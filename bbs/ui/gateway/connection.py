@@ -208,7 +208,7 @@ class GatewayConnection(Protocol):
             self._unread = b""
             self._factory.gone(self)
         else:
-            # Of what was read, whole lines are carried out too, though their turn had not come.
+            # Whole lines that were read are carried out, though their turn had not come.
             is_telnet = self._peer is not None and self._peer.kind is PeerKind.TELNET
             ends = (b"\n", b"\r") if is_telnet else (b"\n",)
             self._unread = self._unread[: 1 + max(map(self._unread.rfind, ends))]

@@ -40,9 +40,8 @@ from bbs.ui.chat import (
 )
 from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import GAVE_UP, LEAVING, Conversation, Status
-from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
+from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.output import OLDER, visible, waiting_words
-from bbs.ui.process import RememberedSession
 from bbs.ui.prompts import HOW_TO_END, TOO_SOON, changes_password, count_questions
 from bbs.ui.terminal import theme
 from bbs.ui.terminal.interfaces import (
@@ -54,11 +53,12 @@ from bbs.ui.terminal.interfaces import (
     ITerminalApp,
     SetAside,
 )
+from bbs.ui.terminal.remembered import REMEMBER, RememberedSession, session_commands
 from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme, width
 from bbs.ui.unsent import unsent_lines
-from bbs.ui.wording import FAILURES, problem_words
+from bbs.ui.wording import problem_words
 
 
 @dataclass
@@ -235,8 +235,6 @@ login to log in as {}, login NAME as somebody else; help lists all commands."""
 
 GREETING_BACK = "Connected to {}."
 
-REMEMBER = "Type remember to be logged in without a password at the next start."
-
 OLDER_BY_KEY = "(older ones: Page Up)"
 
 _CHANGE_QUESTIONS = ("Repeat the password", "New password", "Old password")
@@ -284,7 +282,7 @@ class TerminalApp:
     unsent: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        own = {each.name: each for each in self._session_commands()}
+        own = session_commands(self.remembered, lambda: self.conversation)
         self.conversation = Conversation(self._client, self, builtins=own)
         self._first_name, self._tells_of_sessions = self.last_name, False
         self._changes: Deferred[None] = succeed(None)
@@ -414,32 +412,6 @@ class TerminalApp:
     @property
     def _remembered_user(self) -> str:
         return self.remembered.user if self.remembered is not None else ""
-
-    def _session_commands(self) -> Iterator[BuiltinCommand]:
-        remembered = self.remembered
-        if remembered is None:
-            return
-
-        async def remember(words: Sequence[str]) -> None:
-            user = self.conversation.current
-            if words:
-                raise UsageError()
-            if user is None:
-                raise UsageError(FAILURES["not-logged-in"])
-            place = await remembered.keep(user, self._client.token(user))
-            if not place:
-                raise UsageError("Nothing is remembered: the file cannot be written.")
-            until = "until you log out or type forget"
-            self.notice(f"{visible(user)} stays logged in here, {until}. Kept in {visible(place)}.")
-
-        async def forget(words: Sequence[str]) -> None:
-            if words:
-                raise UsageError()
-            await remembered.forget()
-            self.notice("The next start asks for a password.")
-
-        yield BuiltinCommand("remember", "Logs you in at the next start.", remember)
-        yield BuiltinCommand("forget", "Ends remember; you stay logged in.", forget)
 
     async def _resume(self) -> bool:
         """Go on with the session that is remembered; one that has ended is forgotten."""

@@ -25,8 +25,6 @@ from bbs.core.addresses import Address
 from bbs.core.clock import IReactor, measure_steadily
 from bbs.ui.process import (
     ClientRun,
-    RememberedSession,
-    in_thread,
     settings_file,
     state_file,
     stop_at,
@@ -36,6 +34,7 @@ from bbs.ui.terminal.editor import LineEditor, PlainEditor, Terminal
 from bbs.ui.terminal.history import History, HistoryFile, not_kept
 from bbs.ui.terminal.interfaces import IEditor, IPager
 from bbs.ui.terminal.keys import line_keys
+from bbs.ui.terminal.remembered import RememberedSession, in_thread
 from bbs.ui.terminal.scrollback import ExternalPager
 from bbs.ui.terminal.settings import Settings, read_settings
 from bbs.ui.terminal.theme import Theme, style

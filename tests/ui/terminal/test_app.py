@@ -19,7 +19,6 @@ from bbs.board.client import face
 from bbs.client import BBSClient, Unreachable
 from bbs.client.catalog import CommandCatalog
 from bbs.ui.interfaces import IScreen, PromptCancelled
-from bbs.ui.process import RememberedSession
 from bbs.ui.prompts import FOR_EVER
 from bbs.ui.terminal.app import LineQueue, QueuedLine, TerminalApp
 from bbs.ui.terminal.editor import PlainEditor
@@ -33,6 +32,7 @@ from bbs.ui.terminal.interfaces import (
     More,
     SetAside,
 )
+from bbs.ui.terminal.remembered import RememberedSession
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme
 from tests.client.case import LOGIN, ClientTestCase

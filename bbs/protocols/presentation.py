@@ -6,8 +6,8 @@ Clients do not trust what a server sends: they drop malformed parts and referenc
 and keep the rest.
 
 The members of an event, of an entry and of the reply to `login` are named by paths: `"time"`, or
-`"waiting.after"` for a member of a member. An event's key is its name, or `"EVENT MEMBER"` for those
-events that have a member (`of_event`).
+`"waiting.after"` for a member of a member. An event's key is its name, or `"EVENT MEMBER"` for
+those events that have a member (`of_event`).
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ INVITATIONS = Choices(
     ask="list-invite",
     lists={"list-invite": "invite"},
     removed_by=("accept-invite", "decline-invite", "decline-all", "block"),
-    added_by_events={"invite": "from"},
+    added_by_events={"invite": "from", "invite group": ""},
     removed_by_events={"friend": "with"},
 )
 FRIENDS = Choices(
@@ -90,7 +90,7 @@ GROUPS = Choices(
     lists={"list-group": "group", "groups": "group"},
     key="group",
     removed_by=("delete-group",),
-    added_by_events={"invite": "group"},
+    added_by_events={"invite group": "group"},
     shared=True,
 )
 MEMBERS = Choices(
@@ -98,6 +98,23 @@ MEMBERS = Choices(
     lists={"list-member": "member"},
     added_by_events={"joined": "id"},
     removed_by_events={"left": "id"},
+)
+POSTS = Choices(
+    "post number",
+    label="post",
+    lists=dict.fromkeys(
+        [
+            *("posts", "receive-post", "my-posts", "thread", "group-posts"),
+            *("reply", "post-group"),
+        ],
+        "post",
+    ),
+    key="post",
+    parameters=("post",),
+    removed_by=("delete-post",),
+    added_by_events={"post": "post", "reply": "post"},
+    removed_by_events={"deleted": "post"},
+    recent=True,
 )
 BLOCKED = Choices(
     "blocked", lists={"list-block": "block"}, added_by=("block",), removed_by=("unblock",)
@@ -261,6 +278,32 @@ POST_LINES = (
 )
 """Posts with the numbers that one replies to; and what `new` lists."""
 
+_POSTED = "{from:text}, post {post}: {text:text}"
+_REPLIED = "{from:text}, reply {post} to {to}: {text:text}"
+
+EVENTS = {
+    **{name: Line(time="time") for name in ("joined", "left", "topic")},
+    "invite group": Line("{from:text} invites you to a group: join-group {group:text}"),
+    "status": Line(time="time", many="{from:text} set {} statuses. Try: who"),
+    "post": Line(_POSTED, time="time", many="{from:text} posted {} times. Try: posts"),
+    "post group": Line(
+        _POSTED,
+        time="time",
+        shown="#{group:text} " + _POSTED,
+        many="{from:text} posted {} times. Try: group-posts {group:text}",
+    ),
+    "reply": Line(_REPLIED, time="time", many="{from:text} replied {} times. Try: posts"),
+    "reply group": Line(
+        _REPLIED,
+        time="time",
+        shown="#{group:text} " + _REPLIED,
+        many="{from:text} replied {} times. Try: group-posts {group:text}",
+    ),
+    "deleted": Line("Post {post} was deleted", time="time", many="{} posts were deleted"),
+    "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
+}
+"""Events that are not messages. Scripts print a group's post as any other."""
+
 face = Presentation(
     done=DONE,
     failures=FAILURES,
@@ -346,7 +389,7 @@ face = Presentation(
     },
     # As irssi and other chats, and Unix, call them.
     aliases={"msg": "send", "friends": "list-friend", "w": "who"},
-    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, MEMBERS, BLOCKED),
+    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, MEMBERS, BLOCKED, POSTS),
     complete={
         "accept-invite id": ("invitation",),
         "decline-invite id": ("invitation",),
@@ -375,14 +418,7 @@ face = Presentation(
         *GROUP_LINES,
     ),
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
-    events={
-        **{name: Line(time="time") for name in ("joined", "left", "topic", "status")},
-        "invite": Line("{from:text} invites you to a group: join-group {group:text}"),
-        "post": Line("{from:text}, post {post}: {text:text}", time="time"),
-        "reply": Line("{from:text}, reply {post} to {to}: {text:text}", time="time"),
-        "deleted": Line("Post {post} was deleted", time="time"),
-        "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
-    },
+    events=EVENTS,
     talks=(
         Talk(
             "friend",

@@ -270,7 +270,7 @@ class NoSuchPost(Exception):
 
 
 def _number_of_post(parser: ArgumentParser) -> None:
-    parser.add_argument("post", type=number, metavar="N", help="its number, as programs see it")
+    parser.add_argument("post", type=number, metavar="N", help="its number")
 
 
 def _remove_post(operator: Operator, options: Namespace) -> None:

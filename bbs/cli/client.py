@@ -74,8 +74,15 @@ def main(argv: Sequence[str], program: Program) -> int:
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.ui.terminal.main import run as talk
 
-        name = devices.last_name
-        ended = talk(service.address, password, make, times=not options.no_times, name=name)
+        ended = talk(
+            service.address,
+            password,
+            make,
+            times=not options.no_times,
+            name=devices.last_name,
+            # What was sent by TLS is not to be sent without.
+            server=f"{service.address}{' by TLS' if service.tls else ''}",
+        )
     else:
         ended = _run_script(service.address, password, options, make)
     if saving.ident is not None:

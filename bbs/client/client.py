@@ -201,6 +201,7 @@ class ServiceClient(Generic[R]):
         )
         self._router = Router(reactor, connections, login_server)
         self._router.devices = devices
+        self._login_server = login_server
         self._learner = CatalogLoader(self._router, known)
         self._most = most
         self._echoes = EchoFilter(reactor, known)
@@ -355,9 +356,9 @@ class ServiceClient(Generic[R]):
 
     async def _ask_unknown(self, name: str, arguments: tuple[str, ...]) -> ServiceReply:
         info = (await self._learner.understand(name)).info
-        return await self._granted(
-            make_request(info or CommandInfo(Command(name, Role.LOGIN)), *arguments)
-        )
+        if info is None:  # The server refuses it, so there is nothing to check its arguments by.
+            return await self._granted(ClientRequest.parse(" ".join((name, *arguments)), {}))
+        return await self._granted(make_request(info, *arguments))
 
     async def _granted(self, request: ClientRequest) -> ServiceReply:
         reply = await self._request(request)
@@ -382,6 +383,22 @@ class ServiceClient(Generic[R]):
     def change_password(self, user: str, old: str, new: str) -> Deferred[None]:
         """Change a password; all other sessions of the user end."""
         return self.do("change-password", user, old, new)
+
+    def token(self, user: str) -> str:
+        """The access token of a user who is logged in here, with which `resume` goes on; it is as
+        secret as a password. Empty for anybody else."""
+        return self._users[user].token if user in self._users else ""
+
+    def resume(self, user: str, token: str) -> Deferred[None]:
+        """Log a user in by the token of an earlier login, from wherever it was. Fails with
+        `Refused` if that session has ended; may take minutes, as `login`."""
+        return Deferred.fromCoroutine(self._resume(LocalUser(user, token, self._login_server)))
+
+    async def _resume(self, user: LocalUser) -> None:
+        refusal = await self._router.locate(user)
+        if refusal is not None:
+            raise Refused(refusal)
+        self._users[user.name] = user
 
     def logout(self, user: str) -> Deferred[None]:
         return self.do("logout", user)
@@ -524,9 +541,8 @@ class ServiceClient(Generic[R]):
     def _is_new(self, event: ServiceEvent) -> bool:
         """Whether an event has not come before, if clients pass on each of its kind once: several
         users here are told the same, and so is a connection that replaces another."""
-        name = event.members.get("event")
-        form = self.vocabulary.presentation.events.get(str(name))
-        number = read_id(member(event.members, form.once)) if form else None
+        name, form = event.members.get("event"), self.vocabulary.presentation.event(event.members)
+        number = read_id(member(event.members, form.once))
         if number is None:
             return True
         if (name, number) in self._passed_on:

@@ -80,9 +80,11 @@ class ChatMessage:
 
 @dataclass(frozen=True)
 class ServiceEvent:
-    """An event of the service's own, without a message."""
+    """An event of the service's own, without a message; the last of `times` that are shown as one
+    (`Line.many`)."""
 
     members: Mapping[str, object] = field(repr=False)
+    times: int = 1
 
     @property
     def text(self) -> str:

@@ -6,7 +6,8 @@ Clients do not trust what a server sends: they drop malformed parts and referenc
 and keep the rest.
 
 The members of an event, of an entry and of the reply to `login` are named by paths: `"time"`, or
-`"waiting.after"` for a member of a member.
+`"waiting.after"` for a member of a member. An event's key is its name, or `"EVENT MEMBER"` for
+those events that have a member (`of_event`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ MOST_PLACES = 20  # members in one form, each once: twice the text would take tw
 
 WITH_PASSWORDS = ("register", "login", "change-password")
 """The framework's commands with passwords, which clients keep out of the history of lines."""
+
+CLIENTS_OWN = ("use", "talk", "end", "help", "exit", "quit", "remember", "forget")
+"""The commands of clients at a terminal: a service's own of these names cannot be typed."""
 
 WORD = re.compile(r"[^\s/?][^\s]*")
 """A word that people can type for a command or a kind of partner."""
@@ -57,6 +61,16 @@ def member(members: Mapping[str, object], path: str, default: object = None) -> 
     return found
 
 
+def of_event(declared: Mapping[str, T], event: Mapping[str, object], default: T) -> T:
+    """What is `declared` for an event: first for one with such a member (not null), then for its
+    name."""
+    name = str(event.get("event"))
+    for each, value in event.items():
+        if value is not None and (key := f"{name} {each}") in declared:
+            return declared[key]
+    return declared.get(name, default)
+
+
 @dataclass(frozen=True)
 class Line:
     """The form of one line: for an entry of a list, or for an event.
@@ -69,6 +83,8 @@ class Line:
     :param has: members that must exist for the line to fit, with any value.
     :param once: for an event, the member with its number: a client passes on one event of each.
     :param shown: the text for people at a terminal or a gateway, if scripts print another.
+    :param many: for an event, what these people read in place of several with the same words that
+        come within a second, and `{}` stands for their number.
     """
 
     text: str = ""
@@ -77,11 +93,13 @@ class Line:
     has: Sequence[str] = ()
     once: str = ""
     shown: str = ""
+    many: str = ""
 
     def __post_init__(self) -> None:
         _check(self)
         _check_form("Line: text", self.text)
         _check_form("Line: shown", self.shown)
+        _check_form("Line: many", self.many)
 
     def filled(
         self, members: Mapping[str, object], date: Callable[[float], str], shown: bool = False
@@ -94,20 +112,14 @@ class Line:
                 return None
         if any(member(members, path, MISSING) is MISSING for path in self.has):
             return None
-        values, form = [], (self.shown if shown else "") or self.text
-        for path, kind in _places(form):
-            value = member(members, path)
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                return None
-            if kind == ":text" and not isinstance(value, str):
-                return None
-            if kind == ":time":
-                value = "" if isinstance(value, str) else date(value)
-                if not value:
-                    return None
-            values.append(str(value))
-        given = iter(values)
-        return _PLACE.sub(lambda _: next(given), form)
+        return _filled((self.shown if shown else "") or self.text, members, date)
+
+    def repeated(
+        self, members: Mapping[str, object], date: Callable[[float], str], times: int
+    ) -> str | None:
+        """The words of `many` for so many events of these members; None without such words."""
+        form = self.many.replace("{}", f"{times:,}")
+        return _filled(form, members, date) if form else None
 
 
 @dataclass(frozen=True)
@@ -148,7 +160,8 @@ class Choices:
     :param added_by: commands whose first argument becomes one of these names.
     :param removed_by: commands whose first argument is removed from these names. A command without
         arguments removes all names.
-    :param added_by_events: events that add a name, each with the member that holds the name.
+    :param added_by_events: events that add a name, each with the member that holds the name; by
+        `"EVENT MEMBER"` for those with a member, and with an empty one for those that add none.
     :param removed_by_events: events that remove a name, each with the member that holds the name.
     :param lookalike_events: events, each with the member that holds a name: clients warn if the
         name looks like one of these, and is another.
@@ -156,6 +169,8 @@ class Choices:
         names.
     :param within: larger choices: a name that is added here is added there too.
     :param shared: the names are the same for all users of a client.
+    :param recent: numbers that people have seen, rather than all names: each list and event adds
+        some, and a client keeps the latest. A member in `lists` may be one number instead.
     """
 
     name: str
@@ -172,6 +187,7 @@ class Choices:
     lookalike_lists: Mapping[str, str] = field(default_factory=dict)
     within: str = ""
     shared: bool = False
+    recent: bool = False
 
     def __post_init__(self) -> None:
         _check(self, "name")
@@ -323,7 +339,8 @@ class Presentation:
     :param lines: at most 100 forms for the entries of lists that are not texts; a client takes
         the first that fits. An entry that is an event of `chats` or `events` has its form.
     :param chats: the events that bring messages.
-    :param events: forms for other events. A form without a text shows the event's member `text`.
+    :param events: forms for other events, by `"EVENT MEMBER"` for those with a member. A form
+        without a text shows the event's member `text`.
     :param talks: the kinds of conversation.
     :param notices: numbers that clients tell people at login.
     :param after: the member of the reply to `login` with the id behind which clients listen.
@@ -382,7 +399,7 @@ class Presentation:
         for alias in self.aliases:
             if not WORD.fullmatch(alias):
                 yield f"aliases: {alias!r} is not a word that people can type"
-        for event in self.events:
+        for event in (each.split(" ")[0] for each in self.events):
             if event in RESERVED_EVENTS:
                 yield f"events: {event}: that event is the framework's own"
             if self.chat(event) is not None:
@@ -410,6 +427,10 @@ class Presentation:
             if each.name == name or (not name and each.room == room):
                 return each
         return Talk("room" if room else "message", room=room)
+
+    def event(self, event: Mapping[str, object]) -> Line:
+        """The form of an event; an empty one if the service declares none."""
+        return of_event(self.events, event, None) or Line()
 
     def sends(self, command: str) -> Talk | None:
         """The talk to whose partners a command sends lines."""
@@ -446,10 +467,13 @@ class Presentation:
         client sends no others by itself."""
         has = commands.__contains__
         safe = {name: command for name, command in commands.items() if name in harmless}
+        words = {name: _without_unknown_steps(text, has) for name, text in self.done.items()}
+        failures = {code: _without_unknown_steps(text, has) for code, text in self.failures.items()}
         return replace(
             self,
             help=_of(self.help, has),
-            done=_of(self.done, has),
+            done=_of(words, has),
+            failures=failures,
             groups={name: [*filter(has, group)] for name, group in self.groups.items()},
             aliases={
                 alias: name
@@ -485,6 +509,17 @@ class Presentation:
                 for each in self.talks
             ],
         )
+
+
+_STEP = re.compile(r"\.? Try: (\S+)[^.]*\.?$")
+"""The end of words that say what to type next."""
+
+
+def _without_unknown_steps(words: str, has: Callable[[str], bool]) -> str:
+    """Words without a next step that is neither a command of the service nor of the client."""
+    step = _STEP.search(words)
+    is_known = step is None or has(step[1]) or step[1] in CLIENTS_OWN
+    return words if step is None or is_known else words[: step.start()]
 
 
 _NAMES = {"choices": "name", "lists": "name", "chats": "event", "talks": "name"}
@@ -594,6 +629,24 @@ def _check(declared: Any, *needed: str) -> None:
             raise ValueError(f"{where} is empty")
         # So lists and tuples of the same items are equal, and a Talk can be hashed.
         object.__setattr__(declared, each.name, _frozen(value))
+
+
+def _filled(form: str, members: Mapping[str, object], date: Callable[[float], str]) -> str | None:
+    """A form with its members; None if one of them does not fit."""
+    values = []
+    for path, kind in _places(form):
+        value = member(members, path)
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return None
+        if kind == ":text" and not isinstance(value, str):
+            return None
+        if kind == ":time":
+            value = "" if isinstance(value, str) else date(value)
+            if not value:
+                return None
+        values.append(str(value))
+    given = iter(values)
+    return _PLACE.sub(lambda _: next(given), form)
 
 
 @lru_cache(maxsize=1000)
@@ -707,7 +760,9 @@ def _consistent(parts: Mapping[str, Any]) -> Mapping[str, Any]:
             if len(where.split(" ")) == 2
         },
         "aliases": _of(parts["aliases"], lambda alias: WORD.fullmatch(alias) is not None),
-        "events": _of(parts["events"], lambda name: name not in {*chats, *RESERVED_EVENTS}),
+        "events": _of(
+            parts["events"], lambda key: key.split(" ")[0] not in {*chats, *RESERVED_EVENTS}
+        ),
     }
     for part, name in _NAMES.items():  # The first of each name counts.
         named = {getattr(each, name): each for each in reversed(consistent[part])}

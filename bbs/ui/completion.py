@@ -16,7 +16,7 @@ from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import partner_name
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
-from bbs.protocols.presentation import Choices, Talk, member
+from bbs.protocols.presentation import Choices, Talk, member, of_event
 from bbs.ui.chat import is_said
 from bbs.ui.interpreter import HIDDEN, resolve_alias
 from bbs.ui.output import visible
@@ -28,6 +28,9 @@ Names = dict[str, None]  # names without repetition, in the order in which they 
 
 MOST_QUESTIONS = 20
 """Commands at most that are sent at a login to fill the cache; a service needs a few."""
+
+MOST_RECENT = 100
+"""Numbers at most that are kept of what was shown (`Choices.recent`), for each user."""
 
 MOST_SHARED = 1000
 """Names at most that are kept of a list that all users share: nobody completes among more."""
@@ -66,7 +69,9 @@ class NameCache:
             return
         argument = request.argument
         for each in self._vocabulary.presentation.choices:
-            if name in each.lists:
+            if name in each.lists and each.recent:
+                self._add_recent(user, each, reply.members.get(each.lists[name]))
+            elif name in each.lists:
                 self._replace(user, each, names_in(reply, each.lists[name], each.key))
             if name in each.removed_by:
                 self._remove(user, each, argument)
@@ -75,14 +80,18 @@ class NameCache:
 
     def learn_event(self, user: str, event: ServiceEvent) -> Mapping[str, str]:
         """Learn from an event for a user; returns the names that it removes, by their choices."""
-        name, gone = str(event.members.get("event")), dict[str, str]()
+        gone = dict[str, str]()
         for each in self._vocabulary.presentation.choices if user in self._own else ():
-            removed = member(event.members, each.removed_by_events.get(name, ""))
+            removed = member(event.members, of_event(each.removed_by_events, event.members, ""))
+            if each.recent and type(removed) is int:
+                removed = str(removed)
             if isinstance(removed, str):
                 self._remove(user, each, removed)
                 gone[each.name] = removed
-            added = member(event.members, each.added_by_events.get(name, ""))
-            if isinstance(added, str):
+            added = member(event.members, of_event(each.added_by_events, event.members, ""))
+            if each.recent:
+                self._add_recent(user, each, [added])
+            elif isinstance(added, str):
                 self._add(user, each, added)
         return gone
 
@@ -104,6 +113,18 @@ class NameCache:
             self._of(user, choices).clear()
             self._of(user, choices).update(kept)
             self.changes += 1
+
+    def _add_recent(self, user: str, choices: Choices, shown: object) -> None:
+        """Keep the numbers in a list that was shown, or the one number, before earlier ones."""
+        entries = shown if isinstance(shown, list) else [shown]
+        given = [
+            member(each, choices.key) if isinstance(each, Mapping) else each for each in entries
+        ]
+        numbers = sorted((each for each in given if type(each) is int), reverse=True)
+        known = self._of(user, choices)
+        kept = [*dict.fromkeys([*map(str, numbers), *known])][:MOST_RECENT]
+        known.clear()
+        known.update(dict.fromkeys(kept))
 
     def _add(self, user: str, choices: Choices, name: str) -> None:
         if not _can_be_typed(name):

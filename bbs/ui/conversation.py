@@ -8,33 +8,31 @@ shows its output (`IScreen`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import SentLine
 from bbs.client.errors import ClientError, GivenUp, TurnedAway
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id
-from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
+from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
 from bbs.protocols.commands import WrongUsage
 from bbs.protocols.presentation import Presentation, member
 from bbs.ui.chat import PRESENCE_AGE, Chat, Partner, is_for, is_said, said_text
-from bbs.ui.completion import NameCache, fetch_partners, listed_commands, usage
+from bbs.ui.completion import NameCache, fetch_partners, usage
+from bbs.ui.help import EXIT_HELP, help_lines, help_of
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
 from bbs.ui.interpreter import (
-    HIDDEN,
     IRREVOCABLE,
-    aliases_of,
     interpret,
     parse_line,
-    resolve_alias,
-    similar_command,
 )
 from bbs.ui.lookalikes import LookalikeWarnings
 from bbs.ui.output import event_entry, notices_line, visible
@@ -110,6 +108,63 @@ class ServerStatus:
         self._screen.changed()
 
 
+FOLDED = 1.0
+"""Seconds in which further events with the same words become one line."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Burst:
+    """Events with the same words: how many have come, and the last of those not shown yet."""
+
+    total: int = 1
+    held: int = 0
+    last: ServiceEvent | None = None
+    timer: IDelayedCall | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class EventFolding:
+    """Shows events. The first is shown at once; those that follow within `FOLDED` seconds and have
+    the same words for many (`Line.many`) become one line, with the number of all so far. A program
+    that reads the screen gets every event."""
+
+    _client: ServiceClient
+    _screen: IScreen
+    _bursts: dict[tuple[str, str], _Burst] = field(default_factory=dict)
+
+    def show(self, user: str, event: ServiceEvent) -> None:
+        line = self._client.vocabulary.presentation.event(event.members)
+        words = None if self._screen.for_programs else line.repeated(event.members, str, 0)
+        if words is None:
+            return self._screen.event(user, event)
+        burst = self._bursts.get((user, words))
+        if burst is None:
+            self._bursts[user, words] = burst = _Burst()
+            self._wait(burst, user, words)
+            return self._screen.event(user, event)
+        burst.total, burst.held, burst.last = burst.total + 1, burst.held + 1, event
+        return None
+
+    def end(self) -> None:
+        """Show nothing more of what is held."""
+        for burst in self._bursts.values():
+            if burst.timer is not None:
+                burst.timer.cancel()
+        self._bursts.clear()
+
+    def _wait(self, burst: _Burst, user: str, words: str) -> None:
+        burst.timer = self._client.clock.callLater(FOLDED, self._show_held, burst, user, words)
+
+    def _show_held(self, burst: _Burst, user: str, words: str) -> None:
+        held, event = burst.held, burst.last
+        if event is None:
+            del self._bursts[user, words]
+            return
+        burst.held, burst.last = 0, None
+        self._wait(burst, user, words)
+        self._screen.event(user, event if held == 1 else replace(event, times=burst.total))
+
+
 PASSIVE = ("listen", "events")  # commands that a conversation carries out by itself
 ENDING = ("exit", "quit")  # commands that end the conversation
 LEAVING = ("logout", "delete")  # commands that log their user out
@@ -143,6 +198,7 @@ class Conversation:
         self._line = ""
         self._request_made: ClientRequest | None = None
         self._lookalikes = LookalikeWarnings(client, screen, self.known)
+        self._events = EventFolding(client, screen)
         self._over = False
         self._more_builtins = builtins
         client.on_waiting(self._status.set_waiting)
@@ -193,6 +249,15 @@ class Conversation:
         self._confirmation.next_line()
         return Deferred.fromCoroutine(self._carry_out(line, as_text))
 
+    async def resume(self, user: str, token: str) -> None:
+        """Go on with a session of an earlier run. Fails as `client.resume` does."""
+        await self.client.resume(user, token)
+        self.screen.notice(f"Welcome back, {visible(user)}.")
+        try:
+            await self._logged_in(user, None)
+        finally:
+            self._status.set_waiting(None)
+
     def end(self) -> None:
         """End the conversation after the line that is being carried out."""
         self._over = True
@@ -203,6 +268,7 @@ class Conversation:
 
     def close(self) -> Deferred[None]:
         """End all connections; users stay logged in at the service."""
+        self._events.end()
         return self.client.close()
 
     def drop(self, lines: Iterable[str | None]) -> None:
@@ -367,20 +433,22 @@ class Conversation:
         message = f"Usage: {usage(self, info)}"
         return replace(reply, members={**reply.members, "message": message})
 
-    async def _logged_in(self, user: str, reply: ServiceReply) -> None:
+    async def _logged_in(self, user: str, reply: ServiceReply | None) -> None:
+        """Begin as a user; `reply` is that to the login, None where a session goes on."""
         self.known.begin(user)
         self._lookalikes.begin(user)
         self.become(user)
         # The names are for completion only, so nothing waits for them and failures are silent.
         names = Deferred.fromCoroutine(self._load_names(user))
         names.addErrback(lambda failure: failure.trap(ClientError))
+        names.addCallback(lambda _: self._lookalikes.names_loaded(user))
         try:
             # The service declares the notices in its reply, and which events are messages.
             if not self.client.vocabulary.learned:
                 await self.client.learn()
             presentation = self.client.vocabulary.presentation
-            words = notices_line(presentation, reply)
-            if not words and not self.screen.for_programs:
+            words = notices_line(presentation, reply) if reply else ""
+            if reply and not words and not self.screen.for_programs:
                 words = _next_steps(self)
             if words:
                 self.screen.notice(words)
@@ -394,9 +462,10 @@ class Conversation:
             self.screen.problem(problem_words(problem))
             self._say_later(user)
 
-    def _listen(self, user: str, reply: ServiceReply) -> Deferred[None]:
+    def _listen(self, user: str, reply: ServiceReply | None) -> Deferred[None]:
         """Listen for a user, from the id in the reply to `login` on."""
-        after = read_id(member(reply.members, self.client.vocabulary.presentation.after))
+        members = reply.members if reply else {}
+        after = read_id(member(members, self.client.vocabulary.presentation.after))
         return self.client.listen(user, self._received, after=after)
 
     def _say_later(self, user: str) -> None:
@@ -415,7 +484,6 @@ class Conversation:
             asking.addErrback(lambda failure: failure.trap(ClientError))
         for _, asking in asked:
             await asking
-        self._lookalikes.names_loaded(user)
 
     def become(self, user: str | None) -> None:
         """Speak as another of `users`, or as nobody."""
@@ -469,7 +537,7 @@ class Conversation:
             if (name := removed.get(talk.choices)) is not None:
                 self._chat.part(user, talk, (name,), user == self.current, unasked=True)
         if event_entry(self.client.vocabulary.presentation, event).text:
-            self.screen.event(user, event)
+            self._events.show(user, event)
         self._lookalikes.check_event(user, event.members)
 
     async def begin_talk(self, partner: Partner) -> None:
@@ -543,8 +611,8 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
     return (
         *commands,
         BuiltinCommand("help [<command>]", "Lists the commands, or explains one.", help),
-        BuiltinCommand("exit", "Leaves. You stay logged in.", exit),
-        BuiltinCommand("quit", "Leaves. You stay logged in.", exit),
+        BuiltinCommand("exit", EXIT_HELP, exit),
+        BuiltinCommand("quit", EXIT_HELP, exit),
     )
 
 
@@ -601,77 +669,3 @@ async def _find_partner(conversation: Conversation, words: Sequence[str]) -> Par
         kinds = " or ".join(map(visible, wanted))
         raise UsageError(f"You have no {kinds} called {shown}")
     return Partner(found[0], name)
-
-
-SENTENCES: Mapping[str, str] = {
-    "register": "Makes an account; asks for a password.",
-    "login": "Logs you in, until you log out.",
-    "logout": "Logs you out everywhere.",
-    "change-password": "Changes your password; other sessions end.",
-    "delete": "Deletes your account and all that is in it.",
-    "locate": "Says which server serves you.",
-    "ping": "Checks that the service answers.",
-    "listen": "Happens by itself here.",
-}
-"""One sentence for each of the framework's commands, in the order in which help lists them; a
-service supplies those for its own."""
-
-
-def help_of(conversation: Conversation, word: str) -> Iterator[str]:
-    """A command's usage, a sentence and its aliases; `UsageError` for an unknown command."""
-    vocabulary = conversation.client.vocabulary
-    word = word.removeprefix("/") or "/"
-    if own := conversation.builtins.get(word):
-        yield own.usage
-        yield own.help
-        return
-    info = vocabulary.commands.get(resolve_alias(word, vocabulary))
-    if info is None:
-        close = similar_command(conversation, word)
-        hint = f" Did you mean {visible(close)}?" if close else ""
-        raise UsageError(f"Unknown command {visible(word)}.{hint}")
-    yield usage(conversation, info)
-    if sentence := _sentence(vocabulary.presentation, info):
-        yield sentence
-    if aliases := aliases_of(info.name, vocabulary):
-        yield f"In short: {', '.join(map(visible, aliases))}"
-
-
-def _sentence(presentation: Presentation, info: CommandInfo) -> str:
-    """What a command does; empty if nobody says it."""
-    ours = FRAMEWORK.get(info.name)
-    usual = SENTENCES.get(info.name, "") if ours and info.is_same(ours.command) else ""
-    return visible(presentation.help.get(info.name, usual))
-
-
-MOST_USAGE = 30  # columns of the usages in help; a longer one moves its sentence
-
-
-def help_lines(conversation: Conversation) -> Iterator[str]:
-    """All commands of the service and the client, each with a sentence, under the service's
-    headings if it has some."""
-    presentation, builtins = conversation.client.vocabulary.presentation, conversation.builtins
-    listed = {
-        each.name: (usage(conversation, each), _sentence(presentation, each))
-        for each in listed_commands(conversation)
-        if each.name not in builtins
-    }
-    account = [name for name in SENTENCES if name in listed]
-    groups = {heading: [*names] for heading, names in presentation.groups.items()}
-    grouped = {name for names in groups.values() for name in names}
-    others = [name for name in listed if name not in (*grouped, *account)]
-    groups.setdefault("Others", []).extend(others)
-    groups.setdefault("Account", []).extend(name for name in account if name not in grouped)
-    own = [each for each in builtins.values() if each.name not in HIDDEN]
-    listed |= {each.name: (each.usage, each.help) for each in own}
-    groups.setdefault("Client", []).extend(each.name for each in own)
-    columns = max(len(text) for text, _ in listed.values() if len(text) <= MOST_USAGE)
-    for heading, names in groups.items():
-        rows = [listed[name] for name in names if name in listed]
-        if rows and grouped:
-            yield f"{visible(heading)}:"
-        for text, sentence in rows:
-            yield f"  {text:{columns}}  {sentence}".rstrip(" ")
-    if len(conversation.users) > 1:
-        name = visible(conversation.current or "NAME")
-        yield f"[<user>] is one of your users. Without it, a command is for {name}."

@@ -14,7 +14,7 @@ from bbs.client.client import ServiceClient
 from bbs.client.replies import ServiceReply
 from bbs.client.request import ClientRequest
 from bbs.core.confusables import skeletons
-from bbs.protocols.presentation import Choices, member
+from bbs.protocols.presentation import Choices, member, of_event
 from bbs.ui.completion import NameCache, names_in
 from bbs.ui.interfaces import IScreen
 from bbs.ui.output import visible
@@ -26,7 +26,7 @@ MOST_WARNED = 1000
 """Names that are remembered, so that a warning comes once; beyond that, one may come again."""
 
 MOST_EARLY = 1000
-"""Events that are kept until the names to compare with are there."""
+"""Names that are kept until those to compare with are there, for each user."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -37,19 +37,20 @@ class LookalikeWarnings:
     _screen: IScreen
     _known: NameCache
     _warned: set[tuple[str, str]] = field(default_factory=set)
-    _early: dict[str, list[Mapping[str, object]]] = field(default_factory=dict)
+    _early: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
     # By user and choices, the names by their skeletons.
     _looks: dict[tuple[str, str], dict[str, list[str]]] = field(default_factory=dict)
     _made: int = -1  # the state of the cache that `_looks` are of
 
     def begin(self, user: str) -> None:
-        """Keep the events of a user until `names_loaded`."""
-        self._early[user] = []
+        """Keep the names in a user's events until `names_loaded`."""
+        self._early[user] = {}
 
     def names_loaded(self, user: str) -> None:
-        """Check the events that came before the user's names did."""
-        for event in self._early.pop(user, ()):
-            self.check_event(user, event)
+        """Check what came before the user's names did, or before they could not be had."""
+        early = self._early.pop(user, {})
+        for choices in self._client.vocabulary.presentation.choices if early else ():
+            self._check(user, choices, [name for of, name in early if of == choices.name])
 
     def forget(self, user: str) -> None:
         self._early.pop(user, None)
@@ -58,12 +59,11 @@ class LookalikeWarnings:
     def check_event(self, user: str, event: Mapping[str, object]) -> None:
         """Warn of the name in an event for a user, which may be a message."""
         early = self._early.get(user)
-        if early is not None and len(early) < MOST_EARLY:
-            early.append(event)
-        kind = str(event.get("event"))
         for choices in self._client.vocabulary.presentation.choices:
-            name = member(event, choices.lookalike_events.get(kind, ""))
+            name = member(event, of_event(choices.lookalike_events, event, ""))
             if isinstance(name, str):
+                if early is not None and len(early) < MOST_EARLY:
+                    early[choices.name, name] = None
                 self._check(user, choices, (name,))
 
     def check_list(self, request: ClientRequest, reply: ServiceReply) -> None:

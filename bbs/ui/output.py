@@ -34,7 +34,7 @@ from bbs.client.catalog import CommandCatalog
 from bbs.client.errors import BadReply, ClientError, Lost
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id, read_time
 from bbs.client.request import CommandInfo
-from bbs.protocols.presentation import Line, Notice, Presentation, member
+from bbs.protocols.presentation import Notice, Presentation, member, of_event
 from bbs.ui.layout import LINE_END
 
 MOST_TEXT = 4000  # characters shown of an event's text; an ellipsis stands for the rest
@@ -205,7 +205,7 @@ class _Formatter:
         if isinstance(value, dict):
             if (message := self._message(value)) is not None:
                 return message
-            event = self.presentation.events.get(str(value.get("event")))
+            event = of_event(self.presentation.events, value, None)
             for line in (*([event] if event else []), *self.presentation.lines):
                 text: object = line.filled(value, _dated(self.format_time), self.people)
                 if text is not None and not line.text:
@@ -314,8 +314,10 @@ def event_entry(
     """An event behind `mark`, with its time if the presentation names the member; the text is empty
     if there is nothing to show. An event that is not in the presentation shows its own text. With a
     mark, which is for people, a text keeps its line ends; without one it is one line."""
-    line = presentation.events.get(str(event.members.get("event")), Line())
-    text = line.filled(event.members, _dated(format_time)) if line.text else event.text
+    line, dated = presentation.event(event.members), _dated(format_time)
+    text = line.filled(event.members, dated, bool(mark)) if line.text else event.text
+    if event.times > 1:
+        text = line.repeated(event.members, dated, event.times) or text
     text = event.text if text is None else text
     shown = (visible_text if mark else visible)(text[:MOST_TEXT])
     if len(text) > MOST_TEXT or len(shown) > MOST_TEXT:

@@ -43,7 +43,7 @@ class InputError(Exception):
     """The input cannot be read; the text is one line that says why."""
 
 
-class _DaemonThread(Thread):
+class DaemonThread(Thread):
     """A thread that does not keep the process alive while it waits for a terminal."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -53,7 +53,7 @@ class _DaemonThread(Thread):
 def start_reader(reactor: IReactorFromThreads, descriptor: int) -> Callable[[], Deferred[bytes]]:
     """A function that reads the next piece from a descriptor; an empty piece is the end."""
     pool = ThreadPool(0, 1, "input")
-    pool.threadFactory = _DaemonThread
+    pool.threadFactory = DaemonThread
     pool.start()
     return lambda: deferToThreadPool(reactor, pool, os.read, descriptor, 65536)
 

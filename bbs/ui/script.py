@@ -23,6 +23,8 @@ from bbs.client.replies import ChatMessage
 from bbs.client.request import ClientRequest
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.ui.completion import fetch_partners
+from bbs.ui.help import script_help
+from bbs.ui.interfaces import UsageError
 from bbs.ui.output import IOutputFormat, help_lines, problem_line, visible
 from bbs.ui.unsent import typed_line
 
@@ -134,7 +136,8 @@ class IScriptConsole(Interface):
 class Script:
     """Carries out the lines of `console`, which prints the output in the format `form`.
 
-    Two commands are the client's own: `help` lists the commands of both kinds of server, and
+    Two commands are the client's own: `help` lists the commands of both kinds of server or explains
+    one, and
     `events` turns on output that is off at first: places in the queue for an app server,
     invitations, and messages that a user sent elsewhere. `listen` does nothing more, as a login
     listens already. `password` is for logins and registrations typed without one.
@@ -188,7 +191,10 @@ class Script:
     async def _carry_out(self, request: ClientRequest) -> None:
         name, listening = request.name, request.user in self._client.users
         self.refusal, self._has_begun = "", True
-        if name == "help":
+        if name == "help" and len(request.words) == 2:
+            await self._client.learn()
+            self._help(request.words[1])
+        elif name == "help":
             await self._client.learn()
             self._write(self.form.succeeded(help_lines(self._client.vocabulary.commands.values())))
         elif name == "events":
@@ -205,6 +211,13 @@ class Script:
             if name in ("logout", "delete") and listening:
                 await self._settle((request.user,))
             await self._ask(request)
+
+    def _help(self, word: str) -> None:
+        try:
+            self._write(self.form.succeeded(script_help(self._client.vocabulary, word)))
+        except UsageError as problem:
+            self.refusal = str(problem)
+            self._write(self.form.failed(ClientError(self.refusal)))
 
     async def _ask(self, request: ClientRequest) -> None:
         users = self._client.users

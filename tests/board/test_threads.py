@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -317,6 +318,60 @@ class InGroups(ThreadsCase):
             pass
         self.assertEqual((PostRow.select().count(), Group.select().count()), (0, 0))
         self.check_counts()
+
+
+@on_both_databases
+class Meanwhile(ThreadsCase):
+    """What else is done while somebody reads."""
+
+    def late(self, finds: str, deed: Callable[[], object]) -> None:
+        """Have `deed` done when a reader has found what is unread, and has not marked it yet."""
+        find = getattr(unread, finds)
+
+        def found(*arguments: Any) -> Any:
+            self.patch(unread, finds, find)
+            ids = find(*arguments)
+            deed()
+            return ids
+
+        self.patch(unread, finds, found)
+
+    def test_another_terminal_reads_further(self) -> None:
+        """The mark does not go back."""
+        self.group_of(self.ann, self.bob)
+        self.post(self.ann)
+        self.post_in(self.ann)
+
+        def elsewhere() -> None:
+            posts.post(self.ann, "more")
+            self.assertEqual(len(unread.of_friends(self.bob)["post"]), 2)
+
+        def elsewhere_in_group() -> None:
+            threads.post_in_group(self.ann, "go", "more")
+            self.assertEqual(len(unread.of_group(self.bob, "go")["post"]), 2)
+
+        self.late("_oldest", elsewhere)
+        self.late("_behind", elsewhere_in_group)
+        for read in (self.unread, self.in_group):
+            self.assertEqual((len(read(self.bob)), read(self.bob)), (1, []))
+        new = self.new(self.bob)
+        self.assertEqual((new["posts"], new["groups"]), (0, []))
+
+    def test_a_deletion_under_a_reader_who_pages(self) -> None:
+        """Of the last one that was read, and of one that is still to come."""
+        for rule, is_backwards in ((threads.thread, False), (threads.own_posts, True)):
+            first = self.post(self.ann)
+            numbers = [first, *(self.reply(self.ann, first) for _ in range(7))]
+            if is_backwards:
+                numbers.reverse()
+            arguments = () if is_backwards else (str(first),)
+            part = self.call(rule.part, self.ann, Page(most=3), *arguments)
+            self.assertEqual([each["post"] for each in part["post"]], numbers[:3])
+            for gone in (numbers[2], numbers[4]):
+                self.delete(self.ann, gone)
+            rest = self.call(rule.part, self.ann, Page(part.last), *arguments)
+            read = [each["post"] for each in rest["post"]]
+            self.assertEqual(read[: len(numbers) - 4], [numbers[3], *numbers[5:]])
 
 
 @on_both_databases

@@ -76,6 +76,24 @@ class Programs(ClientTestCase):
         self.assertEqual(len(self.result(client.history("ann", "bob"))), 50)
         self.assertEqual((self.asked("commands"), self.asked("more")), ([], []))
 
+    def test_commands_that_a_server_does_not_have(self) -> None:
+        self.register("ann")
+        self.be_old()
+        for name in ("set-status", "set-topic", "mail", "reply", "my-posts", "delete-post"):
+            self.answer_always(name, {"status": 1, "message": f"Unknown command {name}"})
+        for client in (self.make(BBSClient), self.client):
+            self.result(client.login("ann", "1"))
+            for asking in (
+                client.set_status("ann", "at the beach"),
+                client.set_status("ann"),
+                client.set_topic("ann", "chess", "two words"),
+                client.mail("ann", "bob", "two words"),
+                client.reply("ann", 1, "two words"),
+                client.my_posts("ann"),
+                client.delete_post("ann", 1),
+            ):
+                self.assertIn("Unknown command ", self.problem(asking, Refused))
+
     def test_values(self) -> None:
         event = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hi"}
         self.assertEqual(ChatMessage.read(event), ChatMessage(1, "ann", "hi", "bob"))

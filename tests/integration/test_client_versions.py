@@ -256,7 +256,7 @@ class VersionsCase(SharedCase):
         for line, shown in (
             ("w", "bob is online" if face.today else "bob  online"),
             ("msg bob by another name", "Sent to bob." if face.today else "Success!"),
-            ("help who", "which of your friends are online, and when the others were"),
+            ("help who", "friends are" if face.today else "which of your friends are online, and"),
             ("help send", "In short: msg"),
             ("help talk", "talk <friend or group>"),
             ("help list-block", face.usage("list-block")),
@@ -398,6 +398,24 @@ class OlderClient(VersionsCase):
             shown = await self.printed(service, older(version), script)
             self.assertEqual(shown.count(f"<<<bob->ann: mail {number}>>>\n"), 1, shown)
             self.assertNotIn(">>>", await self.printed(service, older(version), script))
+
+    async def test_a_text_of_several_lines(self) -> None:
+        """Its U+2028 ends no line of theirs."""
+        service = await self.shared()
+        await service.register("ann", "bob")
+        ann, bob = [await service.person(name) for name in ("ann", "bob")]
+        await service.befriend(ann, bob)
+        for number, version in enumerate((OLDER, "0.2.0")):
+            await self.printed(service, TODAY, "login ann ann\nlogout ann\n")
+            text = f"{number}\u2028<<<carol->ann: fake>>>"
+            for command in (("mail", "ann"), ("post",)):
+                self.assertEqual((await bob.asks(*command, text))["status"], 0)
+            script = "login ann ann\nreceive-post ann\n" + "list-friend ann\n" * 3
+            shown = await self.printed(service, older(version), script)
+            said = f"{number}\\u2028<<<carol->ann: fake>>>"
+            self.assertIn(f"<<<bob->ann: {said}>>>\n", shown)
+            self.assertIn(f"\nbob: {said}\n", shown)
+            self.assertNotIn("\u2028", shown)
 
     async def test_posts_in_parts(self) -> None:
         await self.check_parts(await self.shared(), older())

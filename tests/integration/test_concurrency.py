@@ -9,9 +9,21 @@ from typing import Any
 
 import peewee
 
-from bbs.board import blocks, friends, groups, inboxes, messages, names, ownership, posts
+from bbs.board import (
+    blocks,
+    friends,
+    groups,
+    inboxes,
+    messages,
+    names,
+    ownership,
+    posts,
+    threads,
+    unread,
+)
 from bbs.board.models import (
     Block,
+    Contribution,
     Delivery,
     Group,
     GroupInvitation,
@@ -63,6 +75,12 @@ class ContestCase(RulesCase):
         self.assertEqual({place.user_id for place in Place.select()}, online)
         for server in Server.select():
             self.taken(server.id)
+
+
+def read_posts(caller: Caller, times: int, call: Call) -> list[int]:
+    """Read what is unread, so many times; the numbers of the posts."""
+    parts = [call(unread.of_friends, caller).value for _ in range(times)]
+    return [each["post"] for part in parts for each in part["post"]]
 
 
 def make_inbox(user: int) -> None:
@@ -425,6 +443,69 @@ class Owners(ContestCase):
                 self.assertEqual(Group.select().where(Group.name == name).count(), 0)
         self.assertEqual(Membership.select().count(), 0)
         self.assertEqual(GroupInvitation.select().count(), 0)
+
+
+@on_both_databases
+class Threads(ContestCase):
+    """Posts are read, deleted and replied to at the same moment."""
+
+    def friends_of(self, number: int) -> list[Caller]:
+        ann, bob = self.people(f"ann{number}", f"bob{number}")
+        self.befriend(ann, bob)
+        return [ann, bob]
+
+    def check_counts(self) -> None:
+        """What is counted is what is there."""
+        for post in PostRow.select():
+            replies = Contribution.select().where(Contribution.thread == post.id).count()
+            self.assertEqual(post.replies, replies)
+        written = Inbox.select(peewee.fn.SUM(Inbox.posts)).scalar()
+        self.assertEqual(written, PostRow.select().count())
+
+    def test_one_reader_at_two_terminals(self) -> None:
+        """Nothing is missed, and nothing is unread in the end."""
+        with contestants(self.database, 3) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.friends_of(number)
+                writes = each(*[(posts.post, ann, "hello")] * 10)
+                _, *seen = together(writes, *[partial(read_posts, bob, 10)] * 2)
+                rest = [post["post"] for post in self.call(unread.of_friends, bob)["post"]]
+                stored = {row.id for row in PostRow.select().where(PostRow.author == ann.id)}
+                self.assertEqual({*rest}.union(*seen), stored)
+                self.assertFalse({*rest}.intersection(*seen))
+                self.assertEqual(self.call(unread.count, bob.id), 0)
+
+    def test_a_reply_to_what_is_being_deleted(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.friends_of(number)
+                post = str(self.call(posts.post, ann, "hello").number)
+                deleted, replied = together(
+                    once(threads.delete_post, ann, post), once(threads.reply, bob, post, "hi")
+                )
+                self.assertEqual(deleted.text, SUCCESS)
+                self.assertIn(replied.text, (SUCCESS, "No such post"))
+                self.check_counts()
+                self.assertEqual(self.call(unread.count, bob.id), 0)
+
+    def test_who_posts_and_is_blocked(self) -> None:
+        """Whoever blocked somebody finds nothing of theirs unread."""
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.friends_of(number)
+                post = str(self.call(posts.post, ann, "hello").number)
+                deed = (
+                    once(posts.post, bob, "hi"),
+                    once(threads.reply, bob, post, "hi"),
+                )[number % 2]
+                blocked, posted = together(once(blocks.block, ann, bob.name), deed)
+                self.assertEqual(blocked.text, SUCCESS)
+                refusals = ("No such post", f"{ann.name} does not accept messages from you")
+                self.assertIn(posted.text, (SUCCESS, *refusals))
+                self.check_counts()
+                self.refused("No such post", threads.reply, bob, post, "again")
+                if number % 2 == 0:
+                    self.assertEqual(self.call(unread.count, ann.id), 0)
 
 
 @on_both_databases

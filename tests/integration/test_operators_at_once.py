@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bbs.board import announcements, board
-from bbs.board.models import Announcement
+from bbs.board import announcements, board, groups, operating, posts
+from bbs.board.models import Announcement, Group, Inbox
 from bbs.core.values import Tally
 from bbs.rules import accounts, fleet_admin, fleet_transitions, membership, page_history, user_admin
 from bbs.rules.fleet_admin import By
@@ -34,6 +34,15 @@ def announced(text: str, now: float) -> bool:
     try:
         announcements.add(text, now)
     except announcements.TooMany:
+        return False
+    return True
+
+
+def removed(post: int) -> bool:
+    """Remove a post; whether it was there."""
+    try:
+        operating.remove_post(post)
+    except operating.NoSuchPost:
         return False
     return True
 
@@ -138,6 +147,30 @@ class OperatorsAtOnce(ContestCase):
                 )
                 self.assertEqual([each.value for each in outcomes].count(True), 1)
                 self.assertEqual(Announcement.select().count(), announcements.MOST)
+
+    def test_all_remove_one_post(self) -> None:
+        """One of them does, and it is counted once."""
+        ann = self.person("ann")
+        with contestants(self.database, self.many) as together:
+            for _ in range(ROUNDS):
+                number = self.call(posts.post, ann, "hello").number
+                outcomes = together(*[once(removed, number)] * self.many)
+                self.assertEqual([each.value for each in outcomes].count(True), 1)
+                self.assertEqual(
+                    [(each.posts, each.post_bytes) for each in Inbox.select()], [(0, 0)]
+                )
+
+    def test_two_groups_get_one_name(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann = self.person(f"ann{number}")
+                for name in ("a", "b"):
+                    self.call(groups.create, ann, f"{name}{number}")
+                ids = [each.id for each in Group.select().order_by(Group.id.desc()).limit(2)]
+                name = f"chess{number}"
+                outcomes = together(*(once(operating.rename_group, id, name) for id in ids))
+                self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} already exist"])
+                self.assertEqual(Group.select().where(Group.name == name).count(), 1)
 
     def test_who_follows_the_news_misses_none(self) -> None:
         """Whoever stores them: they are committed in the order of their ids."""

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.integration.service import BIN
@@ -68,6 +68,10 @@ class Window:
         self._run("send-keys", "-t", self._name, *keys)
         time.sleep(0.5)
 
+    def is_open(self) -> bool:
+        argv = (*self._tmux, "has-session", "-t", f"={self._name}")
+        return subprocess.run(argv, check=False, capture_output=True).returncode == 0
+
     def end(self) -> None:
         """Close it, and what runs in it."""
         self._run("kill-session", "-t", self._name)
@@ -102,29 +106,38 @@ class Stage:
         folder: Path,
         program: Sequence[str | Path] = (BIN / "bbs",),
         environ: Mapping[str, str] | None = None,
+        screens: Path = SCREENS,
     ) -> None:
         self.folder = folder
+        self._screens = screens
         self.port = free_port()
         self._program = program
-        self._environ = environ or {}
+        self._environ = {} if environ is None else environ
         self._socket = f"bbs-screens-{os.getpid()}"
-        self.service = self.window("service", *program, "up", *self.place)
-        self.service.shows(" is ready: ")
+        self.service = self._start("service")
+
+    def _start(self, name: str) -> Window:
+        service = self.window(name, *self._program, "up", *self.place)
+        service.shows(" is ready: ")
+        return service
 
     @property
     def place(self) -> Sequence[str]:
         return ("--port", str(self.port), "--data", str(self.folder / "data"))
 
-    def window(self, name: str, *argv: str | Path, columns: int = COLUMNS) -> Window:
+    def environ(self, name: str) -> dict[str, str]:
+        """What somebody's programs have in their environment."""
         state = str(self.folder / name)
-        environ = {
+        return {
             "LANG": "C.UTF-8",
             "XDG_STATE_HOME": state,
             "XDG_CONFIG_HOME": state,
             "PAGER": "",
             **self._environ,
         }
-        return Window(self._socket, name, environ, *argv, columns=columns)
+
+    def window(self, name: str, *argv: str | Path, columns: int = COLUMNS) -> Window:
+        return Window(self._socket, name, self.environ(name), *argv, columns=columns)
 
     def client(self, name: str, columns: int = COLUMNS) -> Window:
         argv = (*self._program, "client", "127.0.0.1", str(self.port))
@@ -137,16 +150,18 @@ class Stage:
         window.shows(f"Logged in as {name}.")
         time.sleep(1)
 
-    def begin_again(self) -> None:
+    def begin_again(self, between: Callable[[], object] = lambda: None) -> None:
         """The service ends, and is started once more."""
         self.stop_service()
-        self.service = self.window("service-again", *self._program, "up", *self.place)
-        self.service.shows(" is ready: ")
+        between()
+        self.service = self._start("service-again")
 
     def stop_service(self) -> None:
-        """The service ends, in less than 10 s as it has promised."""
+        """The service ends, and its window with it."""
         self.service.press("C-c")
-        time.sleep(10)
+        deadline = time.monotonic() + PATIENCE
+        while self.service.is_open() and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def kill_app_server(self, user: str) -> None:
         """The app server that serves a user dies."""
@@ -171,7 +186,7 @@ class Stage:
 
         text = "\n\n".join(parts).replace(str(self.folder), "/home/ann")
         text = re.sub(r"(?<=127\.0\.0\.1[: ])\d{4,5}", usual, text)
-        (SCREENS / file).write_text(re.sub(" +$", "", text, flags=re.M) + "\n")
+        (self._screens / file).write_text(re.sub(" +$", "", text, flags=re.M) + "\n")
 
     def end(self) -> None:
         """End the windows, and all that runs in them."""

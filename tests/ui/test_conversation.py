@@ -94,6 +94,7 @@ class ConversationCase(ClientTestCase):
     """A conversation in which ann, bob and cat are registered, and ann and bob are friends."""
 
     alone = False
+    next_step = ". Try: mail bob TEXT"  # where bob is not online
 
     def setUp(self) -> None:
         super().setUp()
@@ -429,9 +430,8 @@ class Talking(ConversationCase):
 
     def test_a_failure_is_shown(self) -> None:
         self.type("talk bob", "/logout bob")
-        self.assertEqual(
-            self.type("hello"), ["! Not sent: hello (bob is not online. Try: mail bob TEXT)"]
-        )
+        said = f"! Not sent: hello (bob is not online{self.next_step})"
+        self.assertEqual(self.type("hello"), [said])
 
     def test_neither_friend_nor_group(self) -> None:
         self.assertEqual(self.type("talk cat"), ["! You have no friend or group called cat"])

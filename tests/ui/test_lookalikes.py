@@ -11,7 +11,8 @@ from zope.interface.verify import verifyObject
 from bbs.board import groups
 from bbs.board.client import BBSClient, face
 from bbs.client.catalog import CommandCatalog
-from bbs.ui import lookalikes
+from bbs.client.errors import Unreachable
+from bbs.ui import completion, lookalikes
 from bbs.ui.conversation import Conversation
 from bbs.ui.output import TextFormat
 from bbs.ui.script import IScriptConsole, Script
@@ -122,6 +123,27 @@ class Warnings(PeopleCase):
         self.network.flush()
         self.assertNotIn(WARNING, self.paper.lines)
         self.assertIn("! B0B is not your friend bob.", self.paper.lines)
+
+    def test_of_early_events_only_names_are_kept(self) -> None:
+        self.type("logout")
+        let_go = self.hold("list-")
+        self.type("login ann pw")
+        event = {"event": "invite", "from": "BOB", "text": "x" * 1000}
+        self.announce("ann", event, event)
+        early = self.conversation._lookalikes._early
+        self.assertEqual(early, {"ann": {("friend", "BOB"): None}})
+        let_go()
+        self.network.flush()
+        self.assertEqual(early, {})
+
+    def test_nothing_is_kept_where_the_names_do_not_come(self) -> None:
+        def fail(known: completion.NameCache) -> list[str]:
+            raise Unreachable("gone")
+
+        self.patch(completion.NameCache, "questions", fail)
+        self.type("logout", "login ann pw")
+        self.announce("ann", {"event": "invite", "from": "BOB", "text": "…"})
+        self.assertEqual(self.conversation._lookalikes._early, {})
 
     def test_once_a_session(self) -> None:
         event = {"event": "invite", "from": "BOB", "text": "…"}

@@ -18,6 +18,8 @@ NEWER = {each.name for each in commands} - {each.name for each in (*LEGACY.first
 class Untold:
     """The board's commands, of which servers say nothing but how they are used."""
 
+    next_step = ""
+
     def make_service(self) -> Service:
         return replace(board, client="")
 

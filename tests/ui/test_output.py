@@ -288,6 +288,21 @@ class EventTests(SynchronousTestCase):
         in_script = output.event_entry(face, event, mark="").text
         self.assertEqual(in_script, "Announcement: one\\u2028two\\x1b")
 
+    def test_posts_have_their_numbers(self) -> None:
+        post = {"from": "ann", "post": 8, "text": "hello", "time": 5.0}
+        for members, shown in (
+            ({"event": "post", "group": None}, "ann, post 8: hello"),
+            ({"event": "reply", "to": 7}, "ann, reply 8 to 7: hello"),
+        ):
+            self.assertEqual(event_line(ServiceEvent(post | members)), f" * {shown}")
+
+    def test_an_invitation_says_what_to_type(self) -> None:
+        event = {"event": "invite", "from": "ann", "text": "ann invites you"}
+        self.assertEqual(event_line(ServiceEvent(event)), " * ann invites you")
+        to_group = {**event, "group": "chess", "text": "ann invites you to chess"}
+        said = " * ann invites you to a group: join-group chess"
+        self.assertEqual(event_line(ServiceEvent(to_group)), said)
+
     def test_other_events(self) -> None:
         for text, shown in (
             ("carol invites you", " * carol invites you"),
@@ -713,15 +728,19 @@ class OfPosts(SynchronousTestCase):
 
     def test_a_thread(self) -> None:
         reply = {**self.POST, "post": 8, "id": "bob", "message": "a\x1bb", "to": 7, "replies": 0}
-        for people in (True, False):
-            self.assertEqual(
-                self.lines(people, post=[self.POST, reply, {"post": 5, "deleted": True}]),
-                [
-                    "7 ann: hello (replies: 2)",
-                    "8 bob, in reply to 7: a\\x1bb",
-                    "5 was deleted",
-                ],
-            )
+        thread = [self.POST, reply, {"post": 5, "deleted": True}]
+        self.assertEqual(
+            self.lines(post=thread),
+            [
+                "ann, post 7: hello (replies: 2)",
+                "bob, reply 8 to 7: a\\x1bb",
+                "Post 5 was deleted",
+            ],
+        )
+        self.assertEqual(
+            self.lines(False, post=thread),
+            ["7 ann: hello (replies: 2)", "8 bob, in reply to 7: a\\x1bb", "5 was deleted"],
+        )
         self.assertEqual(self.lines(post=[]), ["No posts"])
 
     def test_posts_of_before_are_as_before(self) -> None:
@@ -739,8 +758,8 @@ class OfPosts(SynchronousTestCase):
             self.lines(new={**new, "announcements": told}),
             [
                 "1 message waits; 2 invitations wait; 1,000 or more new posts: posts",
-                "chess: 3 unread",
-                "go: 1 unread",
+                "3 new in a group: group-posts chess",
+                "1 new in a group: group-posts go",
                 "Announcement: Maintenance at noon",
             ],
         )

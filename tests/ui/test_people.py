@@ -10,6 +10,7 @@ from bbs.client import BBSClient
 from bbs.client.replies import ChatMessage
 from bbs.storage.models import User
 from bbs.testing import Link
+from bbs.ui import completion
 from bbs.ui.chat import Chat, Partner, is_for, is_said, partner_of
 from bbs.ui.conversation import Conversation
 from tests.client.case import APP_1, LOGIN
@@ -256,14 +257,12 @@ class Talks(PeopleCase):
     def test_what_is_not_sent_is_said_beside_the_text(self) -> None:
         self.type("talk bob")
         self.log_out("bob")
-        reason = "(bob is not online. Try: mail bob TEXT)"
+        reason = f"(bob is not online{self.next_step})"
         self.assertEqual(self.type("hello"), [f"! Not sent: hello {reason}"])
         long = "x" * 1000
         self.assertEqual(self.type(long), [f"! Not sent: {long} {reason}"])
         self.type("/login cat pw", "use ann", "talk bob")
-        self.assertIn(
-            "! Not sent as ann: hello (bob is not online. Try: mail bob TEXT)", self.type("hello")
-        )
+        self.assertIn(f"! Not sent as ann: hello {reason}", self.type("hello"))
 
 
 class Leaving(PeopleCase):
@@ -331,7 +330,7 @@ class Elsewhere(PeopleCase):
     def test_a_line_that_was_refused_is_not_expected(self) -> None:
         there, _paper = self.another()
         self.log_out("bob")
-        self.assertEqual(self.type("send bob hi"), ["bob is not online. Try: mail bob TEXT"])
+        self.assertEqual(self.type("send bob hi"), [f"bob is not online{self.next_step}"])
         self.elsewhere("login bob pw")
         self.result(there.carry_out("send bob hi"))
         self.network.flush()
@@ -405,6 +404,118 @@ class News(PeopleCase):
         self.invite("cat", "ann")
         self.type("list-invite", "decline-invite cat")
         self.assertEqual(self.completions("decline-invite "), ["ann"])
+
+
+class Events(PeopleCase):
+    """What friends and groups do, at a terminal."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.network.advance(3)
+        self.paper.lines.clear()
+
+    def post(self, number: int, sender: str = "bob", **more: object) -> dict[str, object]:
+        return {"event": "post", "from": sender, "post": number, "text": "e4", "group": None} | more
+
+    def test_a_post_in_a_group_names_it(self) -> None:
+        reply = self.post(8, event="reply", to=7, group="chess")
+        self.announce("ann", self.post(7, group="chess"), reply, self.post(9, "cat"))
+        self.assertEqual(
+            self.paper.lines,
+            [
+                "ann:  * #chess bob, post 7: e4",
+                "ann:  * #chess bob, reply 8 to 7: e4",
+                "ann:  * cat, post 9: e4",
+            ],
+        )
+
+    def test_an_invitation_to_a_group_says_how_to_join(self) -> None:
+        self.make_group("go", "cat")
+        text = "cat invites you to go"
+        invitation = {"event": "invite", "from": "cat", "group": "go", "text": text}
+        self.announce("ann", invitation)
+        self.assertEqual(self.paper.lines, ["ann:  * cat invites you to a group: join-group go"])
+        self.assertEqual(self.completions("accept-invite "), ["ann"])
+        self.assertEqual(self.completions("join-group "), ["go", "ann"])
+
+    def test_many_posts_are_one_line(self) -> None:
+        self.announce("ann", *map(self.post, range(1, 13)), self.post(13, "cat"))
+        first = ["ann:  * bob, post 1: e4", "ann:  * cat, post 13: e4"]
+        self.assertEqual(self.paper.lines, first)
+        self.network.advance(1)
+        folded = "ann:  * bob posted 12 times. Try: posts"
+        self.assertEqual(self.paper.lines, [*first, folded])
+        self.announce("ann", self.post(14))
+        self.network.advance(1)
+        self.assertEqual(self.paper.lines[3:], ["ann:  * bob, post 14: e4"])
+        self.network.advance(1)
+        self.announce("ann", self.post(15), self.post(16))
+        self.network.advance(1)
+        last = ["ann:  * bob, post 15: e4", "ann:  * bob, post 16: e4"]
+        self.assertEqual(self.paper.lines[4:], last)
+        self.network.advance(1)
+        self.assertEqual(len(self.paper.lines), 6)
+
+    def test_many_posts_in_a_group(self) -> None:
+        posts = [self.post(number, group=name) for number in range(3) for name in ("chess", None)]
+        self.announce("ann", *posts)
+        self.network.advance(1)
+        self.assertEqual(
+            self.paper.lines[2:],
+            [
+                "ann:  * bob posted 3 times. Try: group-posts chess",
+                "ann:  * bob posted 3 times. Try: posts",
+            ],
+        )
+
+    def test_a_name_is_not_taken_for_the_number(self) -> None:
+        self.announce("ann", *(self.post(number, "{}") for number in range(3)))
+        self.network.advance(1)
+        self.assertEqual(self.paper.lines[1:], ["ann:  * {} posted 3 times. Try: posts"])
+
+    def test_a_program_reads_each(self) -> None:
+        self.paper.for_programs = True
+        self.announce("ann", *map(self.post, range(12)))
+        self.assertEqual(len(self.paper.lines), 12)
+
+    def test_messages_are_never_folded(self) -> None:
+        self.send("bob", "ann", *(["hello"] * 12))
+        self.assertEqual(self.paper.lines, ["ann: bob → ann  hello"] * 12)
+
+    def test_what_is_held_at_the_end_is_dropped(self) -> None:
+        self.announce("ann", *map(self.post, range(12)))
+        self.conversation.close()
+        self.network.advance(2)
+        self.assertEqual(len(self.paper.lines), 1)
+
+
+class Posts(PeopleCase):
+    """Numbers of posts, which are completed."""
+
+    def test_those_that_were_shown_the_latest_first(self) -> None:
+        self.assertEqual(self.completions("reply "), ["ann"])
+        self.on_the_board("post bob one", "post bob two", "post bob three")
+        self.type("receive-post")
+        self.assertEqual(self.completions("reply "), ["3", "2", "1", "ann"])
+        self.type("thread 1")
+        for command in ("reply", "thread", "delete-post"):
+            self.assertEqual(self.completions(f"{command} "), ["1", "3", "2", "ann"])
+        self.type("reply 2 nice")
+        self.assertEqual(self.completions("thread "), ["4", "1", "3", "2", "ann"])
+        self.type("delete-post 4")
+        self.assertEqual(self.completions("thread "), ["1", "3", "2", "ann"])
+        event = {"event": "post", "from": "bob", "post": 9, "text": "four", "group": None}
+        self.announce("ann", event, {"event": "deleted", "post": 3})
+        self.assertEqual(self.completions("thread "), ["9", "1", "2", "ann"])
+
+    def test_not_any_number_of_them(self) -> None:
+        self.patch(completion, "MOST_RECENT", 2)
+        self.on_the_board("post bob one", "post bob two", "post bob three")
+        self.type("receive-post")
+        self.assertEqual(self.completions("reply "), ["3", "2", "ann"])
+        for number in (True, "7", None, [1]):
+            self.tell("ann", {"event": "post", "from": "bob", "post": number, "text": "x"})
+        self.assertEqual(self.completions("reply "), ["3", "2", "ann"])
 
 
 class ForYou(PeopleCase):

@@ -13,7 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.cli import client
 from bbs.ui import process
-from bbs.ui.process import MAX_LINE, InputError, LastServer, LineReader, start_reader
+from bbs.ui.process import (
+    MAX_LINE,
+    InputError,
+    LastServer,
+    LineReader,
+    start_reader,
+)
 from tests.cli.case import BOARD
 
 

@@ -154,6 +154,20 @@ class CommandTests(ScriptTestCase):
         self.assertIn("send-group <user> <group> <message>", printed)
         self.assertEqual(self.asked("help"), [])
 
+    def test_help_of_one_command(self) -> None:
+        self.assertEqual(
+            self.type("help send", "help exit", "help ping"),
+            [
+                *("send <user> <friend> <message>", "Sends one message to a friend who is online."),
+                *("exit", "Leaves. You stay logged in."),
+                *("ping", "Checks that the service answers."),
+            ],
+        )
+        self.assertEqual(self.type("help nonsense"), ["Unknown command nonsense"])
+        self.assertEqual(self.running.refusal, "Unknown command nonsense")
+        self.assertEqual(self.type("ping"), ["Pong!"])
+        self.assertEqual(self.running.first_refusal, "Unknown command nonsense")
+
     def test_locate(self) -> None:
         self.people("ann")
         self.assertEqual(self.type("locate ann"), ["127.0.0.1:20001"])

@@ -53,7 +53,7 @@ INVITATIONS = Choices(
     ask="list-invite",
     lists={"list-invite": "invite"},
     removed_by=("accept-invite", "decline-invite", "decline-all", "block"),
-    added_by_events={"invite": "from"},
+    added_by_events={"invite": "from", "invite group": ""},
     removed_by_events={"friend": "with"},
 )
 FRIENDS = Choices(
@@ -90,7 +90,7 @@ GROUPS = Choices(
     lists={"list-group": "group", "groups": "group"},
     key="group",
     removed_by=("delete-group",),
-    added_by_events={"invite": "group"},
+    added_by_events={"invite group": "group"},
     shared=True,
 )
 MEMBERS = Choices(
@@ -98,6 +98,23 @@ MEMBERS = Choices(
     lists={"list-member": "member"},
     added_by_events={"joined": "id"},
     removed_by_events={"left": "id"},
+)
+POSTS = Choices(
+    "post number",
+    label="post",
+    lists=dict.fromkeys(
+        [
+            *("posts", "receive-post", "my-posts", "thread", "group-posts"),
+            *("reply", "post-group"),
+        ],
+        "post",
+    ),
+    key="post",
+    parameters=("post",),
+    removed_by=("delete-post",),
+    added_by_events={"post": "post", "reply": "post"},
+    removed_by_events={"deleted": "post"},
+    recent=True,
 )
 BLOCKED = Choices(
     "blocked", lists={"list-block": "block"}, added_by=("block",), removed_by=("unblock",)
@@ -122,7 +139,7 @@ DONE = {
     "join-group": "You are in {group} now. Try: talk {group}",
     "leave-group": "You have left {group}.",
     "send-group": "Sent to {group}.",
-    "set-topic": "The members of {group} see the topic: {text}",
+    "set-topic": "The topic of {group} is now: {text}",
     "close-group": "{group} is private now: only people whom you invite can join.",
     "open-group": "{group} is open now: everybody can join.",
     "invite-group": "Invited {id} to {group}.",
@@ -244,13 +261,48 @@ GROUP_LINES = tuple(
 """An entry of `groups`: in the first of these that fits, as topic and owner may be null."""
 
 POST_LINES = (
-    Line("{post} {id:text}, in reply to {to}: {message:text}", has=("replies",), time="time"),
-    Line("{post} {id:text}: {message:text} (replies: {replies})", time="time"),
-    Line("{post} was deleted", when={"deleted": True}),
-    Line("{group:text}: {posts} unread"),
+    Line(
+        "{post} {id:text}, in reply to {to}: {message:text}",
+        has=("replies",),
+        time="time",
+        shown="{id:text}, reply {post} to {to}: {message:text}",
+    ),
+    Line(
+        "{post} {id:text}: {message:text} (replies: {replies})",
+        time="time",
+        shown="{id:text}, post {post}: {message:text} (replies: {replies})",
+    ),
+    Line("{post} was deleted", when={"deleted": True}, shown="Post {post} was deleted"),
+    Line("{group:text}: {posts} unread", shown="{posts} new in a group: group-posts {group:text}"),
     Line("Announcement: {text:text}", time="time", has=("announcement",)),
 )
 """Posts with the numbers that one replies to; and what `new` lists."""
+
+_POSTED = "{from:text}, post {post}: {text:text}"
+_REPLIED = "{from:text}, reply {post} to {to}: {text:text}"
+
+EVENTS = {
+    **{name: Line(time="time") for name in ("joined", "left", "topic")},
+    "invite group": Line("{from:text} invites you to a group: join-group {group:text}"),
+    "status": Line(time="time", many="{from:text} set {} statuses. Try: who"),
+    "post": Line(_POSTED, time="time", many="{from:text} posted {} times. Try: posts"),
+    "post group": Line(
+        _POSTED,
+        time="time",
+        shown="#{group:text} " + _POSTED,
+        many="{from:text} posted {} times. Try: group-posts {group:text}",
+    ),
+    "reply": Line(_REPLIED, time="time", many="{from:text} replied {} times. Try: posts"),
+    "reply group": Line(
+        _REPLIED,
+        time="time",
+        shown="#{group:text} " + _REPLIED,
+        many="{from:text} replied {} times. Try: group-posts {group:text}",
+    ),
+    "deleted": Line("Post {post} was deleted", time="time", many="{} posts were deleted"),
+    "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
+}
+"""Events that are not messages. Scripts print a group's post as any other."""
 
 face = Presentation(
     done=DONE,
@@ -263,7 +315,7 @@ face = Presentation(
         "decline-invite": "Declines an invitation. The sender may invite you again.",
         "decline-all": "Declines all invitations. The senders may invite you again.",
         "list-friend": "Lists your friends, the oldest friendship first.",
-        "who": "Shows which of your friends are online, and when the others were last here.",
+        "who": "Shows which friends are here, away or out, and what they say of themselves.",
         "set-status": "Sets the status that your friends see; without a text, clears it.",
         "unfriend": "Ends a friendship. You can still read your messages.",
         "block": "Blocks somebody: no messages, no invitations, and no friendship.",
@@ -290,7 +342,7 @@ face = Presentation(
         "list-member": "Lists the members of a group of yours, in the order joined.",
         "send-group": "Sends one message to everybody in a group who is online.",
         "groups": "Lists all groups with topic, owner and members, your own first.",
-        "set-topic": "Sets the topic of a group that you own; without a text it removes it.",
+        "set-topic": "Sets the topic of a group that you own; without a text, removes it.",
         "close-group": "Lets nobody join a group that you own, unless you invite them.",
         "open-group": "Lets everybody join a group that you own.",
         "invite-group": "Lets somebody join a group that you own, and tells them.",
@@ -337,7 +389,7 @@ face = Presentation(
     },
     # As irssi and other chats, and Unix, call them.
     aliases={"msg": "send", "friends": "list-friend", "w": "who"},
-    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, MEMBERS, BLOCKED),
+    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, MEMBERS, BLOCKED, POSTS),
     complete={
         "accept-invite id": ("invitation",),
         "decline-invite id": ("invitation",),
@@ -366,13 +418,7 @@ face = Presentation(
         *GROUP_LINES,
     ),
     chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
-    events={
-        **{name: Line(time="time") for name in ("joined", "left", "topic", "status")},
-        "post": Line("{from:text} posted {post}: {text:text}", time="time"),
-        "reply": Line("{from:text} replied {post}, to {to}: {text:text}", time="time"),
-        "deleted": Line("Post {post} was deleted", time="time"),
-        "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
-    },
+    events=EVENTS,
     talks=(
         Talk(
             "friend",

@@ -134,6 +134,7 @@ class GatewayConnection(Protocol):
     _unread = b""
     _prompt: str | None = None  # in the last row of a peer without a session, who was greeted
     _is_queued = _is_urgent = False
+    _is_leftover = False  # the peer is gone, and whole lines of its input have to be handled
 
     def __init__(self, factory: GatewayFactory, host: str) -> None:
         self.on_asked: Callable[[], None] | None = None
@@ -203,13 +204,19 @@ class GatewayConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state.lost()
         self._stop_timers()
-        self._unread = b""
         if self._session is None:
+            self._unread = b""
             self._factory.gone(self)
         else:
+            # Whole lines that were read are carried out, though their turn had not come.
+            is_telnet = self._peer is not None and self._peer.kind is PeerKind.TELNET
+            ends = (b"\n", b"\r") if is_telnet else (b"\n",)
+            self._unread = self._unread[: 1 + max(map(self._unread.rfind, ends))]
+            self._is_leftover = bool(self._unread)
             if self._backpressure is not None and self._backpressure.paused:
                 self._backpressure.resume()  # Lines that were entered still need their replies.
-            self._session.hang_up().addCallback(self._closed)
+            self._session.hang_up(self._is_leftover).addCallback(self._closed)
+            self._go_on()
 
     # IHalfCloseableProtocol
 
@@ -243,6 +250,7 @@ class GatewayConnection(Protocol):
         """Do nothing: connectionLost follows."""
 
     def _closed(self, _: None) -> None:
+        self._unread, self._is_leftover = b"", False
         if self._session is not None:
             self._session.forget()
         self._session = self._backpressure = self._peer = None
@@ -346,7 +354,7 @@ class GatewayConnection(Protocol):
     def _take_turn(self) -> None:
         """Handle a piece of input. The next one waits for others."""
         self._is_queued = False
-        if self._state.phase.closed:
+        if self._state.phase.closed and not self._is_leftover:
             return
         if self._peer is None:
             self._peer = self._new_peer()
@@ -358,7 +366,13 @@ class GatewayConnection(Protocol):
                 self._heard(peer, tokens)
             elif self._session.received(tokens):
                 self._typed()
-        if self._state.input.ended and not self._unread:
+        if self._is_leftover and not self._unread:
+            self._is_leftover = False
+            if self._session is not None:
+                self._session.lines.end()
+        elif self._is_leftover:
+            self._go_on()
+        elif self._state.input.ended and not self._unread:
             self._begin_session()
             if self._session is not None:
                 self._session.input_ended()
@@ -371,6 +385,8 @@ class GatewayConnection(Protocol):
         # Without a session only telnet's answer is awaited; a long first line ends that.
         waits = self._negotiation is not None and len(self._early) >= MOST_EARLY
         is_full = waits if session is None else session.lines.is_full
+        if self._is_leftover:
+            return session is not None and not is_full
         return not (state.blocked or state.phase.closed or is_full)
 
     def _update_reading(self) -> None:

@@ -364,19 +364,21 @@ class GatewaySession:
             return unread.split(b"\n")
         return [TYPED_AHEAD] if unread or self.lines.is_full else []
 
-    def hang_up(self) -> Deferred[None]:
+    def hang_up(self, has_more: bool) -> Deferred[None]:
         """Release everything after the peer has gone; fires when that is done. What the person
-        entered is carried out first, as nobody could read that it was not."""
+        entered is carried out first, as nobody could read that it was not. `has_more`: lines of it
+        are still to be received, and `lines` to be ended then."""
         self._screen.end()
         conversation = self._conversation
-        is_done = self._ended or not (self.is_busy or self.lines)
+        is_done = self._ended or not (self.is_busy or self.lines or has_more)
         if conversation is None or not conversation.users or is_done:
             return self.close()
         conversation.stop_listening()
         self._gone = Deferred()
         self._deadline = self._context.clock.callLater(FAREWELL, self.close)
         self.lines.hold(False)
-        self.lines.end()
+        if not has_more:
+            self.lines.end()
         return self._gone
 
     def close(self) -> Deferred[None]:

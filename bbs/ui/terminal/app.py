@@ -25,10 +25,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.client.client import ServiceClient
-from bbs.client.errors import ClientError
+from bbs.client.errors import ClientError, Refused
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
+from bbs.core.errors import NotLoggedIn
 from bbs.ui.chat import (
     Partner,
     history_command,
@@ -38,7 +39,7 @@ from bbs.ui.chat import (
     said_text,
 )
 from bbs.ui.completion import Completion, completions, hint
-from bbs.ui.conversation import Conversation, Status
+from bbs.ui.conversation import GAVE_UP, LEAVING, Conversation, Status
 from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.output import OLDER, visible, waiting_words
 from bbs.ui.prompts import HOW_TO_END, TOO_SOON, changes_password, count_questions
@@ -52,6 +53,7 @@ from bbs.ui.terminal.interfaces import (
     ITerminalApp,
     SetAside,
 )
+from bbs.ui.terminal.remembered import REMEMBER, RememberedSession, session_commands
 from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme, width
@@ -63,13 +65,15 @@ from bbs.ui.wording import problem_words
 class QueuedLine:
     """A line that was entered. `as_text`: in a talk it is a message, whatever it begins with.
     `questions` counts the passwords that it will ask for and that are not entered yet; `answers`
-    are those that were entered early. `said`: it is a message to the partner of the talk."""
+    are those that were entered early. `said`: it is a message to the partner of the talk.
+    `resumes`: nobody typed it; it goes on with the session that is remembered."""
 
     text: str
     as_text: bool = False
     questions: int = 0
     answers: deque[str] = field(default_factory=deque)
     said: bool = False
+    resumes: bool = False
 
 
 class LineQueue:
@@ -229,6 +233,8 @@ GREETING_AGAIN = """\
 Connected to {}.
 login to log in as {}, login NAME as somebody else; help lists all commands."""
 
+GREETING_BACK = "Connected to {}."
+
 OLDER_BY_KEY = "(older ones: Page Up)"
 
 _CHANGE_QUESTIONS = ("Repeat the password", "New password", "Old password")
@@ -252,7 +258,8 @@ class _Question:
 class TerminalApp:
     """One person's app, with `theme` as its look. `_password` answers password prompts, if it is
     not None. `attention` is the signal of a message for the person, and `pager` the person's own,
-    for long lists. `last_name` is the user whom `login` alone means."""
+    for long lists. `last_name` is the user whom `login` alone means. `remembered` is the session
+    for the next start."""
 
     _clock: IReactorTime
     _client: ServiceClient
@@ -264,6 +271,7 @@ class TerminalApp:
     attention: Attention = Attention.HIGHLIGHT
     pager: IPager | None = None
     last_name: str = ""
+    remembered: RememberedSession | None = None
     for_programs: bool = field(default=False, init=False)
     _past: tuple[str, Partner] | None = None
     _looks_back: bool = False
@@ -274,7 +282,10 @@ class TerminalApp:
     unsent: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.conversation = Conversation(self._client, self)
+        own = session_commands(self.remembered, lambda: self.conversation)
+        self.conversation = Conversation(self._client, self, builtins=own)
+        self._first_name, self._tells_of_sessions = self.last_name, False
+        self._changes: Deferred[None] = succeed(None)
         self.queue = LineQueue(self)
         self._editor = self._make_editor(self)
         self._scrollback = Scrollback(self._clock, self._client.vocabulary, self._editor)
@@ -286,7 +297,11 @@ class TerminalApp:
         self._connecting = self._client.connect()
         await self._connecting
         host, name = visible(self._login_server.host), visible(self.last_name)
-        self.notice(GREETING_AGAIN.format(host, name) if name else GREETING.format(host))
+        if self.remembered is not None and self.remembered.is_kept:
+            self.notice(GREETING_BACK.format(host))
+            self.queue.add([QueuedLine("login", resumes=True)])
+        else:
+            self.notice(GREETING_AGAIN.format(host, name) if name else GREETING.format(host))
         self._scrollback.flush()
         with self._editor.raw():
             try:
@@ -375,13 +390,66 @@ class TerminalApp:
 
     async def _carry_out(self, line: QueuedLine) -> bool:
         try:
-            goes_on = await self.conversation.carry_out(line.text, line.as_text)
+            if line.resumes:
+                goes_on = await self._resume()
+            else:
+                goes_on = await self.conversation.carry_out(line.text, line.as_text)
         finally:
             self._end_questions(line)
+        changes, self._changes = self._changes, succeed(None)
+        with suppress(CancelledError):
+            await changes
+        if self._tells_of_sessions:
+            self._tells_of_sessions = False
+            self.notice(REMEMBER)
         # The person has to leave a list before the next line is carried out.
         with suppress(CancelledError):  # The client ends meanwhile.
             await self._overlay.finished()
         return goes_on
+
+    # The session for the next start
+
+    @property
+    def _remembered_user(self) -> str:
+        return self.remembered.user if self.remembered is not None else ""
+
+    async def _resume(self) -> bool:
+        """Go on with the session that is remembered; one that has ended is forgotten."""
+        user = self._remembered_user
+        ended = "cannot be read"
+        try:
+            if self.remembered is not None and (token := await self.remembered.load()):
+                await self.conversation.resume(user, token)
+                self.last_name = user
+                return True
+        except CancelledError:
+            self.notice(GAVE_UP)
+            return True
+        except ClientError as problem:
+            is_over = isinstance(problem, Refused) and problem.reply.code == NotLoggedIn.code
+            if not is_over:
+                self.problem(problem_words(problem))
+                return True
+            ended = "has ended"
+            self._forget(user)
+        self.last_name = self.last_name or user
+        self.notice(f"The session of {visible(user)} {ended}. Try: login {visible(user)}")
+        return True
+
+    def _remember_login(self, user: str) -> None:
+        """Remember the new session of a user who is remembered; tell those who come again how."""
+        if self.remembered is None or self._password is not None:
+            return
+        if user == self.remembered.user:
+            kept = self.remembered.keep(user, self._client.token(user))
+            self._changes = kept.addCallback(lambda _: None)
+        elif user == self._first_name and not self.remembered.is_decided:
+            self._tells_of_sessions = True
+            self._forget("")
+
+    def _forget(self, user: str) -> None:
+        if self.remembered is not None:
+            self._changes = self.remembered.forget(user)
 
     def _end_questions(self, line: QueuedLine | None) -> None:
         unanswered = line is not None and line.questions
@@ -457,6 +525,11 @@ class TerminalApp:
     # IScreen
 
     def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
+        if reply.ok and request.name == "login":
+            self.last_name = request.words[1]
+            self._remember_login(self.last_name)
+        elif reply.ok and request.name in LEAVING and request.user == self._remembered_user:
+            self._forget("")
         self._show(self.theme.reply(reply, request.user))
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:

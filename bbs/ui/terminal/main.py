@@ -23,12 +23,18 @@ from twisted.python.threadpool import ThreadPool
 from bbs.client.client import ServiceClient
 from bbs.core.addresses import Address
 from bbs.core.clock import IReactor, measure_steadily
-from bbs.ui.process import ClientRun, settings_file, state_file, stop_at
+from bbs.ui.process import (
+    ClientRun,
+    settings_file,
+    state_file,
+    stop_at,
+)
 from bbs.ui.terminal.app import TerminalApp
 from bbs.ui.terminal.editor import LineEditor, PlainEditor, Terminal
 from bbs.ui.terminal.history import History, HistoryFile, not_kept
 from bbs.ui.terminal.interfaces import IEditor, IPager
 from bbs.ui.terminal.keys import line_keys
+from bbs.ui.terminal.remembered import RememberedSession, in_thread
 from bbs.ui.terminal.scrollback import ExternalPager
 from bbs.ui.terminal.settings import Settings, read_settings
 from bbs.ui.terminal.theme import Theme, style
@@ -42,11 +48,12 @@ def run(
     *,
     times: bool = True,
     name: str = "",
+    server: str = "",
 ) -> str:
     """Run the client on standard input and output, and return the error; empty after success.
     `password` is for logging in without typing one. `make` creates the client, for a reactor and a
     login server. With `times` off no times are shown, whatever the settings say. `name` is the user
-    who logged in last."""
+    who logged in last. Under `server` a session may be remembered."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
@@ -69,6 +76,11 @@ def run(
         attention=settings.bell,
         pager=_pager(settings),
         last_name=name,
+        remembered=RememberedSession(
+            state_file(os.environ, "sessions"), server, partial(in_thread, reactor)
+        )
+        if server
+        else None,
     )
     unsent = UnsentFile(state_file(os.environ, "unsent"))
     for problem in (*problems, *unsent.take()):

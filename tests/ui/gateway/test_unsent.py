@@ -122,6 +122,27 @@ class HangingUp(UnsentCase):
         self.assertEqual(len(self.texts()), 4)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_lines_whose_turn_had_not_come(self) -> None:
+        many = MOST_WAITING + 20
+        for visitor, end in zip(self.talking(), ("\r\0", "\n"), strict=True):
+            go_on = self.hold("send")
+            visitor.send("".join(f"{number}{end}" for number in range(many)) + "half a line")
+            visitor.leave()
+            go_on()
+            self.network.advance(1.0)
+            self.network.flush()
+            self.assertEqual(self.texts()[-many:], [*map(str, range(many))])
+        self.assertEqual(len(self.texts()), 2 * many)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lines_that_came_together_with_the_end(self) -> None:
+        for visitor, end in zip(self.talking(), ("\r\n", "\n"), strict=True):
+            visitor.connection.dataReceived(f"one{end}two{end}thr".encode())
+            visitor.leave()
+            self.assertEqual(self.texts()[-2:], ["one", "two"])
+        self.assertEqual(len(self.texts()), 4)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_once_the_server_is_there_again(self) -> None:
         telnet, _ = self.talking()
         self.network.unplug(APP_1)

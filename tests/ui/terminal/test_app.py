@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from prompt_toolkit.data_structures import Size
@@ -31,6 +32,7 @@ from bbs.ui.terminal.interfaces import (
     More,
     SetAside,
 )
+from bbs.ui.terminal.remembered import RememberedSession
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme
 from tests.client.case import LOGIN, ClientTestCase
@@ -331,6 +333,13 @@ class FaceTests(FaceCase):
         self.assertEqual(self.type("1")[0], "Logged in as ann.")
         self.type("talk bob", "login")
         self.assertEqual(self.typist.asked, "line", "it is a message there")
+
+    def test_the_last_name_is_of_the_last_login(self) -> None:
+        self.face.last_name = "ann"
+        self.type("login bob", "1", "logout", "login")
+        self.assertEqual(self.typist.asked, "Password for bob: ")
+        self.type("1", "logout", "register zoe", "2", "2", "logout", "login")
+        self.assertEqual(self.typist.asked, "Password for zoe: ")
 
     def test_the_greeting_names_the_last_user(self) -> None:
         face = TerminalApp(
@@ -689,3 +698,129 @@ class QueueTests(SynchronousTestCase):
         self.add(["a", "b"])
         self.assertEqual((self.begun, self.overs), (["a", "b"], 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class RememberTests(FaceCase):
+    """A session that goes on at the next start."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = Path(self.mktemp())
+        self.start()
+
+    def start(self, last_name: str = "", password: str | None = None) -> None:
+        """Begin anew."""
+        self.face.leave()
+        self.client.close()
+        self.network.flush()
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.addCleanup(self.client.close)
+        self.remembered = RememberedSession(self.path, "here:1")
+        self.face = TerminalApp(
+            self.clock,
+            self.client,
+            LOGIN,
+            self.sit_down,
+            password,
+            theme=PLAIN,
+            last_name=last_name,
+            remembered=self.remembered,
+        )
+        self.running = Deferred.fromCoroutine(self.face.run())
+        self.network.advance(0.1)
+
+    def remember(self) -> None:
+        said = self.type("login ann", "1", "remember")[-1]
+        until = "until you log out or type forget"
+        kept = f"Kept in {self.path}, which only you can read."
+        self.assertEqual(said, f"ann stays logged in here, {until}. {kept}")
+
+    def test_in_without_a_password(self) -> None:
+        self.remember()
+        self.start("ann")
+        self.assertEqual(self.typist.asked, "line")
+        self.assertEqual(self.typist.printed, [f"Connected to {LOGIN.host}.", "Welcome back, ann."])
+        self.assertEqual(self.face.prompt(80, True), "ann> ")
+        self.assertEqual(self.type("list-friend"), ["bob"])
+        self.assertEqual(self.face.completions("send b")[0].text, "bob")
+        self.send("bob", "ann", "hello")
+        self.assertEqual(self.typist.printed[-1], "bob  hello")
+
+    def test_the_messages_meanwhile(self) -> None:
+        self.remember()
+        self.face.leave()
+        self.client.close()
+        self.network.flush()
+        self.send("bob", "ann", "are you there?")
+        self.start("ann")
+        self.assertEqual(self.typist.printed[-1], "bob  are you there?")
+
+    def test_a_session_that_has_ended(self) -> None:
+        self.remember()
+        self.end_session("ann")
+        self.start("ann")
+        said = "The session of ann has ended. Try: login ann"
+        self.assertEqual(self.typist.printed[-1], said)
+        self.assertNotIn("token", self.path.read_text())
+        self.start("ann")
+        self.assertIn("login to log in as ann", self.typist.printed[0])
+        self.type("login", "1")
+        self.start("ann")
+        self.assertEqual(self.typist.printed[-1], "Welcome back, ann.")
+
+    def test_a_session_that_cannot_be_read(self) -> None:
+        self.remember()
+        self.path.write_text('{"here:1": {"user": "ann", "keyring": true}}')
+        self.start("ann")
+        said = "The session of ann cannot be read. Try: login ann"
+        self.assertEqual(self.typist.printed[-1], said)
+
+    def test_no_longer(self) -> None:
+        for line in ("forget", "logout"):
+            self.remember()
+            self.type(line)
+            self.assertNotIn("ann", self.path.read_text())
+            self.start("ann")
+            self.assertIn("login to log in as ann", self.typist.printed[0])
+        self.assertEqual(self.type("remember"), ["You are not logged in. Try: login NAME"])
+
+    def test_another_users_logout_forgets_nothing(self) -> None:
+        self.remember()
+        self.type("login bob 1", "logout bob")
+        self.start("bob")
+        self.assertEqual(self.typist.printed[-1], "Welcome back, ann.")
+
+    def test_who_comes_again_is_told_once(self) -> None:
+        words = "Type remember to be logged in without a password at the next start."
+        self.assertNotIn(words, self.type("login ann", "1"))
+        self.start("ann", password="1")
+        self.assertNotIn(words, self.type("login"))
+        for told in (True, False):
+            self.start("ann")
+            self.assertEqual(self.type("login", "1")[2:], [words] if told else [])
+
+    def test_a_server_that_cannot_say(self) -> None:
+        """The session may be there still."""
+        self.remember()
+        self.answer("locate", {"status": 1, "message": "Later", "code": "unavailable"})
+        self.start("ann")
+        self.assertEqual(self.typist.printed[-1], "The service cannot answer now. Try again.")
+        self.start("ann")
+        self.assertEqual(self.typist.printed[-1], "Welcome back, ann.")
+
+    def test_not_waited_for(self) -> None:
+        self.remember()
+        let_go = self.hold("locate")
+        self.start("ann")
+        self.face.interrupt()
+        self.network.flush()
+        self.assertEqual(self.typist.printed[-1], "Given up.")
+        self.assertIn("Logged in as bob.", self.type("login bob 1"))
+        let_go()
+
+    def test_a_folder_that_takes_nothing(self) -> None:
+        self.path.mkdir()
+        said = self.type("login ann 1", "remember")[-1]
+        self.assertEqual(said, "Nothing is remembered: the file cannot be written.")
+        self.assertIn("Usage: forget", self.type("forget it"))
+        self.assertIn("Usage: remember", self.type("remember me"))

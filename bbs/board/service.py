@@ -208,6 +208,8 @@ board = Service(
     greeting="bbs, a bulletin board.",
     client=CLIENT,
     subcommands=operating.SUBCOMMANDS,
+    lists=(operating.ANNOUNCEMENTS, operating.GROUPS),
+    acts=(operating.REMOVE_POST,),
     counters=(
         Counter(
             MESSAGES,

@@ -26,6 +26,7 @@ from bbs.protocols.presentation import (
     load,
     to_json,
 )
+from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.storage.database import is_read_only
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
@@ -96,6 +97,9 @@ class Service:
         `Counter` says more about a name.
     :param subcommands: what the service adds to its command line, by name: one word, or two, of
         which the first stands for a group (`{"post remove": Subcommand(…)}`).
+    :param lists: its lists on the operators' page, where operators act on what is in them.
+    :param acts: acts that its subcommands have and no list has, for the page to say what happened.
+    :ivar own_acts: all acts by their names.
     :ivar counted: these counters by their names, each a `Counter`.
     :raises ValueError: one of these is malformed.
     """
@@ -118,7 +122,10 @@ class Service:
     client: str = ""
     counters: Sequence[str | Counter] = ()
     subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
+    lists: Sequence[OperatorList] = ()
+    acts: Sequence[OperatorAct] = ()
     settings: type[Any] | None = None
+    own_acts: Mapping[str, OperatorAct] = field(init=False, repr=False, compare=False)
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
@@ -147,6 +154,8 @@ class Service:
                 and _are((*self.subcommands.values(),), Subcommand),
                 "subcommands are Subcommands, by one word or two in lower case",
             ),
+            (_are(self.lists, OperatorList), "lists are OperatorLists, (list,) if one"),
+            (_are(self.acts, OperatorAct), "acts are OperatorActs, (act,) if one"),
             (are_plain, "rules are plain functions"),
             (isinstance(self.greeting, str), "a greeting is a text"),
             (
@@ -162,6 +171,17 @@ class Service:
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "counted", counted)
         derive(self, "schema", schema)
+        derive(self, "own_acts", MappingProxyType(self._collect_acts()))
+
+    def _collect_acts(self) -> dict[str, OperatorAct]:
+        """The acts by their names. Lists may share one."""
+        if len({each.name for each in self.lists}) < len(self.lists):
+            raise ValueError(f"{self.name}: two lists have the same name")
+        acts = [*self.acts, *(act for each in self.lists for act in (*each.acts, *each.adds))]
+        named = {each.name: each for each in acts}
+        if any(named[each.name] is not each for each in acts):
+            raise ValueError(f"{self.name}: two acts have the same name")
+        return named
 
     def _check_settings(self) -> None:
         if self.settings is None:

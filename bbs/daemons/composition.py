@@ -97,6 +97,7 @@ class AppServing:
         self.broadcaster = Broadcaster(
             runtime.service.broadcast,
             runtime.database,
+            bus,
             self.listeners,
             watchers,
             reactor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.internet import TimerService
@@ -27,6 +28,7 @@ from bbs.core.values import DiskState
 from bbs.daemons.composition import LoginServing
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.daemons.logs import call_on_hangup
+from bbs.delivery import broadcast
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.password_hashing import Hasher, threads
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
@@ -196,10 +198,13 @@ class LoginServerDaemon(Daemon):
         parts = PageContext(
             service=self.service.name,
             counters=tuple(self.service.counted.values()),
+            lists=self.service.lists,
+            acts=self.service.own_acts,
             login_server=me.id,
             policy=serving.policy,
             database=home.database,
             on_change=serving.news.wanted,
+            on_act=partial(broadcast.hint, home.bus),
             broker=lambda: home.bus.connected,
             logins=lambda: home.tally.logins,
             timing=serving.timing,

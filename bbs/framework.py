@@ -39,9 +39,17 @@ if TYPE_CHECKING:
     from bbs.rules.accounts import new_channel
     from bbs.rules.auth import Caller, asks, costs, question, stores_text
     from bbs.rules.background import tell_soon
-    from bbs.rules.names import as_stored, is_valid_name, normalized
+    from bbs.rules.names import as_stored, contains, is_valid_name, normalized
     from bbs.rules.pagination import ListCall, Page, Part, paged
     from bbs.rules.presence import is_here, last_use
+    from bbs.rules.service_admin import (
+        ActResult,
+        ListRow,
+        OperatorAct,
+        OperatorColumn,
+        OperatorField,
+        OperatorList,
+    )
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import (
@@ -80,9 +88,12 @@ _WHERE = {
     "bbs.rules.accounts": "new_channel",
     "bbs.rules.background": "tell_soon",
     "bbs.rules.auth": "Caller asks costs question stores_text",
-    "bbs.rules.names": "as_stored is_valid_name normalized",
+    "bbs.rules.names": "as_stored contains is_valid_name normalized",
     "bbs.rules.pagination": "ListCall Page Part paged",
     "bbs.rules.presence": "is_here last_use",
+    "bbs.rules.service_admin": (
+        "ActResult ListRow OperatorAct OperatorColumn OperatorField OperatorList"
+    ),
     "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
     "bbs.scaling.providers": "LaunchKit Provider",
     "bbs.storage.database": (
@@ -100,6 +111,7 @@ _MODULES = {name: module for module, names in _WHERE.items() for name in names.s
 __all__ = [
     "BATCH",
     "NAME_LENGTH",
+    "ActResult",
     "Ask",
     "Broadcast",
     "Caller",
@@ -122,11 +134,16 @@ __all__ = [
     "Legacy",
     "Line",
     "ListCall",
+    "ListRow",
     "Listing",
     "Mailbox",
     "Migrator",
     "Notice",
     "Operator",
+    "OperatorAct",
+    "OperatorColumn",
+    "OperatorField",
+    "OperatorList",
     "Page",
     "Part",
     "Place",
@@ -153,6 +170,7 @@ __all__ = [
     "byte_length",
     "cached_rows",
     "command_line",
+    "contains",
     "costs",
     "encode_entry",
     "for_update",

@@ -8,18 +8,20 @@ from typing import Any, NamedTuple
 import peewee
 
 from bbs.board.models import Announcement, padded
-from bbs.framework import Broadcast, Stored, for_update, read_only, statement
+from bbs.framework import Broadcast, Refusal, Stored, for_update, read_only, statement
 
 MOST = 20  # Announcements at a time.
 MOST_TEXT = 2000  # Characters of one.
 
 
-class TooMany(Exception):
-    """There are `MOST` announcements."""
+class TooMany(Refusal):
+    text = "there are {} announcements already"
+    code = ""  # Only operators are told, in words.
 
 
-class NoSuchAnnouncement(Exception):
-    """No announcement has this number."""
+class NoSuchAnnouncement(Refusal):
+    text = "there is no announcement {}"
+    code = ""
 
 
 class Announced(NamedTuple):
@@ -43,7 +45,7 @@ def add(text: str, now: float, until: float | None = None) -> int:
     :raises TooMany: there are `MOST` that have not ended.
     """
     if sum(_goes_on(end, now) for _, end in _locked()) >= MOST:
-        raise TooMany()
+        raise TooMany(MOST)
     _remove_ended(now)
     return _add(text, now, until)
 
@@ -54,7 +56,7 @@ def remove(number: int) -> None:
     :raises NoSuchAnnouncement: there is none with this number.
     """
     if not _remove(number):
-        raise NoSuchAnnouncement()
+        raise NoSuchAnnouncement(number)
 
 
 @read_only

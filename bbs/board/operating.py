@@ -1,6 +1,7 @@
-"""Operators' commands for the board: announcements, posts and groups.
+"""Acts of operators on the board, by the command line and the page: announcements, groups, posts.
 
-Servers know of it by the database alone, as these commands may know no broker.
+Each act is one rule, which both use. Servers know of it by the database alone, as the command line
+may know no broker.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,12 +18,22 @@ import peewee
 from bbs.board import announcements, errors, groups, inboxes, posts
 from bbs.board.models import LAST_ID, Contribution, Group, Membership, PostRow
 from bbs.framework import (
+    NAME_LENGTH,
+    ActResult,
+    ListRow,
+    OperatorAct,
+    OperatorColumn,
+    OperatorField,
+    OperatorList,
+    Refusal,
     Subcommand,
     User,
     as_stored,
+    contains,
     long_read,
     normalized,
     read_only,
+    rows,
     statement,
 )
 
@@ -40,6 +52,11 @@ def number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= LAST_ID):
         raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
+
+
+class NotDone(Refusal):
+    text = "{}"
+    code = ""  # Only operators are told, in words.
 
 
 # Announcements
@@ -67,28 +84,36 @@ def _announce(operator: Operator, options: Namespace) -> None:
 
 
 def _add_announcement(operator: Operator, text: str, until: float | None) -> None:
-    text = _checked(operator, text)
     try:
-        number = operator.act("announce", text, announcements.add, text, operator.now, until)
-    except announcements.TooMany:
-        operator.fail(
-            f"there are {announcements.MOST} announcements already: remove one with --remove N"
-        )
+        members = operator.perform(ANNOUNCE, "", text=text, until=until).members
+    except announcements.TooMany as error:
+        operator.fail(f"{error.message}: remove one with --remove N")
     ends = "until it is removed" if until is None else f"until {operator.time(until)}"
-    members = {"announcement": number, "text": text, "time": operator.now, "until": until}
-    operator.say(f"announced, as number {number}, {ends}", members)
+    operator.say(f"announced, as number {members['announcement']}, {ends}", members)
 
 
-def _checked(operator: Operator, text: str) -> str:
+def announce(now: float, _: str, *, text: str, until: float | None) -> ActResult:
+    """Tell everybody something.
+
+    :raises NotDone: not with this text.
+    :raises TooMany: not now.
+    """
+    text = _checked(text)
+    number = announcements.add(text, now, until)
+    members = {"announcement": number, "text": text, "time": now, "until": until}
+    return ActResult(text, members)
+
+
+def _checked(text: str) -> str:
     """The text of an announcement as it is stored."""
     text = LINE_SEPARATOR.join(text.strip().splitlines())
     most = announcements.MOST_TEXT
     if not text:
-        operator.fail("an announcement needs a text")
+        raise NotDone("an announcement needs a text")
     if len(text) > most:
-        operator.fail(f"the text has {len(text):,} characters: at most {most:,} are allowed")
+        raise NotDone(f"the text has {len(text):,} characters: at most {most:,} are allowed")
     if any(unicodedata.category(each) == "Cc" for each in text):
-        operator.fail("the text has control characters")
+        raise NotDone("the text has control characters")
     return text
 
 
@@ -104,10 +129,79 @@ def _list_announcements(operator: Operator) -> None:
 
 def _remove_announcement(operator: Operator, number: int) -> None:
     try:
-        operator.act("announce-remove", f"{number}", announcements.remove, number)
-    except announcements.NoSuchAnnouncement:
-        operator.fail(f"there is no announcement {number}: --list shows them")
-    operator.say(f"announcement {number} is removed", {"announcement": number, "done": "remove"})
+        done = operator.perform(END_ANNOUNCEMENT, f"{number}")
+    except announcements.NoSuchAnnouncement as error:
+        operator.fail(f"{error.message}: --list shows them")
+    operator.say(f"announcement {number} is removed", done.members)
+
+
+def end_announcement(_: float, number: str) -> ActResult:
+    """End the announcement with this number.
+
+    :raises NoSuchAnnouncement: there is none.
+    """
+    id = _id(number)
+    announcements.remove(id)
+    return ActResult(f"{id}", {"announcement": id, "done": "remove"})
+
+
+def _id(text: str) -> int:
+    """Read an id; 0, which nothing has, for another text."""
+    try:
+        return number(text)
+    except ArgumentTypeError:
+        return 0
+
+
+@read_only
+def _announcements(now: float, search: str, behind: str, limit: int) -> list[ListRow]:
+    """The rows of the announcements, latest first: all in one part, as there are few."""
+    return [
+        ListRow(
+            f"{each.number}",
+            (
+                each.text.replace(LINE_SEPARATOR, " "),
+                each.time,
+                "an operator ends it" if each.until is None else each.until,
+            ),
+        )
+        for each in reversed(announcements.listed(now))
+    ]
+
+
+ANNOUNCE = OperatorAct(
+    "announce",
+    "announced: {}",
+    rule=announce,
+    label="Announce",
+    title="Tell everybody something?",
+    means="Everybody who is here is told at once, and whoever logs in until it ends.",
+    fields=(
+        OperatorField("text", "Text", "lines", most=announcements.MOST_TEXT),
+        OperatorField("until", "Ends at (empty: when an operator ends it)", "time", optional=True),
+    ),
+)
+END_ANNOUNCEMENT = OperatorAct(
+    "announce-remove",
+    "ended the announcement {}",
+    rule=end_announcement,
+    label="End",
+    title="End this announcement?",
+    means="Nobody who logs in from now on is told.",
+)
+ANNOUNCEMENTS = OperatorList(
+    "announcements",
+    "Announcements",
+    (
+        OperatorColumn("Text"),
+        OperatorColumn("Since", "time"),
+        OperatorColumn("Until", "time"),
+    ),
+    _announcements,
+    means="Everybody is told these at login, and while they are here.",
+    acts=(END_ANNOUNCEMENT,),
+    adds=(ANNOUNCE,),
+)
 
 
 # Groups
@@ -178,7 +272,7 @@ def _name_of_group(parser: ArgumentParser) -> None:
 
 
 def _show_group(operator: Operator, options: Namespace) -> None:
-    _, found = _group(operator, options.group)
+    _, found = operator.call(_existing, options.group)
     figures = found._asdict()
     lines = {**figures, "private": "yes" if found.private else "no"}
     operator.say("\n".join(f"{name:9}{_or_dash(value)}" for name, value in lines.items()), figures)
@@ -194,9 +288,13 @@ def _names_of_rename(parser: ArgumentParser) -> None:
 
 
 def _rename_group(operator: Operator, options: Namespace) -> None:
-    id, found = _group(operator, options.group)
-    name = operator.act("group-rename", found.name, rename_group, id, options.new)
-    operator.say(f"{found.name} is called {name} now", {"name": name, "before": found.name})
+    members = operator.perform(RENAME, options.group, name=options.new).members
+    operator.say(f"{members['before']} is called {members['name']} now", members)
+
+
+def _rename(_: float, group: str, *, name: str) -> ActResult:
+    id, found = _existing(group)
+    return ActResult(found.name, {"name": rename_group(id, name), "before": found.name})
 
 
 def rename_group(group: int, name: str) -> str:
@@ -210,7 +308,7 @@ def rename_group(group: int, name: str) -> str:
     for each in (form, *others):
         if any(id != group for id, *_ in _named(each)):
             raise errors.GroupExists(name)
-    _rename(group, form)
+    _set_name(group, form)
     return form
 
 
@@ -220,15 +318,18 @@ def _arguments_of_remove(parser: ArgumentParser) -> None:
 
 
 def _remove_group(operator: Operator, options: Namespace) -> None:
-    id, found = _group(operator, options.group)
+    _, found = operator.call(_existing, options.group)
     if not options.yes:
         question = f"Type {found.name} again to remove the group and its posts: "
         if normalized(operator.ask(question, "removes")) != normalized(found.name):
             operator.fail("not the same: nothing is removed")
-    done = operator.act("group-remove", found.name, groups.remove, id)
-    while not done:
-        done = operator.call(groups.remove, id)
-    operator.say(f"{found.name} is removed", {"name": found.name, "done": "remove"})
+    operator.say(f"{found.name} is removed", operator.perform(REMOVE, found.name).members)
+
+
+def _remove(_: float, group: str) -> ActResult:
+    id, found = _existing(group)
+    rest = None if groups.remove(id) else partial(groups.remove, id)
+    return ActResult(found.name, {"name": found.name, "done": "remove"}, rest)
 
 
 def _arguments_of_give(parser: ArgumentParser) -> None:
@@ -237,9 +338,14 @@ def _arguments_of_give(parser: ArgumentParser) -> None:
 
 
 def _give_group(operator: Operator, options: Namespace) -> None:
-    id, found = _group(operator, options.group)
-    member = operator.act("group-give", found.name, give_group, id, found.name, options.member)
-    operator.say(f"{member} owns {found.name} now", {"name": found.name, "owner": member})
+    members = operator.perform(GIVE, options.group, member=options.member).members
+    operator.say(f"{members['owner']} owns {members['name']} now", members)
+
+
+def _give(_: float, group: str, *, member: str) -> ActResult:
+    id, found = _existing(group)
+    owner = give_group(id, found.name, member)
+    return ActResult(found.name, {"name": found.name, "owner": owner})
 
 
 def give_group(group: int, group_name: str, name: str) -> str:
@@ -257,16 +363,84 @@ def give_group(group: int, group_name: str, name: str) -> str:
     return form
 
 
-def _group(operator: Operator, name: str) -> tuple[int, GroupFigures]:
-    found = operator.call(find_group, name)
-    return found or operator.fail(f'there is no group "{name}"')
+@read_only
+def _existing(name: str) -> tuple[int, GroupFigures]:
+    found = find_group(name)
+    if found is None:
+        raise NotDone(f'there is no group "{name}"')
+    return found
+
+
+@long_read
+def latest_groups(now: float, search: str, behind: str, limit: int) -> list[ListRow]:
+    """Rows of groups with `search` in their names, latest first, behind the one with the id
+    `behind`: `limit` of them at most."""
+    before = _id(behind) or LAST_ID
+    if search:
+        matching = _figures().where((Group.id < before) & contains(Group.name, search))
+        found = rows(matching.order_by(Group.id.desc()).limit(limit))
+    else:
+        found = _latest(before, limit)
+    return [_row(id, GroupFigures.read(*figures)) for id, *figures in found]
+
+
+def _row(id: int, group: GroupFigures) -> ListRow:
+    state = "private" if group.private else "open"
+    return ListRow(
+        group.name, (group.name, group.owner, group.members, group.posts, state), f"{id}"
+    )
+
+
+RENAME = OperatorAct(
+    "group-rename",
+    "renamed the group {}",
+    rule=_rename,
+    label="Rename",
+    title="Give this group another name?",
+    means="Messages of before keep the name that they were sent to.",
+    fields=(OperatorField("name", "Its new name", most=NAME_LENGTH),),
+)
+GIVE = OperatorAct(
+    "group-give",
+    "gave the group {} another owner",
+    rule=_give,
+    label="Give",
+    title="Give this group to a member?",
+    means="The owner decides who may join, and what the group is about.",
+    fields=(OperatorField("member", "The member who owns it from now on", most=NAME_LENGTH),),
+)
+REMOVE = OperatorAct(
+    "group-remove",
+    "removed the group {}",
+    rule=_remove,
+    label="Remove",
+    title="Remove this group?",
+    means="The group and its posts are gone for good, for all of its members.",
+    again=True,
+)
+GROUPS = OperatorList(
+    "groups",
+    "Groups",
+    (
+        OperatorColumn("Name"),
+        OperatorColumn("Owner"),
+        OperatorColumn("Members", "number"),
+        OperatorColumn("Posts", "number"),
+        OperatorColumn("State"),
+    ),
+    latest_groups,
+    means="The latest come first. Anybody may join an open one.",
+    search="A part of the group's name",
+    acts=(RENAME, GIVE, REMOVE),
+)
 
 
 # Posts
 
 
-class NoSuchPost(Exception):
-    """No post has this number."""
+class NoSuchPost(Refusal):
+    text = "there is no post {}"
+    code = ""
 
 
 def _number_of_post(parser: ArgumentParser) -> None:
@@ -274,10 +448,7 @@ def _number_of_post(parser: ArgumentParser) -> None:
 
 
 def _remove_post(operator: Operator, options: Namespace) -> None:
-    try:
-        writer = operator.act("post-remove", f"{options.post}", remove_post, options.post)
-    except NoSuchPost:
-        operator.fail(f"there is no post {options.post}")
+    writer = operator.act(REMOVE_POST.name, f"{options.post}", remove_post, options.post)
     members = {"post": options.post, "writer": writer, "done": "remove"}
     operator.say(f"post {options.post} of {writer} is removed", members)
 
@@ -292,11 +463,13 @@ def remove_post(post: int) -> str:
     # Somebody may have removed it before the lock was acquired.
     found = _writer(post)
     if not found:
-        raise NoSuchPost()
+        raise NoSuchPost(post)
     posts.remove([post])
     name: str = found[0][1]
     return name
 
+
+REMOVE_POST = OperatorAct("post-remove", "removed the post {}")
 
 SUBCOMMANDS: Mapping[str, Subcommand] = {
     "announce": Subcommand("tell everybody something", _announce, _arguments_of_announce),
@@ -327,13 +500,20 @@ def _groups(last: int, limit: int) -> peewee.Select:
 
 
 @statement
+def _latest(before: int, limit: int) -> peewee.Select:
+    figures = _figures().where(Group.id < before)
+    found: peewee.Select = figures.order_by(Group.id.desc()).limit(limit)
+    return found
+
+
+@statement
 def _named(name: str) -> peewee.Select:
     found: peewee.Select = _figures().where(Group.name == name)
     return found
 
 
 @statement
-def _rename(group: int, name: str) -> peewee.Update:
+def _set_name(group: int, name: str) -> peewee.Update:
     return Group.update(name=name).where(Group.id == group)
 
 

@@ -197,6 +197,7 @@ board = Service(
         messages.note_delivered,
         expire=messages.expire,
         channels=groups.channels_of,
+        events=("message",),
     ),
     broadcast=announcements.BROADCAST,
     on_register=names.on_register,
@@ -208,6 +209,8 @@ board = Service(
     greeting="bbs, a bulletin board.",
     client=CLIENT,
     subcommands=operating.SUBCOMMANDS,
+    lists=(operating.ANNOUNCEMENTS, operating.GROUPS),
+    acts=(operating.REMOVE_POST,),
     counters=(
         Counter(
             MESSAGES,

@@ -31,16 +31,15 @@ from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.errors import Refusal
 from bbs.core.values import is_for_threads
-from bbs.rules import fleet_admin, user_admin
+from bbs.rules import fleet_admin, service_admin, user_admin
 from bbs.rules.fleet_admin import By
+from bbs.rules.service_admin import MOST_DETAIL, ActResult, OperatorAct
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
 from bbs.ui.output import visible
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-MOST_DETAIL = 250  # Characters of a deed that are kept.
 
 
 @dataclass(frozen=True, repr=False)  # The configuration has secrets.
@@ -79,6 +78,15 @@ class Operator:
 
         result = carry_out(self._database, recorded)
         record(self._config, self._by, what, name)
+        return result
+
+    def perform(self, act: OperatorAct, key: str, **fields: object) -> ActResult:
+        """Carry out an act that the operators' page has too, as `act` does, in as many transactions
+        as it needs."""
+        result = self.call(service_admin.perform, self._by, act, key, fields)
+        record(self._config, self._by, act.name, result.on)
+        while result.rest and not self.call(result.rest):
+            pass
         return result
 
     def ask(self, question: str, done: str) -> str:

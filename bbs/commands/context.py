@@ -245,12 +245,9 @@ class Ask:
         name = event.get("event")
         if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
             raise ValueError(f"a service cannot have an event with the name {name!r}")
-        loaded = self.home.extensions.get(self.command.name)
-        if loaded and "id" in event and not asked and name not in loaded.extension.feed_events:
-            raise ValueError(
-                f"the event {name} has an id, so it would be looked for in the feed: leave the id"
-                " out, or name the event in feed_events"
-            )
+        accounts.check_channel(channel)
+        if "id" in event and not asked:
+            self._check_durable(name)
         if after is not None and not isinstance(after, Mapping):
             raise ValueError(f"after must map readers to ids, and is {after!r}")
         if asked:
@@ -265,6 +262,17 @@ class Ask:
             self.home.bus.tell_asked(channel, event, but, here=here, asking=self.connection)
         else:
             self.home.bus.tell(channel, event, after, here=here, asking=self.connection)
+
+    def _check_durable(self, name: str) -> None:
+        """Refuse an event with an id that the feed does not have: nobody would be sent it."""
+        loaded, feed = self.home.extensions.get(self.command.name), self.home.service.feed
+        durable = loaded.extension.feed_events if loaded else feed.events if feed else None
+        if durable is not None and name not in durable:
+            where = f"feed_events of {loaded.extension.name}" if loaded else "events of the Feed"
+            raise ValueError(
+                f"the event {name} has an id, so it would be looked for in the feed: leave the id"
+                f" out, or name the event in {where}"
+            )
 
     async def hear(self, channel: str) -> None:
         """Have the connections that listen for the caller hear `channel`, one of the service's own,

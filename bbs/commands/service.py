@@ -36,6 +36,7 @@ from bbs.protocols.presentation import (
     load,
     to_json,
 )
+from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.storage.database import is_read_only
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
@@ -105,6 +106,8 @@ class Service:
         `Counter` says more about a name.
     :param subcommands: what the service adds to its command line, by name: one word, or two, of
         which the first stands for a group (`{"post remove": Subcommand(…)}`).
+    :param lists: its lists on the operators' page, where operators act on what is in them.
+    :param acts: acts that its subcommands have and no list has, for the page to say what happened.
     :param every: work in the background.
     :param daemons: each is called with an `Ask` that belongs to no request when a login server or
         app server starts (`ask.role` says which), and returns a Twisted service, which runs beside
@@ -113,6 +116,7 @@ class Service:
         the rows that it begins with.
     :param extensions: what is added to it by others. Servers, `bbs.testing` and the command line
         also add those that are installed.
+    :ivar own_acts: all acts by their names.
     :ivar counted: the counters by their names, each a `Counter`.
     :ivar schema: the tables, also of extensions.
     :raises ValueError: one of these is malformed.
@@ -136,11 +140,14 @@ class Service:
     client: str = ""
     counters: Sequence[str | Counter] = ()
     subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
+    lists: Sequence[OperatorList] = ()
+    acts: Sequence[OperatorAct] = ()
     settings: type[Any] | None = None
     every: Sequence[Every] = ()
     daemons: Sequence[Callable[[Any], object]] = ()
     seed: Callable[[], object] | None = None
     extensions: Sequence[Extension] = ()
+    own_acts: Mapping[str, OperatorAct] = field(init=False, repr=False, compare=False)
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
@@ -166,6 +173,8 @@ class Service:
                 all(map(_SUBCOMMAND.fullmatch, self.subcommands)) and are(subcommands, Subcommand),
                 "subcommands are Subcommands, by one word or two in lower case",
             ),
+            (are(self.lists, OperatorList), "lists are OperatorLists, (list,) if one"),
+            (are(self.acts, OperatorAct), "acts are OperatorActs, (act,) if one"),
             (all(each is None or is_for_threads(each) for each in rules), RULES),
             (are(self.every, Every), EVERY),
             (
@@ -185,12 +194,23 @@ class Service:
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "counted", counted)
         derive(self, "schema", own)
+        derive(self, "own_acts", MappingProxyType(self._collect_acts()))
 
     @property
     def sections(self) -> Sequence[type[Any]]:
         """The sections of the configuration that it and its extensions declare."""
         declared = (self.settings, *(each.settings for each in self.extensions))
         return [each for each in declared if each is not None]
+
+    def _collect_acts(self) -> dict[str, OperatorAct]:
+        """The acts by their names. Lists may share one."""
+        if len({each.name for each in self.lists}) < len(self.lists):
+            raise ValueError(f"{self.name}: two lists have the same name")
+        acts = [*self.acts, *(act for each in self.lists for act in (*each.acts, *each.adds))]
+        named = {each.name: each for each in acts}
+        if any(named[each.name] is not each for each in acts):
+            raise ValueError(f"{self.name}: two acts have the same name")
+        return named
 
     def _check_every(self) -> None:
         parts = (self.every, *(each.every for each in self.extensions))

@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.commands.service import Service
+from bbs.commands.strictness import check_questions
 from bbs.config import Configuration
 from bbs.core import tracing
 from bbs.core.addresses import Address
@@ -109,6 +110,7 @@ class AppServer(Daemon):
         processes = Workers(self.reactor, "processes", 1)
         self.begin(processes)
         serving = AppServing(await self.runtime(database, stomp), processes)
+        await database.run_at_start(check_questions, self.service, serving.home.table)
         await self.reach_broker(stomp)
         self.begin(serving.listeners)
         self.begin(serving.presence)

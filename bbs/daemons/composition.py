@@ -24,6 +24,7 @@ from bbs.commands.context import (
 from bbs.commands.dispatch import CostLimits, Dispatcher
 from bbs.commands.extensions import Every, Extension
 from bbs.commands.service import Service, described, new_account_rule
+from bbs.commands.strictness import check_declaration
 from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO
 from bbs.core.threads import IWorkers
@@ -116,6 +117,7 @@ class AppServing:
         self.broadcaster = Broadcaster(
             runtime.service.broadcast,
             runtime.database,
+            bus,
             self.listeners,
             watchers,
             reactor,
@@ -281,6 +283,7 @@ def make_context(
 ) -> ServerContext:
     limits = runtime.config.limits
     table = all_commands(runtime.service, runtime.hint_key)
+    check_declaration(runtime.service, table)
     return ServerContext(
         service=runtime.service,
         table=table,

@@ -273,6 +273,7 @@ class Daemon(TwistedService):
         if warning := await workers.run(engines.prepare_file, url):
             _log.warn("{warning}", warning=warning)
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
+        database.refuse_here()
         _log.info("the database's driver is {driver}", driver=database.driver)
         schema = self.service.schema
         if path := engines.file_of(url):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.internet import TimerService
@@ -17,6 +18,7 @@ from twisted.logger import Logger
 
 from bbs import __version__
 from bbs.commands.service import Service
+from bbs.commands.strictness import check_questions
 from bbs.config import Configuration
 from bbs.core.addresses import Address, ListeningPlace, is_loopback, reached_at
 from bbs.core.clock import IReactor
@@ -27,6 +29,7 @@ from bbs.core.values import DiskState
 from bbs.daemons.composition import LoginServing
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.daemons.logs import call_on_hangup
+from bbs.delivery import broadcast
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.password_hashing import Hasher, threads
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
@@ -110,6 +113,7 @@ class LoginServerDaemon(Daemon):
             fleet_id=fleet.id,
             traces=traces,
         )
+        await database.run_at_start(check_questions, self.service, serving.home.table)
         readiness = Readiness(
             database, self.reactor, launches=kind.launches, minimum=config.fleet.minimum
         )
@@ -198,10 +202,13 @@ class LoginServerDaemon(Daemon):
         parts = PageContext(
             service=self.service.name,
             counters=tuple(self.service.counted.values()),
+            lists=self.service.lists,
+            acts=self.service.own_acts,
             login_server=me.id,
             policy=serving.policy,
             database=home.database,
             on_change=serving.news.wanted,
+            on_act=partial(broadcast.hint, home.bus),
             broker=lambda: home.bus.connected,
             logins=lambda: home.tally.logins,
             timing=serving.timing,

@@ -1,8 +1,9 @@
 """Events for everybody: what operators announce, for example.
 
 An operator's program may know no broker, so an app server looks into the database for such events.
-The look is one short query. Each connection that listens and said `events` is sent each current
-event once, also if it came later than the event.
+The look is one short query. A hint, which the operators' page sends, makes all app servers look at
+once. Each connection that listens and said `events` is sent each current event once, also if it
+came later than the event.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.core.errors import Unavailable
+from bbs.delivery.bus import Bus
 from bbs.delivery.feed import Stored
 from bbs.delivery.listeners import Listeners
 from bbs.protocols.line import IConnection
 from bbs.storage.database import Database
 
 LOOK_INTERVAL = 2.0  # Seconds between looks, as between heartbeats.
+CHANNEL = "broadcast.look"  # Of hints that there may be another event.
 
 _log = Logger()
 
@@ -40,6 +43,11 @@ class Broadcast:
     fetch: Callable[[Sequence[int]], Sequence[Stored]]
 
 
+def hint(bus: Bus) -> None:
+    """Have all app servers look at once."""
+    bus.tell(CHANNEL, {"event": "broadcast"})
+
+
 class Broadcaster(Service):
     """Looks for events of a `broadcast` on one app server, and sends them.
 
@@ -50,6 +58,7 @@ class Broadcaster(Service):
         self,
         broadcast: Broadcast | None,
         database: Database,
+        bus: Bus,
         listeners: Listeners,
         watchers: Container[IConnection],
         reactor: IReactorTime,
@@ -57,6 +66,7 @@ class Broadcaster(Service):
     ) -> None:
         self._broadcast = broadcast
         self._database = database
+        self._bus = bus
         self._listeners = listeners
         self._watchers = watchers
         self._reactor = reactor
@@ -71,6 +81,7 @@ class Broadcaster(Service):
         Service.startService(self)
         if self._broadcast is not None:
             self._next = self._reactor.callLater(LOOK_INTERVAL, self._look, self._broadcast)
+            self._bus.hear(CHANNEL, self._on_hint)
 
     def stopService(self) -> Deferred[None] | None:
         """Fires when no look is under way."""
@@ -78,6 +89,11 @@ class Broadcaster(Service):
         if self._next is not None:
             self._next.cancel()
         return self._looking
+
+    def _on_hint(self, hint: Mapping[str, Any], after: Mapping[str, int], is_proved: bool) -> None:
+        if is_proved and self.running and self._broadcast is not None:
+            self._next.cancel()
+            self._look(self._broadcast)
 
     def _look(self, broadcast: Broadcast) -> None:
         self._next = self._reactor.callLater(LOOK_INTERVAL, self._look, broadcast)

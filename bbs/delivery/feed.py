@@ -68,6 +68,9 @@ class Feed:
     `channels(users)`, if there is one, returns the channels of each user, as `Mailbox` has them.
     Servers compare them now and then with what connections of these users hear, as a hint that
     somebody hears a channel no longer (`Ask.unhear_for`) may be lost.
+
+    `events`, if given, are the names of its events: then `Ask.tell` refuses any other event that
+    has an `id`, as it would be looked for here in vain.
     """
 
     open: Callable[[Caller, int | None], Mailbox]
@@ -75,3 +78,4 @@ class Feed:
     note: Callable[[Sequence[Cursor]], None]
     expire: Callable[[float], int] | None = None
     channels: Callable[[Sequence[int]], Mapping[int, Sequence[str]]] | None = None
+    events: Sequence[str] | None = None

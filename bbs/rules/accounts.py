@@ -167,6 +167,18 @@ LONGEST_DEVICE_TOKEN = 200  # Characters; tokens have 94.
 MOST_SESSIONS = 32  # Sessions of one user: the default of `[limits] sessions_per_user`.
 
 
+CHANNEL = re.compile(r"[0-9a-f]{32}|[A-Za-z0-9]+\.[A-Za-z0-9]+")
+
+
+def check_channel(channel: str) -> None:
+    """Raise ValueError unless `channel` can be a user's, or one of the service's own."""
+    if not CHANNEL.fullmatch(channel):
+        raise ValueError(
+            f"{channel!r} is not a channel: a person's is Caller.channel or User.channel, and one"
+            " of the service's own is KIND.NAME, of letters and digits"
+        )
+
+
 def new_channel() -> str:
     """Make the random part of a topic's name, of letters and digits only."""
     return secrets.token_hex(CHANNEL_BYTES)

@@ -111,6 +111,7 @@ class Question(Generic[P]):
     def __init__(self, extend: Callable[Concatenate[Any, P], peewee.Select]) -> None:
         self.__doc__ = extend.__doc__
         self.name = extend.__qualname__
+        self.extend = extend
         extend_with: Callable[..., peewee.Select] = extend
 
         def of_user(user: int, *arguments: Any) -> peewee.Select:

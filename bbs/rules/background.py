@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from bbs.core.values import RESERVED_EVENTS
+from bbs.rules import accounts
 from bbs.rules.membership import LeaseSeen, Member, seen_lease
 from bbs.storage.database import for_update
 from bbs.storage.models import Job, Lease, OutboxEntry
@@ -80,10 +80,6 @@ def fenced(me: Member, rule: Callable[P, T], *arguments: P.args, **keywords: P.k
     return rule(*arguments, **keywords)
 
 
-CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
-"""The form of a channel: a user's, or one of the service's own, `KIND.NAME`."""
-
-
 def tell_soon(channel: str, event: Mapping[str, object]) -> None:
     """Have the connections that listen to `channel` told `event` within a second of the end of the
     transaction, if it is stored: for rules that no command calls, such as a sweep, and so have no
@@ -95,8 +91,7 @@ def tell_soon(channel: str, event: Mapping[str, object]) -> None:
     name = event.get("event")
     if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
         raise ValueError(f"a service cannot have an event with the name {name!r}")
-    if not CHANNEL.fullmatch(channel):
-        raise ValueError(f"{channel!r} is not a channel")
+    accounts.check_channel(channel)
     try:
         told = json.dumps([channel, event], allow_nan=False)
     except TypeError as error:

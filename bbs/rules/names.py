@@ -8,6 +8,7 @@ writing. PRECIS also maps wide letters to narrow ones, which would merge two exi
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 import peewee
 
@@ -77,6 +78,15 @@ def normalized(name: str) -> str:
     if name.isascii() or len(name) > _FORMS:
         return name
     return unicodedata.normalize("NFC", name)
+
+
+def contains(column: peewee.Field, text: str) -> Any:
+    """The condition that a name in `column` has `text` in it. The case of letters is ignored, on
+    SQLite only in ASCII."""
+    found: Any = peewee.fn.INSTR(peewee.fn.LOWER(column), normalized(text).lower()) > 0
+    for form in sorted({text, normalized(text)}):
+        found |= peewee.fn.INSTR(column, form) > 0
+    return found
 
 
 def as_stored(name: str, among: peewee.Field = User.name) -> str:

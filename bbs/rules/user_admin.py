@@ -19,7 +19,7 @@ from bbs.core.addresses import Address
 from bbs.rules import accounts, fleet_admin, placement
 from bbs.rules.auth import Caller
 from bbs.rules.fleet_admin import By
-from bbs.rules.names import as_stored, normalized
+from bbs.rules.names import as_stored, contains
 from bbs.storage.database import for_update, long_read, rows
 from bbs.storage.models import OutboxEntry, Place, Server, Session, Suspension, User
 from bbs.storage.statements import Row, statement
@@ -108,11 +108,7 @@ def search(
     if behind:
         query = query.where(User.name > behind)
     if text:
-        forms = {text, normalized(text)}
-        found: Any = peewee.fn.INSTR(peewee.fn.LOWER(User.name), normalized(text).lower()) > 0
-        for form in sorted(forms):
-            found |= peewee.fn.INSTR(User.name, form) > 0
-        query = query.where(found)
+        query = query.where(contains(User.name, text))
     if online:
         # Few users are online: so the database begins with those.
         query = query.where(User.id.in_(Place.select(Place.user)))

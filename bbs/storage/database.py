@@ -215,6 +215,11 @@ class Database:
         self._closed = True
         self._transactions.hang_up()
 
+    def refuse_here(self) -> None:
+        """Refuse all statements on this thread, where the reactor runs: rules run elsewhere."""
+        database: Any = self.peewee
+        database.refuse_here()
+
     @property
     def driver(self) -> str:
         """The name and version of the driver, for operators."""

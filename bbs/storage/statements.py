@@ -90,6 +90,11 @@ class Statement(Generic[P, T]):
         cursor = models.database.obj.carry_out(plan.sql, values, plan.writes)
         return cast("T", plan.read(cursor))
 
+    def compiled(self, *args: P.args, **kwargs: P.kwargs) -> tuple[str, Sequence[Any]]:
+        """The SQL that a call would execute, and its values."""
+        plan, values = self._bind(args, kwargs)
+        return plan.sql, values
+
     def of(self, *args: P.args, **kwargs: P.kwargs) -> Bound:
         """Bind the statement to arguments, for `together`."""
         plan, values = self._bind(args, kwargs)

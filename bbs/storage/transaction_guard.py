@@ -32,12 +32,30 @@ class EndsTransaction(Exception):
         super().__init__("a rule must not begin, commit or roll back a transaction")
 
 
+class OutsideOfRule(Exception):
+    """A handler uses a model or a statement by itself; its author must fix that."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a model or statement is used outside of a rule, where everybody would wait for the"
+            " database: put it into a function, and call that by ask.database.run"
+        )
+
+
+class _NoConnection:
+    """Stands for a connection on a thread that must not use one."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise OutsideOfRule()
+
+
 class ConnectionState(threading.local):
     """The state of a thread and its connection."""
 
     in_rule = False  # A rule runs, which may share its transaction with others.
     reading = False  # A rule runs that is marked `read_only`.
     wrote = False  # A statement has changed something since this was last set to False.
+    is_closed_to_all = False  # The reactor runs on this thread, and may wait for no database.
     begins = False  # A transaction begins with the next statement (MySQL).
 
     def __init__(self) -> None:
@@ -58,6 +76,18 @@ class TransactionGuard:
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.state = ConnectionState()
         super().__init__(*arguments, **options)
+
+    def refuse_here(self) -> None:
+        """Refuse all statements on this thread, with OutsideOfRule: the reactor runs on it."""
+        self.state.is_closed_to_all = True
+        self._state.conn = _NoConnection()  # type: ignore[attr-defined]
+
+    def connect(self, *arguments: Any, **options: Any) -> bool:
+        """Connect this thread."""
+        if self.state.is_closed_to_all:
+            raise OutsideOfRule()
+        connected: bool = super().connect(*arguments, **options)  # type: ignore[misc]
+        return connected
 
     def begin(self, *arguments: Any) -> None:
         if self.state.in_rule:

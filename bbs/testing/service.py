@@ -28,13 +28,16 @@ from twisted.python.failure import Failure
 from bbs.commands.background import start_daemons
 from bbs.commands.extensions import extended
 from bbs.commands.service import Service
+from bbs.commands.strictness import check_questions
 from bbs.config import Configuration, Limits
 from bbs.core.threads import ILanes
 from bbs.core.values import Rate
 from bbs.daemons.composition import AppServing, LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
+from bbs.protocols.commands import CommandTable
 from bbs.protocols.line import LineFactory
 from bbs.rules import auth, membership, placement
+from bbs.rules.auth import asked_by
 from bbs.rules.servers import new_id
 from bbs.storage import models
 from bbs.storage.database import Database
@@ -56,6 +59,9 @@ STEP, STEPS = 0.02, 10  # how `settle` lets time pass: in seconds, and how often
 ALL_AT_ONCE = Rate(10**9, 1.0)
 
 HINT_KEY = b"not a secret"  # with which the servers sign their hints
+
+_checked: set[object] = {None}
+"""Questions that find their rows by an index, and None for a rule without one."""
 
 _prepared: dict[tuple[object, ...], sqlite3.Connection] = {}
 """Databases that only have the tables of a schema."""
@@ -193,6 +199,9 @@ class MemoryService:
         self.login = LoginServing(
             self._runtime(), me=self.me, hasher=hasher, provider=self.provider, workers=Inline()
         )
+        unknown = [each for each in self.login.home.table if asked_by(each.rule) not in _checked]
+        check_questions(service, CommandTable(*unknown))
+        _checked.update(asked_by(each.rule) for each in unknown)
         self._started = False
         self._others: Sequence[IService] = ()
 

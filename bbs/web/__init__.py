@@ -2,6 +2,6 @@
 
 `page` composes it from a `context`. `poller` looks at the service once for everybody who watches.
 `snapshot` makes the present of what it saw, and `history` the last hour and the events. `stream`
-sends them on, `resources` and `actions` answer single requests, and `metrics` is for Prometheus.
-Nothing here runs, or is imported, unless `[web] listen` is set.
+sends them on. `resources`, `actions` and `lists` answer single requests, and `metrics` is for
+Prometheus. Nothing here runs, or is imported, unless `[web] listen` is set.
 """

@@ -29,7 +29,7 @@ from bbs.core import audit
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.protocols.connection_state import host_of
 from bbs.rules import accounts, fleet_admin, user_admin
-from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
+from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer, OperatorAction
 from bbs.rules.user_admin import ActionResult, NoSuchPerson, NotSuspended, Person
 from bbs.web.auth import (
     DEVICE_LIFE,
@@ -160,6 +160,11 @@ def _parts(media_type: bytes, body: bytes) -> Mapping[bytes, bytes]:
     return found
 
 
+def fields_only_in_body(request: Any) -> None:
+    if b"?" in request.uri:
+        raise ActionRejected(400, "Send the fields in the body, not in the address")
+
+
 def credentials(request: Any) -> tuple[str, str]:
     """The name and the password in a request's body."""
     fields = fields_of(request)
@@ -255,10 +260,15 @@ class Controls:
 
     async def actions(self, by: By) -> HttpAnswer:
         recorded = await self.context.database.run(fleet_admin.actions, MOST_ACTIONS)
-        return as_json([asdict(action) for action in recorded])
+        return as_json([{**asdict(each), **self._words(each)} for each in recorded])
+
+    def _words(self, action: OperatorAction) -> Mapping[str, str]:
+        """What the service says that happened, of an act of its own."""
+        own = self.context.acts.get(action.action)
+        return {} if own is None else {"words": own.words(action.detail or "")}
 
     def report(self, by: By, action: str, target: str) -> None:
-        """Log an action on a server or a person, and have the fleet controller look for it."""
+        """Log an action, and have the fleet controller look for it."""
         _log.info(
             # Quoted: an old name may have anything in it.
             "operator {operator} at {address}: {action} {target!r}",
@@ -345,7 +355,7 @@ class PeopleControls:
 
     async def search(self, request: Any, by: By) -> HttpAnswer:
         text, behind, online = (
-            _query_value(request, name) for name in ("search", "behind", "online")
+            query_value(request, name) for name in ("search", "behind", "online")
         )
 
         async def make() -> HttpAnswer:
@@ -362,7 +372,7 @@ class PeopleControls:
         return await self.cache.get(("people", text, behind, online), make)
 
     async def show(self, request: Any, by: By) -> HttpAnswer:
-        name, context = _query_value(request, "name"), self.controls.context
+        name, context = query_value(request, "name"), self.controls.context
         return as_json(_person(await self._run(user_admin.show, by.now, name, context.person)))
 
     # Changes
@@ -448,8 +458,7 @@ class PeopleControls:
     ) -> Responder:
         async def answer(request: Any) -> HttpAnswer | None:
             async def act(by: By) -> HttpAnswer:
-                if b"?" in request.uri:
-                    raise ActionRejected(400, "Send the fields in the body, not in the address")
+                fields_only_in_body(request)
                 fields = fields_of(request)
                 message: str = await change(fields, by)
                 self.controls.report(by, action, _name(fields))
@@ -479,7 +488,7 @@ def _sessions(done: ActionResult) -> str:
     return f"{done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"
 
 
-def _query_value(request: Any, name: str) -> str:
+def query_value(request: Any, name: str) -> str:
     value: bytes = request.args.get(name.encode(), [b""])[0]
     return value.decode("utf-8", "replace")
 

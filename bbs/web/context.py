@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
 from bbs.core.values import Counter, Policy, Timing
+from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.storage.database import Database
 
 
@@ -16,6 +17,8 @@ class ServiceInfo:
     """What does not change while the login server runs.
 
     :ivar counters: what the service counts.
+    :ivar lists: the lists of its own things, for operators.
+    :ivar acts: its own acts of operators, by name.
     :ivar may_act: whether anybody can log in as an operator.
     :ivar outlives: whether app servers go on without login servers: then it matters which fleet
         this is.
@@ -29,6 +32,8 @@ class ServiceInfo:
     may_act: bool = False
     outlives: bool = False
     has_file: bool = False
+    lists: Sequence[OperatorList] = ()
+    acts: Mapping[str, OperatorAct] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,7 @@ class PageContext(ServiceInfo):
     """What the page needs of its login server.
 
     :ivar on_change: called when an operator has asked for something.
+    :ivar on_act: called when an operator has done something to a thing of the service.
     :ivar broker: says whether the broker is connected.
     :ivar logins: gives the number of people whom this login server has let in.
     :ivar timing: what the login server reports durations to.
@@ -48,6 +54,7 @@ class PageContext(ServiceInfo):
 
     database: Database
     on_change: Callable[[], None]
+    on_act: Callable[[], None]
     broker: Callable[[], bool]
     logins: Callable[[], int]
     timing: Timing

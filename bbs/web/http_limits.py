@@ -32,7 +32,7 @@ from bbs.limits.rate_limits import Buckets
 from bbs.protocols.connection_state import OpenDoor, host_of
 from bbs.web.resources import as_text, send
 
-MAX_BODY = 4096  # bytes in a request's body: a name and a password
+MAX_BODY = 24_576  # bytes in a request's body: 2,000 characters, of 12 bytes each as escapes
 MAX_CONNECTIONS = 300  # at once, in addition to those that only hear that they are too many
 CONNECTIONS_PER_ADDRESS = 20  # a browser has six
 

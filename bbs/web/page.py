@@ -22,6 +22,7 @@ from bbs.web.actions import Controls, PeopleControls, ServersResource, answer_er
 from bbs.web.auth import OperatorDevices, Operators, OperatorSessions
 from bbs.web.context import PageContext
 from bbs.web.http_limits import CONNECTIONS_PER_ADDRESS, BoundedSite
+from bbs.web.lists import ListControls
 from bbs.web.metrics import Metrics
 from bbs.web.poller import Poller, TTLCache
 from bbs.web.resources import (
@@ -107,11 +108,12 @@ class OperatorsPage(Service):
         devices = devices or OperatorDevices({}, context.wall)
         controls = Controls(context, operators, sessions, devices)
         people = PeopleControls(controls, TTLCache(reactor))
+        lists = ListControls(controls, TTLCache(reactor))
         markup = XMLString(files[PAGE])
         queries = Queries(
             context, self._poller, self._streams, sessions, metrics, markup, TTLCache(reactor)
         )
-        children: Mapping[str, IResource] = {
+        children: dict[str, IResource] = {
             "": ReadResource(queries.index),
             "state": ReadResource(queries.state),
             "stream": StreamResource(queries.stream),
@@ -125,6 +127,8 @@ class OperatorsPage(Service):
             "people": people.resource(),
             "history": ReadResource(queries.history),
         }
+        if context.lists:
+            children |= {"lists": lists.resource()}
         own = {name: ReadResource(static(name, files[name])) for name in files if name != PAGE}
         root = Branch()
         for name, child in {**own, **children}.items():

@@ -76,6 +76,11 @@ class IndexPage(Element):
         return tag if self._info.may_act else tag(hidden="hidden")
 
     @renderer
+    def lists(self, request: object, tag: Tag) -> Tag | str:
+        """A part for the service's own lists; left out if it has none."""
+        return tag if self._info.lists else ""
+
+    @renderer
     def counted(self, request: object, tag: Tag) -> Tag | str:
         """A cell of the column of counters; left out if the service counts nothing."""
         counters = self._info.counters

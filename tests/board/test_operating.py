@@ -188,6 +188,28 @@ class Groups(OperatingCase, RulesCase):
         listed = json.loads(self.said("group", "list", "--json"))
         self.assertEqual([each["name"] for each in listed], [f"g{number}" for number in range(5)])
 
+    def on_page(self, search: str = "", behind: str = "", limit: int = 9) -> list[Any]:
+        """The rows of the page's list."""
+        rows = self.call(operating.GROUPS.rows, NOW, search, behind, limit)
+        return [(each.key, each.cells[1:], each.position) for each in rows]
+
+    def test_the_pages_list_has_the_latest_first(self) -> None:
+        self.call(groups.create, self.ann, "chess")
+        self.call(groups.join, self.bob, "chess")
+        chess, go = Group.get().id, Group.insert(name="Go", channel="x", private=True).execute()
+        rows = [
+            ("Go", (None, 0, 0, "private"), f"{go}"),
+            ("chess", ("ann", 2, 0, "open"), f"{chess}"),
+        ]
+        self.assertEqual(self.on_page(), rows)
+        self.assertEqual(self.on_page(limit=1), rows[:1])
+        self.assertEqual(self.on_page(behind=f"{go}"), rows[1:])
+        self.assertEqual(self.on_page(behind=f"{chess}"), [])
+        for text, found in (("go", rows[:1]), ("HES", rows[1:]), ("%", []), ("\\", [])):
+            self.assertEqual(self.on_page(text), found)
+        self.assertEqual(self.on_page("o", f"{go}"), [])
+        self.assertEqual(self.deeds(), [])
+
     def test_one(self) -> None:
         self.call(groups.create, self.ann, "chess")
         lines = dict(

@@ -7,6 +7,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.models import Group
+from bbs.delivery.broadcast import CHANNEL
 from bbs.delivery.feed import Cursor
 from bbs.delivery.listeners import LISTENING_CONNECTIONS, Listener, Subscribers
 from bbs.protocols.stomp.interfaces import Message
@@ -47,7 +48,8 @@ class ListeningCase(SynchronousTestCase):
                 channel: name
                 for name, channel in self.service.database.peewee.execute_sql(query).fetchall()
             }
-        topics = self.service.hints.topics()
+        topics = {*self.service.hints.topics()}
+        topics.discard(f"/topic/bbs.{CHANNEL}")  # For nobody in particular.
         return {names.get(topic.rpartition(".")[2], topic) for topic in topics}
 
 

@@ -14,6 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
 
 from bbs.core.values import Counter
+from bbs.rules.service_admin import OperatorList
 from tests.integration.service import run
 from tests.integration.shared import SharedCase
 from tests.web.browser import HEIGHT, NARROW, WIDE, shared_browser
@@ -139,9 +140,10 @@ class ArrangedCase(PageCase):
     reactor: Any = reactor
     service_name = "bbs"
     counters: Sequence[Counter] = OF_BOARD
+    lists: Sequence[OperatorList] = ()
 
     def setUp(self) -> Any:
-        self.server = PageServer(self.service_name, self.counters)
+        self.server = PageServer(self.service_name, self.counters, self.lists)
         self.port = self.server.listen(reactor)
         self.addCleanup(lambda: run(self.server.close(reactor)))
         self.addCleanup(lambda: self.port.stopListening())

@@ -42,6 +42,26 @@ class Fleet(PageCase):
         page.locator("#login").get_by_label("Password").press("Enter")
         expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
+    async def test_what_an_operator_announces_is_shown_until_it_is_ended(self) -> None:
+        service = self.running()
+        await service.login_server()
+
+        def announces() -> None:
+            page = self.browser.open(self.url)
+            self.log_in(page)
+            page.get_by_role("button", name="Announce").click()
+            page.locator("#act").get_by_label("Text").fill("Down at <b>nine</b>")
+            page.locator("#act").get_by_role("button", name="Announce").click()
+            rows = page.get_by_role("region", name="Announcements").locator("tbody tr")
+            expect(rows).to_contain_text("Down at <b>nine</b>")
+            expect(page.locator("#news")).to_contain_text("ops announced: Down at <b>nine</b>")
+            rows.get_by_role("button", name="End").click()
+            page.locator("#act").get_by_role("button", name="End").click()
+            expect(rows).to_have_count(0)
+            expect(page.locator("#news")).to_contain_text("ops ended the announcement 1")
+
+        await self.sees(announces)
+
     async def test_a_server_appears_is_drained_and_goes_without_a_reload(self) -> None:
         service = self.running()
         await service.login_server()

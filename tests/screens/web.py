@@ -25,7 +25,7 @@ from urllib.request import urlopen
 from playwright.sync_api import Page, expect
 
 from bbs.board import board
-from bbs.board.models import Inbox
+from bbs.board.models import Announcement, Group, Inbox, Membership
 from bbs.cli.offline import connected
 from bbs.core.values import DrainCause, LossCause
 from bbs.rules import fleets, page_history
@@ -116,6 +116,35 @@ def fill(now: float) -> None:
         Place.insert(user=away, away=True).execute()
 
 
+def fill_lists(now: float) -> None:
+    """Groups with members, and announcements."""
+    people = [user.id for user in User.select().order_by(User.id)]
+    for number, (name, private) in enumerate(GROUPS):
+        owner = people[number * 3 % len(people)]
+        group = Group.insert(
+            name=name, channel=f"g{number}", creator=owner, private=private
+        ).execute()
+        for user in people[: 5 * number % 23 + 1]:
+            Membership.insert(user=user, group=group).execute()
+    for text, ago, until in ANNOUNCEMENTS:
+        end = None if until is None else now + until
+        Announcement.insert(text=text, stored=now - ago, until=end).execute()
+
+
+GROUPS = (
+    ("travel", False),
+    ("cooking", False),
+    ("林小明の部屋", True),
+    ("film-club", True),
+    ("chess", False),
+    ("go", False),
+)
+ANNOUNCEMENTS = (
+    ("Welcome to the board. Be kind to each other.", 90000.0, None),
+    ("The board is down from nine to ten", 900.0, 7200.0),
+)
+
+
 def a_user(name: str, created: float, seen: float) -> int:
     """An account, with what the board keeps of it."""
     user: int = User.insert(
@@ -140,8 +169,13 @@ def remember(now: float) -> None:
     for ago, kind, server, value in BEFORE:
         page_history.add(Event(kind, now - ago, server, number=value))
     fleets.note_backup(By("root", "bbs backup", now - 10140.0), "bbs-Mon.sqlite3")
-    for ago, action, target in ((91000.0, "launch", an_id(3)), (88000.0, "kick", "")):
-        person = None if target else "林小明"
+    for ago, action, target, detail in (
+        (91000.0, "launch", an_id(3), None),
+        (88000.0, "kick", "", None),
+        (2000.0, "group-remove", "", "spam-and-more"),
+        (900.0, "announce", "", ANNOUNCEMENTS[1][0]),
+    ):
+        person = "林小明" if action == "kick" else None
         Action.insert(
             at=now - ago,
             operator="liz",
@@ -149,6 +183,7 @@ def remember(now: float) -> None:
             action=action,
             target=target,
             person=person,
+            detail=detail,
         ).execute()
 
 
@@ -312,6 +347,8 @@ def take(chromium: Chromium, url: str, pictures: dict[str, bytes]) -> Page:
     page.get_by_role("button", name="Close").click()
     look_after_people(page, pictures)
     look_after_people(pages[f"{NARROW}-dark"], pictures, "-390-dark")
+    look_at_lists(page, pictures)
+    look_at_lists(pages[f"{NARROW}-dark"], pictures, "-390-dark")
     cry(page, pictures)
     return page
 
@@ -329,6 +366,18 @@ def look_after_people(page: Page, pictures: dict[str, bytes], suffix: str = "") 
     page.get_by_role("button", name="Suspend", exact=True).first.click()
     page.get_by_label("Reason").fill("advertises in every group")
     pictures["suspend"] = page.screenshot()
+    page.keyboard.press("Escape")
+
+
+def look_at_lists(page: Page, pictures: dict[str, bytes], suffix: str = "") -> None:
+    """What the board has, and what operators do with it."""
+    expect(page.locator("#lists")).to_contain_text("chess")
+    page.evaluate("document.activeElement.blur()")
+    pictures[f"lists{suffix}"] = page.locator("#lists").screenshot()
+    page.get_by_role("button", name="Announce").click()
+    page.locator("#act").get_by_label("Text").fill("The board is back.")
+    if not suffix:
+        pictures["announce"] = page.screenshot()
     page.keyboard.press("Escape")
 
 
@@ -365,6 +414,7 @@ def main() -> None:
         with connected(f"sqlite:///{folder}/bbs.sqlite3", create=True) as database:
             migrations.upgrade(database, board.schema)
             fill(time.time())
+            fill_lists(time.time())
             remember(time.time())
             with login_server(folder, port):
                 wait_for(url)

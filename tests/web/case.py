@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -19,6 +20,7 @@ from zope.interface import alsoProvides
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.core.values import IDoor, Policy, Rate
+from bbs.delivery import broadcast
 from bbs.limits.connections import Network
 from bbs.limits.password_hashing import Hasher
 from bbs.testing import MemoryService
@@ -254,10 +256,13 @@ class PageCase(SynchronousTestCase):
         self.parts = PageContext(
             service=self.offered.name,
             counters=tuple(self.offered.counted.values()),
+            lists=self.offered.lists,
+            acts=self.offered.own_acts,
             login_server=service.me.id,
             policy=self.policy,
             database=self.database,
             on_change=asked,
+            on_act=partial(broadcast.hint, service.login.home.bus),
             broker=lambda: service.login.home.bus.connected,
             logins=lambda: service.login.home.tally.logins,
             timing=service.login.timing,

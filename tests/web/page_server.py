@@ -29,6 +29,7 @@ from twisted.web.template import XMLString
 
 from bbs.board import board
 from bbs.core.values import Counter as Counted
+from bbs.rules.service_admin import OperatorList
 from bbs.web.context import ServiceInfo
 from bbs.web.poller import NOTHING_SEEN
 from bbs.web.resources import rendered
@@ -194,13 +195,19 @@ class PageServer:
     :ivar answers: a status and JSON for each of these; to others there is never an answer.
     """
 
-    def __init__(self, service: str = "bbs", counters: Sequence[Counted] = OF_BOARD) -> None:
+    def __init__(
+        self,
+        service: str = "bbs",
+        counters: Sequence[Counted] = OF_BOARD,
+        lists: Sequence[OperatorList] = (),
+    ) -> None:
         self.info = ServiceInfo(
             service=service,
             counters=counters,
             login_server="5e1f" * 8,
             policy=POLICY,
             may_act=True,
+            lists=lists,
         )
         self.refusal = ""
         self.asked: list[str] = []
@@ -213,7 +220,7 @@ class PageServer:
         root.putChild(b"", _Front(self))
         root.putChild(b"stream", _Stream(self))
         self.answers: dict[str, tuple[int, Any]] = {}
-        for path in (b"actions", b"servers", b"people", b"history"):
+        for path in (b"actions", b"servers", b"people", b"history", b"lists"):
             root.putChild(path, _Asked(self))
         self._connections = WrappingFactory(Site(root))
 

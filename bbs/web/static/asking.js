@@ -1,6 +1,6 @@
 // Requests to the server, and the questions to an operator before them.
 
-import {find, put} from "./dom.js";
+import {find, make, mark, put} from "./dom.js";
 import {visible} from "./words.js";
 
 const PATIENCE = 10000;  // ms for an answer.
@@ -24,19 +24,40 @@ export async function ask(method, path, body) {
   }
 }
 
-/** A dialog with a form. `submit(fields)` resolves to "", which closes it, or to the problem. */
+/** A dialog with a form, which gets what all have. `submit(fields)` resolves to "", which closes it, or to the problem. */
 export class Question {
   constructor(id, submit) {
     this.dialog = find(`#${id}`);
     this.form = find("form", this.dialog);
-    this.problem = find(".problem", this.dialog);
+    const title = find("h2", this.dialog);
+    title.id = `${id}-title`;
+    mark(this.dialog, "aria-labelledby", title.id);
+    if (find(`#${id}-meaning`)) mark(this.dialog, "aria-describedby", `${id}-meaning`);
+    this.problem = make("p", "", "problem");
+    this.problem.id = `${id}-problem`;
+    mark(this.problem, "role", "alert");
+    const cancel = make("button", "Cancel");
+    cancel.type = "button";
+    cancel.value = "cancel";
+    // Where nothing is to be typed first, Enter changes nothing.
+    cancel.autofocus = !find("[autofocus]", this.form);
+    find(".buttons", this.form).before(this.problem);
+    find(".buttons", this.form).prepend(cancel);
+    this.describe();
     this.submit = submit;
-    find("[value=cancel]", this.form).addEventListener("click", () => this.dialog.close());
+    cancel.addEventListener("click", () => this.dialog.close());
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.answer();
     });
     this.dialog.addEventListener("close", () => this.form.reset());
+  }
+
+  /** Have each field say the problem, too. */
+  describe() {
+    for (const each of this.form.querySelectorAll("input, select, textarea")) {
+      mark(each, "aria-describedby", this.problem.id);
+    }
   }
 
   open() {

@@ -48,10 +48,11 @@ const FIRST = [
   {series: "servers", title: "Servers", read: number, now: ({states}) => living(states),
     note: servers},
   {series: "free_places", title: "Free places", read: number, now: (state) => state.free_places,
-    note: ({spare}) => `${number(spare)} or more are kept free`},
+    note: ({spare}) => `${number(spare)} or more are kept free`,
+    means: "how many more people the servers take"},
   {series: "waiting", title: "People waiting", read: number, now: ({waiting}) => waiting.count,
     note: ({waiting: {count, longest}}) => (count && longest !== null
-      ? `the first for ${duration(longest)}` : "")},
+      ? `the first for ${duration(longest)}` : ""), means: "until a server takes them"},
 ];
 
 const more = (counters) => [

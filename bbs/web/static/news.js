@@ -18,6 +18,7 @@ const LOOKS = {
   "launches-refused": ["alarm", "bad"], "launches-accepted": ["well", "good"],
   "database-away": ["alarm", "bad"], "database-back": ["well", "good"],
   "broker-away": ["attention", "warn"], "broker-back": ["well", "good"],
+  act: ["asked", "work"],
 };
 const OTHER = ["gone", "plain"];  // Of an event of another version.
 const SOON = 30;  // Seconds after the loss of a server in which another is launched for it.
@@ -72,6 +73,7 @@ function withReplacements(events, shown) {
 export class News {
   constructor() {
     this.shown = [];
+    this.acts = [];  // What operators did to things of the service: only operators see it.
     this.unread = [];
     this.reading = null;
   }
@@ -81,12 +83,23 @@ export class News {
     // A stream that reconnects repeats events.
     if (this.shown.some(({id}) => id === news.id)) return false;
     this.shown = [news, ...this.shown].sort((one, other) => other.id - one.id).slice(0, SHOWN);
-    reconcile(
-      find("#news"), told(this.shown), ({id}) => id, entry,
-      (item, {at, text, kind}) => fill(item, at, text, LOOKS[kind]),
-    );
+    this.draw();
     if (!old) this.say(news.text);
     return true;
+  }
+
+  /** Show these acts among the events. */
+  showActs(acts) {
+    this.acts = acts;
+    this.draw();
+  }
+
+  draw() {
+    const all = [...told(this.shown), ...this.acts].sort((one, other) => other.at - one.at);
+    reconcile(
+      find("#news"), this.acts.length ? all.slice(0, SHOWN) : told(this.shown), ({id}) => id, entry,
+      (item, {at, text, kind}) => fill(item, at, text, LOOKS[kind]),
+    );
   }
 
   say(text) {

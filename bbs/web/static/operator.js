@@ -3,6 +3,7 @@
 
 import {ask, Question} from "./asking.js";
 import {find, put, reconcile} from "./dom.js";
+import {Lists} from "./lists.js";
 import {entry, fill} from "./news.js";
 import {People} from "./people.js";
 import {Replacing} from "./replacing.js";
@@ -12,8 +13,12 @@ import {short, visible} from "./words.js";
 const TOGETHER = 500;  // ms in which all events together have the record fetched once.
 
 export class Operator {
-  /** `changed()` is called when somebody has logged in or out. */
-  constructor(changed) {
+  /**
+   * `changed()` is called when somebody has logged in or out, and `acted(actions)` with the latest
+   * acts on things of the service, newest first.
+   */
+  constructor(changed, acted) {
+    this.acted = acted;
     this.name = null;
     this.later = null;
     this.changed = changed;
@@ -27,6 +32,7 @@ export class Operator {
     find("#start").addEventListener("click", () => this.start());
     this.replacing = new Replacing((message) => this.done(message));
     this.people = new People(() => this.refresh());
+    this.lists = new Lists(() => this.refresh());
   }
 
   show(state) {
@@ -44,11 +50,16 @@ export class Operator {
     put(this.button, operator === null ? "Log in" : "Log out");
     const name = mayAct ? visible(operator ?? "") : "Read only: no operator is set up.";
     put(find("#operator-name"), name);
-    if (before === null && operator !== null) this.refresh();
+    if (before === null && operator !== null) {
+      this.refresh();
+      this.lists.open();
+    }
     if (before !== null && operator === null) {
       this.drain.dialog.close();
       this.replacing.close();
       this.people.close();
+      this.lists.close();
+      this.acted([]);
       if (!this.leaving) this.say("You are logged out.");
     }
     this.leaving = false;
@@ -111,6 +122,7 @@ export class Operator {
     this.later ??= setTimeout(() => {
       this.later = null;
       this.refresh();
+      this.lists.refresh();
     }, TOGETHER);
   }
 
@@ -118,7 +130,11 @@ export class Operator {
   async refresh() {
     if (this.name === null) return;
     const {ok, said: actions} = await ask("GET", "actions");
-    if (!ok) return;
+    if (!ok || this.name === null) return;
+    this.acted(actions.filter(({words}) => words).map((action) => ({
+      id: `act ${action.id}`, at: action.at, text: `${action.operator} ${action.words}`,
+      kind: "act",
+    })));
     reconcile(
       find("#actions"), actions,
       ({id}) => id,
@@ -135,8 +151,9 @@ const DEEDS = {
   resume: "resumed", password: "gave a new password to", delete: "deleted the account",
 };
 
-/** An operator's action on a server or a person, in a line. */
-function said({operator, address, action, target, person, detail}) {
+/** An operator's action in a line: `words` are the service's, of one on a thing of its own. */
+function said({operator, address, action, target, person, detail, words}) {
+  if (words) return `${operator} ${words}, from ${address}`;
   const what = person === null ? short(target) : person;
   const deed = `${operator} ${DEEDS[action] ?? action}${what && ` ${what}`}`;
   return `${deed}${detail ? ` (${detail})` : ""}, from ${address}`;

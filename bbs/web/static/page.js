@@ -26,7 +26,9 @@ class Page {
       (server, button) => this.plots.open(server, button),
     );
     this.events = new News();
-    this.operator = new Operator(() => this.stream.open());
+    this.operator = new Operator(
+      () => this.stream.open(), (actions) => this.events.showActs(actions),
+    );
     this.stream = new Stream("stream", (kind, data) => this[kind](data), (why) => this.lose(why));
   }
 
@@ -52,6 +54,7 @@ class Page {
   point(point) {
     this.figures.point(point);
     this.plots.refresh();
+    this.operator.lists.refresh();
   }
 
   news(news) {
@@ -148,8 +151,8 @@ function waiting({waiting: {count, longest}, launches}) {
 function presence({people, connected, away}) {
   const others = away
     ? ` ${counted(away, "more is", "more are")} logged in without a place, idle for long.` : "";
-  return `${counted(people, "person has", "people have")} a place; ${number(connected)} of them `
-    + `listen now.${others}`;
+  return `${counted(people, "person has", "people have")} a place on a server; `
+    + `${number(connected)} of them have a client open.${others}`;
 }
 
 /** Show problems in a region: what is wrong, and what to do. */

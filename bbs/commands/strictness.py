@@ -1,0 +1,215 @@
+"""Checks of what a service declares, made when one of its servers starts, and by any test with a
+`MemoryService`: mistakes that would otherwise be silent, or be found by people.
+
+Each is one line that names the mistake and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
+from importlib.metadata import distributions
+from itertools import chain
+from types import CodeType
+from typing import Any
+
+import peewee
+
+from bbs.commands.service import Service, ServiceUnusable
+from bbs.config.sections import PROVIDERS
+from bbs.protocols.commands import Command, CommandTable
+from bbs.rules.auth import Question, asked_by
+from bbs.rules.pagination import part_of
+from bbs.storage.models import MODELS, Table, database
+
+RESERVED = ("talk", "use", "end", "exit")
+"""Words that people at a terminal type for the client's own commands."""
+
+_ANY = object()
+
+
+def check_declaration(service: Service, table: CommandTable) -> None:
+    """Check the commands, tables and entry points of a service.
+
+    :raises ServiceUnusable: one is wrong.
+    """
+    for mistake in _mistakes(service, table):
+        raise ServiceUnusable(f"the service {service.name}: {mistake}")
+
+
+def _mistakes(service: Service, table: CommandTable) -> Iterator[str]:
+    for command in table:
+        if command.name in RESERVED:
+            yield (
+                f"{command.usage}: at a terminal {command.name} is the client's own command: choose"
+                " another name"
+            )
+        yield from _misfits(command)
+    yield from _undeclared(service, table)
+    yield from _mistyped_groups(service.name)
+
+
+# Functions
+
+
+def _misfits(command: Command) -> Iterator[str]:
+    """How the functions of a command do not fit its usage text."""
+    counts = range(command.minimum, command.maximum + 1)
+    rule, handler = command.rule, command.handler
+    if rule is not None:
+        before = ["the caller", "the page"] if part_of(rule) else ["the caller"]
+        for count in counts:
+            if not _takes(rule, len(before) + count):
+                yield (
+                    f"{command.usage}: the rule {_shown(rule)} does not take"
+                    f" {' and '.join(before)}{_and_arguments(count)}"
+                )
+    if handler is None:
+        return
+    if inspect.isfunction(handler) and not _is_asynchronous(handler):
+        yield f"{command.usage}: the handler {_shown(handler)} must be a coroutine function"
+    elif rule is not None and not _takes(handler, 2):
+        yield f"{command.usage}: the handler {_shown(handler)} does not take the ask and a result"
+    for count in counts if rule is None else ():
+        if not _takes(handler, 1 + count):
+            yield (
+                f"{command.usage}: the handler {_shown(handler)} does not take"
+                f" the ask{_and_arguments(count)}"
+            )
+
+
+def _is_asynchronous(handler: Callable[..., object]) -> bool:
+    # A decorator such as inlineCallbacks makes a plain function, which says what it wraps.
+    return inspect.iscoroutinefunction(handler) or hasattr(handler, "__wrapped__")
+
+
+def _takes(function: Callable[..., object], count: int) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # It has none that Python could tell.
+        return True
+    try:
+        signature.bind(*[_ANY] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def _shown(function: Callable[..., object]) -> str:
+    name = getattr(function, "__qualname__", repr(function))
+    names = ", ".join(inspect.signature(function).parameters)
+    return f"{name}({names})"
+
+
+def _and_arguments(count: int) -> str:
+    return f" and {count} argument{'s' * (count != 1)}" if count else " alone"
+
+
+# Tables
+
+
+def _undeclared(service: Service, table: CommandTable) -> Iterator[str]:
+    """Tables that rules use, and nobody declares: they would be missing in the database."""
+    declared = {model._meta.table_name for model in (*MODELS, *service.schema.all_models)}
+    parts: list[Any] = [service, *service.extensions]
+    hooks = [each for part in parts for each in (part.on_register, part.on_delete, part.sweep)]
+    rules = [*(command.rule for command in table), *hooks, service.on_login, service.person]
+    for model in _used(filter(None, rules)):
+        name = model._meta.table_name
+        if name not in declared:
+            where = f"{model.__module__}.{model.__qualname__}"
+            yield f"the table {name} ({where}) is used by a rule, but is not in models"
+
+
+def _used(functions: Iterable[object]) -> Iterator[Any]:
+    """The models that the code of these functions names, and the code that it calls by name."""
+    seen: set[int] = set()
+    waiting = [*functions]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, type) and issubclass(thing, Table):
+            yield thing
+        function = _function_of(thing)
+        if function is not None and not function.__module__.startswith("bbs."):
+            names = _names_in(function.__code__)
+            waiting += [function.__globals__[each] for each in names & {*function.__globals__}]
+
+
+def _function_of(thing: Any) -> Any:
+    """The plain function that a rule or a query was made of; None for anything else."""
+    if isinstance(thing, Question):
+        thing = thing.extend
+    thing = getattr(thing, "_build", thing) if not isinstance(thing, type) else None
+    return inspect.unwrap(thing) if inspect.isfunction(inspect.unwrap(thing)) else None
+
+
+def _names_in(code: CodeType) -> set[str]:
+    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
+    return {*code.co_names}.union(*map(_names_in, inner))
+
+
+def check_questions(service: Service, table: CommandTable) -> None:
+    """Check that every question of a rule finds its rows by an index: each command that asks it
+    would read a whole table otherwise. A rule, for a transaction on a database with the tables.
+
+    :raises ServiceUnusable: one reads a whole table of the service's.
+    """
+    own = {model._meta.table_name for model in service.schema.all_models}
+    asked = {question for command in table if (question := asked_by(command.rule))}
+    for question in sorted(asked, key=lambda each: each.name):
+        for name in scanned(question):
+            if name in own:
+                raise ServiceUnusable(
+                    f"the service {service.name}: the question {question.name} reads the whole"
+                    f" table {name}: its model needs an index for the columns that it is found by"
+                )
+
+
+def scanned(question: Question[Any]) -> Sequence[str]:
+    """The tables that a question reads from beginning to end, as no index helps."""
+    connected: Any = database.obj
+    sql, values = question.of_holder.compiled("", *[""] * question.length)
+    tables = {alias: name for name, alias in _ALIAS.findall(sql)}
+    is_sqlite = isinstance(connected, peewee.SqliteDatabase)
+    explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
+    rows = connected.carry_out(f"{explain} {sql}", values, False).fetchall()
+    if is_sqlite:
+        found = [match for row in rows if (match := _SCAN.match(row[3]))]
+        aliases = [match[1] for match in found]
+    else:  # MySQL may read a small table as a whole though it has an index.
+        aliases = [row[2] for row in rows if row[3] == "ALL" and row[4] is None]
+    return [tables[each] for each in aliases if each in tables]
+
+
+_ALIAS = re.compile(r'["`](\w+)["`] AS ["`](\w+)["`]')
+_SCAN = re.compile(r"(?:SCAN|SEARCH) (\w+)\b(?! USING (?:COVERING )?INDEX| USING INTEGER)")
+
+
+# Entry points
+
+
+def _mistyped_groups(name: str) -> Iterator[str]:
+    """Entry-point groups of installed packages that nothing reads, but look like one that is."""
+    known = {f"{name}.commands", f"{name}.extensions", PROVIDERS}
+    for group, distribution in _groups(tuple(sys.path)):
+        begins = group.startswith((f"{name}.", "bbs."))
+        close = difflib.get_close_matches(group, known, 1, 0.85) if begins else ()
+        if close and group not in known:
+            yield (
+                f"the package {distribution} has entry points in {group}, which nothing reads: did"
+                f" you mean {close[0]}?"
+            )
+
+
+@lru_cache(maxsize=1)
+def _groups(path: tuple[str, ...]) -> Collection[tuple[str, str]]:
+    """Every entry-point group, each with the distribution that has it."""
+    found = chain.from_iterable(each.entry_points for each in distributions())
+    return {(each.group, each.dist.name if each.dist else "a package") for each in found}

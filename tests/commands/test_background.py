@@ -201,8 +201,8 @@ class Ticking(SynchronousTestCase):
     def test_what_cannot_be_told(self) -> None:
         for channel, event, reason in (
             ("a b", {"event": "closed"}, "'a b' is not a channel"),
-            ("ann", {"event": "moved"}, "a service cannot have an event with the name 'moved'"),
-            ("ann", {"event": "closed", "by": {1}}, "the event closed is not JSON: "),
+            ("a.b", {"event": "moved"}, "a service cannot have an event with the name 'moved'"),
+            ("a.b", {"event": "closed", "by": {1}}, "the event closed is not JSON: "),
         ):
             error = self.assertRaises(ValueError, tell_soon, channel, event)
             self.assertTrue(str(error).startswith(reason), str(error))

@@ -28,6 +28,12 @@ from bbs.ui.output import visible
 
 LOOK_INTERVAL = 1.0  # seconds between looks: one read of an index each
 
+MOST_READ = 4096  # Bytes at the end of a server's log that are read.
+MOST_SHOWN = 300  # Characters of its last line.
+
+Line = str | Callable[[], str]
+"""A line, or what makes it on the thread that writes it: it may read a file."""
+
 _log = Logger()
 
 
@@ -40,11 +46,11 @@ class LineWriter:
 
     def __init__(self, patience: float = 1.0) -> None:
         self._patience = patience
-        self._lines: SimpleQueue[tuple[TextIO | None, str] | None] = SimpleQueue()
+        self._lines: SimpleQueue[tuple[TextIO | None, Line] | None] = SimpleQueue()
         self._thread = Thread(target=self._write_all, name="status-lines", daemon=True)
         self._thread.start()
 
-    def write(self, stream: TextIO | None, line: str) -> None:
+    def write(self, stream: TextIO | None, line: Line) -> None:
         """Write `line` to a `stream` of the process, unless that is closed (None)."""
         self._lines.put((stream, line))
 
@@ -58,9 +64,10 @@ class LineWriter:
             stream, line = waiting
             if stream is None:
                 continue
+            text = line() if callable(line) else line
             # Past the buffer: Python would try again as it ends, and exit with another code.
             with suppress(OSError):
-                os.write(stream.fileno(), f"{line}\n".encode("utf-8", "backslashreplace"))
+                os.write(stream.fileno(), f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 class _Storage(Enum):
@@ -88,14 +95,15 @@ class StatusReport(TimerService):
 
     :param runtime: what the login server stands on.
     :param log: the path of the log, for the person who wants to know more.
+    :param logs: the folder of the logs of app servers.
     :param say: takes a line.
     """
 
-    def __init__(self, runtime: Runtime, log: str, say: Callable[[str], None]) -> None:
+    def __init__(self, runtime: Runtime, log: str, logs: str, say: Callable[[Line], None]) -> None:
         TimerService.__init__(self, LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._tick()))
         self.clock = runtime.reactor
         self._database, self._broker, self._wall = runtime.database, runtime.stomp, runtime.wall
-        self._log, self._say_line = log, say
+        self._log, self._logs, self._say_line = log, logs, say
         self._counters = tuple(runtime.service.counted.values())
         self._storage = _Storage.WORKS
         self._has_broker = True
@@ -145,10 +153,25 @@ class StatusReport(TimerService):
         if event is None:
             return
         replaces = event.kind is EventKind.READY and self._missing > 0
-        if event.kind in _ALWAYS_SAID or replaces:
+        if event.kind in _LOSSES:
+            path = os.path.join(self._logs, f"app-{event.server}.log")
+            self._say(sentence(event, self._counters), lambda: _last_words(path))
+        elif event.kind in _ALWAYS_SAID or replaces:
             self._say(sentence(event, self._counters))
         self._missing += (event.kind in _LOSSES) - replaces
 
-    def _say(self, text: str) -> None:
-        at = datetime.fromtimestamp(self._wall())
-        self._say_line(f"{at:%H:%M:%S} {visible(text)}")
+    def _say(self, text: str, more: Callable[[], str] = str) -> None:
+        line = f"{datetime.fromtimestamp(self._wall()):%H:%M:%S} {visible(text)}"
+        self._say_line(line if more is str else lambda: line + visible(more()))
+
+
+def _last_words(path: str) -> str:
+    """The end of a server's log, in words; "" if there is none on this machine."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - MOST_READ))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f" The last line of {path}: {last[:MOST_SHOWN]}" if last else ""

@@ -262,7 +262,8 @@ class _Run:
 
         if self._login_server.base:
             say = partial(self._lines.write, sys.stderr)
-            report = StatusReport(self._login_server.base, self._log.path, say)
+            logs = os.path.join(self._options.data, "logs")
+            report = StatusReport(self._login_server.base, self._log.path, logs, say)
             self._login_server.begin(report)
 
     def _stop(self) -> None:

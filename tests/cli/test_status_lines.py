@@ -8,7 +8,7 @@ from datetime import datetime
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.cli.status_lines import LOOK_INTERVAL, LineWriter, StatusReport
+from bbs.cli.status_lines import LOOK_INTERVAL, Line, LineWriter, StatusReport
 from bbs.core.values import DiskState
 from bbs.daemons.composition import Runtime
 from bbs.storage.database import Database
@@ -34,9 +34,13 @@ class Reported(SynchronousTestCase):
             *(board, service.config, service.database, service.broker.client()),
             *(service.clock, service.wall, HINT_KEY),
         )
-        report = StatusReport(runtime, log, self.lines.append)
+        self.logs = self.mktemp()
+        report = StatusReport(runtime, log, self.logs, self.say)
         report.startService()
         self.addCleanup(report.stopService)
+
+    def say(self, line: Line) -> None:
+        self.lines.append(line() if callable(line) else line)
 
     def said(self, seconds: float = 2 * LOOK_INTERVAL, *, beats: bool = True) -> list[str]:
         """What it says in so many seconds, in which app servers live, without the times."""
@@ -103,6 +107,20 @@ class Reported(SynchronousTestCase):
         self.service.boot(new)
         (line,) = self.said(4.0)
         self.assertRegex(line, rf"\AServer {new[:8]} is ready after [\d.]+ s\.\Z")
+
+    def test_the_last_line_of_its_log(self) -> None:
+        self.said()
+        (lost,) = self.service.servers
+        os.makedirs(self.logs)
+        path = os.path.join(self.logs, f"app-{lost}.log")
+        with open(path, "w") as log:
+            log.write("begun\n" * 1000 + "no such \x1b[31mplugin\n\n")
+        self.service.kill(self.service.servers[lost].port)
+        self.assertEqual(
+            self.said(8.0)[0],
+            f"Server {lost[:8]} ended by itself (killed). The last line of {path}: no such"
+            r" \x1b[31mplugin",
+        )
 
     def test_what_a_terminal_would_obey(self) -> None:
         self.service.broker.away()

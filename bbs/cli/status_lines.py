@@ -97,9 +97,17 @@ class StatusReport(TimerService):
     :param log: the path of the log, for the person who wants to know more.
     :param logs: the folder of the logs of app servers.
     :param say: takes a line.
+    :param provider_away: returns why the provider of app servers does not answer; "" if it does.
     """
 
-    def __init__(self, runtime: Runtime, log: str, logs: str, say: Callable[[Line], None]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        log: str,
+        logs: str,
+        say: Callable[[Line], None],
+        provider_away: Callable[[], str] = str,
+    ) -> None:
         TimerService.__init__(self, LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._tick()))
         self.clock = runtime.reactor
         self._database, self._broker, self._wall = runtime.database, runtime.stomp, runtime.wall
@@ -107,12 +115,14 @@ class StatusReport(TimerService):
         self._counters = tuple(runtime.service.counted.values())
         self._storage = _Storage.WORKS
         self._has_broker = True
+        self._find_provider, self._has_provider = provider_away, True
         self._last_event: int | None = None
         self._missing = 0  # Lost app servers for which there is no other one yet.
 
     async def _tick(self) -> None:
         try:
             self._look_at_connections()
+            self._look_at_provider()
             await self._look_at_servers()
         except Exception:  # After an error the timer would stop.
             _log.failure("a look at what is away failed")
@@ -127,6 +137,14 @@ class StatusReport(TimerService):
             self._say(f"{broker_away(self._counters, ' later')} {self._log} says why.")
         elif self._has_broker and not had_broker:
             self._say(sentence(Event(EventKind.BROKER_BACK, self._wall())))
+
+    def _look_at_provider(self) -> None:
+        away = self._find_provider()
+        if self._has_provider and away:
+            self._say(f"No app server can be launched: {away}. It is tried again.")
+        elif not self._has_provider and not away:
+            self._say("App servers can be launched again.")
+        self._has_provider = not away
 
     def _find_storage(self) -> _Storage:
         disk = self._database.disk

@@ -260,10 +260,11 @@ class _Run:
     def _report(self) -> None:
         from bbs.cli.status_lines import StatusReport
 
-        if self._login_server.base:
+        base, controller = self._login_server.base, self._login_server.controller
+        if base and controller:
             say = partial(self._lines.write, sys.stderr)
             logs = os.path.join(self._options.data, "logs")
-            report = StatusReport(self._login_server.base, self._log.path, logs, say)
+            report = StatusReport(base, self._log.path, logs, say, lambda: controller.provider_away)
             self._login_server.begin(report)
 
     def _stop(self) -> None:

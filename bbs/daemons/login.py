@@ -37,6 +37,7 @@ from bbs.rules import accounts, membership, placement
 from bbs.rules.fleets import FleetIdentity
 from bbs.rules.servers import new_id
 from bbs.scaling import identity, providers
+from bbs.scaling.controller import FleetController
 from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
 from bbs.storage.database import Database
@@ -60,6 +61,7 @@ class LoginServerDaemon(Daemon):
     :param data: the folder for the app servers' configuration and logs.
     :ivar serving: fires when people can log in: this server listens, and there is an app server, or
         will be.
+    :ivar controller: the fleet's, once it has started.
     :ivar page_address: the URL of the operators' page, once it is there.
     """
 
@@ -76,6 +78,7 @@ class LoginServerDaemon(Daemon):
         super().__init__(service, config, reactor, on_failure)
         self.serving: Deferred[None] = Deferred()
         self.page_address: str | None = None
+        self.controller: FleetController | None = None
         self._data = os.path.abspath(data)
         self._is_leaving = False
 
@@ -120,6 +123,7 @@ class LoginServerDaemon(Daemon):
         readiness.first.chainDeferred(self.serving)
         serving.news.when_places(readiness.look)
         page = await self._page(me, serving, readiness)
+        self.controller = serving.controller
         self.begin(serving.controller)
         self.begin(serving.scheduler)
         self.begin_others(serving.home)

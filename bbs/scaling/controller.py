@@ -157,6 +157,11 @@ class FleetController(Service):
             except (Unavailable, fleet_transitions.NotLeader):
                 return
 
+    @property
+    def provider_away(self) -> str:
+        """Why the provider does not answer; "" if it does, or if this controller does not lead."""
+        return self._inventory.away
+
     def look_soon(self) -> None:
         if self._next is None:
             self._wants_another = True

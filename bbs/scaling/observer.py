@@ -293,7 +293,7 @@ class FleetObserver:
 
 class Inventory:
     """Remembers the last list of `provider`. If a list comes after its round stopped waiting,
-    `controller` begins another round."""
+    `controller` begins another round. `away` is why the provider does not answer, "" if it does."""
 
     def __init__(
         self, provider: IProvider, controller: IFleetController, reactor: IReactorTime
@@ -303,7 +303,7 @@ class Inventory:
         self._controller = controller
         self._reactor = reactor
         self._listing = False
-        self._available = True
+        self.away = ""
         self._tenure = 0  # Lists asked for in an earlier tenure are ignored.
         self.forget()
 
@@ -359,7 +359,7 @@ class Inventory:
     @property
     def trouble(self) -> Blocker | None:
         """Why the list is not good enough for what can wait; None if it is."""
-        if not self._available:
+        if self.away:
             return Blocker.PROVIDER_AWAY
         last = self._asked_at
         if self._provider.shared and (last is None or self._reactor.seconds() - last > STALE):
@@ -452,13 +452,13 @@ class Inventory:
             for id in self.instances.keys() & self._missing.keys():
                 if self._missing[id] <= asked_at:
                     del self._missing[id]
-            if not self._available:
+            if self.away:
                 _log.info("the provider is back")
-            self._available = True
+            self.away = ""
         except ProviderUnavailable as error:
-            if self._available:
+            if not self.away:
                 _log.error("the provider is away: {trouble}", trouble=str(error))
-            self._available = False
+            self.away = str(error) or "it does not answer"
         except Exception:
             _log.failure("could not list the instances")
         finally:

@@ -35,7 +35,8 @@ class Reported(SynchronousTestCase):
             *(service.clock, service.wall, HINT_KEY),
         )
         self.logs = self.mktemp()
-        report = StatusReport(runtime, log, self.logs, self.say)
+        self.provider_away = ""
+        report = StatusReport(runtime, log, self.logs, self.say, lambda: self.provider_away)
         report.startService()
         self.addCleanup(report.stopService)
 
@@ -61,6 +62,13 @@ class Reported(SynchronousTestCase):
         self.assertEqual(self.lines, [f"{at:%H:%M:%S} {away}"])
         self.service.broker.back()
         self.assertEqual(self.said(), ["The broker is back."])
+
+    def test_the_provider(self) -> None:
+        self.provider_away = "EC2 does not answer"
+        away = "No app server can be launched: EC2 does not answer. It is tried again."
+        self.assertEqual(self.said(3.0), [away])
+        self.provider_away = ""
+        self.assertEqual(self.said(3.0), ["App servers can be launched again."])
 
     def test_the_database(self) -> None:
         self.disk.take_away(self.service.database)

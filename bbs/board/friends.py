@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 import peewee
 
 from bbs.board import blocks, errors, inboxes, relationships
-from bbs.board.models import LENGTHS, STATUS_LENGTH, Relationship, Status, Told, chunks, padded
+from bbs.board.models import (
+    LENGTHS,
+    STATUS_LENGTH,
+    PostRow,
+    Relationship,
+    Status,
+    Told,
+    chunks,
+    padded,
+)
 from bbs.framework import (
     Caller,
     ListCall,
@@ -112,14 +121,16 @@ def accept(caller: Caller, name: str) -> Notification:
     if stands != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
     inboxes.lock([caller.id, other])
-    _check_room(caller, other, name)
+    [[(newest,)]] = _check_room(caller, other, name, _newest_post.of())
     if not relationships.end(caller.id, Relationship.INVITED_BY, other, Relationship.INVITED):
         # Another connection has accepted the invitation meanwhile.
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
     # An inviter who was accepted is heard again when the friendship has ended.
     told = _forget_pair.of(other, caller.id)
-    _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND, told)
+    # What either posted before counts as read; whoever posts needs the lock on the inbox first.
+    read = newest or 0
+    _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND, told, read=read)
     text = f"{caller.name} is your friend now"
     return Notification(channel, {"event": "friend", "with": caller.name, "text": text})
 
@@ -322,17 +333,23 @@ def _check_room(caller: Caller, other: int, name: str, *looks: Any) -> list[Any]
     return found
 
 
-def _relate(user: int, kind: str, other: int, others_kind: str, *notes: Any) -> None:
-    """Relate two people, and execute the statements `notes`."""
+def _relate(user: int, kind: str, other: int, others_kind: str, *notes: Any, read: int = 0) -> None:
+    """Relate two people, who have read each other's posts up to the id `read`, and execute the
+    statements `notes`."""
     # In one order for both sides: two people who invite each other at once meet at the unique key,
     # and do not lock each other's row.
-    added = sorted([(user, other, kind), (other, user, others_kind)])
+    added = sorted([(user, other, kind, read), (other, user, others_kind, read)])
     together(_add.of_each(added), *notes)
 
 
 @statement
-def _add(user: int, other: int, kind: str) -> peewee.Insert:
-    return Relationship.insert(user=user, other=other, kind=kind)
+def _add(user: int, other: int, kind: str, read: int) -> peewee.Insert:
+    return Relationship.insert(user=user, other=other, kind=kind, read=read)
+
+
+@statement
+def _newest_post() -> peewee.Select:
+    return PostRow.select(peewee.fn.MAX(PostRow.id))
 
 
 @statement

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import peewee
 
-from bbs.board import announcements, errors, groups, inboxes, posts
+from bbs.board import announcements, errors, groups, posts
 from bbs.board.models import LAST_ID, Contribution, Group, Membership, PostRow
 from bbs.framework import (
     NAME_LENGTH,
@@ -458,14 +458,10 @@ def remove_post(post: int) -> str:
 
     :raises NoSuchPost: there is none with this number.
     """
-    for user, _ in _writer(post):
-        inboxes.lock([user])
-    # Somebody may have removed it before the lock was acquired.
     found = _writer(post)
-    if not found:
+    if not posts.remove([post]):
         raise NoSuchPost(post)
-    posts.remove([post])
-    name: str = found[0][1]
+    name: str = found[0][0]
     return name
 
 
@@ -524,7 +520,6 @@ def _person(name: str) -> peewee.Select:
 
 @statement
 def _writer(post: int) -> peewee.Select:
-    """The id and the name of who wrote a post."""
-    writer = peewee.fn.COALESCE(PostRow.author, Contribution.writer)
-    found = PostRow.select(User.id, User.name).join(Contribution, peewee.JOIN.LEFT_OUTER)
-    return found.join_from(PostRow, User, on=(User.id == writer)).where(PostRow.id == post)
+    """The name of who wrote a post."""
+    found: peewee.Select = posts.anywhere(User.name).where(PostRow.id == post)
+    return found

@@ -76,6 +76,8 @@ more to remove, and the next post goes on."""
 
 OLDEST_AT_ONCE = 8  # posts that are looked at first when the oldest are removed
 
+PERIOD, IDS_AT_ONCE = 60.0, 10_000
+"""Every so many seconds, so many ids are looked through for posts that nobody has written."""
 
 TOLD_AT_ONCE = 1000  # friends who are told of several posts that are published together
 
@@ -135,12 +137,9 @@ def post(posts: Sequence[NewPost]) -> list[Published]:
     """Publish texts, each in its author's feed. Beyond the quota, an author's oldest go."""
     authors = sorted({each.writer.id for each in posts})
     stored = store(posts, looks=[online_friends.of(padded(authors), Relationship.FRIEND)])
-    [online] = stored.found
-    if len(posts) > 1 and len(online) > TOLD_AT_ONCE:
+    friends: dict[int, list[tuple[str, str | None]]] = dict(stored.found[0])
+    if len(posts) > 1 and sum(map(len, friends.values())) > TOLD_AT_ONCE:
         raise EachAlone()
-    friends: dict[int, list[tuple[str, str | None]]] = {}
-    for author, channel, server in online:
-        friends.setdefault(author, []).append((channel, server))
     published = []
     for number, each in zip(stored.numbers, posts, strict=True):
         event = {**event_of("post", each.writer, number, each.text), "group": None}
@@ -264,8 +263,33 @@ def _encoded(numbers: Sequence[int]) -> dict[int, bytes]:
     }
 
 
-def _entry(number: int, author: str, text: str, stored: float | None) -> dict[str, object]:
-    return {"id": author, "message": text, "post": number, "time": stored}
+def _entry(
+    number: int, author: str, text: str, stored: float | None, **more: object
+) -> dict[str, object]:
+    return {"id": author, "message": text, "post": number, "time": stored, **more}
+
+
+def encoded_in_feeds(numbers: Sequence[int]) -> Mapping[int, bytes]:
+    """Posts in feeds as `whole` takes them, the first of these; empty for one that is gone."""
+    return cached_rows(PostRow, numbers, _encoded)
+
+
+def encoded_elsewhere(numbers: Sequence[int]) -> Mapping[int, bytes]:
+    """Posts in no feed as `whole` takes them, the first of these; empty for one that is gone."""
+    return cached_rows(Contribution, numbers, _encoded_elsewhere)
+
+
+def _encoded_elsewhere(numbers: Sequence[int]) -> dict[int, bytes]:
+    found, count = _texts_of(numbers, Page().bytes, _texts_elsewhere)
+    return dict.fromkeys(numbers[:count], b"") | {
+        row[0]: encode_entry(_entry(*row, to=thread)) for *row, thread in found
+    }
+
+
+def whole(entry: bytes | None, more: bytes) -> bytes | None:
+    """An encoded post, if it is there, with the members that may change: `more` is the end of its
+    JSON."""
+    return entry[:-1] + more if entry else entry
 
 
 def _latest_part(caller: Caller, page: Page) -> Part:
@@ -419,14 +443,19 @@ def _oldest(writer: int, last: int, most: int) -> list[_Kept]:
     return sorted(_Kept(*row) for rows in found for row in rows)[:most]
 
 
-def remove(numbers: Sequence[int], leave_gaps: bool = True) -> None:
+def remove(numbers: Sequence[int], leave_gaps: bool = True) -> int:
     """Remove posts, wherever they are: no list, thread or count has them any more. Without
-    `leave_gaps`, their group goes too, and need not know their numbers."""
+    `leave_gaps`, their group goes too, and need not know their numbers. Returns how many there
+    were."""
+    removed = 0
     for some in map(padded, chunks(sorted(numbers), LENGTHS[-1])):
         writers = {each.writer for each in _find_kept(some)}
         inboxes.lock(sorted(writers))
         # Some may have been removed before the lock was acquired.
-        _drop([each for each in _find_kept(some) if each.writer in writers], leave_gaps)
+        there = [each for each in _find_kept(some) if each.writer in writers]
+        _drop(there, leave_gaps)
+        removed += len(there)
+    return removed
 
 
 def _find_kept(numbers: Sequence[int]) -> list[_Kept]:
@@ -438,6 +467,19 @@ def forget_contributions(user: int) -> int:
     some = [row[0] for row in _elsewhere(user, 0, LENGTHS[-1])]
     remove(some)
     return len(some)
+
+
+def forget_unwritten(now: float) -> int:
+    """Remove some of the posts in no feed whose writer is gone; returns how many. A server of
+    version 5, which does not know of them, leaves their texts when it removes an account.
+
+    The ids are looked through in parts, the next one every `PERIOD`."""
+    [(newest,)] = _newest()
+    low = int(now // PERIOD) % ((newest or 0) // IDS_AT_ONCE + 1) * IDS_AT_ONCE
+    found = [post for (post,) in _unwritten(low, low + IDS_AT_ONCE, LENGTHS[-1])]
+    if found:
+        _remove(padded(found))
+    return len(found)
 
 
 def _drop(posts: Sequence[_Kept], leave_gaps: bool = True) -> None:
@@ -465,11 +507,13 @@ def _drop(posts: Sequence[_Kept], leave_gaps: bool = True) -> None:
 
 @statement
 def online_friends(authors: Sequence[int], kind: str) -> peewee.Select:
-    """The friends of each author who are online: the author, the channel, and the server."""
-    friends = Relationship.select(Relationship.user, User.channel, Place.server)
+    """The friends of each author who are online, by author: the channel and the server of each."""
+    online = gathered(User.channel, Place.server)
+    friends = Relationship.select(Relationship.user, online)
     placed = friends.join(Place, on=(Place.user == Relationship.other))
     named = placed.join(User, on=(User.id == Relationship.other))
-    return named.where(Relationship.user.in_(authors) & (Relationship.kind == kind))
+    some = named.where(Relationship.user.in_(authors) & (Relationship.kind == kind))
+    return some.group_by(Relationship.user)
 
 
 @statement
@@ -576,24 +620,40 @@ def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee
 
 
 @statement
-def _whole(numbers: Sequence[int]) -> peewee.Select:
-    """Posts wherever they are, as `_whole_entry` takes them."""
+def _unwritten(low: int, high: int, limit: int) -> peewee.Select:
+    """Posts with ids from `low` on before `high` that have no writer."""
+    posts = PostRow.select(PostRow.id).join(Contribution, peewee.JOIN.LEFT_OUTER)
+    nobodys = PostRow.author.is_null() & Contribution.post.is_null()
+    return posts.where((PostRow.id >= low) & (PostRow.id < high) & nobodys).limit(limit)
+
+
+def anywhere(*columns: Any) -> Any:
+    """A query for these columns of posts in feeds, threads and groups, each with its writer
+    (`User`), its `Contribution` and its `Group`."""
     writer = peewee.fn.COALESCE(PostRow.author, Contribution.writer)
-    posts = PostRow.select(
-        PostRow.id,
-        User.name,
-        PostRow.text,
-        PostRow.stored,
-        PostRow.replies,
-        Contribution.thread,
-        Group.name,
-    )
     return (
-        posts.left_outer_join(Contribution, on=(Contribution.post == PostRow.id))
+        PostRow.select(*columns)
+        .left_outer_join(Contribution, on=(Contribution.post == PostRow.id))
         .join(User, on=(User.id == writer))
         .left_outer_join(Group, on=(Group.id == Contribution.group))
-        .where(PostRow.id.in_(numbers))
     )
+
+
+@statement
+def _whole(numbers: Sequence[int]) -> peewee.Select:
+    """Posts as `_whole_entry` takes them."""
+    of_post = (PostRow.id, User.name, PostRow.text, PostRow.stored, PostRow.replies)
+    found: peewee.Select = anywhere(*of_post, Contribution.thread, Group.name)
+    return found.where(PostRow.id.in_(numbers))
+
+
+@statement
+def _texts_elsewhere(numbers: Sequence[int]) -> peewee.Select:
+    """Posts in no feed, with their threads."""
+    of_post = (PostRow.id, User.name, PostRow.text, PostRow.stored, Contribution.thread)
+    posts = Contribution.select(*of_post).join(PostRow)
+    named = posts.join_from(Contribution, User, on=(Contribution.writer == User.id))
+    return named.where(Contribution.post.in_(numbers))
 
 
 @statement

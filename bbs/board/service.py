@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from bbs.board import (
     CLIENT,
     announcements,
@@ -90,14 +88,6 @@ async def notify(ask: Ask, notification: friends.Notification | None) -> Reply:
     return success()
 
 
-async def tell_each(
-    ask: Ask, channels: Iterable[tuple[str, bool]], event: Mapping[str, object]
-) -> None:
-    """Tell those who listen to these channels, each with whether its listeners are all here."""
-    for channel, here in channels:
-        await ask.tell(channel, event, asked=True, here=here)
-
-
 async def publish(ask: Ask, post: posts.Published) -> Reply:
     """Tell those who may read a post of it, and the writer its number."""
     await tell_post(ask, post)
@@ -106,14 +96,21 @@ async def publish(ask: Ask, post: posts.Published) -> Reply:
 
 async def tell_post(ask: Ask, post: posts.Published) -> Reply:
     """Tell those who may read a post of it."""
-    await tell_each(ask, post.told, post.event)
+    await ask.tell_each(post.told, post.event)
     return success()
 
 
 async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
     """Tell friends who are online of a new status."""
-    await tell_each(ask, new.channels, new.event)
+    await ask.tell_each(new.channels, new.event)
     return success()
+
+
+async def note_read(ask: Ask, found: unread.Unread) -> Reply:
+    """Note what a reader was given, before the reply: the next request is for the next posts."""
+    if found.marks:
+        await ask.database.run(unread.note, found.marks)
+    return Reply({"status": 0, **found.part})
 
 
 def forget_user(user: int) -> int:
@@ -121,6 +118,11 @@ def forget_user(user: int) -> int:
     return (
         messages.forget_reader(user) or posts.forget_contributions(user) or groups.pass_on_all(user)
     )
+
+
+def sweep(now: float) -> int:
+    """Remove a part of what no longer matters, or has lost its owner; returns how much."""
+    return friends.forget_told(now) or posts.forget_unwritten(now)
 
 
 commands = CommandTable(
@@ -154,7 +156,7 @@ commands = CommandTable(
         "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friends.set_status
     ),
     Command("new <user>", Role.APP, rule=unread.summary),
-    Command("posts <user>", Role.APP, rule=unread.of_friends),
+    Command("posts <user>", Role.APP, note_read, rule=unread.of_friends),
     Command("my-posts <user>", Role.APP, rule=threads.own_posts),
     Command("thread <user> <post>", Role.APP, rule=threads.thread),
     Command("reply <user> <post> <message>", Role.APP, publish, rest=True, rule=threads.reply),
@@ -166,7 +168,7 @@ commands = CommandTable(
         rest=True,
         rule=threads.post_in_group,
     ),
-    Command("group-posts <user> <group>", Role.APP, rule=unread.of_group),
+    Command("group-posts <user> <group>", Role.APP, note_read, rule=unread.of_group),
     Command("groups <user>", Role.APP, rule=groups.described),
     Command(
         "set-topic <user> <group> [<text>]",
@@ -204,7 +206,7 @@ board = Service(
     on_login=unread.on_login,
     on_delete=forget_user,
     settings=names.Board,
-    sweep=friends.forget_told,
+    sweep=sweep,
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",
     client=CLIENT,

@@ -178,12 +178,12 @@ def delete_post(caller: Caller, number: str) -> Published:
         [(members,)] = groups.count_members(post.group)
         event |= {"group": post.group_name}
         return Published(post.id, event, [(groups.channel_of(str(post.channel)), False)], members)
-    found = (
-        posts.online_friends([post.writer], Relationship.FRIEND)
-        if post.owner == post.writer
-        else _online_readers(post.first, caller.id, Relationship.FRIEND, MOST_TOLD)
-    )
-    told = relationships.channels([(channel, server) for *_, channel, server in found], caller)
+    if post.owner == post.writer:
+        friends: dict[int, Any] = dict(posts.online_friends([post.writer], Relationship.FRIEND))
+        online = friends.get(post.writer, [])
+    else:
+        online = _online_readers(post.first, caller.id, Relationship.FRIEND, MOST_TOLD)
+    told = relationships.channels(online, caller)
     return Published(post.id, event, told, len(told))
 
 
@@ -249,10 +249,9 @@ def _find_readable(
 
 def _columns(user: int) -> Any:
     """A post as `_Post` has it, with the membership of `user`."""
-    writer = peewee.fn.COALESCE(PostRow.author, Contribution.writer)
     in_feed = peewee.fn.COALESCE(PostRow.author, Contribution.owner)
     own = (Membership.group == Group.id) & (Membership.user == user)
-    posts = PostRow.select(
+    found = posts.anywhere(
         PostRow.id,
         User.id,
         User.name,
@@ -264,12 +263,7 @@ def _columns(user: int) -> Any:
         Group.creator,
         Membership.id,
     )
-    return (
-        posts.left_outer_join(Contribution, on=(Contribution.post == PostRow.id))
-        .join(User, on=(User.id == writer))
-        .left_outer_join(Group, on=(Group.id == Contribution.group))
-        .left_outer_join(Membership, on=own)
-    )
+    return found.left_outer_join(Membership, on=own)
 
 
 @statement

@@ -8,8 +8,12 @@ misses nothing.
 
 from __future__ import annotations
 
+import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
+from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import peewee
@@ -30,12 +34,18 @@ from bbs.board.models import (
 )
 from bbs.framework import (
     Caller,
+    EachAlone,
+    EncodedList,
     Page,
     Part,
     User,
     as_stored,
     asks,
+    bulk,
     costs,
+    encode_entry,
+    gathered,
+    has_round_trips,
     question,
     read_only,
     statement,
@@ -50,70 +60,233 @@ LEAST, GROWTH = 8, 4
 """Ids of a source that are looked at first, however many sources there are, and the factor by which
 there are more next."""
 
+MOST_IDS = posts.MOST_IDS  # unread posts that are found by one statement, in no order
+
+NOTED_AT_ONCE = 64  # marks in one statement, which compares each with half of the others
+
 MOST_KNOWN = 20_000  # ids for which a reply may be shorter than it could be
+
+# The ends of encoded posts in feeds.
+_TO_NONE = b', "to": null, "replies": %d}'
+_WITHOUT_REPLIES = _TO_NONE % 0
+
+
+class Marks(NamedTuple):
+    """The last posts that a reader was given: of feeds by the ids of `Relationship`, of threads by
+    reader and thread, and of groups by the ids of `Membership`."""
+
+    feeds: Mapping[int, int] = {}
+    threads: Mapping[tuple[int, int], int] = {}
+    groups: Mapping[int, int] = {}
+
+
+class Unread(NamedTuple):
+    """A reply with unread posts, and the marks to `note` before it is sent."""
+
+    part: Part
+    marks: Marks | None
+
+    def price(self) -> int:
+        """What it costs, in commands."""
+        return self.part.price()
 
 
 class _Source(NamedTuple):
-    """A feed or a thread with unread posts behind the id `read`: that of a person, or a thread."""
+    """A feed or a thread with unread posts behind the id `read`. `id` is that of a person or a
+    thread; `mark` is the id of the `Relationship`, None for a thread."""
 
     id: int
     read: int
+    mark: int | None = None
 
 
-@costs(commands=Part.price)
-def of_friends(caller: Caller) -> Part:
-    """The oldest unread posts of friends, and unread replies in threads that the caller takes part
-    in. They are read now."""
-    feeds, threads = _sources(caller.id)
-    found = _oldest(caller.id, feeds, threads)
-    part, last = _part([number for number, *_ in found[: PAGE.most]])
-    marks: tuple[dict[int, int], dict[int, int]] = {}, {}
-    for number, source, is_reply in found:
-        if number <= last:
-            marks[is_reply][source] = number
-    for of_kind, statement_of in zip(marks, (_read_feeds.of, _read_threads.of), strict=True):
-        for some in map(padded, chunks(sorted(of_kind), LENGTHS[-1])):
-            together(statement_of(caller.id, some, [of_kind[source] for source in some]))
-    return part
+_Found = dict[int, _Source]  # The ids of unread posts, and where each is.
+
+
+@question
+def _sources_of(query: peewee.ModelSelect[User]) -> peewee.Select:
+    """The feeds and the threads in which the caller has something unread, in JSON."""
+    news = (_feeds_with_news(User.id), _threads_with_news(User.id))
+    found: peewee.Select = query.select_extend(*news)
+    return found
+
+
+class _FriendsReader(NamedTuple):
+    """Somebody who asks for posts of friends."""
+
+    user: int
+    sources: Sequence[_Source]
+
+
+def _check_friends_reader(caller: Caller) -> _FriendsReader:
+    [found] = _sources_of(caller)
+    return _FriendsReader(caller.id, _read_sources(found))
+
+
+def _read_sources(row: Sequence[str | None]) -> list[_Source]:
+    """Read what `_sources_of` finds."""
+    news = chain.from_iterable(json.loads(each) for each in row if each)
+    return [_Source(*each) for each in news]
+
+
+@costs(commands=Unread.price)
+@asks(_sources_of)
+@read_only
+@bulk(_check_friends_reader)
+def of_friends(readers: Sequence[_FriendsReader]) -> list[Unread]:
+    """The oldest unread posts of friends, and unread replies in threads that each caller takes part
+    in."""
+    sources = dict(readers)
+    found, replies = _all_unread(sources) or _oldest_alone(sources)
+    given = [sorted(found[user])[: PAGE.most] for user, _ in readers]
+    entries = _whole_entries([found[user] for user, _ in readers], given, replies)
+    parts = [_part([*map(entries.get, numbers)]) for numbers in given]
+    if len(readers) > 1 and (
+        sum(part.size for part, _ in parts) > PAGE.bytes
+        or sum(count for _, count in parts) < sum(map(len, found.values()))
+    ):
+        raise EachAlone()  # Nobody is to wait for the long lists of others.
+    return [
+        Unread(part, _marks(user, found[user], numbers[:count]))
+        for (user, _), numbers, (part, count) in zip(readers, given, parts, strict=True)
+    ]
+
+
+def _marks(user: int, found: _Found, given: Sequence[int]) -> Marks | None:
+    if not given:
+        return None
+    feeds: dict[Any, int] = {found[number].mark: number for number in given}
+    threads = {}
+    if feeds.pop(None, None):
+        where = {number: found[number] for number in given}
+        threads = {(user, at.id): number for number, at in where.items() if at.mark is None}
+    return Marks(feeds, threads)
 
 
 @question
 def _group_and_mark(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """The group `name`, as `groups.named` finds it, and what the caller has read of its posts."""
-    found: peewee.Select = groups.with_group(query, name).select_extend(Membership.read)
+    """The group `name`, as `groups.named` finds it, the number of its last post, and what the
+    caller has read."""
+    found: peewee.Select = groups.with_group(query, name).select_extend(
+        Group.posts, Membership.read
+    )
     return found
 
 
-@costs(commands=Part.price)
-@asks(_group_and_mark)
-def of_group(caller: Caller, name: str) -> Part:
-    """The oldest unread posts in a group of the caller's. They are read now."""
-    [(group, _, membership, read)] = _group_and_mark(caller, as_stored(name, Group.name))
+class _Reader(NamedTuple):
+    """A member who asks for the posts of a group behind the number `read`."""
+
+    user: int
+    group: int
+    name: str
+    membership: int
+    newest: int
+    read: int
+
+
+def _check_reader(caller: Caller, name: str) -> _Reader:
+    form = as_stored(name, Group.name)
+    [(group, _, membership, newest, read)] = _group_and_mark(caller, form)
     if group is None:
         raise errors.NoSuchTarget()
     if membership is None:
         raise errors.NotMember(name)
-    numbers: dict[int, int] = dict(_behind(group, read, PAGE.most))
-    part, last = _part([*numbers])
-    given = [number for post, number in numbers.items() if post <= last]
-    if given:
-        _read_group(group, caller.id, given[-1])
-    return part
+    return _Reader(caller.id, group, form, membership, newest, read)
+
+
+@costs(commands=Unread.price)
+@asks(_group_and_mark)
+@read_only
+@bulk(_check_reader)
+def of_group(readers: Sequence[_Reader]) -> list[Unread]:
+    """The oldest unread posts in a group of each caller's."""
+    behind = {
+        group: _encoded_in_group(group, rows, readers)
+        for group, rows in _all_in_groups(readers).items()
+    }
+    answers = [_answer(each, behind.get(each.group, ())) for each in readers]
+    if len(readers) > 1 and sum(each.part.size for each in answers) > PAGE.bytes // 2:
+        raise EachAlone()
+    return answers
+
+
+def _encoded_in_group(
+    group: int, rows: Sequence[Sequence[int]], readers: Sequence[_Reader]
+) -> list[tuple[int, int, bytes | None]]:
+    """What `_all_in_groups` found in a group, first to last: the number and the writer of each
+    post, and the encoded post."""
+    in_order = sorted(rows, key=itemgetter(0))
+    encoded = posts.encoded_elsewhere([post for _, post, *_ in in_order])
+    of_group = encode_entry(next(each.name for each in readers if each.group == group))
+    more = b', "replies": %d, "group": %b}'
+    return [
+        (number, writer, posts.whole(encoded.get(post), more % (replies, of_group)))
+        for number, post, writer, replies in in_order
+    ]
+
+
+def _answer(reader: _Reader, behind: Sequence[tuple[int, int, bytes | None]]) -> Unread:
+    found = [
+        (number, entry)
+        for number, writer, entry in behind
+        if number > reader.read and writer != reader.user
+    ]
+    part, count = _part([entry for _, entry in found])
+    last = found[count - 1][0] if count else 0
+    if count == len(found):
+        last = max(last, reader.newest)  # Behind it are own ones alone.
+    return Unread(part, Marks(groups={reader.membership: last}) if last > reader.read else None)
+
+
+def _given(marks: Marks) -> Marks:
+    return marks
+
+
+@bulk(_given)
+def note(several: Sequence[Marks]) -> list[None]:
+    """Note what readers were given as read."""
+    feeds, threads, in_groups = (_latest([each[kind] for each in several]) for kind in range(3))
+    together(
+        *(
+            statement_of(*_keys_and_values(dict(some)))
+            for lasts, statement_of in ((feeds, _read_feeds.of), (in_groups, _read_groups.of))
+            for some in chunks(lasts, NOTED_AT_ONCE)
+        ),
+        *([_read_thread.of_each([(*key, last) for key, last in threads])] if threads else ()),
+    )
+    return [None] * len(several)
+
+
+def _latest(several: Sequence[Mapping[Any, int]]) -> list[tuple[Any, int]]:
+    """The last one of each key, in the order of the keys: two who note the same cannot
+    deadlock."""
+    latest: dict[Any, int] = {}
+    for marks in several:
+        for key, last in marks.items():
+            latest[key] = max(last, latest.get(key, 0))
+    return sorted(latest.items())
+
+
+def _keys_and_values(numbers: Mapping[int, int]) -> tuple[Sequence[int], Sequence[int]]:
+    """The keys for a statement, in their order, and the values."""
+    pairs = padded(sorted(numbers.items()))
+    return [key for key, _ in pairs], [value for _, value in pairs]
 
 
 @read_only
 def summary(caller: Caller) -> Mapping[str, object]:
     """What is new for the caller; nothing of it counts as read then."""
-    messages, invitations, in_groups = together(
+    messages, invitations, in_groups, own = together(
         user_stats.waiting.of(caller.id, user_stats.MOST_COUNTED),
         user_stats.invitations.of(caller.id, Relationship.INVITED_BY, user_stats.MOST_COUNTED),
         _groups_with_news.of(caller.id),
+        _own_behind.of(caller.id, caller.quotas.posts),
     )
     new = {
         "messages": messages[0][0],
         "invitations": invitations[0][0],
         "posts": count(caller.id),
-        "groups": _count_in_groups(in_groups, caller.quotas.posts),
+        "groups": _count_in_groups(in_groups, dict(own), caller.quotas.posts),
         "announcements": announcements.current(caller.now),
     }
     return {"new": new}
@@ -122,11 +295,11 @@ def summary(caller: Caller) -> Mapping[str, object]:
 @read_only
 def count(user: int) -> int:
     """How many posts of friends, and replies, are unread: `MOST_COUNTED` at the most."""
-    feeds, threads = _sources(user)
+    sources = _read_sources(*_sources(user))
     left = user_stats.MOST_COUNTED
     # Each feed with news has an unread post; a thread may have replies of one's own.
-    if len(feeds) < left:
-        for search in _searches(user, feeds, threads):
+    if sum(each.mark is not None for each in sources) < left:
+        for search in _searches(user, sources):
             left -= len(search.first(left, total=left))
             if left <= 0:
                 break
@@ -139,87 +312,175 @@ def on_login(user: int, seen: float | None) -> Mapping[str, object]:
     return {"waiting": {**user_stats.of_login(user, seen), "posts": count(user)}}
 
 
-def _sources(user: int) -> tuple[list[_Source], list[_Source]]:
-    """The feeds and the threads that have something unread."""
-    feeds, threads = together(
-        _feeds_with_news.of(user, Relationship.FRIEND),
-        _threads_with_news.of(user, Relationship.FRIEND),
-    )
-    return [_Source(*row) for row in feeds], [_Source(*row) for row in threads]
+def _all_unread(
+    sources: Mapping[int, Sequence[_Source]],
+) -> tuple[dict[int, _Found], Mapping[int, int]] | None:
+    """All unread posts of each reader, oldest first, and how many replies posts have, without those
+    that have none; None if there are too many posts for that."""
+    lowest: tuple[dict[int, int], dict[int, int]] = {}, {}
+    for each in chain.from_iterable(sources.values()):
+        of_kind = lowest[each.mark is None]
+        of_kind[each.id] = min(each.read, of_kind.get(each.id, each.read))
+    if max(map(len, lowest)) > LENGTHS[-1]:
+        return None
+    statements = [
+        statement_of(*_keys_and_values(of_kind), MOST_IDS)
+        for statement_of, of_kind in zip(
+            (_all_in_feeds.of, _all_in_threads.of), lowest, strict=True
+        )
+        if of_kind
+    ]
+    behind: list[dict[int, list[Any]]] = [*map(dict, together(*statements) if statements else ())]
+    if any(sum(map(len, each.values())) >= MOST_IDS for each in behind):
+        return None
+    feeds = behind.pop(0) if lowest[0] else {}
+    threads = behind.pop(0) if lowest[1] else {}
+    replies = {number: count for each in feeds.values() for number, count in each if count}
+    in_order = {author: sorted([number for number, _ in each]) for author, each in feeds.items()}
+    found: dict[int, _Found] = {user: {} for user in sources}
+    for user, own in sources.items():
+        for each in own:
+            if each.mark is None:
+                numbers = [
+                    number
+                    for number, writer in threads.get(each.id, ())
+                    if number > each.read and writer != user
+                ]
+            else:
+                numbers = in_order.get(each.id, [])
+                numbers = numbers[bisect_right(numbers, each.read) :]
+            found[user] |= dict.fromkeys(numbers, each)
+    return found, replies
+
+
+def _oldest_alone(
+    sources: Mapping[int, Sequence[_Source]],
+) -> tuple[dict[int, _Found], Mapping[int, int]]:
+    """Find as `_all_unread` does, for one reader, but the oldest posts alone."""
+    if len(sources) > 1:
+        raise EachAlone()
+    [(user, own)] = sources.items()
+    found = _oldest(user, own)
+    firsts = [number for number, source in found.items() if source.mark is not None][: PAGE.most]
+    counts = [_replied.of(padded(some)) for some in chunks(firsts, LENGTHS[-1])]
+    return {user: found}, dict(chain.from_iterable(together(*counts) if counts else ()))
+
+
+def _all_in_groups(readers: Sequence[_Reader]) -> Mapping[int, Sequence[Any]]:
+    """What is behind the marks of readers, by group: the number of a post, its id, its writer, and
+    how many replies it has. For one reader, there may be more posts that this does not find."""
+    lowest: dict[int, int] = {}
+    for each in readers:
+        if each.read < each.newest:
+            lowest[each.group] = min(each.read, lowest.get(each.group, each.read))
+    if not lowest:
+        return {}
+    found: dict[int, list[Any]] = dict(_behind_marks(*_keys_and_values(lowest), MOST_IDS))
+    if sum(map(len, found.values())) < MOST_IDS:
+        return found
+    if len(readers) > 1:
+        raise EachAlone()
+    [reader] = readers
+    return {reader.group: _behind(reader.group, reader.user, reader.read, PAGE.limit)}
 
 
 class _Search(NamedTuple):
     """A part of the sources, and the function that finds the first ids of each."""
 
-    is_of_threads: bool
     sources: Sequence[_Source]
     find: Callable[[Sequence[int], Sequence[int], int, int], list[Any]]
 
     def first(self, most: int, total: int = 0) -> list[tuple[int, int]]:
         """The first `most` ids behind the mark of each source, after its place in `sources`;
         `total` of them at the most."""
-        ids, reads = zip(*self.sources, strict=True)
+        ids, reads, _ = zip(*self.sources, strict=True)
         return self.find(ids, reads, most, total or len(ids) * most)
 
 
-def _searches(user: int, feeds: Sequence[_Source], threads: Sequence[_Source]) -> Iterator[_Search]:
-    for some in chunks(feeds, AT_ONCE):
-        yield _Search(False, some, _in_feeds)
-    for some in chunks(threads, AT_ONCE):
-        yield _Search(True, some, partial(_in_threads, user))
+def _searches(user: int, sources: Sequence[_Source]) -> Iterator[_Search]:
+    for some in chunks([each for each in sources if each.mark is not None], AT_ONCE):
+        yield _Search(some, _in_feeds)
+    for some in chunks([each for each in sources if each.mark is None], AT_ONCE):
+        yield _Search(some, partial(_in_threads, user))
 
 
-def _oldest(
-    user: int, feeds: Sequence[_Source], threads: Sequence[_Source]
-) -> list[tuple[int, int, bool]]:
-    """The oldest of all unread posts, oldest first: the id of each, its source, and whether that is
-    a thread.
+def _oldest(user: int, sources: Sequence[_Source]) -> _Found:
+    """The oldest of all unread posts, oldest first.
 
     Of each source the first few are looked at, and more of those that have more, until there are
     enough for a reply. All that are older than the last one known of any source are known then."""
-    of_source: dict[tuple[int, bool], list[int]] = {}
-    most = max(LEAST, 2 * PAGE.most // max(1, len(feeds) + len(threads)))
+    of_source: dict[_Source, list[int]] = {}
+    most = max(LEAST, 2 * PAGE.most // max(1, len(sources)))
     while True:
-        for search in _searches(user, feeds, threads):
-            found: dict[int, list[int]] = {}
+        for search in _searches(user, sources):
+            found: dict[_Source, list[int]] = {}
             for index, number in search.first(most):
-                found.setdefault(search.sources[index].id, []).append(number)
-            for source, numbers in found.items():
-                of_source[source, search.is_of_threads] = numbers
+                found.setdefault(search.sources[index], []).append(number)
+            of_source |= found
         # Their sources have more.
         cut = {source: each for source, each in of_source.items() if len(each) >= most}
         known = min((each[-1] for each in cut.values()), default=LAST_ID)
-        oldest = sorted(
-            (number, source, is_reply)
-            for (source, is_reply), numbers in of_source.items()
-            for number in numbers
-            if number <= known
+        oldest = dict(
+            sorted(
+                (number, source)
+                for source, numbers in of_source.items()
+                for number in numbers
+                if number <= known
+            )
         )
         if not cut or len(oldest) >= PAGE.most:
             return oldest
         most = min(most * GROWTH, PAGE.limit)
-        feeds = [each for each in feeds if (each.id, False) in cut]
-        threads = [each for each in threads if (each.id, True) in cut]
+        sources = [each for each in sources if each in cut]
         if sum(map(len, of_source.values())) > MOST_KNOWN:
             return oldest
 
 
-def _part(numbers: Sequence[int]) -> tuple[Part, int]:
-    """The part with the first of these posts, as many as fit; and the id up to which all of them
-    are in it or gone."""
-    part = PAGE.part("post", posts.entries(numbers, PAGE.bytes))
-    shown = [each["post"] for each in part["post"]]
-    if not shown:
-        return part, max(numbers, default=0)
-    return part, shown[-1]
+def _whole_entries(
+    found: Sequence[_Found], given: Sequence[Sequence[int]], replies: Mapping[int, int]
+) -> Mapping[int, bytes | None]:
+    """The first of the `given` posts, encoded. A reply has no replies: those to it count for the
+    post that began the thread."""
+    where = {
+        number: of[number].mark
+        for of, numbers in zip(found, given, strict=True)
+        for number in numbers
+    }
+    in_feeds = sorted([number for number, mark in where.items() if mark is not None])
+    in_threads = sorted([number for number, mark in where.items() if mark is None])
+    entries: dict[int, bytes | None] = {}
+    if in_feeds:
+        encoded = posts.encoded_in_feeds(in_feeds)
+        for number in in_feeds:
+            more = _TO_NONE % replies[number] if number in replies else _WITHOUT_REPLIES
+            entries[number] = posts.whole(encoded.get(number), more)
+    if in_threads:
+        encoded = posts.encoded_elsewhere(in_threads)
+        for number in in_threads:
+            entries[number] = posts.whole(encoded.get(number), b', "replies": 0}')
+    return entries
+
+
+def _part(entries: Sequence[bytes | None]) -> tuple[Part, int]:
+    """The part with the first of these encoded posts, as many as fit and are known; and how many
+    of the entries it covers. The empty ones are gone."""
+    known: list[Any] = [*entries[: PAGE.most]]
+    if None in known:
+        del known[known.index(None) :]
+    size = sum(map(len, known)) + len(", ") * len(known)
+    while size > PAGE.bytes and len(known) > 1:
+        size -= len(known.pop()) + len(", ")
+    return Part("post", EncodedList([each for each in known if each]), None, size), len(known)
 
 
 def _count_in_groups(
-    news: Sequence[tuple[int, str, int, int]], most: int
+    news: Sequence[tuple[int, str, int, int]], own: Mapping[int, int], most: int
 ) -> list[dict[str, object]]:
-    """How many posts are unread in each group, of the last `most` that it keeps."""
+    """How many posts are unread in each group, of the last `most` that it keeps, without so many
+    `own` ones."""
     unread = {
-        group: (name, newest - max(read, newest - most)) for group, name, read, newest in news
+        group: (name, newest - max(read, newest - most) - own.get(group, 0))
+        for group, name, read, newest in news
     }
     gone: dict[int, int] = {}
     for some in chunks(sorted(news), LENGTHS[-1]):
@@ -235,22 +496,30 @@ def _count_in_groups(
 
 
 @statement
-def _feeds_with_news(user: int, kind: str) -> peewee.Select:
+def _sources(user: int) -> peewee.Select:
+    """What `_sources_of` finds."""
+    news = (_feeds_with_news(User.id), _threads_with_news(User.id))
+    return User.select(*news).where(User.id == user)
+
+
+def _feeds_with_news(user: Any) -> Any:
+    """A query for the feeds in which `user` has something unread, as `_Source` takes them."""
     own = PostRow.select(PostRow.id).where(PostRow.author == Relationship.other)
     last = own.order_by(PostRow.id.desc()).limit(1)
-    friends = (Relationship.user == user) & (Relationship.kind == kind)
-    found = Relationship.select(Relationship.other, Relationship.read)
-    return found.where(friends & (last > Relationship.read))
+    friends = (Relationship.user == user) & (Relationship.kind == Relationship.FRIEND)
+    entries = gathered(Relationship.other, Relationship.read, Relationship.id)
+    return Relationship.select(entries).where(friends & (last > Relationship.read))
 
 
-@statement
-def _threads_with_news(user: int, kind: str) -> peewee.Select:
+def _threads_with_news(user: Any) -> Any:
+    """A query for the threads in which `user` has something unread, as `_Source` takes them."""
     replies = Contribution.select(Contribution.post)
     own = replies.where(Contribution.thread == ThreadReader.thread)
     last = own.order_by(Contribution.post.desc()).limit(1)
-    friend = (Relationship.user == user) & (Relationship.other == ThreadReader.owner)
-    may_read = (ThreadReader.owner == user) | (Relationship.kind == kind)
-    found = ThreadReader.select(ThreadReader.thread, ThreadReader.read)
+    owner = ThreadReader.owner
+    friend = (Relationship.user == user) & (Relationship.other == owner)
+    may_read = (owner == user) | (Relationship.kind == Relationship.FRIEND)
+    found = ThreadReader.select(gathered(ThreadReader.thread, ThreadReader.read))
     followed = found.left_outer_join(Relationship, on=friend).where(ThreadReader.user == user)
     return followed.where(may_read & (last > ThreadReader.read))
 
@@ -297,33 +566,101 @@ def _union(total: int, *queries: Any) -> peewee.SelectBase:
 
 
 @statement
-def _read_feeds(user: int, authors: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
-    # Another terminal of the reader's may be further.
-    last = peewee.Case(Relationship.other, [*zip(authors, lasts, strict=True)])
-    read = peewee.Case(None, [(Relationship.read < last, last)], Relationship.read)
-    own = (Relationship.user == user) & Relationship.other.in_(authors)
-    return Relationship.update(read=read).where(own)
+def _all_in_feeds(authors: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
+    """The ids behind the mark of each feed, and how many replies each has, by author."""
+    behind = _any_behind(PostRow.author, PostRow.id, authors, reads)
+    columns = (PostRow.author, PostRow.id, PostRow.replies)
+    some = PostRow.select(*columns).where(behind).limit(limit).alias("some")
+    entries = gathered(some.c.id, some.c.replies)
+    found: peewee.Select = PostRow.select(some.c.author_id, entries).from_(some)
+    return found.group_by(some.c.author_id)
 
 
 @statement
-def _read_threads(user: int, threads: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
-    last = peewee.Case(ThreadReader.thread, [*zip(threads, lasts, strict=True)])
-    read = peewee.Case(None, [(ThreadReader.read < last, last)], ThreadReader.read)
-    own = (ThreadReader.user == user) & ThreadReader.thread.in_(threads)
-    return ThreadReader.update(read=read).where(own)
+def _all_in_threads(threads: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
+    """The ids behind the mark of each thread, and the writer of each, by thread."""
+    behind = _any_behind(Contribution.thread, Contribution.post, threads, reads)
+    columns = (Contribution.thread, Contribution.post, Contribution.writer)
+    some = Contribution.select(*columns).where(behind).limit(limit).alias("some")
+    entries = gathered(some.c.post_id, some.c.writer_id)
+    found: peewee.Select = Contribution.select(some.c.thread, entries).from_(some)
+    return found.group_by(some.c.thread)
 
 
 @statement
-def _read_group(group: int, user: int, last: int) -> peewee.Update:
-    own = (Membership.group == group) & (Membership.user == user) & (Membership.read < last)
-    return Membership.update(read=last).where(own)
+def _behind_marks(groups: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
+    """What is behind the mark of each group, by group, as `_all_in_groups` returns it."""
+    behind = _any_behind(Contribution.group, Contribution.number, groups, reads)
+    place = (Contribution.number, Contribution.post, Contribution.writer)
+    placed = Contribution.select(Contribution.group, *place, PostRow.replies).join(PostRow)
+    some = placed.where(behind).limit(limit).alias("some")
+    entries = gathered(some.c.number, some.c.post_id, some.c.writer_id, some.c.replies)
+    found: peewee.Select = Contribution.select(some.c.group_id, entries).from_(some)
+    return found.group_by(some.c.group_id)
+
+
+def _any_behind(source: Any, number: Any, sources: Sequence[int], reads: Sequence[int]) -> Any:
+    """The condition for what is behind the mark of any source. Halved each time, as databases limit
+    the depth of an expression."""
+    half = len(sources) // 2
+    if not half:
+        return (source == sources[0]) & (number > reads[0])
+    return _any_behind(source, number, sources[:half], reads[:half]) | _any_behind(
+        source, number, sources[half:], reads[half:]
+    )
 
 
 @statement
-def _behind(group: int, read: int, limit: int) -> peewee.Select:
+def _read_feeds(ids: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
+    last = peewee.Case(Relationship.id, [*zip(ids, lasts, strict=True)])
+    read = _greater(Relationship.read, last)
+    return Relationship.update(read=read).where(Relationship.id.in_(ids))
+
+
+@statement
+def _read_groups(ids: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
+    last = peewee.Case(Membership.id, [*zip(ids, lasts, strict=True)])
+    read = _greater(Membership.read, last)
+    return Membership.update(read=read).where(Membership.id.in_(ids))
+
+
+@statement
+def _read_thread(user: int, thread: int, last: int) -> peewee.Update:
+    own = (ThreadReader.user == user) & (ThreadReader.thread == thread)
+    return ThreadReader.update(read=last).where(own & (ThreadReader.read < last))
+
+
+def _greater(one: Any, other: Any) -> Any:
+    """The greater of two values: another terminal of the reader's may be further."""
+    return (peewee.fn.GREATEST if has_round_trips() else peewee.fn.MAX)(one, other)
+
+
+@statement
+def _replied(numbers: Sequence[int]) -> peewee.Select:
+    """How many replies these posts have, without those that have none."""
+    some = PostRow.id.in_(numbers) & (PostRow.replies > 0)
+    return PostRow.select(PostRow.id, PostRow.replies).where(some)
+
+
+@statement
+def _behind(group: int, user: int, read: int, limit: int) -> peewee.Select:
+    """The first posts of others behind the mark of a group, as `_all_in_groups` returns them."""
     some = (Contribution.group == group) & (Contribution.number > read)
-    found = Contribution.select(Contribution.post, Contribution.number).where(some)
-    return found.order_by(Contribution.number).limit(limit)
+    place = (Contribution.number, Contribution.post, Contribution.writer)
+    found = Contribution.select(*place, PostRow.replies)
+    others = found.join(PostRow).where(some & (Contribution.writer != user))
+    return others.order_by(Contribution.number).limit(limit)
+
+
+@statement
+def _own_behind(user: int, most: int) -> peewee.Select:
+    """How many own posts are behind the mark of each group, of the last `most` that it keeps."""
+    own = Contribution.select(Contribution.group, peewee.fn.COUNT(Contribution.post))
+    member = (Membership.group == Contribution.group) & (Membership.user == user)
+    joined = own.join(Membership, on=member).join(Group, on=(Group.id == Contribution.group))
+    behind = (Contribution.number > Membership.read) & (Contribution.number > Group.posts - most)
+    some = joined.where((Contribution.writer == user) & behind)
+    return some.group_by(Contribution.group)
 
 
 @statement

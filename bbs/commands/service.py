@@ -306,8 +306,9 @@ def usage_of(command: Command) -> dict[str, object]:
 
 
 def is_harmless(command: Command) -> bool:
-    """Whether a command may be sent again when its answer was lost."""
-    return command.harmless or is_read_only(command.rule)
+    """Whether a command may be sent again when its answer was lost. With a rule that only reads, a
+    command may still change something by its handler."""
+    return command.harmless or (command.handler is None and is_read_only(command.rule))
 
 
 def described(service: Service, table: CommandTable) -> Mapping[str, object]:

@@ -164,22 +164,25 @@ class Bus:
 
     def tell_asked(
         self,
-        channel: str,
+        channels: Iterable[tuple[str, bool]],
         event: Mapping[str, object],
         but: IConnection | None = None,
         *,
-        here: bool = False,
         asking: IConnection | None = None,
     ) -> None:
         """Tell `event`, as `tell` does, to those connections alone that asked for events, except
-        the connection `but` of this server. An event longer than `MAX_HINT` is dropped."""
-        topic = self._topic(channel)
-        if topic in self._here:
-            self._tell_here(topic, lambda _, on_asked: on_asked and on_asked(event, but), asking)
-        if not here:
-            body = self._seal({"event": event["event"], "id": 0, _ASKED: event, _ON: topic})
-            if len(body) <= MAX_HINT:
-                self._publish(topic, body)
+        the connection `but` of this server: on several channels, each with whether all who are to
+        have it are here. An event longer than `MAX_HINT` is dropped."""
+        encoded = b""
+        for channel, here in channels:
+            topic = self._topic(channel)
+            if topic in self._here:
+                self._tell_here(topic, lambda _, asked: asked and asked(event, but), asking)
+            if not here:
+                encoded = encoded or _encode_asked(event)
+                body = self._seal(b'%s"%s"' % (encoded, topic.encode()))
+                if len(body) <= MAX_HINT:
+                    self._publish(topic, body)
 
     def tell_unhear(self, channel: str, unheard: str, *, asking: IConnection | None = None) -> None:
         """Tell the servers that hear the user's own `channel` that this user does not hear the
@@ -245,9 +248,10 @@ class Bus:
             raise ValueError(f"not a channel: {channel!r}")
         return self._prefix + (channel if "." in channel else f"user.{channel}")
 
-    def _seal(self, hint: Mapping[str, object]) -> bytes:
-        """Encode `hint` with a nonce, which has the time, and its proof."""
-        content = _to_json(hint)[:-1].encode()
+    def _seal(self, hint: Mapping[str, object] | bytes) -> bytes:
+        """Encode `hint`, or what is encoded of it but for its end, with a nonce, which has the
+        time, and its proof."""
+        content = hint if isinstance(hint, bytes) else _to_json(hint)[:-1].encode()
         # Appended, as a copy of the hint with one more member would take a microsecond.
         content = b'%s, %s%d.%d"' % (content, self._own, next(self._sent), self.wall())
         return b'%s%s%s"}' % (content, _SEAL, self._proof(content))
@@ -325,6 +329,12 @@ class Bus:
     def _is_proved(self, body: bytes) -> bool:
         content, _, proof = body.rpartition(_SEAL)
         return hmac.compare_digest(proof, self._proof(content) + b'"}') if self.key else False
+
+
+def _encode_asked(event: Mapping[str, object]) -> bytes:
+    """The hint at an event for those who asked for events, up to the topic."""
+    hint = {"event": event["event"], "id": 0, _ASKED: event, _ON: None}
+    return _to_json(hint)[: -len("null}")].encode()
 
 
 def _read(body: bytes) -> dict[str, Any]:

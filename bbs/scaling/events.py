@@ -32,7 +32,7 @@ from bbs.rules.placement import Move
 from bbs.scaling.interfaces import IFleetController, IProvider
 from bbs.storage.database import Database
 
-LOOK_INTERVAL = 0.5  # seconds between looks for notices: an empty look is one read of an index
+LOOK_INTERVAL = 1.0  # seconds between looks for notices: an empty look is one read of an index
 
 _log = Logger()
 

@@ -471,6 +471,8 @@ def ask_everything(service: CountedService) -> None:
 
     service.count_all(["list-friend <user>"] * 16)
     service.count_all(["receive-post <user>"] * 16)
+    service.count_all(["posts <user>"] * 16)
+    service.count_all([f"group-posts <user> {GROUPS[number % 2]}" for number in range(16)])
     service.count_all(["post <user> what a nice day"] * 16)
     service.count_all([f"send <user> {FRIENDS[number % 10]} how are you?" for number in range(16)])
     service.count_all(

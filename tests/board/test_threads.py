@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,10 +22,20 @@ from bbs.board import (
     unread,
     user_stats,
 )
-from bbs.board.models import Contribution, Group, Inbox, PostRow, RemovedPost, ThreadReader
-from bbs.framework import Caller, Page, rows
+from bbs.board.models import (
+    Contribution,
+    Group,
+    Inbox,
+    Membership,
+    PostRow,
+    Relationship,
+    RemovedPost,
+    ThreadReader,
+)
+from bbs.framework import Caller, Page, read_only, rows
 from bbs.rules import accounts
 from bbs.rules.auth import Quotas
+from bbs.storage.models import User
 from bbs.testing import MemoryService, Peer
 from tests.database_case import RulesCase, on_both_databases
 
@@ -68,10 +78,17 @@ class ThreadsCase(RulesCase):
         return [each["post"] for each in self.call(threads.own_posts, caller)["post"]]
 
     def unread(self, caller: Caller) -> list[int]:
-        return [each["post"] for each in self.call(unread.of_friends, caller)["post"]]
+        return [each["post"] for each in self.read(unread.of_friends, caller)]
 
     def in_group(self, caller: Caller, group: str = "go") -> list[int]:
-        return [each["post"] for each in self.call(unread.of_group, caller, group)["post"]]
+        return [each["post"] for each in self.read(unread.of_group, caller, group)]
+
+    def read(self, rule: Any, *arguments: Any) -> list[Any]:
+        """The unread posts that a rule finds, which are read then."""
+        found = self.call(rule, *arguments)
+        if found.marks:
+            self.call(unread.note, found.marks)
+        return list(found.part["post"])
 
     def new(self, caller: Caller) -> Any:
         return self.call(unread.summary, caller)["new"]
@@ -212,6 +229,46 @@ class Replies(ThreadsCase):
             read += found
         self.assertEqual(read, written)
 
+    def test_as_many_as_fit_into_a_reply(self) -> None:
+        self.befriend(self.ann, self.cat)
+        texts = [str(number) * 65_000 for number in range(9)] * 2
+        written = [self.post(self.ann, text) for text in texts]
+        first = self.post(self.bob)
+        replies = [self.reply(self.ann, first, text) for text in texts]
+        for reader, numbers in ((self.cat, written), (self.bob, written + replies)):
+            counts = []
+            while found := self.unread(reader):
+                self.assertEqual(found, numbers[: len(found)])
+                del numbers[: len(found)]
+                counts.append(len(found))
+            self.assertEqual(numbers, [])
+            self.assertEqual(counts[0], 16)
+
+    def test_they_are_as_in_their_threads(self) -> None:
+        """Though servers remember what does not change of them."""
+        first = self.post(self.ann, "hello")
+        for number in range(3):
+            self.reply(self.ann, first, f"“{number}”")
+            self.call(posts.friends_posts, self.bob)
+            Relationship.update(read=0).execute()
+            [entry] = self.read(unread.of_friends, self.bob)
+            self.assertEqual(entry, self.thread(self.bob, first)[0])
+        self.reply(self.bob, first)
+        ThreadReader.update(read=0).execute()
+        found = self.read(unread.of_friends, self.bob)
+        self.assertEqual(found, self.thread(self.bob, first)[1:4])
+
+    def test_what_was_posted_before_a_friendship_is_read(self) -> None:
+        for author in (self.ann, self.cat):
+            self.post(author)
+        self.befriend(self.ann, self.cat)
+        for reader in (self.ann, self.cat):
+            self.assertEqual((self.unread(reader), self.new(reader)["posts"]), ([], 0))
+        self.assertEqual(len(self.call(posts.friends_posts, self.cat)["post"]), 1)
+        later = self.post(self.ann), self.post(self.cat)
+        self.assertEqual(self.unread(self.cat), [later[0]])
+        self.assertEqual(self.unread(self.ann), [later[1]])
+
     def test_no_more_are_counted_than_are_told(self) -> None:
         self.patch(user_stats, "MOST_COUNTED", 3)
         for _ in range(5):
@@ -220,8 +277,8 @@ class Replies(ThreadsCase):
 
     def test_an_author_and_a_thread_of_the_same_number(self) -> None:
         """What is read of one is not read of the other."""
-        PostRow.insert(id=self.ann.id, author=self.bob.id, text="first").execute()
         self.befriend(self.bob, self.cat)
+        PostRow.insert(id=self.ann.id, author=self.bob.id, text="first").execute()
         self.reply(self.cat, self.ann.id, "one")
         self.reply(self.bob, self.ann.id, "two")
         self.post(self.ann)
@@ -251,11 +308,57 @@ class InGroups(ThreadsCase):
         self.assertEqual(self.new(self.bob)["groups"], [{"group": "go", "posts": 1}])
         self.assertEqual(self.new(self.ann)["groups"], [])
         reply = self.reply(self.bob, number)
-        self.assertEqual(self.in_group(self.bob), [number, reply])
+        self.assertEqual(self.in_group(self.bob), [number])
         self.assertEqual(self.in_group(self.bob), [])
         self.assertEqual(self.in_group(self.ann), [reply])
         self.assertEqual(self.unread(self.bob), [])
         self.assertEqual(self.call(posts.friends_posts, self.bob)["post"], [])
+
+    def test_own_ones_are_never_unread(self) -> None:
+        self.group_of(self.ann, self.bob)
+        others = []
+        for _ in range(2):
+            others.append(self.post_in(self.bob))
+            self.post_in(self.ann)
+        self.assertEqual(self.new(self.ann)["groups"], [{"group": "go", "posts": 2}])
+        self.delete(self.ann, self.post_in(self.ann))
+        self.assertEqual(self.new(self.ann)["groups"], [{"group": "go", "posts": 2}])
+        self.assertEqual(self.in_group(self.ann), others)
+        self.assertEqual((self.new(self.ann)["groups"], self.in_group(self.ann)), ([], []))
+        own = self.post_in(self.ann)
+        self.assertEqual(self.new(self.ann)["groups"], [])
+        self.assertEqual(self.in_group(self.bob)[-1], own)
+
+    def test_many_own_ones_before_one_of_another(self) -> None:
+        self.patch(unread, "PAGE", Page(most=2))
+        self.group_of(self.ann, self.bob)
+        self.post_in(self.bob)
+        for _ in range(5):
+            self.post_in(self.ann)
+        number = self.post_in(self.bob)
+        self.patch(unread, "MOST_IDS", 2)
+        self.assertEqual(self.in_group(self.ann)[-1], number)
+        self.assertEqual(self.in_group(self.ann), [])
+
+    def test_they_are_as_in_their_threads(self) -> None:
+        self.group_of(self.ann, self.bob)
+        first = self.post_in(self.ann)
+        self.reply(self.ann, first)
+        for name in ("go", "100%d"):
+            Group.update(name=name).execute()
+            Membership.update(read=0).execute()
+            found = self.read(unread.of_group, self.bob, name)
+            self.assertEqual(found, self.thread(self.bob, first))
+
+    def test_as_many_as_fit_into_a_reply(self) -> None:
+        self.patch(unread, "PAGE", Page(most=2))
+        self.group_of(self.ann, self.bob)
+        numbers = [self.post_in(self.ann) for _ in range(4)]
+        self.post_in(self.bob)
+        self.assertEqual(self.in_group(self.bob), numbers[:2])
+        self.assertEqual(self.new(self.bob)["groups"], [{"group": "go", "posts": 2}])
+        self.assertEqual(self.in_group(self.bob), numbers[2:])
+        self.assertEqual(self.new(self.bob)["groups"], [])
 
     def test_somebody_who_joins_reads_all(self) -> None:
         self.group_of(self.ann)
@@ -324,39 +427,6 @@ class InGroups(ThreadsCase):
 class Meanwhile(ThreadsCase):
     """What else is done while somebody reads."""
 
-    def late(self, finds: str, deed: Callable[[], object]) -> None:
-        """Have `deed` done when a reader has found what is unread, and has not marked it yet."""
-        find = getattr(unread, finds)
-
-        def found(*arguments: Any) -> Any:
-            self.patch(unread, finds, find)
-            ids = find(*arguments)
-            deed()
-            return ids
-
-        self.patch(unread, finds, found)
-
-    def test_another_terminal_reads_further(self) -> None:
-        """The mark does not go back."""
-        self.group_of(self.ann, self.bob)
-        self.post(self.ann)
-        self.post_in(self.ann)
-
-        def elsewhere() -> None:
-            posts.post(self.ann, "more")
-            self.assertEqual(len(unread.of_friends(self.bob)["post"]), 2)
-
-        def elsewhere_in_group() -> None:
-            threads.post_in_group(self.ann, "go", "more")
-            self.assertEqual(len(unread.of_group(self.bob, "go")["post"]), 2)
-
-        self.late("_oldest", elsewhere)
-        self.late("_behind", elsewhere_in_group)
-        for read in (self.unread, self.in_group):
-            self.assertEqual((len(read(self.bob)), read(self.bob)), (1, []))
-        new = self.new(self.bob)
-        self.assertEqual((new["posts"], new["groups"]), (0, []))
-
     def test_a_deletion_under_a_reader_who_pages(self) -> None:
         """Of the last one that was read, and of one that is still to come."""
         for rule, is_backwards in ((threads.thread, False), (threads.own_posts, True)):
@@ -394,8 +464,8 @@ class Kept(ThreadsCase):
     def test_the_oldest_of_a_group_go(self) -> None:
         self.group_of(self.ann, self.bob, self.cat)
         numbers = [self.post_in(each) for each in (self.ann, self.bob, self.cat) * 3]
-        self.assertEqual(self.new(self.ann)["groups"], [{"group": "go", "posts": 4}])
-        self.assertEqual(self.in_group(self.ann), numbers[-4:])
+        self.assertEqual(self.new(self.ann)["groups"], [{"group": "go", "posts": 3}])
+        self.assertEqual(self.in_group(self.ann), [numbers[-4], *numbers[-2:]])
         self.assertEqual(RemovedPost.select().count(), 0)
         self.check_counts()
 
@@ -413,6 +483,29 @@ class Kept(ThreadsCase):
         self.assertEqual(self.own(self.bob), [answer, number])
         self.refused("No such post", threads.thread, self.cat, str(answer))
         self.check_counts()
+
+    def test_what_an_older_server_leaves_of_an_account(self) -> None:
+        """It removes the user, and with that where the posts were."""
+        self.group_of(self.bob, self.ann, self.cat)
+        first = self.post(self.bob)
+        kept = [first, self.post_in(self.bob), self.reply(self.bob, first)]
+        self.post(self.ann)
+        left = [self.reply(self.ann, first), self.post_in(self.ann), self.post_in(self.ann)]
+        User.delete().where(User.id == self.ann.id).execute()
+        self.assertEqual({each.id for each in PostRow.select()}, {*kept, *left})
+        # Who reads all that there is has read what is gone.
+        self.assertEqual(self.new(self.cat)["groups"], [{"group": "go", "posts": 3}])
+        self.assertEqual((self.in_group(self.cat), self.new(self.cat)["groups"]), ([kept[1]], []))
+        self.patch(posts, "IDS_AT_ONCE", 4)
+        self.patch(posts, "LENGTHS", (1, 2))
+        minutes = range(max(left) // 4 + 1)
+        removed = [
+            self.call(service.sweep, 60.0 * (1000 * len(minutes) + each)) for each in minutes
+        ]
+        self.assertLessEqual(max(removed), 2)
+        while sum(self.call(service.sweep, 60.0 * each) for each in minutes):
+            pass
+        self.assertEqual({each.id for each in PostRow.select()}, {*kept})
 
 
 @on_both_databases
@@ -457,6 +550,60 @@ class AtRandom(ThreadsCase):
         outcome = self.database.run(rule, *arguments)
         outcome.addErrback(lambda failure: failure.trap(errors.NoSuchPost, errors.NotYourPost))
         self.successResultOf(outcome)
+
+
+@on_both_databases
+class AtRandomOneByOne(AtRandom):
+    """Where there is more than is found at once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(unread, "MOST_IDS", 2)
+
+
+@on_both_databases
+class SeveralReaders(ThreadsCase):
+    """They get at once what each would get alone."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.befriend(self.ann, self.cat)
+        self.befriend(self.bob, self.cat)
+        self.people_here = [self.ann, self.bob, self.cat]
+        self.group_of(*self.people_here)
+        for each in self.people_here:
+            first = self.post(each)
+            self.reply(self.bob, first)
+            self.reply(self.cat, self.post_in(each))
+        self.in_group(self.bob)
+        self.post_in(self.ann)
+        self.unread(self.ann)
+        self.post(self.cat)
+
+    def check(self) -> None:
+        rules: Any = ((unread.of_friends,), (unread.of_group, "go"))
+        for rule, *arguments in rules:
+            alone = [self.call(rule, each, *arguments) for each in self.people_here]
+            calls = [(each, *arguments) for each in self.people_here]
+            self.assertEqual(self.call(read_only(partial(rule.each, calls))), alone)
+            several = [each.marks for each in alone if each.marks]
+            self.call(unread.note.each, [(marks,) for marks in several * 2])
+        for each in self.people_here:
+            self.assertEqual((self.unread(each), self.in_group(each)), ([], []))
+
+    def test_at_once(self) -> None:
+        self.check()
+
+    def test_another_terminal_is_further(self) -> None:
+        before = self.call(unread.of_friends, self.ann), self.call(unread.of_group, self.ann, "go")
+        later = self.post(self.bob), self.post_in(self.bob)
+        self.assertEqual((self.unread(self.ann)[-1], self.in_group(self.ann)[-1]), later)
+        for found in before:
+            assert found.marks
+            self.call(unread.note, found.marks)
+        self.assertEqual((self.unread(self.ann), self.in_group(self.ann)), ([], []))
+        new = self.new(self.ann)
+        self.assertEqual((new["posts"], new["groups"]), (0, []))
 
 
 class Told(SynchronousTestCase):
@@ -510,10 +657,18 @@ class Told(SynchronousTestCase):
         self.ask("ann", "post-group go hello")
         self.assertEqual(self.heard()["cat"], [("post", "ann", 1)])
         self.ask("cat", "reply 1 hi")
+        self.assertEqual(self.heard(), {"ann": [("reply", "cat", 2)], "bob": [], "cat": []})
         self.ask("ann", "delete-post 2")
-        found = self.heard()
-        self.assertEqual(found["ann"], [("reply", "cat", 2), ("deleted", None, 2)])
-        self.assertEqual(found["bob"], [])
+        self.assertEqual(self.heard(), {"ann": [], "bob": [], "cat": [("deleted", None, 2)]})
+
+    def test_other_connections_of_the_writer(self) -> None:
+        self.ask("ann", "create-group go")
+        other = self.service.at_home(self.tokens["ann"])
+        other.ask("events")
+        self.listen(other, "ann")
+        self.ask("ann", "post-group go hello")
+        self.assertEqual(self.heard()["ann"], [])
+        self.assertEqual([each["post"] for each in other.heard()], [1])
 
     def test_a_former_friend_hears_nothing(self) -> None:
         self.ask("ann", "post hello")

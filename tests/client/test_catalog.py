@@ -22,6 +22,7 @@ from bbs.cli.client import ScriptRun
 from bbs.client import BBSClient, Lost, NoService, Refused, TurnedAway, Unreachable
 from bbs.client import ServiceReply as Answer
 from bbs.client.catalog import TRUSTED, CommandCatalog
+from bbs.commands import strictness
 from bbs.framework import Ask, CommandTable, Reply, Role, Service, success
 from bbs.testing import Link
 from bbs.ui import completion
@@ -40,6 +41,8 @@ class Noting(ClientTestCase):
     with which words."""
 
     def make_service(self) -> Service:
+        # Servers of before had no reserved names.
+        self.patch(strictness, "RESERVED", ())
         self.noted: list[tuple[str, ...]] = []
         self.table = CommandTable()
         self.declare()

@@ -263,12 +263,29 @@ class OfAService(AskedCase):
         await ask.tell(ask.user.channel, event, asked=True)
         return success()
 
+    @staticmethod
+    @table.command("wave-both <user> <other> [<event>]", Role.APP)
+    async def wave_both(ask: Ask, other: str, event: str = "wave") -> Reply:
+        """Wave to oneself and to somebody else."""
+        channels = [(User.get(User.name == name).channel, False) for name in (ask.user.name, other)]
+        await ask.tell_each(channels, {"event": event, "text": "“both”"})
+        return success()
+
     service_of = Service("waving", commands=(table,))
 
     def test_elsewhere(self) -> None:
         here, there = self.asking("ann"), self.asking("ann")
         self.assertEqual(self.ask("wave ann 3", here), SUCCESS)
         self.assertEqual((here.heard(), there.heard()), ([], [{"event": "wave", "text": "xxx"}]))
+
+    def test_on_several_channels(self) -> None:
+        """Each hint is for one channel; the one who asks never hears of it."""
+        here, there, bob = self.asking("ann"), self.asking("ann"), self.asking("bob")
+        self.assertEqual(self.ask("wave-both ann bob", here), SUCCESS)
+        wave = [{"event": "wave", "text": "“both”"}]
+        self.assertEqual((here.heard(), there.heard(), bob.heard()), ([], wave, wave))
+        self.assertEqual(self.ask("wave-both ann bob moved", here)["code"], "internal-error")
+        self.flushLoggedErrors(ValueError)
 
     def test_what_is_too_long_is_not_told(self) -> None:
         there = self.asking("ann")
@@ -282,7 +299,7 @@ class OnTheBus(SynchronousTestCase):
         bus, sender = (Bus(broker.client(), "bbs", b"", Clock().seconds) for _ in range(2))
         heard: list[object] = []
         bus.hear("a", lambda *hint: heard.append(hint), lambda *told: heard.append(told))
-        sender.tell_asked("a", {"event": "wave", "text": "hello"})
+        sender.tell_asked([("a", False)], {"event": "wave", "text": "hello"})
         self.assertEqual(heard, [])
 
     def test_who_wants_only_hints_is_not_told(self) -> None:
@@ -294,5 +311,5 @@ class OnTheBus(SynchronousTestCase):
         bus.hear("b", lambda *hint: hints.append(hint), lambda *each: told.append(each))
         me: Any = object()
         for channel in ("a", "b"):
-            bus.tell_asked(channel, {"event": "wave", "id": 7}, me)
+            bus.tell_asked([(channel, False)], {"event": "wave", "id": 7}, me)
         self.assertEqual((hints, told), ([], [({"event": "wave", "id": 7}, me)]))

@@ -212,9 +212,10 @@ class OfAService(HereCase):
 
     def test_a_malformed_channel_is_refused_here_too(self) -> None:
         bus = self.service.serving(self.tokens["ann"]).serving.home.bus
-        for tell in (bus.tell, bus.tell_asked):
-            with self.assertRaises(ValueError):
-                tell("a.*", {"event": "wave"}, here=True)
+        with self.assertRaises(ValueError):
+            bus.tell("a.*", {"event": "wave"}, here=True)
+        with self.assertRaises(ValueError):
+            bus.tell_asked([("a.*", True)], {"event": "wave"})
 
     def test_a_listener_that_fails_is_no_failure_of_the_sender(self) -> None:
         peer = self.listen("ann")

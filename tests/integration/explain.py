@@ -253,7 +253,10 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
         "new": guarded(unread.summary),
-        "posts": guarded(unread.of_friends),
+        "posts": [
+            *guarded(unread.of_friends),
+            lambda: unread.note(unread.Marks({1: 1}, {(1, 1): 1}, {1: 1})),
+        ],
         "my-posts": guarded(threads.own_posts),
         "thread": [
             lambda: threads.thread(ann(), own_post()),
@@ -461,6 +464,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),
             lambda: messages.expire(NOW - 2900),
             lambda: friends.forget_told(NOW),
+            lambda: posts.forget_unwritten(NOW),
             lambda: fleet_transitions.forget_gone(NOW, 100.0),
         ],
     }

@@ -19,6 +19,7 @@ from bbs.storage.database import rows
 from bbs.storage.engines import connect_to
 from bbs.storage.models import Place, User
 from tests.load.bench.people import PASSWORD, TEXT
+from tests.load.bench.processes import Failed
 
 AUTHORS = 1000
 """Who writes the posts, at most; each has ten posts, and where there are more than 10,000 in all
@@ -26,6 +27,9 @@ the others than the first ten have more."""
 
 CHUNK = 500
 """Rows in one statement."""
+
+PATIENCE = 120.0
+"""Seconds until everybody who is online has a place."""
 
 
 @dataclass(frozen=True)
@@ -153,29 +157,41 @@ QUICK = (
 
 
 @contextlib.contextmanager
-def filled(url: str, content: Content) -> Iterator[Callable[[], int]]:
-    """Make the database at `url` so; gives what tells how many are online without a place yet."""
+def filled(url: str, fill: Callable[[], object]) -> Iterator[None]:
+    """Make the tables at `url`, and `fill` them; they stay within reach in the context."""
     database = connect_to(url)
     models.database.initialize(database)
     database.connect()
     try:
         migrations.upgrade(database, board.schema)
         with database.atomic():
-            fill(content)
+            fill()
         if isinstance(database, peewee.MySQLDatabase):
             # It would do so by itself a while later.
             for table in (*models.MODELS, *board.models):
                 database.execute_sql(f"ANALYZE TABLE {table._meta.table_name}").fetchall()
-        yield Place.select().where(Place.server.is_null()).count
+        yield
     finally:
         database.close()
+
+
+def await_places() -> None:
+    """Wait until everybody who is online has a place.
+
+    :raises Failed: that takes too long.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while Place.select().where(Place.server.is_null()).count():
+        if time.monotonic() > deadline:
+            raise Failed("not everybody online was given a place")
+        time.sleep(0.1)
 
 
 def fill(content: Content) -> None:
     """Make the rows."""
     names = [*(f"person{number}" for number in range(content.people)), *content.friends]
     stored = OWASP.hash(PASSWORD)
-    _insert(
+    insert(
         User,
         (
             {"name": name, "password_hash": stored, "channel": new_channel(), "created": 0.0}
@@ -183,12 +199,12 @@ def fill(content: Content) -> None:
         ),
     )
     ids: dict[str, int] = dict(rows(User.select(User.name, User.id)))
-    _insert(Inbox, ({"user": user} for user in ids.values()))
+    insert(Inbox, ({"user": user} for user in ids.values()))
     people = [ids[name] for name in names[: content.people]]
-    _insert(Place, ({"user": user, "server": None} for user in people[: content.online]))
+    insert(Place, ({"user": user, "server": None} for user in people[: content.online]))
     for name, number in content.friends.items():
         pairs = [(ids[name], other) for other in people[:number]]
-        _insert(
+        insert(
             Relationship,
             (
                 {"user": one, "other": other, "kind": Relationship.FRIEND}
@@ -199,26 +215,26 @@ def fill(content: Content) -> None:
     for size in content.groups:
         group = Group.insert(name=f"g{size}", channel=new_channel()).execute()
         members = [*people[: size - 1], ids["caller"]]
-        _insert(Membership, ({"group": group, "user": user} for user in members))
-    _insert(PostRow, ({"author": author, "text": TEXT} for author in _authors(content, people)))
+        insert(Membership, ({"group": group, "user": user} for user in members))
+    insert(PostRow, ({"author": author, "text": TEXT} for author in _authors(content, people)))
     if content.readers:
         _read([ids[name] for name in content.readers], [*content.readers.values()])
     if content.messages:
         both = [("caller", ids["caller"]), ("person0", ids["person0"])]
         group = Group.insert(name="chess", channel=new_channel()).execute()
-        _insert(Membership, ({"group": group, "user": user, "after": 0} for _, user in both))
-        _insert(MessageRow, _messages(content.messages, both, group))
+        insert(Membership, ({"group": group, "user": user, "after": 0} for _, user in both))
+        insert(MessageRow, _messages(content.messages, both, group))
 
 
 def _read(users: list[int], unread: list[int]) -> None:
     """Let users have read all but the last posts, and be in groups with one unread post each."""
     groups = [{"name": f"board{n}", "channel": new_channel(), "posts": 1} for n in range(JOINED)]
-    _insert(Group, groups)
+    insert(Group, groups)
     named = Group.select(Group.id).where(Group.name.startswith("board"))
     joined = [group for (group,) in rows(named)]
     [(last,)] = rows(PostRow.select(peewee.fn.MAX(PostRow.id)))
     for user, number in zip(users, unread, strict=True):
-        _insert(Membership, ({"group": group, "user": user} for group in joined))
+        insert(Membership, ({"group": group, "user": user} for group in joined))
         Relationship.update(read=last - number).where(Relationship.user == user).execute()
 
 
@@ -243,7 +259,8 @@ def _authors(content: Content, people: list[int]) -> Iterator[int]:
         yield people[turn % 10] if rest == 0 else others[number % len(others)]
 
 
-def _insert(model: type[peewee.Model], values: Iterable[dict[str, object]]) -> None:
+def insert(model: type[peewee.Model], values: Iterable[dict[str, object]]) -> None:
+    """Make many rows."""
     rest = iter(values)
     while chunk := [*islice(rest, CHUNK)]:
         model.insert_many(chunk).execute()

@@ -40,6 +40,10 @@ GOALS: Mapping[str, Mapping[str, Bound]] = {
     "send-group": {SQLITE: Bound(11), MARIADB: Bound(12.5)},
 }
 
+OVER_RECEIVE_POST = 1.5
+"""Processor time of `posts` and `group-posts`, as a multiple of `receive-post`'s for as many posts:
+`tests.load.bench.unread`."""
+
 OVER_HASH = 1.15
 """Processor time of `register` and `login`, as a multiple of the hash's."""
 

@@ -14,9 +14,9 @@ import contextlib
 import json
 import signal
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,6 @@ NOBODY = People(CIRCLES, [], 0)
 
 SECONDS = 0.5
 """Of each round."""
-
-PATIENCE = 120.0
-"""Seconds until everybody who is online has a place."""
 
 
 @dataclass(frozen=True)
@@ -128,17 +125,13 @@ def measure(
         url = processes.sqlite(own)
         if name == MARIADB:
             url = stack.enter_context(processes.own_database(environment()["BBS_TEST_MYSQL_URL"]))
-        with filling.filled(url, content) as homeless:
+        with filling.filled(url, partial(filling.fill, content)):
             if name == MARIADB:
                 broker = environment()["BBS_TEST_ACTIVEMQ_URL"]
                 login = stack.enter_context(processes.external(own, url, broker, FORM))
             else:
                 login = stack.enter_context(processes.embedded(own, FORM))
-            deadline = time.monotonic() + PATIENCE
-            while homeless():
-                if time.monotonic() > deadline:
-                    raise processes.Failed("not everybody online was given a place")
-                time.sleep(0.1)
+            filling.await_places()
         service = Measured(login, NOBODY, database_process(name == MARIADB))
         for each in content.asked:
             # One after the other: what a long one leaves behind is not the next one's.

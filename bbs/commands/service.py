@@ -367,6 +367,10 @@ def _mistakes(presentation: Presentation, commands: Mapping[str, Command]) -> It
         name, parameter = where.split(" ")
         if parameter not in commands[name].parameters:
             yield f"complete: {commands[name].usage} has no <{parameter}>"
+    for where in presentation.done:
+        name, _, parameter = where.partition(" -")
+        if where != name and parameter not in commands[name].parameters:
+            yield f"done: {commands[name].usage} has no <{parameter}>"
     parameters = {each for command in commands.values() for each in command.parameters}
     for choices in presentation.choices:
         where = f"choices {choices.name}"
@@ -392,12 +396,14 @@ def _mistakes(presentation: Presentation, commands: Mapping[str, Command]) -> It
 
 def _commands(presentation: Presentation) -> Iterator[tuple[str, str]]:
     yield from ((name, "help") for name in presentation.help)
-    yield from ((name, "done") for name in presentation.done)
+    yield from ((each.split(" ")[0], "done") for each in presentation.done)
     yield from ((each.split(" ")[0], "failures") for each in presentation.failures if " " in each)
     for heading, group in presentation.groups.items():
         yield from ((name, f"groups: {heading}") for name in group)
     yield from ((name, f"aliases: {alias}") for alias, name in presentation.aliases.items())
     yield from ((where.split(" ")[0], "complete") for where in presentation.complete)
+    for listing in presentation.lists:
+        yield from ((name, f"lists: {listing.name}") for name in listing.empties)
     for each in presentation.choices:
         names = (*each.lists, *each.added_by, *each.removed_by, *each.lookalike_lists)
         yield from ((name, f"choices {each.name}") for name in names)

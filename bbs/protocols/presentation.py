@@ -83,6 +83,8 @@ class Line:
     :param has: members that must exist for the line to fit, with any value.
     :param once: for an event, the member with its number: a client passes on one event of each.
     :param shown: the text for people at a terminal or a gateway, if scripts print another.
+    :param by: for an event, the member with the name of the person who did what it tells. That
+        person does not read it where it was done: the reply said so.
     :param many: for an event, what these people read in place of several with the same words that
         come within a second, and `{}` stands for their number.
     """
@@ -94,6 +96,7 @@ class Line:
     once: str = ""
     shown: str = ""
     many: str = ""
+    by: str = ""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -112,7 +115,10 @@ class Line:
                 return None
         if any(member(members, path, MISSING) is MISSING for path in self.has):
             return None
-        return _filled((self.shown if shown else "") or self.text, members, date)
+        text = _filled(self.text, members, date)
+        if text is None or not (shown and self.shown):
+            return text
+        return _filled(self.shown, members, date)
 
     def repeated(
         self, members: Mapping[str, object], date: Callable[[float], str], times: int
@@ -131,6 +137,7 @@ class Listing:
     :param backwards: the first part holds the latest entries, and `more` brings older ones.
     :param recent: people want the first part only; clients do not ask for the others.
     :param forwards: commands whose list of this name is not `backwards`: `more` goes on with it.
+    :param empties: what people read in place of `empty` after some commands, by command.
     """
 
     name: str
@@ -138,6 +145,7 @@ class Listing:
     backwards: bool = False
     recent: bool = False
     forwards: Sequence[str] = ()
+    empties: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check(self, "name")
@@ -347,7 +355,8 @@ class Presentation:
     :param legacy: the commands of older servers.
     :param done: what people read after a command's success, in place of the reply's message:
         `{}` stands for the command's first argument, `{PARAMETER}` for that of this name, `{user}`
-        for the user, and `{PATH}` for a text or number of the reply.
+        for the user, and `{PATH}` for a text or number of the reply. `"COMMAND -PARAMETER"` is for
+        the command without that argument.
     :param failures: what people read instead of the message of a failure, by its code, or by
         `"COMMAND CODE"` where the code needs other words. Places are as in `done`; the message is
         shown if one of them stands for nothing. Scripts print the message.
@@ -472,7 +481,7 @@ class Presentation:
         return replace(
             self,
             help=_of(self.help, has),
-            done=_of(words, has),
+            done=_of(words, lambda name: has(name.split(" ")[0])),
             failures=failures,
             groups={name: [*filter(has, group)] for name, group in self.groups.items()},
             aliases={

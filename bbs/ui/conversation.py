@@ -165,6 +165,10 @@ class EventFolding:
         self._screen.event(user, event if held == 1 else replace(event, times=burst.total))
 
 
+OWN_EVENT = 10.0
+"""Seconds after a user's command in which an event about the user's own act is taken for that one.
+Later, it tells of something that the user did at another terminal."""
+
 PASSIVE = ("listen", "events")  # commands that a conversation carries out by itself
 ENDING = ("exit", "quit")  # commands that end the conversation
 LEAVING = ("logout", "delete")  # commands that log their user out
@@ -199,6 +203,7 @@ class Conversation:
         self._request_made: ClientRequest | None = None
         self._lookalikes = LookalikeWarnings(client, screen, self.known)
         self._events = EventFolding(client, screen)
+        self._acted: dict[str, float] = {}  # when each user last changed something here
         self._over = False
         self._more_builtins = builtins
         client.on_waiting(self._status.set_waiting)
@@ -389,6 +394,10 @@ class Conversation:
         """Log a new user in, unless somebody is here: their talk would end by it."""
         if self.current is None:
             await self._ask_service(await parse_line(self, f"login {user} {password}"))
+        elif not self.screen.for_programs:
+            here = visible(self.current)
+            step = f"You are still logged in as {here}." if self.single_user else ""
+            self.screen.notice(step or f"Try: login {visible(user)}")
 
     def _update_talks(self, request: ClientRequest) -> None:
         """Mark a partner as read after a message to them; end the talks that a command ends."""
@@ -425,7 +434,12 @@ class Conversation:
 
     async def _request(self, request: ClientRequest) -> ServiceReply:
         self._request_made = request
+        acts = request.takes_user and not request.harmless
+        if acts:
+            self._acted[request.user] = self.client.clock.seconds()
         reply = await self.client.request(request.line)
+        if acts and request.user in self._acted:  # Not logged out by it.
+            self._acted[request.user] = self.client.clock.seconds()
         info = self.client.vocabulary.commands.get(request.name)
         if info is None or reply.code != WrongUsage.code:
             return reply
@@ -495,6 +509,7 @@ class Conversation:
         self._status.forget(user)
         self._chat.unread.pop(user, None)
         self._lookalikes.forget(user)
+        self._acted.pop(user, None)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
@@ -533,12 +548,21 @@ class Conversation:
 
     def _event(self, user: str, event: ServiceEvent) -> None:
         removed = self.known.learn_event(user, event)
+        is_own = not self.screen.for_programs and self._was_done_here(user, event)
+        if not is_own and event_entry(self.client.vocabulary.presentation, event).text:
+            self._events.show(user, event)
         for talk in self.client.vocabulary.presentation.talks:
             if (name := removed.get(talk.choices)) is not None:
                 self._chat.part(user, talk, (name,), user == self.current, unasked=True)
-        if event_entry(self.client.vocabulary.presentation, event).text:
-            self._events.show(user, event)
         self._lookalikes.check_event(user, event.members)
+
+    def _was_done_here(self, user: str, event: ServiceEvent) -> bool:
+        """Whether an event tells a user of their own act, which has just been said here. It comes
+        by the connection that listens, before the reply or after it."""
+        by = self.client.vocabulary.presentation.event(event.members).by
+        if not by or member(event.members, by) != user or user not in self._acted:
+            return False
+        return self.client.clock.seconds() - self._acted[user] < OWN_EVENT
 
     async def begin_talk(self, partner: Partner) -> None:
         await self._chat.begin(self.current or "", partner)
@@ -574,7 +598,7 @@ def builtin_commands(conversation: Conversation) -> Sequence[BuiltinCommand]:
             return conversation.screen.notice(names or "Nobody is logged in here.")
         (user,) = _require_words(words, 1)
         if user not in conversation.users:
-            raise UsageError(f"{visible(user)} is not logged in here.")
+            raise UsageError(f"{visible(user)} is not logged in here. Try: login {visible(user)}")
         return conversation.become(user)
 
     async def talk(words: Sequence[str]) -> None:

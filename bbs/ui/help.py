@@ -88,7 +88,7 @@ def help_lines(conversation: Conversation) -> Iterator[str]:
     others = [name for name in listed if name not in (*grouped, *account)]
     groups.setdefault("Others", []).extend(others)
     groups.setdefault("Account", []).extend(name for name in account if name not in grouped)
-    own = [each for each in builtins.values() if each.name not in HIDDEN]
+    own = [each for each in builtins.values() if each.listed and each.name not in HIDDEN]
     listed |= {each.name: (each.usage, each.help) for each in own}
     groups.setdefault("Client", []).extend(each.name for each in own)
     columns = max(len(text) for text, _ in listed.values() if len(text) <= MOST_USAGE)

@@ -69,11 +69,12 @@ class UsageError(Exception):
 @dataclass(frozen=True)
 class BuiltinCommand:
     """A command of the client's own. `run` gets the words after the name; it may raise `UsageError`
-    and the errors of a request to the service."""
+    and the errors of a request to the service. Help has all that are `listed`."""
 
     usage: str
     help: str
     run: Callable[[Sequence[str]], Awaitable[None] | None]
+    listed: bool = True
 
     @property
     def name(self) -> str:

@@ -64,7 +64,7 @@ _NUMBER = re.compile(r"\d+")
 def reply_words(presentation: Presentation, request: ClientRequest, reply: ServiceReply) -> str:
     """The words for a reply to `request`, safe to show; empty if its message or list is shown."""
     if reply.ok and reply.message is None:
-        return ""
+        return visible(_empty(presentation, request, reply))
     for form in _forms(presentation, request, reply):
         if words := _filled(form, request, reply):
             return visible(words)
@@ -86,13 +86,23 @@ def problem_words(problem: ClientError) -> str:
     return problem_line(problem)
 
 
+def _empty(presentation: Presentation, request: ClientRequest, reply: ServiceReply) -> str:
+    """The words for the empty list that a command gave, if it has some of its own."""
+    name = reply.list_name
+    if name is None or reply.lists[name] or reply.has_more:
+        return ""
+    return presentation.listing(name).empties.get(request.name, "")
+
+
 def _forms(
     presentation: Presentation, request: ClientRequest, reply: ServiceReply
 ) -> Iterator[str]:
     name, ours = request.name, FRAMEWORK.get(request.name)
     is_ours = ours is not None and request.info is not None and request.info.is_same(ours.command)
     if reply.ok:
-        names, tables = [name], [presentation.done, DONE if is_ours else {}]
+        parameters = request.info.command.parameters if request.info else ()
+        names = [name, *(f"{name} -{each}" for each in parameters)]
+        tables = [presentation.done, DONE if is_ours else {}]
     else:
         names = [f"{name} {reply.code}", reply.code or ""]
         tables = [presentation.failures, FAILURES]

@@ -250,7 +250,7 @@ class Lobby(ExamplesCase):
         bob.enter("/leave")
         await ann.shows("bob leaves go")
         bob.enter("help join")
-        await bob.shows("Goes into a lobby; there is no need to make it first.")
+        await bob.shows("Goes into a lobby, and makes it if need be.")
         bob.enter("help")
         await bob.shows("Leaves. You stay logged in.")
         for line in LOBBY_HELP.splitlines():

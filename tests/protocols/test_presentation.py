@@ -287,6 +287,7 @@ class Checking(SynchronousTestCase):
             ({"talks": [Talk("a", send="shout", ended_by=["no"])]}, "talk a"),
             ({"talks": [Talk("a", send="shout", presence="no")]}, "talk a"),
             ({"done": {"no": "Done."}}, "done"),
+            ({"lists": [Listing("a", empties={"no": "Nothing"})]}, "lists: a"),
             ({"failures": {"no busy": "Wait"}}, "failures"),
         ):
             self.assertEqual(self.refusal(**members), f"{where}: there is no command no")
@@ -303,6 +304,7 @@ class Checking(SynchronousTestCase):
     def test_used_otherwise(self) -> None:
         members: dict[str, Any]
         for members, line in (
+            ({"done": {"say -game": "Said."}}, "done: say <user> <room> <text> has no <game>"),
             (
                 {"complete": {"say game": ()}},
                 "complete: say <user> <room> <text> has no <game>",

@@ -152,7 +152,7 @@ def private_group(stage: Days) -> None:
     answered(
         ann,
         ("create-group chess", "Made the group"),
-        ("set-topic chess Friday at nine", "the topic"),
+        ("set-topic chess Friday at nine", "The topic"),
         ("close-group chess", "private now"),
     )
     answered(carol, ("groups", "owner ann"), ("join-group chess", "chess is private:"))
@@ -165,7 +165,7 @@ def private_group(stage: Days) -> None:
     answered(carol, ("talk chess", "Talking to"), ("I take white", "carol  I take white"))
     ann.shows("I take white")
     answered(ann, ("kick chess carol", "no longer a member"))
-    carol.shows("removed carol")
+    carol.shows("removed you")
     answered(carol, ("what have I done?", "what have"), ("groups", "owner ann"))
     answered(carol, ("join-group chess", "private:"))
     answered(ann, ("groups", "chess"))

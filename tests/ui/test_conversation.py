@@ -159,7 +159,7 @@ class Names(ConversationCase):
         self.assertEqual(self.type("use"), ["* ann", "* bob"])
         self.assertEqual(self.type("use ann", "list-friend"), ["bob"])
         self.assertEqual(self.conversation.current, "ann")
-        self.assertEqual(self.type("use cat"), ["! cat is not logged in here."])
+        self.assertEqual(self.type("use cat"), ["! cat is not logged in here. Try: login cat"])
         self.assertEqual(self.type("use ann bob"), ["! Usage: use [<user>]"])
 
     def test_use_of_nobody(self) -> None:
@@ -313,7 +313,9 @@ class Registering(ConversationCase):
 
     def test_beside_another(self) -> None:
         """A line of a talk that goes on must not become the new user's command."""
-        self.type("login ann pw", "talk bob", "/register dan new")
+        self.type("login ann pw", "talk bob")
+        said = self.type("/register dan new")
+        self.assertEqual(said, ["Made the account dan.", "* Try: login dan"])
         self.assertEqual(self.conversation.users, ("ann",))
         self.type("post the letter")
         self.assertEqual(self.posts(), [])
@@ -336,7 +338,8 @@ class RegisteringAlone(ConversationCase):
 
     def test_for_somebody_else(self) -> None:
         self.type("login ann pw")
-        self.assertEqual(self.type("register dan new"), ["Made the account dan."])
+        said = ["Made the account dan.", "* You are still logged in as ann."]
+        self.assertEqual(self.type("register dan new"), said)
         self.assertEqual((self.conversation.current, self.conversation.users), ("ann", ("ann",)))
         refused = "! You are logged in as ann. Log out first."
         self.assertEqual(self.type("login dan new"), [refused])

@@ -10,7 +10,7 @@ from bbs.client import BBSClient
 from bbs.client.replies import ChatMessage
 from bbs.storage.models import User
 from bbs.testing import Link
-from bbs.ui import completion
+from bbs.ui import completion, conversation
 from bbs.ui.chat import Chat, Partner, is_for, is_said, partner_of
 from bbs.ui.conversation import Conversation
 from tests.client.case import APP_1, LOGIN
@@ -230,12 +230,15 @@ class Talks(PeopleCase):
         topic = "ann:  * bob set the topic of go: Joseki"
         self.assertIn(topic, self.paper.lines)
         self.on_the_board("kick bob go ann")
-        self.assertIn("ann:  * bob removed ann from go", self.paper.lines)
+        ended = "* The talk with {} has ended."
+        said = ["ann:  * bob removed you from go", ended.format("go")]
+        self.assertEqual(self.paper.lines[-2:], said)
         self.assertIsNone(self.conversation.talk)
         self.assertEqual(self.completions("leave-group "), ["chess", "ann"])
-        self.type("talk chess")
+        self.type("/talk chess")
         self.on_the_board("give-group ann chess bob", "delete-group bob chess")
-        self.assertIn("ann:  * bob deleted chess", self.paper.lines)
+        said = ["ann:  * bob deleted chess", ended.format("chess")]
+        self.assertEqual(self.paper.lines[-2:], said)
         self.assertIsNone(self.conversation.talk)
 
     def test_who_is_left_by_another_user_here_is_talked_to(self) -> None:
@@ -558,14 +561,43 @@ class Owners(PeopleCase):
         self.type("set-topic chess  Openings, and  ends ")
         entry = "chess (joined, members 2, owner ann)   Openings, and  ends "
         self.assertEqual(self.type("groups"), [entry])
-        self.type("set-topic chess")
+        self.assertEqual(self.type("set-topic chess"), ["chess has no topic now."])
         self.assertEqual(self.type("groups"), ["chess (joined, members 2, owner ann)"])
 
     def test_a_topic_does_not_act_on_a_terminal(self) -> None:
+        _, elsewhere = self.another()
         said = self.type("set-topic chess \x1b[31mred")
-        self.assertIn("ann:  * ann set the topic of chess: \\x1b[31mred", said)
+        self.assertEqual(said, ["The topic of chess is now: \\x1b[31mred"])
+        topic = "ann:  * ann set the topic of chess: \\x1b[31mred"
+        self.assertEqual(elsewhere.lines, [topic])
         entry = "chess (joined, members 2, owner ann)  \\x1b[31mred"
         self.assertEqual(self.type("groups"), [entry])
+
+    def test_own_acts_are_said_once(self) -> None:
+        self.on_the_board("create-group bob go")
+        self.assertEqual(self.type("join-group go"), ["You are in go now. Try: talk go"])
+        self.assertEqual(self.type("kick chess bob"), ["bob is no longer a member of chess."])
+        self.assertEqual(self.type("post-group chess e4"), ["Posted to chess, as post 1."])
+        self.assertEqual(self.type("delete-group chess"), ["chess is deleted."])
+
+    def test_own_acts_elsewhere_are_told(self) -> None:
+        self.network.advance(1.0)
+        self.on_the_board("set-topic ann chess Openings")
+        topic = "ann:  * ann set the topic of chess: Openings"
+        self.assertEqual(self.paper.lines[-1], topic)
+        self.type("set-topic chess")
+        self.network.advance(conversation.OWN_EVENT)
+        self.on_the_board("set-topic ann chess Openings")
+        self.assertEqual(self.paper.lines[-1], topic)
+
+    def test_a_program_reads_of_its_own_acts(self) -> None:
+        self.paper.for_programs = True
+        self.type("login cat pw")
+        said = self.type("join-group chess")
+        self.assertEqual(
+            sorted(said),
+            ["Success!", "ann:  * cat joined chess", "cat:  * cat joined chess"],
+        )
 
     def test_somebody_who_does_not_exist(self) -> None:
         for command in ("invite-group", "kick", "give-group"):

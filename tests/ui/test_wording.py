@@ -97,6 +97,32 @@ class Words(SynchronousTestCase):
         self.assert_words("login ann pw", succeeded(token="t"), "Logged in as ann.")
         self.assert_words("logout ann", succeeded(), "ann is logged out.")
 
+    def test_a_text_that_is_left_out(self) -> None:
+        commands = command_infos(*bbs.board.service.commands)
+        for line, words in (
+            ("set-status ann busy", "Your friends see: busy"),
+            ("set-status ann", "Your status is removed."),
+            ("set-topic ann go e4", "The topic of go is now: e4"),
+            ("set-topic ann go", "go has no topic now."),
+        ):
+            request = ClientRequest.parse(line, commands)
+            self.assertEqual(reply_words(face, request, succeeded()), words)
+        left = face.only({}, ())
+        self.assertEqual(left.done, {})
+
+    def test_nothing_new(self) -> None:
+        commands = command_infos(*bbs.board.service.commands)
+        for line, words in (
+            ("posts ann", "No new posts."),
+            ("group-posts ann go", "No new posts."),
+            ("my-posts ann", ""),
+        ):
+            request = ClientRequest.parse(line, commands)
+            empty_and_one: list[list[object]] = [[], [{}]]
+            none, one = (ServiceReply({"status": 0, "post": posts}) for posts in empty_and_one)
+            self.assertEqual(reply_words(face, request, none), words)
+            self.assertEqual(reply_words(face, request, one), "")
+
     def test_a_failure_by_its_code(self) -> None:
         gone = refused("no-such-user", "No such user exist")
         for line, words in (

@@ -135,11 +135,13 @@ DONE = {
     "send": "Sent to {friend}.",
     "mail": "Sent to {friend}. It waits if {friend} is not online.",
     "set-status": "Your friends see: {text}",
+    "set-status -text": "Your status is removed.",
     "create-group": "Made the group {group}, with you in it. Try: talk {group}",
     "join-group": "You are in {group} now. Try: talk {group}",
     "leave-group": "You have left {group}.",
     "send-group": "Sent to {group}.",
     "set-topic": "The topic of {group} is now: {text}",
+    "set-topic -text": "{group} has no topic now.",
     "close-group": "{group} is private now: only people whom you invite can join.",
     "open-group": "{group} is open now: everybody can join.",
     "invite-group": "Invited {id} to {group}.",
@@ -282,13 +284,20 @@ _POSTED = "{from:text}, post {post}: {text:text}"
 _REPLIED = "{from:text}, reply {post} to {to}: {text:text}"
 
 EVENTS = {
-    **{name: Line(time="time") for name in ("joined", "left", "topic")},
+    **{name: Line(time="time", by="id") for name in ("joined", "left", "topic")},
+    "left by": Line(
+        "{by:text} removed {id:text} from {you_left:text}",
+        time="time",
+        shown="{by:text} removed you from {you_left:text}",
+        by="by",
+    ),
     "invite group": Line("{from:text} invites you to a group: join-group {group:text}"),
     "status": Line(time="time", many="{from:text} set {} statuses. Try: who"),
     "post": Line(_POSTED, time="time", many="{from:text} posted {} times. Try: posts"),
     "post group": Line(
         _POSTED,
         time="time",
+        by="from",
         shown="#{group:text} " + _POSTED,
         many="{from:text} posted {} times. Try: group-posts {group:text}",
     ),
@@ -296,13 +305,16 @@ EVENTS = {
     "reply group": Line(
         _REPLIED,
         time="time",
+        by="from",
         shown="#{group:text} " + _REPLIED,
         many="{from:text} replied {} times. Try: group-posts {group:text}",
     ),
     "deleted": Line("Post {post} was deleted", time="time", many="{} posts were deleted"),
     "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
 }
-"""Events that are not messages. Scripts print a group's post as any other."""
+"""Events that are not messages. Scripts print a group's post as any other. The form of `left by` is
+for the person who was removed. Others read the event's own text, and so do all where a group was
+deleted, as `id` is null then."""
 
 face = Presentation(
     done=DONE,
@@ -406,7 +418,13 @@ face = Presentation(
         Listing("invite", "No invitations"),
         Listing("friend", "No friends"),
         Listing("group", "No groups"),
-        Listing("post", "No posts", backwards=True, forwards=("thread", "my-posts")),
+        Listing(
+            "post",
+            "No posts",
+            backwards=True,
+            forwards=("thread", "my-posts"),
+            empties=dict.fromkeys(["posts", "group-posts"], "No new posts."),
+        ),
         Listing("history", "No messages", backwards=True, recent=True),
         Listing("block", "Nobody is blocked"),
         Listing("member", "No members"),

@@ -179,7 +179,7 @@ def session_commands(
         conversation().screen.notice("The next start asks for a password.")
 
     commands = (
-        BuiltinCommand("remember", "Logs you in at the next start.", remember),
-        BuiltinCommand("forget", "Ends remember; you stay logged in.", forget),
+        BuiltinCommand("remember", "Logs you in at the next start; forget ends it.", remember),
+        BuiltinCommand("forget", "Ends remember; you stay logged in.", forget, listed=False),
     )
     return {each.name: each for each in commands}

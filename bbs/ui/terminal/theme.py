@@ -169,7 +169,7 @@ class Theme:
 
     def event(self, user: str, event: ServiceEvent, several: bool) -> Fragments:
         """An event for `user`, one of `several` here or the only one."""
-        to = [("", " to "), (self._style(user), visible(user))] if several else []
+        to = [("", " ("), (self._style(user), visible(user)), ("", ")")] if several else []
         entry = event_entry(self.vocabulary.presentation, event, self._times.short)
         stamp = self._times.now() if entry.time is None else self._times.stamp(entry.time)
         return [*self._stamp(stamp), EDGE, ("class:notice", entry.text), *to]

@@ -468,7 +468,7 @@ class FaceTests(FaceCase):
         self.assertEqual(len(self.typist.printed), 1)
 
     def test_problems(self) -> None:
-        self.assertEqual(self.type("use eve"), ["eve is not logged in here."])
+        self.assertEqual(self.type("use eve"), ["eve is not logged in here. Try: login eve"])
 
     def test_what_is_a_command(self) -> None:
         self.type("login ann 1")
@@ -783,6 +783,14 @@ class RememberTests(FaceCase):
             self.start("ann")
             self.assertIn("login to log in as ann", self.typist.printed[0])
         self.assertEqual(self.type("remember"), ["You are not logged in. Try: login NAME"])
+
+    def test_one_row_of_help(self) -> None:
+        rows = [each for each in self.type("help")[-1].split("\n") if "forget" in each]
+        row = "  remember                       Logs you in at the next start; forget ends it."
+        self.assertEqual(rows, [row])
+        said = ["forget\nEnds remember; you stay logged in."]
+        self.assertEqual(self.type("help forget"), said)
+        self.assertEqual([each.text for each in self.face.completions("forg")], ["forget"])
 
     def test_another_users_logout_forgets_nothing(self) -> None:
         self.remember()

@@ -173,7 +173,7 @@ class LooksTests(SynchronousTestCase):
         event = ServiceEvent({"event": "news", "text": "the \x07 end"})
         shown = "15:00  * the \\x07 end"
         self.assertEqual(text(self.looks.event("ann", event, False)), shown)
-        self.assertEqual(text(self.looks.event("ann", event, True)), f"{shown} to ann")
+        self.assertEqual(text(self.looks.event("ann", event, True)), f"{shown} (ann)")
 
     def test_no_person_has_the_style_of_an_event(self) -> None:
         """Where a long one wraps, its next rows have no mark."""

@@ -4,7 +4,7 @@ from bbs.framework import ChatEvent, Choices, Line, Listing, Presentation, Talk
 
 face = Presentation(
     help={
-        "join": "Goes into a lobby; there is no need to make it first.",
+        "join": "Goes into a lobby, and makes it if need be.",
         "leave": "Leaves the lobby that you are in.",
         "list-lobby": "Shows who is in which lobby, and who is ready.",
         "ready": "Says that you are ready for the game.",

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friends
+from bbs.board import board, friendships
 from bbs.board.models import Delivery, Inbox, MessageRow
 from bbs.commands.service import Service
 from bbs.rules.auth import Caller
@@ -54,8 +54,8 @@ class RulesCase(DatabaseCase, rules.RulesCase):
 
     def befriend(self, one: Caller, other: Caller) -> None:
         """Make two people friends."""
-        self.call(friends.invite, one, other.name)
-        self.call(friends.accept, other, one.name)
+        self.call(friendships.invite, one, other.name)
+        self.call(friendships.accept, other, one.name)
 
     def waiting_bytes(self, caller: Caller) -> int:
         """The bytes that wait for somebody, as they are counted; fails unless they are that."""

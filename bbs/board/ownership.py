@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import blocks, errors, friends, groups, inboxes
+from bbs.board import blocks, errors, friendships, groups, inboxes
 from bbs.board.groups import GroupEvent
 from bbs.board.models import TOPIC_LENGTH, Group, GroupInvitation, Membership
 from bbs.framework import Caller, User, as_stored, asks, costs, question, statement, together
@@ -113,9 +113,9 @@ def _set_private(caller: Caller, name: str, private: bool) -> None:
 
 
 @asks(_owned_and_person)
-def invite(caller: Caller, name: str, person: str) -> friends.Notification | None:
+def invite(caller: Caller, name: str, person: str) -> friendships.Notification | None:
     """Let a person join the group `name`, even if it is private. Returns the notification for them,
-    unless they were told of an invitation of the caller's within `friends.QUIET`."""
+    unless they were told of an invitation of the caller's within `friendships.QUIET`."""
     group, other = _find_both(caller, name, person)
     if other.id == caller.id:
         raise errors.InvitesSelf()
@@ -130,7 +130,7 @@ def invite(caller: Caller, name: str, person: str) -> friends.Notification | Non
         groups.find_membership.of(group.id, other.id),
         groups.find_invitation.of(group.id, other.id),
         _one_of_many_invited.of(group.id, max(0, most - 1)),
-        *friends.looks_at_telling(caller, other.id),
+        *friendships.looks_at_telling(caller, other.id),
     )
     if member:
         raise errors.IsMember(other.name, group.name)
@@ -138,13 +138,13 @@ def invite(caller: Caller, name: str, person: str) -> friends.Notification | Non
         raise errors.AlreadyInvited()
     if invited_many or not most:
         raise errors.GroupHasTooManyInvitations(group.name)
-    notes = friends.notes_of_telling(caller, other.id, *told)
+    notes = friendships.notes_of_telling(caller, other.id, *told)
     together(_add_invitation.of(group.id, other.id, caller.id), *notes)
     if not notes:
         return None
     text = f"{caller.name} invites you to {group.name}"
     event = {"event": "invite", "from": caller.name, "group": group.name, "text": text}
-    return friends.Notification(other.channel, event)
+    return friendships.Notification(other.channel, event)
 
 
 @costs(deliveries=GroupEvent.price)

@@ -6,7 +6,7 @@ from bbs.board import (
     CLIENT,
     announcements,
     blocks,
-    friends,
+    friendships,
     groups,
     history,
     messages,
@@ -82,7 +82,7 @@ async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
     return reply
 
 
-async def notify(ask: Ask, notification: friends.Notification | None) -> Reply:
+async def notify(ask: Ask, notification: friendships.Notification | None) -> Reply:
     if notification is not None:
         await ask.tell(notification.channel, notification.event, asked=True)
     return success()
@@ -100,7 +100,7 @@ async def tell_post(ask: Ask, post: posts.Published) -> Reply:
     return success()
 
 
-async def tell_status(ask: Ask, new: friends.NewStatus) -> Reply:
+async def tell_status(ask: Ask, new: friendships.NewStatus) -> Reply:
     """Tell friends who are online of a new status."""
     await ask.tell_each(new.channels, new.event)
     return success()
@@ -122,14 +122,14 @@ def forget_user(user: int) -> int:
 
 def sweep(now: float) -> int:
     """Remove a part of what no longer matters, or has lost its owner; returns how much."""
-    return friends.forget_told(now) or posts.forget_unwritten(now)
+    return friendships.forget_told(now) or posts.forget_unwritten(now)
 
 
 commands = CommandTable(
-    Command("invite <user> <id>", Role.APP, notify, rule=friends.invite),
-    Command("list-invite <user>", Role.APP, rule=friends.invitations),
-    Command("accept-invite <user> <id>", Role.APP, notify, rule=friends.accept),
-    Command("list-friend <user>", Role.APP, rule=friends.friends),
+    Command("invite <user> <id>", Role.APP, notify, rule=friendships.invite),
+    Command("list-invite <user>", Role.APP, rule=friendships.invitations),
+    Command("accept-invite <user> <id>", Role.APP, notify, rule=friendships.accept),
+    Command("list-friend <user>", Role.APP, rule=friendships.friends),
     Command("post <user> <message>", Role.APP, tell_post, rest=True, rule=posts.post),
     Command("receive-post <user>", Role.APP, rule=posts.friends_posts),
     Command("send <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.send),
@@ -142,10 +142,10 @@ commands = CommandTable(
     ),
     Command("history <user> <name>", Role.APP, rule=history.history),
     Command("history-group <user> <group>", Role.APP, rule=history.of_group, listed=False),
-    Command("who <user>", Role.APP, rule=friends.who),
-    Command("unfriend <user> <friend>", Role.APP, rule=friends.unfriend),
-    Command("decline-invite <user> <id>", Role.APP, rule=friends.decline),
-    Command("decline-all <user>", Role.APP, rule=friends.decline_all),
+    Command("who <user>", Role.APP, rule=friendships.who),
+    Command("unfriend <user> <friend>", Role.APP, rule=friendships.unfriend),
+    Command("decline-invite <user> <id>", Role.APP, rule=friendships.decline),
+    Command("decline-all <user>", Role.APP, rule=friendships.decline_all),
     Command("block <user> <id>", Role.APP, rule=blocks.block),
     Command("unblock <user> <id>", Role.APP, rule=blocks.unblock),
     Command("list-block <user>", Role.APP, rule=blocks.blocks),
@@ -153,7 +153,7 @@ commands = CommandTable(
     Command("list-member <user> <group>", Role.APP, rule=groups.members),
     Command("mail <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.mail),
     Command(
-        "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friends.set_status
+        "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friendships.set_status
     ),
     Command("new <user>", Role.APP, rule=unread.summary),
     Command("posts <user>", Role.APP, note_read, rule=unread.of_friends),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bbs.board import blocks, friends, groups, messages, relationships
+from bbs.board import blocks, friendships, groups, messages, relationships
 from bbs.board.models import Block, Delivery, Inbox, MessageRow, Relationship
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller
@@ -23,10 +23,10 @@ class WaysCase(RulesCase):
         self.ann, self.bob, self.cat = self.people("ann", "bob", "cat")
 
     def invitations(self, one: Caller) -> object:
-        return self.call(friends.invitations, one)["invite"]
+        return self.call(friendships.invitations, one)["invite"]
 
     def friends(self, one: Caller) -> object:
-        return self.call(friends.friends, one)["friend"]
+        return self.call(friendships.friends, one)["friend"]
 
     def blocked(self, one: Caller) -> object:
         return self.call(blocks.blocks, one)["block"]
@@ -35,47 +35,47 @@ class WaysCase(RulesCase):
 @on_both_databases
 class Declining(WaysCase):
     def test_success(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.call(friends.invite, self.cat, "bob")
-        self.call(friends.decline, self.bob, "ann")
+        self.call(friendships.invite, self.ann, "bob")
+        self.call(friendships.invite, self.cat, "bob")
+        self.call(friendships.decline, self.bob, "ann")
         self.assertEqual(self.invitations(self.bob), ["cat"])
-        self.refused("ann did not invite you", friends.accept, self.bob, "ann")
+        self.refused("ann did not invite you", friendships.accept, self.bob, "ann")
 
     def test_either_may_invite_again(self) -> None:
         for inviter, other in ((self.ann, self.bob), (self.bob, self.ann)):
-            self.call(friends.invite, inviter, other.name)
-            self.call(friends.decline, other, inviter.name)
+            self.call(friendships.invite, inviter, other.name)
+            self.call(friendships.decline, other, inviter.name)
         self.assertEqual(Relationship.select().count(), 0)
 
     def test_without_an_invitation(self) -> None:
         for name in ("eve", "bob", "ann", "b" * 60_000):
-            self.refused(f"{name} did not invite you", friends.decline, self.ann, name)
+            self.refused(f"{name} did not invite you", friendships.decline, self.ann, name)
         self.befriend(self.ann, self.bob)
-        self.refused("bob did not invite you", friends.decline, self.ann, "bob")
+        self.refused("bob did not invite you", friendships.decline, self.ann, "bob")
         self.assertEqual(self.friends(self.ann), ["bob"])
 
     def test_ones_own_invitation(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.refused("bob did not invite you", friends.decline, self.ann, "bob")
+        self.call(friendships.invite, self.ann, "bob")
+        self.refused("bob did not invite you", friendships.decline, self.ann, "bob")
         self.assertEqual(self.invitations(self.bob), ["ann"])
 
     def test_all_of_them(self) -> None:
         relate(self.bob.id, Relationship.INVITED_BY, crowd(300), Relationship.INVITED)
         self.befriend(self.bob, self.cat)
-        self.call(friends.invite, self.ann, "cat")
-        self.call(friends.invite, self.bob, "ann")
-        self.call(friends.decline_all, self.bob)
+        self.call(friendships.invite, self.ann, "cat")
+        self.call(friendships.invite, self.bob, "ann")
+        self.call(friendships.decline_all, self.bob)
         self.assertEqual(self.invitations(self.bob), [])
         # Friendships, own invitations and those of others stay.
         self.assertEqual(self.friends(self.bob), ["cat"])
         self.assertEqual(self.invitations(self.cat), ["ann"])
         self.assertEqual(self.invitations(self.ann), ["bob"])
         self.assertEqual(Relationship.select().count(), 6)
-        self.call(friends.decline_all, self.bob)
+        self.call(friendships.decline_all, self.bob)
 
     def test_a_name_in_any_form(self) -> None:
-        self.call(friends.invite, self.person(COMPOSED), "bob")
-        self.call(friends.decline, self.bob, TAKEN_APART)
+        self.call(friendships.invite, self.person(COMPOSED), "bob")
+        self.call(friendships.decline, self.bob, TAKEN_APART)
         self.assertEqual(self.invitations(self.bob), [])
 
 
@@ -84,27 +84,27 @@ class Unfriending(WaysCase):
     def test_it_ends_for_both(self) -> None:
         self.befriend(self.ann, self.bob)
         self.befriend(self.ann, self.cat)
-        self.call(friends.unfriend, self.bob, "ann")
+        self.call(friendships.unfriend, self.bob, "ann")
         self.assertEqual([self.friends(one) for one in (self.ann, self.bob)], [["cat"], []])
         for one, other in ((self.ann, "bob"), (self.bob, "ann")):
             self.refused(f"{other} is not your friend", messages.send, one, other, "hello")
 
     def test_friends_again(self) -> None:
         self.befriend(self.ann, self.bob)
-        self.call(friends.unfriend, self.ann, "bob")
+        self.call(friendships.unfriend, self.ann, "bob")
         self.befriend(self.bob, self.ann)
         self.assertEqual(self.friends(self.ann), ["bob"])
 
     def test_who_is_none(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
+        self.call(friendships.invite, self.ann, "bob")
         for name in ("eve", "bob", "cat", "ann", "b" * 60_000):
-            self.refused(f"{name} is not your friend", friends.unfriend, self.ann, name)
-        self.refused("ann is not your friend", friends.unfriend, self.bob, "ann")
+            self.refused(f"{name} is not your friend", friendships.unfriend, self.ann, name)
+        self.refused("ann is not your friend", friendships.unfriend, self.bob, "ann")
         self.assertEqual(self.invitations(self.bob), ["ann"])
 
     def test_a_name_in_any_form(self) -> None:
         self.befriend(self.ann, self.person(COMPOSED))
-        self.call(friends.unfriend, self.ann, TAKEN_APART)
+        self.call(friendships.unfriend, self.ann, TAKEN_APART)
         self.assertEqual(self.friends(self.ann), [])
 
 
@@ -118,8 +118,8 @@ class Blocking(WaysCase):
         self.assertEqual((self.blocked(self.ann), self.blocked(self.bob)), (["bob"], []))
 
     def test_invitations_of_either(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.call(friends.invite, self.cat, "ann")
+        self.call(friendships.invite, self.ann, "bob")
+        self.call(friendships.invite, self.cat, "ann")
         for name in ("bob", "cat"):
             self.call(blocks.block, self.ann, name)
         self.assertEqual(Relationship.select().count(), 0)
@@ -127,7 +127,7 @@ class Blocking(WaysCase):
     def test_the_blocked_are_told_and_nothing_comes(self) -> None:
         self.befriend(self.ann, self.bob)
         self.call(blocks.block, self.ann, "bob")
-        self.refused("ann takes nothing from you", friends.invite, self.bob, "ann")
+        self.refused("ann takes nothing from you", friendships.invite, self.bob, "ann")
         self.refused("ann takes nothing from you", messages.send, self.bob, "ann", "hello")
         self.log_out(self.ann)
         self.refused("ann takes nothing from you", messages.send, self.bob, "ann", "hello")
@@ -135,23 +135,23 @@ class Blocking(WaysCase):
 
     def test_what_comes_before_it(self) -> None:
         self.call(blocks.block, self.ann, "bob")
-        self.refused("eve does not exist", friends.invite, self.bob, "eve")
-        self.refused("You cannot invite yourself", friends.invite, self.bob, "bob")
+        self.refused("eve does not exist", friendships.invite, self.bob, "eve")
+        self.refused("You cannot invite yourself", friendships.invite, self.bob, "bob")
         self.refused("No such user exist", messages.send, self.bob, "eve", "hello")
         self.refused("cat is not your friend", messages.send, self.bob, "cat", "hello")
 
     def test_who_blocks_must_unblock_first(self) -> None:
         self.call(blocks.block, self.ann, "bob")
-        self.refused("You have blocked bob", friends.invite, self.ann, "bob")
+        self.refused("You have blocked bob", friendships.invite, self.ann, "bob")
         self.refused("bob is not your friend", messages.send, self.ann, "bob", "hello")
-        self.refused("bob did not invite you", friends.accept, self.ann, "bob")
+        self.refused("bob did not invite you", friendships.accept, self.ann, "bob")
 
     def test_each_other(self) -> None:
         self.call(blocks.block, self.ann, "bob")
         self.call(blocks.block, self.bob, "ann")
-        self.refused("bob takes nothing from you", friends.invite, self.ann, "bob")
+        self.refused("bob takes nothing from you", friendships.invite, self.ann, "bob")
         self.call(blocks.unblock, self.bob, "ann")
-        self.refused("You have blocked bob", friends.invite, self.ann, "bob")
+        self.refused("You have blocked bob", friendships.invite, self.ann, "bob")
         self.call(blocks.unblock, self.ann, "bob")
         self.befriend(self.ann, self.bob)
 
@@ -238,7 +238,7 @@ class Blocking(WaysCase):
         self.assertEqual(Block.select().count(), 1)
         # Who gets the name is somebody else.
         self.person("ann")
-        self.call(friends.invite, self.bob, "ann")
+        self.call(friendships.invite, self.bob, "ann")
 
     def test_what_rules_ask_first_tells_of_it(self) -> None:
         self.call(blocks.block, self.ann, "bob")
@@ -263,32 +263,32 @@ class Overtaken(WaysCase):
         bob = self.has_asked("bob", relationships.correspondent, "ann")
         ann = self.has_asked("ann", relationships.correspondent, "bob")
         self.call(blocks.block, self.ann, "bob")
-        self.refused("ann takes nothing from you", friends.invite, bob, "ann")
-        self.refused("You have blocked bob", friends.invite, ann, "bob")
+        self.refused("ann takes nothing from you", friendships.invite, bob, "ann")
+        self.refused("You have blocked bob", friendships.invite, ann, "bob")
         self.assertEqual(Relationship.select().count(), 0)
 
     def test_acceptances(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
+        self.call(friendships.invite, self.ann, "bob")
         bob = self.has_asked("bob", relationships.correspondent, "ann")
         self.call(blocks.block, self.ann, "bob")
-        for rule in (friends.accept, friends.decline):
+        for rule in (friendships.accept, friendships.decline):
             self.refused("ann did not invite you", rule, bob, "ann")
         self.assertEqual(Relationship.select().count(), 0)
 
     def test_an_invitation_that_was_declined_and_answered_by_another(self) -> None:
         """What the caller has invited since is no invitation of the other's."""
-        self.call(friends.invite, self.ann, "bob")
+        self.call(friendships.invite, self.ann, "bob")
         bob = self.has_asked("bob", relationships.correspondent, "ann")
-        self.call(friends.decline, self.bob, "ann")
-        self.call(friends.invite, self.bob, "ann")
-        for rule in (friends.accept, friends.decline):
+        self.call(friendships.decline, self.bob, "ann")
+        self.call(friendships.invite, self.bob, "ann")
+        for rule in (friendships.accept, friendships.decline):
             self.refused("ann did not invite you", rule, bob, "ann")
         self.assertEqual(self.invitations(self.ann), ["bob"])
 
     def test_messages(self) -> None:
         self.befriend(self.ann, self.bob)
         bob = self.has_asked("bob", messages.addressee, "ann")
-        self.call(friends.unfriend, self.ann, "bob")
+        self.call(friendships.unfriend, self.ann, "bob")
         self.refused("ann is not your friend", messages.send, bob, "ann", "hello")
         self.call(blocks.block, self.ann, "bob")
         self.refused("ann takes nothing from you", messages.send, bob, "ann", "hello")
@@ -298,8 +298,8 @@ class Overtaken(WaysCase):
     def test_the_same_done_twice(self) -> None:
         self.befriend(self.ann, self.bob)
         ann = self.has_asked("ann", relationships.correspondent, "bob")
-        self.call(friends.unfriend, self.ann, "bob")
-        self.refused("bob is not your friend", friends.unfriend, ann, "bob")
+        self.call(friendships.unfriend, self.ann, "bob")
+        self.refused("bob is not your friend", friendships.unfriend, ann, "bob")
         self.call(blocks.block, self.ann, "bob")
         ann = self.has_asked("ann", relationships.correspondent, "bob")
         self.call(blocks.unblock, self.ann, "bob")

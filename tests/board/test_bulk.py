@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bbs.board import blocks, friends, groups, messages, posts
+from bbs.board import blocks, friendships, groups, messages, posts
 from bbs.board.models import Delivery, Inbox, MessageRow, PostRow, Relationship
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
@@ -256,7 +256,7 @@ class Sending(BulkCase):
         self.assertEqual(self.waiting_bytes(self.bob), 0)
 
     def test_an_ended_friendship(self) -> None:
-        found = self.overtaken(lambda: self.call(friends.unfriend, self.bob, "ann"))
+        found = self.overtaken(lambda: self.call(friendships.unfriend, self.bob, "ann"))
         self.assertEqual(found, ["bob is not your friend"] * 2)
         self.nothing_is_stored()
 
@@ -539,7 +539,7 @@ class Listing(BulkCase):
 
     def listed(self, *callers: Caller) -> list[tuple[list[str], Any]]:
         """The names for each of the callers, and where the next part begins."""
-        found = self.outcomes(friends.friends, *[(caller,) for caller in callers])
+        found = self.outcomes(friendships.friends, *[(caller,) for caller in callers])
         for part in found:
             self.assertEqual([*part], ["friend"])
             self.assertGreaterEqual(part.size, sum(len(name) for name in part["friend"]))
@@ -555,7 +555,7 @@ class Listing(BulkCase):
         ]
         for name in names:
             self.befriend(self.ann, self.person(name))
-        self.call(friends.invite, self.cat, "ann")
+        self.call(friendships.invite, self.cat, "ann")
         found = self.listed(self.ann, self.cat, self.bob, self.ann)
         ann = (["bob", *names], None)
         self.assertEqual(found, [ann, ([], None), (["ann"], None), ann])
@@ -566,13 +566,13 @@ class Listing(BulkCase):
             others = crowd(count)
             relate(self.ann.id, Relationship.FRIEND, others, Relationship.FRIEND)
             (names, last), bobs = self.listed(self.ann, self.bob)
-            whole = self.call(friends.friends, self.ann)
+            whole = self.call(friendships.friends, self.ann)
             self.assertEqual((names, last), (whole["friend"], whole.last))
             self.assertEqual(bobs, (["ann"], None))
             mine = Relationship.select().where(Relationship.user == self.ann.id)
             self.assertEqual(len(names), min(mine.count(), MOST_ENTRIES))
             self.assertEqual(last is None, mine.count() <= MOST_ENTRIES)
-        rest = self.call(friends.friends.part, self.ann, friends.Page(last))
+        rest = self.call(friendships.friends.part, self.ann, friendships.Page(last))
         self.assertEqual(len({*names, *rest["friend"]}), 2 * MOST_ENTRIES)
 
     def test_many_of_several(self) -> None:

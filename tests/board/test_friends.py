@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bbs.board import blocks, friends, relationships
+from bbs.board import blocks, friendships, relationships
 from bbs.board.models import Relationship
 from bbs.core.values import Quotas, Rate
 from bbs.rules import accounts, auth
@@ -20,23 +20,23 @@ class Inviting(RulesCase):
         self.ann, self.bob = self.people("ann", "bob")
 
     def test_success(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.assertEqual(self.call(friends.invitations, self.bob)["invite"], ["ann"])
-        self.assertEqual(self.call(friends.invitations, self.ann)["invite"], [])
+        self.call(friendships.invite, self.ann, "bob")
+        self.assertEqual(self.call(friendships.invitations, self.bob)["invite"], ["ann"])
+        self.assertEqual(self.call(friendships.invitations, self.ann)["invite"], [])
         for one in (self.ann, self.bob):
-            self.assertEqual(self.call(friends.friends, one)["friend"], [])
+            self.assertEqual(self.call(friendships.friends, one)["friend"], [])
 
     def test_nobody(self) -> None:
         for name in ("eve", "Bob", "bob.", "b" * 60_000):
-            self.refused(f"{name} does not exist", friends.invite, self.ann, name)
+            self.refused(f"{name} does not exist", friendships.invite, self.ann, name)
 
     def test_oneself(self) -> None:
-        self.refused("You cannot invite yourself", friends.invite, self.ann, "ann")
+        self.refused("You cannot invite yourself", friendships.invite, self.ann, "ann")
 
     def test_a_friend(self) -> None:
         self.befriend(self.ann, self.bob)
-        self.refused("bob is already your friend", friends.invite, self.ann, "bob")
-        self.refused("ann is already your friend", friends.invite, self.bob, "ann")
+        self.refused("bob is already your friend", friendships.invite, self.ann, "bob")
+        self.refused("ann is already your friend", friendships.invite, self.bob, "ann")
 
     def test_told_once_an_hour(self) -> None:
         """Whatever became of the invitation, and through whichever server it came."""
@@ -45,11 +45,11 @@ class Inviting(RulesCase):
             self.call(blocks.block, self.ann, "bob")
             self.call(blocks.unblock, self.ann, "bob")
             later = replace(self.ann, now=self.ann.now + seconds)
-            told = self.call(friends.invite, later, "bob")
-            self.assertEqual(self.call(friends.invitations, self.bob)["invite"], ["ann"])
+            told = self.call(friendships.invite, later, "bob")
+            self.assertEqual(self.call(friendships.invitations, self.bob)["invite"], ["ann"])
             return told
 
-        self.assertIsNotNone(self.call(friends.invite, self.ann, "bob"))
+        self.assertIsNotNone(self.call(friendships.invite, self.ann, "bob"))
         self.assertIsNone(invite_again(1))
         self.assertIsNone(invite_again(3599))
         self.assertIsNotNone(invite_again(3601))
@@ -57,61 +57,63 @@ class Inviting(RulesCase):
         # A clock that was set back leaves nobody untold for years.
         self.assertIsNotNone(invite_again(-1e6))
         # Others tell the same person, and the same person others.
-        self.call(friends.decline, self.bob, "ann")
-        self.assertIsNotNone(self.call(friends.invite, self.person("cat"), "bob"))
-        self.assertIsNotNone(self.call(friends.invite, self.ann, "cat"))
+        self.call(friendships.decline, self.bob, "ann")
+        self.assertIsNotNone(self.call(friendships.invite, self.person("cat"), "bob"))
+        self.assertIsNotNone(self.call(friendships.invite, self.ann, "cat"))
 
     def test_told_again_after_a_friendship(self) -> None:
         self.befriend(self.ann, self.bob)
-        self.call(friends.unfriend, self.bob, "ann")
-        self.assertIsNotNone(self.call(friends.invite, self.ann, "bob"))
+        self.call(friendships.unfriend, self.bob, "ann")
+        self.assertIsNotNone(self.call(friendships.invite, self.ann, "bob"))
 
     def test_how_many_one_may_invite(self) -> None:
         ann = replace(self.ann, quotas=Quotas(invitations=Rate(3, 60.0)))
         self.people("cat", "dan", "eve", "fay")
         for name in ("bob", "cat", "dan"):
-            self.call(friends.invite, ann, name)
+            self.call(friendships.invite, ann, name)
         too_many = "You have invited too many people, try again later"
-        self.refused(too_many, friends.invite, ann, "eve")
+        self.refused(too_many, friendships.invite, ann, "eve")
         # Nobody is told of an invitation that is repeated: it is none more.
-        self.call(friends.decline, self.bob, "ann")
-        self.assertIsNone(self.call(friends.invite, ann, "bob"))
-        self.refused(too_many, friends.invite, replace(ann, now=ann.now + 59), "eve")
-        self.call(friends.invite, replace(ann, now=ann.now + 61), "eve")
-        self.call(friends.invite, self.bob, "eve")  # Only those of one's own count.
+        self.call(friendships.decline, self.bob, "ann")
+        self.assertIsNone(self.call(friendships.invite, ann, "bob"))
+        self.refused(too_many, friendships.invite, replace(ann, now=ann.now + 59), "eve")
+        self.call(friendships.invite, replace(ann, now=ann.now + 61), "eve")
+        self.call(friendships.invite, self.bob, "eve")  # Only those of one's own count.
 
     def test_how_many_wait_for_one(self) -> None:
         relate(self.bob.id, Relationship.INVITED_BY, crowd(99), Relationship.INVITED)
-        self.call(friends.invite, self.ann, "bob")
+        self.call(friendships.invite, self.ann, "bob")
         cat = self.person("cat")
-        self.refused("bob has too many invitations", friends.invite, cat, "bob")
-        self.call(friends.invite, self.bob, "cat")
-        self.call(friends.decline, self.bob, "ann")
-        self.call(friends.decline, cat, "bob")
-        self.call(friends.invite, cat, "bob")
+        self.refused("bob has too many invitations", friendships.invite, cat, "bob")
+        self.call(friendships.invite, self.bob, "cat")
+        self.call(friendships.decline, self.bob, "ann")
+        self.call(friendships.decline, cat, "bob")
+        self.call(friendships.invite, cat, "bob")
 
     def test_when_people_were_told_is_forgotten(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.assertEqual(self.call(friends.forget_told, self.now + 86_399), 0)
-        self.assertEqual(self.call(friends.forget_told, self.now + 86_401), 1)
-        self.assertEqual(self.call(friends.forget_told, self.now + 86_401), 0)
-        self.call(friends.decline, self.bob, "ann")
-        self.assertIsNotNone(self.call(friends.invite, self.ann, "bob"))
+        self.call(friendships.invite, self.ann, "bob")
+        self.assertEqual(self.call(friendships.forget_told, self.now + 86_399), 0)
+        self.assertEqual(self.call(friendships.forget_told, self.now + 86_401), 1)
+        self.assertEqual(self.call(friendships.forget_told, self.now + 86_401), 0)
+        self.call(friendships.decline, self.bob, "ann")
+        self.assertIsNotNone(self.call(friendships.invite, self.ann, "bob"))
 
     def test_twice(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.refused("Already invited", friends.invite, self.ann, "bob")
-        self.assertEqual(self.call(friends.invitations, self.bob)["invite"], ["ann"])
+        self.call(friendships.invite, self.ann, "bob")
+        self.refused("Already invited", friendships.invite, self.ann, "bob")
+        self.assertEqual(self.call(friendships.invitations, self.bob)["invite"], ["ann"])
 
     def test_who_has_invited(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.refused("ann has invited you", friends.invite, self.bob, "ann")
-        self.assertEqual(self.call(friends.invitations, self.ann)["invite"], [])
+        self.call(friendships.invite, self.ann, "bob")
+        self.refused("ann has invited you", friendships.invite, self.bob, "ann")
+        self.assertEqual(self.call(friendships.invitations, self.ann)["invite"], [])
 
     def test_names_that_differ_a_little_are_others(self) -> None:
         others = [self.person(name) for name in ("Bob", "böb")]
-        self.call(friends.invite, self.ann, "Bob")
-        invited = [self.call(friends.invitations, other)["invite"] for other in (self.bob, *others)]
+        self.call(friendships.invite, self.ann, "Bob")
+        invited = [
+            self.call(friendships.invitations, other)["invite"] for other in (self.bob, *others)
+        ]
         self.assertEqual(invited, [[], ["ann"], []])
 
 
@@ -122,42 +124,42 @@ class Accepting(RulesCase):
         self.ann, self.bob = self.people("ann", "bob")
 
     def test_success(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.call(friends.accept, self.bob, "ann")
-        self.assertEqual(self.call(friends.friends, self.ann)["friend"], ["bob"])
-        self.assertEqual(self.call(friends.friends, self.bob)["friend"], ["ann"])
+        self.call(friendships.invite, self.ann, "bob")
+        self.call(friendships.accept, self.bob, "ann")
+        self.assertEqual(self.call(friendships.friends, self.ann)["friend"], ["bob"])
+        self.assertEqual(self.call(friendships.friends, self.bob)["friend"], ["ann"])
         for one in (self.ann, self.bob):
-            self.assertEqual(self.call(friends.invitations, one)["invite"], [])
+            self.assertEqual(self.call(friendships.invitations, one)["invite"], [])
         self.assertEqual(Relationship.select().count(), 2)
 
     def test_without_an_invitation(self) -> None:
-        self.refused("eve did not invite you", friends.accept, self.ann, "eve")
-        self.refused("bob did not invite you", friends.accept, self.ann, "bob")
-        self.refused("ann did not invite you", friends.accept, self.ann, "ann")
+        self.refused("eve did not invite you", friendships.accept, self.ann, "eve")
+        self.refused("bob did not invite you", friendships.accept, self.ann, "bob")
+        self.refused("ann did not invite you", friendships.accept, self.ann, "ann")
 
     def test_ones_own_invitation(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.refused("bob did not invite you", friends.accept, self.ann, "bob")
-        self.assertEqual(self.call(friends.invitations, self.bob)["invite"], ["ann"])
+        self.call(friendships.invite, self.ann, "bob")
+        self.refused("bob did not invite you", friendships.accept, self.ann, "bob")
+        self.assertEqual(self.call(friendships.invitations, self.bob)["invite"], ["ann"])
 
     def test_twice(self) -> None:
         self.befriend(self.ann, self.bob)
-        self.refused("ann did not invite you", friends.accept, self.bob, "ann")
-        self.assertEqual(self.call(friends.friends, self.bob)["friend"], ["ann"])
+        self.refused("ann did not invite you", friendships.accept, self.bob, "ann")
+        self.assertEqual(self.call(friendships.friends, self.bob)["friend"], ["ann"])
 
     def test_only_the_one_that_is_named(self) -> None:
         eve = self.person("eve")
-        self.call(friends.invite, self.ann, "bob")
-        self.call(friends.invite, eve, "bob")
-        self.call(friends.invite, self.ann, "eve")
-        self.call(friends.accept, self.bob, "ann")
-        self.assertEqual(self.call(friends.invitations, self.bob)["invite"], ["eve"])
-        self.assertEqual(self.call(friends.invitations, eve)["invite"], ["ann"])
+        self.call(friendships.invite, self.ann, "bob")
+        self.call(friendships.invite, eve, "bob")
+        self.call(friendships.invite, self.ann, "eve")
+        self.call(friendships.accept, self.bob, "ann")
+        self.assertEqual(self.call(friendships.invitations, self.bob)["invite"], ["eve"])
+        self.assertEqual(self.call(friendships.invitations, eve)["invite"], ["ann"])
 
     def test_from_somebody_who_deleted_the_account(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
+        self.call(friendships.invite, self.ann, "bob")
         self.call(accounts.delete, self.ann)
-        self.refused("ann did not invite you", friends.accept, self.bob, "ann")
+        self.refused("ann did not invite you", friendships.accept, self.bob, "ann")
 
 
 @on_both_databases
@@ -172,25 +174,25 @@ class Lists(RulesCase):
 
     def test_invitations(self) -> None:
         for other in (self.eve, self.bob, self.cat, self.dan):
-            self.call(friends.invite, other, "ann")
+            self.call(friendships.invite, other, "ann")
         self.assertEqual(
-            self.call(friends.invitations, self.ann)["invite"], ["eve", "bob", "cat", "dan"]
+            self.call(friendships.invitations, self.ann)["invite"], ["eve", "bob", "cat", "dan"]
         )
 
     def test_friends_in_the_order_of_acceptance(self) -> None:
         for other in (self.bob, self.cat, self.dan):
-            self.call(friends.invite, other, "ann")
-        self.call(friends.invite, self.ann, "eve")
-        self.call(friends.accept, self.ann, "dan")
-        self.call(friends.accept, self.eve, "ann")
-        self.call(friends.accept, self.ann, "bob")
-        self.assertEqual(self.call(friends.friends, self.ann)["friend"], ["dan", "eve", "bob"])
-        self.assertEqual(self.call(friends.invitations, self.ann)["invite"], ["cat"])
+            self.call(friendships.invite, other, "ann")
+        self.call(friendships.invite, self.ann, "eve")
+        self.call(friendships.accept, self.ann, "dan")
+        self.call(friendships.accept, self.eve, "ann")
+        self.call(friendships.accept, self.ann, "bob")
+        self.assertEqual(self.call(friendships.friends, self.ann)["friend"], ["dan", "eve", "bob"])
+        self.assertEqual(self.call(friendships.invitations, self.ann)["invite"], ["cat"])
 
     def test_how_people_stand_to_each_other(self) -> None:
         """What rules ask first: the same whether it is asked alone or with who is asking."""
         self.befriend(self.ann, self.bob)
-        self.call(friends.invite, self.ann, "cat")
+        self.call(friendships.invite, self.ann, "cat")
         self.log_out(self.bob)
         token = self.log_in("ann")
         for other, stands, online in (

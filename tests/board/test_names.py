@@ -10,7 +10,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friends, groups, messages, models
+from bbs.board import board, friendships, groups, messages, models
 from bbs.board.models import Group, Inbox, MessageRow, Skeleton
 from bbs.board.names import Board, on_register
 from bbs.config import load
@@ -30,11 +30,11 @@ class Names(RulesCase):
         self.ann, self.bob = self.people(STORED, "bob")
 
     def test_users(self) -> None:
-        self.refused("You cannot invite yourself", friends.invite, self.ann, TYPED)
-        self.call(friends.invite, self.ann, "bob")
-        self.refused(f"{TYPED} has invited you", friends.invite, self.bob, TYPED)
-        self.call(friends.accept, self.bob, TYPED)
-        self.assertEqual(self.call(friends.friends, self.bob), {"friend": [STORED]})
+        self.refused("You cannot invite yourself", friendships.invite, self.ann, TYPED)
+        self.call(friendships.invite, self.ann, "bob")
+        self.refused(f"{TYPED} has invited you", friendships.invite, self.bob, TYPED)
+        self.call(friendships.accept, self.bob, TYPED)
+        self.assertEqual(self.call(friendships.friends, self.bob), {"friend": [STORED]})
         sent = self.call(messages.send, self.bob, TYPED, "hello")
         self.assertEqual(sent.event.members["to"], STORED)
         self.assertEqual(MessageRow.get().target, STORED)
@@ -51,8 +51,8 @@ class Names(RulesCase):
     def test_what_was_stored_as_it_was_typed(self) -> None:
         """Names that exist stay as they are, and nobody gets another's."""
         User.update(name=TYPED).where(User.id == self.ann.id).execute()
-        self.call(friends.invite, self.bob, TYPED)
-        self.refused(f"{STORED} does not exist", friends.invite, self.bob, STORED)
+        self.call(friendships.invite, self.bob, TYPED)
+        self.refused(f"{STORED} does not exist", friendships.invite, self.bob, STORED)
         self.call(groups.create, self.ann, "go")
         Group.update(name=TYPED).execute()
         self.refused(f"{TYPED} already exist", groups.create, self.bob, TYPED)

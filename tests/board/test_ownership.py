@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import blocks, board, friends, groups, history, messages, ownership
+from bbs.board import blocks, board, friendships, groups, history, messages, ownership
 from bbs.board.models import (
     Contribution,
     Delivery,
@@ -226,7 +226,7 @@ class Inviting(OwnershipCase):
         self.call(groups.create, self.ann, "go")
         self.assertIsNotNone(self.call(ownership.invite, self.ann, "chess", "cat"))
         self.assertIsNone(self.call(ownership.invite, self.ann, "go", "cat"))
-        self.assertIsNone(self.call(friends.invite, self.ann, "cat"))
+        self.assertIsNone(self.call(friendships.invite, self.ann, "cat"))
         self.assertTrue(self.described(self.cat)["go"]["invited"])
         self.call(groups.join, self.cat, "go")
         self.call(groups.leave, self.cat, "go")
@@ -236,10 +236,10 @@ class Inviting(OwnershipCase):
     def test_the_rate_of_invitations(self) -> None:
         ann = replace(self.ann, quotas=Quotas(invitations=Rate(2, 60.0)))
         self.call(ownership.invite, ann, "chess", "cat")
-        self.call(friends.invite, ann, "bob")
+        self.call(friendships.invite, ann, "bob")
         too_many = "You have invited too many people, try again later"
         self.refused(too_many, ownership.invite, ann, "chess", "dan")
-        self.refused(too_many, friends.invite, ann, "dan")
+        self.refused(too_many, friendships.invite, ann, "dan")
         self.assertEqual(GroupInvitation.select().count(), 1)
         self.call(ownership.invite, replace(ann, now=ann.now + 61), "chess", "dan")
 

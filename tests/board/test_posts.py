@@ -7,7 +7,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board import friends, posts
+from bbs.board import friendships, posts
 from bbs.board.models import PostRow
 from bbs.framework import read_only
 from bbs.rules import auth
@@ -38,7 +38,7 @@ class Posts(RulesCase):
         ]
 
     def test_friends_read_them_and_nobody_else(self) -> None:
-        self.call(friends.invite, self.ann, "eve")
+        self.call(friendships.invite, self.ann, "eve")
         self.call(posts.post, replace(self.ann, now=1764086400.2512345), "hello")
         number, when = PostRow.get().id, 1764086400.2512345
         self.assertEqual(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, friends, groups, inboxes, messages, posts
+from bbs.board import board, errors, friendships, groups, inboxes, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
 from bbs.config import Configuration, Limits
 from bbs.core.values import Quotas
@@ -41,53 +41,53 @@ class Friends(RulesCase):
     def test_the_list_of_who_invites_is_full(self) -> None:
         self.befriend(self.ann, self.bob)
         self.befriend(self.cat, self.ann)
-        self.refused("You have too many friends", friends.invite, self.ann, "dan")
-        self.assertEqual(self.call(friends.invitations, self.dan), {"invite": []})
+        self.refused("You have too many friends", friendships.invite, self.ann, "dan")
+        self.assertEqual(self.call(friendships.invitations, self.dan), {"invite": []})
 
     def test_the_list_of_who_is_invited_is_full(self) -> None:
         self.befriend(self.ann, self.bob)
         self.befriend(self.cat, self.ann)
-        self.refused("ann has too many friends", friends.invite, self.dan, "ann")
+        self.refused("ann has too many friends", friendships.invite, self.dan, "ann")
 
     def test_one_became_full_before_the_other_accepts(self) -> None:
-        self.call(friends.invite, self.ann, "bob")
-        self.call(friends.invite, self.dan, "ann")
+        self.call(friendships.invite, self.ann, "bob")
+        self.call(friendships.invite, self.dan, "ann")
         self.befriend(self.ann, self.cat)
-        self.call(friends.accept, self.ann, "dan")
-        self.refused("ann has too many friends", friends.accept, self.bob, "ann")
+        self.call(friendships.accept, self.ann, "dan")
+        self.refused("ann has too many friends", friendships.accept, self.bob, "ann")
         # The invitation stands: there may be room one day.
-        self.assertEqual(self.call(friends.invitations, self.bob), {"invite": ["ann"]})
+        self.assertEqual(self.call(friendships.invitations, self.bob), {"invite": ["ann"]})
         self.call(accounts.delete, self.cat)
-        self.call(friends.accept, self.bob, "ann")
-        self.assertEqual(self.call(friends.friends, self.ann), {"friend": ["dan", "bob"]})
+        self.call(friendships.accept, self.bob, "ann")
+        self.assertEqual(self.call(friendships.friends, self.ann), {"friend": ["dan", "bob"]})
 
     def test_who_accepts_is_full(self) -> None:
-        self.call(friends.invite, self.bob, "ann")
+        self.call(friendships.invite, self.bob, "ann")
         self.befriend(self.ann, self.cat)
         self.befriend(self.ann, self.dan)
-        self.refused("You have too many friends", friends.accept, self.ann, "bob")
+        self.refused("You have too many friends", friendships.accept, self.ann, "bob")
 
     def test_what_older_clients_are_told_comes_first(self) -> None:
         self.befriend(self.ann, self.bob)
         self.befriend(self.ann, self.cat)
-        self.refused("nobody does not exist", friends.invite, self.ann, "nobody")
-        self.refused("bob is already your friend", friends.invite, self.ann, "bob")
-        self.refused("dan did not invite you", friends.accept, self.ann, "dan")
+        self.refused("nobody does not exist", friendships.invite, self.ann, "nobody")
+        self.refused("bob is already your friend", friendships.invite, self.ann, "bob")
+        self.refused("dan did not invite you", friendships.accept, self.ann, "dan")
 
     def test_none_at_all(self) -> None:
         ann = replace(self.ann, quotas=Quotas(friends=0))
-        self.refused("You have too many friends", friends.invite, ann, "bob")
+        self.refused("You have too many friends", friendships.invite, ann, "bob")
 
     def test_invitations_under_way(self) -> None:
         relate(self.ann.id, Relationship.INVITED, crowd(98), Relationship.INVITED_BY)
         self.ann = replace(self.ann, quotas=Quotas())
-        self.call(friends.invite, self.ann, "bob")
-        self.call(friends.invite, self.ann, "cat")
-        self.refused("You have too many invitations under way", friends.invite, self.ann, "dan")
-        self.call(friends.invite, self.dan, "ann")  # Only those of one's own count.
-        self.call(friends.accept, self.bob, "ann")
-        self.call(friends.accept, self.ann, "dan")
-        self.assertEqual(self.call(friends.friends, self.ann), {"friend": ["bob", "dan"]})
+        self.call(friendships.invite, self.ann, "bob")
+        self.call(friendships.invite, self.ann, "cat")
+        self.refused("You have too many invitations under way", friendships.invite, self.ann, "dan")
+        self.call(friendships.invite, self.dan, "ann")  # Only those of one's own count.
+        self.call(friendships.accept, self.bob, "ann")
+        self.call(friendships.accept, self.ann, "dan")
+        self.assertEqual(self.call(friendships.friends, self.ann), {"friend": ["bob", "dan"]})
 
 
 @on_both_databases

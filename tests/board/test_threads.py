@@ -13,7 +13,7 @@ from bbs.board import (
     blocks,
     board,
     errors,
-    friends,
+    friendships,
     groups,
     ownership,
     posts,
@@ -152,7 +152,7 @@ class Replies(ThreadsCase):
     def test_a_former_friend_reads_own_replies_only(self) -> None:
         number = self.post(self.ann)
         reply = self.reply(self.bob, number)
-        self.call(friends.unfriend, self.ann, "bob")
+        self.call(friendships.unfriend, self.ann, "bob")
         self.refused("No such post", threads.reply, self.bob, str(number), "x")
         self.reply(self.ann, number)
         self.assertEqual((self.unread(self.bob), self.new(self.bob)["posts"]), ([], 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bbs.board import friends, groups, messages, unread, user_stats
+from bbs.board import friendships, groups, messages, unread, user_stats
 from bbs.board.models import Delivery, Inbox, MessageRow, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, placement
@@ -53,8 +53,8 @@ class Waiting(RulesCase):
     def test_invitations(self) -> None:
         cat = self.person("cat")
         for inviter in (self.eve, cat):
-            self.call(friends.invite, inviter, "bob")
-        self.call(friends.invite, self.bob, self.person("dan").name)
+            self.call(friendships.invite, inviter, "bob")
+        self.call(friendships.invite, self.bob, self.person("dan").name)
         self.assertEqual(self.waiting(self.bob)["invitations"], 2)
 
     def test_more_invitations_than_are_counted(self) -> None:

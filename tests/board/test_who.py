@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import friends
+from bbs.board import friendships
 from bbs.board.models import Relationship, Status
 from bbs.protocols.line import encode_entry
 from bbs.rules import auth
@@ -30,7 +30,7 @@ class Who(RulesCase):
         User.update(seen=when).where(User.id == caller.id).execute()
 
     def who(self, caller: Caller) -> list[Any]:
-        entries: list[Any] = self.call(friends.who, caller)["friend"]
+        entries: list[Any] = self.call(friendships.who, caller)["friend"]
         return entries
 
     def names(self, caller: Caller) -> list[tuple[str, bool]]:
@@ -140,7 +140,7 @@ class Who(RulesCase):
         for most in range(1, 6):
             found, page = [], Page(most=most)
             while True:
-                part = self.call(friends.who.part, self.ann, page)
+                part = self.call(friendships.who.part, self.ann, page)
                 self.assertLessEqual(len(part["friend"]), most)
                 found += [(each["id"], each["online"]) for each in part["friend"]]
                 if part.last is None:
@@ -150,8 +150,8 @@ class Who(RulesCase):
 
     def test_a_long_list_is_priced_by_what_is_sent(self) -> None:
         self.befriend(self.ann, self.bob)
-        self.call(friends.set_status, self.bob, "é" * 100)
-        part = self.call(friends.who.part, self.ann, Page())
+        self.call(friendships.set_status, self.bob, "é" * 100)
+        part = self.call(friendships.who.part, self.ann, Page())
         self.assertGreaterEqual(part.size, len(encode_entry(part["friend"][0])))
         self.assertLess(part.size, 2 * len(encode_entry(part["friend"][0])))
 
@@ -170,17 +170,19 @@ class Statuses(RulesCase):
             self.befriend(self.ann, other)
 
     def status(self, of: Caller, to: Caller) -> str:
-        entries = {each["id"]: each for each in self.call(friends.who, to)["friend"]}
+        entries = {each["id"]: each for each in self.call(friendships.who, to)["friend"]}
         status: str = entries[of.name]["status"]
         return status
 
     def told(self, text: str = "") -> list[str]:
         """The channels that are told of a new status of ann's."""
-        return [channel for channel, _ in self.call(friends.set_status, self.ann, text).channels]
+        return [
+            channel for channel, _ in self.call(friendships.set_status, self.ann, text).channels
+        ]
 
     def test_friends_see_it(self) -> None:
         ann = replace(self.ann, now=1764086400.25)
-        new = self.call(friends.set_status, ann, "at the beach")
+        new = self.call(friendships.set_status, ann, "at the beach")
         self.assertEqual(
             new.event,
             {
@@ -203,18 +205,18 @@ class Statuses(RulesCase):
         self.assertEqual(self.told(" at work "), [])  # It is the same.
         self.assertEqual(len(self.told("at lunch")), 2)
         self.assertEqual(self.status(self.ann, self.bob), "at lunch")
-        new = self.call(friends.set_status, self.ann)
+        new = self.call(friendships.set_status, self.ann)
         self.assertEqual((new.event["status"], len(new.channels)), ("", 2))
         self.assertEqual(self.status(self.ann, self.bob), "")
         self.assertEqual(Status.select().count(), 0)
 
     def test_what_it_may_be(self) -> None:
         for text in ("\N{GRINNING FACE}" * 100, "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET}", "a  b"):
-            self.call(friends.set_status, self.ann, text)
+            self.call(friendships.set_status, self.ann, text)
             self.assertEqual(self.status(self.ann, self.bob), text)
         for text in ("x" * 101, "a\x1b[2Jb", "a\tb", "a\x85b", "a\u2028b"):
             why = "A status has 100 characters at most, and no control characters"
-            self.refused(why, friends.set_status, self.ann, text)
+            self.refused(why, friendships.set_status, self.ann, text)
         self.assertEqual(self.status(self.ann, self.bob), "a  b")
 
     def test_friends_who_are_there_are_told(self) -> None:
@@ -222,17 +224,17 @@ class Statuses(RulesCase):
         self.log_out(self.bob)
         other = self.ready_server(1000, port=22224)
         Place.update(server=other).where(Place.user == self.cat.id).execute()
-        new = self.call(friends.set_status, self.ann, "hello")
+        new = self.call(friendships.set_status, self.ann, "hello")
         self.assertEqual(new.channels, [(self.cat.channel, False)])
 
     def test_only_so_many_are_told(self) -> None:
-        self.patch(friends, "MOST_TOLD", 1)
+        self.patch(friendships, "MOST_TOLD", 1)
         self.assertEqual(len(self.told("hello")), 1)
 
     def test_each_who_is_told_costs_a_delivery(self) -> None:
-        costs = auth.costs_of(friends.set_status)
+        costs = auth.costs_of(friendships.set_status)
         assert callable(costs.deliveries)
-        self.assertEqual(costs.deliveries(self.call(friends.set_status, self.ann, "hello")), 2)
+        self.assertEqual(costs.deliveries(self.call(friendships.set_status, self.ann, "hello")), 2)
 
     def test_it_goes_with_the_account(self) -> None:
         self.told("hello")

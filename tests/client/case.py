@@ -14,7 +14,7 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from bbs.board import board, friends, groups, messages
+from bbs.board import board, friendships, groups, messages
 from bbs.board.models import Group, MessageRow, PostRow
 from bbs.client import Address, BBSClient, ClientError
 from bbs.commands.service import Service
@@ -179,10 +179,10 @@ class ClientTestCase(SynchronousTestCase):
         for number, name in enumerate(names):
             for other in names[:number]:
                 self.invite(other, name)
-                self.run_rule(friends.accept, self.caller(name), other)
+                self.run_rule(friendships.accept, self.caller(name), other)
 
     def invite(self, name: str, other: str) -> None:
-        self.run_rule(friends.invite, self.caller(name), other)
+        self.run_rule(friendships.invite, self.caller(name), other)
 
     def make_group(self, name: str, *members: str) -> None:
         first, *others = members

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from peewee import fn
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friends, groups, posts
+from bbs.board import board, friendships, groups, posts
 from bbs.board.models import Group, Membership, PostRow, Relationship
 from bbs.commands.common import all_commands
 from bbs.commands.service import Service, ServiceUnusable
@@ -473,7 +473,12 @@ class PostsOfMany(RulesCase):
         """Whatever is there, a rule reads a row more than it answers with."""
         self.befriends(self.authors(20))
         self.call(groups.create, self.ann, "go")
-        for rule in (friends.friends, friends.invitations, groups.all_groups, groups.joined):
+        for rule in (
+            friendships.friends,
+            friendships.invitations,
+            groups.all_groups,
+            groups.joined,
+        ):
             with self.statements() as said:
                 self.call(rule, replace(self.ann))
             reads = [each for each in said if each.sql.startswith("SELECT")]

@@ -65,7 +65,7 @@ class Installing(SynchronousTestCase):
             "pip install '.[tls]'",
             "pip install 'txbbs[tls] >= 0.4'",
             "pip install dist/txbbs-*.whl",
-            "pip install --no-index --find-links wheels bbs-poke",
+            "pip install --no-index --find-links wheels bbs-poll",
             "deploy/image/bundle.sh dist/txbbs-*.whl bbs-image.tar.gz",
         ):
             self.assertFalse(ANOTHER.search(line), line)

@@ -11,7 +11,7 @@ import peewee
 
 from bbs.board import (
     blocks,
-    friends,
+    friendships,
     groups,
     inboxes,
     messages,
@@ -125,35 +125,35 @@ class Contests(ContestCase):
             for number in range(ROUNDS):
                 ann, bob = self.people(f"ann{number}", f"bob{number}")
                 outcomes = together(
-                    once(friends.invite, ann, bob.name), once(friends.invite, bob, ann.name)
+                    once(friendships.invite, ann, bob.name), once(friendships.invite, bob, ann.name)
                 )
                 first, second = (ann, bob) if outcomes[0].text == SUCCESS else (bob, ann)
                 self.assertEqual(
                     self.texts(outcomes), sorted([SUCCESS, f"{first.name} has invited you"])
                 )
-                self.assertEqual(self.call(friends.invitations, second)["invite"], [first.name])
-                self.assertEqual(self.call(friends.invitations, first)["invite"], [])
+                self.assertEqual(self.call(friendships.invitations, second)["invite"], [first.name])
+                self.assertEqual(self.call(friendships.invitations, first)["invite"], [])
 
     def test_the_same_invitation_twice(self) -> None:
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):
                 ann, bob = self.people(f"ann{number}", f"bob{number}")
-                invite = once(friends.invite, ann, bob.name)
+                invite = once(friendships.invite, ann, bob.name)
                 self.assertEqual(self.texts(together(invite, invite)), ["Already invited", SUCCESS])
-                self.assertEqual(self.call(friends.invitations, bob)["invite"], [ann.name])
+                self.assertEqual(self.call(friendships.invitations, bob)["invite"], [ann.name])
 
     def test_two_acceptances(self) -> None:
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):
                 ann, bob = self.people(f"ann{number}", f"bob{number}")
-                self.call(friends.invite, ann, bob.name)
-                accept = once(friends.accept, bob, ann.name)
+                self.call(friendships.invite, ann, bob.name)
+                accept = once(friendships.accept, bob, ann.name)
                 self.assertEqual(
                     self.texts(together(accept, accept)),
                     [SUCCESS, f"{ann.name} did not invite you"],
                 )
-                self.assertEqual(self.call(friends.friends, ann)["friend"], [bob.name])
-                self.assertEqual(self.call(friends.friends, bob)["friend"], [ann.name])
+                self.assertEqual(self.call(friendships.friends, ann)["friend"], [bob.name])
+                self.assertEqual(self.call(friendships.friends, bob)["friend"], [ann.name])
         self.assertEqual(Relationship.select().count(), 2 * ROUNDS)
 
     def test_a_block_and_what_the_other_does(self) -> None:
@@ -163,13 +163,13 @@ class Contests(ContestCase):
                 ann, bob = self.people(f"ann{number}", f"bob{number}")
                 kind = number % 3
                 if kind == 1:
-                    self.call(friends.invite, ann, bob.name)
+                    self.call(friendships.invite, ann, bob.name)
                 if kind == 2:
                     self.befriend(ann, bob)
                 deed = (
-                    once(friends.invite, bob, ann.name),
-                    once(friends.accept, bob, ann.name),
-                    once(friends.unfriend, bob, ann.name),
+                    once(friendships.invite, bob, ann.name),
+                    once(friendships.accept, bob, ann.name),
+                    once(friendships.unfriend, bob, ann.name),
                 )[kind]
                 outcomes = together(once(blocks.block, ann, bob.name), deed)
                 self.assertEqual(outcomes[0].text, SUCCESS)
@@ -235,18 +235,19 @@ class Contests(ContestCase):
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):
                 ann, bob = self.people(f"ann{number}", f"bob{number}")
-                self.call(friends.invite, ann, bob.name)
-                rules = (friends.accept, friends.decline)
+                self.call(friendships.invite, ann, bob.name)
+                rules = (friendships.accept, friendships.decline)
                 outcomes = together(*[once(rule, bob, ann.name) for rule in rules])
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{ann.name} did not invite you"])
                 accepted = outcomes[0].text == SUCCESS
                 self.assertEqual(
-                    self.call(friends.friends, ann)["friend"], [bob.name] if accepted else []
+                    self.call(friendships.friends, ann)["friend"], [bob.name] if accepted else []
                 )
                 if not accepted:
                     self.befriend(ann, bob)
                 outcomes = together(
-                    once(friends.unfriend, ann, bob.name), once(friends.unfriend, bob, ann.name)
+                    once(friendships.unfriend, ann, bob.name),
+                    once(friendships.unfriend, bob, ann.name),
                 )
                 self.assertIn(SUCCESS, self.texts(outcomes))
                 self.assertIn("is not your friend", " ".join(self.texts(outcomes)))
@@ -288,8 +289,8 @@ class Contests(ContestCase):
                 names = [f"{name}{number}" for name in ("ann", "bob", "cat")]
                 ann, bob, cat = self.people(*names)
                 for other in (bob, cat):
-                    self.call(friends.invite, ann, other.name)
-                found = together(*[once(friends.accept, each, ann.name) for each in (bob, cat)])
+                    self.call(friendships.invite, ann, other.name)
+                found = together(*[once(friendships.accept, each, ann.name) for each in (bob, cat)])
                 self.assertEqual(self.texts(found), [SUCCESS, f"{ann.name} has too many friends"])
                 creations = [once(groups.create, ann, f"{kind}{number}") for kind in "xy"]
                 self.assertEqual(
@@ -300,7 +301,7 @@ class Contests(ContestCase):
                 self.assertEqual(
                     self.texts(together(*joins)), [SUCCESS, f"{group} has too many members"]
                 )
-                [friend] = self.call(friends.friends, ann)["friend"]
+                [friend] = self.call(friendships.friends, ann)["friend"]
                 send = once(messages.send, ann, friend, "123")
                 self.assertEqual(
                     self.texts(together(send, send)), [SUCCESS, f"{friend}'s inbox is full"]
@@ -1067,7 +1068,7 @@ class Counters(ContestCase):
             for turn in range(ROUNDS // 2):
                 work.append((messages.send, person, friend, "ü" * (turn + 1)))
                 work.append((messages.mail, person, friend, "z" * (turn + 1)))
-                work.append((friends.set_status, people[0], *([f"{number}"] * (turn % 2))))
+                work.append((friendships.set_status, people[0], *([f"{number}"] * (turn % 2))))
                 work.append((messages.send_group, person, "crowd", "x" * (turn + 1)))
                 work.append((posts.post, person, "ü" * turn))
                 work.append((posts.post, people[0], "y"))

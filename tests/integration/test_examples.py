@@ -25,14 +25,14 @@ from tests.paths import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
 
-LINES = {"lobby": 197, "poke": 40, "popen_provider": 80}
+LINES = {"lobby": 197, "poll": 90, "popen_provider": 80}
 """Lines of Python that each example may have, without its tests."""
 
 CTRL_U = "\x15"
 """The key that takes away the line up to the cursor."""
 
-PUBLIC = {"bbs.client", "bbs.framework", "bbs.testing"}
-"""What examples import of bbs; all but `bbs.framework` only in their tests."""
+PUBLIC = {"bbs.board", "bbs.client", "bbs.framework", "bbs.testing"}
+"""What examples import of bbs; all but `bbs.board` and `bbs.framework` only in their tests."""
 
 
 def examples() -> list[Path]:
@@ -68,7 +68,7 @@ class Alone(SynchronousTestCase):
     """What each example is by itself."""
 
     def test_there_are_examples(self) -> None:
-        self.assertLessEqual({"lobby", "poke"}, {each.name for each in examples()})
+        self.assertLessEqual({"lobby", "poll"}, {each.name for each in examples()})
 
     def test_as_short_as_promised(self) -> None:
         for example in examples():
@@ -79,7 +79,7 @@ class Alone(SynchronousTestCase):
     def test_on_public_names_alone(self) -> None:
         for file in EXAMPLES.rglob("*.py"):
             imported = re.findall(r"^\s*(?:from|import) (bbs[\w.]*)", file.read_text(), re.M)
-            allowed = PUBLIC if file.name.startswith("test_") else {"bbs.framework"}
+            allowed = PUBLIC if file.name.startswith("test_") else {"bbs.board", "bbs.framework"}
             self.assertLessEqual(set(imported), allowed, file)
 
     def test_they_need_txbbs(self) -> None:
@@ -114,7 +114,7 @@ for each in distributions():
             self.assertIn("Configuration file", help)
 
     def test_a_plugin_of_commands_loads_no_server(self) -> None:
-        code = "import sys, lobby, poke; print(*sys.modules)"
+        code = "import sys, lobby, poll; print(*sys.modules)"
         loaded = run(installed() / "python", "-c", code, cwd=installed()).split()
         self.assertEqual([each for each in loaded if each.startswith("bbs.daemons")], [])
         self.assertNotIn("twisted.internet.reactor", loaded)
@@ -357,18 +357,20 @@ class Lobby(ExamplesCase):
         await self.refused(service, "lobby", "version 4 of lobby", "upgrade lobby")
 
 
-class Poke(ExamplesCase):
+class Polls(ExamplesCase):
+    """An extension of the board, which is installed, used, removed and installed again."""
+
     async def test_it_stands_beside_the_boards_own(self) -> None:
         service = await self.up("bbs")
         people = self.client(service)
         people.enter("help")
-        await people.says("poke <user> <friend>\n")
+        await people.says("ask-friends <user> <question>\n")
         people.enter("register ann secret", "login ann secret")
         people.enter("register bob secret", "login bob secret")
-        people.enter("poke ann bob")
-        await people.says("No friend of yours called bob is online\n")
-        people.enter("invite ann bob", "accept-invite bob ann", "poke ann bob")
-        await people.says("ann pokes you\n")
+        people.enter("invite ann bob", "accept-invite bob ann", "ask-friends ann tea or coffee?")
+        await people.says("ann asks: tea or coffee? (vote 1 CHOICE)\n")
+        people.enter("vote bob 1 tea", "poll ann 1")
+        await people.says("tea: 1\n")
 
 
 class Greeter(ExamplesCase):

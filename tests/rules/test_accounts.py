@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friends, groups, messages, posts
+from bbs.board import board, friendships, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
 from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.core.values import State
@@ -504,8 +504,8 @@ class Deleting(RulesCase):
     def test_everything_of_the_account_goes(self) -> None:
         ann, bob, _eve, dan = self.people("ann", "bob", "eve", "dan")
         self.befriend(ann, bob)
-        self.call(friends.invite, ann, "eve")
-        self.call(friends.invite, dan, "ann")
+        self.call(friendships.invite, ann, "eve")
+        self.call(friendships.invite, dan, "ann")
         self.call(posts.post, ann, "hello")
         self.call(groups.create, ann, "chess")
         self.call(groups.join, bob, "chess")
@@ -577,7 +577,7 @@ class Deleting(RulesCase):
         self.call(messages.send, bob, "ann", "hi")
         self.call(accounts.delete, ann)
         ann = self.person("ann")
-        self.assertEqual(self.call(friends.friends, ann)["friend"], [])
+        self.assertEqual(self.call(friendships.friends, ann)["friend"], [])
         self.assertEqual(self.call(posts.friends_posts, ann)["post"], [])
         mailbox = self.call(messages.open_mailbox, ann, 0)
         self.assertEqual(self.call(messages.fetch, [mailbox.cursor]), {mailbox.cursor: []})

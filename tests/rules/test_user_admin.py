@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import board, friends, groups, messages, posts
+from bbs.board import board, friendships, groups, messages, posts
 from bbs.core.errors import NotLoggedIn
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, user_admin
 from bbs.rules.fleet_admin import By, OperatorAction
@@ -120,8 +120,8 @@ class InNumbers(PeopleCase):
     def test_what_somebody_does(self) -> None:
         ann, bob, _, dave = self.people("ann", "bob", "carol", "dave")
         self.befriend(ann, bob)
-        self.call(friends.invite, ann, "carol")
-        self.call(friends.invite, dave, "ann")
+        self.call(friendships.invite, ann, "carol")
+        self.call(friendships.invite, dave, "ann")
         self.call(posts.post, ann, "hello")
         self.call(groups.create, ann, "chess")
         self.call(messages.send, ann, "bob", "secret")

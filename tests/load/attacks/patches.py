@@ -259,9 +259,9 @@ def _long_texts() -> None:
 
 def _told_once() -> None:
     """People are told of each invitation."""
-    from bbs.board import friends
+    from bbs.board import friendships
 
-    names: Any = friends
+    names: Any = friendships
     names.QUIET = 0.0
 
 

@@ -1,0 +1,102 @@
+"""What other packages may ask of the board in their rules: who is whose friend, who is in a group,
+and how to tell them.
+
+These functions are public, as `from bbs.board import friends`, and stay as the stability promise
+says; the board's tables do not. Call them in a rule. Names of groups are as people type them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import peewee
+
+from bbs.board.groups import channel_of
+from bbs.board.models import Block, Group, Membership, Relationship
+from bbs.framework import Place, User, as_stored, statement
+
+
+def friends(user_id: int) -> list[int]:
+    """The ids of a user's friends (`User.id`), the oldest friendship first."""
+    return [friend for (friend,) in _friends(user_id, Relationship.FRIEND)]
+
+
+def are_friends(user_id: int, other_id: int) -> bool:
+    """Whether two users are friends."""
+    return [*_kind(user_id, other_id)] == [(Relationship.FRIEND,)]
+
+
+def has_blocked(user_id: int, other_id: int) -> bool:
+    """Whether a user takes nothing from another."""
+    return bool(_blocked(user_id, other_id))
+
+
+def friends_online(user_id: int) -> Mapping[int, str]:
+    """The channels of a user's friends who are online, by their ids, for `Ask.tell`."""
+    return dict(_online(user_id, Relationship.FRIEND))
+
+
+def members(group: str) -> list[int]:
+    """The ids of a group's members, who joined first comes first; empty if there is no such
+    group."""
+    return [member for (member,) in _members(as_stored(group, Group.name))]
+
+
+def is_member(user_id: int, group: str) -> bool:
+    """Whether a user is a member of a group."""
+    return bool(_membership(user_id, as_stored(group, Group.name)))
+
+
+def owner(group: str) -> int | None:
+    """The id of a group's owner; None if nobody owns it, or there is no such group."""
+    found = _group(as_stored(group, Group.name))
+    return found[0][0] if found else None
+
+
+def group_channel(group: str) -> str | None:
+    """The channel that the members of a group hear, for `Ask.tell`; None if there is no such
+    group."""
+    found = _group(as_stored(group, Group.name))
+    return channel_of(found[0][1]) if found else None
+
+
+@statement
+def _friends(user: int, kind: str) -> peewee.Select:
+    own = (Relationship.user == user) & (Relationship.kind == kind)
+    return Relationship.select(Relationship.other).where(own).order_by(Relationship.id)
+
+
+@statement
+def _kind(user: int, other: int) -> peewee.Select:
+    pair = (Relationship.user == user) & (Relationship.other == other)
+    return Relationship.select(Relationship.kind).where(pair)
+
+
+@statement
+def _blocked(user: int, other: int) -> peewee.Select:
+    return Block.select(Block.id).where((Block.user == user) & (Block.other == other))
+
+
+@statement
+def _online(user: int, kind: str) -> peewee.Select:
+    found = Relationship.select(User.id, User.channel)
+    named = found.join(User, on=(User.id == Relationship.other))
+    placed = named.join(Place, on=(Place.user == Relationship.other))
+    return placed.where((Relationship.user == user) & (Relationship.kind == kind))
+
+
+@statement
+def _members(group: str) -> peewee.Select:
+    found = Membership.select(Membership.user).join(Group)
+    return found.where(Group.name == group).order_by(Membership.id)
+
+
+@statement
+def _membership(user: int, group: str) -> peewee.Select:
+    found = Membership.select(Membership.id).join(Group)
+    return found.where((Group.name == group) & (Membership.user == user))
+
+
+@statement
+def _group(name: str) -> peewee.Select:
+    return Group.select(Group.creator, Group.channel).where(Group.name == name)

@@ -13,7 +13,7 @@ copyright = "the bbs developers"
 version = release = bbs.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "public"]
-public_modules = ["bbs.framework", "bbs.client", "bbs.protocols.stomp", "bbs.testing"]
+public_modules = ["bbs.framework", "bbs.client", "bbs.protocols.stomp", "bbs.testing", "bbs.board"]
 """What is promised to other people (`developers/stability.md`); `api/` has a page for each."""
 
 exclude_patterns = [

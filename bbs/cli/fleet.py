@@ -152,9 +152,9 @@ class _FleetReport:
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs fleet`; returns the exit code."""
     options = _parser(program).parse_args(argv)
-    options.own_version = program.service().program_version
     # Before the wait for the database: requests are stamped with the time when they were made.
     by = get_operator(f"{program.name} fleet")
+    options.own_version = program.service().program_version
     try:
         config = configuration(options.config, options.data, program.name, program.settings)
         with connected(config.database.url) as database:

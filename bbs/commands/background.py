@@ -27,7 +27,7 @@ from bbs.core.errors import Unavailable
 from bbs.protocols.commands import Command, Role
 from bbs.protocols.line import IConnection
 from bbs.rules import background
-from bbs.rules.membership import Member, Watch
+from bbs.rules.membership import LeaseSeen, Member, Watch
 from bbs.storage.database import Database, is_read_only
 
 LOOK_INTERVAL = 1.0  # Seconds between looks at the lease, and between its holder's heartbeats.
@@ -35,6 +35,9 @@ LOOK_INTERVAL = 1.0  # Seconds between looks at the lease, and between its holde
 LAPSE = 3.0
 """Seconds of silence after which a lease is taken over, if nothing proves sooner that its holder is
 dead: its database may have been slow."""
+
+STANDBY = 3.0
+"""Seconds for which a login server leaves the lease to app servers: it has people who log in."""
 
 COMMAND = Command("background", Role.EITHER, listed=False)
 """Stands for the command of an `Ask` that belongs to no request."""
@@ -79,6 +82,7 @@ class Scheduler(TwistedService):
     """Runs the handlers in the background while this server, `me`, holds the lease.
 
     :param jobs: what runs, each with the extension that it belongs to, or None.
+    :param standby: seconds for which the lease is left to others.
     :param certainly_dead: returns those of some process identities whose processes are dead; called
         on a thread by `in_thread`, as it reads files.
     """
@@ -91,6 +95,7 @@ class Scheduler(TwistedService):
         reactor: IReactorTime,
         in_thread: Callable[..., Deferred[Any]],
         certainly_dead: Callable[[Sequence[str]], Collection[str]],
+        standby: float = 0.0,
     ) -> None:
         self._database = home.database
         self._home = replace(home, database=cast("Database", _FencedDatabase(home.database, me)))
@@ -98,6 +103,7 @@ class Scheduler(TwistedService):
         self._me = me
         self._reactor = reactor
         self._in_thread, self._certainly_dead = in_thread, certainly_dead
+        self._standby = standby
         self._watch = Watch()
         self._next: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
@@ -144,13 +150,11 @@ class Scheduler(TwistedService):
     async def _hold(self) -> None:
         """Hold the lease, or take it if it is free or its holder is gone."""
         try:
-            lease = await self._database.run(background.hold, self._me)
+            lease = await self._database.run(background.renew, self._me)
             is_holder = lease.holder == self._me.id
             if not is_holder:
                 silent = self._watch.silence(lease.holder, lease.beats, LOOK_INTERVAL)
-                if silent >= LAPSE or (silent and await self._is_dead(lease.identity)):
-                    _log.warn("the server with the background work is gone; this one takes over")
-                    is_holder = await self._database.run(background.take_over, self._me, lease)
+                is_holder = await self._take(lease, silent)
         except Unavailable:
             return  # Another server takes over, if there is one.
         if is_holder and not self.is_holder and self.running:
@@ -159,6 +163,19 @@ class Scheduler(TwistedService):
                 self._plan(every, loaded, 0)
         elif not is_holder:
             self._step_down()
+
+    async def _take(self, lease: LeaseSeen, silent: float) -> bool:
+        """Take a lease that is free, or whose holder is gone; returns whether that was done."""
+        if silent < self._standby:
+            return False
+        if not lease.holder:
+            taken: bool = await self._database.run(background.take, self._me)
+            return taken
+        if silent < LAPSE + self._standby and not (silent and await self._is_dead(lease.identity)):
+            return False
+        _log.warn("the server with the background work is gone; this one takes over")
+        taken = await self._database.run(background.take_over, self._me, lease)
+        return taken
 
     async def _is_dead(self, identity: str) -> bool:
         return bool(identity and await self._in_thread(self._certainly_dead, [identity]))

@@ -12,7 +12,7 @@ from functools import partial
 from twisted.internet.interfaces import IReactorTime
 
 from bbs.commands.accounts import tell
-from bbs.commands.background import Scheduler
+from bbs.commands.background import STANDBY, Scheduler
 from bbs.commands.common import all_commands
 from bbs.commands.context import (
     AccountLimits,
@@ -206,12 +206,12 @@ class LoginServing:
             heartbeat_interval=config.fleet.heartbeat_interval,
             tally=self.home.tally,
         )
-        self.scheduler = make_scheduler(runtime, self.home, me, workers)
+        self.scheduler = make_scheduler(runtime, self.home, me, workers, STANDBY)
         self.factory = line_factory(runtime, self.home)
 
 
 def make_scheduler(
-    runtime: Runtime, home: ServerContext, me: Member, workers: IWorkers
+    runtime: Runtime, home: ServerContext, me: Member, workers: IWorkers, standby: float = 0.0
 ) -> Scheduler:
     jobs: list[tuple[Every, LoadedExtension | None]]
     jobs = [(every, None) for every in runtime.service.every]
@@ -220,7 +220,7 @@ def make_scheduler(
         for each in runtime.service.extensions
         for every in each.every
     ]
-    return Scheduler(home, jobs, me, runtime.reactor, workers.run, certainly_dead)
+    return Scheduler(home, jobs, me, runtime.reactor, workers.run, certainly_dead, standby)
 
 
 def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:

@@ -25,13 +25,19 @@ class NotHolder(Exception):
     """Another server holds the lease."""
 
 
-def hold(me: Member) -> LeaseSeen:
-    """Take the lease if it is free, renew it if `me` holds it, and return it."""
+def renew(me: Member) -> LeaseSeen:
+    """Renew the lease if `me` holds it, and return it; one of nobody if it is free."""
     own = (Lease.name == LEASE) & (Lease.holder == me.id)
-    if not Lease.update(beats=Lease.beats + 1).where(own).execute() and seen_lease(LEASE) is None:
-        row = {"name": LEASE, "holder": me.id, "identity": me.identity}
-        Lease.insert(**row).on_conflict_ignore().execute()
-    return seen_lease(LEASE) or LeaseSeen("", "", 0)  # Another server has just freed it.
+    Lease.update(beats=Lease.beats + 1).where(own).execute()
+    return seen_lease(LEASE) or LeaseSeen("", "", 0)
+
+
+def take(me: Member) -> bool:
+    """Take the lease if it is free; False if another server has just done so."""
+    row = {"name": LEASE, "holder": me.id, "identity": me.identity}
+    Lease.insert(**row).on_conflict_ignore().execute()
+    lease = seen_lease(LEASE)
+    return lease is not None and lease.holder == me.id
 
 
 def take_over(me: Member, lapsed: LeaseSeen) -> bool:

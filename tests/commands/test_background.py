@@ -9,7 +9,7 @@ from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands.background import LAPSE
+from bbs.commands.background import LAPSE, STANDBY
 from bbs.framework import (
     Ask,
     CommandTable,
@@ -121,10 +121,19 @@ class Ticking(SynchronousTestCase):
         self.service.close()
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 3)
 
+    def test_a_login_server_leaves_it_to_app_servers(self) -> None:
+        self.start()
+        [server] = self.service.servers.values()
+        self.advance(STANDBY + 2.0)
+        self.assertEqual(self.holder, server.id)
+        self.service.boots = False
+        self.service.kill(server.port)
+        self.advance(STANDBY + LAPSE + 2.0)
+        self.assertEqual(self.holder, "login", "there is nobody else")
+
     def test_taken_over_when_the_holder_dies(self) -> None:
         self.start()
         self.service.people("ann")
-        self.service.login.scheduler.stopService()
         self.advance(2.0)
         [server] = self.service.servers.values()
         self.assertEqual(self.holder, server.id, "it was free")
@@ -150,7 +159,7 @@ class Ticking(SynchronousTestCase):
         self.start()
         ask = self.asks[-1]
         other = Member("other", "")
-        lease = self.successResultOf(self.service.database.run(background.hold, other))
+        lease = self.successResultOf(self.service.database.run(background.renew, other))
         self.assertTrue(
             self.successResultOf(self.service.database.run(background.take_over, other, lease))
         )
@@ -259,23 +268,26 @@ ANN, BOB = Member("ann", "one"), Member("bob", "two")
 @on_both_databases
 class Leases(DatabaseCase):
     def test_held_by_one(self) -> None:
-        self.assertEqual(self.call(background.hold, ANN).holder, "ann")
-        lease = self.call(background.hold, BOB)
+        self.assertEqual(self.call(background.renew, ANN).holder, "")
+        self.assertTrue(self.call(background.take, ANN))
+        self.assertFalse(self.call(background.take, BOB))
+        lease = self.call(background.renew, BOB)
         self.assertEqual((lease.holder, lease.identity), ("ann", "one"))
         self.call(background.release, BOB)
-        self.assertEqual(self.call(background.hold, BOB).holder, "ann")
+        self.assertEqual(self.call(background.renew, BOB).holder, "ann")
         self.call(background.release, ANN)
-        self.assertEqual(self.call(background.hold, BOB).holder, "bob")
+        self.assertTrue(self.call(background.take, BOB))
 
     def test_taken_over_unless_it_was_renewed(self) -> None:
-        seen = self.call(background.hold, ANN)
-        self.call(background.hold, ANN)
+        self.call(background.take, ANN)
+        seen = self.call(background.renew, BOB)
+        self.call(background.renew, ANN)
         self.assertFalse(self.call(background.take_over, BOB, seen))
-        self.assertTrue(self.call(background.take_over, BOB, self.call(background.hold, BOB)))
-        self.assertEqual(self.call(background.hold, ANN).holder, "bob")
+        self.assertTrue(self.call(background.take_over, BOB, self.call(background.renew, BOB)))
+        self.assertEqual(self.call(background.renew, ANN).holder, "bob")
 
     def test_when_it_is_due(self) -> None:
-        self.call(background.hold, ANN)
+        self.call(background.take, ANN)
         times = ((100.0, 0.0), (100.5, 0.5), (101.001, 0.0), (101.5, 0.5), (101.995, 0.0))
         for now, early in (*times, (110.25, 0.0), (111.0, 0.25), (50.0, 0.0)):
             found = self.call(background.claim, ANN, "job", 1.0, now)
@@ -284,7 +296,7 @@ class Leases(DatabaseCase):
         self.assertEqual(found, (True, 1.0), "the clock was set back")
 
     def test_only_for_the_holder(self) -> None:
-        self.call(background.hold, ANN)
+        self.call(background.take, ANN)
         claiming = self.database.run(background.claim, BOB, "job", 1.0, 100.0)
         self.failureResultOf(claiming, background.NotHolder)
         changing: Deferred[object] = self.database.run(background.fenced, BOB, list)

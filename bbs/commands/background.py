@@ -36,8 +36,9 @@ LAPSE = 3.0
 """Seconds of silence after which a lease is taken over, if nothing proves sooner that its holder is
 dead: its database may have been slow."""
 
-STANDBY = 3.0
-"""Seconds for which a login server leaves the lease to app servers: it has people who log in."""
+STANDBY = 10.0
+"""Seconds for which a login server leaves the lease to app servers, as it has people who log in:
+the first ones boot within some seconds."""
 
 COMMAND = Command("background", Role.EITHER, listed=False)
 """Stands for the command of an `Ask` that belongs to no request."""

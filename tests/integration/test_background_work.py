@@ -19,7 +19,6 @@ KILLS = int(os.environ.get("BBS_TEST_KILLS", "3"))
 
 WORLD = """
 import sys
-from itertools import pairwise
 
 import peewee
 

@@ -128,7 +128,7 @@ class Ticking(SynchronousTestCase):
         self.assertEqual(self.holder, server.id)
         self.service.boots = False
         self.service.kill(server.port)
-        self.advance(STANDBY + LAPSE + 2.0)
+        self.advance(STANDBY + LAPSE + 4.0)
         self.assertEqual(self.holder, "login", "there is nobody else")
 
     def test_taken_over_when_the_holder_dies(self) -> None:

@@ -294,7 +294,8 @@ def _rename_group(operator: Operator, options: Namespace) -> None:
 
 def _rename(_: float, group: str, *, name: str) -> ActResult:
     id, found = _existing(group)
-    return ActResult(found.name, {"name": rename_group(id, name), "before": found.name})
+    new = rename_group(id, name)
+    return ActResult(f"{found.name} → {new}", {"name": new, "before": found.name})
 
 
 def rename_group(group: int, name: str) -> str:
@@ -345,7 +346,7 @@ def _give_group(operator: Operator, options: Namespace) -> None:
 def _give(_: float, group: str, *, member: str) -> ActResult:
     id, found = _existing(group)
     owner = give_group(id, found.name, member)
-    return ActResult(found.name, {"name": found.name, "owner": owner})
+    return ActResult(f"{found.name} → {owner}", {"name": found.name, "owner": owner})
 
 
 def give_group(group: int, group_name: str, name: str) -> str:
@@ -402,7 +403,7 @@ RENAME = OperatorAct(
 )
 GIVE = OperatorAct(
     "group-give",
-    "gave the group {} another owner",
+    "gave away the group {}",
     rule=_give,
     label="Give",
     title="Give this group to a member?",

@@ -155,7 +155,7 @@ commands = CommandTable(
     Command(
         "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friendships.set_status
     ),
-    Command("new <user>", Role.APP, rule=unread.summary),
+    Command("new <user>", Role.APP, rule=user_stats.summary),
     Command("posts <user>", Role.APP, note_read, rule=unread.of_friends),
     Command("my-posts <user>", Role.APP, rule=threads.own_posts),
     Command("thread <user> <post>", Role.APP, rule=threads.thread),
@@ -203,7 +203,7 @@ board = Service(
     ),
     broadcast=announcements.BROADCAST,
     on_register=names.on_register,
-    on_login=unread.on_login,
+    on_login=user_stats.on_login,
     on_delete=forget_user,
     settings=names.Board,
     sweep=sweep,

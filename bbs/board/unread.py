@@ -13,12 +13,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from itertools import chain
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import announcements, errors, groups, posts, user_stats
+from bbs.board import errors, groups, posts
 from bbs.board.models import (
     LAST_ID,
     LENGTHS,
@@ -27,7 +26,6 @@ from bbs.board.models import (
     Membership,
     PostRow,
     Relationship,
-    RemovedPost,
     ThreadReader,
     chunks,
     padded,
@@ -92,15 +90,21 @@ class Unread(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """A feed or a thread with unread posts behind the id `read`. `id` is that of a person or a
-    thread; `mark` is the id of the `Relationship`, None for a thread."""
+    """A feed or a thread with posts behind the id `read`. `id` is that of a person or a thread;
+    `mark` is the id of the `Relationship`, None for a thread. `last` is a thread's last reply."""
 
     id: int
     read: int
     mark: int | None = None
+    last: int = 0
 
 
-_Found = dict[int, _Source]  # The ids of unread posts, and where each is.
+class _Found(NamedTuple):
+    """The ids of a reader's unread posts, and where each is; and the threads with replies of the
+    reader's own alone behind their marks."""
+
+    unread: dict[int, _Source]
+    own: list[_Source]
 
 
 @question
@@ -125,8 +129,9 @@ def _check_friends_reader(caller: Caller) -> _FriendsReader:
 
 def _read_sources(row: Sequence[str | None]) -> list[_Source]:
     """Read what `_sources_of` finds."""
-    news = chain.from_iterable(json.loads(each) for each in row if each)
-    return [_Source(*each) for each in news]
+    feeds, threads = (json.loads(each) if each else () for each in row)
+    in_threads = [_Source(id, read, last=last) for id, read, last in threads]
+    return [*(_Source(*each) for each in feeds), *in_threads]
 
 
 @costs(commands=Unread.price)
@@ -138,14 +143,8 @@ def of_friends(readers: Sequence[_FriendsReader]) -> list[Unread]:
     in."""
     sources = dict(readers)
     found, replies = _all_unread(sources) or _oldest_alone(sources)
-    given = [sorted(found[user])[: PAGE.most] for user, _ in readers]
-    entries = _whole_entries([found[user] for user, _ in readers], given, replies)
-    parts = [_part([*map(entries.get, numbers)]) for numbers in given]
-    if len(readers) > 1 and (
-        sum(part.size for part, _ in parts) > PAGE.bytes
-        or sum(count for _, count in parts) < sum(map(len, found.values()))
-    ):
-        raise EachAlone()  # Nobody is to wait for the long lists of others.
+    given = [sorted(found[user].unread)[: PAGE.most] for user, _ in readers]
+    parts = _parts(given, _whole_entries([found[user] for user, _ in readers], given, replies))
     return [
         Unread(part, _marks(user, found[user], numbers[:count]))
         for (user, _), numbers, (part, count) in zip(readers, given, parts, strict=True)
@@ -153,14 +152,12 @@ def of_friends(readers: Sequence[_FriendsReader]) -> list[Unread]:
 
 
 def _marks(user: int, found: _Found, given: Sequence[int]) -> Marks | None:
-    if not given:
-        return None
-    feeds: dict[Any, int] = {found[number].mark: number for number in given}
-    threads = {}
-    if feeds.pop(None, None):
-        where = {number: found[number] for number in given}
-        threads = {(user, at.id): number for number, at in where.items() if at.mark is None}
-    return Marks(feeds, threads)
+    where = {number: found.unread[number] for number in given}
+    feeds = {at.mark: number for number, at in where.items() if at.mark is not None}
+    # What is one's own is read, so that nobody looks behind these marks again.
+    threads = {(user, at.id): at.last for at in found.own}
+    threads |= {(user, at.id): number for number, at in where.items() if at.mark is None}
+    return Marks(feeds, threads) if feeds or threads else None
 
 
 @question
@@ -200,42 +197,33 @@ def _check_reader(caller: Caller, name: str) -> _Reader:
 @bulk(_check_reader)
 def of_group(readers: Sequence[_Reader]) -> list[Unread]:
     """The oldest unread posts in a group of each caller's."""
-    behind = {
-        group: _encoded_in_group(group, rows, readers)
-        for group, rows in _all_in_groups(readers).items()
-    }
-    answers = [_answer(each, behind.get(each.group, ())) for each in readers]
-    if len(readers) > 1 and sum(each.part.size for each in answers) > PAGE.bytes // 2:
-        raise EachAlone()
-    return answers
-
-
-def _encoded_in_group(
-    group: int, rows: Sequence[Sequence[int]], readers: Sequence[_Reader]
-) -> list[tuple[int, int, bytes | None]]:
-    """What `_all_in_groups` found in a group, first to last: the number and the writer of each
-    post, and the encoded post."""
-    in_order = sorted(rows, key=itemgetter(0))
-    encoded = posts.encoded_elsewhere([post for _, post, *_ in in_order])
-    of_group = encode_entry(next(each.name for each in readers if each.group == group))
-    more = b', "replies": %d, "group": %b}'
-    return [
-        (number, writer, posts.whole(encoded.get(post), more % (replies, of_group)))
-        for number, post, writer, replies in in_order
-    ]
-
-
-def _answer(reader: _Reader, behind: Sequence[tuple[int, int, bytes | None]]) -> Unread:
+    behind = _all_in_groups(readers)
     found = [
-        (number, entry)
-        for number, writer, entry in behind
-        if number > reader.read and writer != reader.user
+        [each for each in behind.get(group, ()) if each[0] > read and each[2] != user]
+        for user, group, *_, read in readers
     ]
-    part, count = _part([entry for _, entry in found])
-    last = found[count - 1][0] if count else 0
+    first = [each[: PAGE.most] for each in found]
+    names = {each.group: encode_entry(each.name) for each in readers}
+    ends = {
+        post: b', "replies": %d, "group": %b}' % (replies, names[reader.group])
+        for reader, some in zip(readers, first, strict=True)
+        for _, post, _, replies in some
+    }
+    encoded = posts.encoded_elsewhere([*ends])
+    entries = {post: posts.whole(encoded.get(post), end) for post, end in ends.items()}
+    parts = _parts([[post for _, post, *_ in some] for some in first], entries)
+    return [
+        Unread(part, _mark_in_group(reader, [number for number, *_ in numbers], count))
+        for reader, numbers, (part, count) in zip(readers, found, parts, strict=True)
+    ]
+
+
+def _mark_in_group(reader: _Reader, found: Sequence[int], count: int) -> Marks | None:
+    """The mark behind the first `count` of the unread posts that were found."""
+    last = found[count - 1] if count else 0
     if count == len(found):
         last = max(last, reader.newest)  # Behind it are own ones alone.
-    return Unread(part, Marks(groups={reader.membership: last}) if last > reader.read else None)
+    return Marks(groups={reader.membership: last}) if last > reader.read else None
 
 
 def _given(marks: Marks) -> Marks:
@@ -274,42 +262,18 @@ def _keys_and_values(numbers: Mapping[int, int]) -> tuple[Sequence[int], Sequenc
 
 
 @read_only
-def summary(caller: Caller) -> Mapping[str, object]:
-    """What is new for the caller; nothing of it counts as read then."""
-    messages, invitations, in_groups, own = together(
-        user_stats.waiting.of(caller.id, user_stats.MOST_COUNTED),
-        user_stats.invitations.of(caller.id, Relationship.INVITED_BY, user_stats.MOST_COUNTED),
-        _groups_with_news.of(caller.id),
-        _own_behind.of(caller.id, caller.quotas.posts),
-    )
-    new = {
-        "messages": messages[0][0],
-        "invitations": invitations[0][0],
-        "posts": count(caller.id),
-        "groups": _count_in_groups(in_groups, dict(own), caller.quotas.posts),
-        "announcements": announcements.current(caller.now),
-    }
-    return {"new": new}
-
-
-@read_only
-def count(user: int) -> int:
-    """How many posts of friends, and replies, are unread: `MOST_COUNTED` at the most."""
+def count(user: int, most: int) -> int:
+    """How many posts of friends, and replies, are unread: `most` at the most."""
     sources = _read_sources(*_sources(user))
-    left = user_stats.MOST_COUNTED
+    left = most
     # Each feed with news has an unread post; a thread may have replies of one's own.
     if sum(each.mark is not None for each in sources) < left:
         for search in _searches(user, sources):
             left -= len(search.first(left, total=left))
             if left <= 0:
                 break
-        return user_stats.MOST_COUNTED - max(0, left)
-    return left
-
-
-def on_login(user: int, seen: float | None) -> Mapping[str, object]:
-    """`waiting`, a member of the reply to `login`."""
-    return {"waiting": {**user_stats.of_login(user, seen), "posts": count(user)}}
+        return most - max(0, left)
+    return most
 
 
 def _all_unread(
@@ -337,7 +301,7 @@ def _all_unread(
     threads = behind.pop(0) if lowest[1] else {}
     replies = {number: count for each in feeds.values() for number, count in each if count}
     in_order = {author: sorted([number for number, _ in each]) for author, each in feeds.items()}
-    found: dict[int, _Found] = {user: {} for user in sources}
+    found = {user: _Found({}, []) for user in sources}
     for user, own in sources.items():
         for each in own:
             if each.mark is None:
@@ -346,10 +310,12 @@ def _all_unread(
                     for number, writer in threads.get(each.id, ())
                     if number > each.read and writer != user
                 ]
+                if not numbers:
+                    found[user].own.append(each)
             else:
                 numbers = in_order.get(each.id, [])
                 numbers = numbers[bisect_right(numbers, each.read) :]
-            found[user] |= dict.fromkeys(numbers, each)
+            found[user].unread.update(dict.fromkeys(numbers, each))
     return found, replies
 
 
@@ -361,14 +327,15 @@ def _oldest_alone(
         raise EachAlone()
     [(user, own)] = sources.items()
     found = _oldest(user, own)
-    firsts = [number for number, source in found.items() if source.mark is not None][: PAGE.most]
+    in_feeds = [number for number, at in found.unread.items() if at.mark is not None]
+    firsts = in_feeds[: PAGE.most]
     counts = [_replied.of(padded(some)) for some in chunks(firsts, LENGTHS[-1])]
     return {user: found}, dict(chain.from_iterable(together(*counts) if counts else ()))
 
 
 def _all_in_groups(readers: Sequence[_Reader]) -> Mapping[int, Sequence[Any]]:
-    """What is behind the marks of readers, by group: the number of a post, its id, its writer, and
-    how many replies it has. For one reader, there may be more posts that this does not find."""
+    """What is behind the marks of readers, by group, first to last: the number of a post, its id,
+    its writer, and how many replies it has. For one reader, there may be more posts than these."""
     lowest: dict[int, int] = {}
     for each in readers:
         if each.read < each.newest:
@@ -377,7 +344,7 @@ def _all_in_groups(readers: Sequence[_Reader]) -> Mapping[int, Sequence[Any]]:
         return {}
     found: dict[int, list[Any]] = dict(_behind_marks(*_keys_and_values(lowest), MOST_IDS))
     if sum(map(len, found.values())) < MOST_IDS:
-        return found
+        return {group: sorted(rows) for group, rows in found.items()}
     if len(readers) > 1:
         raise EachAlone()
     [reader] = readers
@@ -393,7 +360,7 @@ class _Search(NamedTuple):
     def first(self, most: int, total: int = 0) -> list[tuple[int, int]]:
         """The first `most` ids behind the mark of each source, after its place in `sources`;
         `total` of them at the most."""
-        ids, reads, _ = zip(*self.sources, strict=True)
+        ids, reads, *_ = zip(*self.sources, strict=True)
         return self.find(ids, reads, most, total or len(ids) * most)
 
 
@@ -405,11 +372,12 @@ def _searches(user: int, sources: Sequence[_Source]) -> Iterator[_Search]:
 
 
 def _oldest(user: int, sources: Sequence[_Source]) -> _Found:
-    """The oldest of all unread posts, oldest first.
+    """Find the oldest of all unread posts, oldest first.
 
     Of each source the first few are looked at, and more of those that have more, until there are
     enough for a reply. All that are older than the last one known of any source are known then."""
     of_source: dict[_Source, list[int]] = {}
+    threads = [each for each in sources if each.mark is None]
     most = max(LEAST, 2 * PAGE.most // max(1, len(sources)))
     while True:
         for search in _searches(user, sources):
@@ -428,12 +396,11 @@ def _oldest(user: int, sources: Sequence[_Source]) -> _Found:
                 if number <= known
             )
         )
-        if not cut or len(oldest) >= PAGE.most:
-            return oldest
+        is_much = sum(map(len, of_source.values())) > MOST_KNOWN
+        if not cut or len(oldest) >= PAGE.most or is_much:
+            return _Found(oldest, [each for each in threads if each not in of_source])
         most = min(most * GROWTH, PAGE.limit)
         sources = [each for each in sources if each in cut]
-        if sum(map(len, of_source.values())) > MOST_KNOWN:
-            return oldest
 
 
 def _whole_entries(
@@ -442,7 +409,7 @@ def _whole_entries(
     """The first of the `given` posts, encoded. A reply has no replies: those to it count for the
     post that began the thread."""
     where = {
-        number: of[number].mark
+        number: of.unread[number].mark
         for of, numbers in zip(found, given, strict=True)
         for number in numbers
     }
@@ -461,34 +428,31 @@ def _whole_entries(
     return entries
 
 
+def _parts(
+    given: Sequence[Sequence[int]], entries: Mapping[int, bytes | None]
+) -> list[tuple[Part, int]]:
+    """The part for each reader who is given these posts, and how many of them it covers.
+
+    :raises EachAlone: there are several readers, and the posts of all together are more than a
+        reply has.
+    """
+    parts = [_part([*map(entries.get, numbers)]) for numbers in given]
+    size, count = sum(part.size for part, _ in parts), sum(count for _, count in parts)
+    if len(parts) > 1 and (size > PAGE.bytes or count < sum(map(len, given))):
+        raise EachAlone()  # Nobody is to wait for the long lists of others.
+    return parts
+
+
 def _part(entries: Sequence[bytes | None]) -> tuple[Part, int]:
     """The part with the first of these encoded posts, as many as fit and are known; and how many
     of the entries it covers. The empty ones are gone."""
-    known: list[Any] = [*entries[: PAGE.most]]
+    known: list[Any] = [*entries]
     if None in known:
         del known[known.index(None) :]
     size = sum(map(len, known)) + len(", ") * len(known)
     while size > PAGE.bytes and len(known) > 1:
         size -= len(known.pop()) + len(", ")
     return Part("post", EncodedList([each for each in known if each]), None, size), len(known)
-
-
-def _count_in_groups(
-    news: Sequence[tuple[int, str, int, int]], own: Mapping[int, int], most: int
-) -> list[dict[str, object]]:
-    """How many posts are unread in each group, of the last `most` that it keeps, without so many
-    `own` ones."""
-    unread = {
-        group: (name, newest - max(read, newest - most) - own.get(group, 0))
-        for group, name, read, newest in news
-    }
-    gone: dict[int, int] = {}
-    for some in chunks(sorted(news), LENGTHS[-1]):
-        several = padded(some)
-        ids, reads = [each[0] for each in several], [each[2] for each in several]
-        gone |= dict(_count_removed(ids, reads))
-    counts = [(name, number - gone.get(group, 0)) for group, (name, number) in unread.items()]
-    return [{"group": name, "posts": number} for name, number in counts if number > 0]
 
 
 # Statements. A condition that compares a key with another column makes MariaDB read all that the
@@ -519,7 +483,7 @@ def _threads_with_news(user: Any) -> Any:
     owner = ThreadReader.owner
     friend = (Relationship.user == user) & (Relationship.other == owner)
     may_read = (owner == user) | (Relationship.kind == Relationship.FRIEND)
-    found = ThreadReader.select(gathered(ThreadReader.thread, ThreadReader.read))
+    found = ThreadReader.select(gathered(ThreadReader.thread, ThreadReader.read, last))
     followed = found.left_outer_join(Relationship, on=friend).where(ThreadReader.user == user)
     return followed.where(may_read & (last > ThreadReader.read))
 
@@ -612,16 +576,12 @@ def _any_behind(source: Any, number: Any, sources: Sequence[int], reads: Sequenc
 
 @statement
 def _read_feeds(ids: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
-    last = peewee.Case(Relationship.id, [*zip(ids, lasts, strict=True)])
-    read = _greater(Relationship.read, last)
-    return Relationship.update(read=read).where(Relationship.id.in_(ids))
+    return _raise_marks(Relationship, ids, lasts)
 
 
 @statement
 def _read_groups(ids: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
-    last = peewee.Case(Membership.id, [*zip(ids, lasts, strict=True)])
-    read = _greater(Membership.read, last)
-    return Membership.update(read=read).where(Membership.id.in_(ids))
+    return _raise_marks(Membership, ids, lasts)
 
 
 @statement
@@ -630,9 +590,13 @@ def _read_thread(user: int, thread: int, last: int) -> peewee.Update:
     return ThreadReader.update(read=last).where(own & (ThreadReader.read < last))
 
 
-def _greater(one: Any, other: Any) -> Any:
-    """The greater of two values: another terminal of the reader's may be further."""
-    return (peewee.fn.GREATEST if has_round_trips() else peewee.fn.MAX)(one, other)
+def _raise_marks(table: Any, ids: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
+    last = peewee.Case(table.id, [*zip(ids, lasts, strict=True)])
+    greater = peewee.fn.GREATEST if has_round_trips() else peewee.fn.MAX
+    # Another terminal of the reader's may be further.
+    read = greater(table.read, last)
+    changes: peewee.Update = table.update(read=read).where(table.id.in_(ids))
+    return changes
 
 
 @statement
@@ -650,30 +614,3 @@ def _behind(group: int, user: int, read: int, limit: int) -> peewee.Select:
     found = Contribution.select(*place, PostRow.replies)
     others = found.join(PostRow).where(some & (Contribution.writer != user))
     return others.order_by(Contribution.number).limit(limit)
-
-
-@statement
-def _own_behind(user: int, most: int) -> peewee.Select:
-    """How many own posts are behind the mark of each group, of the last `most` that it keeps."""
-    own = Contribution.select(Contribution.group, peewee.fn.COUNT(Contribution.post))
-    member = (Membership.group == Contribution.group) & (Membership.user == user)
-    joined = own.join(Membership, on=member).join(Group, on=(Group.id == Contribution.group))
-    behind = (Contribution.number > Membership.read) & (Contribution.number > Group.posts - most)
-    some = joined.where((Contribution.writer == user) & behind)
-    return some.group_by(Contribution.group)
-
-
-@statement
-def _groups_with_news(user: int) -> peewee.Select:
-    found = Membership.select(Group.id, Group.name, Membership.read, Group.posts)
-    own = found.join(Group).where(Membership.user == user)
-    return own.where(Group.posts > Membership.read).order_by(Group.name)
-
-
-@statement
-def _count_removed(groups: Sequence[int], reads: Sequence[int]) -> peewee.Select:
-    """How many posts that were not read are gone, by group."""
-    read = peewee.Case(RemovedPost.group, [*zip(groups, reads, strict=True)])
-    gone = RemovedPost.select(RemovedPost.group, peewee.fn.COUNT(RemovedPost.number))
-    some = RemovedPost.group.in_(groups) & (RemovedPost.number > read)
-    return gone.where(some).group_by(RemovedPost.group)

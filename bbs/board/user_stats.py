@@ -1,19 +1,38 @@
-"""Counts of what the board has of one user: for the user at a login, and all of it for operators.
+"""Counts of what the board has of one user: what is new, for the user, and all of it for operators.
 
 Nothing here reads a text of theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import peewee
 
-from bbs.board.models import Block, Delivery, Inbox, Membership, MessageRow, Relationship
-from bbs.framework import statement, together
+from bbs.board import announcements, unread
+from bbs.board.models import (
+    LENGTHS,
+    Block,
+    Contribution,
+    Delivery,
+    Group,
+    Inbox,
+    Membership,
+    MessageRow,
+    Relationship,
+    RemovedPost,
+    chunks,
+    padded,
+)
+from bbs.framework import Caller, read_only, statement, together
 
 MOST_COUNTED = 1000  # nobody needs to know the number of more
+
+
+def on_login(user: int, seen: float | None) -> Mapping[str, object]:
+    """`waiting`, a member of the reply to `login`."""
+    return {"waiting": {**of_login(user, seen), "posts": unread.count(user, MOST_COUNTED)}}
 
 
 def of_login(user: int, seen: float | None) -> Mapping[str, object]:
@@ -30,6 +49,43 @@ def of_login(user: int, seen: float | None) -> Mapping[str, object]:
     after: int = min([last for (last,) in delivered] + before, default=0)
     [(messages,)] = _behind(user, after, MOST_COUNTED)
     return {"invitations": invited, "messages": messages, "after": after}
+
+
+@read_only
+def summary(caller: Caller) -> Mapping[str, object]:
+    """What is new for the caller; nothing of it counts as read then."""
+    messages, invited, in_groups, own = together(
+        waiting.of(caller.id, MOST_COUNTED),
+        invitations.of(caller.id, Relationship.INVITED_BY, MOST_COUNTED),
+        _groups_with_news.of(caller.id),
+        _own_behind.of(caller.id, caller.quotas.posts),
+    )
+    new = {
+        "messages": messages[0][0],
+        "invitations": invited[0][0],
+        "posts": unread.count(caller.id, MOST_COUNTED),
+        "groups": _count_in_groups(in_groups, dict(own), caller.quotas.posts),
+        "announcements": announcements.current(caller.now),
+    }
+    return {"new": new}
+
+
+def _count_in_groups(
+    news: Sequence[tuple[int, str, int, int]], own: Mapping[int, int], most: int
+) -> list[dict[str, object]]:
+    """How many posts are unread in each group, of the last `most` that it keeps, without so many
+    `own` ones."""
+    unread = {
+        group: (name, newest - max(read, newest - most) - own.get(group, 0))
+        for group, name, read, newest in news
+    }
+    gone: dict[int, int] = {}
+    for some in chunks(sorted(news), LENGTHS[-1]):
+        several = padded(some)
+        ids, reads = [each[0] for each in several], [each[2] for each in several]
+        gone |= dict(_count_removed(ids, reads))
+    counts = [(name, number - gone.get(group, 0)) for group, (name, number) in unread.items()]
+    return [{"group": name, "posts": number} for name, number in counts if number > 0]
 
 
 @statement
@@ -62,6 +118,33 @@ def waiting(user: int, most: int) -> peewee.Select:
 @statement
 def _behind(user: int, after: int, most: int) -> peewee.Select:
     return _count(Delivery, (Delivery.user == user) & (Delivery.message > after), most)
+
+
+@statement
+def _own_behind(user: int, most: int) -> peewee.Select:
+    """How many own posts are behind the mark of each group, of the last `most` that it keeps."""
+    own = Contribution.select(Contribution.group, peewee.fn.COUNT(Contribution.post))
+    member = (Membership.group == Contribution.group) & (Membership.user == user)
+    joined = own.join(Membership, on=member).join(Group, on=(Group.id == Contribution.group))
+    behind = (Contribution.number > Membership.read) & (Contribution.number > Group.posts - most)
+    some = joined.where((Contribution.writer == user) & behind)
+    return some.group_by(Contribution.group)
+
+
+@statement
+def _groups_with_news(user: int) -> peewee.Select:
+    found = Membership.select(Group.id, Group.name, Membership.read, Group.posts)
+    own = found.join(Group).where(Membership.user == user)
+    return own.where(Group.posts > Membership.read).order_by(Group.name)
+
+
+@statement
+def _count_removed(groups: Sequence[int], reads: Sequence[int]) -> peewee.Select:
+    """How many posts that were not read are gone, by group."""
+    read = peewee.Case(RemovedPost.group, [*zip(groups, reads, strict=True)])
+    gone = RemovedPost.select(RemovedPost.group, peewee.fn.COUNT(RemovedPost.number))
+    some = RemovedPost.group.in_(groups) & (RemovedPost.number > read)
+    return gone.where(some).group_by(RemovedPost.group)
 
 
 def _count(model: Any, condition: Any, most: int) -> peewee.Select:

@@ -17,6 +17,8 @@ from bbs.rules.fleet_admin import By
 
 MOST_DETAIL = 250  # Characters of what an act was done to that are kept.
 
+MOST_POSITION = 1000  # Characters of a row's position: an address has it.
+
 RESERVED = {
     *(fleet_admin.LAUNCH, fleet_admin.DRAIN, fleet_admin.REPLACE, fleet_admin.CANCEL_REPLACE),
     *(user_admin.SUSPEND, user_admin.RESUME, user_admin.KICK),
@@ -28,6 +30,8 @@ _NAME = re.compile("[a-z][a-z-]{0,19}")
 
 Cell = str | float | None
 """A value in a row: a text, a number, or nothing."""
+
+_NOT_FOR_FIELDS = {"now", "key", "again"}  # These say something else to a rule, or of a form.
 
 
 class Kind(StrEnum):
@@ -57,7 +61,8 @@ class ListRow:
 
     :param key: by what an act finds the thing; people may have to type it again.
     :param cells: one for each column; the first says what the row is.
-    :param position: given to the list's rule for the rows that come next; "": the key.
+    :param position: given to the list's rule for the rows that come next; "": the key. At most
+        `MOST_POSITION` characters.
     """
 
     key: str
@@ -110,9 +115,10 @@ class OperatorAct:
     :param label: on the button.
     :param title: the question, above the form.
     :param means: says in a sentence what it does.
-    :param fields: what it needs.
+    :param fields: what it needs. Their names are identifiers that differ, and none of now, key and
+        again.
     :param again: whether the key has to be typed again, as what is gone does not come back.
-    :raises ValueError: the name or the rule has another form.
+    :raises ValueError: the name, the rule or a field has another form.
     """
 
     name: str
@@ -130,6 +136,9 @@ class OperatorAct:
             raise ValueError(f"{self.name!r} cannot be the name of a service's own act")
         if self.rule is not None and not (is_for_threads(self.rule) and self.label and self.title):
             raise ValueError(f"{self.name}: an act has a plain rule, a label and a title")
+        names = {each.name for each in self.fields if each.name.isidentifier()} - _NOT_FOR_FIELDS
+        if len(names) < len(self.fields):
+            raise ValueError(f"{self.name}: two fields have one name, or one cannot have its name")
 
     def words(self, on: str) -> str:
         """What happened to `on`, in one line."""

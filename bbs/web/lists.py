@@ -15,7 +15,14 @@ from typing import Any
 from bbs.core.errors import Refusal
 from bbs.rules import service_admin
 from bbs.rules.fleet_admin import By
-from bbs.rules.service_admin import Kind, ListRow, OperatorAct, OperatorField, OperatorList
+from bbs.rules.service_admin import (
+    MOST_POSITION,
+    Kind,
+    ListRow,
+    OperatorAct,
+    OperatorField,
+    OperatorList,
+)
 from bbs.web.actions import (
     ActionRejected,
     Controls,
@@ -31,16 +38,17 @@ from bbs.web.poller import TTLCache
 from bbs.web.resources import ChangeResource, HttpAnswer, ReadResource, as_json
 
 MOST_ROWS = 20  # in one part of a list
-MOST_SEARCH = 100  # characters of a search, and of the position behind which a part begins
+MOST_SEARCH = 100  # characters of a search
 LAST_MOMENT = 253402300799.0  # the end of the year 9999, in seconds since the epoch
 
 
-@dataclass(frozen=True)
+@dataclass
 class ListControls:
     """Answers requests about the lists of a service; `cache` has parts of them."""
 
     controls: Controls
     cache: TTLCache[HttpAnswer]
+    acts: int = 0  # Whoever reads after an act does not get what was read before.
 
     async def declared(self, request: Any, by: By) -> HttpAnswer:
         """The lists, with their columns and acts, in words."""
@@ -48,7 +56,10 @@ class ListControls:
 
     async def part(self, shown: OperatorList, request: Any, by: By) -> HttpAnswer:
         """The next rows of a list."""
-        search, behind = (query_value(request, name)[:MOST_SEARCH] for name in ("search", "behind"))
+        search, behind = (query_value(request, name) for name in ("search", "behind"))
+        search = search[:MOST_SEARCH]
+        if len(behind) > MOST_POSITION:
+            raise ActionRejected(400, "Malformed field: behind")
 
         async def make() -> HttpAnswer:
             limit = MOST_ROWS + 1  # One more says whether there are more.
@@ -59,9 +70,11 @@ class ListControls:
             rest = len(found) > MOST_ROWS
             rows = [{"key": each.key, "cells": each.cells} for each in some]
             more = (last[0].position or last[0].key) if rest else None
+            if more and len(more) > MOST_POSITION:
+                raise ValueError(f"{shown.name}: the position of a row is too long")
             return as_json({"rows": rows, "more": more})
 
-        return await self.cache.get(("list", shown.name, search, behind), make)
+        return await self.cache.get((f"{self.acts}", shown.name, search, behind), make)
 
     async def act(self, act: OperatorAct, request: Any, by: By) -> HttpAnswer:
         """Carry out an act on a row, or one that needs none."""
@@ -77,10 +90,12 @@ class ListControls:
             result = await database.run(service_admin.perform, by, act, str(key), values)
         except Refusal as error:
             raise ActionRejected(409, error.message) from error
+        self.acts += 1
         self.controls.report(by, act.name, result.on)
         self.controls.context.on_act()
         while result.rest and not await database.run(result.rest):
             pass  # Each removes a part.
+        self.acts += 1
         return success(f"You {act.words(result.on)}")
 
     def resource(self) -> ReadResource:

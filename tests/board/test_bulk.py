@@ -12,8 +12,17 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bbs.board import blocks, friendships, groups, messages, posts
-from bbs.board.models import Delivery, Inbox, MessageRow, PostRow, Relationship
+from bbs.board import blocks, friendships, groups, messages, posts, unread
+from bbs.board.models import (
+    Contribution,
+    Delivery,
+    Group,
+    Inbox,
+    Membership,
+    MessageRow,
+    PostRow,
+    Relationship,
+)
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
 from bbs.core.values import Quotas
@@ -585,3 +594,48 @@ class Listing(BulkCase):
         self.assertEqual((anns[0][1:], bobs[0][1:]), (cats[0], cats[0]))
         self.assertEqual([each[1] for each in (anns, bobs, cats)], [None] * 3)
         self.assertEqual(len(cats[0]), 700)
+
+
+@for_one_and_for_many
+class ReadingGroups(BulkCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.call(groups.create, self.ann, "chess")
+        for each in (self.bob, self.cat, *(self.others if self.among else ())):
+            self.call(groups.join, each, "chess")
+
+    def innocent(self, number: int) -> Call:
+        return (self.others[number], "chess")
+
+    def check_innocents(self, results: Sequence[unread.Unread]) -> None:
+        """They have read everything."""
+        self.assertEqual([len(each.part["post"]) for each in results], [0] * INNOCENTS)
+
+    def publish(self, *texts: str) -> None:
+        """Let cat have published these texts, which the others have read."""
+        PostRow.insert_many([{"text": text, "stored": 1.0} for text in texts]).execute()
+        found = rows(PostRow.select(PostRow.id).order_by(PostRow.id))
+        own = {"writer": self.cat.id, "group": Group.get().id}
+        Contribution.insert_many(
+            [{**own, "post": post, "number": at + 1} for at, (post,) in enumerate(found)]
+        ).execute()
+        Group.update(posts=len(texts)).execute()
+        self.has_read(len(texts), *(self.others if self.among else ()))
+
+    def has_read(self, number: int, *people: Caller) -> None:
+        own = Membership.user.in_([each.id for each in people])
+        Membership.update(read=number).where(own).execute()
+
+    def read_by(self, *readers: Caller) -> list[tuple[int, Any]]:
+        """How many posts each is given at one moment, and the number of the last."""
+        found = self.outcomes(unread.of_group, *[(each, "chess") for each in readers])
+        return [
+            (len(each.part["post"]), max(each.marks.groups.values(), default=0)) for each in found
+        ]
+
+    def test_one_with_more_than_a_reply_has_before_one_with_less(self) -> None:
+        """More than is read for all together is before what is new for one."""
+        long = ["y" * 60_000] * 20
+        self.publish("x", *long, "z", "z")
+        self.has_read(21, self.bob)
+        self.assertEqual(self.read_by(self.ann, self.bob), [(18, 18), (2, 23)])

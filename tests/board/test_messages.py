@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import blocks, groups, history, messages, unread
+from bbs.board import blocks, groups, history, messages, user_stats
 from bbs.board.models import Delivery, Inbox, MessageRow
 from bbs.delivery.feed import Cursor, Mailbox, Stored
 from bbs.rules import accounts, auth
@@ -105,7 +105,7 @@ class Sending(MessagesCase):
 class Mailing(MessagesCase):
     def missed(self, caller: auth.Caller) -> object:
         """The messages that wait for somebody who logs in."""
-        waiting: Any = self.call(unread.on_login, caller.id, caller.now)["waiting"]
+        waiting: Any = self.call(user_stats.on_login, caller.id, caller.now)["waiting"]
         return waiting["messages"]
 
     def test_to_a_friend_who_is_offline(self) -> None:

@@ -266,7 +266,7 @@ class Groups(OperatingCase, RulesCase):
         self.failed('there is no group "chess"', "group", "rename", "chess", "x")
         self.assertEqual(
             [each[2:] for each in self.deeds()][-2:],
-            [("group-rename", "go"), ("group-rename", "chess")],
+            [("group-rename", "go → go"), ("group-rename", "chess → échecs")],
         )
         self.assertEqual(self.call(groups.channels, self.ann.id)[0], channel)
 
@@ -278,7 +278,7 @@ class Groups(OperatingCase, RulesCase):
         self.assertEqual(json.loads(self.said("group", "show", "chess", "--json"))["owner"], "bob")
         self.failed("cat is not a member of chess", "group", "give", "chess", "cat")
         self.failed("Bob does not exist", "group", "give", "chess", "Bob")
-        self.assertEqual(self.deeds(), [("liz", "bbs group", "group-give", "chess")])
+        self.assertEqual(self.deeds(), [("liz", "bbs group", "group-give", "chess → bob")])
 
     def test_removed(self) -> None:
         self.patch(groups, "REMOVED_AT_ONCE", 1)

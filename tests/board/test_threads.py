@@ -91,7 +91,7 @@ class ThreadsCase(RulesCase):
         return list(found.part["post"])
 
     def new(self, caller: Caller) -> Any:
-        return self.call(unread.summary, caller)["new"]
+        return self.call(user_stats.summary, caller)["new"]
 
     def check_counts(self) -> None:
         """Fail unless what is counted is what is there."""
@@ -286,6 +286,25 @@ class Replies(ThreadsCase):
             self.assertEqual(len(self.unread(self.bob)), 2 - 2 * _)
         self.assertEqual((len(self.unread(self.cat)), self.unread(self.cat)), (2, []))
 
+    def test_own_replies_behind_the_last_of_another_are_read(self) -> None:
+        """Nobody looks behind them again, though they are among many."""
+        for most in (unread.MOST_IDS, 1):
+            self.patch(unread, "MOST_IDS", most)
+            firsts = [self.post(self.ann) for _ in range(3)]
+            for first in firsts:
+                self.reply(self.ann, first)
+            others = [self.reply(self.bob, first) for first in firsts[1:]]
+            own = [self.reply(self.ann, first) for first in firsts]
+            self.assertEqual(self.unread(self.ann), others)
+            self.assertEqual(self.unread(self.ann), [])
+            anns = ThreadReader.select(ThreadReader.read).where(
+                (ThreadReader.user == self.ann.id) & ThreadReader.thread.in_(firsts)
+            )
+            self.assertEqual([read for (read,) in rows(anns.order_by(ThreadReader.thread))], own)
+            self.assertIsNone(self.call(unread.of_friends, self.ann).marks)
+            late = self.reply(self.bob, firsts[0])
+            self.assertEqual(self.unread(self.ann), [late])
+
     def test_the_oldest_threads_are_no_longer_followed(self) -> None:
         self.patch(threads, "MOST_FOLLOWED", 2)
         numbers = [self.post(self.ann) for _ in range(4)]
@@ -339,6 +358,14 @@ class InGroups(ThreadsCase):
         self.patch(unread, "MOST_IDS", 2)
         self.assertEqual(self.in_group(self.ann)[-1], number)
         self.assertEqual(self.in_group(self.ann), [])
+
+    def test_long_own_ones_before_one_of_another(self) -> None:
+        self.group_of(self.ann, self.bob)
+        others = [self.post_in(self.bob)]
+        for _ in range(30):
+            self.post_in(self.ann, text="x" * 65_000)
+        others.append(self.post_in(self.bob))
+        self.assertEqual((self.in_group(self.ann), self.in_group(self.ann)), (others, []))
 
     def test_they_are_as_in_their_threads(self) -> None:
         self.group_of(self.ann, self.bob)
@@ -584,8 +611,9 @@ class SeveralReaders(ThreadsCase):
         rules: Any = ((unread.of_friends,), (unread.of_group, "go"))
         for rule, *arguments in rules:
             alone = [self.call(rule, each, *arguments) for each in self.people_here]
-            calls = [(each, *arguments) for each in self.people_here]
-            self.assertEqual(self.call(read_only(partial(rule.each, calls))), alone)
+            # Each has two terminals.
+            calls = [(each, *arguments) for each in self.people_here] * 2
+            self.assertEqual(self.call(read_only(partial(rule.each, calls))), alone * 2)
             several = [each.marks for each in alone if each.marks]
             self.call(unread.note.each, [(marks,) for marks in several * 2])
         for each in self.people_here:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bbs.board import friendships, groups, messages, unread, user_stats
+from bbs.board import friendships, groups, messages, user_stats
 from bbs.board.models import Delivery, Inbox, MessageRow, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, placement
@@ -31,7 +31,7 @@ class Waiting(RulesCase):
         self.call(messages.note_delivered, [Cursor(caller.id, last)])
 
     def waiting(self, caller: Caller, seen: float | None = None) -> Mapping[str, int]:
-        found = self.call(unread.on_login, caller.id, seen)
+        found = self.call(user_stats.on_login, caller.id, seen)
         self.assertEqual([*found], ["waiting"])
         told: Mapping[str, int] = found["waiting"]  # type: ignore[assignment]
         self.assertEqual([*told], ["invitations", "messages", "after", "posts"])

@@ -33,6 +33,7 @@ from bbs.board import (
     posts,
     threads,
     unread,
+    user_stats,
 )
 from bbs.board.models import (
     Block,
@@ -201,7 +202,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             lambda: accounts.credentials("user0"),
             first,
             again,
-            lambda: unread.on_login(ann().id, NOW - 100),
+            lambda: user_stats.on_login(ann().id, NOW - 100),
         ],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
@@ -252,7 +253,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-block": guarded(blocks.blocks),
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
-        "new": guarded(unread.summary),
+        "new": guarded(user_stats.summary),
         "posts": [
             *guarded(unread.of_friends),
             lambda: unread.note(unread.Marks({1: 1}, {(1, 1): 1}, {1: 1})),

@@ -482,7 +482,7 @@ class Threads(ContestCase):
                 stored = {row.id for row in PostRow.select().where(PostRow.author == ann.id)}
                 self.assertEqual({*rest}.union(*seen), stored)
                 self.assertFalse({*rest}.intersection(*seen))
-                self.assertEqual(self.call(unread.count, bob.id), 0)
+                self.assertEqual(self.call(unread.count, bob.id, 1), 0)
 
     def test_a_reply_to_what_is_being_deleted(self) -> None:
         with contestants(self.database, 2) as together:
@@ -495,7 +495,7 @@ class Threads(ContestCase):
                 self.assertEqual(deleted.text, SUCCESS)
                 self.assertIn(replied.text, (SUCCESS, "No such post"))
                 self.check_counts()
-                self.assertEqual(self.call(unread.count, bob.id), 0)
+                self.assertEqual(self.call(unread.count, bob.id, 1), 0)
 
     def test_who_posts_and_is_blocked(self) -> None:
         """Whoever blocked somebody finds nothing of theirs unread."""
@@ -514,7 +514,7 @@ class Threads(ContestCase):
                 self.check_counts()
                 self.refused("No such post", threads.reply, bob, post, "again")
                 if number % 2 == 0:
-                    self.assertEqual(self.call(unread.count, ann.id), 0)
+                    self.assertEqual(self.call(unread.count, ann.id, 1), 0)
 
 
 @on_both_databases

@@ -24,6 +24,7 @@ def row(key: str, *cells: object) -> dict[str, Any]:
 
 class Lists(ArrangedCase):
     lists = board.lists
+    passed = 0  # Points.
 
     def setUp(self) -> Any:
         made = super().setUp()
@@ -195,6 +196,70 @@ class Lists(ArrangedCase):
             self.groups(page).get_by_label("A part of the group's name").fill("zz")
             page.keyboard.press("Enter")
             expect(self.groups(page)).to_contain_text("Nothing found.")
+
+        await self.sees(look)
+
+    def pass_a_point(self, page: Page) -> None:
+        """Let a point come, and wait until the page has dealt with it."""
+        self.passed += 1
+        self.say("point", {"end": NOW, "series": {}})
+        self.say("news", {"id": self.passed, "at": NOW, "text": f"Point {self.passed}."})
+        expect(page.locator("#news")).to_contain_text(f"Point {self.passed}.")
+
+    async def test_a_point_does_not_stop_whoever_reads_on(self) -> None:
+        self.found(row("b", "b", None, 0, 0, "open"), more="9")
+
+        def look() -> None:
+            page = self.open_by_clock()
+            expect(self.rows(page)).to_have_count(1)
+            del self.server.answers["/lists/groups"]
+            self.groups(page).get_by_role("button", name="More").click()
+            self.asks(page, "/lists/groups", 2)
+            self.pass_a_point(page)
+            self.asks(page, "/lists/groups", 2)
+            page.clock.run_for(10_001)
+            problem = self.groups(page).locator(".problem")
+            expect(problem).to_have_text("The server does not answer. Try again in a moment.")
+            self.found(row("a", "a", None, 0, 0, "open"))
+            self.pass_a_point(page)
+            expect(self.rows(page).locator("th")).to_have_text(["a"])
+            expect(problem).to_have_text("")
+
+        await self.sees(look)
+
+    async def test_a_problem_of_reading_is_apart_from_what_was_done(self) -> None:
+        self.answer("lists/groups/group-remove", {"status": 0, "message": "You removed it"})
+
+        def look() -> None:
+            page = self.open()
+            page.get_by_role("button", name="Remove chess").click()
+            page.get_by_role("dialog").get_by_label("Type the name once more").fill("chess")
+            self.answer("lists/groups", {"message": MARKUP}, 503)
+            page.keyboard.press("Enter")
+            problem = self.groups(page).locator(".problem")
+            expect(problem).to_have_text(SHOWN)
+            expect(self.groups(page).get_by_role("status")).to_have_text("You removed it")
+            self.found()
+            self.pass_a_point(page)
+            expect(self.groups(page)).to_contain_text("None.")
+            expect(problem).to_have_text("")
+            expect(self.groups(page).get_by_role("status")).to_have_text("You removed it")
+
+        await self.sees(look)
+
+    async def test_what_could_not_be_read_at_first_is_read_later(self) -> None:
+        self.answer("lists", {"message": MARKUP}, 503)
+
+        def look() -> None:
+            page = self.open()
+            expect(page.locator("#lists")).to_have_text(SHOWN)
+            self.answer("lists", [described(each) for each in board.lists])
+            self.pass_a_point(page)
+            expect(self.rows(page)).to_have_count(2)
+            # Whoever has logged out asks for none.
+            self.say("state", a_state([a_server()]))
+            self.pass_a_point(page)
+            self.asks(page, "/lists", 2)
 
         await self.sees(look)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from bbs.board import announcements, board, groups
@@ -14,9 +15,13 @@ from bbs.framework import (
     ListRow,
     OperatorAct,
     OperatorColumn,
+    OperatorField,
     OperatorList,
     read_only,
 )
+from bbs.rules.fleet_admin import By
+from bbs.rules.service_admin import MOST_POSITION
+from bbs.web.actions import Controls
 from bbs.web.lists import MOST_ROWS
 from tests.web.case import Answer, Browser, PageCase
 
@@ -143,6 +148,28 @@ class Reading(ListCase):
         self.assertEqual(len(self.read("groups")["rows"]), 1)
         self.assertEqual(len(self.rows("groups")), 2)
 
+    def test_after_an_act_nobody_reads_what_was_before(self) -> None:
+        self.patch(groups, "REMOVED_AT_ONCE", 1)
+        self.group("go")
+        for token in self.service.people("cat", "dan").values():
+            self.service.at_home(token).ask(f"join-group {token} go")
+        other, read = self.operator(), list[list[str]]()
+        report = Controls.report
+
+        def late(controls: Controls, by: By, action: str, target: str) -> None:
+            """Let another operator read while the rest is removed."""
+            report(controls, by, action, target)
+            look()
+
+        def look() -> None:
+            read.append([each["key"] for each in other.get("/lists/groups").json["rows"]])
+
+        self.patch(Controls, "report", late)
+        look()
+        self.said("groups/group-remove", key="go", again="go")
+        look()
+        self.assertEqual(read, [["go"], ["go"], []])
+
     def test_the_page_does_not_wait_for_the_database(self) -> None:
         self.database.hold()
         self.liz.send("GET", "/lists/groups")
@@ -234,14 +261,18 @@ class Acting(ListCase):
         self.group(MARKUP)
         self.group("go")
         said = self.said("groups/group-rename", key="go", name="chess")
-        self.assertEqual(said, "You renamed the group go")
+        self.assertEqual(said, "You renamed the group go → chess")
         self.assertEqual([key for key, _ in self.rows("groups")], ["chess", MARKUP])
         self.group("red")
         for name, why in (("red", "red already exist"), ("a b", "Invalid group")):
             self.assertEqual(self.refused(409, "groups/group-rename", key="chess", name=name), why)
         why = 'there is no group "go"'
         self.assertEqual(self.refused(409, "groups/group-rename", key="go", name="x"), why)
-        self.assertEqual(self.deeds(), [("liz", "group-rename", "go", "renamed the group go")])
+        self.assertEqual(
+            self.deeds(), [("liz", "group-rename", "go → chess", "renamed the group go → chess")]
+        )
+        [event] = [each for each in self.events if each["by"] == "liz"]
+        self.assertEqual((event["what"], event["name"]), ("group-rename", "go → chess"))
 
     def test_another_owner(self) -> None:
         self.group("go")
@@ -252,7 +283,9 @@ class Acting(ListCase):
         cat = self.service.at_home(token)
         cat.ask(f"join-group {token} go")
         said = self.said("groups/group-give", key="go", member="cat")
-        self.assertEqual(said, "You gave the group go another owner")
+        self.assertEqual(said, "You gave away the group go → cat")
+        [deed] = self.deeds()
+        self.assertEqual(deed[2:], ("go → cat", "gave away the group go → cat"))
         [(_, cells)] = self.rows("groups")
         self.assertEqual(cells, ["go", "cat", 1, 0, "open"])
 
@@ -299,13 +332,22 @@ def waves(now: float, search: str, behind: str, limit: int) -> list[ListRow]:
     return [ListRow("w", ("high",))]
 
 
+@read_only
+def ships(now: float, search: str, behind: str, limit: int) -> list[ListRow]:
+    """Rows whose names are as long as can be, or longer behind the last of them."""
+    names = [f"{number:02}".rjust(MOST_POSITION, "n") for number in range(2 * MOST_ROWS - 1)]
+    rows = [ListRow(name, (name,)) for name in [*names, *(f"x{each}" for each in names)]]
+    return [each for each in rows if not behind or each.key > behind][:limit]
+
+
 def calm(now: float, key: str) -> ActResult:
     return ActResult(key, {})
 
 
 CALM = OperatorAct("calm", "calmed {}", rule=calm, label="Calm", title="Calm it?")
 WAVES = OperatorList("waves", "Waves", (OperatorColumn("How"),), waves, acts=(CALM,))
-SEA = Service("sea", lists=(WAVES,))
+SHIPS = OperatorList("ships", "Ships", (OperatorColumn("Name"),), ships)
+SEA = Service("sea", lists=(WAVES, SHIPS))
 
 
 class OfAnotherService(ListCase):
@@ -315,6 +357,20 @@ class OfAnotherService(ListCase):
         self.assertEqual(self.rows("waves"), [("w", ["high"])])
         self.assertEqual(self.said("waves/calm", key="w"), "You calmed w")
         self.assertEqual(self.deeds(), [("liz", "calm", "w", "calmed w")])
+
+    def test_long_keys_are_positions_too(self) -> None:
+        first = self.read("ships")
+        self.assertEqual(first["more"], first["rows"][-1]["key"])
+        answer = self.liz.get(f"/lists/ships?behind={first['more']}")
+        # The last row of the next part has a key that is too long for a position.
+        self.assertEqual(answer.code, 500)
+        [error] = self.flushLoggedErrors(ValueError)
+        self.assertIn("ships", f"{error.value}")
+
+    def test_a_position_that_is_too_long(self) -> None:
+        for length, code in ((MOST_POSITION, 200), (MOST_POSITION + 1, 400)):
+            answer = self.liz.get(f"/lists/waves?behind={'w' * length}")
+            self.assertEqual(answer.code, code)
 
 
 class OfNone(ListCase):
@@ -328,11 +384,16 @@ class Declaring(PageCase):
     def test_what_is_wrong_is_said_at_once(self) -> None:
         columns = (OperatorColumn("How"),)
         other = OperatorAct("calm", "stilled {}")
+        how, *taken = (
+            OperatorField(each, "How") for each in ("how", "now", "key", "again", "to what", "")
+        )
         for make in (
             lambda: OperatorAct("Calm", "x"),
             lambda: OperatorAct("a" * 21, "x"),
             lambda: OperatorAct("drain", "x"),
             lambda: OperatorAct("calm", "x", rule=calm),
+            *(partial(OperatorAct, "calm", "x", fields=(each,)) for each in taken),
+            lambda: OperatorAct("calm", "x", fields=(how, how)),
             lambda: OperatorList("Waves", "Waves", columns, waves),
             lambda: OperatorList("waves", "Waves", (), waves),
             lambda: OperatorList("waves", "Waves", columns, waves, acts=(other,)),

@@ -18,13 +18,12 @@ export class Lists {
   }
 
   async open() {
-    if (!this.place) return;
-    const {visit} = this;
+    const visit = this.visit += 1;
     const {ok, said} = await ask("GET", "lists");
-    if (!ok || visit !== this.visit) return;
+    if (visit !== this.visit) return;
+    if (!ok) return put(this.place, visible(said.message));
     this.lists = said.map((each) => new List(each, (...asked) => this.begin(...asked)));
     this.place.replaceChildren(...this.lists.map(({section}) => section));
-    this.refresh();
   }
 
   /** Clear everything after a logout: it was for operators only. */
@@ -36,11 +35,12 @@ export class Lists {
     this.lists = [];
     this.place.replaceChildren();
     find(".fields", this.question.dialog).replaceChildren();
-    for (const each of ["h2", ".whose", "#act-meaning"]) put(find(each, this.question.dialog), "");
+    for (const each of ["h2", "#act-meaning"]) put(find(each, this.question.dialog), "");
   }
 
-  /** Read again what may have changed. */
+  /** Read again what may have changed, or could not be read. */
   refresh() {
+    if (this.place && !this.lists.length) this.open();
     for (const each of this.lists) each.refresh();
   }
 
@@ -75,9 +75,9 @@ export class Lists {
     if (act.again) body.again = fields.again === visible(row.key) ? row.key : fields.again;
     const {ok, said} = await ask("POST", `lists/${list.name}/${act.name}`, body);
     if (!ok) return said.message;
-    list.say(said.message);
+    put(find(".list-said", list.section), visible(said.message));
+    list.isLong = false;
     this.done();
-    list.begin();
     return "";
   }
 }
@@ -89,7 +89,7 @@ class List {
     this.act = act;
     this.rows = [];
     this.wanted = this.behind = "";
-    this.isLong = false;  // More than the first part is shown.
+    this.isLong = false;  // More than the first part is shown, or asked for.
     this.made = 0;  // Requests: only the answer to the last counts.
     this.section = copy("list");
     const title = find("h2", this.section);
@@ -110,15 +110,11 @@ class List {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.wanted = find("input", form).value.trim();
-      this.begin();
+      this.read("");
     });
     this.more = find(".more-rows", this.section);
     this.more.addEventListener("click", () => this.read(this.behind));
-  }
-
-  begin() {
-    this.isLong = false;
-    return this.read("");
+    this.read("");
   }
 
   /** Read the first part again, unless somebody reads on. */
@@ -128,12 +124,14 @@ class List {
 
   async read(behind) {
     const made = this.made += 1;
+    const before = this.isLong;
+    this.isLong = behind !== "";
     const query = new URLSearchParams({search: this.wanted, behind});
     const {ok, said} = await ask("GET", `lists/${this.name}?${query}`);
     if (made !== this.made) return;
-    if (!ok) return this.say(said.message);
-    this.isLong = behind !== "";
-    this.show(this.isLong ? [...this.rows, ...said.rows] : said.rows, said.more);
+    put(find(".problem", this.section), ok ? "" : visible(said.message));
+    if (ok) this.show(this.isLong ? [...this.rows, ...said.rows] : said.rows, said.more);
+    else this.isLong &&= before;
   }
 
   show(rows, more) {
@@ -176,10 +174,6 @@ class List {
     if (row) mark(button, "aria-label", visible(`${act.label} ${row.cells[0]}`.slice(0, SHORT)));
     button.addEventListener("click", () => this.act(this, act, row));
     return button;
-  }
-
-  say(message) {
-    put(find(".list-said", this.section), visible(message));
   }
 }
 

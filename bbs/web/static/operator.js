@@ -50,10 +50,7 @@ export class Operator {
     put(this.button, operator === null ? "Log in" : "Log out");
     const name = mayAct ? visible(operator ?? "") : "Read only: no operator is set up.";
     put(find("#operator-name"), name);
-    if (before === null && operator !== null) {
-      this.refresh();
-      this.lists.open();
-    }
+    if (before === null && operator !== null) this.refresh();
     if (before !== null && operator === null) {
       this.drain.dialog.close();
       this.replacing.close();
@@ -117,18 +114,18 @@ export class Operator {
     put(find("#said"), visible(message));
   }
 
-  /** Fetch the record once for all that happens together. */
+  /** Fetch all once for what happens together. */
   refreshSoon() {
     this.later ??= setTimeout(() => {
       this.later = null;
       this.refresh();
-      this.lists.refresh();
     }, TOGETHER);
   }
 
-  /** Fetch the record of what operators did. */
+  /** Fetch the record of what operators did, and the lists. */
   async refresh() {
     if (this.name === null) return;
+    this.lists.refresh();
     const {ok, said: actions} = await ask("GET", "actions");
     if (!ok || this.name === null) return;
     this.acted(actions.filter(({words}) => words).map((action) => ({

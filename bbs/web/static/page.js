@@ -54,7 +54,7 @@ class Page {
   point(point) {
     this.figures.point(point);
     this.plots.refresh();
-    this.operator.lists.refresh();
+    if (this.operator.name !== null) this.operator.lists.refresh();
   }
 
   news(news) {

@@ -274,6 +274,7 @@ class Daemon(TwistedService):
             _log.warn("{warning}", warning=warning)
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
         database.refuse_here()
+        database.slow.server = lambda: f"{self.kind} server {self.server_id}".rstrip()
         _log.info("the database's driver is {driver}", driver=database.driver)
         schema = self.service.schema
         if path := engines.file_of(url):

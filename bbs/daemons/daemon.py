@@ -40,6 +40,7 @@ from bbs.core.plugins import PluginUnusable, name_clash
 from bbs.core.threads import Workers
 from bbs.core.values import DiskState
 from bbs.daemons.composition import Runtime, admission_of
+from bbs.daemons.debugging import DEBUG_VARIABLE, DebugReport
 from bbs.daemons.logs import Speaker
 from bbs.daemons.security_log import SecurityLog
 from bbs.limits.connections import Admission, IPausablePort
@@ -112,11 +113,13 @@ class Daemon(TwistedService):
     :ivar when_begun: called when the daemon has been told to start.
     :ivar when_started: called when it has started.
     :ivar base: what the server stands on, once it has its database and knows of its broker.
+    :ivar debug: what developers are told of this process; None outside of an `up --debug`.
     :ivar first: another daemon in the process, which starts before this one and shares its
         admission.
     """
 
     first: Daemon | None = None
+    debug: DebugReport | None = None
     base: Runtime | None = None
     kind: str
     admission: Admission
@@ -238,6 +241,9 @@ class Daemon(TwistedService):
             _log.warn("{clash}", clash=clash)
         if self.config.log.security:
             self._begin_security_log()
+        if path := os.environ.get(DEBUG_VARIABLE):
+            self.debug = DebugReport(path, lambda: f"{self.kind} {self.server_id[:8]}".rstrip())
+            self.begin(self.debug)
         if self.config.tracing.endpoint:
             self._begin_tracing()
 
@@ -275,6 +281,8 @@ class Daemon(TwistedService):
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
         database.refuse_here()
         database.slow.server = lambda: f"{self.kind} server {self.server_id}".rstrip()
+        if self.debug is not None:
+            self.debug.watch(database, self.service.schema)
         _log.info("the database's driver is {driver}", driver=database.driver)
         schema = self.service.schema
         if path := engines.file_of(url):

@@ -81,7 +81,8 @@ class ConnectionState(threading.local):
     wrote = False  # A statement has changed something since this was last set to False.
     is_closed_to_all = False  # The reactor runs on this thread, and may wait for no database.
     begins = False  # A transaction begins with the next statement (MySQL).
-    slowest = ""  # The slowest statement of the rule, and its time, where a hook looks for it.
+    slowest = ""  # The slowest statement of the rule and its time, where a hook notes that.
+    longest = 0.0  # Its seconds.
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.caches: dict[Any, Any] = {}

@@ -304,6 +304,7 @@ class Transactions:
     def _call(self, rule: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         state, began = self.database.state, self._seconds()
         state.in_rule, state.activity.waits_since, state.slowest = True, None, ""
+        state.longest = 0.0
         try:
             return rule(*arguments, **keywords)
         finally:
@@ -434,7 +435,8 @@ class SlowCalls:
             seconds=seconds,
             server=f" on {server}" if (server := self.server()) else "",
             more=f" ({named[1]:.0f} more were slow)" if named and named[1] else "",
-            statement=statement and f"; its slowest statement: {statement}",
+            statement=statement and f"; its slowest statement took {statement}",
+            for_developers=True,
         )
 
 

@@ -234,6 +234,17 @@ class Daemon(TwistedService):
             ) from error
         for daemon in daemons:
             self.on_stop(daemon.stopService)
+        if self.config.manhole.socket:
+            self._begin_manhole(home)
+
+    def _begin_manhole(self, home: ServerContext) -> None:
+        # Imported here, as few servers have one.
+        from bbs.daemons.manhole import Manhole, socket_of
+
+        path = socket_of(os.path.abspath(self.config.manhole.socket), self.server_id)
+        names = {"server": self, "home": home, "database": home.database, "run": home.database.run}
+        name = f"{self.kind} server {self.server_id}"
+        self.begin(Manhole(path, names, name, self.reactor))
 
     def _begin_process(self) -> None:
         """Begin what daemons in the same process share."""

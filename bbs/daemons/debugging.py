@@ -86,9 +86,10 @@ class DebugReport(Service):
         if len(self._seen) >= MOST_STATEMENTS:
             self._seen.clear()
         self._seen.add(sql)
-        if not (isinstance(connected, peewee.SqliteDatabase) and _EXPLAINED.match(sql)):
+        is_sqlite = isinstance(connected, peewee.SqliteDatabase)
+        if not (is_sqlite and _EXPLAINED.match(sql)):
             return
-        connection: Any = connected._state.conn
+        connection = connected._state.conn
         rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values or ()).fetchall()
         for table in read_whole(sql, [row[3] for row in rows]):
             if table in tables:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from textwrap import dedent
 
@@ -145,3 +147,29 @@ class Debugging(ServiceCase):
         (service.folder / "found").write_text(f"{found}\n{process.errors}")
         self.assertEqual(found.noticed, 0, found)
         self.assertGreater(found.sent, PEOPLE * 10)
+
+
+class Holes(ServiceCase):
+    async def test_into_each_server(self) -> None:
+        """A session in an app server and one in the login server, from its terminal's command."""
+        folder = tempfile.mkdtemp()  # The path of a socket is short.
+        self.addCleanup(shutil.rmtree, folder)
+        service = self.service(manhole={"socket": f"{folder}/{{server}}.sock"})
+        await service.up()
+        [app] = await service.fleet()
+        for server, lines, found in (
+            (app["id"][:6], b"server.kind\nrun(lambda: 6 * 7)\n", ("'app'", "#1: 42")),
+            (self.login_server(folder, app["id"]), b"server.kind\n", ("'login'",)),
+        ):
+            process = service.bbs("manhole", server, "--config", service.config, stdin=lines)
+            await process.ended(START_TIMEOUT)
+            self.assertEqual((process.exit_code, process.errors), (0, ""))
+            for each in found:
+                self.assertIn(each, process.output)
+        log = (service.data / "logs/security.log").read_text()
+        self.assertIn('what=manhole-line outcome=done address=- name="server.kind" by=', log)
+        self.assertNotIn("42", log.partition("6 * 7")[2].partition("\n")[0])
+
+    def login_server(self, folder: str, app: str) -> str:
+        [path] = {*Path(folder).glob("*.sock")} - {Path(folder) / f"{app}.sock"}
+        return str(path)

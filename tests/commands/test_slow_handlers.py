@@ -21,7 +21,7 @@ async def wait(ask: Ask) -> None:
     await deferLater(clock, SLOW)
 
 
-def think(caller: Caller) -> None:
+def think(caller: Caller | None) -> None:
     clock.rightNow += SLOW
 
 
@@ -45,7 +45,7 @@ class SlowHandlers(SynchronousTestCase):
     def setUp(self) -> None:
         global clock
         self.told: list[str] = []
-        observer = self._observe
+        observer: Any = self._observe
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.service = MemoryService(

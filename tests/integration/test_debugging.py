@@ -86,6 +86,14 @@ class Debugging(ServiceCase):
     async def said(self, process: Process, text: str) -> None:
         await eventually(lambda: text in process.errors, f"{text!r} is said", WITHIN)
 
+    async def served(self, process: Process, count: int) -> None:
+        """Wait until so many changes are served."""
+        await eventually(
+            lambda: process.errors.count("New code: 2 app servers") == count,
+            "new code",
+            START_TIMEOUT,
+        )
+
     async def test_what_is_said(self) -> None:
         service, process = await self.up()
         await service.register("ann")
@@ -132,11 +140,7 @@ class Debugging(ServiceCase):
             await deferLater(reactor, 1.0)
             for count in range(1, 3):
                 self.change("ANSWER =", f"N{count} = 1\nANSWER =")
-                await eventually(
-                    lambda count=count: process.errors.count("New code: 2 app servers") == count,
-                    "new code",
-                    START_TIMEOUT,
-                )
+                await self.served(process, count)
                 await deferLater(reactor, 2.0)
             await together(person.hush() for person in people)
             await eventually(lambda: all_heard(people), "all has arrived", START_TIMEOUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
@@ -21,8 +22,9 @@ class SlowCase(SynchronousTestCase):
         self.database = Database("sqlite:///:memory:", self.workers, self.clock, 1)
         self.addCleanup(self.database.close)
         self.told: list[str] = []
-        globalLogPublisher.addObserver(self._observe)
-        self.addCleanup(globalLogPublisher.removeObserver, self._observe)
+        observe: Any = self._observe
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
 
     def _observe(self, event: dict[str, object]) -> None:
         self.told.append(formatEvent(event))

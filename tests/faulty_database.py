@@ -66,6 +66,7 @@ class SlowDatabase(Database):
     def __init__(self, real: Database) -> None:
         self.real = real
         self.url = real.url
+        self.slow = real.slow
         self.peewee = real.peewee
         self.asked: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.waiting: list[Call] = []

@@ -29,6 +29,8 @@ PARTS = {
     "fleet": ("bbs.cli.fleet:main", "show the app servers, launch one, drain one"),
     "user": ("bbs.cli.user:main", "show people, suspend one, give one another password"),
     "run": ("bbs.cli.subcommands:run_rule_command", "run a rule of the service"),
+    "shell": ("bbs.cli.shell:main", "a Python prompt with the service's models and rules"),
+    "manhole": ("bbs.cli.manhole:main", "a Python prompt in a running server"),
     "backup": ("bbs.cli.database:backup", "copy the database of a running service into a file"),
     "restore": ("bbs.cli.database:restore", "put such a copy in the database's place"),
     "db": ("bbs.cli.database:db", "upgrade the database's schema, or show its version"),

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from bbs.cli import Program, port
 from bbs.cli.offline import cannot_write, load_config, open_folder
@@ -36,6 +37,10 @@ from bbs.scaling.data_folder import (
 )
 from bbs.storage.engines import file_of, without_password
 
+if TYPE_CHECKING:
+    from bbs.daemons.composition import Runtime
+    from bbs.scaling.controller import FleetController
+
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
 
 DEFAULT_HOST = "127.0.0.1"
@@ -57,6 +62,11 @@ def main(argv: Sequence[str], program: Program) -> int:
         help="folder of the data (%(default)s)",
     )
     parser.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="show tracebacks, slow rules and whole-table reads here; new code as it is saved",
+    )
     options = parser.parse_args(argv)
     survive_hangups()
     # New files, those of children too, are for this user alone.
@@ -204,6 +214,8 @@ class _Run:
         :raises BrokenPipeError: nobody reads the address of the service.
         """
         self._begin_logging(mended)
+        if self._options.debug:
+            self._begin_debugging()
         self._login_server.serving.addCallback(self._announce)
         self._login_server.when_started = self._report
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
@@ -266,6 +278,23 @@ class _Run:
             logs = os.path.join(self._options.data, "logs")
             report = StatusReport(base, self._log.path, logs, say, lambda: controller.provider_away)
             self._login_server.begin(report)
+            if self._options.debug:
+                self._begin_reloading(base, controller)
+
+    def _begin_debugging(self) -> None:
+        from bbs.cli.debug import DebugSocket
+
+        DebugSocket(self._tell_developer).listen(self._reactor)
+
+    def _begin_reloading(self, base: Runtime, controller: FleetController) -> None:
+        from bbs.cli.debug import Reloader, SourceWatcher, source_of
+
+        watcher = SourceWatcher(*source_of(base.service))
+        name = f"{self._name} up"
+        self._login_server.begin(Reloader(base, controller, watcher, self._tell_developer, name))
+
+    def _tell_developer(self, text: str) -> None:
+        self._lines.write(sys.stderr, f"{datetime.now():%H:%M:%S} {text}")
 
     def _stop(self) -> None:
         # For a second signal, Twisted would log a traceback.

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from twisted.application.service import IService
@@ -73,7 +74,9 @@ class _FencedDatabase:
         """As `Database.run`; NotHolder if a rule would change something for another holder."""
         if is_read_only(rule):
             return self._database.run(rule, *arguments, **keywords)
-        return self._database.run(background.fenced, self._me, rule, *arguments, **keywords)
+        fenced: Any = partial(background.fenced, self._me, rule)
+        fenced.stands_for = rule
+        return self._database.run(fenced, *arguments, **keywords)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
@@ -216,7 +219,9 @@ class Scheduler(TwistedService):
                 background.claim, self._me, every.name, every.seconds, now
             )
             if is_due:
+                began = self._reactor.seconds()
                 await every.handler(background_ask(home, now, loaded))
+                home.database.slow.check("handler", every.name, self._reactor.seconds() - began)
         except background.NotHolder:
             self._step_down()
         except Unavailable:

@@ -50,6 +50,7 @@ from bbs.rules.auth import (
 )
 from bbs.rules.presence import renew
 from bbs.storage.database import attempt_each, marked_as
+from bbs.storage.transactions import name_of_rule
 
 T = TypeVar("T")
 
@@ -87,6 +88,13 @@ class Dispatcher:
         self._home = home
         self._guards = {command.name: _guard(command, home) for command in home.table}
         self._costs = {command.name: costs_of(command.rule) for command in home.table}
+        self._seconds, self._slow = home.timing.seconds, home.database.slow
+        self._patient = {
+            command.name
+            for command in home.table
+            if getattr(command.handler, "__module__", "").startswith("bbs.commands.")
+        }
+        """Commands of the framework itself, which may wait on purpose: for a place, or a turn."""
 
     # IRequestHandler
 
@@ -187,7 +195,12 @@ class Dispatcher:
             if not command.served_by(self._home.role):
                 raise AskLoginServer()
             assert command.handler is not None  # The table has a rule or a handler of each.
-            return _reply(command, await command.handler(ask, *request.arguments))
+            began = self._seconds()
+            result = await command.handler(ask, *request.arguments)
+            took = self._seconds() - began
+            if took >= self._slow.after and command.name not in self._patient:
+                self._note_slow(command, took)
+            return _reply(command, result)
         except Refusal as error:
             return self._refuse(error, command, ask.connection)
         except Exception as error:
@@ -223,7 +236,15 @@ class Dispatcher:
             raise await self._redirect(ask)
         arguments = (outcome.result,) if command.rule else request.arguments
         assert command.handler is not None  # A rule's result alone was a reply already.
-        return _reply(command, await command.handler(ask, *arguments))
+        began = self._seconds()
+        result = await command.handler(ask, *arguments)
+        took = self._seconds() - began
+        if took >= self._slow.after and command.name not in self._patient:
+            self._note_slow(command, took)
+        return _reply(command, result)
+
+    def _note_slow(self, command: Command, seconds: float) -> None:
+        self._slow.note("handler", name_of_rule(command.handler), seconds)
 
     async def _come_back(self, caller: Caller, request: Request, connection: IConnection) -> Reply:
         """Give the caller, who was away, a place, and carry out the request as if they had been
@@ -283,6 +304,7 @@ class _Guard:
     __name__ = "guard"  # In traces.
 
     def __init__(self, command: Command, home: ServerContext) -> None:
+        self.stands_for = command.rule or command.handler
         self._usage = command.usage
         self._sessions = home.sessions
         self._served = command.served_by(home.role)

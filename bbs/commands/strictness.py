@@ -136,13 +136,13 @@ def _used(functions: Iterable[object]) -> Iterator[Any]:
         seen.add(id(thing))
         if isinstance(thing, type) and issubclass(thing, Table):
             yield thing
-        function = _function_of(thing)
+        function = function_of(thing)
         if function is not None and not function.__module__.startswith("bbs."):
-            names = _names_in(function.__code__)
+            names = names_in(function.__code__)
             waiting += [function.__globals__[each] for each in names & {*function.__globals__}]
 
 
-def _function_of(thing: Any) -> Any:
+def function_of(thing: Any) -> Any:
     """The plain function that a rule or a query was made of; None for anything else."""
     if isinstance(thing, Question):
         thing = thing.extend
@@ -150,9 +150,9 @@ def _function_of(thing: Any) -> Any:
     return inspect.unwrap(thing) if inspect.isfunction(inspect.unwrap(thing)) else None
 
 
-def _names_in(code: CodeType) -> set[str]:
+def names_in(code: CodeType) -> set[str]:
     inner = [each for each in code.co_consts if isinstance(each, CodeType)]
-    return {*code.co_names}.union(*map(_names_in, inner))
+    return {*code.co_names}.union(*map(names_in, inner))
 
 
 def check_questions(service: Service, table: CommandTable) -> None:
@@ -176,20 +176,31 @@ def scanned(question: Question[Any]) -> Sequence[str]:
     """The tables that a question reads from beginning to end, as no index helps."""
     connected: Any = database.obj
     sql, values = question.of_holder.compiled("", *[""] * question.length)
-    tables = {alias: name for name, alias in _ALIAS.findall(sql)}
     is_sqlite = isinstance(connected, peewee.SqliteDatabase)
     explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
     rows = connected.carry_out(f"{explain} {sql}", values, False).fetchall()
     if is_sqlite:
-        found = [match for row in rows if (match := _SCAN.match(row[3]))]
-        aliases = [match[1] for match in found]
-    else:  # MySQL may read a small table as a whole though it has an index.
-        aliases = [row[2] for row in rows if row[3] == "ALL" and row[4] is None]
-    return [tables[each] for each in aliases if each in tables]
+        return read_whole(sql, [row[3] for row in rows])
+    # MySQL may read a small table as a whole though it has an index.
+    return _tables(sql, [row[2] for row in rows if row[3] == "ALL" and row[4] is None])
+
+
+def read_whole(sql: str, plan: Sequence[str]) -> Sequence[str]:
+    """The tables that a statement reads from beginning to end, by SQLite's plan of it. One that
+    only looks for the first rows in the table's own order does not count."""
+    if _LIMITED.search(sql) and " WHERE " not in sql and not any("TEMP" in each for each in plan):
+        return ()
+    return _tables(sql, [match[1] or match[2] for each in plan if (match := _SCAN.match(each))])
+
+
+def _tables(sql: str, aliases: Iterable[str]) -> Sequence[str]:
+    tables = {alias: name for name, alias in _ALIAS.findall(sql)}
+    return [tables.get(each, each) for each in aliases]
 
 
 _ALIAS = re.compile(r'["`](\w+)["`] AS ["`](\w+)["`]')
-_SCAN = re.compile(r"(?:SCAN|SEARCH) (\w+)\b(?! USING (?:COVERING )?INDEX| USING INTEGER)")
+_LIMITED = re.compile(r"\bLIMIT\b")
+_SCAN = re.compile(r"SCAN (\w+)\b(?! USING (?:COVERING )?INDEX)|SEARCH (\w+) USING AUTOMATIC")
 
 
 # Entry points

@@ -273,6 +273,15 @@ class Web:
 
 
 @dataclass(frozen=True)
+class Manhole:
+    socket: str = setting(
+        "",
+        "path of a Unix socket, {server} in it stands for the server's id; off unless set",
+        kind=kinds.any_text,
+    )
+
+
+@dataclass(frozen=True)
 class Tracing:
     endpoint: str = setting(
         "",
@@ -306,6 +315,7 @@ class Configuration:
     ec2: EC2 = EC2()
     telnet: Telnet = Telnet()
     web: Web = Web()
+    manhole: Manhole = Manhole()
     tracing: Tracing = Tracing()
     service: Mapping[str, Any] = field(default_factory=dict, hash=False)
     providers: Mapping[str, Any] = field(default_factory=dict, hash=False)

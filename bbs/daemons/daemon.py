@@ -40,6 +40,7 @@ from bbs.core.plugins import PluginUnusable, name_clash
 from bbs.core.threads import Workers
 from bbs.core.values import DiskState
 from bbs.daemons.composition import Runtime, admission_of
+from bbs.daemons.debugging import DEBUG_VARIABLE, DebugReport
 from bbs.daemons.logs import Speaker
 from bbs.daemons.security_log import SecurityLog
 from bbs.limits.connections import Admission, IPausablePort
@@ -112,11 +113,13 @@ class Daemon(TwistedService):
     :ivar when_begun: called when the daemon has been told to start.
     :ivar when_started: called when it has started.
     :ivar base: what the server stands on, once it has its database and knows of its broker.
+    :ivar debug: what developers are told of this process; None outside of an `up --debug`.
     :ivar first: another daemon in the process, which starts before this one and shares its
         admission.
     """
 
     first: Daemon | None = None
+    debug: DebugReport | None = None
     base: Runtime | None = None
     kind: str
     admission: Admission
@@ -231,6 +234,17 @@ class Daemon(TwistedService):
             ) from error
         for daemon in daemons:
             self.on_stop(daemon.stopService)
+        if self.config.manhole.socket:
+            self._begin_manhole(home)
+
+    def _begin_manhole(self, home: ServerContext) -> None:
+        # Imported here, as few servers have one.
+        from bbs.daemons.manhole import Manhole, socket_of
+
+        path = socket_of(os.path.abspath(self.config.manhole.socket), self.server_id)
+        names = {"server": self, "home": home, "database": home.database, "run": home.database.run}
+        name = f"{self.kind} server {self.server_id}"
+        self.begin(Manhole(path, names, name, self.reactor))
 
     def _begin_process(self) -> None:
         """Begin what daemons in the same process share."""
@@ -238,6 +252,9 @@ class Daemon(TwistedService):
             _log.warn("{clash}", clash=clash)
         if self.config.log.security:
             self._begin_security_log()
+        if path := os.environ.get(DEBUG_VARIABLE):
+            self.debug = DebugReport(path, lambda: f"{self.kind} {self.server_id[:8]}".rstrip())
+            self.begin(self.debug)
         if self.config.tracing.endpoint:
             self._begin_tracing()
 
@@ -275,6 +292,9 @@ class Daemon(TwistedService):
             _log.warn("{warning}", warning=warning)
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
         database.refuse_here()
+        database.slow.server = lambda: f"{self.kind} server {self.server_id}".rstrip()
+        if self.debug is not None:
+            self.debug.watch(database, self.service.schema)
         _log.info("the database's driver is {driver}", driver=database.driver)
         schema = self.service.schema
         if path := engines.file_of(url):

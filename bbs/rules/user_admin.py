@@ -226,18 +226,24 @@ def _named_locked(name: str) -> peewee.Select:
     )
 
 
+def _named(name: str) -> list[Row]:
+    columns = (User.id, User.name, User.channel, User.seen)
+    return rows(User.select(*columns).where(User.name == name))
+
+
 def _locked(name: str) -> Caller:
     """Lock the user `name` until the transaction ends: against logins and other operators."""
     return _as_caller(*_find(name, _named_locked))
 
 
-def caller_named(name: str, now: float) -> Caller:
+def caller_named(name: str, now: float, *, locked: bool = True) -> Caller:
     """A caller for a rule that an operator runs in the place of the user `name`, at `now` (seconds
     since the epoch).
 
+    :param locked: whether the user is locked until the transaction ends.
     :raises NoSuchPerson: nobody has this name.
     """
-    user, stored, channel, _ = _find(name, _named_locked)
+    user, stored, channel, _ = _find(name, _named_locked if locked else _named)
     return Caller(user, stored, channel, now)
 
 

@@ -345,6 +345,8 @@ def configuration_text(
     # Older servers, which an image may still have, refuse unknown keys.
     if not config.tracing.endpoint:
         without += ["tracing.endpoint", "tracing.sample"]
+    if not config.manhole.socket:
+        without.append("manhole.socket")
     if config.log.format == Configuration().log.format:
         without.append("log.format")
     return to_toml(theirs, for_app_servers=True, without=without)

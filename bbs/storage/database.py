@@ -8,7 +8,8 @@ fires with what the rule returns. Its guarantees:
   also runs again after a deadlock or a lock time-out, `ATTEMPTS` times in all.
 - If the database is away, or answers no call, a call fails with `errors.Unavailable` within
   `DEADLINE` plus `COMMIT_GRACE`. The next call connects anew, so service returns with the database.
-  In a process that is merely busy calls wait.
+  In a process that is merely busy calls wait. A rule that is slow by itself fails likewise, but the
+  database does not count as away.
 - Readers do not wait for writers, and no call waits for a long reader.
 """
 
@@ -36,7 +37,7 @@ from bbs.core.values import DiskState
 from bbs.storage import models
 from bbs.storage.engines import connect_to, is_bug, summary
 from bbs.storage.sqlite import SqliteDatabase
-from bbs.storage.transactions import Job, Transactions
+from bbs.storage.transactions import Job, Transactions, name_of_rule
 
 P = ParamSpec("P")
 C = TypeVar("C")
@@ -46,6 +47,10 @@ Q = TypeVar("Q")
 DEADLINE = 1.4
 """Seconds without an answer to any call of its lane after which a call that does not commit yet is
 given up: users are to hear within 2 s that the database does not answer."""
+
+STUCK = DEADLINE / 2
+"""Seconds without an answer to a statement for which, at a deadline, the database is away: the
+statement that keeps a call from being answered began somewhat later than the call."""
 
 START_PATIENCE = 10.0  # Seconds that a server which starts waits for a busy database.
 START_PAUSE = 0.05  # Seconds between two attempts at the start.
@@ -181,6 +186,7 @@ class Database:
         models.database.initialize(self.peewee)
         self._reactor = reactor
         self._transactions = Transactions(self.peewee, url, reactor)
+        self.slow = self._transactions.slow
         self._deadlines = Deadlines(reactor, DEADLINE, self._check_deadline)
         self._away: set[bool] = set()
         """The kinds of calls that failed last: False reads, True writes."""
@@ -283,6 +289,9 @@ class Database:
     def _answer(self, jobs: Sequence[Job]) -> None:
         """Answer calls that have succeeded or failed."""
         now = self._reactor.seconds()
+        while self._transactions.took_long:
+            rule, seconds, statement = self._transactions.took_long.popleft()
+            self.slow.note("rule", name_of_rule(rule), seconds, statement)
         for job in jobs:
             self._deadlines.forget(job)
             if job.answer.called:
@@ -340,7 +349,9 @@ class Database:
             job.late = True
             return now + COMMIT_GRACE
         if not job.answer.called:
-            self._note_state(job.writes, "no answer in time")
+            # A slow rule keeps callers waiting, and the database answers all the same.
+            if self._transactions.is_stuck(job.lane, STUCK):
+                self._note_state(job.writes, "no answer in time")
             job.answer.errback(Unavailable())
         return None
 

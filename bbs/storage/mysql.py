@@ -137,11 +137,12 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
             self.note_change()
         connection: Any = self._state.conn  # type: ignore[attr-defined]
         try:
-            cursor = connection.cursor()
-            if self.state.begins:
-                self._execute_first(cursor, sql, values)
-            else:
-                cursor.execute(sql, values)
+            with self.state.activity:
+                cursor = connection.cursor()
+                if self.state.begins:
+                    self._execute_first(cursor, sql, values)
+                else:
+                    cursor.execute(sql, values)
         except Exception:
             with EXCEPTIONS:
                 raise
@@ -158,7 +159,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         whole = ";".join(sql for sql, _, _ in statements)
         values = [value for _, own, _ in statements for value in own]
         found = []
-        with EXCEPTIONS:
+        with EXCEPTIONS, self.state.activity:
             cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
             try:
                 if self.state.begins:
@@ -193,7 +194,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         """Execute a change for each row of values; insertions become one statement."""
         self.note_change()
         self._begin_now()
-        with EXCEPTIONS:
+        with EXCEPTIONS, self.state.activity:
             cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
             if _ON_DUPLICATE in sql:  # The driver accepts no values behind those of a row.
                 for row in rows:

@@ -115,17 +115,21 @@ class SqliteDatabase(TransactionGuard, _TurnTaking):
         if writes:
             self.note_change()
         connection: Any = self._state.conn  # type: ignore[attr-defined]
+        activity = self.state.activity
+        activity.waits_since = self.clock()  # As `with activity`, but with fewer calls.
         try:
             return connection.execute(sql, values)
         except Exception:
             with EXCEPTIONS:
                 raise
+        finally:
+            activity.waits_since = None
 
     def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Execute a change for each row of values."""
         self.note_change()
         connection: Any = self._state.conn  # type: ignore[attr-defined]
-        with EXCEPTIONS:
+        with EXCEPTIONS, self.state.activity:
             connection.executemany(sql, rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,6 +50,29 @@ class _NoConnection:
         raise OutsideOfRule()
 
 
+class Activity:
+    """What a thread of the database does, for other threads to see.
+
+    :ivar lane: the lane whose calls it carries out; None while it is idle.
+    :ivar waits_since: the time since which it waits for the database; None while it runs the code
+        of a rule, or waits for another writer.
+    """
+
+    __slots__ = ("_seconds", "lane", "waits_since")
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self.lane: object = None
+        self.waits_since: float | None = None
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        """Wait for the database, until the `with` statement ends."""
+        self.waits_since = self._seconds()
+
+    def __exit__(self, *exc: object) -> None:
+        self.waits_since = None
+
+
 class ConnectionState(threading.local):
     """The state of a thread and its connection."""
 
@@ -57,10 +81,13 @@ class ConnectionState(threading.local):
     wrote = False  # A statement has changed something since this was last set to False.
     is_closed_to_all = False  # The reactor runs on this thread, and may wait for no database.
     begins = False  # A transaction begins with the next statement (MySQL).
+    slowest = ""  # The slowest statement of the rule and its time, where a hook notes that.
+    longest = 0.0  # Its seconds.
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
         self.caches: dict[Any, Any] = {}
         """What was made of rows that never change, by table and key: `cached_rows`."""
+        self.activity = Activity(seconds)
 
 
 class TransactionGuard:
@@ -74,7 +101,8 @@ class TransactionGuard:
     """Calls of a query from which one query for all is faster: on SQLite none is a round trip."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.state = ConnectionState()
+        self.clock: Callable[[], float] = time.monotonic  # Of `Activity`; steady.
+        self.state = ConnectionState(lambda: self.clock())
         super().__init__(*arguments, **options)
 
     def refuse_here(self) -> None:
@@ -112,13 +140,19 @@ class TransactionGuard:
         """Execute a statement that peewee has made."""
         if _CHANGE.match(sql):
             self.note_change()
-        return super().execute_sql(sql, params)  # type: ignore[misc]
+        activity = self.state.activity
+        activity.waits_since = self.clock()  # As `with activity`, but with fewer calls.
+        try:
+            return super().execute_sql(sql, params)  # type: ignore[misc]
+        finally:
+            activity.waits_since = None
 
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
         """Execute a statement; returns the cursor with the whole result."""
         if writes:
             self.note_change()
-        return super().execute_sql(sql, values)  # type: ignore[misc]
+        with self.state.activity:
+            return super().execute_sql(sql, values)  # type: ignore[misc]
 
     def carry_out_together(
         self, statements: Sequence[Prepared], results: Sequence[Callable[[Any], Any]]

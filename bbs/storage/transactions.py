@@ -30,11 +30,19 @@ from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.threads import ILane
 from bbs.storage.engines import has_not_committed, is_bug, is_disk_full, refusal, summary
 from bbs.storage.sqlite import SqliteDatabase
+from bbs.storage.transaction_guard import Activity
 
 ATTEMPTS = 5  # Attempts of a transaction that lost a race, or waited too long for a lock.
 MOST_TOGETHER = 64  # Calls at most that share a transaction.
 MOST_IN_BULK = 16  # Calls at most that a rule takes at once; others of them follow.
 LONGEST_TOGETHER = 0.005  # Seconds after which a transaction takes no more calls.
+OTHERS = 3.0
+"""Seconds for which a writer waits for those of other processes before that counts as waiting for
+the database: a rule of theirs may be slow."""
+
+SLOW = 1.0  # Seconds of a rule or a handler from which on the log names it.
+NAMED_INTERVAL = 60.0  # Seconds between two lines in the log about one rule or handler.
+MOST_NAMED = 1000  # Rules and handlers that are remembered for that.
 TRACED_WAIT = 0.001  # Seconds in the queue of a thread from which on a trace shows them.
 
 _RETRYABLE = (
@@ -56,7 +64,12 @@ class Transactions:
     clock: IReactorTime
 
     def __post_init__(self) -> None:
-        self._seconds = self.clock.seconds
+        self._seconds = self.database.clock = self.clock.seconds
+        self.activities: set[Activity] = set()
+        """What the threads of the database do."""
+        self.slow = SlowCalls(self.clock)
+        self.took_long: deque[tuple[Callable[..., Any], float, str]] = deque()
+        """Slow calls that are not in the log yet: the rule, its seconds, its slowest statement."""
         self._sqlite = isinstance(self.database, SqliteDatabase)
 
     def work(self, waiting: deque[Job]) -> list[Job]:
@@ -69,12 +82,24 @@ class Transactions:
         if not first.has_deadline:
             self._run_without_deadline(first)
             return [first]
-        self.database.state.reading = not first.writes
+        state = self.database.state
+        state.reading = not first.writes
+        activity = state.activity
+        self.activities.add(activity)
+        activity.lane, activity.waits_since = first.lane, self._seconds()
         try:
             has_company = waiting and not first.alone
             return self._run_together(first, waiting) if has_company else self._run_alone(first)
         finally:
-            self.database.state.reading = False
+            state.reading = False
+            activity.lane = activity.waits_since = None
+
+    def is_stuck(self, lane: ILane, patience: float) -> bool:
+        """Whether every thread that carries out calls of `lane` has waited for the database for
+        `patience` seconds. Others are busy with the code of a rule."""
+        until = self._seconds() - patience
+        busy = [each.waits_since for each in [*self.activities] if each.lane is lane]
+        return all(since is not None and since <= until for since in busy)
 
     def hang_up(self) -> None:
         """Close this thread's connection."""
@@ -277,16 +302,24 @@ class Transactions:
         return not self._sqlite and attempt == 1
 
     def _call(self, rule: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        self.database.state.in_rule = True
+        state, began = self.database.state, self._seconds()
+        state.in_rule, state.activity.waits_since, state.slowest = True, None, ""
+        state.longest = 0.0
         try:
             return rule(*arguments, **keywords)
         finally:
-            self.database.state.in_rule = False
+            now = state.activity.waits_since = self._seconds()
+            state.in_rule = False
+            if now - began >= self.slow.after:
+                self.took_long.append((rule, now - began, state.slowest))
 
     def _begin(self, writes: bool) -> None:
         self.database.connect(reuse_if_open=True)
         if writes:
+            activity = self.database.state.activity
+            activity.waits_since = self._seconds() + OTHERS
             self.database.take_turn()
+            activity.waits_since = self._seconds()
             self.database.begin()
         else:
             self.database.begin_reading()
@@ -364,6 +397,59 @@ def _fail(job: Job, error: BaseException) -> None:
 _lock = Lock()
 """Held while a `CommitState` changes: threads change those of many jobs at once, and the reactor
 that of a job which is late."""
+
+
+class SlowCalls:
+    """Names rules and handlers that take long in the log: each at most once in `interval` seconds.
+
+    :ivar after: seconds from which on one is named.
+    :ivar server: tells the kind and the id of this server.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._seconds = clock.seconds
+        self._named: dict[tuple[str, str], list[float]] = {}
+        """When each was named last, and how often it was slow since."""
+        self.after, self.interval = SLOW, NAMED_INTERVAL
+        self.server: Callable[[], str] = lambda: ""
+
+    def check(self, kind: str, name: str, seconds: float) -> None:
+        """Note a call if it was slow."""
+        if seconds >= self.after:
+            self.note(kind, name, seconds)
+
+    def note(self, kind: str, name: str, seconds: float, statement: str = "") -> None:
+        """Note that a `kind` of call was slow; `statement` is the slowest of its statements."""
+        now, key = self._seconds(), (kind, name)
+        named = self._named.get(key)
+        if named is not None and now - named[0] < self.interval:
+            named[1] += 1
+            return
+        if named is None and len(self._named) >= MOST_NAMED:
+            self._named.clear()
+        self._named[key] = [now, 0]
+        _log.warn(
+            "the {kind} {name} took {seconds:.2f} s{server}{more}{statement}",
+            kind=kind,
+            name=name,
+            seconds=seconds,
+            server=f" on {server}" if (server := self.server()) else "",
+            more=f" ({named[1]:.0f} more were slow)" if named and named[1] else "",
+            statement=statement and f"; its slowest statement took {statement}",
+            for_developers=True,
+        )
+
+
+def name_of_rule(rule: Any) -> str:
+    """The name of a rule for operators and authors: `package.module.function`. What is called in
+    its place has it as `stands_for`."""
+    owner = getattr(rule, "__self__", None)
+    named = owner if hasattr(owner, "each") else rule
+    inner = getattr(named, "stands_for", None) or getattr(named, "func", None)
+    if inner is not None:
+        return name_of_rule(inner)
+    shown: Any = named if hasattr(named, "__qualname__") else type(named)
+    return f"{shown.__module__}.{shown.__qualname__}"
 
 
 class CommitState(Enum):

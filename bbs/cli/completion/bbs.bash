@@ -6,7 +6,7 @@ _bbs() {
     local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W 'up client fleet user announce group post backup restore db config --help --version' -- "$word"))
+        COMPREPLY=($(compgen -W 'up client fleet user announce group post run shell manhole backup restore db config --help --version' -- "$word"))
         return
     fi
     case $before in
@@ -21,11 +21,11 @@ _bbs() {
         --host)
             COMPREPLY=($(compgen -A hostname -- "$word"))
             return ;;
-        --port | --outdated | --search | --for | --reason | --until | --remove)
+        --port | --outdated | --search | --user | --for | --reason | --until | --remove)
             return ;;
     esac
     case $part in
-        up) words='--host --port --data --config --help --version' ;;
+        up) words='--host --port --debug --data --config --help --version' ;;
         client)
             words='--tls --ca --json --no-times --strict --password-file --help --version'
             if [[ $word != -* ]]; then
@@ -62,6 +62,9 @@ _bbs() {
                 words='--config --data --json --help --version'
                 [[ $part$action == groupremove ]] && words="--yes $words"
             fi ;;
+        run) words='--user --config --data --help --version' ;;
+        shell) words='--write --config --data --help --version' ;;
+        manhole) words='--config --data --help --version' ;;
         backup | restore)
             words='--force --config --data --help --version'
             if [[ $word != -* ]]; then

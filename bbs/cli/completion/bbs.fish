@@ -1,7 +1,7 @@
 # Completion of the bbs command for fish. It belongs in share/fish/vendor_completions.d, or in
 # ~/.config/fish/completions.
 
-set -l parts up client fleet user announce group post backup restore db config
+set -l parts up client fleet user announce group post run shell manhole backup restore db config
 set -l actions list launch drain replace adopt
 set -l deeds list show password suspend resume kick delete
 set -l acts list show rename give remove
@@ -17,6 +17,9 @@ complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a user -d 'show peo
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a announce -d 'tell everybody something'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a group -d 'show groups, rename one, give it away, remove it'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a post -d 'remove a post'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a run -d 'run a rule of the service'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a shell -d 'a Python prompt with the models and rules of the service'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a manhole -d 'a Python prompt in a running server'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a backup -d 'copy the database of a running service into a file'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a restore -d 'put such a copy in the database\'s place'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a db -d 'upgrade the schema, or show its version'
@@ -24,6 +27,9 @@ complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a config -d 'check 
 
 complete -c bbs -n '__fish_seen_subcommand_from up' -l host -x -a '(__fish_print_hostnames)' -d 'address to listen on'
 complete -c bbs -n '__fish_seen_subcommand_from up' -l port -x -d port
+complete -c bbs -n '__fish_seen_subcommand_from up' -l debug -d 'show tracebacks, and take new code as it is saved'
+complete -c bbs -n '__fish_seen_subcommand_from run' -l user -x -d 'the user who calls it'
+complete -c bbs -n '__fish_seen_subcommand_from shell' -l write -d 'let rules write'
 
 complete -c bbs -n '__fish_seen_subcommand_from client' -a '(__fish_print_hostnames)'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l tls -d 'talk by TLS to all its servers'
@@ -65,8 +71,8 @@ complete -c bbs -n '__fish_seen_subcommand_from backup restore' -F
 complete -c bbs -n '__fish_seen_subcommand_from backup restore' -l force -d 'replace what is there'
 
 complete -c bbs -n '__fish_seen_subcommand_from db; and not __fish_seen_subcommand_from upgrade status' -a 'upgrade status'
-complete -c bbs -n "__fish_seen_subcommand_from up db backup restore announce $actions $deeds $acts" -l config -r -F -d 'configuration file (TOML)'
-complete -c bbs -n "__fish_seen_subcommand_from up db backup restore announce $actions $deeds $acts" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
+complete -c bbs -n "__fish_seen_subcommand_from up run shell manhole db backup restore announce $actions $deeds $acts" -l config -r -F -d 'configuration file (TOML)'
+complete -c bbs -n "__fish_seen_subcommand_from up run shell manhole db backup restore announce $actions $deeds $acts" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
 
 complete -c bbs -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from check keys' -a 'check keys password'
 complete -c bbs -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from check' -F

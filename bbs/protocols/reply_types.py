@@ -17,6 +17,7 @@ description from them, and that client reads replies by `read`.
 from __future__ import annotations
 
 import enum
+import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -103,9 +104,9 @@ def _member(field: str) -> str:
 def records(record: Any) -> Sequence[type]:
     """A dataclass and those in it, each behind those that its fields need.
 
-    :raises ValueError: it is no dataclass, or a field has a type that there is not in JSON.
+    :raises ValueError: it is no dataclass, or a field has a type or a default that is not in JSON.
     """
-    if parse(record)[0] is not Form.RECORD:
+    if not isinstance(record, type) or not is_dataclass(record):
         raise ValueError(f"the reply {record!r} is not a dataclass")
     found: dict[type, None] = {}
     _collect(record, found, ())
@@ -118,11 +119,22 @@ def _collect(kind: Any, found: dict[type, None], within: tuple[Any, ...]) -> Non
         if kind in within or kind in found:
             return
         parts = [each.kind for each in members(kind)]
+        for each in members(kind):
+            _check_default(kind, each)
         within = (*within, kind)
     for part in parts:
         _collect(part, found, within)
     if form is Form.RECORD:
         found[kind] = None
+
+
+def _check_default(record: type, member: Member) -> None:
+    default = member.factory() if member.factory is not MISSING else member.default
+    try:
+        json.dumps(None if default is MISSING else default, allow_nan=False)
+    except (TypeError, ValueError):
+        reason = f"the default of {member.field} is not JSON: {default!r}"
+        raise ValueError(f"{record.__name__}: {reason}") from None
 
 
 def read(kind: type[T], value: object) -> T:

@@ -8,13 +8,14 @@
 
 A `Client` is a `bbs.client.ServiceClient` whose methods are coroutines: the same code speaks to the
 servers, on a reactor of Twisted's that runs in the loop of asyncio. A program need not know of it:
-no reactor is installed, and Twisted's own need not run. The exceptions are those of `bbs.client`.
+no reactor is installed, and none has to run. The exceptions are those of `bbs.client`.
 
 Limits:
 
 - A client belongs to the loop in which it was made, and to its thread.
 - The loop must have `add_reader`, as all do but the one of Windows for pipes (Proactor).
-- `events` keeps `MOST_WAITING` events that nobody has taken, and then fails.
+- `events` keeps `MOST_WAITING` events that nobody has taken, and then fails with `Overrun`.
+- To look up a name of a host, Twisted imports its default reactor, which is then not used.
 - A cancelled request may have been carried out, as one that is `Lost`.
 - Callbacks of `ServiceClient` (`on_waiting`, `on_serving`) are set at `client.library`, and
   `as_future` makes an awaitable of what its other methods return.
@@ -50,9 +51,9 @@ MOST_WAITING = 10_000
 
 
 class Overrun(ClientError):
-    """More than `MOST_WAITING` events waited for the program, which takes them too slowly: those
-    behind them are dropped. Messages that the service stores can be had again, by `events` with
-    `after` in another client."""
+    """More than `MOST_WAITING` events waited for the program, which takes them too slowly. Those
+    behind them, up to this exception, are dropped; `events` may then go on. Messages that the
+    service stores can be had again, by another client that listens with `after`."""
 
 
 class _Reactor(AsyncioSelectorReactor):
@@ -136,10 +137,11 @@ class _Events:
     async def next(self) -> ChatMessage | ServiceEvent | None:
         """The next one; None at the end."""
         event = await self._waiting.get()
+        if event is None and self._overrun:
+            self._ended = self._overrun = False
+            raise Overrun(f"more than {MOST_WAITING:,} events waited to be taken")
         if event is None:
             self._waiting.put_nowait(None)
-            if self._overrun:
-                raise Overrun(f"more than {MOST_WAITING:,} events waited to be taken")
         return event
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import certificate
-from tests.integration.service import START_TIMEOUT, Process, Service, ServiceCase
+from tests.integration.service import START_TIMEOUT, Process, Service
 from tests.integration.shared import SharedCase
 from tests.paths import CHECKOUT
 
@@ -162,24 +162,15 @@ class Asyncio(SharedCase):
 
     async def test_by_tls(self) -> None:
         """Nothing waits for a reactor that does not run."""
-        case = Secure("test_by_tls")
-        case.mktemp = self.mktemp  # type: ignore[method-assign]
-        service = await case.begin_at(self.service())
-        process = await self.run_program(service, BY_TLS, CA=case.key)
-        self.assertEqual(process.output.splitlines(), ["Pong!", "friends: ", "NotSecure"])
-
-
-class Secure(ServiceCase):
-    """A service by TLS."""
-
-    async def begin_at(self, service: Service) -> Service:
-        self.key = str(service.folder / "key.pem")
-        certificate(self.key, ("localhost",))
-        where = f"ssl:{service.port}:interface=127.0.0.1:privateKey={self.key}"
+        service = self.service()
+        key = str(service.folder / "key.pem")
+        certificate(key, ("localhost",))
+        where = f"ssl:{service.port}:interface=127.0.0.1:privateKey={key}"
         service.write_config(login__listen=where)
         up = service.bbs("up", "--data", service.data, "--config", service.config)
         await up.says(f"bbs is ready: bbs client --tls localhost {service.port}\n")
-        return service
+        process = await self.run_program(service, BY_TLS, CA=key)
+        self.assertEqual(process.output.splitlines(), ["Pong!", "friends:", "NotSecure"])
 
 
 HEAD = """
@@ -253,8 +244,8 @@ async def main(host):
 
 
 asyncio.run(main("127.0.0.1"))
-asyncio.run(main("localhost"))  # a second loop, and a name that is looked up
 end()
+asyncio.run(main("localhost"))  # a second loop, and a name that is looked up
 """
 
 FAILURES = """
@@ -284,10 +275,9 @@ async def main():
         while error is None:
             error = await tried(anext(taken))
         print(f"{type(error).__name__}: {error}")
-        await client.login("ann", "1")
         ends = asyncio.create_task(anext(client.events("ann"), "closed"))
         await asyncio.sleep(0.1)
-    print("closed")
+    print(await ends)
     for host in ("127.0.0.1", "nowhere.invalid"):
         try:
             async with aio.connect(host, 1):
@@ -297,7 +287,6 @@ async def main():
 
 
 asyncio.run(main())
-end()
 """
 
 BY_TLS = """
@@ -315,5 +304,4 @@ async def main():
 
 
 asyncio.run(main())
-end()
 """

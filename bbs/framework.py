@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bbs.commands.context import Ask, success
     from bbs.commands.extensions import Every, Extension
     from bbs.commands.service import Service, Subcommand
-    from bbs.config.settings import setting
+    from bbs.config import Configuration, setting
     from bbs.core.confusables import skeletons
     from bbs.core.errors import Refusal
     from bbs.core.values import NAME_LENGTH, Counter, Instance, Quotas
@@ -50,7 +50,13 @@ if TYPE_CHECKING:
         OperatorField,
         OperatorList,
     )
-    from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
+    from bbs.scaling.interfaces import (
+        IKeepsWarm,
+        IProvider,
+        LaunchFailed,
+        LaunchRefused,
+        ProviderUnavailable,
+    )
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import (
         bulk,
@@ -75,7 +81,7 @@ _WHERE = {
     "bbs.commands.context": "Ask success",
     "bbs.commands.extensions": "Every Extension",
     "bbs.commands.service": "Service Subcommand",
-    "bbs.config.settings": "setting",
+    "bbs.config": "Configuration setting",
     "bbs.core.confusables": "skeletons",
     "bbs.core.errors": "Refusal",
     "bbs.core.values": "NAME_LENGTH Counter Instance Quotas",
@@ -94,7 +100,7 @@ _WHERE = {
     "bbs.rules.service_admin": (
         "ActResult ListRow OperatorAct OperatorColumn OperatorField OperatorList"
     ),
-    "bbs.scaling.interfaces": "IProvider LaunchFailed LaunchRefused ProviderUnavailable",
+    "bbs.scaling.interfaces": "IKeepsWarm IProvider LaunchFailed LaunchRefused ProviderUnavailable",
     "bbs.scaling.providers": "LaunchKit Provider",
     "bbs.storage.database": (
         "bulk byte_length cached_rows for_update gathered has_round_trips last_key"
@@ -119,6 +125,7 @@ __all__ = [
     "Choices",
     "Command",
     "CommandTable",
+    "Configuration",
     "Counter",
     "Cursor",
     "EachAlone",
@@ -126,6 +133,7 @@ __all__ = [
     "Every",
     "Extension",
     "Feed",
+    "IKeepsWarm",
     "IProvider",
     "Instance",
     "LaunchFailed",

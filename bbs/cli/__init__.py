@@ -50,15 +50,16 @@ class PasswordFileError(Exception):
 @dataclass(frozen=True)
 class Program:
     """The command `name` of a service. Parts that do not need the service, such as the client, do
-    not load it. `client` is the place of its presentation (`Service.client`)."""
+    not load it. `client` is the place of its presentation (`Service.client`), `release` its own."""
 
     name: str
     service: Callable[[], Service]
     client: str = ""
+    release: str = ""
 
     @property
     def version(self) -> str:
-        return f"bbs {__version__}"
+        return named_version(self.name, self.release)
 
     @property
     def settings(self) -> Sequence[type]:
@@ -90,13 +91,20 @@ class Program:
         parser.add_argument("--version", action="version", version=self.version)
 
 
+def named_version(name: str, release: str) -> str:
+    """What `--version` says."""
+    return f"{name} {release} (bbs {__version__})" if release else f"bbs {__version__}"
+
+
 def command_line(service: Service) -> Callable[[], int]:
     """The function for the console script of `service` (`up`, `client`, `fleet` and so on), which
     takes the process's arguments, or those given, and returns the exit code."""
     from bbs.commands.extensions import extended
     from bbs.commands.service import UNDECLARED
 
-    program = Program(service.name, lambda: extended(service), service.client or UNDECLARED)
+    program = Program(
+        service.name, lambda: extended(service), service.client or UNDECLARED, service.release
+    )
     return CommandLine(program)
 
 

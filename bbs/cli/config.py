@@ -1,8 +1,10 @@
 """`bbs config check FILE` says what is wrong, or prints every key, its value and its source;
-`bbs config keys` prints every key with its default and what it is for."""
+`bbs config keys` prints every key with its default and what it is for; `bbs config password NAME`
+prints the line of an operator for `[web] password_file`."""
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +12,7 @@ from bbs.cli import Program
 from bbs.config import ConfigError, described, load, masked, read
 from bbs.ui.output import visible
 
-USAGE = "usage: {0} config check FILE\n       {0} config keys"
+USAGE = "usage: {0} config check FILE\n       {0} config keys\n       {0} config password NAME"
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -25,6 +27,8 @@ def main(argv: Sequence[str], program: Program) -> int:
                 return _check(path, program)
             case ["keys"]:
                 print(described(load(None, {}, settings=program.settings)))
+            case ["password", name] if not name.startswith("-"):
+                return _password(name, program)
             case _:
                 print(USAGE.format(program.name), file=sys.stderr)
                 return 2
@@ -32,6 +36,20 @@ def main(argv: Sequence[str], program: Program) -> int:
         for problem in error.problems:
             print(visible(problem), file=sys.stderr)
         return 1
+    return 0
+
+
+def _password(name: str, program: Program) -> int:
+    """Print the line of an operator, whose password comes from the terminal or standard input."""
+    from bbs.limits.password_hashing import OWASP
+
+    if not name.isprintable() or ":" in name or name.startswith("#") or name != name.strip():
+        return program.fail("config", f"{name!r} cannot be the name of an operator")
+    is_typed = sys.stdin.isatty()
+    password = getpass.getpass() if is_typed else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        return program.fail("config", "a password is needed, in a line of standard input")
+    print(f"{name}:{OWASP.hash(password)}")
     return 0
 
 

@@ -327,7 +327,7 @@ class _Spec:
             "asyncapi": "3.0.0",
             "info": {
                 "title": service.name,
-                "version": __version__,
+                "version": service.release or __version__,
                 "description": service.greeting or f"The service {service.name}.",
             },
             "defaultContentType": "application/json",

@@ -17,7 +17,6 @@ from typing import Any
 
 import peewee
 
-from bbs import __version__
 from bbs.cli import Program
 from bbs.cli.offline import NotCarriedOut, ask_line, configuration, connected, get_operator, record
 from bbs.config import ConfigError, Configuration
@@ -105,7 +104,7 @@ def _replace(config: Configuration, options: argparse.Namespace, by: By) -> dict
     if options.cancel:
         return {"asked": "replace-cancel", "servers": fleet_admin.cancel(by)}
     most = None if options.outdated in (None, ALL) else options.outdated
-    version = None if options.outdated is None else __version__
+    version = None if options.outdated is None else options.own_version
     asked = fleet_admin.replace(by, config.fleet.maximum, version, most)
     figures = {"by_hand": asked.by_hand, "booting": asked.booting, "full": asked.full}
     return {"asked": "replace", "servers": asked.servers, **figures}
@@ -155,6 +154,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     options = _parser(program).parse_args(argv)
     # Before the wait for the database: requests are stamped with the time when they were made.
     by = get_operator(f"{program.name} fleet")
+    options.own_version = program.service().program_version
     try:
         config = configuration(options.config, options.data, program.name, program.settings)
         with connected(config.database.url) as database:
@@ -238,9 +238,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
             action.add_argument("--all", action="store_true", help=help)
         if name == "replace":
             which = action.add_mutually_exclusive_group()
-            help = (
-                f"only versions other than {__version__}, oldest versions first, N servers at most"
-            )
+            help = "only versions other than this one, oldest versions first, N servers at most"
             which.add_argument(
                 "--outdated", metavar="N", type=_count, nargs="?", const=ALL, help=help
             )

@@ -13,6 +13,7 @@ from functools import partial, reduce
 from types import MappingProxyType
 from typing import Any
 
+from bbs import __version__
 from bbs.commands.extensions import (
     EVERY,
     NAME,
@@ -41,6 +42,7 @@ from bbs.storage.database import is_read_only
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
 
+_RELEASE = re.compile("[A-Za-z0-9._-]{0,20}")
 _SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
 
 UNDECLARED = "bbs.board.client.face:face"
@@ -112,6 +114,8 @@ class Service:
     :param daemons: each is called with an `Ask` that belongs to no request when a login server or
         app server starts (`ask.role` says which), and returns a Twisted service, which runs beside
         it until it stops, or None.
+    :param release: the version of the service's program, up to 20 letters, digits and `.-_`.
+        `--version`, the fleet, metrics and traces have it behind that of bbs.
     :param seed: called once, in the transaction that makes the tables of a new database: stores
         the rows that it begins with.
     :param extensions: what is added to it by others. Servers, `bbs.testing` and the command line
@@ -146,6 +150,7 @@ class Service:
     every: Sequence[Every] = ()
     daemons: Sequence[Callable[[Any], object]] = ()
     seed: Callable[[], object] | None = None
+    release: str = ""
     extensions: Sequence[Extension] = ()
     own_acts: Mapping[str, OperatorAct] = field(init=False, repr=False, compare=False)
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
@@ -181,6 +186,10 @@ class Service:
                 isinstance(self.daemons, (tuple, list)) and all(map(is_for_threads, self.daemons)),
                 "daemons are plain functions, (make,) if one",
             ),
+            (
+                isinstance(self.release, str) and bool(_RELEASE.fullmatch(self.release)),
+                f"{self.release!r} is not a release: {_RELEASE.pattern}",
+            ),
             (isinstance(self.greeting, str), "a greeting is a text"),
             (self.client == "" or is_reference(self.client), client_form(self.client)),
             (are(self.extensions, Extension), "extensions are Extensions, (extension,) if one"),
@@ -195,6 +204,11 @@ class Service:
         derive(self, "counted", counted)
         derive(self, "schema", own)
         derive(self, "own_acts", MappingProxyType(self._collect_acts()))
+
+    @property
+    def program_version(self) -> str:
+        """The version of the programs that run it: that of bbs, and its own release."""
+        return f"{__version__}+{self.release}" if self.release else __version__
 
     @property
     def sections(self) -> Sequence[type[Any]]:

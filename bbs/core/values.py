@@ -27,9 +27,18 @@ def is_for_threads(work: object) -> bool:
     return callable(work) and not iscoroutinefunction(work)
 
 
-def version_order(version: str) -> tuple[bool, tuple[int, ...], bool, str]:
+VersionOrder = tuple[bool, tuple[int, ...], bool, str]
+
+
+def version_order(version: str) -> tuple[VersionOrder, VersionOrder]:
     """A sort key for versions, older ones first: "" is the oldest, and a version with letters
-    behind its numbers (`0.3.0rc1`) is older than one without."""
+    behind its numbers (`0.3.0rc1`) is older than one without. Behind a `+` stands the release of
+    the service."""
+    own, _, release = version.partition("+")
+    return _order_of(own), _order_of(release)
+
+
+def _order_of(version: str) -> VersionOrder:
     matched = re.match(r"\d+(?:\.\d+)*", version, re.ASCII)
     numbers = matched[0] if matched else ""
     rest = version[len(numbers) :]

@@ -158,10 +158,15 @@ class AppServer(Daemon):
             else:
                 place = Address(await self.in_thread(self._address, database.url), number)
             return await database.run_at_start(
-                membership.join, place.host, place.port, self.config.app.capacity, self.wall()
+                membership.join,
+                *(place.host, place.port, self.config.app.capacity, self.wall()),
+                self.service.program_version,
             )
         host = None if machine is None else await machine.host()
-        if not await database.run_at_start(membership.report, self._launched_as, number, host):
+        version = self.service.program_version
+        if not await database.run_at_start(
+            membership.report, self._launched_as, number, host, version
+        ):
             raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
         if machine is not None:
             machine.joined(database, self._launched_as, number, host)

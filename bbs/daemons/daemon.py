@@ -253,7 +253,8 @@ class Daemon(TwistedService):
     def _begin_tracing(self) -> None:
         settings = self.config.tracing
         try:
-            tracing.start(f"{self.service.name}-{self.kind}", settings.endpoint, settings.sample)
+            name, version = f"{self.service.name}-{self.kind}", self.service.program_version
+            tracing.start(name, settings.endpoint, settings.sample, version)
         except ImportError:
             self.cannot_trace(f"tracing.endpoint: {tracing.NEEDS}")
         else:

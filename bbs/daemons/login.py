@@ -16,7 +16,6 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from bbs import __version__
 from bbs.commands.service import Service
 from bbs.commands.strictness import check_questions
 from bbs.config import Configuration
@@ -86,7 +85,7 @@ class LoginServerDaemon(Daemon):
         config = self.config
         kind = providers.named(config.fleet.provider)[1]
         # Only now: twistd forks into the background after it has made its services.
-        me = membership.Member(new_id(), process_identity(), __version__)
+        me = membership.Member(new_id(), process_identity(), self.service.program_version)
         self.server_id = me.id
         _log.info("this is login server {login_server}", login_server=me.id)
         database = await self.open_database()
@@ -205,6 +204,7 @@ class LoginServerDaemon(Daemon):
 
         parts = PageContext(
             service=self.service.name,
+            version=self.service.program_version,
             counters=tuple(self.service.counted.values()),
             lists=self.service.lists,
             acts=self.service.own_acts,

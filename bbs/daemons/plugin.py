@@ -140,7 +140,8 @@ class DaemonOptions(usage.Options):
 
     def opt_version(self) -> None:
         """Show the version, and end."""
-        print(f"bbs {__version__}")
+        name, release = self.service.name, self.service.release
+        print(f"{name} {release} (bbs {__version__})" if release else f"bbs {__version__}")
         raise SystemExit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from bbs.testing.broker_contract import SocketContract as SocketContract
     from bbs.testing.database_contract import ContendedDatabaseContract as ContendedDatabaseContract
     from bbs.testing.database_contract import DatabaseContract as DatabaseContract
+    from bbs.testing.database_suite import DatabaseSuite as DatabaseSuite
     from bbs.testing.network import Link as Link
     from bbs.testing.network import MemoryNetwork as MemoryNetwork
     from bbs.testing.provider import MemoryProvider as MemoryProvider
     from bbs.testing.provider_contract import ProviderContract as ProviderContract
     from bbs.testing.rules import RulesCase as RulesCase
+    from bbs.testing.service import MemoryAppServer as MemoryAppServer
     from bbs.testing.service import MemoryService as MemoryService
     from bbs.testing.service import Peer as Peer
 
@@ -24,11 +26,12 @@ _WHERE = {
     "broker": "MemoryBroker",
     "broker_contract": "BrokerContract SocketContract",
     "database_contract": "ContendedDatabaseContract DatabaseContract",
+    "database_suite": "DatabaseSuite",
     "network": "Link MemoryNetwork",
     "provider": "MemoryProvider",
     "provider_contract": "ProviderContract",
     "rules": "RulesCase",
-    "service": "MemoryService Peer",
+    "service": "MemoryAppServer MemoryService Peer",
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 

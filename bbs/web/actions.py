@@ -24,7 +24,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http import parse_qs
 
-from bbs import __version__
 from bbs.core import audit
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.protocols.connection_state import host_of
@@ -241,7 +240,9 @@ class Controls:
         """Replace the app servers of other versions than this page's."""
         most = _replacement_limit(fields_of(request).get("most"))
         maximum = self.context.policy.maximum
-        asked = await self.context.database.run(fleet_admin.replace, by, maximum, __version__, most)
+        asked = await self.context.database.run(
+            fleet_admin.replace, by, maximum, self.context.version, most
+        )
         said = "Nothing is to be replaced"
         if asked.servers:
             count = fleet_admin.count_text(len(asked.servers))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
+from bbs import __version__
 from bbs.core.values import Counter, Policy, Timing
 from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.storage.database import Database
@@ -16,6 +17,7 @@ from bbs.storage.database import Database
 class ServiceInfo:
     """What does not change while the login server runs.
 
+    :ivar version: of the programs that run it.
     :ivar counters: what the service counts.
     :ivar lists: the lists of its own things, for operators.
     :ivar acts: its own acts of operators, by name.
@@ -34,6 +36,7 @@ class ServiceInfo:
     has_file: bool = False
     lists: Sequence[OperatorList] = ()
     acts: Mapping[str, OperatorAct] = field(default_factory=dict)
+    version: str = __version__
 
 
 @dataclass(frozen=True, kw_only=True)

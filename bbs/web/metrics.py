@@ -18,7 +18,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from zope.interface import implementer
 
-from bbs import __version__
 from bbs.core import tracing
 from bbs.core.values import ERRORS, State, Trouble
 from bbs.web.context import PageContext
@@ -63,7 +62,7 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         # This reads a few lines of /proc, which are made in memory.
         ProcessCollector(registry=registry)
-        program = {"service": context.service, "version": __version__}
+        program = {"service": context.service, "version": context.version}
         Info("bbs", "The program", registry=registry).info(program)
 
         def histogram(name: str, meaning: str, bounds: Sequence[float]) -> Histogram:

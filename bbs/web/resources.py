@@ -27,7 +27,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.template import Element, Tag, XMLString, flattenString, renderer
 
-from bbs import __version__
 from bbs.core.values import Counter
 from bbs.rules.page_history import short
 from bbs.web.auth import OperatorSessions
@@ -64,7 +63,7 @@ class IndexPage(Element):
         return tag.fillSlots(
             service=info.service,
             counters=" ".join(each.name for each in info.counters),
-            where=f"Version {__version__}, login server {short(info.login_server)}",
+            where=f"Version {info.version}, login server {short(info.login_server)}",
             level=found.level.value,
             summary=found.text,
             fleet=in_sentences(view, present),

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from bbs import __version__
 from bbs.core.values import ERRORS, Counter, DiskState, LossCause, Policy, State, Trouble
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import DELAY
@@ -345,7 +344,7 @@ def snapshot(
     return {
         "at": round(view.at, 1),
         "service": info.service,
-        "version": __version__,
+        "version": info.version,
         "login_server": info.login_server,
         "database": view.database,
         "fleet_at": round(view.seen_at, 1),
@@ -375,7 +374,7 @@ def snapshot(
         "login_servers": [
             {"id": each.id, "version": each.version or None} for each in seen.login_servers
         ],
-        "replacing": _replacing(seen),
+        "replacing": _replacing(seen, info.version),
         "states": states(seen.servers),
         **_figures(view, info.counters),
         "waiting": {"count": seen.waiting, "longest": longest_wait(view)}
@@ -410,13 +409,13 @@ def _fleet(seen: Overview) -> dict[str, str | None]:
     return {"id": seen.fleet, "copy_of": seen.copy_of.id if seen.copy_of else None}
 
 
-def _replacing(seen: Overview) -> dict[str, int | str | None]:
+def _replacing(seen: Overview, version: str = "") -> dict[str, int | str | None]:
     """How many servers run another version, how many are to be replaced, and what that waits
     for."""
     asked = len(fleet_admin.servers_asked_to_be_replaced(seen.servers))
     delay = fleet_admin.blocker_text(each.figures.get(DELAY, 0) for each in seen.login_servers)
     return {
-        "outdated": fleet_admin.count_outdated(seen.servers, __version__),
+        "outdated": fleet_admin.count_outdated(seen.servers, version),
         "asked": asked,
         "waits_for": (delay or None) if asked else None,
     }

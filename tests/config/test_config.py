@@ -31,6 +31,8 @@ from bbs.config import (
 from bbs.config.loading import write
 from bbs.core.addresses import ListeningPlace
 from bbs.core.values import Rate
+from bbs.limits.password_hashing import OWASP
+from bbs.web.auth import read_passwords
 from tests.cli.case import BOARD
 
 MYSQL = "mysql://ann:s3cret@db.example:3306/bbs"
@@ -588,7 +590,11 @@ class OfTheService(ConfigTestCase):
         self.assertIn("a provider cannot have the name of the section [ec2]", str(error))
 
 
-USAGE = "usage: bbs config check FILE\n       bbs config keys\n"
+USAGE = """\
+usage: bbs config check FILE
+       bbs config keys
+       bbs config password NAME
+"""
 
 
 class Command(ConfigTestCase):
@@ -629,6 +635,25 @@ class Command(ConfigTestCase):
     def test_help(self) -> None:
         for flag in ("-h", "--help"):
             self.assertEqual(self.run_command(flag), (0, USAGE, ""))
+
+    def test_password(self) -> None:
+        """The line that it prints lets the operator in."""
+        self.patch(sys, "stdin", io.StringIO("secret\nmore"))
+        code, out, err = self.run_command("password", "liz")
+        self.assertEqual((code, err), (0, ""))
+        self.assertNotIn("secret", out)
+        path = self.write(out)
+        os.chmod(path, 0o600)
+        self.assertTrue(OWASP.verify(read_passwords(path)["liz"], "secret"))
+
+    def test_no_password(self) -> None:
+        for name, typed, reason in (
+            ("l:z", "secret\n", "'l:z' cannot be the name of an operator"),
+            ("liz", "\n", "a password is needed, in a line of standard input"),
+        ):
+            self.patch(sys, "stdin", io.StringIO(typed))
+            refused = self.run_command("password", name)
+            self.assertEqual(refused, (1, "", f"bbs config: {reason}\n"))
 
     def test_keys(self) -> None:
         """Defaults, whatever the environment says, in a text that loads."""

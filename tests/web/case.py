@@ -255,6 +255,7 @@ class PageCase(SynchronousTestCase):
 
         self.parts = PageContext(
             service=self.offered.name,
+            version=self.offered.program_version,
             counters=tuple(self.offered.counted.values()),
             lists=self.offered.lists,
             acts=self.offered.own_acts,

@@ -68,5 +68,5 @@ complete -c bbs -n '__fish_seen_subcommand_from db; and not __fish_seen_subcomma
 complete -c bbs -n "__fish_seen_subcommand_from up db backup restore announce $actions $deeds $acts" -l config -r -F -d 'configuration file (TOML)'
 complete -c bbs -n "__fish_seen_subcommand_from up db backup restore announce $actions $deeds $acts" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
 
-complete -c bbs -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from check keys' -a 'check keys'
+complete -c bbs -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from check keys' -a 'check keys password'
 complete -c bbs -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from check' -F

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import Attribute, Interface
 
+from bbs import __version__
+
 if TYPE_CHECKING:
     from bbs.core.clock import IReactor
     from bbs.core.tracing.exporting import Exporting
@@ -69,13 +71,13 @@ def is_installed() -> bool:
         return False
 
 
-def start(service: str, endpoint: str, sample: float = 1.0) -> None:
+def start(service: str, endpoint: str, sample: float = 1.0, version: str = __version__) -> None:
     """Record spans of `service` from now on, and send them to a collector at `endpoint`, by OTLP
     over HTTP. `sample` is the share of the traces begun here that is recorded. Call this after the
     last fork, as it starts a thread. ImportError if OpenTelemetry is not installed."""
     from bbs.core.tracing.exporting import Exporting, collector_at
 
-    use(Exporting(service, collector_at(endpoint), sample))
+    use(Exporting(service, collector_at(endpoint), sample, version))
 
 
 def use(exporting: Exporting) -> None:

@@ -50,7 +50,9 @@ class Exporting:
     """Begins spans of `service`, and sends the recorded ones by `exporter` when they end. The
     methods are those of `bbs.core.tracing`."""
 
-    def __init__(self, service: str, exporter: SpanExporter, sample: float) -> None:
+    def __init__(
+        self, service: str, exporter: SpanExporter, sample: float, version: str = __version__
+    ) -> None:
         self._sample = sample
         # Without a handler OpenTelemetry's warnings go to standard error, one for each batch.
         logger = logging.getLogger("opentelemetry")
@@ -58,7 +60,7 @@ class Exporting:
         logger.propagate = False
         self._counting = _CountingExporter(exporter)
         resource = Resource.create(
-            {"service.name": service, "service.version": __version__, "process.pid": os.getpid()}
+            {"service.name": service, "service.version": version, "process.pid": os.getpid()}
         )
         self._provider = TracerProvider(
             resource=resource,

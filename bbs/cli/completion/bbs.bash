@@ -6,7 +6,7 @@ _bbs() {
     local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W 'up client fleet user announce group post backup restore db config --help --version' -- "$word"))
+        COMPREPLY=($(compgen -W 'up client fleet user announce group post backup restore db config run stubs spec --help --version' -- "$word"))
         return
     fi
     case $before in
@@ -75,12 +75,15 @@ _bbs() {
                 words="upgrade status $words" ;;
         config)
             if ((COMP_CWORD == 2)); then
-                words='check keys --help --version'
+                words='check keys password --help --version'
             elif [[ $action == check ]]; then
                 compopt -o filenames 2> /dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
                 return
             fi ;;
+        run) words='--user --config --data --help --version' ;;
+        stubs) words='--asyncio --help --version' ;;
+        spec) words='--help --version' ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$word"))
 }

@@ -157,7 +157,7 @@ class GroupNews:
 
 @dataclass(frozen=True)
 class Announcement:
-    """What an operator has announced."""
+    """An announcement by an operator."""
 
     announcement: int
     text: str

@@ -32,7 +32,7 @@ from bbs.ui.help import SENTENCES
 
 
 class NoService(Exception):
-    """There is no such service; the text is one line."""
+    """The service was not found; the text is one line."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ class _ClassWriter:
         if command.reply is not None:
             for record in records(command.reply):
                 self._records.setdefault(record, self._free_name(record))
-        while hasattr(self._base, method) or method in self._methods:
+        taken = {*dir(self._base), *self._methods, *self._records.values()}
+        while method in taken:
             method += "_"
         self._methods[method] = self._method(method, command, help)
 
@@ -168,7 +169,7 @@ class _ClassWriter:
         """A name for a dataclass; two of them may have the same, in modules of their own."""
         taken = {self._name, self._base.__name__, "Deferred", "ServiceReply", "dataclass", "field"}
         name = record.__name__.lstrip("_")
-        while name in taken | {*self._records.values()} or iskeyword(name):
+        while name in taken | {*self._records.values(), *self._methods} or iskeyword(name):
             name += "_"
         return name
 
@@ -303,7 +304,7 @@ _OWN_EVENTS: Mapping[str, tuple[Role, str, Mapping[str, object]]] = {
 
 
 class _Spec:
-    """Writes the document. It is the server's: the server receives requests, and sends events."""
+    """Writes the document from the server's side, which receives requests and sends events."""
 
     def __init__(self, of: Description) -> None:
         self._of = of

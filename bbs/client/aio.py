@@ -116,7 +116,7 @@ def as_future(deferred: Deferred[T]) -> asyncio.Future[T]:
 
 
 class _Events:
-    """What has come for one user and waits for the program."""
+    """The events of one user that wait for the program."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[ChatMessage | ServiceEvent | None] = asyncio.Queue()
@@ -256,8 +256,8 @@ class Client:
         self, user: str, *, after: int | None = None
     ) -> AsyncIterator[ChatMessage | ServiceEvent]:
         """Listen, and iterate over the user's messages and the service's other events, each once,
-        until the user is logged out or the client is closed. What the user says on other
-        connections is not among them. What comes between two iterations waits for the second; two
+        until the user is logged out or the client is closed. Messages that the user sends on other
+        connections are left out. Events between two iterations wait for the second; two iterations
         at once are a ValueError."""
         await self.listen(user, after=after)
         events = self._events[user]

@@ -48,7 +48,7 @@ _LISTS = {list: Form.LIST, tuple: Form.TUPLE, Sequence: Form.TUPLE}
 def parse(kind: Any) -> tuple[Form, Sequence[Any]]:
     """Read a type: its kind, and the types that it consists of (of a mapping, of its values).
 
-    :raises ValueError: there is no such type in JSON.
+    :raises ValueError: JSON has nothing of this type.
     """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if kind in (object, Any):
@@ -104,7 +104,7 @@ def _member(field: str) -> str:
 def records(record: Any) -> Sequence[type]:
     """A dataclass and those in it, each behind those that its fields need.
 
-    :raises ValueError: it is no dataclass, or a field has a type or a default that is not in JSON.
+    :raises ValueError: it is not a dataclass, or a type or default in it is not of JSON.
     """
     if not isinstance(record, type) or not is_dataclass(record):
         raise ValueError(f"the reply {record!r} is not a dataclass")
@@ -138,7 +138,7 @@ def _check_default(record: type, member: Member) -> None:
 
 
 def read(kind: type[T], value: object) -> T:
-    """Read a value of JSON as one of a type; TypeError if it is none."""
+    """Read a value of JSON as one of a type; TypeError if it does not fit."""
     found: T = _read(kind, value)
     return found
 

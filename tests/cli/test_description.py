@@ -87,6 +87,8 @@ for usage, rest in {
     "a/b <user> <text>": True,
     "a_b <user>": False,
     "2nd": False,
+    "Nothing <user>": False,
+    "Odd <user>": False,
 }.items():
     role = Role.APP if "<user>" in usage else Role.LOGIN
     commands.command(usage, role, rest=rest)(answer)
@@ -188,6 +190,8 @@ class Stubs(SynchronousTestCase):
             (client.a_b("ann", text="two  words"), ["a/b", "two  words"]),
             (client.a_b_("ann"), ["a_b"]),
             (client.command_2nd(), ["2nd"]),
+            (client.Nothing("ann"), ["Nothing"]),
+            (client.Odd("ann"), ["Odd"]),
         ):
             self.assertEqual(self.words(deferred), words)
         self.assertFalse(hasattr(client, "hidden"))
@@ -195,10 +199,10 @@ class Stubs(SynchronousTestCase):
     def test_replies_are_values(self) -> None:
         module = self.module
         found = self.result(self.client.odd("ann"))
-        inner = module.Odd(from_="ann", tags=("x",))
-        more = [module.Odd(from_="bob")]
-        self.assertEqual(found, module.Odd_(inner, {"a": 1}, [1], 1, more))
-        self.assertEqual(self.result(self.client.nothing("ann")), module.Nothing())
+        inner = module.Odd_(from_="ann", tags=("x",))
+        more = [module.Odd_(from_="bob")]
+        self.assertEqual(found, module.Odd__(inner, {"a": 1}, [1], 1, more))
+        self.assertEqual(self.result(self.client.nothing("ann")), module.Nothing_())
         failing = self.client.odd("bob")
         self.network.flush()
         self.failureResultOf(failing, BadReply)
@@ -208,7 +212,7 @@ class Stubs(SynchronousTestCase):
         self.assertEqual(self.module.OddsClient.close_.__doc__, "Closes.")
         self.assertEqual(self.module.OddsClient.__doc__, "Odd\x1b things.")
         self.assertEqual(
-            self.module.Odd.__doc__, 'Has "quotation marks" and a \\ and a second paragraph.'
+            self.module.Odd_.__doc__, 'Has "quotation marks" and a \\ and a second paragraph.'
         )
 
     def test_nothing_acts_on_a_terminal(self) -> None:

@@ -78,7 +78,8 @@ class Alone(SynchronousTestCase):
 
     def test_on_public_names_alone(self) -> None:
         for file in EXAMPLES.rglob("*.py"):
-            imported = re.findall(r"^\s*(?:from|import) (bbs(?:\.[\w.]+)?)\s", file.read_text(), re.M)
+            found = r"^\s*(?:from|import) (bbs(?:\.[\w.]+)?)\s"
+            imported = re.findall(found, file.read_text(), re.M)
             allowed = PUBLIC if file.name.startswith("test_") else PUBLIC - {"bbs.testing"}
             self.assertLessEqual(set(imported), allowed, file)
 

@@ -13,7 +13,8 @@ copyright = "the bbs developers"
 version = release = bbs.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "public"]
-public_modules = ["bbs.framework", "bbs.client", "bbs.protocols.stomp", "bbs.testing", "bbs.board"]
+public_modules = ["bbs.framework", "bbs.client", "bbs.client.aio"]
+public_modules += ["bbs.protocols.stomp", "bbs.testing", "bbs.board"]
 """What is promised to other people (`developers/stability.md`); `api/` has a page for each."""
 
 exclude_patterns = [

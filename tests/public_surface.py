@@ -5,14 +5,14 @@ It runs with the code of older versions too, so it imports nothing from `tests`.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import json
 from collections.abc import Mapping, Sequence
 
 from zope.interface.interface import InterfaceClass, Method
 
-MODULES = ("bbs.framework", "bbs.client", "bbs.protocols.stomp", "bbs.testing")
+MODULES = ("bbs.framework", "bbs.client", "bbs.protocols.stomp", "bbs.testing", "bbs.client.aio")
 
 Parameter = tuple[str, str, bool]
 """Its name, its kind as `inspect.Parameter` calls it, and whether it may be left out."""
@@ -25,6 +25,8 @@ parameters, if it can be called. The attributes of interfaces are behind `()`.""
 def surface() -> Surface:
     found: dict[str, Sequence[Parameter]] = {}
     for path in MODULES:
+        if importlib.util.find_spec(path) is None:
+            continue  # An older version has no such module.
         module = importlib.import_module(path)
         for name in module.__all__:
             public = getattr(module, name)

@@ -28,6 +28,8 @@ PARTS = {
     "client": ("bbs.cli.client:main", "talk to a service"),
     "fleet": ("bbs.cli.fleet:main", "show the app servers, launch one, drain one"),
     "user": ("bbs.cli.user:main", "show people, suspend one, give one another password"),
+    "stubs": ("bbs.cli.description:stubs", "print a typed client in Python"),
+    "spec": ("bbs.cli.description:spec", "print a description of commands, replies and events"),
     "run": ("bbs.cli.subcommands:run_rule_command", "run a rule of the service"),
     "shell": ("bbs.cli.shell:main", "a Python prompt with the service's models and rules"),
     "manhole": ("bbs.cli.manhole:main", "a Python prompt in a running server"),
@@ -105,11 +107,17 @@ def command_line(service: Service) -> Callable[[], int]:
     program = Program(
         service.name, lambda: extended(service), service.client or UNDECLARED, service.release
     )
+    return CommandLine(program)
 
-    def main(argv: Sequence[str] | None = None) -> int:
-        return run(program, sys.argv[1:] if argv is None else argv)
 
-    return main
+@dataclass(frozen=True)
+class CommandLine:
+    """The function of a console script; `bbs stubs NAME` finds the service by it."""
+
+    program: Program
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        return run(self.program, sys.argv[1:] if argv is None else argv)
 
 
 def run(program: Program, arguments: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """The client library's public names.
 
 `ServiceClient` is the library for any service. `BBSClient` and its values are for the board, the
-first service; they are loaded on first use.
+first service; they are loaded on first use. `bbs.client.aio` is the library for asyncio.
 """
 
 from __future__ import annotations

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import isfinite
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from bbs.client.errors import BadReply
 from bbs.core.addresses import Address
 from bbs.core.errors import NotLoggedIn, WrongCredentials
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.protocols.presentation import ChatEvent, member
+
+T = TypeVar("T")
 
 LONGEST_WAIT = 366 * 24 * 3600.0  # s; a longer one may not even be a number to show
 MOST_ID = 2**63 - 1  # the highest id of a message that a server takes after `listen`
@@ -267,6 +269,16 @@ class ServiceReply:
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             return tuple(names)
         raise BadReply(f"The server gave no usable list under {member!r}")
+
+    def read_as(self, kind: type[T]) -> T:
+        """The members as a dataclass with fields of their names, as `Command(reply=…)` takes one;
+        `BadReply` if they do not fit."""
+        from bbs.protocols.reply_types import read  # Only typed clients need it.
+
+        try:
+            return read(kind, self.members)
+        except TypeError:
+            raise BadReply(f"The server's reply is not a {kind.__name__}") from None
 
 
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))

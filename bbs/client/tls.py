@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IReactorTime,
@@ -113,9 +113,27 @@ def tls_endpoints(
 
     def endpoint(address: Address) -> IStreamClientEndpoint:
         creator = _ConnectionCreator(trust.context, (address.host, name))
-        return wrapClientTLS(creator, endpoint_to(reactor, address))
+        return _SecureEndpoint(reactor, creator, endpoint_to(reactor, address))
 
     return endpoint
+
+
+@implementer(IStreamClientEndpoint)
+@dataclass(frozen=True)
+class _SecureEndpoint:
+    """As `wrapClientTLS` makes one, whose connections write by this clock: Twisted's write by the
+    process's reactor, which does not run where asyncio has a client."""
+
+    clock: Any
+    creator: Any
+    endpoint: Any
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        from twisted.protocols.tls import TLSMemoryBIOFactory  # It needs OpenSSL.
+
+        factory = TLSMemoryBIOFactory(self.creator, True, protocolFactory, self.clock)
+        connected: Deferred[Any] = self.endpoint.connect(factory)
+        return connected.addCallback(lambda protocol: protocol.wrappedProtocol)
 
 
 _handshakes: WeakKeyDictionary[Any, tuple[Any, Sequence[str]]] = WeakKeyDictionary()

@@ -65,7 +65,10 @@ class Command:
     `@read_only`. Clients send a `by_itself` command on their own, for example when a server has
     ended: it does not show that the user is there.
 
-    Raises ValueError for a malformed usage text, role, rule or handler.
+    `reply` is a dataclass that describes the members of the reply (`bbs.protocols.reply_types`),
+    for typed clients and the description of the service. Nothing compares replies with it.
+
+    Raises ValueError for a malformed usage text, role, rule, handler or reply.
     """
 
     usage: str
@@ -77,6 +80,7 @@ class Command:
     listed: bool = True
     harmless: bool = False
     by_itself: bool = False
+    reply: type[Any] | None = None
     name: str = field(init=False)
     takes_user: bool = field(init=False)
     parameters: tuple[str, ...] = field(init=False)
@@ -102,12 +106,22 @@ class Command:
         ):
             if not is_right:
                 raise ValueError(f"{self.usage!r}: {needed}")
+        if self.reply is not None:
+            self._check_reply()
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "name", name)
         derive(self, "takes_user", takes_user)
         derive(self, "parameters", parameters)
         derive(self, "minimum", len(required) - takes_user)
         derive(self, "maximum", len(parameters))
+
+    def _check_reply(self) -> None:
+        from bbs.protocols.reply_types import records  # Most programs declare none.
+
+        try:
+            records(self.reply)
+        except ValueError as error:
+            raise ValueError(f"{self.usage!r}: {error}") from error
 
     def _parameters(self, words: list[str]) -> tuple[list[str], list[str]]:
         required: list[str] = []
@@ -191,10 +205,18 @@ class CommandTable:
         listed: bool = True,
         harmless: bool = False,
         by_itself: bool = False,
+        reply: type[Any] | None = None,
     ) -> Callable[[_H], _H]:
         """Declare the decorated function as the handler of a command."""
         command = Command(
-            usage, role, rest=rest, rule=rule, listed=listed, harmless=harmless, by_itself=by_itself
+            usage,
+            role,
+            rest=rest,
+            rule=rule,
+            listed=listed,
+            harmless=harmless,
+            by_itself=by_itself,
+            reply=reply,
         )
 
         def declare(handler: _H) -> _H:

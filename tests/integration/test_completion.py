@@ -47,6 +47,9 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("backup",),
     ("restore",),
     ("db",),
+    ("run",),
+    ("stubs",),
+    ("spec",),
 )
 """Every command that has options."""
 
@@ -57,7 +60,7 @@ ACTIONS = {
     ("group",): {"list", "show", "rename", "give", "remove"},
     ("post",): {"remove"},
     ("db",): {"upgrade", "status"},
-    ("config",): {"check", "keys"},
+    ("config",): {"check", "keys", "password"},
 }
 
 

@@ -32,7 +32,7 @@ CTRL_U = "\x15"
 """The key that takes away the line up to the cursor."""
 
 PUBLIC = {"bbs.board", "bbs.client", "bbs.framework", "bbs.testing"}
-"""What examples import of bbs; all but `bbs.board` and `bbs.framework` only in their tests."""
+"""What examples import of bbs; `bbs.testing` only in their tests."""
 
 
 def examples() -> list[Path]:
@@ -78,8 +78,9 @@ class Alone(SynchronousTestCase):
 
     def test_on_public_names_alone(self) -> None:
         for file in EXAMPLES.rglob("*.py"):
-            imported = re.findall(r"^\s*(?:from|import) (bbs[\w.]*)", file.read_text(), re.M)
-            allowed = PUBLIC if file.name.startswith("test_") else {"bbs.board", "bbs.framework"}
+            found = r"^\s*(?:from|import) (bbs(?:\.[\w.]+)?)\s"
+            imported = re.findall(found, file.read_text(), re.M)
+            allowed = PUBLIC if file.name.startswith("test_") else PUBLIC - {"bbs.testing"}
             self.assertLessEqual(set(imported), allowed, file)
 
     def test_they_need_txbbs(self) -> None:
@@ -374,39 +375,65 @@ class Polls(ExamplesCase):
 
 
 class Greeter(ExamplesCase):
-    """A program by `bbs client --json`, which imports nothing of bbs."""
+    """Bots, which are users of the board: a program by `bbs client --json`, which imports nothing
+    of bbs, and two by the library."""
+
+    def bot(self, service: SharedService, program: str, password: str, most: int) -> Process:
+        """A bot in a folder of its own, as the user `greeter`."""
+        path = EXAMPLES / "greeter" / program
+        self.assertLessEqual(len(path.read_text().splitlines()), most)
+        shutil.copy(path, service.folder)
+        file = service.folder / "password"
+        file.write_text(f"{password}\n")
+        file.chmod(0o600)
+        place = ("127.0.0.1", str(service.port), "greeter", str(file))
+        environ = {"PATH": f"{self.bin}:{os.environ['PATH']}"}
+        return service.start(self.bin / "python", program, *place, environ=environ)
 
     async def test_it_accepts_and_greets(self) -> None:
+        for program, most, rest in (
+            ("greeter.py", 40, ", and say no more."),
+            ("greeter_asyncio.py", 30, "."),
+        ):
+            await self.greets(program, most, rest)
+
+    async def greets(self, program: str, most: int, rest: str) -> None:
         service = await self.up("bbs")
         people = self.client(service)
         people.enter("register greeter secret", "register ann a", "register bob b")
         people.enter("login ann a", "login bob b", "invite ann greeter")
         await people.says("Success!\n" * 6)
-        password = service.folder / "password"
-        password.write_text("secret\n")
-        password.chmod(0o600)
-        program = EXAMPLES / "greeter/greeter.py"
-        self.assertLessEqual(len(program.read_text().splitlines()), 40)
-        path = {"PATH": f"{self.bin}:{os.environ['PATH']}"}
-        place = ("127.0.0.1", str(service.port), "greeter", str(password))
-        greeter = service.start(self.bin / "python", program, *place, environ=path)
+        greeter = self.bot(service, program, "secret", most)
         # The first invitation was there before, the other comes while it listens.
-        await people.says("<<<greeter->ann: Hello ann! I am a program, and say no more.>>>\n")
+        await people.says(f"<<<greeter->ann: Hello ann! I am a program{rest}>>>\n")
         people.enter("invite bob greeter")
-        await people.says("<<<greeter->bob: Hello bob! I am a program, and say no more.>>>\n")
+        await people.says(f"<<<greeter->bob: Hello bob! I am a program{rest}>>>\n")
         self.assertEqual(greeter.output, "ann is a friend now\nbob is a friend now\n")
         people.enter("unfriend ann greeter", "invite ann greeter")
         await greeter.says("ann is a friend now\nbob is a friend now\nann is a friend now\n")
+        await service.remove()
+
+    async def test_a_doorman(self) -> None:
+        """By the client that `bbs stubs` writes."""
+        service = await self.up("bbs")
+        written = run(self.bin / "bbs", "stubs", cwd=service.folder)
+        (service.folder / "bbs_client.py").write_text(written)
+        people = self.client(service)
+        people.enter("register greeter secret", "register ann a", "register bob b")
+        people.enter("login greeter secret", "login ann a", "login bob b")
+        for name in ("ann", "bob"):
+            people.enter(f"invite {name} greeter", f"accept-invite greeter {name}")
+        people.enter("logout greeter", "mail ann greeter who?")
+        await people.says("Success!\n" * 10 + "Bye!\nSuccess!\n")
+        doorman = self.bot(service, "doorman.py", "secret", 30)
+        await people.says("<<<greeter->ann: Here: bob>>>\n")
+        people.enter("logout ann", "mail bob greeter who?")
+        await people.says("<<<greeter->bob: Here: nobody else>>>\n")
+        self.assertEqual((doorman.output, doorman.errors), ("", ""))
 
     async def test_it_ends_where_it_is_not_let_in(self) -> None:
         service = await self.up("bbs")
-        password = service.folder / "password"
-        password.write_text("wrong\n")
-        password.chmod(0o600)
-        path = {"PATH": f"{self.bin}:{os.environ['PATH']}"}
-        program = EXAMPLES / "greeter/greeter.py"
-        place = ("127.0.0.1", str(service.port), "greeter", str(password))
-        greeter = service.start(self.bin / "python", program, *place, environ=path)
+        greeter = self.bot(service, "greeter.py", "wrong", 40)
         await greeter.ended(START_TIMEOUT)
         self.assertEqual(greeter.exit_code, 1)
         self.assertIn("greeter: No such user or password error\n", greeter.errors)

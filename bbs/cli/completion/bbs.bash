@@ -6,7 +6,7 @@ _bbs() {
     local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W 'up client fleet user announce group post run shell manhole backup restore db config --help --version' -- "$word"))
+        COMPREPLY=($(compgen -W 'up client fleet user announce group post run shell manhole stubs spec backup restore db config --help --version' -- "$word"))
         return
     fi
     case $before in
@@ -78,12 +78,14 @@ _bbs() {
                 words="upgrade status $words" ;;
         config)
             if ((COMP_CWORD == 2)); then
-                words='check keys --help --version'
+                words='check keys password --help --version'
             elif [[ $action == check ]]; then
                 compopt -o filenames 2> /dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
                 return
             fi ;;
+        stubs) words='--asyncio --help --version' ;;
+        spec) words='--help --version' ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$word"))
 }

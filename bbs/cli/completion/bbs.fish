@@ -1,7 +1,7 @@
 # Completion of the bbs command for fish. It belongs in share/fish/vendor_completions.d, or in
 # ~/.config/fish/completions.
 
-set -l parts up client fleet user announce group post run shell manhole backup restore db config
+set -l parts up client fleet user announce group post run shell manhole stubs spec backup restore db config
 set -l actions list launch drain replace adopt
 set -l deeds list show password suspend resume kick delete
 set -l acts list show rename give remove
@@ -24,6 +24,8 @@ complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a backup -d 'copy t
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a restore -d 'put such a copy in the database\'s place'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a db -d 'upgrade the schema, or show its version'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a config -d 'check a configuration file'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a stubs -d 'print a typed client in Python'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a spec -d 'print a description of commands, replies and events'
 
 complete -c bbs -n '__fish_seen_subcommand_from up' -l host -x -a '(__fish_print_hostnames)' -d 'address to listen on'
 complete -c bbs -n '__fish_seen_subcommand_from up' -l port -x -d port
@@ -74,5 +76,8 @@ complete -c bbs -n '__fish_seen_subcommand_from db; and not __fish_seen_subcomma
 complete -c bbs -n "__fish_seen_subcommand_from up run shell manhole db backup restore announce $actions $deeds $acts" -l config -r -F -d 'configuration file (TOML)'
 complete -c bbs -n "__fish_seen_subcommand_from up run shell manhole db backup restore announce $actions $deeds $acts" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
 
-complete -c bbs -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from check keys' -a 'check keys password'
+complete -c bbs -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from check keys password' -a 'check keys password'
 complete -c bbs -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from check' -F
+
+
+complete -c bbs -n '__fish_seen_subcommand_from stubs' -l asyncio -d 'for asyncio'

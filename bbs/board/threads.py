@@ -176,7 +176,7 @@ def delete_post(caller: Caller, number: str) -> Published:
     event: dict[str, object] = {"event": "deleted", "post": post.id, "time": caller.now}
     if post.group is not None:
         [(members,)] = groups.count_members(post.group)
-        event |= {"group": post.group_name}
+        event |= {"group": post.group_name, "by": caller.name}
         return Published(post.id, event, [(groups.channel_of(str(post.channel)), False)], members)
     if post.owner == post.writer:
         friends: dict[int, Any] = dict(posts.online_friends([post.writer], Relationship.FRIEND))

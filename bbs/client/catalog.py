@@ -60,6 +60,7 @@ class CommandCatalog:
         self.presentation = self._own_for(self.commands) if own.legacy else own
         self._understood = self.commands
         self._parsed: ClientRequest | None = None
+        self.service = ""  # Its name, as the service says it.
         self.learned = False  # Whether the service has answered, or is known to give no answer.
         self.traced = False  # Whether the service takes the contexts of traces.
         self.loaders: list[CatalogLoader] = []  # They wait for an answer; the first asked.
@@ -113,6 +114,8 @@ class CommandCatalog:
                 self.presentation = _fitting(sent, understood)
             else:
                 self.presentation = _without_recent(self._own_for(understood), commands)
+            name = answer.members.get("service")
+            self.service = name if isinstance(name, str) else ""
             self.traced = answer.members.get("traceparent") is True
         elif not answer.ok and answer.code != UnknownCommand.code:
             return

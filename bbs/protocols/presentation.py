@@ -33,8 +33,8 @@ MOST_PLACES = 20  # members in one form, each once: twice the text would take tw
 WITH_PASSWORDS = ("register", "login", "change-password")
 """The framework's commands with passwords, which clients keep out of the history of lines."""
 
-CLIENTS_OWN = ("use", "talk", "end", "help", "exit", "quit", "remember", "forget")
-"""The commands of clients at a terminal: a service's own of these names cannot be typed."""
+CLIENTS_OWN = ("use", "talk", "end", "help", "exit", "quit")
+"""Commands that clients have themselves, and that a service's words may name as the next step."""
 
 WORD = re.compile(r"[^\s/?][^\s]*")
 """A word that people can type for a command or a kind of partner."""
@@ -84,7 +84,8 @@ class Line:
     :param once: for an event, the member with its number: a client passes on one event of each.
     :param shown: the text for people at a terminal or a gateway, if scripts print another.
     :param by: for an event, the member with the name of the person who did what it tells. That
-        person does not read it where it was done: the reply said so.
+        person does not read it where it was done, as the reply said so: where the last argument of
+        a command of the last seconds is a member of the event.
     :param many: for an event, what these people read in place of several with the same words that
         come within a second, and `{}` stands for their number.
     """
@@ -298,7 +299,7 @@ class ChatEvent:
 
 @dataclass(frozen=True)
 class Notice:
-    """A number in the reply to `login` that clients tell people, unless it is 0.
+    """A number in the reply to `login` or `notices_by` that clients tell people, unless it is 0.
 
     :param member: the member that holds the number.
     :param one: the words for 1; `{}` stands for the number.
@@ -351,6 +352,8 @@ class Presentation:
         without a text shows the event's member `text`.
     :param talks: the kinds of conversation.
     :param notices: numbers that clients tell people at login.
+    :param notices_by: the command with these numbers in its reply, `<user>`, which must change
+        nothing: a client sends it where a session goes on without a login.
     :param after: the member of the reply to `login` with the id behind which clients listen.
     :param legacy: the commands of older servers.
     :param done: what people read after a command's success, in place of the reply's message:
@@ -375,6 +378,7 @@ class Presentation:
     events: Mapping[str, Line] = field(default_factory=dict)
     talks: Sequence[Talk] = ()
     notices: Sequence[Notice] = ()
+    notices_by: str = ""
     after: str = ""
     legacy: Legacy | None = None
     done: Mapping[str, str] = field(default_factory=dict)
@@ -517,11 +521,12 @@ class Presentation:
                 )
                 for each in self.talks
             ],
+            notices_by=_if(self.notices_by, safe, is_list),
         )
 
 
-_STEP = re.compile(r"\.? Try: (\S+)[^.]*\.?$")
-"""The end of words that say what to type next."""
+_STEP = re.compile(r"\.? Try: ([^\s.,]+)[^.]*\.?$")
+"""The end of words that say what to type next: a command first."""
 
 
 def _without_unknown_steps(words: str, has: Callable[[str], bool]) -> str:
@@ -731,9 +736,9 @@ def from_json(members: object) -> Presentation | None:
         elif kind == "Sequence[str]":
             texts = value[:MOST_ITEMS] if isinstance(value, list) else ()
             parts[each.name] = [text for text in texts if _is_text(text)]
+        elif kind == "str" and _is_text(value):
+            parts[each.name] = value
     del parts["lines"][MOST_LINES:]
-    if _is_text(members.get("after")):
-        parts["after"] = members["after"]
     return Presentation(**_consistent(parts))
 
 

@@ -8,8 +8,9 @@ shows its output (`IScreen`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -145,12 +146,12 @@ class EventFolding:
         burst.total, burst.held, burst.last = burst.total + 1, burst.held + 1, event
         return None
 
-    def end(self) -> None:
-        """Show nothing more of what is held."""
-        for burst in self._bursts.values():
-            if burst.timer is not None:
-                burst.timer.cancel()
-        self._bursts.clear()
+    def forget(self, *users: str) -> None:
+        """Show nothing more of what is held for these users."""
+        for key in [key for key in self._bursts if key[0] in users]:
+            timer = self._bursts.pop(key).timer
+            if timer is not None:
+                timer.cancel()
 
     def _wait(self, burst: _Burst, user: str, words: str) -> None:
         burst.timer = self._client.clock.callLater(FOLDED, self._show_held, burst, user, words)
@@ -166,8 +167,26 @@ class EventFolding:
 
 
 OWN_EVENT = 10.0
-"""Seconds after a user's command in which an event about the user's own act is taken for that one.
-Later, it tells of something that the user did at another terminal."""
+"""Seconds after a user's command in which the event that it caused may come. Later ones tell of
+something that the user did at another terminal."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Act:
+    """A command that changes something, with its last argument, and when its reply came. The event
+    that it causes comes by the connection that listens, before the reply or after it."""
+
+    user: str
+    argument: str
+    answered: float = math.inf
+
+    def has_caused(self, event: ServiceEvent, by: str) -> bool:
+        """Whether an event may tell of this act, with its user in the member `by`."""
+        if not by or member(event.members, by) != self.user:
+            return False
+        values = [each for each in event.members.values() if isinstance(each, str | int)]
+        return self.argument in [str(each).strip() for each in values]
+
 
 PASSIVE = ("listen", "events")  # commands that a conversation carries out by itself
 ENDING = ("exit", "quit")  # commands that end the conversation
@@ -203,7 +222,7 @@ class Conversation:
         self._request_made: ClientRequest | None = None
         self._lookalikes = LookalikeWarnings(client, screen, self.known)
         self._events = EventFolding(client, screen)
-        self._acted: dict[str, float] = {}  # when each user last changed something here
+        self._acts: list[_Act] = []  # Their events may yet come.
         self._over = False
         self._more_builtins = builtins
         client.on_waiting(self._status.set_waiting)
@@ -273,7 +292,7 @@ class Conversation:
 
     def close(self) -> Deferred[None]:
         """End all connections; users stay logged in at the service."""
-        self._events.end()
+        self._events.forget(*self.users)
         return self.client.close()
 
     def drop(self, lines: Iterable[str | None]) -> None:
@@ -435,11 +454,14 @@ class Conversation:
     async def _request(self, request: ClientRequest) -> ServiceReply:
         self._request_made = request
         acts = request.takes_user and not request.harmless
-        if acts:
-            self._acted[request.user] = self.client.clock.seconds()
-        reply = await self.client.request(request.line)
-        if acts and request.user in self._acted:  # Not logged out by it.
-            self._acted[request.user] = self.client.clock.seconds()
+        act = _Act(request.user, request.text.strip() or request.words[-1])
+        self._acts = [*self._recent_acts(), *([act] if acts else [])]
+        try:
+            reply = await self.client.request(request.line)
+        finally:
+            act.answered = self.client.clock.seconds()
+        if not reply.ok and act in self._acts:
+            self._acts.remove(act)
         info = self.client.vocabulary.commands.get(request.name)
         if info is None or reply.code != WrongUsage.code:
             return reply
@@ -461,7 +483,8 @@ class Conversation:
             if not self.client.vocabulary.learned:
                 await self.client.learn()
             presentation = self.client.vocabulary.presentation
-            words = notices_line(presentation, reply) if reply else ""
+            told = reply or await self._ask_notices(user)
+            words = notices_line(presentation, told) if told else ""
             if reply and not words and not self.screen.for_programs:
                 words = _next_steps(self)
             if words:
@@ -475,6 +498,13 @@ class Conversation:
         except TurnedAway as problem:
             self.screen.problem(problem_words(problem))
             self._say_later(user)
+
+    async def _ask_notices(self, user: str) -> ServiceReply | None:
+        """The numbers that a login would have told; None without."""
+        if command := self.client.vocabulary.presentation.notices_by:
+            with suppress(ClientError):
+                return await self.client.request(f"{command} {user}")
+        return None
 
     def _listen(self, user: str, reply: ServiceReply | None) -> Deferred[None]:
         """Listen for a user, from the id in the reply to `login` on."""
@@ -509,7 +539,7 @@ class Conversation:
         self._status.forget(user)
         self._chat.unread.pop(user, None)
         self._lookalikes.forget(user)
-        self._acted.pop(user, None)
+        self._events.forget(user)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
@@ -557,12 +587,18 @@ class Conversation:
         self._lookalikes.check_event(user, event.members)
 
     def _was_done_here(self, user: str, event: ServiceEvent) -> bool:
-        """Whether an event tells a user of their own act, which has just been said here. It comes
-        by the connection that listens, before the reply or after it."""
+        """Whether an event tells a user of an act whose reply says so here. Each has one event."""
         by = self.client.vocabulary.presentation.event(event.members).by
-        if not by or member(event.members, by) != user or user not in self._acted:
-            return False
-        return self.client.clock.seconds() - self._acted[user] < OWN_EVENT
+        for act in self._recent_acts():
+            if act.user == user and act.has_caused(event, by):
+                self._acts.remove(act)
+                return True
+        return False
+
+    def _recent_acts(self) -> list[_Act]:
+        since = self.client.clock.seconds() - OWN_EVENT
+        self._acts = [each for each in self._acts if each.answered > since]
+        return self._acts
 
     async def begin_talk(self, partner: Partner) -> None:
         await self._chat.begin(self.current or "", partner)

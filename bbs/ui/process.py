@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import mkstemp
 from threading import Lock, Thread
 from typing import Any
 
@@ -30,7 +31,7 @@ from twisted.python.threadpool import ThreadPool
 from bbs.client.client import ServiceClient
 from bbs.client.errors import ClientError
 from bbs.client.replies import is_device_token
-from bbs.core.addresses import Address
+from bbs.core.addresses import Address, is_loopback
 from bbs.core.clock import IReactor
 
 STDIN = 0
@@ -44,17 +45,23 @@ class InputError(Exception):
 
 
 class DaemonThread(Thread):
-    """A thread that does not keep the process alive while it waits for a terminal."""
+    """A thread that does not keep the process alive while it waits for a person."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options, daemon=True)
 
 
-def start_reader(reactor: IReactorFromThreads, descriptor: int) -> Callable[[], Deferred[bytes]]:
-    """A function that reads the next piece from a descriptor; an empty piece is the end."""
-    pool = ThreadPool(0, 1, "input")
+def daemon_pool(name: str) -> ThreadPool:
+    """A pool of one `DaemonThread`, which carries out calls one after the other."""
+    pool = ThreadPool(0, 1, name)
     pool.threadFactory = DaemonThread
     pool.start()
+    return pool
+
+
+def start_reader(reactor: IReactorFromThreads, descriptor: int) -> Callable[[], Deferred[bytes]]:
+    """A function that reads the next piece from a descriptor; an empty piece is the end."""
+    pool = daemon_pool("input")
     return lambda: deferToThreadPool(reactor, pool, os.read, descriptor, 65536)
 
 
@@ -163,8 +170,47 @@ class LastServer:
     def address(self) -> Address:
         return Address(self.host, self.port)
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether nobody on the way to it can read or answer."""
+        return self.tls or is_loopback(self.host) or self.host == "localhost"
 
-MOST_DEVICES = 100  # device tokens that are kept, of all servers; older ones are forgotten
+
+MOST_ENTRIES = 100  # entries that a file keeps, of all servers; older ones are forgotten
+
+
+class PrivateEntries:
+    """Entries in a JSON file that only its owner can read, the latest last. The first `keys` items
+    of an entry are texts, by which it is found: a server, for one. Its methods block."""
+
+    def __init__(self, path: Path, keys: int) -> None:
+        self.path = path
+        self._keys = keys
+        self._writing = Lock()
+
+    def read(self) -> list[list[Any]]:
+        """The entries; none if the file cannot be read."""
+        try:
+            entries = json.loads(self.path.read_bytes()[:MOST_READ])
+        except (OSError, ValueError, RecursionError):
+            return []
+        entries = entries if isinstance(entries, list) else []
+        return [
+            each
+            for each in entries
+            if isinstance(each, list) and [*map(type, each[: self._keys])] == [str] * self._keys
+        ]
+
+    def put(self, *entry: object) -> bool:
+        """Write an entry in place of the one with its keys; False if it cannot be written."""
+        with self._writing:
+            # Another client may have written meanwhile.
+            keys = [*entry[: self._keys]]
+            others = [each for each in self.read() if each[: self._keys] != keys]
+            kept = [*others, entry][-MOST_ENTRIES:]
+            while len(text := json.dumps(kept)) > MOST_READ:
+                del kept[0]
+            return write_private(self.path, text)
 
 
 class DeviceTokens(dict[str, str]):
@@ -175,12 +221,14 @@ class DeviceTokens(dict[str, str]):
     """
 
     def __init__(self, path: Path, server: str) -> None:
-        self._path = path
+        self._file = PrivateEntries(path, 2)
         self._server = server
-        self._writing = Lock()
         self._thread: Thread | None = None
+        whole = [each for each in self._file.read() if len(each) == 3]
         # The latest is last.
-        super().__init__({name: each for at, name, each in self._read() if at == server})
+        super().__init__(
+            {name: each for at, name, each in whole if at == server and is_device_token(each)}
+        )
 
     @property
     def last_name(self) -> str:
@@ -189,7 +237,8 @@ class DeviceTokens(dict[str, str]):
 
     def __setitem__(self, name: str, token: str) -> None:
         super().__setitem__(name, token)
-        self._thread = Thread(target=self._write, args=(name, token), daemon=True)
+        arguments = (self._server, name, token)
+        self._thread = Thread(target=self._file.put, args=arguments, daemon=True)
         self._thread.start()
 
     def wait(self, seconds: float) -> None:
@@ -197,38 +246,21 @@ class DeviceTokens(dict[str, str]):
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def _read(self) -> list[list[str]]:
-        try:
-            entries = json.loads(self._path.read_bytes()[:MOST_READ])
-        except (OSError, ValueError, RecursionError):
-            return []
-        entries = entries if isinstance(entries, list) else []
-        return [
-            each
-            for each in entries
-            if isinstance(each, list)
-            and [*map(type, each)] == [str] * 3
-            and is_device_token(each[2])
-        ]
 
-    def _write(self, name: str, token: str) -> None:
-        with self._writing:
-            # Another client may have written meanwhile.
-            others = [each for each in self._read() if each[:2] != [self._server, name]]
-            kept = [*others, [self._server, name, token]][-MOST_DEVICES:]
-            while len(text := json.dumps(kept)) > MOST_READ:
-                del kept[0]
-            write_private(self._path, text)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace the file at `path`, readable by its owner only; failure is ignored. Blocks."""
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    with suppress(OSError, ValueError):
+def write_private(path: Path, text: str) -> bool:
+    """Replace the file at `path`, readable by its owner only; False if it cannot be. Blocks."""
+    new = None
+    try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        descriptor, new = mkstemp(dir=path.parent, prefix=f"{path.name}.")
+        with open(descriptor, "w") as file:
             file.write(text)
         os.replace(new, path)
+    except (OSError, ValueError):
+        with suppress(OSError):
+            os.unlink(new or "")
+        return False
+    return True
 
 
 def read_last_server(path: Path) -> LastServer:

@@ -137,8 +137,7 @@ class Script:
     """Carries out the lines of `console`, which prints the output in the format `form`.
 
     Two commands are the client's own: `help` lists the commands of both kinds of server or explains
-    one, and
-    `events` turns on output that is off at first: places in the queue for an app server,
+    one, and `events` turns on output that is off at first: places in the queue for an app server,
     invitations, and messages that a user sent elsewhere. `listen` does nothing more, as a login
     listens already. `password` is for logins and registrations typed without one.
     """

@@ -688,6 +688,8 @@ class Told(SynchronousTestCase):
         self.assertEqual(self.heard(), {"ann": [("reply", "cat", 2)], "bob": [], "cat": []})
         self.ask("ann", "delete-post 2")
         self.assertEqual(self.heard(), {"ann": [], "bob": [], "cat": [("deleted", None, 2)]})
+        self.ask("ann", "delete-post 1")
+        self.assertEqual(self.peers["cat"].heard()[0]["by"], "ann")
 
     def test_other_connections_of_the_writer(self) -> None:
         self.ask("ann", "create-group go")

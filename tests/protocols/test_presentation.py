@@ -406,6 +406,7 @@ class Only(SynchronousTestCase):
         done={"say": "Said.", "rooms": "Listed."},
         failures={"say busy": "Wait", "busy": "Wait"},
         notices=[Notice("waiting", "{} waits", "{} wait")],
+        notices_by="rooms",
         after="after",
     )
 
@@ -433,13 +434,15 @@ class Only(SynchronousTestCase):
         self.assertEqual(left.open_talks, [Talk("all", send="shout", presence="rooms")])
         self.assertEqual([each.talk for each in left.chats], ["room", "all"])
         self.assertEqual((left.notices, left.after), (self.whole.notices, "after"))
+        self.assertEqual([left.notices_by, self.left("shout").notices_by], ["rooms", ""])
         self.assertEqual(self.left("say", "said").talks[0].ended_by, ())
 
     def test_of_what_may_change_something_nothing_is_asked(self) -> None:
         left = self.whole.only(COMMANDS, {"rooms", "say"})
-        self.assertEqual(left.choices[0].ask, "rooms")
+        self.assertEqual((left.choices[0].ask, left.notices_by), ("rooms", "rooms"))
         self.assertEqual([each.history for each in left.talks], ["", ""])
-        self.assertEqual(self.whole.only(COMMANDS, ()).choices[0].ask, "")
+        left = self.whole.only(COMMANDS, ())
+        self.assertEqual((left.choices[0].ask, left.notices_by), ("", ""))
 
     def test_with_other_ones_of_these_names(self) -> None:
         odd = {
@@ -741,6 +744,21 @@ class Loading(SynchronousTestCase):
 
 
 class Words(SynchronousTestCase):
+    def test_a_next_step_in_a_sentence(self) -> None:
+        words = "You are late. Try: "
+        for step, left in (
+            *(
+                ("posts", True),
+                ("posts.", True),
+                ("posts NAME, or who", True),
+                ("posts, or who", True),
+            ),
+            *(("rooms", False), ("rooms.", False)),
+        ):
+            whole = Presentation(failures={"late": words + step})
+            read = whole.only({"posts": Command("posts <user>", Role.APP)}, ()).failures["late"]
+            self.assertEqual(read, words + step if left else "You are late")
+
     def test_they_are_sent(self) -> None:
         whole = Presentation(
             done={"say": "Said {}."},

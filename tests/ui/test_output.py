@@ -757,7 +757,7 @@ class OfPosts(SynchronousTestCase):
         self.assertEqual(
             self.lines(new={**new, "announcements": told}),
             [
-                "1 message waits; 2 invitations wait; 1,000 or more new posts: posts",
+                "1 message waits; 2 invitations wait: list-invite; 1,000 or more new posts: posts",
                 "3 new in a group: group-posts chess",
                 "1 new in a group: group-posts go",
                 "Announcement: Maintenance at noon",

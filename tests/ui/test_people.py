@@ -481,6 +481,13 @@ class Events(PeopleCase):
         self.announce("ann", *map(self.post, range(12)))
         self.assertEqual(len(self.paper.lines), 12)
 
+    def test_what_is_held_ends_with_the_login(self) -> None:
+        self.on_the_board(*[f"post bob text{number}" for number in range(3)])
+        self.type("logout")
+        self.paper.lines.clear()
+        self.network.advance(conversation.FOLDED)
+        self.assertEqual(self.paper.lines, [])
+
     def test_messages_are_never_folded(self) -> None:
         self.send("bob", "ann", *(["hello"] * 12))
         self.assertEqual(self.paper.lines, ["ann: bob → ann  hello"] * 12)
@@ -578,7 +585,22 @@ class Owners(PeopleCase):
         self.assertEqual(self.type("join-group go"), ["You are in go now. Try: talk go"])
         self.assertEqual(self.type("kick chess bob"), ["bob is no longer a member of chess."])
         self.assertEqual(self.type("post-group chess e4"), ["Posted to chess, as post 1."])
+        self.assertEqual(self.type("reply 1 hm"), ["Replied, as post 2."])
+        self.assertEqual(self.type("delete-post 2"), ["Post 2 is deleted."])
         self.assertEqual(self.type("delete-group chess"), ["chess is deleted."])
+
+    def test_only_the_event_of_the_act_is_not_told(self) -> None:
+        """Ann acts here, and at once at another terminal."""
+        self.type("set-status busy")
+        self.on_the_board("post-group ann chess e4")
+        self.assertEqual(self.paper.lines[-1], "ann:  * #chess ann, post 1: e4")
+        self.network.advance(conversation.FOLDED)
+        self.type("post-group chess d4")
+        self.on_the_board("post-group ann chess d4")
+        self.assertEqual(self.paper.lines[-1], "ann:  * #chess ann, post 3: d4")
+        self.type("kick chess nobody")  # It is refused, so no event comes of it.
+        self.on_the_board("set-topic ann chess nobody")
+        self.assertEqual(self.paper.lines[-1], "ann:  * ann set the topic of chess: nobody")
 
     def test_own_acts_elsewhere_are_told(self) -> None:
         self.network.advance(1.0)

@@ -151,9 +151,38 @@ class LastTests(SynchronousTestCase):
         self.assertEqual([kept(each).last_name for each in ("a:1", "c:1")], ["ann", ""])
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.assertEqual([each.name for each in self.path.parent.iterdir()], [self.path.name])
-        for number in range(process.MOST_DEVICES):
+        for number in range(process.MOST_ENTRIES):
             keep("c:1", str(number), "5-x-y")
         self.assertEqual(kept(), {})
+
+    def test_a_file_is_as_large_as_is_read(self) -> None:
+        entries = process.PrivateEntries(self.path, 1)
+        for number in range(60):
+            self.assertTrue(entries.put(f"{number}:1", "\U0001f600" * 100, "t" * 64))
+        kept = [server for server, _, _ in entries.read()]
+        self.assertEqual(kept[-1], "59:1")
+        self.assertGreater(len(kept), 40)
+
+    def test_a_private_file(self) -> None:
+        """Neither one that lies there nor a link changes who can read it, or what is written."""
+        self.path.parent.mkdir(parents=True)
+        for made in ("bait", f"{self.path.name}.{os.getpid()}"):
+            other = self.path.with_name(made)
+            other.write_text("precious")
+            other.chmod(0o644)
+        self.path.symlink_to(self.path.with_name("bait"))
+        self.assertTrue(process.write_private(self.path, "secret"))
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(self.path.with_name("bait").read_text(), "precious")
+        self.assertEqual(other.read_text(), "precious")
+
+    def test_the_way_to_a_server(self) -> None:
+        for host, tls, is_secure in (
+            *(("127.0.0.1", False, True), ("::1", False, True), ("localhost", False, True)),
+            *(("10.0.0.1", False, False), ("bbs.example.org", False, False)),
+            ("bbs.example.org", True, True),
+        ):
+            self.assertEqual(LastServer(host, 1, tls).is_secure, is_secure, host)
 
     def test_device_tokens_that_are_no_use(self) -> None:
         self.path.parent.mkdir(parents=True)

@@ -309,7 +309,7 @@ EVENTS = {
         shown="#{group:text} " + _REPLIED,
         many="{from:text} replied {} times. Try: group-posts {group:text}",
     ),
-    "deleted": Line("Post {post} was deleted", time="time", many="{} posts were deleted"),
+    "deleted": Line("Post {post} was deleted", time="time", by="by", many="{} posts were deleted"),
     "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
 }
 """Events that are not messages. Scripts print a group's post as any other. The form of `left by` is
@@ -470,9 +470,15 @@ face = Presentation(
         ),
         Notice("waiting.posts", "{} new post: posts", "{} new posts: posts", most=1000),
         Notice("new.messages", "{} message waits", "{} messages wait", most=1000),
-        Notice("new.invitations", "{} invitation waits", "{} invitations wait", most=1000),
+        Notice(
+            "new.invitations",
+            "{} invitation waits: list-invite",
+            "{} invitations wait: list-invite",
+            most=1000,
+        ),
         Notice("new.posts", "{} new post: posts", "{} new posts: posts", most=1000),
     ),
+    notices_by="new",
     after="waiting.after",
     legacy=LEGACY,
 )

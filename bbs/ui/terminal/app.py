@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -40,7 +41,7 @@ from bbs.ui.chat import (
 )
 from bbs.ui.completion import Completion, completions, hint
 from bbs.ui.conversation import GAVE_UP, LEAVING, Conversation, Status
-from bbs.ui.interfaces import IScreen, PromptCancelled
+from bbs.ui.interfaces import IScreen, PromptCancelled, UsageError
 from bbs.ui.output import OLDER, visible, waiting_words
 from bbs.ui.prompts import HOW_TO_END, TOO_SOON, changes_password, count_questions
 from bbs.ui.terminal import theme
@@ -53,7 +54,12 @@ from bbs.ui.terminal.interfaces import (
     ITerminalApp,
     SetAside,
 )
-from bbs.ui.terminal.remembered import REMEMBER, RememberedSession, session_commands
+from bbs.ui.terminal.remembered import (
+    REMEMBER,
+    RememberedSession,
+    keep_session,
+    session_commands,
+)
 from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme, width
@@ -285,7 +291,7 @@ class TerminalApp:
         own = session_commands(self.remembered, lambda: self.conversation)
         self.conversation = Conversation(self._client, self, builtins=own)
         self._first_name, self._tells_of_sessions = self.last_name, False
-        self._changes: Deferred[None] = succeed(None)
+        self._changes: Deferred[Any] = succeed(None)
         self.queue = LineQueue(self)
         self._editor = self._make_editor(self)
         self._scrollback = Scrollback(self._clock, self._client.vocabulary, self._editor)
@@ -397,8 +403,12 @@ class TerminalApp:
         finally:
             self._end_questions(line)
         changes, self._changes = self._changes, succeed(None)
-        with suppress(CancelledError):
+        try:
             await changes
+        except CancelledError:
+            self.notice(GAVE_UP)
+        except UsageError as problem:
+            self.problem(str(problem))
         if self._tells_of_sessions:
             self._tells_of_sessions = False
             self.notice(REMEMBER)
@@ -415,10 +425,13 @@ class TerminalApp:
 
     async def _resume(self) -> bool:
         """Go on with the session that is remembered; one that has ended is forgotten."""
-        user = self._remembered_user
+        user, remembered = self._remembered_user, self.remembered
         ended = "cannot be read"
         try:
-            if self.remembered is not None and (token := await self.remembered.load()):
+            await self._client.learn()
+            if remembered is None or remembered.service != self._client.vocabulary.service:
+                ended = "is of another service"
+            elif token := await remembered.load():
                 await self.conversation.resume(user, token)
                 self.last_name = user
                 return True
@@ -438,18 +451,19 @@ class TerminalApp:
 
     def _remember_login(self, user: str) -> None:
         """Remember the new session of a user who is remembered; tell those who come again how."""
-        if self.remembered is None or self._password is not None:
+        remembered = self.remembered
+        if remembered is None or not remembered.is_secure or self._password is not None:
             return
-        if user == self.remembered.user:
-            kept = self.remembered.keep(user, self._client.token(user))
-            self._changes = kept.addCallback(lambda _: None)
-        elif user == self._first_name and not self.remembered.is_decided:
+        if user == remembered.user:
+            kept = keep_session(remembered, self.conversation, user)
+            self._changes = Deferred.fromCoroutine(kept)
+        elif user == self._first_name and remembered.is_new:
             self._tells_of_sessions = True
             self._forget("")
 
     def _forget(self, user: str) -> None:
         if self.remembered is not None:
-            self._changes = self.remembered.forget(user)
+            self._changes = Deferred.fromCoroutine(self.remembered.forget(user))
 
     def _end_questions(self, line: QueuedLine | None) -> None:
         unanswered = line is not None and line.questions

@@ -34,7 +34,7 @@ from bbs.ui.terminal.editor import LineEditor, PlainEditor, Terminal
 from bbs.ui.terminal.history import History, HistoryFile, not_kept
 from bbs.ui.terminal.interfaces import IEditor, IPager
 from bbs.ui.terminal.keys import line_keys
-from bbs.ui.terminal.remembered import RememberedSession, in_thread
+from bbs.ui.terminal.remembered import RememberedSession, keyring_caller
 from bbs.ui.terminal.scrollback import ExternalPager
 from bbs.ui.terminal.settings import Settings, read_settings
 from bbs.ui.terminal.theme import Theme, style
@@ -49,11 +49,12 @@ def run(
     times: bool = True,
     name: str = "",
     server: str = "",
+    is_secure: bool = False,
 ) -> str:
     """Run the client on standard input and output, and return the error; empty after success.
     `password` is for logging in without typing one. `make` creates the client, for a reactor and a
     login server. With `times` off no times are shown, whatever the settings say. `name` is the user
-    who logged in last. Under `server` a session may be remembered."""
+    who logged in last. Under `server` a session may be remembered, if the way there `is_secure`."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
@@ -77,7 +78,10 @@ def run(
         pager=_pager(settings),
         last_name=name,
         remembered=RememberedSession(
-            state_file(os.environ, "sessions"), server, partial(in_thread, reactor)
+            state_file(os.environ, "sessions"),
+            server,
+            keyring_caller(reactor),
+            is_secure=is_secure,
         )
         if server
         else None,

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.threads import deferToThreadPool
 
 from bbs.client.replies import is_device_token
 from bbs.core.clock import IReactor
 from bbs.ui.conversation import Conversation
 from bbs.ui.interfaces import BuiltinCommand, UsageError
 from bbs.ui.output import visible
-from bbs.ui.process import MOST_DEVICES, MOST_READ, DaemonThread, write_private
+from bbs.ui.process import PrivateEntries, daemon_pool
 from bbs.ui.wording import FAILURES
 
-T = TypeVar("T")
-
 REMEMBER = "Type remember to be logged in without a password at the next start."
+
+NOT_FORGOTTEN = "The session may still be kept here. Type logout to end it."
 
 KEYRING = "bbs client"
 """The name of the system's keyring for entries of this client."""
@@ -30,22 +29,34 @@ KEYRING = "bbs client"
 KEYRING_PATIENCE = 30.0  # s for the keyring, which may ask the person to unlock it
 
 
+class NotKept(Exception):
+    """A session is not remembered; the text is the reason, for the person."""
+
+
 class RememberedSession:
     """The session with which a person wants to go on at the next start, of one login server.
 
-    A file of all servers' has its user's name. The token is there, too, or in the system's keyring,
-    if Python's package `keyring` is installed and has one that encrypts. `aside` calls what may
-    wait (`in_thread`), as a keyring may ask the person. A session that cannot be written is
-    forgotten.
+    A file of all servers' has the names of its user and its service. The token is there, too, or in
+    the system's keyring, if Python's package `keyring` is installed and has one that encrypts.
+    `ask_keyring` makes calls to it one after the other, as it may ask the person: so the last call
+    counts, whenever the person answers. Unless the way to the server `is_secure`, nothing is kept.
     """
 
     def __init__(
-        self, path: Path, server: str, aside: Callable[..., Deferred[Any]] = maybeDeferred
+        self,
+        path: Path,
+        server: str,
+        ask_keyring: Callable[..., Deferred[Any]] = maybeDeferred,
+        *,
+        is_secure: bool = True,
     ) -> None:
-        self._path = path
+        self.is_secure = is_secure
+        self._file = PrivateEntries(path, 1)
         self._server = server
-        self._aside = aside
-        self._entry = self._read().get(server, {})
+        self._ask_keyring = ask_keyring
+        self._entry = self._read()
+        self._may_be_in_keyring = self._entry.get("keyring") is True
+        self._changes = 0
 
     @property
     def user(self) -> str:
@@ -54,91 +65,100 @@ class RememberedSession:
         return user if isinstance(user, str) and user.split() == [user] else ""
 
     @property
-    def is_kept(self) -> bool:
-        """Whether there is a session to go on with."""
-        return bool(self.user) and not {"token", "keyring"}.isdisjoint(self._entry)
+    def service(self) -> object:
+        """The name of the service that gave the session: no other one is to see the token."""
+        return self._entry.get("service")
 
     @property
-    def is_decided(self) -> bool:
-        """Whether the person has been told of this, or has chosen."""
-        return bool(self._entry)
+    def is_kept(self) -> bool:
+        """Whether there is a session to go on with."""
+        has_token = not {"token", "keyring"}.isdisjoint(self._entry)
+        return self.is_secure and bool(self.user) and has_token
 
-    def load(self) -> Deferred[str]:
+    @property
+    def is_new(self) -> bool:
+        """Whether the person has neither been told of this nor used it."""
+        return not self._entry
+
+    async def load(self) -> str:
         """The token; empty if there is none."""
-        return self._aside(self._load).addErrback(lambda _: "")
-
-    def keep(self, user: str, token: str) -> Deferred[str]:
-        """Remember a session; gives the place where it is, in words, empty if it is nowhere."""
-        self._entry = {"user": user}
-        return self._aside(self._keep, user, token).addErrback(
-            lambda _: self._aside(self._keep_in_file, user, token)
-        )
-
-    def forget(self, user: str = "") -> Deferred[None]:
-        """Forget the session. With `user`, the next one of theirs is remembered again."""
-        in_keyring = self._entry.get("keyring") is True
-        self._entry = {"user": user}
-        forgotten = self._aside(self._forget, in_keyring, self._entry)
-        return forgotten.addErrback(lambda _: None)
-
-    def _load(self) -> str:
         token: object = self._entry.get("token")
-        if self._entry.get("keyring") is True and (keyring := _keyring()) is not None:
-            token = keyring.get_password(KEYRING, self._server)
+        if self._may_be_in_keyring:
+            try:
+                token = await self._ask_keyring(_load, self._server)
+            except CancelledError:
+                raise
+            except Exception:  # A keyring may raise anything.
+                token = ""
         return token if is_device_token(token) else ""
 
-    def _keep(self, user: str, token: str) -> str:
-        keyring = _keyring()
-        if keyring is None:
-            return self._keep_in_file(user, token)
-        keyring.set_password(KEYRING, self._server, token)
-        self._write({"user": user, "keyring": True})
-        return "the system's keyring"
+    async def keep(self, user: str, token: str, service: str) -> str:
+        """Remember a session, and give the place where it is, in words. Raises `NotKept`. Cancelled
+        by the person, or by a later change, it keeps nothing."""
+        if not self.is_secure:
+            raise NotKept("without --tls, others on the way could take the session")
+        self._changes += 1
+        change, before, self._may_be_in_keyring = self._changes, self.user, True
+        try:
+            in_keyring = await self._ask_keyring(_store, self._server, token)
+        except Exception as problem:
+            if change == self._changes:
+                # The person may unlock it yet.
+                self._ask_keyring(_delete, self._server).addErrback(lambda _: None)
+                self._write({"user": before})
+            if isinstance(problem, CancelledError):
+                raise
+            raise NotKept("the system's keyring failed") from problem
+        if change != self._changes:
+            raise CancelledError()
+        self._may_be_in_keyring = in_keyring
+        where = {"keyring": True} if in_keyring else {"token": token}
+        if not self._write({"user": user, "service": service, **where}):
+            await self.forget(before)
+            raise NotKept(f"{self._file.path} cannot be written")
+        return (
+            "the system's keyring" if in_keyring else f"{self._file.path}, which only you can read"
+        )
 
-    def _keep_in_file(self, user: str, token: str) -> str:
-        self._write({"user": user, "token": token})
-        is_kept = self._read().get(self._server, {}).get("token") == token
-        return f"{self._path}, which only you can read" if is_kept else ""
+    async def forget(self, user: str = "") -> bool:
+        """Forget the session; False if it may be kept still. With `user`, the next one of theirs is
+        remembered again."""
+        self._changes += 1
+        is_gone = self._write({"user": user})
+        if self._may_be_in_keyring:
+            try:
+                await self._ask_keyring(_delete, self._server)
+                self._may_be_in_keyring = False
+            except CancelledError:
+                raise
+            except Exception:
+                is_gone = False
+        return is_gone
 
-    def _forget(self, in_keyring: bool, entry: dict[str, object]) -> None:
-        self._write(entry)
-        if in_keyring and (keyring := _keyring()) is not None:
-            keyring.delete_password(KEYRING, self._server)
-
-    def _write(self, entry: dict[str, object]) -> None:
+    def _write(self, entry: dict[str, object]) -> bool:
+        """Change the entry. If the file cannot be written, it must go: False if it stays."""
         self._entry = entry
-        others = {server: each for server, each in self._read().items() if server != self._server}
-        kept = dict([*others.items(), (self._server, entry)][-MOST_DEVICES:])
-        write_private(self._path, json.dumps(kept))
+        if self._file.put(self._server, entry):
+            return True
+        with suppress(OSError):
+            self._file.path.unlink()
+        return "token" not in entry and "token" not in self._read()
 
-    def _read(self) -> dict[str, dict[str, object]]:
-        try:
-            entries = json.loads(self._path.read_bytes()[:MOST_READ])
-        except (OSError, ValueError, RecursionError):
-            return {}
-        entries = entries if isinstance(entries, dict) else {}
-        return {server: each for server, each in entries.items() if isinstance(each, dict)}
+    def _read(self) -> dict[str, object]:
+        mine = [each[1:] for each in self._file.read() if each[0] == self._server]
+        return mine[-1][0] if mine and mine[-1] and isinstance(mine[-1][0], dict) else {}
 
 
-def in_thread(reactor: IReactor, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
-    """Call `work` in a thread, which does not keep the process alive; fails after
-    `KEYRING_PATIENCE`."""
-    done: Deferred[T] = Deferred()
+def keyring_caller(reactor: IReactor) -> Callable[..., Deferred[Any]]:
+    """A function that makes calls in one thread, one after the other. A call fails after
+    `KEYRING_PATIENCE`, or if it is cancelled; it is made all the same."""
+    pool = daemon_pool("keyring")
 
-    def fire(result: Any) -> None:
-        if not done.called:
-            done.callback(result)
+    def ask(call: Callable[..., Any], *arguments: str) -> Deferred[Any]:
+        asked = deferToThreadPool(reactor, pool, call, *arguments)
+        return asked.addTimeout(KEYRING_PATIENCE, reactor)
 
-    def run() -> None:
-        try:
-            result: Any = work(*arguments)
-        except Exception:  # A keyring may raise anything.
-            result = Failure()
-        with suppress(RuntimeError):  # The reactor has ended.
-            reactor.callFromThread(fire, result)
-
-    DaemonThread(target=run, name="keyring").start()
-    return done.addTimeout(KEYRING_PATIENCE, reactor)
+    return ask
 
 
 def _keyring() -> Any:
@@ -150,6 +170,39 @@ def _keyring() -> Any:
         return None
 
 
+def _load(server: str) -> str | None:
+    keyring = _keyring()
+    return None if keyring is None else keyring.get_password(KEYRING, server)
+
+
+def _store(server: str, token: str) -> bool:
+    """Whether there is a keyring, which has stored the token."""
+    keyring = _keyring()
+    if keyring is not None:
+        keyring.set_password(KEYRING, server, token)
+    return keyring is not None
+
+
+def _delete(server: str) -> None:
+    keyring = import_module("keyring")  # It was there before.
+    if keyring.get_password(KEYRING, server) is not None:
+        keyring.delete_password(KEYRING, server)
+
+
+async def keep_session(remembered: RememberedSession, speaker: Conversation, user: str) -> None:
+    """Remember the session of a user who is logged in, and say where. Raises UsageError."""
+    client = speaker.client
+    await client.learn()
+    try:
+        place = await remembered.keep(user, client.token(user), client.vocabulary.service)
+    except NotKept as problem:
+        raise UsageError(f"Nothing is remembered: {visible(str(problem))}.") from None
+    until = "until you log out or type forget"
+    speaker.screen.notice(
+        f"{visible(user)} stays logged in here, {until}. Kept in {visible(place)}."
+    )
+
+
 def session_commands(
     remembered: RememberedSession | None, conversation: Callable[[], Conversation]
 ) -> Mapping[str, BuiltinCommand]:
@@ -159,23 +212,17 @@ def session_commands(
 
     async def remember(words: Sequence[str]) -> None:
         speaker = conversation()
-        user = speaker.current
         if words:
             raise UsageError()
-        if user is None:
+        if speaker.current is None:
             raise UsageError(FAILURES["not-logged-in"])
-        place = await remembered.keep(user, speaker.client.token(user))
-        if not place:
-            raise UsageError("Nothing is remembered: the file cannot be written.")
-        until = "until you log out or type forget"
-        speaker.screen.notice(
-            f"{visible(user)} stays logged in here, {until}. Kept in {visible(place)}."
-        )
+        await keep_session(remembered, speaker, speaker.current)
 
     async def forget(words: Sequence[str]) -> None:
         if words:
             raise UsageError()
-        await remembered.forget()
+        if not await remembered.forget():
+            raise UsageError(NOT_FORGOTTEN)
         conversation().screen.notice("The next start asks for a password.")
 
     commands = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.formatted_text import fragment_list_to_text
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -703,19 +703,28 @@ class QueueTests(SynchronousTestCase):
 class RememberTests(FaceCase):
     """A session that goes on at the next start."""
 
+    keyring: Deferred[Any] | None = None  # its answer to whatever it is asked
+
     def setUp(self) -> None:
         super().setUp()
         self.path = Path(self.mktemp())
         self.start()
 
-    def start(self, last_name: str = "", password: str | None = None) -> None:
+    def keep_entry(self, entry: str) -> None:
+        self.path.write_text(f'[["here:1", {entry}]]')
+
+    def start(
+        self, last_name: str = "", password: str | None = None, is_secure: bool = True
+    ) -> None:
         """Begin anew."""
         self.face.leave()
         self.client.close()
         self.network.flush()
         self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
         self.addCleanup(self.client.close)
-        self.remembered = RememberedSession(self.path, "here:1")
+        self.remembered = RememberedSession(
+            self.path, "here:1", self.ask_keyring, is_secure=is_secure
+        )
         self.face = TerminalApp(
             self.clock,
             self.client,
@@ -728,6 +737,9 @@ class RememberTests(FaceCase):
         )
         self.running = Deferred.fromCoroutine(self.face.run())
         self.network.advance(0.1)
+
+    def ask_keyring(self, call: Callable[..., object], *arguments: str) -> Deferred[Any]:
+        return self.keyring or maybeDeferred(call, *arguments)
 
     def remember(self) -> None:
         said = self.type("login ann", "1", "remember")[-1]
@@ -755,6 +767,24 @@ class RememberTests(FaceCase):
         self.start("ann")
         self.assertEqual(self.typist.printed[-1], "bob  are you there?")
 
+    def test_what_waits(self) -> None:
+        """Without messages, which show by themselves."""
+        self.remember()
+        self.face.leave()
+        self.client.close()
+        self.network.flush()
+        self.register("cat")
+        self.invite("cat", "ann")
+        bob = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.addCleanup(bob.close)
+        for ask in (lambda: bob.login("bob", "1"), lambda: bob.post("bob", "news")):
+            asked = ask()
+            self.network.flush()
+            self.successResultOf(asked)
+        self.start("ann")
+        said = "1 invitation waits: list-invite; 1 new post: posts"
+        self.assertEqual(self.typist.printed[1:], ["Welcome back, ann.", said])
+
     def test_a_session_that_has_ended(self) -> None:
         self.remember()
         self.end_session("ann")
@@ -764,13 +794,14 @@ class RememberTests(FaceCase):
         self.assertNotIn("token", self.path.read_text())
         self.start("ann")
         self.assertIn("login to log in as ann", self.typist.printed[0])
-        self.type("login", "1")
+        kept = f"Kept in {self.path}, which only you can read."
+        self.assertIn(kept, " ".join(self.type("login", "1")))
         self.start("ann")
         self.assertEqual(self.typist.printed[-1], "Welcome back, ann.")
 
     def test_a_session_that_cannot_be_read(self) -> None:
         self.remember()
-        self.path.write_text('{"here:1": {"user": "ann", "keyring": true}}')
+        self.keep_entry('{"user": "ann", "service": "bbs", "keyring": true}')
         self.start("ann")
         said = "The session of ann cannot be read. Try: login ann"
         self.assertEqual(self.typist.printed[-1], said)
@@ -807,6 +838,54 @@ class RememberTests(FaceCase):
             self.start("ann")
             self.assertEqual(self.type("login", "1")[2:], [words] if told else [])
 
+    def test_a_keyring_that_asks_the_person_who_gives_up(self) -> None:
+        for lines, entry in (
+            (["login ann 1", "remember"], '{"user": ""}'),
+            (["login ann 1"], '{"user": "ann"}'),
+        ):
+            self.keep_entry(entry)
+            self.start("ann")
+            self.type(*lines[:-1])
+            self.keyring = Deferred()
+            self.type(lines[-1])
+            self.face.interrupt()
+            self.network.advance(0.1)
+            self.assertEqual(self.typist.printed[-1], "Given up.")
+            self.assertEqual(self.path.read_text(), f'[["here:1", {entry}]]')
+            self.keyring = None
+
+    def test_a_keyring_that_fails(self) -> None:
+        self.keep_entry('{"user": "ann"}')
+        self.start("ann")
+        self.keyring = fail(RuntimeError("locked"))
+        said = self.type("login ann 1")
+        self.assertEqual(said[-1], "Nothing is remembered: the system's keyring failed.")
+        self.assertNotIn("token", self.path.read_text())
+
+    def test_a_session_that_cannot_be_forgotten(self) -> None:
+        self.remember()
+        self.keyring = fail(RuntimeError("locked"))
+        self.remembered._may_be_in_keyring = True
+        said = "The session may still be kept here. Type logout to end it."
+        self.assertEqual(self.type("forget"), [said])
+
+    def test_nothing_is_sent_over_an_open_network(self) -> None:
+        self.remember()
+        self.start("ann", is_secure=False)
+        self.assertIn("login to log in as ann", self.typist.printed[0])
+        said = "Nothing is remembered: without --tls, others on the way could take the session."
+        self.assertEqual(self.type("login ann 1", "remember")[-1], said)
+
+    def test_another_service_there(self) -> None:
+        """It does not get the token, and says nothing about the session."""
+        self.remember()
+        kept = self.path.read_text().replace('"bbs"', '"lobby"')
+        self.path.write_text(kept)
+        self.start("ann")
+        said = "The session of ann is of another service. Try: login ann"
+        self.assertEqual(self.typist.printed[-1], said)
+        self.assertEqual(self.path.read_text(), kept)
+
     def test_a_server_that_cannot_say(self) -> None:
         """The session may be there still."""
         self.remember()
@@ -829,6 +908,6 @@ class RememberTests(FaceCase):
     def test_a_folder_that_takes_nothing(self) -> None:
         self.path.mkdir()
         said = self.type("login ann 1", "remember")[-1]
-        self.assertEqual(said, "Nothing is remembered: the file cannot be written.")
+        self.assertEqual(said, f"Nothing is remembered: {self.path} cannot be written.")
         self.assertIn("Usage: forget", self.type("forget it"))
         self.assertIn("Usage: remember", self.type("remember me"))

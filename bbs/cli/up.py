@@ -288,7 +288,12 @@ class _Run:
 
     def _begin_reloading(self, base: Runtime, controller: FleetController) -> None:
         from bbs.cli.debug import Reloader, SourceWatcher, source_of
+        from bbs.scaling import providers
 
+        used = self._config.fleet.provider
+        if not providers.named(used)[1].here:
+            self._tell_developer(f"New code is not taken: fleet.provider is {used}.")
+            return
         watcher = SourceWatcher(*source_of(base.service))
         name = f"{self._name} up"
         self._login_server.begin(Reloader(base, controller, watcher, self._tell_developer, name))

@@ -1,4 +1,4 @@
-"""What a server of an `up --debug` reports to its developers: tracebacks, prints, slow rules and
+"""What a server of an `up --debug` reports to its developers: errors, prints, slow rules and
 handlers, and statements that read a whole table.
 
 Each report is a datagram to the socket that `up --debug` reads; the environment names it, so that
@@ -15,7 +15,14 @@ from typing import Any
 
 import peewee
 from twisted.application.service import Service
-from twisted.logger import ILogObserver, LogEvent, Logger, eventAsText, globalLogPublisher
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    eventAsText,
+    globalLogPublisher,
+)
 from zope.interface import implementer
 
 from bbs.commands.strictness import read_whole
@@ -56,8 +63,9 @@ class DebugReport(Service):
     def __call__(self, event: LogEvent) -> None:
         """Report an event of the log that developers want to see; Twisted logs from any thread."""
         is_print = event.get("log_namespace") in ("stdout", "stderr")
-        is_failure = "log_failure" in event or event.get("isError")
-        if not (is_print or is_failure or event.get("for_developers")):
+        level = event.get("log_level") or LogLevel.info
+        is_error = level >= LogLevel.error or event.get("isError")  # Of Twisted's older log.
+        if not (is_print or is_error or event.get("for_developers")):
             return
         text = eventAsText(event, includeTimestamp=False, includeSystem=False).rstrip("\n")
         report = f"{self._speaker()}: {text}".encode("utf-8", "backslashreplace")[:LONGEST]

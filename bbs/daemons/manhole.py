@@ -209,7 +209,7 @@ def peer_user(connection: socket.socket) -> int:
     """The id of the user whose process is at the other end of a Unix socket."""
     if not hasattr(socket, "SO_PEERCRED"):  # Not Linux: the mode of the socket has to do.
         return os.geteuid()
-    form = "3i"
+    form = "iII"  # The process, the user and the group (unix(7)).
     credentials = connection.getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(form)
     )

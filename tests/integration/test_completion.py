@@ -27,6 +27,7 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("fleet", "launch"),
     ("fleet", "drain"),
     ("fleet", "replace"),
+    ("run",),
     ("user", "list"),
     ("user", "show"),
     ("user", "password"),
@@ -44,6 +45,7 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("backup",),
     ("restore",),
     ("db",),
+    ("new",),
 )
 """Every command that has options."""
 

@@ -6,7 +6,7 @@ _bbs() {
     local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W 'up client fleet user announce group post backup restore db config --help --version' -- "$word"))
+        COMPREPLY=($(compgen -W 'up client fleet user run announce group post backup restore db config new --help --version' -- "$word"))
         return
     fi
     case $before in
@@ -21,7 +21,7 @@ _bbs() {
         --host)
             COMPREPLY=($(compgen -A hostname -- "$word"))
             return ;;
-        --port | --outdated | --search | --for | --reason | --until | --remove)
+        --port | --outdated | --search | --for | --reason | --until | --remove | --user)
             return ;;
     esac
     case $part in
@@ -81,6 +81,10 @@ _bbs() {
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
                 return
             fi ;;
+        new)
+            words='--kind --help --version'
+            [[ $before == --kind ]] && words='service commands provider' ;;
+        run) words='--user --config --data --help --version' ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$word"))
 }

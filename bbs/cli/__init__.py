@@ -37,6 +37,7 @@ PARTS = {
     "restore": ("bbs.cli.database:restore", "put such a copy in the database's place"),
     "db": ("bbs.cli.database:db", "upgrade the database's schema, or show its version"),
     "config": ("bbs.cli.config:main", "check a configuration file"),
+    "new": ("bbs.cli.new:main", "begin a package of your own"),
 }
 
 MOST_READ = 64 * 1024  # bytes of a password file that are read

@@ -27,6 +27,7 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("fleet", "launch"),
     ("fleet", "drain"),
     ("fleet", "replace"),
+    ("run",),
     ("user", "list"),
     ("user", "show"),
     ("user", "password"),
@@ -41,15 +42,14 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("group", "give"),
     ("group", "remove"),
     ("post", "remove"),
-    ("run",),
     ("shell",),
     ("manhole",),
     ("backup",),
     ("restore",),
     ("db",),
-    ("run",),
     ("stubs",),
     ("spec",),
+    ("new",),
 )
 """Every command that has options."""
 

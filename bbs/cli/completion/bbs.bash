@@ -6,7 +6,7 @@ _bbs() {
     local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W 'up client fleet user announce group post run shell manhole stubs spec backup restore db config --help --version' -- "$word"))
+        COMPREPLY=($(compgen -W 'up client fleet user announce group post run shell manhole stubs spec backup restore db config new --help --version' -- "$word"))
         return
     fi
     case $before in
@@ -86,6 +86,9 @@ _bbs() {
             fi ;;
         stubs) words='--asyncio --help --version' ;;
         spec) words='--help --version' ;;
+        new)
+            words='--kind --help --version'
+            [[ $before == --kind ]] && words='service commands provider' ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$word"))
 }

@@ -1,7 +1,7 @@
 # Completion of the bbs command for fish. It belongs in share/fish/vendor_completions.d, or in
 # ~/.config/fish/completions.
 
-set -l parts up client fleet user announce group post run shell manhole stubs spec backup restore db config
+set -l parts up client fleet user announce group post run shell manhole stubs spec backup restore db config new
 set -l actions list launch drain replace adopt
 set -l deeds list show password suspend resume kick delete
 set -l acts list show rename give remove
@@ -14,6 +14,7 @@ complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a up -d 'run the wh
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a client -d 'talk to a service'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a fleet -d 'show the app servers, launch one, drain one'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a user -d 'show people, suspend one, give one another password'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a run -d 'run a rule of the service'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a announce -d 'tell everybody something'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a group -d 'show groups, rename one, give it away, remove it'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a post -d 'remove a post'
@@ -26,6 +27,7 @@ complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a db -d 'upgrade th
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a config -d 'check a configuration file'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a stubs -d 'print a typed client in Python'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a spec -d 'print a description of commands, replies and events'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a new -d 'begin a package of your own'
 
 complete -c bbs -n '__fish_seen_subcommand_from up' -l host -x -a '(__fish_print_hostnames)' -d 'address to listen on'
 complete -c bbs -n '__fish_seen_subcommand_from up' -l port -x -d port
@@ -81,3 +83,4 @@ complete -c bbs -n '__fish_seen_subcommand_from config; and __fish_seen_subcomma
 
 
 complete -c bbs -n '__fish_seen_subcommand_from stubs' -l asyncio -d 'for asyncio'
+complete -c bbs -n '__fish_seen_subcommand_from new' -l kind -x -a 'service commands provider' -d 'what it is'

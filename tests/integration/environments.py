@@ -103,8 +103,8 @@ def _with_dependencies(python: str) -> Path:
     """The environment that is copied."""
     version = run(python, "-c", "import sys; print(sys.executable, sys.version)", cwd=CHECKOUT)
     digest = hashlib.sha256(version.encode())
-    for name in ("setup.cfg", "pyproject.toml"):
-        digest.update((CHECKOUT / name).read_bytes())
+    for source in (CHECKOUT / "setup.cfg", CHECKOUT / "pyproject.toml", Path(__file__)):
+        digest.update(source.read_bytes())
     _KEPT.mkdir(parents=True, exist_ok=True)
     folder = _KEPT / digest.hexdigest()[:16]
     with (_KEPT / "lock").open("w") as lock:
@@ -123,5 +123,5 @@ def _make(python: str, folder: Path) -> None:
     copy_checkout(source)
     install(folder / "bin", "setuptools >= 68", "wheel")
     install(folder / "bin", source)
-    uninstall(folder / "bin", "bbs")
+    uninstall(folder / "bin", "txbbs")
     shutil.rmtree(source)

@@ -120,7 +120,7 @@ class _Events:
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[ChatMessage | ServiceEvent | None] = asyncio.Queue()
-        self._ended = self._overrun = self.is_taken = False
+        self._ended = self._overrun = self._is_awaited = False
 
     def put(self, event: ChatMessage | ServiceEvent) -> None:
         if self._waiting.qsize() >= MOST_WAITING:
@@ -135,8 +135,14 @@ class _Events:
             self._waiting.put_nowait(None)
 
     async def next(self) -> ChatMessage | ServiceEvent | None:
-        """The next one; None at the end."""
-        event = await self._waiting.get()
+        """The next one; None at the end. ValueError while somebody else waits for it."""
+        if self._is_awaited:
+            raise ValueError("another iteration waits for the events of this user")
+        self._is_awaited = True
+        try:
+            event = await self._waiting.get()
+        finally:
+            self._is_awaited = False
         if event is None and self._overrun:
             self._ended = self._overrun = False
             raise Overrun(f"more than {MOST_WAITING:,} events waited to be taken")
@@ -260,15 +266,11 @@ class Client:
         connections are left out. Events between two iterations wait for the second; two iterations
         at once are a ValueError."""
         await self.listen(user, after=after)
-        events = self._events[user]
-        if events.is_taken:
-            raise ValueError(f"the events of {user} are taken elsewhere already")
-        events.is_taken = True
-        try:
-            while (event := await events.next()) is not None:
-                yield event
-        finally:
-            events.is_taken = False
+        events = self._events.get(user)
+        if events is None:  # The user was logged out meanwhile, or the client closed.
+            return
+        while (event := await events.next()) is not None:
+            yield event
 
     def _put(self, user: str, event: ChatMessage | ServiceEvent) -> None:
         if user in self._events:

@@ -212,7 +212,8 @@ def _mistyped_groups(name: str) -> Iterator[str]:
     for group, distribution in _groups(tuple(sys.path)):
         begins = group.startswith((f"{name}.", "bbs."))
         close = difflib.get_close_matches(group, known, 1, 0.85) if begins else ()
-        if close and group not in known:
+        # The board is installed beside every service, and may have plugins of its own.
+        if close and group not in known | {"bbs.commands", "bbs.extensions"}:
             yield (
                 f"the package {distribution} has entry points in {group}, which nothing reads: did"
                 f" you mean {close[0]}?"

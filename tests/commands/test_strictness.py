@@ -151,13 +151,21 @@ class AtTheStart(SynchronousTestCase):
             self.refused(of("stray <user>", rule=rule), stray)
         self.accepted(of("other <user>", rule=uses_another_declaration))
 
-    def test_groups_of_entry_points(self) -> None:
+    def gaming(self, group: str) -> None:
+        """Install a package with an entry point of this group."""
         folder = Path(self.mktemp()).absolute()
         made = folder / "gaming-1.dist-info"
         made.mkdir(parents=True)
         (made / "METADATA").write_text("Metadata-Version: 2.1\nName: gaming\nVersion: 1\n")
-        (made / "entry_points.txt").write_text("[game.comands]\nx = gaming:commands\n")
+        (made / "entry_points.txt").write_text(f"[{group}]\nx = gaming:commands\n")
         self.patch(sys, "path", [str(folder), *sys.path])
+
+    def test_groups_of_another_service(self) -> None:
+        self.gaming("bbs.extensions")
+        self.accepted(Service("lobby"))
+
+    def test_groups_of_entry_points(self) -> None:
+        self.gaming("game.comands")
         self.refused(
             Service("game"),
             "the package gaming has entry points in game.comands, which nothing reads: did you mean"

@@ -103,8 +103,8 @@ def _with_dependencies(python: str) -> Path:
     """The environment that is copied."""
     version = run(python, "-c", "import sys; print(sys.executable, sys.version)", cwd=CHECKOUT)
     digest = hashlib.sha256(version.encode())
-    for path in (CHECKOUT / "setup.cfg", CHECKOUT / "pyproject.toml", Path(__file__)):
-        digest.update(path.read_bytes())
+    for source in (CHECKOUT / "setup.cfg", CHECKOUT / "pyproject.toml", Path(__file__)):
+        digest.update(source.read_bytes())
     _KEPT.mkdir(parents=True, exist_ok=True)
     folder = _KEPT / digest.hexdigest()[:16]
     with (_KEPT / "lock").open("w") as lock:

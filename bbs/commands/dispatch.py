@@ -196,10 +196,12 @@ class Dispatcher:
                 raise AskLoginServer()
             assert command.handler is not None  # The table has a rule or a handler of each.
             began = self._seconds()
-            result = await command.handler(ask, *request.arguments)
-            took = self._seconds() - began
-            if took >= self._slow.after and command.name not in self._patient:
-                self._note_slow(command, took)
+            try:
+                result = await command.handler(ask, *request.arguments)
+            finally:
+                took = self._seconds() - began
+                if took >= self._slow.after and command.name not in self._patient:
+                    self._note_slow(command, took)
             return _reply(command, result)
         except Refusal as error:
             return self._refuse(error, command, ask.connection)
@@ -237,10 +239,12 @@ class Dispatcher:
         arguments = (outcome.result,) if command.rule else request.arguments
         assert command.handler is not None  # A rule's result alone was a reply already.
         began = self._seconds()
-        result = await command.handler(ask, *arguments)
-        took = self._seconds() - began
-        if took >= self._slow.after and command.name not in self._patient:
-            self._note_slow(command, took)
+        try:
+            result = await command.handler(ask, *arguments)
+        finally:
+            took = self._seconds() - began
+            if took >= self._slow.after and command.name not in self._patient:
+                self._note_slow(command, took)
         return _reply(command, result)
 
     def _note_slow(self, command: Command, seconds: float) -> None:

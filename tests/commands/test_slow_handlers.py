@@ -8,7 +8,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.framework import Ask, Caller, Command, CommandTable, Every, Role, Service
+from bbs.framework import Ask, Caller, Command, CommandTable, Every, Role, Service, WrongUsage
 from bbs.storage.transactions import SLOW
 from bbs.testing import MemoryService
 
@@ -26,6 +26,12 @@ def think(caller: Caller | None) -> None:
 
 
 commands.declare(Command("think <user>", Role.APP, rule=think))
+
+
+@commands.command("refuse <user>", Role.APP)
+async def refuse(ask: Ask) -> None:
+    await deferLater(clock, SLOW)
+    raise WrongUsage("refuse")
 
 
 @commands.command("look", Role.EITHER)
@@ -63,6 +69,7 @@ class SlowHandlers(SynchronousTestCase):
         here = f"{__name__}."
         for line, told in (
             (f"wait {self.token}", [f"the handler {here}wait took 1.00 s"]),
+            (f"refuse {self.token}", [f"the handler {here}refuse took 1.00 s"]),
             (f"think {self.token}", [f"the rule {here}think took 1.00 s"]),
             ("look", [f"the handler {here}look took 1.50 s"]),
         ):

@@ -245,7 +245,8 @@ class Ask:
         name = event.get("event")
         if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
             raise ValueError(f"a service cannot have an event with the name {name!r}")
-        accounts.check_channel(channel)
+        if not accounts.CHANNEL.fullmatch(channel):
+            raise accounts.not_a_channel(channel)
         if "id" in event and not asked:
             self._check_durable(name)
         if after is not None and not isinstance(after, Mapping):

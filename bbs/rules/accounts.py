@@ -168,15 +168,15 @@ MOST_SESSIONS = 32  # Sessions of one user: the default of `[limits] sessions_pe
 
 
 CHANNEL = re.compile(r"[0-9a-f]{32}|[A-Za-z0-9]+\.[A-Za-z0-9]+")
+"""The form of a channel: a user's (`new_channel`), or one of the service's own."""
 
 
-def check_channel(channel: str) -> None:
-    """Raise ValueError unless `channel` can be a user's, or one of the service's own."""
-    if not CHANNEL.fullmatch(channel):
-        raise ValueError(
-            f"{channel!r} is not a channel: a person's is Caller.channel or User.channel, and one"
-            " of the service's own is KIND.NAME, of letters and digits"
-        )
+def not_a_channel(text: str) -> ValueError:
+    """Make the error for a text that cannot be a channel."""
+    return ValueError(
+        f"{text!r} is not a channel: a person's is Caller.channel or User.channel, and one of the"
+        " service's own is KIND.NAME, of letters and digits"
+    )
 
 
 def new_channel() -> str:

@@ -97,7 +97,8 @@ def tell_soon(channel: str, event: Mapping[str, object]) -> None:
     name = event.get("event")
     if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
         raise ValueError(f"a service cannot have an event with the name {name!r}")
-    accounts.check_channel(channel)
+    if not accounts.CHANNEL.fullmatch(channel):
+        raise accounts.not_a_channel(channel)
     try:
         told = json.dumps([channel, event], allow_nan=False)
     except TypeError as error:

@@ -49,6 +49,9 @@ class _NoConnection:
     def __getattr__(self, name: str) -> Any:
         raise OutsideOfRule()
 
+    def close(self) -> None:
+        """Do nothing: there is none."""
+
 
 class Activity:
     """What a thread of the database does, for other threads to see.
@@ -79,7 +82,6 @@ class ConnectionState(threading.local):
     in_rule = False  # A rule runs, which may share its transaction with others.
     reading = False  # A rule runs that is marked `read_only`.
     wrote = False  # A statement has changed something since this was last set to False.
-    is_closed_to_all = False  # The reactor runs on this thread, and may wait for no database.
     begins = False  # A transaction begins with the next statement (MySQL).
     slowest = ""  # The slowest statement of the rule and its time, where a hook notes that.
     longest = 0.0  # Its seconds.
@@ -107,15 +109,9 @@ class TransactionGuard:
 
     def refuse_here(self) -> None:
         """Refuse all statements on this thread, with OutsideOfRule: the reactor runs on it."""
-        self.state.is_closed_to_all = True
-        self._state.conn = _NoConnection()  # type: ignore[attr-defined]
-
-    def connect(self, *arguments: Any, **options: Any) -> bool:
-        """Connect this thread."""
-        if self.state.is_closed_to_all:
-            raise OutsideOfRule()
-        connected: bool = super().connect(*arguments, **options)  # type: ignore[misc]
-        return connected
+        # peewee takes this thread for connected, so that no statement pays for a question.
+        state: Any = self._state  # type: ignore[attr-defined]
+        state.closed, state.conn = False, _NoConnection()
 
     def begin(self, *arguments: Any) -> None:
         if self.state.in_rule:

@@ -89,7 +89,7 @@ class RememberedSession:
             except CancelledError:
                 raise
             except Exception:  # A keyring may raise anything.
-                token = ""
+                return ""
         return token if is_device_token(token) else ""
 
     async def keep(self, user: str, token: str, service: str) -> str:

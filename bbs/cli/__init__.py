@@ -105,6 +105,8 @@ def command_line(service: Service) -> Callable[[], int]:
     from bbs.commands.extensions import extended
     from bbs.commands.service import UNDECLARED
 
+    if taken := PARTS.keys() & {name.split(" ")[0] for name in service.subcommands}:
+        raise ValueError(f"{service.name}: every service has a command {min(taken)} already")
     program = Program(
         service.name, lambda: extended(service), service.client or UNDECLARED, service.release
     )

@@ -164,14 +164,15 @@ def run_rule_command(argv: Sequence[str], program: Program) -> int:
         caller = () if options.user is None else (user_admin.caller_named(options.user, by.now),)
         result = rule(*caller, *options.arguments)
         fleet_admin.record(by, "run", person=options.user, detail=name[:MOST_DETAIL])
-        return result
+        # Here, so that nothing is stored if the result cannot be shown.
+        return json.dumps(result, default=str, ensure_ascii=True)
 
     try:
         service, place = program.service(), (options.config, options.data)
         config = configuration(*place, program.name, program.settings)
         result = _run_rule(service, config, recorded)
         record(config, by, "run", name)
-        print(json.dumps(result, default=str, ensure_ascii=True))
+        print(result)
     except Refusal as error:
         return program.fail("run", error.message)
     except user_admin.NoSuchPerson:
@@ -237,7 +238,7 @@ def run(part: str, arguments: Sequence[str], program: Program) -> int:
     name = part if options.action is None else f"{part} {options.action}"
     subcommand = program.service().subcommands[name]
     try:
-        config = configuration(options.config, options.data, program.name)
+        config = configuration(options.config, options.data, program.name, program.settings)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
             by = get_operator(f"{program.name} {part}")

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from twisted.application.service import IService
 from twisted.application.service import Service as TwistedService
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -41,6 +41,8 @@ STANDBY = 10.0
 """Seconds for which a login server leaves the lease to app servers, as it has people who log in:
 the first ones boot within some seconds."""
 
+STOP_PATIENCE = 5.0  # Seconds for which a server that stops waits for its handlers.
+
 COMMAND = Command("background", Role.EITHER, listed=False)
 """Stands for the command of an `Ask` that belongs to no request."""
 
@@ -49,8 +51,7 @@ _log = Logger()
 
 def background_ask(home: ServerContext, now: float, loaded: LoadedExtension | None = None) -> Ask:
     """An `Ask` that belongs to no request, of the service or of an extension."""
-    if loaded is not None:
-        home = replace(home, extensions={COMMAND.name: loaded})
+    home = replace(home, extensions={} if loaded is None else {COMMAND.name: loaded})
     return Ask(home, COMMAND, cast("IConnection", None), now)
 
 
@@ -134,8 +135,14 @@ class Scheduler(TwistedService):
         self._cancel_all()
 
     async def _finish(self) -> None:
-        await DeferredList([each for each in (self._looking, *self._running.values()) if each])
-        if self.is_holder:
+        running = [each for each in (self._looking, *self._running.values()) if each]
+        give_up = self._reactor.callLater(
+            STOP_PATIENCE, lambda: [each.cancel() for each in running]
+        )
+        await DeferredList(running)
+        if give_up.active():
+            give_up.cancel()
+        if self._jobs:
             with suppress(Unavailable):  # Without the database the lease lapses by itself.
                 await self._database.run(background.release, self._me)
 
@@ -157,6 +164,7 @@ class Scheduler(TwistedService):
             lease = await self._database.run(background.renew, self._me)
             is_holder = lease.holder == self._me.id
             if not is_holder:
+                self._watch.keep({lease.holder})
                 silent = self._watch.silence(lease.holder, lease.beats, LOOK_INTERVAL)
                 is_holder = await self._take(lease, silent)
         except Unavailable:
@@ -224,6 +232,8 @@ class Scheduler(TwistedService):
                 home.database.slow.check("handler", every.name, self._reactor.seconds() - began)
         except background.NotHolder:
             self._step_down()
+        except CancelledError:
+            _log.warn("{name} was ended, as this server stops", name=every.name)
         except Unavailable:
             _log.warn("{name} waits for the database", name=every.name)
         except Exception:  # A handler may raise anything, and is called again.

@@ -17,7 +17,7 @@ from bbs.core.plugins import Plugin, plugins
 from bbs.core.values import Counter, is_for_threads
 from bbs.protocols.commands import CommandTable
 from bbs.protocols.presentation import is_reference
-from bbs.storage.models import JOB_NAME_LENGTH, Table
+from bbs.storage.models import JOB_NAME_LENGTH, MODELS, Table
 from bbs.storage.schema import Schema, Step
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Every:
     """A handler that runs every so many `seconds`, on one server of the fleet at a time.
 
     `handler` is a coroutine function. Its `Ask` belongs to no request: it has `database`, `now`,
-    `settings`, `tell` and `count`, but no `user`. Runs never overlap. Runs that were missed, as
+    `settings`, `tell` and `count`, but no `user`. The last run is stored under `name`, by default
+    that of the handler with its module. Runs never overlap. Runs that were missed, as
     nobody held the lease or one took too long, are not made up for.
 
     :raises ValueError: `seconds` is not above 0, or `handler` is not a coroutine function.
@@ -41,6 +42,7 @@ class Every:
 
     seconds: float
     handler: Callable[[Ask], Awaitable[object]]
+    name: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float):
@@ -49,11 +51,11 @@ class Every:
             raise ValueError(f"every {self.seconds}: seconds must be above 0")
         if not iscoroutinefunction(self.handler):
             raise ValueError(f"every {self.seconds:g} s: {self.handler!r} is not an async function")
-
-    @property
-    def name(self) -> str:
-        """The name under which the database has its last run."""
-        return f"{self.handler.__module__}.{self.handler.__qualname__}"[-JOB_NAME_LENGTH:]
+        where = getattr(self.handler, "__module__", ""), getattr(self.handler, "__qualname__", "")
+        name = self.name or ".".join(where)
+        if not all(where) and not self.name:
+            raise ValueError(f"every {self.seconds:g} s: {self.handler!r} needs a name=")
+        object.__setattr__(self, "name", name[-JOB_NAME_LENGTH:])
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Extension:
                 raise ValueError(f"{self.name}: {error}") from error
         for model in self.models:
             _add_prefix(model, f"{self.name}_")
+            _check_keys(self.name, model)
         schema = Schema(self.name, tuple(self.models), self.version, self.steps)
         object.__setattr__(self, "schema", schema)
 
@@ -153,16 +156,26 @@ def _add_prefix(model: Any, prefix: str) -> None:
         model._meta.set_table_name(prefix + model._meta.table_name)
 
 
+def _check_keys(name: str, model: Any) -> None:
+    """Check that rows of an extension that is not installed any more keep nothing from going."""
+    for key in model._meta.refs if issubclass(model, Table) else ():
+        action = (key.on_delete or "").upper()
+        if key.rel_model in MODELS and action not in ("CASCADE", "SET NULL"):
+            raise ValueError(
+                f'{name}: {model.__name__}.{key.name} needs on_delete="CASCADE" or "SET NULL":'
+                " without the extension, nobody could delete an account"
+            )
+
+
 def extended(service: Service) -> Service:
     """The service with the installed extensions, besides those that it has.
 
     :raises PluginUnusable: an extension does not import, or does not fit the service.
     """
-    there = {each.name for each in service.extensions}
+    declared = {each.name for each in service.extensions}
     for plugin in plugins(f"{service.name}.extensions"):
         extension = plugin.use(_extension)
-        if extension.name not in there:
-            there.add(extension.name)
+        if extension.name not in declared:
             service = _with(service, plugin, extension)
     return service
 

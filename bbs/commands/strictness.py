@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import distributions
 from itertools import chain
-from types import CodeType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import peewee
@@ -24,7 +24,9 @@ from bbs.config.sections import PROVIDERS
 from bbs.protocols.commands import Command, CommandTable
 from bbs.rules.auth import Question, asked_by
 from bbs.rules.pagination import part_of
+from bbs.storage.database import BulkRule
 from bbs.storage.models import MODELS, Table, database
+from bbs.storage.statements import Statement
 
 RESERVED = ("talk", "use", "end", "exit")
 """Words that people at a terminal type for the client's own commands."""
@@ -70,7 +72,8 @@ def _misfits(command: Command) -> Iterator[str]:
                 )
     if handler is None:
         return
-    if inspect.isfunction(handler) and not _is_asynchronous(handler):
+    is_plain = inspect.isfunction(handler) or inspect.ismethod(handler)
+    if is_plain and not _is_asynchronous(handler):
         yield f"{command.usage}: the handler {_shown(handler)} must be a coroutine function"
     elif rule is not None and not _takes(handler, 2):
         yield f"{command.usage}: the handler {_shown(handler)} does not take the ask and a result"
@@ -89,20 +92,30 @@ def _is_asynchronous(handler: Callable[..., object]) -> bool:
 
 def _takes(function: Callable[..., object], count: int) -> bool:
     try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # It has none that Python could tell.
-        return True
-    try:
-        signature.bind(*[_ANY] * count)
+        _signature(function).bind(*[_ANY] * count)
     except TypeError:
         return False
+    except ValueError:  # It has no signature that Python could tell.
+        return True
     return True
+
+
+def _signature(function: Any) -> inspect.Signature:
+    """The signature of what is called. A wrapper of the framework's takes what it wraps does; one
+    of the service's may add arguments or take some away."""
+    while hasattr(function, "__wrapped__") and _is_ours(function):
+        function = function.__wrapped__
+    return inspect.signature(function, follow_wrapped=False)
+
+
+def _is_ours(function: Any) -> bool:
+    where = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
+    return str(where).startswith("bbs.")
 
 
 def _shown(function: Callable[..., object]) -> str:
     name = getattr(function, "__qualname__", repr(function))
-    names = ", ".join(inspect.signature(function).parameters)
-    return f"{name}({names})"
+    return f"{name}({', '.join(_signature(function).parameters)})"
 
 
 def _and_arguments(count: int) -> str:
@@ -115,18 +128,30 @@ def _and_arguments(count: int) -> str:
 def _undeclared(service: Service, table: CommandTable) -> Iterator[str]:
     """Tables that rules use, and nobody declares: they would be missing in the database."""
     declared = {model._meta.table_name for model in (*MODELS, *service.schema.all_models)}
-    parts: list[Any] = [service, *service.extensions]
-    hooks = [each for part in parts for each in (part.on_register, part.on_delete, part.sweep)]
-    rules = [*(command.rule for command in table), *hooks, service.on_login, service.person]
-    for model in _used(filter(None, rules)):
+    for model in _used(_functions(service, table)):
         name = model._meta.table_name
         if name not in declared:
             where = f"{model.__module__}.{model.__qualname__}"
             yield f"the table {name} ({where}) is used by a rule, but is not in models"
 
 
+def _functions(service: Service, table: CommandTable) -> Iterator[object]:
+    """The rules and handlers that a service declares."""
+    for command in table:
+        yield from (command.rule, command.handler)
+    parts: list[Any] = [service, *service.extensions]
+    for part in parts:
+        yield from (part.on_register, part.on_delete, part.sweep)
+        yield from (every.handler for every in part.every)
+    yield from (service.on_login, service.person, service.seed, *service.daemons)
+    if feed := service.feed:
+        yield from (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
+    if broadcast := service.broadcast:
+        yield from (broadcast.current, broadcast.fetch)
+
+
 def _used(functions: Iterable[object]) -> Iterator[Any]:
-    """The models that the code of these functions names, and the code that it calls by name."""
+    """The tables that the code of these functions names, and the code that it calls by name."""
     seen: set[int] = set()
     waiting = [*functions]
     while waiting:
@@ -134,20 +159,36 @@ def _used(functions: Iterable[object]) -> Iterator[Any]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, type) and issubclass(thing, Table):
+        # One with subclasses may be their base alone.
+        if isinstance(thing, type) and issubclass(thing, Table) and not thing.__subclasses__():
             yield thing
-        function = function_of(thing)
-        if function is not None and not function.__module__.startswith("bbs."):
+        for function in functions_of(thing):
+            if function.__globals__.get("__name__", "").startswith("bbs."):
+                continue
             names = names_in(function.__code__)
-            waiting += [function.__globals__[each] for each in names & {*function.__globals__}]
+            for name in names & {*function.__globals__}:
+                found = function.__globals__[name]
+                waiting.append(found)
+                if isinstance(found, ModuleType):
+                    waiting += [vars(found)[each] for each in names & {*vars(found)}]
 
 
-def function_of(thing: Any) -> Any:
-    """The plain function that a rule or a query was made of; None for anything else."""
+def functions_of(thing: Any) -> Iterator[FunctionType]:
+    """The plain functions that a rule, a handler or a query was made of."""
     if isinstance(thing, Question):
         thing = thing.extend
-    thing = getattr(thing, "_build", thing) if not isinstance(thing, type) else None
-    return inspect.unwrap(thing) if inspect.isfunction(inspect.unwrap(thing)) else None
+    elif isinstance(thing, Statement | BulkRule):
+        thing = thing.__wrapped__  # type: ignore[union-attr]
+    elif isinstance(thing, MethodType):
+        thing = thing.__func__
+    while isinstance(thing, FunctionType):
+        yield thing
+        thing = vars(thing).get("__wrapped__")
+
+
+def function_of(thing: Any) -> FunctionType | None:
+    """The innermost of `functions_of`; None if there is none."""
+    return next(iter([*functions_of(thing)][-1:]), None)
 
 
 def names_in(code: CodeType) -> set[str]:
@@ -180,7 +221,9 @@ def scanned(question: Question[Any]) -> Sequence[str]:
     explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
     rows = connected.carry_out(f"{explain} {sql}", values, False).fetchall()
     if is_sqlite:
-        return read_whole(sql, [row[3] for row in rows])
+        # A subquery may look for the first rows in the table's own order.
+        within = {row[0] for row in rows if "SCALAR SUBQUERY" in row[3]}
+        return read_whole(sql, [row[3] for row in rows if row[1] not in within])
     # MySQL may read a small table as a whole though it has an index.
     return _tables(sql, [row[2] for row in rows if row[3] == "ALL" and row[4] is None])
 

@@ -13,7 +13,7 @@ import pwd
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import redirect_stdout
 from inspect import isawaitable
 from typing import Any
@@ -123,9 +123,9 @@ class ManholeSession(LineReceiver):
         if self not in self._sessions:
             return
         text = line.decode("utf-8", "replace")
-        if text.strip():
-            name = text[: NAME_LENGTH + 1]
-            audit.record("manhole-line", "done", address="", name=name, by=self._user or "")
+        for at in range(0, len(text) if text.strip() else 0, NAME_LENGTH):
+            part = text[at : at + NAME_LENGTH]
+            audit.record("manhole-line", "done", address="", name=part, by=self._user or "")
         self._lines.append(text)
         wants_more = self._python.runsource("\n".join(self._lines), "<manhole>")
         if not wants_more:
@@ -182,7 +182,7 @@ class _Python(code.InteractiveInterpreter):
             return
         self._number, self._waiting = self._number + 1, self._waiting + 1
         number = self._number
-        deferred = value if isinstance(value, Deferred) else Deferred.fromCoroutine(value)  # type: ignore[arg-type]
+        deferred = value if isinstance(value, Deferred) else Deferred.fromCoroutine(_wait(value))
         if not deferred.called:
             self.write(f"<waits: #{number}>\n")
 
@@ -198,6 +198,10 @@ class _Python(code.InteractiveInterpreter):
             return result
 
         deferred.addBoth(fired)
+
+
+async def _wait(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def _shown(value: Any) -> str:

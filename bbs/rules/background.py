@@ -10,12 +10,14 @@ from bbs.core.values import RESERVED_EVENTS
 from bbs.rules import accounts
 from bbs.rules.membership import LeaseSeen, Member, seen_lease
 from bbs.storage.database import for_update
-from bbs.storage.models import Job, Lease, OutboxEntry
+from bbs.storage.models import BackgroundJob, Lease, OutboxEntry
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 LEASE = "background"  # Its name.
+
+MOST_TOLD = 60_000  # characters, all of ASCII, of an event that a rule tells: a column's on MySQL
 
 EARLY = 0.01
 """Seconds by which a run may come early: clocks of servers differ, and timers are not exact."""
@@ -67,13 +69,13 @@ def claim(me: Member, job: str, seconds: float, now: float) -> Claim:
     :raises NotHolder: `me` does not hold the lease.
     """
     _check(me)
-    last = Job.get_or_none(Job.name == job)
+    last = BackgroundJob.get_or_none(BackgroundJob.name == job)
     due = now if last is None else last.ran + seconds
     if now < due - EARLY and now >= due - seconds:  # A clock that was set back is no reason.
         return Claim(False, due - now)
     # The next run keeps to the interval, unless runs were missed.
     ran = due if 0 <= now - due < seconds else now
-    Job.insert(name=job, ran=ran).on_conflict_replace().execute()
+    BackgroundJob.insert(name=job, ran=ran).on_conflict_replace().execute()
     return Claim(True, ran + seconds - now)
 
 
@@ -92,7 +94,7 @@ def tell_soon(channel: str, event: Mapping[str, object]) -> None:
     `Ask.tell`. What is said there of channels and events holds here.
 
     :raises ValueError: the channel is malformed, the event has no name or one of the framework's
-        own, or is not JSON.
+        own, is not JSON, or is too long.
     """
     name = event.get("event")
     if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
@@ -103,6 +105,8 @@ def tell_soon(channel: str, event: Mapping[str, object]) -> None:
         told = json.dumps([channel, event], allow_nan=False)
     except TypeError as error:
         raise ValueError(f"the event {name} is not JSON: {error}") from error
+    if len(told) > MOST_TOLD:
+        raise ValueError(f"the event {name} is longer than {MOST_TOLD} characters of JSON")
     # Controllers up to 0.4 know the column `channel` alone: nobody hears this one.
     OutboxEntry.insert(channel="none", event=told).execute()
 

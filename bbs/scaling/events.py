@@ -6,10 +6,11 @@ hint from another one counts as if the event had happened here.
 
 An operator's act on people, and an event that a rule tells outside of a command, are in the
 database with a notice, as the program that acts may know no broker. The controller takes notices
-from the `Outbox`, tells them, and then removes them. If it dies in between, its successor tells the
-same again, which does no harm; without the broker the app servers look by themselves whose sessions
-have ended. No single act says whether anybody waits, as people come and go at every server: the
-controller stores for the operators' pages when that begins and ends.
+from the `Outbox`, tells them, and removes them. If it dies in between, its successor tells the same
+act again, which does no harm, and an event that only hints is lost; without the broker the app
+servers look by themselves whose sessions have ended. No single act says whether anybody waits, as
+people come and go at every server: the controller stores for the operators' pages when that begins
+and ends.
 """
 
 from __future__ import annotations
@@ -115,8 +116,11 @@ class FleetEvents:
 
     def told(self, text: str) -> None:
         """A rule tells an event: `text` is what `bbs.rules.background.tell_soon` has stored."""
-        channel, event = json.loads(text)
-        self._bus.tell(channel, event)
+        try:
+            channel, event = json.loads(text)
+            self._bus.tell(channel, event)
+        except ValueError:  # A row that somebody has written by hand.
+            _log.failure("an event could not be told")
 
     # Events of other servers
 
@@ -195,9 +199,10 @@ class Outbox(Service):
                 ended = [channel for _, channel, event in found if event is None]
                 if ended:
                     self._news.ended(dict.fromkeys(ended))
+                await self._database.run(fleet_transitions.forget_notices, [id for id, *_ in found])
+                # Only now: nobody is to be told an event twice.
                 for event in filter(None, (event for *_, event in found)):
                     self._news.told(event)
-                await self._database.run(fleet_transitions.forget_notices, [id for id, *_ in found])
             if self._waiting:
                 self._waiting = await self._database.run(
                     fleet_transitions.note_waiting, self._me, self._wall()

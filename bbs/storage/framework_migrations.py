@@ -101,7 +101,7 @@ def _to_11(migrator: Migrator) -> None:
 
 def _to_12(migrator: Migrator) -> None:
     """Add when work in the background ran last, and the events that rules tell."""
-    migrator.create_table(models.Job)
+    migrator.create_table(models.BackgroundJob)
     migrator.add_columns("notice", event=models.OutboxEntry.event)
 
 

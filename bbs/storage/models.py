@@ -183,7 +183,7 @@ class Lease(Table):
     refused_until = peewee.DoubleField(null=True)  # It is not asked before.
 
 
-class Job(Table):
+class BackgroundJob(Table):
     """When a piece of work in the background `ran` last, in seconds since the epoch."""
 
     name = peewee.CharField(JOB_NAME_LENGTH, primary_key=True)
@@ -261,6 +261,6 @@ MODELS: tuple[type[Table], ...] = (
     Point,
     News,
     Secret,
-    Job,
+    BackgroundJob,
 )
 """In an order in which they can be made."""

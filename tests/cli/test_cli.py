@@ -203,6 +203,11 @@ class OfAService(CommandCase):
         self.assertEqual(self.bbs("people", "count"), (0, "1\n\\x1b\n", ""))
         self.assertEqual(self.bbs("people", "count", "--json"), (0, '[{"count": 1},\n {}]\n', ""))
 
+    def test_one_that_every_service_has(self) -> None:
+        service = Service("lobby", subcommands={"run all": Subcommand("run all", run_count)})
+        error = self.assertRaises(ValueError, cli.command_line, service)
+        self.assertEqual(str(error), "lobby: every service has a command run already")
+
     def test_wrong_usage(self) -> None:
         for line in (("rename", "ann"), ("people",), ("people", "kick"), ("count",)):
             code, output, errors = self.bbs(*line)

@@ -25,6 +25,11 @@ def rename(old: str, new: str) -> int:
     return changed
 
 
+def unfit(name: str) -> object:
+    User.update(name=name).execute()
+    return {(1, 2): name}
+
+
 def refuse(name: str) -> None:
     User.delete().execute()
     raise Rude(name)
@@ -57,6 +62,13 @@ class Running(CommandCase, RulesCase):
         self.assertEqual(code, 1)
         self.assertIn("rename() missing 1 required positional argument: 'new'", said)
         self.assertEqual(Action.select().count(), 0)
+
+    def test_a_result_that_cannot_be_shown(self) -> None:
+        self.account("ann")
+        code, _, said = self.bbs(f"{HERE}:unfit", "zoe")
+        self.assertEqual(code, 1)
+        self.assertIn("keys must be str", said)
+        self.assertEqual([each.name for each in User.select()], ["ann"], "nothing was stored")
 
     def test_what_is_no_rule(self) -> None:
         for rule, reason in (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import peewee
@@ -9,7 +11,7 @@ from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands.background import LAPSE, STANDBY
+from bbs.commands.background import LAPSE, STANDBY, STOP_PATIENCE
 from bbs.framework import (
     Ask,
     CommandTable,
@@ -21,6 +23,7 @@ from bbs.framework import (
     Table,
     User,
     read_only,
+    setting,
     tell_soon,
 )
 from bbs.rules import background
@@ -170,6 +173,47 @@ class Ticking(SynchronousTestCase):
         self.advance(1.0)
         self.assertEqual(self.holder, "")
 
+    def test_a_server_that_stops_waits_no_longer_than_that(self) -> None:
+        self.wait = Deferred()
+        self.start()
+        [server] = self.service.servers.values()
+        stopped = server.serving.scheduler.stopService()
+        self.assertNoResult(stopped)
+        self.advance(STOP_PATIENCE + 0.5)
+        self.successResultOf(stopped)
+        lease = self.successResultOf(
+            self.service.database.run(background.renew, Member("other", ""))
+        )
+        self.assertEqual(lease.holder, "", "it is free")
+
+    def test_two_of_one_factory_have_names(self) -> None:
+        def make(number: int) -> Any:
+            async def tick(ask: Ask) -> None: ...
+
+            return tick
+
+        self.assertRaises(
+            ValueError, Service, "world", every=(Every(1, make(1)), Every(1, make(2)))
+        )
+        Service("world", every=(Every(1, make(1), "one"), Every(1, make(2), "two")))
+        error = self.assertRaises(ValueError, Every, 1, partial(make(1), 2))
+        self.assertIn("needs a name=", str(error))
+
+    def test_a_command_of_an_extension_called_background(self) -> None:
+        """The service's own ticks have the service's settings."""
+        commands = CommandTable()
+
+        @commands.command("background <user>", Role.APP)
+        async def other(ask: Ask) -> None: ...
+
+        @dataclass(frozen=True)
+        class Theirs:
+            much: int = setting(1, "how much")
+
+        extension = Extension("theirs", commands=(commands,), settings=Theirs)
+        self.start(extensions=(extension,))
+        self.assertIsNone(self.asks[0].settings)
+
     def test_an_extensions_own(self) -> None:
         async def tick(ask: Ask) -> None:
             self.asks.append(ask)
@@ -212,6 +256,7 @@ class Ticking(SynchronousTestCase):
             ("a b", {"event": "closed"}, "'a b' is not a channel"),
             ("a.b", {"event": "moved"}, "a service cannot have an event with the name 'moved'"),
             ("a.b", {"event": "closed", "by": {1}}, "the event closed is not JSON: "),
+            ("a.b", {"event": "closed", "text": "x" * 60_000}, "the event closed is longer than"),
         ):
             error = self.assertRaises(ValueError, tell_soon, channel, event)
             self.assertTrue(str(error).startswith(reason), str(error))

@@ -188,6 +188,17 @@ class Declaring(SynchronousTestCase):
             error = self.assertRaises(ValueError, partial(Extension, **given))
             self.assertIn(reason, str(error))
 
+    def test_rows_that_would_keep_an_account(self) -> None:
+        class Held(Table):
+            user = peewee.ForeignKeyField(User)
+
+        error = self.assertRaises(ValueError, Extension, "waving", models=(Held,))
+        self.assertEqual(
+            str(error),
+            'waving: Held.user needs on_delete="CASCADE" or "SET NULL": without the extension,'
+            " nobody could delete an account",
+        )
+
     def test_what_does_not_fit(self) -> None:
         other = Extension("waving")
         error = self.assertRaises(ValueError, service, WAVING, other)
@@ -221,6 +232,17 @@ class Installed(SynchronousTestCase):
         found = extended(service(WAVING))
         self.assertEqual([each.name for each in found.extensions], ["waving", "bow"])
         self.assertEqual(extended(found), found)
+
+    def test_two_of_one_name(self) -> None:
+        code = "from bbs.framework import Extension\nextension = Extension('bow')"
+        self.install("xfirst", code)
+        self.install("xsecond", code)
+        error = self.assertRaises(PluginUnusable, extended, service())
+        self.assertEqual(
+            str(error),
+            "plugin xsecond of xsecond (hall.extensions): hall: the name of the extension bow is"
+            " taken",
+        )
 
     def test_unusable(self) -> None:
         for name, code, reason in (

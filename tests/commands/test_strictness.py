@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,23 @@ class AtTheStart(SynchronousTestCase):
             " and a result",
         )
 
+    def test_decorators_that_add_an_argument(self) -> None:
+        def in_lobby(wrapped: Any) -> Any:
+            @wraps(wrapped)
+            def rule(caller: Caller, text: str) -> Any:
+                return wrapped(caller, "chess", text)
+
+            return rule
+
+        @in_lobby
+        def say(caller: Caller, lobby: str, text: str) -> None: ...
+
+        self.accepted(of("say <user> <text>", rule=say))
+
+    def test_a_method_that_is_no_coroutine_function(self) -> None:
+        error = self.assertRaises(ServiceUnusable, MemoryService, of("go <user>", self.id))
+        self.assertIn("must be a coroutine function", str(error))
+
     def test_handlers_that_are_no_coroutine_functions(self) -> None:
         def wave(ask: Ask) -> None: ...
 
@@ -150,6 +168,13 @@ class AtTheStart(SynchronousTestCase):
         for rule in (uses_directly, uses_by_a_statement, uses_within):
             self.refused(of("stray <user>", rule=rule), stray)
         self.accepted(of("other <user>", rule=uses_another_declaration))
+        self.accepted(of("base <user>", rule=uses_a_base))
+        self.accepted(of("lazy <user>", rule=uses_a_stranger))
+
+        async def runs(ask: Ask) -> None:
+            await ask.database.run(uses_directly, ask.user)
+
+        self.refused(of("stray <user>", runs), stray)
 
     def gaming(self, group: str) -> None:
         """Install a package with an entry point of this group."""
@@ -179,6 +204,7 @@ class AtTheStart(SynchronousTestCase):
             " columns that it is found by",
         )
         self.accepted(of("color <user> <color>", rule=by_user))
+        self.accepted(of("color <user> <color>", rule=by_latest))
 
 
 def uses_directly(caller: Caller) -> int:
@@ -202,6 +228,34 @@ def uses_within(caller: Caller) -> list[int]:
 def uses_another_declaration(caller: Caller) -> int:
     count: int = TheirUser.select().count()
     return count
+
+
+def uses_a_base(caller: Caller) -> int:
+    return len(Table.__subclasses__())
+
+
+class Stranger:
+    """Something of others that answers no question."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(name) if name == "__bases__" else RuntimeError(name)
+
+
+stranger = Stranger()
+
+
+def uses_a_stranger(caller: Caller) -> object:
+    return stranger
+
+
+@question
+def _latest(query: peewee.ModelSelect[User], color: str) -> peewee.Select:
+    latest = Player.select(Player.color).order_by(Player.user.desc()).limit(1)
+    return query.select_extend(latest)
+
+
+@asks(_latest)
+def by_latest(caller: Caller, color: str) -> None: ...
 
 
 @question

@@ -106,6 +106,16 @@ class Sessions(TestCase):
         await terminal.ended
         self.assertIn("ValueError: why", terminal.shown)
 
+    async def test_a_long_line_is_recorded_whole(self) -> None:
+        terminal = await self.attach()
+        line = f"1;{' ' * 250}'what matters'"
+        terminal.transport.write(f"{line}\n".encode())
+        await self.until(terminal, "what matters")
+        parts = [name for what, _, name in self.recorded if what == "manhole-line"]
+        self.assertEqual("".join(parts), line)
+        terminal.transport.loseConnection()
+        await terminal.ended
+
     async def test_only_its_own_user(self) -> None:
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         self.patch(manhole, "peer_user", lambda connection: os.geteuid() + 1)

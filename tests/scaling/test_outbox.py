@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions, user_admin
+from bbs.rules.background import tell_soon
 from bbs.rules.fleet_admin import By
 from bbs.rules.membership import Member
 from bbs.rules.page_history import EventKind
@@ -173,6 +174,30 @@ class Taking(DatabaseCase):
         self.front.run = run
         self.clock.advance(LOOK_INTERVAL)
         self.assertEqual((self.told(), OutboxEntry.select().count()), (["a"], 0))
+
+    def test_an_event_is_told_once_even_if_it_cannot_be_removed(self) -> None:
+        run = self.front.run
+        self.front.run = lambda rule, *arguments: (
+            fail(Unavailable())
+            if rule is fleet_transitions.forget_notices
+            else run(rule, *arguments)
+        )
+        self.call(tell_soon, "lobby.chess", {"event": "closed", "text": "closed"})
+        self.clock.advance(LOOK_INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
+        self.assertEqual(self.told(), [])
+        self.front.run = run
+        self.clock.advance(LOOK_INTERVAL)
+        self.clock.advance(LOOK_INTERVAL)
+        self.assertEqual(self.told(), ["lobby.chess"])
+
+    def test_an_event_that_nobody_can_be_told(self) -> None:
+        """A row that somebody has written by hand keeps no other from being told."""
+        self.call(lambda: OutboxEntry.insert(channel="none", event="[1").execute())
+        self.call(tell_soon, "lobby.chess", {"event": "closed", "text": "closed"})
+        self.clock.advance(LOOK_INTERVAL)
+        self.assertEqual(self.told(), ["lobby.chess"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_what_goes_wrong_is_logged_and_tried_again(self) -> None:
         self.front.run = lambda rule, *_: fail(ZeroDivisionError())

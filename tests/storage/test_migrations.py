@@ -292,7 +292,7 @@ class TheStepsThatThereAre(MigrationCase):
         9: {"server": ["cause"]},
         10: {"news": ["kind", "server", "detail", "number"]},
         11: {"place": ["origin"], "known_network": []},
-        12: {"job": [], "notice": ["event"]},
+        12: {"background_job": [], "notice": ["event"]},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 

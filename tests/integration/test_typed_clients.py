@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -90,12 +91,15 @@ PARSER = "@asyncapi/parser@3.6.6"
 def validator() -> Path:
     """A folder with the validator, which is installed once."""
     folder = CHECKOUT / ".services" / "asyncapi"
-    if not (folder / "node_modules" / "@asyncapi" / "parser").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        quietly = ("--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save")
-        command = ["npm", "install", *quietly, "--prefix", str(folder), PARSER]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    shutil.copy(CHECKOUT / "tests/integration/asyncapi.js", folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run in several processes.
+        if not (folder / "installed").exists():
+            quietly = ("--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save")
+            command = ["npm", "install", *quietly, "--prefix", str(folder), PARSER]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            shutil.copy(CHECKOUT / "tests/integration/asyncapi.js", folder)
+            (folder / "installed").touch()
     return folder / "asyncapi.js"
 
 

@@ -72,14 +72,15 @@ class Ticks(ServiceCase):
         times = ticks(path)
         gaps = [later - time for time, later in pairwise(times)]
         longest, length = max(gaps), times[-1] - times[0]
-        doubled = sum(gap < 0.5 for gap in gaps)
+        # One that is late is soon followed by the next, which is in time.
+        missed = round(length + 1 - len(times))
         print(
-            f"{KILLS} kills: {len(times)} ticks in {length:.1f} s, {length + 1 - len(times):.0f}"
-            f" missed, {doubled} doubled, longest gap {longest:.2f} s"
+            f"{KILLS} kills: {len(times)} ticks in {length:.1f} s, {max(0, missed)} missed,"
+            f" {max(0, -missed)} doubled, longest gap {longest:.2f} s"
         )
-        self.assertEqual(doubled, 0)
-        # A look a second by the others, and what a busy machine takes.
-        self.assertLess(longest, 6.0)
+        self.assertGreaterEqual(missed, 0, "one was doubled")
+        # The others look every second; the rest is what a busy machine takes.
+        self.assertLess(longest, 15.0)
 
     def world(self, folder: Path) -> dict[str, dict[str, str]]:
         """Write the service into `folder`; returns how its programs find it."""

@@ -94,6 +94,12 @@ def _remove(user: int, other: int) -> peewee.Delete:
 
 
 @statement
+def has_blocked(user: int, other: int) -> peewee.Select:
+    """A row if `user` has blocked `other`."""
+    return Block.select(Block.id).where((Block.user == user) & (Block.other == other))
+
+
+@statement
 def _between(user: int, other: int) -> peewee.SelectBase:
     """The users of the two who block the other."""
     one = Block.select(Block.user).where((Block.user == user) & (Block.other == other))

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 
 import peewee
 
+from bbs.board import blocks
 from bbs.board.groups import channel_of
-from bbs.board.models import Block, Group, Membership, Relationship
+from bbs.board.models import Group, Membership, Relationship
+from bbs.board.relationships import are_friends as are_friends
 from bbs.framework import Place, User, as_stored, statement
 
 
@@ -21,14 +23,9 @@ def friends(user_id: int) -> list[int]:
     return [friend for (friend,) in _friends(user_id, Relationship.FRIEND)]
 
 
-def are_friends(user_id: int, other_id: int) -> bool:
-    """Whether two users are friends."""
-    return [*_kind(user_id, other_id)] == [(Relationship.FRIEND,)]
-
-
 def has_blocked(user_id: int, other_id: int) -> bool:
     """Whether a user takes nothing from another."""
-    return bool(_blocked(user_id, other_id))
+    return bool(blocks.has_blocked(user_id, other_id))
 
 
 def friends_online(user_id: int) -> Mapping[int, str]:
@@ -64,17 +61,6 @@ def group_channel(group: str) -> str | None:
 def _friends(user: int, kind: str) -> peewee.Select:
     own = (Relationship.user == user) & (Relationship.kind == kind)
     return Relationship.select(Relationship.other).where(own).order_by(Relationship.id)
-
-
-@statement
-def _kind(user: int, other: int) -> peewee.Select:
-    pair = (Relationship.user == user) & (Relationship.other == other)
-    return Relationship.select(Relationship.kind).where(pair)
-
-
-@statement
-def _blocked(user: int, other: int) -> peewee.Select:
-    return Block.select(Block.id).where((Block.user == user) & (Block.other == other))
 
 
 @statement

@@ -48,6 +48,11 @@ def kind_of(user: int, other: int) -> peewee.Select:
     )
 
 
+def are_friends(user_id: int, other_id: int) -> bool:
+    """Whether two users are friends."""
+    return [*kind_of(user_id, other_id)] == [(Relationship.FRIEND,)]
+
+
 def channels(
     readers: Iterable[tuple[str, str | None]], sender: Caller
 ) -> Sequence[tuple[str, bool]]:

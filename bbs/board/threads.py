@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import errors, groups, posts, relationships
+from bbs.board import blocks, errors, groups, posts, relationships
 from bbs.board.models import (
     LAST_ID,
     LENGTHS,
-    Block,
     Contribution,
     Group,
     Inbox,
@@ -74,7 +73,7 @@ def reply(caller: Caller, number: str, text: str) -> Published:
     target = _find_readable(caller, number)
     if target.id != target.first and not _exists(target.first):
         raise errors.NoSuchPost()  # Before anything is stored: to undo it costs others.
-    if _has_blocked(target.writer, caller.id):
+    if blocks.has_blocked(target.writer, caller.id):
         raise errors.AcceptsNoMessages(target.writer_name)
     if target.group is not None:
         name, channel = str(target.group_name), groups.channel_of(str(target.channel))
@@ -82,7 +81,7 @@ def reply(caller: Caller, number: str, text: str) -> Published:
     assert target.owner is not None  # It is in a feed.
     looks = [
         relationships.kind_of.of(caller.id, target.owner),
-        _has_blocked.of(target.writer, caller.id),
+        blocks.has_blocked.of(target.writer, caller.id),
     ]
     locks = [_count_reply.of(target.first)]
     stored = posts.store([post], locks=locks, looks=looks, in_feed=False)
@@ -234,10 +233,7 @@ def _find_readable(
         is_friend = (
             post.group is None
             and post.owner is not None
-            and (
-                post.owner == caller.id
-                or [*relationships.kind_of(caller.id, post.owner)] == [(Relationship.FRIEND,)]
-            )
+            and (post.owner == caller.id or relationships.are_friends(caller.id, post.owner))
         )
         if is_friend:
             return post
@@ -283,11 +279,6 @@ def _find_reply(first: int, user: int) -> peewee.Select:
 @statement
 def _exists(number: int) -> peewee.Select:
     return PostRow.select(PostRow.id).where(PostRow.id == number)
-
-
-@statement
-def _has_blocked(user: int, other: int) -> peewee.Select:
-    return Block.select(Block.id).where((Block.user == user) & (Block.other == other))
 
 
 @statement

@@ -17,8 +17,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bbs import __version__
 from bbs.core.plugins import PluginUnusable
+from bbs.core.values import named_version
 
 if TYPE_CHECKING:
     from bbs.commands.service import Service
@@ -92,11 +92,6 @@ class Program:
 
     def add_version(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--version", action="version", version=self.version)
-
-
-def named_version(name: str, release: str) -> str:
-    """What `--version` says."""
-    return f"{name} {release} (bbs {__version__})" if release else f"bbs {__version__}"
 
 
 def command_line(service: Service) -> Callable[[], int]:

@@ -10,6 +10,8 @@ from inspect import iscoroutinefunction
 
 from zope.interface import Attribute, Interface
 
+from bbs import __version__
+
 NAME_LENGTH = 100
 """Characters in the longest name of a user or a group (`docs/protocol.md`, section 3)."""
 
@@ -25,6 +27,11 @@ UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "da
 def is_for_threads(work: object) -> bool:
     """Whether `work` can be done on a thread: nothing would await a coroutine there."""
     return callable(work) and not iscoroutinefunction(work)
+
+
+def named_version(name: str, release: str) -> str:
+    """What `--version` says of a service called `name`, with a `release` of its own or none."""
+    return f"{name} {release} (bbs {__version__})" if release else f"bbs {__version__}"
 
 
 VersionOrder = tuple[bool, tuple[int, ...], bool, str]

@@ -21,12 +21,12 @@ from twisted.application.service import IService
 from twisted.logger import ILogObserver
 from twisted.python import usage
 
-from bbs import __version__
 from bbs.commands.extensions import extended
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration, load
 from bbs.core.clock import IReactor
 from bbs.core.plugins import PluginUnusable
+from bbs.core.values import named_version
 from bbs.daemons.daemon import Daemon
 from bbs.daemons.logs import (
     TWISTD_NAME,
@@ -140,8 +140,7 @@ class DaemonOptions(usage.Options):
 
     def opt_version(self) -> None:
         """Show the version, and end."""
-        name, release = self.service.name, self.service.release
-        print(f"{name} {release} (bbs {__version__})" if release else f"bbs {__version__}")
+        print(named_version(self.service.name, self.service.release))
         raise SystemExit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:

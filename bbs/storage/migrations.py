@@ -231,27 +231,22 @@ def _run_patiently(
 
 
 def _seed(schema: Schema) -> None:
-    if schema.seed is None:
-        return
-    try:
-        schema.seed()
-    except peewee.PeeweeException:
-        raise  # The database may be at fault.
-    except Exception as error:
-        raise DatabaseRefused(
-            f"the seed of {schema.name} failed: {type(error).__name__}: {error}"
-        ) from error
+    if schema.seed is not None:
+        _call(f"the seed of {schema.name}", schema.seed)
 
 
 def _run_service_step(schema: Schema, number: int, migrator: Migrator) -> None:
+    _call(f"the step to version {number} of {schema.name}", schema.steps[number], migrator)
+
+
+def _call(what: str, function: Callable[..., object], *arguments: object) -> None:
+    """Call a function of the service's; DatabaseRefused, which names `what` it is, if it fails."""
     try:
-        schema.steps[number](migrator)
+        function(*arguments)
     except peewee.PeeweeException:
         raise  # The database may be at fault.
     except Exception as error:
-        raise DatabaseRefused(
-            f"the step to version {number} of {schema.name} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise DatabaseRefused(f"{what} failed: {type(error).__name__}: {error}") from error
 
 
 def check_owner(there: Versions, schema: Schema) -> None:

@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs import __version__
 from bbs.commands.service import Service
 from bbs.commands.strictness import check_questions
 from bbs.config import Configuration
@@ -169,7 +170,7 @@ class AppServer(Daemon):
         ):
             raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
         if machine is not None:
-            machine.joined(database, self._launched_as, number, host)
+            machine.joined(database, self._launched_as, number, host, version)
         return self._launched_as
 
     def _address(self, database_url: str) -> str:
@@ -287,11 +288,18 @@ class OwnInstance(TwistedService):
         await self._decided
         return self._host
 
-    def joined(self, database: Database, server: str, port: int, reported: str | None) -> None:
-        """Report to the fleet from now on, which this app server has joined: its address, unless
-        that has been `reported`, and notices."""
+    def joined(
+        self,
+        database: Database,
+        server: str,
+        port: int,
+        reported: str | None,
+        version: str = __version__,
+    ) -> None:
+        """Report to the fleet from now on, which this app server, of this `version`, has joined:
+        its address, unless that has been `reported`, and notices."""
         if reported is None:
-            self._begin(self._report_host(database, server, port))
+            self._begin(self._report_host(database, server, port, version))
         self._begin(self._watch(database, server))
 
     def _begin(self, task: Coroutine[Any, Any, None]) -> None:
@@ -326,12 +334,12 @@ class OwnInstance(TwistedService):
                 )
             await self._pause(AGAIN)
 
-    async def _report_host(self, database: Database, server: str, port: int) -> None:
+    async def _report_host(self, database: Database, server: str, port: int, version: str) -> None:
         while self.running:
             if self._host is not None:
                 with suppress(Unavailable):
                     # If this server is ready, the fleet has learned its address elsewhere.
-                    await database.run(membership.report, server, port, self._host)
+                    await database.run(membership.report, server, port, self._host, version)
                     return
             await self._pause(AGAIN)
 

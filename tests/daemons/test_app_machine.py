@@ -71,8 +71,9 @@ class MachineTestCase(FleetCase):
     def join(self, host: Deferred[str | None]) -> None:
         """It reports itself, as an app server does when it serves."""
         told = self.successResultOf(host)
-        self.assertTrue(self.call(membership.report, self.launch_id, 22223, told))
-        self.machine.joined(self.door, self.launch_id, 22223, told)  # type: ignore[arg-type]
+        version = "0.4.0+1.2"
+        self.assertTrue(self.call(membership.report, self.launch_id, 22223, told, version))
+        self.machine.joined(self.door, self.launch_id, 22223, told, version)  # type: ignore[arg-type]
         self.reactor.settle()
 
     @property
@@ -120,6 +121,7 @@ class Addresses(MachineTestCase):
         self.reactor.away = False
         self.reactor.pass_time(3 * AGAIN + 2)
         self.assertEqual(self.host, "198.51.100.7")
+        self.assertEqual(self.row(self.launch_id).version, "0.4.0+1.2")
 
     def test_a_start_that_is_cancelled_meanwhile(self) -> None:
         """The app server stops before the metadata have answered: its start ends."""

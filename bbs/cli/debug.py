@@ -311,28 +311,35 @@ class Reloader(TwistedService):
 
     async def _replace(self) -> None:
         began = self._reactor.seconds()
-        app, fleet = self._config.app, self._config.fleet
         try:
             old = await self._run(serving)
-            new = [
-                await self._run(fleet_admin.ask_launch, app.capacity, fleet.maximum, self._wall())
-                for _ in old
-            ]
-            if not await self._serve(new):
-                self._say("The new app servers do not start; the old ones keep the old code.")
-                old = new
-            for server in old:
+            new, reason = await self._launch(len(old))
+            for server in new if reason else old:
                 with suppress(fleet_admin.NoSuchServer):  # It has ended.
                     await self._run(fleet_admin.ask_drain, server)
             self._controller.look_soon()
-            while self.running and await self._run(people_on, old):
+            while self.running and not reason and await self._run(people_on, old):
                 await deferLater(self._reactor, LOOK)
-        except (fleet_admin.FleetFull, Unavailable) as error:
-            self._say(f"The app servers keep the old code: {error}")
+        except Unavailable as error:
+            reason = str(error)
+        if reason:
+            self._say(f"The app servers keep the old code: {reason}")
             return
-        if old is not new:
-            took = self._reactor.seconds() - began
-            self._say(f"New code: {len(new)} app server{'s' * (len(new) != 1)} in {took:.1f} s.")
+        took = self._reactor.seconds() - began
+        self._say(f"New code: {len(new)} app server{'s' * (len(new) != 1)} in {took:.1f} s.")
+
+    async def _launch(self, count: int) -> tuple[Sequence[str], str]:
+        """Launch app servers, and wait until all serve; returns their ids, and why they must not
+        replace others, "" if they may."""
+        new: list[str] = []
+        app, fleet = self._config.app, self._config.fleet
+        try:
+            for _ in range(count):
+                asked = fleet_admin.ask_launch, app.capacity, fleet.maximum, self._wall()
+                new.append(await self._run(*asked))
+        except fleet_admin.FleetFull as error:
+            return new, str(error)
+        return new, "" if await self._serve(new) else "the new ones do not start."
 
     async def _serve(self, servers: Sequence[str]) -> bool:
         """Wait until all `servers` serve; False once one of them has ended instead."""

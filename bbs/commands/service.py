@@ -7,7 +7,7 @@ presentation with the commands when it starts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial, reduce
 from types import MappingProxyType
@@ -277,8 +277,15 @@ class Service:
 
         :raises ServiceUnusable: one cannot be loaded, or does not fit.
         """
+        return self.joined(self.clients or [UNDECLARED])
+
+    def joined(self, places: Iterable[str]) -> Presentation:
+        """Load presentations and make one of them; at a contradiction the first counts.
+
+        :raises ServiceUnusable: one cannot be loaded, or does not fit.
+        """
         try:
-            return reduce(Presentation.joined, map(load, self.clients or [UNDECLARED]))
+            return reduce(Presentation.joined, map(load, places))
         except (PresentationUnusable, ValueError) as error:
             raise ServiceUnusable(f"the service {self.name}: {error}") from error
 
@@ -333,12 +340,16 @@ def described(service: Service, table: CommandTable) -> Mapping[str, object]:
     if not service.clients:
         return {}
     presentation, commands = service.presentation(), {each.name: each for each in table}
+    harmless = {each.name for each in table if is_harmless(each)}
     try:
-        check(presentation, commands, {each.name for each in table if is_harmless(each)})
+        check(presentation, commands, harmless)
     except ValueError as error:
         raise ServiceUnusable(
             f"the service {service.name}: client {', '.join(service.clients)}: {error}"
         ) from error
+    if not service.client:  # Clients that are told nothing go by this.
+        undeclared = service.joined([UNDECLARED]).only(commands, harmless)
+        presentation = undeclared.joined(presentation)
     used = [commands[name] for name in presentation.histories]
     unlisted = [usage_of(command) for command in used if not command.listed]
     return {"unlisted": unlisted, "presentation": to_json(presentation)}

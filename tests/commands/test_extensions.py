@@ -30,6 +30,7 @@ from bbs.framework import (
     User,
     setting,
 )
+from bbs.protocols.presentation import from_json
 from bbs.testing import MemoryService
 
 
@@ -162,9 +163,13 @@ class Serving(SynchronousTestCase):
         self.assertEqual(sent["help"], {"wave": "Is lost.", "look": "Looks."})
         self.assertEqual(sent["groups"], {"People": ["look", "wave"]})
 
-    def test_a_service_without_words_gets_those_of_the_extension(self) -> None:
+    def test_a_service_without_words_gets_those_of_the_extension_too(self) -> None:
         self.start()
-        self.assertEqual(self.peer.ask("commands")["presentation"]["help"], {"wave": "Waves."})
+        sent = from_json(self.peer.ask("commands")["presentation"])
+        assert sent is not None
+        self.assertEqual(sent.help["wave"], "Waves.")
+        self.assertIsNotNone(sent.chat("message"), "as clients have it that are told nothing")
+        self.assertNotIn("list-friend", sent.help)
 
 
 class Declaring(SynchronousTestCase):

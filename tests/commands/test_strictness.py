@@ -35,6 +35,7 @@ from bbs.framework import (
     statement,
 )
 from bbs.rules.auth import asked_by
+from bbs.storage.migrations import upgrade
 from bbs.storage.transaction_guard import OutsideOfRule
 from bbs.testing import MemoryService
 from tests.database_case import DatabaseCase, on_both_databases
@@ -285,6 +286,28 @@ class Questions(DatabaseCase):
         self.assertGreater(len(questions), 5)
         for each in questions:
             self.assertEqual(self.call(scanned, each), [], each.name)
+
+
+@question
+def _of_a_friend(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
+    friend = User.alias()
+    theirs = query.left_outer_join(friend, on=(friend.name == name))
+    colored = theirs.left_outer_join(Player, on=(Player.color == friend.name))
+    return colored.select_extend(Player.user)
+
+
+@on_both_databases
+class QuestionsOfAService(DatabaseCase):
+    service = of("color <user> <color>", rule=by_user)
+    migrated = False
+
+    def test_by_an_index_and_without_one(self) -> None:
+        self.database.peewee.connect(reuse_if_open=True)
+        upgrade(self.database.peewee, self.service.schema)
+        for each in (_of_user, _latest):
+            self.assertEqual(self.call(scanned, each), [], each.name)
+        for each in (_of_color, _of_a_friend):
+            self.assertEqual(self.call(scanned, each), ["player"], each.name)
 
 
 class AtTheCall(SynchronousTestCase):

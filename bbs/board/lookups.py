@@ -19,17 +19,17 @@ from bbs.framework import Place, User, as_stored, statement
 
 
 def friends(user_id: int) -> list[int]:
-    """The ids of a user's friends (`User.id`), the oldest friendship first."""
+    """The ids (`User.id`) of the friends of `user_id`, the oldest friendship first."""
     return [friend for (friend,) in _friends(user_id, Relationship.FRIEND)]
 
 
 def has_blocked(user_id: int, other_id: int) -> bool:
-    """Whether a user takes nothing from another."""
+    """Whether the user `user_id` takes nothing from `other_id`."""
     return bool(blocks.has_blocked(user_id, other_id))
 
 
 def friends_online(user_id: int) -> Mapping[int, str]:
-    """The channels of a user's friends who are online, by their ids, for `Ask.tell`."""
+    """The channels of those friends of `user_id` who are online, by their ids, for `Ask.tell`."""
     return dict(_online(user_id, Relationship.FRIEND))
 
 
@@ -40,7 +40,7 @@ def members(group: str) -> list[int]:
 
 
 def is_member(user_id: int, group: str) -> bool:
-    """Whether a user is a member of a group."""
+    """Whether the user `user_id` is a member of `group`."""
     return bool(_membership(user_id, as_stored(group, Group.name)))
 
 

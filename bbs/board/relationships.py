@@ -49,7 +49,7 @@ def kind_of(user: int, other: int) -> peewee.Select:
 
 
 def are_friends(user_id: int, other_id: int) -> bool:
-    """Whether two users are friends."""
+    """Whether the users `user_id` and `other_id` (`User.id`) are friends."""
     return [*kind_of(user_id, other_id)] == [(Relationship.FRIEND,)]
 
 

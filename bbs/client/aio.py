@@ -110,7 +110,8 @@ class _Resolution:
 
 
 def as_future(deferred: Deferred[T]) -> asyncio.Future[T]:
-    """The future of a Deferred; to cancel it cancels the Deferred. Call this in a coroutine."""
+    """The future of `deferred`; to cancel it cancels the Deferred. Call this in a coroutine:
+    outside of one it is a RuntimeError."""
     future: asyncio.Future[T] = deferred.asFuture(asyncio.get_running_loop())
     return future
 
@@ -152,12 +153,14 @@ class _Events:
 
 
 class Client:
-    """A service, for any number of users at once: `bbs.client.ServiceClient` with coroutines.
+    """A service, for any number of users at once: `bbs.client.ServiceClient` with coroutines, whose
+    methods take the same arguments and fail with the same errors.
 
-    Make one in a coroutine, and use it in `async with`: that reaches the login server (or fails as
-    `ServiceClient.connect` does), and in the end closes all connections. `tls` talks by TLS to all
-    servers, which the authorities of the system must vouch for, or the certificates in the PEM file
-    `ca`. Other `options` are those of `ServiceClient`.
+    Make one in a coroutine, and use it in `async with`: that reaches the login server at `host` and
+    `port` (or fails as `ServiceClient.connect` does), and in the end closes all connections. `tls`
+    talks by TLS to all servers, which the authorities of the system must vouch for, or the
+    certificates in the PEM file `ca`. If these cannot be used, or TLS is not installed, this raises
+    an exception whose text says so in one line. Other `options` are those of `ServiceClient`.
 
     `lobby stubs --asyncio` writes a class for the service `lobby` that derives from this one.
 
@@ -205,11 +208,11 @@ class Client:
         return self.library.users
 
     async def register(self, name: str, password: str) -> None:
-        """Make an account."""
+        """Make an account with this `name` and `password`."""
         await as_future(self.library.register(name, password))
 
     async def login(self, name: str, password: str) -> None:
-        """Log a user in; may take minutes, while an app server starts."""
+        """Log a user in, by `name` and `password`; may take minutes, while an app server starts."""
         await as_future(self.library.login(name, password))
 
     async def resume(self, user: str, token: str) -> None:
@@ -221,7 +224,7 @@ class Client:
         return self.library.token(user)
 
     async def change_password(self, user: str, old: str, new: str) -> None:
-        """Change a password; all other sessions of the user end."""
+        """Change the password from `old` to `new`; all other sessions of the user end."""
         await as_future(self.library.change_password(user, old, new))
 
     async def logout(self, user: str) -> None:
@@ -243,11 +246,13 @@ class Client:
         await as_future(self.library.ping())
 
     async def ask(self, name: str, *arguments: str) -> ServiceReply:
-        """The reply to a command, with all parts of its list."""
+        """The reply to the command `name`, with all parts of its list; for `<user>`, `arguments`
+        have the name of a user who is logged in here."""
         return await as_future(self.library.ask(name, *arguments))
 
     async def request(self, line: str, *, whole: bool = True) -> ServiceReply:
-        """The reply to a line as a person types it, also when the server refuses it."""
+        """The reply to a line as a person types it, also when the server refuses it. With
+        `whole=False` the reply has the first part of its list only."""
         return await as_future(self.library.request(line, whole=whole))
 
     async def listen(self, user: str, *, after: int | None = None) -> None:
@@ -264,7 +269,10 @@ class Client:
         """Listen, and iterate over the user's messages and the service's other events, each once,
         until the user is logged out or the client is closed. Messages that the user sends on other
         connections are left out. Events between two iterations wait for the second; two iterations
-        at once are a ValueError."""
+        at once are a ValueError. With `after`, messages begin behind that id, as for `listen`.
+
+        :raises Overrun: more than `MOST_WAITING` events wait.
+        """
         await self.listen(user, after=after)
         events = self._events.get(user)
         if events is None:  # The user was logged out meanwhile, or the client closed.
@@ -299,5 +307,6 @@ def connect(
     tls: bool = False,
     ca: str = "",
 ) -> Any:
-    """A `Client` of the service at this address, or one of the class `client`, for `async with`."""
+    """A `Client`, or one of the class `client`, for `async with`; `host`, `port`, `tls` and `ca`
+    are as it takes them."""
     return client(host, port, tls=tls, ca=ca)

@@ -161,12 +161,13 @@ class ServiceClient(Generic[R]):
 
     A name or password that is not one word is a ValueError.
 
-    `login_server` is the address of the service. `endpoint` makes client endpoints for it and for
-    app servers: plain TCP by default. A gateway says in `origin` for whom it speaks. Several
-    clients of one service can share `vocabulary`, the known commands of the service. `most` limits
-    the bytes of one reply whose list comes in parts. `devices` keeps device tokens by the names of
-    users who log in: with one, a login is not held up by strangers who guess the user's password.
-    By default none are kept, as a gateway has to.
+    `login_server` is the address of the service. `reactor` gives the time, and makes the
+    connections unless `endpoint` does. `endpoint` makes client endpoints for it and for app
+    servers: plain TCP by default. A gateway says in `origin` for whom it speaks. Several clients of
+    one service can share `vocabulary`, the known commands of the service. `most` limits the bytes
+    of one reply whose list comes in parts, by default to 64 MiB. `devices` keeps device tokens by
+    the names of users who log in: with one, a login is not held up by strangers who guess the
+    user's password. By default none are kept, as a gateway has to.
 
     A library for one service derives from this class and sets `presentation` (for servers that send
     none), `commands` (those that its methods use) and `reply_class`. For type checkers it names the
@@ -341,8 +342,12 @@ class ServiceClient(Generic[R]):
     # Commands by name
 
     def ask(self, name: str, *arguments: str) -> Deferred[R]:
-        """The reply to a command, with all parts of its list; fails with `Refused` if the server
-        says no, and with `Incomplete` if a part cannot be had."""
+        """The reply to the command `name`, with all parts of its list; fails with `Refused` if the
+        server says no, and with `Incomplete` if a part cannot be had.
+
+        `arguments` are as the command's usage has them. For `<user>` that is the name of a user who
+        is logged in here: the client sends the token.
+        """
         return self._asked(self._ask(name, *arguments))
 
     def _ask(self, name: str, *arguments: str) -> _Asking:
@@ -369,11 +374,13 @@ class ServiceClient(Generic[R]):
         return reply
 
     def do(self, name: str, *arguments: str) -> Deferred[None]:
-        """Carry out a command as `ask` does, where only its success matters."""
+        """Carry out the command `name` with `arguments`, as `ask` does, where only its success
+        matters."""
         asked = Deferred.fromCoroutine(self._ask(name, *arguments))
         return asked.addCallback(lambda reply: None)
 
     def register(self, name: str, password: str) -> Deferred[None]:
+        """Make an account. This does not log in."""
         return self.do("register", name, password)
 
     def login(self, name: str, password: str) -> Deferred[None]:
@@ -381,7 +388,7 @@ class ServiceClient(Generic[R]):
         return self.do("login", name, password)
 
     def change_password(self, user: str, old: str, new: str) -> Deferred[None]:
-        """Change a password; all other sessions of the user end."""
+        """Change the password from `old` to `new`; all other sessions of the user end."""
         return self.do("change-password", user, old, new)
 
     def token(self, user: str) -> str:
@@ -401,9 +408,11 @@ class ServiceClient(Generic[R]):
         self._users[user.name] = user
 
     def logout(self, user: str) -> Deferred[None]:
+        """End all sessions of the user, also those elsewhere."""
         return self.do("logout", user)
 
     def delete(self, user: str) -> Deferred[None]:
+        """Delete the user's account with what belongs to it. The name is free again."""
         return self.do("delete", user)
 
     def locate(self, user: str) -> Deferred[Address]:

@@ -45,8 +45,8 @@ _own_ids = count(-1, -1)  # ids of messages without an id, only to tell them apa
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """A message, new or from a history: to one reader (`to`), or to a group (`group`); the other of
-    these is None.
+    """A message with a `text` of the user `sender`, new or from a history: to one reader (`to`), or
+    to a group (`group`); the other of these is None.
 
     `id` is negative if the service gives none. `time` is when the message was stored, in seconds
     since the epoch; None if the server does not say. `former`: an account named in it is gone.
@@ -65,7 +65,8 @@ class ChatMessage:
 
     @classmethod
     def read(cls, event: Mapping[str, object], form: ChatEvent = _PLAIN) -> ChatMessage:
-        """Read an event whose members `form` names; `BadReply` if it is malformed."""
+        """Read an event whose members `form` names, by default as the board's are named; `BadReply`
+        if it is malformed."""
         if not isinstance(event, Mapping):
             raise BadReply("Malformed message from the server")
         id = member(event, form.id) if form.id else next(_own_ids)
@@ -82,8 +83,8 @@ class ChatMessage:
 
 @dataclass(frozen=True)
 class ServiceEvent:
-    """An event of the service's own, without a message; the last of `times` that are shown as one
-    (`Line.many`)."""
+    """An event of the service's own, without a message: `members` has its name as `event`, and
+    `times` is how many are shown as one (`Line.many`), of which this is the last."""
 
     members: Mapping[str, object] = field(repr=False)
     times: int = 1
@@ -162,7 +163,8 @@ def read_address(value: object) -> Address:
 
 @dataclass(frozen=True)
 class Origin:
-    """The address of a gateway's user, and the secret by which the server trusts the gateway."""
+    """The address of a gateway's user, `host`, without a port, and the `secret` by which the server
+    trusts the gateway (`[telnet] secret`)."""
 
     host: str
     secret: str = field(repr=False)
@@ -175,11 +177,12 @@ class Origin:
 
 @dataclass(frozen=True)
 class ServiceReply:
-    """One reply. The members of a login's reply hold the token, so they are in no repr and no log.
+    """One reply, by its `members`. Those of a login's reply hold the token, so they are in no repr
+    and no log.
 
     `size` is in bytes on the wire, 0 if the reply did not come by it; `values` is how many values
-    they may have. If the list of a reply is not
-    complete (`has_more`), `lacking` says why, in a few words.
+    the members may have. If the list of a reply is not complete (`has_more`), `lacking` says why,
+    in a few words.
     """
 
     members: Mapping[str, object] = field(repr=False)
@@ -189,6 +192,7 @@ class ServiceReply:
 
     @property
     def ok(self) -> bool:
+        """Whether the request was carried out; otherwise `code` and `message` say why not."""
         return self.members["status"] == 0
 
     @property
@@ -207,17 +211,19 @@ class ServiceReply:
 
     @property
     def redirect(self) -> Address | None:
-        """The server to which this request is redirected, if any."""
+        """The server to which this request is redirected, if any; `BadReply` if it is malformed."""
         if self.ok or "app_server" not in self.members:
             return None
         return read_address(self.members["app_server"])
 
     @property
     def app_server(self) -> Address:
+        """The user's server, in a reply to `login` or `locate`; `BadReply` without one."""
         return read_address(self.members.get("app_server"))
 
     @property
     def token(self) -> str:
+        """The access token in a login's reply; `BadReply` if there is none that is usable."""
         token = self.members.get("token")
         # It goes into a line as one word.
         if isinstance(token, str) and _TOKEN.fullmatch(token):
@@ -271,8 +277,8 @@ class ServiceReply:
         raise BadReply(f"The server gave no usable list under {member!r}")
 
     def read_as(self, kind: type[T]) -> T:
-        """The members as a dataclass with fields of their names, as `Command(reply=…)` takes one;
-        `BadReply` if they do not fit."""
+        """The members as a `kind`, a dataclass with fields of their names, as `Command(reply=…)`
+        takes one; `BadReply` if they do not fit."""
         from bbs.protocols.reply_types import read  # Only typed clients need it.
 
         try:

@@ -106,7 +106,7 @@ class Address:
 
     @classmethod
     def from_json(cls, value: object) -> Address:
-        """Parse what `as_json` gives; ValueError for a malformed or empty address."""
+        """Parse `value`, as `as_json` gives it; ValueError for a malformed or empty address."""
         if isinstance(value, dict):
             host, port = value.get("host"), value.get("port")
             if isinstance(host, str) and host and type(port) is int and 0 < port < 65536:

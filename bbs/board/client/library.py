@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Post:
-    """A post of a friend; `time` is when it was stored, in seconds since the epoch, None from older
-    servers."""
+    """A post of a friend: the name of its `author`, and its `text`. `time` is when it was stored,
+    in seconds since the epoch, None from older servers."""
 
     author: str
     text: str
@@ -35,7 +35,7 @@ class Post:
 
     @classmethod
     def read(cls, value: object) -> Post:
-        """Read a post from an entry of a list; TypeError if it is malformed."""
+        """Read a post from `value`, an entry of a list; TypeError if it is malformed."""
         if isinstance(value, dict):
             author, text = value.get("id"), value.get("message")
             if isinstance(author, str) and isinstance(text, str):
@@ -45,8 +45,13 @@ class Post:
 
 @dataclass(frozen=True)
 class ThreadPost:
-    """A post with its `number`, by which one replies; `thread` is the number of the post that began
-    the thread, None for that post itself. A deleted post has its number alone."""
+    """A post with its `number`, by which one replies. `time` is when it was stored, in seconds
+    since the epoch. `thread` is the number of the post that began the thread, None for that post
+    itself, and `replies` how many there are. `group` is the group that it was posted in, None for
+    friends.
+
+    A `deleted` post has its number alone: `author`, `text` and `time` are None.
+    """
 
     number: int
     author: str | None
@@ -59,7 +64,7 @@ class ThreadPost:
 
     @classmethod
     def read(cls, value: object) -> ThreadPost:
-        """Read a post from an entry of a list; TypeError if it is malformed."""
+        """Read a post from `value`, an entry of a list; TypeError if it is malformed."""
         if not isinstance(value, dict):
             raise TypeError("not a post")
         number, author, text = read_id(value.get("post")), value.get("id"), value.get("message")
@@ -81,8 +86,8 @@ class ThreadPost:
 
 @dataclass(frozen=True)
 class News:
-    """What is new for a user: the numbers of messages, invitations and posts, that of posts in each
-    group, and the texts of announcements."""
+    """What is new for a user: the numbers of `messages`, `invitations` and `posts`, that of posts
+    in each of `groups` by its name, and the texts of `announcements`."""
 
     messages: int
     invitations: int
@@ -92,7 +97,7 @@ class News:
 
     @classmethod
     def read(cls, value: object) -> News:
-        """Read the member `new` of a reply; TypeError if it is malformed."""
+        """Read `value`, the member `new` of a reply; TypeError if it is malformed."""
         if not isinstance(value, dict):
             raise TypeError("not the news")
         groups, announcements = value.get("groups"), value.get("announcements")
@@ -109,9 +114,9 @@ class News:
 
 @dataclass(frozen=True)
 class Presence:
-    """Whether a friend is online, and when they were last here, in seconds since the epoch; None if
-    unknown. `state` is `here`, `away` (online, but not here for some minutes) or `out`, and empty
-    from older servers; `status` is what the friend says, if anything."""
+    """Whether the friend `name` is `online`, and when they were `last` here, in seconds since the
+    epoch; None if unknown. `state` is `here`, `away` (online, but not here for some minutes) or
+    `out`, and empty from older servers; `status` is what the friend says, if anything."""
 
     name: str
     online: bool
@@ -121,7 +126,7 @@ class Presence:
 
     @classmethod
     def read(cls, value: object) -> Presence:
-        """Read a presence from an entry of a list; TypeError if it is malformed."""
+        """Read a presence from `value`, an entry of a list; TypeError if it is malformed."""
         if isinstance(value, dict):
             name, online = value.get("id"), value.get("online")
             if isinstance(name, str) and isinstance(online, bool) and "last" in value:
@@ -132,8 +137,8 @@ class Presence:
 
 @dataclass(frozen=True)
 class GroupInfo:
-    """A group: its topic and owner, None without; how many `members` it has; whether the user is
-    one of them, or invited to join a private one."""
+    """A group, by its `name`: its `topic` and `owner`, None without; how many `members` it has;
+    whether it is `private`; whether the user is a `member`, or `invited` to join a private one."""
 
     name: str
     topic: str | None
@@ -145,7 +150,7 @@ class GroupInfo:
 
     @classmethod
     def read(cls, value: object) -> GroupInfo:
-        """Read a group from an entry of a list; TypeError if it is malformed."""
+        """Read a group from `value`, an entry of a list; TypeError if it is malformed."""
         if isinstance(value, dict):
             name, topic, members = value.get("group"), value.get("topic"), value.get("members")
             owner, private, member = value.get("owner"), value.get("private"), value.get("member")
@@ -173,7 +178,8 @@ class Missed:
 
     @classmethod
     def read(cls, value: object) -> Missed | None:
-        """Read the member `waiting` of the reply to `login`; None if it is missing or malformed."""
+        """Read `value`, the member `waiting` of the reply to `login`; None if it is missing or
+        malformed."""
         if isinstance(value, dict):
             values = [value.get(name) for name in ("invitations", "messages", "after")]
             counts = [each for each in values if type(each) is int and 0 <= each <= MOST_ID]
@@ -184,7 +190,8 @@ class Missed:
 
 @dataclass(frozen=True)
 class Reply(ServiceReply):
-    """A reply of the board's."""
+    """A reply of the board's. Its lists and news are read when they are asked for: `BadReply` if
+    they are malformed, or of another command."""
 
     @property
     def is_backwards(self) -> bool:
@@ -237,7 +244,13 @@ class Reply(ServiceReply):
 
 
 class BBSClient(ServiceClient[Reply]):
-    """The board, for any number of users at once: a `ServiceClient` with the board's commands.
+    """The board, for any number of users at once: a `ServiceClient` with a method for each of the
+    board's commands. These methods fail as those of `ServiceClient` do.
+
+    The `user` of a method is the name of the one who asks, logged in here. A `friend`, an `other`
+    and a `member` are names of people, a `group` is the name of one, and a `post` the number of one
+    (`ThreadPost.number`). A `text` or `topic` is one line, and fits with the command into the bytes
+    that servers take (`[limits] max_line`, by default 64 KiB).
 
     A server that lacks a command refuses it, as those of version 0.1.0 do.
     """
@@ -250,24 +263,31 @@ class BBSClient(ServiceClient[Reply]):
         return self.ask(name, *arguments).addCallback(lambda reply: reply.names(member))
 
     def invite(self, user: str, friend: str) -> Deferred[None]:
+        """Ask somebody to be the user's friend."""
         return self.do("invite", user, friend)
 
     def list_invite(self, user: str) -> Deferred[tuple[str, ...]]:
+        """The names of those who have invited the user, the oldest invitation first."""
         return self._names("invite", "list-invite", user)
 
     def accept_invite(self, user: str, friend: str) -> Deferred[None]:
+        """Become friends with somebody who has invited the user."""
         return self.do("accept-invite", user, friend)
 
     def decline_invite(self, user: str, friend: str) -> Deferred[None]:
+        """Decline an invitation. Its sender is not told, and may invite again."""
         return self.do("decline-invite", user, friend)
 
     def decline_all(self, user: str) -> Deferred[None]:
+        """Decline all invitations, as `decline_invite` does."""
         return self.do("decline-all", user)
 
     def list_friend(self, user: str) -> Deferred[tuple[str, ...]]:
+        """The names of the user's friends, the oldest friendship first."""
         return self._names("friend", "list-friend", user)
 
     def unfriend(self, user: str, friend: str) -> Deferred[None]:
+        """End a friendship, for both sides. Messages stay readable."""
         return self.do("unfriend", user, friend)
 
     def who(self, user: str) -> Deferred[tuple[Presence, ...]]:
@@ -279,16 +299,19 @@ class BBSClient(ServiceClient[Reply]):
         return self.do("set-status", user, text)
 
     def block(self, user: str, other: str) -> Deferred[None]:
-        """Block somebody: friendship and invitations end."""
+        """Take nothing more from `other`; friendship and invitations end."""
         return self.do("block", user, other)
 
     def unblock(self, user: str, other: str) -> Deferred[None]:
+        """End a block. The two are strangers then."""
         return self.do("unblock", user, other)
 
     def list_block(self, user: str) -> Deferred[tuple[str, ...]]:
+        """The names of those whom the user has blocked, in the order blocked."""
         return self._names("block", "list-block", user)
 
     def post(self, user: str, text: str) -> Deferred[None]:
+        """Post something for all friends of the user."""
         return self.do("post", user, text)
 
     def _posts(self, name: str, *arguments: str) -> Deferred[tuple[ThreadPost, ...]]:
@@ -320,6 +343,7 @@ class BBSClient(ServiceClient[Reply]):
         return self._number("reply", user, str(post), text)
 
     def delete_post(self, user: str, post: int) -> Deferred[None]:
+        """Delete a post of the user's, or one in a group that the user owns. Its replies stay."""
         return self.do("delete-post", user, str(post))
 
     def post_group(self, user: str, group: str, text: str) -> Deferred[int]:
@@ -331,9 +355,11 @@ class BBSClient(ServiceClient[Reply]):
         return self._posts("group-posts", user, group)
 
     def receive_post(self, user: str) -> Deferred[tuple[Post, ...]]:
+        """The latest 1,000 posts of friends, read or not, oldest first."""
         return self.ask("receive-post", user).addCallback(lambda reply: reply.posts)
 
     def send(self, user: str, friend: str, text: str) -> Deferred[None]:
+        """Send a message to a friend who is online."""
         return self.do("send", user, friend, text)
 
     def mail(self, user: str, friend: str, text: str) -> Deferred[None]:
@@ -341,29 +367,36 @@ class BBSClient(ServiceClient[Reply]):
         return self.do("mail", user, friend, text)
 
     def history(self, user: str, name: str) -> Deferred[tuple[ChatMessage, ...]]:
-        """The last 50 messages of a conversation with a friend or in a group, oldest first. For
-        older ones use `request`, and the `more` of its reply."""
+        """The last 50 messages with the friend, or in the group, `name`, oldest first. For older
+        ones use `request`, and the `more` of its reply."""
         return self.ask("history", user, name).addCallback(lambda reply: reply.messages)
 
     def create_group(self, user: str, group: str) -> Deferred[None]:
+        """Create a group, of which the user is the owner and a member."""
         return self.do("create-group", user, group)
 
     def list_group(self, user: str) -> Deferred[tuple[str, ...]]:
+        """The names of all groups, oldest first."""
         return self._names("group", "list-group", user)
 
     def list_joined(self, user: str) -> Deferred[tuple[str, ...]]:
+        """The names of the user's groups, in the order joined."""
         return self._names("group", "list-joined", user)
 
     def join_group(self, user: str, group: str) -> Deferred[None]:
+        """Join a group; a private one only by invitation."""
         return self.do("join-group", user, group)
 
     def leave_group(self, user: str, group: str) -> Deferred[None]:
+        """Leave a group. If the owner leaves, the member who joined first owns it."""
         return self.do("leave-group", user, group)
 
     def list_member(self, user: str, group: str) -> Deferred[tuple[str, ...]]:
+        """The names of the members of a group of the user's, in the order joined."""
         return self._names("member", "list-member", user, group)
 
     def send_group(self, user: str, group: str, text: str) -> Deferred[None]:
+        """Send a message to all members of a group of the user's who are online."""
         return self.do("send-group", user, group, text)
 
     def groups(self, user: str) -> Deferred[tuple[GroupInfo, ...]]:
@@ -379,12 +412,15 @@ class BBSClient(ServiceClient[Reply]):
         return self.do("close-group", user, group)
 
     def open_group(self, user: str, group: str) -> Deferred[None]:
+        """Let everybody join a group that the user owns."""
         return self.do("open-group", user, group)
 
     def invite_group(self, user: str, group: str, other: str) -> Deferred[None]:
+        """Let somebody join a group that the user owns, and tell them."""
         return self.do("invite-group", user, group, other)
 
     def kick(self, user: str, group: str, member: str) -> Deferred[None]:
+        """Remove a member from a group that the user owns."""
         return self.do("kick", user, group, member)
 
     def give_group(self, user: str, group: str, member: str) -> Deferred[None]:
@@ -392,4 +428,5 @@ class BBSClient(ServiceClient[Reply]):
         return self.do("give-group", user, group, member)
 
     def delete_group(self, user: str, group: str) -> Deferred[None]:
+        """Delete a group that the user owns, with its members, invitations and posts."""
         return self.do("delete-group", user, group)

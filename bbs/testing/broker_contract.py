@@ -316,6 +316,7 @@ class SocketContract(BrokerContract):
     broker: Broker
 
     def setUp(self) -> None:
+        """Open a gate before the broker, by which tests cut the connections."""
         self.services: list[StompService] = []
         self.gate = Gate(self.broker.host, self.broker.port)
         self.gate.open()

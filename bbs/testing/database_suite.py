@@ -150,6 +150,7 @@ class DatabaseSuite(_Case):
         self._patched = self.patch(self.database.peewee, "connect", connect)
 
     def back(self) -> None:
+        """Let everybody connect again."""
         if self._patched is not None:
             self._patched.restore()
             self._patched = None
@@ -174,6 +175,7 @@ class DatabaseSuite(_Case):
         self.at_commit(take_time)
 
     def setUp(self) -> None:
+        """Open the database, with a clock that tests advance."""
         self.clock = Clock()
         self.url = self.database_url()
         self.database: Database = self.open_database(Inline())
@@ -186,7 +188,8 @@ class DatabaseSuite(_Case):
         self.addCleanup(globalLogPublisher.removeObserver, observe)
 
     def open_database(self, workers: ILanes, connections: int = CONNECTIONS) -> Database:
-        """The test's database; `workers` carry out its rules."""
+        """The test's database; `workers` carry out its rules, by at most so many `connections` (8)
+        to a MySQL."""
         return Database(self.url, workers, self.clock, connections)
 
     def _observe(self, event: Any) -> None:

@@ -45,7 +45,7 @@ class MemoryNetwork:
 
     `to_servers` and `to_clients` are called with each line on its way, and return the line to pass
     on instead: a test can lose, change and add lines. A test can also hold a line back, and send it
-    later by the connection's `Link`.
+    later by the connection's `Link`. An `address` is that of a server.
 
     :ivar down: servers that refuse connections.
     :ivar away: servers that do not answer attempts to connect.
@@ -84,7 +84,7 @@ class MemoryNetwork:
             self.links = [link for link in self.links if link.open]
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, in which bytes move and all app servers send heartbeats."""
+        """Let `seconds` pass, in which bytes move and all app servers send heartbeats."""
         end = self.clock.seconds() + seconds
         while True:
             self.flush()
@@ -145,7 +145,8 @@ class MemoryNetwork:
 
 
 class Link:
-    """A client's connection to a server; `requests` has the client's requests, in order."""
+    """A client's connection to the server at `address`, which the `network` makes between `client`
+    and `server`; `requests` has the client's requests, in order. A `line` is without its end."""
 
     def __init__(
         self, network: MemoryNetwork, address: Address, client: IProtocol, server: IProtocol

@@ -14,7 +14,7 @@ from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchFailed
 
 @implementer(IProvider)
 class MemoryProvider(Service):
-    """A provider whose instances are entries in a mapping.
+    """A provider whose instances are entries in a mapping; `scope` is as `IProvider` has it.
 
     `launched` has the ids in the order of their launches. Set `refusal` to make launches fail with
     it, and `on_launch` to be called with the id of each server that starts.
@@ -57,7 +57,8 @@ class MemoryProvider(Service):
         return succeed(None)
 
     def end(self, launch_id: str, detail: str = "ended by itself") -> None:
-        """Let an instance end by itself."""
+        """Let the instance of `launch_id`, which must be there, end by itself; `detail` says
+        how."""
         instance = self._instances[launch_id]
         if instance.alive or instance.stopped:
             self._instances[launch_id] = Instance(launch_id, instance.host, False, detail)

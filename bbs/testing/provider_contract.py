@@ -44,11 +44,11 @@ class ProviderContract(_Case):
         raise NotImplementedError
 
     def end_instance(self, provider: Any, launch_id: str) -> None:
-        """Make a running instance end by itself, behind the provider's back."""
+        """Make the running instance of `launch_id` end by itself, behind the provider's back."""
         raise NotImplementedError
 
     def break_launches(self, provider: Any) -> None:
-        """Make launches fail from now on."""
+        """Make launches of `provider` fail from now on."""
         raise NotImplementedError
 
     def started(self) -> Any:
@@ -82,11 +82,12 @@ class ProviderContract(_Case):
             await changed
 
     async def until_told(self, told: list[int], count: int) -> None:
-        """Check the number of calls of `when_changed`: a provider reports its own acts at once."""
+        """Check that `when_changed` was called `count` times, by the entries of `told`, one a call:
+        a provider reports its own acts at once."""
         self.assertEqual(len(told), count)
 
     def assert_ended(self, listed: Launches, launch_id: str) -> None:
-        """Check that a launch is not listed as alive."""
+        """Check that `launch_id` is not listed as alive."""
         self.assertFalse(launch_id in listed and listed[launch_id].alive, listed)
 
     def test_interface(self) -> None:

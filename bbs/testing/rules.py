@@ -108,14 +108,14 @@ class DatabaseCase(SynchronousTestCase):
         return self.url.startswith("mysql")
 
     def call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Call `rule` in a transaction; returns its result."""
+        """Call `rule` with `arguments` and `keywords` in a transaction; returns its result."""
         result: T = self.successResultOf(self.database.run(rule, *arguments, **keywords))
         return result
 
     def refused(
         self, text: str, rule: Callable[P, object], *arguments: P.args, **keywords: P.kwargs
     ) -> None:
-        """Check that `rule` refuses, and the text for the peer."""
+        """Check that `rule` refuses `arguments` and `keywords`, with this `text` for the peer."""
         refusing = self.database.run(rule, *arguments, **keywords)
         error = self.failureResultOf(refusing, Refusal).value
         self.assertEqual(error.message, text)
@@ -137,7 +137,7 @@ class RulesCase(DatabaseCase):
         return self.clock.seconds()
 
     def ready_server(self, capacity: int, host: str = "host", port: int = 22223) -> str:
-        """An app server on which people may be placed; returns its id."""
+        """An app server at `host` and `port` with places for `capacity` people; returns its id."""
         server = new_id()
         place = {"host": host, "port": port, "capacity": capacity}
         times = {"created": self.now, "ready": self.now}
@@ -158,25 +158,25 @@ class RulesCase(DatabaseCase):
         return token
 
     def log_out(self, caller: auth.Caller) -> None:
-        """End all sessions of somebody."""
+        """End all sessions of `caller`."""
         self.call(accounts.log_out, caller)
 
     def caller(self, token: str) -> auth.Caller:
-        """The user of a session."""
+        """The user of the session with `token`."""
         sessions = auth.Sessions(SESSIONS.ttl, self.quotas)
         return self.call(auth.identify, token, sessions, self.now)
 
     def person(self, name: str) -> auth.Caller:
-        """A new user who has logged in."""
+        """A new user, `name`, who has logged in."""
         self.account(name)
         return self.caller(self.log_in(name))
 
     def people(self, *names: str) -> list[auth.Caller]:
-        """Several new users."""
+        """New users with these `names`, who have logged in."""
         return [self.person(name) for name in names]
 
     def seat(self, server: str, host: str = "host", port: int = 22223) -> placement.Seat:
-        """A place on `server`."""
+        """A place on `server`, which is at `host` and `port`."""
         return placement.Seat(server, Address(host, port))
 
     def taken(self, server: str) -> int:

@@ -81,7 +81,8 @@ class _Wire(StringTransport):
 
 
 class Peer:
-    """The other end of a connection to `factory` at `local_host`."""
+    """The other end of a connection from `host` to `factory` at `local_host`. A `line` is without
+    its end."""
 
     def __init__(
         self, factory: LineFactory, local_host: str = "127.0.0.1", host: str = "127.0.0.1"
@@ -124,7 +125,8 @@ class Peer:
 
 
 class MemoryAppServer:
-    """An app server of a `MemoryService`, launched under `id`; it reports `port`."""
+    """An app server of a `MemoryService`, which makes it with its `runtime`, launched under
+    `server_id`; it has that as `id`, and reports `port`."""
 
     def __init__(self, runtime: Runtime, server_id: str) -> None:
         self.id = server_id
@@ -138,6 +140,7 @@ class MemoryAppServer:
         self._others = start_daemons(self.serving.home)
 
     def peer(self) -> Peer:
+        """Connect to this server."""
         return Peer(self.serving.factory)
 
     def halt(self) -> None:
@@ -154,11 +157,13 @@ class MemoryService:
 
     :param config: by default `Configuration`'s defaults, but without rates of commands, deliveries
         and logins: a test asks everything in one moment of the clock.
+    :param provider: launches the app servers; by default a new one.
     :param url: the database, by default a new one in memory. One of an older version is upgraded.
         Only one at a time may be open.
-    :param start: the time at the start, in seconds since the epoch, for a database with a history.
-    :param workers: the threads of the database; by default there are none, and each call is
-        carried out at once.
+    :param start: the time at the start, in seconds since the epoch (by default 1,000,000), for a
+        database with a history.
+    :param workers: the threads of the database; by default there are none, and each call is carried
+        out at once.
     :ivar set_ahead: seconds by which somebody has set the wall clock ahead of `clock` (below 0:
         back).
     """
@@ -240,7 +245,7 @@ class MemoryService:
             self.clock.advance(STEP)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, in which all app servers send heartbeats."""
+        """Let `seconds` pass, in which all app servers send heartbeats."""
         for step in (*[1.0] * int(seconds), seconds % 1.0):
             self.beat()
             self.clock.advance(step)
@@ -284,7 +289,7 @@ class MemoryService:
         return self.servers[server]
 
     def boot(self, server_id: str) -> None:
-        """Let a launched app server begin to serve."""
+        """Let the app server launched under `server_id` begin to serve."""
         self.servers[server_id] = server = MemoryAppServer(self._runtime(), server_id)
         server.port = self.listen(server.serving.factory)
         self.database.run(membership.report, server_id, server.port)

@@ -27,7 +27,9 @@ _MAX_REASON = 200
 
 @dataclass(frozen=True)
 class Broker:
-    """The address of a broker and the credential; its texts do not show the credential."""
+    """The address of a broker, `host` and `port`, and the credential, `login` and `passcode` (""
+    for none); its texts do not show the credential. `tls`: the connection is by TLS, verified
+    against the system's authorities. Brokers other than RabbitMQ ignore the `virtual_host`."""
 
     host: str
     port: int
@@ -63,7 +65,7 @@ class Broker:
         return f"{'stomp+ssl' if self.tls else 'stomp'}://{self.host}:{self.port}"
 
     def endpoint(self, reactor: IReactorTCP) -> IStreamClientEndpoint:
-        """The endpoint of the broker; TLS needs pyOpenSSL (`pip install twisted[tls]`)."""
+        """The broker's endpoint on `reactor`; TLS needs pyOpenSSL (`pip install twisted[tls]`)."""
         endpoint = HostnameEndpoint(reactor, self.host, self.port)
         if not self.tls:
             return endpoint

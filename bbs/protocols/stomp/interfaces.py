@@ -39,7 +39,8 @@ class StompOverflow(StompError):
 
 @dataclass(frozen=True)
 class Message:
-    """A message from a topic; `headers` are the sender's own and the broker's."""
+    """A message from the topic `destination`; `headers` are the sender's own and the broker's, and
+    `body` is what the sender sent."""
 
     destination: str
     headers: Mapping[str, str]
@@ -66,8 +67,10 @@ class ISubscription(Interface):
 
 
 class IStomp(Interface):
-    """A client of topics. Destinations are `/topic/` and names of `A-Za-z0-9_-` with dots between:
-    for every broker this is one topic. Other destinations raise ValueError at once."""
+    """A client of topics. A `destination` is `/topic/` and names of `A-Za-z0-9_-` with dots
+    between: for every broker this is one topic. Another destination raises ValueError at once.
+    `headers` are the sender's own, for the readers of the `body`; `on_message` gets the messages of
+    a topic."""
 
     connected: bool = Attribute("Whether there is a connection that a broker has accepted.")
 
@@ -109,7 +112,7 @@ class IStomp(Interface):
 
     def publish(destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> bool:
         """Send without a confirmation; False if nothing was sent, without a connection or over the
-        output limit."""
+        output limit. ValueError as for `send`."""
 
 
 def check_destination(destination: str) -> None:

@@ -58,7 +58,7 @@ class ISubscriptionOwner(Interface):
 
 @implementer(IStomp, IConnectionOwner, ISubscriptionOwner)
 class StompService(Service):
-    """A client of any of `brokers`, one at a time.
+    """A client of any of `brokers`, one at a time, on `reactor`; ValueError without a broker.
 
     `heartbeat`: seconds between signs of life of both sides; 0 is never. A broker that is silent
     for twice that time and a second is dropped. `deadline`: seconds for a connection, from the

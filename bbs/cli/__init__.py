@@ -96,7 +96,10 @@ class Program:
 
 def command_line(service: Service) -> Callable[[], int]:
     """The function for the console script of `service` (`up`, `client`, `fleet` and so on), which
-    takes the process's arguments, or those given, and returns the exit code."""
+    takes the process's arguments, or those given, and returns the exit code.
+
+    :raises ValueError: a subcommand has the name of a command that every service has.
+    """
     from bbs.commands.extensions import extended
     from bbs.commands.service import UNDECLARED
 

@@ -59,13 +59,14 @@ class Operator:
         return self._by.now
 
     def call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Call a rule in a transaction."""
+        """Call `rule` with `arguments` and `keywords` in a transaction; returns its result."""
         return carry_out(self._database, rule, *arguments, **keywords)
 
     def act(
         self, what: str, name: str, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
     ) -> T:
-        """Call a rule in a transaction that also records that the operator did this.
+        """Call `rule` with `arguments` and `keywords` in a transaction that also records that the
+        operator did this; returns its result.
 
         :param what: the act, in a word of at most 20 characters, as the security log has it.
         :param name: what it was done to.
@@ -82,7 +83,8 @@ class Operator:
 
     def perform(self, act: OperatorAct, key: str, **fields: object) -> ActResult:
         """Carry out an act that the operators' page has too, as `act` does, in as many transactions
-        as it needs."""
+        as it needs: on the row `key` ("" for an act on no row), with its `fields` by name, of which
+        times are in seconds since the epoch."""
         result = self.call(service_admin.perform, self._by, act, key, fields)
         record(self._config, self._by, act.name, result.on)
         while result.rest and not self.call(result.rest):
@@ -90,8 +92,8 @@ class Operator:
         return result
 
     def ask(self, question: str, done: str) -> str:
-        """Ask the operator at the terminal for a line; `done` says what an option `--yes` does
-        without asking. Fails without a terminal."""
+        """Ask the operator the `question` at the terminal, for a line; `done` says what an option
+        `--yes` does without asking. Without a terminal, the subcommand ends as by `fail`."""
         return ask_line(visible(question), done)
 
     def say(self, words: str, members: Mapping[str, object]) -> None:
@@ -112,17 +114,18 @@ class Operator:
         print("]" if separator != "[" else "[]")
 
     def misuse(self, reason: str) -> NoReturn:
-        """End the subcommand as one with wrong arguments."""
+        """End the subcommand as one with wrong arguments: with its usage and the `reason`, and the
+        exit code 2."""
         self._parser.error(reason)
 
     def fail(self, reason: str) -> NoReturn:
-        """End the subcommand with a reason, in one line: nothing is done."""
+        """End the subcommand with a reason, in one line, and the exit code 1: nothing is done."""
         raise NotCarriedOut(reason)
 
     def moment(self, text: str) -> float:
-        """Read a time to come, as ISO 8601 (in this machine's time zone, if it names none) or as a
-        length from now on, such as `2h`. Returns seconds since the epoch; wrong usage if it is
-        neither, or over."""
+        """Read from `text` a time to come, as ISO 8601 (in this machine's time zone, if it names
+        none) or as a length from now on, such as `2h`. Returns seconds since the epoch; wrong usage
+        if it is neither, or over."""
         try:
             moment = self.now + duration(text)
         except argparse.ArgumentTypeError:
@@ -138,7 +141,8 @@ class Operator:
 
     @staticmethod
     def time(seconds: float | None) -> str:
-        """A time in ISO 8601, in this machine's time zone; `-` for None."""
+        """The time `seconds` after the epoch in ISO 8601, in this machine's time zone; `-` for
+        None."""
         return local_time(seconds)
 
 
@@ -202,13 +206,14 @@ def run_rule(
     *arguments: P.args,
     **keywords: P.kwargs,
 ) -> T:
-    """Run a rule of `service` in a script, in a transaction on its database, and return its result.
-    The database is the one that `NAME run` would use, in the working directory or as the
-    environment says. Not for a process with a reactor: it waits.
+    """Run `rule` of `service` in a script, with `arguments` and `keywords`, in a transaction on its
+    database, and return its result. The database is the one that `NAME run` would use, in the
+    working directory or as the environment says. Not for a process with a reactor: it waits.
 
     :raises Refusal: the rule refuses.
     :raises ConfigError: the configuration is wrong.
     :raises DatabaseRefused: the database cannot be used.
+    :raises PluginUnusable: an installed extension cannot be used.
     """
     service = extended(service)
     config = configuration(None, None, service.name, service.sections)

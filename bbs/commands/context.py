@@ -174,8 +174,9 @@ class ServerContext:
 class Ask:
     """One request, for a handler that needs more than its arguments.
 
-    `now` is the time at which it came, in seconds since the epoch, and `connection` the connection
-    on which it came. `home` and `caller` are for the framework alone.
+    `now` is the time at which it came, in seconds since the epoch, `connection` the connection on
+    which it came, and `command` the command's declaration. `home` and `caller` are for the
+    framework alone.
     """
 
     home: ServerContext
@@ -193,7 +194,8 @@ class Ask:
 
     @property
     def database(self) -> Database:
-        """Runs rules: `await ask.database.run(rule, …)`."""
+        """Runs rules: `await ask.database.run(rule, …)` gives what the rule returns, or raises what
+        the rule raises; within 2 seconds a `Refusal`, if the database does not answer."""
         return self.home.database
 
     @property
@@ -279,19 +281,25 @@ class Ask:
         self, channels: Iterable[tuple[str, bool]], event: Mapping[str, object]
     ) -> None:
         """Tell `event` on several channels, each with `here`, as `tell` does with `asked`. The
-        connection of this request never gets it. For many channels this costs less than `tell`."""
+        connection of this request never gets it. For many channels this costs less than `tell`.
+
+        :raises ValueError: the event has a name of the framework's own.
+        """
         if event["event"] in RESERVED_EVENTS:
             raise ValueError(f"a service cannot have an event with the name {event['event']!r}")
         self.home.bus.tell_asked(channels, event, self.connection, asking=self.connection)
 
     async def hear(self, channel: str) -> None:
         """Have the connections that listen for the caller hear `channel`, one of the service's own,
-        from now on; return when the broker has confirmed it."""
+        from now on; return when the broker has confirmed it.
+
+        :raises LookupError: this is a login server, or the command takes no `<user>`.
+        """
         await self.home.app.listeners.hear(self.user.id, channel)
 
     def unhear(self, channel: str) -> None:
         """Have the connections that listen for the caller no longer hear `channel`. Events that a
-        feed already has for the caller are still sent."""
+        feed already has for the caller are still sent. Raises as `hear` does."""
         self.home.app.listeners.unhear(self.user.id, channel)
 
     async def unhear_for(self, whose: str, channel: str) -> None:
@@ -308,7 +316,8 @@ class Ask:
 
 
 def success(message: str = "Success!", **members: object) -> Reply:
-    """The reply to a request that was carried out."""
+    """The reply to a request that was carried out: a `message` for people, and more `members`,
+    which JSON can express."""
     return Reply({"status": 0, "message": message, **members})
 
 

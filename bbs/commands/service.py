@@ -273,14 +273,15 @@ class Service:
         return [*filter(None, (self.client, *(each.client for each in self.extensions)))]
 
     def presentation(self) -> Presentation:
-        """Load the presentation, with those of the extensions; `UNDECLARED` if there is none.
+        """Load the presentation, with those of the extensions; the board's if there is none.
 
         :raises ServiceUnusable: one cannot be loaded, or does not fit.
         """
         return self.joined(self.clients or [UNDECLARED])
 
     def joined(self, places: Iterable[str]) -> Presentation:
-        """Load presentations and make one of them; at a contradiction the first counts.
+        """Load the presentations at `places`, and make one of them; at a contradiction the first
+        counts.
 
         :raises ServiceUnusable: one cannot be loaded, or does not fit.
         """

@@ -57,8 +57,8 @@ def load(
     options: Mapping[str, object] = MappingProxyType({}),
     settings: Sequence[type] = (),
 ) -> Configuration:
-    """The configuration from `path` (None: no file), the environment and the options; `settings`
-    are the sections that the service declares (`Service.sections`).
+    """The configuration from `path` (None: no file), the environment (`environ`) and the options;
+    `settings` are the sections that the service declares (`Service.sections`).
 
     Options have dotted keys, `"database.url"`. Their texts are read as the environment's are; None
     stands for an option that was not given.
@@ -87,7 +87,8 @@ def read(
     options: Mapping[str, object] = MappingProxyType({}),
     settings: Sequence[type] = (),
 ) -> Checked:
-    """Read a configuration as `load` does, for those who want to know all that is wrong.
+    """Read a configuration of `path`, `environ`, `options` and `settings` as `load` does, for those
+    who want to know all that is wrong.
 
     :raises ConfigError: the file cannot be read, or an installed provider cannot be used.
     """
@@ -237,7 +238,7 @@ def _contradictions(config: Configuration, wrong: Collection[str]) -> Iterator[s
 
 
 def masked(config: Configuration) -> list[tuple[str, str, str]]:
-    """Each key, its value as TOML with passwords masked, and where it came from."""
+    """Each key of `config`, its value as TOML with passwords masked, and where it came from."""
     return [
         (name := f"{section}.{key}", _shown(declared, value), config.sources.get(name, "code"))
         for section, key, declared, value in config.every_key()
@@ -247,7 +248,7 @@ def masked(config: Configuration) -> list[tuple[str, str, str]]:
 def to_toml(
     config: Configuration, *, for_app_servers: bool = False, without: Collection[str] = ()
 ) -> str:
-    """A TOML text, secrets included, that loads to an equal configuration.
+    """A TOML text, secrets included, that loads to a configuration equal to `config`.
 
     :param for_app_servers: write only the keys that are handed on to app servers.
     :param without: dotted keys that are left out.
@@ -260,7 +261,7 @@ def to_toml(
 
 
 def described(config: Configuration) -> str:
-    """A TOML text with a line for each key, and what it is for; secrets are masked."""
+    """A TOML text with a line for each key of `config`, and what it is for; secrets are masked."""
     sections: dict[str, list[str]] = {}
     for section, key, declared, value in config.every_key():
         line = f"{f'{key} = {_shown(declared, value)}':36} # {declared.help}"

@@ -298,6 +298,10 @@ class Tracing:
 class Configuration:
     """Every section, and where each key came from.
 
+    `login`, `app`, `database`, `broker`, `fleet`, `limits`, `log`, `messages`, `ec2`, `telnet`,
+    `web`, `manhole` and `tracing` have the framework's own keys, with their defaults and units as
+    `operating.md` has them; times are in seconds, and sizes in bytes.
+
     `service` has the sections that the service declares (`Service.sections`), by their names, and
     `providers` those that providers add, by the providers' names. `sources` maps a
     dotted key to `default`, the path of the configuration file, the environment variable,
@@ -322,6 +326,7 @@ class Configuration:
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def sections(self) -> dict[str, Any]:
+        """The sections by name, with those of the service and of providers."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         del own["service"], own["providers"], own["sources"]
         return own | dict(self.service) | dict(self.providers)

@@ -88,10 +88,10 @@ def setting(
     :param kind: the values that the key takes, where the annotation does not say it all.
     :param secret: the value is never shown, by default not handed on, and may stand in a file,
         whose path is the value of the key `KEY_file`.
-    :param minimum: the least value of a number.
+    :param minimum: the least value of a number, in the unit of the key, which `help` says.
     :param choices: the possible values of a `str`.
-    :param handed_on: whether app servers get the key, in the configuration that they start with.
-        By default they get all but secrets.
+    :param handed_on: whether app servers get the key, in the configuration that they start with. By
+        default they get all but secrets.
     """
     if kind is not None:
         default = kind.read(default)

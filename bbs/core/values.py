@@ -124,7 +124,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Instance:
-    """One launch as its provider sees it.
+    """The launch `launch_id` as its provider sees it.
 
     `instance_id` and `kind` are the provider's own: on EC2 the instance's id and type; empty if
     there are none. `launched` is when it was launched, in seconds since the epoch by the provider's

@@ -23,7 +23,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Mailbox:
-    """Where a user's listening begins, and the channels to hear.
+    """Where a user's listening begins, behind `cursor`, and the channels to hear.
 
     `resumes`: listening begins at an id that the client gave, and not behind the last event that
     was sent. `channels`, in addition to the user's own, carry hints at the user's events.

@@ -38,7 +38,7 @@ class WrongUsage(Refusal):
 
 
 class Role(enum.Enum):
-    """The kind of server that serves a command."""
+    """The kind of server that serves a command: `LOGIN`, `APP`, or `EITHER` of them."""
 
     LOGIN = "login"
     APP = "app"
@@ -207,7 +207,11 @@ class CommandTable:
         by_itself: bool = False,
         reply: type[Any] | None = None,
     ) -> Callable[[_H], _H]:
-        """Declare the decorated function as the handler of a command."""
+        """Declare the decorated function as the handler of a command. `usage`, `role`, `rest`,
+        `rule`, `listed`, `harmless`, `by_itself` and `reply` are as in `Command`.
+
+        :raises ValueError: one of these is malformed, or the name of the command is taken.
+        """
         command = Command(
             usage,
             role,

@@ -124,7 +124,8 @@ class Line:
     def repeated(
         self, members: Mapping[str, object], date: Callable[[float], str], times: int
     ) -> str | None:
-        """The words of `many` for so many events of these members; None without such words."""
+        """The words of `many` for `times` events of these members; None without such words. `date`
+        formats a time, of seconds since the epoch."""
         form = self.many.replace("{}", f"{times:,}")
         return _filled(form, members, date) if form else None
 
@@ -180,6 +181,7 @@ class Choices:
     :param shared: the names are the same for all users of a client.
     :param recent: numbers that people have seen, rather than all names: each list and event adds
         some, and a client keeps the latest. A member in `lists` may be one number instead.
+    :raises ValueError: a parameter is malformed.
     """
 
     name: str
@@ -225,6 +227,7 @@ class Talk:
     :param presence: the command that lists who is there, `<user>`, which must change nothing: an
         entry has the partner's name in `id`, and a word for people in `state`, or true or false in
         `online`. A client asks when a conversation begins, and at most once a minute in it.
+    :raises ValueError: a parameter is malformed.
     """
 
     name: str
@@ -276,6 +279,7 @@ class ChatEvent:
     :param time: seconds since the epoch.
     :param former: true if the account behind a name in the message is gone.
     :param own: the user sent this message on another connection. Clients say `events` to get it.
+    :raises ValueError: a parameter is malformed.
     """
 
     event: str

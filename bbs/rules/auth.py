@@ -42,7 +42,8 @@ class _Answer:
 
 @dataclass(frozen=True)
 class Caller:
-    """The user whose command is carried out, at `now` (seconds since the epoch).
+    """The user whose command is carried out, at `now` (seconds since the epoch): the `id`, which is
+    `User.id`, and the `name`.
 
     `channel` is the user's own: events on it reach the connections that listen for the user.
     `quotas` are the limits for each user. The others are for the framework: `server` serves the
@@ -143,8 +144,8 @@ class Question(Generic[P]):
 
 
 def question(extend: Callable[Concatenate[Any, P], peewee.Select]) -> Question[P]:
-    """Make a question of a function that extends a query with one row of `User`, the caller's, by
-    what a rule needs first:
+    """Make a question of a function, `extend`, that extends a query with one row of `User`, the
+    caller's, by what a rule needs first:
 
         @question
         def _at_hand(query, name):
@@ -322,14 +323,15 @@ ONE_COMMAND = Costs()
 def costs(
     *, commands: Price = 1.0, deliveries: Price = 0.0
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Mark a rule with the costs of a call, if these are more than one command.
+    """Mark a rule with the costs of a call, if these are more than one command: how many `commands`
+    and `deliveries` it counts as for the rates of these names in `[limits]`.
 
         @costs(deliveries=lambda sent: len(sent.readers))
         def send_group(caller, name, text): ...
 
-    A price that depends on the rule's result is known only when the work is done. Therefore calls
-    of such a rule run one after the other for each user, and the next begins when the price of the
-    one before it can be paid.
+    A price is a number, or a function of the rule's result. One that depends on the result is known
+    only when the work is done. Therefore calls of such a rule run one after the other for each
+    user, and the next begins when the price of the one before it can be paid.
     """
 
     def mark(rule: Callable[P, T]) -> Callable[P, T]:
@@ -347,7 +349,7 @@ def costs_of(rule: Callable[..., object] | None) -> Costs:
 
 def stores_text(rule: Callable[P, T]) -> Callable[P, T]:
     """Mark a rule that stores its last argument, a text that somebody wrote. A long text costs a
-    delivery more for each full `TEXT_UNIT`. While the disk is nearly full, servers refuse the
+    delivery more for each full 1,024 bytes. While the disk is nearly full, servers refuse the
     command with `DiskFull`, so that everything else has room."""
     rule.__bbs_stores_text__ = True  # type: ignore[attr-defined]
     return rule

@@ -94,7 +94,7 @@ def tell_soon(channel: str, event: Mapping[str, object]) -> None:
     `Ask.tell`. What is said there of channels and events holds here.
 
     :raises ValueError: the channel is malformed, the event has no name or one of the framework's
-        own, is not JSON, or is too long.
+        own, is not JSON, or has more than 60,000 characters of JSON with the channel.
     """
     name = event.get("event")
     if not isinstance(name, str) or not name or name in RESERVED_EVENTS:

@@ -41,9 +41,9 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class Part(dict[str, Any]):
-    """The part of a list in one reply: a mapping with its member alone. `last` is the position at
-    which the next part begins, None at the end; `size` is about the bytes on the wire;
-    `backwards`: the next part goes before this one."""
+    """The part of a list in one reply: a mapping whose one `member` has the `entries`. `last` is
+    the position at which the next part begins, None at the end; `size` is about the bytes on the
+    wire; `backwards`: the next part goes before this one."""
 
     __slots__ = ("backwards", "last", "size")
 
@@ -98,7 +98,7 @@ class Page:
             them: then the page need not count.
         :param backwards: reverse the entries: the rule reads the latest first, and the reply shows
             the oldest first.
-        :param most: entries at most, for lists with parts of another size.
+        :param most: entries at most, for lists with parts of another size; by default 1,000.
         :raises ValueError: an entry cannot be encoded as JSON.
         """
         entries = [entry for _, entry in rows]
@@ -134,7 +134,8 @@ def _fitting(entries: Sequence[object]) -> tuple[int, int]:
 
 
 class ListCall(NamedTuple):
-    """One call of a rule for lists that takes many callers: `@paged @bulk(ListCall)`."""
+    """One call, by `caller` for `page`, of a rule for lists that takes many callers, which is
+    marked `@paged @bulk(ListCall)`."""
 
     caller: Caller
     page: Page

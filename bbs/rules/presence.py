@@ -35,9 +35,10 @@ def last_use() -> Any:
 
 
 def is_here(now: float, seen: float | None, used: float | None) -> bool:
-    """Whether a user with a session listens `now`, or has sent a request within `HERE` seconds, by
-    `User.seen` and `last_use`. Requests are stored to a minute. A listener counts as here until
-    `SILENT` seconds after the last note that the client listens."""
+    """Whether a user with a session listens `now`, or has sent a request within 300 seconds, by
+    `seen` (`User.seen`) and `used` (`last_use`), all in seconds since the epoch. Requests are
+    stored to a minute. A listener counts as here until 120 seconds after the last note that the
+    client listens."""
     # A time in the future is from a clock that was set since, or from another machine.
     return abs(now - (seen or 0.0)) < HERE or abs(now - (used or 0.0)) < SILENT
 

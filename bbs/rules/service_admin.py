@@ -46,7 +46,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class OperatorColumn:
-    """A column of a list. A cell of a column of times or numbers may have a text instead."""
+    """A column of a list, under `title`. Its `kind` is `text`, `lines` (a text of several lines),
+    `number` or `time` (seconds since the epoch); another is a ValueError. A cell of a column of
+    times or numbers may have a text instead."""
 
     title: str
     kind: str = Kind.TEXT
@@ -62,7 +64,7 @@ class ListRow:
     :param key: by what an act finds the thing; people may have to type it again.
     :param cells: one for each column; the first says what the row is.
     :param position: given to the list's rule for the rows that come next; "": the key. At most
-        `MOST_POSITION` characters.
+        1,000 characters.
     """
 
     key: str
@@ -87,8 +89,10 @@ class ActResult:
 
 @dataclass(frozen=True)
 class OperatorField:
-    """A field of an act's form. Texts are a `str`, of at most `most` characters; a time is a
-    `float`, and to come. What is `optional` and left out is None."""
+    """A field of an act's form, under `label`; the rule gets it as its argument `name`. The `kind`
+    is `text`, `lines` or `time`; another is a ValueError. Texts are a `str`, of at most `most`
+    characters; a time is a `float`, seconds since the epoch, and to come. What is `optional` and
+    left out is None."""
 
     name: str
     label: str

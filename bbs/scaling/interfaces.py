@@ -78,7 +78,7 @@ class IProvider(IService):
         """
 
     def terminate(launch_id: str) -> Deferred[None]:
-        """End the instance of a launch. Idempotent; an unknown id counts as ended. On
+        """End the instance of the launch `launch_id`. Idempotent; an unknown id counts as ended. On
         `ProviderUnavailable`, ask again.
 
         The Deferred fires when the end is certain without another call, and `list` no longer shows
@@ -88,7 +88,8 @@ class IProvider(IService):
 
 
 class IKeepsWarm(Interface):
-    """A provider that can stop an app server's machine, and start it faster than a new one."""
+    """A provider that can stop an app server's machine, and start it faster than a new one. Each
+    `launch_id` is as `IProvider.launch` has it."""
 
     def launch_to_stop(launch_id: str) -> Deferred[None]:
         """Launch as `IProvider.launch` does, on a machine that can be stopped (no Spot

@@ -55,6 +55,7 @@ class LaunchKit:
     :param command: makes, from a launch's id, the argument list that runs an app server on this
         machine. The list holds no secret. The app server's standard input must be a pipe that
         nobody writes to and whose other end this process alone has: the app server ends with it.
+        LookupError for a `Provider` with `here=False`.
     :param environment: the whole environment of such a process.
     :param configuration: makes, from a launch's id, the TOML text for the option `--config` of
         `twistd NAME-app`, for a provider that runs it elsewhere. The text holds secrets.

@@ -467,8 +467,8 @@ def byte_length(text: Any) -> Any:
 
 def gathered(*columns: Any) -> Any:
     """In a query with GROUP BY, the list of the group's rows, in no order: one value to read in the
-    place of many rows. An entry is the value of one column, or a list of the values of several.
-    All values must be numbers or texts."""
+    place of many rows. An entry is the value of one column, or a list of those of several
+    `columns`. All values must be numbers or texts."""
     sqlite = isinstance(models.database.obj, SqliteDatabase)
     gather = peewee.fn.json_group_array if sqlite else peewee.fn.JSON_ARRAYAGG
     entry = columns[0] if len(columns) == 1 else peewee.fn.JSON_ARRAY(*columns)

@@ -21,7 +21,7 @@ class RisingIdField(peewee.BigAutoField):
     """A key that is never used again; SQLite reuses other keys when the newest row is deleted."""
 
     def ddl(self, ctx: peewee.Context) -> peewee.NodeList:
-        """The column's definition."""
+        """The column's definition, for `ctx`: peewee calls this."""
         column = super().ddl(ctx)
         if isinstance(self.model._meta.database.obj, peewee.SqliteDatabase):
             return peewee.NodeList((column, peewee.SQL("AUTOINCREMENT")))
@@ -37,8 +37,9 @@ class Table(peewee.Model):
 
 
 class User(Table):
-    """An account. `channel` is the random part of its topic's name at the broker. `seen` is when
-    its user last sent a request (seconds since the epoch, to a minute); null if not known."""
+    """An account, `created` at a time in seconds since the epoch. `channel` is the random part of
+    its topic's name at the broker. `seen` is when its user last sent a request (seconds since the
+    epoch, to a minute); null if not known."""
 
     id = RisingIdField()
     name = peewee.CharField(NAME_LENGTH, unique=True)

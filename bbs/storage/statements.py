@@ -221,7 +221,7 @@ def together(*statements: Bound) -> list[Any]:
 
 
 def by_index(query: Q, *fields: peewee.Field) -> Q:
-    """Make `query`, which selects from one table, find its rows by the index of these columns.
+    """Make `query`, which selects from one table, find its rows by the index of these `fields`.
 
     This is for the latest few rows of a large table: for `ORDER BY id DESC LIMIT n`, MariaDB would
     read the table from its end until it has found enough. SQLite uses the index by itself.

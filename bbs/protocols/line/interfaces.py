@@ -33,7 +33,7 @@ class LineLimits:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to one request: a JSON object.
+    """The answer to one request: `body` becomes a JSON object.
 
     With `close` the connection ends after it. `after` is called when the reply is on its way, so
     what `after` sends comes after the reply. If the connection was lost before, it is not called.
@@ -149,7 +149,7 @@ def encode(body: Mapping[str, object]) -> bytes:
 
 
 def encode_entry(entry: object) -> bytes:
-    """Encode one entry of an `EncodedList`; raises as `encode` does."""
+    """Encode one entry of an `EncodedList`; ValueError or TypeError if JSON cannot express it."""
     return _to_json(entry).encode()
 
 

@@ -335,8 +335,8 @@ class Reloader(TwistedService):
         app, fleet = self._config.app, self._config.fleet
         try:
             for _ in range(count):
-                asked = fleet_admin.ask_launch, app.capacity, fleet.maximum, self._wall()
-                new.append(await self._run(*asked))
+                most, now = fleet.maximum, self._wall()
+                new.append(await self._run(fleet_admin.ask_launch, app.capacity, most, now))
         except fleet_admin.FleetFull as error:
             return new, str(error)
         return new, "" if await self._serve(new) else "the new ones do not start."

@@ -34,7 +34,7 @@ from bbs.framework import (
     read_only,
     statement,
 )
-from bbs.rules.auth import asked_by
+from bbs.rules.auth import Question, asked_by
 from bbs.storage.migrations import upgrade
 from bbs.storage.transaction_guard import OutsideOfRule
 from bbs.testing import MemoryService
@@ -304,9 +304,11 @@ class QuestionsOfAService(DatabaseCase):
     def test_by_an_index_and_without_one(self) -> None:
         self.database.peewee.connect(reuse_if_open=True)
         upgrade(self.database.peewee, self.service.schema)
-        for each in (_of_user, _latest):
+        found: list[Question[[str]]] = [_of_user, _latest]
+        for each in found:
             self.assertEqual(self.call(scanned, each), [], each.name)
-        for each in (_of_color, _of_a_friend):
+        missed: list[Question[[str]]] = [_of_color, _of_a_friend]
+        for each in missed:
             self.assertEqual(self.call(scanned, each), ["player"], each.name)
 
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -115,7 +116,7 @@ class Debugging(ServiceCase):
         self.assertEqual((await ann.wire.ask("scratch"))["answer"], "old")
         # Nor one that does not import.
         self.change('ANSWER = = "old"', "ANSWER = nothing")
-        await self.said(process, "The new app servers do not start")
+        await self.said(process, "The app servers keep the old code: the new ones do not start.")
         self.assertEqual((await ann.wire.ask("scratch"))["answer"], "old")
         # What is right again is served at once.
         self.change("ANSWER = nothing", 'ANSWER = "new"')
@@ -125,6 +126,23 @@ class Debugging(ServiceCase):
         self.assertNotIn("the login server keeps", process.errors)
         self.change("models=(Mark,)", "models=(Mark,), sweep=lambda now: 0")
         await self.said(process, "the login server keeps the old code of its declarations until")
+
+    async def test_there_is_no_room_for_new_ones(self) -> None:
+        """What was launched is given up, so that no two servers have different code."""
+        fleet: dict[str, object] = {"minimum": 2, "maximum": 3}
+        service, process = await self.up(fleet=fleet)
+
+        def are_two(servers: list[dict[str, Any]]) -> bool:
+            return [server["state"] for server in servers] == ["ready", "ready"]
+
+        before = await service.fleet_is(are_two, "two servers are ready")
+        self.change('ANSWER = "old"', 'ANSWER = "new"')
+        await self.said(process, "The app servers keep the old code: fleet.maximum (3) is reached")
+        after = await service.fleet_is(are_two, "the third one is gone")
+        self.assertEqual([each["id"] for each in after], [each["id"] for each in before])
+        await service.register("ann")
+        ann = await service.person("ann")
+        self.assertEqual((await ann.wire.ask("scratch"))["answer"], "old")
 
     async def test_people_who_talk(self) -> None:
         """Nothing is lost when the source changes, and nobody is silent for long."""

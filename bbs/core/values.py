@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, StrEnum, auto
 from inspect import iscoroutinefunction
+from math import inf
 
 from zope.interface import Attribute, Interface
 
@@ -81,12 +82,18 @@ class DrainCause(StrEnum):
     OUTDATED = "outdated"  # The server is warm, and another version launched it.
     SURPLUS = "surplus"  # The server is warm, and there are more than `fleet.warm` asks for.
     UNSTOPPABLE = "unstoppable"  # The server is warm, but its machine does not stop.
+    RECOMMENDED = "recommended"  # The provider may want the server back, and says so ahead.
 
     @property
     def urgency(self) -> Urgency:
         """How soon users are moved off the server."""
-        can_wait = self in (DrainCause.CONSOLIDATION, DrainCause.REPLACEMENT)
-        return Urgency.WHEN_QUIET if can_wait else Urgency.NOW
+        return Urgency.WHEN_QUIET if self in _CAN_WAIT else Urgency.NOW
+
+
+_CAN_WAIT = (DrainCause.CONSOLIDATION, DrainCause.REPLACEMENT, DrainCause.RECOMMENDED)
+
+REBALANCE = "spot: rebalance recommended"
+"""The warning of a server that its provider may want back: a hint. Any other warning is certain."""
 
 
 class LossCause(StrEnum):
@@ -120,6 +127,8 @@ class Policy:
     # Seconds for which places beyond need would fill a server until the emptiest drains; 0: never.
     consolidate_after: float = 0.0
     warm: int = 0  # Stopped instances that are kept.
+    # Seconds after which a launch is late, and another pool is asked as well; each round's own.
+    hedge_after: float = inf
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,8 @@ class Instance:
     `detail` is for operators: a process or instance id, or how it ended. `stopped`: it is there,
     and does not run until it is started; it is not `alive` then. `ours`: this fleet certainly
     launched it; otherwise it is ended only if a row of this fleet says so. `version`: that of bbs
-    on the server that launched it, if the provider notes it.
+    on the server that launched it, if the provider notes it. `zone` is the part of the provider's
+    capacity in which it runs, and which may fail by itself; empty if there are none.
     """
 
     launch_id: str
@@ -148,6 +158,7 @@ class Instance:
     stopped: bool = False
     ours: bool = True
     version: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import peewee
 
-from bbs.core.values import DrainCause, State, version_order
+from bbs.core.values import REBALANCE, DrainCause, State, version_order
 from bbs.rules import membership, page_history, servers
 from bbs.rules.page_history import Event, EventKind
 from bbs.rules.servers import OPERATOR, HeardServer, ServerRow
@@ -106,7 +106,7 @@ def servers_asked_to_be_replaced(servers: Iterable[ServerRow]) -> tuple[str, ...
 
 
 def _is_replaceable(row: ServerRow) -> bool:
-    leaves = row.replace_asked or row.drain_asked or row.warned is not None
+    leaves = row.replace_asked or row.drain_asked or row.warned not in (None, REBALANCE)
     # Lost and gone servers end by themselves.
     return row.state not in (State.LOST, State.GONE) and not leaves
 

@@ -11,8 +11,9 @@ from typing import Any
 import peewee
 
 from bbs.core.addresses import Address
-from bbs.core.values import Cause, DrainCause, LossCause, State
+from bbs.core.values import REBALANCE, Cause, DrainCause, LossCause, State
 from bbs.storage import models
+from bbs.storage.database import read_only, rows
 from bbs.storage.models import LoginServer, Server
 from bbs.storage.statements import Row, statement
 
@@ -98,7 +99,10 @@ def explain(row: ServerRow) -> str:
         return verb
     if isinstance(row.cause, LossCause):
         return f"{verb}: it {_loss(row)}"
-    if row.cause is DrainCause.WARNED:  # By the provider, whose warning the reason quotes.
+    if row.cause in (
+        DrainCause.WARNED,
+        DrainCause.RECOMMENDED,
+    ):  # By the provider, whose warning the reason quotes.
         return f"{verb}: {row.reason or 'its provider takes it away'}"
     return f"{verb}: {_WHY_DRAINED[row.cause]}"
 
@@ -246,12 +250,14 @@ def find(server: str) -> ServerRow | None:
 
 def must_go() -> Any:
     """A condition for servers that an operator wants empty, or their provider will take away."""
-    return Server.drain_asked | Server.warned.is_null(False)
+    # NULL is unequal to nothing.
+    return Server.drain_asked | (peewee.fn.COALESCE(Server.warned, REBALANCE) != REBALANCE)
 
 
 def _serves() -> Any:
     """A condition for servers that take users and have no other condition."""
-    return (Server.state == State.READY) & ~(Server.leaving | must_go())
+    conditions = Server.leaving | Server.drain_asked | Server.warned.is_null(False)
+    return (Server.state == State.READY) & ~conditions
 
 
 @statement
@@ -279,6 +285,32 @@ def _read_some(ids: list[str]) -> list[Row]:
     # Only powers of two, as each length is another statement: duplicates do no harm.
     length = 1 << max(0, len(ids) - 1).bit_length()
     return _some(ids + ids[:1] * (length - len(ids))) if ids else []
+
+
+@dataclass(frozen=True)
+class PastLaunch:
+    """A launch by a `strategy` that served, or failed, `at` a time. One that the provider did not
+    even accept is none."""
+
+    strategy: str
+    at: float
+    served: bool
+
+
+@read_only
+def past_launches(since: float) -> list[PastLaunch]:
+    """The launches that were decided after `since`, as far as it is known how they went, in the
+    order in which it was known."""
+    was_accepted = Server.instance_id.is_null(False)
+    failed = (Server.cause == LossCause.FAILED) & was_accepted | (Server.cause == LossCause.LATE)
+    known = Server.ready.is_null(False) | ((Server.state == State.GONE) & failed)
+    latest = (Server.created > since) & Server.way.is_null(False)
+    found = rows(Server.select(Server.way, Server.ready, Server.ended).where(latest & known))
+    launches = [
+        PastLaunch(strategy, ended if ready is None else ready, ready is not None)
+        for strategy, ready, ended in found
+    ]
+    return sorted(launches, key=lambda each: each.at)
 
 
 def living() -> Any:

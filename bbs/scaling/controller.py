@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -24,7 +24,7 @@ from zope.interface import implementer
 from bbs.core.errors import Unavailable
 from bbs.core.threads import IWorkers
 from bbs.core.values import DrainCause, State, Tally
-from bbs.rules import fleet_transitions, fleets, membership, page_history, placement
+from bbs.rules import fleet_transitions, fleets, membership, page_history, placement, servers
 from bbs.rules.fleet_admin import DELAY, Blocker
 from bbs.rules.membership import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, SPARE, ServerRow
@@ -37,6 +37,7 @@ from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IFleetController
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
 from bbs.scaling.planner import plan
+from bbs.scaling.pools import PoolMemory, guide, pools_of
 
 ROUND_SPACING = 0.02
 """Seconds at least between the starts of two rounds, so that many people cause few rounds. After a
@@ -64,6 +65,7 @@ is empty within a minute."""
 
 HOUSEKEEPING_INTERVAL = 60.0  # seconds between sweeps for expired rows
 SWEEPS = 1000  # transactions of one sweep in a row; the next sweep does the rest
+RECALLED = 7200.0  # seconds for which launches of earlier controllers are of interest
 GONE_KEPT = 86400.0  # seconds for which rows of ended servers are kept, for estimates
 
 Sweep = Callable[[float], int]
@@ -116,9 +118,10 @@ class FleetController(Service):
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
         self._demand = DemandTracker(self._policy, interval, self._reactor)
         self._breaker = LaunchBreaker(context)
+        self._pools = PoolMemory(pools_of(self._provider), self._reactor)
         self._observer = FleetObserver(context, self._inventory, self._ages, interval)
         self._executor = Executor(
-            context, self._inventory, self._ages, self._breaker, self._demand, self
+            context, self._inventory, self._ages, self._breaker, self._pools, self._demand, self
         )
         self._drainer = Drainer(context)
         self._housekeeping = Housekeeping(context, self.sweeps)
@@ -207,6 +210,7 @@ class FleetController(Service):
                 return
             if not self.is_leader:
                 await self._run(fleet_transitions.begin, self.me, self._wall())
+                await self._recall()
                 self.is_leader = True
                 _log.info("this login server leads the fleet")
             await self._lead(seen, elapsed)
@@ -224,10 +228,20 @@ class FleetController(Service):
             _log.warn("the fleet's controller is dead; this login server takes over")
             self._wants_another = True
 
+    async def _recall(self) -> None:
+        """Learn how the launches of earlier controllers went."""
+        wall = self._wall()
+        for launch in await self._run(servers.past_launches, wall - RECALLED):
+            if launch.served:
+                self._pools.served(launch.strategy)
+            else:
+                self._pools.failed(launch.strategy, ago=max(0.0, wall - launch.at))
+
     def _step_down(self) -> None:
         self.is_leader = False
         self._serving = {}
-        for part in (self._inventory, self._observer, self._ages, self._demand, self._breaker):
+        knowing = (self._demand, self._breaker, self._pools)
+        for part in (self._inventory, self._observer, self._ages, *knowing):
             part.forget()
         self._executor.forget()
         for name in (SPARE, DELAY):
@@ -262,6 +276,13 @@ class FleetController(Service):
         demand = self._demand.see(seen)
         self._executor.ask_again(fleet, seen.others)
         policy = self._demand.policy
+        if self._pools.are_several:
+            late_after = self._demand.late_after
+            views = fleet.servers.values()
+            self._pools.see(views, late_after)
+            guide(self._provider, self._pools, views)
+            fleet = replace(fleet, zones=self._pools.trusted_zones())
+            policy = replace(policy, hedge_after=late_after)
         planned = plan(fleet, demand, policy)
         await self._executor.carry_out(planned, fleet, self._began)
 
@@ -317,12 +338,17 @@ class Drainer:
                 news.moved(await run(fleet_transitions.move_off, me, server.id))
             elif self.pause <= 0:
                 self._moved_at = context.reactor.seconds()
-                replaced, now = DrainCause.REPLACEMENT in server.causes, context.wall()
+                needs_it = DrainCause.CONSOLIDATION not in server.causes
                 moves = await run(
-                    fleet_transitions.move_some_off, me, server.id, MOVES_AT_ONCE, now, replaced
+                    fleet_transitions.move_some_off,
+                    me,
+                    server.id,
+                    MOVES_AT_ONCE,
+                    context.wall(),
+                    needs_it,
                 )
                 news.moved(moves)
-                consolidated += 0 if replaced else len(moves)
+                consolidated += 0 if needs_it else len(moves)
         return consolidated
 
     @property

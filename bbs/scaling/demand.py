@@ -32,8 +32,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from math import ceil, exp, sqrt
-from statistics import NormalDist
+from math import ceil, exp, inf, sqrt
+from statistics import NormalDist, quantiles
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -59,7 +59,8 @@ STRANGE = 4.0
 crowd that comes again and again becomes known all the same."""
 
 UNSEEN_BOOT = 60.0  # seconds that a launch is assumed to need before one was seen
-BOOTS = 20  # how many of the latest boots are remembered
+BOOTS, FEW_BOOTS = 20, 5  # how many of the latest boots are remembered; how many say too little
+PROMPT = 0.95  # the share of boots that are not late
 _NORMAL = NormalDist()
 
 
@@ -75,22 +76,36 @@ class DemandTracker:
     def forget(self) -> None:
         self._peak = Peak(self._wanted.consolidate_after)
         self._forecast: Forecast | None = None
+        self._boots: deque[float] | None = None
 
     def see(self, seen: Observation) -> Demand:
         """The demand now; `seen` has all servers, and everybody who waits."""
         now = self._reactor.seconds()
         people = seen.waiting + sum(row.taken for row in seen.servers)
         self._peak.see(people, now)
+        if self._boots is None:
+            boots = _boots(seen.servers, self._wanted.launch_timeout)
+            self._boots = deque(boots, maxlen=BOOTS)
         if self._wanted.foresees:
             if self._forecast is None:
                 self._forecast = Forecast(self._wanted.wait_target, self._interval)
-                self._forecast.booted(_boots(seen.servers, self._wanted.launch_timeout))
+                self._forecast.booted(self._boots)
             self._forecast.see(people, now)
         return Demand(seen.waiting, self._peak.most if self._wanted.consolidate_after else None)
 
-    def booted(self, seconds: Iterable[float]) -> None:
+    def booted(self, seconds: Collection[float]) -> None:
+        if self._boots is not None:
+            self._boots.extend(seconds)
         if self._forecast:
             self._forecast.booted(seconds)
+
+    @property
+    def late_after(self) -> float:
+        """Seconds in which `PROMPT` of the latest launches served; infinite while few are known."""
+        boots = self._boots or ()
+        if len(boots) < FEW_BOOTS:
+            return inf
+        return quantiles(boots, n=100, method="inclusive")[round(PROMPT * 100) - 1]
 
     def reset_peak(self) -> None:
         """Watch the peak anew: a server could not be given up, and stays for as long again."""

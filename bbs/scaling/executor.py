@@ -40,19 +40,21 @@ from bbs.scaling.interfaces import (
     ProviderUnavailable,
 )
 from bbs.scaling.observer import Ages, Inventory
+from bbs.scaling.pools import PoolMemory
 
 _log = Logger()
 
 
 @dataclass(eq=False, repr=False)
 class Executor:
-    """Takes the steps of plans. `breaker` and `demand` learn how launches go, and `controller`
-    begins another round soon when a step wants one."""
+    """Takes the steps of plans. `breaker`, `pools` and `demand` learn how launches go, and
+    `controller` begins another round soon when a step wants one."""
 
     context: FleetContext
     inventory: Inventory
     ages: Ages
     breaker: LaunchBreaker
+    pools: PoolMemory
     demand: DemandTracker
     controller: IFleetController
 
@@ -192,6 +194,7 @@ class Executor:
         self.breaker.succeeded()
         self.demand.booted(took.values())
         for id, seconds in took.items():
+            self.pools.served(fleet.servers[id].pool)
             if trace := self._traces.get(id):
                 tracing.past("boot", seconds, trace)
             _log.info("server {server} is ready", server=id)
@@ -254,9 +257,13 @@ class Executor:
         server, cause = fleet.servers[step.id], step.cause
         reason = words(cause, server, self._policy)
         if cause and server.state is State.LAUNCHING:
-            was_asked = server.owner is not Owner.NOBODY  # Else no other launch is held back.
-            if not await self._give_up(server.id, cause, reason, holds_back=was_asked):
+            # A launch that nobody was asked for holds no other back, nor one that others overtook.
+            holds_back = server.owner is not Owner.NOBODY and not _is_overtaken(
+                cause, server, self._policy
+            )
+            if not await self._give_up(server.id, cause, reason, holds_back):
                 return
+            self.pools.failed(server.pool)
         elif cause and server.state is State.WARM:
             # Losing the server first keeps it from being started again meanwhile.
             await self._apply(fleet_transitions.lose, server.id, cause, reason)
@@ -491,6 +498,7 @@ class LaunchStrategies:
 _WORDS: Mapping[Cause, str] = {
     DrainCause.OPERATOR: "asked for",
     DrainCause.WARNED: "{server.warning}",
+    DrainCause.RECOMMENDED: "{server.warning}",
     DrainCause.IDLE: "idle for {policy.idle_grace:g} s",
     DrainCause.CONSOLIDATION: "consolidated: {server.taken} people fit elsewhere",
     DrainCause.OUTDATED: "of another version",
@@ -508,6 +516,8 @@ def words(cause: Cause | None, server: ServerView, policy: Policy) -> str:
     Login servers of 0.3.0, and `fill_causes` of the migrations, tell causes by how these texts
     begin, and those in `_launch`, `_stop` and `_start`.
     """
+    if _is_overtaken(cause, server, policy):
+        return "failed: not ready before others"
     if cause is not None and cause in _WORDS:
         return _WORDS[cause].format(server=server, policy=policy)
     match cause, server.state:
@@ -523,6 +533,11 @@ def words(cause: Cause | None, server: ServerView, policy: Policy) -> str:
         case LossCause.FAILED, _:
             return f"failed: {words(server.loss, server, policy)}"
     return "lost" if server.state is State.LOST else "drained"
+
+
+def _is_overtaken(cause: Cause | None, server: ServerView, policy: Policy) -> bool:
+    """Whether a late launch is ended because others serve in its place, and not for its age."""
+    return cause is LossCause.LATE and server.age <= policy.launch_timeout
 
 
 def _log_failed_call(what: str, id: str, error: Exception) -> None:

@@ -57,7 +57,9 @@ class ServerView:
     since it became warm or was resumed. `idle`: seconds since its last person left, 0 while anybody
     is on it. `causes`: why it drains, or should as soon as possible. `pooled`: it was launched for
     the warm pool. `evidence`: how its machine ended, and `warning`: why its provider will take it
-    away, both in the provider's words. `created`: its row's stamp, by some wall clock.
+    away, both in the provider's words. `created`: its row's stamp, by some wall clock. `pool`: the
+    launch strategy that it was asked for by, and `zone`: the part of the provider's capacity in
+    which it is or will be; empty if there are none.
     """
 
     id: str
@@ -76,6 +78,8 @@ class ServerView:
     evidence: str = ""
     warning: str = ""
     created: float = 0.0
+    pool: str = ""
+    zone: str = ""
 
     @property
     def loss(self) -> LossCause | None:
@@ -137,11 +141,13 @@ class Orphan:
 @dataclass(frozen=True, kw_only=True)
 class FleetView:
     """The whole fleet: its `servers` by id, without those that are gone, and its `orphans`.
-    `trouble`: why the fleet cannot be seen or told anything now; else None."""
+    `zones`: those of the provider that can be trusted now, if it has any. `trouble`: why the fleet
+    cannot be seen or told anything now; else None."""
 
     servers: Mapping[str, ServerView] = field(default_factory=dict)
     orphans: Sequence[Orphan] = ()
     launches: Launches = Launches.WORK
+    zones: frozenset[str] = frozenset()
     trouble: Blocker | None = None
 
     @property

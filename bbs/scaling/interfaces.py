@@ -140,6 +140,19 @@ class IHasStrategies(Interface):
         """Forget all launches but `kept`: they have ended, or another controller continues them."""
 
 
+class IHasPools(IHasStrategies):
+    """A provider whose strategies take machines from several pools of capacity, in zones that may
+    fail each by itself. The fleet knows which launches served, and so says what to prefer."""
+
+    pools: Mapping[str, str] = Attribute(
+        """The zone of each strategy by which a launch may be made now."""
+    )
+
+    def prefer(doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
+        """Choose by this from now on: first pools without `doubts` (a number from 0 on for each
+        that has any), and of these one in the zone with the fewest servers that are `staying`."""
+
+
 class IKeepsLogs(Interface):
     """A provider whose app servers may keep logs on this machine."""
 

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs import __version__
-from bbs.core.values import DrainCause, Instance, State
+from bbs.core.values import REBALANCE, DrainCause, Instance, State
 from bbs.rules import fleet_transitions
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.membership import Observation, Watch
@@ -28,6 +28,7 @@ from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling.events import FleetContext
 from bbs.scaling.fleet_view import FleetView, Health, Launches, Machine, Orphan, Owner, ServerView
 from bbs.scaling.interfaces import IFleetController, IKeepsWarm, IProvider, ProviderUnavailable
+from bbs.scaling.pools import pools_of
 
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
 """Seconds between looks at a cloud: while all is well, and while something changes. Heartbeats cost
@@ -79,6 +80,7 @@ class FleetObserver:
         self._launch_timeout = context.policy.launch_timeout
         self._can_start = IKeepsWarm.providedBy(context.provider)
         scope = context.provider.scope
+        self._zones = pools_of(context.provider)
         self._owners = {"": Owner.NOBODY, OPERATOR: Owner.OPERATOR, scope: Owner.PROVIDER}
         self._inventory = inventory
         self._ages = ages
@@ -221,6 +223,8 @@ class FleetObserver:
             evidence=evidence,
             warning=row.warned or "",
             created=row.created,
+            pool=row.way or "",
+            zone=(instance and instance.zone) or self._zones.get(row.way or "", ""),
         )
 
     def _machine(
@@ -266,7 +270,8 @@ class FleetObserver:
         if row.drain_asked:
             causes.add(DrainCause.OPERATOR)
         if row.warned:
-            causes.add(DrainCause.WARNED)
+            is_hint = row.warned == REBALANCE
+            causes.add(DrainCause.RECOMMENDED if is_hint else DrainCause.WARNED)
         if row.state is State.DRAINING:
             if isinstance(row.cause, DrainCause):
                 causes.add(row.cause)

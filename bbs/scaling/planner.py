@@ -18,11 +18,19 @@ servers are consolidated and replaced one at a time, and only while nothing else
   others have room for its people beside the spare places. No row says which server replaces which,
   so the next controller can go on. At the maximum none can be launched first; then a server drains
   whose people have room on the servers there are.
+- If the provider may want a server back, and others have room for its people beside the spare
+  places, it drains.
 - The warm pool is filled again.
+
+A launch that takes longer than nearly all is asked for once more, in another pool of capacity.
+Whichever serves first is kept, and the late one ends unless it is needed too (hedged requests;
+Dean and Barroso, The Tail at Scale, 2013). If two servers or more are to run, those that serve are
+in two zones at least, as far as the provider has them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
@@ -32,6 +40,9 @@ from bbs.core.values import Cause, DrainCause, LossCause, Policy, State, version
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.servers import NOT_RUNNING
 from bbs.scaling.fleet_view import Demand, FleetView, Health, Launches, Machine, Owner, ServerView
+from bbs.scaling.pools import is_late
+
+ZONES = 2  # In which servers are to serve, if as many are to run.
 
 
 def plan(fleet: FleetView, demand: Demand, policy: Policy) -> Plan:
@@ -251,6 +262,29 @@ class Draft:
             for s in servers
         )
 
+    def staying(self) -> list[ServerView]:
+        """The servers that serve or will, and of which nothing else is planned."""
+        states = (State.READY, State.LAUNCHING)
+        return [s for s in self.serving if s.state in states and not self.goes(s)]
+
+    def is_last_of_zone(self, server: ServerView) -> bool:
+        """Whether fewer zones than there should be would be left without a ready server."""
+        ready = [s for s in self.ready if not self.goes(s)]
+        zones = Counter(s.zone for s in ready if s.zone)
+        return zones[server.zone] == 1 and len(zones) <= min(ZONES, self.policy.minimum)
+
+    def has_surplus(self) -> bool:
+        """Whether a server serves nobody and is not needed: a launch for another zone may have come
+        out in this one, and is not to be repeated."""
+        unmarked = (s for s in self.ready if not s.causes and not s.taken)
+        return len(self.staying()) > self.policy.minimum and any(unmarked)
+
+    def late(self) -> list[ServerView]:
+        """The launches that take longer than nearly all, the latest first."""
+        after = self.policy.hedge_after
+        found = [s for s in self.unplanned(self.serving) if is_late(s, after)]
+        return sorted(found, key=lambda s: (-s.age, s.id))
+
     def held_up_by(self) -> Blocker | None:
         """The first reason to begin nothing now that can wait."""
         if self.fleet.trouble:
@@ -295,8 +329,9 @@ def reap(draft: Draft) -> None:
 def _drained_for(server: ServerView) -> Cause | None:
     if DrainCause.WARNED in server.causes:
         return DrainCause.WARNED
-    if server.could_stay and DrainCause.REPLACEMENT in server.causes:
-        return DrainCause.REPLACEMENT
+    for cause in (DrainCause.REPLACEMENT, DrainCause.RECOMMENDED):
+        if server.could_stay and cause in server.causes:
+            return cause
     return server.loss
 
 
@@ -363,8 +398,7 @@ def provision(draft: Draft) -> None:
     have booted before; but a provider that refuses launches would also refuse to start them."""
     launches = draft.fleet.launches
     balance = draft.balance()
-    for_places = -(-balance.missing // draft.policy.capacity)
-    wanted = max(for_places, draft.policy.minimum - balance.staying)
+    wanted = max(_servers(draft, balance), _hedges(draft, balance))
     if wanted <= 0:
         return
     warm = [] if launches is Launches.REFUSED else draft.standing_by()
@@ -383,6 +417,51 @@ def provision(draft: Draft) -> None:
         draft.general_steps.append(Launch(count))
 
 
+def _servers(draft: Draft, balance: _Balance) -> int:
+    """How many servers are missing."""
+    for_places = -(-balance.missing // draft.policy.capacity)
+    return max(for_places, draft.policy.minimum - balance.staying)
+
+
+def _hedges(draft: Draft, balance: _Balance) -> int:
+    """How many servers are to be launched so that late ones need not be waited for. No server is
+    asked for more than twice."""
+    late = len(draft.late())
+    if not late:
+        return 0
+    launching = [s for s in draft.staying() if s.state is State.LAUNCHING]
+    without = _Balance(
+        balance.homeless, balance.staying - len(launching), balance.missing + draft.free(launching)
+    )
+    needed = max(0, _servers(draft, without))
+    return min(needed - (len(launching) - late), 2 * needed - len(launching))
+
+
+def end_late(draft: Draft) -> None:
+    """End late launches once others serve in their place."""
+    late = draft.late()
+    if not late:
+        return
+    ready = [s for s in draft.ready if not draft.goes(s)]
+    need = draft.balance().homeless + draft.policy.spare
+    if len(ready) >= draft.policy.minimum and draft.free(ready) >= need:
+        for server in late:
+            draft.plan(End(server.id, LossCause.LATE))
+
+
+def spread(draft: Draft) -> None:
+    """Launch a server in another zone, if all are in one and more than one is to run. Then one of
+    the others is idle, or its people fit elsewhere."""
+    zones = {s.zone for s in draft.staying()}
+    elsewhere = draft.fleet.zones - zones
+    if draft.policy.minimum < ZONES or len(zones) != 1 or "" in zones or not elsewhere:
+        return
+    if draft.has_surplus():
+        return
+    if draft.held_up_by() is None and draft.is_quiet(draft.serving) and draft.take(1):
+        draft.general_steps.append(Launch(1))
+
+
 def end_idle(draft: Draft) -> None:
     """Drain empty servers that nobody needs, the longest idle first. Only ready servers count
     against the need: a launch may fail after a working server has gone for it. During a replacement
@@ -395,7 +474,8 @@ def end_idle(draft: Draft) -> None:
     count, free = len(lasting), draft.free(lasting)
     need = draft.balance().homeless + policy.spare
     for server in sorted(idle, key=lambda s: (-s.idle, s.id)):
-        if count > policy.minimum and free - server.capacity >= need:
+        enough = count > policy.minimum and free - server.capacity >= need
+        if enough and not draft.is_last_of_zone(server):
             draft.plan(Drain(server.id, DrainCause.IDLE))
             count, free = count - 1, free - server.capacity
 
@@ -410,7 +490,11 @@ def consolidate(draft: Draft) -> None:
     if draft.held_up_by() or not draft.is_quiet(draft.serving):
         return
     lasting = draft.lasting()
-    could_end = [s for s in lasting if s.taken and s.owner is not Owner.OPERATOR]
+    could_end = [
+        s
+        for s in lasting
+        if s.taken and s.owner is not Owner.OPERATOR and not draft.is_last_of_zone(s)
+    ]
     if len(lasting) <= policy.minimum or not could_end:
         return
     emptiest = min(could_end, key=lambda s: (s.taken, s.age, s.id))
@@ -454,11 +538,14 @@ def replace(draft: Draft) -> None:
         return
     policy, free = draft.policy, draft.free(draft.ready)
     lasting = free - draft.free(marked)
-    in_turn = sorted(marked, key=lambda s: (version_order(s.version), -s.age, s.id))
+    alone = {s.id for s in marked if draft.is_last_of_zone(s) and not draft.has_surplus()}
+    in_turn = sorted(marked, key=lambda s: (s.id in alone, version_order(s.version), -s.age, s.id))
     elsewhere = {s.id: free - s.free(policy.capacity) for s in marked}
     for server in in_turn:
         wanted = max(server.taken - lasting, server.taken + policy.spare - elsewhere[server.id])
         count = max(-(-wanted // policy.capacity), policy.minimum - (len(draft.ready) - 1))
+        if server.id in alone:  # Its successor is to be in its zone.
+            count = max(count, 1)
         if count <= 0:
             draft.plan(Drain(server.id, DrainCause.REPLACEMENT))
             return
@@ -470,6 +557,21 @@ def replace(draft: Draft) -> None:
             draft.plan(Drain(server.id, DrainCause.REPLACEMENT))
             return
     draft.blocker = Blocker.FULL
+
+
+def heed(draft: Draft) -> None:
+    """Drain a server that its provider may want back, if others have room for its people."""
+    policy = draft.policy
+    recommended = [s for s in draft.unplanned(draft.ready) if DrainCause.RECOMMENDED in s.causes]
+    if not recommended or draft.held_up_by() or not draft.is_quiet(draft.serving):
+        return
+    if len(draft.ready) <= policy.minimum:
+        return
+    for server in sorted(recommended, key=lambda s: (s.taken, s.id)):
+        room = draft.free(s for s in draft.ready if s is not server)
+        if room >= server.taken + policy.spare and not draft.is_last_of_zone(server):
+            draft.plan(Drain(server.id, DrainCause.RECOMMENDED))
+            return
 
 
 def end_orphans(draft: Draft) -> None:
@@ -485,8 +587,11 @@ PHASES: Sequence[Callable[[Draft], None]] = (
     adopt,
     keep,
     provision,
+    end_late,
     end_idle,
     consolidate,
+    heed,
+    spread,
     fill_pool,
     replace,
     end_orphans,

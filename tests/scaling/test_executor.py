@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.values import DrainCause, LossCause
+from bbs.core.values import REBALANCE, DrainCause, LossCause
 from bbs.scaling.executor import words
 from bbs.scaling.fleet_view import Health, Machine
 from tests.scaling.planner_tools import POLICY, booting, draining, launching, lost, ready, warm
@@ -28,6 +28,7 @@ WORDS = (
     (DrainCause.REPLACEMENT, ready(taken=9), "replaced: 9 people go over"),
     (DrainCause.REPLACEMENT, draining(), "replaced"),
     (DrainCause.REPLACEMENT, warm(), "replaced: it stood by"),
+    (DrainCause.RECOMMENDED, ready(warning=REBALANCE), REBALANCE),
     (DrainCause.OUTDATED, warm(), "of another version"),
     (DrainCause.SURPLUS, warm(), "beyond fleet.warm"),
     (DrainCause.UNSTOPPABLE, warm(machine=Machine.RUNS), "runs on the shelf"),
@@ -43,8 +44,9 @@ WORDS = (
     ),
     (LossCause.LEFT, ready(health=Health.LEAVING), "it has said that it stops"),
     (LossCause.SILENT, ready(health=Health.SILENT), "silent for more than 10 s"),
-    (LossCause.LATE, launching(), "failed: not ready in 180 s"),
-    (LossCause.LATE, booting(), "failed: not ready in 180 s"),
+    (LossCause.LATE, launching(age=181.0), "failed: not ready in 180 s"),
+    (LossCause.LATE, booting(age=181.0), "failed: not ready in 180 s"),
+    (LossCause.LATE, launching(age=60.0), "failed: not ready before others"),
     (LossCause.FAILED, launching(**ENDED), "failed: ended"),
     (LossCause.FAILED, booting(**TOLD), "failed: ended: i-1 terminated: Spot"),
     (LossCause.FAILED, launching(health=Health.LEAVING), "failed: it has said that it stops"),

@@ -235,6 +235,7 @@ class InstanceStates:
             stopped=machine.stopped,
             ours=bool(machine.fleet_id),
             version=machine.version,
+            zone=machine.subnet,
         )
 
     def _by_launch(self) -> dict[str, list[EC2Instance]]:

@@ -64,7 +64,8 @@ class LaunchStrategy(NamedTuple):
 def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[LaunchStrategy]:
     """The strategies in the order in which they are tried: each type in every subnet, then the next
     type; first all of them as Spot, if configured. Types keep the order of the configuration, whose
-    author knows their price. The subnet with the fewest `living` instances comes first."""
+    author knows their price. The subnet with the fewest `living` instances comes first. There
+    should be a subnet for each zone: a zone that fails is left subnet by subnet."""
     subnets: tuple[str | None, ...] = config.subnet_ids or (None,)
     balanced = sorted(subnets, key=lambda subnet: (living or {}).get(subnet or "", 0))
     return [

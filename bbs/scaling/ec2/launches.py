@@ -32,6 +32,7 @@ from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
 from bbs.scaling.ec2.instance_states import InstanceStates, machines
 from bbs.scaling.ec2.launch_request import Basis, Data, LaunchStrategy, strategies
+from bbs.scaling.pools import DOUBTFUL
 
 SETTLES = 30.0
 """Seconds for which an abandoned call may still be carried out. Its connection is closed at once
@@ -60,14 +61,21 @@ class InstanceLauncher:
         self._seconds = self.clock.seconds
         self._sources = LaunchSources(self.client, self.config, self.clock)
         self._placement = LaunchPlacement(self.config, self.clock)
+        self._staying: Counter[str] | None = None  # The servers in each subnet; else all living.
         self._written: dict[str, LaunchStrategy] = {}
         """The strategy that is written down, by launch id, while no instance is known: the only one
         by which there may be an instance."""
         self._doubts: dict[str, float] = {}  # when last asked for without a known answer
 
+    def prefer(self, doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
+        """As `IHasPools` has it."""
+        self._placement.doubts = doubts
+        self._staying = Counter(staying)
+
     def choose(self, count: int, spot: bool) -> list[str]:
         """The best strategy for each of `count` launches made at once."""
-        living, chosen = self._living(), []
+        living = self._living() if self._staying is None else self._staying
+        chosen = []
         for _ in range(count):
             if strategy := self._placement.next(living, (), spot):
                 living[strategy.subnet or ""] += 1
@@ -223,17 +231,23 @@ class LaunchPlacement:
         self._config = config
         self._seconds = clock.seconds
         self._lacks: dict[LaunchStrategy, tuple[float, str]] = {}  # when refused, and how
+        self.doubts: Mapping[str, float] = {}
 
     def next(
         self, living: Mapping[str, int], tried: Collection[LaunchStrategy], spot: bool = True
     ) -> LaunchStrategy | None:
-        """The next strategy for a launch that has `tried` these in vain; None if none is left. If
-        all lack capacity, the one that was refused longest ago is tried."""
+        """The next strategy for a launch that has `tried` these in vain; None if none is left.
+        Pools that may not boot come last, the least doubtful of them first. If all lack capacity,
+        the one that was refused longest ago is tried."""
         found = [each for each in strategies(self._config, living) if spot or not each.spot]
-        for strategy in found:
+        for strategy in sorted(found, key=self._doubt):
             if strategy not in tried and not self._lacks_now(strategy):
                 return strategy
         return None if tried else min(found, key=lambda each: self._lacks[each][0])
+
+    def _doubt(self, strategy: LaunchStrategy) -> float:
+        doubt = self.doubts.get(str(strategy), 0.0)
+        return doubt if doubt >= DOUBTFUL else 0.0
 
     def lacks(self, strategy: LaunchStrategy, error: EC2Error) -> None:
         """Note that capacity lacks for this strategy, and for all that fail for the same reason."""

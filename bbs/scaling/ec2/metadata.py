@@ -28,6 +28,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from bbs.core.clock import IReactor
+from bbs.core.values import REBALANCE
 
 ENDPOINT = "http://169.254.169.254"
 
@@ -42,8 +43,6 @@ LONGEST = 65536  # bytes of an answer
 
 PATHS = {"public": "public-ipv4", "private": "local-ipv4", "dns": "public-hostname"}
 """The paths of the addresses that `ec2.address` names."""
-
-REBALANCE = "spot: rebalance recommended"
 
 _HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.:-]{0,253}[0-9A-Za-z])?")
 _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404

@@ -32,7 +32,7 @@ from bbs.scaling.ec2.launch_request import Basis, LaunchStrategy
 from bbs.scaling.ec2.launches import ILaunchOwner, InstanceLauncher
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
-    IHasStrategies,
+    IHasPools,
     IKeepsWarm,
     IProvider,
     LaunchFailed,
@@ -55,7 +55,7 @@ _FLEET = "the fleet"
 _log = Logger()
 
 
-@implementer(IProvider, IKeepsWarm, IHasStrategies, IEndsUnlisted, ILaunchOwner)
+@implementer(IProvider, IKeepsWarm, IHasPools, IEndsUnlisted, ILaunchOwner)
 @dataclass(eq=False, repr=False)
 class EC2Provider(Service):
     """Launches app servers as instances, which outlive this provider. Ended instances stay listed
@@ -148,6 +148,15 @@ class EC2Provider(Service):
 
     def forget_strategies(self, kept: Collection[str] = ()) -> None:
         self._launches.forget_strategies(kept)
+
+    @property
+    def pools(self) -> Mapping[str, str]:
+        """The subnet of each strategy."""
+        found = launch_request.strategies(self.config)
+        return {str(strategy): strategy.subnet or "" for strategy in found}
+
+    def prefer(self, doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
+        self._launches.prefer(doubts, staying)
 
     def parameters_of(
         self, launch_id: str, strategy: LaunchStrategy, basis: Basis

@@ -66,6 +66,14 @@ class Choosing(SynchronousTestCase):
         self.where.works(A1)
         self.assertEqual(self.where.next({}, ()), A1)
 
+    def test_doubtful_pools_come_last(self):
+        """One that may not boot is for when all others are nowhere to be had."""
+        self.where.doubts = {str(A1): 1.0, str(B1): 0.5, str(A2): 0.1}
+        self.assertEqual(self.where.next({}, ()), A2)
+        self.assertEqual(self.where.next({}, [A2]), B2)
+        self.assertEqual(self.where.next({}, [A2, B2]), B1)
+        self.assertEqual(self.where.next({}, [A2, B2, B1]), A1)
+
     def test_subnet_without_addresses(self):
         """It has none for another type either."""
         self.where.lacks(A1, lack(code="InsufficientFreeAddressesInSubnet"))

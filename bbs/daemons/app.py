@@ -297,9 +297,10 @@ class OwnInstance(TwistedService):
         version: str = __version__,
     ) -> None:
         """Report to the fleet from now on, which this app server, of this `version`, has joined:
-        its address, unless that has been `reported`, and notices."""
+        its address, unless that has been `reported`, its instance, and notices."""
         if reported is None:
             self._begin(self._report_host(database, server, port, version))
+        self._begin(self._name_instance(database, server))
         self._begin(self._watch(database, server))
 
     def _begin(self, task: Coroutine[Any, Any, None]) -> None:
@@ -342,6 +343,14 @@ class OwnInstance(TwistedService):
                     await database.run(membership.report, server, port, self._host, version)
                     return
             await self._pause(AGAIN)
+
+    async def _name_instance(self, database: Database, server: str) -> None:
+        while self.running:
+            with suppress(MetadataUnavailable, Unavailable):
+                if id := await self._metadata.instance_id():
+                    await database.run(membership.name_instance, server, id)
+                return
+            await self._pause(POLL)
 
     async def _watch(self, database: Database, server: str) -> None:
         """Look for notices, and report each until the database has it."""

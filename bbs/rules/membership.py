@@ -241,6 +241,11 @@ def report(server: str, port: int, host: str | None = None, version: str = __ver
     )
 
 
+def name_instance(server: str, instance_id: str) -> None:
+    """Store the provider's name for the machine that `server` runs on, which knows it best."""
+    Server.update(instance_id=instance_id).where(Server.id == server).execute()
+
+
 def join(host: str, port: int, capacity: int, now: float, version: str = __version__) -> str:
     """Add a server of this `version` that an operator runs by hand; returns its id."""
     server = servers.add(OPERATOR, capacity, now)

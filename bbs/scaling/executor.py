@@ -12,6 +12,7 @@ before the provider is asked, and the next one before that is tried.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import singledispatchmethod
 from typing import Any, cast
@@ -29,12 +30,13 @@ from bbs.scaling import planner
 from bbs.scaling.backoff import LaunchBreaker, Retries
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.events import FleetContext
-from bbs.scaling.fleet_view import FleetView, Health, Machine, Owner, ServerView
+from bbs.scaling.fleet_view import FleetView, Machine, Owner, ServerView
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
     IFleetController,
     IHasStrategies,
     IKeepsWarm,
+    IKnowsInstances,
     LaunchFailed,
     LaunchRefused,
     ProviderUnavailable,
@@ -296,6 +298,7 @@ class Executor:
                 else:
                     await self._provider.launch(id)
             self._accepted.add(id)
+            await self._note_instance(id)
         except LaunchFailed as error:
             failure = error
         except Exception as error:
@@ -315,6 +318,16 @@ class Executor:
             await self.breaker.hold(str(failure))
         elif id not in self._given_up:
             await self._give_up(id, LossCause.FAILED, f"failed: {failure}")
+
+    async def _note_instance(self, id: str) -> None:
+        """Store the name of a launch's machine at once: lists may lack it for long, and then its
+        end can be asked for by name alone."""
+        if not IKnowsInstances.providedBy(self._provider):
+            return
+        instance = cast("IKnowsInstances", self._provider).instance_of(id)
+        if instance and instance.instance_id:
+            with suppress(Unavailable):  # A list will have it too.
+                await self._run(fleet_transitions.note_instances, self._me, [instance])
 
     async def _give_up(self, id: str, cause: Cause, reason: str, holds_back: bool = True) -> bool:
         """Give up a launch. Its row stays until its end is certain. `holds_back`: the failure
@@ -388,13 +401,12 @@ class Executor:
         if server.instance_id and IEndsUnlisted.providedBy(provider):
             end_unlisted = cast("IEndsUnlisted", provider).end_unlisted
             return await self._terminate(id, end_unlisted, server.instance_id)
-        if server.instance_id is None and server.health is not Health.UNHEARD:
-            return await self._terminate(id, self._find_and_terminate, id)
-        return await self._terminate(id, provider.terminate, id)
+        return await self._terminate(id, self._find_and_terminate, id)
 
     async def _find_and_terminate(self, id: str) -> None:
-        """End the machine of a server whose instance was never noted: asked for the launch again,
-        the provider finds its machine."""
+        """End the machine of a launch whose instance was never noted: asked for the launch again,
+        the provider finds its machine, or makes one that ends at once. That lists lack it proves
+        nothing."""
         self.inventory.asking(id)
         try:
             await self._provider.launch(id)

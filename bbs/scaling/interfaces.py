@@ -113,6 +113,13 @@ class IEndsUnlisted(Interface):
         as ended. Fails as `IProvider.terminate` does."""
 
 
+class IKnowsInstances(Interface):
+    """A provider that learns its own name for a machine with the answer to a launch."""
+
+    def instance_of(launch_id: str) -> Instance | None:
+        """The instance of an accepted launch, as far as it is known without another call."""
+
+
 class IHasStrategies(Interface):
     """A provider that can make a launch by several strategies, one after the other, each under its
     own token. Two controllers that took different strategies for one launch would make it twice.

@@ -100,7 +100,7 @@ class Spreading(PlannerCase):
         self.assertEqual(self.two(in_a("a"), in_a("b"), maximum=2), ())
 
     def test_an_idle_one_is_kept_that_is_the_last_of_its_zone(self) -> None:
-        idle = {"taken": 0, "idle": 500.0}
+        idle: dict[str, Any] = {"taken": 0, "idle": 500.0}
         a, c, b = in_a("a"), in_a("c", **idle), in_b("b", **idle)
         self.assertEqual(self.two(a, c, b), (Drain("c", DrainCause.IDLE),))
         self.assertEqual(self.two(a, in_a("c"), b), ())

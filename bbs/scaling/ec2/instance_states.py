@@ -218,6 +218,10 @@ class InstanceStates:
         groups = self._by_launch().items()
         return {id: self._instance(min(group, key=_rank)) for id, group in groups}
 
+    def instance_of(self, launch_id: str) -> Instance | None:
+        own = self.of(launch_id)
+        return self._instance(own[0]) if own else None
+
     def _instance(self, machine: EC2Instance) -> Instance:
         known = self._known.get(machine.id)
         state = f"{machine.id} {machine.state}".strip()

@@ -45,6 +45,7 @@ PATHS = {"public": "public-ipv4", "private": "local-ipv4", "dns": "public-hostna
 """The paths of the addresses that `ec2.address` names."""
 
 _HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.:-]{0,253}[0-9A-Za-z])?")
+_INSTANCE = re.compile(r"[0-9A-Za-z-]{1,64}")
 _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 
 
@@ -90,6 +91,11 @@ class Metadata:
         if host and not _HOST.fullmatch(host):
             raise MetadataUnavailable("the metadata service gave a malformed address")
         return host or None
+
+    async def instance_id(self) -> str | None:
+        """EC2's name for the instance; None if the service does not say."""
+        id = await self.get("instance-id")
+        return id if id and _INSTANCE.fullmatch(id) else None
 
     async def is_spot(self) -> bool:
         """Whether the instance is Spot capacity, as far as the service says."""

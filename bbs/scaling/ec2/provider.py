@@ -34,6 +34,7 @@ from bbs.scaling.interfaces import (
     IEndsUnlisted,
     IHasPools,
     IKeepsWarm,
+    IKnowsInstances,
     IProvider,
     LaunchFailed,
     LaunchRefused,
@@ -55,7 +56,7 @@ _FLEET = "the fleet"
 _log = Logger()
 
 
-@implementer(IProvider, IKeepsWarm, IHasPools, IEndsUnlisted, ILaunchOwner)
+@implementer(IProvider, IKeepsWarm, IHasPools, IEndsUnlisted, IKnowsInstances, ILaunchOwner)
 @dataclass(eq=False, repr=False)
 class EC2Provider(Service):
     """Launches app servers as instances, which outlive this provider. Ended instances stay listed
@@ -115,6 +116,9 @@ class EC2Provider(Service):
 
     def list(self) -> Deferred[Mapping[str, Instance]]:
         return Deferred.fromCoroutine(self._list())
+
+    def instance_of(self, launch_id: str) -> Instance | None:
+        return self._machines.instance_of(launch_id)
 
     def terminate(self, launch_id: str) -> Deferred[None]:
         """Terminate the instance of a launch. Fires when EC2 has accepted that: the instance then

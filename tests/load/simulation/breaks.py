@@ -14,6 +14,7 @@ from bbs.scaling import observer, planner
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.ec2 import errors, instance_states, launch_request
 from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling.executor import Executor
 from bbs.scaling.fleet_view import Demand, FleetView, Health, Machine, ServerView
 from bbs.scaling.observer import FleetObserver, Inventory
 from bbs.scaling.planner import Drain
@@ -127,11 +128,10 @@ def _beating() -> Iterator[None]:
 
 
 def _unproved() -> AbstractContextManager[object]:
-    def as_unheard(server: ServerView) -> ServerView:
-        lost = server.state is State.LOST
-        return replace(server, health=Health.UNHEARD) if lost else server
+    async def terminate(self: Executor, id: str) -> None:
+        await self._provider.terminate(id)
 
-    return _seen_as(as_unheard)
+    return mock.patch.object(Executor, "_find_and_terminate", terminate)
 
 
 def _listed() -> AbstractContextManager[object]:

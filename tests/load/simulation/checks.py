@@ -57,6 +57,15 @@ INSERT OR REPLACE INTO consolidated VALUES (NEW.user_id, seconds_now());
 END;
 CREATE TRIGGER begins_anew AFTER DELETE ON place
 BEGIN DELETE FROM consolidated WHERE user = OLD.user_id; END;
+CREATE TRIGGER zones AFTER UPDATE OF state ON server
+WHEN OLD.state = 'ready' AND NEW.state = 'draining'
+AND NEW.cause IN ('idle', 'consolidation', 'recommended')
+AND keeps_zones() AND zone_of(NEW.way) != ''
+BEGIN
+INSERT INTO violation SELECT 'all are in one zone: ' || NEW.id
+WHERE (SELECT count(*) FROM server WHERE state = 'ready' AND zone_of(way) = zone_of(NEW.way)) = 0
+AND (SELECT count(DISTINCT zone_of(way)) FROM server WHERE state = 'ready') = 1;
+END;
 CREATE TRIGGER replacing AFTER UPDATE OF state ON server
 WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.cause = 'replacement'
 BEGIN

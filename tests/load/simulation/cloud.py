@@ -76,6 +76,8 @@ class Machine:
     """Whether there is room in its fleet for another in its place."""
     told: str = ""
     """What its app server has told the fleet of that."""
+    zone: str = ""
+    """Its subnet."""
 
     @property
     def alive(self) -> bool:
@@ -120,6 +122,10 @@ class Cloud:
         self.stillborn = 0.0
         """The probability that a machine ends as soon as it has begun to boot."""
         self.away = self.lacks_capacity = self.refuses = False
+        self.dead_zones: set[str] = set()
+        """Zones that accept launches, where nothing boots."""
+        self.slow_zones: dict[str, float] = {}
+        """How many times as long boots take in some zones."""
         self.clock = clock
         self.chance = chance
         self.breaks = breaks

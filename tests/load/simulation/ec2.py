@@ -263,10 +263,8 @@ class Account:
             raise refusal(action, self.spot_lacks)
         if self.cloud.refuses:
             raise refusal(action, "VcpuLimitExceeded")
-        subnet = parameters.get("SubnetId") or next(
-            (i.get("SubnetId") for i in parameters.get("NetworkInterfaces", [])), ""
-        )
-        if self.cloud.lacks_capacity or (parameters["InstanceType"], subnet) in self.lacking:
+        pool = parameters["InstanceType"], subnet_of(parameters)
+        if self.cloud.lacks_capacity or pool in self.lacking:
             raise refusal(action, "InsufficientInstanceCapacity", status=500)
 
     def _launch(self, owner: Any, parameters: Mapping[str, Any]) -> Machine:
@@ -281,6 +279,7 @@ class Account:
             tags[LAUNCH_TAG],
             "tags" not in self.cloud.breaks,
             owner=owner,
+            zone=subnet_of(parameters),
             knows_address=self._chance.random() < self.knowing,
             spot="InstanceMarketOptions" in parameters,
             parameters={**parameters, "tags": tags},
@@ -315,11 +314,22 @@ class Account:
         }
         if machine.spot:
             described["InstanceLifecycle"] = "spot"
+        if machine.zone:
+            described["SubnetId"] = machine.zone
         if there and max(machine.created, machine.started) + ADDRESS_AFTER <= moment:
             described["PublicIpAddress"] = machine.address
         if reason:
             described["StateReason"] = {"Code": reason, "Message": reason}
         return described
+
+
+def subnet_of(parameters: Mapping[str, Any]) -> str:
+    """The subnet of a RunInstances; "" for the default."""
+    interfaces = parameters.get("NetworkInterfaces", [])
+    subnet: str | None = parameters.get("SubnetId") or next(
+        (each.get("SubnetId") for each in interfaces), None
+    )
+    return subnet or ""
 
 
 def _state(machine: Machine, moment: float) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from bbs.scaling import identity
 from bbs.scaling.controller import FleetController
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.events import FleetContext, FleetEvents
+from bbs.scaling.planner import ZONES
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
@@ -239,6 +240,8 @@ class Fleet:
         connection.create_function("seconds_now", 0, self._clock.seconds)
         connection.create_function("beats_now", 1, self.beats_now)
         connection.create_function("clocks_are_right", 0, lambda: world.clocks_are_right)
+        connection.create_function("zone_of", 1, zone_of)
+        connection.create_function("keeps_zones", 0, lambda: self.policy.minimum >= ZONES)
         connection.create_function("nobody_comes", 0, lambda: world.nobody_comes)
 
     def violations(self) -> list[str]:
@@ -374,10 +377,11 @@ class Fleet:
             machine.knows_address = True
         if machine.boots:
             begun = machine.started
-            self._clock.callLater(self.world.boot_time(), self._boot, machine, begun)
+            slower = self.world.cloud.slow_zones.get(machine.zone, 1.0)
+            self._clock.callLater(self.world.boot_time() * slower, self._boot, machine, begun)
 
     def _boot(self, machine: Machine, begun: float) -> None:
-        if self._works(machine, begun):
+        if self._works(machine, begun) and machine.zone not in self.world.cloud.dead_zones:
             host = machine.address if machine.knows_address else None
             self._ask(machine, begun, membership.report, machine.launch_id, 22223, host)
             self.hint("ready")
@@ -409,11 +413,19 @@ class Fleet:
             self.database.run(membership.warn, machine.launch_id, machine.notice)
         if machine.reported is None:
             machine.reported = machine.heard
+            if machine.knows_address:
+                self.database.run(membership.name_instance, machine.launch_id, machine.id)
         self._clock.callLater(INTERVAL, self._beat, machine, begun)
 
     def _power_off(self, machine: Machine) -> None:
         self.world.tell("powers off", machine.id)
         self.world.cloud.end(machine)
+
+
+def zone_of(way: str | None) -> str:
+    """The subnet of a launch strategy; "" if it has none."""
+    _, _, rest = (way or "").partition(" in ")
+    return rest.partition(" ")[0]
 
 
 def people_of(fleet: Fleet, names: list[str], chance: Random) -> list[Person]:

@@ -6,6 +6,7 @@ import sqlite3
 from random import Random
 from typing import TYPE_CHECKING
 
+from bbs.core.values import REBALANCE
 from bbs.rules import fleet_admin, fleets
 from tests.load.simulation.cloud import LISTS, Machine
 from tests.load.simulation.fleet import Fleet
@@ -46,6 +47,12 @@ NOTICE = 120.0
 REPLACED = 0.5
 """In how many of the rounds operators want servers replaced now and then."""
 
+ZONES_FAIL, ZONE_FAILS_EACH = 0.5, 120.0
+"""In how many of the rounds zones fail, and the seconds between that, on average."""
+
+ZONE_FAILS, SLOWER = (20.0, 200.0), (2.0, 10.0)
+"""For how many seconds, and how many times as long boots take in a slow one."""
+
 REPLACED_EACH = 90.0
 """Seconds between the times that they ask for it, on average."""
 
@@ -68,6 +75,7 @@ class Troubles:
         self._chance = world.chance
         self._wandering = Random(f"wandering {world.seed}")
         self._replacing = Random(f"replacing {world.seed}")
+        self._zones = Random(f"zones {world.seed}")
         self._kinds = [*ALWAYS, *(kind for kind in SOMETIMES if self._chance.random() < 0.5)]
         self._kinds += [kind for kind in LATELY if world.extras.random() < 0.5]
 
@@ -82,6 +90,8 @@ class Troubles:
         self._begin_copying()
         if self._replacing.random() < REPLACED:
             self._replace_later()
+        if self._zones.random() < ZONES_FAIL:
+            self._zone_later()
 
     def _begin_copying(self) -> None:
         """In some rounds a copy of the database is used, as it was at once or a while ago."""
@@ -131,6 +141,8 @@ class Troubles:
         if self._world.extras.random() >= GROUPS_STAY:
             account.template_has_groups = False
         account.lacking.clear()
+        cloud.dead_zones.clear()
+        cloud.slow_zones.clear()
         for fleet in self._world.fleets:
             for server in fleet.login_servers:
                 server.mortal.life, server.database.faults = None, 0.0
@@ -221,6 +233,31 @@ class Troubles:
         else:
             fleet.database.run(fleet_admin.ask_replace, fleet.policy.maximum, None, most)
 
+    def _zone_later(self) -> None:
+        self._clock.callLater(self._zones.expovariate(1 / ZONE_FAILS_EACH), self._zone)
+
+    def _zone(self) -> None:
+        """A zone boots nothing, or slowly, or what is in it dies as well."""
+        if self._world.quiet:
+            return
+        self._zone_later()
+        cloud, chance = self._world.cloud, self._zones
+        zone, how = chance.choice(("subnet-a", "subnet-b")), chance.choice(("dead", "slow", "dies"))
+        self._world.tell("zone", zone, how)
+        if how == "slow":
+            cloud.slow_zones[zone] = chance.uniform(*SLOWER)
+        else:
+            cloud.dead_zones.add(zone)
+        if how == "dies":
+            for machine in cloud.alive():
+                machine.frozen = machine.frozen or machine.zone == zone
+
+        def is_well() -> None:
+            cloud.dead_zones.discard(zone)
+            cloud.slow_zones.pop(zone, None)
+
+        self._clock.callLater(chance.uniform(*ZONE_FAILS), is_well)
+
     def _end(self) -> None:
         machines = self._world.cloud.there()
         if machines:
@@ -264,7 +301,7 @@ class Troubles:
         """EC2 says of an instance that it may want it back."""
         machines = self._world.cloud.alive()
         if machines:
-            self._chance.choice(machines).notice = "rebalance recommended"
+            self._chance.choice(machines).notice = REBALANCE
 
     def _lists(self) -> None:
         """Lists are bad, while launches work."""

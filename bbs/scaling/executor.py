@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatchmethod
 from typing import Any, cast
 
@@ -321,13 +321,14 @@ class Executor:
 
     async def _note_instance(self, id: str) -> None:
         """Store the name of a launch's machine at once: lists may lack it for long, and then its
-        end can be asked for by name alone."""
+        end can be asked for by name alone. Its address may be that of an earlier start."""
         if not IKnowsInstances.providedBy(self._provider):
             return
         instance = cast("IKnowsInstances", self._provider).instance_of(id)
         if instance and instance.instance_id:
             with suppress(Unavailable):  # A list will have it too.
-                await self._run(fleet_transitions.note_instances, self._me, [instance])
+                named = replace(instance, host=None)
+                await self._run(fleet_transitions.note_instances, self._me, [named])
 
     async def _give_up(self, id: str, cause: Cause, reason: str, holds_back: bool = True) -> bool:
         """Give up a launch. Its row stays until its end is certain. `holds_back`: the failure

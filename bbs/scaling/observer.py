@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -27,7 +28,13 @@ from bbs.rules.membership import Observation, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling.events import FleetContext
 from bbs.scaling.fleet_view import FleetView, Health, Launches, Machine, Orphan, Owner, ServerView
-from bbs.scaling.interfaces import IFleetController, IKeepsWarm, IProvider, ProviderUnavailable
+from bbs.scaling.interfaces import (
+    IFleetController,
+    IKeepsWarm,
+    IKnowsInstances,
+    IProvider,
+    ProviderUnavailable,
+)
 from bbs.scaling.pools import pools_of
 
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
@@ -393,6 +400,8 @@ class Inventory:
     def stopped(self, launch_id: str) -> None:
         """Note that the provider has accepted to stop a machine, before the next list shows it."""
         instance = self.instances.get(launch_id)
+        if IKnowsInstances.providedBy(self._provider):  # It also knows whether the address stays.
+            instance = cast("IKnowsInstances", self._provider).instance_of(launch_id) or instance
         if instance:
             stopped = replace(instance, alive=False, stopped=True)
             self.instances = {**self.instances, launch_id: stopped}

@@ -438,7 +438,7 @@ def _hedges(draft: Draft, balance: _Balance) -> int:
 
 
 def end_late(draft: Draft) -> None:
-    """End late launches once others serve in their place."""
+    """End late launches once others that began later serve, and nobody misses the late ones."""
     late = draft.late()
     if not late:
         return
@@ -446,7 +446,8 @@ def end_late(draft: Draft) -> None:
     need = draft.balance().homeless + draft.policy.spare
     if len(ready) >= draft.policy.minimum and draft.free(ready) >= need:
         for server in late:
-            draft.plan(End(server.id, LossCause.LATE))
+            if any(s.age < server.age for s in ready):
+                draft.plan(End(server.id, LossCause.LATE))
 
 
 def spread(draft: Draft) -> None:
@@ -456,7 +457,8 @@ def spread(draft: Draft) -> None:
     elsewhere = draft.fleet.zones - zones
     if draft.policy.minimum < ZONES or len(zones) != 1 or "" in zones or not elsewhere:
         return
-    if draft.has_surplus():
+    # A replacement minds zones itself.
+    if draft.fleet.is_replacing or draft.has_surplus():
         return
     if draft.held_up_by() is None and draft.is_quiet(draft.serving) and draft.take(1):
         draft.general_steps.append(Launch(1))

@@ -61,6 +61,10 @@ class Hedging(PlannerCase):
             self.late(launching(**LATE), serves, minimum=1), (End("a", LossCause.LATE),)
         )
 
+    def test_not_for_one_that_serves_since_long(self) -> None:
+        """The late one may be launched for something else, such as a replacement."""
+        self.assertEqual(self.late(launching(**LATE), ready("b", 5, age=500.0), minimum=1), ())
+
     def test_not_before(self) -> None:
         booted = launching("b", health=Health.BEATING, **FRESH)
         self.assertEqual(self.late(launching(**LATE), booted, waiting=5), (MarkReady(("b",)),))

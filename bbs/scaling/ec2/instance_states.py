@@ -97,13 +97,14 @@ def _reason(described: Mapping[str, Any]) -> str:
 class _Known:
     """An instance, and since when it is known. `heard_at`: when EC2 last described it, by this
     machine's clock. `described`: DescribeInstances has shown it. `changed`: when this provider last
-    stopped or started it. `unaddressed`: since when an instance that was seen to boot has run
-    without an address. `why`: why this provider ends it."""
+    stopped or started it, and `left`: the address that it had before. `unaddressed`: since when an
+    instance that was seen to boot has run without an address. `why`: why this provider ends it."""
 
     machine: EC2Instance
     heard_at: float
     described: bool
     changed: float = float("-inf")
+    left: str | None = None
     unaddressed: float = float("inf")
     why: str = ""
 
@@ -112,10 +113,17 @@ class InstanceStates:
     """Remembers instances. An instance that was seen to end does not live again, and one that was
     launched exists, whatever a stale description says. Instances of other fleets are ignored, so
     they are never ended. `ids`: the fleet's own. `former`: its name, if it may have instances from
-    before it had an id."""
+    before it had an id. `keeps_addresses`: a start does not change the addresses that count."""
 
-    def __init__(self, clock: IReactorTime, ids: Collection[str], former: str = "") -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        ids: Collection[str],
+        former: str = "",
+        keeps_addresses: bool = False,
+    ) -> None:
         self._seconds = clock.seconds
+        self._keeps_addresses = keeps_addresses
         self._ids = ids
         self._former = former
         self._known: dict[str, _Known] = {}
@@ -144,8 +152,10 @@ class InstanceStates:
         """Learn an instance's state from TerminateInstances, StopInstances or StartInstances."""
         known = self._known.get(id)
         if known:
-            self._learn(replace(known.machine, state=state), described=False)
-            self._known[id] = replace(self._known[id], changed=self._seconds())
+            left = known.machine.host or known.left
+            host = known.machine.host if self._keeps_addresses else None
+            self._learn(replace(known.machine, state=state, host=host), described=False)
+            self._known[id] = replace(self._known[id], changed=self._seconds(), left=left)
 
     def has_ended(self, launch_id: str) -> None:
         """Learn from a launch's token that its instance has ended; EC2 need not show it."""
@@ -164,11 +174,14 @@ class InstanceStates:
             behind = recent and machine.stopped != known.machine.stopped
             if not machine.ends and (known.machine.ends or behind):
                 machine = known.machine
+            elif recent and machine.host == known.left and not self._keeps_addresses:
+                machine = replace(machine, host=None)  # As it was before it was stopped.
             described = described or known.described
         fresh = _Known(machine, now, described)
         if known:
             unaddressed = _unaddressed_since(known, machine, now)
-            fresh = replace(fresh, changed=known.changed, unaddressed=unaddressed, why=known.why)
+            fresh = replace(known, machine=machine, heard_at=now, described=described)
+            fresh = replace(fresh, unaddressed=unaddressed)
         self._known[machine.id] = fresh
 
     def explain(self, id: str, why: str) -> None:
@@ -230,7 +243,7 @@ class InstanceStates:
         reason = known.why if known and known.why else machine.reason
         return Instance(
             machine.launch_id,
-            machine.host,
+            machine.host if machine.alive or self._keeps_addresses else None,
             machine.alive,
             f"{state}: {reason}" if reason else state,
             machine.id,

@@ -89,7 +89,12 @@ class EC2Provider(Service):
         self.scope = f"ec2:{config.region}:{self.fleet_id}"
         self.former_scope = f"ec2:{config.region}:{config.name}"  # from before fleets had ids
         self._ids = [self.fleet_id, *self.other_ids]
-        self._machines = InstanceStates(reactor, self._ids, config.name if self.former else "")
+        self._machines = InstanceStates(
+            reactor,
+            self._ids,
+            config.name if self.former else "",
+            keeps_addresses=config.address == "private",
+        )
         self._alive: set[str] = set()
         self._shared = SingleFlight()
         self._find = Batch(reactor, self._describe_launches)

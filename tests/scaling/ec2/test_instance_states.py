@@ -3,10 +3,15 @@ that the fleet keeps."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.batching import GATHER
 from bbs.scaling.ec2 import instance_states
+from bbs.scaling.ec2.instance_states import REMEMBERED, EC2Instance, InstanceStates
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer, no_capacity
 from tests.scaling.ec2.tools import client_error
@@ -292,3 +297,34 @@ class Stopped(ProviderCase):
         self.listed()
         self.launched("b")
         self.assertEqual(self.tried()[-1], ("t3.micro", "s-1"))
+
+
+class Addresses(SynchronousTestCase):
+    """What a machine's address is after it was stopped and started, whatever stale lists say."""
+
+    def states(self, **others):
+        self.clock = Clock()
+        states = InstanceStates(self.clock, ["fleet"], **others)
+        self.machine = EC2Instance("i-1", "a", "running", host="192.0.2.1", fleet_id="fleet")
+        states.described([self.machine])
+        for state in ("stopping", "pending"):
+            states.answered("i-1", state)
+        return states
+
+    def test_the_earlier_one_is_not_told(self):
+        states = self.states()
+        self.assertIsNone(states.instance_of("a").host)
+        states.described([self.machine])
+        self.assertIsNone(states.instance_of("a").host)
+        states.described([replace(self.machine, host="192.0.2.2")])
+        self.assertEqual(states.instance_of("a").host, "192.0.2.2")
+
+    def test_it_may_come_again(self):
+        states = self.states()
+        self.clock.advance(REMEMBERED)
+        states.described([self.machine])
+        self.assertEqual(states.instance_of("a").host, "192.0.2.1")
+
+    def test_a_private_one_stays(self):
+        states = self.states(keeps_addresses=True)
+        self.assertEqual(states.instance_of("a").host, "192.0.2.1")

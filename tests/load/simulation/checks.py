@@ -159,11 +159,15 @@ def people_on(fleet: Fleet, launch_id: str) -> int:
 def stranded(fleet: Fleet) -> list[str]:
     """Who has no place, though there is room for more servers."""
     fleet.database.use()
-    rows = [*Server.select().where(Server.state.not_in(NOT_RUNNING))]
-    serving = {row.id for row in rows if row.state in (State.READY, State.DRAINING)}
-    if len(rows) >= fleet.policy.maximum:
-        return []
-    return _without_a_place(fleet.people, serving)
+    many = Server.select().where(Server.state.not_in(NOT_RUNNING)).count()
+    return [] if many >= fleet.policy.maximum else without_a_place(fleet)
+
+
+def without_a_place(fleet: Fleet) -> list[str]:
+    """Who wants a place, and has none on a server that serves."""
+    fleet.database.use()
+    serving = rows(Server.select(Server.id).where(Server.state.in_([State.READY, State.DRAINING])))
+    return _without_a_place(fleet.people, {id for (id,) in serving})
 
 
 def _without_a_place(people: Sequence[Person], serving: set[str]) -> list[str]:

@@ -101,10 +101,11 @@ class DemandTracker:
 
     @property
     def late_after(self) -> float:
-        """Seconds in which `PROMPT` of the latest launches served; infinite while few are known."""
+        """Seconds in which `PROMPT` of the latest launches served. While few are known, twice as
+        long as the slowest of them; infinite while none is."""
         boots = self._boots or ()
         if len(boots) < FEW_BOOTS:
-            return inf
+            return 2 * max(boots, default=inf)
         return quantiles(boots, n=100, method="inclusive")[round(PROMPT * 100) - 1]
 
     def reset_peak(self) -> None:

@@ -89,7 +89,8 @@ def controller_deadline(policy: Policy) -> float:
 _ALARMS: Mapping[Cause, tuple[str, str]] = {
     Cause.NO_CONTROLLER: (
         "No login server controls the fleet: no server is launched or ended",
-        "Look at the logs of the login servers, and restart them one by one.",
+        "Look at the logs of the login servers, or of the fleet's own processes if it has any, and"
+        " restart them one by one.",
     ),
     Cause.DISK_FULL: (
         "The disk of the database is nearly full: what people write is refused",
@@ -387,7 +388,12 @@ def snapshot(
             for server in shown_servers(seen.servers, search)
         ],
         "login_servers": [
-            {"id": each.id, "version": each.version or None} for each in seen.login_servers
+            {
+                "id": each.id,
+                "version": each.version or None,
+                "kind": "fleet" if each.is_fleet_only else "login",
+            }
+            for each in seen.login_servers
         ],
         "replacing": _replacing(seen, info.version),
         "states": states(seen.servers),

@@ -15,7 +15,7 @@ from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.fleet_admin import UNKNOWN_BLOCKER, Blocker, Hold
 from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import OPERATOR, HeardServer
+from bbs.rules.servers import FLEET_ONLY, OPERATOR, HeardServer
 from bbs.storage.database import DiskSpace
 from bbs.web.context import ServiceInfo
 from bbs.web.history import OF_FLEET, OWN, POINTS, STEP, LastHour
@@ -287,10 +287,14 @@ class Snapshots(SynchronousTestCase):
 
     def test_versions_of_login_servers(self) -> None:
         older = LoginServerRow(id="a", logins=1, counts={})
-        fleet = replace(QUIET, login_servers=(older, replace(older, id="b", version="0.3.0")))
+        apart = replace(older, id="b", version="0.3.0", figures={FLEET_ONLY: 1})
+        fleet = replace(QUIET, login_servers=(older, apart))
         self.assertEqual(
             self.shown(fleet)["login_servers"],
-            [{"id": "a", "version": None}, {"id": "b", "version": "0.3.0"}],
+            [
+                {"id": "a", "version": None, "kind": "login"},
+                {"id": "b", "version": "0.3.0", "kind": "fleet"},
+            ],
         )
 
     def test_which_servers_could_be_replaced_or_are_to_be(self) -> None:

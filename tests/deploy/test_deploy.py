@@ -236,7 +236,7 @@ class Units(ScriptTestCase):
         for name, example in (
             ("bbs-login", "socket-login"),
             ("bbs-telnet", "socket-telnet"),
-            ("bbs-login", "credentials"),
+            ("bbs-telnet", "credentials"),
             ("bbs-login", "no-metadata"),
             ("bbs-app@", "no-metadata"),
         ):
@@ -292,10 +292,19 @@ class Units(ScriptTestCase):
             if line.startswith("User=")
         }
         own = users.pop("bbs-fleet.service")
+        self.assertEqual(users.pop("bbs-secrets.service"), own)  # It asks by the same role.
         self.assertNotIn(own, users.values())
         self.assertIn(f"u {own[5:]} ", (SYSTEMD / "sysusers.d/bbs.conf").read_text("utf-8"))
         denied = "IPAddressDeny=169.254.169.254 fd00:ec2::254"
-        self.assertEqual(sections(SYSTEMD / "examples/no-metadata.conf"), {"Service": [denied]})
+        dropin = sections(SYSTEMD / "examples/no-metadata.conf")
+        self.assertIn(denied, dropin["Service"])
+        self.assertIn("After=bbs-secrets.service", dropin["Unit"])
+        (written,) = re.findall(
+            "reveal /etc/bbs/bbs.toml (.+)",
+            "\n".join(sections(SYSTEMD / "bbs-secrets.service")["Service"]),
+        )
+        for name in ("database", "broker"):
+            self.assertIn(f"LoadCredential={name}:{written}/{name}", dropin["Service"])
         self.assertIn(denied, sections(SYSTEMD / "bbs-telnet.service")["Service"])
         self.assertNotIn(denied, sections(SYSTEMD / "bbs-fleet.service")["Service"])
         hardening = sections(SYSTEMD / "bbs-.service.d/50-hardening.conf")["Service"]

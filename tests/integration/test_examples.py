@@ -109,7 +109,7 @@ for each in distributions():
     def test_twistd_has_their_servers(self) -> None:
         offered = run(installed() / "twistd", "--help", cwd=installed())
         self.assertNotIn("Traceback", offered)
-        for name in ("lobby-login", "lobby-app", "lobby-fleet", "lobby-telnet", "bbs-login"):
+        for name in ("lobby-login", "lobby-app", "lobby-telnet", "bbs-login"):
             self.assertRegex(offered, rf"\n +{name} ")
             help = run(installed() / "twistd", name, "--help", cwd=installed())
             self.assertIn("Configuration file", help)

@@ -1,8 +1,7 @@
 """What twistd and the command `lobby` run."""
 
-from bbs.framework import app_server, command_line, fleet_controller, login_server, telnet_gateway
+from bbs.framework import app_server, command_line, login_server, telnet_gateway
 from lobby import lobby
 
 login, app, telnet = login_server(lobby), app_server(lobby), telnet_gateway(lobby)
-fleet = fleet_controller(lobby)
 main = command_line(lobby)

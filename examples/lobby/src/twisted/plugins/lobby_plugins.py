@@ -4,5 +4,4 @@ from twisted.application.service import ServiceMaker
 
 login = ServiceMaker("lobby-login", "lobby.daemons.login", "A lobby's login server", "lobby-login")
 app = ServiceMaker("lobby-app", "lobby.daemons.app", "An app server of a lobby", "lobby-app")
-fleet = ServiceMaker("lobby-fleet", "lobby.daemons.fleet", "A lobby's fleet", "lobby-fleet")
 telnet = ServiceMaker("lobby-telnet", "lobby.daemons.telnet", "A lobby by telnet", "lobby-telnet")

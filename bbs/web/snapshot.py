@@ -387,14 +387,8 @@ def snapshot(
             _server(server, view, info.counters, stranger=operator is None, who=who)
             for server in shown_servers(seen.servers, search)
         ],
-        "login_servers": [
-            {
-                "id": each.id,
-                "version": each.version or None,
-                "kind": "fleet" if each.is_fleet_only else "login",
-            }
-            for each in seen.login_servers
-        ],
+        "login_servers": _versions(seen, fleet_only=False),
+        "fleet_processes": _versions(seen, fleet_only=True),
         "replacing": _replacing(seen, info.version),
         "states": states(seen.servers),
         **_figures(view, info.counters),
@@ -423,6 +417,14 @@ def _figures(view: PageView, counters: Sequence[Counter]) -> dict[str, object]:
         "reactor_lag": round(measured.reactor_lag, 4),
         "database_time": _rounded(measured.database_time, 5),
     }
+
+
+def _versions(seen: Overview, *, fleet_only: bool) -> Sequence[Mapping[str, str | None]]:
+    return [
+        {"id": each.id, "version": each.version or None}
+        for each in seen.login_servers
+        if each.is_fleet_only is fleet_only
+    ]
 
 
 def _fleet(seen: Overview) -> dict[str, str | None]:

@@ -289,13 +289,9 @@ class Snapshots(SynchronousTestCase):
         older = LoginServerRow(id="a", logins=1, counts={})
         apart = replace(older, id="b", version="0.3.0", figures={FLEET_ONLY: 1})
         fleet = replace(QUIET, login_servers=(older, apart))
-        self.assertEqual(
-            self.shown(fleet)["login_servers"],
-            [
-                {"id": "a", "version": None, "kind": "login"},
-                {"id": "b", "version": "0.3.0", "kind": "fleet"},
-            ],
-        )
+        shown = self.shown(fleet)
+        self.assertEqual(shown["login_servers"], [{"id": "a", "version": None}])
+        self.assertEqual(shown["fleet_processes"], [{"id": "b", "version": "0.3.0"}])
 
     def test_which_servers_could_be_replaced_or_are_to_be(self) -> None:
         """Those that take people, were launched by the fleet and do not end anyway."""

@@ -61,20 +61,13 @@ function going({asked, waits_for: what}) {
   return `${servers(asked)} to be replaced, one after the other.${waits}`;
 }
 
-/** The number of login servers, and of the fleet's own processes, of each version. */
+/** The number of login servers of each version. */
 function versions(loginServers) {
-  const of = (wanted) => ofKind(loginServers.filter(({kind}) => kind === wanted));
-  const [own, login] = [of("fleet"), of("login")];
-  return [own && `Fleet processes: ${own}.`, login && `Login servers: ${login}.`]
-    .filter(Boolean).join(" ");
-}
-
-function ofKind(those) {
   const counts = new Map();
-  for (const {version} of those) counts.set(version, (counts.get(version) ?? 0) + 1);
+  for (const {version} of loginServers) counts.set(version, (counts.get(version) ?? 0) + 1);
   const each = [...counts].map(([version, count]) => {
     const which = version === null ? "an older version" : `version ${visible(version)}`;
     return `${number(count)} of ${which}`;
   });
-  return each.join(", ");
+  return each.length ? `Login servers: ${each.join(", ")}.` : "";
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bbs.core.confusables import skeletons
     from bbs.core.errors import Refusal
     from bbs.core.values import NAME_LENGTH, Counter, Instance, Quotas
-    from bbs.daemons.plugin import app_server, login_server, telnet_gateway
+    from bbs.daemons.plugin import app_server, fleet_controller, login_server, telnet_gateway
     from bbs.delivery.broadcast import Broadcast
     from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
@@ -85,7 +85,7 @@ _WHERE = {
     "bbs.core.confusables": "skeletons",
     "bbs.core.errors": "Refusal",
     "bbs.core.values": "NAME_LENGTH Counter Instance Quotas",
-    "bbs.daemons.plugin": "app_server login_server telnet_gateway",
+    "bbs.daemons.plugin": "app_server fleet_controller login_server telnet_gateway",
     "bbs.delivery.broadcast": "Broadcast",
     "bbs.delivery.feed": "BATCH Cursor Feed Mailbox Stored",
     "bbs.protocols.commands": "Command CommandTable Role WrongUsage",
@@ -181,6 +181,7 @@ __all__ = [
     "contains",
     "costs",
     "encode_entry",
+    "fleet_controller",
     "for_update",
     "gathered",
     "has_round_trips",

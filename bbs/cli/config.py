@@ -1,10 +1,12 @@
 """`bbs config check FILE` says what is wrong, or prints every key, its value and its source;
 `bbs config keys` prints every key with its default and what it is for; `bbs config password NAME`
-prints the line of an operator for `[web] password_file`."""
+prints the line of an operator for `[web] password_file`; `bbs config reveal FILE FOLDER` writes the
+URLs of database and broker, with the secrets that they refer to, into a file each."""
 
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +14,10 @@ from bbs.cli import Program
 from bbs.config import ConfigError, described, load, masked, read
 from bbs.ui.output import visible
 
-USAGE = "usage: {0} config check FILE\n       {0} config keys\n       {0} config password NAME"
+USAGE = (
+    "usage: {0} config check FILE\n       {0} config keys\n       {0} config password NAME\n"
+    "       {0} config reveal FILE FOLDER"
+)
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -29,6 +34,8 @@ def main(argv: Sequence[str], program: Program) -> int:
                 print(described(load(None, {}, settings=program.settings)))
             case ["password", name] if not name.startswith("-"):
                 return _password(name, program)
+            case ["reveal", path, folder] if not path.startswith("-"):
+                return _reveal(path, folder, program)
             case _:
                 print(USAGE.format(program.name), file=sys.stderr)
                 return 2
@@ -50,6 +57,26 @@ def _password(name: str, program: Program) -> int:
     if not password:
         return program.fail("config", "a password is needed, in a line of standard input")
     print(f"{name}:{OWASP.hash(password)}")
+    return 0
+
+
+def _reveal(path: str, folder: str, program: Program) -> int:
+    """Write `FOLDER/database` and `FOLDER/broker`, which only this user may read, as a process that
+    may not ask for the secrets itself takes them (`database.url_file`, `broker.url_file`)."""
+    from bbs.config import references
+    from bbs.scaling.data_folder import write_privately
+
+    config = load(path, os.environ, settings=program.settings)
+    for key, urls in (("database", (config.database.url,)), ("broker", config.broker.url)):
+        lines = references.reveal(f"{key}.url", urls, config.ec2)
+        place = os.path.join(os.path.abspath(folder), key)
+        new = f"{place}.{os.getpid()}"
+        try:
+            # As a whole: a server may read it meanwhile.
+            write_privately(new, "".join(f"{line}\n" for line in lines))
+            os.replace(new, place)
+        except OSError as error:
+            return program.fail("config", f"cannot write {place}: {error.strerror}")
     return 0
 
 

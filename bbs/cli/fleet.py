@@ -20,6 +20,7 @@ import peewee
 from bbs.cli import Program
 from bbs.cli.offline import NotCarriedOut, ask_line, configuration, connected, get_operator, record
 from bbs.config import ConfigError, Configuration
+from bbs.config.sections import OWN
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleets, membership, overview
 from bbs.rules.fleet_admin import DELAY, By, Replacement, count_text
@@ -113,17 +114,19 @@ def _replace(config: Configuration, options: argparse.Namespace, by: By) -> dict
 def _status_lines(
     found: Sequence[Mapping[str, Any]], login_servers: Sequence[LoginServerRow]
 ) -> Iterator[str]:
-    """Lines below a list of servers: why a replacement waits, and the login servers' versions."""
+    """Lines below a list of servers: why a replacement waits, and versions of other servers."""
     delay = fleet_admin.blocker_text(each.figures.get(DELAY, 0) for each in login_servers)
     if delay and any(server["replace_asked"] for server in found):
         yield f"replacing servers waits: {delay}"
-    if login_servers:
-        counts = Counter(each.version for each in login_servers)
-        versions = (
+    for name, is_fleet_only in (("fleet processes", True), ("login servers", False)):
+        there = [each for each in login_servers if each.is_fleet_only is is_fleet_only]
+        counts = Counter(each.version for each in there)
+        versions = [
             f"{count} of {f'version {version}' if version else 'an older version'}"
             for version, count in counts.items()
-        )
-        yield f"login servers: {', '.join(versions)}"
+        ]
+        if versions:
+            yield f"{name}: {', '.join(versions)}"
 
 
 HEARTBEAT_DEADLINE = 3.0
@@ -159,7 +162,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         config = configuration(options.config, options.data, program.name, program.settings)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
-            report = _carry_out(config, options, by, database)
+            report = _carry_out(config, options, by, database, program.name)
         _record(config, options, by, report.result)
     except fleet_admin.NoSuchServer:
         return program.fail(
@@ -172,7 +175,11 @@ def main(argv: Sequence[str], program: Program) -> int:
 
 
 def _carry_out(
-    config: Configuration, options: argparse.Namespace, by: By, database: peewee.Database
+    config: Configuration,
+    options: argparse.Namespace,
+    by: By,
+    database: peewee.Database,
+    name: str,
 ) -> _FleetReport:
     if options.action == "adopt":
         _confirm_adoption(options.yes)
@@ -192,7 +199,8 @@ def _carry_out(
     )
     if is_request and not _has_controller():
         # The request is in the database all the same, so this is not a failure.
-        notes.append("no login server is running: the next one to start will do this")
+        wanted = f"{name}-fleet" if config.fleet.controller == OWN else "login server"
+        notes.append(f"no {wanted} is running: the next one to start will do this")
     return _FleetReport(result, identity, people, login_servers, refusal, notes)
 
 
@@ -310,7 +318,7 @@ _ACTIONS: Mapping[str, tuple[Callable[[Configuration, argparse.Namespace, By], A
 
 
 def _has_controller() -> bool:
-    """Whether a login server lives, which then leads the fleet or ensures that another does.
+    """Whether a server lives that leads the fleet or ensures that another one does.
 
     For one on this machine that is known; one elsewhere counts if it gives a sign of life within
     `HEARTBEAT_DEADLINE`. Machines' clocks are not compared, so only a count that changes is a sign.

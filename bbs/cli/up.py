@@ -131,7 +131,9 @@ def with_defaults(config: Configuration, options: argparse.Namespace) -> Configu
         web = replace(web, listen=(ListeningPlace.at(LOOPBACK, port),))
     if web.listen and "web.password_file" not in given:
         web = replace(web, password_file=_operators_password(options.data))
-    return replace(config, telnet=telnet, web=web)
+    # Its login server has the controller: there are no other processes.
+    fleet = replace(config.fleet, controller=Configuration().fleet.controller)
+    return replace(config, telnet=telnet, web=web, fleet=fleet)
 
 
 def second_choice(

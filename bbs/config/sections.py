@@ -25,6 +25,9 @@ T = TypeVar("T")
 AUTO = "auto"
 """The value of `fleet.spare` for a number that follows the demand."""
 
+OWN = "own"
+"""The value of `fleet.controller` for a process of its own."""
+
 
 def _local(default: object, help: str, kind: Kind[T]) -> T:
     """Declare a key that app servers are not told."""
@@ -80,10 +83,16 @@ class BrokerConfig:
         kind=kinds.broker_urls,
         handed_on=True,
     )
+    all: bool = setting(False, "events through every broker of the list at once, not through one")
 
 
 @dataclass(frozen=True)
 class Fleet:
+    controller: str = _local(
+        "login",
+        '"login": login servers control it; "own": processes NAME-fleet, which nobody reaches',
+        kinds.choice("login", OWN),
+    )
     provider: str = _local(
         "local",
         "local, ec2, or none (app servers run by hand), or one that a package adds",

@@ -36,13 +36,11 @@ from bbs.core.errors import Unavailable
 from bbs.core.threads import Workers
 from bbs.core.values import Tally
 from bbs.daemons.composition import AppServing
-from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
+from bbs.daemons.daemon import EMBEDDED, FAREWELL, CannotStart, Daemon
 from bbs.rules import membership
 from bbs.scaling.ec2.metadata import Metadata, MetadataUnavailable
 from bbs.scaling.identity import process_identity
 from bbs.storage.database import Database
-
-EMBEDDED = "broker.url: the embedded broker is inside a login server; name another broker"
 
 PATIENCE = 2.0
 """Seconds for which a server that starts waits for its address. Then it reports without one, and

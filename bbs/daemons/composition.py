@@ -1,4 +1,4 @@
-"""Composes an app server and a login server from their parts.
+"""Composes app servers, login servers and the fleet's own processes from their parts.
 
 Neither knows its database, broker and clock: the daemons and the service in memory for tests
 (`bbs.testing`) both compose them here."""
@@ -6,9 +6,11 @@ Neither knows its database, broker and clock: the daemons and the service in mem
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 
 from bbs.commands.accounts import tell
@@ -41,8 +43,8 @@ from bbs.protocols.line import IConnection, LineFactory, LineLimits
 from bbs.protocols.stomp import IStomp
 from bbs.rules import accounts, auth, placement
 from bbs.rules.membership import Member
-from bbs.rules.servers import CONNECTED
-from bbs.scaling.controller import FleetController, Sweep
+from bbs.rules.servers import CONNECTED, FLEET_ONLY
+from bbs.scaling.controller import FleetController, Follower, Sweep
 from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IProvider
@@ -141,16 +143,27 @@ class AppServing:
         return tally
 
 
-class LoginServing:
-    """A login server: the fleet controller, the people who wait, the work in the background, and
-    the factory of its connections.
+@dataclass(frozen=True)
+class Launching:
+    """What the fleet's controller launches by: the `provider`, for the fleet `fleet_id`; `traces`
+    as in `FleetContext`."""
+
+    provider: IProvider
+    fleet_id: str = ""
+    traces: dict[str, str] = field(default_factory=dict)
+
+
+class FollowingLogin:
+    """A login server: the people who wait, the work in the background, the factory of its
+    connections, and its membership in a fleet that processes of their own control.
 
     :param me: this login server, which is enrolled.
-    :param workers: has a thread for the work of the controller that would block the reactor.
-    :param launches: whether the provider ever launches anything.
-    :param fleet_id: the fleet that the provider launches for.
-    :param traces: see `FleetContext`.
+    :param workers: has a thread for work that would block the reactor.
+    :param launches: whether the fleet's provider ever launches anything.
+    :ivar member: to be started, before the other services.
     """
+
+    member: IService
 
     def __init__(
         self,
@@ -158,11 +171,8 @@ class LoginServing:
         *,
         me: Member,
         hasher: Hasher,
-        provider: IProvider,
         workers: IWorkers,
         launches: bool = True,
-        fleet_id: str = "",
-        traces: dict[str, str] | None = None,
     ) -> None:
         config, reactor, bus = runtime.config, runtime.reactor, runtime.bus()
         watchers: set[IConnection] = set()
@@ -189,25 +199,97 @@ class LoginServing:
             config.telnet.secret,
         )
         self.home = make_context(runtime, bus, parts, watchers, self.timing)
-        self.controller = FleetController(
-            FleetContext(
-                me=me,
-                database=runtime.database,
-                provider=provider,
-                policy=self.policy,
-                news=self.news,
-                reactor=reactor,
-                wall=runtime.wall,
-                fleet_id=fleet_id,
-                traces={} if traces is None else traces,
-            ),
-            workers=workers,
-            sweeps=_sweeps(runtime, self.home.sessions),
-            heartbeat_interval=config.fleet.heartbeat_interval,
-            tally=self.home.tally,
-        )
+        self.member = self._make_member(runtime, me, workers)
         self.scheduler = make_scheduler(runtime, self.home, me, workers, STANDBY)
         self.factory = line_factory(runtime, self.home)
+
+    def _make_member(self, runtime: Runtime, me: Member, workers: IWorkers) -> Any:
+        return Follower(
+            me=me,
+            database=runtime.database,
+            news=self.news,
+            reactor=runtime.reactor,
+            tally=self.home.tally,
+            interval=runtime.config.fleet.heartbeat_interval,
+        )
+
+
+class LoginServing(FollowingLogin):
+    """A login server with the fleet controller, which is its `member`. Arguments as those of
+    `FollowingLogin` and `Launching`."""
+
+    controller: FleetController
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        me: Member,
+        hasher: Hasher,
+        provider: IProvider,
+        workers: IWorkers,
+        launches: bool = True,
+        fleet_id: str = "",
+        traces: dict[str, str] | None = None,
+    ) -> None:
+        self._launching = Launching(provider, fleet_id, {} if traces is None else traces)
+        super().__init__(runtime, me=me, hasher=hasher, workers=workers, launches=launches)
+
+    def _make_member(self, runtime: Runtime, me: Member, workers: IWorkers) -> Any:
+        self.controller = make_controller(
+            runtime, me, workers, self._launching, self.policy, self.news, self.home.tally
+        )
+        return self.controller
+
+
+class FleetServing:
+    """A process that controls the fleet and does nothing else: the service `controller` is to be
+    started. Arguments as those of `LoginServing`."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        me: Member,
+        workers: IWorkers,
+        launching: Launching,
+        launches: bool = True,
+    ) -> None:
+        policy = policy_of(runtime.config, launches)
+        tally = Tally(counts=dict.fromkeys(runtime.service.counted, 0))
+        tally.figures[FLEET_ONLY] = 1
+        news = FleetEvents(runtime.bus())
+        self.controller = make_controller(runtime, me, workers, launching, policy, news, tally)
+        self.controller.kind = "process"
+
+
+def make_controller(
+    runtime: Runtime,
+    me: Member,
+    workers: IWorkers,
+    launching: Launching,
+    policy: Policy,
+    news: FleetEvents,
+    tally: Tally,
+) -> FleetController:
+    config = runtime.config
+    return FleetController(
+        FleetContext(
+            me=me,
+            database=runtime.database,
+            provider=launching.provider,
+            policy=policy,
+            news=news,
+            reactor=runtime.reactor,
+            wall=runtime.wall,
+            fleet_id=launching.fleet_id,
+            traces=launching.traces,
+        ),
+        workers=workers,
+        sweeps=_sweeps(runtime, sessions_of(config.limits)),
+        heartbeat_interval=config.fleet.heartbeat_interval,
+        tally=tally,
+    )
 
 
 def make_scheduler(

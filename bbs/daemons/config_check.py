@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bbs.config import ConfigError, Configuration, references
+from bbs.config.sections import OWN
 from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace, ServerPlace, is_loopback
 from bbs.core.plugins import PluginUnusable
-from bbs.daemons.app import EMBEDDED
-from bbs.daemons.daemon import CannotStart, endpoint_at
+from bbs.daemons.daemon import EMBEDDED, CannotStart, endpoint_at
 from bbs.daemons.telnet import trust
 from bbs.scaling import providers
 from bbs.scaling.interfaces import LaunchFailed
@@ -106,7 +106,8 @@ def _references(config: Configuration) -> Iterator[str]:
 def _fleet(config: Configuration, service_name: str) -> Iterator[str]:
     try:
         launches = providers.named(config.fleet.provider)[1].launches
-        if not launches and config.broker.url == ("embedded",):
+        is_elsewhere = not launches or config.fleet.controller == OWN
+        if is_elsewhere and config.broker.url == ("embedded",):
             yield EMBEDDED
         providers.check(config, service_name)
     except REASONS as problem:

@@ -45,7 +45,7 @@ from bbs.daemons.logs import Speaker
 from bbs.daemons.security_log import SecurityLog
 from bbs.limits.connections import Admission, IPausablePort
 from bbs.protocols.line import LineFactory
-from bbs.protocols.stomp import Broker, StompService
+from bbs.protocols.stomp import Broker, RedundantStomp, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
 from bbs.rules import fleets
 from bbs.storage import engines, migrations
@@ -80,6 +80,8 @@ _LISTEN_ADVICE = {
     errno.EACCES: ": ports below 1024 are for root: choose another port",
 }
 
+EMBEDDED = "broker.url: the embedded broker is inside a login server; name another broker"
+
 T = TypeVar("T")
 
 _log = Logger()
@@ -104,6 +106,7 @@ class Daemon(TwistedService):
 
     :param on_failure: called with one line if the start fails.
     :cvar kind: the second half of the daemon's name, after the name of the service.
+    :cvar keeps_security_log: whether it writes `log.security`.
     :ivar server_id: the fleet's id for this server, "" before there is one.
     :ivar admission: decides who may connect to this process, once the daemon has started.
     :ivar in_thread: runs blocking work on a thread, once the database is open.
@@ -122,6 +125,7 @@ class Daemon(TwistedService):
     debug: DebugReport | None = None
     base: Runtime | None = None
     kind: str
+    keeps_security_log = True
     admission: Admission
     in_thread: Callable[..., Deferred[Any]]
 
@@ -235,14 +239,15 @@ class Daemon(TwistedService):
         for daemon in daemons:
             self.on_stop(daemon.stopService)
         if self.config.manhole.socket:
-            self._begin_manhole(home)
+            self.begin_manhole(home.database, home)
 
-    def _begin_manhole(self, home: ServerContext) -> None:
+    def begin_manhole(self, database: Database, home: ServerContext | None = None) -> None:
+        """Begin the manhole that `manhole.socket` asks for."""
         # Imported here, as few servers have one.
         from bbs.daemons.manhole import Manhole, socket_of
 
         path = socket_of(os.path.abspath(self.config.manhole.socket), self.server_id)
-        names = {"server": self, "home": home, "database": home.database, "run": home.database.run}
+        names = {"server": self, "home": home, "database": database, "run": database.run}
         name = f"{self.kind} server {self.server_id}"
         self.begin(Manhole(path, names, name, self.reactor))
 
@@ -250,7 +255,7 @@ class Daemon(TwistedService):
         """Begin what daemons in the same process share."""
         if clash := name_clash():
             _log.warn("{clash}", clash=clash)
-        if self.config.log.security:
+        if self.config.log.security and self.keeps_security_log:
             self._begin_security_log()
         if path := os.environ.get(DEBUG_VARIABLE):
             self.debug = DebugReport(path, lambda: f"{self.kind} {self.server_id[:8]}".rstrip())
@@ -319,19 +324,18 @@ class Daemon(TwistedService):
         )
         return self.base
 
-    async def begin_broker(self, brokers: tuple[str, ...]) -> StompService:
-        """Begin to connect to a broker; `reach_broker` waits for it."""
-        stomp = StompService(
-            self.reactor,
-            [Broker.from_url(url) for url in await self._reveal("broker.url", *brokers)],
-            deadline=RECEIPT_DEADLINE,
-        )
+    async def begin_broker(self, urls: tuple[str, ...]) -> StompService | RedundantStomp:
+        """Begin to connect to a broker, or to all; `reach_broker` waits for one."""
+        brokers = [Broker.from_url(url) for url in await self._reveal("broker.url", *urls)]
+        is_redundant = self.config.broker.all and len(brokers) > 1
+        client = RedundantStomp if is_redundant else StompService
+        stomp = client(self.reactor, brokers, deadline=RECEIPT_DEADLINE)
         self.begin(stomp)
         return stomp
 
-    async def reach_broker(self, stomp: StompService) -> None:
-        """Wait until the broker is connected or known to be away; then a connection is tried in the
-        background.
+    async def reach_broker(self, stomp: StompService | RedundantStomp) -> None:
+        """Wait until a broker is connected or all are known to be away; then a connection is tried
+        in the background.
 
         :raises CannotStart: the broker refuses the credential.
         """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service as TwistedService
@@ -19,26 +18,23 @@ from twisted.logger import Logger
 from bbs.commands.service import Service
 from bbs.commands.strictness import check_questions
 from bbs.config import Configuration
+from bbs.config.sections import OWN
 from bbs.core.addresses import Address, ListeningPlace, is_loopback, reached_at
 from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
-from bbs.core.plugins import PluginUnusable
 from bbs.core.threads import Workers
 from bbs.core.values import DiskState
-from bbs.daemons.composition import LoginServing
-from bbs.daemons.daemon import CannotStart, Daemon
-from bbs.daemons.logs import call_on_hangup
+from bbs.daemons.composition import FollowingLogin, LoginServing
+from bbs.daemons.daemon import CannotStart
+from bbs.daemons.fleet import FleetMember
 from bbs.delivery import broadcast
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.password_hashing import Hasher, threads
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.stomp.redundant import count_brokers
 from bbs.rules import accounts, membership, placement
-from bbs.rules.fleets import FleetIdentity
-from bbs.rules.servers import new_id
-from bbs.scaling import identity, providers
+from bbs.scaling import providers
 from bbs.scaling.controller import FleetController
-from bbs.scaling.identity import process_identity
-from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
 from bbs.storage.database import Database
 
 if TYPE_CHECKING:
@@ -54,13 +50,12 @@ to nobody else. Probes of readiness come every few seconds."""
 _log = Logger()
 
 
-class LoginServerDaemon(Daemon):
-    """A login server, with the fleet controller in it.
+class LoginServerDaemon(FleetMember):
+    """A login server, with the fleet controller in it unless that has processes of its own.
 
-    :param data: the folder for the app servers' configuration and logs.
     :ivar serving: fires when people can log in: this server listens, and there is an app server, or
         will be.
-    :ivar controller: the fleet's, once it has started.
+    :ivar controller: the fleet's, once it has started, if it is here.
     :ivar page_address: the URL of the operators' page, once it is there.
     """
 
@@ -74,19 +69,16 @@ class LoginServerDaemon(Daemon):
         reactor: IReactor,
         on_failure: Callable[[str], None],
     ) -> None:
-        super().__init__(service, config, reactor, on_failure)
+        super().__init__(service, config, data, reactor, on_failure)
         self.serving: Deferred[None] = Deferred()
         self.page_address: str | None = None
         self.controller: FleetController | None = None
-        self._data = os.path.abspath(data)
         self._is_leaving = False
 
     async def start(self) -> None:
         config = self.config
         kind = providers.named(config.fleet.provider)[1]
-        # Only now: twistd forks into the background after it has made its services.
-        me = membership.Member(new_id(), process_identity(), self.service.program_version)
-        self.server_id = me.id
+        me = self.make_member()
         _log.info("this is login server {login_server}", login_server=me.id)
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads(), background=True)
@@ -97,24 +89,28 @@ class LoginServerDaemon(Daemon):
         stomp = await self.begin_broker(brokers)
         await self.reach_broker(stomp)
         await database.run_at_start(membership.enroll, me)
-        patience = config.fleet.lost_after
-        reactor, wall = self.reactor, self.wall
-        fleet = await identity.find_fleet(database, reactor, wall, patience, kind.outlives)
-        traces: dict[str, str] = {}
-        provider = await self._provider(me, brokers, fleet, traces)
-        await identity.take_over_launches(database, provider, reactor, wall, patience)
-        if IKeepsLogs.providedBy(provider):
-            self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
-        serving = LoginServing(
-            await self.runtime(database, stomp),
-            me=me,
-            hasher=Hasher(hashers),
-            provider=provider,
-            workers=processes,
-            launches=kind.launches,
-            fleet_id=fleet.id,
-            traces=traces,
-        )
+        serving: FollowingLogin
+        if config.fleet.controller == OWN:
+            serving = FollowingLogin(
+                await self.runtime(database, stomp),
+                me=me,
+                hasher=Hasher(hashers),
+                workers=processes,
+                launches=kind.launches,
+            )
+        else:
+            launching = await self.prepare_launching(me, database, brokers)
+            serving = LoginServing(
+                await self.runtime(database, stomp),
+                me=me,
+                hasher=Hasher(hashers),
+                workers=processes,
+                launches=kind.launches,
+                provider=launching.provider,
+                fleet_id=launching.fleet_id,
+                traces=launching.traces,
+            )
+            self.controller = serving.controller
         await database.run_at_start(check_questions, self.service, serving.home.table)
         readiness = Readiness(
             database, self.reactor, launches=kind.launches, minimum=config.fleet.minimum
@@ -122,8 +118,7 @@ class LoginServerDaemon(Daemon):
         readiness.first.chainDeferred(self.serving)
         serving.news.when_places(readiness.look)
         page = await self._page(me, serving, readiness)
-        self.controller = serving.controller
-        self.begin(serving.controller)
+        self.begin(serving.member)
         self.begin(serving.scheduler)
         self.begin_others(serving.home)
         self.advise(await self.listen(config.login.listen, serving.factory))
@@ -158,31 +153,8 @@ class LoginServerDaemon(Daemon):
         served: Deferred[None] = deferLater(self.reactor, delay, lambda: None)
         return served
 
-    async def _provider(
-        self,
-        me: membership.Member,
-        brokers: tuple[str, ...],
-        fleet: FleetIdentity,
-        traces: Mapping[str, str],
-    ) -> IProvider:
-        try:
-            return await providers.make_provider(
-                self.config,
-                brokers,
-                me,
-                self._data,
-                self.reactor,
-                self.in_thread,
-                self.on_stop,
-                fleet,
-                self.service.name,
-                traces,
-            )
-        except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
-            raise CannotStart(str(error)) from error
-
     async def _page(
-        self, me: membership.Member, serving: LoginServing, readiness: Readiness
+        self, me: membership.Member, serving: FollowingLogin, readiness: Readiness
     ) -> OperatorsPage | None:
         config, home = self.config, serving.home
         if not config.web.listen:
@@ -213,7 +185,7 @@ class LoginServerDaemon(Daemon):
             database=home.database,
             on_change=serving.news.wanted,
             on_act=partial(broadcast.hint, home.bus),
-            broker=lambda: home.bus.connected,
+            brokers=partial(count_brokers, home.bus.stomp),
             logins=lambda: home.tally.logins,
             timing=serving.timing,
             trouble=trouble,

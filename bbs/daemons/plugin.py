@@ -43,6 +43,9 @@ Override = tuple[str, str | None, str, str]
 """An option that overrides a key of the configuration: name, letter, help, key."""
 
 
+_DATA = "Folder for the app servers' configuration and logs"
+
+
 # No zope interface: a plain function provides it, with an argument that may be left out.
 class MakeService(Protocol):
     """Makes a daemon as its options say. Unless given, `reactor` is the installed one."""
@@ -68,7 +71,6 @@ def login_server(service: Service) -> TwistdPlugin:
             service, options.configuration, options["data"], reactor, _end_process(reactor)
         )
 
-    folder = "Folder for the app servers' configuration and logs"
     return _plugin(
         service,
         f"{service.name}-login",
@@ -78,7 +80,30 @@ def login_server(service: Service) -> TwistdPlugin:
             ("database", "d", "URL of the database", "database.url"),
             ("broker", "b", "URL of the broker", "broker.url"),
         ],
-        [["data", None, default_folder(service.name), folder]],
+        [["data", None, default_folder(service.name), _DATA]],
+    )
+
+
+def fleet_controller(service: Service) -> TwistdPlugin:
+    """`twistd NAME-fleet`: a process that controls the fleet of `service`, and listens to nobody,
+    where `fleet.controller` says so."""
+
+    def make(options: Any, reactor: IReactor) -> Daemon:
+        from bbs.daemons.fleet import FleetProcess
+
+        return FleetProcess(
+            service, options.configuration, options["data"], reactor, _end_process(reactor)
+        )
+
+    return _plugin(
+        service,
+        f"{service.name}-fleet",
+        make,
+        [
+            ("database", "d", "URL of the database", "database.url"),
+            ("broker", "b", "URL of the broker", "broker.url"),
+        ],
+        [["data", None, default_folder(service.name), _DATA]],
     )
 
 

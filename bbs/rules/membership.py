@@ -1,8 +1,9 @@
 """Membership of the fleet: its leader, and the heartbeats of login servers and app servers.
 
-One login server at a time leads the fleet, and runs its controller: it holds the lease. No clocks
-are compared: heartbeats are counts, and a watcher measures by its own clock how long a count has
-not changed. Rows name processes by identities, by which a reader judges whether a process is dead.
+One login server at a time, or one process that does nothing else, leads the fleet and runs its
+controller: it holds the lease. Such processes have rows among the login servers'. No clocks are
+compared: heartbeats are counts, and a watcher measures by its own clock how long a count has not
+changed. Rows name processes by identities, by which a reader judges whether a process is dead.
 A server that takes the lease converts what an older version wrote. Commands read from `signs` which
 servers could lead the fleet.
 """
@@ -31,7 +32,8 @@ FLEET_LEASE = "fleet"  # The name of the lease.
 
 @dataclass(frozen=True)
 class Member:
-    """A login server: its id, its process's identity, and the version of bbs that it runs."""
+    """A login server, or a process that only controls the fleet: its id, the identity of its
+    process, and the version of bbs that it runs."""
 
     id: str
     identity: str
@@ -107,14 +109,19 @@ def enroll(me: Member) -> None:
     LoginServer.insert(id=me.id, identity=me.identity, version=me.version).execute()
 
 
+def attend(me: Member, tally: Tally) -> None:
+    """Write the heartbeat of `me` with its counts, and leave the lease to others."""
+    counts, figures = json.dumps(tally.counts), json.dumps(tally.figures)
+    if not _write_heartbeat(me.id, tally.logins, counts, figures):
+        enroll(me)  # The controller took this server for dead.
+
+
 def observe(
     me: Member, tally: Tally, known: Mapping[str, ServerRow] = MappingProxyType({})
 ) -> Observation:
     """Write the heartbeat of `me` with its counts, and take or hold the lease if it is free or
     `me`'s. The leader also reads the fleet, its servers by `servers.read_again`."""
-    counts, figures = json.dumps(tally.counts), json.dumps(tally.figures)
-    if not _write_heartbeat(me.id, tally.logins, counts, figures):
-        enroll(me)  # The controller took this server for dead.
+    attend(me, tally)
     lease = seen_lease(FLEET_LEASE)
     if lease is None:
         Lease.insert(name=FLEET_LEASE, holder=me.id, identity=me.identity).execute()
@@ -288,8 +295,12 @@ class Sign(NamedTuple):
 
 @read_only
 def signs() -> Mapping[str, Sign]:
-    """The signs of life of all login servers and of the lease's holder, by id."""
-    found = {row.id: Sign(row.identity, row.beats) for row in LoginServer.select()}
+    """The signs of life of all who may control the fleet, and of the lease's holder, by id."""
+    found = {
+        row.id: Sign(row.identity, row.beats)
+        for row in LoginServer.select()
+        if not servers.figures_of(row).get(servers.FOLLOWS)
+    }
     for lease in Lease.select():
         found[f"lease of {lease.holder}"] = Sign(lease.identity, lease.beats)
     return found

@@ -41,6 +41,11 @@ class LoginServerRow:
     figures: Mapping[str, int] = field(default_factory=dict)  # Every server has these.
     version: str = ""  # Of bbs; "" before 0.3.0.
 
+    @property
+    def is_fleet_only(self) -> bool:
+        """Whether it is a process that only controls the fleet, and lets nobody in."""
+        return bool(self.figures.get(servers.FLEET_ONLY))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:

@@ -26,6 +26,10 @@ SPARE, MOVED = "spare", "moved"
 """The figures of the login server that controls the fleet: how many places it keeps free, and how
 many users it has moved for consolidation."""
 
+FOLLOWS, FLEET_ONLY = "follows", "fleet_only"
+"""The figures of a login server that never controls the fleet, and of a process that does nothing
+else."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerRow:

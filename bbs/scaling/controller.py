@@ -1,6 +1,8 @@
 """The fleet's controller: observe, plan, carry out.
 
 Every login server runs a controller; the one that holds the lease in the database leads the fleet.
+With `fleet.controller = "own"` other processes do, and login servers have a `Follower`.
+
 Each round observes everything, has `bbs.scaling.planner` decide, and acts. A round can be cut off
 between any two steps: the next one, of this controller or its successor, goes on. A launch is
 written down before the provider is asked, and asking again under the same id is harmless.
@@ -15,9 +17,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 
+from twisted.application.internet import TimerService
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -26,11 +29,11 @@ from bbs.core.threads import IWorkers
 from bbs.core.values import DrainCause, State, Tally
 from bbs.rules import fleet_transitions, fleets, membership, page_history, placement, servers
 from bbs.rules.fleet_admin import DELAY, Blocker
-from bbs.rules.membership import LeaseSeen, Observation, PeerSeen, Watch
-from bbs.rules.servers import MOVED, SPARE, ServerRow
+from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
+from bbs.rules.servers import FOLLOWS, MOVED, SPARE, ServerRow
 from bbs.scaling.backoff import LaunchBreaker
 from bbs.scaling.demand import DemandTracker
-from bbs.scaling.events import FleetContext, Outbox
+from bbs.scaling.events import FleetContext, FleetEvents, Outbox
 from bbs.scaling.executor import Executor
 from bbs.scaling.fleet_view import ServerView
 from bbs.scaling.identity import certainly_dead
@@ -38,6 +41,7 @@ from bbs.scaling.interfaces import IFleetController
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
 from bbs.scaling.planner import plan
 from bbs.scaling.pools import PoolMemory, guide, pools_of
+from bbs.storage.database import Database
 
 ROUND_SPACING = 0.02
 """Seconds at least between the starts of two rounds, so that many people cause few rounds. After a
@@ -82,7 +86,8 @@ class FleetController(Service):
 
     :param sweeps: rules for expired rows, in addition to the fleet's own.
     :param heartbeat_interval: seconds between rounds, if nothing asks for one sooner.
-    :param tally: this login server's counts, for the others.
+    :param tally: this server's counts, for the others.
+    :param kind: what kind of server this is, for the log.
     """
 
     context: FleetContext
@@ -91,6 +96,7 @@ class FleetController(Service):
     sweeps: Sequence[Sweep]
     heartbeat_interval: float
     tally: Tally
+    kind: str = "login server"
 
     def __post_init__(self) -> None:
         context, interval = self.context, self.heartbeat_interval
@@ -212,7 +218,7 @@ class FleetController(Service):
                 await self._run(fleet_transitions.begin, self.me, self._wall())
                 await self._recall()
                 self.is_leader = True
-                _log.info("this login server leads the fleet")
+                _log.info("this {kind} leads the fleet", kind=self.kind)
             await self._lead(seen, elapsed)
         except Unavailable:
             _log.debug("a round without the database")
@@ -225,7 +231,7 @@ class FleetController(Service):
         silent = self._watch.silence(lease.holder, lease.beats, elapsed)
         dead = silent > self._policy.lost_after or bool(await self._dead([lease.identity]))
         if dead and await self._run(membership.take_lease, self.me, lease):
-            _log.warn("the fleet's controller is dead; this login server takes over")
+            _log.warn("the fleet's controller is dead; this {kind} takes over", kind=self.kind)
             self._wants_another = True
 
     async def _recall(self) -> None:
@@ -246,7 +252,7 @@ class FleetController(Service):
         self._executor.forget()
         for name in (SPARE, DELAY):
             self.tally.figures.pop(name, None)
-        _log.warn("another login server leads the fleet now")
+        _log.warn("another {kind} leads the fleet now", kind=self.kind)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """The `identities` whose processes, on this machine, are certainly dead. A thread reads the
@@ -298,6 +304,59 @@ class FleetController(Service):
                 self.look_soon()  # More people may find places.
         await self._breaker.stamp_again()
         await self._housekeeping.sweep()
+
+
+@implementer(IFleetController)
+class Follower(TimerService):
+    """In a login server of a fleet that processes of their own control: shows them and operators
+    that it lives, and never takes the lease.
+
+    :param tally: this login server's counts.
+    :param interval: seconds between heartbeats.
+    """
+
+    is_leader = False
+
+    def __init__(
+        self,
+        *,
+        me: Member,
+        database: Database,
+        news: FleetEvents,
+        reactor: IReactorTime,
+        tally: Tally,
+        interval: float,
+    ) -> None:
+        TimerService.__init__(self, interval, lambda: Deferred.fromCoroutine(self._beat()))
+        self.clock = reactor
+        self._me = me
+        self._run = database.run
+        self._news = news
+        self._tally = tally
+        tally.figures[FOLLOWS] = 1
+
+    def startService(self) -> None:
+        self._news.hear(self)
+        TimerService.startService(self)
+
+    def stopService(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._finish(maybeDeferred(TimerService.stopService, self)))
+
+    async def _finish(self, stopped: Deferred[None]) -> None:
+        await stopped
+        with suppress(Unavailable):  # Without the database the row is found dead.
+            await self._run(membership.resign, self._me)
+
+    def look_soon(self) -> None:
+        """Nothing: the process that controls the fleet hears the same hints."""
+
+    async def _beat(self) -> None:
+        try:
+            await self._run(membership.attend, self._me, self._tally)
+        except Unavailable:
+            pass
+        except Exception:  # After an error the timer would stop.
+            _log.failure("a heartbeat failed")
 
 
 class _Delay:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from bbs.core.values import ERRORS, Counter, DiskState, LossCause, Policy, State, Trouble
+from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
@@ -51,6 +52,7 @@ class Fault(StrEnum):
 
     DATABASE_AWAY = "database-away"
     BROKER_AWAY = "broker-away"
+    BROKERS_MISSING = "brokers-missing"
     REFUSED = "launches-refused"
     MAXIMUM = "at-maximum"
     FAILED = "launch-failed"
@@ -87,7 +89,8 @@ def controller_deadline(policy: Policy) -> float:
 _ALARMS: Mapping[Cause, tuple[str, str]] = {
     Cause.NO_CONTROLLER: (
         "No login server controls the fleet: no server is launched or ended",
-        "Look at the logs of the login servers, and restart them one by one.",
+        "Look at the logs of the login servers, or of the fleet's own processes if it has any, and"
+        " restart them one by one.",
     ),
     Cause.DISK_FULL: (
         "The disk of the database is nearly full: what people write is refused",
@@ -181,6 +184,10 @@ _WARNINGS: Mapping[Fault, tuple[str, str]] = {
         "Look at its log, and start it again. It passes events between servers, and has nothing to"
         " lose.",
     ),
+    Fault.BROKERS_MISSING: (
+        "This login server reaches {brokers} brokers, and events come in time by these",
+        "Look at the log of the other, and start it again.",
+    ),
     Fault.REFUSED: (
         "No server can be launched: {refusal}",
         "The provider starts the servers: fix what it complains about. It is asked again by"
@@ -216,8 +223,10 @@ def warnings(view: PageView, info: ServiceInfo, operator: bool) -> Iterator[Prob
     """What is wrong without an alarm, the worst first. An `operator` may see what the provider
     says."""
     seen, lost = view.overview, _lost(view.overview)
+    broker, wanted = broker_away(info.counters, ", seconds later than usual"), view.brokers.wanted
     values = {
-        "broker": broker_away(info.counters, ", seconds later than usual").removesuffix("."),
+        "broker": broker.removesuffix(".") + (f" (0 of {wanted} brokers)" if wanted > 1 else ""),
+        "brokers": f"{view.brokers.connected} of {wanted}",
         "refusal": seen.refusal.reason if seen.refusal and operator else REFUSED,
         "maximum": info.policy.maximum,
         "lost": "A server is lost" if lost == 1 else f"{lost} servers are lost",
@@ -238,6 +247,7 @@ def _faults(view: PageView, info: ServiceInfo, operator: bool) -> Sequence[Fault
     present = {
         Fault.DATABASE_AWAY: not view.database,
         Fault.BROKER_AWAY: not view.broker,
+        Fault.BROKERS_MISSING: 0 < view.brokers.connected < view.brokers.wanted,
         Fault.REFUSED: seen.refusal is not None and Cause.REFUSED not in crying,
         Fault.MAXIMUM: is_full and crying.isdisjoint((Cause.MAXIMUM, Cause.FAILED)),
         Fault.FAILED: seen.failures > 0 and Cause.FAILED not in crying,
@@ -319,18 +329,23 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class PageView:
-    """The service `at` a time, as last seen at `seen_at` (seconds since the epoch). `database` and
-    `broker` say whether each can be reached, `room` how much room the database has. `disk` is that
-    of the database, if it is known."""
+    """The service `at` a time, as last seen at `seen_at` (seconds since the epoch). `database` says
+    whether it can be reached, `brokers` how many are, `room` how much room the database has.
+    `disk` is that of the database, if it is known."""
 
     at: float
     seen_at: float
     overview: Overview
     database: bool
-    broker: bool
+    brokers: BrokerCount
     measured: Measured
     room: DiskState = DiskState.FREE
     disk: DiskSpace | None = None
+
+    @property
+    def broker(self) -> bool:
+        """Whether a broker is connected."""
+        return self.brokers.connected > 0
 
 
 def snapshot(
@@ -349,6 +364,7 @@ def snapshot(
         "database": view.database,
         "fleet_at": round(view.seen_at, 1),
         "broker": view.broker,
+        "brokers": view.brokers._asdict(),
         "summary": asdict(summary(view, [*present, *others])),
         "alarms": [asdict(each) for each in present],
         "warnings": [asdict(each) for each in others],
@@ -371,9 +387,8 @@ def snapshot(
             _server(server, view, info.counters, stranger=operator is None, who=who)
             for server in shown_servers(seen.servers, search)
         ],
-        "login_servers": [
-            {"id": each.id, "version": each.version or None} for each in seen.login_servers
-        ],
+        "login_servers": _versions(seen, fleet_only=False),
+        "fleet_processes": _versions(seen, fleet_only=True),
         "replacing": _replacing(seen, info.version),
         "states": states(seen.servers),
         **_figures(view, info.counters),
@@ -402,6 +417,14 @@ def _figures(view: PageView, counters: Sequence[Counter]) -> dict[str, object]:
         "reactor_lag": round(measured.reactor_lag, 4),
         "database_time": _rounded(measured.database_time, 5),
     }
+
+
+def _versions(seen: Overview, *, fleet_only: bool) -> Sequence[Mapping[str, str | None]]:
+    return [
+        {"id": each.id, "version": each.version or None}
+        for each in seen.login_servers
+        if each.is_fleet_only is fleet_only
+    ]
 
 
 def _fleet(seen: Overview) -> dict[str, str | None]:
@@ -455,7 +478,7 @@ def essence(view: PageView) -> object:
         ],
         [connected_to(each) for each in seen.servers],
         [(each.id, each.version) for each in seen.login_servers],
-        (view.database, view.broker, view.room, seen.fleet, seen.copy_of, _replacing(seen)),
+        (view.database, view.brokers, view.room, seen.fleet, seen.copy_of, _replacing(seen)),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
         (seen.backed_up, seen.failures, bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL]))),
     )

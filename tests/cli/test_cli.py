@@ -22,14 +22,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs import cli
 from bbs.__main__ import main
 from bbs.board import board
-from bbs.board.daemons import app, login, telnet
+from bbs.board.daemons import app, fleet, login, telnet
 from bbs.cli import PasswordFileError, read_password, subcommands
 from bbs.framework import Operator, Refusal, Service, Subcommand, User
 from bbs.rules import fleet_admin
 from tests.cli.case import CommandCase
 
-DAEMONS = (login, app, telnet)
-"""What `twistd bbs-login`, `bbs-app` and `bbs-telnet` are."""
+DAEMONS = (login, app, fleet, telnet)
+"""What `twistd bbs-login`, `bbs-app`, `bbs-fleet` and `bbs-telnet` are."""
 
 
 class Parts(SynchronousTestCase):
@@ -92,7 +92,7 @@ class Parts(SynchronousTestCase):
             for wrong in ("--no-such-option", "word"):
                 code, output, errors = self.daemon(made, wrong)
                 self.assertEqual((code, output), (2, ""))
-                self.assertRegex(errors, r"\nbbs-(login|app|telnet): [^\n]+\n\Z")
+                self.assertRegex(errors, r"\nbbs-(login|app|fleet|telnet): [^\n]+\n\Z")
 
     def test_daemons_help(self) -> None:
         """By twistd itself, which is asked by real processes elsewhere."""

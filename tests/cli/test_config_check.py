@@ -149,6 +149,7 @@ class CheckTests(SynchronousTestCase):
 
     def test_app_servers_elsewhere(self) -> None:
         self.assertEqual(self.problems(fleet__provider="none"), [EMBEDDED])
+        self.assertEqual(self.problems(fleet__controller="own"), [EMBEDDED])
         self.assertEqual(
             self.problems(fleet__provider="none", broker__url="stomp://u:p@h:61613"), []
         )

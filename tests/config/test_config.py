@@ -594,6 +594,7 @@ USAGE = """\
 usage: bbs config check FILE
        bbs config keys
        bbs config password NAME
+       bbs config reveal FILE FOLDER
 """
 
 

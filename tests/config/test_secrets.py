@@ -3,6 +3,8 @@
 The stores are moto's, within this process.
 """
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -16,8 +18,10 @@ from botocore.loaders import create_loader
 from moto import mock_aws
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.cli import config as config_command
 from bbs.cli import offline
 from bbs.config import EC2, ConfigError, load, masked, references, to_toml
+from tests.cli.case import BOARD
 
 MYSQL = "mysql://bbs:s3cret@db.example:3306/bbs"
 STOMP = "stomp://bbs:t0psecret@mq.example:61613"
@@ -234,6 +238,32 @@ class Configured(SecretsTestCase):
         path = self.write(f'[database]\nurl = "ssm:/bbs/database"\n[ec2]\nregion = "{REGION}"\n')
         self.assertEqual(offline.load_config(path, None).database.url, "ssm:/bbs/database")
         self.assertEqual(offline.configuration(path, None, "bbs").database.url, MYSQL)
+
+    def test_written_for_others(self) -> None:
+        """`bbs config reveal` writes what servers without a role read; what cannot be had leaves
+        what is there."""
+        self.put("/bbs/database", MYSQL)
+        self.put("/bbs/mq", STOMP)
+        other, folder = "stomp://other:61613", Path(self.mktemp())
+        path = self.write(
+            f'[database]\nurl = "ssm:/bbs/database"\n[ec2]\nregion = "{REGION}"\n'
+            f'[broker]\nurl = ["ssm:/bbs/mq", "{other}"]\n'
+        )
+        for _ in range(2):
+            self.assertEqual(config_command.main(["reveal", path, str(folder)], BOARD), 0)
+        found = {each.name: each.read_text() for each in folder.iterdir()}
+        self.assertEqual(found, {"database": f"{MYSQL}\n", "broker": f"{STOMP}\n{other}\n"})
+        self.assertEqual({each.stat().st_mode & 0o777 for each in folder.iterdir()}, {0o600})
+        keys = ("database", "broker")
+        environ = {f"BBS_{key.upper()}_URL_FILE": str(folder / key) for key in keys}
+        config = load(None, environ)
+        self.assertEqual((config.database.url, config.broker.url), (MYSQL, (STOMP, other)))
+        boto3.client("ssm", region_name=REGION).delete_parameter(Name="/bbs/database")
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            self.assertEqual(config_command.main(["reveal", path, str(folder)], BOARD), 1)
+        self.assertIn("database.url: ssm:/bbs/database: ParameterNotFound", errors.getvalue())
+        self.assertEqual((folder / "database").read_text(), f"{MYSQL}\n")
 
     def test_imports(self) -> None:
         """A server without references does without boto3."""

@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.scripts import twistd
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board.daemons import app, login, telnet
+from bbs.board.daemons import app, fleet, login, telnet
 from bbs.board.names import Board
 from bbs.daemons import run
 
@@ -40,7 +40,7 @@ class UnderTwistd(SynchronousTestCase):
         path = self.mktemp()
         with open(path, "w") as file:
             file.write('[board]\nlookalikes = "refuse"\n')
-        for plugin in (login, app, telnet):
+        for plugin in (login, app, fleet, telnet):
             options: Any = plugin.Options()
             options.parseOptions(["--config", path])
             self.assertEqual(options.configuration.settings(Board).lookalikes, "refuse")

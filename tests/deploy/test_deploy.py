@@ -236,7 +236,9 @@ class Units(ScriptTestCase):
         for name, example in (
             ("bbs-login", "socket-login"),
             ("bbs-telnet", "socket-telnet"),
-            ("bbs-login", "credentials"),
+            ("bbs-telnet", "credentials"),
+            ("bbs-login", "no-metadata"),
+            ("bbs-app@", "no-metadata"),
         ):
             (folder / f"{name}.service.d").mkdir(exist_ok=True)
             shutil.copy(
@@ -275,10 +277,38 @@ class Units(ScriptTestCase):
 
     def test_reload(self) -> None:
         """Who keeps log files has them opened anew."""
-        for name in ("login", "telnet", "app@"):
+        for name in ("login", "telnet", "app@", "fleet"):
             said = sections(SYSTEMD / f"bbs-{name}.service")["Service"]
             self.assertIn("ExecReload=/bin/kill -HUP $MAINPID", said)
             self.assertIn("Restart=always", said)
+
+    def test_who_may_launch(self) -> None:
+        """The fleet's controller has a user that no other unit has. It may ask for the role of its
+        machine; what strangers reach may not, or has a drop-in for that."""
+        users = {
+            unit.name: line
+            for unit in UNITS
+            for line in sections(unit).get("Service", [])
+            if line.startswith("User=")
+        }
+        own = users.pop("bbs-fleet.service")
+        self.assertEqual(users.pop("bbs-secrets.service"), own)  # It asks by the same role.
+        self.assertNotIn(own, users.values())
+        self.assertIn(f"u {own[5:]} ", (SYSTEMD / "sysusers.d/bbs.conf").read_text("utf-8"))
+        denied = "IPAddressDeny=169.254.169.254 fd00:ec2::254"
+        dropin = sections(SYSTEMD / "examples/no-metadata.conf")
+        self.assertIn(denied, dropin["Service"])
+        self.assertIn("After=bbs-secrets.service", dropin["Unit"])
+        (written,) = re.findall(
+            "reveal /etc/bbs/bbs.toml (.+)",
+            "\n".join(sections(SYSTEMD / "bbs-secrets.service")["Service"]),
+        )
+        for name in ("database", "broker"):
+            self.assertIn(f"LoadCredential={name}:{written}/{name}", dropin["Service"])
+        self.assertIn(denied, sections(SYSTEMD / "bbs-telnet.service")["Service"])
+        self.assertNotIn(denied, sections(SYSTEMD / "bbs-fleet.service")["Service"])
+        hardening = sections(SYSTEMD / "bbs-.service.d/50-hardening.conf")["Service"]
+        self.assertNotIn(denied, hardening)
 
     def test_logs(self) -> None:
         """Each server may write where docs say that its security log is."""

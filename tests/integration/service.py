@@ -372,6 +372,18 @@ class Service:
         await process.says(f"LineFactory starting on {port}\n")
         return process
 
+    async def fleet_process(self, **options: Any) -> Process:
+        """`twistd bbs-fleet`, which controls the fleet or waits until it may."""
+        self.data.mkdir(exist_ok=True)
+        data = self.folder / f"data-{len(self.processes)}"
+        process = self.start(
+            *(BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-fleet"),
+            *("--config", self.config, "--data", data),
+            **options,
+        )
+        await process.says("this is fleet process")
+        return process
+
     def app_server(self, **options: Any) -> Process:
         """`twistd bbs-app`, as an operator runs it, at its beginning."""
         argv = (BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-app", "--config", self.config)

@@ -26,7 +26,7 @@ from tests.integration.environments import (
 EDITABLE_ON_ALL = "BBS_TEST_EDITABLE" in os.environ
 """Whether an editable install is tried on every Python, as wheels are, and not only on this one."""
 
-COMMANDS = ("bbs-login", "bbs-app", "bbs-telnet")
+COMMANDS = ("bbs-login", "bbs-app", "bbs-fleet", "bbs-telnet")
 SHARED = (
     "share/man/man1/bbs-client.1",
     "share/bash-completion/completions/bbs.bash",

@@ -11,10 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
 from bbs.core.values import Counter, DrainCause, LossCause, State
+from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.fleet_admin import UNKNOWN_BLOCKER, Blocker, Hold
 from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import OPERATOR, HeardServer
+from bbs.rules.servers import FLEET_ONLY, OPERATOR, HeardServer
 from bbs.storage.database import DiskSpace
 from bbs.web.context import ServiceInfo
 from bbs.web.history import OF_FLEET, OWN, POINTS, STEP, LastHour
@@ -260,7 +261,7 @@ class Snapshots(SynchronousTestCase):
             seen_at=999.0,
             overview=overview,
             database=True,
-            broker=True,
+            brokers=BrokerCount(1, 1),
             measured=replace(measured, **change),
         )
 
@@ -286,11 +287,11 @@ class Snapshots(SynchronousTestCase):
 
     def test_versions_of_login_servers(self) -> None:
         older = LoginServerRow(id="a", logins=1, counts={})
-        fleet = replace(QUIET, login_servers=(older, replace(older, id="b", version="0.3.0")))
-        self.assertEqual(
-            self.shown(fleet)["login_servers"],
-            [{"id": "a", "version": None}, {"id": "b", "version": "0.3.0"}],
-        )
+        apart = replace(older, id="b", version="0.3.0", figures={FLEET_ONLY: 1})
+        fleet = replace(QUIET, login_servers=(older, apart))
+        shown = self.shown(fleet)
+        self.assertEqual(shown["login_servers"], [{"id": "a", "version": None}])
+        self.assertEqual(shown["fleet_processes"], [{"id": "b", "version": "0.3.0"}])
 
     def test_which_servers_could_be_replaced_or_are_to_be(self) -> None:
         """Those that take people, were launched by the fleet and do not end anyway."""

@@ -9,6 +9,13 @@ bbs_login = ServiceMaker(
     "bbs-login",
 )
 
+bbs_fleet = ServiceMaker(
+    "bbs-fleet",
+    "bbs.board.daemons.fleet",
+    "The controller of a bbs fleet, in a process of its own.",
+    "bbs-fleet",
+)
+
 bbs_app = ServiceMaker("bbs-app", "bbs.board.daemons.app", "A bbs app server.", "bbs-app")
 
 bbs_telnet = ServiceMaker(

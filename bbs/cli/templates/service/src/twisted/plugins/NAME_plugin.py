@@ -14,6 +14,12 @@ app = ServiceMaker(
     "An app server of NAME",
     "NAME-app",
 )
+fleet = ServiceMaker(
+    "NAME-fleet",
+    "NAME.daemons.fleet",
+    "The fleet of NAME, in a process of its own",
+    "NAME-fleet",
+)
 telnet = ServiceMaker(
     "NAME-telnet",
     "NAME.daemons.telnet",

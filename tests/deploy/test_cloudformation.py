@@ -126,7 +126,9 @@ class TheFile(SynchronousTestCase):
         """No password is a parameter, and none is in the file."""
         whole = template()
         self.assertEqual([n for n in whole["Parameters"] if n.endswith("Password")], [])
-        for url in re.findall(r"://bbs:[^@]*@", PATH.read_text("utf-8")):
+        found = re.findall(r"\$\{User\}:[^@]*@", PATH.read_text("utf-8"))
+        self.assertEqual(len(found), 2)
+        for url in found:
             self.assertRegex(url, r"\{\{resolve:secretsmanager:\$\{\w+\}:SecretString:")
 
 

@@ -198,7 +198,7 @@ class Made(MadeCase, ScriptTestCase):
         zone = client("route53").get_hosted_zone(Id=made["BrokerZone"].id)
         self.assertTrue(zone["HostedZone"]["Config"]["PrivateZone"])
         self.assertEqual([each["VPCId"] for each in zone["VPCs"]], [made["Vpc"].id])
-        names = variables(self.user_data())["STACK_BROKER_NAMES"].split(",")
+        names = program("broker_names").names(variables(self.user_data())["STACK_FLEET"])
         for name in names:
             self.assertTrue(f"{name}.".endswith("." + zone["HostedZone"]["Name"]))
         config = self.configured()
@@ -219,11 +219,10 @@ class Made(MadeCase, ScriptTestCase):
             return [*program_.holders(route53, zone, names).values()]
 
         with redirect_stdout(io.StringIO()):
-            # The first one has both names, until there is another.
             one.look()
-            self.assertEqual(holders(), ["10.50.0.1"] * 2)
+            self.assertEqual(holders(), ["10.50.0.1", program_.NOBODY])
             other.look()
-            self.assertEqual(sorted(holders()), ["10.50.0.1", "10.50.32.1"])
+            self.assertEqual(holders(), ["10.50.0.1", "10.50.32.1"])
             # A third one waits, and one whose broker does not answer takes none.
             third.look()
             alive.add("10.50.0.2")
@@ -236,7 +235,7 @@ class Made(MadeCase, ScriptTestCase):
             third.look()
             other.look()
             one.look()
-            self.assertEqual(sorted(holders()), ["10.50.0.2", "10.50.32.1"])
+            self.assertEqual(holders(), ["10.50.0.2", "10.50.32.1"])
 
     def test_database(self) -> None:
         (database,) = client("rds").describe_db_instances()["DBInstances"]
@@ -325,6 +324,7 @@ class Made(MadeCase, ScriptTestCase):
         config = self.configured()
         self.assertEqual([*config_check.problems(config, "bbs")], [])
         made = self.resources()
+        self.assertTrue(config.broker.all)
         self.assertEqual(
             config.ec2.subnet_ids, (made["PublicSubnetA"].id, made["PublicSubnetB"].id)
         )
@@ -427,6 +427,7 @@ class OnAmazonMQ(StackCase):
             self.assertRegex(url, r"^stomp\+ssl://bbs:[0-9A-Za-z]{40}@\S+\.amazonaws\.com:61614$")
         self.assertEqual(len({*urls}), 2)
         self.assertEqual(variables(self.user_data())["STACK_ZONE"], "")
+        self.assertFalse(config.broker.all)
         self.assertEqual({*made} & {"BrokerZone", "BrokerFromApp", "BrokerNamesPolicy"}, set())
         (group,) = client("ec2").describe_security_groups(GroupIds=[made["BrokerGroup"].id])[
             "SecurityGroups"

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.deploy.stack_template import program
 
 A, B = "a.bbs.internal", "b.bbs.internal"
+NOBODY = "192.0.2.1"
 
 
 class Broker(SynchronousTestCase):
@@ -41,35 +42,41 @@ class Broker(SynchronousTestCase):
 class Names(SynchronousTestCase):
     """Which names a login server takes."""
 
-    def taken(self, own: str, holders: dict[str, str | None], *silent: str) -> list[str]:
-        found: list[str] = program("broker_names").to_take(own, holders, {*silent})
+    def given(self, own: str, one: str | None, other: str | None, *silent: str) -> dict[str, str]:
+        found: dict[str, str] = program("broker_names").changes(own, {A: one, B: other}, {*silent})
         return found
 
-    def test_none_yet(self) -> None:
-        self.assertEqual(self.taken("1", {A: None, B: None}), [A, B])
-
-    def test_both_are_another_ones(self) -> None:
-        self.assertEqual(self.taken("2", {A: "1", B: "1"}), [A])
+    def test_the_first(self) -> None:
+        """It takes one, and lets the other lead nowhere until there is a second."""
+        self.assertEqual(self.given("1", None, None), {A: "1", B: NOBODY})
+        self.assertEqual(self.given("1", "1", NOBODY), {})
+        self.assertEqual(self.given("2", "1", NOBODY), {B: "2"})
 
     def test_at_rest(self) -> None:
         for own in "123":
-            self.assertEqual(self.taken(own, {A: "1", B: "2"}), [])
-        self.assertEqual(self.taken("1", {A: "1", B: "1"}), [])
+            self.assertEqual(self.given(own, "1", "2"), {})
 
     def test_silent(self) -> None:
-        """Whoever sees it takes it, too: one that is alone then has both."""
-        self.assertEqual(self.taken("2", {A: "1", B: "2"}, A), [A])
-        self.assertEqual(self.taken("3", {A: "1", B: "2"}, A, B), [A, B])
+        """One without a name takes it. One that has a name leaves it: its broker would be there
+        twice."""
+        self.assertEqual(self.given("3", "1", "2", A), {A: "3"})
+        self.assertEqual(self.given("3", "1", "2", B), {B: "3"})
+        self.assertEqual(self.given("2", "1", "2", A), {})
 
-    def test_whatever_happens_at_once(self) -> None:
-        """Any two that take names at once, in any order, are at rest after two more looks."""
+    def test_new_passwords(self) -> None:
+        """Both old brokers refuse new servers: the first takes a name, the next the other."""
+        self.assertEqual(self.given("3", "1", "2", A, B), {A: "3"})
+        self.assertEqual(self.given("4", "3", "2", B), {B: "4"})
+
+    def test_at_once(self) -> None:
+        """Two that take names at once are at rest after another look of each."""
         holders: dict[str, str | None] = {A: None, B: None}
         for own in ("1", "2"):
             # Both decide before either has written.
-            holders |= dict.fromkeys(self.taken(own, {A: None, B: None}), own)
-        for own in ("1", "2", "1", "2"):
-            holders |= dict.fromkeys(self.taken(own, holders), own)
-        self.assertEqual({*holders.values()}, {"1", "2"})
+            holders |= self.given(own, None, None)
+        for own in ("1", "2"):
+            holders |= self.given(own, holders[A], holders[B])
+        self.assertEqual(holders, {A: "2", B: "1"})
 
     def test_its_own_broker_is_away(self) -> None:
         """Then it takes nothing and asks nobody."""

@@ -1,10 +1,9 @@
 """Keeps the names of the stack's two brokers on login servers whose brokers answer.
 
-Every server knows two names in a private zone, and each login server runs a broker. Each looks at
-both names every ten seconds. It takes a name that nobody answers for, and one of two that another
-login server has, if it has none. So each of two login servers has a name, a third one waits, and
-one that is alone has both. If two take a name at once, the later one has it, and the other looks
-again.
+Every server knows two names in a private zone, and each login server runs a broker. One without a
+name looks at both every ten seconds, and takes one that nobody has or whose broker does not answer.
+So each of two login servers has a name, and a third one waits. If two take a name at once, the
+later one has it, and the other looks again.
 
 To answer is to accept the present password. When passwords change, new login servers thereby take
 the names from old ones, whose brokers refuse them; theirs accept both passwords.
@@ -21,8 +20,16 @@ from broker import credential
 PORT = 61613
 TTL = 10
 PAUSE = 10
+NOBODY = "192.0.2.1"
+"""For a name that no broker has (RFC 5737): one that is not known would stay so for minutes."""
+
 TRIES = 2
 """Looks in a row at which a name has to be without an answer to be taken."""
+
+
+def names(fleet):
+    """The names of a fleet's brokers, as the template has them in their URLs."""
+    return [f"{letter}.{fleet}.bbs.internal" for letter in "ab"]
 
 
 def answers(address, name, password):
@@ -38,17 +45,17 @@ def answers(address, name, password):
         return False
 
 
-def to_take(own, holders, silent):
-    """The names that the machine with the address `own` takes.
+def changes(own, holders, silent):
+    """The addresses that the machine with the address `own` gives to names.
 
     :param holders: address by name, None where a name has none.
     :param silent: names whose holder has not answered for long enough.
     """
-    taken = [name for name, holder in holders.items() if holder is None or name in silent]
-    if not taken and own not in holders.values():
-        held = list(holders.values())
-        taken = [name for name, holder in holders.items() if held.count(holder) > 1][:1]
-    return taken
+    free = [name for name, holder in holders.items() if holder in (None, NOBODY) or name in silent]
+    found = {name: NOBODY for name in free if holders[name] is None}
+    if free and own not in holders.values():
+        found[free[0]] = own
+    return found
 
 
 def holders(route53, zone, names):
@@ -61,22 +68,22 @@ def holders(route53, zone, names):
     return {name: found.get(name) for name in names}
 
 
-def take(route53, zone, names, own):
-    """Give these names this machine's address."""
-    changes = [
+def give(route53, zone, addresses):
+    """Give names these addresses."""
+    batch = [
         {
             "Action": "UPSERT",
             "ResourceRecordSet": {
                 "Name": name,
                 "Type": "A",
                 "TTL": TTL,
-                "ResourceRecords": [{"Value": own}],
+                "ResourceRecords": [{"Value": address}],
             },
         }
-        for name in names
+        for name, address in addresses.items()
     ]
-    route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
-    print(f"this login server's broker has the names {', '.join(names)}")
+    route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": batch})
+    print(f"brokers' names are given: {addresses}")
 
 
 class Looks:
@@ -88,7 +95,7 @@ class Looks:
         self.unanswered = dict.fromkeys(names, 0)
 
     def look(self):
-        """Take what has to be taken, unless the broker here does not answer itself."""
+        """Give the names that have to be given, unless the broker here does not answer itself."""
         if not self.accepted(self.own):
             return
         found = holders(self.route53, self.zone, self.names)
@@ -96,8 +103,8 @@ class Looks:
             heard = holder is not None and (holder == self.own or self.accepted(holder))
             self.unanswered[name] = 0 if heard else self.unanswered[name] + 1
         silent = {name for name, count in self.unanswered.items() if count >= TRIES}
-        if names := to_take(self.own, found, silent):
-            take(self.route53, self.zone, names, self.own)
+        if given := changes(self.own, found, silent):
+            give(self.route53, self.zone, given)
 
 
 def own_address():
@@ -116,7 +123,7 @@ def begin():
     return Looks(
         boto3.client("route53", region_name=region),
         os.environ["STACK_ZONE"],
-        os.environ["STACK_BROKER_NAMES"].split(","),
+        names(os.environ["STACK_FLEET"]),
         own_address(),
         lambda address: answers(address, user, password),
     )

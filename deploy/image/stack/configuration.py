@@ -18,6 +18,7 @@ url = {database}
 
 [broker]
 url = {brokers}
+all = {all}
 
 [fleet]
 provider = "ec2"
@@ -77,6 +78,8 @@ def configuration(given: Mapping[str, str]) -> str:
         brokers=json.dumps(
             [f"secretsmanager:{each}" for each in given["STACK_BROKER_SECRETS"].split(",")]
         ),
+        # Of a pair of Amazon MQ one is active at a time; those on login servers are both in use.
+        all="true" if given["STACK_ZONE"] else "false",
         spare=spare if spare.isdecimal() else json.dumps(spare),
         spot="true" if given["STACK_SPOT"] == "true" else "false",
         connections=10 * int(given["STACK_CAPACITY"]),

@@ -345,6 +345,8 @@ def configuration_text(
     # Older servers, which an image may still have, refuse unknown keys.
     if not config.tracing.endpoint:
         without += ["tracing.endpoint", "tracing.sample"]
+    if not config.app.trusted_proxies:
+        without.append("app.trusted_proxies")
     if not config.manhole.socket:
         without.append("manhole.socket")
     if config.log.format == Configuration().log.format:

@@ -1,7 +1,7 @@
 """Endpoints that servers listen at: with TLS, and behind proxies that say where people are from.
 
 A certificate is in files, or in a secret that the endpoint refers to (`bbs/config/references.py`).
-It is read again once an hour, so that it can be renewed. Connections that are there keep theirs.
+It can be renewed: servers read it again once an hour. Connections that are there keep theirs.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `ProxiedFactory` wraps the factory of a port that people reach both directly and through proxies. A
 connection from a proxy must begin with a header, and any other has none: what a stranger sends in
-its place is never believed. So limits by address count the person, and not the proxy.
+its place is never believed. Limits by address thereby count the person, and not the proxy.
 
 Source: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 """
@@ -46,7 +46,7 @@ class Header(NamedTuple):
 def parse(data: bytes) -> Header | None:
     """The header with which `data` begins; None if that goes on.
 
-    :raises ValueError: it is none of version 2.
+    :raises ValueError: `data` begins with something else.
     """
     if data[: len(SIGNATURE)] != SIGNATURE[: len(data)]:
         raise ValueError("no PROXY header")

@@ -85,6 +85,7 @@ class BrokerConfig:
         kind=kinds.broker_urls,
         handed_on=True,
     )
+    all: bool = setting(False, "events through every broker of the list at once, not through one")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ from bbs.daemons.security_log import SecurityLog
 from bbs.daemons.watchdog import SystemdWatchdog
 from bbs.limits.connections import Admission, IPausablePort, Network, Networks
 from bbs.protocols.line import LineFactory
-from bbs.protocols.stomp import Broker, StompService
+from bbs.protocols.stomp import Broker, RedundantStomp, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
 from bbs.rules import fleets
 from bbs.storage import engines, migrations
@@ -329,19 +329,18 @@ class Daemon(TwistedService):
         )
         return self.base
 
-    async def begin_broker(self, brokers: tuple[str, ...]) -> StompService:
-        """Begin to connect to a broker; `reach_broker` waits for it."""
-        stomp = StompService(
-            self.reactor,
-            [Broker.from_url(url) for url in await self._reveal("broker.url", *brokers)],
-            deadline=RECEIPT_DEADLINE,
-        )
+    async def begin_broker(self, urls: tuple[str, ...]) -> StompService | RedundantStomp:
+        """Begin to connect to a broker, or to all; `reach_broker` waits for one."""
+        brokers = [Broker.from_url(url) for url in await self._reveal("broker.url", *urls)]
+        is_redundant = self.config.broker.all and len(brokers) > 1
+        client = RedundantStomp if is_redundant else StompService
+        stomp = client(self.reactor, brokers, deadline=RECEIPT_DEADLINE)
         self.begin(stomp)
         return stomp
 
-    async def reach_broker(self, stomp: StompService) -> None:
-        """Wait until the broker is connected or known to be away; then a connection is tried in the
-        background.
+    async def reach_broker(self, stomp: StompService | RedundantStomp) -> None:
+        """Wait until a broker is connected or all are known to be away; then a connection is tried
+        in the background.
 
         :raises CannotStart: the broker refuses the credential.
         """

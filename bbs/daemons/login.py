@@ -32,6 +32,7 @@ from bbs.delivery import broadcast
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.password_hashing import Hasher, threads
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.stomp.redundant import count_brokers
 from bbs.rules import accounts, membership, placement
 from bbs.rules.fleets import FleetIdentity
 from bbs.rules.servers import new_id
@@ -213,7 +214,7 @@ class LoginServerDaemon(Daemon):
             database=home.database,
             on_change=serving.news.wanted,
             on_act=partial(broadcast.hint, home.bus),
-            broker=lambda: home.bus.connected,
+            brokers=partial(count_brokers, home.bus.stomp),
             logins=lambda: home.tally.logins,
             timing=serving.timing,
             trouble=trouble,

@@ -349,6 +349,8 @@ def configuration_text(
         without.append("app.trusted_proxies")
     if not config.manhole.socket:
         without.append("manhole.socket")
+    if not config.broker.all:
+        without.append("broker.all")
     if config.log.format == Configuration().log.format:
         without.append("log.format")
     return to_toml(theirs, for_app_servers=True, without=without)

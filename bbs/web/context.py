@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from bbs import __version__
 from bbs.core.values import Counter, Policy, Timing
+from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.storage.database import Database
 
@@ -45,7 +46,7 @@ class PageContext(ServiceInfo):
 
     :ivar on_change: called when an operator has asked for something.
     :ivar on_act: called when an operator has done something to a thing of the service.
-    :ivar broker: says whether the broker is connected.
+    :ivar brokers: says how many brokers are connected.
     :ivar logins: gives the number of people whom this login server has let in.
     :ivar timing: what the login server reports durations to.
     :ivar trouble: says why nobody can log in, "" if people can.
@@ -58,7 +59,7 @@ class PageContext(ServiceInfo):
     database: Database
     on_change: Callable[[], None]
     on_act: Callable[[], None]
-    broker: Callable[[], bool]
+    brokers: Callable[[], BrokerCount]
     logins: Callable[[], int]
     timing: Timing
     trouble: Callable[[], str]

@@ -175,7 +175,9 @@ class Metrics:
         seen = view.overview
         places = sum(each.capacity for each in seen.servers if each.state is State.READY)
         yield "database_up", "Whether the database answers", view.database
-        yield "broker_up", "Whether the broker is connected", view.broker
+        yield "broker_up", "Whether a broker is connected", view.broker
+        yield "brokers_connected", "Brokers that are connected", view.brokers.connected
+        yield "brokers_wanted", "Brokers that should be connected", view.brokers.wanted
         yield "fleet_seen_timestamp_seconds", "When the fleet was seen last", view.seen_at
         yield "fleet_servers_maximum", "App servers allowed", self._policy.maximum
         yield "fleet_places", "Places on app servers that are ready", places

@@ -135,7 +135,7 @@ class Poller(Service):
         self.rates = ServiceRates([each.name for each in context.counters])
         self.page_history = PageHistory(context, watchers)
         self._database = context.database
-        self._broker = context.broker
+        self._brokers = context.brokers
         self._reactor = reactor = context.reactor
         self._wall = context.wall
         self._watchers = watchers
@@ -173,7 +173,7 @@ class Poller(Service):
             seen_at=self._seen_at,
             overview=self._overview or NOTHING_SEEN,
             database=self._database.answers,
-            broker=self._broker(),
+            brokers=self._brokers(),
             measured=self._measured(),
             room=self._database.disk,
             disk=self._database.space,
@@ -228,7 +228,8 @@ class Poller(Service):
         await self.page_history.store()
 
     def _note_connections(self) -> None:
-        self.page_history.note_connections(database=self._database.answers, broker=self._broker())
+        database, broker = self._database.answers, self._brokers().connected > 0
+        self.page_history.note_connections(database=database, broker=broker)
 
     def _update(self, seen: Overview, now: float) -> None:
         # Time in which nothing could be seen, or no server could write that it lives, is not held

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from bbs.core.values import ERRORS, Counter, DiskState, LossCause, Policy, State, Trouble
+from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
@@ -51,6 +52,7 @@ class Fault(StrEnum):
 
     DATABASE_AWAY = "database-away"
     BROKER_AWAY = "broker-away"
+    BROKERS_MISSING = "brokers-missing"
     REFUSED = "launches-refused"
     MAXIMUM = "at-maximum"
     FAILED = "launch-failed"
@@ -181,6 +183,10 @@ _WARNINGS: Mapping[Fault, tuple[str, str]] = {
         "Look at its log, and start it again. It passes events between servers, and has nothing to"
         " lose.",
     ),
+    Fault.BROKERS_MISSING: (
+        "This login server reaches {brokers} brokers, and events come in time by these",
+        "Look at the log of the other, and start it again.",
+    ),
     Fault.REFUSED: (
         "No server can be launched: {refusal}",
         "The provider starts the servers: fix what it complains about. It is asked again by"
@@ -216,8 +222,10 @@ def warnings(view: PageView, info: ServiceInfo, operator: bool) -> Iterator[Prob
     """What is wrong without an alarm, the worst first. An `operator` may see what the provider
     says."""
     seen, lost = view.overview, _lost(view.overview)
+    broker, wanted = broker_away(info.counters, ", seconds later than usual"), view.brokers.wanted
     values = {
-        "broker": broker_away(info.counters, ", seconds later than usual").removesuffix("."),
+        "broker": broker.removesuffix(".") + (f" (0 of {wanted} brokers)" if wanted > 1 else ""),
+        "brokers": f"{view.brokers.connected} of {wanted}",
         "refusal": seen.refusal.reason if seen.refusal and operator else REFUSED,
         "maximum": info.policy.maximum,
         "lost": "A server is lost" if lost == 1 else f"{lost} servers are lost",
@@ -238,6 +246,7 @@ def _faults(view: PageView, info: ServiceInfo, operator: bool) -> Sequence[Fault
     present = {
         Fault.DATABASE_AWAY: not view.database,
         Fault.BROKER_AWAY: not view.broker,
+        Fault.BROKERS_MISSING: 0 < view.brokers.connected < view.brokers.wanted,
         Fault.REFUSED: seen.refusal is not None and Cause.REFUSED not in crying,
         Fault.MAXIMUM: is_full and crying.isdisjoint((Cause.MAXIMUM, Cause.FAILED)),
         Fault.FAILED: seen.failures > 0 and Cause.FAILED not in crying,
@@ -319,18 +328,23 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class PageView:
-    """The service `at` a time, as last seen at `seen_at` (seconds since the epoch). `database` and
-    `broker` say whether each can be reached, `room` how much room the database has. `disk` is that
-    of the database, if it is known."""
+    """The service `at` a time, as last seen at `seen_at` (seconds since the epoch). `database` says
+    whether it can be reached, `brokers` how many are, `room` how much room the database has.
+    `disk` is that of the database, if it is known."""
 
     at: float
     seen_at: float
     overview: Overview
     database: bool
-    broker: bool
+    brokers: BrokerCount
     measured: Measured
     room: DiskState = DiskState.FREE
     disk: DiskSpace | None = None
+
+    @property
+    def broker(self) -> bool:
+        """Whether a broker is connected."""
+        return self.brokers.connected > 0
 
 
 def snapshot(
@@ -349,6 +363,7 @@ def snapshot(
         "database": view.database,
         "fleet_at": round(view.seen_at, 1),
         "broker": view.broker,
+        "brokers": view.brokers._asdict(),
         "summary": asdict(summary(view, [*present, *others])),
         "alarms": [asdict(each) for each in present],
         "warnings": [asdict(each) for each in others],
@@ -455,7 +470,7 @@ def essence(view: PageView) -> object:
         ],
         [connected_to(each) for each in seen.servers],
         [(each.id, each.version) for each in seen.login_servers],
-        (view.database, view.broker, view.room, seen.fleet, seen.copy_of, _replacing(seen)),
+        (view.database, view.brokers, view.room, seen.fleet, seen.copy_of, _replacing(seen)),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
         (seen.backed_up, seen.failures, bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL]))),
     )

@@ -104,6 +104,9 @@ systemd-sysusers /usr/lib/sysusers.d/bbs.conf
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/bbs.conf
 install -D -m 0644 -t "$units" "$here"/systemd/bbs*.{service,socket,target}
 install -D -m 0644 -t "$units/bbs-.service.d" "$here"/systemd/bbs-.service.d/*.conf
+# What login servers of the stack of deploy/cloudformation run at their boot.
+install -D -m 0644 -t /usr/local/lib/bbs-stack "$here"/stack/*.py
+install -m 0755 -t /usr/local/lib/bbs-stack "$here"/stack/{login-server,database-users,logs}
 
 # The authorities that sign only RDS's certificates.
 if [ -n "${BBS_RDS-$RDS}" ]; then

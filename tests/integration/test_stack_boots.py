@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.deploy.stack_case import MadeCase
 from tests.integration import test_boots
 
@@ -13,27 +11,29 @@ exec 3<>/dev/tcp/127.0.0.1/8080
 printf 'GET /health HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3
 cat <&3
 """
+METRICS = "curl --silent http://127.0.0.1:8080/metrics"
+
+
+ALONE = f"""\
+cd /usr/local/lib/bbs-stack
+sed --in-place \\
+    --expression='s|^url = {{database}}|url = "sqlite:////var/lib/bbs/bbs.sqlite3"|' \\
+    --expression='s|^url = {{brokers}}|url = "stomp://bbs1:{test_boots.QUOTED}@127.0.0.1:61613"|' \\
+    --expression='s|^provider = "ec2"|provider = "none"|' configuration.py
+sed --in-place 's|^PAUSES = .*|PAUSES = (0,)|' signals.py
+"""
+"""Makes the image's programs those of a machine that reaches itself alone. It has no role, so it
+tells the stack once, and with STACK_PATIENCE looks at the load balancer for a second."""
 
 
 class LoginServer(MadeCase, test_boots.Machines):
-    def script(self) -> str:
-        """It, for a machine that reaches itself alone."""
-        script = re.sub(
-            'url = "secretsmanager:.*',
-            'url = "sqlite:////var/lib/bbs/bbs.sqlite3"',
-            self.user_data(),
-        )
-        script = re.sub('url = ."secretsmanager:.*', 'url = "embedded"', script)
-        # It has no role, so it looks at the load balancer once and tells the stack once.
-        script = script.replace("time.monotonic() + 720", "time.monotonic() + 1")
-        script = script.replace("(5, 15, 45, 0)", "(0,)")
-        return script.replace('provider = "ec2"', 'provider = "none"')
-
     def test_runs(self) -> None:
-        """Login server, page, gateway and figures run, each with what it needs; and the script
-        ends, though nobody gives this machine credentials to say so."""
+        """Login server, page, gateway, broker and figures run, each with what it needs; and the
+        script ends, though nobody gives this machine credentials to say so."""
         machine = self.boot("#!/bin/bash\ntrue\n")
-        said = machine.run("bash", "-s", input=self.script())
+        machine.run("bash", "-s", input=ALONE)
+        script = self.user_data().replace("STACK_TELNET", "STACK_PATIENCE=1\nSTACK_TELNET")
+        said = machine.run("bash", "-s", input=script)
         self.assertRegex(said, "the load balancer says: .*redentials")
         self.assertRegex(said, "the stack is not reached: .*redentials")
         machine.until("bash", "-c", "</dev/tcp/127.0.0.1/22222")
@@ -47,7 +47,13 @@ class LoginServer(MadeCase, test_boots.Machines):
         machine.until(
             "bash", "-c", "journalctl --unit=bbs-figures | grep 'no figures: .*redentials'"
         )
-        for unit in ("bbs-login", "bbs-telnet", "bbs-figures"):
+        # The login server is connected to the broker, which has the password of its secret, and
+        # which nobody names without Route 53.
+        machine.until("bash", "-c", f"{METRICS} | grep --text '^bbs_broker_up 1'")
+        machine.until(
+            "bash", "-c", "journalctl --unit=bbs-broker-name | grep 'not looked at: .*redentials'"
+        )
+        for unit in ("bbs-login", "bbs-telnet", "bbs-figures", "bbs-broker", "bbs-broker-name"):
             active = machine.run("systemctl", "is-active", unit).strip()
             self.assertEqual((unit, active), (unit, "active"))
             machine.run("systemctl", "is-enabled", unit)

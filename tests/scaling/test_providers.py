@@ -151,6 +151,14 @@ class Outside(InstalledCase):
         told = providers.configuration_text(other, ("stomp://h",), other.app.listen)
         self.assertNotIn("ships", tomllib.loads(told))
 
+    def test_all_brokers(self) -> None:
+        """Only where it is set: older app servers do not know the key."""
+        brokers = ("stomp://h", "stomp://i")
+        for value, told in ((True, {"all": True}), (False, {})):
+            config = self.load(f"[broker]\nall = {str(value).lower()}\n")
+            text = providers.configuration_text(config, brokers, config.app.listen)
+            self.assertEqual(tomllib.loads(text)["broker"], {"url": [*brokers], **told})
+
 
 class Kits(InstalledCase):
     """What a provider is made of."""

@@ -23,6 +23,7 @@ from bbs.core.values import IDoor, Policy, Rate
 from bbs.delivery import broadcast
 from bbs.limits.connections import Network
 from bbs.limits.password_hashing import Hasher
+from bbs.protocols.stomp.redundant import count_brokers
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
 from bbs.testing.threads import Inline
@@ -264,7 +265,7 @@ class PageCase(SynchronousTestCase):
             database=self.database,
             on_change=asked,
             on_act=partial(broadcast.hint, service.login.home.bus),
-            broker=lambda: service.login.home.bus.connected,
+            brokers=partial(count_brokers, service.login.home.bus.stomp),
             logins=lambda: service.login.home.tally.logins,
             timing=service.login.timing,
             trouble=lambda: self.trouble,

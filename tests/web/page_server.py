@@ -29,6 +29,7 @@ from twisted.web.template import XMLString
 
 from bbs.board import board
 from bbs.core.values import Counter as Counted
+from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.service_admin import OperatorList
 from bbs.web.context import ServiceInfo
 from bbs.web.poller import NOTHING_SEEN
@@ -98,6 +99,7 @@ def a_state(servers: Iterable[dict[str, Any]] = (), **members: Any) -> dict[str,
         "login_server": "5e1f" * 8,
         "database": True,
         "broker": True,
+        "brokers": {"connected": 1, "wanted": 1},
         "refusal": None,
         "operator": None,
         "may_act": True,
@@ -167,7 +169,7 @@ VIEW = PageView(
     seen_at=NOW,
     overview=NOTHING_SEEN,
     database=True,
-    broker=True,
+    brokers=BrokerCount(1, 1),
     measured=Measured(
         logins_per_minute=0.0,
         per_second={},

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.values import DiskState, State
+from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.fleet_admin import Hold
 from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import Overview
@@ -108,7 +109,8 @@ class Warnings(SynchronousTestCase):
             reactor_lag=0.0,
             database_time=None,
         )
-        well = {"at": 9.0, "seen_at": 9.0, "database": True, "broker": True, "overview": QUIET}
+        brokers = BrokerCount(1, 1)
+        well = {"at": 9.0, "seen_at": 9.0, "database": True, "brokers": brokers, "overview": QUIET}
         return PageView(**{**well, "measured": measured, **changes})
 
     def warnings(self, operator: bool = True, info: ServiceInfo = INFO, **changes: Any) -> Any:
@@ -127,7 +129,9 @@ class Warnings(SynchronousTestCase):
         refused = replace(QUIET, refusal=Hold("no credit", 1.0))
         cases: tuple[tuple[Fault, str, dict[str, Any]], ...] = (
             (Fault.DATABASE_AWAY, "nobody can log in", {"database": False}),
-            (Fault.BROKER_AWAY, "late, or not at all", {"broker": False}),
+            (Fault.BROKER_AWAY, "late, or not at all", {"brokers": BrokerCount(0, 1)}),
+            (Fault.BROKER_AWAY, "(0 of 2 brokers)", {"brokers": BrokerCount(0, 2)}),
+            (Fault.BROKERS_MISSING, "1 of 2 brokers", {"brokers": BrokerCount(1, 2)}),
             (Fault.REFUSED, "launched: no credit", {"overview": refused}),
             (Fault.MAXIMUM, "maximum of 1 servers", {"overview": full, "info": one}),
             (Fault.FAILED, "launch of a server failed", {"overview": replace(QUIET, failures=1)}),
@@ -169,7 +173,7 @@ class Warnings(SynchronousTestCase):
         server = replace(SERVER, taken=3)
         gone, warm = (replace(SERVER, state=state) for state in (State.GONE, State.WARM))
         seen = replace(QUIET, servers=(server, replace(gone, taken=0), replace(warm, taken=0)))
-        [minor] = self.warnings(broker=False)
+        [minor] = self.warnings(brokers=BrokerCount(0, 1))
         [major] = self.warnings(database=False)
         for found, waiting, level, text in (
             ([], 0, Level.WELL, "All is well: 3 people, 1 server, 7 free places."),

@@ -89,6 +89,8 @@ class Scraping(MetricsCase):
         expected = {
             "bbs_database_up": 1,
             "bbs_broker_up": 1,
+            "bbs_brokers_connected": 1,
+            "bbs_brokers_wanted": 1,
             "bbs_fleet_servers{ready}": 1,
             "bbs_fleet_servers{launching}": 0,
             "bbs_fleet_servers{draining}": 0,

@@ -34,6 +34,7 @@ class Reading(PageCase):
         self.assertEqual(server["id"], *self.server_ids())
         self.assertEqual((server["state"], server["people"], server["capacity"]), ("ready", 0, 2))
         self.assertEqual((state["database"], state["broker"], state["refusal"]), (True, True, None))
+        self.assertEqual(state["brokers"], {"connected": 1, "wanted": 1})
         self.assertEqual((state["operator"], state["may_act"]), (None, True))
         self.assertEqual((state["free_places"], state["maximum"]), (2, 20))
         self.assertEqual(state["login_server"], self.service.me.id)

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
 from bbs.core.values import Counter, DrainCause, LossCause, State
+from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.fleet_admin import UNKNOWN_BLOCKER, Blocker, Hold
 from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import LoginServerRow, Overview
@@ -260,7 +261,7 @@ class Snapshots(SynchronousTestCase):
             seen_at=999.0,
             overview=overview,
             database=True,
-            broker=True,
+            brokers=BrokerCount(1, 1),
             measured=replace(measured, **change),
         )
 

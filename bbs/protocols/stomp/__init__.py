@@ -12,7 +12,7 @@ subscriptions. Receipts are Deferreds, which fail at a deadline or when the conn
 Nothing is sent twice: a sender keeps a message that must not be lost until its receipt.
 
 `interfaces.py` has the promises to callers. `frames.py` cuts frames, `connection.py` is one
-connection, and `service.py` makes one after the other.
+connection, `service.py` makes one after the other, and `redundant.py` uses several brokers at once.
 """
 
 from bbs.protocols.stomp.connection import Broker
@@ -27,13 +27,16 @@ from bbs.protocols.stomp.interfaces import (
     StompTimeout,
     check_destination,
 )
+from bbs.protocols.stomp.redundant import BrokerCount, RedundantStomp
 from bbs.protocols.stomp.service import StompService
 
 __all__ = [
     "Broker",
+    "BrokerCount",
     "IStomp",
     "ISubscription",
     "Message",
+    "RedundantStomp",
     "StompDisconnected",
     "StompError",
     "StompOverflow",

@@ -16,6 +16,7 @@ does not come, a heart-beat that stops.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -35,7 +36,7 @@ from bbs.core import audit
 from bbs.core.errors import TooManyConnections
 from bbs.core.values import IDoor
 from bbs.protocols.connection_state import OpenDoor, RejectedConnection, host_of
-from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameError, encode, writable
+from bbs.protocols.stomp.frames import COPY, VERSIONS, Frame, FrameError, encode, writable
 from bbs.protocols.stomp.interfaces import check_destination
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
 from bbs.protocols.stomp.service import Waiters
@@ -44,6 +45,17 @@ from bbs.protocols.stomp.service import Waiters
 _OWN_HEADERS = frozenset(
     ["destination", "content-length", "subscription", "message-id", "ack", "receipt", "transaction"]
 )
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9.-]+")  # No version escapes anything here.
+
+
+def _copy_line(headers: Mapping[str, str]) -> bytes | None:
+    """The line for the header `COPY`, if that is the only one of the sender's own and plain."""
+    name = headers.get(COPY, "")
+    if not _PLAIN.fullmatch(name) or headers.keys() - _OWN_HEADERS != {COPY}:
+        return None
+    return f"\n{COPY}:{name}".encode()
 
 
 class Subscriber:
@@ -70,11 +82,12 @@ class Subscriber:
 
     def message(self, message_id: int, headers: Mapping[str, str], body: bytes) -> bytes:
         """The frame of a message for this subscriber."""
-        if self._needs_ack or not _OWN_HEADERS.issuperset(headers):
+        copy = b"" if _OWN_HEADERS.issuperset(headers) else _copy_line(headers)
+        if self._needs_ack or copy is None:
             return self._full_message(str(message_id), headers, body)
         topic, subscription = self._destination_line, self._subscription_line
-        frame = b"MESSAGE\ncontent-length:%d%b%d%b%b\0\n"
-        return frame % (len(body), topic, message_id, subscription, body)
+        frame = b"MESSAGE\ncontent-length:%d%b%b%d%b%b\0\n"
+        return frame % (len(body), copy, topic, message_id, subscription, body)
 
     def _full_message(self, message_id: str, headers: Mapping[str, str], body: bytes) -> bytes:
         own = {

@@ -31,6 +31,9 @@ from typing import NamedTuple
 import stomper
 
 HEARTBEAT = b"\n"
+COPY = "copy-of"
+"""The header with a name of a message's, where it goes through several brokers (`redundant.py`)."""
+
 VERSIONS = ("1.0", "1.1", "1.2")  # oldest first
 
 _COMMANDS = frozenset([*stomper.VALID_COMMANDS, "STOMP"])
@@ -96,11 +99,12 @@ def _pack(command: str, headers: Mapping[str, str]) -> bytes:
     return head.encode()
 
 
-def encode_plain_send(destination: str, body: bytes) -> bytes:
+def encode_plain_send(destination: str, body: bytes, more: bytes = b"") -> bytes:
     """Write a SEND frame without other headers, for a `destination` that passes
-    `check_destination`: no version escapes anything there."""
-    head = b"SEND\ncontent-length:%d\ndestination:%b\n\n%b\0\n"
-    return head % (len(body), destination.encode(), body)
+    `check_destination`: no version escapes anything there. `more`: whole lines of headers in which
+    none does either."""
+    head = b"SEND\ncontent-length:%d\n%bdestination:%b\n\n%b\0\n"
+    return head % (len(body), more, destination.encode(), body)
 
 
 def escape(text: str) -> str:

@@ -161,6 +161,16 @@ class StompService(Service):
             connection.write(encode_plain_send(destination, body))
         return True
 
+    def publish_frame(self, data: bytes) -> bool:
+        """Publish what is encoded already, for several brokers.
+
+        :meta private:"""
+        connection = self._connection
+        if connection is None or connection.held + len(data) > self._max_output:
+            return False
+        connection.write(data)
+        return True
+
     # Service
 
     def startService(self) -> None:

@@ -5,8 +5,9 @@
 # comes from the parameter /bbs/broker.
 set -euo pipefail
 
-if [ ! -x /opt/bbs/bin/bbs ] || [ ! -e /usr/share/activemq/bin/activemq.jar ]; then
-    echo "bbs: this image lacks bbs or ActiveMQ; deploy/image makes one that has both" >&2
+if [ ! -x /opt/bbs/bin/bbs ] || [ ! -e /usr/share/activemq/bin/activemq.jar ] ||
+    [ ! -e /usr/local/lib/bbs-stack/broker.py ]; then
+    echo "bbs: this image lacks bbs or ActiveMQ; deploy/image makes one with both" >&2
     exit 1
 fi
 

@@ -86,6 +86,11 @@ class TheFile(SynchronousTestCase):
         self.assertEqual(asked.keys(), {"LaunchTemplate"})
         schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", "AWS::EC2::Instance")
         self.assertIn("/properties/LaunchTemplate", schema.schema["createOnlyProperties"])
+        made = template()["Resources"]
+        data = made["DatabaseUsersTemplate"]["Properties"]["LaunchTemplateData"]
+        self.assertEqual(data["InstanceInitiatedShutdownBehavior"], "terminate")
+        # No login server starts without a URL.
+        self.assertIn("DatabaseUsers", made["LoginFleet"]["DependsOn"])
 
     def test_what_stays(self) -> None:
         """No property that an earlier stack has otherwise would replace its database or broker."""

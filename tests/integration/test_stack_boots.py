@@ -14,8 +14,10 @@ cat <&3
 METRICS = "curl --silent http://127.0.0.1:8080/metrics"
 
 
+PROGRAMS = "/usr/local/lib/bbs-stack"
+
 ALONE = f"""\
-cd /usr/local/lib/bbs-stack
+cd {PROGRAMS}
 sed --in-place \\
     --expression='s|^url = {{database}}|url = "sqlite:////var/lib/bbs/bbs.sqlite3"|' \\
     --expression='s|^url = {{brokers}}|url = "stomp://bbs1:{test_boots.QUOTED}@127.0.0.1:61613"|' \\
@@ -57,3 +59,16 @@ class LoginServer(MadeCase, test_boots.Machines):
             active = machine.run("systemctl", "is-active", unit).strip()
             self.assertEqual((unit, active), (unit, "active"))
             machine.run("systemctl", "is-enabled", unit)
+
+
+class DatabaseUsers(MadeCase, test_boots.Machines):
+    def test_ends(self) -> None:
+        """The machine that makes the database's users ends, though nobody gives this one
+        credentials to make any."""
+        machine = self.boot("#!/bin/bash\ntrue\n")
+        machine.run("bash", "-s", input=ALONE)
+        # Nothing ships its log.
+        machine.run("sed", "--in-place", "s/^sleep 15$//", f"{PROGRAMS}/database-users")
+        script = self.user_data("DatabaseUsersTemplate")
+        machine.run("systemd-run", "--quiet", "--no-block", "bash", "-c", script)
+        machine.powered_off()

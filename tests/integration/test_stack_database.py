@@ -110,9 +110,17 @@ class DatabaseUsers(ServiceCase):
             cursor.execute(f"KILL USER {user}")
 
     async def test_rights(self) -> None:
-        """None beyond its own database, and none to give rights."""
+        """Those of a later upgrade, in its own database; none beyond it, and none to give some."""
         await self.begin()
         url = self.renew(1)
+        for statement in (
+            "CREATE TABLE one (id INT PRIMARY KEY)",
+            "CREATE TABLE other (id INT, FOREIGN KEY (id) REFERENCES one (id))",
+            "ALTER TABLE one ADD COLUMN more TEXT",
+            "RENAME TABLE other TO another",
+            "DROP TABLE another, one",
+        ):
+            mysql(url, statement)
         for statement in (
             "SELECT * FROM mysql.user",
             "CREATE DATABASE other",

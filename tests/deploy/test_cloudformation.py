@@ -21,6 +21,7 @@ LINTED = (
 """The versions of databases that cfn-lint had from RDS when it was released."""
 
 IMAGE = {"Image": "ami-0123456789abcdef0"}
+CERTIFICATE = "arn:aws:secretsmanager:us-east-1:123456789012:secret:bbs/tls-a1B2c3"
 
 
 class TheFile(SynchronousTestCase):
@@ -154,6 +155,7 @@ class Parameters(SynchronousTestCase):
             {"KeyName": "mine & yours", "IPv6": "true"},
             {"Brokers": "AmazonMQ", "BrokerClass": "mq.m5.large"},
             {"Mail": "ops@example.org", "MonthlyBudget": "0"},
+            {"Certificate": CERTIFICATE, "Domain": "bbs.example.org"},
             {"FleetName": "a" * 31, "Spare": "12", "Network": "172.31"},
             {"AppInstanceTypes": "t3.micro,m7i-flex.large,u-6tb1.112xlarge"},
         ):
@@ -185,6 +187,8 @@ class Parameters(SynchronousTestCase):
             "Network": ["10", "10.256", "172.15", "192.169", "10.50.0.0/16", "8.8"],
             "FirstZone": ["us-east-1", "1a"],
             "Telnet": ["no"],
+            "Certificate": ["bbs-tls", "arn:aws:acm:us-east-1:1:certificate/1", "arn:aws"],
+            "Domain": ["localhost", "*.example.org", "Bbs.example.org", "https://x.org"],
         }.items():
             for value in values:
                 said = refusals(IMAGE | {name: value})[0]
@@ -199,6 +203,8 @@ class Parameters(SynchronousTestCase):
             ({"FirstZone": "us-east-1a", "SecondZone": "us-east-1a"}, "the same zone"),
             ({"FirstZone": "us-east-1a"}, "FirstZone and SecondZone go together"),
             ({"SecondZone": "us-east-1a"}, "FirstZone and SecondZone go together"),
+            ({"Domain": "bbs.example.org"}, "Certificate and Domain go together"),
+            ({"Certificate": CERTIFICATE}, "Certificate and Domain go together"),
             ({"Brokers": "AmazonMQ"}, "Amazon MQ needs Brokers=AmazonMQ and a BrokerClass"),
             # A stack that has Amazon MQ, of a template without `Brokers`: it keeps its class.
             ({"BrokerClass": "mq.m5.large"}, 'To end it, give Brokers=LoginServers BrokerClass=""'),

@@ -50,7 +50,7 @@ class Life(StackCase):
 
     def wanted(self) -> set[str]:
         """The resources of a stack with nothing but an image."""
-        return without("HasMail", "HasShell", "HasSpot", "OnAmazonMQ")
+        return without("HasMail", "HasShell", "HasSpot", "HasTLS", "OnAmazonMQ")
 
     def update(self, body: str = "", **parameters: str) -> None:
         client("cloudformation").update_stack(

@@ -6,7 +6,8 @@ import io
 import re
 from collections import Counter
 from contextlib import redirect_stdout
-from ipaddress import IPv6Network
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from moto.cloudformation import parsing
@@ -14,6 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, references
 from bbs.daemons import config_check
+from bbs.daemons.listening import Contexts, read_pems
+from tests.certificates import certificate
 from tests.deploy import stack_models
 from tests.deploy.aws_policies import ACCOUNT, REGION
 from tests.deploy.moto_case import client
@@ -32,9 +35,9 @@ BY_ITSELF = {
     "AWS::EC2::SubnetRouteTableAssociation": 4,
     "AWS::EC2::VPC": 1,
     "AWS::EC2::VPCGatewayAttachment": 1,
-    "AWS::ElasticLoadBalancingV2::Listener": 2,
+    "AWS::ElasticLoadBalancingV2::Listener": 3,
     "AWS::ElasticLoadBalancingV2::LoadBalancer": 1,
-    "AWS::ElasticLoadBalancingV2::TargetGroup": 2,
+    "AWS::ElasticLoadBalancingV2::TargetGroup": 3,
     "AWS::IAM::InstanceProfile": 3,
     "AWS::IAM::ManagedPolicy": 2,
     "AWS::IAM::Policy": 2,
@@ -83,8 +86,8 @@ class Made(MadeCase, ScriptTestCase):
     """What a stack has made."""
 
     def test_everything(self) -> None:
-        """Each resource of the template is there but for Amazon MQ's."""
-        self.assertEqual(self.resources().keys(), without("OnAmazonMQ"))
+        """Each resource of the template is there but for Amazon MQ's and those for TLS."""
+        self.assertEqual(self.resources().keys(), without("OnAmazonMQ", "HasTLS"))
 
     def test_zones(self) -> None:
         """Two: of the subnets, of the load balancer, of the database and of the login servers."""
@@ -400,6 +403,97 @@ class Made(MadeCase, ScriptTestCase):
         self.assertEqual(found.keys(), template()["Outputs"].keys() - {"BrokerId"})
         self.assertEqual(found["Client"], f"bbs client {found['Address']} 22222")
         self.assertIn("bbs fleet list --config /etc/bbs/bbs.toml", found["ListFleet"])
+
+
+class ByTLS(StackCase):
+    """A stack with a certificate and a domain."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        own = folder / "own.pem"
+        certificate(str(own), ("bbs.example.org", "*.bbs.example.org"))
+        made = client("secretsmanager").create_secret(
+            Name="bbs-tls", SecretString=own.read_text("utf-8")
+        )
+        self.certificate = made["ARN"]
+        self.make(Certificate=self.certificate, Domain="bbs.example.org", IPv6="true")
+
+    def test_who_reaches_whom(self) -> None:
+        """People reach the load balancer alone, and it login servers, which reach app servers."""
+        made = self.resources()
+        ids = [made[f"{name}Group"].id for name in ("Balancer", "Login", "App")]
+        found = set()
+        for group in client("ec2").describe_security_groups(GroupIds=ids)["SecurityGroups"]:
+            for rule in group["IpPermissions"]:
+                sources = [each["CidrIp"] for each in rule["IpRanges"]]
+                sources += [each["CidrIpv6"] for each in rule.get("Ipv6Ranges", [])]
+                sources += [each["GroupId"] for each in rule["UserIdGroupPairs"]]
+                for port in range(rule["FromPort"], rule["ToPort"] + 1):
+                    found |= {(group["GroupId"], port, each) for each in sources}
+        balancer, login, app = ids
+        ports, everybody = (22222, 22223, 2323), ("0.0.0.0/0", "::/0")
+        self.assertEqual(
+            found,
+            {(balancer, port, each) for port in ports for each in everybody}
+            | {(login, port, balancer) for port in (*ports, 8080)}
+            | {(login, 61613, each) for each in (login, app)}
+            | {(app, 22223, login)},
+        )
+
+    def test_ways(self) -> None:
+        (balancer,) = client("elbv2").describe_load_balancers()["LoadBalancers"]
+        listeners = client("elbv2").describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])
+        targets = {
+            each["TargetGroupArn"]: each["Port"]
+            for each in client("elbv2").describe_target_groups()["TargetGroups"]
+        }
+        ways = {
+            (each["Port"], targets[each["DefaultActions"][0]["TargetGroupArn"]])
+            for each in listeners["Listeners"]
+        }
+        self.assertEqual(ways, {(port, port) for port in (22222, 22223, 2323)})
+        (servers,) = client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        self.assertEqual({*servers["TargetGroupARNs"]}, targets.keys())
+
+    def test_configuration(self) -> None:
+        """Nothing listens in the clear but the page, which people do not reach."""
+        config = self.configured()
+        self.assertEqual([*config_check.problems(config, "bbs")], [])
+        for section in (config.login, config.app, config.telnet):
+            (place,) = section.listen
+            self.assertEqual(place.private_key, f"secretsmanager:{self.certificate}")
+            self.assertTrue(Contexts(place, read_pems(place, EC2(region=REGION))))
+        self.assertEqual(config.ec2.address, "ip-{ip}.bbs.example.org")
+        self.assertEqual(config.telnet.server, "tls://127.0.0.1:22222?tls_name=bbs.example.org")
+        # Where all app servers and login servers are.
+        network = IPv4Network(str(config.app.trusted_proxies[0]))
+        ids = [self.resources()[f"PublicSubnet{one}"].id for one in "AB"]
+        for each in client("ec2").describe_subnets(SubnetIds=ids)["Subnets"]:
+            self.assertTrue(IPv4Network(each["CidrBlock"]).subnet_of(network))
+        self.assertIn(f"STACK_NETWORK={network}\n", self.user_data())
+
+    def test_rights(self) -> None:
+        """Login and app servers read the certificate."""
+        (policy,) = (
+            each
+            for each in client("iam").list_policies(Scope="Local")["Policies"]
+            if each["Arn"] == self.resources()["SecretsPolicy"].arn
+        )
+        version = client("iam").get_policy_version(
+            PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"]
+        )["PolicyVersion"]["Document"]
+        (statement,) = version["Statement"]
+        self.assertIn(self.certificate, statement["Resource"])
+        self.assertEqual(len(statement["Resource"]), 4)
+
+    def test_outputs(self) -> None:
+        found = self.outputs()
+        self.assertEqual(found["Client"], "bbs client --tls bbs.example.org")
+        self.assertEqual(
+            found["TelnetClient"], "openssl s_client -quiet -connect bbs.example.org:2323"
+        )
 
 
 class OnAmazonMQ(StackCase):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.deploy.stack_case import MadeCase
+from pathlib import Path
+
+from tests.certificates import certificate
+from tests.deploy.stack_case import MadeCase, StackCase
 from tests.integration import test_boots
 
 GREETED = "exec 3<>/dev/tcp/127.0.0.1/2323; head -c 40 <&3"
@@ -72,3 +75,49 @@ class DatabaseUsers(MadeCase, test_boots.Machines):
         script = self.user_data("DatabaseUsersTemplate")
         machine.run("systemd-run", "--quiet", "--no-block", "bash", "-c", script)
         machine.powered_off()
+
+
+OWN = "/etc/bbs/own.pem"
+GIVEN = f"""\
+sed --in-place 's|f"secretsmanager:{{certificate}}"|"{OWN}"|' {PROGRAMS}/configuration.py
+install -m 0640 -g bbs /mnt-own.pem {OWN}
+cp /mnt-own.pem /usr/local/share/ca-certificates/own.crt
+update-ca-certificates
+echo 127.0.0.1 bbs.example.org >>/etc/hosts
+"""
+"""Gives the machine the certificate that it would ask for, and has it trusted and found."""
+
+
+class ByTLS(StackCase, test_boots.Machines):
+    def test_runs(self) -> None:
+        """All that people reach is by TLS: the login server, the gateway, which trusts it by the
+        domain's name, and HAProxy, which lets nobody through who names no app server."""
+        path = self.mktemp()
+        certificate(path, ("bbs.example.org", "*.bbs.example.org"))
+        secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:bbs-tls-a1B2c3"
+        self.make(Certificate=secret, Domain="bbs.example.org")
+        machine = self.boot("#!/bin/bash\ntrue\n", {"mnt-own.pem": Path(path).read_text()})
+        machine.run("bash", "-s", input=ALONE + GIVEN)
+        script = self.user_data().replace("STACK_TELNET", "STACK_PATIENCE=1\nSTACK_TELNET")
+        machine.run("bash", "-s", input=script)
+        for port in (22222, 22223, 2323):
+            machine.until("bash", "-c", f"</dev/tcp/127.0.0.1/{port}")
+        client = ("/opt/bbs/bin/bbs", "client", "--tls", "bbs.example.org", "22222")
+        said = machine.run(*client, input="register ann password\n")
+        self.assertEqual(said, "Success!\n")
+        # Who registers there logs in, and waits for a place.
+        visit = "(printf '\\nregister bob password\\n'; sleep 20) |"
+        gateway = "openssl s_client -quiet -verify_return_error -connect bbs.example.org:2323"
+        machine.run("systemd-run", "--quiet", "bash", "-c", f"{visit} {gateway}")
+        machine.until("bash", "-c", f"{' '.join(USERS)} | grep bob")
+        proxy = "openssl s_client -connect bbs.example.org:22223 </dev/null 2>&1"
+        refused = machine.run("bash", "-c", proxy, check=False)
+        self.assertIn("no peer certificate available", refused)
+        for unit in ("bbs-login", "bbs-telnet", "bbs-proxy"):
+            self.assertEqual(machine.run("systemctl", "is-active", unit).strip(), "active")
+
+
+USERS = (
+    *("setpriv", "--reuid=bbs", "--regid=bbs", "--init-groups"),
+    *("/opt/bbs/bin/bbs", "user", "list", "--config", "/etc/bbs/bbs.toml"),
+)

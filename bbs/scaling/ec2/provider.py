@@ -228,7 +228,7 @@ class EC2Provider(Service):
         for id in self._machines.surplus():
             _log.warn("ending {instance}: its launch has another instance", instance=id)
             self._end_unasked(id)
-        if self.config.address != "private":
+        if self.config.is_public:
             self._end_unreachable()
 
     def _end_unreachable(self) -> None:

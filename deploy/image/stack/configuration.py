@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 TEXT = """\
 [login]
-listen = "tcp:22222"
+listen = {login}
 drain_delay = 15.0
 
 [app]
-listen = "tcp:22223"
+listen = {app}
+trusted_proxies = {proxies}
 capacity = {capacity}
 
 [database]
@@ -36,7 +37,7 @@ instance_type = {types}
 subnet_ids = {subnets}
 security_group_ids = {app_groups}
 iam_instance_profile = {app_profile}
-address = "public"
+address = {address}
 name = {fleet}
 spot = {spot}
 log_group = {log_group}
@@ -53,14 +54,34 @@ format = "json"
 listen = "tcp:8080"
 
 [telnet]
-listen = "tcp:2323"
-server = "127.0.0.1:22222"
+listen = {telnet}
+server = {server}
 secret_file = "/etc/bbs/telnet-secret"
 """
 
 NUMBERS = ("CAPACITY", "MAXIMUM")
 TEXTS = ("REGION", "IMAGE", "APP_PROFILE", "FLEET", "LOG_GROUP")
 LISTS = ("TYPES", "SUBNETS", "APP_GROUPS")
+
+
+def _ways(certificate: str, domain: str, network: str) -> Mapping[str, str]:
+    """Where servers listen, and how they are reached. With a certificate, a secret's ARN, all is by
+    TLS, and app servers are reached by names below the domain, through HAProxy in the network."""
+    ports = {"login": 22222, "app": 22223, "telnet": 2323}
+    if not certificate:
+        return {
+            **{name: json.dumps(f"tcp:{port}") for name, port in ports.items()},
+            "proxies": "[]",
+            "address": '"public"',
+            "server": '"127.0.0.1:22222"',
+        }
+    key = "privateKey=" + f"secretsmanager:{certificate}".replace(":", r"\:")
+    return {
+        **{name: json.dumps(f"ssl:{port}:{key}") for name, port in ports.items()},
+        "proxies": json.dumps([network]),
+        "address": json.dumps(f"ip-{{ip}}.{domain}"),
+        "server": json.dumps(f"tls://127.0.0.1:22222?tls_name={domain}"),
+    }
 
 
 def configuration(given: Mapping[str, str]) -> str:
@@ -80,6 +101,7 @@ def configuration(given: Mapping[str, str]) -> str:
         ),
         # Of a pair of Amazon MQ one is active at a time; those on login servers are both in use.
         all="true" if given["STACK_ZONE"] else "false",
+        **_ways(given["STACK_CERTIFICATE"], given["STACK_DOMAIN"], given["STACK_NETWORK"]),
         spare=spare if spare.isdecimal() else json.dumps(spare),
         spot="true" if given["STACK_SPOT"] == "true" else "false",
         connections=10 * int(given["STACK_CAPACITY"]),

@@ -62,6 +62,29 @@ class LoginServer(MadeCase, test_boots.Machines):
             active = machine.run("systemctl", "is-active", unit).strip()
             self.assertEqual((unit, active), (unit, "active"))
             machine.run("systemctl", "is-enabled", unit)
+        # While passwords change, its broker admits those of both generations.
+        machine.run("/opt/bbs/bin/python", "-", input=BOTH)
+        machine.run("systemctl", "restart", "bbs-broker")
+        machine.until("/opt/bbs/bin/python", "-c", f"{ADMITTED}; assert admits('bbs2', 'new')")
+        asked = "print(admits('bbs1', 'old'), admits('bbs2', 'old'), admits('', ''))"
+        said = machine.run("/opt/bbs/bin/python", "-c", f"{ADMITTED}; {asked}")
+        self.assertEqual(said, "True False False\n")
+
+
+BOTH = f"""\
+import sys
+sys.path.insert(0, "{PROGRAMS}")
+from broker import FOLDER, document
+urls = ("stomp://bbs2:new@a.bbs.internal:61613", "stomp://bbs1:old@a.bbs.internal:61613")
+(FOLDER / "activemq.xml").write_text(document(urls))
+"""
+"""Configures the broker as if passwords had just changed."""
+
+ADMITTED = (
+    f"import sys; sys.path.insert(0, '{PROGRAMS}'); from broker_names import answers;"
+    " admits = lambda name, password: answers('127.0.0.1', name, password)"
+)
+"""Defines what asks the broker as one login server asks another's."""
 
 
 class DatabaseUsers(MadeCase, test_boots.Machines):

@@ -32,7 +32,7 @@ class Page(ScriptTestCase):
     def test_commands(self) -> None:
         """They are bash, and give parameters that there are."""
         found = blocks(self.text) + blocks(README.read_text("utf-8"))
-        self.assertEqual(len(found), 7)
+        self.assertEqual(len(found), 8)
         declared = template()["Parameters"]
         for block in found:
             self.checked("bash", "-n", "-", input=block)

@@ -116,7 +116,7 @@ class AppServer(Daemon):
         self.begin(serving.listeners)
         self.begin(serving.presence)
         self.begin(serving.broadcaster)
-        ports = await self.listen(config.app.listen, serving.factory)
+        ports = await self.listen(config.app.listen, serving.factory, config.app.trusted_proxies)
         with tracing.span("report"):
             server_id = await self._join(database, ports[0], machine)
         self.server_id = server_id
@@ -258,7 +258,7 @@ def is_on_instance(config: Configuration, server_id: str | None) -> bool:
 class OwnInstance(TwistedService):
     """The instance of this app server.
 
-    :param wanted: the kind of its address for people: `public`, `private` or `dns`.
+    :param wanted: its address for people, as `ec2.address` has it.
     """
 
     def __init__(self, metadata: Metadata, wanted: str, reactor: IReactorTime) -> None:

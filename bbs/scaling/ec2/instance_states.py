@@ -13,13 +13,14 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from bbs.core.addresses import PRIVATE, fill_name
 from bbs.core.values import Instance
 from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, VERSION_TAG
 
 REMEMBERED = 60.0  # seconds for which an answer counts that EC2's descriptions do not confirm yet
 LONGEST_REASON = 200  # characters
 ADDRESS_GRACE = 15.0  # seconds for which an instance may run before EC2 tells its address
-_HOSTS = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "dns": "PublicDnsName"}
+_HOSTS = {"public": "PublicIpAddress", "dns": "PublicDnsName"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
                 launch_id=tags.get(LAUNCH_TAG, ""),
                 state=described["State"]["Name"],
                 kind=described.get("InstanceType", ""),
-                host=described.get(_HOSTS[address]) or None,
+                host=_host(described, address),
                 launched=launched.timestamp() if launched else None,
                 reason=_reason(described),
                 subnet=described.get("SubnetId", ""),
@@ -77,6 +78,11 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
                 fleet=tags.get(FLEET_TAG, ""),
                 version=tags.get(VERSION_TAG, ""),
             )
+
+
+def _host(described: Mapping[str, Any], address: str) -> str | None:
+    host = described.get(_HOSTS.get(address, "PrivateIpAddress"))
+    return fill_name(address, host) if host and PRIVATE in address else host or None
 
 
 def _reason(described: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
+from bbs.core.addresses import PRIVATE, fill_name
 from bbs.core.clock import IReactor
 from bbs.core.values import REBALANCE
 
@@ -41,8 +42,8 @@ TOKEN_TTL = 21600  # seconds for which a token is valid: six hours, the longest
 TOKEN_USED = TOKEN_TTL / 2  # seconds after which a token is replaced, well before it expires
 LONGEST = 65536  # bytes of an answer
 
-PATHS = {"public": "public-ipv4", "private": "local-ipv4", "dns": "public-hostname"}
-"""The paths of the addresses that `ec2.address` names."""
+PATHS = {"public": "public-ipv4", "dns": "public-hostname"}
+"""The paths of the addresses that `ec2.address` names, if not the private one."""
 
 _HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.:-]{0,253}[0-9A-Za-z])?")
 _EVENT = re.compile(r"[a-z-]{1,40} [0-9A-Za-z :]{1,40}")
@@ -87,11 +88,11 @@ class Metadata:
         return body.decode("utf-8", "replace").strip()
 
     async def address(self, which: str) -> str | None:
-        """The instance's address of a kind of `PATHS`; None if it has none."""
-        host = await self.get(PATHS[which])
+        """The instance's address, or its name, as `ec2.address` has it; None if it has none."""
+        host = await self.get(PATHS.get(which, "local-ipv4"))
         if host and not _HOST.fullmatch(host):
             raise MetadataUnavailable("the metadata service gave a malformed address")
-        return host or None
+        return fill_name(which, host) if host and PRIVATE in which else host or None
 
     async def instance_id(self) -> str | None:
         """EC2's name for the instance; None if the service does not say."""

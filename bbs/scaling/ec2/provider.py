@@ -93,7 +93,7 @@ class EC2Provider(Service):
             reactor,
             self._ids,
             config.name if self.former else "",
-            keeps_addresses=config.address == "private",
+            keeps_addresses=not config.is_public,
         )
         self._alive: set[str] = set()
         self._page = PAGE
@@ -247,7 +247,7 @@ class EC2Provider(Service):
         for id in self._machines.surplus():
             _log.warn("ending {instance}: its launch has another instance", instance=id)
             self._end_unasked(id)
-        if self.config.address != "private":
+        if self.config.is_public:
             self._end_unreachable()
 
     def _end_unreachable(self) -> None:

@@ -179,12 +179,14 @@ class Addresses(MetadataTestCase):
             ("public", "198.51.100.7"),
             ("private", "10.50.1.7"),
             ("dns", "ec2-198-51-100-7.compute-1.amazonaws.com"),
+            ("ip-{ip}.example.org", "ip-10-50-1-7.example.org"),
         ):
             self.assertEqual(self.told(self.metadata.address(which)), right)
 
     def test_none(self) -> None:
         """There is none; or, of a name that the network gives to nobody, an empty one."""
         self.assertIsNone(self.told(self.metadata.address("public")))
+        self.assertIsNone(self.told(self.metadata.address("{ip}.example.org")))
         self.service.paths["public-hostname"] = b""
         self.assertIsNone(self.told(self.metadata.address("dns")))
 

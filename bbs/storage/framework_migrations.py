@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import peewee
 
-from bbs.core.values import NAME_LENGTH, Cause, DrainCause, LossCause, State
+from bbs.core.values import NAME_LENGTH, REBALANCE, Cause, DrainCause, LossCause, State
 from bbs.storage import models
 from bbs.storage.models import LoginServer, News, Place, Server, Waiter
 from bbs.storage.schema import SchemaVersion, ServiceVersion, Step
@@ -111,6 +111,9 @@ STEPS: Mapping[int, Step] = dict(enumerate(_STEPS, start=2))
 """Each step by the version that it leads to."""
 
 
+RECOMMENDED = DrainCause.RECOMMENDED.value
+
+
 def fill_causes() -> None:
     """Derive the cause of every server from its `state` and its `reason`.
 
@@ -127,7 +130,11 @@ def fill_causes() -> None:
     drains = Server.state == State.DRAINING
     ended = Server.state.in_([State.LOST, State.GONE])
     # The provider's own words can be anything.
-    warned = [(Server.reason == Server.warned, DrainCause.WARNED.value)]
+    warned = [
+        # A version that knows recommendations drained it, as its cause says.
+        ((Server.reason == REBALANCE) & (Server.cause == RECOMMENDED), RECOMMENDED),
+        (Server.reason == Server.warned, DrainCause.WARNED.value),
+    ]
     drain = peewee.Case(None, [*warned, *_match_reasons(_DRAINS)], DrainCause.WARNED.value)
     end = peewee.Case(None, _match_reasons(_ENDS), Server.cause)
     cause = peewee.Case(None, [(drains, drain), (ended, end)], "")

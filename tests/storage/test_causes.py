@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bbs.board import board
-from bbs.core.values import DrainCause, LossCause, State
+from bbs.core.values import REBALANCE, DrainCause, LossCause, State
 from bbs.storage import migrations
 from bbs.storage.framework_migrations import fill_causes
 from bbs.storage.models import Server
@@ -142,6 +142,7 @@ class FromWords(MigrationCase):
         }
         words |= {cause: (State.DRAINING, reason) for reason, cause in DRAINS.items()}
         words[DrainCause.WARNED] = State.DRAINING, WORDS
+        words[DrainCause.RECOMMENDED] = State.DRAINING, REBALANCE
         self.assertEqual(words.keys(), {*DrainCause, *LossCause})
         wrote = [(*standing, cause) for cause, standing in words.items()]
         wrote += [(State.GONE, f"drained {cause}", cause) for cause in DrainCause]

@@ -177,7 +177,7 @@ def _replace_first() -> AbstractContextManager[object]:
 
 LISTS_ARE_BAD, COME_AND_GO = "lists_are_bad", "people_come_and_go"
 HALF_GOES, ALL_REPLACED = "half_is_taken_away", "all_are_replaced"
-FREEZES = "one_freezes_unseen"
+FREEZES, FALTERS = "one_freezes_unseen", "beats_falter_unseen"
 _FULL = {"capacity": 1, "maximum": 6, "spare": 0, "foresees": False, "warm": 0}
 _MOVING = {"consolidate_after": 5.0, "capacity": 3, "maximum": 5, "spare": 0, "foresees": False}
 
@@ -185,7 +185,7 @@ BREAKS: Mapping[str, Break] = {
     # Covered by each other, this and the look for what may have been launched.
     "token": Break("asking again under a token launches again", beside=("look",)),
     "tags": Break("instances are not tagged, so no list has them"),
-    "grace": Break("absence from one list counts at once", _grace),
+    "grace": Break("absence from one list counts at once", _grace, probe=FALTERS),
     "fleet-id": Break("fleets go by their name, which another one has too"),
     "copy": Break("a copy of a database is taken for the original"),
     # Covered by the look for what may have been launched, which finds what has ended as well.

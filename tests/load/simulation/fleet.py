@@ -39,6 +39,9 @@ INTERVAL = 3.0
 LEASE_TIMEOUT = 60.0
 """Seconds for which an app server lives on that does not reach its database."""
 
+FALTERS = (7.0, 11.0)
+"""Seconds between heartbeats that falter: more than two intervals, less than `lost_after`."""
+
 SET_AHEAD = (-3600.0, 0.0, 3600.0)
 """How many seconds ahead of the others' the clock of a login server is. It goes on in the quiet: no
 clock is needed for all to be well."""
@@ -190,6 +193,7 @@ class Fleet:
         """Who has adopted it then: whatever it has asked for is that one's."""
         self.peak = 0
         """The most instances that ran at once."""
+        self.falters_until = 0.0
         self.copied = False
         """Whether its database is another's copy: it has people who never ask anything."""
         self._twice: set[str] = set()
@@ -257,8 +261,9 @@ class Fleet:
     def beats_now(self, launch_id: str) -> bool:
         """Whether the app server of a launch has just beaten, and goes on."""
         now = self._clock.seconds()
+        pause = FALTERS[1] if now < self.falters_until + FALTERS[1] else INTERVAL
         return launch_id not in self._twice and any(
-            m.launch_id == launch_id and m.alive and not m.frozen and now - m.heard <= INTERVAL
+            m.launch_id == launch_id and m.alive and not m.frozen and now - m.heard <= pause
             for m in self.world.cloud.machines
         )
 
@@ -415,7 +420,9 @@ class Fleet:
             machine.reported = machine.heard
             if machine.knows_address:
                 self.database.run(membership.name_instance, machine.launch_id, machine.id)
-        self._clock.callLater(INTERVAL, self._beat, machine, begun)
+        falters = machine.heard < self.falters_until
+        pause = self._chance.uniform(*FALTERS) if falters else INTERVAL
+        self._clock.callLater(pause, self._beat, machine, begun)
 
     def _power_off(self, machine: Machine) -> None:
         self.world.tell("powers off", machine.id)

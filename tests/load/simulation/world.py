@@ -22,7 +22,7 @@ from tests.load.simulation.checks import held_up, people_on, stranded, too_soon,
 from tests.load.simulation.clock import FastClock
 from tests.load.simulation.cloud import BOOT, LISTS, Cloud, Machine
 from tests.load.simulation.ec2 import Account
-from tests.load.simulation.fleet import SET_AHEAD, Fleet, LoginServer, people_of
+from tests.load.simulation.fleet import FALTERS, SET_AHEAD, Fleet, LoginServer, people_of
 from tests.load.simulation.people import Person
 from tests.load.simulation.troubles import NOTICE, Troubles
 
@@ -42,6 +42,9 @@ SPOT = 0.3
 
 AN_HOUR = 0.1
 """In how many of the rounds in which lists are bad while all else is well they are for an hour."""
+
+FALTERING = 30.0
+"""Seconds for which heartbeats falter: less than what absence from lists has to last."""
 
 WAVES, WAVE = 6, (20.0, 90.0)
 """How often people come or go, and the seconds between."""
@@ -372,6 +375,16 @@ class World:
             if not person.wants:
                 person.come()
         self.pass_time(BAD_LISTS_STILL)
+        self.cloud.lists = ""
+
+    def _beats_falter_unseen(self) -> None:
+        """While all else is well: for a while heartbeats are late, but not so late that servers
+        are silent, and lists are empty."""
+        self.tell("beats falter")
+        self.cloud.lists, self.cloud.lists_since = "empty", self._now
+        for fleet in self._living():
+            fleet.falters_until = self._now + FALTERING
+        self.pass_time(FALTERING + FALTERS[1])
         self.cloud.lists = ""
 
     def _capacity_comes_and_goes(self) -> None:

@@ -24,16 +24,16 @@ HAPPENS = {
 
 NOTICED = {
     "token": 1,
-    "grace": 311,
+    "grace": 1,
     "fleet-id": 4,
-    "copy": 8,
+    "copy": 51,
     "token-ended": 37,
     "listed": 21,
     "unproved": 40,
     "warned": 154,
     "consolidation-launching": 23,
     "ebb": 23,
-    "replace-first": 3,
+    "replace-first": 5,
     "replace-busy": 53,
 }
 """Protections, and the seed of the cheapest round that fails without each."""

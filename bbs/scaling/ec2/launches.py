@@ -29,7 +29,7 @@ from bbs.config import EC2
 from bbs.core.batching import SingleFlight
 from bbs.scaling.ec2 import launch_request
 from bbs.scaling.ec2.client import EC2Client
-from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
+from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, family, quota
 from bbs.scaling.ec2.instance_states import InstanceStates, machines
 from bbs.scaling.ec2.launch_request import Basis, Data, LaunchStrategy, strategies
 from bbs.scaling.pools import DOUBTFUL
@@ -43,6 +43,9 @@ LACK_REMEMBERED = 180.0
 (`UnavailableOfferingsTTL`)."""
 
 TEMPLATE_REMEMBERED = 300.0  # seconds; a template may get another default version
+
+_LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT, Verdict.QUOTA)
+"""Verdicts after which another strategy may work."""
 
 _log = Logger()
 
@@ -117,7 +120,7 @@ class InstanceLauncher:
             except EC2Error as error:
                 if await self._is_settled(launch_id, error):
                     return
-                if error.verdict in (Verdict.ELSEWHERE, Verdict.NO_SPOT):
+                if error.verdict in _LACKS:
                     _log.info("no {way}: {error}", way=str(strategy), error=str(error))
                     self._placement.lacks(strategy, error)
                     tried.append(strategy)
@@ -201,10 +204,20 @@ class InstanceLauncher:
         return settled
 
     def _nowhere(self, last: EC2Error) -> EC2Error:
+        """The error for a launch that is possible by no strategy. Capacity comes back by itself; if
+        only quotas are in the way, an operator must act."""
         lacking = self._placement.lacking()
-        if "," not in lacking:
-            return last
-        return EC2Error(last.verdict, last.code, f"EC2 has no capacity: {lacking}")
+        text = str(last)
+        if len(lacking) > 1:
+            each = ", ".join(f"{strategy} ({why.code})" for strategy, why in lacking.items())
+            text = f"EC2 has no capacity: {each}"
+        verdicts = {why.verdict for why in lacking.values()}
+        if Verdict.QUOTA not in verdicts:
+            return EC2Error(last.verdict, last.code, text)
+        full = (each for each in lacking if lacking[each].verdict is Verdict.QUOTA)
+        names = dict.fromkeys(quota(each.kind, each.spot) or f"of {each}" for each in full)
+        verdict = Verdict.ELSEWHERE if Verdict.ELSEWHERE in verdicts else Verdict.QUOTA
+        return EC2Error(verdict, last.code, f"{text}; the quota is reached: {', '.join(names)}")
 
 
 def _undecided(error: EC2Error) -> EC2Error:
@@ -230,7 +243,7 @@ class LaunchPlacement:
     def __init__(self, config: EC2, clock: IReactorTime) -> None:
         self._config = config
         self._seconds = clock.seconds
-        self._lacks: dict[LaunchStrategy, tuple[float, str]] = {}  # when refused, and how
+        self._lacks: dict[LaunchStrategy, tuple[float, EC2Error]] = {}  # when refused, and how
         self.doubts: Mapping[str, float] = {}
 
     def next(
@@ -253,20 +266,25 @@ class LaunchPlacement:
         """Note that capacity lacks for this strategy, and for all that fail for the same reason."""
         for other in strategies(self._config):
             same_market = error.verdict is Verdict.NO_SPOT and other.spot
+            same_quota = (
+                error.verdict is Verdict.QUOTA
+                and other.spot == strategy.spot
+                and family(other.kind) == family(strategy.kind)
+            )
             same_subnet = (
                 error.code.endswith("InsufficientFreeAddressesInSubnet")
                 and other.subnet == strategy.subnet
             )
-            if other == strategy or same_market or same_subnet:
-                self._lacks[other] = self._seconds(), error.code
+            if other == strategy or same_market or same_quota or same_subnet:
+                self._lacks[other] = self._seconds(), error
 
     def works(self, strategy: LaunchStrategy) -> None:
         self._lacks.pop(strategy, None)
 
-    def lacking(self) -> str:
-        """Every strategy that lacks capacity now, and why, in a line."""
+    def lacking(self) -> Mapping[LaunchStrategy, EC2Error]:
+        """Every strategy that lacks capacity now, and why."""
         lacking = filter(self._lacks_now, strategies(self._config))
-        return ", ".join(f"{strategy} ({self._lacks[strategy][1]})" for strategy in lacking)
+        return {strategy: self._lacks[strategy][1] for strategy in lacking}
 
     def _lacks_now(self, strategy: LaunchStrategy) -> bool:
         lacked = self._lacks.get(strategy)

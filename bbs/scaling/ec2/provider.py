@@ -48,6 +48,7 @@ a busy machine, and to be asked for again soon if it is lost."""
 _NOT_DONE = {
     Verdict.REFUSED: LaunchRefused,
     Verdict.NO_SPOT: LaunchRefused,
+    Verdict.QUOTA: LaunchRefused,
     Verdict.ELSEWHERE: LaunchFailed,
 }
 # No launch id has a blank in it.

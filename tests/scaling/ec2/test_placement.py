@@ -56,10 +56,7 @@ class Choosing(SynchronousTestCase):
             self.clock.advance(1)
         self.assertEqual(self.where.next({}, ()), A2)
         self.assertIs(self.where.next({}, [A2]), None)
-        self.assertEqual(
-            self.where.lacking(),
-            ", ".join(f"{way} (InsufficientInstanceCapacity)" for way in (A1, A2, B1, B2)),
-        )
+        self.assertEqual([*self.where.lacking()], [A1, A2, B1, B2])
 
     def test_works_again(self):
         self.where.lacks(A1, lack())
@@ -152,6 +149,63 @@ class Balance(ProviderCase):
         self.listed(successor)
         self.launched("b", successor)
         self.assertEqual(self.alive(), ["i-1", "i-2"])
+
+
+class Quotas(ProviderCase):
+    """A quota that is reached is one of a family, on demand or as Spot."""
+
+    STANDARD = "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances (L-1216C47A)"
+
+    def reached(self, *codes):
+        self.ec2.errors["run_instances"] = [client_error(code) for code in codes]
+
+    def test_other_family(self):
+        """It is asked for at once, and no type of the first in any subnet for a while."""
+        mixed = self.controller(instance_type=("t3.micro", "m5.large", "g4dn.xlarge"))
+        self.reached("VcpuLimitExceeded")
+        self.launched("a", mixed)
+        self.launched("b", mixed)
+        kinds = [kind for kind, _ in self.tried()]
+        self.assertEqual(kinds, ["t3.micro", "g4dn.xlarge", "g4dn.xlarge"])
+        self.clock.advance(LACK_REMEMBERED)
+        self.launched("c", mixed)
+        self.assertEqual(self.tried()[-1][0], "t3.micro")
+
+    def test_other_market(self):
+        """On demand has a quota of its own."""
+        for code in ("VcpuLimitExceeded", "MaxSpotInstanceCountExceeded"):
+            spot = self.controller(spot=True, subnet_ids=("s-1",), instance_type=("t3.micro",))
+            self.ec2.calls.clear()
+            self.reached(code)
+            self.launched(code, spot)
+            markets = [
+                "InstanceMarketOptions" in asked for asked in self.ec2.named("run_instances")
+            ]
+            self.assertEqual(markets, [True, False])
+
+    def test_nothing_is_left(self):
+        """Both are named."""
+        self.reached("VcpuLimitExceeded")
+        refused = self.failureResultOf(self.launch(), LaunchRefused)
+        self.assertIn(self.STANDARD, str(refused.value))
+        self.assertEqual(len(self.tried()), 1)
+        mixed = self.controller(instance_type=("t3.micro", "g4dn.xlarge", "q9.huge"))
+        self.reached(*["VcpuLimitExceeded"] * 3)
+        refused = self.failureResultOf(self.launch("b", mixed), LaunchRefused)
+        self.assertIn(
+            f"the quota is reached: {self.STANDARD}, Running On-Demand G and VT instances"
+            " (L-DB2E81BA), of q9.huge in s-1",
+            str(refused.value),
+        )
+
+    def test_capacity_may_come_back(self):
+        """That is no refusal, and the quota is named all the same."""
+        self.ec2.lacks = {("t3.micro", "s-1", True)}
+        spot = self.controller(spot=True, subnet_ids=("s-1",), instance_type=("t3.micro",))
+        self.ec2.errors["run_instances"] = [None, client_error("VcpuLimitExceeded")]
+        failed = self.failureResultOf(self.launch("a", spot), LaunchFailed)
+        self.assertNotIsInstance(failed.value, LaunchRefused)
+        self.assertIn(self.STANDARD, str(failed.value))
 
 
 class Spot(ProviderCase):

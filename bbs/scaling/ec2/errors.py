@@ -32,6 +32,9 @@ class Verdict(Enum):
 LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
 """Verdicts that say nothing about the request itself."""
 
+LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT, Verdict.QUOTA)
+"""Verdicts after which another strategy may work."""
+
 
 class EC2Error(Exception):
     """A failed call of the EC2 API. The text is one line for operators, free of secrets.
@@ -75,7 +78,7 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
         InsufficientInstanceCapacity InsufficientReservedInstanceCapacity
         InsufficientReservedInstancesCapacity InsufficientVolumeCapacity InvalidAvailabilityZone
         InvalidInstanceType ReservationCapacityExceeded SpotMaxPriceTooLow
-        UnavailableHostRequirements Unsupported UnsupportedHostConfiguration
+        UnavailableHostRequirements UnfulfillableCapacity Unsupported UnsupportedHostConfiguration
         UnsupportedInstanceTypeOnHost UnsupportedOperation VolumeTypeNotAvailableInZone""",
     (Verdict.NO_SPOT, _QUOTA): "RequestResourceCountExceeded",
     (Verdict.QUOTA, _QUOTA): "MaxSpotInstanceCountExceeded VcpuLimitExceeded",

@@ -60,6 +60,10 @@ class LaunchStrategy(NamedTuple):
         where = f"{self.kind} in {self.subnet}" if self.subnet else self.kind
         return f"{where} as Spot" if self.spot else where
 
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        return (self.subnet or "",)
+
 
 def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[LaunchStrategy]:
     """The strategies in the order in which they are tried: each type in every subnet, then the next

@@ -95,6 +95,7 @@ class EC2Provider(Service):
             self._ids,
             config.name if self.former else "",
             keeps_addresses=config.address == "private",
+            has_subnets=bool(config.subnet_ids),
         )
         self._alive: set[str] = set()
         self._shared = SingleFlight()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import ClassVar
 
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.batching import GATHER
 from bbs.scaling.ec2 import launches as ec2_launches
+from bbs.scaling.ec2 import spot_fleet
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import LaunchStrategy, strategies
 from bbs.scaling.ec2.launches import LACK_REMEMBERED, LaunchPlacement
+from bbs.scaling.ec2.spot_fleet import NOT_ASKED
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error
@@ -208,8 +212,8 @@ class Quotas(ProviderCase):
         self.assertIn(self.STANDARD, str(failed.value))
 
 
-class Spot(ProviderCase):
-    """`ec2.spot`."""
+class SpotCase(ProviderCase):
+    """A provider that asks for Spot instances."""
 
     def setUp(self):
         super().setUp()
@@ -225,6 +229,15 @@ class Spot(ProviderCase):
             )
             for parameters in self.ec2.named("run_instances")
         ]
+
+
+class Spot(SpotCase):
+    """`ec2.spot`, where fleets are not allowed."""
+
+    def setUp(self):
+        super().setUp()
+        denied = client_error("UnauthorizedOperation", 403)
+        self.ec2.errors["create_launch_template"] = [denied for _ in range(9)]
 
     def test_first(self):
         self.launched("a", self.spot)
@@ -262,6 +275,7 @@ class Spot(ProviderCase):
         self.ec2.errors["run_instances"] = [client_error("SpotMaxPriceTooLow")]
         self.launched("a", self.spot)
         self.assertEqual(self.asked()[-1], LaunchStrategy("t3.micro", "s-2", spot=True))
+        self.assertEqual(self.ec2.named("create_fleet"), [])
 
     def test_no_spot_at_all(self):
         """Where the account has no Spot, or no more of it, no other Spot is asked for."""
@@ -281,6 +295,203 @@ class Spot(ProviderCase):
         failed = self.failureResultOf(self.launch("a", self.spot), LaunchFailed)
         self.assertNotIsInstance(failed.value, LaunchRefused)
         self.assertIn("as Spot (MaxSpotInstanceCountExceeded)", str(failed.value))
+
+
+class Fleets(SpotCase):
+    """The best of several Spot pools."""
+
+    FIRST = "the best of 2 pools as Spot (5/138aa1a9)"
+
+    def setUp(self):
+        super().setUp()
+        self.written = {}
+        self.refused = self.patch_log()
+
+    def patch_log(self):
+        said = []
+        self.patch(spot_fleet, "_log", SimpleNamespace(warn=lambda *_, error: said.append(error)))
+        return said
+
+    def provider_that_writes(self, **changes):
+        provider = self.controller(spot=True, **changes)
+
+        def write(launch_id, before, way):
+            self.assertEqual(self.written.get(launch_id), before)
+            self.written[launch_id] = way
+            return succeed(None)
+
+        provider.write_strategy = write
+        return provider
+
+    def of(self, launch_id, provider=None):
+        """The pool that a launch is in."""
+        return (provider or self.spot).instance_of(launch_id).pool
+
+    def pools_asked(self):
+        """The pools that each fleet was asked for."""
+        return [
+            [
+                (override["InstanceType"], override.get("SubnetId"))
+                for config in asked["LaunchTemplateConfigs"]
+                for override in config["Overrides"]
+            ]
+            for asked in self.ec2.named("create_fleet")
+        ]
+
+    def test_the_best_of_a_subnet(self):
+        """One call for all types; the launch's template is gone after it, and EC2 chose."""
+        self.ec2.lacks = {("t3.micro", "s-1", True)}
+        provider = self.provider_that_writes()
+        self.launched("a", provider)
+        self.assertEqual(self.pools_asked(), [[("t3.micro", "s-1"), ("t3.small", "s-1")]])
+        [asked] = self.ec2.named("create_fleet")
+        self.assertEqual(
+            {
+                key: asked[key]
+                for key in asked
+                if key not in ("ClientToken", "LaunchTemplateConfigs")
+            },
+            {
+                "Type": "instant",
+                "TargetCapacitySpecification": {
+                    "TotalTargetCapacity": 1,
+                    "DefaultTargetCapacityType": "spot",
+                },
+                "SpotOptions": {"AllocationStrategy": "price-capacity-optimized"},
+            },
+        )
+        self.assertEqual(self.ec2.named("run_instances"), [])
+        self.assertEqual(self.ec2.templates, {})
+        self.assertEqual(self.of("a", provider), "t3.small in s-1 as Spot")
+        self.assertEqual(self.written, {"a": self.FIRST})
+        self.assertEqual(self.listed(provider)["a"].detail, "i-1 pending, Spot")
+
+    def test_several_zones(self):
+        """EC2 may choose the zone as long as none falls behind: two servers are in two."""
+        for launch_id in "abcd":
+            self.launched(launch_id, self.spot)
+        subnets = [{subnet for _, subnet in asked} for asked in self.pools_asked()]
+        self.assertEqual(subnets, [{"s-1"}, {"s-2"}, {"s-1", "s-2"}, {"s-2"}])
+        ways = self.spot.choose_strategies(3)
+        self.assertTrue(all("as Spot (" in way for way in ways), ways)
+
+    def test_doubtful_ones_are_left_out(self):
+        self.spot.prefer({"t3.micro in s-1 as Spot": 1.0}, {})
+        self.launched("a", self.spot)
+        self.launched("b", self.spot)
+        self.assertEqual(self.pools_asked(), [[("t3.micro", "s-2"), ("t3.small", "s-2")]])
+        self.assertEqual(self.asked(), [LaunchStrategy("t3.small", "s-1", spot=True)])
+
+    def test_nowhere(self):
+        """On demand at once; Spot again after a while."""
+        spot = [way._replace(spot=True) for way in strategies(CONFIG)]
+        self.ec2.lacks = {*spot}
+        self.launched("a", self.spot)
+        self.assertEqual(len(self.pools_asked()), 2)  # In one subnet, and in the other.
+        self.assertEqual(self.asked(), [strategies(CONFIG)[0]])
+        self.clock.advance(10)
+        self.launched("b", self.spot)
+        self.assertEqual(len(self.pools_asked()), 2)
+        self.clock.advance(LACK_REMEMBERED)
+        self.ec2.lacks = set()
+        self.launched("c", self.spot)
+        self.assertEqual(len(self.pools_asked()), 3)
+        self.assertTrue(self.of("c").endswith("as Spot"))
+
+    def test_quota(self):
+        """It is one of all Standard types in all subnets."""
+        self.ec2.refuses = {("t3.micro", "s-1"): "MaxSpotInstanceCountExceeded"}
+        self.ec2.lacks = {("t3.small", "s-1", True)}
+        self.launched("a", self.spot)
+        self.assertEqual(len(self.pools_asked()), 1)
+        self.assertEqual([way.spot for way in self.asked()], [False])
+
+    def test_no_right(self):
+        """Pool by pool, which is said once; later it is tried again."""
+        for name in ("create_launch_template", "create_fleet"):
+            provider = self.controller(spot=True)
+            self.refused.clear()
+            self.ec2.calls.clear()
+            denied = client_error("UnauthorizedOperation", 403)
+            self.ec2.errors[name] = [denied, denied]
+            self.launched(f"{name}-1", provider)
+            self.launched(f"{name}-2", provider)
+            self.assertEqual([way.spot for way in self.asked()], [True, True])
+            self.clock.advance(NOT_ASKED)
+            self.launched(f"{name}-3", provider)
+            self.assertEqual(len(self.ec2.named(name)), 2)
+            self.assertRegex(self.refused.pop(), "UnauthorizedOperation.*lacks a right")
+            self.assertEqual(self.refused, [])
+            self.clock.advance(NOT_ASKED)
+            self.launched(f"{name}-4", provider)
+            self.assertEqual(len(self.ec2.named(name)), 3)
+
+    def test_a_pools_own_refusal(self):
+        """What an answer says that is not about capacity: RunInstances says it as well."""
+        self.ec2.refuses = {("t3.micro", "s-1"): "UnauthorizedOperation"}
+        self.ec2.refuses[("t3.small", "s-1")] = "UnauthorizedOperation"
+        self.launched("a", self.spot)
+        self.assertEqual(self.asked(), [LaunchStrategy("t3.micro", "s-1", spot=True)])
+        self.assertEqual(len(self.refused), 1)
+
+    def lost(self):
+        self.ec2.lost["create_fleet"] = [no_answer() for _ in range(3)]
+
+    def test_lost_answer(self):
+        """Asked again there is the same instance, also by a successor that no list shows it; the
+        template is made again for it."""
+        self.lost()
+        provider = self.provider_that_writes()
+        self.failureResultOf(self.launch("a", provider), ProviderUnavailable)
+        self.ec2.hidden = {"i-1"}
+        self.ec2.templates.clear()
+        successor = self.provider_that_writes(key_name="other")
+        successor.know_strategies(self.written, {"a"})
+        self.launched("a", successor)
+        self.launched("a", provider)
+        self.assertEqual(self.alive(), ["i-1"])
+        self.assertEqual(self.written, {"a": self.FIRST})
+
+    def test_lost_answer_without_capacity(self):
+        """It is the answer to every call, so nothing can come of an earlier one."""
+        self.ec2.lacks = {way._replace(spot=True) for way in strategies(CONFIG)}
+        self.lost()
+        self.failureResultOf(self.launch("a", self.spot), ProviderUnavailable)
+        self.ec2.lacks = {("t3.micro", "s-2", True), ("t3.small", "s-2", True)}
+        self.launched("a", self.spot)
+        self.assertEqual(self.asked(), [strategies(CONFIG)[0]])
+        self.assertEqual(self.alive(), ["i-1"])
+
+    def test_taken_over_with_its_pool(self):
+        """The text in the row may have the pool before it by then."""
+        provider = self.provider_that_writes()
+        self.lost()
+        self.failureResultOf(self.launch("a", provider), ProviderUnavailable)
+        self.ec2.hidden = {"i-1"}
+        successor = self.controller(spot=True)
+        successor.know_strategies({"a": f"t3.micro in s-1 as Spot, {self.FIRST}"}, {"a"})
+        self.launched("a", successor)
+        self.assertEqual(self.alive(), ["i-1"])
+
+    def test_never_where_it_is_to_be_stopped(self):
+        launching = self.spot.launch_to_stop("a")
+        self.clock.pump([GATHER] * 3)
+        self.assertIs(self.successResultOf(launching), None)
+        self.assertEqual(self.pools_asked(), [])
+
+    def test_one_pool(self):
+        """It needs no fleet."""
+        self.launched("a", self.controller(spot=True, instance_type=("t3.micro",)))
+        self.assertEqual(self.pools_asked(), [])
+        self.assertEqual(self.asked(), [LaunchStrategy("t3.micro", "s-1", spot=True)])
+
+    def test_no_subnet(self):
+        """The default one is not named, also where EC2 tells of it."""
+        provider = self.controller(spot=True, subnet_ids=())
+        self.launched("a", provider)
+        self.ec2.instances["i-1"]["SubnetId"] = "s-default"
+        self.listed(provider)
+        self.assertEqual(self.of("a", provider), "t3.micro as Spot")
 
 
 class Templates(ProviderCase):

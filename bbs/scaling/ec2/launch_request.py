@@ -61,8 +61,9 @@ class LaunchStrategy(NamedTuple):
         return f"{where} as Spot" if self.spot else where
 
     @property
-    def subnets(self) -> tuple[str, ...]:
-        return (self.subnet or "",)
+    def home(self) -> str:
+        """The subnet in which the instance certainly is; "" if none is named."""
+        return self.subnet or ""
 
 
 def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[LaunchStrategy]:

@@ -82,7 +82,7 @@ class InstanceLauncher:
         chosen = []
         for _ in range(count):
             if strategy := self._placement.next(living, (), spot):
-                living.update(strategy.subnets)
+                living[strategy.home] += 1
                 chosen.append(str(strategy))
         return chosen
 
@@ -167,8 +167,7 @@ class InstanceLauncher:
     def _living(self, beside: str = "") -> Counter[str]:
         """How many instances `beside` a launch live in each subnet, or are being asked for."""
         living = self.known.living()
-        for id, strategy in self._written.items():
-            living.update(strategy.subnets if id != beside else ())
+        living.update(each.home for id, each in self._written.items() if id != beside)
         return living
 
     def _may_still_come(self, launch_id: str) -> bool:
@@ -305,8 +304,9 @@ class LaunchPlacement:
 
     def _best(self, living: Mapping[str, int]) -> Strategy | None:
         """The best of the Spot pools that neither lack capacity nor are in doubt; None if there are
-        not several. EC2 may take any of them, so only subnets with less than twice as many servers
-        as the emptiest are asked for, or else that one alone."""
+        not several. EC2 may take any of them. For a fleet in several zones it is only asked for
+        subnets that have less than twice as many servers as the emptiest then, wherever those are
+        whose subnet is not known yet; otherwise, for the emptiest alone."""
         pools = [
             each
             for each in spot_fleet.spot_pools(self._config)
@@ -314,9 +314,11 @@ class LaunchPlacement:
         ]
         if len(pools) < 2:
             return None
-        count = {each.subnet: living.get(each.subnet or "", 0) for each in pools}
+        unknown = living.get("", 0)
+        count = {each.subnet: living.get(each.home, 0) for each in pools}
         emptiest = min(count, key=lambda subnet: count[subnet])
-        wanted = {subnet for subnet in count if count[subnet] < 2 * count[emptiest]} or {emptiest}
+        least = 2 * count[emptiest]
+        wanted = {subnet for subnet in count if count[subnet] + unknown < least} or {emptiest}
         chosen = [each for each in pools if each.subnet in wanted]
         return spot_fleet.fleet_of(self._config, chosen) if len(chosen) > 1 else chosen[0]
 

@@ -49,8 +49,10 @@ class SpotFleet:
         return self.name
 
     @property
-    def subnets(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(pool.subnet or "" for pool in self.pools))
+    def home(self) -> str:
+        """The subnet in which the instance certainly is; "" if EC2 chooses."""
+        subnets = {pool.subnet or "" for pool in self.pools}
+        return subnets.pop() if len(subnets) == 1 else ""
 
 
 def spot_pools(config: EC2) -> list[LaunchStrategy]:

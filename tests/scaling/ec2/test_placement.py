@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from bbs.scaling.ec2 import spot_fleet
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import LaunchStrategy, strategies
 from bbs.scaling.ec2.launches import LACK_REMEMBERED, LaunchPlacement
-from bbs.scaling.ec2.spot_fleet import NOT_ASKED
+from bbs.scaling.ec2.spot_fleet import NOT_ASKED, parse
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error
@@ -372,8 +373,13 @@ class Fleets(SpotCase):
             self.launched(launch_id, self.spot)
         subnets = [{subnet for _, subnet in asked} for asked in self.pools_asked()]
         self.assertEqual(subnets, [{"s-1"}, {"s-2"}, {"s-1", "s-2"}, {"s-2"}])
-        ways = self.spot.choose_strategies(3)
-        self.assertTrue(all("as Spot (" in way for way in ways), ways)
+
+    def test_several_zones_at_once(self):
+        """Whatever EC2 chooses for those of which nothing is known yet."""
+        ways = self.spot.choose_strategies(8)
+        fleets = [parse(replace(CONFIG, spot=True), way) for way in ways]
+        homes = [fleet.home for fleet in fleets]
+        self.assertEqual(homes, ["s-1", "s-2", "", "s-1", "s-2", "", "s-1", "s-2"])
 
     def test_doubtful_ones_are_left_out(self):
         self.spot.prefer({"t3.micro in s-1 as Spot": 1.0}, {})

@@ -106,14 +106,20 @@ def names_in(path: str) -> Sequence[str]:
 
 
 def tls_endpoints(
-    reactor: IReactorTime, trust: Trust, name: str
+    reactor: IReactorTime,
+    trust: Trust,
+    name: str,
+    way_to: Callable[[Address], Address] = lambda address: address,
 ) -> Callable[[Address], IStreamClientEndpoint]:
     """Make the function `endpoint` of a client, for TLS to the servers of a service that people
-    know by `name`, a host name or address. Other servers are `NotSecure`."""
+    know by `name`, a host name or address. Other servers are `NotSecure`.
+
+    :param way_to: where to connect to for the server at an address, if not there.
+    """
 
     def endpoint(address: Address) -> IStreamClientEndpoint:
         creator = _ConnectionCreator(trust.context, (address.host, name))
-        return _SecureEndpoint(reactor, creator, endpoint_to(reactor, address))
+        return _SecureEndpoint(reactor, creator, endpoint_to(reactor, way_to(address)))
 
     return endpoint
 

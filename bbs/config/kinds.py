@@ -16,7 +16,7 @@ from math import inf, isfinite
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from bbs.core.addresses import Address, ListeningPlace, ServerPlace, has_tls
+from bbs.core.addresses import PRIVATE, Address, ListeningPlace, ServerPlace, fill_name, has_tls
 from bbs.core.values import UNITS, Rate, Size
 
 T = TypeVar("T")
@@ -222,6 +222,17 @@ def _read_endpoint(value: object) -> ListeningPlace:
     return ListeningPlace.parse(any_text.read(value))
 
 
+def _read_pem(value: object) -> str:
+    if not isinstance(value, str) or "-----BEGIN " not in value:
+        raise ValueError
+    return value
+
+
+def _is_pattern(value: str) -> bool:
+    name = fill_name(value, "192.0.2.1")
+    return value.count(PRIVATE) == 1 and Address.told(name, 1).host == name
+
+
 def _read_brokers(value: object) -> tuple[str, ...]:
     embedded = ("embedded", ["embedded"], ("embedded",))
     return ("embedded",) if value in embedded else named_brokers.read(value)
@@ -254,6 +265,12 @@ told_address = text(
     'where people reach a server, "HOST" or "HOST:PORT", "" for what it finds out',
     lambda value: not value or bool(Address.told(value, 1)),
 )
+instance_address = text(
+    f'"public", "private" or "dns", or a name such as "ip-{PRIVATE}.example.org", where {PRIVATE}'
+    " stands for the private address with dashes",
+    lambda value: value in ("public", "private", "dns") or _is_pattern(value),
+)
+pem = Kind("a key and its certificates (PEM)", _read_pem, secret=True)
 names = several(name)
 names_or_none = several(name, empty=True)
 network = Kind(

@@ -1,10 +1,11 @@
 """Secrets that the configuration only names.
 
-`database.url`, and each URL of `broker.url`, may be a reference instead: `ssm:/bbs/database` for a
-parameter of AWS's Systems Manager, `secretsmanager:bbs/database` for a secret of its Secrets
-Manager. The configuration keeps the reference, so nothing that is printed, written or handed to
-other machines holds the secret. A server asks for the URL itself when it opens the database or the
-broker, in the region `ec2.region` and with the credentials of its machine.
+`database.url`, each URL of `broker.url`, and the `privateKey` and `certKey` of an `ssl:` endpoint
+may be a reference instead: `ssm:/bbs/database` for a parameter of AWS's Systems Manager,
+`secretsmanager:bbs/database` for a secret of its Secrets Manager. The configuration keeps the
+reference, so nothing that is printed, written or handed to other machines holds the secret. A
+server asks for the secret itself when it needs it, in the region `ec2.region` and with the
+credentials of its machine.
 
 Each store has an endpoint of its own: AWS's, unless botocore's settings name another
 (AWS_ENDPOINT_URL_SSM, AWS_ENDPOINT_URL_SECRETS_MANAGER, AWS_ENDPOINT_URL, or its configuration
@@ -30,6 +31,7 @@ NEEDS_BOTO3 = "needs the package boto3"
 _RIGHT: Mapping[str, Kind[Any]] = {
     "database.url": kinds.database_url,
     "broker.url": kinds.named_brokers,
+    "listen": kinds.pem,
 }
 
 
@@ -50,7 +52,7 @@ def reveal(key: str, values: Iterable[str], ec2: EC2, attempts: int = ATTEMPTS) 
 
     This blocks, for up to some ten seconds a reference. boto3 is imported only if there is one.
 
-    :param key: `database.url` or `broker.url`.
+    :param key: `database.url`, `broker.url` or `listen`.
     :param attempts: how often a store is asked.
     :raises SecretUnavailable: the store does not have the secret or does not give it, or the secret
         is not a value of the key.

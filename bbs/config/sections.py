@@ -56,6 +56,11 @@ class App:
         "HOST or HOST:PORT that users are told of one run by hand; else what it finds out",
         kinds.told_address,
     )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = setting(
+        [],
+        "networks of proxies, whose PROXY header (version 2) says where a connection is from",
+        kind=kinds.networks_or_none,
+    )
     capacity: int = setting(10, "users that one app server takes", minimum=1)
     place_ttl: float = setting(
         900.0,
@@ -224,8 +229,8 @@ class EC2:
     )
     address: str = setting(
         "public",
-        "which address users are told: public, private, dns",
-        choices=("public", "private", "dns"),
+        "which address users are told: public, private, dns, or a name with {ip} in it",
+        kind=kinds.instance_address,
     )
     name: str = _local(
         "bbs",
@@ -250,6 +255,11 @@ class EC2:
         "where in CloudWatch Logs app servers' logs go, if the image has what ships them",
         kinds.log_group_or_none,
     )
+
+    @property
+    def is_public(self) -> bool:
+        """Whether people reach an instance by an address of its own, which EC2 has to give it."""
+        return self.address in ("public", "dns")
 
     def check(self) -> None:
         """Refuse a section that does not say what to launch."""

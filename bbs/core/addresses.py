@@ -17,6 +17,9 @@ _OVER_TCP = {
 }
 """The kinds of endpoint on a TCP port, each with the order of its positional arguments."""
 
+_OF_TCP = ("port", "interface", "backlog")
+_OF_TLS = ("privateKey", "certKey", "extraCertChain", "sslmethod", "dhParameters")
+
 _ALL_IPV4 = "0.0.0.0"  # nosec B104 # Only compared: nothing here binds to it.
 _ALL_IPV6 = "::"
 
@@ -122,6 +125,24 @@ class Address:
         return self if self.host else Address(host, self.port)
 
 
+PRIVATE = "{ip}"
+"""Where a pattern for names of app servers has the machine's private IPv4 address."""
+
+
+def fill_name(pattern: str, host: str) -> str:
+    """`pattern`, such as `ip-{ip}.example.org`, for the machine with the IPv4 address `host`, whose
+    dots become dashes."""
+    return pattern.replace(PRIVATE, host.replace(".", "-"))
+
+
+def is_name_of(pattern: str, host: str) -> bool:
+    """Whether `host` is a name that `fill_name` makes of `pattern`."""
+    if PRIVATE not in pattern:
+        return False
+    number = "-".join(["[0-9]{1,3}"] * 4)
+    return re.fullmatch(re.escape(pattern).replace(re.escape(PRIVATE), number), host) is not None
+
+
 @dataclass(frozen=True)
 class ServerPlace:
     """A login server to connect to: `127.0.0.1:22222`, or with TLS
@@ -220,6 +241,13 @@ class ListeningPlace:
         return self.kind == "ssl"
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Where its TLS is, a path or a reference to a secret each; nothing without TLS."""
+        if not self.is_tls:
+            return ()
+        return tuple(filter(None, (self.private_key, self.certificate, self.chain)))
+
+    @property
     def certificate(self) -> str:
         """The file of the server's TLS certificate."""
         return self._argument("certKey") or self.private_key
@@ -233,6 +261,28 @@ class ListeningPlace:
     def chain(self) -> str:
         """The file of intermediate certificates; "" for none."""
         return self._argument("extraCertChain")
+
+    @property
+    def tls_method(self) -> str:
+        """The name in `OpenSSL.SSL` of the versions of TLS; "" for all that are secure."""
+        return self._argument("sslmethod")
+
+    @property
+    def dh_parameters(self) -> str:
+        """The file of Diffie-Hellman parameters; "" for none."""
+        return self._argument("dhParameters")
+
+    def without_tls(self) -> ListeningPlace:
+        """The same port of the same address, by TCP alone.
+
+        :raises ValueError: an argument is unknown; the text is its name.
+        """
+        named = self._named()
+        for key, _ in named:
+            if key not in _OF_TCP and key not in _OF_TLS:
+                raise ValueError(key)
+        kept = [f"{key}={value}" for key, value in named if key in _OF_TCP and key != "port"]
+        return ListeningPlace(":".join(("tcp", str(self.port), *kept)))
 
     def moved(self, interface: str, port: int) -> ListeningPlace:
         """A place of this kind, with the same TLS, at another address ("" for all) and port."""

@@ -52,6 +52,8 @@ POLL = 5.0
 """Seconds between looks for a notice, as AWS advises:
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html"""
 
+POLL_SCHEDULED = 60.0  # seconds between looks for scheduled events of an instance on demand
+
 _log = Logger()
 
 
@@ -114,7 +116,7 @@ class AppServer(Daemon):
         self.begin(serving.listeners)
         self.begin(serving.presence)
         self.begin(serving.broadcaster)
-        ports = await self.listen(config.app.listen, serving.factory)
+        ports = await self.listen(config.app.listen, serving.factory, config.app.trusted_proxies)
         with tracing.span("report"):
             server_id = await self._join(database, ports[0], machine)
         self.server_id = server_id
@@ -256,7 +258,7 @@ def is_on_instance(config: Configuration, server_id: str | None) -> bool:
 class OwnInstance(TwistedService):
     """The instance of this app server.
 
-    :param wanted: the kind of its address for people: `public`, `private` or `dns`.
+    :param wanted: its address for people, as `ec2.address` has it.
     """
 
     def __init__(self, metadata: Metadata, wanted: str, reactor: IReactorTime) -> None:
@@ -352,13 +354,13 @@ class OwnInstance(TwistedService):
 
     async def _watch(self, database: Database, server: str) -> None:
         """Look for notices, and report each until the database has it."""
-        is_spot, why, reported = False, "", ""
+        is_spot: bool | None = None
+        why = reported = ""
         while self.running:
             try:
-                is_spot = is_spot or await self._metadata.is_spot()
-                if not is_spot:
-                    return
-                notice = await self._metadata.notice()
+                if is_spot is None:
+                    is_spot = await self._metadata.is_spot()
+                notice = await self._metadata.notice(is_spot)
             except MetadataUnavailable:
                 notice = ""
             if notice and notice != why:
@@ -368,7 +370,8 @@ class OwnInstance(TwistedService):
                 with suppress(Unavailable):
                     await database.run(membership.warn, server, why)
                     reported = why
-            await self._pause(POLL)
+            # Scheduled events are days ahead.
+            await self._pause(POLL if is_spot is not False else POLL_SCHEDULED)
 
     async def _pause(self, seconds: float) -> None:
         if self.running:

@@ -18,7 +18,8 @@ from bbs.config.sections import OWN
 from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace, ServerPlace, is_loopback
 from bbs.core.plugins import PluginUnusable
-from bbs.daemons.daemon import EMBEDDED, CannotStart, endpoint_at
+from bbs.daemons.daemon import EMBEDDED, CannotStart
+from bbs.daemons.listening import CannotListen, Contexts, endpoint_at, read_pems
 from bbs.daemons.telnet import trust
 from bbs.scaling import providers
 from bbs.scaling.interfaces import LaunchFailed
@@ -52,7 +53,9 @@ def _places(config: Configuration) -> Iterator[str]:
             continue  # It exists only in a process that systemd has started.
         try:
             endpoint_at(None, place)
-        except CannotStart as problem:
+            if place.is_tls and not references.needed(place.files):
+                Contexts(place, read_pems(place, config.ec2))
+        except CannotListen as problem:
             yield f"{key}: {_one_line(problem)}"
 
 
@@ -97,8 +100,10 @@ def _database(config: Configuration) -> Iterator[str]:
 
 
 def _references(config: Configuration) -> Iterator[str]:
-    urls = [("database.url", config.database.url)]
-    for key, value in urls + [("broker.url", url) for url in config.broker.url]:
+    named = [("database.url", config.database.url)]
+    named += [("broker.url", url) for url in config.broker.url]
+    named += [(key, file) for key, place in _listening(config) for file in place.files]
+    for key, value in named:
         if references.needed((value,)) and find_spec("boto3") is None:
             yield f"{key}: {value}: {references.NEEDS_BOTO3}"
 

@@ -8,7 +8,7 @@ import os
 import resource
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -16,13 +16,11 @@ from twisted.application.internet import TimerService
 from twisted.application.service import IService
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
     IReactorTime,
-    IStreamServerEndpoint,
 )
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
@@ -41,9 +39,18 @@ from bbs.core.threads import Workers
 from bbs.core.values import DiskState
 from bbs.daemons.composition import Runtime, admission_of
 from bbs.daemons.debugging import DEBUG_VARIABLE, DebugReport
+from bbs.daemons.listening import (
+    CannotListen,
+    CertificateRenewal,
+    Contexts,
+    Pems,
+    endpoint_at,
+    read_pems,
+)
 from bbs.daemons.logs import Speaker
 from bbs.daemons.security_log import SecurityLog
-from bbs.limits.connections import Admission, IPausablePort
+from bbs.daemons.watchdog import SystemdWatchdog
+from bbs.limits.connections import Admission, IPausablePort, Network, Networks
 from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, RedundantStomp, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
@@ -53,7 +60,6 @@ from bbs.storage.database import Database, DiskSpace, unused_bytes
 from bbs.storage.engines import DatabaseRefused
 
 RECEIPT_DEADLINE = 2.0  # seconds that a `listen` waits for the broker's confirmation
-BACKLOG = 1024  # connections that may wait to be accepted; with Twisted's 50, crowds wait seconds
 FAREWELL = 2.0  # seconds that peers have to leave by themselves when a server stops
 
 MOST_EVENTS = 32
@@ -97,7 +103,9 @@ class CannotStart(Exception):
     """A server cannot start; the text is the reason, in one line."""
 
 
-REASONS = (CannotStart, ConfigError, DatabaseRefused, PluginUnusable, ServiceUnusable)
+REASONS = (
+    *(CannotListen, CannotStart, ConfigError, DatabaseRefused, PluginUnusable, ServiceUnusable),
+)
 """Errors whose text says in one line what to mend."""
 
 
@@ -255,6 +263,8 @@ class Daemon(TwistedService):
         """Begin what daemons in the same process share."""
         if clash := name_clash():
             _log.warn("{clash}", clash=clash)
+        if watchdog := SystemdWatchdog.from_environ(os.environ, self.reactor):
+            self.begin(watchdog)
         if self.config.log.security and self.keeps_security_log:
             self._begin_security_log()
         if path := os.environ.get(DEBUG_VARIABLE):
@@ -363,31 +373,53 @@ class Daemon(TwistedService):
             await workers.stopService()
 
     async def listen(
-        self, places: tuple[ListeningPlace, ...], factory: LineFactory
+        self,
+        places: tuple[ListeningPlace, ...],
+        factory: LineFactory,
+        proxies: Sequence[Network] = (),
     ) -> list[IListeningPort]:
-        """Serve the line protocol at `places`; a stop closes the connections."""
+        """Serve the line protocol at `places`, also by `proxies`, which speak the PROXY protocol; a
+        stop closes the connections."""
         self.on_stop(lambda: factory.close_all(FAREWELL))
-        return [await self._listen(place, factory) for place in places]
+        believed = Networks(proxies) if proxies else None
+        return [await self._listen(place, factory, proxies=believed) for place in places]
 
     async def _listen(
-        self, place: ListeningPlace, factory: IProtocolFactory, *, pauses: bool = True
+        self,
+        place: ListeningPlace,
+        factory: IProtocolFactory,
+        *,
+        pauses: bool = True,
+        proxies: Networks | None = None,
     ) -> IListeningPort:
         """Listen with `factory`. The port `pauses` while descriptors are short, unless operators
         need it."""
-        endpoint = endpoint_at(self.reactor, place)
+        contexts = await self._contexts(place) if place.is_tls else None
+        endpoint = endpoint_at(self.reactor, place, contexts, proxies)
         try:
             port: IListeningPort = await endpoint.listen(factory)
         except (CannotListenError, OSError) as error:
             reason = getattr(error, "socketError", error)
             second = self.second_choice.get(place)
             if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
-                return await self._listen(second, factory, pauses=pauses)
+                return await self._listen(second, factory, pauses=pauses, proxies=proxies)
             advice = _LISTEN_ADVICE.get(getattr(reason, "errno", None) or 0, "")
             raise CannotStart(f"cannot listen on {place}: {reason}{advice}") from error
         self.on_stop(port.stopListening)
         if pauses and hasattr(port, "stopReading"):
             self.on_stop(self.admission.add_port(cast("IPausablePort", port)))
         return port
+
+    async def _contexts(self, place: ListeningPlace) -> Contexts:
+        """The TLS of a place, which takes over new certificates until the daemon stops."""
+
+        def read() -> Deferred[Pems]:
+            asked = self.run_once("certificate", read_pems, place, self.config.ec2)
+            return Deferred.fromCoroutine(asked)
+
+        contexts = Contexts(place, await read())
+        self.begin(CertificateRenewal(place, contexts, read, self.reactor))
+        return contexts
 
 
 class DiskWatch(TimerService):
@@ -460,20 +492,6 @@ _LACKS = {
     DiskState.LOW: "nearly full, and what people write is refused",
     DiskState.FULL: "full, and nothing can be stored: nobody can log in or write",
 }
-
-
-def endpoint_at(reactor: IReactor | None, place: ListeningPlace) -> IStreamServerEndpoint:
-    """The endpoint that listens at `place`. For TLS, the key and the certificate are read here.
-
-    :raises CannotStart: nothing can listen there.
-    """
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(
-            reactor, str(place.with_backlog(BACKLOG))
-        )
-    except Exception as error:  # Twisted and OpenSSL raise many kinds for an operator's mistake.
-        raise CannotStart(f"cannot listen on {place}: {error}") from error
-    return endpoint
 
 
 def bound_turns(reactor: IReactorTime) -> None:

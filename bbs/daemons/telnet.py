@@ -9,7 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
 
 from bbs.client.tls import Trust, TrustUnusable, load_trust, tls_endpoints
-from bbs.core.addresses import ServerPlace, reached_at
+from bbs.core.addresses import Address, ServerPlace, is_name_of, reached_at
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.connection import GatewayFactory
@@ -30,13 +30,20 @@ class TelnetGateway(Daemon):
         server = ServerPlace.parse(telnet.server)
         trusted = await self.run_once("certificates", trust, server.ca) if server.tls else None
         name = server.name or server.address.host
+
+        def way_to(address: Address) -> Address:
+            """App servers with such names are reached where the login servers are, by a proxy."""
+            if not is_name_of(self.config.ec2.address, address.host):
+                return address
+            return Address(server.address.host, address.port)
+
         factory = GatewayFactory(
             self.reactor,
             Host(service.name, service.greeting or f"{service.name}.", service.presentation()),
             server.address,
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
-            tls_endpoints(self.reactor, trusted, name) if trusted else None,
+            tls_endpoints(self.reactor, trusted, name, way_to) if trusted else None,
             door=self.admission.door(limits.connections_per_address),
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))

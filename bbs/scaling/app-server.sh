@@ -85,6 +85,8 @@ Group=bbs
 # Of which trace this launch is part, if it is of one.
 Environment=TRACEPARENT=${traceparent}
 ExecStart=$twistd --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=${server_id}
+NotifyAccess=main
+Environment=PYTHONFAULTHANDLER=1
 SyslogIdentifier=${service}-app
 StateDirectory=bbs
 WorkingDirectory=/var/lib/bbs

@@ -251,6 +251,8 @@ class Executor:
     async def _lose(self, step: planner.Lose, fleet: FleetView) -> None:
         reason = words(step.cause, fleet.servers[step.id], self._policy)
         _log.warn("server {server} is lost: {reason}", server=step.id, reason=reason)
+        if step.cause is not LossCause.LEFT:
+            self.pools.lost(fleet.servers[step.id].pool)
         self._news.moved(await self._apply(fleet_transitions.lose, step.id, step.cause, reason))
         self.controller.look_soon()
 
@@ -523,6 +525,10 @@ _WORDS: Mapping[Cause, str] = {
 }
 
 
+OVERTAKEN = "failed: not ready before others"
+"""The words for a late launch in whose place others serve."""
+
+
 def words(cause: Cause | None, server: ServerView, policy: Policy) -> str:
     """The words in which people read why `server` is given up, lost or ended.
 
@@ -530,7 +536,7 @@ def words(cause: Cause | None, server: ServerView, policy: Policy) -> str:
     begin, and those in `_launch`, `_stop` and `_start`.
     """
     if _is_overtaken(cause, server, policy):
-        return "failed: not ready before others"
+        return OVERTAKEN
     if cause is not None and cause in _WORDS:
         return _WORDS[cause].format(server=server, policy=policy)
     match cause, server.state:

@@ -34,6 +34,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
+from itertools import islice
 from typing import ClassVar
 
 from bbs.core.values import Cause, DrainCause, LossCause, Policy, State, version_order
@@ -413,8 +414,13 @@ def provision(draft: Draft) -> None:
         s.state is State.LAUNCHING and draft.effect(s) is Effect.ENDS for s in draft.serving
     )
     held = failing or launches in (Launches.BACK_OFF, Launches.REFUSED)
-    if not held and (count := draft.take(wanted)):
+    count = 0 if held else draft.take(wanted)
+    if count:
         draft.general_steps.append(Launch(count))
+    # At the maximum a launch that is very late makes room for one elsewhere.
+    very_late = (s for s in draft.late() if s.age > 2 * draft.policy.hedge_after)
+    for server in islice(very_late, 0 if held else wanted - count):
+        draft.plan(End(server.id, LossCause.LATE))
 
 
 def _servers(draft: Draft, balance: _Balance) -> int:

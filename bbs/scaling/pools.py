@@ -2,9 +2,10 @@
 
 A pool is what a launch strategy asks for: a type of machine in a zone, on demand or as Spot. A zone
 may accept launches and boot nothing, so an accepted launch says little. Each launch that fails
-after it was accepted marks its pool, and the other pools of its zone by half as much. A mark loses
-half of its weight every `HALF_LIFE` (exponential decay), and all marks of a pool once a launch in
-it serves. A pool whose marks weigh `DOUBTFUL` or more is chosen only if no other can be.
+after it was accepted marks its pool, and the other pools of its zone by half as much; so does, by
+less, each server that dies. A mark loses half of its weight every `HALF_LIFE` (exponential decay).
+A launch that serves removes the marks of its pool, and what others had brought upon its zone. A
+pool whose marks weigh `DOUBTFUL` or more is chosen only if no other can be.
 
 A new controller reads the failures before its time from the rows of servers that have ended.
 """
@@ -28,6 +29,7 @@ have lasted for hours, so a zone that fails again is left for longer."""
 
 DOUBTFUL = 0.25
 FAILED, LATE, WANTED_BACK = 1.0, 0.5, 0.5  # The weights of marks.
+LOST = 0.2  # Of a server that served: one may die by itself, two of a zone make it doubtful.
 MOST = 4.0  # The greatest weight of all marks of a pool: after an hour it is tried again.
 ZONE_SHARE = 0.5  # The weight of a mark for the other pools of its zone.
 
@@ -62,6 +64,10 @@ class PoolMemory:
     def failed(self, pool: str, ago: float = 0.0) -> None:
         """Note that an accepted launch was late, or ended before it served, some seconds ago."""
         self._mark(_Mark(pool, FAILED, self._seconds() - ago, for_zone=True))
+
+    def lost(self, pool: str) -> None:
+        """Note that a server has ended by itself, or fallen silent."""
+        self._mark(_Mark(pool, LOST, self._seconds(), for_zone=True))
 
     def wanted_back(self, pool: str) -> None:
         """Note that the provider wants capacity of a pool back: other pools may have enough."""

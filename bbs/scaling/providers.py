@@ -346,6 +346,8 @@ def configuration_text(
     # Older servers, which an image may still have, refuse unknown keys.
     if not config.tracing.endpoint:
         without += ["tracing.endpoint", "tracing.sample"]
+    if not config.app.trusted_proxies:
+        without.append("app.trusted_proxies")
     if not config.manhole.socket:
         without.append("manhole.socket")
     if not config.broker.all:
@@ -364,11 +366,12 @@ def only_here(config: Configuration) -> tuple[str, ...]:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """A child's environment: without the configuration and the trace of this process."""
+    """A child's environment: without the configuration and the trace of this process, and without
+    systemd, which listens to this process alone."""
     return {
         key: value
         for key, value in environ.items()
-        if not key.startswith("BBS_") and key != tracing.VARIABLE
+        if not key.startswith("BBS_") and key not in (tracing.VARIABLE, "NOTIFY_SOCKET")
     }
 
 

@@ -96,6 +96,7 @@ build {
       BUNDLE_SHA256  = var.bundle_sha256
       BBS_BROKER     = var.broker
       BBS_FLUENT_BIT = var.fluent_bit
+      BBS_PROXY      = "yes"
     }
     inline = [
       "set -euo pipefail",

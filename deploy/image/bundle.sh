@@ -9,8 +9,10 @@ file=${2:-bbs-image.tar.gz}
 [ -f "$wheel" ] || { echo "$0: there is no $wheel" >&2; exit 1; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-cp "$here"/{install.sh,forget.sh,requirements.lock,fluent-bit.yaml} "$wheel" "$scratch"
+cp "$here"/{install.sh,forget.sh,requirements.lock,fluent-bit.yaml,haproxy.cfg} "$wheel" "$scratch"
 cp -r "$here/../systemd" "$scratch/systemd"
+mkdir "$scratch/stack"
+cp "$here"/stack/{*.py,login-server,database-users,logs} "$scratch/stack"
 {
     echo "BBS_WHEEL=$(basename "$wheel")"
     echo "BBS_WHEEL_SHA256=$(sha256sum "$wheel" | cut -d' ' -f1)"

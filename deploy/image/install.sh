@@ -6,6 +6,7 @@
 #   BBS_WHEEL         the wheel of bbs: a file beside this script, a path, or an https URL
 #   BBS_WHEEL_SHA256  its SHA-256, in hexadecimal digits
 #   BBS_BROKER        "yes": ActiveMQ too, for a login server with a broker on the same machine
+#   BBS_PROXY         "yes": HAProxy too, the way to app servers by TLS
 #   BBS_FLUENT_BIT    a version of Fluent Bit, which ships the journal to CloudWatch Logs
 #   BBS_RDS           the authorities that sign RDS's certificates, a path or an https URL; "" for
 #                     none (default: AWS's own address)
@@ -103,6 +104,9 @@ systemd-sysusers /usr/lib/sysusers.d/bbs.conf
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/bbs.conf
 install -D -m 0644 -t "$units" "$here"/systemd/bbs*.{service,socket,target}
 install -D -m 0644 -t "$units/bbs-.service.d" "$here"/systemd/bbs-.service.d/*.conf
+# What login servers of the stack of deploy/cloudformation run at their boot.
+install -D -m 0644 -t /usr/local/lib/bbs-stack "$here"/stack/*.py
+install -m 0755 -t /usr/local/lib/bbs-stack "$here"/stack/{login-server,database-users,logs}
 
 # The authorities that sign only RDS's certificates.
 if [ -n "${BBS_RDS-$RDS}" ]; then
@@ -115,6 +119,17 @@ fi
 if [ "${BBS_BROKER:-}" = yes ]; then
     packages activemq
     systemctl disable --quiet activemq.service 2>/dev/null || true
+fi
+
+# The way to app servers by TLS, on a login server with /etc/bbs/proxy.env. The service of Debian's
+# package is not used; one that was there before stays.
+if [ "${BBS_PROXY:-}" = yes ]; then
+    if [ ! -x /usr/sbin/haproxy ]; then
+        packages haproxy
+        systemctl disable --quiet --now haproxy.service 2>/dev/null || true
+    fi
+    install -D -m 0644 -t /etc/bbs-proxy "$here/haproxy.cfg"
+    systemctl enable --quiet bbs-proxy.service
 fi
 
 # Ships the journal to the CloudWatch Logs group that /etc/bbs/logs.env names.

@@ -5,8 +5,9 @@
 # comes from the parameter /bbs/broker.
 set -euo pipefail
 
-if [ ! -x /opt/bbs/bin/bbs ] || [ ! -e /usr/share/activemq/bin/activemq.jar ]; then
-    echo "bbs: this image lacks bbs or ActiveMQ; deploy/image makes one that has both" >&2
+if [ ! -x /opt/bbs/bin/bbs ] || [ ! -e /usr/share/activemq/bin/activemq.jar ] ||
+    [ ! -e /usr/local/lib/bbs-stack/broker.py ]; then
+    echo "bbs: this image lacks bbs or ActiveMQ; deploy/image makes one with both" >&2
     exit 1
 fi
 
@@ -49,50 +50,8 @@ log_group = "LOG_GROUP"
 format = "json"
 END
 
-# The broker: STOMP and nothing else, and nothing on disk, as the database has every message.
-install -d -m 0750 -o root -g activemq /etc/bbs-broker
-install -m 0640 -o root -g activemq /dev/null /etc/bbs-broker/activemq.xml
-/opt/bbs/bin/python >/etc/bbs-broker/activemq.xml <<'END'
-from urllib.parse import unquote, urlsplit
-from xml.sax.saxutils import quoteattr
-
-from bbs.config import load
-from bbs.config.references import reveal
-
-config = load("/etc/bbs/bbs.toml")
-(url,) = reveal("broker.url", config.broker.url, config.ec2)
-parts = urlsplit(url)
-user, password = (quoteattr(unquote(text or "")) for text in (parts.username, parts.password))
-print(f"""\
-<beans xmlns="http://www.springframework.org/schema/beans"
-       xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
-       xsi:schemaLocation="http://www.springframework.org/schema/beans
-                           http://www.springframework.org/schema/beans/spring-beans.xsd
-                           http://activemq.apache.org/schema/core
-                           http://activemq.apache.org/schema/core/activemq-core.xsd">
-  <broker xmlns="http://activemq.apache.org/schema/core" brokerName="bbs"
-          persistent="false" useJmx="false" dataDirectory="${{activemq.data}}">
-    <plugins>
-      <simpleAuthenticationPlugin anonymousAccessAllowed="false">
-        <users>
-          <authenticationUser username={user} password={password} groups="bbs"/>
-        </users>
-      </simpleAuthenticationPlugin>
-    </plugins>
-    <transportConnectors>
-      <transportConnector name="stomp" uri="stomp://0.0.0.0:{parts.port or 61613}"/>
-    </transportConnectors>
-  </broker>
-</beans>""")
-END
-cat >/etc/bbs-broker/log4j2.properties <<'END'
-rootLogger.level = info
-rootLogger.appenderRef.console.ref = console
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %-5p %m %c%n
-END
+# The broker, with the password of broker.url.
+/opt/bbs/bin/python /usr/local/lib/bbs-stack/broker.py
 
 # Its log goes to CloudWatch Logs, where a group is named.
 region="REGION"

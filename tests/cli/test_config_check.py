@@ -51,8 +51,8 @@ class CheckTests(SynchronousTestCase):
             (problem,) = self.problems(**{f"{key}__listen": place})
             self.assertEqual(
                 problem,
-                f"{key}.listen: cannot listen on {place}:"
-                f" [Errno 2] No such file or directory: '{self.folder}/none.pem'",
+                f"{key}.listen: cannot listen on {place}: {self.folder}/none.pem:"
+                " No such file or directory",
             )
         place = f"ssl:1:privateKey={self.file('bad.pem', 'garbage')}"
         (problem,) = self.problems(login__listen=place)

@@ -412,6 +412,7 @@ class Refusals(ConfigTestCase):
             "ec2.region": ('""',),
             "ec2.endpoint_url": ('"127.0.0.1:5000"', '"ftp://host"', '"http://"'),
             "ec2.instance_type": ('""', "[]", '[""]'),
+            "ec2.address": ('""', '"Public"', '"{ip}{ip}"', '"{ip}:1"', '"{IP}.x"', '"a b{ip}"'),
             "ec2.key_name": ("1", '"\\u0000"', '"\\u007f"'),
             "database.url": (
                 '"sqlite:///a%00b"',
@@ -446,6 +447,7 @@ class Refusals(ConfigTestCase):
                 '"mysql+pymysql://u:p%2F@h:3306/b?tls_ca=/etc/ca.pem"',
             ),
             "broker.url": ('["embedded"]', '"stomp+ssl://u:p@h:61612"', '"stomp://h/vhost"'),
+            "ec2.address": ('"dns"', '"ip-{ip}.apps.example.org"'),
             "fleet.idle_grace": ("0", "0.0", "1000000000"),
             "fleet.spare": ("0", '"auto"'),
             "fleet.wait_target": ("0.1", "60"),

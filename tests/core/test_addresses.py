@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import _parse
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.addresses import Address, ListeningPlace, ServerPlace, reached_at
+from bbs.core.addresses import (
+    Address,
+    ListeningPlace,
+    ServerPlace,
+    fill_name,
+    is_name_of,
+    reached_at,
+)
 
 
 def not_installed(name: str) -> Any:
@@ -51,6 +58,26 @@ class Addresses(SynchronousTestCase):
     def test_where_this_machine_reaches_it(self) -> None:
         for host, reached in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")):
             self.assertEqual(reached_at(host), reached)
+
+
+class Names(SynchronousTestCase):
+    """Names of app servers, made of their addresses."""
+
+    def test_there_and_back(self) -> None:
+        pattern = "ip-{ip}.apps.example.org"
+        name = fill_name(pattern, "10.50.1.23")
+        self.assertEqual(name, "ip-10-50-1-23.apps.example.org")
+        self.assertTrue(is_name_of(pattern, name))
+        for other in (
+            "ip-10-50-1-23.apps.example.com",
+            "ip-10-50-1.apps.example.org",
+            "ip-10-50-1-23xapps.example.org",
+            "xip-10-50-1-23.apps.example.org",
+            "10.50.1.23",
+            "",
+        ):
+            self.assertFalse(is_name_of(pattern, other), other)
+        self.assertFalse(is_name_of("public", "public"))
 
 
 class ServerPlaces(SynchronousTestCase):
@@ -137,6 +164,15 @@ class ListeningPlaces(SynchronousTestCase):
             place = ListeningPlace.parse(text)
             told = (place.private_key, place.certificate, place.chain)
             self.assertEqual(told, (key, certificate, chain))
+
+    def test_without_tls(self) -> None:
+        for text, told in (
+            ("ssl:1", "tcp:1"),
+            ("ssl:1:k:c:sslmethod=x:backlog=5", "tcp:1:backlog=5"),
+            ("ssl:1:interface=\\:\\:1:k", "tcp:1:interface=\\:\\:1"),
+        ):
+            self.assertEqual(str(ListeningPlace.parse(text).without_tls()), told)
+        self.assertRaises(ValueError, ListeningPlace.parse("ssl:1:privatekey=k").without_tls)
 
     def test_at(self) -> None:
         place = ListeningPlace.at("::1", 5)

@@ -10,7 +10,14 @@ from twisted.logger import globalLogPublisher
 from bbs.config import load
 from bbs.core.errors import Unavailable
 from bbs.core.values import Instance
-from bbs.daemons.app import AGAIN, PATIENCE, POLL, OwnInstance, is_on_instance
+from bbs.daemons.app import (
+    AGAIN,
+    PATIENCE,
+    POLL,
+    POLL_SCHEDULED,
+    OwnInstance,
+    is_on_instance,
+)
 from bbs.rules import fleet_transitions, membership
 from bbs.scaling import providers
 from bbs.scaling.ec2.metadata import Metadata
@@ -249,14 +256,26 @@ class Notices(MachineTestCase):
 
 
 class OnDemand(MachineTestCase):
-    """An instance that nobody takes away."""
+    """An instance that is not taken back for its capacity."""
 
-    def test_not_asked_again(self) -> None:
+    def setUp(self) -> None:
+        super().setUp()
         self.paths |= {"instance-life-cycle": b"on-demand", "public-ipv4": PUBLIC}
         self.join(self.start())
+
+    def test_rarely_asked(self) -> None:
         asked = len(self.reactor.service.asked)
         self.reactor.pass_time(600)
-        self.assertEqual(len(self.reactor.service.asked), asked)
+        self.assertLessEqual(len(self.reactor.service.asked) - asked, 600 / POLL_SCHEDULED)
+        self.assertIsNone(self.warned)
+
+    def test_a_scheduled_event(self) -> None:
+        self.paths["events/maintenance/scheduled"] = (
+            b'[{"Code": "instance-retirement", "State": "active",'
+            b' "NotBefore": "21 Jan 2019 09:00:43 GMT"}]'
+        )
+        self.reactor.pass_time(POLL_SCHEDULED)
+        self.assertEqual(self.warned, "scheduled: instance-retirement, 21 Jan 2019 09:00:43 GMT")
 
 
 class Launched(FleetCase):
@@ -285,3 +304,21 @@ class Launched(FleetCase):
 
     def test_by_hand(self) -> None:
         self.assertFalse(self.asks("ec2", None))
+
+
+class Named(MachineTestCase):
+    """Which instance it is, which the fleet may not have heard."""
+
+    def test_told(self) -> None:
+        self.paths |= {"instance-id": b"i-0123456789abcdef0", "public-ipv4": PUBLIC}
+        self.join(self.start())
+        self.assertEqual(self.row(self.launch_id).instance_id, "i-0123456789abcdef0")
+        self.assertEqual(self.door.rules, ["name_instance"])
+
+    def test_a_database_that_is_away(self) -> None:
+        self.paths |= {"instance-id": b"i-0123456789abcdef0", "public-ipv4": PUBLIC}
+        self.door.away = True
+        self.join(self.start())
+        self.door.away = False
+        self.reactor.pass_time(POLL)
+        self.assertEqual(self.row(self.launch_id).instance_id, "i-0123456789abcdef0")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import re
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 
 from moto.cloudformation.models import cloudformation_backends
 
@@ -13,7 +13,13 @@ from bbs.config import Configuration, load
 from tests.deploy.aws_policies import ACCOUNT, REGION
 from tests.deploy.moto_case import MotoCase, client
 from tests.deploy.stack_models import stacks
-from tests.deploy.stack_template import template, text
+from tests.deploy.stack_template import program, template, text, variables
+
+
+def without(*conditions: str) -> set[str]:
+    """The template's resources that a stack has for which these conditions do not hold."""
+    resources = template()["Resources"].items()
+    return {name for name, each in resources if each.get("Condition") not in conditions}
 
 
 class StackCase(MotoCase):
@@ -40,6 +46,21 @@ class StackCase(MotoCase):
         client("cloudformation").create_stack(
             StackName=name, TemplateBody=text(), Parameters=self.given(**parameters)
         )
+        self.make_users(name)
+
+    def make_users(self, name: str = "bbs") -> str:
+        """What the machine DatabaseUsers does, with a database that admits everybody; what it
+        says."""
+        given = variables(self.user_data("DatabaseUsersTemplate", name))
+        said: str = program("database_users").renew(
+            client("secretsmanager"),
+            lambda user, password: mock.MagicMock(),
+            generation=int(given["STACK_GENERATION"]),
+            master=given["STACK_MASTER_SECRET"],
+            secret=given["STACK_DATABASE_SECRET"],
+            host=given["STACK_DATABASE_HOST"],
+        )
+        return said
 
     def given(self, **parameters: str) -> list[dict[str, str]]:
         """What a stack is told."""
@@ -57,24 +78,23 @@ class StackCase(MotoCase):
             key: made
             for map in found
             for key, made in map._parsed_resources.items()
-            if key in declared
+            if key in declared and made is not None
         }
 
-    def user_data(self) -> str:
-        """The login servers'."""
+    def user_data(self, template: str = "LoginTemplate", name: str = "bbs") -> str:
+        """The login servers', or another template's."""
         (version,) = client("ec2").describe_launch_template_versions(
-            LaunchTemplateId=self.resources()["LoginTemplate"].id, Versions=["$Latest"]
+            LaunchTemplateId=self.resources(name)[template].id, Versions=["$Latest"]
         )["LaunchTemplateVersions"]
         return base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode()
 
     def configured(self) -> Configuration:
         """The login servers' configuration."""
-        matched = re.search(r"bbs.toml <<'END'\n(.*?)\nEND\n", self.user_data(), re.DOTALL)
-        assert matched is not None
+        made = program("configuration").configuration(variables(self.user_data()))
         path, secret = Path(self.mktemp()), Path(self.mktemp()).absolute()
         secret.write_text("a-secret-of-this-machine\n")
         secret.chmod(0o600)
-        path.write_text(matched[1].replace("/etc/bbs/telnet-secret", str(secret)))
+        path.write_text(made.replace("/etc/bbs/telnet-secret", str(secret)))
         return load(str(path), {})
 
     def outputs(self, name: str = "bbs") -> dict[str, str]:
@@ -83,16 +103,17 @@ class StackCase(MotoCase):
 
 
 class MadeCase(StackCase):
-    """A stack with all that it can have, which many tests look at and none changes."""
+    """A stack with all that it can have beside brokers on login servers, which many tests look at
+    and none changes."""
 
     def setUp(self) -> None:
         self.enter()
-        if self.resources().keys() != template()["Resources"].keys():
+        if self.resources().keys() != without("OnAmazonMQ", "HasTLS"):
             self.moto.reset()
             StackCase.image = self.an_image()
             self.make(
                 KeyName="mine",
-                Operators="192.0.2.7/32",
+                IPv6="true",
                 Mail="ops@example.org",
                 Spot="true",
                 FirstZone="us-east-1b",

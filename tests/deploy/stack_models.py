@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_network
+from itertools import islice
 from typing import Any
 from unittest import mock
 
@@ -18,9 +20,10 @@ from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 from moto.ec2.models.internet_gateways import InternetGateway
 from moto.ec2.models.route_tables import RouteTable
+from moto.ec2.models.vpcs import VPC
 from moto.elbv2.models import FakeLoadBalancer, FakeTargetGroup, elbv2_backends
 from moto.iam.models import ManagedPolicy
-from moto.rds.models import DBParameterGroup
+from moto.rds.models import DBInstance, DBParameterGroup
 
 from tests.deploy.aws_policies import ACCOUNT
 from tests.deploy.moto_case import client
@@ -55,8 +58,11 @@ def secret_string(asked: Properties) -> str:
 
 
 def secret(name: str, asked: Properties) -> Made:
+    # One that its user fills in has no value yet.
+    valued = asked.keys() & {"SecretString", "GenerateSecretString"}
+    value = {"SecretString": secret_string(asked)} if valued else {}
     made = client("secretsmanager").create_secret(
-        Name=name, Description=asked["Description"], SecretString=secret_string(asked)
+        Name=name, Description=asked["Description"], **value
     )
     return made["ARN"], {}
 
@@ -69,6 +75,102 @@ def broker(name: str, asked: Properties) -> Made:
         f"stomp+ssl://{made['BrokerId']}-{n}.mq.us-east-1.amazonaws.com:61614" for n in (1, 2)
     ]
     return made["BrokerId"], {"StompEndpoints": places, "Arn": made["BrokerArn"]}
+
+
+def subnet(name: str, asked: Properties) -> Made:
+    ec2, asked = client("ec2"), dict(asked)
+    public, both = (
+        asked.pop("MapPublicIpOnLaunch", False),
+        asked.pop("AssignIpv6AddressOnCreation", False),
+    )
+    tags = [{"ResourceType": "subnet", "Tags": asked.pop("Tags")}]
+    id = ec2.create_subnet(**asked, TagSpecifications=tags)["Subnet"]["SubnetId"]
+    for key, value in (("MapPublicIpOnLaunch", public), ("AssignIpv6AddressOnCreation", both)):
+        if value:
+            ec2.modify_subnet_attribute(SubnetId=id, **{key: {"Value": True}})
+    return id, {}
+
+
+def route(name: str, asked: Properties) -> Made:
+    client("ec2").create_route(**asked)
+    destination = asked.get("DestinationCidrBlock") or asked["DestinationIpv6CidrBlock"]
+    return f"{asked['RouteTableId']}|{destination}", {}
+
+
+def permission(rule: Properties) -> Properties:
+    """A rule of a group, as EC2 is told it."""
+    told: Properties = {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort")}
+    if "CidrIp" in rule:
+        told["IpRanges"] = [{"CidrIp": rule["CidrIp"]}]
+    if "CidrIpv6" in rule:
+        told["Ipv6Ranges"] = [{"CidrIpv6": rule["CidrIpv6"]}]
+    for key in ("SourceSecurityGroupId", "DestinationSecurityGroupId"):
+        if key in rule:
+            told["UserIdGroupPairs"] = [{"GroupId": rule[key]}]
+    return told
+
+
+def group(name: str, asked: Properties) -> Made:
+    ec2 = client("ec2")
+    made = ec2.create_security_group(
+        GroupName=name, Description=asked["GroupDescription"], VpcId=asked["VpcId"]
+    )["GroupId"]
+    for rule in asked.get("SecurityGroupIngress", []):
+        ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[permission(rule)])
+    if egress := asked.get("SecurityGroupEgress"):
+        (one,) = ec2.describe_security_groups(GroupIds=[made])["SecurityGroups"]
+        ec2.revoke_security_group_egress(GroupId=made, IpPermissions=one["IpPermissionsEgress"])
+        told = [permission(rule) for rule in egress]
+        ec2.authorize_security_group_egress(GroupId=made, IpPermissions=told)
+    return made, {"GroupId": made}
+
+
+def without_group(id: str) -> None:
+    """With its rules first, which groups of one stack have of one another."""
+    ec2 = client("ec2")
+    for each in ec2.describe_security_groups()["SecurityGroups"]:
+        for rule in each["IpPermissions"]:
+            if any(pair["GroupId"] == id for pair in rule["UserIdGroupPairs"]):
+                ec2.revoke_security_group_ingress(GroupId=each["GroupId"], IpPermissions=[rule])
+    ec2.delete_security_group(GroupId=id)
+
+
+def ingress(name: str, asked: Properties) -> Made:
+    rule = permission(asked)
+    client("ec2").authorize_security_group_ingress(GroupId=asked["GroupId"], IpPermissions=[rule])
+    return name, {}
+
+
+def zone(name: str, asked: Properties) -> Made:
+    (vpc,) = asked["VPCs"]
+    made = client("route53").create_hosted_zone(
+        Name=asked["Name"],
+        CallerReference=name,
+        VPC={"VPCId": vpc["VPCId"], "VPCRegion": vpc["VPCRegion"]},
+        HostedZoneConfig={"PrivateZone": True, "Comment": ""},
+    )
+    return made["HostedZone"]["Id"].rpartition("/")[2], {}
+
+
+def block(name: str, asked: Properties) -> Made:
+    made = client("ec2").associate_vpc_cidr_block(**asked)
+    return made["Ipv6CidrBlockAssociation"]["AssociationId"], {}
+
+
+def endpoint(name: str, asked: Properties) -> Made:
+    """Moto has none."""
+    return "eice-0123456789abcdef0", {}
+
+
+def logs_policy(name: str, asked: Properties) -> Made:
+    policy = asked["PolicyDocument"]
+    client("logs").put_resource_policy(policyName=asked["PolicyName"], policyDocument=policy)
+    return asked["PolicyName"], {}
+
+
+def instance(name: str, asked: Properties) -> Made:
+    (made,) = client("ec2").run_instances(MinCount=1, MaxCount=1, **asked)["Instances"]
+    return made["InstanceId"], {}
 
 
 def alarm(name: str, asked: Properties) -> Made:
@@ -109,6 +211,25 @@ LENT: Mapping[str, tuple[Callable[[str, Properties], Made], Callable[[str], obje
         ),
     ),
     "AWS::AmazonMQ::Broker": (broker, lambda id: client("mq").delete_broker(BrokerId=id)),
+    "AWS::EC2::Subnet": (subnet, lambda id: client("ec2").delete_subnet(SubnetId=id)),
+    # It goes with its table.
+    "AWS::EC2::Route": (route, lambda id: None),
+    "AWS::EC2::SecurityGroup": (group, without_group),
+    "AWS::EC2::SecurityGroupIngress": (ingress, lambda id: None),
+    "AWS::Route53::HostedZone": (zone, lambda id: client("route53").delete_hosted_zone(Id=id)),
+    "AWS::EC2::Instance": (
+        instance,
+        lambda id: client("ec2").terminate_instances(InstanceIds=[id]),
+    ),
+    "AWS::EC2::InstanceConnectEndpoint": (endpoint, lambda id: None),
+    "AWS::EC2::VPCCidrBlock": (
+        block,
+        lambda id: client("ec2").disassociate_vpc_cidr_block(AssociationId=id),
+    ),
+    "AWS::Logs::ResourcePolicy": (
+        logs_policy,
+        lambda id: client("logs").delete_resource_policy(policyName=id),
+    ),
     "AWS::CloudWatch::Alarm": (
         alarm,
         lambda id: client("cloudwatch").delete_alarms(AlarmNames=[id]),
@@ -203,6 +324,42 @@ def full_name(self: Any, attribute_name: str) -> str:
     return str(self.arn.rpartition(":")[2].removeprefix("loadbalancer/"))
 
 
+def of_vpc(self: Any, attribute_name: str) -> list[str]:
+    """Its blocks of IPv6, which moto does not tell."""
+    assert attribute_name == "Ipv6CidrBlocks", attribute_name
+    return [each["cidr_block"] for each in self.get_cidr_block_association_set(ipv6=True)]
+
+
+def with_cidr(clean: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Moto's reader of templates, which also knows `Fn::Cidr`."""
+
+    def cleaned(resource_json: Any, resources_map: Any) -> Any:
+        if isinstance(resource_json, dict) and "Fn::Cidr" in resource_json:
+            block, count, bits = clean(resource_json["Fn::Cidr"], resources_map)
+            network = ip_network(block)
+            found = network.subnets(new_prefix=network.max_prefixlen - int(bits))
+            return [str(each) for each in islice(found, int(count))]
+        return clean(resource_json, resources_map)
+
+    return cleaned
+
+
+def only_made(update: Callable[..., Any]) -> Callable[..., Any]:
+    """Moto's updates, which leave out what a stack does not have by its conditions."""
+
+    def updated(logical_id: str, resource_json: Any, resources_map: Any, **where: str) -> Any:
+        if resources_map[logical_id] is None:
+            return None
+        return update(logical_id, resource_json, resources_map, **where)
+
+    return updated
+
+
+def unchanged(original_resource: Any, **_: Any) -> Any:
+    """A database that moto would forget when it changes."""
+    return original_resource
+
+
 def without_gateway(gateway: Any) -> None:
     """Moto's stacks do not detach them either."""
     if gateway.vpc is not None:
@@ -242,6 +399,14 @@ def stacks(lent: bool = True) -> Iterator[None]:
             mock.patch.object(parsing, "get_model_map", lambda: models),
             # The template as JSON has no tags, for which moto's own would be needed.
             mock.patch.object(yaml, "Loader", getattr(yaml, "CLoader", yaml.Loader)),
+            mock.patch.object(parsing, "clean_json", with_cidr(parsing.clean_json)),
+            mock.patch.object(
+                parsing, "parse_and_update_resource", only_made(parsing.parse_and_update_resource)
+            ),
+            mock.patch.object(VPC, "get_cfn_attribute", of_vpc),
+            mock.patch.object(VPC, "has_cfn_attr", lambda attr: True),
+            # Moto's own forgets what the database is called.
+            mock.patch.object(DBInstance, "update_from_cloudformation_json", unchanged),
             mock.patch.object(DBParameterGroup, "physical_resource_id", name, create=True),
             mock.patch.object(FakeLoadBalancer, "get_cfn_attribute", full_name),
             mock.patch.object(FakeTargetGroup, "get_cfn_attribute", full_name, create=True),

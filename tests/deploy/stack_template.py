@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
+from unittest import mock
 
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]
 
@@ -14,6 +17,23 @@ from tests.paths import CHECKOUT
 
 FOLDER = CHECKOUT / "deploy/cloudformation"
 PATH = FOLDER / "bbs.yaml"
+
+
+PROGRAMS = CHECKOUT / "deploy/image/stack"
+"""What user data calls, which the image has."""
+
+
+def program(name: str) -> Any:
+    """One of the programs, as a module."""
+    with mock.patch.object(sys, "path", [str(PROGRAMS), *sys.path]):
+        return importlib.import_module(name)
+
+
+def variables(script: str) -> dict[str, str]:
+    """The variables that user data writes for the programs."""
+    matched = re.search(r"stack.env <<'END'\n(.*?)\nEND\n", script, re.DOTALL)
+    assert matched is not None
+    return dict(line.split("=", 1) for line in matched[1].splitlines())
 
 
 @cache

@@ -16,9 +16,9 @@ from moto.cloudformation.models import cloudformation_backends
 from bbs.config import EC2, references
 from tests.deploy.aws_policies import ACCOUNT, REGION
 from tests.deploy.moto_case import client
-from tests.deploy.stack_case import StackCase
+from tests.deploy.stack_case import StackCase, without
 from tests.deploy.stack_models import LENT
-from tests.deploy.stack_template import template, text
+from tests.deploy.stack_template import program, text
 
 
 class Life(StackCase):
@@ -36,6 +36,8 @@ class Life(StackCase):
             "database": client("rds").describe_db_instances()["DBInstances"],
             "subnets": client("rds").describe_db_subnet_groups()["DBSubnetGroups"],
             "broker": client("mq").list_brokers()["BrokerSummaries"],
+            "zone": client("route53").list_hosted_zones()["HostedZones"],
+            "logs of brokers": logs.describe_resource_policies()["resourcePolicies"],
             "secrets": client("secretsmanager").list_secrets()["SecretList"],
             "roles": client("iam").list_roles()["Roles"],
             "policies": client("iam").list_policies(Scope="Local")["Policies"],
@@ -48,9 +50,7 @@ class Life(StackCase):
 
     def wanted(self) -> set[str]:
         """The resources of a stack with nothing but an image."""
-        unasked = {"HasMail", "HasShell", "HasSpot"}
-        resources = template()["Resources"].items()
-        return {name for name, each in resources if each.get("Condition") not in unasked}
+        return without("HasMail", "HasShell", "HasSpot", "HasTLS", "OnAmazonMQ")
 
     def update(self, body: str = "", **parameters: str) -> None:
         client("cloudformation").update_stack(
@@ -58,11 +58,10 @@ class Life(StackCase):
         )
 
     def ids(self) -> dict[str, str]:
-        """What resources are called. Of a database moto forgets that when it changes."""
+        """What resources are called."""
         return {
             name: str(getattr(made, "physical_resource_id", ""))
             for name, made in self.resources().items()
-            if name != "Database"
         }
 
     def test_removed_and_made_again(self) -> None:
@@ -76,16 +75,16 @@ class Life(StackCase):
 
     def test_stops_half_way(self) -> None:
         """Run again it goes on from there; and it can be removed as it is."""
-        _make, remove = LENT["AWS::AmazonMQ::Broker"]
-        lacking = ClientError({"Error": {"Code": "Lacking", "Message": "capacity"}}, "CreateBroker")
+        _make, remove = LENT["AWS::EC2::Instance"]
+        lacking = ClientError({"Error": {"Code": "Lacking", "Message": "capacity"}}, "RunInstances")
         broken = mock.patch.dict(
-            LENT, {"AWS::AmazonMQ::Broker": (mock.Mock(side_effect=lacking), remove)}
+            LENT, {"AWS::EC2::Instance": (mock.Mock(side_effect=lacking), remove)}
         )
         with broken:
             self.assertRaises(ClientError, self.make)
         before = self.ids()
         self.assertIn("Database", self.resources())
-        self.assertNotIn("Broker", before)
+        self.assertNotIn("DatabaseUsers", before)
         self.assertNotIn("LoginFleet", before)
         # moto has no command for it, and a stack that makes what it has not made yet.
         (stack,) = cloudformation_backends[ACCOUNT][REGION].stacks.values()
@@ -111,26 +110,42 @@ class Life(StackCase):
         self.assertEqual(self.configured().ec2.image_id, image)
 
     def test_another_generation_of_passwords(self) -> None:
-        """It reaches the URLs, by names that changed. No server is replaced: the broker refuses the
-        new password until it is rebooted, and the update would fail with the servers."""
+        """It reaches the URLs, by names that changed, and makes another machine that makes the
+        database's user. No server is replaced: what it has is valid until the next generation."""
         self.make()
         before, script, urls = self.ids(), self.user_data(), self.urls()
         # moto does not look for parameters within texts.
         self.update(text().replace("${PasswordGeneration}", "2"))
         self.assertEqual(self.ids(), before)
         self.assertEqual(self.user_data(), script)
+        self.assertIn("STACK_GENERATION=2\n", self.user_data("DatabaseUsersTemplate"))
+        self.assertEqual(self.make_users(), "servers get the database user bbs_b")
         after = self.urls()
         for name, url in urls.items():
             password, other = (re.findall("[0-9A-Za-z]{40}", each) for each in (url, after[name]))
             self.assertEqual(len(other), 1)
             self.assertNotEqual(password, other)
-            self.assertEqual(url.replace(password[0], other[0]), after[name])
+            wanted = url.replace(password[0], other[0]).replace("bbs_a:", "bbs_b:")
+            self.assertEqual(wanted.replace("//bbs1:", "//bbs2:"), after[name])
+        # Another image of the same generation makes no other passwords.
+        self.assertEqual(self.make_users(), "generation 2 of the database's passwords is there")
+        self.assertEqual(self.urls(), after)
+
+    def test_what_brokers_admit(self) -> None:
+        """A login server's broker admits servers with the password before, too: they have it until
+        they are replaced."""
+        self.make()
+        before = self.urls()["BrokerUrlA"]
+        broker, secret = program("broker"), self.resources()["BrokerUrlA"].id
+        self.assertEqual(broker.previous(f"secretsmanager:{secret}", REGION), [])
+        self.update(text().replace("${PasswordGeneration}", "2"))
+        self.assertEqual(broker.previous(f"secretsmanager:{secret}", REGION), [before])
 
     def urls(self) -> dict[str, str]:
         secrets, made = client("secretsmanager"), self.resources()
         return {
             name: secrets.get_secret_value(SecretId=made[name].id)["SecretString"]
-            for name in ("DatabaseUrl", "BrokerUrlA", "BrokerUrlB")
+            for name in ("DatabaseLogin", "BrokerUrlA", "BrokerUrlB")
         }
 
     def test_side_by_side(self) -> None:

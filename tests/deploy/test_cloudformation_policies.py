@@ -35,6 +35,10 @@ OTHERWISE = {
 """Statements of `docs/aws` that the stack's roles do without."""
 
 
+NAMES = {"SeeTheBrokersNames", "TakeABrokersName"}
+"""Statements for brokers on login servers."""
+
+
 class RolesCase(MadeCase, documented.PolicyTestCase):
     """A record of the calls, and the roles as the stack has made them."""
 
@@ -89,7 +93,7 @@ class RolesCase(MadeCase, documented.PolicyTestCase):
 
     def secrets(self) -> list[str]:
         """The URLs', by their ARNs."""
-        return [self.resources()[name].id for name in ("DatabaseUrl", "BrokerUrlA", "BrokerUrlB")]
+        return [self.resources()[name].id for name in ("DatabaseLogin", "BrokerUrlA", "BrokerUrlB")]
 
 
 class Statements(RolesCase):
@@ -110,7 +114,7 @@ class Statements(RolesCase):
             found = self.statements(name)
             own = found.keys() - wanted.keys()
             self.assertEqual({sid: found[sid] for sid in wanted}, wanted, name)
-            stack = {"SayThatItIsReady", "SeeThatItIsServing", "ItsFigures"}
+            stack = {"SayThatItIsReady", "SeeThatItIsServing", "ItsFigures", *NAMES}
             self.assertEqual(own, stack if name == "LoginRole" else set())
 
     def test_who_takes_them(self) -> None:
@@ -140,6 +144,14 @@ class LoginServer(RolesCase):
             used |= {*sids}
         self.assertEqual(used, {each["Sid"] for each in self.login["Statement"]})
 
+    def zone(self) -> str:
+        return f"arn:aws:route53:::hostedzone/{self.resources()['BrokerZone'].id}"
+
+    def taking(self, name: str, action: str = "UPSERT", kind: str = "A") -> Request:
+        prefix = "route53:ChangeResourceRecordSets"
+        keys = {"Actions": action, "RecordTypes": kind, "NormalizedRecordNames": name}
+        return Request(prefix, self.zone(), {prefix + key: value for key, value in keys.items()})
+
     def own(self) -> Iterator[Request]:
         stream = self.resources()["Log"].arn + ":log-stream:i-1"
         for action in ("CreateLogStream", "PutLogEvents"):
@@ -150,6 +162,8 @@ class LoginServer(RolesCase):
         yield Request("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "bbs"})
         for secret in self.secrets():
             yield Request("secretsmanager:GetSecretValue", secret)
+        yield Request("route53:ListResourceRecordSets", self.zone())
+        yield self.taking("a.bbs.bbs.internal")
         spot = {"iam:AWSServiceName": "spot.amazonaws.com"}
         yield Request("iam:CreateServiceLinkedRole", documented.SPOTS_ROLE, spot)
 
@@ -171,7 +185,12 @@ class LoginServer(RolesCase):
             Request("ssm:GetParameter", arn("ssm", "parameter/bbs/database")),
             Request("secretsmanager:GetSecretValue", made["DatabasePassword"].id),
             Request("secretsmanager:GetSecretValue", made["BrokerPassword"].id),
-            Request("secretsmanager:PutSecretValue", made["DatabaseUrl"].id),
+            Request("secretsmanager:PutSecretValue", made["DatabaseLogin"].id),
+            self.taking("www.bbs.bbs.internal"),
+            self.taking("a.bbs.bbs.internal", action="DELETE"),
+            self.taking("a.bbs.bbs.internal", kind="NS"),
+            Request("route53:DeleteHostedZone", self.zone()),
+            Request("secretsmanager:PutSecretValue", made["DatabaseLogin"].id),
             Request("rds:DeleteDBInstance", arn("rds", "db:x")),
             Request("cloudformation:DeleteStack", arn("cloudformation", "stack/bbs/1")),
             Request("cloudformation:SignalResource", arn("cloudformation", "stack/bbs2/1")),
@@ -226,3 +245,31 @@ class AppServer(RolesCase):
 
     def account(self) -> Account:
         return Account(self.tags, self.templates)
+
+
+class DatabaseUsers(RolesCase):
+    """The machine that makes the database's users."""
+
+    def test_may(self) -> None:
+        """Read the master's password, write the servers' URL, and no more: it is the only one with
+        the former, and has nothing of a login server."""
+        role, made = self.role("DatabaseUsersRole"), self.resources()
+        password, url = made["DatabasePassword"].id, made["DatabaseLogin"].id
+        for request in (
+            Request("secretsmanager:GetSecretValue", password),
+            *(
+                Request(f"secretsmanager:{action}", url)
+                for action in ("DescribeSecret", "GetSecretValue", "PutSecretValue")
+            ),
+            Request("cloudformation:SignalResource", arn("cloudformation", "stack/bbs/1")),
+            Request("logs:PutLogEvents", made["Log"].arn + ":log-stream:i-1"),
+        ):
+            self.assertNotEqual(allowing(role, request), [], request)
+        self.a_life(self.config)
+        for request in (
+            *self.asked(),
+            Request("secretsmanager:PutSecretValue", password),
+            Request("secretsmanager:GetSecretValue", made["BrokerPassword"].id),
+            Request("rds:ModifyDBInstance", arn("rds", "db:x")),
+        ):
+            self.assertEqual(allowing(role, request), [], request)

@@ -1,36 +1,23 @@
-"""What the user data of the stack's login servers runs: figures for CloudWatch, and the word to the
+"""What the stack's login servers run from their image: figures for CloudWatch, and the word to the
 stack that a login server serves."""
 
 from __future__ import annotations
 
 import io
-import re
+import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from tests.deploy.moto_case import client
-from tests.deploy.stack_case import MadeCase
-from tests.deploy.stack_template import template
+from tests.deploy.aws_policies import REGION
+from tests.deploy.moto_case import MotoCase, client
+from tests.deploy.stack_template import program, template
 from tests.web.test_metrics import MetricsCase
-
-
-class ScriptsCase(MadeCase):
-    def script(self, begin: str) -> Any:
-        """A program in the user data, which begins behind this line, compiled."""
-        matched = re.search(rf"^{begin} <<'END'\n(.*?)\nEND\n", self.user_data(), re.S | re.M)
-        assert matched is not None
-        return compile(matched[1], begin, "exec")
-
-    def figures(self) -> dict[str, Any]:
-        """The names of the program for figures."""
-        names: dict[str, Any] = {"__name__": "figures"}
-        exec(self.script("cat >/usr/local/lib/bbs-figures.py"), names)
-        return names
 
 
 def served(*bodies: str) -> Any:
@@ -41,7 +28,7 @@ def served(*bodies: str) -> Any:
     return mock.Mock(side_effect=answers)
 
 
-class Figures(ScriptsCase):
+class Figures(MotoCase):
     PAGE = """\
 # TYPE bbs_database_up gauge
 bbs_database_up {up}
@@ -73,8 +60,14 @@ bbs_reactor_lag_seconds_count {due}
 """
 
     def setUp(self) -> None:
-        super().setUp()
-        self.names = self.figures()
+        self.enter()
+        self.names = program("figures").__dict__
+        patch = mock.patch.dict(self.names)
+        patch.start()
+        self.addCleanup(patch.stop)
+        environ = mock.patch.dict(os.environ, {"STACK_NAME": "bbs", "STACK_REGION": REGION})
+        environ.start()
+        self.addCleanup(environ.stop)
 
     def look(self, **figures: float) -> dict[Any, float]:
         given = dict.fromkeys(("alarm", "internal", "unavailable", "failed", "due", "soon"), 0.0)
@@ -187,14 +180,21 @@ class ThePage(MetricsCase):
             self.assertIn(each, found)
 
 
-INSTANCE = "/var/lib/cloud/data/instance-id"
-"""Where cloud-init says what the machine is called."""
-
-
-class ReadyWord(ScriptsCase):
+class ReadyWord(MotoCase):
     """The stack goes on with the next login server when this one serves."""
 
-    def run_script(self, states: list[Any], signal: Callable[..., object]) -> tuple[Any, list[str]]:
+    def setUp(self) -> None:
+        self.enter()
+        self.program, self.signals = program("serving"), program("signals")
+        given = {"STACK_NAME": "bbs", "STACK_REGION": REGION, "STACK_TARGETS": "arn:targets"}
+        for patch in (
+            mock.patch.dict(os.environ, given),
+            mock.patch("time.sleep"),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def run_program(self, states: list[Any], signal: Callable[..., object]) -> tuple[Any, str]:
         """The stack's client when it has run, and what was printed."""
         health = mock.Mock(
             side_effect=[
@@ -206,43 +206,40 @@ class ReadyWord(ScriptsCase):
         )
         stack = mock.Mock(signal_resource=mock.Mock(side_effect=signal))
         clients = {"elbv2": mock.Mock(describe_target_health=health), "cloudformation": stack}
-        lines: list[str] = []
-        with self.around(clients):
-            exec(self.script("/opt/bbs/bin/python -"), {"print": lines.append})
-        self.balancer = clients["elbv2"]
-        return stack, lines
-
-    @contextmanager
-    def around(self, clients: dict[str, Any]) -> Iterator[None]:
         moments = iter(range(0, 100_000, 100))
+        path = Path(self.mktemp())
+        path.write_text("i-1\n")
         with (
-            mock.patch("pathlib.Path.read_text", lambda path: {INSTANCE: "i-1\n"}[str(path)]),
+            mock.patch.object(self.program, "INSTANCE", path),
+            mock.patch.object(self.signals, "INSTANCE", path),
             mock.patch("boto3.client", lambda service, region_name: clients[service]),
-            mock.patch("time.sleep"),
             mock.patch("time.monotonic", lambda: next(moments)),
+            redirect_stdout(io.StringIO()) as said,
         ):
-            yield
+            self.program.main(self.program.PATIENCE)
+        self.balancer = clients["elbv2"]
+        return stack, said.getvalue().strip()
 
     def error(self, code: str) -> ClientError:
         return ClientError({"Error": {"Code": code, "Message": "no"}}, "Call")
 
     def test_serves(self) -> None:
-        stack, _ = self.run_script(["initial", "initial", "healthy"], mock.Mock())
+        stack, _ = self.run_program(["initial", "initial", "healthy"], mock.Mock())
         stack.signal_resource.assert_called_once_with(
             StackName="bbs", LogicalResourceId="LoginFleet", UniqueId="i-1", Status="SUCCESS"
         )
         self.assertIn("LoginFleet", template()["Resources"])
         asked = self.balancer.describe_target_health.call_args.kwargs
-        self.assertEqual(asked["TargetGroupArn"], self.resources()["LoginTargets"].arn)
+        self.assertEqual(asked["TargetGroupArn"], "arn:targets")
 
     def test_not_registered_yet(self) -> None:
-        stack, _ = self.run_script([self.error("InvalidTarget"), "healthy"], mock.Mock())
+        stack, _ = self.run_program([self.error("InvalidTarget"), "healthy"], mock.Mock())
         self.assertEqual(stack.signal_resource.call_args.kwargs["Status"], "SUCCESS")
 
     def test_aws_away(self) -> None:
         """The role has no credentials yet, or an endpoint is not reached: it looks again."""
         away = EndpointConnectionError(endpoint_url="https://example")
-        stack, _ = self.run_script(
+        stack, _ = self.run_program(
             [NoCredentialsError(), away, OSError("no network"), "healthy"],
             mock.Mock(side_effect=[away, OSError("no network"), None]),
         )
@@ -251,21 +248,24 @@ class ReadyWord(ScriptsCase):
 
     def test_aws_stays_away(self) -> None:
         """It ends, and the user data with it, without an error of its own."""
-        stack, lines = self.run_script(
+        stack, said = self.run_program(
             [NoCredentialsError()] * 100, mock.Mock(side_effect=NoCredentialsError())
         )
         self.assertEqual(stack.signal_resource.call_count, 4)
-        self.assertIn("the stack is not reached", lines[-1])
+        self.assertIn("the stack is not reached", said.splitlines()[-1])
 
     def test_never_serves(self) -> None:
         """The stack is told so, in time to say it itself, and keeps those that it has."""
-        stack, lines = self.run_script(["unhealthy"] * 100, mock.Mock())
+        stack, said = self.run_program(["unhealthy"] * 100, mock.Mock())
         self.assertEqual(stack.signal_resource.call_args.kwargs["Status"], "FAILURE")
-        self.assertIn("the load balancer says: unhealthy", lines)
+        self.assertIn("the load balancer says: unhealthy", said)
+        waits = template()["Resources"]["LoginFleet"]["CreationPolicy"]["ResourceSignal"]
+        self.assertEqual(waits["Timeout"], "PT20M")
+        self.assertLess(self.program.PATIENCE + sum(self.signals.PAUSES), 15 * 60)
 
     def test_nobody_waits(self) -> None:
         """As when Auto Scaling has launched it, and no stack."""
-        _, lines = self.run_script(
+        _, said = self.run_program(
             ["healthy"], mock.Mock(side_effect=self.error("ValidationError"))
         )
-        self.assertIn("the stack waits for nobody", lines[-1])
+        self.assertIn("the stack waits for nobody", said.splitlines()[-1])

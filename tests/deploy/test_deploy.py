@@ -42,6 +42,9 @@ def scripts() -> Iterator[Path]:
     """Every script that is there for operators, or boots the tests' machines."""
     for folder in (DEPLOY, CHECKOUT / "docs/aws", CHECKOUT / "tests/integration/boots"):
         yield from sorted(folder.rglob("*.sh"))
+    for path in sorted((IMAGE / "stack").iterdir()):
+        if path.suffix != ".py" and path.is_file():
+            yield path
 
 
 def sections(path: Path) -> Mapping[str, list[str]]:
@@ -61,7 +64,8 @@ class Scripts(ScriptTestCase):
 
     def test_all(self) -> None:
         found = list(scripts())
-        self.assertLessEqual({"install.sh", "login-server.sh"}, {path.name for path in found})
+        names = {path.name for path in found}
+        self.assertLessEqual({"install.sh", "login-server.sh", "login-server"}, names)
         for path in found:
             self.checked("bash", "-n", str(path))
         self.checked("shellcheck", f"--source-path={CHECKOUT}", *map(str, found))
@@ -131,6 +135,11 @@ class Recipe(ScriptTestCase):
             told = environment.read().decode().split()
         self.assertLessEqual({"install.sh", "forget.sh", "requirements.lock"}, names)
         self.assertLessEqual({f"systemd/{unit.name}" for unit in UNITS}, names)
+        programs = {path.name for path in (IMAGE / "stack").iterdir() if path.is_file()}
+        self.assertLessEqual({f"stack/{name}" for name in programs}, names)
+        installed = (IMAGE / "install.sh").read_text("utf-8")
+        for name in programs:
+            self.assertTrue(name.endswith(".py") or name in installed, name)
         self.assertEqual(
             told,
             [
@@ -206,9 +215,6 @@ class Recipe(ScriptTestCase):
             unit.name for unit in UNITS if unit.suffix == ".service" and "@" not in unit.name
         }
         units.remove("bbs-logs.service")
-        # The stack's own, which its login servers write.
-        stack = (DEPLOY / "cloudformation/bbs.yaml").read_text("utf-8")
-        units |= set(re.findall(r">/etc/systemd/system/(bbs-\w+\.service) ", stack))
         shipped: dict[str, set[str]] = {}
         for each in journal["systemd_filter"]:
             field, _, value = each.partition("=")

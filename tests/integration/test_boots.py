@@ -43,7 +43,7 @@ rm -f /etc/rc?.d/S*
 mkdir /root/bundle
 tar --extract --gzip --file /mnt/bundle.tar.gz --directory /root/bundle
 refused() { if "$@"; then echo "not refused: $*"; exit 1; fi; }
-export BBS_BROKER=yes BBS_RDS=/mnt/rds.pem
+export BBS_BROKER=yes BBS_PROXY=yes BBS_RDS=/mnt/rds.pem
 . /root/bundle/wheel.env
 export BBS_WHEEL
 
@@ -180,6 +180,13 @@ exec journalctl --follow --lines=all --unit=bbs-app.service >sent
 """
 """In the place of Fluent Bit: it does what that may, and finds what that needs."""
 
+PROXY = """\
+BBS_PROXY_LISTEN=:::22223
+BBS_DOMAIN=bbs.example.org
+BBS_APP_NETWORKS="10.50.0.0/20 10.50.16.0/20"
+BBS_APP_PORT=22223
+"""
+
 ROW = f"""\
 import sqlite3, time
 
@@ -302,6 +309,33 @@ class OfOnesOwn(Machines):
             # The target does not wait for those that it stops.
             machine.until("bash", "-c", f"[ $(systemctl is-active {unit}) = inactive ]")
             self.assertNotIn("Traceback", self.journal(machine, unit))
+
+    def test_watchdog_and_proxy(self) -> None:
+        """A server that hangs is ended and started again, and the journal has what it did. HAProxy
+        runs, as restricted as the others, where there is a file for it."""
+        machine = self.boot(
+            "#!/bin/bash\nsystemctl enable --now bbs-login bbs-telnet\n",
+            {
+                "etc/bbs/bbs.toml": "[fleet]\nspare = 0\n",
+                "etc/systemd/system/bbs-login.service.d/soon.conf": "[Service]\nWatchdogSec=4\n",
+                "etc/bbs/proxy.env": PROXY,
+            },
+        )
+        for port in (22222, 2323):
+            machine.until("bash", "-c", f"</dev/tcp/127.0.0.1/{port}")
+        usual = ("systemctl", "show", "--property=WatchdogUSec", "--value", "bbs-telnet")
+        self.assertEqual(machine.run(*usual).strip(), "30s")
+        before = self.main(machine, "bbs-login")
+        machine.run("kill", "-STOP", before)
+        machine.until("bash", "-c", "journalctl --unit=bbs-login | grep 'Watchdog timeout'")
+        machine.until("bash", "-c", f"[ $(systemctl show -P MainPID bbs-login) != {before} ]")
+        machine.until("bash", "-c", "</dev/tcp/127.0.0.1/22222")
+        self.assertIn("Fatal Python error: Aborted", self.journal(machine, "bbs-login"))
+
+        self.assertEqual(self.state(machine, "bbs-proxy"), "active")
+        said = machine.run("bash", "-c", "exec 3<>/dev/tcp/::1/22223; echo ping >&3; cat <&3")
+        self.assertEqual(said, "")
+        self.assertNotEqual(machine.run("ss", "-Hltn", "sport = 22223"), "")
 
     def state(self, machine: Booted, unit: str) -> str:
         return machine.run("systemctl", "is-active", unit, check=False).strip()

@@ -15,8 +15,9 @@ from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
 from bbs.core.clock import IReactor
+from bbs.scaling.ec2 import provider as provider_module
 from bbs.scaling.ec2.client import RATES, Api, EC2Client
-from bbs.scaling.ec2.provider import PAGE, EC2Provider
+from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract, WarmContract
 from tests.cloud import moto
@@ -198,8 +199,9 @@ class Launched(MotoCase):
 
     async def test_many(self):
         """More than a page; ended together in few calls."""
+        self.patch(provider_module, "PAGE", 50)
         provider = self.started()
-        ids = [f"l-{number}" for number in range(PAGE + 10)]
+        ids = [f"l-{number}" for number in range(60)]
         await gatherResults([provider.launch(id) for id in ids])
         self.assertEqual(set(await provider.list()), set(ids))
         await gatherResults([provider.terminate(id) for id in ids])

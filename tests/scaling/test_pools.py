@@ -46,6 +46,14 @@ class Remembering(SynchronousTestCase):
         self.memory.served(SMALL_A)
         self.assertEqual(self.memory.doubts(), {B: 1.0}, "zone a is not down")
 
+    def test_servers_that_die(self) -> None:
+        """One is no reason to leave its zone, and two are."""
+        self.memory.lost(A)
+        self.assertEqual(self.memory.trusted_zones(), {"a", "b"})
+        self.assertLess(self.memory.doubts()[A], DOUBTFUL)
+        self.memory.lost(A)
+        self.assertGreater(self.memory.doubts()[A], DOUBTFUL)
+
     def test_capacity_that_is_wanted_back(self) -> None:
         self.memory.wanted_back(SPOT_A)
         self.assertEqual(self.memory.doubts(), {SPOT_A: 0.5})

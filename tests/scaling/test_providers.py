@@ -199,8 +199,9 @@ class Kits(InstalledCase):
             self.successResultOf(maybeDeferred(self.stops.pop()))
 
     def test_kit(self) -> None:
-        os.environ["BBS_SHIPS_NUMBER"] = "3"
+        os.environ |= {"BBS_SHIPS_NUMBER": "3", "NOTIFY_SOCKET": "/run/none"}
         self.addCleanup(os.environ.pop, "BBS_SHIPS_NUMBER")
+        self.addCleanup(os.environ.pop, "NOTIFY_SOCKET")
         config = self.config("ships", ships__number="4", app__listen="tcp:5:interface=127.0.0.9")
         kit = self.made(config, "lobby").kit
         self.assertEqual((kit.reactor, kit.section.number), (self.clock, 4))
@@ -208,6 +209,7 @@ class Kits(InstalledCase):
         self.assertEqual((kit.service_name, kit.data_folder), ("lobby", self.data))
         self.assertEqual((kit.fleet_id, kit.former), ("0123456789abcdef", False))
         self.assertNotIn("BBS_SHIPS_NUMBER", kit.environment)
+        self.assertNotIn("NOTIFY_SOCKET", kit.environment)
         self.assertEqual(kit.environment["PATH"], os.environ["PATH"])
         self.assertEqual(kit.only_here, ("database.url", "broker.url"))
         command = kit.command("a-1")

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from bbs.core.addresses import PRIVATE, fill_name
 from bbs.core.values import Instance
 from bbs.scaling.ec2.launch_request import (
     FLEET_ID_TAG,
@@ -25,7 +26,7 @@ from bbs.scaling.ec2.launch_request import (
 REMEMBERED = 60.0  # seconds for which an answer counts that EC2's descriptions do not confirm yet
 LONGEST_REASON = 200  # characters
 ADDRESS_GRACE = 15.0  # seconds for which an instance may run before EC2 tells its address
-_HOSTS = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "dns": "PublicDnsName"}
+_HOSTS = {"public": "PublicIpAddress", "dns": "PublicDnsName"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
                 launch_id=tags.get(LAUNCH_TAG, ""),
                 state=described["State"]["Name"],
                 kind=described.get("InstanceType", ""),
-                host=described.get(_HOSTS[address]) or None,
+                host=_host(described, address),
                 launched=launched.timestamp() if launched else None,
                 reason=_reason(described),
                 subnet=described.get("SubnetId", ""),
@@ -99,6 +100,11 @@ def unseen(id: str, kind: str, subnet: str, tags: Iterable[Mapping[str, str]]) -
         fleet=values.get(FLEET_TAG, ""),
         version=values.get(VERSION_TAG, ""),
     )
+
+
+def _host(described: Mapping[str, Any], address: str) -> str | None:
+    host = described.get(_HOSTS.get(address, "PrivateIpAddress"))
+    return fill_name(address, host) if host and PRIVATE in address else host or None
 
 
 def _reason(described: Mapping[str, Any]) -> str:

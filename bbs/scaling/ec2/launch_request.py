@@ -206,7 +206,7 @@ def mismatch(config: EC2, template: Data) -> str:
     for key, what in (("NetworkInterfaceId", "network interface"), ("PrivateIpAddress", "address")):
         if primary.get(key):
             return f"it has the {what} {primary[key]}, which one instance can have: take it out"
-    if len(interfaces) > 1 and config.address != "private":
+    if len(interfaces) > 1 and config.is_public:
         return (
             f"it has {len(interfaces)} network interfaces, and EC2 then gives no public address:"
             ' leave it one, or set ec2.address = "private"'
@@ -218,7 +218,7 @@ def network(config: EC2, template: Data, subnet: str | None) -> dict[str, Any]:
     """The parameters for the network; empty values are left out later. A template with security
     groups rules out an interface; an instance then has a public address if its subnet gives one."""
     groups = list(config.security_group_ids)
-    public = config.address != "private"
+    public = config.is_public
     interfaces = template.get("NetworkInterfaces", [])
     if not interfaces and (not subnet or not public or _groups(template)):
         return {"SubnetId": subnet, "SecurityGroupIds": groups}

@@ -27,6 +27,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
+from bbs.core.addresses import PRIVATE, fill_name
 from bbs.core.clock import IReactor
 from bbs.core.values import REBALANCE
 
@@ -41,10 +42,11 @@ TOKEN_TTL = 21600  # seconds for which a token is valid: six hours, the longest
 TOKEN_USED = TOKEN_TTL / 2  # seconds after which a token is replaced, well before it expires
 LONGEST = 65536  # bytes of an answer
 
-PATHS = {"public": "public-ipv4", "private": "local-ipv4", "dns": "public-hostname"}
-"""The paths of the addresses that `ec2.address` names."""
+PATHS = {"public": "public-ipv4", "dns": "public-hostname"}
+"""The paths of the addresses that `ec2.address` names, if not the private one."""
 
 _HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.:-]{0,253}[0-9A-Za-z])?")
+_EVENT = re.compile(r"[a-z-]{1,40} [0-9A-Za-z :]{1,40}")
 _INSTANCE = re.compile(r"[0-9A-Za-z-]{1,64}")
 _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 
@@ -86,11 +88,11 @@ class Metadata:
         return body.decode("utf-8", "replace").strip()
 
     async def address(self, which: str) -> str | None:
-        """The instance's address of a kind of `PATHS`; None if it has none."""
-        host = await self.get(PATHS[which])
+        """The instance's address, or its name, as `ec2.address` has it; None if it has none."""
+        host = await self.get(PATHS.get(which, "local-ipv4"))
         if host and not _HOST.fullmatch(host):
             raise MetadataUnavailable("the metadata service gave a malformed address")
-        return host or None
+        return fill_name(which, host) if host and PRIVATE in which else host or None
 
     async def instance_id(self) -> str | None:
         """EC2's name for the instance; None if the service does not say."""
@@ -101,14 +103,18 @@ class Metadata:
         """Whether the instance is Spot capacity, as far as the service says."""
         return await self.get("instance-life-cycle") in (None, "spot")
 
-    async def notice(self) -> str:
+    async def notice(self, spot: bool) -> str:
         """Why EC2 will take the instance away, in a few words; "" while it will not. An
-        interruption is announced two minutes before; a recommendation comes sooner, or never."""
-        action = await self.get("spot/instance-action")
+        interruption of a Spot instance is announced two minutes before, a scheduled event days
+        before; a recommendation comes sooner than an interruption, or never."""
+        action = await self.get("spot/instance-action") if spot else None
         if action is not None:
             return _interruption(action)
-        recommended = await self.get("events/recommendations/rebalance")
-        return "" if recommended is None else REBALANCE
+        events = await self.get("events/maintenance/scheduled")
+        if events and (event := _scheduled(events)):
+            return event
+        hint = await self.get("events/recommendations/rebalance") if spot else None
+        return "" if hint is None else REBALANCE
 
     async def _ask(self, path: str) -> tuple[int, bytes]:
         token = {b"X-aws-ec2-metadata-token": await self._valid_token()}
@@ -143,6 +149,17 @@ class Metadata:
             # Twisted has a dozen kinds, and their texts may reveal too much.
             kind = type(error).__name__
             raise MetadataUnavailable(f"the metadata service does not answer: {kind}") from None
+
+
+def _scheduled(events: str) -> str:
+    """Words for `[{"Code": "instance-retirement", "NotBefore": "21 Jan 2019 09:00:43 GMT", "State":
+    "active", …}]`; "" if none is active, or it is malformed."""
+    try:
+        active = [event for event in json.loads(events) if event["State"] == "active"]
+        code, at = str(active[0]["Code"]), str(active[0]["NotBefore"])
+    except (ValueError, TypeError, KeyError, IndexError):
+        return ""
+    return f"scheduled: {code}, {at}" if _EVENT.fullmatch(f"{code} {at}") else ""
 
 
 def _interruption(action: str) -> str:

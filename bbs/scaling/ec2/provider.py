@@ -41,9 +41,9 @@ from bbs.scaling.interfaces import (
     ProviderUnavailable,
 )
 
-PAGE = 50
-"""Instances in an answer: few enough for each answer to come well before a call's deadline, even on
-a busy machine, and to be asked for again soon if it is lost."""
+PAGE, SHORTEST_PAGE = 1000, 50
+"""Instances in an answer: as many as EC2 gives, but after each call without an answer half as many,
+down to so few that an answer comes before a call's deadline even on a busy machine."""
 
 _NOT_DONE = {
     Verdict.REFUSED: LaunchRefused,
@@ -94,10 +94,11 @@ class EC2Provider(Service):
             reactor,
             self._ids,
             config.name if self.former else "",
-            keeps_addresses=config.address == "private",
+            keeps_addresses=not config.is_public,
             has_subnets=bool(config.subnet_ids),
         )
         self._alive: set[str] = set()
+        self._page = PAGE
         self._shared = SingleFlight()
         self._find = Batch(reactor, self._describe_launches)
         self._lifecycle = InstanceLifecycle(reactor, client, self._machines)
@@ -248,7 +249,7 @@ class EC2Provider(Service):
         for id in self._machines.surplus():
             _log.warn("ending {instance}: its launch has another instance", instance=id)
             self._end_unasked(id)
-        if self.config.address != "private":
+        if self.config.is_public:
             self._end_unreachable()
 
     def _end_unreachable(self) -> None:
@@ -279,13 +280,19 @@ class EC2Provider(Service):
     async def _pages(self, *filters: tuple[str, Sequence[str]]) -> Sequence[EC2Instance]:
         parameters: dict[str, Any] = {
             "Filters": [{"Name": name, "Values": values} for name, values in filters],
-            "MaxResults": PAGE,
+            "MaxResults": self._page,
         }
         found: list[EC2Instance] = []
         while True:
-            answer = await self.client.describe_instances(**parameters)
+            try:
+                answer = await self.client.describe_instances(**parameters)
+            except EC2Error as error:
+                if error.verdict is Verdict.AGAIN:
+                    self._page = max(self._page // 2, SHORTEST_PAGE)
+                raise
             found += machines(answer, self.config.address)
             if not answer.get("NextToken"):
+                self._page = min(2 * self._page, PAGE)
                 return found
             parameters["NextToken"] = answer["NextToken"]
 

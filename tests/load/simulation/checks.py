@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bbs.core.values import LossCause, Policy, State
 from bbs.rules.servers import NOT_RUNNING
+from bbs.scaling.executor import OVERTAKEN
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Server, User
 from tests.load.simulation.people import Person
@@ -185,7 +186,8 @@ def _who_is_away_and_has_one(people: Sequence[Person]) -> list[str]:
 def too_soon(policy: Policy, born: Mapping[str, float], now: float) -> list[str]:
     """Launches that were given up for their age before half of their time had passed since they
     were `born`: a clock was believed that is wrong."""
-    given_up = Server.select(Server.id).where(Server.cause == LossCause.LATE)
+    too_old = (Server.cause == LossCause.LATE) & (Server.reason != OVERTAKEN)
+    given_up = Server.select(Server.id).where(too_old)
     return [
         f"the launch {id} was given up too soon"
         for (id,) in rows(given_up)

@@ -1,13 +1,15 @@
 """A day of a large fleet, with faults: people come and go as on a day, and servers die.
 
-    python -m tests.load.simulation.day [--servers 1000] [--hours 24] [--seed 1]
+    python -m tests.load.simulation.day [--servers 1000] [--hours 24] [--seed 1] [--recommend]
 
-Real controller, rules and waiting room of two login servers, SQLite in memory, a cloud and app
-servers that are simulated. Of the machines one in a hundred dies; at noon, with the most people, a
-third of them at once (an availability zone); in the fifth hour the cloud lists nothing; each two
-hours the controller is killed. People come by a Poisson process whose rate follows the hour, and
-stay for four hours on average. All app servers beat in one statement each `INTERVAL` seconds, as
-5,000 that beat each 2 s would be 216 million events: who is silent is noticed as much later.
+Real controller, rules and waiting room of two login servers, SQLite in memory, a cloud of three
+zones and app servers that are simulated. Of the machines one in a hundred dies; at noon, with the
+most people, a third of them at once (a zone), which boots nothing for an hour from then on; in the
+fifth hour the cloud lists nothing; each two hours the controller is killed. With `--recommend`, the
+cloud recommends to leave every machine once, all in the ninth hour. People come by a Poisson
+process whose rate follows the hour, and stay for four hours on average. All app servers beat in one
+statement each `INTERVAL` seconds, as 5,000 that beat each 2 s would be 216 million events: who is
+silent is noticed as much later.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from random import Random
 from typing import Any
@@ -25,14 +28,17 @@ import peewee
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogBeginner
+from zope.interface import implementer
 
 from bbs.board import board
 from bbs.core.errors import Refusal
-from bbs.core.values import Instance, Policy, State, Tally, Timing
+from bbs.core.values import REBALANCE, Instance, Policy, State, Tally, Timing
 from bbs.rules import membership, placement, servers
 from bbs.rules.placement import Look, Search
 from bbs.scaling.controller import FleetController
 from bbs.scaling.events import FleetContext, FleetEvents
+from bbs.scaling.interfaces import IHasPools
+from bbs.scaling.pools import DOUBTFUL
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import rows
@@ -55,6 +61,17 @@ HOUR = 3600.0
 INTERVAL = 20.0
 """Seconds between heartbeats, and between rounds."""
 
+POOLS = {f"t3.micro in subnet-{zone}": f"subnet-{zone}" for zone in "abc"}
+LOST_ZONE = "subnet-a"
+
+COUNT_MOVES = """
+CREATE TABLE moves (count INTEGER);
+INSERT INTO moves VALUES (0);
+CREATE TRIGGER moving AFTER UPDATE OF server_id ON place
+WHEN OLD.server_id IS NOT NULL AND NEW.server_id != OLD.server_id
+BEGIN UPDATE moves SET count = count + 1; END;
+"""
+
 CAPACITY = 10
 STAY = 4 * HOUR
 LOWEST, HIGHEST = 0.15, 0.9
@@ -64,8 +81,9 @@ DIE = 0.01
 """Machines that die by themselves in a day."""
 
 ZONE_AT, LISTS_AT, KILLED_EACH = 12 * HOUR, 5 * HOUR, 2 * HOUR
-"""When, and how often; in a day that is cut short the zone is lost in the middle of what is left.
-"""
+ZONE_LASTS, RECOMMENDED_AT = HOUR, 8 * HOUR
+"""When, for how long, and how often; in a day that is cut short the zone is lost in the middle of
+what is left."""
 
 QUIET = HOUR
 """Seconds at the end without faults, in which all has to become well."""
@@ -126,11 +144,13 @@ class DayCloud(Cloud):
 
     def __init__(self, clock: Any, chance: Random, on_launch: Callable[[Machine], None]) -> None:
         super().__init__(clock, chance, Breaks(), on_launch)
+        self.zone_of: dict[str, str] = {}
         self.by_launch: dict[str, Machine] = {}
         self.running: dict[str, Machine] = {}
         self._shown: dict[str, Instance] = {}
 
     def launch(self, launch_id: str, tagged: bool = True, **what: Any) -> Machine:
+        what["zone"] = self.zone_of.get(launch_id, "")
         machine = super().launch(launch_id, tagged, **what)
         self.by_launch[launch_id] = self.running[launch_id] = machine
         self._show(machine)
@@ -170,7 +190,42 @@ class DayCloud(Cloud):
             machine.id,
             "t3.micro",
             machine.created,
+            zone=machine.zone,
         )
+
+
+@implementer(IHasPools)
+class ZonedProvider(CloudProvider):
+    """A provider with a pool in each zone."""
+
+    pools = POOLS
+
+    def __init__(self, cloud: DayCloud, mortal: Any) -> None:
+        super().__init__(cloud, mortal)
+        self.write_strategy = None
+        self._zone_of = cloud.zone_of
+        self._doubts: Mapping[str, float] = {}
+        self._staying: Counter[str] = Counter()
+
+    def prefer(self, doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
+        self._doubts, self._staying = doubts, Counter(staying)
+
+    def choose_strategies(self, count: int, to_stop: bool = False) -> Sequence[str]:
+        chosen = []
+        for _ in range(count):
+            pool = min(POOLS, key=lambda each: (self._doubt(each), self._staying[POOLS[each]]))
+            self._staying[POOLS[pool]] += 1
+            chosen.append(pool)
+        return chosen
+
+    def _doubt(self, pool: str) -> float:
+        doubt = self._doubts.get(pool, 0.0)
+        return doubt if doubt >= DOUBTFUL else 0.0
+
+    def know_strategies(self, written: Mapping[str, str], asked: Collection[str]) -> None:
+        self._zone_of.update({id: POOLS[pool] for id, pool in written.items()})
+
+    def forget_strategies(self, kept: Collection[str] = ()) -> None: ...
 
 
 class Hints:
@@ -218,7 +273,7 @@ class LoginServer:
         context = FleetContext(
             me=me,
             database=database,
-            provider=CloudProvider(day.cloud, self.mortal),
+            provider=ZonedProvider(day.cloud, self.mortal),
             policy=day.policy,
             news=news,
             reactor=self.mortal,
@@ -242,7 +297,8 @@ class Day:
     machine died; who `asks` came, or came back, at that moment.
     """
 
-    def __init__(self, servers_most: int, seed: int) -> None:
+    def __init__(self, servers_most: int, seed: int, recommends: bool = False) -> None:
+        self._recommends = recommends
         self.chance = Random(seed)
         self.numbers = count()
         self.clock = DayClock()
@@ -260,12 +316,15 @@ class Day:
         self.database = Timed("sqlite:///:memory:", Inline(), self.clock)
         self.database.peewee.connect(reuse_if_open=True)
         migrations.upgrade(self.database.peewee, board.schema)
+        self.database.peewee.connection().executescript(COUNT_MOVES)
         self.database.timing = False
         self.clock.database = self.database
         self.cloud = DayCloud(self.clock, self.chance, self._launched)
         self.login_servers: list[LoginServer] = []
         self.quiet = False
         self.peak = self.lost_machines = self.refusals = 0
+        self.least = 0.0
+        """Hours of servers, if there were never more than people fill."""
         self.waits: list[float] = []
         self.displaced: list[float] = []
         self._beating: set[str] = set()
@@ -293,6 +352,8 @@ class Day:
         later(0.0, self._come)
         later(1.0, self._look)
         later(min(ZONE_AT, hours * HOUR / 2), self._lose_a_zone)
+        if self._recommends:
+            later(RECOMMENDED_AT, self._recommend)
         later(LISTS_AT, self._lists, 1.0)
         later(LISTS_AT + HOUR, self._lists, 0.01)
         later(KILLED_EACH, self._kill)
@@ -327,6 +388,18 @@ class Day:
         return self.cloud.running.keys() - living, living - self.cloud.running.keys()
 
     @property
+    def hours(self) -> float:
+        """Hours for which machines ran."""
+        ran = ((self._now if m.ended is None else m.ended) - m.created for m in self.cloud.machines)
+        return sum(ran) / HOUR
+
+    @property
+    def moves(self) -> int:
+        """How many people were moved from one server to another."""
+        sql = self.database.peewee.execute_sql
+        return int(sql("SELECT count FROM moves").fetchone()[0])
+
+    @property
     def _now(self) -> float:
         return float(self.clock.seconds())
 
@@ -337,7 +410,7 @@ class Day:
         self.clock.callLater(max(10.0, self.chance.gauss(45.0, 10.0)), self._boot, machine)
 
     def _boot(self, machine: Machine) -> None:
-        if not machine.alive:
+        if not machine.alive or machine.zone in self.cloud.dead_zones:
             return
         id = machine.launch_id
         if members_report(self.database, id):
@@ -351,6 +424,8 @@ class Day:
     def _beat(self) -> None:
         """All that live beat, and those whose rows are gone end."""
         self.clock.callLater(INTERVAL, self._beat)
+        people = len(self._there) + len(self._asks)
+        self.least += math.ceil(people / CAPACITY) * INTERVAL / HOUR
         sql = self.database.peewee.execute_sql
         silent = [id for id in self._beating if id not in self.cloud.running]
         for id in silent:
@@ -380,8 +455,15 @@ class Day:
                 self._lose([self.chance.choice(machines)])
 
     def _lose_a_zone(self) -> None:
-        machines = [*self.cloud.running.values()]
-        self._lose([machine for machine in machines if int(machine.id[2:], 16) % 3 == 0])
+        zone = LOST_ZONE
+        self._lose([m for m in [*self.cloud.running.values()] if m.zone == zone])
+        self.cloud.dead_zones.add(zone)
+        self.clock.callLater(ZONE_LASTS, self.cloud.dead_zones.discard, zone)
+
+    def _recommend(self) -> None:
+        """The cloud recommends to leave every machine that runs."""
+        for id in [*self.cloud.running]:
+            self.database.run(membership.warn, id, REBALANCE)
 
     def _lose(self, machines: Sequence[Machine]) -> None:
         self.lost_machines += len(machines)
@@ -492,15 +574,21 @@ def main() -> int:
     parser.add_argument("--servers", type=int, default=1000, help="at the most (%(default)s)")
     parser.add_argument("--hours", type=float, default=24.0, help="of the day (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
+    what = "the cloud recommends to leave every machine once"
+    parser.add_argument("--recommend", action="store_true", help=what)
     options = parser.parse_args()
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     began = time.monotonic()
-    day = Day(options.servers, options.seed)
+    day = Day(options.servers, options.seed, options.recommend)
     try:
         day.live(options.hours)
         wrong = day.wrong()
+        moves = day.moves
     finally:
         day.close()
+    pools = Counter(machine.zone for machine in day.cloud.machines)
+    by_pool = ", ".join(f"{zone} {count}" for zone, count in sorted(pools.items()))
+    print(f"{day.hours:.0f} hours of machines, the least {day.least:.0f}; {moves} moves; {by_pool}")
     print(f"{len(day.cloud.machines)} launches, {day.lost_machines} machines lost,")
     print(f"the most at once {day.peak} of {day.most}; {day.cloud.calls} calls of the cloud")
     print(f"who came: {_spread(day.waits)}; sent away {day.refusals} times")

@@ -139,6 +139,17 @@ class WithoutAddress(ProviderCase):
         self.listed()
         self.assertRegex(self.listed()["a"].detail, "no public address: .*DNS hostnames")
 
+    def test_a_name_of_the_fleets_own(self):
+        """It is made of the private address, so no public one is missed."""
+        self.provider = self.controller(address="ip-{ip}.example.org")
+        self.boots("a")
+        private = self.ec2.instances["i-1"]["PrivateIpAddress"]
+        self.clock.advance(instance_states.ADDRESS_GRACE)
+        self.listed()
+        told = self.listed()["a"]
+        self.assertTrue(told.alive)
+        self.assertEqual(told.host, f"ip-{private.replace('.', '-')}.example.org")
+
 
 class Stopped(ProviderCase):
     """`IKeepsWarm`, and instances that somebody else stopped."""

@@ -176,9 +176,10 @@ class Parameters(RequestCase):
         made = self.made(way, address="public", security_group_ids=("g",))
         self.assertEqual(made["NetworkInterfaces"], [interface | {"Groups": ["g"]}])
         self.assertNotIn("SecurityGroupIds", made)
-        made = self.made(way, address="private", security_group_ids=("g",))
-        self.assertEqual((made["SubnetId"], made["SecurityGroupIds"]), ("s", ["g"]))
-        self.assertNotIn("NetworkInterfaces", made)
+        for address in ("private", "ip-{ip}.example.org"):
+            made = self.made(way, address=address, security_group_ids=("g",))
+            self.assertEqual((made["SubnetId"], made["SecurityGroupIds"]), ("s", ["g"]))
+            self.assertNotIn("NetworkInterfaces", made)
 
 
 class Volumes(SynchronousTestCase):

@@ -179,12 +179,14 @@ class Addresses(MetadataTestCase):
             ("public", "198.51.100.7"),
             ("private", "10.50.1.7"),
             ("dns", "ec2-198-51-100-7.compute-1.amazonaws.com"),
+            ("ip-{ip}.example.org", "ip-10-50-1-7.example.org"),
         ):
             self.assertEqual(self.told(self.metadata.address(which)), right)
 
     def test_none(self) -> None:
         """There is none; or, of a name that the network gives to nobody, an empty one."""
         self.assertIsNone(self.told(self.metadata.address("public")))
+        self.assertIsNone(self.told(self.metadata.address("{ip}.example.org")))
         self.service.paths["public-hostname"] = b""
         self.assertIsNone(self.told(self.metadata.address("dns")))
 
@@ -198,7 +200,7 @@ class Notices(MetadataTestCase):
     """Whether EC2 takes the instance away."""
 
     def test_none(self) -> None:
-        self.assertEqual(self.told(self.metadata.notice()), "")
+        self.assertEqual(self.told(self.metadata.notice(True)), "")
 
     def test_interrupted(self) -> None:
         for text, right in (
@@ -212,14 +214,35 @@ class Notices(MetadataTestCase):
             (b'{"time": 1}', "spot: interrupted"),
         ):
             self.service.paths["spot/instance-action"] = text
-            self.assertEqual(self.told(self.metadata.notice()), right)
+            self.assertEqual(self.told(self.metadata.notice(True)), right)
 
     def test_recommended(self) -> None:
         """An interruption counts for more."""
         self.service.paths["events/recommendations/rebalance"] = b'{"noticeTime": "x"}'
-        self.assertEqual(self.told(self.metadata.notice()), "spot: rebalance recommended")
+        self.assertEqual(self.told(self.metadata.notice(True)), "spot: rebalance recommended")
         self.service.paths["spot/instance-action"] = b"{}"
-        self.assertEqual(self.told(self.metadata.notice()), "spot: interrupted")
+        self.assertEqual(self.told(self.metadata.notice(True)), "spot: interrupted")
+
+    def test_scheduled(self) -> None:
+        """Of an instance on demand too. It counts for more than a recommendation."""
+        event = b'{"Code": "instance-retirement", "State": "%s", "NotBefore": "%s"}'
+        soon = b"21 Jan 2019 09:00:43 GMT"
+        self.service.paths["events/recommendations/rebalance"] = b"{}"
+        for text, right in (
+            (b"[" + event % (b"active", soon) + b"]", f"instance-retirement, {soon.decode()}"),
+            (b"[" + event % (b"completed", soon) + b"]", ""),
+            (b"[" + event % (b"active", b"\\u001b[2J") + b"]", ""),
+            (b"[]", ""),
+            (b"nonsense", ""),
+            (b'[{"State": "active"}]', ""),
+        ):
+            self.service.paths["events/maintenance/scheduled"] = text
+            told = self.told(self.metadata.notice(False))
+            self.assertEqual(told, right and f"scheduled: {right}")
+            told = self.told(self.metadata.notice(True))
+            self.assertEqual(
+                told, f"scheduled: {right}" if right else "spot: rebalance recommended"
+            )
 
     def test_spot(self) -> None:
         """Where nothing says what an instance is, it may be of Spot capacity."""

@@ -286,6 +286,17 @@ class Listing(ProviderCase):
         self.assertEqual(len(calls), 3)
         self.assertEqual(calls[0]["Filters"], [{"Name": "tag:bbs:fleet-id", "Values": [FLEET_ID]}])
 
+    def test_shorter_pages_while_they_are_not_answered(self):
+        self.ec2.errors["describe_instances"] = [no_answer() for _ in range(6)]
+        for _ in range(2):
+            failing = self.provider.list()
+            self.clock.pump([GATHER, 0.05, 0.1, GATHER])
+            self.failureResultOf(failing, ProviderUnavailable)
+        self.listed()
+        self.listed()
+        asked = [each["MaxResults"] for each in self.ec2.named("describe_instances")]
+        self.assertEqual(asked, [1000] * 3 + [500] * 3 + [250, 500])
+
     def test_states(self):
         for number, (state, alive) in enumerate(
             (

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 from bbs.config import EC2
 from bbs.scaling.ec2.client import EC2Client
-from bbs.scaling.ec2.errors import LACKS, EC2Error, Verdict, judge
+from bbs.scaling.ec2.errors import LACKS, LATER, EC2Error, Verdict, judge
 from bbs.scaling.ec2.launch_request import Data, LaunchStrategy, is_burstable, strategies
 
 MOST_POOLS = 300  # EC2's limit for a fleet's overrides
@@ -188,6 +188,7 @@ class SpotFleets:
         self._seconds = clock.seconds
         self._refused_at = float("-inf")
         self._said = False
+        self._left: set[str] = set()  # launch templates that could not be deleted yet
 
     @property
     def are_asked(self) -> bool:
@@ -213,8 +214,8 @@ class SpotFleets:
         for name, run in runs.items():
             await self._make_template(create_template(name, run, template))
         answer = await self._client.create_fleet(**create_fleet(launch_id, fleet))
-        for name in runs:
-            self._client.delete_launch_template(LaunchTemplateName=name).addErrback(_log_left, name)
+        for name in {*runs, *self._left}:
+            self._delete_template(name)
         launched = [
             (id, _pool(each, fleet))
             for each in answer.get("Instances", [])
@@ -233,6 +234,17 @@ class SpotFleets:
                 error.doubtful = False  # No instance comes of it.
                 raise
             # An earlier try, perhaps another controller's.
+
+    def _delete_template(self, name: str) -> None:
+        """Delete a launch's template in the background; if that fails, after the next fleet."""
+        self._left.discard(name)
+
+        def failed(failure: Failure) -> None:
+            failure.trap(EC2Error, CancelledError)
+            if failure.check(CancelledError) or failure.value.verdict in LATER:
+                self._left.add(name)
+
+        self._client.delete_launch_template(LaunchTemplateName=name).addErrback(failed)
 
     def _lack(self, answer: Data, fleet: SpotFleet) -> EC2Error:
         """The error for an answer without an instance: a refusal, if there is one."""
@@ -259,8 +271,3 @@ def _pool(told: Data, fleet: SpotFleet) -> LaunchStrategy:
         if pool.kind == kind and pool.subnet in (subnet, None):
             return pool
     return fleet.pools[0]
-
-
-def _log_left(failure: Failure, name: str) -> None:
-    failure.trap(EC2Error, CancelledError)
-    _log.info("the launch template {name} is left: {error}", name=name, error=str(failure.value))

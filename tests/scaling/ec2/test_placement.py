@@ -16,7 +16,7 @@ from bbs.scaling.ec2 import spot_fleet
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import LaunchStrategy, strategies
 from bbs.scaling.ec2.launches import LACK_REMEMBERED, LaunchPlacement
-from bbs.scaling.ec2.spot_fleet import NOT_ASKED, parse
+from bbs.scaling.ec2.spot_fleet import MOST_POOLS, NOT_ASKED, fleet_of, parse, spot_pools
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error
@@ -484,6 +484,54 @@ class Fleets(SpotCase):
         self.clock.pump([GATHER] * 3)
         self.assertIs(self.successResultOf(launching), None)
         self.assertEqual(self.pools_asked(), [])
+
+    def test_templates_left(self):
+        """One that could not be deleted is, after the next fleet."""
+        self.ec2.errors["delete_launch_template"] = [client_error("RequestLimitExceeded", 503)] * 99
+        self.launched("a", self.spot)
+        self.clock.pump([1.0] * 60)
+        self.assertEqual([*self.ec2.templates], ["bbs-a-credits"])
+        self.ec2.errors.clear()
+        self.launched("b", self.spot)
+        self.clock.pump([1.0] * 60)
+        self.assertEqual(self.ec2.templates, {})
+
+    def test_types_without_credits(self):
+        """EC2 refuses credits for these, so they have a template of their own."""
+        self.launched("a", self.controller(spot=True, instance_type=("t3.micro", "m5.large")))
+        made = {
+            each["LaunchTemplateName"]: each["LaunchTemplateData"]
+            for each in self.ec2.named("create_launch_template")
+        }
+        credits = {name: data.get("CreditSpecification") for name, data in made.items()}
+        self.assertEqual(credits, {"bbs-a-credits": {"CpuCredits": "unlimited"}, "bbs-a": None})
+        [asked] = self.ec2.named("create_fleet")
+        self.assertEqual(
+            [
+                (each["LaunchTemplateSpecification"], each["Overrides"])
+                for each in asked["LaunchTemplateConfigs"]
+            ],
+            [
+                (
+                    {"LaunchTemplateName": name, "Version": "1"},
+                    [{"InstanceType": kind, "SubnetId": "s-1"}],
+                )
+                for name, kind in (("bbs-a-credits", "t3.micro"), ("bbs-a", "m5.large"))
+            ],
+        )
+        self.assertNotIn("SubnetId", str(made))
+
+    def test_many_pools(self):
+        """Their strategy is still short enough for a row, with the pool before it."""
+        types = tuple(f"m{number}idn-flex.metal-48xl" for number in range(60))
+        subnets = tuple(f"subnet-{number:017x}" for number in range(8))
+        config = replace(CONFIG, spot=True, instance_type=types, subnet_ids=subnets)
+        fleet = fleet_of(config, spot_pools(config))
+        self.assertEqual(len(fleet.pools), MOST_POOLS)
+        self.assertLessEqual(len(f"{fleet.pools[-1]}, {fleet}"), 200)
+        self.assertEqual(parse(config, str(fleet)), fleet)
+        other = replace(config, instance_type=types[::-1])
+        self.assertIs(parse(other, str(fleet)), None)
 
     def test_one_pool(self):
         """It needs no fleet."""

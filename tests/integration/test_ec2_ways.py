@@ -134,7 +134,7 @@ class SpotFleets(WaysCase):
         """One instance, though neither the controller nor its successor hear of it at first."""
         self.cloud.faults = Faults(Rule("CreateFleet", lost(), times=4))
         provider = self.several()
-        ways = {}
+        ways: dict[str, str] = {}
 
         def write(id, before, way):
             self.assertEqual(ways.get(id), before)

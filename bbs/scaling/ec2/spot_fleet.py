@@ -241,7 +241,8 @@ class SpotFleets:
 
         def failed(failure: Failure) -> None:
             failure.trap(EC2Error, CancelledError)
-            if failure.check(CancelledError) or failure.value.verdict in LATER:
+            error = failure.value
+            if not isinstance(error, EC2Error) or error.verdict in LATER:
                 self._left.add(name)
 
         self._client.delete_launch_template(LaunchTemplateName=name).addErrback(failed)

@@ -378,7 +378,7 @@ class Fleets(SpotCase):
         """Whatever EC2 chooses for those of which nothing is known yet."""
         ways = self.spot.choose_strategies(8)
         fleets = [parse(replace(CONFIG, spot=True), way) for way in ways]
-        homes = [fleet.home for fleet in fleets]
+        homes = [fleet and fleet.home for fleet in fleets]
         self.assertEqual(homes, ["s-1", "s-2", "", "s-1", "s-2", "", "s-1", "s-2"])
 
     def test_doubtful_ones_are_left_out(self):
